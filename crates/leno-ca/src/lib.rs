@@ -1,0 +1,1 @@
+//! Issuing: the certificate authority and join tokens.

@@ -1,0 +1,1 @@
+//! Getting the traffic: a redirect plan, and applying it.

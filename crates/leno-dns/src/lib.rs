@@ -1,0 +1,1 @@
+//! Names: search lists, addresses, and which query is ours.

@@ -1,0 +1,1 @@
+//! Deciding: listener, route, filters, balance, retry; pure.

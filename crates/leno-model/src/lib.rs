@@ -1,0 +1,1 @@
+//! One model for every dialect: an immutable snapshot of the mesh, and what changed.

@@ -1,0 +1,1 @@
+//! YAML and JSON to protobuf and back, by reflection.

@@ -1,0 +1,1 @@
+//! The data plane: moving bytes as the engine decides.

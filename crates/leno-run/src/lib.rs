@@ -1,0 +1,1 @@
+//! Running a process in the mesh: namespaces, descriptors, child.

@@ -1,0 +1,1 @@
+//! Where the user's words come from: a directory of files.

@@ -1,0 +1,1 @@
+//! What is known of a request, and its formats: metrics, access log.

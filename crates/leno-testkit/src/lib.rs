@@ -1,0 +1,1 @@
+//! What tests share: backends, certificates, processes, a mesh without root.

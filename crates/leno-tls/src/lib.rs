@@ -1,0 +1,1 @@
+//! SPIFFE identities, verifiers, and TLS configurations with live secrets.

@@ -1,0 +1,1 @@
+//! The model in xDS v3: listeners, routes, clusters, endpoints for each proxy.
