@@ -1,0 +1,48 @@
+//! Every environment variable that leno reads, in one place.
+
+use std::path::PathBuf;
+
+/// What the environment says.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `XDG_RUNTIME_DIR`: the rendezvous file lies in its `leno/`.
+    pub runtime_dir: Option<PathBuf>,
+    /// `HOME`: else it lies in `.local/state/leno/`, and so does the control plane's state.
+    pub home: Option<PathBuf>,
+    /// `XDG_STATE_HOME`, in place of `~/.local/state`.
+    pub state_home: Option<PathBuf>,
+    /// `LENO_LOG`: what is logged, as `warn` or `leno_proxy=debug,info`. Default `info`.
+    pub log: Option<String>,
+    /// `NO_COLOR`: no colours, whatever the terminal.
+    pub no_color: bool,
+    /// Set by the launcher for the proxy it starts: the descriptors handed down (see `leno-run`).
+    pub handover: Option<String>,
+}
+
+impl Environment {
+    pub fn read() -> Self {
+        let path = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        Self {
+            runtime_dir: path("XDG_RUNTIME_DIR"),
+            home: path("HOME"),
+            state_home: path("XDG_STATE_HOME"),
+            log: std::env::var("LENO_LOG").ok(),
+            no_color: std::env::var_os("NO_COLOR").is_some(),
+            handover: std::env::var(HANDOVER).ok(),
+        }
+    }
+
+    /// Where the rendezvous file lies: `$XDG_RUNTIME_DIR/leno`, else the state directory.
+    pub fn rendezvous_dir(&self) -> Option<PathBuf> {
+        self.runtime_dir.as_ref().map(|dir| dir.join("leno")).or_else(|| self.state_dir())
+    }
+
+    /// `$XDG_STATE_HOME/leno`, else `~/.local/state/leno`.
+    pub fn state_dir(&self) -> Option<PathBuf> {
+        let home = || self.home.as_ref().map(|home| home.join(".local/state"));
+        self.state_home.clone().or_else(home).map(|dir| dir.join("leno"))
+    }
+}
+
+/// The launcher's variable.
+pub const HANDOVER: &str = "LENO_HANDOVER";
