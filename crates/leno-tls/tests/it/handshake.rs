@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use leno_tls::{
     ClientAuth, ClientTls, ConfigError, HandshakeFailure, PeerCheck, PeerError, ROOT_CA, SanKind, SanMatcher,
-    ServerCheck, ServerTls, TlsVersion, Versions,
+    ServerCheck, ServerTls, TlsVersion, UnsupportedError, Versions,
 };
 use rustls::AlertDescription;
 
@@ -332,7 +332,10 @@ fn bad_configurations_are_refused_by_name() {
         groups: vec!["P-224".into()],
         ..mesh_server()
     });
-    assert!(matches!(group, ConfigError::Group { .. }));
+    assert!(matches!(
+        group,
+        ConfigError::Unsupported(UnsupportedError::Group { .. })
+    ));
     let backwards = Versions {
         min: TlsVersion::V1_3,
         max: TlsVersion::V1_2,
