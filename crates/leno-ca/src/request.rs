@@ -20,7 +20,7 @@ const MAX_REQUEST: usize = 16 * 1024;
 const MIN_RSA_BITS: usize = 2048;
 
 /// A request whose signature proves that the asker holds the key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningRequest {
     id: SpiffeId,
     key: SubjectPublicKeyInfo,

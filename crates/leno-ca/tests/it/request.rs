@@ -68,7 +68,7 @@ fn a_request_must_name_one_identity() {
 #[test]
 fn a_request_that_is_not_signed_by_its_key_is_refused() {
     let pem = PendingIdentity::generate(reviews()).unwrap().csr_pem().to_owned();
-    let mut block = rcgen_pem(&pem);
+    let mut block = der_of(&pem);
     let last = block.len() - 1;
     block[last] ^= 1;
     let refused = SigningRequest::parse(&to_pem(&block)).unwrap_err();
@@ -102,7 +102,7 @@ fn what_is_no_request_is_refused() {
     ));
 }
 
-fn rcgen_pem(pem: &str) -> Vec<u8> {
+fn der_of(pem: &str) -> Vec<u8> {
     use rustls_pki_types::pem::PemObject;
     rustls_pki_types::CertificateSigningRequestDer::from_pem_slice(pem.as_bytes())
         .unwrap()
@@ -115,13 +115,15 @@ fn to_pem(der: &[u8]) -> String {
 }
 
 proptest! {
+    /// The framing around the signed part may be read leniently; what is signed may not change.
     #[test]
-    fn a_damaged_request_never_panics(at in 0usize..2000, value in any::<u8>()) {
+    fn a_damaged_request_means_the_same_or_is_refused(at in 0usize..2000, value in any::<u8>()) {
         let pem = PendingIdentity::generate(reviews()).unwrap().csr_pem().to_owned();
-        let mut der = rcgen_pem(&pem);
+        let mut der = der_of(&pem);
         let at = at % der.len();
-        prop_assume!(der[at] != value);
         der[at] = value;
-        prop_assert!(SigningRequest::parse(&to_pem(&der)).is_err(), "byte {at} is not covered by the signature");
+        if let Ok(read) = SigningRequest::parse(&to_pem(&der)) {
+            prop_assert_eq!(read, SigningRequest::parse(&pem).unwrap());
+        }
     }
 }

@@ -48,6 +48,12 @@ fn a_client_without_certificate_is_refused_or_not_as_configured() {
     let failure = refused.server.unwrap_err();
     assert_eq!(failure, PeerError::NoCertificate.into());
     assert_eq!(failure.code(), "PEER_DID_NOT_RETURN_A_CERTIFICATE");
+    let told = refused.client.unwrap_err();
+    assert_eq!(told.code(), "TLSV1_CERTIFICATE_REQUIRED");
+    assert!(
+        told.to_string().contains("requires a client certificate"),
+        "{told}"
+    );
 
     let optional = ServerTls {
         client_auth: ClientAuth::Optional(PeerCheck::any(ROOT_CA)),
