@@ -1,1 +1,27 @@
 //! One model for every dialect: an immutable snapshot of the mesh, and what changed.
+//!
+//! Istio's CRDs and the Gateway API say the same things in different words. Here they are one thing:
+//! services, workloads, routes and policies, each naming the object it came from ([`Origin`]), so that
+//! a log line, a status or `leno explain` can point at file and line. A [`Snapshot`] is never changed; the
+//! single writer builds the next one and says in a [`Delta`] which keys differ.
+
+pub mod delta;
+pub mod mesh;
+pub mod name;
+pub mod policy;
+pub mod route;
+pub mod service;
+pub mod snapshot;
+pub mod workload;
+
+pub use delta::Delta;
+pub use mesh::{MeshConfig, OutboundPolicy};
+pub use name::{Host, Labels, Origin, WorkloadId};
+pub use policy::{
+    ConnectionPool, LoadBalancer, LocalityLb, MtlsMode, OutlierDetection, PeerMtls, ServicePolicy, Subset,
+    TlsMode, TrafficPolicy,
+};
+pub use route::{HttpAction, HttpMatch, HttpRoute, HttpRule, StringMatch, TcpRoute, WeightedBackend};
+pub use service::{Protocol, Service, ServicePort};
+pub use snapshot::Snapshot;
+pub use workload::{Workload, WorkloadPort};

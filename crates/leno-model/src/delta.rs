@@ -1,0 +1,40 @@
+//! What differs between a snapshot and the one before it. The keys are also what an answer depends on.
+
+use std::collections::BTreeSet;
+
+use crate::name::{Host, WorkloadId};
+
+/// Something that an xDS answer may depend on. The push index maps keys to the subscriptions they concern.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// A service's ports, VIPs, selector, or that it exists.
+    Service(Host),
+    /// The addresses, health and labels of a service's endpoints.
+    Endpoints(Host),
+    /// The routes of a host.
+    Routes(Host),
+    /// The DestinationRule of a host.
+    Policy(Host),
+    /// What a workload itself is or accepts: its ports, its mTLS mode.
+    Workload(WorkloadId),
+    /// The set of services (a wildcard answer, or the name table).
+    ServiceList,
+    /// Mesh-wide settings.
+    Mesh,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    pub changed: BTreeSet<Key>,
+}
+
+impl Delta {
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty()
+    }
+
+    /// Only addresses or health moved: the short way.
+    pub fn endpoints_only(&self) -> bool {
+        self.changed.iter().all(|k| matches!(k, Key::Endpoints(_)))
+    }
+}

@@ -1,0 +1,34 @@
+//! Mesh-wide settings: Istio's MeshConfig.
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MeshConfig {
+    pub trust_domain: String,
+    pub outbound: OutboundPolicy,
+    /// None: no access log; else the file (`/dev/stdout`).
+    pub access_log_file: Option<String>,
+    pub access_log_format: Option<String>,
+    pub access_log_json: bool,
+    pub auto_mtls: bool,
+    /// `h2UpgradePolicy: UPGRADE` between leno proxies.
+    pub http2_upgrade: bool,
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            trust_domain: "cluster.local".into(),
+            outbound: OutboundPolicy::AllowAny,
+            access_log_file: None,
+            access_log_format: None,
+            access_log_json: false,
+            auto_mtls: true,
+            http2_upgrade: true,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OutboundPolicy {
+    AllowAny,
+    RegistryOnly,
+}

@@ -1,0 +1,44 @@
+//! The mesh at one moment. Every part is shared with the snapshots before and after it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::mesh::MeshConfig;
+use crate::name::{Host, WorkloadId};
+use crate::policy::{PeerMtls, ServicePolicy};
+use crate::route::{HttpRoute, TcpRoute};
+use crate::service::Service;
+use crate::workload::Workload;
+
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Counts up with every change.
+    pub version: u64,
+    pub mesh: Arc<MeshConfig>,
+    pub services: BTreeMap<Host, Arc<Service>>,
+    pub workloads: BTreeMap<WorkloadId, Arc<Workload>>,
+    /// The healthy and unhealthy workloads that a service selects.
+    pub endpoints: HashMap<Host, Arc<Vec<Arc<Workload>>>>,
+    /// HTTP routes by host, in the order of precedence.
+    pub http_routes: HashMap<Host, Vec<Arc<HttpRoute>>>,
+    pub tcp_routes: HashMap<Host, Vec<Arc<TcpRoute>>>,
+    pub policies: HashMap<Host, Arc<ServicePolicy>>,
+    /// Effective mTLS mode by workload.
+    pub mtls: HashMap<WorkloadId, Arc<PeerMtls>>,
+    pub vips: HashMap<IpAddr, Host>,
+}
+
+impl Snapshot {
+    pub fn service(&self, host: &Host) -> Option<&Arc<Service>> {
+        self.services.get(host)
+    }
+
+    pub fn by_vip(&self, address: IpAddr) -> Option<&Arc<Service>> {
+        self.vips.get(&address).and_then(|host| self.services.get(host))
+    }
+
+    pub fn endpoints(&self, host: &Host) -> &[Arc<Workload>] {
+        self.endpoints.get(host).map_or(&[], |list| list.as_slice())
+    }
+}
