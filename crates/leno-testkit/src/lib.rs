@@ -3,6 +3,7 @@
 //! A test that cannot run says so with [`skip`] and why; CI fails on any skip that is not in `.ci/allowed-skips`.
 
 mod condition;
+mod machine;
 mod mesh;
 mod process;
 mod skip;

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::condition::eventually;
+use crate::machine::Share;
 use crate::process::Process;
 use crate::user::{OrdinaryUser, shared_binary};
 
@@ -15,10 +16,12 @@ pub struct Mesh {
     binary: &'static Path,
     control_args: Vec<String>,
     control: Option<Process>,
+    _share: Share,
 }
 
 #[derive(Debug)]
 pub struct MeshBuilder {
+    alone: bool,
     user: OrdinaryUser,
     binary: &'static Path,
     args: Vec<String>,
@@ -26,12 +29,19 @@ pub struct MeshBuilder {
 
 impl MeshBuilder {
     pub fn new(binary: &Path) -> Self {
-        Self { user: OrdinaryUser::new(), binary: shared_binary(binary), args: Vec::new() }
+        Self { alone: false, user: OrdinaryUser::new(), binary: shared_binary(binary), args: Vec::new() }
     }
 
     #[must_use]
     pub fn as_root(mut self) -> Self {
         self.user = OrdinaryUser::root();
+        self
+    }
+
+    /// While this mesh exists no other does: for tests that watch a clock.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
         self
     }
 
@@ -52,7 +62,9 @@ impl MeshBuilder {
     #[track_caller]
     pub fn start(self) -> Mesh {
         self.user.make_dir(&self.user.home().join("mesh"));
-        let mut mesh = Mesh { user: self.user, binary: self.binary, control_args: self.args, control: None };
+        let share = if self.alone { Share::all() } else { Share::some() };
+        let mut mesh =
+            Mesh { user: self.user, binary: self.binary, control_args: self.args, control: None, _share: share };
         mesh.start_control();
         mesh
     }
