@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access_log;
 mod allocations;
 mod metrics;
 mod sample;
