@@ -11,6 +11,8 @@ mod peer_authentication;
 mod service;
 mod virtual_service;
 
+pub use virtual_service::grpc_code;
+
 use std::fmt::Display;
 use std::time::Duration;
 

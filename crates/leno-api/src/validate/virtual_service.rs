@@ -423,7 +423,7 @@ fn fault(check: &mut Check<'_>, at: &str, fault: Option<&Fault>) {
 }
 
 /// A gRPC status by name or number.
-pub(crate) fn grpc_code(status: &str) -> Option<u32> {
+pub fn grpc_code(status: &str) -> Option<u32> {
     const NAMES: [&str; 17] = [
         "OK",
         "CANCELLED",
