@@ -217,12 +217,7 @@ fn lb_endpoint(input: &EndpointInput) -> LbEndpoint {
         .map(|address| socket_address(&address.to_string(), input.port));
     let endpoint = Endpoint {
         address: addresses.next().flatten(),
-        additional_addresses: addresses
-            .map(|address| AdditionalAddress {
-                address,
-                ..Default::default()
-            })
-            .collect(),
+        additional_addresses: addresses.map(|address| AdditionalAddress { address }).collect(),
         hostname: input.name.clone(),
         ..Default::default()
     };
@@ -237,6 +232,5 @@ fn lb_endpoint(input: &EndpointInput) -> LbEndpoint {
             metadata([("istio", istio)])
         },
         host_identifier: Some(HostIdentifier::Endpoint(endpoint)),
-        ..Default::default()
     }
 }
