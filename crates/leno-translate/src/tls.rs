@@ -40,9 +40,8 @@ impl Inside {
 }
 
 /// What to offer instead of [`Inside::Tcp`] once a connection is known to carry HTTP.
-pub(crate) fn http_offer(http2: bool) -> String {
-    let inside = if http2 { Inside::Http2 } else { Inside::Http };
-    inside.offer().join(",")
+pub(crate) fn http_offer() -> String {
+    Inside::Http.offer().join(",")
 }
 
 fn secret(name: &str) -> tls::SdsSecretConfig {

@@ -66,7 +66,7 @@ fn mesh(reader: &mut Reader<'_>, host: &Host, sni: String, http: UpstreamHttp) -
         inside: match http {
             UpstreamHttp::Http2 => Inside::Http2,
             UpstreamHttp::AsDownstream => Inside::Http,
-            UpstreamHttp::Detected { .. } | UpstreamHttp::None => Inside::Tcp,
+            UpstreamHttp::Detected | UpstreamHttp::None => Inside::Tcp,
         },
     }
 }

@@ -131,21 +131,28 @@ fn the_clients_version_is_kept_towards_anything_else() {
     );
 }
 
+fn offer(cluster: &Cluster) -> Vec<String> {
+    mesh_tls(cluster).common_tls_context.unwrap().alpn_protocols
+}
+
 #[test]
-fn nobody_promises_http_on_a_port_whose_protocol_is_detected() {
+fn on_a_detected_port_http_and_bytes_are_told_apart_by_alpn() {
     let mesh = Mesh::bookinfo();
-    let cluster = mesh.cluster(&sidecar("reviews-v1"), RATINGS).unwrap();
-    assert_eq!(upstream_http(&cluster), Some("as downstream"));
-    assert_eq!(
-        mesh_tls(&cluster).common_tls_context.unwrap().alpn_protocols,
-        ["istio"]
-    );
-    // For leno's proxy, once it knows that it is HTTP.
-    let said = format!("{:?}", cluster.metadata.unwrap().filter_metadata["leno"]);
-    assert!(
-        said.contains("istio-h2,istio,h2") && said.contains("HTTP/2"),
-        "{said}"
-    );
+    let proxy = sidecar("reviews-v1");
+    let http = mesh.cluster(&proxy, RATINGS).unwrap();
+    assert_eq!(upstream_http(&http), Some("http2"));
+    assert_eq!(offer(&http), ["istio-h2", "istio", "h2"]);
+    let bytes = mesh
+        .cluster(&proxy, "outbound-tcp|9080||ratings.default.svc.cluster.local")
+        .unwrap();
+    assert_eq!(upstream_http(&bytes), None);
+    assert_eq!(offer(&bytes), ["istio"]);
+    assert_eq!(bytes.alt_stat_name, RATINGS);
+    assert_eq!(bytes.eds_cluster_config.unwrap().service_name, RATINGS);
+    // Envoy has one cluster, and changes the offer by a filter.
+    let one = mesh.cluster(&envoy("reviews-v1"), RATINGS).unwrap();
+    assert_eq!(upstream_http(&one), Some("as downstream"));
+    assert_eq!(offer(&one), ["istio"]);
 }
 
 #[test]
@@ -245,6 +252,7 @@ fn there_are_no_clusters_of_unknown_hosts_ports_and_subsets() {
         "outbound|9080|v9|reviews.default.svc.cluster.local",
         "outbound|81||reviews.default.svc.cluster.local",
         "outbound|9080||gone.default.svc.cluster.local",
+        "outbound-tcp|9080||reviews.default.svc.cluster.local",
         "inbound|81||",
         "whatever",
     ] {

@@ -149,11 +149,11 @@ fn a_port_of_unknown_protocol_is_looked_at_and_never_held_up_as_http() {
     );
     assert_eq!(
         served(&listener, 9080, "raw_buffer", &[]),
-        Some(format!("tcp outbound|9080||{host}"))
+        Some(format!("tcp outbound-tcp|9080||{host}"))
     );
     assert_eq!(
         served(&listener, 9080, "tls", &["h2"]),
-        Some(format!("tcp outbound|9080||{host}"))
+        Some(format!("tcp outbound-tcp|9080||{host}"))
     );
 }
 
