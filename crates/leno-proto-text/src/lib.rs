@@ -18,4 +18,4 @@ mod well_known;
 mod write;
 
 pub use error::{Error, Position, Problem};
-pub use schema::{Schema, parse_bootstrap};
+pub use schema::{Schema, parse_bootstrap, to_json};

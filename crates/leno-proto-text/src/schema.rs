@@ -100,3 +100,8 @@ impl Schema {
 pub fn parse_bootstrap(text: &str) -> Result<Bootstrap, Error> {
     Schema::load().from_text(text)
 }
+
+/// Writes one `Any`. Loads a schema for it: whoever writes more than one keeps a [`Schema`].
+pub fn to_json(any: &Any) -> Result<serde_json::Value, Error> {
+    Schema::load().any_to_json(any)
+}

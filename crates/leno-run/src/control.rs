@@ -11,8 +11,11 @@ pub(crate) enum ToSupervisor {
     Proxy,
     /// Send the command this signal.
     Signal(i32),
-    /// The command is being stopped: tell the proxy.
+    /// The command is being stopped by this signal: tell the proxy. A command that has not been
+    /// started never will be.
     Stop {
+        /// Its number; it is sent to the command by a message of its own, if at all.
+        signal: i32,
         /// See [`crate::ToProxy::Stopping`].
         drain_ms: u64,
     },

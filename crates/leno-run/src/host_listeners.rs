@@ -9,11 +9,11 @@ use crate::{
     address,
     handoff::{HostListener, HostRole},
     launch::{Launch, LaunchError},
-    port_owner, sockets,
+    port_owner,
+    ports::INBOUND_PORT,
+    sockets,
 };
 
-/// The inbound port, as in Istio. Listening there is also what reserves the address.
-pub const INBOUND_PORT: u16 = 15006;
 /// How many addresses to try; each is taken with a probability of one in some thousands.
 const ATTEMPTS: usize = 64;
 const LOW_PORTS: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";

@@ -10,13 +10,6 @@ use std::{
 
 use thiserror::Error;
 
-use crate::{
-    ending::Ending,
-    host_listeners::INBOUND_PORT,
-    launcher,
-    namespace::{DNS_PORT, OUTBOUND_PORT},
-};
-
 /// A command, and the proxy that stands beside it.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -120,31 +113,6 @@ pub enum LaunchError {
     /// The system failed us.
     #[error("cannot launch the workload — {0} — check the limits on processes and open files")]
     System(#[from] io::Error),
-}
-
-/// Launches the workload and stays until it has ended. The caller then passes the ending on with
-/// [`Ending::leave`], or prints the error and exits with [`LaunchError::exit_code`].
-///
-/// The calling process must have one thread; it must have no children of its own, since all are
-/// ended; and its signals are taken over while this runs.
-pub fn launch(launch: &Launch) -> Result<Ending, LaunchError> {
-    if launch.command.is_empty() {
-        return Err(LaunchError::NoCommand);
-    }
-    let reserved = [OUTBOUND_PORT, INBOUND_PORT, DNS_PORT];
-    if let Some(port) = launch.ports.iter().find(|port| reserved.contains(port)) {
-        return Err(LaunchError::ReservedPort(*port));
-    }
-    launcher::run(launch)
-}
-
-/// The search list of a pod in this namespace (resolv.conf(5)).
-pub fn cluster_search(namespace: &str, cluster_domain: &str) -> Vec<String> {
-    vec![
-        format!("{namespace}.svc.{cluster_domain}"),
-        format!("svc.{cluster_domain}"),
-        cluster_domain.to_owned(),
-    ]
 }
 
 impl LaunchError {

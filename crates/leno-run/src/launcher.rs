@@ -20,6 +20,7 @@ use crate::{
     handoff::HostListener,
     host_listeners,
     launch::{Launch, LaunchError},
+    ports::{DNS_PORT, INBOUND_PORT, OUTBOUND_PORT},
     process,
     proxy_process::ProxyProcess,
     readiness, signals,
@@ -45,7 +46,23 @@ struct Launcher<'a> {
     ended: Option<(Ending, Instant)>,
 }
 
-pub(crate) fn run(launch: &Launch) -> Result<Ending, LaunchError> {
+/// Launches the workload and stays until it has ended. The caller then passes the ending on with
+/// [`Ending::leave`], or prints the error and exits with [`LaunchError::exit_code`].
+///
+/// The calling process must have one thread; it must have no children of its own, since all are
+/// ended; and its signals are taken over while this runs.
+pub fn launch(launch: &Launch) -> Result<Ending, LaunchError> {
+    if launch.command.is_empty() {
+        return Err(LaunchError::NoCommand);
+    }
+    let reserved = [OUTBOUND_PORT, INBOUND_PORT, DNS_PORT];
+    if let Some(port) = launch.ports.iter().find(|port| reserved.contains(port)) {
+        return Err(LaunchError::ReservedPort(*port));
+    }
+    run(launch)
+}
+
+fn run(launch: &Launch) -> Result<Ending, LaunchError> {
     let threads = process::threads()?;
     if threads != 1 {
         return Err(LaunchError::Threads(threads));
@@ -152,7 +169,13 @@ impl Launcher<'_> {
             }
             FromSupervisor::Ended(ending) => {
                 self.listeners.clear();
-                self.ended = Some((ending, Instant::now() + self.launch.drain));
+                // A proxy that never was ready has nothing to drain.
+                let drain = if self.started {
+                    self.launch.drain
+                } else {
+                    Duration::ZERO
+                };
+                self.ended = Some((ending, Instant::now() + drain));
             }
         }
         Ok(())
@@ -231,17 +254,16 @@ impl Launcher<'_> {
             // Asked a second time: no more draining.
             return Some(ending);
         }
-        if stops && !self.started {
-            return Some(Ending::Signaled(number));
-        }
         // What the terminal sends goes to the whole process group, so the command has it.
         if by_a_process {
             self.order(&ToSupervisor::Signal(number));
         }
         if stops && !self.stopping {
             self.stopping = true;
+            let drain_ms = milliseconds(self.launch.drain);
             self.order(&ToSupervisor::Stop {
-                drain_ms: milliseconds(self.launch.drain),
+                signal: number,
+                drain_ms,
             });
         }
         if number == libc::SIGTSTP {

@@ -11,7 +11,9 @@
 //!   sockets by [`Handoff`] and over a [`Channel`], and says when the command may start.
 //!
 //! Whichever of them is killed, nothing is left behind: every process ends with its parent, and
-//! supervisor and launcher are reapers that kill what reaches them.
+//! supervisor and launcher are reapers that kill what reaches them. (A PID namespace would do it
+//! too, but the command would then see other process ids than the host, and need a `/proc` of its
+//! own, which containers forbid.)
 //!
 //! **The process that calls [`launch`] or [`probe`] must have one thread only**: a process with
 //! threads can neither be forked safely nor enter a user namespace (unshare(2): EINVAL). Call
@@ -37,6 +39,7 @@ mod names;
 mod namespace;
 mod outbox;
 mod port_owner;
+mod ports;
 mod probe;
 mod process;
 mod proxy_process;
@@ -50,9 +53,10 @@ pub use self::{
     channel::Channel,
     ending::Ending,
     handoff::{Handoff, HandoffError, HostListener, HostRole},
-    host_listeners::INBOUND_PORT,
-    launch::{Launch, LaunchError, ProxyCommand, Publish, cluster_search, launch},
+    launch::{Launch, LaunchError, ProxyCommand, Publish},
+    launcher::launch,
     message::{Family, FromProxy, MAX_SOCKETS, NamespaceListener, NamespaceRole, ToProxy},
-    namespace::{DNS_PORT, OUTBOUND_PORT},
+    names::cluster_search,
+    ports::{DNS_PORT, INBOUND_PORT, OUTBOUND_PORT},
     probe::{Abilities, ProbeError, probe},
 };

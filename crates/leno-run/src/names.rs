@@ -16,6 +16,15 @@ const NSSWITCH_CONF: &str = "/etc/nsswitch.conf";
 const SCRATCH: [&str; 3] = ["/tmp", "/run", "/mnt"];
 const NSCD: &str = "/run/nscd";
 
+/// The search list of a pod in this namespace (resolv.conf(5)).
+pub fn cluster_search(namespace: &str, cluster_domain: &str) -> Vec<String> {
+    vec![
+        format!("{namespace}.svc.{cluster_domain}"),
+        format!("svc.{cluster_domain}"),
+        cluster_domain.to_owned(),
+    ]
+}
+
 /// Mounts the files over the system's, in the calling process's mount namespace.
 pub(crate) fn mount(search: &[String]) -> io::Result<()> {
     // Nothing mounted here may show in the host, while the host's later mounts may show here.
@@ -95,7 +104,7 @@ mod tests {
     use super::*;
 
     fn mesh() -> Vec<String> {
-        crate::cluster_search("default", "cluster.local")
+        cluster_search("default", "cluster.local")
     }
 
     #[test]

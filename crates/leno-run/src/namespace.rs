@@ -14,13 +14,11 @@ use rustix::{
 
 use crate::{
     message::{Family, NamespaceListener, NamespaceRole},
-    names, remedy, sockets,
+    names,
+    ports::{DNS_PORT, OUTBOUND_PORT},
+    remedy::{Facts, Step, remedy},
+    sockets,
 };
-
-/// Where captured outbound connections arrive, as in Istio.
-pub const OUTBOUND_PORT: u16 = 15001;
-/// Where captured DNS queries arrive, as in Istio.
-pub const DNS_PORT: u16 = 15053;
 
 /// The source of the application's outbound connections: from the range for benchmarks
 /// (RFC 2544), which no real network has.
@@ -28,18 +26,6 @@ const ADDRESS_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// The same in a unique local prefix (RFC 4193): fd00:6c65::2.
 const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x6c65, 0, 0, 0, 0, 0, 2);
 const LOW_PORTS: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
-
-/// A part of furnishing the namespaces.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Step {
-    Unshare,
-    Identity,
-    Names,
-    Routes,
-    Rules,
-    LowPorts,
-    Listeners,
-}
 
 /// Why the namespaces cannot be had.
 #[derive(Debug)]
@@ -196,11 +182,7 @@ impl std::fmt::Display for NamespaceError {
         write!(
             f,
             " — {}",
-            remedy::remedy(
-                self.step,
-                self.source.raw_os_error(),
-                &remedy::Facts::of_this_machine()
-            )
+            remedy(self.step, self.source.raw_os_error(), &Facts::of_this_machine())
         )
     }
 }

@@ -2,7 +2,17 @@
 
 use std::fs;
 
-use crate::namespace::Step;
+/// A part of furnishing the namespaces.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Step {
+    Unshare,
+    Identity,
+    Names,
+    Routes,
+    Rules,
+    LowPorts,
+    Listeners,
+}
 
 /// What the machine's settings say about namespaces.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -132,9 +132,12 @@ impl Supervisor<'_> {
                         process::signal(pid, number);
                     }
                 }
-                Ok(Some((ToSupervisor::Stop { drain_ms }, _))) => {
+                Ok(Some((ToSupervisor::Stop { signal, drain_ms }, _))) => {
                     self.stopping = Some(drain_ms);
                     self.tell_proxy(ToProxy::Stopping { drain_ms });
+                    if matches!(self.command, Command::Waiting) {
+                        self.command_ended(Ending::Signaled(signal))?;
+                    }
                 }
                 Ok(None) => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),

@@ -7,7 +7,7 @@ use leno_proto::FromAny;
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use leno_proto::google::protobuf::Duration;
-use leno_proto_text::{Schema, parse_bootstrap};
+use leno_proto_text::{Schema, parse_bootstrap, to_json};
 
 /// Public bootstraps that are not accepted, and why.
 const REFUSED: [(&str, &str); 1] = [
@@ -18,11 +18,18 @@ const REFUSED: [(&str, &str); 1] = [
     ),
 ];
 
-fn cases() -> PathBuf {
-    match env::var_os("LENO_CASES") {
-        Some(path) => path.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/cases"),
+/// The public test data, which are not in the repository: `LENO_CASES`, else `../shared/cases` beside it. `None`,
+/// with a word about it, on a machine that has neither; what `LENO_CASES` names must be there.
+fn cases() -> Option<PathBuf> {
+    if let Some(path) = env::var_os("LENO_CASES") {
+        return Some(path.into());
     }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/cases");
+    if !path.is_dir() {
+        eprintln!("skipped: no public test data; set LENO_CASES");
+        return None;
+    }
+    Some(path)
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -35,9 +42,10 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_public_bootstrap_is_read_and_survives_a_round_trip() {
+    let Some(cases) = cases() else { return };
     let schema = Schema::load();
     let mut wrong = Vec::new();
-    let files = files(&cases().join("envoy-bootstraps"));
+    let files = files(&cases.join("envoy-bootstraps"));
     assert!(files.len() > 100, "only {} cases", files.len());
     for path in files {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -145,10 +153,7 @@ fn an_any_that_is_not_known_is_shown_with_its_bytes() {
         schema.any_to_json(&any).unwrap(),
         serde_json::json!({"@type": "a/b.C", "value": "AQID"})
     );
-    assert_eq!(
-        schema.any_to_json(&Any::default()).unwrap(),
-        serde_json::json!({})
-    );
+    assert_eq!(to_json(&Any::default()).unwrap(), serde_json::json!({}));
 }
 
 #[test]
@@ -167,7 +172,8 @@ fn a_message_named_only_in_words_is_packed() {
 
 #[test]
 fn the_benchmarks_configurations_are_read() {
-    let directory = cases().join("../bench/configs");
+    let Some(cases) = cases() else { return };
+    let directory = cases.join("../bench/configs");
     let schema = Schema::load();
     for path in files(&directory) {
         let mut text = fs::read_to_string(&path).unwrap();

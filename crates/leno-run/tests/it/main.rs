@@ -4,5 +4,6 @@
 
 mod endings;
 mod failures;
+mod terminal;
 mod traffic;
 mod workload;

@@ -1,9 +1,13 @@
 //! Starting a workload under the stub's launcher and proxy, and looking at what it does.
 
+// `pre_exec`, to give a process a terminal.
+#![allow(unsafe_code)]
+
 use std::{
     fs::{self, File},
     io::Read as _,
     net::Ipv4Addr,
+    os::fd::{AsFd as _, OwnedFd},
     os::unix::{
         fs::PermissionsExt as _,
         process::{CommandExt as _, ExitStatusExt as _},
@@ -31,6 +35,7 @@ pub(crate) enum User {
 /// A workload to be.
 pub(crate) struct Plan {
     command: Command,
+    terminal: Option<OwnedFd>,
     directory: TempDir,
 }
 
@@ -67,13 +72,15 @@ pub(crate) fn program(user: User, program: &str, arguments: &[&str]) -> Plan {
         .env("STUB_LOG", directory.path().join("log"))
         .stdin(Stdio::null())
         .stdout(File::create(directory.path().join("stdout")).unwrap())
-        .stderr(File::create(directory.path().join("stderr")).unwrap())
-        // Its own job, as a shell would make it.
-        .process_group(0);
+        .stderr(File::create(directory.path().join("stderr")).unwrap());
     if user == User::Ordinary && geteuid().is_root() {
         command.uid(1000).gid(1000);
     }
-    Plan { command, directory }
+    Plan {
+        command,
+        terminal: None,
+        directory,
+    }
 }
 
 /// `flags` are the stub's; the command is the workload's.
@@ -94,7 +101,28 @@ impl Plan {
         self
     }
 
+    /// The workload leads a session of its own, on this terminal.
+    pub(crate) fn on_terminal(mut self, terminal: OwnedFd) -> Self {
+        self.terminal = Some(terminal);
+        self
+    }
+
     pub(crate) fn start(mut self) -> Workload {
+        match self.terminal {
+            Some(terminal) => {
+                self.command
+                    .stdin(terminal.try_clone().unwrap())
+                    .stdout(terminal.try_clone().unwrap());
+                let lead = || {
+                    rustix::process::setsid()?;
+                    Ok(rustix::process::ioctl_tiocsctty(std::io::stdin().as_fd())?)
+                };
+                // SAFETY: between fork and exec the closure makes two system calls only.
+                unsafe { self.command.pre_exec(lead) };
+            }
+            // Its own job, as a shell would make it.
+            None => drop(self.command.process_group(0)),
+        }
         Workload {
             child: self.command.spawn().unwrap(),
             directory: self.directory,

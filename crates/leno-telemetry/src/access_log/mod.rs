@@ -1,8 +1,9 @@
 //! Access log lines, in Istio's and Envoy's formats, written straight into a buffer.
 //!
-//! The operators are those of Envoy's access log (<https://www.envoyproxy.io/docs/envoy/latest/configuration/
-//! observability/access_log/usage>); the engine parses them once, here they are filled from the record. A line is
-//! one allocation at most: the buffer's growth.
+//! The operators are [Envoy's]; the engine parses them once, here they are filled from the record. A line is one
+//! allocation at most: the buffer's growth.
+//!
+//! [Envoy's]: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
 
 mod json;
 mod start_time;
@@ -48,6 +49,7 @@ pub const DEFAULT_JSON: [(&str, &str); 24] = [
     ("authority", "%REQ(:AUTHORITY)%"),
     ("upstream_host", "%UPSTREAM_HOST%"),
     ("upstream_cluster", "%UPSTREAM_CLUSTER%"),
+    ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
     (
         "upstream_transport_failure_reason",
         "%UPSTREAM_TRANSPORT_FAILURE_REASON%",

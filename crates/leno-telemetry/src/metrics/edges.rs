@@ -9,7 +9,7 @@ use super::identity::{OwnedIdentity, Party, Protocol, Reporter};
 use super::series::Sums;
 
 impl Metrics {
-    /// The edges that this proxy has seen, counted since its start; latencies by [`super::LATENCY_BOUNDS_MICROS`].
+    /// The edges that this proxy has seen, counted since its start; latencies by [`super::LATENCY_BOUNDS_US`].
     pub fn edges(&self) -> Vec<Edge> {
         let mut edges: HashMap<OwnedIdentity, Edge> = HashMap::new();
         for (identity, sums) in self.sums() {

@@ -21,7 +21,7 @@ use crate::record::{ConnectionRecord, DownstreamRecord, LocalWorkload, RequestRe
 use identity::{Identity, OwnedIdentity, Protocol};
 use series::Series;
 
-pub use series::{LATENCY_BOUNDS_MICROS, SIZE_BOUNDS_BYTES};
+pub use series::{LATENCY_BOUNDS_US, SIZE_BOUNDS_BYTES};
 
 /// Label sets that one worker keeps apart.
 const MAX_SERIES: usize = 2048;

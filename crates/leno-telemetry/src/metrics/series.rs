@@ -9,7 +9,7 @@ use super::identity::{OwnedIdentity, Protocol};
 
 /// Upper bounds of the latency buckets, in microseconds; above the last there is one more. Envoy's, with finer ones
 /// below a millisecond, where calls on one machine are.
-pub const LATENCY_BOUNDS_MICROS: [u64; 22] = [
+pub const LATENCY_BOUNDS_US: [u64; 22] = [
     100,
     250,
     500,
@@ -67,7 +67,7 @@ enum Counters {
 
 #[derive(Debug, Default)]
 struct Http {
-    latency: Histogram<{ LATENCY_BOUNDS_MICROS.len() + 1 }>,
+    latency: Histogram<{ LATENCY_BOUNDS_US.len() + 1 }>,
     request_bytes: Histogram<{ SIZE_BOUNDS_BYTES.len() + 1 }>,
     response_bytes: Histogram<{ SIZE_BOUNDS_BYTES.len() + 1 }>,
 }
@@ -89,7 +89,7 @@ struct Histogram<const N: usize> {
 /// What a label set's series add up to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sums {
-    pub(super) latency: Distribution<{ LATENCY_BOUNDS_MICROS.len() + 1 }>,
+    pub(super) latency: Distribution<{ LATENCY_BOUNDS_US.len() + 1 }>,
     pub(super) request_bytes: Distribution<{ SIZE_BOUNDS_BYTES.len() + 1 }>,
     pub(super) response_bytes: Distribution<{ SIZE_BOUNDS_BYTES.len() + 1 }>,
     pub(super) opened: u64,
@@ -118,8 +118,7 @@ impl Series {
 
     pub(super) fn request(&self, record: &RequestRecord<'_>) {
         if let Counters::Http(http) = &self.counters {
-            http.latency
-                .observe(&LATENCY_BOUNDS_MICROS, micros(record.duration));
+            http.latency.observe(&LATENCY_BOUNDS_US, micros(record.duration));
             http.request_bytes
                 .observe(&SIZE_BOUNDS_BYTES, record.bytes_received);
             http.response_bytes.observe(&SIZE_BOUNDS_BYTES, record.bytes_sent);

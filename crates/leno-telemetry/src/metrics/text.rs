@@ -6,7 +6,7 @@ use crate::record::LocalWorkload;
 
 use super::Metrics;
 use super::identity::{OwnedIdentity, Party, Protocol, Reporter};
-use super::series::{Distribution, LATENCY_BOUNDS_MICROS, SIZE_BOUNDS_BYTES, Sums};
+use super::series::{Distribution, LATENCY_BOUNDS_US, SIZE_BOUNDS_BYTES, Sums};
 
 impl Metrics {
     /// The metrics as `GET /stats/prometheus` answers them.
@@ -38,7 +38,7 @@ fn write_families(out: &mut String, rows: &[Row<'_>]) -> fmt::Result {
     let http: Vec<&Row<'_>> = rows.iter().filter(|row| !row.tcp).collect();
     let tcp: Vec<&Row<'_>> = rows.iter().filter(|row| row.tcp).collect();
     counter(out, "istio_requests_total", &http, |sums| sums.latency.count())?;
-    let bounds = LATENCY_BOUNDS_MICROS.map(|micros| micros as f64 / 1000.0);
+    let bounds = LATENCY_BOUNDS_US.map(|micros| micros as f64 / 1000.0);
     histogram(
         out,
         "istio_request_duration_milliseconds",

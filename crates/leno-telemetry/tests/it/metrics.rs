@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use leno_engine::compile::listener::Direction;
 use leno_engine::flags::Flag;
-use leno_telemetry::metrics::{LATENCY_BOUNDS_MICROS, Metrics};
+use leno_telemetry::metrics::{LATENCY_BOUNDS_US, Metrics};
 
 use crate::allocations::allocations;
 use crate::sample::{PRODUCTPAGE, REVIEWS, outbound, productpage};
@@ -334,7 +334,7 @@ fn an_edge_sums_over_answers_and_tells_failures() {
     assert_eq!(edge.source.as_ref().unwrap().app, "productpage");
     assert_eq!(edge.destination.as_ref().unwrap().version, "v2");
     assert_eq!(edge.destination.as_ref().unwrap().principal, REVIEWS);
-    assert_eq!(edge.latency.len(), LATENCY_BOUNDS_MICROS.len() + 1);
+    assert_eq!(edge.latency.len(), LATENCY_BOUNDS_US.len() + 1);
     assert_eq!(edge.latency.iter().sum::<u64>(), 4);
     assert_eq!(edge.latency_sum_us, 4 * 7_300);
     assert_eq!(edge.bytes_sent, 4 * 375);
