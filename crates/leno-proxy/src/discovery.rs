@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use leno_dns::NameTable;
+use leno_engine::compile::{NoFiles, Warnings, cluster, endpoint, listener, route};
 use leno_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use leno_proto::google::protobuf::Any;
 use leno_proto::type_url;
@@ -58,6 +59,8 @@ pub struct Discovery {
     /// Why the workload is unhealthy; None: healthy.
     pub health: watch::Receiver<Option<String>>,
     pub names: watch::Sender<Arc<NameTable>>,
+    /// Whose short names are answered.
+    pub namespace: String,
     pub state: watch::Sender<State>,
     pub random: fn() -> u32,
     pub mode: Mode,
@@ -108,10 +111,10 @@ impl Discovery {
     #[allow(clippy::disallowed_methods)]
     pub async fn run(mut self) {
         let mut memory = Memory::default();
-        self.client.subscribe_wildcard(type_url::LDS);
-        self.client.subscribe_wildcard(type_url::NDS);
+        self.client.subscribe_wildcard(type_url::LISTENER);
+        self.client.subscribe_wildcard(type_url::NAME_TABLE);
         if self.mode == Mode::Full {
-            self.client.subscribe_wildcard(type_url::CDS);
+            self.client.subscribe_wildcard(type_url::CLUSTER);
         }
         self.client.set_health(self.health.borrow().clone());
         let mut link: Option<Link> = None;
@@ -240,7 +243,7 @@ impl Discovery {
     fn take_names(&mut self, received: &Received) -> Vec<(String, String)> {
         let mut errors = Vec::new();
         for (name, _, body) in &received.updates {
-            match name_table(body) {
+            match name_table(body, &self.namespace) {
                 Ok(table) => {
                     self.names.send_replace(Arc::new(table));
                 }
@@ -256,7 +259,7 @@ impl Discovery {
         memory.forget_old_negatives();
         self.follow(memory);
         memory.answer();
-        let ready = memory.answered.contains(type_url::LDS) && memory.roots_in_force();
+        let ready = memory.answered.contains(type_url::LISTENER) && memory.roots_in_force();
         self.state.send_if_modified(|s| std::mem::replace(&mut s.ready, s.ready || ready) != s.ready);
     }
 
@@ -394,9 +397,9 @@ fn send(link: &mut Option<Link>, requests: Vec<DeltaDiscoveryRequest>) -> Result
     requests.iter().try_for_each(|request| link.sender.send(request))
 }
 
-fn name_table(body: &Any) -> Result<NameTable, String> {
+fn name_table(body: &Any, namespace: &str) -> Result<NameTable, String> {
     let table = leno_proto::istio::networking::nds::v1::NameTable::decode(body.value.as_slice()).map_err(|e| e.to_string())?;
-    Ok(NameTable::new(&table))
+    Ok(NameTable::in_namespace(&table, namespace))
 }
 
 /// The name of the listener for an original destination: `240.240.0.7_9080`, `[fd00::7]_9080`.

@@ -31,10 +31,10 @@ impl Kind {
 
     pub fn type_url(self) -> &'static str {
         match self {
-            Self::Endpoints => type_url::EDS,
-            Self::Cluster => type_url::CDS,
-            Self::Route => type_url::RDS,
-            Self::Listener => type_url::LDS,
+            Self::Endpoints => type_url::CLUSTER_LOAD_ASSIGNMENT,
+            Self::Cluster => type_url::CLUSTER,
+            Self::Route => type_url::ROUTE_CONFIGURATION,
+            Self::Listener => type_url::LISTENER,
         }
     }
 

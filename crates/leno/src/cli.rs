@@ -46,7 +46,7 @@ impl Verb {
             Self::Run(args) => return run::run(args, &environment),
             Self::Validate(args) => return validate::run(&args),
             Self::Control(args) => control::run(args, &environment)?,
-            Self::Proxy(args) => return proxy::run(args),
+            Self::Proxy(args) => return proxy::run(args, &environment),
             Self::Capture(args) => capture::run(&args)?,
             Self::Status(args) => status::run(&args, &environment)?,
             Self::Config(args) => config::run(&args, &environment)?,

@@ -2,10 +2,26 @@
 //!
 //! `main` starts no thread before the verb is known: `leno run` must make its namespaces while it is alone.
 
+mod capture;
+mod check;
 mod cli;
+mod client;
+mod config;
+mod control;
 mod demo;
+mod duration;
 mod env;
+mod join;
+mod logging;
+mod output;
+mod proxy;
+mod random;
+mod run;
 mod sample;
+mod sidecar;
+mod status;
+mod validate;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -15,11 +31,7 @@ use clap::Parser;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let arguments = match cli::Leno::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => error.exit(),
-    };
-    match arguments.verb.run() {
+    match cli::Leno::parse().verb.run() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -6,22 +6,21 @@ mod node;
 mod supervisor;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use leno_control::names::{VIP_V4, VIP_V6};
 use leno_dns::NameTable;
-use leno_proto::envoy::config::core::v3::Node;
+use leno_proto::control::Resource;
 use leno_proxy::attach::Attachment;
 use leno_proxy::control_plane::ControlPlane;
 use leno_proxy::discovery::{Discovery, Mode, State};
 use leno_proxy::dns::{self, Dns};
 use leno_proxy::identity::{Renewal, Request};
-use leno_proxy::{Demand, Options, Origin, PassedSocket, Proxy, Updater};
+use leno_proxy::{Demand, Options, Origin, PassedSocket, Proxy};
 use leno_run::{FromProxy, Handoff, HostRole, NamespaceListener, NamespaceRole};
 use leno_tls::{Crypto, Secrets};
 use leno_xds::client::Client;
@@ -45,6 +44,11 @@ pub struct Sidecar {
     concurrency: usize,
 }
 
+/// The mesh's virtual addresses: what nobody vouches for there goes nowhere.
+const VIPS: [(IpAddr, u8); 2] = [
+    (IpAddr::V4(Ipv4Addr::new(240, 240, 0, 0)), 16),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0x6c65, 0x6e6f, 0, 0, 0, 0, 0)), 64),
+];
 /// How long a worker waits for the control plane to say what a new destination is.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -91,7 +95,7 @@ async fn serve(
         workload: Some(Arc::new(AppSockets(supervisor.stock()))),
         local: node::local(&args.workload, id.as_str()),
         local_metadata: node::metadata(&args.workload, &node),
-        fail_closed: vec![VIP_V4, VIP_V6],
+        fail_closed: VIPS.to_vec(),
     })?;
 
     let (health, healthy) = watch::channel(unready(&args.workload, &BTreeSet::new()));
@@ -130,4 +134,120 @@ async fn serve(
     }
     supervisor.say(&FromProxy::Ready).await?;
     attend(args, supervisor, &health, proxy).await
+}
+
+/// The first certificate. Until it is there nothing runs; a refusal is final, an absent control plane is waited for.
+async fn certify(args: &Sidecar, join: &Join, control: ControlPlane, secrets: &Arc<Secrets>, crypto: &Crypto) -> anyhow::Result<()> {
+    let request = Request { id: args.workload.identity()?, token: Some(join.token()?), ttl: args.workload.cert_ttl };
+    let mut renewal = Renewal::new(control, Arc::clone(secrets), crypto.clone(), request);
+    let mut told = false;
+    let result = renewal.first(|error| {
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(%error, "no certificate yet — {} — waiting for the control plane", join.address);
+        }
+    });
+    result.await.map_err(|error| {
+        anyhow!("the control plane refuses this workload: {error} — {} — check --token {}", join.address, join.token.display())
+    })?;
+    tokio::spawn(renewal.keep(random::share));
+    Ok(())
+}
+
+/// What goes to the workers, and what answers names.
+fn sort(inside: Vec<(NamespaceListener, OwnedFd)>, host: Vec<(HostRole, OwnedFd)>) -> (Vec<PassedSocket>, Vec<(NamespaceRole, OwnedFd)>) {
+    let inbound = |origin, socket| PassedSocket { listener: "virtualInbound".into(), origin, socket };
+    let mut passed: Vec<_> = host
+        .into_iter()
+        .map(|(role, socket)| match role {
+            HostRole::Inbound { .. } | HostRole::VirtualInbound => inbound(Origin::Local, socket),
+            HostRole::Published { port } => inbound(Origin::Port(port), socket),
+        })
+        .collect();
+    let mut dns = Vec::new();
+    for (listener, socket) in inside {
+        match listener.role {
+            NamespaceRole::Outbound => {
+                passed.push(PassedSocket { listener: "virtualOutbound".into(), origin: Origin::Redirected, socket });
+            }
+            NamespaceRole::DnsUdp | NamespaceRole::DnsTcp => dns.push((listener.role, socket)),
+        }
+    }
+    (passed, dns)
+}
+
+fn serve_dns(sockets: Vec<(NamespaceRole, OwnedFd)>, dns: Dns) -> anyhow::Result<()> {
+    for (role, socket) in sockets {
+        let dns = dns.clone();
+        if role == NamespaceRole::DnsUdp {
+            let socket = tokio::net::UdpSocket::from_std(socket.into())?;
+            tokio::spawn(async move { log_end(dns.serve_udp(socket).await) });
+        } else {
+            let listener = tokio::net::TcpListener::from_std(socket.into())?;
+            tokio::spawn(async move { log_end(dns.serve_tcp(listener).await) });
+        }
+    }
+    Ok(())
+}
+
+fn log_end(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "the DNS proxy has ended");
+    }
+}
+
+/// Where the machine itself asks.
+fn resolvers() -> anyhow::Result<Vec<std::net::SocketAddr>> {
+    match std::fs::read_to_string("/etc/resolv.conf") {
+        Ok(text) => Ok(dns::resolvers(&text)),
+        // A machine without one resolves nothing, and neither do its workloads.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).context("/etc/resolv.conf cannot be read"),
+    }
+}
+
+/// Why the workload is not healthy: which declared ports do not listen yet.
+fn unready(workload: &WorkloadArgs, listening: &BTreeSet<u16>) -> Option<String> {
+    let missing: Vec<String> =
+        workload.ports.iter().filter(|p| !listening.contains(&p.port)).map(|p| p.port.to_string()).collect();
+    (!missing.is_empty()).then(|| format!("nothing listens on port {}", missing.join(", ")))
+}
+
+async fn until_gone(supervisor: &mut Supervisor) {
+    loop {
+        if matches!(supervisor.next().await, News::Gone | News::Exited | News::Stopping(_)) {
+            return;
+        }
+    }
+}
+
+/// Serves until the command has ended.
+async fn attend(
+    args: &Sidecar,
+    supervisor: &mut Supervisor,
+    health: &watch::Sender<Option<String>>,
+    proxy: Proxy,
+) -> anyhow::Result<()> {
+    let mut listening = BTreeSet::new();
+    let mut stopping = false;
+    loop {
+        match supervisor.next().await {
+            News::Listening(port) => drop(listening.insert(port)),
+            News::Closed(port) => drop(listening.remove(&port)),
+            // No new calls: others hear of it at once; what is open is served on.
+            News::Stopping(_) => stopping = true,
+            News::Exited | News::Gone => break,
+        }
+        let state = if stopping { Some("stopping".to_owned()) } else { unready(&args.workload, &listening) };
+        health.send_if_modified(|old| std::mem::replace(old, state.clone()) != state);
+    }
+    proxy.shutdown().await;
+    // The supervisor may be gone already: then nobody waits.
+    let _ = supervisor.say(&FromProxy::Drained).await;
+    Ok(())
+}
+
+/// For `leno config secrets`: the chains in use; keys are not shown.
+fn certificates(secrets: &Arc<Secrets>) -> Arc<dyn Fn() -> Vec<Resource> + Send + Sync> {
+    let secrets = Arc::clone(secrets);
+    Arc::new(move || secrets.load().identities().map(|(name, identity)| node::secret(name, identity)).collect())
 }

@@ -6,7 +6,14 @@ use std::net::IpAddr;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::google::protobuf::value::Kind;
 use leno_proto::google::protobuf::{ListValue, Struct, Value};
+use leno_proto::control::Resource;
+use leno_proto::envoy::config::core::v3::DataSource;
+use leno_proto::envoy::config::core::v3::data_source::Specifier;
+use leno_proto::envoy::extensions::transport_sockets::tls::v3::{Secret, TlsCertificate, secret};
+use leno_proto::type_url;
 use leno_telemetry::record::LocalWorkload;
+use leno_tls::Identity;
+use prost::Message;
 
 use crate::workload::WorkloadArgs;
 
@@ -71,4 +78,21 @@ fn number(number: f64) -> Value {
 fn structure<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
     let fields = fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
     Value { kind: Some(Kind::StructValue(Struct { fields })) }
+}
+
+/// An SDS secret with its certificates only.
+pub fn secret(name: &str, identity: &Identity) -> Resource {
+    let chain: String = identity.chain().iter().map(|c| leno_tls::pem::encode_certificate(c)).collect();
+    let certificate = TlsCertificate {
+        certificate_chain: Some(DataSource { specifier: Some(Specifier::InlineString(chain)), ..DataSource::default() }),
+        ..TlsCertificate::default()
+    };
+    let secret = Secret { name: name.to_owned(), r#type: Some(secret::Type::TlsCertificate(certificate)) };
+    Resource {
+        name: name.to_owned(),
+        type_url: type_url::SECRET.to_owned(),
+        version: identity.info().serial.clone(),
+        body: secret.encode_to_vec(),
+        error: String::new(),
+    }
 }
