@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     os::fd::AsFd as _,
     time::{Duration, Instant},
 };
@@ -57,6 +57,12 @@ struct Launcher<'a> {
 pub fn launch(launch: &Launch) -> Result<Ending, LaunchError> {
     if launch.command.is_empty() {
         return Err(LaunchError::NoCommand);
+    }
+    if launch.ports.contains(&0) {
+        return Err(LaunchError::PortZero);
+    }
+    if let Some(address) = launch.advertise.filter(IpAddr::is_unspecified) {
+        return Err(LaunchError::AdvertisedWildcard(address));
     }
     let reserved = [OUTBOUND_PORT, INBOUND_PORT, DNS_PORT];
     if let Some(port) = launch.ports.iter().find(|port| reserved.contains(port)) {
