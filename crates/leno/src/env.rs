@@ -15,8 +15,6 @@ pub struct Environment {
     pub log: Option<String>,
     /// `NO_COLOR`: no colours, whatever the terminal.
     pub no_color: bool,
-    /// Set by the launcher for the proxy it starts: the descriptors handed down (see `leno-run`).
-    pub handover: Option<String>,
 }
 
 impl Environment {
@@ -28,7 +26,6 @@ impl Environment {
             state_home: path("XDG_STATE_HOME"),
             log: std::env::var("LENO_LOG").ok(),
             no_color: std::env::var_os("NO_COLOR").is_some(),
-            handover: std::env::var(HANDOVER).ok(),
         }
     }
 
@@ -43,6 +40,3 @@ impl Environment {
         self.state_home.clone().or_else(home).map(|dir| dir.join("leno"))
     }
 }
-
-/// The launcher's variable.
-pub const HANDOVER: &str = "LENO_HANDOVER";
