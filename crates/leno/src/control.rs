@@ -1,12 +1,13 @@
 //! `leno control`: the control plane on a directory of files.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use leno_control::{Control as ControlPlane, Options};
+use leno_control::Options;
+use leno_proxy::control_plane::CONTROL_PLANE_NAME;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::env::Environment;
@@ -35,8 +36,8 @@ pub struct Control {
     /// Lifetime of workload certificates
     #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = crate::duration::parse)]
     cert_ttl: Duration,
-    /// Where the rendezvous file is written [default: $XDG_RUNTIME_DIR/leno, else the state directory's default]
-    #[arg(long, value_name = "DIR")]
+    /// The file by which programs on this machine find the control plane [default: $XDG_RUNTIME_DIR/leno/control.json]
+    #[arg(long, value_name = "FILE")]
     rendezvous: Option<PathBuf>,
 }
 
@@ -44,22 +45,21 @@ pub fn run(args: Control, environment: &Environment) -> anyhow::Result<()> {
     let Some(state) = args.state.or_else(|| environment.state_dir()) else {
         bail!("HOME is not set — the environment — set it, or give --state DIR");
     };
-    let rendezvous = args.rendezvous.or_else(|| environment.rendezvous_dir());
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let options = Options {
-        config: args.config,
-        state,
-        rendezvous,
-        address: args.listen,
-        port: args.port,
-        plaintext_port: args.plaintext_port,
-        admin_port: args.admin_port,
+        config: Some(args.config),
+        rendezvous: args.rendezvous.or_else(|| environment.rendezvous_file()),
+        secure: SocketAddr::new(args.listen, args.port),
+        plaintext: Some(local(args.plaintext_port)),
+        admin: local(args.admin_port),
+        names: vec![CONTROL_PLANE_NAME.to_owned()],
         cert_ttl: args.cert_ttl,
-        ..Options::default()
+        ..Options::new(state)
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let control = ControlPlane::start(options).await.context("the control plane does not start")?;
+        let control = leno_control::run(options).await.context("the control plane does not start")?;
         tokio::select! {
             _ = int.recv() => {}
             _ = term.recv() => {}

@@ -29,9 +29,9 @@ impl Environment {
         }
     }
 
-    /// Where the rendezvous file lies: `$XDG_RUNTIME_DIR/leno`, else the state directory.
-    pub fn rendezvous_dir(&self) -> Option<PathBuf> {
-        self.runtime_dir.as_ref().map(|dir| dir.join("leno")).or_else(|| self.state_dir())
+    /// The rendezvous file: in `$XDG_RUNTIME_DIR/leno`, else in `~/.local/state/leno`.
+    pub fn rendezvous_file(&self) -> Option<PathBuf> {
+        leno_control::rendezvous::default_path(self.runtime_dir.as_deref(), self.home.as_deref())
     }
 
     /// `$XDG_STATE_HOME/leno`, else `~/.local/state/leno`.

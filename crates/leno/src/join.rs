@@ -4,9 +4,9 @@ use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use clap::Args;
-use leno_control::rendezvous::Rendezvous;
+use leno_control::rendezvous::{self, Rendezvous};
 use leno_tls::TrustBundle;
 
 use crate::env::Environment;
@@ -60,10 +60,12 @@ impl Join {
 }
 
 fn rendezvous(environment: &Environment) -> anyhow::Result<Rendezvous> {
-    let Some(dir) = environment.rendezvous_dir() else {
-        bail!("neither XDG_RUNTIME_DIR nor HOME is set — the environment — set one, or give --control, --ca and --token");
-    };
-    Rendezvous::read(&dir).map_err(|error| anyhow!("{error}"))
+    let path = environment.rendezvous_file().ok_or_else(|| {
+        anyhow!("neither XDG_RUNTIME_DIR nor HOME is set — the environment — set one, or give --control, --ca and --token")
+    })?;
+    rendezvous::read(&path).ok_or_else(|| {
+        anyhow!("no control plane runs here — {} is not there — start `leno control --config DIR`, or give --control, --ca and --token", path.display())
+    })
 }
 
 fn address(text: &str) -> anyhow::Result<SocketAddr> {
