@@ -5,19 +5,22 @@ mod screen;
 mod traffic;
 mod view;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use leno_control::{Control, Options};
+use leno_control::Options;
+use leno_proxy::control_plane::CONTROL_PLANE_NAME;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client::Mesh;
 use crate::duration;
 use crate::env::Environment;
-use mesh::{Join, Workloads};
+use crate::join::Join;
+use mesh::Workloads;
 use screen::Screen;
 use traffic::Traffic;
 
@@ -51,8 +54,8 @@ async fn demonstrate(args: &Demo, environment: &Environment, directory: &Path) -
     let logs = directory.join("logs");
     std::fs::create_dir_all(&logs)?;
     mesh::write_configuration(&config)?;
-    let control = Control::start(Options::demo(config.clone(), directory.join("state"))).await?;
-    let join = Join { address: control.address().to_string(), ca: control.root_file(), token: control.token_file() };
+    let control = leno_control::run(options(&config, directory.join("state"))).await?;
+    let join = Join { address: control.secure, ca: control.ca.clone(), token: control.token.clone() };
     println!("The mesh's configuration is in {}", config.display());
     let mut interrupt = Interrupt::new()?;
     let mut workloads = Workloads::start(&join, &logs, args.rate)?;
@@ -62,6 +65,19 @@ async fn demonstrate(args: &Demo, environment: &Environment, directory: &Path) -
     control.shutdown().await;
     result?;
     Ok(run.summary())
+}
+
+/// A control plane of its own: free ports, nothing that others on this machine would find.
+fn options(config: &Path, state: PathBuf) -> Options {
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Options {
+        config: Some(config.to_owned()),
+        secure: free,
+        plaintext: None,
+        admin: free,
+        names: vec![CONTROL_PLANE_NAME.to_owned()],
+        ..Options::new(state)
+    }
 }
 
 struct Run<'a> {
@@ -76,14 +92,14 @@ struct Run<'a> {
 impl Run<'_> {
     /// Until the time is over or the user ends it.
     async fn watch(&mut self, join: &Join, workloads: &mut Workloads, interrupt: &mut Interrupt) -> anyhow::Result<()> {
-        let mut mesh = Mesh::connect(&join.address, &join.ca, &join.token).await?;
+        let mesh = Mesh::connect(join).await?;
         let mut edges = mesh.traffic(Duration::from_millis(500)).await?;
         let mut screen = Screen::open()?;
         let begun = Instant::now();
         let mut serving: Option<Instant> = None;
         loop {
             let update = tokio::select! {
-                update = edges.message() => update?,
+                update = edges.next() => update?,
                 () = interrupt.wait() => return Ok(()),
                 () = sleep_until(self.end(serving)) => return Ok(()),
             };

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+
+use crate::join::Join;
 
 /// name, version, and whether it serves.
 const WORKLOADS: &[(&str, &str)] = &[
@@ -21,14 +23,6 @@ const LOAD: &str = "load";
 
 const SERVICES: &str = include_str!("mesh/services.yaml");
 const REVIEWS: &str = include_str!("mesh/reviews.yaml");
-
-/// How the workloads reach the control plane.
-#[derive(Clone, Debug)]
-pub struct Join {
-    pub address: String,
-    pub ca: PathBuf,
-    pub token: PathBuf,
-}
 
 /// Writes the mesh's YAML into `dir`.
 pub fn write_configuration(dir: &Path) -> anyhow::Result<()> {
@@ -63,7 +57,7 @@ impl Workloads {
         let own = std::env::current_exe().context("the path of this program")?;
         let mut command = Command::new(&own);
         command.args(["run", "--end-with-parent", "--service", app, "--version", version, "--service-account", app]);
-        command.args(["--control", &join.address]).arg("--ca").arg(&join.ca).arg("--token").arg(&join.token);
+        command.args(["--control", &join.address.to_string()]).arg("--ca").arg(&join.ca).arg("--token").arg(&join.token);
         command.args(ports).arg("--").arg(&own).args(["sample", app, "--version", version]).args(extra);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
