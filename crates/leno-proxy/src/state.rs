@@ -10,14 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use leno_engine::compile::cluster::{Cluster, Discovery};
+use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
 use leno_engine::compile::endpoint::Assignment;
 use leno_engine::compile::listener::{Address, FilterChain, Listener, TerminalFilter};
 use leno_engine::compile::route::RouteTable;
+use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::limits::ClusterLimits;
+use leno_tls::{Crypto, Secrets};
 
 use crate::drain::Drain;
 use crate::listen::{BindError, Sockets};
+use crate::tls::{self, Offer, Unsupported};
 
 /// Envoy's `--drain-time-s` is 600 s; Istio sets 45 s.
 const DRAIN_TIME: Duration = Duration::from_secs(45);
@@ -62,11 +65,22 @@ pub struct Updater {
     assignments: HashMap<String, Arc<Assignment>>,
     published: Arc<Published>,
     sockets: Sockets,
+    secrets: Arc<Secrets>,
+    crypto: Crypto,
     /// Chains to drain once their successors are in force.
     retired: Vec<(Duration, Arc<Drain>)>,
     /// Draining chains, which a draining process must still cut.
     draining: Vec<std::sync::Weak<Drain>>,
     stopped: Vec<String>,
+}
+
+/// A resource that cannot be put in force; what was in force under its name stays.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("{resource}: {source}")]
+    Tls { resource: String, source: Unsupported },
 }
 
 // === impl Config ===
@@ -174,12 +188,14 @@ impl Published {
 // === impl Updater ===
 
 impl Updater {
-    pub(crate) fn new(published: Arc<Published>, sockets: Sockets) -> Self {
+    pub(crate) fn new(published: Arc<Published>, sockets: Sockets, secrets: Arc<Secrets>, crypto: Crypto) -> Self {
         Self {
             next: Config::default(),
             assignments: HashMap::new(),
             published,
             sockets,
+            secrets,
+            crypto,
             retired: Vec::new(),
             draining: Vec::new(),
             stopped: Vec::new(),
@@ -192,7 +208,13 @@ impl Updater {
     }
 
     /// Adds or replaces a listener. Its port is bound here, so that a port taken is an error of this listener.
-    pub fn upsert_listener(&mut self, listener: Listener) -> Result<(), BindError> {
+    pub fn upsert_listener(&mut self, listener: Listener) -> Result<(), Refused> {
+        for chain in listener.chains.iter().chain(&listener.default_chain) {
+            if let Some(tls) = &chain.tls {
+                let check = tls::server_tls(tls).and_then(|_| self.register(&tls.common));
+                check.map_err(|source| refused(&listener.name, source))?;
+            }
+        }
         self.sockets.bind(&listener)?;
         let name = listener.name.clone();
         self.stopped.retain(|s| *s != name);
@@ -219,7 +241,14 @@ impl Updater {
         self.next.routes.remove(name);
     }
 
-    pub fn upsert_cluster(&mut self, cluster: Cluster) {
+    pub fn upsert_cluster(&mut self, cluster: Cluster) -> Result<(), Refused> {
+        let matches = cluster.transport.matches.iter().map(|(_, transport)| transport);
+        for transport in matches.chain([&cluster.transport.default]) {
+            if let Transport::Tls(tls) = transport {
+                let check = tls::client_tls(tls, Offer::Tcp).and_then(|_| self.register(&tls.common));
+                check.map_err(|source| refused(&cluster.name, source))?;
+            }
+        }
         let assignment = match &cluster.discovery {
             Discovery::Static(assignment) => Some(Arc::clone(assignment)),
             Discovery::Eds(name) => self.assignments.get(name).cloned(),
@@ -239,6 +268,11 @@ impl Updater {
             limits,
         };
         self.next.clusters.insert(state.cluster.name.clone(), Arc::new(state));
+        Ok(())
+    }
+
+    fn register(&self, common: &CommonTls) -> Result<(), Unsupported> {
+        tls::register_inline(common, &self.secrets, &self.crypto)
     }
 
     pub fn remove_cluster(&mut self, name: &str) {
@@ -291,6 +325,11 @@ impl Updater {
     }
 
     /// Stops accepting and drains every connection; what is left after `time` is cut off.
+    /// Where a listener is listening; a port of 0 has become a real one.
+    pub fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
+        self.sockets.addresses(listener)
+    }
+
     pub(crate) fn drain_all(&mut self, time: Duration) {
         let names: Vec<String> = self.next.listeners.keys().cloned().collect();
         for name in &names {
@@ -312,5 +351,12 @@ fn drain_time(chain: &FilterChain) -> Duration {
     match &chain.terminal {
         TerminalFilter::Http(http) if !http.timeouts.drain.is_zero() => http.timeouts.drain,
         _ => DRAIN_TIME,
+    }
+}
+
+fn refused(resource: &str, source: Unsupported) -> Refused {
+    Refused::Tls {
+        resource: resource.to_owned(),
+        source,
     }
 }

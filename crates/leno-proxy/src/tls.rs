@@ -5,14 +5,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
-use leno_engine::compile::tls::{self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls};
+use leno_engine::compile::tls::{self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls, Validation};
 use leno_tls::{
-    ClientAuth, ClientTls, Crypto, HandshakeFailure, PeerCheck, PeerInfo, Resumption, SanMatcher, Secrets, ServerCheck,
-    ServerTls, StringMatch, TlsConfigs, TlsVersion, Versions,
+    ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo, Resumption, SanMatcher, Secrets, ServerCheck,
+    ServerTls, StringMatch, TlsConfigs, TlsVersion, TrustBundle, Versions,
 };
 
 use crate::connect::Destination;
@@ -22,12 +23,18 @@ use crate::outcome::Failure;
 /// Configurations of each side that a worker keeps.
 const KEPT: usize = 1024;
 
-/// What of a context's ALPN list is offered.
+/// Istio's metadata exchange over TCP. It is not offered and not accepted: who negotiates it must send and expect a
+/// prologue, and peers that do not go on without.
+const PEER_EXCHANGE: &str = "istio-peer-exchange";
+
+/// What a connection is for: which application protocols (ALPN) it offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Offer {
-    All,
+    Tcp,
     Http1,
     Http2,
+    /// HTTP/2, else HTTP/1.1.
+    Http,
 }
 
 /// One worker's TLS contexts.
@@ -43,12 +50,10 @@ type Key = usize;
 type ClientKey = (usize, Offer, Option<String>);
 
 /// A context that leno-tls cannot serve.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Unsupported {
-    #[error("common_tls_context.tls_certificates: an inline certificate is not supported — name it by SDS")]
-    InlineCertificate,
-    #[error("common_tls_context.validation_context.trusted_ca: inline is not supported — name it by SDS")]
-    InlineTrust,
+    #[error("common_tls_context: {0}")]
+    Inline(#[from] IdentityError),
     #[error("common_tls_context.validation_context: the system's trust store is not supported — name it by SDS")]
     SystemTrust,
     #[error("common_tls_context: a server needs a certificate")]
@@ -182,7 +187,7 @@ impl Contexts {
 
 /// A listener's context in leno-tls's form.
 pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> {
-    let identity = identity(&tls.common)?.ok_or(Unsupported::NoCertificate)?;
+    let identity = identity(&tls.common).ok_or(Unsupported::NoCertificate)?;
     let client_auth = match peer_check(&tls.common)? {
         Some(check) if tls.require_client_certificate => ClientAuth::Require(check),
         Some(check) => ClientAuth::Optional(check),
@@ -191,7 +196,7 @@ pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> 
     Ok(ServerTls {
         identity,
         client_auth,
-        alpn: tls.common.alpn.clone(),
+        alpn: tls.common.alpn.iter().filter(|name| *name != PEER_EXCHANGE).cloned().collect(),
         versions: versions(&tls.common),
         cipher_suites: Vec::new(),
         groups: Vec::new(),
@@ -206,16 +211,11 @@ pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, U
         Some(check) => ServerCheck::Peer(check),
         None => ServerCheck::Unverified,
     };
-    let alpn = tls.common.alpn.iter().filter(|name| match offer {
-        Offer::All => true,
-        Offer::Http1 => !is_http2(name.as_bytes()),
-        Offer::Http2 => is_http2(name.as_bytes()),
-    });
     Ok(ClientTls {
-        identity: identity(&tls.common)?,
+        identity: identity(&tls.common),
         server,
         sni: tls.sni.clone(),
-        alpn: alpn.cloned().collect(),
+        alpn: offered(&tls.common.alpn, offer),
         versions: versions(&tls.common),
         cipher_suites: Vec::new(),
         groups: Vec::new(),
@@ -223,17 +223,68 @@ pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, U
     })
 }
 
-/// `h2`, or Istio's name for it between proxies.
-pub(crate) fn is_http2(alpn: &[u8]) -> bool {
-    alpn == b"h2" || alpn == b"istio-h2"
+/// Whether a negotiated protocol is HTTP/2; None: its name does not say.
+pub(crate) fn is_http2(alpn: &[u8]) -> Option<bool> {
+    match alpn {
+        b"h2" | b"istio-h2" => Some(true),
+        b"http/1.1" | b"http/1.0" | b"istio-http/1.1" | b"istio-http/1.0" => Some(false),
+        _ => None,
+    }
 }
 
-fn identity(common: &CommonTls) -> Result<Option<String>, Unsupported> {
-    match &common.certificate {
-        None => Ok(None),
-        Some(SecretSource::Sds(name)) => Ok(Some(name.clone())),
-        Some(SecretSource::Inline { .. }) => Err(Unsupported::InlineCertificate),
+/// A context's ALPN names, as they are for this use. A context of the mesh (`istio`) gets the names by which the
+/// other proxy tells HTTP from TCP, which Istio's Envoy adds by its `istio.alpn` filter.
+fn offered(context: &[String], offer: Offer) -> Vec<String> {
+    let mesh: &[&str] = match offer {
+        Offer::Tcp => &["istio"],
+        Offer::Http1 => &["istio-http/1.1", "istio", "http/1.1"],
+        Offer::Http2 => &["istio-h2", "istio", "h2"],
+        Offer::Http => &["istio-h2", "istio-http/1.1", "istio", "h2", "http/1.1"],
+    };
+    if context.iter().any(|name| name == "istio") {
+        return mesh.iter().map(|name| (*name).to_owned()).collect();
     }
+    let fits = |name: &&String| match (is_http2(name.as_bytes()), offer) {
+        (Some(_), Offer::Tcp | Offer::Http) | (None, _) => *name != PEER_EXCHANGE,
+        (Some(http2), Offer::Http1) => !http2,
+        (Some(http2), Offer::Http2) => http2,
+    };
+    context.iter().filter(fits).cloned().collect()
+}
+
+/// Puts a context's inline certificates where the workers find secrets by name.
+pub(crate) fn register_inline(common: &CommonTls, secrets: &Secrets, crypto: &Crypto) -> Result<(), Unsupported> {
+    if let Some(SecretSource::Inline {
+        certificate_chain,
+        private_key,
+    }) = &common.certificate
+    {
+        let origins = ("certificate_chain", "private_key");
+        let identity = Identity::from_pem(certificate_chain, origins.0, private_key, origins.1, crypto)?;
+        secrets.set_identity(&inline_name(certificate_chain), identity);
+    }
+    if let Some(Validation {
+        trust: TrustSource::InlinePem(pem),
+        ..
+    }) = &common.validation
+    {
+        secrets.set_bundle(&inline_name(pem), TrustBundle::from_pem(pem, "trusted_ca")?);
+    }
+    Ok(())
+}
+
+/// The same bytes have the same name; SDS names do not begin so.
+fn inline_name(bytes: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    format!("\0inline:{:016x}:{}", hasher.finish(), bytes.len())
+}
+
+fn identity(common: &CommonTls) -> Option<String> {
+    common.certificate.as_ref().map(|source| match source {
+        SecretSource::Sds(name) => name.clone(),
+        SecretSource::Inline { certificate_chain, .. } => inline_name(certificate_chain),
+    })
 }
 
 fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
@@ -243,7 +294,7 @@ fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
     let trust = match &validation.trust {
         TrustSource::None => return Ok(None),
         TrustSource::Sds(name) => name.clone(),
-        TrustSource::InlinePem(_) => return Err(Unsupported::InlineTrust),
+        TrustSource::InlinePem(pem) => inline_name(pem),
         TrustSource::System => return Err(Unsupported::SystemTrust),
     };
     let sans = validation.sans.iter().map(san).collect::<Result<_, _>>()?;
@@ -277,4 +328,36 @@ fn versions(common: &CommonTls) -> Versions {
         min: version(common.min_version),
         max: version(common.max_version),
     }
+}
+
+fn string(matcher: &StringMatcher) -> Result<StringMatch, Unsupported> {
+    let ignore_case = matcher.ignore_case;
+    Ok(match &matcher.pattern {
+        Pattern::Exact(value) => StringMatch::Exact {
+            value: value.clone(),
+            ignore_case,
+        },
+        Pattern::Prefix(value) => StringMatch::Prefix {
+            value: value.clone(),
+            ignore_case,
+        },
+        Pattern::Suffix(value) => StringMatch::Suffix {
+            value: value.clone(),
+            ignore_case,
+        },
+        Pattern::Contains(value) => StringMatch::Contains {
+            value: value.clone(),
+            ignore_case,
+        },
+        Pattern::Regex(regex) => {
+            let source = regex.as_str();
+            // Compiled with anchors; leno-tls adds its own.
+            let bare = source.strip_prefix("^(?:").and_then(|s| s.strip_suffix(")$"));
+            StringMatch::regex(bare.unwrap_or(source)).map_err(|e| Unsupported::San(e.to_string()))?
+        }
+        Pattern::Present => StringMatch::Prefix {
+            value: String::new(),
+            ignore_case,
+        },
+    })
 }

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use leno_engine::decide::filter::LocalMetadata;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -228,7 +229,10 @@ impl Worker {
                     remote,
                     socket,
                     counted,
-                } => self.serve(stream, remote, socket, counted),
+                } => match TcpStream::from_std(stream) {
+                    Ok(stream) => self.serve(stream, remote, socket, counted),
+                    Err(error) => tracing::warn!(%error, "connection lost between workers"),
+                },
                 Message::Stop => break,
             }
         }
@@ -236,25 +240,30 @@ impl Worker {
     }
 
     /// Gives a new connection to the least loaded worker.
-    pub(crate) fn dispatch(self: &Rc<Self>, stream: std::net::TcpStream, remote: SocketAddr, socket: &Arc<ListenSocket>) {
+    pub(crate) fn dispatch(self: &Rc<Self>, stream: TcpStream, remote: SocketAddr, socket: &Arc<ListenSocket>) {
         let target = self.shared.least_loaded(self.index);
         let counted = self.shared.count(target);
         let socket = Arc::clone(socket);
         if target == self.index {
             return self.serve(stream, remote, socket, counted);
         }
-        let message = Message::Serve {
-            stream,
-            remote,
-            socket,
-            counted,
-        };
-        self.workers.send(target, message);
+        match stream.into_std() {
+            Ok(stream) => self.workers.send(
+                target,
+                Message::Serve {
+                    stream,
+                    remote,
+                    socket,
+                    counted,
+                },
+            ),
+            Err(error) => tracing::warn!(%error, "connection lost between workers"),
+        }
     }
 
     fn serve(
         self: &Rc<Self>,
-        stream: std::net::TcpStream,
+        stream: TcpStream,
         remote: SocketAddr,
         socket: Arc<ListenSocket>,
         counted: Counted,

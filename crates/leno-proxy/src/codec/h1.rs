@@ -1,6 +1,5 @@
 //! HTTP/1.0 and 1.1, by hyper: the server's and the client's side of a connection.
 
-use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -42,7 +41,7 @@ where
     builder
         .timer(TokioTimer::new())
         .half_close(true)
-        .auto_date_header(false)
+        .auto_date_header(true)
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.max_headers)
         .max_buf_size(READ_BUFFER.max(limits.max_header_bytes))
@@ -126,6 +125,11 @@ impl Client {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed()
+    }
+
+    /// The response before is over.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
     }
 
     /// Waits until the response before is over. False: the connection is closed.

@@ -34,9 +34,6 @@ where
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(H2_PENDING_RESETS)
         .max_send_buffer_size(H2_SEND_BUFFER);
-    if limits.allow_connect {
-        builder.enable_connect_protocol();
-    }
     let mut connection = builder.handshake::<_, Bytes>(io).await.map_err(|e| error(&e))?;
     let mut closing = false;
     loop {

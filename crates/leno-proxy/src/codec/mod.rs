@@ -76,7 +76,6 @@ pub(crate) struct ServerLimits {
     pub(crate) max_streams: u32,
     pub(crate) stream_window: u32,
     pub(crate) connection_window: u32,
-    pub(crate) allow_connect: bool,
 }
 
 /// Bytes that an HTTP/2 stream may hold for sending before its body is asked for more.
