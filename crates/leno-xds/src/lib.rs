@@ -9,6 +9,7 @@
 pub mod backoff;
 pub mod client;
 mod order;
+pub mod server;
 
 pub use client::{Client, Lookup, Received, Ticket};
 pub use order::push_order;
