@@ -208,7 +208,7 @@ impl Client {
         if let Some(watch) = self.watches.get(&response.type_url) {
             for resource in response.resources {
                 // Without a body it is a TTL heartbeat: nothing new.
-                let Some(body) = resource.resource.filter(|_| watch.wants(&resource.name)) else {
+                let Some(body) = resource.resource.filter(|_| watch.accepts(&resource.name)) else {
                     continue;
                 };
                 ticket
@@ -217,7 +217,7 @@ impl Client {
                 updates.push((resource.name, resource.version, body));
             }
             ticket.removed = response.removed_resources;
-            ticket.removed.retain(|name| watch.wants(name));
+            ticket.removed.retain(|name| watch.concerns(name));
         }
         Received {
             type_url: response.type_url,

@@ -27,9 +27,12 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn subscribe(&mut self, name: &str) {
         if self.wanted.insert(name.to_owned()) {
-            // If the unsubscription has not gone out, a re-subscription makes the server answer again, which
-            // is needed: we have already forgotten the resource.
-            self.to_unsubscribe.remove(name);
+            // If the unsubscription has not gone out yet, the server must still learn that we have forgotten
+            // everything. Of a name, a re-subscription tells it. A wildcard repeated tells it nothing, so that
+            // one is taken back and made anew in the same request.
+            if name != WILDCARD {
+                self.to_unsubscribe.remove(name);
+            }
             self.to_subscribe.insert(name.to_owned());
         }
     }
@@ -52,6 +55,19 @@ impl Watch {
 
     pub(super) fn wants(&self, name: &str) -> bool {
         self.wanted.contains(name) || self.wanted.contains(WILDCARD)
+    }
+
+    /// Whether the server knows that this is wanted. What it sent before it knew (for an earlier subscription)
+    /// is not taken: it no longer counts us as having it and would not tell us of its end.
+    pub(super) fn accepts(&self, name: &str) -> bool {
+        let told = |name: &str| self.wanted.contains(name) && !self.to_subscribe.contains(name);
+        told(name) || told(WILDCARD)
+    }
+
+    /// Whether a removal of this matters. It does even if the subscription that it answers has been replaced by
+    /// another: the server counts us as not having it from now on.
+    pub(super) fn concerns(&self, name: &str) -> bool {
+        self.kept.contains_key(name) || self.wanted.contains(name)
     }
 
     pub(super) fn lookup(&self, name: &str) -> Lookup {
@@ -108,7 +124,7 @@ impl Watch {
         is_bad: impl Fn(&str) -> bool,
     ) {
         for (name, version) in versions {
-            if !self.wants(&name) {
+            if !self.accepts(&name) {
                 continue; // unsubscribed while it was being compiled
             }
             self.absent.remove(&name);

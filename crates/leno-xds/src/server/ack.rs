@@ -49,6 +49,11 @@ impl Acks {
         self.in_flight.push_back(InFlight { nonce, names });
     }
 
+    /// The resources that the client may not have received yet.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.in_flight.iter().flat_map(|response| &response.names)
+    }
+
     /// A request carries a nonce: of a response that it accepts, or rejects. Unknown ones are stale.
     pub(super) fn answered(&mut self, nonce: &str, error: Option<String>) {
         let Ok(nonce) = nonce.parse::<u64>() else {

@@ -81,6 +81,12 @@ impl Watch {
     pub(super) fn subscribe_all(&mut self) {
         self.wildcard = true;
         self.wildcard_due = true;
+        // What is still on its way was perhaps sent for a subscription that has ended since; but now the client
+        // will take it, so it must be told if that is gone or has changed.
+        for name in self.acks.in_flight() {
+            let unknown = || Known::Version(String::new());
+            self.has.entry(name.clone()).or_insert_with(unknown);
+        }
     }
 
     /// Of what is due, the client need not be told what it has already.
