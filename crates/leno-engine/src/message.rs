@@ -137,6 +137,18 @@ impl RequestHead {
         &self.path[..end]
     }
 
+    /// A header, or by its pseudo-header name (`:path`, `:method`, `:authority` or `host`, `:scheme`) a field.
+    /// `name` must be lower case.
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        match name {
+            ":path" => Some(&self.path),
+            ":method" => Some(&self.method),
+            ":authority" | "host" => Some(&self.authority),
+            ":scheme" => Some(&self.scheme),
+            _ => self.headers.get(name),
+        }
+    }
+
     pub fn query(&self) -> Option<&[u8]> {
         let start = self.path.iter().position(|b| *b == b'?')?;
         Some(&self.path[start + 1..])

@@ -1,6 +1,7 @@
 //! `ClusterLoadAssignment`: endpoints by priority and locality.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::listener::Address;
@@ -58,4 +59,25 @@ pub struct WorkloadLabel {
     pub canonical_service: String,
     pub canonical_revision: String,
     pub cluster: String,
+}
+
+// === impl Target ===
+
+/// `10.0.0.1:80`, `[::1]:80`, a path, or `host:80`; consistent hashing depends on this form.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(Address::Socket(address)) => address.fmt(f),
+            Self::Address(Address::Pipe(path)) => path.display().fmt(f),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// Not written yet: the signature comes first.
+pub fn compile(
+    _message: &leno_proto::envoy::config::endpoint::v3::ClusterLoadAssignment,
+    _warnings: &mut super::Warnings,
+) -> Result<Assignment, super::Rejection> {
+    Err(super::FieldPath::default().reject("not compiled yet"))
 }

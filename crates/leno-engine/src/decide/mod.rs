@@ -2,7 +2,13 @@
 
 pub mod balance;
 pub mod filter;
+pub mod hash;
+pub mod headers;
+pub mod limits;
 pub mod listener;
+pub mod matcher;
 pub mod outlier;
 pub mod retry;
+pub mod rewrite;
 pub mod route;
+pub mod timeout;

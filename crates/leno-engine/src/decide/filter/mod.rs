@@ -29,7 +29,7 @@ pub enum Effect {
     /// A call to a cluster; the answer comes back whole.
     Call {
         cluster: String,
-        request: RequestHead,
+        request: Box<RequestHead>,
         body: Bytes,
         timeout: Duration,
     },
