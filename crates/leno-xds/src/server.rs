@@ -22,6 +22,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use leno_proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
 use leno_proto::google::protobuf::Any;
 use leno_proto::type_url;
@@ -35,7 +36,8 @@ pub struct Resource {
     pub name: Arc<str>,
     /// Says whether two are the same: best a hash of the content, so that it means the same after a restart.
     pub version: Arc<str>,
-    pub body: Any,
+    /// The encoded message.
+    pub body: Bytes,
 }
 
 /// One client's stream.
@@ -95,6 +97,17 @@ pub struct Update<'a> {
     pub absent: &'a [String],
     /// `present` holds all that the wildcard means: its first answer is due, even if that is nothing.
     pub wildcard: bool,
+}
+
+// === impl Resource ===
+
+impl Resource {
+    fn packed(&self, type_url: &str) -> Any {
+        Any {
+            type_url: type_url.to_owned(),
+            value: self.body.to_vec(),
+        }
+    }
 }
 
 // === impl Wanted ===

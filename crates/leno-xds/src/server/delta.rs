@@ -86,7 +86,7 @@ pub(super) fn respond(
             .map(|r| SentResource {
                 name: r.name.to_string(),
                 version: r.version.to_string(),
-                resource: Some(r.body.clone()),
+                resource: Some(r.packed(type_url)),
                 ..Default::default()
             })
             .collect(),

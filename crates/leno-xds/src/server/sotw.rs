@@ -104,7 +104,7 @@ pub(super) fn respond(
         type_url: type_url.to_owned(),
         version_info: nonce.to_string(),
         nonce: nonce.to_string(),
-        resources: resources.iter().map(|r| r.body.clone()).collect(),
+        resources: resources.iter().map(|r| r.packed(type_url)).collect(),
         ..Default::default()
     };
     Some((Response::Sotw(response), told))

@@ -221,7 +221,7 @@ impl Wire {
                 let by_name = named.contains(&(kind, at));
                 let resource = self.mesh.get(type_url, name);
                 match resource {
-                    Some(r) if (by_name || wildcard[kind]) && r.body.value != BAD => {
+                    Some(r) if (by_name || wildcard[kind]) && r.body != BAD => {
                         assert_eq!(kept.get(name), Some(&&*r.version), "{type_url} {name}");
                     }
                     Some(_) if by_name || wildcard[kind] => {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use leno_proto::google::protobuf::Any;
 use leno_xds::server::{Resource, Response, Stream, Update};
 
 /// A body that the client rejects.
@@ -21,13 +20,10 @@ impl Mesh {
         let resource = Resource {
             name: name.into(),
             version: self.version.to_string().into(),
-            body: Any {
-                type_url: type_url.into(),
-                value: if bad {
-                    BAD.to_vec()
-                } else {
-                    format!("{name} {}", self.version).into_bytes()
-                },
+            body: if bad {
+                BAD.into()
+            } else {
+                format!("{name} {}", self.version).into()
             },
         };
         self.resources
