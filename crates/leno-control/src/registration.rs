@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use leno_model::world::Change;
+use leno_model::Change;
 use leno_model::{Workload, WorkloadId};
 use leno_proto::envoy::config::core::v3::Node;
 use prost::Message;
