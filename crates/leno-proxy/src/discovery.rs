@@ -24,7 +24,7 @@ use crate::control_plane::ControlPlane;
 use crate::grpc::{self, Channel, Receiver, Sender};
 use crate::lookup::{Answer, Question, Want};
 use crate::resources::{Change, Compiled, Kind, Name, Resources};
-use crate::state::Updater;
+use crate::Proxy;
 
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 /// Names that were asked for and do not exist; the oldest is forgotten beyond this.
@@ -53,7 +53,7 @@ pub struct Dumped {
 pub struct Discovery {
     pub client: Client,
     pub control: ControlPlane,
-    pub updater: Updater,
+    pub proxy: Arc<Proxy>,
     pub questions: mpsc::UnboundedReceiver<Question>,
     pub dumps: mpsc::Receiver<oneshot::Sender<Vec<Dumped>>>,
     /// Why the workload is unhealthy; None: healthy.
@@ -260,7 +260,11 @@ impl Discovery {
         self.follow(memory);
         memory.answer();
         let ready = memory.answered.contains(type_url::LISTENER) && memory.roots_in_force();
-        self.state.send_if_modified(|s| std::mem::replace(&mut s.ready, s.ready || ready) != s.ready);
+        self.state.send_if_modified(|s| {
+            let first = ready && !s.ready;
+            s.ready |= ready;
+            first
+        });
     }
 
     /// Subscriptions follow references: what can be reached from the roots is asked for, and nothing else.
@@ -295,23 +299,28 @@ impl Discovery {
         if changes.is_empty() {
             return;
         }
+        let mut updater = self.proxy.updater();
         for change in changes {
             match change {
-                Change::Set(name, Compiled::Endpoints(assignment)) => self.updater.upsert_endpoints(&name, *assignment),
-                Change::Set(_, Compiled::Cluster(cluster)) => self.updater.upsert_cluster(*cluster),
-                Change::Set(_, Compiled::Route(table)) => self.updater.upsert_route(*table),
+                Change::Set(name, Compiled::Endpoints(assignment)) => updater.upsert_endpoints(&name, *assignment),
+                Change::Set(name, Compiled::Cluster(cluster)) => {
+                    if let Err(error) = updater.upsert_cluster(*cluster) {
+                        tracing::error!(%error, cluster = %name, "the cluster is not in force");
+                    }
+                }
+                Change::Set(_, Compiled::Route(table)) => updater.upsert_route(*table),
                 Change::Set(name, Compiled::Listener(listener)) => {
-                    if let Err(error) = self.updater.upsert_listener(*listener) {
+                    if let Err(error) = updater.upsert_listener(*listener) {
                         tracing::error!(%error, listener = %name, "the listener is not opened");
                     }
                 }
-                Change::Remove((Kind::Endpoints, name)) => self.updater.remove_endpoints(&name),
-                Change::Remove((Kind::Cluster, name)) => self.updater.remove_cluster(&name),
-                Change::Remove((Kind::Route, name)) => self.updater.remove_route(&name),
-                Change::Remove((Kind::Listener, name)) => self.updater.remove_listener(&name),
+                Change::Remove((Kind::Endpoints, name)) => updater.remove_endpoints(&name),
+                Change::Remove((Kind::Cluster, name)) => updater.remove_cluster(&name),
+                Change::Remove((Kind::Route, name)) => updater.remove_route(&name),
+                Change::Remove((Kind::Listener, name)) => updater.remove_listener(&name),
             }
         }
-        self.updater.publish();
+        updater.publish();
     }
 
     /// Nobody asked for it by name: the wildcard brought it.

@@ -121,7 +121,7 @@ impl Renewal {
     /// As istiod answers: the leaf first, the root last.
     fn install(&self, pending: &PendingIdentity, chain: &[String]) -> Result<(), Error> {
         let root = chain.last().filter(|_| chain.len() > 1).ok_or(Error::NoCertificate)?;
-        let identity = pending.complete(&chain.concat(), &self.crypto)?;
+        let identity = pending.complete(chain, &self.crypto)?;
         let bundle = TrustBundle::from_pem(root.as_bytes(), "the certificate authority's root")?;
         self.secrets.update(|set| {
             set.set_identity(WORKLOAD_CERTIFICATE, identity);

@@ -8,13 +8,19 @@
 //! `router` → `pool` → `record`.
 
 mod accept;
+pub mod attach;
 mod call;
 mod codec;
 mod connect;
+pub mod control_plane;
+pub mod discovery;
+pub mod dns;
 mod drain;
 mod filters;
+pub mod grpc;
 mod headers;
 mod http;
+pub mod identity;
 mod inspect;
 mod io;
 mod listen;
@@ -26,6 +32,8 @@ mod pool;
 mod random;
 mod record;
 mod replay;
+pub mod report;
+mod resources;
 mod router;
 mod state;
 mod tcp;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use leno_engine::compile::access_log::{AccessLog, Sink as Target};
+use leno_engine::decide::filter::PeerMetadata;
 use leno_telemetry::access_log::{write_connection, write_request};
 use leno_telemetry::metrics::{Metrics, Shard};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
@@ -105,7 +106,7 @@ impl Sink for WorkerSink {
     }
 
     fn opened(&mut self, downstream: &DownstreamRecord, upstream: &UpstreamRecord<'_>) {
-        self.shard.connection_opened(downstream, Some(upstream), &Default::default());
+        self.shard.connection_opened(downstream, Some(*upstream), &PeerMetadata::default());
     }
 
     fn connection(&mut self, record: &ConnectionRecord<'_>, opened: bool, logs: &[Arc<AccessLog>]) {

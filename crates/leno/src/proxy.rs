@@ -96,7 +96,7 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
     let options = Options {
         concurrency: concurrency.unwrap_or_else(cores),
-        telemetry: Box::new(MeshTelemetry::start(metrics)?),
+        telemetry: Arc::new(MeshTelemetry::start(metrics)?),
         ..Options::default()
     };
     let mut proxy = DataPlane::start(options)?;

@@ -21,6 +21,8 @@ use leno_proxy::discovery::{Discovery, Mode, State};
 use leno_proxy::dns::{self, Dns};
 use leno_proxy::identity::{Renewal, Request};
 use leno_proxy::{Demand, Options, Origin, PassedSocket, Proxy};
+use leno_proxy::report::MeshTelemetry;
+use leno_telemetry::metrics::Metrics;
 use leno_run::{FromProxy, Handoff, HostRole, NamespaceListener, NamespaceRole};
 use leno_tls::{Crypto, Secrets};
 use leno_xds::client::Client;
@@ -49,6 +51,8 @@ const VIPS: [(IpAddr, u8); 2] = [
     (IpAddr::V4(Ipv4Addr::new(240, 240, 0, 0)), 16),
     (IpAddr::V6(Ipv6Addr::new(0xfd00, 0x6c65, 0x6e6f, 0, 0, 0, 0, 0)), 64),
 ];
+/// How long what is still on its way out may take once the command has ended.
+const AFTER_EXIT: Duration = Duration::from_millis(500);
 /// How long a worker waits for the control plane to say what a new destination is.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -86,17 +90,18 @@ async fn serve(
     let node = node::node(&args.workload, &name, address);
     let (demand, questions) = Demand::new(PATIENCE);
     let (passed, dns) = sort(inside, host);
-    let proxy = Proxy::start(Options {
+    let metrics = Arc::new(Metrics::new(node::local(&args.workload, id.as_str())));
+    let proxy = Arc::new(Proxy::start(Options {
         concurrency: args.concurrency,
         sockets: passed,
         demand,
         secrets: Arc::clone(&secrets),
         crypto: crypto.clone(),
+        telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
         workload: Some(Arc::new(AppSockets(supervisor.stock()))),
-        local: node::local(&args.workload, id.as_str()),
-        local_metadata: node::metadata(&args.workload, &node),
+        local_metadata: node::peer_metadata(&args.workload, &node),
         fail_closed: VIPS.to_vec(),
-    })?;
+    })?);
 
     let (health, healthy) = watch::channel(unready(&args.workload, &BTreeSet::new()));
     let (names, table) = watch::channel(Arc::new(NameTable::default()));
@@ -105,7 +110,7 @@ async fn serve(
     let discovery = Discovery {
         client: Client::new(node.clone()),
         control: link()?,
-        updater: proxy.updater(),
+        proxy: Arc::clone(&proxy),
         questions,
         dumps: asked,
         health: healthy,
@@ -117,7 +122,6 @@ async fn serve(
     };
     tokio::spawn(discovery.run());
     serve_dns(dns, Dns::new(table, resolvers()?))?;
-    let metrics = proxy.metrics();
     let attachment = Attachment {
         control: link()?,
         node_id: node.id.clone(),
@@ -133,7 +137,7 @@ async fn serve(
         () = until_gone(supervisor) => return Ok(()),
     }
     supervisor.say(&FromProxy::Ready).await?;
-    attend(args, supervisor, &health, proxy).await
+    attend(args, supervisor, &health, &proxy).await
 }
 
 /// The first certificate. Until it is there nothing runs; a refusal is final, an absent control plane is waited for.
@@ -225,7 +229,7 @@ async fn attend(
     args: &Sidecar,
     supervisor: &mut Supervisor,
     health: &watch::Sender<Option<String>>,
-    proxy: Proxy,
+    proxy: &Proxy,
 ) -> anyhow::Result<()> {
     let mut listening = BTreeSet::new();
     let mut stopping = false;
@@ -240,7 +244,7 @@ async fn attend(
         let state = if stopping { Some("stopping".to_owned()) } else { unready(&args.workload, &listening) };
         health.send_if_modified(|old| std::mem::replace(old, state.clone()) != state);
     }
-    proxy.shutdown().await;
+    proxy.drain(AFTER_EXIT).await;
     // The supervisor may be gone already: then nobody waits.
     let _ = supervisor.say(&FromProxy::Drained).await;
     Ok(())

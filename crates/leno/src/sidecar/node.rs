@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::google::protobuf::value::Kind;
 use leno_proto::google::protobuf::{ListValue, Struct, Value};
+use leno_engine::decide::filter::{LocalMetadata, PeerMetadata, peer_metadata};
 use leno_proto::control::Resource;
 use leno_proto::envoy::config::core::v3::DataSource;
 use leno_proto::envoy::config::core::v3::data_source::Specifier;
@@ -65,6 +66,21 @@ pub fn local(workload: &WorkloadArgs, principal: &str) -> LocalWorkload {
         cluster: "leno".into(),
         principal: principal.to_owned(),
     }
+}
+
+/// What peers are told in headers: Istio's metadata exchange.
+pub fn peer_metadata(workload: &WorkloadArgs, node: &Node) -> LocalMetadata {
+    let local = local(workload, "");
+    let metadata = PeerMetadata {
+        workload: local.workload,
+        namespace: local.namespace,
+        app: local.app,
+        version: local.version,
+        canonical_service: local.canonical_service,
+        canonical_revision: local.canonical_revision,
+        cluster: local.cluster,
+    };
+    LocalMetadata { id: node.id.clone().into(), encoded: peer_metadata::encode(&metadata) }
 }
 
 fn text(text: &str) -> Value {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use leno_proxy::connect::{Family as ProxyFamily, WorkloadSockets};
+use leno_proxy::{Family as ProxyFamily, WorkloadSockets};
 use leno_run::{Channel, Family, FromProxy, NamespaceListener, ToProxy};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
