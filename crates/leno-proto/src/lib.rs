@@ -1,1 +1,35 @@
 //! Message types: Envoy's xDS v3, and the few that are not in it.
+//!
+//! Envoy's own messages and Google's come from `envoy-types`, Istio's and leno's from `proto/`. All of them use
+//! one set of `google.protobuf` types, [`google::protobuf`] (not `prost-types`).
+
+mod any;
+pub mod type_url;
+
+pub use any::{FromAny, ToAny, UnpackError};
+pub use envoy_types::pb::{envoy, google, udpa, validate, xds};
+
+/// What Istio defines besides Envoy's messages.
+#[allow(clippy::all, unreachable_pub, deprecated)]
+pub mod istio {
+    pub mod v1 {
+        /// Certificates by CSR.
+        pub mod auth {
+            tonic::include_proto!("istio.v1.auth");
+        }
+    }
+    pub mod networking {
+        pub mod nds {
+            /// Names and addresses for the DNS proxy.
+            pub mod v1 {
+                tonic::include_proto!("istio.networking.nds.v1");
+            }
+        }
+    }
+}
+
+/// What operators and proxies say to leno's control plane besides xDS.
+#[allow(clippy::all, unreachable_pub)]
+pub mod control {
+    tonic::include_proto!("leno.control.v1");
+}

@@ -1,0 +1,280 @@
+//! `envoy.config.listener.v3.Listener`.
+
+mod chain;
+mod filters;
+mod tcp;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::access_log::{AccessLog, access_logs};
+use super::at::{At, compiling, no_effect, refuse};
+use super::http::HttpConnectionManager;
+use super::pb::{core, listener as pb, protobuf};
+use super::tls::DownstreamTls;
+use super::{Files, Rejection, Warnings, address};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    pub name: String,
+    pub addresses: Vec<Address>,
+    pub bind_to_port: bool,
+    pub use_original_dst: bool,
+    pub direction: Direction,
+    pub filters: ListenerFilters,
+    pub chains: Vec<Arc<FilterChain>>,
+    pub default_chain: Option<Arc<FilterChain>>,
+    pub access_log: Vec<Arc<AccessLog>>,
+    /// Soft limit on bytes buffered per connection.
+    pub buffer_limit: Option<u32>,
+    /// Whose word it is that a port takes no plaintext (`filter_metadata["leno"].strict`), for the log line.
+    pub strict: BTreeMap<u16, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    Socket(SocketAddr),
+    Pipe(PathBuf),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    Unspecified,
+    Inbound,
+    Outbound,
+}
+
+/// Listener filters, in the only order that makes sense.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListenerFilters {
+    pub original_dst: bool,
+    pub tls_inspector: bool,
+    pub http_inspector: bool,
+    /// Destination ports for which the inspectors do not run.
+    pub http_inspector_off: Vec<PortRange>,
+    pub tls_inspector_off: Vec<PortRange>,
+    /// Zero: wait for ever.
+    pub timeout: Duration,
+    pub continue_on_timeout: bool,
+}
+
+/// Half open, as in the API: `start <= port < end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    pub start: u16,
+    pub end: u16,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilterChain {
+    pub name: String,
+    pub matches: ChainMatch,
+    /// None: plaintext.
+    pub tls: Option<Arc<DownstreamTls>>,
+    /// The filters before the last, and the last, which is terminal.
+    pub filters: Vec<NetworkFilter>,
+    pub terminal: TerminalFilter,
+    pub handshake_timeout: Duration,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChainMatch {
+    pub destination_port: Option<u16>,
+    pub prefix_ranges: Vec<IpNet>,
+    pub server_names: Vec<String>,
+    pub transport_protocol: Option<TransportProtocol>,
+    pub application_protocols: Vec<String>,
+    pub direct_source_ranges: Vec<IpNet>,
+    pub source_type: SourceType,
+    pub source_ranges: Vec<IpNet>,
+    pub source_ports: Vec<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportProtocol {
+    RawBuffer,
+    Tls,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceType {
+    #[default]
+    Any,
+    SameIpOrLoopback,
+    External,
+}
+
+/// Filters that look at a connection before its bytes move.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NetworkFilter {
+    /// `envoy.filters.network.metadata_exchange`: Istio's peer metadata for TCP, by ALPN `istio-peer-exchange`.
+    MetadataExchange,
+    /// `envoy.filters.network.rbac`
+    Rbac(Arc<super::matcher::Rbac>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum TerminalFilter {
+    Http(Arc<HttpConnectionManager>),
+    Tcp(Arc<TcpProxy>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TcpProxy {
+    pub stat_prefix: String,
+    /// One or more, with weights.
+    pub clusters: Vec<(String, u32)>,
+    pub idle_timeout: Option<Duration>,
+    pub max_connect_attempts: u32,
+    pub access_log: Vec<Arc<AccessLog>>,
+    /// The object that made it (`metadata` of weighted clusters or stat prefix), for logs.
+    pub origin: Option<String>,
+}
+
+pub fn compile(
+    message: &pb::Listener,
+    files: &dyn Files,
+    warnings: &mut Warnings,
+) -> Result<Listener, Rejection> {
+    compiling(files, warnings, |at| listener(at, message))
+}
+
+fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, Rejection> {
+    let pb::Listener {
+        name,
+        address: first,
+        additional_addresses,
+        stat_prefix,
+        stats_matcher,
+        filter_chains,
+        fcds_config,
+        filter_chain_matcher,
+        use_original_dst,
+        default_filter_chain,
+        per_connection_buffer_limit_bytes,
+        per_connection_buffer_high_watermark_timeout,
+        metadata,
+        deprecated_v1,
+        drain_type,
+        // With the listener filters.
+        listener_filters: _,
+        listener_filters_timeout: _,
+        continue_on_listener_filters_timeout: _,
+        transparent,
+        freebind,
+        socket_options,
+        tcp_fast_open_queue_length,
+        traffic_direction,
+        udp_listener_config,
+        api_listener,
+        connection_balance_config,
+        reuse_port,
+        enable_reuse_port,
+        access_log,
+        tcp_backlog_size,
+        max_connections_to_accept_per_socket_event,
+        bind_to_port,
+        enable_mptcp,
+        ignore_global_conn_limit,
+        bypass_overload_manager,
+        tcp_keepalive,
+        listener_specifier,
+    } = message;
+    refuse!(at; fcds_config, filter_chain_matcher, deprecated_v1, udp_listener_config, api_listener,
+        listener_specifier);
+    for (field, value) in [("transparent", transparent), ("freebind", freebind)] {
+        if value.is_some_and(|value| value.value) {
+            return Err(at.field(field).reject("not supported"));
+        }
+    }
+    no_effect!(at, "leno has its own statistics"; stat_prefix, stats_matcher);
+    no_effect!(at, "not used"; per_connection_buffer_high_watermark_timeout, drain_type, socket_options,
+        tcp_fast_open_queue_length, connection_balance_config, reuse_port, enable_reuse_port, tcp_backlog_size,
+        max_connections_to_accept_per_socket_event, enable_mptcp, ignore_global_conn_limit,
+        bypass_overload_manager, tcp_keepalive);
+    let mut addresses = vec![address::address(
+        &at.field("address"),
+        at.required("address", first)?,
+    )?];
+    addresses.extend(at.each("additional_addresses", additional_addresses, additional)?);
+    let chains = at.each("filter_chains", filter_chains, chain::chain)?;
+    distinct(at, &chains)?;
+    let default_chain = match default_filter_chain {
+        None => None,
+        Some(chain) => Some(chain::chain(&at.field("default_filter_chain"), chain)?),
+    };
+    if chains.is_empty() && default_chain.is_none() {
+        return Err(at.field("filter_chains").reject("required"));
+    }
+    Ok(Listener {
+        name: name.clone(),
+        addresses,
+        bind_to_port: bind_to_port.is_none_or(|bind| bind.value),
+        use_original_dst: use_original_dst.is_some_and(|used| used.value),
+        direction: match at.choice("traffic_direction", *traffic_direction)? {
+            core::TrafficDirection::Unspecified => Direction::Unspecified,
+            core::TrafficDirection::Inbound => Direction::Inbound,
+            core::TrafficDirection::Outbound => Direction::Outbound,
+        },
+        filters: filters::filters(at, message)?,
+        chains,
+        default_chain,
+        access_log: access_logs(at, "access_log", access_log)?,
+        buffer_limit: per_connection_buffer_limit_bytes
+            .as_ref()
+            .map(|limit| limit.value),
+        strict: strict(metadata.as_ref()),
+    })
+}
+
+fn additional(at: &At<'_>, message: &pb::AdditionalAddress) -> Result<Address, Rejection> {
+    let pb::AdditionalAddress {
+        address: more,
+        socket_options,
+        tcp_keepalive,
+    } = message;
+    no_effect!(at, "not used"; socket_options, tcp_keepalive);
+    address::address(&at.field("address"), at.required("address", more)?)
+}
+
+/// Two chains that match the same are a mistake, as in Envoy: neither is the better one.
+fn distinct(at: &At<'_>, chains: &[Arc<FilterChain>]) -> Result<(), Rejection> {
+    for (i, chain) in chains.iter().enumerate() {
+        if let Some(j) = chains
+            .iter()
+            .take(i)
+            .position(|other| other.matches == chain.matches)
+        {
+            let reason = format!("matches the same as filter_chains[{j}]");
+            return Err(at
+                .item("filter_chains", i)
+                .field("filter_chain_match")
+                .reject(reason));
+        }
+    }
+    Ok(())
+}
+
+fn strict(metadata: Option<&core::Metadata>) -> BTreeMap<u16, String> {
+    use protobuf::value::Kind;
+    let leno = metadata.and_then(|metadata| metadata.filter_metadata.get("leno"));
+    let strict = leno
+        .and_then(|leno| leno.fields.get("strict"))
+        .and_then(|value| value.kind.as_ref());
+    let Some(Kind::StructValue(ports)) = strict else {
+        return BTreeMap::new();
+    };
+    let reasons = ports
+        .fields
+        .iter()
+        .filter_map(|(port, reason)| match &reason.kind {
+            Some(Kind::StringValue(reason)) => Some((port.parse().ok()?, reason.clone())),
+            _ => None,
+        });
+    reasons.collect()
+}

@@ -1,0 +1,37 @@
+//! xDS messages, parsed once into a validated, immutable form.
+
+// Deprecated fields are read as well: what they say counts.
+#![allow(deprecated)]
+
+mod address;
+pub(crate) mod at;
+mod header;
+pub(crate) mod pb;
+
+pub mod access_log;
+pub mod cluster;
+pub mod endpoint;
+pub mod http;
+pub mod listener;
+pub mod matcher;
+pub mod reject;
+pub mod route;
+pub mod tls;
+
+pub use reject::{FieldPath, Rejection, Warnings};
+
+/// Reads the files that a configuration names (`filename` data sources): the engine itself opens nothing.
+pub trait Files {
+    /// The error says why, without the path.
+    fn read(&self, path: &str) -> Result<Vec<u8>, String>;
+}
+
+/// For configurations from the wire, which may not name files of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, _path: &str) -> Result<Vec<u8>, String> {
+        Err("files are not read here".to_owned())
+    }
+}

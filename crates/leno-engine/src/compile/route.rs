@@ -1,0 +1,230 @@
+//! `RouteConfiguration`: virtual hosts and routes, indexed for the decision.
+
+mod action;
+mod forward;
+mod matching;
+mod retry;
+mod table;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use self::table::table;
+use super::at::compiling;
+use super::matcher::{HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
+use super::pb::route as pb;
+use super::{NoFiles, Rejection, Warnings};
+use crate::decide::filter::FilterConfig;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteTable {
+    pub name: String,
+    pub hosts: Vec<VirtualHost>,
+    /// Domain tables in Envoy's precedence: exact, suffix (`*.x`, longest first), prefix (`x.*`), `*`.
+    pub domains: DomainIndex,
+    pub ignore_port: bool,
+    pub request_headers: HeaderOps,
+    pub response_headers: HeaderOps,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DomainIndex {
+    pub exact: HashMap<String, usize>,
+    pub suffix: Vec<(String, usize)>,
+    pub prefix: Vec<(String, usize)>,
+    pub any: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct VirtualHost {
+    pub name: String,
+    pub domains: Vec<String>,
+    pub routes: Vec<Arc<Route>>,
+    pub request_headers: HeaderOps,
+    pub response_headers: HeaderOps,
+    pub filter_configs: HashMap<String, Arc<FilterConfig>>,
+    pub include_attempt_count: bool,
+    pub require_tls: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    pub name: String,
+    pub matches: RouteMatch,
+    pub action: Action,
+    pub request_headers: HeaderOps,
+    pub response_headers: HeaderOps,
+    /// Per-route filter settings by filter name, most specific (weighted cluster, then route, then host) first used.
+    pub filter_configs: HashMap<String, Arc<FilterConfig>>,
+    /// The user's object that made it: `metadata.filter_metadata["istio"].config`.
+    pub origin: Option<String>,
+    /// Where that object was written: `filter_metadata["leno"].place`.
+    pub place: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteMatch {
+    pub path: PathMatcher,
+    pub case_sensitive: bool,
+    pub headers: Vec<HeaderMatcher>,
+    pub query: Vec<QueryMatcher>,
+    pub grpc: bool,
+    /// Parts in a million.
+    pub runtime_fraction: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    Forward(Box<Forward>),
+    Redirect(Redirect),
+    Respond { status: u16, body: bytes::Bytes },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forward {
+    pub cluster: ClusterChoice,
+    /// None: no timeout (`0s`); Envoy's default 15 s is filled in.
+    pub timeout: Option<Duration>,
+    pub idle_timeout: Option<Duration>,
+    pub retry: Option<Arc<RetryPolicy>>,
+    pub prefix_rewrite: Option<String>,
+    pub regex_rewrite: Option<RegexRewrite>,
+    pub host_rewrite: HostRewrite,
+    pub hash: Vec<HashPolicy>,
+    pub mirrors: Vec<MirrorPolicy>,
+    pub upgrades: HashMap<String, bool>,
+    pub max_stream_duration: Option<Duration>,
+    pub grpc_timeout_max: Option<Duration>,
+    pub cluster_not_found: u16,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClusterChoice {
+    One(String),
+    Header(String),
+    Weighted(Vec<WeightedCluster>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightedCluster {
+    pub name: String,
+    pub weight: u32,
+    pub request_headers: HeaderOps,
+    pub response_headers: HeaderOps,
+    pub host_rewrite: Option<String>,
+    pub filter_configs: HashMap<String, Arc<FilterConfig>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum HostRewrite {
+    None,
+    Literal(String),
+    Header(String),
+    /// The upstream's hostname.
+    Auto,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redirect {
+    pub scheme: Option<String>,
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub path: Option<String>,
+    pub prefix: Option<String>,
+    pub regex: Option<RegexRewrite>,
+    pub code: u16,
+    pub strip_query: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum HashPolicy {
+    Header {
+        name: String,
+        terminal: bool,
+    },
+    Cookie {
+        name: String,
+        path: Option<String>,
+        ttl: Option<Duration>,
+        terminal: bool,
+    },
+    SourceIp {
+        terminal: bool,
+    },
+    Query {
+        name: String,
+        terminal: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MirrorPolicy {
+    pub cluster: String,
+    /// Parts in a million.
+    pub share: u32,
+}
+
+/// Header edits, in Envoy's order: remove, then add.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeaderOps {
+    pub remove: Vec<String>,
+    pub add: Vec<HeaderOp>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeaderOp {
+    pub name: String,
+    /// A format with `%…%` command operators, parsed.
+    pub value: super::access_log::Format,
+    pub append: AppendAction,
+    pub keep_empty: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendAction {
+    AppendOrAdd,
+    AddIfAbsent,
+    OverwriteOrAdd,
+    OverwriteIfExists,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryPolicy {
+    pub on: RetryOn,
+    pub num_retries: u32,
+    pub per_try_timeout: Option<Duration>,
+    pub per_try_idle_timeout: Option<Duration>,
+    pub status_codes: Vec<u16>,
+    pub retriable_headers: Vec<HeaderMatcher>,
+    pub backoff_base: Duration,
+    pub backoff_max: Duration,
+    /// `envoy.retry_host_predicates.previous_hosts`
+    pub avoid_previous_hosts: bool,
+    pub host_selection_attempts: u32,
+}
+
+/// The conditions of `retry_on`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryOn {
+    pub five_xx: bool,
+    pub gateway_error: bool,
+    pub reset: bool,
+    pub reset_before_request: bool,
+    pub connect_failure: bool,
+    pub retriable_4xx: bool,
+    pub refused_stream: bool,
+    pub retriable_status_codes: bool,
+    pub retriable_headers: bool,
+    pub envoy_ratelimited: bool,
+    pub http3_post_connect_failure: bool,
+    pub grpc_cancelled: bool,
+    pub grpc_deadline_exceeded: bool,
+    pub grpc_internal: bool,
+    pub grpc_resource_exhausted: bool,
+    pub grpc_unavailable: bool,
+}
+
+pub fn compile(message: &pb::RouteConfiguration, warnings: &mut Warnings) -> Result<RouteTable, Rejection> {
+    compiling(&NoFiles, warnings, |at| table(at, message))
+}

@@ -1,0 +1,241 @@
+//! Priorities and localities: how load spreads over them by their health.
+//!
+//! Envoy's `LoadBalancerBase` (docs: "Priority levels", "Panic threshold", "Locality weighted load balancing").
+
+use super::{Host, PickContext, Policy, Settings, WeightedHost, mix, policy};
+use crate::compile::endpoint::{Assignment, Endpoint};
+
+use std::sync::Arc;
+
+/// One priority.
+#[derive(Debug)]
+pub(super) struct Level {
+    /// Percent of the cluster's load; all levels' add up to 100, or the cluster has nothing.
+    load: u32,
+    /// Too few are healthy: all are used.
+    panic: bool,
+    localities: Vec<LocalityHosts>,
+    /// The sets that policies choose from, made when first used: all localities in one, or one each.
+    sets: Option<Vec<HostSet>>,
+    overprovisioning: u32,
+}
+
+#[derive(Debug)]
+struct LocalityHosts {
+    weight: u32,
+    hosts: Vec<Host>,
+}
+
+#[derive(Debug)]
+struct HostSet {
+    /// Share of the level's load, in no unit.
+    weight: f64,
+    hosts: Vec<Host>,
+    policy: Box<dyn Policy>,
+}
+
+/// The levels of an assignment, with their loads.
+pub(super) fn levels(
+    assignment: &Assignment,
+    panic_threshold: u32,
+    host: &mut dyn FnMut(&Arc<Endpoint>) -> Host,
+) -> Vec<Level> {
+    let mut levels: Vec<Level> = Vec::with_capacity(assignment.priorities.len());
+    for localities in &assignment.priorities {
+        let localities = localities.iter().map(|locality| LocalityHosts {
+            weight: locality.weight,
+            hosts: locality.endpoints.iter().map(&mut *host).collect(),
+        });
+        levels.push(Level {
+            load: 0,
+            panic: false,
+            localities: localities.collect(),
+            sets: None,
+            overprovisioning: assignment.overprovisioning,
+        });
+    }
+    spread(&mut levels, assignment.overprovisioning, panic_threshold);
+    levels
+}
+
+/// The level for a point in 0..100.
+pub(super) fn choose_level(levels: &mut [Level], mut point: u32) -> Option<&mut Level> {
+    levels
+        .iter_mut()
+        .find(|level| match point.checked_sub(level.load) {
+            Some(rest) => {
+                point = rest;
+                false
+            }
+            None => true,
+        })
+}
+
+fn spread(levels: &mut [Level], overprovisioning: u32, panic_threshold: u32) {
+    let health: Vec<u32> = levels.iter().map(|l| l.health(overprovisioning)).collect();
+    let total = health.iter().sum::<u32>().min(100);
+    let mut left = 100;
+    for (level, health) in levels.iter_mut().zip(&health) {
+        level.load = (health * 100).checked_div(total).unwrap_or(0).min(left);
+        left -= level.load;
+    }
+    // What rounding left over.
+    if total > 0
+        && let Some(first) = levels.iter_mut().find(|l| l.load > 0)
+    {
+        first.load += left;
+    }
+    let mut all = true;
+    for level in levels.iter_mut() {
+        level.panic = total < 100 && level.healthy_percent() < panic_threshold;
+        all &= level.panic;
+    }
+    if all {
+        spread_by_size(levels);
+    }
+}
+
+/// When every level panics, health says nothing: the number of hosts decides.
+fn spread_by_size(levels: &mut [Level]) {
+    let total: usize = levels.iter().map(|l| l.hosts().count()).sum();
+    let mut left = 100;
+    for level in levels.iter_mut() {
+        let share = (level.hosts().count() * 100).checked_div(total).unwrap_or(0) as u32;
+        level.load = share.min(left);
+        left -= level.load;
+    }
+    if total > 0
+        && let Some(first) = levels.iter_mut().find(|l| l.hosts().next().is_some())
+    {
+        first.load += left;
+    }
+}
+
+// === impl Level ===
+
+impl Level {
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.localities.iter().flat_map(|locality| &locality.hosts)
+    }
+
+    pub(super) fn pick(
+        &mut self,
+        settings: &Settings,
+        seed: u64,
+        cx: &PickContext<'_>,
+        attempt: u32,
+    ) -> Option<Host> {
+        if self.sets.is_none() {
+            self.sets = Some(self.make_sets(settings, seed));
+        }
+        let sets = self.sets.as_mut()?;
+        let total: f64 = sets.iter().map(|set| set.weight).sum();
+        // The top 53 bits, as a fraction.
+        let mut point = (mix(cx.random, 0x5e7) >> 11) as f64 / (1_u64 << 53) as f64 * total;
+        let mut chosen = None;
+        for set in sets.iter_mut().filter(|set| set.weight > 0.0) {
+            let here = point < set.weight;
+            point -= set.weight;
+            chosen = Some(set);
+            if here {
+                break;
+            }
+        }
+        let set = chosen?;
+        let index = set.policy.pick(&set.hosts, cx, attempt)?;
+        set.hosts.get(index).cloned()
+    }
+
+    /// Percent, 100 at most.
+    fn health(&self, overprovisioning: u32) -> u32 {
+        let total = self.hosts().count() as u64;
+        let healthy = self.hosts().filter(|host| host.is_healthy()).count() as u64;
+        let percent = (u64::from(overprovisioning) * healthy).checked_div(total);
+        percent.unwrap_or(0).min(100) as u32
+    }
+
+    fn healthy_percent(&self) -> u32 {
+        self.health(100)
+    }
+
+    fn make_sets(&self, settings: &Settings, seed: u64) -> Vec<HostSet> {
+        let usable = |locality: &LocalityHosts| -> Vec<Host> {
+            let hosts = locality.hosts.iter();
+            hosts
+                .filter(|host| self.panic || host.is_healthy())
+                .cloned()
+                .collect()
+        };
+        let hashing = matches!(
+            settings.policy,
+            crate::compile::cluster::BalancePolicy::RingHash { .. }
+                | crate::compile::cluster::BalancePolicy::Maglev { .. }
+        );
+        // One ring over all localities keeps a hash in its place; weights go into the hosts' shares.
+        if settings.locality_weighted && !hashing && !self.panic {
+            let sets = self.localities.iter().filter_map(|locality| {
+                let hosts = usable(locality);
+                let weight = self.effective_weight(locality, hosts.len());
+                HostSet::new(hosts, |_| 1.0, weight, settings, seed)
+            });
+            return sets.collect();
+        }
+        let mut hosts = Vec::new();
+        let mut weights = Vec::new();
+        for locality in &self.localities {
+            let here = usable(locality);
+            let sum: f64 = here.iter().map(|host| f64::from(host.endpoint.weight)).sum();
+            let factor = if settings.locality_weighted {
+                self.effective_weight(locality, here.len()) / sum.max(1.0)
+            } else {
+                1.0
+            };
+            weights.extend(here.iter().map(|_| factor));
+            hosts.extend(here);
+        }
+        let factor = |at: usize| weights.get(at).copied().unwrap_or(1.0);
+        HostSet::new(hosts, factor, 1.0, settings, seed)
+            .into_iter()
+            .collect()
+    }
+
+    /// A locality's weight, less what its sick hosts cannot take (overprovisioned).
+    fn effective_weight(&self, locality: &LocalityHosts, usable: usize) -> f64 {
+        let ratio = usable as f64 / locality.hosts.len().max(1) as f64;
+        let available = ratio * f64::from(self.overprovisioning) / 100.0;
+        f64::from(locality.weight) * available.min(1.0)
+    }
+}
+
+// === impl HostSet ===
+
+impl HostSet {
+    /// None without hosts. `factor`: what each host's own weight is multiplied by.
+    fn new(
+        hosts: Vec<Host>,
+        factor: impl Fn(usize) -> f64,
+        weight: f64,
+        settings: &Settings,
+        seed: u64,
+    ) -> Option<Self> {
+        if hosts.is_empty() {
+            return None;
+        }
+        let scaled = |(at, host): (usize, &Host)| f64::from(host.endpoint.weight) * factor(at);
+        let total: f64 = hosts.iter().enumerate().map(scaled).sum();
+        let weighted: Vec<WeightedHost<'_>> = hosts
+            .iter()
+            .enumerate()
+            .map(|(at, host)| WeightedHost {
+                host,
+                share: scaled((at, host)) / total,
+            })
+            .collect();
+        let policy = policy(&settings.policy, &weighted, seed);
+        Some(Self {
+            weight,
+            hosts,
+            policy,
+        })
+    }
+}

@@ -1,0 +1,310 @@
+//! Which endpoint of a cluster takes the next request.
+//!
+//! First the priority (by health, overprovisioned), then the locality (where weighted), then the policy's own choice
+//! among the endpoints: one file per policy, one row in [`policy`]. What is computed from health is computed when
+//! health changes, not when a request comes. A balancer belongs to one worker.
+
+mod health;
+mod least_request;
+mod maglev;
+mod random;
+mod ring_hash;
+mod round_robin;
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::health::Level;
+use super::outlier::{self, Outcome, OutlierState};
+use crate::compile::cluster::{BalancePolicy, Cluster, OutlierDetection};
+use crate::compile::endpoint::{Assignment, Endpoint, Health, Target};
+use crate::compile::listener::Address;
+
+/// What one worker knows of an endpoint; it survives changes of the assignment.
+#[derive(Debug, Default)]
+pub struct EndpointState {
+    /// Requests (HTTP) or connections (TCP) under way.
+    pub active: Cell<u32>,
+    pub outlier: OutlierState,
+}
+
+/// An endpoint with its state.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub endpoint: Arc<Endpoint>,
+    pub state: Rc<EndpointState>,
+}
+
+/// Counts a request as under way at an endpoint, until dropped.
+#[derive(Debug)]
+#[must_use = "the request counts as ended when this is dropped"]
+pub struct Active(Rc<EndpointState>);
+
+/// What a pick depends on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PickContext<'a> {
+    pub random: u64,
+    /// By the route's hash policies.
+    pub hash: Option<u64>,
+    /// Endpoints of earlier attempts, avoided if `attempts` allow.
+    pub previous: &'a [Target],
+    /// How often another endpoint is picked when one of `previous` came up (`host_selection_retry_max_attempts`).
+    pub attempts: u32,
+    /// For `ORIGINAL_DST` clusters.
+    pub original_destination: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PickError {
+    #[error("no healthy upstream")]
+    NoHealthyEndpoint,
+    #[error("the original destination is not known")]
+    NoOriginalDestination,
+}
+
+/// A cluster's balance on one worker.
+#[derive(Debug)]
+pub struct Balancer {
+    settings: Settings,
+    assignment: Arc<Assignment>,
+    states: HashMap<Target, Rc<EndpointState>>,
+    levels: Vec<Level>,
+    seed: u64,
+    ejected: usize,
+    last_check: Option<Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Settings {
+    policy: BalancePolicy,
+    panic_threshold: u32,
+    locality_weighted: bool,
+    outlier: Option<OutlierDetection>,
+}
+
+/// A policy's choice among the hosts of one set.
+trait Policy: std::fmt::Debug {
+    /// Index of the chosen host; `attempt` counts from 0. `hosts` are those that the policy was made for.
+    fn pick(&mut self, hosts: &[Host], cx: &PickContext<'_>, attempt: u32) -> Option<usize>;
+}
+
+/// The table of policies.
+fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<dyn Policy> {
+    match *policy {
+        BalancePolicy::RoundRobin => Box::new(round_robin::RoundRobin::new(hosts, seed)),
+        BalancePolicy::LeastRequest { choices } => Box::new(least_request::LeastRequest::new(choices)),
+        BalancePolicy::Random | BalancePolicy::ClusterProvided => Box::new(random::Random),
+        BalancePolicy::RingHash { minimum, maximum } => {
+            Box::new(ring_hash::RingHash::new(hosts, minimum, maximum))
+        }
+        BalancePolicy::Maglev { table_size } => Box::new(maglev::Maglev::new(hosts, table_size)),
+    }
+}
+
+/// A host and its share of the set's load; shares add up to one. Locality weights are already in it.
+#[derive(Clone, Copy, Debug)]
+struct WeightedHost<'h> {
+    host: &'h Host,
+    share: f64,
+}
+
+// === impl Host ===
+
+impl Host {
+    pub fn start(&self) -> Active {
+        self.state.active.set(self.state.active.get() + 1);
+        Active(self.state.clone())
+    }
+
+    fn is_healthy(&self) -> bool {
+        match self.endpoint.health {
+            Health::Unknown | Health::Healthy | Health::Degraded => !self.state.outlier.is_ejected(),
+            Health::Unhealthy | Health::Draining => false,
+        }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get().saturating_sub(1));
+    }
+}
+
+// === impl Balancer ===
+
+impl Balancer {
+    /// `seed`: a random number, so that workers and proxies do not all begin with the same endpoint.
+    pub fn new(cluster: &Cluster, assignment: Arc<Assignment>, seed: u64) -> Self {
+        let mut this = Self {
+            settings: Settings::of(cluster),
+            assignment,
+            states: HashMap::new(),
+            levels: Vec::new(),
+            seed,
+            ejected: 0,
+            last_check: None,
+        };
+        this.rebuild();
+        this
+    }
+
+    /// Takes a new cluster or assignment; endpoints that stay keep their state.
+    pub fn update(&mut self, cluster: &Cluster, assignment: Arc<Assignment>) {
+        let settings = Settings::of(cluster);
+        if settings == self.settings && assignment == self.assignment {
+            return;
+        }
+        self.settings = settings;
+        self.assignment = assignment;
+        self.rebuild();
+    }
+
+    pub fn pick(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {
+        if self.settings.policy == BalancePolicy::ClusterProvided {
+            return self.original_destination(cx);
+        }
+        let mut last = None;
+        for attempt in 0..=cx.attempts {
+            let random = mix(cx.random, attempt);
+            let Some(host) = self.pick_once(&PickContext { random, ..*cx }, attempt) else {
+                break;
+            };
+            if !cx.previous.contains(&host.endpoint.address) {
+                return Ok(host);
+            }
+            last = Some(host);
+        }
+        last.ok_or(PickError::NoHealthyEndpoint)
+    }
+
+    /// Every endpoint, for views and for warming.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.levels.iter().flat_map(Level::hosts)
+    }
+
+    /// Tells how an attempt ended; may eject the endpoint.
+    pub fn report(&mut self, host: &Host, outcome: Outcome, now: Instant) {
+        let Some(config) = self.settings.outlier else {
+            return;
+        };
+        if !host.state.outlier.count(&config, outcome) || !self.knows(host) {
+            return;
+        }
+        if outlier::may_eject(&config, self.ejected, self.states.len()) {
+            host.state.outlier.eject(&config, now);
+            self.rebuild();
+        }
+    }
+
+    /// Lets ejected endpoints return. To be called often; does something once an interval.
+    pub fn tick(&mut self, now: Instant) {
+        let Some(config) = self.settings.outlier else {
+            return;
+        };
+        let last = *self.last_check.get_or_insert(now);
+        if now.saturating_duration_since(last) < config.interval {
+            return;
+        }
+        self.last_check = Some(now);
+        let mut changed = false;
+        for state in self.states.values() {
+            changed |= state.outlier.check(&config, now);
+        }
+        if changed {
+            self.rebuild();
+        }
+    }
+
+    /// How often [`Self::tick`] has something to do; None: never.
+    pub fn tick_interval(&self) -> Option<Duration> {
+        self.settings.outlier.map(|config| config.interval)
+    }
+
+    /// Endpoints that this worker has ejected.
+    pub fn ejected(&self) -> usize {
+        self.ejected
+    }
+
+    fn knows(&self, host: &Host) -> bool {
+        let state = self.states.get(&host.endpoint.address);
+        state.is_some_and(|state| Rc::ptr_eq(state, &host.state))
+    }
+
+    fn pick_once(&mut self, cx: &PickContext<'_>, attempt: u32) -> Option<Host> {
+        // The hash decides on the priority too, so that it keeps deciding alone.
+        let point = cx.hash.unwrap_or(cx.random) % 100;
+        let level = health::choose_level(&mut self.levels, point as u32)?;
+        level.pick(&self.settings, self.seed, cx, attempt)
+    }
+
+    fn original_destination(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {
+        let address = cx.original_destination.ok_or(PickError::NoOriginalDestination)?;
+        Ok(Host {
+            endpoint: Arc::new(Endpoint::at(address)),
+            state: Rc::default(),
+        })
+    }
+
+    fn rebuild(&mut self) {
+        let mut states = HashMap::with_capacity(self.states.len());
+        let old = &self.states;
+        let mut host = |endpoint: &Arc<Endpoint>| {
+            let key = &endpoint.address;
+            let state: &mut Rc<EndpointState> = states
+                .entry(key.clone())
+                .or_insert_with(|| old.get(key).cloned().unwrap_or_default());
+            Host {
+                endpoint: endpoint.clone(),
+                state: state.clone(),
+            }
+        };
+        self.levels = health::levels(&self.assignment, self.settings.panic_threshold, &mut host);
+        self.states = states;
+        self.ejected = self.states.values().filter(|s| s.outlier.is_ejected()).count();
+        self.seed = mix(self.seed, 1);
+    }
+}
+
+// === impl Settings ===
+
+impl Settings {
+    fn of(cluster: &Cluster) -> Self {
+        Self {
+            policy: cluster.balance,
+            panic_threshold: cluster.panic_threshold,
+            locality_weighted: cluster.locality_weighted,
+            outlier: cluster.outlier,
+        }
+    }
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// An endpoint of which only the address is known.
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            address: Target::Address(Address::Socket(address)),
+            hostname: String::new(),
+            weight: 1,
+            health: Health::Unknown,
+            transport_match: Default::default(),
+            workload: None,
+        }
+    }
+}
+
+/// Another random number from one and a counter (SplitMix64's finalizer); the same for counter 0.
+fn mix(random: u64, counter: u32) -> u64 {
+    if counter == 0 {
+        return random;
+    }
+    let mut z = random.wrapping_add(u64::from(counter).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

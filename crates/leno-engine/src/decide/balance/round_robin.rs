@@ -1,0 +1,90 @@
+//! ROUND_ROBIN: in turn; with weights by earliest deadline first.
+//!
+//! A host of weight w is due at 1/w, 2/w, …; the earliest deadline is served. Fractions are compared exactly, so over
+//! a cycle (as many picks as the weights' sum) every host has exactly its share, for ever.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use super::{Host, PickContext, Policy, WeightedHost};
+
+#[derive(Debug)]
+pub(super) enum RoundRobin {
+    Equal { next: usize },
+    Weighted(BinaryHeap<Reverse<Due>>),
+}
+
+/// The `turn`-th turn of a host: due at `turn / weight`.
+#[derive(Debug)]
+pub(super) struct Due {
+    turn: u64,
+    weight: u32,
+    index: usize,
+}
+
+impl RoundRobin {
+    pub(super) fn new(hosts: &[WeightedHost<'_>], seed: u64) -> Self {
+        let weight = |host: &WeightedHost<'_>| host.host.endpoint.weight.max(1);
+        let mut weights = hosts.iter().map(weight);
+        let first = weights.next();
+        if weights.all(|weight| Some(weight) == first) {
+            let next = seed.checked_rem(hosts.len() as u64).unwrap_or(0) as usize;
+            return Self::Equal { next };
+        }
+        let due = |(index, host): (usize, &WeightedHost<'_>)| {
+            Reverse(Due {
+                turn: 1,
+                weight: weight(host),
+                index,
+            })
+        };
+        let mut heap: BinaryHeap<_> = hosts.iter().enumerate().map(due).collect();
+        for _ in 0..seed % 128 {
+            serve(&mut heap);
+        }
+        Self::Weighted(heap)
+    }
+}
+
+impl Policy for RoundRobin {
+    fn pick(&mut self, hosts: &[Host], _cx: &PickContext<'_>, _attempt: u32) -> Option<usize> {
+        match self {
+            Self::Equal { next } => {
+                let at = next.checked_rem(hosts.len())?;
+                *next = at + 1;
+                Some(at)
+            }
+            Self::Weighted(heap) => serve(heap),
+        }
+    }
+}
+
+fn serve(heap: &mut BinaryHeap<Reverse<Due>>) -> Option<usize> {
+    let mut first = heap.peek_mut()?;
+    first.0.turn += 1;
+    Some(first.0.index)
+}
+
+// === impl Due ===
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let own = u128::from(self.turn) * u128::from(other.weight);
+        let others = u128::from(other.turn) * u128::from(self.weight);
+        own.cmp(&others).then(self.index.cmp(&other.index))
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Due {}

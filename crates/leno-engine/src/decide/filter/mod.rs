@@ -1,0 +1,260 @@
+//! HTTP filters: step machines over the engine's own message, without IO.
+//!
+//! One filter is one file and one row in [`FILTERS`]: its type URL, its parse, its per-route override, its
+//! behaviour and its tests. What a filter cannot do by itself it asks for as an [`Effect`]; one executor in the
+//! proxy performs effects, `leno explain` prints them.
+
+mod fault;
+pub mod peer_metadata;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use leno_proto::FromAny;
+use leno_proto::google::protobuf::Any;
+
+use crate::compile::Rejection;
+use crate::compile::at::At;
+use crate::compile::pb::route as pb;
+use crate::flags::Flags;
+use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
+
+/// What a filter wants next.
+#[derive(Debug)]
+pub enum Step {
+    Continue,
+    /// Answer at once; the request goes no further.
+    Reply(LocalReply),
+    /// Hold body bytes back, up to this many, until a later `Continue`.
+    Buffer(usize),
+    Effect(Effect),
+}
+
+/// What the executor does for a filter, which then gets `on_effect`.
+#[derive(Debug)]
+pub enum Effect {
+    Sleep(Duration),
+    /// A call to a cluster; the answer comes back whole.
+    Call {
+        cluster: String,
+        request: Box<RequestHead>,
+        body: Bytes,
+        timeout: Duration,
+    },
+    /// Wait for a resource by name (on-demand discovery).
+    Await {
+        type_url: &'static str,
+        name: String,
+    },
+}
+
+#[derive(Debug)]
+pub enum EffectResult {
+    Slept,
+    Called(Result<(ResponseHead, Bytes), Flags>),
+    Arrived(bool),
+}
+
+/// What a filter may know and change besides the message.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// A fresh random number for this request.
+    pub random: u64,
+    pub flags: &'a mut Flags,
+    /// Peer metadata as found in headers (Istio's metadata exchange), for the record.
+    pub peer: &'a mut PeerMetadata,
+    /// The proxy's own metadata to send to the peer.
+    pub local: &'a LocalMetadata,
+    pub connection: &'a ConnectionFacts,
+    /// The route's cluster name, once routed.
+    pub cluster: Option<&'a str>,
+}
+
+/// Who the other side says it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PeerMetadata {
+    pub workload: String,
+    pub namespace: String,
+    pub app: String,
+    pub version: String,
+    pub canonical_service: String,
+    pub canonical_revision: String,
+    pub cluster: String,
+}
+
+/// What this proxy tells about its workload: already encoded as Istio's headers want it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalMetadata {
+    /// `x-envoy-peer-metadata-id`: the node id.
+    pub id: Bytes,
+    /// `x-envoy-peer-metadata`: base64 of a protobuf Struct.
+    pub encoded: Bytes,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionFacts {
+    pub tls: bool,
+    pub peer_principal: Option<String>,
+    pub inbound: bool,
+}
+
+/// One request's state of one filter. The default of every step is to let pass.
+pub trait HttpFilter: std::fmt::Debug {
+    fn on_request_headers(&mut self, _cx: &mut Context<'_>, _head: &mut RequestHead, _end: bool) -> Step {
+        Step::Continue
+    }
+    fn on_request_data(&mut self, _cx: &mut Context<'_>, _data: &mut Bytes, _end: bool) -> Step {
+        Step::Continue
+    }
+    fn on_request_trailers(&mut self, _cx: &mut Context<'_>, _trailers: &mut Headers) -> Step {
+        Step::Continue
+    }
+    fn on_response_headers(&mut self, _cx: &mut Context<'_>, _head: &mut ResponseHead, _end: bool) -> Step {
+        Step::Continue
+    }
+    fn on_response_data(&mut self, _cx: &mut Context<'_>, _data: &mut Bytes, _end: bool) -> Step {
+        Step::Continue
+    }
+    fn on_response_trailers(&mut self, _cx: &mut Context<'_>, _trailers: &mut Headers) -> Step {
+        Step::Continue
+    }
+    /// The effect asked for has ended. `Continue` resumes where it was asked.
+    fn on_effect(&mut self, _cx: &mut Context<'_>, _result: EffectResult) -> Step {
+        Step::Continue
+    }
+}
+
+/// A filter's compiled configuration: makes one state per request.
+pub trait FilterFactory: std::fmt::Debug + Send + Sync {
+    /// `per_route`: the most specific per-route configuration of the same filter, if any.
+    /// None: the filter has nothing to do for this request.
+    fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>>;
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// A kind of filter.
+struct Kind {
+    /// The full name of its configuration's message.
+    message: &'static str,
+    /// Also of its per-route configuration, which has the same message.
+    parse: Parse,
+}
+
+type Parse = fn(&At<'_>, &Any) -> Result<Box<dyn FilterFactory>, Rejection>;
+
+/// The HTTP filters that leno has, besides the router.
+const FILTERS: &[Kind] = &[fault::KIND, peer_metadata::KIND];
+
+/// Filters of Envoy and Istio that only count. leno counts by itself, so they are accepted and left out.
+const ONLY_COUNT: &[&str] = &[
+    "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+    "stats.PluginConfig",
+];
+
+#[derive(Debug)]
+pub struct FilterConfig {
+    /// The name in the filter list, which per-route configurations use as key.
+    pub name: String,
+    /// The encoded configuration, by which two are equal.
+    pub encoded: Bytes,
+    pub disabled: bool,
+    pub factory: Box<dyn FilterFactory>,
+}
+
+impl PartialEq for FilterConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.encoded == other.encoded && self.disabled == other.disabled
+    }
+}
+
+// === impl FilterConfig ===
+
+impl FilterConfig {
+    /// One request's state; None if the filter has nothing to do for it.
+    pub fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
+        // What a route says of a filter turns it on or off, whatever the list says.
+        if per_route.map_or(self.disabled, |route| route.disabled) {
+            return None;
+        }
+        self.factory.start(per_route)
+    }
+}
+
+/// What a route says that only turns a filter off.
+#[derive(Debug)]
+struct Off;
+
+impl FilterFactory for Off {
+    fn start(&self, _per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
+        None
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// Compiles a filter of the list.
+pub(crate) fn config(at: &At<'_>, name: &str, any: &Any, disabled: bool) -> Result<FilterConfig, Rejection> {
+    let Some(kind) = kind(any) else {
+        return Err(at.unknown_extension(any));
+    };
+    Ok(FilterConfig {
+        name: name.to_owned(),
+        encoded: Bytes::copy_from_slice(&any.value),
+        disabled,
+        factory: (kind.parse)(at, any)?,
+    })
+}
+
+/// Compiles what a route, host or weighted cluster says of a filter; None: nothing that counts.
+pub(crate) fn per_route(at: &At<'_>, name: &str, any: &Any) -> Result<Option<FilterConfig>, Rejection> {
+    if !any.is::<pb::FilterConfig>() {
+        return if only_counts(any) {
+            Ok(None)
+        } else {
+            config(at, name, any, false).map(Some)
+        };
+    }
+    let pb::FilterConfig {
+        config: inner,
+        is_optional,
+        disabled,
+    } = any.unpack().map_err(|error| at.reject(error.to_string()))?;
+    match inner {
+        None => {
+            if !disabled {
+                return Err(at.field("config").reject("required"));
+            }
+            Ok(Some(FilterConfig {
+                name: name.to_owned(),
+                encoded: Bytes::new(),
+                disabled,
+                factory: Box::new(Off),
+            }))
+        }
+        Some(inner) if only_counts(&inner) => Ok(None),
+        Some(inner) if is_optional && !is_known(&inner) => {
+            at.field("config").warn("an extension that leno does not have");
+            Ok(None)
+        }
+        Some(inner) => config(&at.field("config"), name, &inner, disabled).map(Some),
+    }
+}
+
+pub(crate) fn is_known(any: &Any) -> bool {
+    kind(any).is_some()
+}
+
+pub(crate) fn only_counts(any: &Any) -> bool {
+    ONLY_COUNT.contains(&message_name(any))
+}
+
+fn kind(any: &Any) -> Option<&'static Kind> {
+    FILTERS.iter().find(|kind| kind.message == message_name(any))
+}
+
+fn message_name(any: &Any) -> &str {
+    any.type_url.rsplit_once('/').map_or("", |(_, name)| name)
+}

@@ -1,0 +1,111 @@
+//! Hash policies: which requests stick together. xxHash64 with seed 0, as Envoy's.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use xxhash_rust::xxh64::xxh64;
+
+use super::matcher::query_parameter;
+use super::route::Forwarding;
+use crate::compile::route::HashPolicy;
+use crate::message::RequestHead;
+
+/// A request's hash, and the cookie to set so that the next request has it again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hashed {
+    pub hash: Option<u64>,
+    /// A whole `set-cookie` value.
+    pub set_cookie: Option<Bytes>,
+}
+
+impl Forwarding<'_> {
+    /// `source`: the client's trusted address. `random` makes the value of a new cookie.
+    pub fn hash(&self, head: &RequestHead, source: Option<IpAddr>, random: u64) -> Hashed {
+        let mut hashed = Hashed::default();
+        for policy in &self.forward.hash {
+            let (one, terminal) = match policy {
+                HashPolicy::Header { name, terminal } => (header(head, name), *terminal),
+                HashPolicy::SourceIp { terminal } => {
+                    let hash = source.map(|ip| xxh64(ip.to_canonical().to_string().as_bytes(), 0));
+                    (hash, *terminal)
+                }
+                HashPolicy::Query { name, terminal } => {
+                    let value = head.query().and_then(|q| query_parameter(q, name.as_bytes()));
+                    (value.map(|v| xxh64(v, 0)), *terminal)
+                }
+                HashPolicy::Cookie { name, terminal, .. } => {
+                    let value = cookie(head, name).map(|v| xxh64(v, 0));
+                    (
+                        value.or_else(|| new_cookie(policy, random, &mut hashed.set_cookie)),
+                        *terminal,
+                    )
+                }
+            };
+            // Envoy: the old value rotated by one, so that the order of policies counts and equal parts do not
+            // cancel each other out.
+            if let Some(one) = one {
+                hashed.hash = Some(hashed.hash.map_or(one, |old| old.rotate_left(1) ^ one));
+            }
+            if terminal && hashed.hash.is_some() {
+                break;
+            }
+        }
+        hashed
+    }
+}
+
+/// Several values: sorted, so that their order does not count.
+fn header(head: &RequestHead, name: &str) -> Option<u64> {
+    if let field @ (":path" | ":method" | ":authority" | ":scheme" | "host") = name {
+        return head.field(field).map(|v| xxh64(v, 0));
+    }
+    let mut values: Vec<&[u8]> = head.headers.get_all(name).collect();
+    match values.as_mut_slice() {
+        [] => None,
+        [one] => Some(xxh64(one, 0)),
+        many => {
+            many.sort_unstable();
+            Some(many.iter().fold(0, |seed, value| xxh64(value, seed)))
+        }
+    }
+}
+
+fn cookie<'h>(head: &'h RequestHead, name: &str) -> Option<&'h [u8]> {
+    let pairs = head
+        .headers
+        .get_all("cookie")
+        .flat_map(|v| v.split(|b| *b == b';'));
+    pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
+        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        Some(
+            value
+                .strip_prefix(b"\"")
+                .and_then(|v| v.strip_suffix(b"\""))
+                .unwrap_or(value),
+        )
+    })
+}
+
+/// A policy with a lifetime makes a cookie where there is none.
+fn new_cookie(policy: &HashPolicy, random: u64, set_cookie: &mut Option<Bytes>) -> Option<u64> {
+    let HashPolicy::Cookie {
+        name,
+        path,
+        ttl: Some(ttl),
+        ..
+    } = policy
+    else {
+        return None;
+    };
+    let value = format!("{random:016x}");
+    let mut text = format!("{name}=\"{value}\"");
+    if !ttl.is_zero() {
+        text.push_str(&format!("; Max-Age={}", ttl.as_secs()));
+    }
+    if let Some(path) = path {
+        text.push_str(&format!("; Path={path}"));
+    }
+    text.push_str("; HttpOnly");
+    *set_cookie = Some(text.into());
+    Some(xxh64(value.as_bytes(), 0))
+}

@@ -1,0 +1,132 @@
+//! Which filter chain serves a connection.
+//!
+//! Envoy's order (`FilterChainMatch` in `listener_components.proto`): destination port, destination address, server
+//! name, transport protocol, application protocols, directly connected source, source type, source address, source
+//! port. At each step the most specific criterion that holds wins, and *there is no way back*: a chain that names
+//! the destination port hides every chain that does not, even if it fails at a later step. Ranks compared
+//! lexicographically say exactly that, with rank 0 for "does not hold": the best tuple decides, and if there is a
+//! 0 in it nothing matches and the default chain serves.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::compile::listener::{ChainMatch, FilterChain, Listener, SourceType, TransportProtocol};
+
+/// What is known of a connection once the listener filters have looked at it.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionInfo<'a> {
+    /// The original destination, where the listener restores it.
+    pub destination: SocketAddr,
+    pub source: SocketAddr,
+    /// The connection's own peer; the same as `source` unless a proxy protocol said otherwise.
+    pub direct_source: SocketAddr,
+    /// Of the client's hello, lower case.
+    pub sni: Option<&'a str>,
+    pub transport: TransportProtocol,
+    /// ALPN names of the client's hello in its order, or what the HTTP inspector found (`http/1.1`, `h2c`).
+    pub application_protocols: &'a [&'a [u8]],
+}
+
+const STEPS: usize = 9;
+type Ranks = [u32; STEPS];
+
+/// The chain for this connection; the default chain where none matches; None where there is no default.
+pub fn choose<'l>(listener: &'l Listener, connection: &ConnectionInfo<'_>) -> Option<&'l Arc<FilterChain>> {
+    let local = same_ip_or_loopback(connection);
+    let mut best: Option<(Ranks, &Arc<FilterChain>)> = None;
+    for chain in &listener.chains {
+        let ranks = ranks(&chain.matches, connection, local);
+        if best.is_none_or(|(so_far, _)| ranks > so_far) {
+            best = Some((ranks, chain));
+        }
+    }
+    match best {
+        Some((ranks, chain)) if !ranks.contains(&0) => Some(chain),
+        _ => listener.default_chain.as_ref(),
+    }
+}
+
+fn ranks(matches: &ChainMatch, connection: &ConnectionInfo<'_>, local: bool) -> Ranks {
+    let ChainMatch {
+        destination_port,
+        prefix_ranges,
+        server_names,
+        transport_protocol,
+        application_protocols,
+        direct_source_ranges,
+        source_type,
+        source_ranges,
+        source_ports,
+    } = matches;
+    [
+        named(destination_port.as_slice(), &connection.destination.port()),
+        prefix(prefix_ranges, connection.destination.ip()),
+        server_name(server_names, connection.sni),
+        named(transport_protocol.as_slice(), &connection.transport),
+        application_protocol(application_protocols, connection.application_protocols),
+        prefix(direct_source_ranges, connection.direct_source.ip()),
+        match source_type {
+            SourceType::Any => 1,
+            SourceType::SameIpOrLoopback => 2 * u32::from(local),
+            SourceType::External => 2 * u32::from(!local),
+        },
+        prefix(source_ranges, connection.source.ip()),
+        named(source_ports, &connection.source.port()),
+    ]
+}
+
+/// 2: named; 1: nothing is demanded; 0: others are.
+fn named<T: PartialEq>(wanted: &[T], is: &T) -> u32 {
+    if wanted.is_empty() {
+        1
+    } else {
+        2 * u32::from(wanted.contains(is))
+    }
+}
+
+/// No range is the same as `0.0.0.0/0` and `::/0`.
+fn prefix(ranges: &[IpNet], ip: IpAddr) -> u32 {
+    if ranges.is_empty() {
+        return 1;
+    }
+    let ip = ip.to_canonical();
+    let longest = ranges.iter().filter(|range| range.contains(&ip));
+    longest
+        .map(|range| u32::from(range.prefix_len()) + 1)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Exact first, then the longest wildcard (`*.example.com`), then no demand.
+fn server_name(names: &[String], sni: Option<&str>) -> u32 {
+    if names.is_empty() {
+        return 1;
+    }
+    let Some(sni) = sni else { return 0 };
+    let rank = |name: &String| match name.strip_prefix('*') {
+        // `*.example.com` is for names below example.com, not for itself.
+        Some(suffix) if sni.len() > suffix.len() && sni.ends_with(suffix) => suffix.len() as u32 + 1,
+        None if name == sni => u32::MAX,
+        _ => 0,
+    };
+    names.iter().map(rank).max().unwrap_or(0)
+}
+
+/// The client's order of preference decides.
+fn application_protocol(names: &[String], offered: &[&[u8]]) -> u32 {
+    if names.is_empty() {
+        return 1;
+    }
+    let named = |offer: &&[u8]| names.iter().any(|name| name.as_bytes() == *offer);
+    match offered.iter().position(named) {
+        Some(at) => (offered.len() - at) as u32 + 1,
+        None => 0,
+    }
+}
+
+fn same_ip_or_loopback(connection: &ConnectionInfo<'_>) -> bool {
+    let source = connection.source.ip().to_canonical();
+    source.is_loopback() || source == connection.destination.ip().to_canonical()
+}

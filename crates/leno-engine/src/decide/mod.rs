@@ -1,0 +1,15 @@
+//! Decisions on the compiled form.
+
+pub mod balance;
+pub mod filter;
+pub mod grpc;
+pub mod hash;
+pub mod headers;
+pub mod limits;
+pub mod listener;
+pub mod matcher;
+pub mod outlier;
+pub mod retry;
+pub mod rewrite;
+pub mod route;
+pub mod timeout;

@@ -1,0 +1,340 @@
+//! Which virtual host and route a request takes.
+//!
+//! Hosts: exact domain, then the longest `*.suffix`, then the longest `prefix.*`, then `*`
+//! (`route_components.proto`, VirtualHost.domains). Routes: the first that matches, in order.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::matcher::{equal, starts_with};
+use super::rewrite::redirect_location;
+use crate::compile::matcher::{HeaderMatcher, PathMatcher, QueryMatcher};
+use crate::compile::route::{
+    Action, ClusterChoice, Forward, Route, RouteTable, VirtualHost, WeightedCluster,
+};
+use crate::decide::filter::FilterConfig;
+use crate::message::RequestHead;
+
+/// What a route decision needs besides the head.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteContext {
+    /// A fresh random number: runtime fractions, weighted clusters.
+    pub random: u64,
+    /// The request came over TLS, or a trusted proxy said `x-forwarded-proto: https`.
+    pub tls: bool,
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision<'t> {
+    Forward(Forwarding<'t>),
+    Redirect {
+        host: &'t VirtualHost,
+        /// None: the host demands TLS.
+        route: Option<&'t Arc<Route>>,
+        location: Bytes,
+        code: u16,
+    },
+    Respond {
+        host: &'t VirtualHost,
+        route: &'t Arc<Route>,
+        status: u16,
+        body: &'t Bytes,
+    },
+    /// The host is known, none of its routes matches.
+    NoRoute {
+        host: &'t VirtualHost,
+    },
+    NoHost,
+}
+
+/// A request that goes to a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forwarding<'t> {
+    pub table: &'t RouteTable,
+    pub host: &'t VirtualHost,
+    pub route: &'t Arc<Route>,
+    pub forward: &'t Forward,
+    /// Empty where `cluster_header` names a header that the request lacks.
+    pub cluster: Cow<'t, str>,
+    pub weighted: Option<&'t WeightedCluster>,
+}
+
+/// Why a route did not take a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Miss<'t> {
+    Path(&'t PathMatcher),
+    Header(&'t HeaderMatcher),
+    Query(&'t QueryMatcher),
+    NotGrpc,
+    /// The route takes only this share (parts in a million), and this request is not of it.
+    Fraction(u32),
+}
+
+/// Watches a decision, for `leno explain`.
+pub trait Observer {
+    fn host(&mut self, _host: &VirtualHost) {}
+    fn missed(&mut self, _host: &VirtualHost, _route: &Arc<Route>, _why: Miss<'_>) {}
+    fn taken(&mut self, _host: &VirtualHost, _route: &Arc<Route>) {}
+}
+
+/// Watches nothing and costs nothing.
+impl Observer for () {}
+
+// === impl RouteTable ===
+
+impl RouteTable {
+    pub fn route<'t>(&'t self, head: &RequestHead, cx: &RouteContext) -> Decision<'t> {
+        self.explain(head, cx, &mut ())
+    }
+
+    /// The same decision, told step by step.
+    pub fn explain<'t, O: Observer>(
+        &'t self,
+        head: &RequestHead,
+        cx: &RouteContext,
+        observer: &mut O,
+    ) -> Decision<'t> {
+        let Some(host) = self.host(&head.authority) else {
+            return Decision::NoHost;
+        };
+        observer.host(host);
+        if host.require_tls && !cx.tls {
+            return Decision::Redirect {
+                host,
+                route: None,
+                location: https_location(head),
+                code: 301,
+            };
+        }
+        for route in &host.routes {
+            match route.matches.miss(head, cx) {
+                Some(why) => observer.missed(host, route, why),
+                None => {
+                    observer.taken(host, route);
+                    return self.act(host, route, head, cx);
+                }
+            }
+        }
+        Decision::NoRoute { host }
+    }
+
+    /// The virtual host for an authority.
+    pub fn host(&self, authority: &[u8]) -> Option<&VirtualHost> {
+        let authority = if self.ignore_port {
+            without_port(authority)
+        } else {
+            authority
+        };
+        self.hosts.get(self.domains.find(authority)?)
+    }
+
+    fn act<'t>(
+        &'t self,
+        host: &'t VirtualHost,
+        route: &'t Arc<Route>,
+        head: &RequestHead,
+        cx: &RouteContext,
+    ) -> Decision<'t> {
+        match &route.action {
+            Action::Forward(forward) => {
+                let (cluster, weighted) = choose_cluster(&forward.cluster, head, cx.random);
+                Decision::Forward(Forwarding {
+                    table: self,
+                    host,
+                    route,
+                    forward,
+                    cluster,
+                    weighted,
+                })
+            }
+            Action::Redirect(redirect) => Decision::Redirect {
+                host,
+                route: Some(route),
+                location: redirect_location(redirect, &route.matches, head, cx.tls),
+                code: redirect.code,
+            },
+            Action::Respond { status, body } => Decision::Respond {
+                host,
+                route,
+                status: *status,
+                body,
+            },
+        }
+    }
+}
+
+// === impl Decision ===
+
+impl<'t> Decision<'t> {
+    pub fn host(&self) -> Option<&'t VirtualHost> {
+        match self {
+            Self::Forward(forwarding) => Some(forwarding.host),
+            Self::Redirect { host, .. } | Self::Respond { host, .. } | Self::NoRoute { host } => Some(host),
+            Self::NoHost => None,
+        }
+    }
+
+    pub fn route(&self) -> Option<&'t Arc<Route>> {
+        match self {
+            Self::Forward(forwarding) => Some(forwarding.route),
+            Self::Redirect { route, .. } => *route,
+            Self::Respond { route, .. } => Some(route),
+            Self::NoRoute { .. } | Self::NoHost => None,
+        }
+    }
+
+    /// The most specific configuration of a filter: weighted cluster, then route, then host.
+    pub fn filter_config(&self, filter: &str) -> Option<&'t Arc<FilterConfig>> {
+        let weighted = match self {
+            Self::Forward(forwarding) => forwarding.weighted,
+            _ => None,
+        };
+        weighted
+            .and_then(|w| w.filter_configs.get(filter))
+            .or_else(|| self.route().and_then(|r| r.filter_configs.get(filter)))
+            .or_else(|| self.host().and_then(|h| h.filter_configs.get(filter)))
+    }
+}
+
+// === impl RouteMatch ===
+
+impl crate::compile::route::RouteMatch {
+    /// None: the route takes the request.
+    pub fn miss(&self, head: &RequestHead, cx: &RouteContext) -> Option<Miss<'_>> {
+        if let Some(share) = self.runtime_fraction
+            && cx.random % 1_000_000 >= u64::from(share)
+        {
+            return Some(Miss::Fraction(share));
+        }
+        if !self.path.matches(head, self.case_sensitive) {
+            return Some(Miss::Path(&self.path));
+        }
+        if self.grpc && !is_grpc(head) {
+            return Some(Miss::NotGrpc);
+        }
+        if let Some(header) = self.headers.iter().find(|h| !h.matches_request(head)) {
+            return Some(Miss::Header(header));
+        }
+        let query = head.query().unwrap_or_default();
+        self.query.iter().find(|q| !q.matches(query)).map(Miss::Query)
+    }
+}
+
+impl PathMatcher {
+    pub fn matches(&self, head: &RequestHead, case_sensitive: bool) -> bool {
+        let path = head.path_only();
+        let fold = !case_sensitive;
+        match self {
+            // A CONNECT has no path; only a route that asks for CONNECT takes it.
+            Self::Connect => head.method.as_ref() == b"CONNECT",
+            Self::Prefix(prefix) => starts_with(path, prefix.as_bytes(), fold) && !is_plain_connect(head),
+            Self::Exact(exact) => equal(path, exact.as_bytes(), fold),
+            Self::SeparatedPrefix(prefix) => {
+                starts_with(path, prefix.as_bytes(), fold)
+                    && matches!(path.get(prefix.len()), None | Some(b'/'))
+            }
+            Self::Regex(matcher) => matcher.matches(path),
+        }
+    }
+}
+
+fn is_plain_connect(head: &RequestHead) -> bool {
+    head.method.as_ref() == b"CONNECT" && head.upgrade.is_none()
+}
+
+/// By content type, as Envoy's `Grpc::Common::isGrpcRequestHeaders`.
+pub fn is_grpc(head: &RequestHead) -> bool {
+    let Some(content_type) = head.headers.get("content-type") else {
+        return false;
+    };
+    match content_type.strip_prefix(b"application/grpc") {
+        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+        None => false,
+    }
+}
+
+// === impl DomainIndex ===
+
+impl crate::compile::route::DomainIndex {
+    /// Index of the virtual host for an authority, which may be of any case.
+    pub fn find(&self, authority: &[u8]) -> Option<usize> {
+        let authority = std::str::from_utf8(authority).ok()?;
+        let lower = if authority.bytes().any(|b| b.is_ascii_uppercase()) {
+            Cow::Owned(authority.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(authority)
+        };
+        let longer = |domain: &str| lower.len() > domain.len();
+        self.exact
+            .get(lower.as_ref())
+            .copied()
+            .or_else(|| {
+                let mut suffixes = self.suffix.iter();
+                suffixes
+                    .find(|(d, _)| longer(d) && lower.ends_with(d.as_str()))
+                    .map(|(_, i)| *i)
+            })
+            .or_else(|| {
+                let mut prefixes = self.prefix.iter();
+                prefixes
+                    .find(|(d, _)| longer(d) && lower.starts_with(d.as_str()))
+                    .map(|(_, i)| *i)
+            })
+            .or(self.any)
+    }
+}
+
+/// Weights add up to more than zero: compile rejects others.
+fn choose_cluster<'t>(
+    choice: &'t ClusterChoice,
+    head: &RequestHead,
+    random: u64,
+) -> (Cow<'t, str>, Option<&'t WeightedCluster>) {
+    match choice {
+        ClusterChoice::One(name) => (Cow::Borrowed(name), None),
+        ClusterChoice::Header(header) => {
+            let name = head.field(header).unwrap_or_default();
+            (Cow::Owned(String::from_utf8_lossy(name).into_owned()), None)
+        }
+        ClusterChoice::Weighted(clusters) => {
+            let total: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
+            // Not the low digits: those decided the runtime fraction.
+            let mut point = (random >> 20) % total.max(1);
+            for cluster in clusters {
+                match point.checked_sub(u64::from(cluster.weight)) {
+                    Some(rest) => point = rest,
+                    None => return (Cow::Borrowed(&cluster.name), Some(cluster)),
+                }
+            }
+            (Cow::Borrowed(""), None)
+        }
+    }
+}
+
+fn https_location(head: &RequestHead) -> Bytes {
+    let mut location = b"https://".to_vec();
+    location.extend_from_slice(&head.authority);
+    location.extend_from_slice(&head.path);
+    location.into()
+}
+
+/// `host`, `host:80`, `[::1]`, `[::1]:80`
+pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
+    match authority.iter().rposition(|b| *b == b':') {
+        Some(at)
+            if at > 0
+                && authority[at + 1..].iter().all(u8::is_ascii_digit)
+                && !in_brackets(authority, at) =>
+        {
+            &authority[..at]
+        }
+        _ => authority,
+    }
+}
+
+fn in_brackets(authority: &[u8], at: usize) -> bool {
+    authority.first() == Some(&b'[') && authority.get(at - 1) != Some(&b']')
+}

@@ -1,0 +1,24 @@
+//! Compiles our own few `.proto` files. protox stands in for `protoc`, so that a fresh machine needs only cargo.
+
+use std::error::Error;
+
+const PROTOS: [&str; 3] = [
+    "proto/leno/control.proto",
+    "proto/istio/v1/auth/ca.proto",
+    "proto/istio/networking/nds/v1/nds.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    // One Struct, one Any: Google's types are the ones that Envoy's messages already use.
+    let mut config = tonic_prost_build::Config::new();
+    config
+        .enable_type_names()
+        .type_name_domain(["."], "type.googleapis.com");
+    tonic_prost_build::configure()
+        .compile_well_known_types(true)
+        .extern_path(".google.protobuf", "::envoy_types::pb::google::protobuf")
+        .compile_fds_with_config(descriptors, config)?;
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! What is known of a request or a connection when it ends: the one source of metrics, access log, trace and tap.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use leno_engine::compile::cluster::ServiceName;
+use leno_engine::compile::endpoint::WorkloadLabel;
+use leno_engine::compile::listener::Direction;
+use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::flags::Flags;
+use leno_engine::message::{RequestHead, ResponseHead};
+
+/// An HTTP request, made once at its end.
+#[derive(Debug)]
+pub struct RequestRecord<'a> {
+    pub start: SystemTime,
+    pub duration: Duration,
+    /// Until the last byte of the request was received.
+    pub request_duration: Option<Duration>,
+    /// Until the first byte of the upstream's answer.
+    pub response_duration: Option<Duration>,
+    pub request: &'a RequestHead,
+    /// None: nothing was sent downstream.
+    pub response: Option<&'a ResponseHead>,
+    /// `grpc-status` of trailers or trailers-only headers.
+    pub grpc_status: Option<u32>,
+    pub flags: Flags,
+    /// `%RESPONSE_CODE_DETAILS%`
+    pub details: &'a str,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub route: &'a str,
+    pub upstream: Option<UpstreamRecord<'a>>,
+    pub attempts: u32,
+    pub downstream: &'a DownstreamRecord,
+    pub peer: &'a PeerMetadata,
+}
+
+/// The connection a request came on.
+#[derive(Clone, Debug)]
+pub struct DownstreamRecord {
+    pub direction: Direction,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub connection_id: u64,
+    pub sni: Option<String>,
+    pub tls_version: Option<&'static str>,
+    /// SPIFFE id of the peer's certificate, as recorded in the handshake.
+    pub peer_principal: Option<Arc<str>>,
+    pub local_principal: Option<Arc<str>>,
+}
+
+/// The last attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamRecord<'a> {
+    pub cluster: &'a str,
+    pub service: Option<&'a ServiceName>,
+    pub workload: Option<&'a WorkloadLabel>,
+    pub remote: Option<SocketAddr>,
+    pub local: Option<SocketAddr>,
+    pub peer_principal: Option<&'a Arc<str>>,
+    pub local_principal: Option<&'a Arc<str>>,
+    pub transport_failure: Option<&'a str>,
+}
+
+/// A TCP connection through `tcp_proxy`, made at its end; `opened` is counted when it starts.
+#[derive(Debug)]
+pub struct ConnectionRecord<'a> {
+    pub start: SystemTime,
+    pub duration: Duration,
+    pub flags: Flags,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub upstream: Option<UpstreamRecord<'a>>,
+    pub downstream: &'a DownstreamRecord,
+    pub peer: &'a PeerMetadata,
+    pub details: &'a str,
+}
+
+/// Who this proxy stands for: one half of every metric's labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalWorkload {
+    pub workload: String,
+    pub namespace: String,
+    pub app: String,
+    pub version: String,
+    pub canonical_service: String,
+    pub canonical_revision: String,
+    pub cluster: String,
+    pub principal: String,
+}

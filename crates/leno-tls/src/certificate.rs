@@ -1,0 +1,229 @@
+//! What leno reads from an X.509 certificate: names, lifetime, hash.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest;
+use rustls_pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Name;
+
+use crate::spiffe::SpiffeId;
+
+/// One certificate's names and lifetime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateInfo {
+    pub sans: SubjectAltNames,
+    /// The subject as RFC 2253 writes it (`CN=a,O=b`), empty for mesh certificates.
+    pub subject: String,
+    /// The issuer as RFC 2253 writes it.
+    pub issuer: String,
+    /// Lower-case hexadecimal.
+    pub serial: String,
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
+}
+
+/// The subject alternative names, by kind, in the certificate's order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubjectAltNames {
+    pub uris: Vec<String>,
+    pub dns: Vec<String>,
+    pub emails: Vec<String>,
+    pub ips: Vec<IpAddr>,
+}
+
+/// Why a certificate cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    #[error("the certificate is not valid DER X.509: {detail}")]
+    Encoding { detail: String },
+    #[error("the certificate's subject alternative names are malformed")]
+    SubjectAltNames,
+}
+
+// === impl CertificateInfo ===
+
+impl CertificateInfo {
+    pub fn parse(der: &[u8]) -> Result<CertificateInfo, CertificateError> {
+        let encoding = |detail: String| CertificateError::Encoding { detail };
+        let (rest, certificate) = X509Certificate::from_der(der).map_err(|e| encoding(e.to_string()))?;
+        if !rest.is_empty() {
+            return Err(encoding(format!("{} bytes follow it", rest.len())));
+        }
+        let validity = certificate.validity();
+        Ok(CertificateInfo {
+            sans: SubjectAltNames::of(&certificate)?,
+            subject: rfc2253(certificate.subject()),
+            issuer: rfc2253(certificate.issuer()),
+            serial: hex(certificate.raw_serial()),
+            not_before: system_time(validity.not_before),
+            not_after: system_time(validity.not_after),
+        })
+    }
+
+    /// The SPIFFE identity. An X.509-SVID has exactly one URI name (SPIFFE
+    /// X509-SVID §2); a certificate with several has no identity, rather than
+    /// one that depends on their order.
+    pub fn spiffe_id(&self) -> Option<SpiffeId> {
+        self.sans.spiffe_id()
+    }
+}
+
+/// SHA-256 of a certificate's DER in lower-case hex, as in Envoy's
+/// `x-forwarded-client-cert` field `Hash`.
+pub(crate) fn sha256_hex(certificate: &CertificateDer<'_>) -> String {
+    hex(digest::digest(&digest::SHA256, certificate).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+// === impl SubjectAltNames ===
+
+impl SubjectAltNames {
+    pub fn spiffe_id(&self) -> Option<SpiffeId> {
+        match self.uris.as_slice() {
+            [uri] => uri.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// Every name as text, URIs first.
+    pub fn all(&self) -> Vec<String> {
+        let names = self.uris.iter().chain(&self.dns).chain(&self.emails).cloned();
+        names.chain(self.ips.iter().map(IpAddr::to_string)).collect()
+    }
+
+    fn of(certificate: &X509Certificate<'_>) -> Result<Self, CertificateError> {
+        let mut sans = SubjectAltNames::default();
+        let extension = certificate
+            .subject_alternative_name()
+            .map_err(|_| CertificateError::SubjectAltNames)?;
+        for name in extension
+            .iter()
+            .flat_map(|extension| &extension.value.general_names)
+        {
+            match name {
+                GeneralName::URI(uri) => sans.uris.push((*uri).to_owned()),
+                GeneralName::DNSName(dns) => sans.dns.push((*dns).to_owned()),
+                GeneralName::RFC822Name(email) => sans.emails.push((*email).to_owned()),
+                GeneralName::IPAddress(octets) => {
+                    sans.ips
+                        .push(ip(octets).ok_or(CertificateError::SubjectAltNames)?);
+                }
+                GeneralName::Invalid(..) => return Err(CertificateError::SubjectAltNames),
+                // Kinds that no mesh rule can name.
+                GeneralName::OtherName(..)
+                | GeneralName::X400Address(_)
+                | GeneralName::DirectoryName(_)
+                | GeneralName::EDIPartyName(_)
+                | GeneralName::RegisteredID(_) => {}
+            }
+        }
+        Ok(sans)
+    }
+}
+
+fn ip(octets: &[u8]) -> Option<IpAddr> {
+    if let Ok(v4) = <[u8; 4]>::try_from(octets) {
+        return Some(Ipv4Addr::from(v4).into());
+    }
+    <[u8; 16]>::try_from(octets)
+        .ok()
+        .map(|v6| Ipv6Addr::from(v6).into())
+}
+
+fn system_time(time: ASN1Time) -> SystemTime {
+    let seconds = time.timestamp();
+    let since_epoch = Duration::from_secs(seconds.unsigned_abs());
+    let moment = match seconds >= 0 {
+        true => SystemTime::UNIX_EPOCH.checked_add(since_epoch),
+        false => SystemTime::UNIX_EPOCH.checked_sub(since_epoch),
+    };
+    moment.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// RFC 2253: last name first, joined by commas, special characters escaped.
+fn rfc2253(name: &X509Name<'_>) -> String {
+    let mut parts: Vec<String> = name
+        .iter_rdn()
+        .map(|rdn| {
+            let attributes = rdn.iter().map(|attribute| {
+                let key = x509_parser::objects::oid2abbrev(
+                    attribute.attr_type(),
+                    x509_parser::objects::oid_registry(),
+                )
+                .map_or_else(|_| attribute.attr_type().to_id_string(), str::to_owned);
+                format!("{key}={}", escape(attribute.as_str().unwrap_or_default()))
+            });
+            attributes.collect::<Vec<_>>().join("+")
+        })
+        .collect();
+    parts.reverse();
+    parts.join(",")
+}
+
+fn escape(value: &str) -> String {
+    let last = value.chars().count().saturating_sub(1);
+    value
+        .chars()
+        .enumerate()
+        .fold(String::with_capacity(value.len()), |mut out, (i, c)| {
+            let special = matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';');
+            if special || (i == 0 && matches!(c, ' ' | '#')) || (i == last && c == ' ') {
+                out.push('\\');
+            }
+            out.push(c);
+            out
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+
+    use super::*;
+
+    #[test]
+    fn names_and_subject_are_read_by_kind() {
+        let mut params = CertificateParams::new(vec!["a.example".to_owned(), "fd00::7".to_owned()]).unwrap();
+        params
+            .subject_alt_names
+            .push(SanType::URI("spiffe://a/ns/b/sa/c".try_into().unwrap()));
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "Knitters, Inc.");
+        params.distinguished_name.push(DnType::CommonName, "leno");
+        let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let info = CertificateInfo::parse(der.der()).unwrap();
+        assert_eq!(info.sans.dns, ["a.example"]);
+        assert_eq!(info.sans.ips, ["fd00::7".parse::<IpAddr>().unwrap()]);
+        assert_eq!(info.spiffe_id().unwrap().as_str(), "spiffe://a/ns/b/sa/c");
+        assert_eq!(info.subject, "CN=leno,O=Knitters\\, Inc.");
+    }
+
+    #[test]
+    fn two_uris_are_no_identity() {
+        let uris = ["spiffe://a/ns/b/sa/c", "spiffe://a/ns/b/sa/admin"]
+            .map(str::to_owned)
+            .to_vec();
+        let sans = SubjectAltNames {
+            uris,
+            ..Default::default()
+        };
+        assert_eq!(sans.spiffe_id(), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(der in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+            let _ = CertificateInfo::parse(&der);
+        }
+    }
+}
