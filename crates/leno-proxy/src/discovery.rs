@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use leno_dns::NameTable;
-use leno_engine::compile::{NoFiles, Warnings, cluster, endpoint, listener, route};
+use leno_engine::compile::{Files, Warnings, cluster, endpoint, listener, route};
 use leno_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use leno_proto::google::protobuf::Any;
 use leno_proto::type_url;
@@ -424,14 +424,29 @@ fn compile(kind: Kind, body: &[u8]) -> Result<Compiled, String> {
     let mut warnings = Warnings::default();
     let compiled = match kind {
         Kind::Endpoints => endpoint::compile(&decode(body)?, &mut warnings).map(|e| Compiled::Endpoints(Box::new(e))),
-        Kind::Cluster => cluster::compile(&decode(body)?, &NoFiles, &mut warnings).map(|c| Compiled::Cluster(Box::new(c))),
+        Kind::Cluster => cluster::compile(&decode(body)?, &SystemTrust, &mut warnings).map(|c| Compiled::Cluster(Box::new(c))),
         Kind::Route => route::compile(&decode(body)?, &mut warnings).map(|r| Compiled::Route(Box::new(r))),
-        Kind::Listener => listener::compile(&decode(body)?, &NoFiles, &mut warnings).map(|l| Compiled::Listener(Box::new(l))),
+        Kind::Listener => listener::compile(&decode(body)?, &SystemTrust, &mut warnings).map(|l| Compiled::Listener(Box::new(l))),
     };
     for warning in &warnings.0 {
         tracing::debug!(%warning, ?kind, "a field has no effect");
     }
     compiled.map_err(|rejection| rejection.to_string())
+}
+
+/// The one file that a control plane may name: the machine's own trust store, for TLS to the outside (Istio's
+/// `SIMPLE` without `caCertificates`).
+struct SystemTrust;
+
+const SYSTEM_TRUST: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+impl Files for SystemTrust {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        match path {
+            SYSTEM_TRUST => std::fs::read(path).map_err(|e| e.to_string()),
+            _ => Err("over xDS a secret is named, not a file".to_owned()),
+        }
+    }
 }
 
 fn decode<M: Message + Default>(body: &[u8]) -> Result<M, String> {

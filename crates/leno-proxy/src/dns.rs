@@ -44,7 +44,8 @@ impl Dns {
                 Err(error) => return Err(error),
             };
             let Some(query) = buffer.get(..length) else { continue };
-            match self.names.borrow().answer(query, Transport::Udp) {
+            let answer = self.names.borrow().answer(query, Transport::Udp);
+            match answer {
                 Answer::Reply(reply) => send(&socket, &reply, client).await,
                 Answer::Drop => {}
                 Answer::Forward => {

@@ -6,19 +6,13 @@ use anyhow::{Context, bail};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{HOST, HeaderMap, HeaderName};
+use hyper::header::{HOST, HeaderMap};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// What a service hands on of a request, so that routes and traces work across it (as bookinfo does).
-const FORWARDED: &[HeaderName] = &[
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("end-user"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("b3"),
-];
+const FORWARDED: &[&str] = &["x-request-id", "end-user", "traceparent", "tracestate", "b3"];
 
 pub struct Upstream {
     authority: String,
@@ -35,8 +29,8 @@ impl Upstream {
         let mut connection = self.connection().await?;
         let mut request = Request::get(path).header(HOST, &self.authority);
         for name in FORWARDED {
-            if let Some(value) = headers.get(name) {
-                request = request.header(name, value);
+            if let Some(value) = headers.get(*name) {
+                request = request.header(*name, value);
             }
         }
         let response = connection.send_request(request.body(Empty::new())?).await?;

@@ -1,6 +1,7 @@
 //! The load generator: evenly spaced requests over a few open connections.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::HeaderMap;
@@ -13,7 +14,7 @@ const MAX_OPEN: usize = 64;
 
 pub async fn run(target: &str, rate: u32) -> anyhow::Result<()> {
     let upstream = Rc::new(Upstream::new(target));
-    let open = Rc::new(Semaphore::new(MAX_OPEN));
+    let open = Arc::new(Semaphore::new(MAX_OPEN));
     let mut tick = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
     loop {
         tick.tick().await;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,10 +20,19 @@ const SOCKET_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The supervisor's words, in order.
 pub struct Supervisor {
-    channel: AsyncFd<Channel>,
+    channel: AsyncFd<Polled>,
     requests: mpsc::UnboundedReceiver<Family>,
     stock: Arc<Stock>,
     asked: HashMap<Family, usize>,
+}
+
+/// A channel as tokio waits for it.
+struct Polled(Channel);
+
+impl AsRawFd for Polled {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
 }
 
 /// What the rest of the proxy hears.
@@ -54,7 +63,9 @@ impl Supervisor {
     pub fn new(channel: Channel) -> io::Result<Self> {
         let (wanted, requests) = mpsc::unbounded_channel();
         let stock = Arc::new(Stock { ready: Mutex::default(), wanted });
-        Ok(Self { channel: AsyncFd::new(channel)?, requests, stock, asked: HashMap::new() })
+        #[expect(deprecated, reason = "its successor is unsafe; `Polled` owns its one descriptor, so it stays the same")]
+        let channel = AsyncFd::new(Polled(channel))?;
+        Ok(Self { channel, requests, stock, asked: HashMap::new() })
     }
 
     pub fn stock(&self) -> Arc<Stock> {
@@ -75,7 +86,7 @@ impl Supervisor {
     pub async fn say(&self, message: &FromProxy) -> io::Result<()> {
         loop {
             let mut ready = self.channel.writable().await?;
-            match ready.try_io(|channel| channel.get_ref().try_send(message, &[])) {
+            match ready.try_io(|channel| channel.get_ref().0.try_send(message, &[])) {
                 Ok(result) => return result,
                 Err(_would_block) => {}
             }
@@ -138,10 +149,10 @@ impl Supervisor {
     }
 }
 
-async fn receive(channel: &AsyncFd<Channel>) -> io::Result<Option<(ToProxy, Vec<OwnedFd>)>> {
+async fn receive(channel: &AsyncFd<Polled>) -> io::Result<Option<(ToProxy, Vec<OwnedFd>)>> {
     loop {
         let mut ready = channel.readable().await?;
-        match ready.try_io(|channel| channel.get_ref().try_recv()) {
+        match ready.try_io(|channel| channel.get_ref().0.try_recv()) {
             Ok(result) => return result,
             Err(_would_block) => {}
         }
