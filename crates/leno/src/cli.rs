@@ -11,7 +11,7 @@ use crate::{capture, check, config, control, demo, logging, proxy, run, sample, 
 
 /// A service mesh: control plane, data plane and command line in one binary
 #[derive(Debug, Parser)]
-#[command(name = "leno", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "leno", version, max_term_width = 100)]
 pub struct Leno {
     #[command(subcommand)]
     pub verb: Verb,
