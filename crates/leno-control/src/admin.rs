@@ -30,10 +30,22 @@ pub(crate) struct Admin {
 type Page = (&'static str, &'static str, fn(&Admin) -> Value);
 
 const PAGES: &[Page] = &[
-    ("/debug/services", "services, their ports, addresses and endpoints", services),
+    (
+        "/debug/services",
+        "services, their ports, addresses and endpoints",
+        services,
+    ),
     ("/debug/workloads", "registered workloads", workloads),
-    ("/debug/proxies", "connected proxies and whether they follow", proxies),
-    ("/debug/diagnostics", "what is wrong with the configuration", diagnostics),
+    (
+        "/debug/proxies",
+        "connected proxies and whether they follow",
+        proxies,
+    ),
+    (
+        "/debug/diagnostics",
+        "what is wrong with the configuration",
+        diagnostics,
+    ),
 ];
 
 pub(crate) async fn serve(listener: TcpListener, admin: Admin, mut running: watch::Receiver<()>) {
@@ -71,12 +83,42 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
     let found = admin.diagnostics.all();
     let errors = found.iter().filter(|d| d.is_error()).count();
     let rows: [(&str, &str, &str, u64); 9] = [
-        ("leno_control_snapshot_version", "gauge", "The newest snapshot.", snapshot.version),
-        ("leno_control_services", "gauge", "Services in the mesh.", snapshot.services.len() as u64),
-        ("leno_control_workloads", "gauge", "Workloads in the mesh.", snapshot.workloads.len() as u64),
-        ("leno_control_streams", "gauge", "Open ADS streams.", admin.push.streams() as u64),
-        ("leno_control_cached_resources", "gauge", "Encoded resources kept.", admin.push.cached() as u64),
-        ("leno_control_config_errors", "gauge", "Errors in the configuration.", errors as u64),
+        (
+            "leno_control_snapshot_version",
+            "gauge",
+            "The newest snapshot.",
+            snapshot.version,
+        ),
+        (
+            "leno_control_services",
+            "gauge",
+            "Services in the mesh.",
+            snapshot.services.len() as u64,
+        ),
+        (
+            "leno_control_workloads",
+            "gauge",
+            "Workloads in the mesh.",
+            snapshot.workloads.len() as u64,
+        ),
+        (
+            "leno_control_streams",
+            "gauge",
+            "Open ADS streams.",
+            admin.push.streams() as u64,
+        ),
+        (
+            "leno_control_cached_resources",
+            "gauge",
+            "Encoded resources kept.",
+            admin.push.cached() as u64,
+        ),
+        (
+            "leno_control_config_errors",
+            "gauge",
+            "Errors in the configuration.",
+            errors as u64,
+        ),
         (
             "leno_control_config_warnings",
             "gauge",
@@ -98,7 +140,10 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
     ];
     let mut text = String::new();
     for (name, kind, help, value) in rows {
-        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+        let _ = write!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+        );
     }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

@@ -160,13 +160,14 @@ impl Ads {
         let mut settled = self.settled.clone();
         let mut running = self.running.clone();
         conversation.receive(first, *settled.borrow())?;
+        let is_settled = || *self.settled.borrow();
         loop {
             if !conversation.push().await {
                 return Ok(());
             }
             tokio::select! {
                 request = requests.message() => match request {
-                    Ok(Some(request)) => conversation.receive(request, *settled.borrow())?,
+                    Ok(Some(request)) => conversation.receive(request, is_settled())?,
                     Ok(None) | Err(_) => return Ok(()),
                 },
                 () = conversation.session.changed(), if !conversation.held => {}
@@ -191,17 +192,19 @@ impl Ads {
         }
         let proxy = &described.proxy;
         let claimed = SpiffeId::workload(&self.trust_domain, &proxy.namespace, &proxy.service_account)
-            .map_err(|error| Status::invalid_argument(format!("the node's identity is not valid: {error}")))?;
+            .map_err(|error| {
+                Status::invalid_argument(format!("the node's identity is not valid: {error}"))
+            })?;
         match &peer.identity {
             Some(identity) if *identity == claimed => Ok(described),
             Some(identity) => Err(Status::permission_denied(format!(
                 "the node says it is {claimed}, its certificate says {identity} — xDS node {} — use the \
                  certificate of the node's own service account",
-                node_id(proxy)
+                proxy.id
             ))),
             None => Err(Status::unauthenticated(format!(
                 "no mesh certificate — xDS node {} — get one with a join token first",
-                node_id(proxy)
+                proxy.id
             ))),
         }
     }
@@ -216,10 +219,6 @@ impl Ads {
             tracing::warn!("warning[{code}]: no xDS for peer {who}: {}", status.message());
         }
     }
-}
-
-fn node_id(proxy: &leno_translate::Proxy) -> &str {
-    &proxy.id
 }
 
 // === impl Conversation ===
@@ -249,7 +248,9 @@ impl<W: Wire> Conversation<W> {
     async fn push(&mut self) -> bool {
         if !self.held {
             for pushed in self.session.push() {
-                let Some(response) = W::unwrap(pushed) else { continue };
+                let Some(response) = W::unwrap(pushed) else {
+                    continue;
+                };
                 if self.out.send(Ok(response)).await.is_err() {
                     return false;
                 }

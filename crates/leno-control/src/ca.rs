@@ -130,7 +130,10 @@ impl IstioCertificateService for Certificates {
                 let from = request.extensions().get::<Peer>().map(|peer| peer.address);
                 let who = from.map_or_else(|| "unknown".to_owned(), |a| a.ip().to_string());
                 if self.refused.first(&format!("{who} {}", status.message())) {
-                    tracing::warn!("warning[{PEER_REFUSED}]: no certificate for peer {who}: {}", status.message());
+                    tracing::warn!(
+                        "warning[{PEER_REFUSED}]: no certificate for peer {who}: {}",
+                        status.message()
+                    );
                 }
                 Err(status)
             }

@@ -11,7 +11,9 @@ use leno_tls::{ConfigError, IdentityError, SpiffeError};
 /// Each names what, where and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("the {what} port is taken or not ours ({source}) — {address} — choose another address, or 0 for a free port")]
+    #[error(
+        "the {what} port is taken or not ours ({source}) — {address} — choose another address, or 0 for a free port"
+    )]
     Bind {
         what: &'static str,
         address: SocketAddr,
@@ -25,7 +27,9 @@ pub enum StartError {
     AlreadyRunning { path: PathBuf, pid: u32 },
     #[error("the configuration directory cannot be read ({source}) — {} — create it or correct --config", .path.display())]
     Config { path: PathBuf, source: io::Error },
-    #[error("{trust_domain:?} is no trust domain ({source}) — --trust-domain — use a name such as cluster.local")]
+    #[error(
+        "{trust_domain:?} is no trust domain ({source}) — --trust-domain — use a name such as cluster.local"
+    )]
     TrustDomain {
         trust_domain: String,
         source: SpiffeError,

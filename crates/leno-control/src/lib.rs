@@ -21,6 +21,7 @@ mod registration;
 pub mod rendezvous;
 mod roster;
 mod session;
+mod source;
 mod state;
 mod writer;
 
@@ -30,7 +31,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use leno_ca::{Authority, Lifetimes, TokenStore};
-use leno_model::World;
 use leno_proto::control::mesh_server::MeshServer;
 use leno_proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use leno_proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
@@ -52,8 +52,9 @@ use push::Push;
 use registration::Registrations;
 use rendezvous::{Published, Rendezvous};
 use roster::Roster;
+use source::Source;
 use state::State;
-use writer::Diagnostics;
+use writer::{Diagnostics, Writer};
 
 pub use error::StartError;
 pub use options::Options;
@@ -80,6 +81,7 @@ pub struct Handle {
     servers: Vec<JoinHandle<()>>,
     workers: Vec<JoinHandle<()>>,
     published: Option<Published>,
+    _source: Option<Source>,
 }
 
 /// The sockets, bound before anything else is done: a taken port is the most frequent failure.
@@ -105,13 +107,14 @@ struct Parts {
 
 /// Starts a control plane; it serves when this returns. Needs a tokio runtime with IO and time.
 pub async fn run(options: Options) -> Result<Handle, StartError> {
-    let trust_domain: TrustDomain = options
-        .trust_domain
-        .parse()
-        .map_err(|source| StartError::TrustDomain {
-            trust_domain: options.trust_domain.clone(),
-            source,
-        })?;
+    let trust_domain: TrustDomain =
+        options
+            .trust_domain
+            .parse()
+            .map_err(|source| StartError::TrustDomain {
+                trust_domain: options.trust_domain.clone(),
+                source,
+            })?;
     if let Some(path) = &options.rendezvous {
         rendezvous::check_free(path)?;
     }
@@ -119,21 +122,27 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
     let (state, remembered) = State::open(&options.state)?;
     let (authority, tokens) = open_ca(&options, &trust_domain)?;
     let (authority, state) = (Arc::new(authority), Arc::new(state));
-    let tls = Arc::new(Tls::new(&authority, &trust_domain, server_names(&options, &sockets))?);
+    let tls = Arc::new(Tls::new(
+        &authority,
+        &trust_domain,
+        server_names(&options, &sockets),
+    )?);
     let ca = options.state.join(ROOT);
     leno_ca::state::write(&ca, authority.root_pem().as_bytes(), leno_ca::state::PUBLIC)?;
     let token = tokens.local_path();
 
-    let world = World::new(remembered.vips);
-    let push = Arc::new(Push::new(world.snapshot().clone()));
-    let diagnostics = Arc::new(Diagnostics::default());
     let (changes, queue) = mpsc::unbounded_channel();
     let registrations = Arc::new(Registrations::new(changes.clone(), state.clone()));
-    let mut workers = Vec::new();
-    workers.extend(start_source(&options, &changes, &diagnostics)?);
+    let mut writer = Writer::new(remembered.vips, queue, state.clone());
+    let (push, diagnostics) = (writer.push.clone(), writer.diagnostics.clone());
+    let source = match &options.config {
+        Some(directory) => Some(source::start(directory, changes, diagnostics.clone()).await?),
+        None => None,
+    };
     registrations.restore(remembered.registrations);
-    let writing = writer::write(world, queue, push.clone(), state.clone(), diagnostics.clone());
-    workers.push(tokio::spawn(writing));
+    writer.apply_waiting();
+
+    let mut workers = vec![tokio::spawn(writer.run())];
     workers.push(tokio::spawn({
         let state = state.clone();
         async move { state.write_forever().await }
@@ -158,6 +167,7 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
     };
     let mut handle = serve(parts, sockets, tls)?;
     handle.workers = workers;
+    handle._source = source;
     handle.running = Some(running);
     (handle.ca, handle.token) = (absolute(ca), absolute(token));
     handle.published = publish(&options, &handle)?;
@@ -255,7 +265,11 @@ fn serve(parts: Parts, sockets: Sockets, tls: Arc<Tls>) -> Result<Handle, StartE
         diagnostics: parts.diagnostics.clone(),
         certificates: parts.certificates.clone(),
     };
-    servers.push(tokio::spawn(admin::serve(sockets.admin, pages, parts.running.clone())));
+    servers.push(tokio::spawn(admin::serve(
+        sockets.admin,
+        pages,
+        parts.running.clone(),
+    )));
     Ok(Handle {
         secure,
         plaintext: plaintext_address,
@@ -267,6 +281,7 @@ fn serve(parts: Parts, sockets: Sockets, tls: Arc<Tls>) -> Result<Handle, StartE
         servers,
         workers: Vec::new(),
         published: None,
+        _source: None,
     })
 }
 

@@ -12,14 +12,14 @@ use std::time::{Duration, SystemTime};
 
 use leno_ca::Authority;
 use leno_tls::{
-    ClientAuth, Crypto, HandshakeFailure, Identity, PeerCheck, ROOT_CA, Resumption, Secrets, ServerTls, SpiffeId,
-    TlsConfigs, TlsServer, TrustBundle, TrustDomain, Versions, WORKLOAD_CERTIFICATE,
+    ClientAuth, Crypto, HandshakeFailure, Identity, PeerCheck, ROOT_CA, Resumption, Secrets, ServerTls,
+    SpiffeId, TlsConfigs, TlsServer, TrustBundle, TrustDomain, Versions, WORKLOAD_CERTIFICATE,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio_rustls::server::TlsStream;
 use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use crate::error::{NOT_RENEWED, PEER_REFUSED, StartError};
@@ -121,7 +121,9 @@ impl Tls {
             .map(Identity::half_life);
         loop {
             let now = SystemTime::now();
-            let wait = due.and_then(|due| due.duration_since(now).ok()).unwrap_or_default();
+            let wait = due
+                .and_then(|due| due.duration_since(now).ok())
+                .unwrap_or_default();
             tokio::time::sleep(wait.max(Duration::from_secs(1))).await;
             due = match self.renew(authority, SystemTime::now()) {
                 Ok(due) => Some(due),
@@ -236,11 +238,7 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),

@@ -124,11 +124,10 @@ impl Attached {
                     "{node} has xDS but no side stream — proxy — it is not leno's, or is just starting"
                 ))
             })?;
-        let dump = command::What::Dump(DumpRequest { kind: kind.to_owned() });
-        let command = Command {
-            id,
-            what: Some(dump),
-        };
+        let dump = command::What::Dump(DumpRequest {
+            kind: kind.to_owned(),
+        });
+        let command = Command { id, what: Some(dump) };
         let gone = || Status::unavailable(format!("{node} went away before it answered"));
         let asked = async {
             commands.send(Ok(command)).await.map_err(|_| gone())?;
@@ -217,7 +216,10 @@ impl Mesh for MeshService {
     type AttachStream = Streamed<Command>;
     type TrafficStream = Streamed<TrafficResponse>;
 
-    async fn attach(&self, request: Request<Streaming<Report>>) -> Result<Response<Self::AttachStream>, Status> {
+    async fn attach(
+        &self,
+        request: Request<Streaming<Report>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
         local_or_member(&request)?;
         let (commands, sent) = mpsc::channel(16);
         let (attached, running) = (self.attached.clone(), self.running.clone());
@@ -248,7 +250,10 @@ impl Mesh for MeshService {
         }))
     }
 
-    async fn traffic(&self, request: Request<TrafficRequest>) -> Result<Response<Self::TrafficStream>, Status> {
+    async fn traffic(
+        &self,
+        request: Request<TrafficRequest>,
+    ) -> Result<Response<Self::TrafficStream>, Status> {
         local_or_member(&request)?;
         let interval = match request.get_ref().interval_ms {
             0 => DEFAULT_INTERVAL,

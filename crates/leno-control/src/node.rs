@@ -68,7 +68,10 @@ pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
         },
         workload: Workload {
             id,
-            name: short.or_else(|| name.split('.').next()).unwrap_or(name).to_owned(),
+            name: short
+                .or_else(|| name.split('.').next())
+                .unwrap_or(name)
+                .to_owned(),
             namespace: namespace.to_owned(),
             service_account: service_account.to_owned(),
             labels,
@@ -214,12 +217,21 @@ mod tests {
         let described = describe(&node(id, vec![("INSTANCE_IPS", string("10.0.0.1,fd00::1"))])).unwrap();
         assert_eq!(described.workload.addresses.len(), 2);
         let described = describe(&node(id, vec![])).unwrap();
-        assert_eq!(described.workload.addresses, ["127.0.0.9".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            described.workload.addresses,
+            ["127.0.0.9".parse::<IpAddr>().unwrap()]
+        );
     }
 
     #[test]
     fn a_node_that_is_not_istios_is_refused_by_name() {
-        for id in ["", "web", "router~1.2.3.4~a.b~c", "sidecar~x~a.b~c", "sidecar~1.2.3.4~~c"] {
+        for id in [
+            "",
+            "web",
+            "router~1.2.3.4~a.b~c",
+            "sidecar~x~a.b~c",
+            "sidecar~1.2.3.4~~c",
+        ] {
             assert_eq!(describe(&node(id, vec![])).unwrap_err(), NodeError::Id(id.into()));
         }
     }

@@ -249,7 +249,12 @@ fn targets(workload: &Workload) -> Vec<SocketAddr> {
         [] => vec![INBOUND_PORT],
         ports => ports.iter().map(|p| p.port).collect(),
     };
-    let with_ports = |ip: &IpAddr| ports.iter().map(|port| SocketAddr::new(*ip, *port)).collect::<Vec<_>>();
+    let with_ports = |ip: &IpAddr| {
+        ports
+            .iter()
+            .map(|port| SocketAddr::new(*ip, *port))
+            .collect::<Vec<_>>()
+    };
     workload.addresses.iter().flat_map(with_ports).collect()
 }
 

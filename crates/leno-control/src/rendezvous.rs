@@ -86,5 +86,8 @@ fn is_alive(pid: u32) -> bool {
         return false;
     };
     // EPERM: it lives and is another user's.
-    !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+    !matches!(
+        rustix::process::test_kill_process(pid),
+        Err(rustix::io::Errno::SRCH)
+    )
 }

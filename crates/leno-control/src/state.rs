@@ -39,7 +39,8 @@ struct Pending {
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     pub(crate) vips: VipTable,
-    pub(crate) registrations: Vec<Known>,
+    /// None: there is no list, so it is not known who was there.
+    pub(crate) registrations: Option<Vec<Known>>,
 }
 
 /// Versioned, so that a later form is recognised.
@@ -54,7 +55,7 @@ impl State {
         state::ensure_directory(directory)?;
         let remembered = Remembered {
             vips: load(directory, VIPS, "the table of addresses")?.unwrap_or_default(),
-            registrations: load(directory, REGISTRATIONS, "the list of workloads")?.unwrap_or_default(),
+            registrations: load(directory, REGISTRATIONS, "the list of workloads")?,
         };
         let state = Self {
             directory: directory.to_owned(),
@@ -159,10 +160,13 @@ fn load<T: for<'a> Deserialize<'a>>(
     let Some(text) = state::read(&path)? else {
         return Ok(None);
     };
-    let damaged = |detail: String| StartError::Damaged { what, path, detail };
-    let file: File<T> = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
-    if file.version != 1 {
-        return Err(damaged(format!("version {} is from another leno", file.version)));
+    let file: Result<File<T>, String> = match serde_json::from_slice(&text) {
+        Ok(File { version, .. }) if version != 1 => Err(format!("version {version} is from another leno")),
+        Ok(file) => Ok(file),
+        Err(error) => Err(error.to_string()),
+    };
+    match file {
+        Ok(file) => Ok(Some(file.content)),
+        Err(detail) => Err(StartError::Damaged { what, path, detail }),
     }
-    Ok(Some(file.content))
 }

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leno_api::{Diagnostic, Severity};
-use leno_model::World;
-use leno_model::Change;
+use leno_model::{Change, VipTable, World};
 use tokio::sync::mpsc;
 
 use crate::push::Push;
@@ -50,32 +49,62 @@ impl Diagnostics {
     }
 }
 
-/// Owns the world until nobody can change it any more.
-pub(crate) async fn write(
-    mut world: World,
-    mut changes: mpsc::UnboundedReceiver<Change>,
-    push: Arc<Push>,
+/// Owns the world.
+pub(crate) struct Writer {
+    world: World,
+    changes: mpsc::UnboundedReceiver<Change>,
     state: Arc<State>,
-    diagnostics: Arc<Diagnostics>,
-) {
-    let mut batch = Vec::new();
-    while changes.recv_many(&mut batch, TOGETHER).await > 0 {
-        let outcome = world.apply(batch.drain(..), since_epoch());
-        if outcome.vips_changed {
-            state.save_vips(world.vips());
+    pub(crate) push: Arc<Push>,
+    pub(crate) diagnostics: Arc<Diagnostics>,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Begins with the addresses that services had before.
+    pub(crate) fn new(vips: VipTable, changes: mpsc::UnboundedReceiver<Change>, state: Arc<State>) -> Self {
+        let world = World::new(vips);
+        Self {
+            push: Arc::new(Push::new(world.snapshot().clone())),
+            world,
+            changes,
+            state,
+            diagnostics: Arc::default(),
         }
-        diagnostics.set_mesh(outcome.diagnostics);
+    }
+
+    /// Until nobody can change the mesh any more.
+    pub(crate) async fn run(mut self) {
+        let mut batch = Vec::new();
+        while self.changes.recv_many(&mut batch, TOGETHER).await > 0 {
+            self.apply(batch.drain(..));
+        }
+    }
+
+    /// What has happened so far.
+    pub(crate) fn apply_waiting(&mut self) {
+        let mut waiting = Vec::new();
+        while let Ok(change) = self.changes.try_recv() {
+            waiting.push(change);
+        }
+        self.apply(waiting.into_iter());
+    }
+
+    fn apply(&mut self, changes: impl Iterator<Item = Change>) {
+        let outcome = self.world.apply(changes, since_epoch());
+        if outcome.vips_changed {
+            self.state.save_vips(self.world.vips());
+        }
+        self.diagnostics.set_mesh(outcome.diagnostics);
         if !outcome.delta.is_empty() {
             tracing::debug!(version = outcome.snapshot.version, changed = ?outcome.delta.changed, "snapshot");
-            push.publish(outcome.snapshot, &outcome.delta);
+            self.push.publish(outcome.snapshot, &outcome.delta);
         }
     }
 }
 
 fn since_epoch() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn log_new(before: &[Diagnostic], now: &[Diagnostic]) {
