@@ -132,7 +132,9 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
     let token = tokens.local_path();
 
     let (changes, queue) = mpsc::unbounded_channel();
-    let registrations = Arc::new(Registrations::new(changes.clone(), state.clone()));
+    let (running, stopped) = watch::channel(());
+    let registrations = Registrations::new(changes.clone(), state.clone(), stopped.clone());
+    let registrations = Arc::new(registrations);
     let mut writer = Writer::new(remembered.vips, queue, state.clone());
     let (push, diagnostics) = (writer.push.clone(), writer.diagnostics.clone());
     let source = match &options.config {
@@ -152,7 +154,6 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
         async move { tls.renew_forever(&authority).await }
     }));
 
-    let (running, stopped) = watch::channel(());
     let parts = Parts {
         certificates: Arc::new(Certificates::new(authority, trust_domain.clone(), tokens)),
         settled: settle(options.settle, registrations.complete()),
