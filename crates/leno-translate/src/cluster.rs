@@ -4,12 +4,15 @@ mod protection;
 mod transport;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use leno_model::policy::LoadBalancer;
-use leno_model::{ConnectionPool, OutlierDetection, Protocol, Service, TlsMode, TrafficPolicy};
+use leno_model::service::TargetPort;
+use leno_model::{
+    ConnectionPool, Host, OutlierDetection, Protocol, Service, ServicePort, TlsMode, TrafficPolicy, Workload,
+};
 
-use crate::Proxy;
 use crate::naming::{self, BLACK_HOLE, ClusterName, INBOUND_PASSTHROUGH, PASSTHROUGH, ServiceName};
 use crate::parts::{ads, duration, list, metadata, nested, socket_address, string, structure};
 use crate::pb::cluster::Cluster;
@@ -17,8 +20,9 @@ use crate::pb::cluster::cluster::{
     ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbConfig, LbPolicy,
     RingHashLbConfig,
 };
-use crate::pb::{core, endpoint, protobuf};
+use crate::pb::{core, endpoint as eds, protobuf};
 use crate::reader::Reader;
+use crate::{Proxy, endpoint};
 use transport::Transport;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +36,8 @@ pub(crate) enum ClusterInput {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct OutboundCluster {
-    name: String,
+    /// For the bytes of a port that else is taken for HTTP.
+    tcp: bool,
     port: u16,
     service: ServiceName,
     subset: Option<String>,
@@ -57,20 +62,26 @@ pub(crate) struct InboundCluster {
 pub(crate) enum UpstreamHttp {
     Http2,
     AsDownstream,
-    /// As downstream over connections that are not promised to be HTTP: the port's protocol is detected. For leno's
-    /// proxy the cluster's metadata says what to offer by ALPN where it is HTTP, and which version to speak.
-    Detected {
-        upgrade: bool,
-    },
+    /// As downstream, over connections of which nobody promised that they are HTTP: the port's protocol is detected.
+    Detected,
     /// Bytes only.
     None,
 }
 
 pub(crate) fn cluster_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str) -> Option<ClusterInput> {
     Some(match ClusterName::parse(name)? {
-        ClusterName::Outbound { port, subset, host } => {
+        ClusterName::Outbound {
+            port,
+            subset,
+            host,
+            tcp,
+        } => {
             let service = reader.service(&host)?;
-            let outbound = outbound_input(reader, proxy, service, port, subset)?;
+            let served = service.ports.iter().find(|served| served.port == port)?;
+            if tcp && (served.protocol != Protocol::Detect || !proxy.on_demand) {
+                return None;
+            }
+            let outbound = outbound_input(reader, proxy, (service, served), subset, tcp)?;
             ClusterInput::Outbound(Box::new(outbound))
         }
         ClusterName::Inbound { port } => ClusterInput::Inbound(inbound_input(reader, proxy, port)?),
@@ -83,30 +94,34 @@ pub(crate) fn cluster_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str) 
 fn outbound_input(
     reader: &mut Reader<'_>,
     proxy: &Proxy,
-    service: &Service,
-    port: u16,
+    (service, served): (&Service, &ServicePort),
     subset: Option<String>,
+    tcp: bool,
 ) -> Option<OutboundCluster> {
-    let served = service.ports.iter().find(|served| served.port == port)?;
-    let host = &service.host;
+    let (host, port) = (&service.host, served.port);
     let rule = reader.policy(host);
     if let Some(subset) = &subset {
         rule?.subsets.iter().find(|known| known.name == *subset)?;
     }
     let policy = policy(reader, host, subset.as_deref(), port).unwrap_or_default();
-    let upgrade = upgrades(reader, proxy, service, &policy);
     let http = match served.protocol {
+        _ if tcp => UpstreamHttp::None,
         Protocol::Http2 | Protocol::Grpc => UpstreamHttp::Http2,
-        Protocol::Http if upgrade => UpstreamHttp::Http2,
-        Protocol::Http => UpstreamHttp::AsDownstream,
-        Protocol::Detect => UpstreamHttp::Detected { upgrade },
+        Protocol::Detect if !proxy.on_demand => UpstreamHttp::Detected,
+        Protocol::Http | Protocol::Detect => {
+            if upgrades(reader, proxy, (host, &served.target), &policy) {
+                UpstreamHttp::Http2
+            } else {
+                UpstreamHttp::AsDownstream
+            }
+        }
         Protocol::Tcp | Protocol::Tls | Protocol::Opaque => UpstreamHttp::None,
         Protocol::Udp => return None,
     };
     let sni = naming::mesh_sni(port, subset.as_deref(), host);
-    let transport = transport::transport(reader, host, policy.tls.as_ref(), sni, http);
+    let transport = transport::transport(reader, proxy, host, policy.tls.as_ref(), sni, http);
     Some(OutboundCluster {
-        name: naming::outbound_cluster(port, subset.as_deref(), host),
+        tcp,
         port,
         service: service.into(),
         subset,
@@ -122,7 +137,7 @@ fn outbound_input(
 /// The policy of a host for a subset and port, if there is any: the most specific word wins, as merged by the model.
 pub(crate) fn policy(
     reader: &mut Reader<'_>,
-    host: &leno_model::Host,
+    host: &Host,
     subset: Option<&str>,
     port: u16,
 ) -> Option<TrafficPolicy> {
@@ -135,19 +150,24 @@ pub(crate) fn policy(
 
 /// Whether HTTP goes as HTTP/2 although the client spoke HTTP/1.1: between leno's proxies, of which the far one
 /// restores the version. One endpoint that is something else keeps the client's version for all of them.
-fn upgrades(reader: &mut Reader<'_>, proxy: &Proxy, service: &Service, policy: &TrafficPolicy) -> bool {
+fn upgrades(
+    reader: &mut Reader<'_>,
+    proxy: &Proxy,
+    (host, target): (&Host, &TargetPort),
+    policy: &TrafficPolicy,
+) -> bool {
     let wanted = policy.pool.http2_upgrade.unwrap_or(reader.mesh().http2_upgrade);
     let secured = match policy.tls {
         None => reader.mesh().auto_mtls,
         Some(TlsMode::IstioMutual) => true,
         Some(TlsMode::Disable | TlsMode::Simple { .. }) => false,
     };
-    proxy.on_demand
-        && wanted
-        && secured
-        && reader.endpoints(&service.host).iter().all(|workload| {
-            workload.http2_upgrade && crate::endpoint::speaks_mesh_tls(reader, workload, None)
-        })
+    let endpoints = reader.endpoints(host);
+    let restores = |workload: &Arc<Workload>| {
+        endpoint::target_port(workload, target)
+            .is_none_or(|port| workload.http2_upgrade && endpoint::speaks_mesh_tls(reader, workload, port))
+    };
+    proxy.on_demand && wanted && secured && endpoints.iter().all(restores)
 }
 
 /// None: the workload has no such port.
@@ -196,7 +216,13 @@ pub(crate) fn cluster(input: &ClusterInput) -> Cluster {
         ClusterInput::Inbound(input) => inbound(input),
         ClusterInput::Passthrough => original_destination(PASSTHROUGH),
         ClusterInput::InboundPassthrough => original_destination(INBOUND_PASSTHROUGH),
-        ClusterInput::BlackHole => plain(BLACK_HOLE, DiscoveryType::Static, LbPolicy::RoundRobin),
+        ClusterInput::BlackHole => Cluster {
+            load_assignment: Some(eds::ClusterLoadAssignment {
+                cluster_name: BLACK_HOLE.into(),
+                ..Default::default()
+            }),
+            ..plain(BLACK_HOLE, DiscoveryType::Static, LbPolicy::RoundRobin)
+        },
     }
 }
 
@@ -226,13 +252,23 @@ fn original_destination(name: &str) -> Cluster {
 
 fn outbound(input: &OutboundCluster) -> Cluster {
     let pool = &input.pool;
+    let (subset, host) = (input.subset.as_deref(), &input.service.host);
+    // Endpoints and statistics go by Istio's name.
+    let service_name = naming::outbound_cluster(input.port, subset, host);
+    let (name, alt_stat_name) = if input.tcp {
+        let name = naming::outbound_tcp_cluster(input.port, subset, host);
+        (name, service_name.clone())
+    } else {
+        (service_name.clone(), String::new())
+    };
     let (discovery, balance, config) = balance(input.balancer.as_ref());
     let eds = matches!(discovery, DiscoveryType::Eds).then(|| EdsClusterConfig {
         eds_config: ads(),
-        service_name: input.name.clone(),
+        service_name,
     });
     let (transport_socket, transport_socket_matches) = input.transport.sockets();
     Cluster {
+        alt_stat_name,
         connect_timeout: duration(pool.connect_timeout.unwrap_or(CONNECT_TIMEOUT)),
         eds_cluster_config: eds,
         lb_config: config,
@@ -246,7 +282,7 @@ fn outbound(input: &OutboundCluster) -> Cluster {
         transport_socket,
         transport_socket_matches,
         metadata: outbound_metadata(input),
-        ..plain(&input.name, discovery, balance)
+        ..plain(&name, discovery, balance)
     }
 }
 
@@ -300,34 +336,24 @@ fn outbound_metadata(input: &OutboundCluster) -> Option<core::Metadata> {
     if let Some(subset) = &input.subset {
         istio.fields.insert("subset".into(), string(subset));
     }
-    match input.http {
-        UpstreamHttp::Detected { upgrade } => {
-            let alpn = crate::tls::http_offer(upgrade);
-            let version = if upgrade { "HTTP/2" } else { "as-downstream" };
-            let leno = structure([("http_alpn", string(alpn)), ("http_version", string(version))]);
-            metadata([("istio", istio), ("leno", leno)])
-        }
-        UpstreamHttp::Http2 | UpstreamHttp::AsDownstream | UpstreamHttp::None => metadata([("istio", istio)]),
-    }
+    metadata([("istio", istio)])
 }
 
 /// The application itself, on its loopback.
 fn inbound(input: &InboundCluster) -> Cluster {
     let name = naming::inbound_cluster(input.port);
-    let application = endpoint::LbEndpoint {
-        host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(
-            endpoint::Endpoint {
-                address: socket_address("127.0.0.1", input.port),
-                ..Default::default()
-            },
-        )),
+    let application = eds::LbEndpoint {
+        host_identifier: Some(eds::lb_endpoint::HostIdentifier::Endpoint(eds::Endpoint {
+            address: socket_address("127.0.0.1", input.port),
+            ..Default::default()
+        })),
         ..Default::default()
     };
     let services = input.services.iter().map(service_metadata).collect();
     Cluster {
-        load_assignment: Some(endpoint::ClusterLoadAssignment {
+        load_assignment: Some(eds::ClusterLoadAssignment {
             cluster_name: name.clone(),
-            endpoints: vec![endpoint::LocalityLbEndpoints {
+            endpoints: vec![eds::LocalityLbEndpoints {
                 lb_endpoints: vec![application],
                 ..Default::default()
             }],

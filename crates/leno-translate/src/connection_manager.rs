@@ -114,7 +114,7 @@ fn client_certificate() -> SetCurrentClientCertDetails {
 }
 
 /// Offers the ALPN names of HTTP for this request, as Istio's own `istio.alpn` does: plain Envoy has the means, but
-/// not that filter. leno's proxy reads the cluster's metadata instead.
+/// not that filter. leno's proxy has a cluster for each.
 fn say_http() -> hcm::HttpFilter {
     use core::substitution_format_string::Format;
     use filter_state::filter_state_value::{Key, SharedWithUpstream, Value};
@@ -122,7 +122,7 @@ fn say_http() -> hcm::HttpFilter {
         key: Some(Key::ObjectKey("envoy.network.application_protocols".into())),
         value: Some(Value::FormatString(core::SubstitutionFormatString {
             format: Some(Format::TextFormatSource(core::DataSource {
-                specifier: Some(core::data_source::Specifier::InlineString(tls::http_offer(false))),
+                specifier: Some(core::data_source::Specifier::InlineString(tls::http_offer())),
                 ..Default::default()
             })),
             ..Default::default()

@@ -36,7 +36,13 @@ struct EndpointInput {
 
 /// None: no such cluster, or one that has no endpoints of its own (`PassthroughCluster`, `inbound|…`).
 pub(crate) fn endpoints_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str) -> Option<EndpointsInput> {
-    let ClusterName::Outbound { port, subset, host } = ClusterName::parse(name)? else {
+    let ClusterName::Outbound {
+        port,
+        subset,
+        host,
+        tcp: false,
+    } = ClusterName::parse(name)?
+    else {
         return None;
     };
     let service = reader.service(&host)?;
@@ -80,31 +86,32 @@ fn endpoint_input(
     target: &TargetPort,
 ) -> Option<EndpointInput> {
     workload.addresses.first()?;
-    let port = match target {
-        TargetPort::Number(port) => *port,
-        TargetPort::Named(name) => workload.ports.iter().find(|port| port.name == *name)?.port,
-    };
+    let port = target_port(workload, target)?;
     Some(EndpointInput {
         addresses: workload.addresses.clone(),
         port,
         name: workload.name.clone(),
         workload: workload_label(workload),
-        mesh_tls: speaks_mesh_tls(reader, workload, Some(port)),
+        mesh_tls: speaks_mesh_tls(reader, workload, port),
         weight: workload.weight.max(1),
     })
 }
 
-/// Whether mTLS is to be used towards it: it has a sidecar, and does not refuse mTLS on the port (or on any).
-pub(crate) fn speaks_mesh_tls(reader: &mut Reader<'_>, workload: &Workload, port: Option<u16>) -> bool {
-    if !workload.mesh_tls {
-        return false;
+/// None: the workload has no port of that name.
+pub(crate) fn target_port(workload: &Workload, target: &TargetPort) -> Option<u16> {
+    match target {
+        TargetPort::Number(port) => Some(*port),
+        TargetPort::Named(name) => {
+            let named = workload.ports.iter().find(|port| port.name == *name)?;
+            Some(named.port)
+        }
     }
-    let mtls = reader.mtls(&workload.id);
-    let refuses = |port: u16| crate::sidecar::mtls_mode(mtls, port).0 == MtlsMode::Disable;
-    match port {
-        Some(port) => !refuses(port),
-        None => !workload.ports.iter().any(|port| refuses(port.port)),
-    }
+}
+
+/// Whether mTLS is to be used towards it: it has a sidecar, and does not refuse mTLS on the port.
+pub(crate) fn speaks_mesh_tls(reader: &Reader<'_>, workload: &Workload, port: u16) -> bool {
+    let (mode, _) = crate::sidecar::mtls_mode(reader.endpoint_mtls(workload), port);
+    workload.mesh_tls && mode != MtlsMode::Disable
 }
 
 fn workload_label(workload: &Workload) -> String {
@@ -217,12 +224,7 @@ fn lb_endpoint(input: &EndpointInput) -> LbEndpoint {
         .map(|address| socket_address(&address.to_string(), input.port));
     let endpoint = Endpoint {
         address: addresses.next().flatten(),
-        additional_addresses: addresses
-            .map(|address| AdditionalAddress {
-                address,
-                ..Default::default()
-            })
-            .collect(),
+        additional_addresses: addresses.map(|address| AdditionalAddress { address }).collect(),
         hostname: input.name.clone(),
         ..Default::default()
     };
@@ -237,6 +239,5 @@ fn lb_endpoint(input: &EndpointInput) -> LbEndpoint {
             metadata([("istio", istio)])
         },
         host_identifier: Some(HostIdentifier::Endpoint(endpoint)),
-        ..Default::default()
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum ClusterName {
         port: u16,
         subset: Option<String>,
         host: Host,
+        /// See [`outbound_tcp_cluster`].
+        tcp: bool,
     },
     Inbound {
         port: u16,
@@ -47,10 +49,11 @@ impl ClusterName {
             return None;
         }
         match direction {
-            "outbound" if !host.is_empty() => Some(Self::Outbound {
+            "outbound" | "outbound-tcp" if !host.is_empty() => Some(Self::Outbound {
                 port,
                 subset: (!subset.is_empty()).then(|| subset.to_owned()),
                 host: Host::new(host),
+                tcp: direction == "outbound-tcp",
             }),
             "inbound" if subset.is_empty() && host.is_empty() => Some(Self::Inbound { port }),
             _ => None,
@@ -60,6 +63,14 @@ impl ClusterName {
 
 pub(crate) fn outbound_cluster(port: u16, subset: Option<&str>, host: &Host) -> String {
     format!("outbound|{port}|{}|{host}", subset.unwrap_or_default())
+}
+
+/// The same endpoints for what turned out not to be HTTP, on a port whose protocol is detected.
+///
+/// leno's proxy gets two clusters for such a port, because what is offered by ALPN differs: the far side takes HTTP
+/// and bytes apart by it. Istio has one cluster and a filter in its own build of Envoy that changes the offer.
+pub(crate) fn outbound_tcp_cluster(port: u16, subset: Option<&str>, host: &Host) -> String {
+    format!("outbound-tcp|{port}|{}|{host}", subset.unwrap_or_default())
 }
 
 /// What stands for a backend that does not resolve. There never is such a cluster, whatever services there are:
@@ -164,7 +175,8 @@ mod tests {
             Some(ClusterName::Outbound {
                 port: 9080,
                 subset: Some("v1".into()),
-                host: host.clone()
+                host: host.clone(),
+                tcp: false
             })
         );
         assert_eq!(

@@ -1,9 +1,10 @@
 //! TCP: bytes to one cluster, or to several by weight.
 
-use leno_model::{Host, TcpRoute};
+use leno_model::{Host, Protocol, Service, TcpRoute};
 
+use crate::Proxy;
 use crate::access_log::{LogInput, access_log};
-use crate::naming::{BLACK_HOLE, outbound_cluster};
+use crate::naming::{BLACK_HOLE, outbound_cluster, outbound_tcp_cluster};
 use crate::parts::network_filter;
 use crate::pb::{listener, tcp_proxy};
 use crate::reader::Reader;
@@ -19,10 +20,10 @@ impl TcpTargets {
 }
 
 /// By the first TCPRoute (or VirtualService) of the host that holds for the port, else to the service itself.
-pub(crate) fn targets(reader: &mut Reader<'_>, host: &Host, port: u16) -> TcpTargets {
+pub(crate) fn targets(reader: &mut Reader<'_>, proxy: &Proxy, host: &Host, port: u16) -> TcpTargets {
     let holds = |route: &&std::sync::Arc<TcpRoute>| route.ports.is_empty() || route.ports.contains(&port);
     let Some(route) = reader.tcp_routes(host).iter().find(holds) else {
-        return TcpTargets::one(&outbound_cluster(port, None, host));
+        return TcpTargets::one(&cluster(reader, proxy, (host, port), None));
     };
     let mut clusters = Vec::new();
     for backend in route.backends.iter().filter(|backend| backend.weight > 0) {
@@ -31,7 +32,7 @@ pub(crate) fn targets(reader: &mut Reader<'_>, host: &Host, port: u16) -> TcpTar
             BLACK_HOLE.to_owned()
         } else {
             let port = crate::route::backend_port(reader, backend, port);
-            outbound_cluster(port, backend.subset.as_deref(), &backend.host)
+            cluster(reader, proxy, (&backend.host, port), backend.subset.as_deref())
         };
         clusters.push((cluster, backend.weight));
     }
@@ -39,6 +40,24 @@ pub(crate) fn targets(reader: &mut Reader<'_>, host: &Host, port: u16) -> TcpTar
         clusters.push((BLACK_HOLE.into(), 1));
     }
     TcpTargets(clusters)
+}
+
+/// The cluster for bytes to a port.
+fn cluster(
+    reader: &mut Reader<'_>,
+    proxy: &Proxy,
+    (host, port): (&Host, u16),
+    subset: Option<&str>,
+) -> String {
+    let detected = |service: &Service| {
+        let mut ports = service.ports.iter();
+        ports.any(|served| served.port == port && served.protocol == Protocol::Detect)
+    };
+    if proxy.on_demand && reader.service(host).is_some_and(detected) {
+        outbound_tcp_cluster(port, subset, host)
+    } else {
+        outbound_cluster(port, subset, host)
+    }
 }
 
 pub(crate) fn tcp_proxy(stat_prefix: &str, targets: &TcpTargets, log: Option<&LogInput>) -> listener::Filter {

@@ -65,7 +65,7 @@ pub(super) fn http_options(http: UpstreamHttp, pool: &ConnectionPool) -> HashMap
         UpstreamHttp::Http2 => UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
             protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(Default::default())),
         }),
-        UpstreamHttp::AsDownstream | UpstreamHttp::Detected { .. } => {
+        UpstreamHttp::AsDownstream | UpstreamHttp::Detected => {
             UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
                 http_protocol_options: Some(Default::default()),
                 http2_protocol_options: Some(Default::default()),

@@ -99,9 +99,9 @@ pub(super) fn address_input(
     let speaks = match port.protocol {
         Protocol::Http | Protocol::Http2 | Protocol::Grpc => Speaks::Http,
         Protocol::Tcp | Protocol::Tls | Protocol::Opaque => {
-            Speaks::Tcp(targets(reader, &service.host, port.port))
+            Speaks::Tcp(targets(reader, proxy, &service.host, port.port))
         }
-        Protocol::Detect => Speaks::Detect(targets(reader, &service.host, port.port)),
+        Protocol::Detect => Speaks::Detect(targets(reader, proxy, &service.host, port.port)),
         Protocol::Udp => return None,
     };
     Some(AddressListener {

@@ -1,0 +1,16 @@
+//! What proxies are told, by its meaning: messages are decoded and asked where a call would go.
+
+// In a test a panic is the message; clippy allows it in test functions only, not in what they share.
+#![allow(clippy::unwrap_used)]
+
+mod answers;
+mod cases;
+mod cluster;
+mod endpoint;
+mod engine;
+mod envoy;
+mod full;
+mod listener;
+mod mesh;
+mod name_table;
+mod route;
