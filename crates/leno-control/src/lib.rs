@@ -128,11 +128,17 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
         server_names(&options, &sockets),
     )?);
     let ca = options.state.join(ROOT);
-    leno_ca::state::write(&ca, authority.root_pem().as_bytes(), leno_ca::state::PUBLIC)?;
+    let root = authority.root_pem();
+    // Only if it differs: with all of its state there, a control plane comes back on a full disk.
+    if leno_ca::state::read(&ca)?.as_deref() != Some(root.as_bytes()) {
+        leno_ca::state::write(&ca, root.as_bytes(), leno_ca::state::PUBLIC)?;
+    }
     let token = tokens.local_path();
 
     let (changes, queue) = mpsc::unbounded_channel();
-    let registrations = Arc::new(Registrations::new(changes.clone(), state.clone()));
+    let (running, stopped) = watch::channel(());
+    let registrations = Registrations::new(changes.clone(), state.clone(), stopped.clone());
+    let registrations = Arc::new(registrations);
     let mut writer = Writer::new(remembered.vips, queue, state.clone());
     let (push, diagnostics) = (writer.push.clone(), writer.diagnostics.clone());
     let source = match &options.config {
@@ -142,17 +148,7 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
     registrations.restore(remembered.registrations);
     writer.apply_waiting();
 
-    let mut workers = vec![tokio::spawn(writer.run())];
-    workers.push(tokio::spawn({
-        let state = state.clone();
-        async move { state.write_forever().await }
-    }));
-    workers.push(tokio::spawn({
-        let (tls, authority) = (tls.clone(), authority.clone());
-        async move { tls.renew_forever(&authority).await }
-    }));
-
-    let (running, stopped) = watch::channel(());
+    let workers = start_workers(writer, &state, &tls, &authority);
     let parts = Parts {
         certificates: Arc::new(Certificates::new(authority, trust_domain.clone(), tokens)),
         settled: settle(options.settle, registrations.complete()),
@@ -172,6 +168,20 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
     (handle.ca, handle.token) = (absolute(ca), absolute(token));
     handle.published = publish(&options, &handle)?;
     Ok(handle)
+}
+
+fn start_workers(
+    writer: Writer,
+    state: &Arc<State>,
+    tls: &Arc<Tls>,
+    authority: &Arc<Authority>,
+) -> Vec<JoinHandle<()>> {
+    let (state, tls, authority) = (state.clone(), tls.clone(), authority.clone());
+    vec![
+        tokio::spawn(writer.run()),
+        tokio::spawn(async move { state.write_forever().await }),
+        tokio::spawn(async move { tls.renew_forever(&authority).await }),
+    ]
 }
 
 async fn bind(options: &Options) -> Result<Sockets, StartError> {

@@ -12,6 +12,7 @@ use leno_proto::envoy::config::core::v3::Node;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
@@ -42,6 +43,8 @@ pub(crate) struct Registrations {
     state: Arc<State>,
     /// Turns true when everybody who was known is back or gone.
     complete: watch::Sender<bool>,
+    /// Closed when the control plane ends: from then on nobody leaves.
+    running: watch::Receiver<()>,
 }
 
 #[derive(Debug)]
@@ -71,12 +74,17 @@ enum Look {
 // === impl Registrations ===
 
 impl Registrations {
-    pub(crate) fn new(changes: mpsc::UnboundedSender<Change>, state: Arc<State>) -> Self {
+    pub(crate) fn new(
+        changes: mpsc::UnboundedSender<Change>,
+        state: Arc<State>,
+        running: watch::Receiver<()>,
+    ) -> Self {
         Self {
             entries: Mutex::default(),
             changes,
             state,
             complete: watch::Sender::new(false),
+            running,
         }
     }
 
@@ -172,17 +180,16 @@ impl Registrations {
         let Some(entry) = entries.get_mut(id) else {
             return;
         };
+        let Ok(runtime) = Handle::try_current() else {
+            return; // The process ends.
+        };
         let targets = targets(&entry.workload);
-        let (this, id) = (self.clone(), id.clone());
-        let task = tokio::spawn(async move {
-            let mut silent = 0;
-            loop {
-                match look(&targets).await {
-                    Look::Answers => silent = 0,
-                    Look::Silent if silent + 1 < SILENT_LOOKS => silent += 1,
-                    Look::Silent | Look::Refuses => return this.gone(&id),
-                }
-                tokio::time::sleep(PROBE_EVERY).await;
+        let (this, id, mut running) = (self.clone(), id.clone(), self.running.clone());
+        let task = runtime.spawn(async move {
+            tokio::select! {
+                biased;
+                _ = running.changed() => {}
+                () = until_refused(&targets) => this.gone(&id),
             }
         });
         entry.probe = Some(task.abort_handle());
@@ -256,6 +263,18 @@ fn targets(workload: &Workload) -> Vec<SocketAddr> {
             .collect::<Vec<_>>()
     };
     workload.addresses.iter().flat_map(with_ports).collect()
+}
+
+async fn until_refused(targets: &[SocketAddr]) {
+    let mut silent = 0;
+    loop {
+        match look(targets).await {
+            Look::Answers => silent = 0,
+            Look::Silent if silent + 1 < SILENT_LOOKS => silent += 1,
+            Look::Silent | Look::Refuses => return,
+        }
+        tokio::time::sleep(PROBE_EVERY).await;
+    }
 }
 
 /// One answer is enough to be there.

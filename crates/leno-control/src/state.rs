@@ -170,3 +170,32 @@ fn load<T: for<'a> Deserialize<'a>>(
         Err(detail) => Err(StartError::Damaged { what, path, detail }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_told_and_written_when_it_can_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let (state, _) = State::open(directory.path()).unwrap();
+        let obstacle = directory.path().join(REGISTRATIONS);
+        std::fs::create_dir(&obstacle).unwrap();
+        state.save_registrations(&[]);
+        assert!(!state.flush());
+        assert!(state.failure().unwrap().contains(REGISTRATIONS));
+        std::fs::remove_dir(&obstacle).unwrap();
+        assert!(state.flush());
+        assert_eq!(state.failure(), None);
+        let (_, remembered) = State::open(directory.path()).unwrap();
+        assert_eq!(remembered.registrations, Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_and_never_silently_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(VIPS), "{").unwrap();
+        let error = State::open(directory.path()).unwrap_err();
+        assert!(error.to_string().contains(VIPS), "{error}");
+    }
+}

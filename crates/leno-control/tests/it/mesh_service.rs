@@ -26,6 +26,8 @@ async fn status_shows_each_proxy_and_whether_it_follows() {
     )
     .await;
     web.until("its listener", |p| !p.pushed.is_empty()).await;
+    // Goes on acknowledging what comes.
+    tokio::spawn(async move { while web.next().await.is_ok() {} });
     let mut mesh = MeshClient::new(rig.plaintext().await);
     let synced = tokio::time::timeout(PATIENCE, async {
         loop {
