@@ -74,13 +74,20 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, socket: Arc<ListenSocket>) {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, remote: SocketAddr, socket: Arc<ListenSocket>) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    socket: Arc<ListenSocket>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
     let destination = match original_destination(&stream, socket.origin, socket.address) {
         Ok(Some(destination)) => destination,
-        Ok(None) => return tracing::warn!(%remote, listener = socket.listener, "refused: it goes to the proxy itself"),
+        Ok(None) => {
+            return tracing::warn!(%remote, listener = socket.listener, "refused: it goes to the proxy itself");
+        }
         Err(error) => return tracing::debug!(%remote, %error, "original destination"),
     };
     let arrival = Arrival {
@@ -113,7 +120,13 @@ impl Arrival {
         if let Some(handed) = self.handed(&snapshot, &own) {
             return Some(handed);
         }
-        match self.worker.shared.demand.ask(Want::Listener(self.destination)).await {
+        match self
+            .worker
+            .shared
+            .demand
+            .ask(Want::Listener(self.destination))
+            .await
+        {
             Answer::Found => {
                 let snapshot = self.worker.snapshot();
                 Some(self.handed(&snapshot, &own).unwrap_or(own))
@@ -135,7 +148,12 @@ impl Arrival {
     fn fails_closed(&self, own: &ListenerState) -> bool {
         let destination = self.destination.ip();
         own.listener.direction == leno_engine::compile::listener::Direction::Outbound
-            && self.worker.shared.fail_closed.iter().any(|(net, bits)| within(*net, *bits, destination))
+            && self
+                .worker
+                .shared
+                .fail_closed
+                .iter()
+                .any(|(net, bits)| within(*net, *bits, destination))
     }
 
     fn refuse(&self, listener: &Listener, answer: Answer) {
@@ -145,7 +163,9 @@ impl Arrival {
         };
         tracing::warn!(remote = %self.remote, destination = %self.destination, details, "connection refused");
         let record = self.record(listener, &Found::raw(), None, None);
-        self.worker.reporter.refused(&record, flag, details, &listener.access_log);
+        self.worker
+            .reporter
+            .refused(&record, flag, details, &listener.access_log);
     }
 
     async fn serve(self, mut stream: TcpStream, state: &Arc<ListenerState>) {
@@ -163,7 +183,10 @@ impl Arrival {
             tracing::debug!(remote = %self.remote, destination = %self.destination, "no filter chain matches");
             let record = self.record(listener, &found, None, None);
             let details = "filter_chain_not_found";
-            return self.worker.reporter.refused(&record, Flag::NoRouteFound, details, &listener.access_log);
+            return self
+                .worker
+                .reporter
+                .refused(&record, Flag::NoRouteFound, details, &listener.access_log);
         };
         let plain = Prefixed::new(prefix.freeze(), stream);
         self.run(plain, listener, chain, drain, found, early).await;
@@ -200,7 +223,9 @@ impl Arrival {
         let filters = &state.listener.filters;
         let deadline = (!filters.timeout.is_zero()).then(|| tokio::time::Instant::now() + filters.timeout);
         let mut speaks = std::pin::pin!(async {
-            let Some(tcp) = &tcp else { return std::future::pending().await };
+            let Some(tcp) = &tcp else {
+                return std::future::pending().await;
+            };
             tokio::time::sleep(inspect::SILENCE).await;
             tcp_proxy::await_server(&self.worker, tcp, self.destination, state.listener.direction).await
         });
@@ -248,7 +273,11 @@ impl Arrival {
         let (io, peer, local_principal) = match &chain.tls {
             None => (Io::Plain(plain), None, None),
             Some(tls) => {
-                let accepted = self.worker.tls.accept(tls, &found.protocols, plain, chain.handshake_timeout).await;
+                let accepted = self
+                    .worker
+                    .tls
+                    .accept(tls, &found.protocols, plain, chain.handshake_timeout)
+                    .await;
                 match accepted {
                     Ok(accepted) => (
                         Io::Server(Box::new(accepted.stream)),
@@ -273,7 +302,9 @@ impl Arrival {
             chain: Arc::clone(&chain),
         };
         match &chain.terminal {
-            TerminalFilter::Http(manager) => http::serve(self.worker, connection, Arc::clone(manager), io).await,
+            TerminalFilter::Http(manager) => {
+                http::serve(self.worker, connection, Arc::clone(manager), io).await
+            }
             TerminalFilter::Tcp(tcp) => tcp_proxy::serve(self.worker, connection, tcp, io, early).await,
         }
     }
@@ -285,7 +316,12 @@ impl Arrival {
         );
         let record = self.record(listener, found, None, None);
         let details = "downstream_tls_handshake_failed";
-        self.worker.reporter.refused(&record, Flag::DownstreamProtocolError, details, &listener.access_log);
+        self.worker.reporter.refused(
+            &record,
+            Flag::DownstreamProtocolError,
+            details,
+            &listener.access_log,
+        );
     }
 
     fn record(

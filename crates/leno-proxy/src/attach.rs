@@ -36,10 +36,19 @@ impl Attachment {
     }
 
     async fn attend(&mut self) -> Result<(), grpc::Error> {
-        let target = self.control.joined().map_err(|e| grpc::Error::Protocol(e.to_string()))?;
+        let target = self
+            .control
+            .joined()
+            .map_err(|e| grpc::Error::Protocol(e.to_string()))?;
         let channel = Channel::connect(&target).await?;
-        let (mut sender, mut receiver): (Sender<Report>, Receiver<Command>) = channel.stream(ATTACH, None).await?;
-        say(&mut sender, report::What::Hello(Hello { node_id: self.node_id.clone() }))?;
+        let (mut sender, mut receiver): (Sender<Report>, Receiver<Command>) =
+            channel.stream(ATTACH, None).await?;
+        say(
+            &mut sender,
+            report::What::Hello(Hello {
+                node_id: self.node_id.clone(),
+            }),
+        )?;
         let mut tick = tokio::time::interval(REPORT_EVERY);
         let mut last = Vec::new();
         loop {
@@ -63,7 +72,11 @@ impl Attachment {
     async fn obey(&self, command: Command) -> Dump {
         let id = command.id;
         let Some(command::What::Dump(request)) = command.what else {
-            return Dump { id, error: "this proxy does not know the command: it is older than the control plane".into(), ..Dump::default() };
+            return Dump {
+                id,
+                error: "this proxy does not know the command: it is older than the control plane".into(),
+                ..Dump::default()
+            };
         };
         let mut resources = Vec::new();
         if matches!(request.kind.as_str(), "secrets" | "all") {
@@ -72,9 +85,18 @@ impl Attachment {
         let (reply, dumped) = oneshot::channel();
         if self.dumps.send(reply).await.is_ok() {
             let dumped = dumped.await.unwrap_or_default();
-            resources.extend(dumped.into_iter().filter(|d| wanted(&request.kind, d)).map(resource));
+            resources.extend(
+                dumped
+                    .into_iter()
+                    .filter(|d| wanted(&request.kind, d))
+                    .map(resource),
+            );
         }
-        Dump { id, resources, ..Dump::default() }
+        Dump {
+            id,
+            resources,
+            ..Dump::default()
+        }
     }
 }
 

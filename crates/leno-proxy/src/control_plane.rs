@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use leno_tls::{
-    ClientTls, ConfigError, Crypto, PeerCheck, Resumption, SanKind, SanMatcher, Secrets, ServerCheck, TlsConfigs, TrustBundle,
-    Versions, WORKLOAD_CERTIFICATE,
+    ClientTls, ConfigError, Crypto, PeerCheck, Resumption, SanKind, SanMatcher, Secrets, ServerCheck,
+    TlsConfigs, TrustBundle, Versions, WORKLOAD_CERTIFICATE,
 };
 
 use crate::grpc::Target;
@@ -30,7 +30,10 @@ impl ControlPlane {
     pub fn new(address: SocketAddr, trust: TrustBundle, secrets: Arc<Secrets>, crypto: Crypto) -> Self {
         secrets.set_bundle(CONTROL_PLANE_CA, trust);
         let name = SanMatcher::exact(SanKind::Dns, CONTROL_PLANE_NAME);
-        let check = PeerCheck { sans: vec![name], ..PeerCheck::any(CONTROL_PLANE_CA) };
+        let check = PeerCheck {
+            sans: vec![name],
+            ..PeerCheck::any(CONTROL_PLANE_CA)
+        };
         let joining = ClientTls {
             identity: None,
             server: ServerCheck::Peer(check),
@@ -41,8 +44,16 @@ impl ControlPlane {
             groups: Vec::new(),
             resumption: Resumption::Off,
         };
-        let joined = ClientTls { identity: Some(WORKLOAD_CERTIFICATE.into()), ..joining.clone() };
-        Self { address, configs: TlsConfigs::new(crypto, secrets, 4), joining: Arc::new(joining), joined: Arc::new(joined) }
+        let joined = ClientTls {
+            identity: Some(WORKLOAD_CERTIFICATE.into()),
+            ..joining.clone()
+        };
+        Self {
+            address,
+            configs: TlsConfigs::new(crypto, secrets, 4),
+            joining: Arc::new(joining),
+            joined: Arc::new(joined),
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -64,6 +75,9 @@ impl ControlPlane {
     fn target(&mut self, tls: &Arc<ClientTls>) -> Result<Target, ConfigError> {
         let client = self.configs.client(tls)?;
         let name = client.server_name(None, self.address.ip());
-        Ok(Target { address: self.address, tls: Some((client.config().clone(), name)) })
+        Ok(Target {
+            address: self.address,
+            tls: Some((client.config().clone(), name)),
+        })
     }
 }

@@ -20,11 +20,11 @@ use leno_xds::client::{Client, Lookup, Received};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::Proxy;
 use crate::control_plane::ControlPlane;
 use crate::grpc::{self, Channel, Receiver, Sender};
 use crate::lookup::{Answer, Question, Want};
 use crate::resources::{Change, Compiled, Kind, Name, Resources};
-use crate::Proxy;
 
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 /// Names that were asked for and do not exist; the oldest is forgotten beyond this.
@@ -178,7 +178,8 @@ impl Discovery {
         } else {
             tracing::debug!(%error, %address, ?wait, "the control plane does not answer yet");
         }
-        self.state.send_modify(|s| (s.connected, s.error) = (false, Some(error.to_string())));
+        self.state
+            .send_modify(|s| (s.connected, s.error) = (false, Some(error.to_string())));
     }
 
     fn connect(&mut self, wait: Duration) -> tokio::task::JoinHandle<Result<Link, grpc::Error>> {
@@ -188,7 +189,11 @@ impl Discovery {
             let target = target.map_err(|e| grpc::Error::Protocol(e.to_string()))?;
             let channel = Channel::connect(&target).await?;
             let (sender, receiver) = channel.stream(DELTA, None).await?;
-            Ok(Link { _channel: channel, sender, receiver })
+            Ok(Link {
+                _channel: channel,
+                sender,
+                receiver,
+            })
         })
     }
 
@@ -210,7 +215,13 @@ impl Discovery {
         send(link, request.into_iter().collect())
     }
 
-    fn take_resources(&mut self, memory: &mut Memory, kind: Kind, received: &Received, now: Instant) -> Vec<(String, String)> {
+    fn take_resources(
+        &mut self,
+        memory: &mut Memory,
+        kind: Kind,
+        received: &Received,
+        now: Instant,
+    ) -> Vec<(String, String)> {
         let mut errors = Vec::new();
         for (name, version, body) in &received.updates {
             let key = (kind, name.clone());
@@ -219,7 +230,13 @@ impl Discovery {
             }
             match compile(kind, &body.value) {
                 Ok(compiled) => {
-                    memory.resources.accept(key, version.clone(), Bytes::from(body.value.clone()), compiled, now);
+                    memory.resources.accept(
+                        key,
+                        version.clone(),
+                        Bytes::from(body.value.clone()),
+                        compiled,
+                        now,
+                    );
                 }
                 Err(why) => {
                     tracing::warn!(resource = %name, kind = ?kind, %why, "rejected; the last good version stays in force");
@@ -269,10 +286,20 @@ impl Discovery {
 
     /// Subscriptions follow references: what can be reached from the roots is asked for, and nothing else.
     fn follow(&mut self, memory: &mut Memory) {
-        let wanted = memory.resources.reachable(memory.roots.iter().chain(&memory.asked).cloned());
+        let wanted = memory
+            .resources
+            .reachable(memory.roots.iter().chain(&memory.asked).cloned());
         let subscribed = &memory.subscribed;
-        let new: Vec<_> = wanted.iter().filter(|n| !subscribed.contains(*n) && !memory.roots.contains(*n)).cloned().collect();
-        let old: Vec<_> = subscribed.iter().filter(|n| !wanted.contains(*n)).cloned().collect();
+        let new: Vec<_> = wanted
+            .iter()
+            .filter(|n| !subscribed.contains(*n) && !memory.roots.contains(*n))
+            .cloned()
+            .collect();
+        let old: Vec<_> = subscribed
+            .iter()
+            .filter(|n| !wanted.contains(*n))
+            .cloned()
+            .collect();
         for name in new {
             self.client.subscribe(name.0.type_url(), &name.1);
             memory.subscribed.insert(name);
@@ -289,7 +316,10 @@ impl Discovery {
     fn promote(&mut self, memory: &mut Memory, now: Instant) {
         let client = &self.client;
         let changes = memory.resources.promote(now, |(kind, name)| {
-            matches!(client.lookup(kind.type_url(), name), Lookup::Absent | Lookup::Rejected)
+            matches!(
+                client.lookup(kind.type_url(), name),
+                Lookup::Absent | Lookup::Rejected
+            )
         });
         self.apply(changes);
     }
@@ -302,7 +332,9 @@ impl Discovery {
         let mut updater = self.proxy.updater();
         for change in changes {
             match change {
-                Change::Set(name, Compiled::Endpoints(assignment)) => updater.upsert_endpoints(&name, *assignment),
+                Change::Set(name, Compiled::Endpoints(assignment)) => {
+                    updater.upsert_endpoints(&name, *assignment)
+                }
                 Change::Set(name, Compiled::Cluster(cluster)) => {
                     if let Err(error) = updater.upsert_cluster(*cluster) {
                         tracing::error!(%error, cluster = %name, "the cluster is not in force");
@@ -377,7 +409,9 @@ impl Memory {
     fn forget_old_negatives(&mut self) {
         let mut negatives = self.asked.iter().filter(|n| self.resources.is_absent(n)).count();
         while negatives > MAX_NEGATIVE {
-            let Some(at) = self.asked.iter().position(|n| self.resources.is_absent(n)) else { return };
+            let Some(at) = self.asked.iter().position(|n| self.resources.is_absent(n)) else {
+                return;
+            };
             self.asked.remove(at);
             negatives -= 1;
         }
@@ -407,7 +441,8 @@ fn send(link: &mut Option<Link>, requests: Vec<DeltaDiscoveryRequest>) -> Result
 }
 
 fn name_table(body: &Any, namespace: &str) -> Result<NameTable, String> {
-    let table = leno_proto::istio::networking::nds::v1::NameTable::decode(body.value.as_slice()).map_err(|e| e.to_string())?;
+    let table = leno_proto::istio::networking::nds::v1::NameTable::decode(body.value.as_slice())
+        .map_err(|e| e.to_string())?;
     Ok(NameTable::in_namespace(&table, namespace))
 }
 
@@ -423,10 +458,14 @@ fn listener_name(destination: SocketAddr) -> String {
 fn compile(kind: Kind, body: &[u8]) -> Result<Compiled, String> {
     let mut warnings = Warnings::default();
     let compiled = match kind {
-        Kind::Endpoints => endpoint::compile(&decode(body)?, &mut warnings).map(|e| Compiled::Endpoints(Box::new(e))),
-        Kind::Cluster => cluster::compile(&decode(body)?, &SystemTrust, &mut warnings).map(|c| Compiled::Cluster(Box::new(c))),
+        Kind::Endpoints => {
+            endpoint::compile(&decode(body)?, &mut warnings).map(|e| Compiled::Endpoints(Box::new(e)))
+        }
+        Kind::Cluster => cluster::compile(&decode(body)?, &SystemTrust, &mut warnings)
+            .map(|c| Compiled::Cluster(Box::new(c))),
         Kind::Route => route::compile(&decode(body)?, &mut warnings).map(|r| Compiled::Route(Box::new(r))),
-        Kind::Listener => listener::compile(&decode(body)?, &SystemTrust, &mut warnings).map(|l| Compiled::Listener(Box::new(l))),
+        Kind::Listener => listener::compile(&decode(body)?, &SystemTrust, &mut warnings)
+            .map(|l| Compiled::Listener(Box::new(l))),
     };
     for warning in &warnings.0 {
         tracing::debug!(%warning, ?kind, "a field has no effect");

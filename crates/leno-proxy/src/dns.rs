@@ -30,7 +30,11 @@ pub struct Dns {
 impl Dns {
     /// `resolvers`: where the machine itself asks, in order.
     pub fn new(names: watch::Receiver<Arc<NameTable>>, resolvers: Vec<SocketAddr>) -> Self {
-        Self { names, resolvers: resolvers.into(), forwarding: Arc::new(Semaphore::new(MAX_FORWARDED)) }
+        Self {
+            names,
+            resolvers: resolvers.into(),
+            forwarding: Arc::new(Semaphore::new(MAX_FORWARDED)),
+        }
     }
 
     pub async fn serve_udp(self, socket: UdpSocket) -> io::Result<()> {
@@ -43,13 +47,17 @@ impl Dns {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
                 Err(error) => return Err(error),
             };
-            let Some(query) = buffer.get(..length) else { continue };
+            let Some(query) = buffer.get(..length) else {
+                continue;
+            };
             let answer = self.names.borrow().answer(query, Transport::Udp);
             match answer {
                 Answer::Reply(reply) => send(&socket, &reply, client).await,
                 Answer::Drop => {}
                 Answer::Forward => {
-                    let Ok(permit) = self.forwarding.clone().try_acquire_owned() else { continue };
+                    let Ok(permit) = self.forwarding.clone().try_acquire_owned() else {
+                        continue;
+                    };
                     let (dns, socket, query) = (self.clone(), socket.clone(), query.to_vec());
                     tokio::spawn(async move {
                         if let Some(reply) = dns.forward_udp(&query).await {
@@ -65,7 +73,9 @@ impl Dns {
     pub async fn serve_tcp(self, listener: TcpListener) -> io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
-            let Ok(permit) = self.forwarding.clone().try_acquire_owned() else { continue };
+            let Ok(permit) = self.forwarding.clone().try_acquire_owned() else {
+                continue;
+            };
             let dns = self.clone();
             tokio::spawn(async move {
                 if let Err(error) = dns.converse(stream).await {
@@ -129,7 +139,11 @@ async fn send(socket: &UdpSocket, reply: &[u8], client: SocketAddr) {
 }
 
 async fn ask_udp(resolver: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
-    let any: SocketAddr = if resolver.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+    let any: SocketAddr = if resolver.is_ipv4() {
+        ([0; 4], 0).into()
+    } else {
+        ([0_u16; 8], 0).into()
+    };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(resolver).await?;
     socket.send(query).await?;
@@ -175,7 +189,8 @@ mod tests {
     #[test]
     fn resolv_conf_names_the_resolvers_in_order() {
         let text = "# x\nsearch a.b\nnameserver 198.18.0.53\nnameserver fe80::1%eth0\nnameserver nonsense\n";
-        let expected: Vec<SocketAddr> = vec!["198.18.0.53:53".parse().unwrap(), "[fe80::1]:53".parse().unwrap()];
+        let expected: Vec<SocketAddr> =
+            vec!["198.18.0.53:53".parse().unwrap(), "[fe80::1]:53".parse().unwrap()];
         assert_eq!(resolvers(text), expected);
     }
 }

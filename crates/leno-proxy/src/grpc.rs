@@ -89,7 +89,8 @@ impl Channel {
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|source| Error::Connect { address, source })?;
-        tcp.set_nodelay(true).map_err(|source| Error::Connect { address, source })?;
+        tcp.set_nodelay(true)
+            .map_err(|source| Error::Connect { address, source })?;
         match &target.tls {
             None => Self::handshake(tcp, address, "http").await,
             Some((config, name)) => {
@@ -118,7 +119,12 @@ impl Channel {
                 tracing::debug!(%error, "gRPC connection ended");
             }
         });
-        Ok(Self { send, authority: address.to_string(), scheme, driver })
+        Ok(Self {
+            send,
+            authority: address.to_string(),
+            scheme,
+            driver,
+        })
     }
 
     /// One message each way.
@@ -138,9 +144,12 @@ impl Channel {
             receiver.next().await?;
             Ok(answer)
         };
-        tokio::time::timeout(timeout, call)
-            .await
-            .unwrap_or_else(|_| Err(Error::Status(Status { code: 4, message: format!("no answer within {timeout:?}") })))
+        tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| {
+            Err(Error::Status(Status {
+                code: 4,
+                message: format!("no answer within {timeout:?}"),
+            }))
+        })
     }
 
     /// Messages both ways.
@@ -160,8 +169,18 @@ impl Channel {
         let request = request.body(()).map_err(|e| Error::Protocol(e.to_string()))?;
         let mut send = self.send.clone().ready().await?;
         let (response, stream) = send.send_request(request, false)?;
-        let receiver = Receiver { state: Incoming::Head(response), buffer: BytesMut::new(), kind: PhantomData };
-        Ok((Sender { stream, kind: PhantomData }, receiver))
+        let receiver = Receiver {
+            state: Incoming::Head(response),
+            buffer: BytesMut::new(),
+            kind: PhantomData,
+        };
+        Ok((
+            Sender {
+                stream,
+                kind: PhantomData,
+            },
+            receiver,
+        ))
     }
 }
 
@@ -177,7 +196,9 @@ impl<Q: Message> Sender<Q> {
         let mut frame = BytesMut::with_capacity(5 + length);
         frame.put_u8(0);
         frame.put_u32(u32::try_from(length).map_err(|_| Error::TooLarge(length))?);
-        message.encode(&mut frame).map_err(|e| Error::Protocol(e.to_string()))?;
+        message
+            .encode(&mut frame)
+            .map_err(|e| Error::Protocol(e.to_string()))?;
         Ok(self.stream.send_data(frame.freeze(), false)?)
     }
 
@@ -236,11 +257,15 @@ impl<A: Message + Default> Receiver<A> {
     }
 
     fn decode(&mut self) -> Result<Option<A>, Error> {
-        let Some(prefix) = self.buffer.first_chunk::<5>() else { return Ok(None) };
+        let Some(prefix) = self.buffer.first_chunk::<5>() else {
+            return Ok(None);
+        };
         let [compressed, length @ ..] = *prefix;
         let length = u32::from_be_bytes(length) as usize;
         if compressed != 0 {
-            return Err(Error::Protocol("a compressed message, which was not offered".into()));
+            return Err(Error::Protocol(
+                "a compressed message, which was not offered".into(),
+            ));
         }
         if length > MAX_MESSAGE {
             return Err(Error::TooLarge(length));
@@ -250,18 +275,29 @@ impl<A: Message + Default> Receiver<A> {
         }
         self.buffer.advance(5);
         let frame = self.buffer.split_to(length).freeze();
-        A::decode(frame).map(Some).map_err(|e| Error::Protocol(e.to_string()))
+        A::decode(frame)
+            .map(Some)
+            .map_err(|e| Error::Protocol(e.to_string()))
     }
 }
 
 fn status_of(headers: &http::HeaderMap) -> Option<Status> {
     let code = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
-    let message = headers.get("grpc-message").map_or("", |m| m.to_str().unwrap_or(""));
-    Some(Status { code, message: percent_decoded(message) })
+    let message = headers
+        .get("grpc-message")
+        .map_or("", |m| m.to_str().unwrap_or(""));
+    Some(Status {
+        code,
+        message: percent_decoded(message),
+    })
 }
 
 fn ok(status: Status) -> Result<(), Error> {
-    if status.code == 0 { Ok(()) } else { Err(Error::Status(status)) }
+    if status.code == 0 {
+        Ok(())
+    } else {
+        Err(Error::Status(status))
+    }
 }
 
 /// `grpc-message` is percent-encoded; what does not decode stays as it came.
@@ -300,7 +336,12 @@ mod tests {
 
     #[test]
     fn only_refusals_are_final() {
-        let status = |code| Error::Status(Status { code, message: String::new() });
+        let status = |code| {
+            Error::Status(Status {
+                code,
+                message: String::new(),
+            })
+        };
         assert!(status(UNAUTHENTICATED).is_refusal());
         assert!(!status(14).is_refusal());
         assert!(!Error::Ended.is_refusal());

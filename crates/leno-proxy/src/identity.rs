@@ -8,7 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use leno_proto::google::protobuf::Struct;
 use leno_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
-use leno_tls::{ConfigError, Crypto, IdentityError, PendingIdentity, ROOT_CA, Secrets, SpiffeId, TrustBundle, WORKLOAD_CERTIFICATE};
+use leno_tls::{
+    ConfigError, Crypto, IdentityError, PendingIdentity, ROOT_CA, Secrets, SpiffeId, TrustBundle,
+    WORKLOAD_CERTIFICATE,
+};
 
 use crate::control_plane::ControlPlane;
 use crate::grpc::{self, Channel};
@@ -58,7 +61,12 @@ pub struct Renewal {
 
 impl Renewal {
     pub fn new(control: ControlPlane, secrets: Arc<Secrets>, crypto: Crypto, request: Request) -> Self {
-        Self { control, secrets, crypto, request }
+        Self {
+            control,
+            secrets,
+            crypto,
+            request,
+        }
     }
 
     /// Asks until there is a certificate, or the authority refuses. `waiting` hears of each failure.
@@ -92,35 +100,59 @@ impl Renewal {
     #[allow(clippy::disallowed_methods)]
     fn until_renewal(&self, share: f64) -> Duration {
         let set = self.secrets.load();
-        let Some(identity) = set.identity(WORKLOAD_CERTIFICATE) else { return Duration::ZERO };
-        let left = identity.half_life().duration_since(SystemTime::now()).unwrap_or_default();
+        let Some(identity) = set.identity(WORKLOAD_CERTIFICATE) else {
+            return Duration::ZERO;
+        };
+        let left = identity
+            .half_life()
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
         left.mul_f64(1.0 - 0.1 * share)
     }
 
     async fn ask(&mut self) -> Result<(), Error> {
         let pending = PendingIdentity::generate(self.request.id.clone())?;
         let joined = self.is_joined();
-        let target = if joined { self.control.joined()? } else { self.control.joining()? };
-        let token = if joined { None } else { self.request.token.as_deref() };
+        let target = if joined {
+            self.control.joined()?
+        } else {
+            self.control.joining()?
+        };
+        let token = if joined {
+            None
+        } else {
+            self.request.token.as_deref()
+        };
         let channel = Channel::connect(&target).await?;
         let request = IstioCertificateRequest {
             csr: pending.csr_pem().to_owned(),
-            validity_duration: self.request.ttl.map_or(0, |t| i64::try_from(t.as_secs()).unwrap_or(i64::MAX)),
+            validity_duration: self
+                .request
+                .ttl
+                .map_or(0, |t| i64::try_from(t.as_secs()).unwrap_or(i64::MAX)),
             metadata: None::<Struct>,
         };
-        let answer: IstioCertificateResponse = channel.unary(CREATE_CERTIFICATE, token, &request, TIMEOUT).await?;
+        let answer: IstioCertificateResponse = channel
+            .unary(CREATE_CERTIFICATE, token, &request, TIMEOUT)
+            .await?;
         self.install(&pending, &answer.cert_chain)
     }
 
     /// A present certificate that has not expired vouches for its renewal.
     #[allow(clippy::disallowed_methods)]
     fn is_joined(&self) -> bool {
-        self.secrets.load().identity(WORKLOAD_CERTIFICATE).is_some_and(|i| !i.is_expired(SystemTime::now()))
+        self.secrets
+            .load()
+            .identity(WORKLOAD_CERTIFICATE)
+            .is_some_and(|i| !i.is_expired(SystemTime::now()))
     }
 
     /// As istiod answers: the leaf first, the root last.
     fn install(&self, pending: &PendingIdentity, chain: &[String]) -> Result<(), Error> {
-        let root = chain.last().filter(|_| chain.len() > 1).ok_or(Error::NoCertificate)?;
+        let root = chain
+            .last()
+            .filter(|_| chain.len() > 1)
+            .ok_or(Error::NoCertificate)?;
         let identity = pending.complete(chain, &self.crypto)?;
         let bundle = TrustBundle::from_pem(root.as_bytes(), "the certificate authority's root")?;
         self.secrets.update(|set| {

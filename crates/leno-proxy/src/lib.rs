@@ -135,7 +135,14 @@ impl Proxy {
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let reporter = Reporter::new(options.telemetry.sink());
             let contexts = Contexts::new(options.crypto.clone(), Arc::clone(&options.secrets));
-            let thread = worker::spawn(index, Arc::clone(&shared), workers.clone(), inbox, reporter, contexts);
+            let thread = worker::spawn(
+                index,
+                Arc::clone(&shared),
+                workers.clone(),
+                inbox,
+                reporter,
+                contexts,
+            );
             threads.push(thread.map_err(StartError::Worker)?);
         }
         Ok(Self {

@@ -121,7 +121,9 @@ impl Failure {
             Self::ConnectTimeout => {
                 "upstream connect error or disconnect/reset before headers. reset reason: connection timeout"
             }
-            Self::Overflow => "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+            Self::Overflow => {
+                "upstream connect error or disconnect/reset before headers. reset reason: overflow"
+            }
             Self::Stream(StreamError::Protocol(_)) => {
                 "upstream connect error or disconnect/reset before headers. reset reason: protocol error"
             }

@@ -208,7 +208,9 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Some(request) = self.request.take() else { return };
+        let Some(request) = self.request.take() else {
+            return;
+        };
         if !self.finished.get() {
             self.flag(Flag::DownstreamConnectionTermination);
             self.details.set("downstream_remote_disconnect");
@@ -245,10 +247,11 @@ impl FormatValues for Exchange {
         use std::io::Write;
         let downstream = &self.downstream;
         let text = match operator {
-            Operator::DownstreamRemoteAddress | Operator::DownstreamDirectRemoteAddress => downstream.remote.to_string(),
-            Operator::DownstreamRemoteAddressWithoutPort | Operator::DownstreamDirectRemoteAddressWithoutPort => {
-                downstream.remote.ip().to_string()
+            Operator::DownstreamRemoteAddress | Operator::DownstreamDirectRemoteAddress => {
+                downstream.remote.to_string()
             }
+            Operator::DownstreamRemoteAddressWithoutPort
+            | Operator::DownstreamDirectRemoteAddressWithoutPort => downstream.remote.ip().to_string(),
             Operator::DownstreamLocalAddress => downstream.local.to_string(),
             Operator::DownstreamLocalAddressWithoutPort => downstream.local.ip().to_string(),
             Operator::DownstreamLocalPort => downstream.local.port().to_string(),
@@ -277,7 +280,12 @@ impl FormatValues for Exchange {
                 Some(attempted) => attempted.cluster.name.clone(),
                 None => return false,
             },
-            Operator::UpstreamHost => match self.upstream.borrow().as_ref().and_then(|a| a.connection.as_ref()) {
+            Operator::UpstreamHost => match self
+                .upstream
+                .borrow()
+                .as_ref()
+                .and_then(|a| a.connection.as_ref())
+            {
                 Some(connection) => connection.remote.to_string(),
                 None => return false,
             },

@@ -54,14 +54,20 @@ impl MeshTelemetry {
     /// Starts the thread that writes logs; it ends with the last sink.
     pub fn start(metrics: Arc<Metrics>) -> io::Result<Self> {
         let (writer, batches) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&batches))?;
+        std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || write_all(&batches))?;
         Ok(Self { metrics, writer })
     }
 }
 
 impl Telemetry for MeshTelemetry {
     fn sink(&self) -> Box<dyn Sink + Send> {
-        Box::new(WorkerSink { shard: self.metrics.shard(), writer: self.writer.clone(), pending: HashMap::new() })
+        Box::new(WorkerSink {
+            shard: self.metrics.shard(),
+            writer: self.writer.clone(),
+            pending: HashMap::new(),
+        })
     }
 }
 
@@ -71,7 +77,9 @@ impl WorkerSink {
             if !self.pending.contains_key(&log.sink) {
                 self.pending.insert(log.sink.clone(), Pending::default());
             }
-            let Some(pending) = self.pending.get_mut(&log.sink) else { continue };
+            let Some(pending) = self.pending.get_mut(&log.sink) else {
+                continue;
+            };
             write(log, &mut pending.lines);
             if pending.lines.len() >= BATCH {
                 pending.hand_on(&log.sink, &self.writer);
@@ -86,9 +94,16 @@ impl Pending {
             return;
         }
         let lines = std::mem::take(&mut self.lines);
-        match writer.try_send(Batch { target: target.clone(), lines }) {
+        match writer.try_send(Batch {
+            target: target.clone(),
+            lines,
+        }) {
             Ok(()) if self.lost > 0 => {
-                tracing::warn!(lines = self.lost, ?target, "access log lines were lost: the target is too slow");
+                tracing::warn!(
+                    lines = self.lost,
+                    ?target,
+                    "access log lines were lost: the target is too slow"
+                );
                 self.lost = 0;
             }
             Ok(()) => {}
@@ -106,7 +121,8 @@ impl Sink for WorkerSink {
     }
 
     fn opened(&mut self, downstream: &DownstreamRecord, upstream: &UpstreamRecord<'_>) {
-        self.shard.connection_opened(downstream, Some(*upstream), &PeerMetadata::default());
+        self.shard
+            .connection_opened(downstream, Some(*upstream), &PeerMetadata::default());
     }
 
     fn connection(&mut self, record: &ConnectionRecord<'_>, opened: bool, logs: &[Arc<AccessLog>]) {
@@ -139,9 +155,14 @@ fn write_all(batches: &Receiver<Batch>) {
 
 fn append(files: &mut HashMap<PathBuf, File>, path: &PathBuf, lines: &[u8]) -> io::Result<()> {
     if !files.contains_key(path) {
-        files.insert(path.clone(), OpenOptions::new().append(true).create(true).open(path)?);
+        files.insert(
+            path.clone(),
+            OpenOptions::new().append(true).create(true).open(path)?,
+        );
     }
-    let Some(file) = files.get_mut(path) else { return Ok(()) };
+    let Some(file) = files.get_mut(path) else {
+        return Ok(());
+    };
     let written = file.write_all(lines);
     if written.is_err() {
         // Opened anew next time: it may have been moved, or the disk may have room again.

@@ -84,7 +84,16 @@ impl Resources {
         self.absent.remove(&name);
         self.rejected.remove(&name);
         let needs = needs(&compiled);
-        self.warming.insert(name, Entry { compiled: Some(compiled), needs, version, body, since: now });
+        self.warming.insert(
+            name,
+            Entry {
+                compiled: Some(compiled),
+                needs,
+                version,
+                body,
+                since: now,
+            },
+        );
     }
 
     /// The newest version is bad; the last good one stays in force.
@@ -127,7 +136,10 @@ impl Resources {
             let ready: Vec<_> = self
                 .warming
                 .iter()
-                .filter(|(_, e)| now.duration_since(e.since) >= WARMING_TIMEOUT || e.needs.iter().all(|n| self.is_resolved(n, &settled)))
+                .filter(|(_, e)| {
+                    now.duration_since(e.since) >= WARMING_TIMEOUT
+                        || e.needs.iter().all(|n| self.is_resolved(n, &settled))
+                })
                 .map(|(name, _)| name.clone())
                 .collect();
             if ready.is_empty() {
@@ -144,7 +156,9 @@ impl Resources {
 
     /// A child that is active but has a newer version warming still serves.
     fn is_resolved(&self, name: &Name, settled: &impl Fn(&Name) -> bool) -> bool {
-        self.active.contains_key(name) || self.absent.contains(name) || (!self.warming.contains_key(name) && settled(name))
+        self.active.contains_key(name)
+            || self.absent.contains(name)
+            || (!self.warming.contains_key(name) && settled(name))
     }
 
     /// Every name that can be reached from `roots`, in force or warming.
@@ -154,7 +168,12 @@ impl Resources {
         while let Some(name) = todo.pop() {
             let entries = [self.active.get(&name), self.warming.get(&name)];
             if seen.insert(name) {
-                todo.extend(entries.into_iter().flatten().flat_map(|e| e.needs.iter().cloned()));
+                todo.extend(
+                    entries
+                        .into_iter()
+                        .flatten()
+                        .flat_map(|e| e.needs.iter().cloned()),
+                );
             }
         }
         seen
@@ -166,7 +185,14 @@ impl Resources {
 
     /// For `leno config`: name, version, body, and why a newer version was rejected.
     pub fn dump(&self) -> impl Iterator<Item = (&Name, &str, &Bytes, Option<&str>)> {
-        self.active.iter().map(|(name, e)| (name, e.version.as_str(), &e.body, self.rejected.get(name).map(String::as_str)))
+        self.active.iter().map(|(name, e)| {
+            (
+                name,
+                e.version.as_str(),
+                &e.body,
+                self.rejected.get(name).map(String::as_str),
+            )
+        })
     }
 }
 
@@ -188,7 +214,11 @@ fn needs(compiled: &Compiled) -> BTreeSet<Name> {
 
 fn chain_needs(chain: &FilterChain) -> BTreeSet<Name> {
     match &chain.terminal {
-        TerminalFilter::Tcp(proxy) => proxy.clusters.iter().map(|(name, _)| (Kind::Cluster, name.clone())).collect(),
+        TerminalFilter::Tcp(proxy) => proxy
+            .clusters
+            .iter()
+            .map(|(name, _)| (Kind::Cluster, name.clone()))
+            .collect(),
         TerminalFilter::Http(http) => match &http.routes {
             RouteSource::Rds(name) => BTreeSet::from([(Kind::Route, name.clone())]),
             RouteSource::Inline(table) => table_needs(table),
@@ -197,17 +227,23 @@ fn chain_needs(chain: &FilterChain) -> BTreeSet<Name> {
 }
 
 fn table_needs(table: &RouteTable) -> BTreeSet<Name> {
-    let forwards = table.hosts.iter().flat_map(|h| &h.routes).filter_map(|r| match &r.action {
-        Action::Forward(forward) => Some(forward),
-        Action::Redirect(_) | Action::Respond { .. } => None,
-    });
+    let forwards = table
+        .hosts
+        .iter()
+        .flat_map(|h| &h.routes)
+        .filter_map(|r| match &r.action {
+            Action::Forward(forward) => Some(forward),
+            Action::Redirect(_) | Action::Respond { .. } => None,
+        });
     let mut names = BTreeSet::new();
     for forward in forwards {
         match &forward.cluster {
             ClusterChoice::One(name) => {
                 names.insert((Kind::Cluster, name.clone()));
             }
-            ClusterChoice::Weighted(list) => names.extend(list.iter().map(|c| (Kind::Cluster, c.name.clone()))),
+            ClusterChoice::Weighted(list) => {
+                names.extend(list.iter().map(|c| (Kind::Cluster, c.name.clone())))
+            }
             // Named by the request: nothing to wait for.
             ClusterChoice::Header(_) => {}
         }

@@ -10,10 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
-use leno_engine::compile::tls::{self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls, Validation};
+use leno_engine::compile::tls::{
+    self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls, Validation,
+};
 use leno_tls::{
-    ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo, Resumption, SanMatcher, Secrets, ServerCheck,
-    ServerTls, StringMatch, TlsConfigs, TlsVersion, TrustBundle, Versions,
+    ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo,
+    Resumption, SanMatcher, Secrets, ServerCheck, ServerTls, StringMatch, TlsConfigs, TlsVersion,
+    TrustBundle, Versions,
 };
 
 use crate::connect::Destination;
@@ -54,7 +57,9 @@ type ClientKey = (usize, Offer, Option<String>);
 pub enum Unsupported {
     #[error("common_tls_context: {0}")]
     Inline(#[from] IdentityError),
-    #[error("common_tls_context.validation_context: the system's trust store is not supported — name it by SDS")]
+    #[error(
+        "common_tls_context.validation_context: the system's trust store is not supported — name it by SDS"
+    )]
     SystemTrust,
     #[error("common_tls_context: a server needs a certificate")]
     NoCertificate,
@@ -196,7 +201,13 @@ pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> 
     Ok(ServerTls {
         identity,
         client_auth,
-        alpn: tls.common.alpn.iter().filter(|name| *name != PEER_EXCHANGE).cloned().collect(),
+        alpn: tls
+            .common
+            .alpn
+            .iter()
+            .filter(|name| *name != PEER_EXCHANGE)
+            .cloned()
+            .collect(),
         versions: versions(&tls.common),
         cipher_suites: Vec::new(),
         groups: Vec::new(),
@@ -253,7 +264,11 @@ fn offered(context: &[String], offer: Offer) -> Vec<String> {
 }
 
 /// Puts a context's inline certificates where the workers find secrets by name.
-pub(crate) fn register_inline(common: &CommonTls, secrets: &Secrets, crypto: &Crypto) -> Result<(), Unsupported> {
+pub(crate) fn register_inline(
+    common: &CommonTls,
+    secrets: &Secrets,
+    crypto: &Crypto,
+) -> Result<(), Unsupported> {
     if let Some(SecretSource::Inline {
         certificate_chain,
         private_key,
@@ -283,7 +298,9 @@ fn inline_name(bytes: &[u8]) -> String {
 fn identity(common: &CommonTls) -> Option<String> {
     common.certificate.as_ref().map(|source| match source {
         SecretSource::Sds(name) => name.clone(),
-        SecretSource::Inline { certificate_chain, .. } => inline_name(certificate_chain),
+        SecretSource::Inline {
+            certificate_chain, ..
+        } => inline_name(certificate_chain),
     })
 }
 

@@ -13,7 +13,11 @@ pub fn eventually<T, E: Debug>(what: &str, check: impl FnMut() -> Result<T, E>) 
 }
 
 #[track_caller]
-pub fn eventually_within<T, E: Debug>(limit: Duration, what: &str, mut check: impl FnMut() -> Result<T, E>) -> T {
+pub fn eventually_within<T, E: Debug>(
+    limit: Duration,
+    what: &str,
+    mut check: impl FnMut() -> Result<T, E>,
+) -> T {
     let deadline = Instant::now() + limit;
     loop {
         match check() {

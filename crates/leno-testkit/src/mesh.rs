@@ -29,7 +29,12 @@ pub struct MeshBuilder {
 
 impl MeshBuilder {
     pub fn new(binary: &Path) -> Self {
-        Self { alone: false, user: OrdinaryUser::new(), binary: shared_binary(binary), args: Vec::new() }
+        Self {
+            alone: false,
+            user: OrdinaryUser::new(),
+            binary: shared_binary(binary),
+            args: Vec::new(),
+        }
     }
 
     #[must_use]
@@ -63,8 +68,13 @@ impl MeshBuilder {
     pub fn start(self) -> Mesh {
         self.user.make_dir(&self.user.home().join("mesh"));
         let share = if self.alone { Share::all() } else { Share::some() };
-        let mut mesh =
-            Mesh { user: self.user, binary: self.binary, control_args: self.args, control: None, _share: share };
+        let mut mesh = Mesh {
+            user: self.user,
+            binary: self.binary,
+            control_args: self.args,
+            control: None,
+            _share: share,
+        };
         mesh.start_control();
         mesh
     }
@@ -75,16 +85,27 @@ impl Mesh {
     #[track_caller]
     pub fn start_control(&mut self) {
         let mut command = self.user.command(self.binary);
-        command.arg("control").arg("--config").arg(self.config_dir()).arg("--state").arg(self.state_dir());
+        command
+            .arg("control")
+            .arg("--config")
+            .arg(self.config_dir())
+            .arg("--state")
+            .arg(self.state_dir());
         if !self.control_args.iter().any(|a| a.starts_with("--port")) {
             let port = free_port();
             self.control_args.push(format!("--port={port}"));
         }
-        command.args(["--plaintext-port=0", "--admin-port=0"]).args(&self.control_args);
+        command
+            .args(["--plaintext-port=0", "--admin-port=0"])
+            .args(&self.control_args);
         self.control = Some(Process::spawn(command));
         eventually("the control plane answers", || {
             let output = self.leno(&["status"]);
-            if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+            if output.status.success() {
+                Ok(())
+            } else {
+                Err(String::from_utf8_lossy(&output.stderr).into_owned())
+            }
         });
     }
 
@@ -138,7 +159,11 @@ impl Mesh {
     #[track_caller]
     pub fn status(&self) -> Value {
         let output = self.leno(&["status", "-o", "json"]);
-        assert!(output.status.success(), "leno status: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "leno status: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
@@ -148,7 +173,9 @@ impl Mesh {
         eventually(&format!("{count} instances of {service}"), || {
             let status = self.status();
             let proxies = status["proxies"].as_array().into_iter().flatten();
-            let there = proxies.filter(|p| p["service"] == service && p["healthy"] == true).count();
+            let there = proxies
+                .filter(|p| p["service"] == service && p["healthy"] == true)
+                .count();
             if there == count { Ok(()) } else { Err(status) }
         });
     }

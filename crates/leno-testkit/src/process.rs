@@ -19,8 +19,13 @@ pub struct Process {
 impl Process {
     #[track_caller]
     pub fn spawn(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?} does not start: {e}"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?} does not start: {e}"));
         let output = Arc::default();
         collect(child.stdout.take().expect("piped"), &output);
         collect(child.stderr.take().expect("piped"), &output);
@@ -41,14 +46,20 @@ impl Process {
     pub fn wait_for_output(&self, part: &str) -> String {
         eventually(&format!("output `{part}`"), || {
             let output = self.output();
-            if output.contains(part) { Ok(output) } else { Err(output) }
+            if output.contains(part) {
+                Ok(output)
+            } else {
+                Err(output)
+            }
         })
     }
 
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        eventually("the process ends", || child.try_wait().expect("our own child").ok_or("it still runs"))
+        eventually("the process ends", || {
+            child.try_wait().expect("our own child").ok_or("it still runs")
+        })
     }
 
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
@@ -56,7 +67,10 @@ impl Process {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a pid");
         kill_process(pid, signal).expect("our own child");
     }
 

@@ -16,6 +16,11 @@ pub fn skip(test: &str, why: &str) {
 }
 
 pub fn has_program(name: &str) -> bool {
-    let probe = Command::new(name).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let probe = Command::new(name)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     probe.is_ok()
 }

@@ -33,7 +33,10 @@ impl OrdinaryUser {
     }
 
     fn with(uid: Option<u32>) -> Self {
-        let home = tempfile::Builder::new().prefix("leno-test-").tempdir().expect("a temporary directory");
+        let home = tempfile::Builder::new()
+            .prefix("leno-test-")
+            .tempdir()
+            .expect("a temporary directory");
         if let Some(uid) = uid {
             chown(home.path(), Some(uid), Some(uid)).expect("root may give a directory away");
         }
@@ -48,7 +51,11 @@ impl OrdinaryUser {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
-        command.env_clear().env("PATH", path).env("HOME", self.home()).env("LANG", "C.UTF-8");
+        command
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", self.home())
+            .env("LANG", "C.UTF-8");
         command.current_dir(self.home());
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);
@@ -94,7 +101,10 @@ impl Default for OrdinaryUser {
 pub fn shared_binary(binary: &Path) -> &'static Path {
     static COPY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = COPY.get_or_init(|| {
-        let dir = tempfile::Builder::new().prefix("leno-bin-").tempdir().expect("a temporary directory");
+        let dir = tempfile::Builder::new()
+            .prefix("leno-bin-")
+            .tempdir()
+            .expect("a temporary directory");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("our own directory");
         let path = dir.path().join("leno");
         fs::copy(binary, &path).expect("the binary can be copied");

@@ -29,7 +29,12 @@ struct Plan {
     #[arg(long, default_value_t = 15053)]
     dns: u16,
     /// Users whose traffic is not captured
-    #[arg(short = 'u', long = "exclude-uid", value_delimiter = ',', default_value = "1337")]
+    #[arg(
+        short = 'u',
+        long = "exclude-uid",
+        value_delimiter = ',',
+        default_value = "1337"
+    )]
     uids: Vec<u32>,
     /// Destinations that are not captured
     #[arg(short = 'x', long = "exclude-cidr", value_delimiter = ',')]

@@ -30,7 +30,9 @@ pub enum Verb {
     /// What this machine lacks for `leno run`, and the remedy
     Check,
     /// Completions for a shell, on stdout
-    Completions { shell: Shell },
+    Completions {
+        shell: Shell,
+    },
     #[command(hide = true)]
     Sample(sample::Sample),
 }

@@ -38,9 +38,13 @@ enum Kind {
 
 pub fn run(args: &Config, environment: &Environment) -> anyhow::Result<()> {
     let join = args.join.resolve(environment)?;
-    let kind = args.kind.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
-    let answer =
-        output::block_on(async { anyhow::Ok(Mesh::connect(&join).await?.config(&args.workload, &kind).await?) })?;
+    let kind = args
+        .kind
+        .to_possible_value()
+        .map_or_else(String::new, |v| v.get_name().to_owned());
+    let answer = output::block_on(async {
+        anyhow::Ok(Mesh::connect(&join).await?.config(&args.workload, &kind).await?)
+    })?;
     match args.output {
         Format::Table => print!("{}", table(&answer.resources)),
         other => output::print(other, &document(&answer.resources)?)?,
@@ -53,8 +57,17 @@ fn table(resources: &[Resource]) -> String {
         return "The proxy has none of these.\n".into();
     }
     let row = |r: &Resource| {
-        let state = if r.error.is_empty() { "in force".to_owned() } else { format!("newer version rejected: {}", r.error) };
-        vec![short(&r.type_url).to_owned(), r.name.clone(), r.version.clone(), state]
+        let state = if r.error.is_empty() {
+            "in force".to_owned()
+        } else {
+            format!("newer version rejected: {}", r.error)
+        };
+        vec![
+            short(&r.type_url).to_owned(),
+            r.name.clone(),
+            r.version.clone(),
+            state,
+        ]
     };
     output::table(["TYPE", "NAME", "VERSION", "STATE"], resources.iter().map(row))
 }
@@ -63,9 +76,16 @@ fn table(resources: &[Resource]) -> String {
 fn document(resources: &[Resource]) -> anyhow::Result<Value> {
     let mut kinds: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for resource in resources {
-        let any = Any { type_url: resource.type_url.clone(), value: resource.body.clone() };
-        let message = leno_proto_text::to_json(&any).with_context(|| format!("{} cannot be shown", resource.name))?;
-        kinds.entry(short(&resource.type_url).to_owned()).or_default().push(message);
+        let any = Any {
+            type_url: resource.type_url.clone(),
+            value: resource.body.clone(),
+        };
+        let message =
+            leno_proto_text::to_json(&any).with_context(|| format!("{} cannot be shown", resource.name))?;
+        kinds
+            .entry(short(&resource.type_url).to_owned())
+            .or_default()
+            .push(message);
     }
     Ok(serde_json::to_value(kinds)?)
 }

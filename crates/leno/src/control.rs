@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use clap::Args;
 use leno_control::Options;
 use leno_proxy::control_plane::CONTROL_PLANE_NAME;
@@ -56,10 +56,13 @@ pub fn run(args: Control, environment: &Environment) -> anyhow::Result<()> {
         cert_ttl: args.cert_ttl,
         ..Options::new(state)
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let control = leno_control::run(options).await.context("the control plane does not start")?;
+        let control = leno_control::run(options).await.map_err(|e| anyhow!("{e}"))?;
         tokio::select! {
             _ = int.recv() => {}
             _ = term.recv() => {}

@@ -16,7 +16,7 @@ use leno_control::Options;
 use leno_proxy::control_plane::CONTROL_PLANE_NAME;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::client::Mesh;
+use crate::client::{self, Mesh};
 use crate::duration;
 use crate::env::Environment;
 use crate::join::Join;
@@ -42,11 +42,23 @@ const EDGES: usize = 5;
 
 pub fn run(args: &Demo, environment: &Environment) -> anyhow::Result<ExitCode> {
     leno_run::probe()?;
-    let directory = tempfile::Builder::new().prefix("leno-demo-").tempdir().context("a directory for the demo")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let directory = tempfile::Builder::new()
+        .prefix("leno-demo-")
+        .tempdir()
+        .context("a directory for the demo")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let passed = runtime.block_on(demonstrate(args, environment, directory.path()))?;
-    directory.close().context("the demo's directory cannot be removed")?;
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    directory
+        .close()
+        .context("the demo's directory cannot be removed")?;
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn demonstrate(args: &Demo, environment: &Environment, directory: &Path) -> anyhow::Result<bool> {
@@ -55,11 +67,22 @@ async fn demonstrate(args: &Demo, environment: &Environment, directory: &Path) -
     std::fs::create_dir_all(&logs)?;
     mesh::write_configuration(&config)?;
     let control = leno_control::run(options(&config, directory.join("state"))).await?;
-    let join = Join { address: control.secure, ca: control.ca.clone(), token: control.token.clone() };
+    let join = Join {
+        address: control.secure,
+        ca: control.ca.clone(),
+        token: control.token.clone(),
+    };
     println!("The mesh's configuration is in {}", config.display());
     let mut interrupt = Interrupt::new()?;
-    let mut workloads = Workloads::start(&join, &logs, args.rate)?;
-    let mut run = Run { args, config: &config, logs: &logs, color: !environment.no_color, traffic: Traffic::default(), problems: Vec::new() };
+    let mut workloads = Workloads::start(&join, &logs)?;
+    let mut run = Run {
+        args,
+        config: &config,
+        logs: &logs,
+        color: !environment.no_color,
+        traffic: Traffic::default(),
+        problems: Vec::new(),
+    };
     let result = run.watch(&join, &mut workloads, &mut interrupt).await;
     tokio::task::spawn_blocking(move || workloads.stop()).await?;
     control.shutdown().await;
@@ -91,36 +114,59 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Until the time is over or the user ends it.
-    async fn watch(&mut self, join: &Join, workloads: &mut Workloads, interrupt: &mut Interrupt) -> anyhow::Result<()> {
+    async fn watch(
+        &mut self,
+        join: &Join,
+        workloads: &mut Workloads,
+        interrupt: &mut Interrupt,
+    ) -> anyhow::Result<()> {
         let mesh = Mesh::connect(join).await?;
         let mut edges = mesh.traffic(Duration::from_millis(500)).await?;
         let mut screen = Screen::open()?;
         let begun = Instant::now();
-        let mut serving: Option<Instant> = None;
+        let (mut loaded, mut serving) = (false, None);
         loop {
             let update = tokio::select! {
                 update = edges.next() => update?,
                 () = interrupt.wait() => return Ok(()),
                 () = sleep_until(self.end(serving)) => return Ok(()),
             };
-            let Some(update) = update else { bail!("the control plane ended the traffic stream") };
+            let Some(update) = update else {
+                bail!("the control plane ended the traffic stream")
+            };
             self.traffic.add(Instant::now(), &update.edges);
             if let Some(ended) = workloads.ended()? {
-                bail!("{ended} — its log is {} — {}", self.logs.display(), self.last_words(&ended));
+                bail!(
+                    "{ended} — its log is {} — {}",
+                    self.logs.display(),
+                    self.last_words(&ended)
+                );
+            }
+            let status = mesh.status().await?;
+            // The load begins when all can serve: a request that fails is then a failure.
+            if !loaded && status.proxies.iter().filter(|p| p.healthy).count() == workloads.count() {
+                workloads.load(join, self.logs, self.args.rate)?;
+                loaded = true;
             }
             if serving.is_none() && self.traffic.totals().count() >= EDGES {
                 serving = Some(Instant::now());
             }
             if serving.is_none() && begun.elapsed() > START_TIMEOUT {
-                bail!("the workloads do not serve after {} s — their logs are in {}", START_TIMEOUT.as_secs(), self.logs.display());
+                bail!(
+                    "the workloads do not serve after {} s — their logs are in {}",
+                    START_TIMEOUT.as_secs(),
+                    self.logs.display()
+                );
             }
-            self.problems = mesh.problems().await?;
+            self.problems = status.diagnostics.iter().map(client::line).collect();
             screen.draw(&view::Model {
                 rows: &self.traffic.rows(),
                 workloads: workloads.count(),
                 directory: self.config,
                 elapsed: begun.elapsed(),
-                remaining: self.end(serving).map(|end| end.saturating_duration_since(Instant::now())),
+                remaining: self
+                    .end(serving)
+                    .map(|end| end.saturating_duration_since(Instant::now())),
                 problems: &self.problems,
                 color: self.color,
             })?;
@@ -144,7 +190,11 @@ impl Run<'_> {
         print!("\n{}", view::text(&self.traffic.rows()));
         let mut sums = (0, 0, 0);
         for (_, total) in self.traffic.totals() {
-            sums = (sums.0 + total.requests, sums.1 + total.failures, sums.2 + total.plaintext);
+            sums = (
+                sums.0 + total.requests,
+                sums.1 + total.failures,
+                sums.2 + total.plaintext,
+            );
         }
         let (requests, failures, plaintext) = sums;
         println!("\n{requests} requests, {failures} failed, {plaintext} without mTLS");
@@ -167,7 +217,10 @@ struct Interrupt {
 
 impl Interrupt {
     fn new() -> anyhow::Result<Self> {
-        Ok(Self { int: signal(SignalKind::interrupt())?, term: signal(SignalKind::terminate())? })
+        Ok(Self {
+            int: signal(SignalKind::interrupt())?,
+            term: signal(SignalKind::terminate())?,
+        })
     }
 
     async fn wait(&mut self) {

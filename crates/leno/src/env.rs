@@ -19,7 +19,11 @@ pub struct Environment {
 
 impl Environment {
     pub fn read() -> Self {
-        let path = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let path = |name: &str| {
+            std::env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
         Self {
             runtime_dir: path("XDG_RUNTIME_DIR"),
             home: path("HOME"),

@@ -37,7 +37,11 @@ impl JoinArgs {
     /// Flags first, the rendezvous file for what they leave out.
     pub fn resolve(&self, environment: &Environment) -> anyhow::Result<Join> {
         if let (Some(control), Some(ca), Some(token)) = (&self.control, &self.ca, &self.token) {
-            return Ok(Join { address: address(control)?, ca: ca.clone(), token: token.clone() });
+            return Ok(Join {
+                address: address(control)?,
+                ca: ca.clone(),
+                token: token.clone(),
+            });
         }
         let found = rendezvous(environment)?;
         Ok(Join {
@@ -51,7 +55,10 @@ impl JoinArgs {
 impl Join {
     pub fn trust(&self) -> anyhow::Result<TrustBundle> {
         let pem = read(&self.ca, "the control plane's root certificate")?;
-        Ok(TrustBundle::from_pem(pem.as_bytes(), &self.ca.display().to_string())?)
+        Ok(TrustBundle::from_pem(
+            pem.as_bytes(),
+            &self.ca.display().to_string(),
+        )?)
     }
 
     pub fn token(&self) -> anyhow::Result<String> {
@@ -69,10 +76,19 @@ fn rendezvous(environment: &Environment) -> anyhow::Result<Rendezvous> {
 }
 
 fn address(text: &str) -> anyhow::Result<SocketAddr> {
-    let mut found = text.to_socket_addrs().map_err(|e| anyhow!("no address: {e} — --control {text} — give HOST:PORT"))?;
-    found.next().ok_or_else(|| anyhow!("no address — --control {text} — give HOST:PORT"))
+    let mut found = text
+        .to_socket_addrs()
+        .map_err(|e| anyhow!("no address: {e} — --control {text} — give HOST:PORT"))?;
+    found
+        .next()
+        .ok_or_else(|| anyhow!("no address — --control {text} — give HOST:PORT"))
 }
 
 fn read(path: &Path, what: &str) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("{what} cannot be read — {} — start `leno control`, or check the path", path.display()))
+    fs::read_to_string(path).with_context(|| {
+        format!(
+            "{what} cannot be read — {} — start `leno control`, or check the path",
+            path.display()
+        )
+    })
 }

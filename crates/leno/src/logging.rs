@@ -9,7 +9,8 @@ use crate::env::Environment;
 
 pub fn start(environment: &Environment) -> anyhow::Result<()> {
     let filter = environment.log.as_deref().unwrap_or("info");
-    let filter = EnvFilter::try_new(filter).map_err(|e| anyhow!("LENO_LOG={filter} is not understood: {e}"))?;
+    let filter =
+        EnvFilter::try_new(filter).map_err(|e| anyhow!("LENO_LOG={filter} is not understood: {e}"))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

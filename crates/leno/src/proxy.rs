@@ -55,10 +55,11 @@ enum Mode {
 
 pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
     if let Some(Role::Sidecar(args)) = args.role {
-        sidecar::run(&args, environment)?;
-        return Ok(ExitCode::SUCCESS);
+        return sidecar::run(&args, environment);
     }
-    let Some(path) = args.config else { bail!("no bootstrap — the command line — give -c BOOTSTRAP") };
+    let Some(path) = args.config else {
+        bail!("no bootstrap — the command line — give -c BOOTSTRAP")
+    };
     match args.mode {
         Mode::Encode => encode(&path)?,
         Mode::Validate => {
@@ -71,8 +72,10 @@ pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
 }
 
 fn encode(path: &Path) -> anyhow::Result<()> {
-    let text = fs::read_to_string(path).map_err(|e| anyhow!("cannot read it: {e} — {} — check the path", path.display()))?;
-    let bootstrap = leno_proto_text::parse_bootstrap(&text).map_err(|e| anyhow!("{e} — {}", path.display()))?;
+    let text = fs::read_to_string(path)
+        .map_err(|e| anyhow!("cannot read it: {e} — {} — check the path", path.display()))?;
+    let bootstrap =
+        leno_proto_text::parse_bootstrap(&text).map_err(|e| anyhow!("{e} — {}", path.display()))?;
     io::stdout().write_all(&bootstrap.encode_to_vec())?;
     Ok(())
 }
@@ -91,7 +94,9 @@ fn read(path: &Path) -> anyhow::Result<Bootstrap> {
     Ok(Bootstrap::decode(output.stdout.as_slice())?)
 }
 
-fn serve(_path: &Path, _c: Option<usize>) -> anyhow::Result<()> { bail!("soon") }
+fn serve(_path: &Path, _c: Option<usize>) -> anyhow::Result<()> {
+    bail!("soon")
+}
 /// Aware of cgroups and affinity.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -43,7 +43,12 @@ pub fn run(args: Run, environment: &Environment) -> anyhow::Result<ExitCode> {
     let join = args.join.resolve(environment)?;
     let mut proxy: Vec<OsString> = vec!["/proc/self/exe".into(), "proxy".into(), "sidecar".into()];
     proxy.extend(args.workload.flags().into_iter().map(OsString::from));
-    proxy.extend(["--control".into(), join.address.to_string().into(), "--ca".into(), join.ca.into()]);
+    proxy.extend([
+        "--control".into(),
+        join.address.to_string().into(),
+        "--ca".into(),
+        join.ca.into(),
+    ]);
     proxy.extend(["--token".into(), join.token.into()]);
     let launch = Launch {
         name: format!("{}.{}", args.workload.base_name(), args.workload.namespace),
@@ -52,7 +57,10 @@ pub fn run(args: Run, environment: &Environment) -> anyhow::Result<ExitCode> {
         advertise: args.workload.advertise,
         publish: args.publish,
         command: args.command,
-        proxy: ProxyCommand { command: proxy, environment: Vec::new() },
+        proxy: ProxyCommand {
+            command: proxy,
+            environment: Vec::new(),
+        },
         drain: args.drain,
     };
     match leno_run::launch(&launch) {

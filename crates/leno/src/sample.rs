@@ -60,7 +60,9 @@ struct Site {
 }
 
 pub fn run(args: Sample) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let tasks = tokio::task::LocalSet::new();
     if args.app == App::Load {
         return tasks.block_on(&runtime, load::run(&args.target, args.rate));
@@ -70,7 +72,9 @@ pub fn run(args: Sample) -> anyhow::Result<()> {
 
 async fn serve(args: Sample) -> anyhow::Result<()> {
     let address = SocketAddr::from(([0, 0, 0, 0], args.port));
-    let listener = TcpListener::bind(address).await.with_context(|| format!("port {} cannot be opened", args.port))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("port {} cannot be opened", args.port))?;
     let site = Rc::new(Site {
         app: args.app,
         version: args.version,
@@ -87,7 +91,8 @@ async fn serve(args: Sample) -> anyhow::Result<()> {
                 let site = site.clone();
                 async move { Ok::<_, Infallible>(site.answer(request).await) }
             });
-            let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let serving =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             // A client that goes away in the middle is its own affair.
             let _ = serving.await;
         });
@@ -121,10 +126,20 @@ impl Site {
     }
 
     async fn productpage(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        let (details, reviews) =
-            tokio::join!(self.details.get("/details/0", headers), self.reviews.get("/reviews/0", headers));
-        let status = if details.is_ok() && reviews.is_ok() { 200 } else { 503 };
-        respond(status, "text/html; charset=utf-8", pages::productpage(details, reviews))
+        let (details, reviews) = tokio::join!(
+            self.details.get("/details/0", headers),
+            self.reviews.get("/reviews/0", headers)
+        );
+        let status = if details.is_ok() && reviews.is_ok() {
+            200
+        } else {
+            503
+        };
+        respond(
+            status,
+            "text/html; charset=utf-8",
+            pages::productpage(details, reviews),
+        )
     }
 }
 
@@ -139,6 +154,8 @@ fn json(status: u16, body: String) -> Response<Full<Bytes>> {
 fn respond(status: u16, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
     response
 }

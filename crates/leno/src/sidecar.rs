@@ -8,6 +8,7 @@ mod supervisor;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +21,10 @@ use leno_proxy::control_plane::ControlPlane;
 use leno_proxy::discovery::{Discovery, Mode, State};
 use leno_proxy::dns::{self, Dns};
 use leno_proxy::identity::{Renewal, Request};
-use leno_proxy::{Demand, Options, Origin, PassedSocket, Proxy};
 use leno_proxy::report::MeshTelemetry;
-use leno_telemetry::metrics::Metrics;
+use leno_proxy::{Demand, Options, Origin, PassedSocket, Proxy};
 use leno_run::{FromProxy, Handoff, HostRole, NamespaceListener, NamespaceRole};
+use leno_telemetry::metrics::Metrics;
 use leno_tls::{Crypto, Secrets};
 use leno_xds::client::Client;
 use tokio::sync::{mpsc, watch};
@@ -49,26 +50,41 @@ pub struct Sidecar {
 /// The mesh's virtual addresses: what nobody vouches for there goes nowhere.
 const VIPS: [(IpAddr, u8); 2] = [
     (IpAddr::V4(Ipv4Addr::new(240, 240, 0, 0)), 16),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0x6c65, 0x6e6f, 0, 0, 0, 0, 0)), 64),
+    (
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0x6c65, 0x6e6f, 0, 0, 0, 0, 0)),
+        64,
+    ),
 ];
 /// How long what is still on its way out may take once the command has ended.
 const AFTER_EXIT: Duration = Duration::from_millis(500);
 /// How long a worker waits for the control plane to say what a new destination is.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub fn run(args: &Sidecar, environment: &Environment) -> anyhow::Result<()> {
+pub fn run(args: &Sidecar, environment: &Environment) -> anyhow::Result<ExitCode> {
     let handoff = Handoff::take()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let mut supervisor = Supervisor::new(handoff.channel)?;
         let address = args.workload.advertise.unwrap_or(IpAddr::V4(handoff.address));
-        let sockets = handoff.listeners.into_iter().map(|l| (l.role, l.socket)).collect();
-        let result = serve(args, environment, &mut supervisor, address, sockets).await;
-        if let Err(error) = &result {
-            // The launcher prints it: a user sees one message, not two.
-            supervisor.say(&FromProxy::Failed { message: format!("{error:#}") }).await?;
+        let sockets = handoff
+            .listeners
+            .into_iter()
+            .map(|l| (l.role, l.socket))
+            .collect();
+        match serve(args, environment, &mut supervisor, address, sockets).await {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => {
+                // The launcher prints it: a user sees one message, not two.
+                supervisor
+                    .say(&FromProxy::Failed {
+                        message: format!("{error:#}"),
+                    })
+                    .await?;
+                Ok(ExitCode::FAILURE)
+            }
         }
-        result
     })
 }
 
@@ -82,7 +98,14 @@ async fn serve(
     let join = args.join.resolve(environment)?;
     let inside = supervisor.listeners().await?;
     let (secrets, crypto) = (Arc::new(Secrets::new()), Crypto::system());
-    let link = || anyhow::Ok(ControlPlane::new(join.address, join.trust()?, Arc::clone(&secrets), crypto.clone()));
+    let link = || {
+        anyhow::Ok(ControlPlane::new(
+            join.address,
+            join.trust()?,
+            Arc::clone(&secrets),
+            crypto.clone(),
+        ))
+    };
     let id = args.workload.identity()?;
     certify(args, &join, link()?, &secrets, &crypto).await?;
 
@@ -105,7 +128,7 @@ async fn serve(
 
     let (health, healthy) = watch::channel(unready(&args.workload, &BTreeSet::new()));
     let (names, table) = watch::channel(Arc::new(NameTable::default()));
-    let (state, mut ready) = watch::channel(State::default());
+    let (state, ready) = watch::channel(State::default());
     let (dumps, asked) = mpsc::channel(4);
     let discovery = Discovery {
         client: Client::new(node.clone()),
@@ -131,18 +154,26 @@ async fn serve(
     };
     tokio::spawn(attachment.run());
 
-    // A stop before the start must be heard too.
-    tokio::select! {
-        ready = ready.wait_for(|s| s.ready) => { ready.context("discovery ended")?; }
-        () = until_gone(supervisor) => return Ok(()),
-    }
-    supervisor.say(&FromProxy::Ready).await?;
-    attend(args, supervisor, &health, &proxy).await
+    attend(&args.workload, supervisor, &health, ready).await?;
+    proxy.drain(AFTER_EXIT).await;
+    // The supervisor may be gone already: then nobody waits.
+    let _ = supervisor.say(&FromProxy::Drained).await;
+    Ok(())
 }
 
 /// The first certificate. Until it is there nothing runs; a refusal is final, an absent control plane is waited for.
-async fn certify(args: &Sidecar, join: &Join, control: ControlPlane, secrets: &Arc<Secrets>, crypto: &Crypto) -> anyhow::Result<()> {
-    let request = Request { id: args.workload.identity()?, token: Some(join.token()?), ttl: args.workload.cert_ttl };
+async fn certify(
+    args: &Sidecar,
+    join: &Join,
+    control: ControlPlane,
+    secrets: &Arc<Secrets>,
+    crypto: &Crypto,
+) -> anyhow::Result<()> {
+    let request = Request {
+        id: args.workload.identity()?,
+        token: Some(join.token()?),
+        ttl: args.workload.cert_ttl,
+    };
     let mut renewal = Renewal::new(control, Arc::clone(secrets), crypto.clone(), request);
     let mut told = false;
     let result = renewal.first(|error| {
@@ -151,15 +182,26 @@ async fn certify(args: &Sidecar, join: &Join, control: ControlPlane, secrets: &A
         }
     });
     result.await.map_err(|error| {
-        anyhow!("the control plane refuses this workload: {error} — {} — check --token {}", join.address, join.token.display())
+        anyhow!(
+            "the control plane refuses this workload: {error} — {} — check --token {}",
+            join.address,
+            join.token.display()
+        )
     })?;
     tokio::spawn(renewal.keep(random::share));
     Ok(())
 }
 
 /// What goes to the workers, and what answers names.
-fn sort(inside: Vec<(NamespaceListener, OwnedFd)>, host: Vec<(HostRole, OwnedFd)>) -> (Vec<PassedSocket>, Vec<(NamespaceRole, OwnedFd)>) {
-    let inbound = |origin, socket| PassedSocket { listener: "virtualInbound".into(), origin, socket };
+fn sort(
+    inside: Vec<(NamespaceListener, OwnedFd)>,
+    host: Vec<(HostRole, OwnedFd)>,
+) -> (Vec<PassedSocket>, Vec<(NamespaceRole, OwnedFd)>) {
+    let inbound = |origin, socket| PassedSocket {
+        listener: "virtualInbound".into(),
+        origin,
+        socket,
+    };
     let mut passed: Vec<_> = host
         .into_iter()
         .map(|(role, socket)| match role {
@@ -171,7 +213,11 @@ fn sort(inside: Vec<(NamespaceListener, OwnedFd)>, host: Vec<(HostRole, OwnedFd)
     for (listener, socket) in inside {
         match listener.role {
             NamespaceRole::Outbound => {
-                passed.push(PassedSocket { listener: "virtualOutbound".into(), origin: Origin::Redirected, socket });
+                passed.push(PassedSocket {
+                    listener: "virtualOutbound".into(),
+                    origin: Origin::Redirected,
+                    socket,
+                });
             }
             NamespaceRole::DnsUdp | NamespaceRole::DnsTcp => dns.push((listener.role, socket)),
         }
@@ -211,47 +257,58 @@ fn resolvers() -> anyhow::Result<Vec<std::net::SocketAddr>> {
 
 /// Why the workload is not healthy: which declared ports do not listen yet.
 fn unready(workload: &WorkloadArgs, listening: &BTreeSet<u16>) -> Option<String> {
-    let missing: Vec<String> =
-        workload.ports.iter().filter(|p| !listening.contains(&p.port)).map(|p| p.port.to_string()).collect();
+    let missing: Vec<String> = workload
+        .ports
+        .iter()
+        .filter(|p| !listening.contains(&p.port))
+        .map(|p| p.port.to_string())
+        .collect();
     (!missing.is_empty()).then(|| format!("nothing listens on port {}", missing.join(", ")))
 }
 
-async fn until_gone(supervisor: &mut Supervisor) {
-    loop {
-        if matches!(supervisor.next().await, News::Gone | News::Exited | News::Stopping(_)) {
-            return;
-        }
-    }
-}
-
-/// Serves until the command has ended.
+/// Says ready once the mesh is known, and tells the mesh how the workload is, until the command has ended.
 async fn attend(
-    args: &Sidecar,
+    workload: &WorkloadArgs,
     supervisor: &mut Supervisor,
     health: &watch::Sender<Option<String>>,
-    proxy: &Proxy,
+    mut state: watch::Receiver<State>,
 ) -> anyhow::Result<()> {
     let mut listening = BTreeSet::new();
-    let mut stopping = false;
+    let (mut ready, mut stopping) = (false, false);
     loop {
-        match supervisor.next().await {
+        let news = tokio::select! {
+            known = state.wait_for(|s| s.ready), if !ready => {
+                drop(known.context("discovery ended")?);
+                ready = true;
+                supervisor.say(&FromProxy::Ready).await?;
+                continue;
+            }
+            news = supervisor.next() => news,
+        };
+        match news {
             News::Listening(port) => drop(listening.insert(port)),
             News::Closed(port) => drop(listening.remove(&port)),
             // No new calls: others hear of it at once; what is open is served on.
             News::Stopping(_) => stopping = true,
-            News::Exited | News::Gone => break,
+            News::Exited | News::Gone => return Ok(()),
         }
-        let state = if stopping { Some("stopping".to_owned()) } else { unready(&args.workload, &listening) };
-        health.send_if_modified(|old| std::mem::replace(old, state.clone()) != state);
+        let now = if stopping {
+            Some("stopping".to_owned())
+        } else {
+            unready(workload, &listening)
+        };
+        health.send_if_modified(|old| std::mem::replace(old, now.clone()) != now);
     }
-    proxy.drain(AFTER_EXIT).await;
-    // The supervisor may be gone already: then nobody waits.
-    let _ = supervisor.say(&FromProxy::Drained).await;
-    Ok(())
 }
 
 /// For `leno config secrets`: the chains in use; keys are not shown.
 fn certificates(secrets: &Arc<Secrets>) -> Arc<dyn Fn() -> Vec<Resource> + Send + Sync> {
     let secrets = Arc::clone(secrets);
-    Arc::new(move || secrets.load().identities().map(|(name, identity)| node::secret(name, identity)).collect())
+    Arc::new(move || {
+        secrets
+            .load()
+            .identities()
+            .map(|(name, identity)| node::secret(name, identity))
+            .collect()
+    })
 }

@@ -34,12 +34,17 @@ fn table(status: &StatusResponse) -> String {
     if status.proxies.is_empty() {
         out.push_str("No proxy is connected. Start a workload with `leno run --service NAME -- COMMAND`.\n");
     } else {
-        let heads = ["WORKLOAD", "SERVICE", "KIND", "ADDRESS", "HEALTH"].into_iter().chain(TYPES);
+        let heads = ["WORKLOAD", "SERVICE", "KIND", "ADDRESS", "HEALTH"]
+            .into_iter()
+            .chain(TYPES);
         out.push_str(&output::table(heads, status.proxies.iter().map(row)));
     }
     for proxy in &status.proxies {
         for rejected in proxy.types.iter().filter(|t| !t.error.is_empty()) {
-            out.push_str(&format!("{} rejects {}: {}\n", proxy.workload, rejected.r#type, rejected.error));
+            out.push_str(&format!(
+                "{} rejects {}: {}\n",
+                proxy.workload, rejected.r#type, rejected.error
+            ));
         }
     }
     for diagnostic in &status.diagnostics {
@@ -51,8 +56,20 @@ fn table(status: &StatusResponse) -> String {
 
 fn row(proxy: &ProxyStatus) -> Vec<String> {
     let health = if proxy.healthy { "healthy" } else { "not ready" };
-    let state = |name: &&str| proxy.types.iter().find(|t| t.r#type == **name).map_or_else(|| "-".to_owned(), |t| t.state.clone());
-    let mut row = vec![proxy.workload.clone(), proxy.service.clone(), proxy.kind.clone(), proxy.address.clone(), health.to_owned()];
+    let state = |name: &&str| {
+        proxy
+            .types
+            .iter()
+            .find(|t| t.r#type == **name)
+            .map_or_else(|| "-".to_owned(), |t| t.state.clone())
+    };
+    let mut row = vec![
+        proxy.workload.clone(),
+        proxy.service.clone(),
+        proxy.kind.clone(),
+        proxy.address.clone(),
+        health.to_owned(),
+    ];
     row.extend(TYPES.iter().map(state));
     row
 }

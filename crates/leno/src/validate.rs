@@ -33,8 +33,15 @@ pub fn run(args: &Validate) -> anyhow::Result<ExitCode> {
     }
     let count = |severity| found.iter().filter(|d| d.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    println!("{objects} objects in {} files: {errors} errors, {warnings} warnings", paths.len());
-    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!(
+        "{objects} objects in {} files: {errors} errors, {warnings} warnings",
+        paths.len()
+    );
+    Ok(if errors == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn show(diagnostic: &Diagnostic) {
@@ -58,7 +65,9 @@ fn collect(path: &Path, into: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     }
     entries.sort();
     for entry in entries {
-        let wanted = entry.extension().is_some_and(|e| matches!(e.to_str(), Some("yaml" | "yml" | "json")));
+        let wanted = entry
+            .extension()
+            .is_some_and(|e| matches!(e.to_str(), Some("yaml" | "yml" | "json")));
         if wanted || entry.is_dir() {
             collect(&entry, into)?;
         }

@@ -45,7 +45,9 @@ pub struct Port {
 }
 
 /// What `appProtocol` and port names may say.
-const PROTOCOLS: &[&str] = &["http", "http2", "grpc", "grpc-web", "tcp", "tls", "https", "mongo", "mysql", "redis", "udp"];
+const PROTOCOLS: &[&str] = &[
+    "http", "http2", "grpc", "grpc-web", "tcp", "tls", "https", "mongo", "mysql", "redis", "udp",
+];
 
 impl FromStr for Port {
     type Err = String;
@@ -58,7 +60,10 @@ impl FromStr for Port {
         let port = number.parse().ok().filter(|p| *p > 0);
         let port = port.ok_or_else(|| format!("`{number}` is no port: give a number from 1 to 65535"))?;
         if let Some(unknown) = protocol.as_deref().filter(|p| !PROTOCOLS.contains(p)) {
-            return Err(format!("`{unknown}` is no protocol: one of {}", PROTOCOLS.join(", ")));
+            return Err(format!(
+                "`{unknown}` is no protocol: one of {}",
+                PROTOCOLS.join(", ")
+            ));
         }
         Ok(Self { port, protocol })
     }
@@ -75,7 +80,11 @@ impl WorkloadArgs {
 
     pub fn identity(&self) -> anyhow::Result<SpiffeId> {
         let trust_domain = self.trust_domain.parse()?;
-        Ok(SpiffeId::workload(&trust_domain, &self.namespace, &self.service_account)?)
+        Ok(SpiffeId::workload(
+            &trust_domain,
+            &self.namespace,
+            &self.service_account,
+        )?)
     }
 
     /// `reviews-v1`
@@ -101,7 +110,11 @@ impl WorkloadArgs {
             None => format!("--port={}", p.port),
         }));
         flags.extend(self.advertise.iter().map(|a| format!("--advertise={a}")));
-        flags.extend(self.cert_ttl.iter().map(|t| format!("--cert-ttl={}ms", t.as_millis())));
+        flags.extend(
+            self.cert_ttl
+                .iter()
+                .map(|t| format!("--cert-ttl={}ms", t.as_millis())),
+        );
         flags
     }
 }
@@ -119,7 +132,11 @@ fn dns_label(text: &str) -> Result<String, String> {
 
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
-    if key.is_empty() { Err("the key is empty: write it as KEY=VALUE".into()) } else { Ok((key.into(), value.into())) }
+    if key.is_empty() {
+        Err("the key is empty: write it as KEY=VALUE".into())
+    } else {
+        Ok((key.into(), value.into()))
+    }
 }
 
 #[cfg(test)]
@@ -128,8 +145,20 @@ mod tests {
 
     #[test]
     fn ports_may_say_their_protocol() {
-        assert_eq!("8080".parse(), Ok(Port { port: 8080, protocol: None }));
-        assert_eq!("9000:grpc".parse(), Ok(Port { port: 9000, protocol: Some("grpc".into()) }));
+        assert_eq!(
+            "8080".parse(),
+            Ok(Port {
+                port: 8080,
+                protocol: None
+            })
+        );
+        assert_eq!(
+            "9000:grpc".parse(),
+            Ok(Port {
+                port: 9000,
+                protocol: Some("grpc".into())
+            })
+        );
     }
 
     #[test]

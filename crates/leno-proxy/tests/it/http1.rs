@@ -20,7 +20,10 @@ async fn requests_share_a_connection_on_both_sides() {
         assert!(answer.header("x-envoy-upstream-service-time").is_some());
     }
     let record = harness.records.request(2).await;
-    assert_eq!((record.path.as_str(), record.status, record.sent), ("/e", Some(200), 17));
+    assert_eq!(
+        (record.path.as_str(), record.status, record.sent),
+        ("/e", Some(200), 17)
+    );
     assert!(record.flags.is_empty());
     assert_eq!(record.details, "via_upstream");
 }
@@ -36,5 +39,8 @@ async fn nobody_listening_is_503_with_uf() {
     assert_eq!(answer.status(), 503);
     assert!(answer.body().starts_with("upstream connect error"));
     let record = harness.records.request(0).await;
-    assert!(record.flags.contains(Flag::UpstreamConnectionFailure), "{record:?}");
+    assert!(
+        record.flags.contains(Flag::UpstreamConnectionFailure),
+        "{record:?}"
+    );
 }

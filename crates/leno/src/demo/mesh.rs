@@ -41,26 +41,59 @@ pub struct Workloads {
 }
 
 impl Workloads {
-    /// Starts the six services and the load; their output goes to `logs`.
-    pub fn start(join: &Join, logs: &Path, rate: u32) -> anyhow::Result<Self> {
+    /// Starts the six services; their output goes to `logs`.
+    pub fn start(join: &Join, logs: &Path) -> anyhow::Result<Self> {
         let mut workloads = Self { children: Vec::new() };
         for (app, version) in WORKLOADS {
             workloads.spawn(join, logs, app, version, &["--port", "9080:http"], &[])?;
         }
-        workloads.spawn(join, logs, LOAD, "v1", &[], &["--rate", &rate.to_string()])?;
         Ok(workloads)
     }
 
-    fn spawn(&mut self, join: &Join, logs: &Path, app: &str, version: &str, ports: &[&str], extra: &[&str]) -> anyhow::Result<()> {
+    /// Starts the load.
+    pub fn load(&mut self, join: &Join, logs: &Path, rate: u32) -> anyhow::Result<()> {
+        self.spawn(join, logs, LOAD, "v1", &[], &["--rate", &rate.to_string()])
+    }
+
+    fn spawn(
+        &mut self,
+        join: &Join,
+        logs: &Path,
+        app: &str,
+        version: &str,
+        ports: &[&str],
+        extra: &[&str],
+    ) -> anyhow::Result<()> {
         let name = format!("{app}-{version}");
         let log = fs::File::create(logs.join(format!("{name}.log")))?;
         let own = std::env::current_exe().context("the path of this program")?;
         let mut command = Command::new(&own);
-        command.args(["run", "--end-with-parent", "--service", app, "--version", version, "--service-account", app]);
-        command.args(["--control", &join.address.to_string()]).arg("--ca").arg(&join.ca).arg("--token").arg(&join.token);
-        command.args(ports).arg("--").arg(&own).args(["sample", app, "--version", version]).args(extra);
+        command.args([
+            "run",
+            "--end-with-parent",
+            "--service",
+            app,
+            "--version",
+            version,
+            "--service-account",
+            app,
+        ]);
+        command
+            .args(["--control", &join.address.to_string()])
+            .arg("--ca")
+            .arg(&join.ca)
+            .arg("--token")
+            .arg(&join.token);
+        command
+            .args(ports)
+            .arg("--")
+            .arg(&own)
+            .args(["sample", app, "--version", version])
+            .args(extra);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("{name} cannot be started"))?;
         self.children.push((name, child));
         Ok(())
     }
@@ -104,7 +137,9 @@ impl Drop for Workloads {
 }
 
 fn signal(child: &Child, signal: rustix::process::Signal) {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
     if let Some(pid) = pid {
         // It may just have ended: then there is nothing to tell.
         let _ = rustix::process::kill_process(pid, signal);

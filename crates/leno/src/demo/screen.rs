@@ -23,7 +23,9 @@ impl Screen {
         execute!(io::stdout(), EnterAlternateScreen)?;
         let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
         terminal.hide_cursor()?;
-        Ok(Self { terminal: Some(terminal) })
+        Ok(Self {
+            terminal: Some(terminal),
+        })
     }
 
     pub fn draw(&mut self, model: &Model<'_>) -> io::Result<()> {

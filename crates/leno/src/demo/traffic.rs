@@ -53,7 +53,11 @@ impl Traffic {
             sums.entry(name(edge)).or_default().add(edge);
         }
         self.samples.push_back((now, sums));
-        while self.samples.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW) {
+        while self
+            .samples
+            .get(1)
+            .is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW)
+        {
             self.samples.pop_front();
         }
     }
@@ -63,9 +67,14 @@ impl Traffic {
     }
 
     pub fn rows(&self) -> Vec<Row> {
-        let (Some((from, before)), Some((to, after))) = (self.samples.front(), self.samples.back()) else { return Vec::new() };
+        let (Some((from, before)), Some((to, after))) = (self.samples.front(), self.samples.back()) else {
+            return Vec::new();
+        };
         let seconds = to.duration_since(*from).as_secs_f64();
-        after.iter().map(|(name, now)| row(name, before.get(name), now, seconds)).collect()
+        after
+            .iter()
+            .map(|(name, now)| row(name, before.get(name), now, seconds))
+            .collect()
     }
 }
 
@@ -104,10 +113,19 @@ fn row(name: &EdgeName, before: Option<&Totals>, now: &Totals, seconds: f64) -> 
     let requests = now.requests.saturating_sub(before.requests);
     let failures = now.failures.saturating_sub(before.failures);
     let earlier = before.latency.iter().chain(std::iter::repeat(&0));
-    let latency: Vec<u64> = now.latency.iter().zip(earlier).map(|(n, b)| n.saturating_sub(*b)).collect();
+    let latency: Vec<u64> = now
+        .latency
+        .iter()
+        .zip(earlier)
+        .map(|(n, b)| n.saturating_sub(*b))
+        .collect();
     Row {
         name: name.clone(),
-        per_second: if seconds > 0.0 { requests as f64 / seconds } else { 0.0 },
+        per_second: if seconds > 0.0 {
+            requests as f64 / seconds
+        } else {
+            0.0
+        },
         success: (requests > 0).then(|| 1.0 - failures as f64 / requests as f64),
         p50: quantile(&latency, 0.50),
         p99: quantile(&latency, 0.99),
@@ -128,7 +146,10 @@ pub fn quantile(counts: &[u64], q: f64) -> Option<Duration> {
     for (at, count) in counts.iter().enumerate() {
         let count = *count as f64;
         if below + count >= rank && count > 0.0 {
-            let low = at.checked_sub(1).and_then(|i| LATENCY_BOUNDS_US.get(i)).map_or(0.0, |b| *b as f64);
+            let low = at
+                .checked_sub(1)
+                .and_then(|i| LATENCY_BOUNDS_US.get(i))
+                .map_or(0.0, |b| *b as f64);
             let high = LATENCY_BOUNDS_US.get(at).map_or(low * 2.0, |b| *b as f64);
             let share = ((rank - below) / count).clamp(0.0, 1.0);
             return Some(Duration::from_micros((low + (high - low) * share) as u64));
@@ -143,7 +164,13 @@ mod tests {
     use super::*;
 
     fn edge(requests: u64, failures: u64, mtls: bool) -> Edge {
-        let peer = |app: &str| Some(Peer { app: app.into(), version: "v1".into(), ..Peer::default() });
+        let peer = |app: &str| {
+            Some(Peer {
+                app: app.into(),
+                version: "v1".into(),
+                ..Peer::default()
+            })
+        };
         Edge {
             source: peer("a"),
             destination: peer("b"),
@@ -172,7 +199,10 @@ mod tests {
         let start = Instant::now();
         let mut traffic = Traffic::default();
         traffic.add(start, &[edge(100, 0, true)]);
-        traffic.add(start + Duration::from_secs(1), &[edge(110, 0, true), edge(1, 0, false)]);
+        traffic.add(
+            start + Duration::from_secs(1),
+            &[edge(110, 0, true), edge(1, 0, false)],
+        );
         assert!(!traffic.rows()[0].mtls);
     }
 

@@ -11,7 +11,16 @@ use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table};
 
 use super::traffic::Row;
 
-const HEADINGS: [&str; 8] = ["FROM", "TO", "REQ/S", "SUCCESS", "P50", "P99", "MTLS", "PEER IDENTITY"];
+const HEADINGS: [&str; 8] = [
+    "FROM",
+    "TO",
+    "REQ/S",
+    "SUCCESS",
+    "P50",
+    "P99",
+    "MTLS",
+    "PEER IDENTITY",
+];
 /// Columns before the identity, with the gaps between.
 const FIXED: u16 = 12 + 15 + 6 + 7 + 6 + 6 + 4 + 7;
 /// `spiffe://cluster.local/ns/default/sa/productpage`
@@ -42,13 +51,20 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model<'_>) {
     .areas(frame.area());
     frame.render_widget(Paragraph::new(headline(model)), head);
     if model.rows.is_empty() {
-        frame.render_widget(Paragraph::new(" The workloads are starting; the first requests follow."), table);
+        frame.render_widget(
+            Paragraph::new(" The workloads are starting; the first requests follow."),
+            table,
+        );
     } else {
         frame.render_widget(edges(model, table.width), table);
     }
     let first = model.problems.len().saturating_sub(4);
-    let lines: Vec<Line<'_>> =
-        model.problems.iter().skip(first).map(|p| Line::styled(format!(" {p}"), style(model, Color::Yellow))).collect();
+    let lines: Vec<Line<'_>> = model
+        .problems
+        .iter()
+        .skip(first)
+        .map(|p| Line::styled(format!(" {p}"), style(model, Color::Yellow)))
+        .collect();
     frame.render_widget(Paragraph::new(lines), problem);
     frame.render_widget(Paragraph::new(footer(model)), foot);
 }
@@ -61,10 +77,17 @@ fn headline(model: &Model<'_>) -> Line<'static> {
         Some(left) => format!("{} s left", left.as_secs()),
         None => format!("{} s", model.elapsed.as_secs()),
     };
-    let mtls_style = if all_mtls { style(model, Color::Green) } else { style(model, Color::Red).add_modifier(Modifier::BOLD) };
+    let mtls_style = if all_mtls {
+        style(model, Color::Green)
+    } else {
+        style(model, Color::Red).add_modifier(Modifier::BOLD)
+    };
     Line::from(vec![
         Span::styled(" leno demo", Style::new().add_modifier(Modifier::BOLD)),
-        Span::raw(format!("   {} workloads   {rate:.0} requests/s   ", model.workloads)),
+        Span::raw(format!(
+            "   {} workloads   {rate:.0} requests/s   ",
+            model.workloads
+        )),
         Span::styled(mtls, mtls_style),
         Span::raw(format!("   {time}")),
     ])
@@ -81,8 +104,16 @@ fn edges(model: &Model<'_>, width: u16) -> Table<'static> {
     let whole = width >= FIXED + WHOLE_IDENTITY;
     let rows = model.rows.iter().map(|row| {
         let failing = row.success.is_some_and(|s| s < 1.0);
-        let success = if failing { style(model, Color::Red) } else { Style::new() };
-        let mtls = if row.mtls { style(model, Color::Green) } else { style(model, Color::Red) };
+        let success = if failing {
+            style(model, Color::Red)
+        } else {
+            Style::new()
+        };
+        let mtls = if row.mtls {
+            style(model, Color::Green)
+        } else {
+            style(model, Color::Red)
+        };
         let [from, to, rate, ok, p50, p99, tls, identity] = cells(row, whole);
         TableRow::new([
             Cell::new(format!(" {from}")),
@@ -97,19 +128,34 @@ fn edges(model: &Model<'_>, width: u16) -> Table<'static> {
     });
     let right = [false, false, true, true, true, true, false, false];
     let head = HEADINGS.iter().zip(right).map(|(name, right)| {
-        let line = if *name == "FROM" { Line::raw(format!(" {name}")) } else { Line::raw(*name) };
+        let line = if *name == "FROM" {
+            Line::raw(format!(" {name}"))
+        } else {
+            Line::raw(*name)
+        };
         Cell::new(if right { line.right_aligned() } else { line })
     });
-    let widths = [12, 15, 6, 7, 6, 6, 4].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
+    let widths = [12, 15, 6, 7, 6, 6, 4]
+        .map(Constraint::Length)
+        .into_iter()
+        .chain([Constraint::Fill(1)]);
     Table::new(rows, widths).header(TableRow::new(head).style(Style::new().add_modifier(Modifier::DIM)))
 }
 
 fn style(model: &Model<'_>, color: Color) -> Style {
-    if model.color { Style::new().fg(color) } else { Style::new() }
+    if model.color {
+        Style::new().fg(color)
+    } else {
+        Style::new()
+    }
 }
 
 fn cells(row: &Row, whole_identity: bool) -> [String; 8] {
-    let identity = if whole_identity || row.principal.is_empty() { row.principal.clone() } else { short(&row.principal) };
+    let identity = if whole_identity || row.principal.is_empty() {
+        row.principal.clone()
+    } else {
+        short(&row.principal)
+    };
     [
         row.name.source.clone(),
         row.name.destination.clone(),
@@ -118,19 +164,30 @@ fn cells(row: &Row, whole_identity: bool) -> [String; 8] {
         row.p50.map_or("-".into(), latency),
         row.p99.map_or("-".into(), latency),
         if row.mtls { "yes" } else { "NO" }.into(),
-        if identity.is_empty() { "none".into() } else { identity },
+        if identity.is_empty() {
+            "none".into()
+        } else {
+            identity
+        },
     ]
 }
 
 /// `spiffe://cluster.local/ns/default/sa/reviews` as `ns/default/sa/reviews`: what differs within a mesh.
 fn short(principal: &str) -> String {
-    let path = principal.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')).map(|(_, path)| path);
+    let path = principal
+        .strip_prefix("spiffe://")
+        .and_then(|rest| rest.split_once('/'))
+        .map(|(_, path)| path);
     path.unwrap_or(principal).to_owned()
 }
 
 /// Never rounds a failure away: 99.99 % stays under 100 %.
 fn percent(share: f64) -> String {
-    if share >= 1.0 { "100%".into() } else { format!("{:.2}%", (share * 10_000.0).floor() / 100.0) }
+    if share >= 1.0 {
+        "100%".into()
+    } else {
+        format!("{:.2}%", (share * 10_000.0).floor() / 100.0)
+    }
 }
 
 fn latency(value: Duration) -> String {
@@ -156,7 +213,11 @@ pub fn text(rows: &[Row]) -> String {
     for line in &lines {
         let mut text = String::new();
         for (at, (cell, width)) in line.iter().zip(widths).enumerate() {
-            let padded = if (2..6).contains(&at) { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
+            let padded = if (2..6).contains(&at) {
+                format!("{cell:>width$}  ")
+            } else {
+                format!("{cell:<width$}  ")
+            };
             text.push_str(&padded);
         }
         out.push_str(text.trim_end());
@@ -174,7 +235,10 @@ mod tests {
 
     fn row(mtls: bool) -> Row {
         Row {
-            name: EdgeName { source: "productpage".into(), destination: "reviews v3".into() },
+            name: EdgeName {
+                source: "productpage".into(),
+                destination: "reviews v3".into(),
+            },
             per_second: 12.34,
             success: Some(0.99999),
             p50: Some(Duration::from_micros(1500)),
@@ -198,15 +262,33 @@ mod tests {
         };
         terminal.draw(|frame| draw(frame, &model)).unwrap();
         let buffer = terminal.backend().buffer();
-        let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+        let line = |y| {
+            (0..width)
+                .map(|x| buffer[(x, y)].symbol())
+                .collect::<String>()
+                .trim_end()
+                .to_owned()
+        };
         (0..12).map(line).collect()
     }
 
     #[test]
     fn eighty_columns_hold_every_figure() {
         let lines = screen(80, &[row(true)]);
-        assert_eq!(lines[0], " leno demo   7 workloads   12 requests/s   all mTLS   3 s");
-        for part in ["productpage", "reviews v3", "12.3", "99.99%", "1.5ms", "42ms", "yes", "ns/default/sa/"] {
+        assert_eq!(
+            lines[0],
+            " leno demo   7 workloads   12 requests/s   all mTLS   3 s"
+        );
+        for part in [
+            "productpage",
+            "reviews v3",
+            "12.3",
+            "99.99%",
+            "1.5ms",
+            "42ms",
+            "yes",
+            "ns/default/sa/",
+        ] {
             assert!(lines[3].contains(part), "{part} is missing in {:?}", lines[3]);
         }
     }

@@ -21,7 +21,10 @@ pub struct Upstream {
 
 impl Upstream {
     pub fn new(authority: &str) -> Self {
-        Self { authority: authority.to_owned(), idle: RefCell::default() }
+        Self {
+            authority: authority.to_owned(),
+            idle: RefCell::default(),
+        }
     }
 
     /// The body of a 200.
@@ -61,7 +64,9 @@ impl Upstream {
     }
 
     async fn connect(&self) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
-        let stream = TcpStream::connect(&self.authority).await.with_context(|| format!("no connection to {}", self.authority))?;
+        let stream = TcpStream::connect(&self.authority)
+            .await
+            .with_context(|| format!("no connection to {}", self.authority))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::task::spawn_local(async move {

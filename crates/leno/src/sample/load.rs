@@ -18,7 +18,9 @@ pub async fn run(target: &str, rate: u32) -> anyhow::Result<()> {
     let mut tick = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
     loop {
         tick.tick().await;
-        let Ok(permit) = open.clone().acquire_owned().await else { return Ok(()) };
+        let Ok(permit) = open.clone().acquire_owned().await else {
+            return Ok(());
+        };
         let upstream = upstream.clone();
         tokio::task::spawn_local(async move {
             // Failures show in the mesh's own numbers; here they are worth a line.

@@ -16,7 +16,9 @@ pub fn ratings() -> String {
 
 /// `stars`: the colour, and what ratings answered.
 pub fn reviews(version: &str, stars: Option<(&str, &str)>) -> String {
-    let ratings: Value = stars.and_then(|(_, text)| serde_json::from_str(text).ok()).unwrap_or_default();
+    let ratings: Value = stars
+        .and_then(|(_, text)| serde_json::from_str(text).ok())
+        .unwrap_or_default();
     let review = |reviewer: &str, text: &str| {
         let mut review = json!({ "reviewer": reviewer, "text": text });
         if let Some((color, _)) = stars {
@@ -84,16 +86,34 @@ fn review_list(text: &str) -> String {
             _ => String::new(),
         };
         let field = |name: &str| escaped(review[name].as_str().unwrap_or(""));
-        format!("<blockquote>{}<br><span class=by>{}</span> {stars}</blockquote>", field("text"), field("reviewer"))
+        format!(
+            "<blockquote>{}<br><span class=by>{}</span> {stars}</blockquote>",
+            field("text"),
+            field("reviewer")
+        )
     };
-    let list: String = page["reviews"].as_array().into_iter().flatten().map(one).collect();
-    format!("{list}<p class=by>served by {}</p>", escaped(page["podname"].as_str().unwrap_or("?")))
+    let list: String = page["reviews"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(one)
+        .collect();
+    format!(
+        "{list}<p class=by>served by {}</p>",
+        escaped(page["podname"].as_str().unwrap_or("?"))
+    )
 }
 
 fn unavailable(service: &str, error: &anyhow::Error) -> String {
-    format!("<p class=away>{service} is not available: {}</p>", escaped(&format!("{error:#}")))
+    format!(
+        "<p class=away>{service} is not available: {}</p>",
+        escaped(&format!("{error:#}"))
+    )
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

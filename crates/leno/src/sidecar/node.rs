@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use leno_proto::envoy::config::core::v3::Node;
-use leno_proto::google::protobuf::value::Kind;
-use leno_proto::google::protobuf::{ListValue, Struct, Value};
 use leno_engine::decide::filter::{LocalMetadata, PeerMetadata, peer_metadata};
 use leno_proto::control::Resource;
 use leno_proto::envoy::config::core::v3::DataSource;
+use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::envoy::config::core::v3::data_source::Specifier;
 use leno_proto::envoy::extensions::transport_sockets::tls::v3::{Secret, TlsCertificate, secret};
+use leno_proto::google::protobuf::value::Kind;
+use leno_proto::google::protobuf::{ListValue, Struct, Value};
 use leno_proto::type_url;
 use leno_telemetry::record::LocalWorkload;
 use leno_tls::Identity;
@@ -31,13 +31,18 @@ pub fn node(workload: &WorkloadArgs, name: &str, address: IpAddr) -> Node {
         ("INSTANCE_IPS", text(&address.to_string())),
         ("CLUSTER_ID", text("leno")),
         ("MESH_ID", text(&workload.trust_domain)),
-        ("LABELS", structure(labels.iter().map(|(k, v)| (k.as_str(), text(v))))),
+        (
+            "LABELS",
+            structure(labels.iter().map(|(k, v)| (k.as_str(), text(v)))),
+        ),
         ("LENO", leno(workload)),
     ];
     Node {
         id: format!("sidecar~{address}~{name}.{namespace}~{namespace}.svc.cluster.local"),
         cluster: format!("{app}.{namespace}"),
-        metadata: Some(Struct { fields: metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect() }),
+        metadata: Some(Struct {
+            fields: metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+        }),
         user_agent_name: "leno".into(),
         ..Node::default()
     }
@@ -48,8 +53,21 @@ fn leno(workload: &WorkloadArgs) -> Value {
         let protocol = p.protocol.as_deref().map(|name| ("protocol", text(name)));
         structure([("port", number(f64::from(p.port)))].into_iter().chain(protocol))
     });
-    let ports = Value { kind: Some(Kind::ListValue(ListValue { values: ports.collect() })) };
-    structure([("service", text(&workload.service)), ("ports", ports), ("onDemand", Value { kind: Some(Kind::BoolValue(true)) })])
+    let ports = Value {
+        kind: Some(Kind::ListValue(ListValue {
+            values: ports.collect(),
+        })),
+    };
+    structure([
+        ("service", text(&workload.service)),
+        ("ports", ports),
+        (
+            "onDemand",
+            Value {
+                kind: Some(Kind::BoolValue(true)),
+            },
+        ),
+    ])
 }
 
 /// The same for the metrics' labels.
@@ -62,7 +80,11 @@ pub fn local(workload: &WorkloadArgs, principal: &str) -> LocalWorkload {
         app: label("app"),
         version: label("version"),
         canonical_service: label("app"),
-        canonical_revision: if label("version").is_empty() { "latest".into() } else { label("version") },
+        canonical_revision: if label("version").is_empty() {
+            "latest".into()
+        } else {
+            label("version")
+        },
         cluster: "leno".into(),
         principal: principal.to_owned(),
     }
@@ -80,30 +102,49 @@ pub fn peer_metadata(workload: &WorkloadArgs, node: &Node) -> LocalMetadata {
         canonical_revision: local.canonical_revision,
         cluster: local.cluster,
     };
-    LocalMetadata { id: node.id.clone().into(), encoded: peer_metadata::encode(&metadata) }
+    LocalMetadata {
+        id: node.id.clone().into(),
+        encoded: peer_metadata::encode(&metadata),
+    }
 }
 
 fn text(text: &str) -> Value {
-    Value { kind: Some(Kind::StringValue(text.to_owned())) }
+    Value {
+        kind: Some(Kind::StringValue(text.to_owned())),
+    }
 }
 
 fn number(number: f64) -> Value {
-    Value { kind: Some(Kind::NumberValue(number)) }
+    Value {
+        kind: Some(Kind::NumberValue(number)),
+    }
 }
 
 fn structure<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
     let fields = fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-    Value { kind: Some(Kind::StructValue(Struct { fields })) }
+    Value {
+        kind: Some(Kind::StructValue(Struct { fields })),
+    }
 }
 
 /// An SDS secret with its certificates only.
 pub fn secret(name: &str, identity: &Identity) -> Resource {
-    let chain: String = identity.chain().iter().map(|c| leno_tls::pem::encode_certificate(c)).collect();
+    let chain: String = identity
+        .chain()
+        .iter()
+        .map(|c| leno_tls::pem::encode_certificate(c))
+        .collect();
     let certificate = TlsCertificate {
-        certificate_chain: Some(DataSource { specifier: Some(Specifier::InlineString(chain)), ..DataSource::default() }),
+        certificate_chain: Some(DataSource {
+            specifier: Some(Specifier::InlineString(chain)),
+            ..DataSource::default()
+        }),
         ..TlsCertificate::default()
     };
-    let secret = Secret { name: name.to_owned(), r#type: Some(secret::Type::TlsCertificate(certificate)) };
+    let secret = Secret {
+        name: name.to_owned(),
+        r#type: Some(secret::Type::TlsCertificate(certificate)),
+    };
     Resource {
         name: name.to_owned(),
         type_url: type_url::SECRET.to_owned(),

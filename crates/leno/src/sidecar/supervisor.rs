@@ -62,10 +62,21 @@ struct Shelf {
 impl Supervisor {
     pub fn new(channel: Channel) -> io::Result<Self> {
         let (wanted, requests) = mpsc::unbounded_channel();
-        let stock = Arc::new(Stock { ready: Mutex::default(), wanted });
-        #[expect(deprecated, reason = "its successor is unsafe; `Polled` owns its one descriptor, so it stays the same")]
+        let stock = Arc::new(Stock {
+            ready: Mutex::default(),
+            wanted,
+        });
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; `Polled` owns its one descriptor, so it stays the same"
+        )]
         let channel = AsyncFd::new(Polled(channel))?;
-        Ok(Self { channel, requests, stock, asked: HashMap::new() })
+        Ok(Self {
+            channel,
+            requests,
+            stock,
+            asked: HashMap::new(),
+        })
     }
 
     pub fn stock(&self) -> Arc<Stock> {
@@ -222,7 +233,10 @@ impl WorkloadSockets for AppSockets {
                 Ok(socket) => Ok(socket),
                 Err(wait) => match tokio::time::timeout(SOCKET_TIMEOUT, wait).await {
                     Ok(Ok(socket)) => Ok(socket),
-                    Ok(Err(_)) | Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no socket from the supervisor")),
+                    Ok(Err(_)) | Err(_) => Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "no socket from the supervisor",
+                    )),
                 },
             }
         })

@@ -26,7 +26,10 @@ while True:
 #[track_caller]
 fn load(mesh: &Mesh) -> Process {
     let script = mesh.user.write("load.py", LOAD);
-    let load = mesh.run(&["--service", "client"], &["python3", &script.display().to_string()]);
+    let load = mesh.run(
+        &["--service", "client"],
+        &["python3", &script.display().to_string()],
+    );
     load.wait_for_output("DONE 100");
     load
 }
@@ -34,7 +37,13 @@ fn load(mesh: &Mesh) -> Process {
 /// Waits until the load has made `more` further rounds, none of which failed.
 #[track_caller]
 fn goes_on(load: &Process, more: usize) {
-    let done = |output: &str| output.lines().rev().find_map(|l| l.strip_prefix("DONE ")?.parse::<usize>().ok()).unwrap_or(0);
+    let done = |output: &str| {
+        output
+            .lines()
+            .rev()
+            .find_map(|l| l.strip_prefix("DONE ")?.parse::<usize>().ok())
+            .unwrap_or(0)
+    };
     let goal = done(&load.output()) + more;
     eventually(&format!("{more} more rounds"), || {
         let now = done(&load.output());
@@ -69,7 +78,10 @@ spec:
     goes_on(&load, 1000);
     mesh.user.write("go", "");
     let said = idle.wait_for_output("code ");
-    assert!(!said.contains("code 0"), "a destination that nobody vouched for was reached: {said}");
+    assert!(
+        !said.contains("code 0"),
+        "a destination that nobody vouched for was reached: {said}"
+    );
     goes_on(&load, 100);
 }
 
@@ -92,21 +104,28 @@ fn a_restarted_control_plane_fails_nothing_with_its_state_or_with_only_its_key()
     mesh.wait_for_instances("reviews", 2);
     goes_on(&load, 300);
     // And it is in charge again: a new workload joins and is called.
-    assert_eq!(stdout(&mesh.client(&["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://reviews:9080/"])), "200");
+    assert_eq!(
+        stdout(&mesh.client(&[
+            "curl",
+            "-sS",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "http://reviews:9080/"
+        ])),
+        "200"
+    );
 }
 
 fn keep_only_the_ca_key(mesh: &Mesh) {
-    let state = mesh.state_dir();
-    for entry in std::fs::read_dir(&state).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() && entry.file_name() == "ca" {
-            for file in std::fs::read_dir(&path).unwrap().flatten().filter(|f| f.file_name() != "ca-key.pem") {
-                std::fs::remove_file(file.path()).unwrap();
-            }
-        } else if path.is_dir() {
-            std::fs::remove_dir_all(&path).unwrap();
+    let mut kept = 0;
+    for entry in std::fs::read_dir(mesh.state_dir()).unwrap().flatten() {
+        if entry.file_name() == "ca-key.pem" {
+            kept += 1;
         } else {
-            std::fs::remove_file(&path).unwrap();
+            std::fs::remove_file(entry.path()).unwrap();
         }
     }
+    assert_eq!(kept, 1);
 }

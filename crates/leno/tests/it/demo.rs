@@ -19,7 +19,10 @@ fn demo(user: &OrdinaryUser, args: &[&str]) -> Process {
 #[track_caller]
 fn directory(demo: &Process) -> PathBuf {
     let said = demo.wait_for_output("configuration is in ");
-    let line = said.lines().find_map(|l| l.split_once("configuration is in ")).unwrap();
+    let line = said
+        .lines()
+        .find_map(|l| l.split_once("configuration is in "))
+        .unwrap();
     PathBuf::from(line.1.trim())
 }
 
@@ -31,10 +34,20 @@ fn it_ends_by_itself_and_every_request_succeeded_over_mtls() {
     let said = demo.output();
     assert!(status.success(), "{said}");
     assert!(said.contains(" 0 failed, 0 without mTLS"), "{said}");
-    for edge in ["productpage", "details v1", "reviews v1", "ratings v1", "spiffe://cluster.local/ns/default/sa/ratings"] {
+    for edge in [
+        "productpage",
+        "details v1",
+        "reviews v1",
+        "ratings v1",
+        "spiffe://cluster.local/ns/default/sa/ratings",
+    ] {
         assert!(said.contains(edge), "{edge} is missing: {said}");
     }
-    let left: Vec<_> = fs::read_dir(user.home().join("tmp")).unwrap().flatten().map(|e| e.path()).collect();
+    let left: Vec<_> = fs::read_dir(user.home().join("tmp"))
+        .unwrap()
+        .flatten()
+        .map(|e| e.path())
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -72,13 +85,18 @@ fn a_signal_ends_it_and_leaves_nothing_behind() {
     let mesh = directory(&demo);
     demo.signal(rustix::process::Signal::INT);
     demo.wait();
-    eventually("its directory is gone", || if mesh.exists() { Err(mesh.clone()) } else { Ok(()) });
+    eventually("its directory is gone", || {
+        if mesh.exists() { Err(mesh.clone()) } else { Ok(()) }
+    });
     eventually("its processes are gone", || {
         let home = user.home().display().to_string();
         let left: Vec<_> = fs::read_dir("/proc")
             .unwrap()
             .flatten()
-            .filter(|e| String::from_utf8_lossy(&fs::read(e.path().join("environ")).unwrap_or_default()).contains(&home))
+            .filter(|e| {
+                String::from_utf8_lossy(&fs::read(e.path().join("environ")).unwrap_or_default())
+                    .contains(&home)
+            })
             .collect();
         if left.is_empty() { Ok(()) } else { Err(left) }
     });

@@ -16,7 +16,10 @@ fn processes(mesh: &Mesh) -> Vec<String> {
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let path = entry.path();
         let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-        let owner = status.lines().find_map(|l| l.strip_prefix("Uid:")).and_then(|l| l.split_whitespace().next());
+        let owner = status
+            .lines()
+            .find_map(|l| l.strip_prefix("Uid:"))
+            .and_then(|l| l.split_whitespace().next());
         let environment = fs::read(path.join("environ")).unwrap_or_default();
         if owner == Some(uid.trim()) && String::from_utf8_lossy(&environment).contains(&home) {
             let command = fs::read(path.join("cmdline")).unwrap_or_default();
@@ -35,7 +38,9 @@ fn a_killed_workload_is_gone_within_two_seconds_and_calls_go_to_the_others() {
     victim.kill();
     eventually_within(Duration::from_secs(2), "the control plane drops it", || {
         let status = mesh.status();
-        let count = status["proxies"].as_array().map_or(0, |p| p.iter().filter(|p| p["service"] == "reviews").count());
+        let count = status["proxies"]
+            .as_array()
+            .map_or(0, |p| p.iter().filter(|p| p["service"] == "reviews").count());
         if count == 1 { Ok(()) } else { Err(status) }
     });
     let script = mesh.user.write("caller.py", CALLER);
@@ -68,9 +73,18 @@ fn kill_by_command(mesh: &Mesh, part: &str) {
     let home = mesh.user.home().display().to_string();
     let words: Vec<&str> = part.split(' ').collect();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let read = |name: &str| String::from_utf8_lossy(&fs::read(entry.path().join(name)).unwrap_or_default()).replace('\0', " ");
+        let read = |name: &str| {
+            String::from_utf8_lossy(&fs::read(entry.path().join(name)).unwrap_or_default()).replace('\0', " ")
+        };
         let command = read("cmdline");
-        let program = command.split(' ').next().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned();
+        let program = command
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         let wanted = match words.as_slice() {
             ["python3"] => program.starts_with("python3"),
             [.., verb] => command.contains(&format!(" {verb} ")) && !program.starts_with("python3"),
@@ -78,7 +92,8 @@ fn kill_by_command(mesh: &Mesh, part: &str) {
         };
         if wanted && read("environ").contains(&home) {
             let pid = entry.file_name().to_string_lossy().parse().unwrap();
-            rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+            rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL)
+                .unwrap();
             return;
         }
     }
@@ -88,15 +103,22 @@ fn kill_by_command(mesh: &Mesh, part: &str) {
 #[test]
 fn a_stopped_workload_finishes_the_request_it_is_serving() {
     let slow = r#"
-import http.server, signal, sys, threading, time
+import http.server, os, signal, threading, time
+busy = threading.Event()
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
-        print("serving", flush=True); time.sleep(1.5)
+        busy.set(); print("serving", flush=True); time.sleep(1.5)
         self.send_response(200); self.send_header("content-length", "5"); self.end_headers(); self.wfile.write(b"done\n")
-server = http.server.ThreadingHTTPServer(("", 9080), Handler); server.daemon_threads = False
-signal.signal(signal.SIGTERM, lambda *a: threading.Thread(target=server.shutdown).start())
-server.serve_forever(); server.server_close()
+        busy.clear()
+def stop(*_):
+    # As a server that shuts down gracefully: what it serves is finished, then it ends.
+    def finish():
+        while busy.is_set(): time.sleep(0.01)
+        os._exit(0)
+    threading.Thread(target=finish).start()
+signal.signal(signal.SIGTERM, stop)
+http.server.ThreadingHTTPServer(("", 9080), Handler).serve_forever()
 "#;
     let mesh = mesh().start();
     let script = mesh.user.write("slow.py", slow);
@@ -105,7 +127,10 @@ server.serve_forever(); server.server_close()
         &["python3", &script.display().to_string()],
     );
     mesh.wait_for_instances("reviews", 1);
-    let client = mesh.run(&["--service", "client"], &["curl", "-sS", "--max-time", "20", "http://reviews:9080/"]);
+    let client = mesh.run(
+        &["--service", "client"],
+        &["curl", "-sS", "--max-time", "20", "http://reviews:9080/"],
+    );
     workload.wait_for_output("serving");
     assert!(workload.stop().success(), "{}", workload.output());
     client.wait_for_output("done");

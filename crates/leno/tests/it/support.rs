@@ -12,7 +12,7 @@ pub const SERVER: &str = r#"
 import http.server, json, socket, sys
 version, port = sys.argv[1], int(sys.argv[2])
 class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    protocol_version = "HTTP/1.1"; disable_nagle_algorithm = True
     def do_GET(self):
         if self.path.startswith("/status/"):
             code, body = int(self.path.split("/")[2]), b""

@@ -11,7 +11,12 @@ fn answers(mesh: &Mesh, count: usize) -> (usize, usize) {
     let output = mesh.client(&["python3", &script.display().to_string(), &count.to_string()]);
     let text = stdout(&output);
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), count, "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        lines.len(),
+        count,
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(lines.iter().all(|l| l.starts_with("200 ")), "{text}");
     let of = |version: &str| lines.iter().filter(|l| l.ends_with(version)).count();
     (of("v1"), of("v2"))
@@ -19,13 +24,19 @@ fn answers(mesh: &Mesh, count: usize) -> (usize, usize) {
 
 #[test]
 fn weights_of_a_virtual_service_hold_over_one_connection() {
-    let mesh = mesh().file("rules.yaml", SUBSETS).file("route.yaml", &weighted(75, 25)).start();
+    let mesh = mesh()
+        .file("rules.yaml", SUBSETS)
+        .file("route.yaml", &weighted(75, 25))
+        .start();
     let _workloads = [reviews(&mesh, "v1"), reviews(&mesh, "v2")];
     mesh.wait_for_instances("reviews", 2);
     let (v1, v2) = answers(&mesh, 1000);
     assert_eq!(v1 + v2, 1000);
     // Binomial, mean 750, deviation 13.7: 6.2 deviations away happens once in 10^9.
-    assert!((665..=835).contains(&v1), "v1 answered {v1} of 1000, expected 750");
+    assert!(
+        (665..=835).contains(&v1),
+        "v1 answered {v1} of 1000, expected 750"
+    );
 }
 
 #[test]
@@ -53,7 +64,11 @@ spec:
 "
         )
     };
-    let mesh = mesh().file("route.yaml", route).file("v1.yaml", &version("v1")).file("v2.yaml", &version("v2")).start();
+    let mesh = mesh()
+        .file("route.yaml", route)
+        .file("v1.yaml", &version("v1"))
+        .file("v2.yaml", &version("v2"))
+        .start();
     let _workloads = [reviews(&mesh, "v1"), reviews(&mesh, "v2")];
     mesh.wait_for_instances("reviews", 2);
     assert_eq!(answers(&mesh, 50), (0, 50));
@@ -84,15 +99,34 @@ spec:
     route: [{destination: {host: reviews, subset: v2}}]
   - route: [{destination: {host: reviews, subset: v1}}]
 ";
-    let mesh = mesh().file("rules.yaml", SUBSETS).file("route.yaml", route).start();
+    let mesh = mesh()
+        .file("rules.yaml", SUBSETS)
+        .file("route.yaml", route)
+        .start();
     let _workloads = [reviews(&mesh, "v1"), reviews(&mesh, "v2")];
     mesh.wait_for_instances("reviews", 2);
     let url = "http://reviews:9080";
     let output = mesh.client(&[
-        "curl", "-s", "--max-time", "20", &format!("{url}/"), "-H", "end-user: jason", "--next", "-s", &format!("{url}/beta/x"),
-        "--next", "-s", &format!("{url}/"),
+        "curl",
+        "-s",
+        "--max-time",
+        "20",
+        &format!("{url}/"),
+        "-H",
+        "end-user: jason",
+        "--next",
+        "-s",
+        &format!("{url}/beta/x"),
+        "--next",
+        "-s",
+        &format!("{url}/"),
     ]);
-    assert_eq!(stdout(&output), "v2\nv2\nv1\n", "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        stdout(&output),
+        "v2\nv2\nv1\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -111,17 +145,39 @@ spec:
 "
         )
     };
-    let mesh = mesh().file("route.yaml", &route("fault: {abort: {httpStatus: 418, percentage: {value: 100}}}")).start();
+    let mesh = mesh()
+        .file(
+            "route.yaml",
+            &route("fault: {abort: {httpStatus: 418, percentage: {value: 100}}}"),
+        )
+        .start();
     let _workload = reviews(&mesh, "v1");
     mesh.wait_for_instances("reviews", 1);
-    let code = ["curl", "-s", "--max-time", "20", "-o", "/dev/null", "-w", "%{http_code} %{time_total}", "http://reviews:9080/"];
+    let code = [
+        "curl",
+        "-s",
+        "--max-time",
+        "20",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code} %{time_total}",
+        "http://reviews:9080/",
+    ];
     assert!(stdout(&mesh.client(&code)).starts_with("418 "));
 
-    mesh.write("route.yaml", &route("fault: {delay: {fixedDelay: 700ms, percentage: {value: 100}}}"));
+    mesh.write(
+        "route.yaml",
+        &route("fault: {delay: {fixedDelay: 700ms, percentage: {value: 100}}}"),
+    );
     eventually("the delay takes the abort's place", || {
         let answer = stdout(&mesh.client(&code));
         let (status, seconds) = answer.split_once(' ').unwrap_or_default();
         let seconds: f64 = seconds.parse().unwrap_or(0.0);
-        if status == "200" && seconds >= 0.7 { Ok(()) } else { Err(answer) }
+        if status == "200" && seconds >= 0.7 {
+            Ok(())
+        } else {
+            Err(answer)
+        }
     });
 }
