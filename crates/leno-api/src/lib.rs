@@ -1,1 +1,28 @@
 //! The user's words: Istio's and the Gateway API's objects, parsed with their place in the file.
+//!
+//! [`read`] turns the text of one file into [`Object`]s and [`Diagnostic`]s. It never loses an object because
+//! its neighbour is broken, never ignores a field it does not know, and never accepts one it cannot honour:
+//! a misspelt field is an error with the nearest name, a feature that leno does not have yet is refused by
+//! name. What an object means for the mesh is the model's business, not this crate's.
+//!
+//! Layers: [`node`] (text to a tree that knows its places), [`decode`] (tree to Rust types through serde),
+//! [`kinds`] (one file a kind), [`validate`] (the rules an object can be held to by itself), [`codes`]
+//! (every code a diagnostic may carry).
+
+pub mod codes;
+mod decode;
+pub mod diagnostic;
+pub mod kinds;
+pub mod node;
+pub mod object;
+mod parse;
+pub mod quantity;
+mod suggest;
+pub mod validate;
+
+pub use codes::Code;
+pub use diagnostic::{Diagnostic, Place, Severity};
+pub use object::{Kind, Object, ObjectKey, Spec};
+pub use parse::{MAX_FILE_BYTES, Parsed, parse, read};
+pub use suggest::nearest;
+pub use validate::validate;

@@ -5,14 +5,18 @@
 //! a log line, a status or `leno explain` can point at file and line. A [`Snapshot`] is never changed; the
 //! single writer builds the next one and says in a [`Delta`] which keys differ.
 
+mod build;
 pub mod delta;
+mod diff;
 pub mod mesh;
 pub mod name;
 pub mod policy;
 pub mod route;
 pub mod service;
 pub mod snapshot;
+pub mod vip;
 pub mod workload;
+mod world;
 
 pub use delta::Delta;
 pub use mesh::{MeshConfig, OutboundPolicy};
@@ -24,4 +28,6 @@ pub use policy::{
 pub use route::{HttpAction, HttpMatch, HttpRoute, HttpRule, StringMatch, TcpRoute, WeightedBackend};
 pub use service::{Protocol, Service, ServicePort};
 pub use snapshot::Snapshot;
+pub use vip::VipTable;
 pub use workload::{Workload, WorkloadPort};
+pub use world::{Change, Outcome, World};

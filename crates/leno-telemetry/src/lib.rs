@@ -1,3 +1,5 @@
 //! What is known of a request, and its formats: metrics, access log.
 
+pub mod access_log;
+pub mod metrics;
 pub mod record;

@@ -21,6 +21,8 @@ pub struct CertificateInfo {
     pub subject: String,
     /// The issuer as RFC 2253 writes it.
     pub issuer: String,
+    /// Lower-case hexadecimal.
+    pub serial: String,
     pub not_before: SystemTime,
     pub not_after: SystemTime,
 }
@@ -57,6 +59,7 @@ impl CertificateInfo {
             sans: SubjectAltNames::of(&certificate)?,
             subject: rfc2253(certificate.subject()),
             issuer: rfc2253(certificate.issuer()),
+            serial: hex(certificate.raw_serial()),
             not_before: system_time(validity.not_before),
             not_after: system_time(validity.not_after),
         })
@@ -73,14 +76,11 @@ impl CertificateInfo {
 /// SHA-256 of a certificate's DER in lower-case hex, as in Envoy's
 /// `x-forwarded-client-cert` field `Hash`.
 pub(crate) fn sha256_hex(certificate: &CertificateDer<'_>) -> String {
-    use std::fmt::Write;
-    let hash = digest::digest(&digest::SHA256, certificate);
-    hash.as_ref()
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    hex(digest::digest(&digest::SHA256, certificate).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 // === impl SubjectAltNames ===

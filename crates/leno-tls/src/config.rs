@@ -19,7 +19,7 @@ use crate::identity::{Identity, TrustBundle};
 use crate::san::SanMatcher;
 use crate::secrets::SecretSet;
 use crate::spiffe::TrustDomain;
-use crate::suites::provider;
+use crate::suites::{UnsupportedError, provider};
 use crate::verify::{
     ClientVerifier, HostnameVerifier, PeerRule, PeerServerVerifier, ServerVerifier, UnverifiedServer,
 };
@@ -122,10 +122,8 @@ pub enum ConfigError {
     NoTrust { name: String },
     #[error("the TLS versions {min:?} to {max:?} are none — tls_params — the minimum is above the maximum")]
     Versions { min: TlsVersion, max: TlsVersion },
-    #[error("the cipher suite {name:?} is not supported — tls_params.cipher_suites — use one of {known}")]
-    CipherSuite { name: String, known: String },
-    #[error("the group {name:?} is not supported — tls_params.ecdh_curves — use one of {known}")]
-    Group { name: String, known: String },
+    #[error(transparent)]
+    Unsupported(#[from] UnsupportedError),
     #[error("the server name {name:?} is not a DNS name — sni — correct or remove it")]
     Sni { name: String },
     #[error("the configuration is inconsistent: {detail} — tls_params — leave out what is not needed")]

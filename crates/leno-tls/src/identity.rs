@@ -38,6 +38,7 @@ pub struct PendingIdentity {
 #[derive(Clone)]
 pub struct TrustBundle {
     roots: Arc<RootCertStore>,
+    certificates: Arc<[CertificateDer<'static>]>,
     fingerprint: Fingerprint,
 }
 
@@ -233,10 +234,13 @@ impl PendingIdentity {
         self.key.serialize_pem()
     }
 
-    /// Joins the key with the chain (PEM, leaf first) the authority answered with.
-    pub fn complete(&self, chain_pem: &str, crypto: &Crypto) -> Result<Identity, IdentityError> {
+    /// Joins the key with the chain the authority answered with (PEM, leaf first,
+    /// in one text or several).
+    pub fn complete(&self, chain: &[impl AsRef<str>], crypto: &Crypto) -> Result<Identity, IdentityError> {
         const ORIGIN: &str = "the certificate authority's answer";
-        let chain = pem::certificates(chain_pem.as_bytes(), ORIGIN)?;
+        // An answer's blocks need not end with a line end.
+        let text = chain.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("\n");
+        let chain = pem::certificates(text.as_bytes(), ORIGIN)?;
         let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
         let identity = Identity::new(chain, ORIGIN, key.into(), ORIGIN, crypto)?;
         if identity.spiffe_id().as_ref() != Some(&self.id) {
@@ -272,12 +276,14 @@ impl TrustBundle {
     ) -> Result<TrustBundle, IdentityError> {
         let fingerprint = Fingerprint::of(certificates.iter());
         let mut roots = RootCertStore::empty();
-        for (index, certificate) in certificates.into_iter().enumerate() {
-            roots.add(certificate).map_err(|error| IdentityError::Root {
-                origin: origin.to_owned(),
-                position: index + 1,
-                detail: error.to_string(),
-            })?;
+        for (index, certificate) in certificates.iter().enumerate() {
+            roots
+                .add(certificate.clone())
+                .map_err(|error| IdentityError::Root {
+                    origin: origin.to_owned(),
+                    position: index + 1,
+                    detail: error.to_string(),
+                })?;
         }
         if roots.is_empty() {
             return Err(PemError::NoCertificate {
@@ -288,8 +294,13 @@ impl TrustBundle {
         }
         Ok(TrustBundle {
             roots: Arc::new(roots),
+            certificates: certificates.into(),
             fingerprint,
         })
+    }
+
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
     }
 
     pub(crate) fn roots(&self) -> &Arc<RootCertStore> {

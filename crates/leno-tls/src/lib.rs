@@ -41,3 +41,4 @@ pub use san::{PatternError, SanKind, SanMatcher, StringMatch};
 pub use secrets::{ROOT_CA, SecretSet, Secrets, WORKLOAD_CERTIFICATE};
 pub use sniff::{MAX_CLIENT_HELLO, Peek, peek};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
+pub use suites::UnsupportedError;

@@ -91,6 +91,12 @@ pub fn private_key(pem: &[u8], origin: &str) -> Result<PrivateKeyDer<'static>, P
     })
 }
 
+/// A certificate as a PEM block with its line end.
+pub fn encode_certificate(der: &CertificateDer<'_>) -> String {
+    let config = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
+    ::pem::encode_config(&::pem::Pem::new("CERTIFICATE", der.to_vec()), config)
+}
+
 fn sections(pem: &[u8], origin: &str) -> impl Iterator<Item = Result<(SectionKind, Vec<u8>), PemError>> {
     <(SectionKind, Vec<u8>)>::pem_slice_iter(pem).map(move |section| {
         section.map_err(|error| PemError::Syntax {

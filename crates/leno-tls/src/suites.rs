@@ -6,8 +6,16 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{CipherSuite, NamedGroup};
 
-use crate::config::ConfigError;
 use crate::crypto::Crypto;
+
+/// A name that is not known, or of something that is not safe to speak any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnsupportedError {
+    #[error("the cipher suite {name:?} is not supported — tls_params.cipher_suites — use one of {known}")]
+    CipherSuite { name: String, known: String },
+    #[error("the group {name:?} is not supported — tls_params.ecdh_curves — use one of {known}")]
+    Group { name: String, known: String },
+}
 
 const TLS12_SUITES: [(&str, CipherSuite); 6] = [
     (
@@ -48,7 +56,7 @@ pub(crate) fn provider(
     crypto: &Crypto,
     suites: &[String],
     groups: &[String],
-) -> Result<Arc<CryptoProvider>, ConfigError> {
+) -> Result<Arc<CryptoProvider>, UnsupportedError> {
     if suites.is_empty() && groups.is_empty() {
         return Ok(crypto.provider.clone());
     }
@@ -60,7 +68,7 @@ pub(crate) fn provider(
             .flat_map(|entry| entry.trim_matches(['[', ']']).split('|'));
         let wanted: Vec<CipherSuite> = names
             .map(|name| {
-                find(&TLS12_SUITES, name).ok_or_else(|| ConfigError::CipherSuite {
+                find(&TLS12_SUITES, name).ok_or_else(|| UnsupportedError::CipherSuite {
                     name: name.to_owned(),
                     known: known(&TLS12_SUITES),
                 })
@@ -91,7 +99,7 @@ pub(crate) fn provider(
                             .find(|kx| kx.name() == group)
                             .copied()
                     })
-                    .ok_or_else(|| ConfigError::Group {
+                    .ok_or_else(|| UnsupportedError::Group {
                         name: name.clone(),
                         known: known(&GROUPS),
                     })

@@ -1,1 +1,147 @@
 //! The model in xDS v3: listeners, routes, clusters, endpoints for each proxy.
+//!
+//! Each kind of resource has a collector, which reads from the snapshot all that the resource depends on, and a
+//! generator, a pure function from what was collected to the message. What was collected is the cache's key, and
+//! what was read is what the answer depends on: neither is written by hand.
+//!
+//! Shapes, names and meaning are Istio's, so that Envoy, `istioctl` and dashboards find what they know. leno's own
+//! proxy gets the same resources, but asks for them by name when a connection needs them
+//! ([`Proxy::on_demand`]).
+
+mod access_log;
+mod cache;
+mod cluster;
+mod connection_manager;
+mod endpoint;
+mod name_table;
+mod naming;
+mod parts;
+mod pb;
+mod peer_metadata;
+mod reader;
+mod route;
+mod sidecar;
+mod tcp;
+mod tls;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use leno_model::delta::Key;
+use leno_model::{Labels, Snapshot, WorkloadId};
+use leno_proto::type_url;
+
+pub use cache::Cache;
+
+use cache::Input;
+use reader::Reader;
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// The xDS node id.
+    pub id: String,
+    pub namespace: String,
+    pub labels: Labels,
+    pub service_account: String,
+    /// The workload that it stands beside; None until it has registered.
+    pub workload: Option<WorkloadId>,
+    /// leno's own proxy, which subscribes by name and restores the client's HTTP version.
+    pub on_demand: bool,
+    pub kind: ProxyKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyKind {
+    Sidecar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ResourceType {
+    Listener,
+    Route,
+    Cluster,
+    Endpoints,
+    NameTable,
+}
+
+impl ResourceType {
+    pub fn type_url(self) -> &'static str {
+        match self {
+            Self::Listener => type_url::LISTENER,
+            Self::Route => type_url::ROUTE_CONFIGURATION,
+            Self::Cluster => type_url::CLUSTER,
+            Self::Endpoints => type_url::CLUSTER_LOAD_ASSIGNMENT,
+            Self::NameTable => type_url::NAME_TABLE,
+        }
+    }
+
+    /// None: leno serves no such resources.
+    pub fn from_type_url(type_url: &str) -> Option<Self> {
+        [
+            Self::Listener,
+            Self::Route,
+            Self::Cluster,
+            Self::Endpoints,
+            Self::NameTable,
+        ]
+        .into_iter()
+        .find(|kind| kind.type_url() == type_url)
+    }
+}
+
+/// A resource as it goes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    pub name: String,
+    pub type_url: &'static str,
+    /// The encoded message.
+    pub body: Bytes,
+    /// Equal versions of a name mean equal resources, also after a restart.
+    pub version: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// None: there is no such resource (for this proxy).
+    pub resource: Option<Arc<Resource>>,
+    /// What to ask again after, even where there is no resource.
+    pub deps: BTreeSet<Key>,
+}
+
+/// The resource of this name, for this proxy.
+pub fn answer(
+    cache: &mut Cache,
+    snapshot: &Snapshot,
+    proxy: &Proxy,
+    kind: ResourceType,
+    name: &str,
+) -> Answer {
+    let mut reader = Reader::new(snapshot);
+    let input = match kind {
+        ResourceType::Listener => sidecar::listener_input(&mut reader, proxy, name).map(Input::Listener),
+        ResourceType::Route => route::route_input(&mut reader, proxy, name).map(Input::Route),
+        ResourceType::Cluster => cluster::cluster_input(&mut reader, proxy, name).map(Input::Cluster),
+        ResourceType::Endpoints => endpoint::endpoints_input(&mut reader, proxy, name).map(Input::Endpoints),
+        ResourceType::NameTable => Some(Input::NameTable(name_table::name_table_input(&mut reader, proxy))),
+    };
+    Answer {
+        resource: input.map(|input| cache.get(input)),
+        deps: reader.into_deps(),
+    }
+}
+
+/// What a wildcard subscription means for this proxy, and what that depends on.
+///
+/// Route configurations and endpoints have no wildcard in xDS: their names come from listeners and clusters.
+pub fn names(snapshot: &Snapshot, proxy: &Proxy, kind: ResourceType) -> (Vec<String>, BTreeSet<Key>) {
+    let mut reader = Reader::new(snapshot);
+    let names = match kind {
+        ResourceType::Listener => sidecar::listener_names(&mut reader, proxy),
+        ResourceType::Cluster => cluster::cluster_names(&mut reader, proxy),
+        ResourceType::Route | ResourceType::Endpoints => Vec::new(),
+        ResourceType::NameTable => vec![naming::NAME_TABLE.into()],
+    };
+    (names, reader.into_deps())
+}

@@ -3,14 +3,20 @@
 //! Header edits of routes use the same formats. What a message says ([`Heads`]) is evaluated here; everything else
 //! comes through [`FormatValues`], from whoever knows the request.
 
+mod config;
+
 use std::path::PathBuf;
 
+pub(crate) use self::config::access_logs;
+use crate::flags::Flags;
 use crate::message::{Headers, RequestHead, ResponseHead};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessLog {
     pub sink: Sink,
     pub format: LogFormat,
+    /// Only requests with one of these flags; None: all.
+    pub only: Option<Flags>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,18 @@
 //! `envoy.config.cluster.v3.Cluster`.
 
+mod balance;
+mod http;
+mod outlier;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::endpoint::Assignment;
-use super::tls::UpstreamTls;
+use super::at::{At, compiling, no_effect, refuse};
+use super::endpoint::{self, Assignment};
+use super::pb::{cluster as pb, core, protobuf, upstream_http};
+use super::tls::{self, UpstreamTls};
+use super::{Files, Rejection, Warnings};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -28,6 +35,8 @@ pub struct Cluster {
     pub idle_timeout: Option<Duration>,
     /// Istio's `filter_metadata["istio"].services[0]`.
     pub service: Option<ServiceName>,
+    /// Istio's `filter_metadata["istio"].external`: not of the mesh.
+    pub external: bool,
     pub per_connection_buffer_limit: Option<u32>,
     pub http2: UpstreamHttp2,
 }
@@ -138,11 +147,334 @@ pub enum UpstreamProtocol {
     Auto,
 }
 
-/// Not written yet: the signature comes first.
 pub fn compile(
-    _message: &leno_proto::envoy::config::cluster::v3::Cluster,
-    _files: &dyn super::Files,
-    _warnings: &mut super::Warnings,
-) -> Result<Cluster, super::Rejection> {
-    Err(super::FieldPath::default().reject("not compiled yet"))
+    message: &pb::Cluster,
+    files: &dyn Files,
+    warnings: &mut Warnings,
+) -> Result<Cluster, Rejection> {
+    compiling(files, warnings, |at| cluster(at, message))
+}
+
+fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rejection> {
+    let pb::Cluster {
+        transport_socket_matches,
+        transport_socket_matcher,
+        name,
+        alt_stat_name,
+        stats_matcher,
+        eds_cluster_config: _,
+        connect_timeout,
+        per_connection_buffer_limit_bytes,
+        per_connection_buffer_high_watermark_timeout,
+        lb_policy: _,
+        load_assignment: _,
+        health_checks,
+        max_requests_per_connection,
+        circuit_breakers,
+        upstream_http_protocol_options,
+        common_http_protocol_options,
+        http_protocol_options,
+        http2_protocol_options,
+        typed_extension_protocol_options,
+        dns_refresh_rate: _,
+        dns_jitter,
+        dns_failure_refresh_rate,
+        respect_dns_ttl,
+        dns_lookup_family,
+        dns_resolvers,
+        use_tcp_for_dns_lookups,
+        dns_resolution_config,
+        typed_dns_resolver_config,
+        wait_for_warm_on_init,
+        outlier_detection,
+        cleanup_interval,
+        upstream_bind_config,
+        lb_subset_config,
+        common_lb_config,
+        transport_socket,
+        metadata,
+        protocol_selection,
+        upstream_connection_options,
+        close_connections_on_host_health_failure,
+        ignore_health_on_host_removal,
+        filters,
+        load_balancing_policy,
+        lrs_server,
+        lrs_report_endpoint_metrics,
+        track_timeout_budgets,
+        upstream_config,
+        track_cluster_stats,
+        preconnect_policy,
+        connection_pool_per_downstream_connection,
+        queuing_policies,
+        cluster_discovery_type: _,
+        lb_config: _,
+    } = message;
+    refuse!(at; transport_socket_matcher, health_checks, upstream_bind_config, lb_subset_config,
+        protocol_selection, filters, load_balancing_policy, upstream_config, dns_resolvers,
+        dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups, dns_lookup_family,
+        upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
+        connection_pool_per_downstream_connection, queuing_policies);
+    no_effect!(at, "leno has its own statistics"; stats_matcher, lrs_server, lrs_report_endpoint_metrics,
+        track_timeout_budgets, track_cluster_stats);
+    no_effect!(at, "not used"; dns_jitter, dns_failure_refresh_rate, respect_dns_ttl, wait_for_warm_on_init,
+        cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout,
+        close_connections_on_host_health_failure, ignore_health_on_host_removal,
+        upstream_connection_options);
+    at.not_empty("name", name)?;
+    let mut http = upstream_http(at, typed_extension_protocol_options)?;
+    if let Some(http2) = http2_protocol_options {
+        http::legacy_http2(&at.field("http2_protocol_options"), http2, &mut http)?;
+    }
+    let common = balance::common(at, common_lb_config.as_ref())?;
+    let transport = TransportSockets {
+        matches: at.each("transport_socket_matches", transport_socket_matches, |at, one| {
+            socket_match(at, one, &http)
+        })?,
+        default: match transport_socket {
+            None => Transport::Raw,
+            Some(socket) => transport(&at.field("transport_socket"), socket, &http)?,
+        },
+    };
+    let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
+    Ok(Cluster {
+        name: name.clone(),
+        stat_name: if alt_stat_name.is_empty() {
+            name
+        } else {
+            alt_stat_name
+        }
+        .clone(),
+        discovery: discovery(at, message)?,
+        balance: balance::policy(at, message)?,
+        connect_timeout: at.positive("connect_timeout", connect_timeout, Duration::from_secs(5))?,
+        limits: limits(at, circuit_breakers.as_ref())?,
+        outlier: match outlier_detection {
+            None => None,
+            Some(detection) => Some(outlier::detection(&at.field("outlier_detection"), detection)?),
+        },
+        transport,
+        protocol: http.protocol,
+        panic_threshold: common.panic_threshold,
+        locality_weighted: common.locality_weighted,
+        max_requests_per_connection: http
+            .max_requests_per_connection
+            .or(per_connection.filter(|most| *most > 0)),
+        idle_timeout: http.idle_timeout,
+        service: service(metadata.as_ref()),
+        external: is_external(metadata.as_ref()),
+        per_connection_buffer_limit: per_connection_buffer_limit_bytes
+            .as_ref()
+            .map(|limit| limit.value),
+        http2: http.http2,
+    })
+}
+
+fn upstream_http(
+    at: &At<'_>,
+    options: &std::collections::HashMap<String, protobuf::Any>,
+) -> Result<http::UpstreamHttp, Rejection> {
+    let mut http = http::UpstreamHttp::default();
+    for (name, any) in options {
+        let at = at.entry("typed_extension_protocol_options", name);
+        http = http::options(&at, &at.unpack::<upstream_http::HttpProtocolOptions>(any)?)?;
+    }
+    Ok(http)
+}
+
+fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection> {
+    use pb::cluster::{ClusterDiscoveryType, DiscoveryType};
+    let kind = match &message.cluster_discovery_type {
+        None => DiscoveryType::Static,
+        Some(ClusterDiscoveryType::Type(kind)) => at.choice("type", *kind)?,
+        Some(ClusterDiscoveryType::ClusterType(pb::cluster::CustomClusterType {
+            name,
+            typed_config: _,
+        })) => {
+            return Err(at
+                .field("cluster_type")
+                .reject(format!("{name:?} is not supported")));
+        }
+    };
+    let assignment = || -> Result<Arc<Assignment>, Rejection> {
+        let message = at.required("load_assignment", &message.load_assignment)?;
+        Ok(Arc::new(endpoint::assignment(
+            &at.field("load_assignment"),
+            message,
+        )?))
+    };
+    let refresh = at.positive(
+        "dns_refresh_rate",
+        &message.dns_refresh_rate,
+        Duration::from_secs(5),
+    )?;
+    Ok(match kind {
+        DiscoveryType::Static => Discovery::Static(numeric(&at.field("load_assignment"), assignment()?)?),
+        DiscoveryType::StrictDns => Discovery::StrictDns {
+            assignment: assignment()?,
+            refresh,
+        },
+        DiscoveryType::LogicalDns => {
+            let assignment = assignment()?;
+            let endpoints = assignment
+                .priorities
+                .iter()
+                .flatten()
+                .flat_map(|locality| &locality.endpoints);
+            if endpoints.count() != 1 {
+                return Err(at
+                    .field("load_assignment")
+                    .reject("LOGICAL_DNS has exactly one endpoint"));
+            }
+            Discovery::LogicalDns { assignment, refresh }
+        }
+        DiscoveryType::Eds => {
+            at.unsupported("load_assignment", &message.load_assignment)?;
+            let pb::cluster::EdsClusterConfig {
+                eds_config,
+                service_name,
+            } = at.required("eds_cluster_config", &message.eds_cluster_config)?;
+            at.field("eds_cluster_config")
+                .field("eds_config")
+                .config_source(eds_config)?;
+            Discovery::Eds(
+                if service_name.is_empty() {
+                    &message.name
+                } else {
+                    service_name
+                }
+                .clone(),
+            )
+        }
+        DiscoveryType::OriginalDst => {
+            at.unsupported("load_assignment", &message.load_assignment)?;
+            Discovery::OriginalDst
+        }
+    })
+}
+
+/// A static cluster's endpoints are addresses, not names.
+fn numeric(at: &At<'_>, assignment: Arc<Assignment>) -> Result<Arc<Assignment>, Rejection> {
+    let mut endpoints = assignment
+        .priorities
+        .iter()
+        .flatten()
+        .flat_map(|locality| &locality.endpoints);
+    let named = endpoints.find_map(|endpoint| match &endpoint.address {
+        endpoint::Target::Name { host, .. } => Some(host.clone()),
+        endpoint::Target::Address(_) => None,
+    });
+    match named {
+        Some(host) => Err(at.reject(format!("a static cluster needs IP addresses, not {host:?}"))),
+        None => Ok(assignment),
+    }
+}
+
+fn limits(at: &At<'_>, message: Option<&pb::CircuitBreakers>) -> Result<CircuitBreakers, Rejection> {
+    let mut limits = CircuitBreakers::default();
+    let Some(pb::CircuitBreakers {
+        thresholds,
+        per_host_thresholds,
+    }) = message
+    else {
+        return Ok(limits);
+    };
+    let at = &at.field("circuit_breakers");
+    refuse!(at; per_host_thresholds);
+    at.each("thresholds", thresholds, |at, threshold| {
+        let pb::circuit_breakers::Thresholds {
+            priority,
+            max_connections,
+            max_pending_requests,
+            max_requests,
+            max_retries,
+            retry_budget,
+            track_remaining,
+            max_connection_pools,
+        } = threshold;
+        refuse!(at; retry_budget);
+        no_effect!(at, "leno has its own statistics"; track_remaining);
+        no_effect!(at, "pools are one a worker and endpoint"; max_connection_pools);
+        if at.choice::<core::RoutingPriority>("priority", *priority)? == core::RoutingPriority::High {
+            at.field("priority")
+                .warn("all requests are of the default priority");
+            return Ok(());
+        }
+        let or =
+            |said: &Option<protobuf::UInt32Value>, default: u32| said.as_ref().map_or(default, |v| v.value);
+        limits = CircuitBreakers {
+            max_connections: or(max_connections, limits.max_connections),
+            max_pending_requests: or(max_pending_requests, limits.max_pending_requests),
+            max_requests: or(max_requests, limits.max_requests),
+            max_retries: or(max_retries, limits.max_retries),
+        };
+        Ok(())
+    })?;
+    Ok(limits)
+}
+
+fn socket_match(
+    at: &At<'_>,
+    message: &pb::cluster::TransportSocketMatch,
+    http: &http::UpstreamHttp,
+) -> Result<(BTreeMap<String, String>, Transport), Rejection> {
+    let pb::cluster::TransportSocketMatch {
+        name: _,
+        r#match,
+        transport_socket,
+    } = message;
+    let mut wanted = BTreeMap::new();
+    for (name, value) in r#match.iter().flat_map(|fields| &fields.fields) {
+        match &value.kind {
+            Some(protobuf::value::Kind::StringValue(text)) => wanted.insert(name.clone(), text.clone()),
+            _ => return Err(at.entry("match", name).reject("only strings are supported")),
+        };
+    }
+    let socket = at.required("transport_socket", transport_socket)?;
+    Ok((wanted, transport(&at.field("transport_socket"), socket, http)?))
+}
+
+fn transport(
+    at: &At<'_>,
+    socket: &core::TransportSocket,
+    http: &http::UpstreamHttp,
+) -> Result<Transport, Rejection> {
+    Ok(match tls::upstream(at, socket)? {
+        None => Transport::Raw,
+        Some(mut tls) => {
+            tls.auto_host_sni |= http.auto_sni;
+            tls.auto_san_validation |= http.auto_san_validation;
+            Transport::Tls(Arc::new(tls))
+        }
+    })
+}
+
+fn istio(metadata: Option<&core::Metadata>) -> Option<&protobuf::Struct> {
+    metadata?.filter_metadata.get("istio")
+}
+
+/// `filter_metadata["istio"].services[0]`
+fn service(metadata: Option<&core::Metadata>) -> Option<ServiceName> {
+    use protobuf::value::Kind;
+    let Some(Kind::ListValue(services)) = &istio(metadata)?.fields.get("services")?.kind else {
+        return None;
+    };
+    let Some(Kind::StructValue(first)) = &services.values.first()?.kind else {
+        return None;
+    };
+    let text = |name: &str| match first.fields.get(name).and_then(|value| value.kind.as_ref()) {
+        Some(Kind::StringValue(text)) => text.clone(),
+        _ => String::new(),
+    };
+    Some(ServiceName {
+        host: text("host"),
+        name: text("name"),
+        namespace: text("namespace"),
+    })
+}
+
+/// `filter_metadata["istio"].external`
+fn is_external(metadata: Option<&core::Metadata>) -> bool {
+    let external = istio(metadata).and_then(|istio| istio.fields.get("external"));
+    external.and_then(|value| value.kind.as_ref()) == Some(&protobuf::value::Kind::BoolValue(true))
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::at::{At, compiling, no_effect, refuse};
 use super::listener::Address;
+use super::pb::{core, endpoint as pb, protobuf};
+use super::{NoFiles, Rejection, Warnings, address};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assignment {
@@ -74,10 +77,168 @@ impl fmt::Display for Target {
     }
 }
 
-/// Not written yet: the signature comes first.
+/// Compiles an assignment; empty priorities between others are kept empty.
 pub fn compile(
-    _message: &leno_proto::envoy::config::endpoint::v3::ClusterLoadAssignment,
-    _warnings: &mut super::Warnings,
-) -> Result<Assignment, super::Rejection> {
-    Err(super::FieldPath::default().reject("not compiled yet"))
+    message: &pb::ClusterLoadAssignment,
+    warnings: &mut Warnings,
+) -> Result<Assignment, Rejection> {
+    compiling(&NoFiles, warnings, |at| assignment(at, message))
+}
+
+pub(crate) fn assignment(at: &At<'_>, message: &pb::ClusterLoadAssignment) -> Result<Assignment, Rejection> {
+    let pb::ClusterLoadAssignment {
+        cluster_name: _,
+        endpoints,
+        named_endpoints,
+        policy,
+    } = message;
+    refuse!(at; named_endpoints);
+    let overprovisioning = match policy {
+        None => 140,
+        Some(policy) => overprovisioning(&at.field("policy"), policy)?,
+    };
+    let mut priorities: Vec<Vec<Locality>> = Vec::new();
+    for (i, group) in endpoints.iter().enumerate() {
+        let at = at.item("endpoints", i);
+        let (priority, locality) = locality(&at, group)?;
+        if priorities.len() <= priority {
+            priorities.resize_with(priority + 1, Vec::new);
+        }
+        if let Some(level) = priorities.get_mut(priority) {
+            level.push(locality);
+        }
+    }
+    Ok(Assignment {
+        priorities,
+        overprovisioning,
+    })
+}
+
+fn overprovisioning(at: &At<'_>, message: &pb::cluster_load_assignment::Policy) -> Result<u32, Rejection> {
+    let pb::cluster_load_assignment::Policy {
+        drop_overloads,
+        overprovisioning_factor,
+        endpoint_stale_after,
+        weighted_priority_health,
+    } = message;
+    refuse!(at; drop_overloads, endpoint_stale_after, weighted_priority_health);
+    match overprovisioning_factor {
+        None => Ok(140),
+        Some(factor) if factor.value == 0 => {
+            Err(at.field("overprovisioning_factor").reject("must be more than 0"))
+        }
+        Some(factor) => Ok(factor.value),
+    }
+}
+
+fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Locality), Rejection> {
+    let pb::LocalityLbEndpoints {
+        locality,
+        metadata,
+        lb_endpoints,
+        load_balancing_weight,
+        priority,
+        proximity,
+        lb_config,
+    } = message;
+    no_effect!(at, "not used"; metadata, proximity);
+    refuse!(at; lb_config);
+    if *priority > 128 {
+        return Err(at
+            .field("priority")
+            .reject(format!("at most 128, not {priority}")));
+    }
+    let core::Locality {
+        region,
+        zone,
+        sub_zone,
+    } = locality.clone().unwrap_or_default();
+    let compiled = Locality {
+        region,
+        zone,
+        sub_zone,
+        // Without a weight a locality gets nothing where localities are weighted: as in Envoy.
+        weight: load_balancing_weight.as_ref().map_or(0, |weight| weight.value),
+        endpoints: at.each("lb_endpoints", lb_endpoints, endpoint)?,
+    };
+    Ok((*priority as usize, compiled))
+}
+
+fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Rejection> {
+    use pb::lb_endpoint::HostIdentifier;
+    let pb::LbEndpoint {
+        health_status,
+        metadata,
+        load_balancing_weight,
+        host_identifier,
+    } = message;
+    let host = match at.required("host_identifier", host_identifier)? {
+        HostIdentifier::Endpoint(host) => host,
+        HostIdentifier::EndpointName(_) => return Err(at.field("endpoint_name").reject("not supported")),
+    };
+    let weight = load_balancing_weight.as_ref().map_or(1, |weight| weight.value);
+    if weight == 0 {
+        return Err(at.field("load_balancing_weight").reject("must be more than 0"));
+    }
+    let health = health(at, *health_status)?;
+    let at = at.field("endpoint");
+    let pb::Endpoint {
+        address: host_address,
+        health_check_config,
+        hostname,
+        additional_addresses,
+        observability_name,
+    } = host;
+    no_effect!(at, "there are no active health checks"; health_check_config);
+    no_effect!(at, "not used"; observability_name);
+    no_effect!(at, "only the first address is tried"; additional_addresses);
+    Ok(Arc::new(Endpoint {
+        address: address::target(&at.field("address"), at.required("address", host_address)?)?,
+        hostname: hostname.clone(),
+        weight,
+        health,
+        transport_match: strings(metadata, "envoy.transport_socket_match"),
+        workload: workload(metadata),
+    }))
+}
+
+fn health(at: &At<'_>, status: i32) -> Result<Health, Rejection> {
+    Ok(match at.choice("health_status", status)? {
+        core::HealthStatus::Unknown => Health::Unknown,
+        core::HealthStatus::Healthy => Health::Healthy,
+        core::HealthStatus::Unhealthy | core::HealthStatus::Timeout => Health::Unhealthy,
+        core::HealthStatus::Draining => Health::Draining,
+        core::HealthStatus::Degraded => {
+            at.field("health_status")
+                .warn("degraded endpoints are used as healthy ones");
+            Health::Degraded
+        }
+    })
+}
+
+/// The string fields of one filter's metadata.
+fn strings(metadata: &Option<core::Metadata>, filter: &str) -> BTreeMap<String, String> {
+    let fields = metadata
+        .iter()
+        .filter_map(|metadata| metadata.filter_metadata.get(filter));
+    let fields = fields.flat_map(|filter| &filter.fields);
+    fields
+        .filter_map(|(name, value)| match &value.kind {
+            Some(protobuf::value::Kind::StringValue(text)) => Some((name.clone(), text.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn workload(metadata: &Option<core::Metadata>) -> Option<WorkloadLabel> {
+    let label = strings(metadata, "istio").remove("workload")?;
+    let mut parts = label.split(';').map(str::to_owned);
+    let mut next = || parts.next().unwrap_or_default();
+    Some(WorkloadLabel {
+        name: next(),
+        namespace: next(),
+        canonical_service: next(),
+        canonical_revision: next(),
+        cluster: next(),
+    })
 }

@@ -1,8 +1,12 @@
 //! `HttpConnectionManager` and the HTTP filters' configurations.
 
+mod manager;
+pub(crate) mod options;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::manager::manager;
 use super::access_log::AccessLog;
 use super::route::RouteTable;
 use crate::decide::filter::FilterConfig;

@@ -1,5 +1,10 @@
 //! `envoy.config.listener.v3.Listener`.
 
+mod chain;
+mod filters;
+mod tcp;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,9 +12,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::access_log::AccessLog;
+use super::access_log::{AccessLog, access_logs};
+use super::at::{At, compiling, no_effect, refuse};
 use super::http::HttpConnectionManager;
+use super::pb::{core, listener as pb, protobuf};
 use super::tls::DownstreamTls;
+use super::{Files, Rejection, Warnings, address};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -24,6 +32,8 @@ pub struct Listener {
     pub access_log: Vec<Arc<AccessLog>>,
     /// Soft limit on bytes buffered per connection.
     pub buffer_limit: Option<u32>,
+    /// Whose word it is that a port takes no plaintext (`filter_metadata["leno"].strict`), for the log line.
+    pub strict: BTreeMap<u16, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -126,11 +136,145 @@ pub struct TcpProxy {
     pub origin: Option<String>,
 }
 
-/// Not written yet: the signature comes first.
 pub fn compile(
-    _message: &leno_proto::envoy::config::listener::v3::Listener,
-    _files: &dyn super::Files,
-    _warnings: &mut super::Warnings,
-) -> Result<Listener, super::Rejection> {
-    Err(super::FieldPath::default().reject("not compiled yet"))
+    message: &pb::Listener,
+    files: &dyn Files,
+    warnings: &mut Warnings,
+) -> Result<Listener, Rejection> {
+    compiling(files, warnings, |at| listener(at, message))
+}
+
+fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, Rejection> {
+    let pb::Listener {
+        name,
+        address: first,
+        additional_addresses,
+        stat_prefix,
+        stats_matcher,
+        filter_chains,
+        fcds_config,
+        filter_chain_matcher,
+        use_original_dst,
+        default_filter_chain,
+        per_connection_buffer_limit_bytes,
+        per_connection_buffer_high_watermark_timeout,
+        metadata,
+        deprecated_v1,
+        drain_type,
+        // With the listener filters.
+        listener_filters: _,
+        listener_filters_timeout: _,
+        continue_on_listener_filters_timeout: _,
+        transparent,
+        freebind,
+        socket_options,
+        tcp_fast_open_queue_length,
+        traffic_direction,
+        udp_listener_config,
+        api_listener,
+        connection_balance_config,
+        reuse_port,
+        enable_reuse_port,
+        access_log,
+        tcp_backlog_size,
+        max_connections_to_accept_per_socket_event,
+        bind_to_port,
+        enable_mptcp,
+        ignore_global_conn_limit,
+        bypass_overload_manager,
+        tcp_keepalive,
+        listener_specifier,
+    } = message;
+    refuse!(at; fcds_config, filter_chain_matcher, deprecated_v1, udp_listener_config, api_listener,
+        listener_specifier);
+    for (field, value) in [("transparent", transparent), ("freebind", freebind)] {
+        if value.is_some_and(|value| value.value) {
+            return Err(at.field(field).reject("not supported"));
+        }
+    }
+    no_effect!(at, "leno has its own statistics"; stat_prefix, stats_matcher);
+    no_effect!(at, "not used"; per_connection_buffer_high_watermark_timeout, drain_type, socket_options,
+        tcp_fast_open_queue_length, connection_balance_config, reuse_port, enable_reuse_port, tcp_backlog_size,
+        max_connections_to_accept_per_socket_event, enable_mptcp, ignore_global_conn_limit,
+        bypass_overload_manager, tcp_keepalive);
+    let mut addresses = vec![address::address(
+        &at.field("address"),
+        at.required("address", first)?,
+    )?];
+    addresses.extend(at.each("additional_addresses", additional_addresses, additional)?);
+    let chains = at.each("filter_chains", filter_chains, chain::chain)?;
+    distinct(at, &chains)?;
+    let default_chain = match default_filter_chain {
+        None => None,
+        Some(chain) => Some(chain::chain(&at.field("default_filter_chain"), chain)?),
+    };
+    if chains.is_empty() && default_chain.is_none() {
+        return Err(at.field("filter_chains").reject("required"));
+    }
+    Ok(Listener {
+        name: name.clone(),
+        addresses,
+        bind_to_port: bind_to_port.is_none_or(|bind| bind.value),
+        use_original_dst: use_original_dst.is_some_and(|used| used.value),
+        direction: match at.choice("traffic_direction", *traffic_direction)? {
+            core::TrafficDirection::Unspecified => Direction::Unspecified,
+            core::TrafficDirection::Inbound => Direction::Inbound,
+            core::TrafficDirection::Outbound => Direction::Outbound,
+        },
+        filters: filters::filters(at, message)?,
+        chains,
+        default_chain,
+        access_log: access_logs(at, "access_log", access_log)?,
+        buffer_limit: per_connection_buffer_limit_bytes
+            .as_ref()
+            .map(|limit| limit.value),
+        strict: strict(metadata.as_ref()),
+    })
+}
+
+fn additional(at: &At<'_>, message: &pb::AdditionalAddress) -> Result<Address, Rejection> {
+    let pb::AdditionalAddress {
+        address: more,
+        socket_options,
+        tcp_keepalive,
+    } = message;
+    no_effect!(at, "not used"; socket_options, tcp_keepalive);
+    address::address(&at.field("address"), at.required("address", more)?)
+}
+
+/// Two chains that match the same are a mistake, as in Envoy: neither is the better one.
+fn distinct(at: &At<'_>, chains: &[Arc<FilterChain>]) -> Result<(), Rejection> {
+    for (i, chain) in chains.iter().enumerate() {
+        if let Some(j) = chains
+            .iter()
+            .take(i)
+            .position(|other| other.matches == chain.matches)
+        {
+            let reason = format!("matches the same as filter_chains[{j}]");
+            return Err(at
+                .item("filter_chains", i)
+                .field("filter_chain_match")
+                .reject(reason));
+        }
+    }
+    Ok(())
+}
+
+fn strict(metadata: Option<&core::Metadata>) -> BTreeMap<u16, String> {
+    use protobuf::value::Kind;
+    let leno = metadata.and_then(|metadata| metadata.filter_metadata.get("leno"));
+    let strict = leno
+        .and_then(|leno| leno.fields.get("strict"))
+        .and_then(|value| value.kind.as_ref());
+    let Some(Kind::StructValue(ports)) = strict else {
+        return BTreeMap::new();
+    };
+    let reasons = ports
+        .fields
+        .iter()
+        .filter_map(|(port, reason)| match &reason.kind {
+            Some(Kind::StringValue(reason)) => Some((port.parse().ok()?, reason.clone())),
+            _ => None,
+        });
+    reasons.collect()
 }

@@ -1,5 +1,13 @@
 //! xDS messages, parsed once into a validated, immutable form.
 
+// Deprecated fields are read as well: what they say counts.
+#![allow(deprecated)]
+
+mod address;
+pub(crate) mod at;
+mod header;
+pub(crate) mod pb;
+
 pub mod access_log;
 pub mod cluster;
 pub mod endpoint;

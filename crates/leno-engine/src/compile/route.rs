@@ -1,10 +1,20 @@
 //! `RouteConfiguration`: virtual hosts and routes, indexed for the decision.
 
+mod action;
+mod forward;
+mod matching;
+mod retry;
+mod table;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::table::table;
+use super::at::compiling;
 use super::matcher::{HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
+use super::pb::route as pb;
+use super::{NoFiles, Rejection, Warnings};
 use crate::decide::filter::FilterConfig;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -215,10 +225,6 @@ pub struct RetryOn {
     pub grpc_unavailable: bool,
 }
 
-/// Not written yet: the signature comes first.
-pub fn compile(
-    _message: &leno_proto::envoy::config::route::v3::RouteConfiguration,
-    _warnings: &mut super::Warnings,
-) -> Result<RouteTable, super::Rejection> {
-    Err(super::FieldPath::default().reject("not compiled yet"))
+pub fn compile(message: &pb::RouteConfiguration, warnings: &mut Warnings) -> Result<RouteTable, Rejection> {
+    compiling(&NoFiles, warnings, |at| table(at, message))
 }

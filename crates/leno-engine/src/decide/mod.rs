@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod filter;
+pub mod grpc;
 pub mod hash;
 pub mod headers;
 pub mod limits;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use leno_tls::{
     ClientAuth, ClientTls, ConfigError, HandshakeFailure, PeerCheck, PeerError, ROOT_CA, SanKind, SanMatcher,
-    ServerCheck, ServerTls, TlsVersion, Versions,
+    ServerCheck, ServerTls, TlsVersion, UnsupportedError, Versions,
 };
 use rustls::AlertDescription;
 
@@ -48,6 +48,12 @@ fn a_client_without_certificate_is_refused_or_not_as_configured() {
     let failure = refused.server.unwrap_err();
     assert_eq!(failure, PeerError::NoCertificate.into());
     assert_eq!(failure.code(), "PEER_DID_NOT_RETURN_A_CERTIFICATE");
+    let told = refused.client.unwrap_err();
+    assert_eq!(told.code(), "TLSV1_CERTIFICATE_REQUIRED");
+    assert!(
+        told.to_string().contains("requires a client certificate"),
+        "{told}"
+    );
 
     let optional = ServerTls {
         client_auth: ClientAuth::Optional(PeerCheck::any(ROOT_CA)),
@@ -332,7 +338,10 @@ fn bad_configurations_are_refused_by_name() {
         groups: vec!["P-224".into()],
         ..mesh_server()
     });
-    assert!(matches!(group, ConfigError::Group { .. }));
+    assert!(matches!(
+        group,
+        ConfigError::Unsupported(UnsupportedError::Group { .. })
+    ));
     let backwards = Versions {
         min: TlsVersion::V1_3,
         max: TlsVersion::V1_2,

@@ -87,7 +87,7 @@ impl TestCa {
     pub(crate) fn identity_between(&self, uri: &str, from: u64, to: u64, crypto: &Crypto) -> Identity {
         let pending = PendingIdentity::generate(uri.parse().unwrap()).unwrap();
         pending
-            .complete(&self.answer(pending.csr_pem(), from, to), crypto)
+            .complete(&[self.answer(pending.csr_pem(), from, to)], crypto)
             .unwrap()
     }
 

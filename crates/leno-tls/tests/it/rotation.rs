@@ -191,7 +191,7 @@ fn identities_that_do_not_fit_are_refused() {
     let pending = |account: &str| PendingIdentity::generate(spiffe(account).parse().unwrap()).unwrap();
     let (mine, other) = (pending("a"), pending("a"));
     let for_other = ca.answer(other.csr_pem(), NOW - DAY, NOW + DAY);
-    let mismatch = mine.complete(&for_other, &end.crypto).unwrap_err();
+    let mismatch = mine.complete(&[for_other], &end.crypto).unwrap_err();
     assert!(
         matches!(mismatch, IdentityError::KeyMismatch { .. }),
         "{mismatch}"

@@ -4,10 +4,19 @@
 //! behaviour and its tests. What a filter cannot do by itself it asks for as an [`Effect`]; one executor in the
 //! proxy performs effects, `leno explain` prints them.
 
+mod fault;
+pub mod peer_metadata;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use leno_proto::FromAny;
+use leno_proto::google::protobuf::Any;
+
+use crate::compile::Rejection;
+use crate::compile::at::At;
+use crate::compile::pb::route as pb;
 use crate::flags::Flags;
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
 
@@ -124,6 +133,25 @@ pub trait FilterFactory: std::fmt::Debug + Send + Sync {
     fn as_any(&self) -> &dyn std::any::Any;
 }
 
+/// A kind of filter.
+struct Kind {
+    /// The full name of its configuration's message.
+    message: &'static str,
+    /// Also of its per-route configuration, which has the same message.
+    parse: Parse,
+}
+
+type Parse = fn(&At<'_>, &Any) -> Result<Box<dyn FilterFactory>, Rejection>;
+
+/// The HTTP filters that leno has, besides the router.
+const FILTERS: &[Kind] = &[fault::KIND, peer_metadata::KIND];
+
+/// Filters of Envoy and Istio that only count. leno counts by itself, so they are accepted and left out.
+const ONLY_COUNT: &[&str] = &[
+    "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+    "stats.PluginConfig",
+];
+
 #[derive(Debug)]
 pub struct FilterConfig {
     /// The name in the filter list, which per-route configurations use as key.
@@ -138,4 +166,95 @@ impl PartialEq for FilterConfig {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.encoded == other.encoded && self.disabled == other.disabled
     }
+}
+
+// === impl FilterConfig ===
+
+impl FilterConfig {
+    /// One request's state; None if the filter has nothing to do for it.
+    pub fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
+        // What a route says of a filter turns it on or off, whatever the list says.
+        if per_route.map_or(self.disabled, |route| route.disabled) {
+            return None;
+        }
+        self.factory.start(per_route)
+    }
+}
+
+/// What a route says that only turns a filter off.
+#[derive(Debug)]
+struct Off;
+
+impl FilterFactory for Off {
+    fn start(&self, _per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
+        None
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// Compiles a filter of the list.
+pub(crate) fn config(at: &At<'_>, name: &str, any: &Any, disabled: bool) -> Result<FilterConfig, Rejection> {
+    let Some(kind) = kind(any) else {
+        return Err(at.unknown_extension(any));
+    };
+    Ok(FilterConfig {
+        name: name.to_owned(),
+        encoded: Bytes::copy_from_slice(&any.value),
+        disabled,
+        factory: (kind.parse)(at, any)?,
+    })
+}
+
+/// Compiles what a route, host or weighted cluster says of a filter; None: nothing that counts.
+pub(crate) fn per_route(at: &At<'_>, name: &str, any: &Any) -> Result<Option<FilterConfig>, Rejection> {
+    if !any.is::<pb::FilterConfig>() {
+        return if only_counts(any) {
+            Ok(None)
+        } else {
+            config(at, name, any, false).map(Some)
+        };
+    }
+    let pb::FilterConfig {
+        config: inner,
+        is_optional,
+        disabled,
+    } = any.unpack().map_err(|error| at.reject(error.to_string()))?;
+    match inner {
+        None => {
+            if !disabled {
+                return Err(at.field("config").reject("required"));
+            }
+            Ok(Some(FilterConfig {
+                name: name.to_owned(),
+                encoded: Bytes::new(),
+                disabled,
+                factory: Box::new(Off),
+            }))
+        }
+        Some(inner) if only_counts(&inner) => Ok(None),
+        Some(inner) if is_optional && !is_known(&inner) => {
+            at.field("config").warn("an extension that leno does not have");
+            Ok(None)
+        }
+        Some(inner) => config(&at.field("config"), name, &inner, disabled).map(Some),
+    }
+}
+
+pub(crate) fn is_known(any: &Any) -> bool {
+    kind(any).is_some()
+}
+
+pub(crate) fn only_counts(any: &Any) -> bool {
+    ONLY_COUNT.contains(&message_name(any))
+}
+
+fn kind(any: &Any) -> Option<&'static Kind> {
+    FILTERS.iter().find(|kind| kind.message == message_name(any))
+}
+
+fn message_name(any: &Any) -> &str {
+    any.type_url.rsplit_once('/').map_or("", |(_, name)| name)
 }

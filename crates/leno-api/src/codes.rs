@@ -1,0 +1,95 @@
+//! Every code that a diagnostic may carry: one row each. `leno explain LN0102` and the documentation are made
+//! from this table, so a code is never reused and never changes its meaning.
+//!
+//! LN01xx: reading text. LN02xx: one object by itself. LN03xx: the mesh as a whole. LN04xx: where it comes from.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $title:literal, $explanation:literal;)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $(#[doc = $explanation] $name,)* }
+
+        impl Code {
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+
+            /// `LN0102`
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $code,)* }
+            }
+
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$name => $title,)* }
+            }
+
+            pub fn explanation(self) -> &'static str {
+                match self { $(Code::$name => $explanation,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Syntax = "LN0101", "not valid YAML or JSON", "The text does not follow the syntax of YAML 1.2 (of which JSON is a part). The other documents of the file are read all the same.";
+    UnknownField = "LN0102", "unknown field", "The kind has no such field. A misspelt field would otherwise be ignored without a word, and with it what it was meant to do.";
+    WrongValue = "LN0103", "wrong type or value", "The field exists, but not with a value of this type, or the value is not one of those allowed.";
+    MissingField = "LN0104", "missing field", "The kind requires this field.";
+    TooLarge = "LN0105", "too large or too deep", "The file, the nesting, or what its aliases expand to is over the limit that protects the control plane.";
+    UnknownKind = "LN0106", "unknown kind, skipped", "Neither leno nor Kubernetes has this kind under this apiVersion. The object is skipped.";
+    NotServed = "LN0107", "not served yet", "Istio or the Gateway API has this, leno does not have it yet. It is refused by name rather than accepted without effect.";
+    Ignored = "LN0108", "without effect here", "The setting is known and harmless, and has no effect in leno.";
+    SkippedKind = "LN0109", "Kubernetes kind skipped", "A Kubernetes object that says nothing to the mesh; `leno run` starts the processes.";
+    DuplicateKey = "LN0110", "key given twice", "A mapping has the same key twice, so one of the values would be lost.";
+    NotText = "LN0111", "not UTF-8", "Configuration is UTF-8 text.";
+    NotAnObject = "LN0112", "not an object", "A document is a mapping with apiVersion, kind and metadata.";
+    BadName = "LN0113", "bad object name", "An object's name and namespace are DNS names in lower case.";
+
+    OutOfRange = "LN0201", "out of range", "The number is outside of what the field allows.";
+    BadHost = "LN0202", "not a DNS name", "Hosts are DNS names: labels of at most 63 letters, digits and dashes, joined by dots.";
+    BadRegex = "LN0203", "regular expression refused", "The expression does not compile, or compiles to more than the limit. The syntax is RE2's: no look-around, no back-references.";
+    BadDuration = "LN0204", "duration refused", "Durations are such as 250ms, 5s or 1m30s, and must be positive here.";
+    BadWeights = "LN0205", "weights refused", "Weights are not negative and at least one of several is above zero.";
+    DuplicateName = "LN0206", "name given twice", "The names of a list must differ.";
+    BadHeader = "LN0207", "header refused", "A header name is an HTTP token; a value has no line breaks or control characters; Host and pseudo-headers are rewritten with the fields meant for that.";
+    OneOf = "LN0208", "exactly one of several", "Exactly one of these fields may be set.";
+    Empty = "LN0209", "must not be empty", "The list or text needs at least one element.";
+    BadCombination = "LN0210", "fields that exclude each other", "These fields cannot be used together.";
+    BadPath = "LN0211", "path refused", "A path begins with a slash and has neither empty nor dot segments, fragments or encoded slashes.";
+    NoEffect = "LN0212", "has no effect", "What is written is allowed but does nothing.";
+
+    HostNotFound = "LN0301", "host not found", "No service of this name is in the mesh. Its share of the requests is answered with an error until it appears.";
+    SubsetNotFound = "LN0302", "subset not found", "No DestinationRule of the host declares this subset. Its share of the requests is answered with an error until one does.";
+    RouteConflict = "LN0303", "two VirtualServices for one host", "In the mesh VirtualServices of one host are not merged: the first by name holds, the others are without effect for this host.";
+    DialectConflict = "LN0304", "HTTPRoute and VirtualService for one host", "The HTTPRoute holds; the VirtualService is without effect for this host.";
+    DuplicateObject = "LN0305", "object given twice", "The same kind, namespace and name in two places: the first by file name holds.";
+    PolicyConflict = "LN0306", "two policies for one target", "The first by name holds.";
+    ParentNotFound = "LN0307", "parent not found", "The Service that the route attaches to does not exist, so the route is without effect until it does.";
+    PortNotFound = "LN0308", "port not declared", "The service has no such port.";
+    NoReferenceGrant = "LN0309", "cross-namespace reference not granted", "A backend in another namespace needs a ReferenceGrant there. Its share of the requests is answered with 500.";
+    AddressesExhausted = "LN0310", "no virtual address left", "All addresses of 240.240.0.0/16 are in use or were released less than a day ago.";
+    NotSelected = "LN0311", "workload not selected by its service", "A workload says that it belongs to a service whose selector does not match its labels.";
+
+    DirectoryUnreadable = "LN0401", "directory cannot be read", "The configuration directory is missing or cannot be read.";
+    FileUnreadable = "LN0402", "file cannot be read", "The file's last good objects stay in force.";
+    FileEmpty = "LN0403", "file became empty", "An empty file is taken for one being written: its last good objects stay in force. Remove the file to remove them.";
+    LastGoodKept = "LN0404", "last good version kept", "The object, or the file's document, is broken now; what was read before it broke stays in force.";
+    WatchLost = "LN0405", "changes not announced", "The system does not announce changes of files; the directory is read again in intervals.";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Code;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_code_is_given_twice() {
+        let codes: BTreeSet<_> = Code::ALL.iter().map(|c| c.as_str()).collect();
+        assert_eq!(codes.len(), Code::ALL.len());
+    }
+}

@@ -1,0 +1,87 @@
+//! Istio's MeshConfig: the document in `mesh.yaml`, or one with `kind: MeshConfig`.
+
+use serde::Deserialize;
+
+use crate::decode::{Ignored, NotServed};
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MeshConfigSpec {
+    pub trust_domain: Option<String>,
+    /// Where mesh-wide policies live. Istio's default: istio-system.
+    pub root_namespace: Option<String>,
+    pub access_log_file: Option<String>,
+    pub access_log_format: Option<String>,
+    pub access_log_encoding: Option<LogEncoding>,
+    pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
+    pub enable_auto_mtls: Option<bool>,
+    pub h2_upgrade_policy: Option<H2UpgradePolicy>,
+
+    default_config: Option<Ignored>,
+    ingress_class: Option<Ignored>,
+    ingress_controller_mode: Option<Ignored>,
+    ingress_service: Option<Ignored>,
+    ingress_selector: Option<Ignored>,
+    enable_tracing: Option<Ignored>,
+    proxy_http_port: Option<Ignored>,
+    proxy_listen_port: Option<Ignored>,
+    proxy_inbound_listen_port: Option<Ignored>,
+    dns_refresh_rate: Option<Ignored>,
+    locality_lb_setting: Option<Ignored>,
+    config_sources: Option<Ignored>,
+    thrift_config: Option<Ignored>,
+    enable_envoy_access_log_service: Option<Ignored>,
+    enable_prometheus_merge: Option<Ignored>,
+    disable_envoy_listener_log: Option<Ignored>,
+    verify_certificate_at_client: Option<Ignored>,
+    tcp_keepalive: Option<Ignored>,
+    tcp_keep_alive: Option<Ignored>,
+    default_providers: Option<Ignored>,
+    extension_providers: Option<Ignored>,
+    certificates: Option<Ignored>,
+
+    #[serde(rename = "meshMTLS")]
+    mesh_mtls: Option<NotServed>,
+    tls_defaults: Option<NotServed>,
+    inbound_traffic_policy: Option<NotServed>,
+    trust_domain_aliases: Option<NotServed>,
+    ca_certificates: Option<NotServed>,
+    ca: Option<NotServed>,
+    connect_timeout: Option<NotServed>,
+    protocol_detection_timeout: Option<Ignored>,
+    default_http_retry_policy: Option<NotServed>,
+    default_service_export_to: Option<NotServed>,
+    default_virtual_service_export_to: Option<NotServed>,
+    default_destination_rule_export_to: Option<NotServed>,
+    discovery_selectors: Option<NotServed>,
+    path_normalization: Option<NotServed>,
+    service_settings: Option<NotServed>,
+    service_scope_configs: Option<NotServed>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LogEncoding {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboundTrafficPolicy {
+    pub mode: OutboundMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OutboundMode {
+    AllowAny,
+    RegistryOnly,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum H2UpgradePolicy {
+    DoNotUpgrade,
+    Upgrade,
+}

@@ -1,0 +1,532 @@
+//! VirtualService.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::codes::Code;
+use crate::kinds::virtual_service::{
+    Destination, Fault, HeaderOperations, Headers, HttpMatch, HttpRule, Percent, Redirect, Retries, Rewrite,
+    StringMatch, TcpRule, VirtualServiceSpec,
+};
+
+pub(super) fn check(check: &mut Check<'_>, spec: &VirtualServiceSpec) {
+    if spec.hosts.is_empty() {
+        check.error(
+            Code::Empty,
+            "spec.hosts",
+            "a VirtualService needs a host",
+            "add spec.hosts",
+        );
+    }
+    for (i, host) in spec.hosts.iter().enumerate() {
+        check.host_or_wildcard(format!("spec.hosts[{i}]"), host);
+    }
+    let hosts = spec.hosts.iter().enumerate();
+    check.distinct(
+        "host",
+        hosts.map(|(i, host)| (format!("spec.hosts[{i}]"), host.as_str())),
+    );
+    check.export_to(&spec.export_to);
+    gateways(check, "spec.gateways", &spec.gateways);
+    if spec.http.is_empty() && spec.tcp.is_empty() {
+        check.error(
+            Code::Empty,
+            "spec",
+            "a VirtualService without routes",
+            "add http or tcp routes",
+        );
+    }
+    for (i, rule) in spec.http.iter().enumerate() {
+        http_rule(check, &format!("spec.http[{i}]"), rule);
+        let matches_all = rule.matches.is_empty();
+        if matches_all && i + 1 < spec.http.len() {
+            let message = format!("the rules after http[{i}] are never reached: it matches every request");
+            check.warning(
+                Code::NoEffect,
+                format!("spec.http[{}]", i + 1),
+                message,
+                "put it last",
+            );
+        }
+    }
+    let named = spec.http.iter().enumerate();
+    let named = named.filter_map(|(i, r)| Some((format!("spec.http[{i}].name"), r.name.as_deref()?)));
+    check.distinct("route name", named);
+    for (i, rule) in spec.tcp.iter().enumerate() {
+        tcp_rule(check, &format!("spec.tcp[{i}]"), rule);
+    }
+}
+
+fn gateways(check: &mut Check<'_>, path: &str, gateways: &[String]) {
+    let mesh = gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh");
+    for (i, gateway) in gateways
+        .iter()
+        .enumerate()
+        .filter(|(_, gateway)| *gateway != "mesh")
+    {
+        let path = format!("{path}[{i}]");
+        if mesh {
+            let message = format!("the gateway {gateway} is not served by leno yet; the mesh's sidecars are");
+            check.warning(Code::NotServed, path, message, "");
+        } else {
+            check.not_served(path, format!("the gateway {gateway}"));
+        }
+    }
+}
+
+fn http_rule(check: &mut Check<'_>, at: &str, rule: &HttpRule) {
+    let actions = [
+        ("route", !rule.route.is_empty()),
+        ("redirect", rule.redirect.is_some()),
+        ("directResponse", rule.direct_response.is_some()),
+    ];
+    check.one_of(at, &actions);
+    for (i, matching) in rule.matches.iter().enumerate() {
+        http_match(check, &format!("{at}.match[{i}]"), matching);
+    }
+    for (i, route) in rule.route.iter().enumerate() {
+        let at = format!("{at}.route[{i}]");
+        destination(check, &format!("{at}.destination"), &route.destination);
+        headers(check, &format!("{at}.headers"), route.headers.as_ref());
+    }
+    weights(
+        check,
+        &format!("{at}.route"),
+        rule.route.iter().map(|route| route.weight),
+    );
+    redirect(check, &format!("{at}.redirect"), rule);
+    rewrite(check, &format!("{at}.rewrite"), rule.rewrite.as_ref());
+    if let Some(response) = &rule.direct_response {
+        check.range(format!("{at}.directResponse.status"), response.status, 200..=599);
+    }
+    // In Istio a timeout of 0s turns the timeout off.
+    if rule.timeout.is_some_and(|timeout| !timeout.0.is_zero()) {
+        check.positive(format!("{at}.timeout"), rule.timeout);
+    }
+    retries(check, &format!("{at}.retries"), rule.retries.as_ref());
+    fault(check, &format!("{at}.fault"), rule.fault.as_ref());
+    mirrors(check, at, rule);
+    headers(check, &format!("{at}.headers"), rule.headers.as_ref());
+}
+
+fn mirrors(check: &mut Check<'_>, at: &str, rule: &HttpRule) {
+    if rule.mirror.is_some() && !rule.mirrors.is_empty() {
+        check.error(
+            Code::BadCombination,
+            format!("{at}.mirrors"),
+            "mirror and mirrors are given together",
+            "keep one",
+        );
+    }
+    if let Some(mirror) = &rule.mirror {
+        destination(check, &format!("{at}.mirror"), mirror);
+    }
+    percentage(
+        check,
+        &format!("{at}.mirrorPercentage"),
+        rule.mirror_percentage,
+        None,
+    );
+    percentage(check, &format!("{at}.mirrorPercent"), None, rule.mirror_percent);
+    for (i, mirror) in rule.mirrors.iter().enumerate() {
+        destination(
+            check,
+            &format!("{at}.mirrors[{i}].destination"),
+            &mirror.destination,
+        );
+        percentage(
+            check,
+            &format!("{at}.mirrors[{i}].percentage"),
+            mirror.percentage,
+            None,
+        );
+    }
+}
+
+fn http_match(check: &mut Check<'_>, at: &str, matching: &HttpMatch) {
+    let strings = [
+        ("uri", &matching.uri),
+        ("scheme", &matching.scheme),
+        ("method", &matching.method),
+        ("authority", &matching.authority),
+    ];
+    for (field, value) in strings {
+        if let Some(value) = value {
+            string_match(check, &format!("{at}.{field}"), value, false);
+        }
+    }
+    let maps = [
+        ("headers", &matching.headers),
+        ("withoutHeaders", &matching.without_headers),
+    ];
+    for (field, map) in maps {
+        for (name, value) in map {
+            header_key(check, &format!("{at}.{field}"), name);
+            string_match(check, &format!("{at}.{field}.{name}"), value, true);
+        }
+    }
+    for (name, value) in &matching.query_params {
+        string_match(check, &format!("{at}.queryParams.{name}"), value, true);
+    }
+    if let Some(port) = matching.port {
+        check.port(format!("{at}.port"), port);
+    }
+    gateways(check, &format!("{at}.gateways"), &matching.gateways);
+    if matching.ignore_uri_case && matching.uri.as_ref().is_some_and(|uri| uri.regex.is_some()) {
+        let message = "ignoreUriCase does not hold for a regular expression";
+        check.warning(
+            Code::NoEffect,
+            format!("{at}.ignoreUriCase"),
+            message,
+            "begin the expression with (?i)",
+        );
+    }
+}
+
+fn string_match(check: &mut Check<'_>, at: &str, matching: &StringMatch, presence: bool) {
+    let fields = [
+        ("exact", matching.exact.is_some()),
+        ("prefix", matching.prefix.is_some()),
+        ("regex", matching.regex.is_some()),
+    ];
+    if !presence || fields.iter().any(|(_, set)| *set) {
+        check.one_of(at, &fields);
+    }
+    if let Some(pattern) = &matching.regex {
+        check.regex(format!("{at}.regex"), pattern);
+    }
+    if matching.prefix.as_deref() == Some("") || matching.regex.as_deref() == Some("") {
+        check.error(
+            Code::Empty,
+            at,
+            "an empty prefix or expression",
+            "leave the match out to match everything",
+        );
+    }
+}
+
+fn destination(check: &mut Check<'_>, at: &str, destination: &Destination) {
+    check.host(format!("{at}.host"), &destination.host);
+    if let Some(port) = destination.port {
+        check.port(format!("{at}.port.number"), port.number);
+    }
+    if destination.subset.as_deref() == Some("") {
+        check.error(
+            Code::Empty,
+            format!("{at}.subset"),
+            "an empty subset",
+            "leave it out",
+        );
+    }
+}
+
+fn weights(check: &mut Check<'_>, at: &str, weights: impl Iterator<Item = i64>) {
+    let weights: Vec<i64> = weights.collect();
+    for (i, weight) in weights.iter().enumerate() {
+        check.range(format!("{at}[{i}].weight"), *weight, 0..=i64::from(i32::MAX));
+    }
+    let total = weights
+        .iter()
+        .fold(0i64, |sum, weight| sum.saturating_add(*weight));
+    if weights.len() > 1 && total == 0 {
+        check.error(
+            Code::BadWeights,
+            at,
+            "all weights are zero",
+            "give at least one a weight",
+        );
+    }
+    if total > i64::from(u32::MAX) {
+        check.error(
+            Code::BadWeights,
+            at,
+            format!("the weights add up to {total}"),
+            "use smaller ones",
+        );
+    }
+}
+
+fn redirect(check: &mut Check<'_>, at: &str, rule: &HttpRule) {
+    let Some(Redirect {
+        port,
+        derive_port,
+        redirect_code,
+        scheme,
+        ..
+    }) = &rule.redirect
+    else {
+        return;
+    };
+    if let Some(port) = port {
+        check.port(format!("{at}.port"), *port);
+        if derive_port.is_some() {
+            check.error(
+                Code::BadCombination,
+                at,
+                "port and derivePort are given together",
+                "keep one",
+            );
+        }
+    }
+    if *derive_port == Some(crate::kinds::virtual_service::DerivePort::FromRequestPort) {
+        check.not_served(format!("{at}.derivePort"), "derivePort: FROM_REQUEST_PORT");
+    }
+    if let Some(code) = redirect_code
+        && ![301, 302, 303, 307, 308].contains(code)
+    {
+        let message = format!("{code} is not a redirection");
+        check.error(
+            Code::OutOfRange,
+            format!("{at}.redirectCode"),
+            message,
+            "use 301, 302, 303, 307 or 308",
+        );
+    }
+    if let Some(scheme) = scheme
+        && !["http", "https"].contains(&scheme.as_str())
+    {
+        check.error(
+            Code::WrongValue,
+            format!("{at}.scheme"),
+            format!("scheme {scheme:?}"),
+            "use http or https",
+        );
+    }
+    let others = [
+        rule.fault.is_some(),
+        rule.rewrite.is_some(),
+        rule.mirror.is_some(),
+        rule.retries.is_some(),
+    ];
+    if others.contains(&true) {
+        let message = "fault, rewrite, mirror and retries cannot go with a redirect";
+        check.error(Code::BadCombination, at, message, "remove them");
+    }
+}
+
+fn rewrite(check: &mut Check<'_>, at: &str, rewrite: Option<&Rewrite>) {
+    let Some(rewrite) = rewrite else { return };
+    if let Some(regex) = &rewrite.uri_regex_rewrite {
+        check.regex(format!("{at}.uriRegexRewrite.match"), &regex.pattern);
+        if rewrite.uri.is_some() {
+            check.error(
+                Code::BadCombination,
+                at,
+                "uri and uriRegexRewrite are given together",
+                "keep one",
+            );
+        }
+    }
+    if rewrite.uri.is_none() && rewrite.authority.is_none() && rewrite.uri_regex_rewrite.is_none() {
+        check.error(
+            Code::Empty,
+            at,
+            "a rewrite that rewrites nothing",
+            "give uri, authority or uriRegexRewrite",
+        );
+    }
+}
+
+fn retries(check: &mut Check<'_>, at: &str, retries: Option<&Retries>) {
+    let Some(retries) = retries else { return };
+    check.range(format!("{at}.attempts"), retries.attempts, 0..=1000);
+    check.positive(format!("{at}.perTryTimeout"), retries.per_try_timeout);
+    check.positive(format!("{at}.backoff"), retries.backoff);
+    if retries.attempts == 0 && (retries.per_try_timeout.is_some() || retries.retry_on.is_some()) {
+        let message = "perTryTimeout and retryOn are without effect when attempts is 0";
+        check.warning(Code::NoEffect, at, message, "give attempts");
+    }
+    const KNOWN: &[&str] = &[
+        "5xx",
+        "gateway-error",
+        "reset",
+        "reset-before-request",
+        "connect-failure",
+        "envoy-ratelimited",
+        "retriable-4xx",
+        "refused-stream",
+        "retriable-status-codes",
+        "retriable-headers",
+        "http3-post-connect-failure",
+        "cancelled",
+        "deadline-exceeded",
+        "internal",
+        "resource-exhausted",
+        "unavailable",
+    ];
+    for word in retries
+        .retry_on
+        .iter()
+        .flat_map(|on| on.split(','))
+        .map(str::trim)
+    {
+        let status = word.parse::<u16>().is_ok_and(|code| (100..600).contains(&code));
+        if !status && !KNOWN.contains(&word) {
+            let hint = crate::nearest(word, KNOWN.iter().copied());
+            let hint = hint.map_or_else(
+                || format!("known: {}", KNOWN.join(", ")),
+                |near| format!("did you mean {near}?"),
+            );
+            check.error(
+                Code::WrongValue,
+                format!("{at}.retryOn"),
+                format!("{word:?} is no retry condition"),
+                hint,
+            );
+        }
+    }
+}
+
+fn fault(check: &mut Check<'_>, at: &str, fault: Option<&Fault>) {
+    let Some(fault) = fault else { return };
+    if fault.delay.is_none() && fault.abort.is_none() {
+        check.error(Code::Empty, at, "a fault without delay and abort", "give one");
+    }
+    if let Some(delay) = &fault.delay {
+        let at = format!("{at}.delay");
+        if delay.fixed_delay.is_none() {
+            check.error(
+                Code::MissingField,
+                &at,
+                "a delay without fixedDelay",
+                "add fixedDelay: 5s",
+            );
+        }
+        check.positive(format!("{at}.fixedDelay"), delay.fixed_delay);
+        share(check, &at, delay.percentage, delay.percent);
+    }
+    if let Some(abort) = &fault.abort {
+        let at = format!("{at}.abort");
+        check.one_of(
+            &at,
+            &[
+                ("httpStatus", abort.http_status.is_some()),
+                ("grpcStatus", abort.grpc_status.is_some()),
+            ],
+        );
+        if let Some(status) = abort.http_status {
+            check.range(format!("{at}.httpStatus"), status, 200..=599);
+        }
+        if let Some(status) = &abort.grpc_status
+            && grpc_code(status).is_none()
+        {
+            let message = format!("{status:?} is no gRPC status");
+            check.error(
+                Code::WrongValue,
+                format!("{at}.grpcStatus"),
+                message,
+                "such as UNAVAILABLE, or 0 to 16",
+            );
+        }
+        share(check, &at, abort.percentage, abort.percent);
+    }
+}
+
+/// A gRPC status by name or number.
+pub fn grpc_code(status: &str) -> Option<u32> {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    let by_name = NAMES
+        .iter()
+        .position(|name| *name == status)
+        .and_then(|i| u32::try_from(i).ok());
+    by_name.or_else(|| status.parse().ok().filter(|code| *code <= 16))
+}
+
+/// Without a percentage nothing is affected, as in Istio: most likely not what was meant.
+fn share(check: &mut Check<'_>, at: &str, percentage: Option<Percent>, percent: Option<i64>) {
+    super::virtual_service::percentage(check, &format!("{at}.percentage"), percentage, percent);
+    if percentage.is_none() && percent.is_none() {
+        check.warning(
+            Code::NoEffect,
+            at,
+            "without a percentage no request is affected",
+            "add percentage.value",
+        );
+    }
+}
+
+fn percentage(check: &mut Check<'_>, at: &str, percentage: Option<Percent>, percent: Option<i64>) {
+    if let Some(percentage) = percentage {
+        check.percent(format!("{at}.value"), percentage.value);
+    }
+    if let Some(percent) = percent {
+        check.range(at, percent, 0..=100);
+    }
+}
+
+fn headers(check: &mut Check<'_>, at: &str, headers: Option<&Headers>) {
+    let Some(headers) = headers else { return };
+    operations(check, &format!("{at}.request"), &headers.request, true);
+    operations(check, &format!("{at}.response"), &headers.response, false);
+}
+
+fn operations(check: &mut Check<'_>, at: &str, operations: &HeaderOperations, request: bool) {
+    let maps: [(&str, &BTreeMap<String, String>); 2] = [("set", &operations.set), ("add", &operations.add)];
+    for (field, map) in maps {
+        for (name, value) in map {
+            // Istio: `host` or `:authority` of a request may be set, which rewrites the authority.
+            let authority = request && (name.eq_ignore_ascii_case("host") || name == ":authority");
+            if authority && field == "add" {
+                check.error(
+                    Code::BadHeader,
+                    format!("{at}.add"),
+                    format!("{name} can be set, not added"),
+                    "use set",
+                );
+            } else if !authority {
+                header_key(check, &format!("{at}.{field}"), name);
+            }
+            check.header_value(format!("{at}.{field}.{name}"), value);
+        }
+    }
+    for (i, name) in operations.remove.iter().enumerate() {
+        header_key(check, &format!("{at}.remove[{i}]"), name);
+    }
+}
+
+fn header_key(check: &mut Check<'_>, at: &str, name: &str) {
+    if name.starts_with(':') {
+        let hint = "match and rewrite with uri, method, scheme and authority";
+        check.error(Code::BadHeader, at, format!("{name} is a pseudo-header"), hint);
+    } else {
+        check.header_name(at, name);
+    }
+}
+
+fn tcp_rule(check: &mut Check<'_>, at: &str, rule: &TcpRule) {
+    if rule.route.is_empty() {
+        check.error(Code::Empty, at, "a TCP rule without route", "add route");
+    }
+    for (i, matching) in rule.matches.iter().enumerate() {
+        if let Some(port) = matching.port {
+            check.port(format!("{at}.match[{i}].port"), port);
+        }
+        gateways(check, &format!("{at}.match[{i}].gateways"), &matching.gateways);
+    }
+    for (i, route) in rule.route.iter().enumerate() {
+        destination(check, &format!("{at}.route[{i}].destination"), &route.destination);
+    }
+    weights(
+        check,
+        &format!("{at}.route"),
+        rule.route.iter().map(|route| route.weight),
+    );
+}

@@ -1,0 +1,191 @@
+//! The rules of single objects: each rule refuses what it is for, at the line where it is.
+
+use leno_api::Code;
+
+use crate::errors;
+
+fn virtual_service(rule: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a}}\nspec:\n  hosts: [a]\n  http:\n  - {rule}\n"
+    )
+}
+
+fn destination_rule(spec: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: a}}\nspec:\n  {spec}\n"
+    )
+}
+
+fn http_route(rule: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: a}}\nspec:\n  parentRefs: [{{group: \"\", kind: Service, name: a}}]\n  rules:\n  - {rule}\n"
+    )
+}
+
+const ROUTE: &str = "route: [{destination: {host: a}}]";
+
+#[test]
+fn virtual_service_rules() {
+    let cases = [
+        (format!("{{{ROUTE}, redirect: {{uri: /}}}}"), Code::OneOf),
+        (
+            "{route: [{destination: {host: a}, weight: 0}, {destination: {host: b}}]}".into(),
+            Code::BadWeights,
+        ),
+        (
+            "{route: [{destination: {host: a}, weight: -1}]}".into(),
+            Code::OutOfRange,
+        ),
+        (
+            "{route: [{destination: {host: \"http://a\"}}]}".into(),
+            Code::BadHost,
+        ),
+        (
+            "{route: [{destination: {host: a, port: {number: 70000}}}]}".into(),
+            Code::OutOfRange,
+        ),
+        (
+            format!("{{match: [{{uri: {{regex: \"(\"}}}}], {ROUTE}}}"),
+            Code::BadRegex,
+        ),
+        (
+            format!("{{match: [{{uri: {{regex: \"(?=a)\"}}}}], {ROUTE}}}"),
+            Code::BadRegex,
+        ),
+        (
+            format!("{{match: [{{uri: {{regex: \"((a{{100}}){{100}}){{100}}\"}}}}], {ROUTE}}}"),
+            Code::BadRegex,
+        ),
+        (
+            format!("{{match: [{{uri: {{exact: a, prefix: b}}}}], {ROUTE}}}"),
+            Code::OneOf,
+        ),
+        (
+            format!("{{match: [{{headers: {{\":path\": {{exact: a}}}}}}], {ROUTE}}}"),
+            Code::BadHeader,
+        ),
+        (format!("{{timeout: 1us, {ROUTE}}}"), Code::BadDuration),
+        (format!("{{timeout: 5, {ROUTE}}}"), Code::WrongValue),
+        (format!("{{timeout: five, {ROUTE}}}"), Code::WrongValue),
+        (
+            format!("{{fault: {{abort: {{httpStatus: 500, percentage: {{value: 101}}}}}}, {ROUTE}}}"),
+            Code::OutOfRange,
+        ),
+        (
+            format!("{{fault: {{delay: {{percent: 10}}}}, {ROUTE}}}"),
+            Code::MissingField,
+        ),
+        (
+            format!("{{retries: {{attempts: 2, retryOn: 5xxx}}, {ROUTE}}}"),
+            Code::WrongValue,
+        ),
+        (
+            format!("{{headers: {{request: {{set: {{\"a b\": c}}}}}}, {ROUTE}}}"),
+            Code::BadHeader,
+        ),
+        (
+            format!("{{headers: {{request: {{set: {{a: \"b\\nc\"}}}}}}, {ROUTE}}}"),
+            Code::BadHeader,
+        ),
+    ];
+    for (rule, code) in cases {
+        assert_eq!(errors(&virtual_service(&rule)), [(code, 7)], "{rule}");
+    }
+    assert_eq!(errors(&virtual_service(&format!("{{timeout: 0s, {ROUTE}}}"))), []);
+}
+
+#[test]
+fn a_virtual_service_for_gateways_only_is_refused_by_name() {
+    let text = virtual_service(&format!("{{{ROUTE}}}")) + "  gateways: [bookinfo-gateway]\n";
+    assert_eq!(errors(&text), [(Code::NotServed, 8)]);
+    let text = virtual_service(&format!("{{{ROUTE}}}")) + "  gateways: [mesh, bookinfo-gateway]\n";
+    assert_eq!(errors(&text), []);
+}
+
+#[test]
+fn destination_rule_rules() {
+    let cases = [
+        (
+            "{host: a, subsets: [{name: v1}, {name: v1}]}",
+            Code::DuplicateName,
+        ),
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {simple: RANDOM, consistentHash: {useSourceIp: true}}}}",
+            Code::BadCombination,
+        ),
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {}}}}",
+            Code::OneOf,
+        ),
+        (
+            "{host: a, trafficPolicy: {outlierDetection: {maxEjectionPercent: 101}}}",
+            Code::OutOfRange,
+        ),
+        (
+            "{host: a, trafficPolicy: {connectionPool: {tcp: {connectTimeout: 0s}}}}",
+            Code::BadDuration,
+        ),
+        ("{host: a, trafficPolicy: {tls: {mode: MUTUAL}}}", Code::NotServed),
+        (
+            "{host: a, trafficPolicy: {portLevelSettings: [{tls: {mode: DISABLE}}]}}",
+            Code::MissingField,
+        ),
+        ("{subsets: []}", Code::MissingField),
+    ];
+    for (spec, code) in cases {
+        assert_eq!(errors(&destination_rule(spec)), [(code, 5)], "{spec}");
+    }
+}
+
+#[test]
+fn http_route_rules() {
+    let cases = [
+        ("{matches: [{path: {value: a}}]}", Code::BadPath),
+        ("{matches: [{path: {value: /a//b}}]}", Code::BadPath),
+        ("{matches: [{path: {value: /a/../b}}]}", Code::BadPath),
+        (
+            "{matches: [{headers: [{name: A, value: b}, {name: a, value: b}]}]}",
+            Code::DuplicateName,
+        ),
+        (
+            "{filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}], matches: [{path: {type: Exact, value: /a}}]}",
+            Code::BadCombination,
+        ),
+        (
+            "{filters: [{type: RequestRedirect, requestRedirect: {statusCode: 200}}]}",
+            Code::OutOfRange,
+        ),
+        ("{backendRefs: [{name: a}]}", Code::MissingField),
+        ("{timeouts: {request: 1s, backendRequest: 2s}}", Code::BadDuration),
+        ("{retry: {codes: [200]}}", Code::OutOfRange),
+    ];
+    for (rule, code) in cases {
+        assert_eq!(errors(&http_route(rule)), [(code, 7)], "{rule}");
+    }
+}
+
+#[test]
+fn service_rules() {
+    let service =
+        |spec: &str| format!("apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {spec}\n");
+    let cases = [
+        (
+            "{ports: [{port: 80}, {port: 81}]}",
+            vec![Code::MissingField, Code::MissingField],
+        ),
+        (
+            "{ports: [{port: 80, name: a}, {port: 80, name: b}]}",
+            vec![Code::DuplicateName],
+        ),
+        (
+            "{ports: [{port: 80, name: a}, {port: 81, name: a}]}",
+            vec![Code::DuplicateName],
+        ),
+        ("{ports: [{port: 65536}]}", vec![Code::OutOfRange]),
+        ("{ports: []}", vec![Code::Empty]),
+    ];
+    for (spec, codes) in cases {
+        let found: Vec<Code> = errors(&service(spec)).into_iter().map(|(code, _)| code).collect();
+        assert_eq!(found, codes, "{spec}");
+    }
+}

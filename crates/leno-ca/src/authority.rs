@@ -1,0 +1,237 @@
+//! The certificate authority: signs workload identities (SPIFFE X.509-SVIDs).
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use leno_tls::pem::encode_certificate;
+use leno_tls::{SpiffeId, TrustDomain};
+use rcgen::{
+    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
+};
+use time::OffsetDateTime;
+
+use crate::ca_files::{self, BACKDATED, CaError, CaFiles, Origin};
+use crate::request::SigningRequest;
+
+/// Signs certificates until its own certificate ends.
+pub struct Authority {
+    files: CaFiles,
+    lifetimes: Lifetimes,
+}
+
+/// How long issued certificates live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// When the asker names none.
+    pub default: Duration,
+    /// Whatever the asker names.
+    pub max: Duration,
+}
+
+/// A workload's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedCertificate {
+    /// PEM, one certificate each: the leaf, what lies between, the root last, as
+    /// Istio's `CreateCertificate` answers.
+    pub chain: Vec<String>,
+    pub not_after: SystemTime,
+    /// Hexadecimal.
+    pub serial: String,
+}
+
+/// A certificate with its key, for a listener of the control plane itself.
+pub struct ServerCertificate {
+    /// PEM, leaf first, without the root.
+    pub chain_pem: String,
+    /// PKCS#8 PEM.
+    pub key_pem: String,
+    pub not_after: SystemTime,
+}
+
+/// Why a certificate is not issued.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IssueError {
+    #[error(
+        "the request is for {requested}, the credentials are for {allowed} — CSR — ask for your own identity"
+    )]
+    NotAllowed { requested: SpiffeId, allowed: SpiffeId },
+    #[error("the certificate authority's own certificate ends at {at} — state directory — renew it")]
+    AuthorityExpired { at: OffsetDateTime },
+    #[error("the name {name:?} cannot be in a certificate — server certificate — use ASCII DNS names")]
+    Name { name: String },
+    #[error("the certificate could not be made: {detail}")]
+    Sign { detail: String },
+}
+
+// === impl Authority ===
+
+impl Authority {
+    /// Loads the authority in `dir`, or makes one there (ECDSA P-256, ten years).
+    pub fn open(
+        dir: &Path,
+        trust_domain: &TrustDomain,
+        lifetimes: Lifetimes,
+        now: SystemTime,
+    ) -> Result<(Authority, Origin), CaError> {
+        let (files, origin) = ca_files::open(dir, trust_domain, now)?;
+        Ok((Authority { files, lifetimes }, origin))
+    }
+
+    /// Signs the request for `allowed`, the identity the asker has proved. The
+    /// names come from `allowed` and the request must ask for the same.
+    pub fn issue(
+        &self,
+        request: &SigningRequest,
+        allowed: &SpiffeId,
+        ttl: Option<Duration>,
+        now: SystemTime,
+    ) -> Result<IssuedCertificate, IssueError> {
+        if request.id() != allowed {
+            return Err(IssueError::NotAllowed {
+                requested: request.id().clone(),
+                allowed: allowed.clone(),
+            });
+        }
+        let mut params = self.leaf(ttl, now)?;
+        params.subject_alt_names = vec![SanType::URI(ia5(allowed.as_str())?)];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        if request.is_rsa() {
+            // RSA key transport of TLS 1.2 needs it; other keys may not have it.
+            params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+        }
+        let serial = params.serial_number.as_ref().map(hex).unwrap_or_default();
+        let not_after = params.not_after.into();
+        let leaf = self.sign(&params, request.key())?;
+        let above = self
+            .files
+            .intermediates
+            .iter()
+            .chain(self.files.roots.first())
+            .map(encode_certificate);
+        Ok(IssuedCertificate {
+            chain: std::iter::once(leaf).chain(above).collect(),
+            not_after,
+            serial,
+        })
+    }
+
+    /// A certificate and a new key for the control plane's own listener. Names
+    /// that read as IP addresses become such.
+    pub fn server_certificate(
+        &self,
+        names: &[String],
+        ttl: Option<Duration>,
+        now: SystemTime,
+    ) -> Result<ServerCertificate, IssueError> {
+        let mut params = self.leaf(ttl, now)?;
+        params.subject_alt_names = names
+            .iter()
+            .map(|name| match name.parse::<IpAddr>() {
+                Ok(ip) => Ok(SanType::IpAddress(ip)),
+                Err(_) => ia5(name).map(SanType::DnsName),
+            })
+            .collect::<Result<_, _>>()?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(sign_error)?;
+        let leaf = self.sign(&params, &key)?;
+        let above = self.files.intermediates.iter().map(encode_certificate);
+        Ok(ServerCertificate {
+            chain_pem: std::iter::once(leaf).chain(above).collect(),
+            key_pem: key.serialize_pem(),
+            not_after: params.not_after.into(),
+        })
+    }
+
+    /// What peers are to trust, in PEM.
+    pub fn root_pem(&self) -> String {
+        self.files.roots.iter().map(encode_certificate).collect()
+    }
+
+    /// When the first certificate between a leaf and the root ends.
+    pub fn not_after(&self) -> SystemTime {
+        self.files.not_after
+    }
+
+    /// What all leaves have in common.
+    fn leaf(&self, ttl: Option<Duration>, now: SystemTime) -> Result<CertificateParams, IssueError> {
+        let end = self.files.not_after;
+        if end <= now {
+            return Err(IssueError::AuthorityExpired { at: end.into() });
+        }
+        let ttl = ttl
+            .filter(|ttl| !ttl.is_zero())
+            .unwrap_or(self.lifetimes.default)
+            .min(self.lifetimes.max);
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.not_before = now.checked_sub(BACKDATED).unwrap_or(now).into();
+        params.not_after = now.checked_add(ttl).map_or(end, |until| until.min(end)).into();
+        params.serial_number = Some(random_serial()?);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        Ok(params)
+    }
+
+    fn sign(&self, params: &CertificateParams, key: &impl PublicKeyData) -> Result<String, IssueError> {
+        let certificate = params.signed_by(key, &self.files.issuer).map_err(sign_error)?;
+        Ok(certificate.pem())
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority")
+            .field("not_after", &self.files.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ServerCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerCertificate")
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Lifetimes {
+            default: DAY,
+            max: DAY * 90,
+        }
+    }
+}
+
+/// 127 random bits: positive, and never the same twice (RFC 5280 §4.1.2.2).
+fn random_serial() -> Result<SerialNumber, IssueError> {
+    let mut bytes = [0u8; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| IssueError::Sign {
+        detail: "the system gave no random numbers".to_owned(),
+    })?;
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+fn hex(serial: &SerialNumber) -> String {
+    serial.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn ia5(name: &str) -> Result<rcgen::string::Ia5String, IssueError> {
+    name.try_into().map_err(|_| IssueError::Name {
+        name: name.to_owned(),
+    })
+}
+
+fn sign_error(error: rcgen::Error) -> IssueError {
+    IssueError::Sign {
+        detail: error.to_string(),
+    }
+}

@@ -1,0 +1,93 @@
+//! Addresses and ranges.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::Rejection;
+use super::at::{At, no_effect, refuse};
+use super::endpoint::Target;
+use super::listener::Address;
+use super::pb::core;
+
+/// An address to bind or to connect to: numbers, or a socket in the file system.
+pub(crate) fn address(at: &At<'_>, message: &core::Address) -> Result<Address, Rejection> {
+    match target(at, message)? {
+        Target::Address(address) => Ok(address),
+        Target::Name { host, .. } => Err(at
+            .field("socket_address")
+            .field("address")
+            .reject(format!("an IP address is needed, not {host:?}"))),
+    }
+}
+
+/// An address, or a name that DNS resolves.
+pub(crate) fn target(at: &At<'_>, message: &core::Address) -> Result<Target, Rejection> {
+    use core::address::Address as Kind;
+    let core::Address { address } = message;
+    match at.required("address", address)? {
+        Kind::SocketAddress(socket) => socket_address(&at.field("socket_address"), socket),
+        Kind::Pipe(core::Pipe { path, mode }) => {
+            let at = at.field("pipe");
+            at.not_empty("path", path)?;
+            refuse!(at; mode);
+            Ok(Target::Address(Address::Pipe(PathBuf::from(path))))
+        }
+        Kind::EnvoyInternalAddress(_) => Err(at.field("envoy_internal_address").reject("not supported")),
+    }
+}
+
+fn socket_address(at: &At<'_>, message: &core::SocketAddress) -> Result<Target, Rejection> {
+    use core::socket_address::PortSpecifier;
+    let core::SocketAddress {
+        protocol,
+        address,
+        resolver_name,
+        ipv4_compat,
+        network_namespace_filepath,
+        port_specifier,
+    } = message;
+    match at.choice("protocol", *protocol)? {
+        core::socket_address::Protocol::Tcp => {}
+        core::socket_address::Protocol::Udp => {
+            return Err(at.field("protocol").reject("UDP is not supported"));
+        }
+    }
+    refuse!(at; resolver_name, network_namespace_filepath);
+    no_effect!(at, "IPv6 listeners are bound for IPv6 only"; ipv4_compat);
+    at.not_empty("address", address)?;
+    let port = match at.required("port_specifier", port_specifier)? {
+        PortSpecifier::PortValue(port) => at.port("port_value", *port)?,
+        PortSpecifier::NamedPort(_) => return Err(at.field("named_port").reject("not supported")),
+    };
+    Ok(match address.parse::<IpAddr>() {
+        Ok(ip) => Target::Address(Address::Socket(SocketAddr::new(ip, port))),
+        Err(_) => Target::Name {
+            host: address.clone(),
+            port,
+        },
+    })
+}
+
+pub(crate) fn cidr(at: &At<'_>, message: &core::CidrRange) -> Result<IpNet, Rejection> {
+    let core::CidrRange {
+        address_prefix,
+        prefix_len,
+    } = message;
+    let Ok(ip) = address_prefix.parse::<IpAddr>() else {
+        return Err(at
+            .field("address_prefix")
+            .reject(format!("not an IP address: {address_prefix:?}")));
+    };
+    let length = prefix_len.as_ref().map_or(0, |length| length.value);
+    let range = u8::try_from(length)
+        .ok()
+        .and_then(|length| IpNet::new(ip, length).ok());
+    match range {
+        Some(range) => Ok(range.trunc()),
+        None => Err(at
+            .field("prefix_len")
+            .reject(format!("too long for {ip}: {length}"))),
+    }
+}

@@ -1,0 +1,181 @@
+//! `lb_policy` and its settings.
+
+use super::BalancePolicy;
+use crate::compile::Rejection;
+use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::pb::cluster as pb;
+use crate::compile::pb::types;
+
+pub(super) struct Common {
+    pub(super) panic_threshold: u32,
+    pub(super) locality_weighted: bool,
+}
+
+pub(super) fn common(
+    at: &At<'_>,
+    message: Option<&pb::cluster::CommonLbConfig>,
+) -> Result<Common, Rejection> {
+    use pb::cluster::common_lb_config::{
+        ConsistentHashingLbConfig, LocalityConfigSpecifier as L, LocalityWeightedLbConfig, ZoneAwareLbConfig,
+    };
+    let mut common = Common {
+        panic_threshold: 50,
+        locality_weighted: false,
+    };
+    let Some(message) = message else { return Ok(common) };
+    let at = &at.field("common_lb_config");
+    let pb::cluster::CommonLbConfig {
+        healthy_panic_threshold,
+        update_merge_window,
+        ignore_new_hosts_until_first_hc,
+        close_connections_on_host_set_change,
+        consistent_hashing_lb_config,
+        override_host_status,
+        locality_config_specifier,
+    } = message;
+    refuse!(at; close_connections_on_host_set_change, override_host_status);
+    no_effect!(at, "updates are applied at once"; update_merge_window);
+    no_effect!(at, "there are no active health checks"; ignore_new_hosts_until_first_hc);
+    if let Some(types::Percent { value }) = healthy_panic_threshold {
+        if !(0.0..=100.0).contains(value) {
+            return Err(at.field("healthy_panic_threshold").reject("0 to 100"));
+        }
+        common.panic_threshold = *value as u32;
+    }
+    if let Some(ConsistentHashingLbConfig {
+        use_hostname_for_hashing,
+        hash_balance_factor,
+    }) = consistent_hashing_lb_config
+    {
+        refuse!(at.field("consistent_hashing_lb_config"); use_hostname_for_hashing, hash_balance_factor);
+    }
+    match locality_config_specifier {
+        None => {}
+        Some(L::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})) => common.locality_weighted = true,
+        Some(L::ZoneAwareLbConfig(ZoneAwareLbConfig {
+            routing_enabled,
+            min_cluster_size,
+            fail_traffic_on_panic,
+        })) => {
+            let at = at.field("zone_aware_lb_config");
+            refuse!(at; fail_traffic_on_panic);
+            // Zone awareness needs a local cluster, which is never configured here.
+            no_effect!(at, "there is no local cluster"; routing_enabled, min_cluster_size);
+        }
+    }
+    Ok(common)
+}
+
+pub(super) fn policy(at: &At<'_>, message: &pb::Cluster) -> Result<BalancePolicy, Rejection> {
+    use pb::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy};
+    let policy: LbPolicy = at.choice("lb_policy", message.lb_policy)?;
+    let original_dst = matches!(&message.cluster_discovery_type,
+        Some(ClusterDiscoveryType::Type(kind)) if *kind == DiscoveryType::OriginalDst as i32);
+    if original_dst != (policy == LbPolicy::ClusterProvided) {
+        let reason = "CLUSTER_PROVIDED and ORIGINAL_DST need each other";
+        return Err(at.field("lb_policy").reject(reason));
+    }
+    let config = message.lb_config.as_ref();
+    Ok(match (policy, config) {
+        (LbPolicy::RoundRobin, None) => BalancePolicy::RoundRobin,
+        (LbPolicy::RoundRobin, Some(LbConfig::RoundRobinLbConfig(config))) => {
+            let pb::cluster::RoundRobinLbConfig { slow_start_config } = config;
+            refuse!(at.field("round_robin_lb_config"); slow_start_config);
+            BalancePolicy::RoundRobin
+        }
+        (LbPolicy::LeastRequest, None) => BalancePolicy::LeastRequest { choices: 2 },
+        (LbPolicy::LeastRequest, Some(LbConfig::LeastRequestLbConfig(config))) => least_request(at, config)?,
+        (LbPolicy::Random, None) => BalancePolicy::Random,
+        (LbPolicy::RingHash, None) => ring_hash(at, &Default::default())?,
+        (LbPolicy::RingHash, Some(LbConfig::RingHashLbConfig(config))) => ring_hash(at, config)?,
+        (LbPolicy::Maglev, None) => BalancePolicy::Maglev { table_size: 65_537 },
+        (LbPolicy::Maglev, Some(LbConfig::MaglevLbConfig(config))) => maglev(at, config)?,
+        (LbPolicy::ClusterProvided, None) => BalancePolicy::ClusterProvided,
+        (LbPolicy::ClusterProvided, Some(LbConfig::OriginalDstLbConfig(config))) => {
+            let pb::cluster::OriginalDstLbConfig {
+                use_http_header,
+                http_header_name,
+                upstream_port_override,
+                metadata_key,
+            } = config;
+            refuse!(at.field("original_dst_lb_config"); use_http_header, http_header_name,
+                upstream_port_override, metadata_key);
+            BalancePolicy::ClusterProvided
+        }
+        (LbPolicy::LoadBalancingPolicyConfig, _) => {
+            return Err(at
+                .field("lb_policy")
+                .reject("LOAD_BALANCING_POLICY_CONFIG is not supported"));
+        }
+        (_, Some(_)) => return Err(at.field("lb_config").reject("not of this lb_policy")),
+    })
+}
+
+fn least_request(
+    at: &At<'_>,
+    message: &pb::cluster::LeastRequestLbConfig,
+) -> Result<BalancePolicy, Rejection> {
+    let pb::cluster::LeastRequestLbConfig {
+        choice_count,
+        active_request_bias,
+        slow_start_config,
+    } = message;
+    let at = at.field("least_request_lb_config");
+    refuse!(at; active_request_bias, slow_start_config);
+    let choices = choice_count.as_ref().map_or(2, |count| count.value);
+    if !(2..=1024).contains(&choices) {
+        return Err(at
+            .field("choice_count")
+            .reject(format!("2 to 1024, not {choices}")));
+    }
+    Ok(BalancePolicy::LeastRequest { choices })
+}
+
+/// Envoy's limit for rings.
+const LARGEST_RING: u64 = 8 * 1024 * 1024;
+
+fn ring_hash(at: &At<'_>, message: &pb::cluster::RingHashLbConfig) -> Result<BalancePolicy, Rejection> {
+    use pb::cluster::ring_hash_lb_config::HashFunction;
+    let pb::cluster::RingHashLbConfig {
+        minimum_ring_size,
+        hash_function,
+        maximum_ring_size,
+    } = message;
+    let at = at.field("ring_hash_lb_config");
+    if at.choice::<HashFunction>("hash_function", *hash_function)? != HashFunction::XxHash {
+        return Err(at.field("hash_function").reject("only XX_HASH is supported"));
+    }
+    let minimum = minimum_ring_size.as_ref().map_or(1024, |size| size.value);
+    let maximum = maximum_ring_size.as_ref().map_or(LARGEST_RING, |size| size.value);
+    if maximum > LARGEST_RING || maximum == 0 {
+        return Err(at
+            .field("maximum_ring_size")
+            .reject(format!("1 to {LARGEST_RING}, not {maximum}")));
+    }
+    if minimum > maximum {
+        return Err(at
+            .field("minimum_ring_size")
+            .reject(format!("more than the maximum, {maximum}")));
+    }
+    Ok(BalancePolicy::RingHash {
+        minimum: minimum.max(1),
+        maximum,
+    })
+}
+
+fn maglev(at: &At<'_>, message: &pb::cluster::MaglevLbConfig) -> Result<BalancePolicy, Rejection> {
+    let pb::cluster::MaglevLbConfig { table_size } = message;
+    let size = table_size.as_ref().map_or(65_537, |size| size.value);
+    // The preference lists visit every place of the table only if its size is prime.
+    if size > 5_000_011 || !is_prime(size) {
+        let at = at.field("maglev_lb_config");
+        return Err(at
+            .field("table_size")
+            .reject(format!("a prime up to 5000011, not {size}")));
+    }
+    Ok(BalancePolicy::Maglev { table_size: size })
+}
+
+fn is_prime(n: u64) -> bool {
+    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
+}

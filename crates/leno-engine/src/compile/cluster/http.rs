@@ -1,0 +1,227 @@
+//! `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`: how HTTP is spoken to a cluster.
+
+use std::time::Duration;
+
+use super::{UpstreamHttp2, UpstreamProtocol};
+use crate::compile::Rejection;
+use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::pb::{core, hcm, upstream_http as pb};
+
+pub(super) struct UpstreamHttp {
+    pub(super) protocol: UpstreamProtocol,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_requests_per_connection: Option<u32>,
+    pub(super) http2: UpstreamHttp2,
+    /// `upstream_http_protocol_options`: the server name is the request's authority.
+    pub(super) auto_sni: bool,
+    pub(super) auto_san_validation: bool,
+}
+
+/// Envoy's defaults; 1 h for idle connections.
+impl Default for UpstreamHttp {
+    fn default() -> Self {
+        Self {
+            protocol: UpstreamProtocol::Http1,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_requests_per_connection: None,
+            http2: UpstreamHttp2 {
+                max_concurrent_streams: 1024,
+                initial_stream_window: 16 << 20,
+                initial_connection_window: 24 << 20,
+            },
+            auto_sni: false,
+            auto_san_validation: false,
+        }
+    }
+}
+
+pub(super) fn options(at: &At<'_>, message: &pb::HttpProtocolOptions) -> Result<UpstreamHttp, Rejection> {
+    let pb::HttpProtocolOptions {
+        common_http_protocol_options,
+        upstream_http_protocol_options,
+        http_filters,
+        header_validation_config,
+        outlier_detection,
+        request_mirror_policies,
+        hash_policy,
+        retry_policy,
+        upstream_protocol_options,
+    } = message;
+    refuse!(at; header_validation_config, outlier_detection, request_mirror_policies, hash_policy, retry_policy);
+    at.each("http_filters", http_filters, codec_filter)?;
+    let mut http = UpstreamHttp::default();
+    if let Some(common) = common_http_protocol_options {
+        self::common(&at.field("common_http_protocol_options"), common, &mut http)?;
+    }
+    if let Some(upstream) = upstream_http_protocol_options {
+        let core::UpstreamHttpProtocolOptions {
+            auto_sni,
+            auto_san_validation,
+            override_auto_sni_header,
+        } = upstream;
+        refuse!(at.field("upstream_http_protocol_options"); override_auto_sni_header);
+        http.auto_sni = *auto_sni;
+        http.auto_san_validation = *auto_san_validation;
+    }
+    let field = "upstream_protocol_options";
+    protocol(at, at.required(field, upstream_protocol_options)?, &mut http)?;
+    Ok(http)
+}
+
+/// `http2_protocol_options` of the cluster itself: the old way of saying HTTP/2.
+pub(super) fn legacy_http2(
+    at: &At<'_>,
+    message: &core::Http2ProtocolOptions,
+    http: &mut UpstreamHttp,
+) -> Result<(), Rejection> {
+    http.protocol = UpstreamProtocol::Http2;
+    http2(at, message, &mut http.http2)
+}
+
+/// The only upstream filter that may be named is the one that is always there.
+fn codec_filter(at: &At<'_>, message: &hcm::HttpFilter) -> Result<(), Rejection> {
+    use hcm::http_filter::ConfigType;
+    let hcm::HttpFilter {
+        name: _,
+        is_optional: _,
+        disabled,
+        config_type,
+    } = message;
+    refuse!(at; disabled);
+    match at.required("typed_config", config_type)? {
+        ConfigType::TypedConfig(any)
+            if any
+                .type_url
+                .ends_with("/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec") =>
+        {
+            Ok(())
+        }
+        ConfigType::TypedConfig(any) => Err(at.field("typed_config").unknown_extension(any)),
+        ConfigType::ConfigDiscovery(_) => Err(at.field("config_discovery").reject("not supported")),
+    }
+}
+
+fn common(
+    at: &At<'_>,
+    message: &core::HttpProtocolOptions,
+    http: &mut UpstreamHttp,
+) -> Result<(), Rejection> {
+    let core::HttpProtocolOptions {
+        idle_timeout,
+        max_connection_duration,
+        max_connection_duration_jitter,
+        max_headers_count,
+        max_response_headers_kb,
+        max_stream_duration,
+        headers_with_underscores_action,
+        max_requests_per_connection,
+    } = message;
+    refuse!(at; max_connection_duration, max_stream_duration);
+    no_effect!(at, "not used upstream"; max_connection_duration_jitter, headers_with_underscores_action);
+    no_effect!(at, "leno's own limits hold for answers"; max_headers_count, max_response_headers_kb);
+    http.idle_timeout = at.timeout("idle_timeout", idle_timeout, http.idle_timeout)?;
+    let most = max_requests_per_connection.as_ref().map(|most| most.value);
+    http.max_requests_per_connection = most.filter(|most| *most > 0);
+    Ok(())
+}
+
+fn protocol(
+    at: &At<'_>,
+    options: &pb::http_protocol_options::UpstreamProtocolOptions,
+    http: &mut UpstreamHttp,
+) -> Result<(), Rejection> {
+    use pb::http_protocol_options::explicit_http_config::ProtocolConfig;
+    use pb::http_protocol_options::{
+        AutoHttpConfig, ExplicitHttpConfig, UpstreamProtocolOptions as Options, UseDownstreamHttpConfig,
+    };
+    match options {
+        Options::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config }) => {
+            let at = at.field("explicit_http_config");
+            match at.required("protocol_config", protocol_config)? {
+                ProtocolConfig::HttpProtocolOptions(options) => {
+                    http1(&at.field("http_protocol_options"), options)?;
+                    http.protocol = UpstreamProtocol::Http1;
+                }
+                ProtocolConfig::Http2ProtocolOptions(options) => {
+                    http2(&at.field("http2_protocol_options"), options, &mut http.http2)?;
+                    http.protocol = UpstreamProtocol::Http2;
+                }
+                ProtocolConfig::Http3ProtocolOptions(_) => {
+                    return Err(at.field("http3_protocol_options").reject("not supported"));
+                }
+            }
+        }
+        Options::UseDownstreamProtocolConfig(config) => {
+            let at = at.field("use_downstream_protocol_config");
+            let UseDownstreamHttpConfig {
+                http_protocol_options,
+                http2_protocol_options,
+                http3_protocol_options,
+            } = config;
+            no_effect!(at, "HTTP/3 is not spoken"; http3_protocol_options);
+            both(
+                &at,
+                http_protocol_options.as_ref(),
+                http2_protocol_options.as_ref(),
+                http,
+            )?;
+            http.protocol = UpstreamProtocol::Downstream;
+        }
+        Options::AutoConfig(config) => {
+            let at = at.field("auto_config");
+            let AutoHttpConfig {
+                http_protocol_options,
+                http2_protocol_options,
+                http3_protocol_options,
+                alternate_protocols_cache_options,
+            } = config;
+            no_effect!(at, "HTTP/3 is not spoken"; http3_protocol_options, alternate_protocols_cache_options);
+            both(
+                &at,
+                http_protocol_options.as_ref(),
+                http2_protocol_options.as_ref(),
+                http,
+            )?;
+            http.protocol = UpstreamProtocol::Auto;
+        }
+    }
+    Ok(())
+}
+
+fn both(
+    at: &At<'_>,
+    one: Option<&core::Http1ProtocolOptions>,
+    two: Option<&core::Http2ProtocolOptions>,
+    http: &mut UpstreamHttp,
+) -> Result<(), Rejection> {
+    if let Some(options) = one {
+        http1(&at.field("http_protocol_options"), options)?;
+    }
+    if let Some(options) = two {
+        http2(&at.field("http2_protocol_options"), options, &mut http.http2)?;
+    }
+    Ok(())
+}
+
+fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result<(), Rejection> {
+    // Upstream, header case is kept if it was kept downstream.
+    crate::compile::http::options::http1(at, message).map(drop)
+}
+
+fn http2(
+    at: &At<'_>,
+    message: &core::Http2ProtocolOptions,
+    http2: &mut UpstreamHttp2,
+) -> Result<(), Rejection> {
+    let options = crate::compile::http::options::http2(at, message)?;
+    http2.max_concurrent_streams = options
+        .max_concurrent_streams
+        .unwrap_or(http2.max_concurrent_streams);
+    http2.initial_stream_window = options
+        .initial_stream_window
+        .unwrap_or(http2.initial_stream_window);
+    http2.initial_connection_window = options
+        .initial_connection_window
+        .unwrap_or(http2.initial_connection_window);
+    Ok(())
+}

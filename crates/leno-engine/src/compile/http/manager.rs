@@ -1,0 +1,404 @@
+//! `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leno_proto::FromAny;
+
+use super::options;
+use super::*;
+use crate::compile::Rejection;
+use crate::compile::access_log::access_logs;
+use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::pb::hcm as pb;
+use crate::compile::pb::{core, protobuf, router};
+use crate::compile::route;
+use crate::decide::filter;
+
+pub(crate) fn manager(
+    at: &At<'_>,
+    message: &pb::HttpConnectionManager,
+) -> Result<HttpConnectionManager, Rejection> {
+    let pb::HttpConnectionManager {
+        codec_type,
+        stat_prefix,
+        http_filters,
+        add_user_agent,
+        tracing,
+        common_http_protocol_options: _,
+        http1_safe_max_connection_duration,
+        http_protocol_options,
+        http2_protocol_options,
+        http3_protocol_options,
+        server_name,
+        server_header_transformation,
+        scheme_header_transformation,
+        max_request_headers_kb: _,
+        stream_idle_timeout: _,
+        stream_flush_timeout,
+        request_timeout: _,
+        request_headers_timeout: _,
+        drain_timeout: _,
+        drain_timeout_jitter,
+        delayed_close_timeout,
+        access_log,
+        access_log_flush_interval,
+        flush_access_log_on_new_request,
+        access_log_options,
+        use_remote_address,
+        xff_num_trusted_hops,
+        original_ip_detection_extensions,
+        early_header_mutation_extensions,
+        internal_address_config,
+        skip_xff_append,
+        via,
+        generate_request_id,
+        preserve_external_request_id,
+        always_set_request_id_in_response,
+        forward_client_cert_details,
+        set_current_client_cert_details,
+        forward_client_cert_matcher,
+        proxy_100_continue,
+        represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
+        upgrade_configs,
+        normalize_path,
+        merge_slashes,
+        path_with_escaped_slashes_action,
+        request_id_extension,
+        local_reply_config,
+        strip_matching_host_port,
+        stream_error_on_invalid_http_message,
+        path_normalization_options,
+        strip_trailing_host_dot,
+        proxy_status_config,
+        typed_header_validation_config,
+        append_x_forwarded_port,
+        append_local_overload,
+        add_proxy_protocol_connection_state,
+        forward_proto_config,
+        route_specifier,
+        strip_port_mode,
+    } = message;
+    refuse!(at; scheme_header_transformation, original_ip_detection_extensions,
+        early_header_mutation_extensions, internal_address_config, skip_xff_append,
+        always_set_request_id_in_response, forward_client_cert_matcher, proxy_100_continue,
+        represent_ipv4_remote_address_as_ipv4_mapped_ipv6, request_id_extension, local_reply_config,
+        strip_matching_host_port, path_normalization_options, strip_trailing_host_dot,
+        typed_header_validation_config, append_x_forwarded_port, forward_proto_config);
+    no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
+        delayed_close_timeout, access_log_flush_interval, flush_access_log_on_new_request, access_log_options,
+        stream_error_on_invalid_http_message, proxy_status_config, append_local_overload,
+        add_proxy_protocol_connection_state);
+    no_effect!(at, "HTTP/3 is not spoken"; http3_protocol_options);
+    no_effect!(at, "traces are not exported"; tracing);
+    if is_true(add_user_agent) {
+        return Err(at.field("add_user_agent").reject("not supported"));
+    }
+    escaped_slashes(at, *path_with_escaped_slashes_action)?;
+    let preserve_header_case = match http_protocol_options {
+        None => false,
+        Some(options) => options::http1(&at.field("http_protocol_options"), options)?,
+    };
+    Ok(HttpConnectionManager {
+        stat_prefix: stat_prefix.clone(),
+        codec: codec(at, *codec_type)?,
+        routes: routes(at, route_specifier.as_ref())?,
+        filters: http_filter_list(at, http_filters)?,
+        access_log: access_logs(at, "access_log", access_log)?,
+        limits: limits(at, message)?,
+        timeouts: timeouts(at, message)?,
+        server_header: server_header(at, *server_header_transformation, server_name)?,
+        client_cert: client_cert(
+            at,
+            *forward_client_cert_details,
+            set_current_client_cert_details.as_ref(),
+        )?,
+        use_remote_address: is_true(use_remote_address),
+        xff_trusted_hops: *xff_num_trusted_hops,
+        upgrades: upgrades(at, upgrade_configs)?,
+        generate_request_id: generate_request_id.as_ref().is_none_or(|generate| generate.value),
+        preserve_request_id: *preserve_external_request_id,
+        normalize_path: is_true(normalize_path),
+        merge_slashes: *merge_slashes,
+        strip_port: match strip_port_mode {
+            None => false,
+            Some(pb::http_connection_manager::StripPortMode::StripAnyHostPort(strip)) => *strip,
+        },
+        via: Some(via.clone()).filter(|via| !via.is_empty()),
+        preserve_header_case,
+        http2: http2(at, http2_protocol_options.as_ref())?,
+    })
+}
+
+fn is_true(value: &Option<protobuf::BoolValue>) -> bool {
+    value.as_ref().is_some_and(|value| value.value)
+}
+
+fn codec(at: &At<'_>, codec_type: i32) -> Result<Codec, Rejection> {
+    use pb::http_connection_manager::CodecType;
+    Ok(match at.choice("codec_type", codec_type)? {
+        CodecType::Auto => Codec::Auto,
+        CodecType::Http1 => Codec::Http1,
+        CodecType::Http2 => Codec::Http2,
+        CodecType::Http3 => return Err(at.field("codec_type").reject("HTTP/3 is not supported")),
+    })
+}
+
+fn escaped_slashes(at: &At<'_>, action: i32) -> Result<(), Rejection> {
+    use pb::http_connection_manager::PathWithEscapedSlashesAction as A;
+    let field = "path_with_escaped_slashes_action";
+    match at.choice(field, action)? {
+        A::ImplementationSpecificDefault | A::KeepUnchanged => Ok(()),
+        A::RejectRequest | A::UnescapeAndRedirect | A::UnescapeAndForward => {
+            Err(at.field(field).reject("only KEEP_UNCHANGED is supported"))
+        }
+    }
+}
+
+fn routes(
+    at: &At<'_>,
+    specifier: Option<&pb::http_connection_manager::RouteSpecifier>,
+) -> Result<RouteSource, Rejection> {
+    use pb::http_connection_manager::RouteSpecifier as R;
+    match specifier {
+        None => Err(at.field("route_specifier").reject("required")),
+        Some(R::RouteConfig(table)) => Ok(RouteSource::Inline(Arc::new(route::table(
+            &at.field("route_config"),
+            table,
+        )?))),
+        Some(R::Rds(pb::Rds {
+            config_source,
+            route_config_name,
+        })) => {
+            let at = at.field("rds");
+            at.not_empty("route_config_name", route_config_name)?;
+            at.field("config_source").config_source(config_source)?;
+            Ok(RouteSource::Rds(route_config_name.clone()))
+        }
+        Some(R::ScopedRoutes(_)) => Err(at.field("scoped_routes").reject("not supported")),
+    }
+}
+
+/// The filters before the router, which must be the last.
+fn http_filter_list(
+    at: &At<'_>,
+    filters: &[pb::HttpFilter],
+) -> Result<Vec<Arc<filter::FilterConfig>>, Rejection> {
+    let mut compiled = Vec::new();
+    let mut routed = false;
+    for (i, one) in filters.iter().enumerate() {
+        let at = at.item("http_filters", i);
+        if routed {
+            return Err(at.reject("a filter after the router"));
+        }
+        match http_filter(&at, one)? {
+            HttpFilter::Router => routed = true,
+            HttpFilter::Filter(config) => compiled.push(Arc::new(config)),
+            HttpFilter::Nothing => {}
+        }
+    }
+    if !routed {
+        return Err(at
+            .field("http_filters")
+            .reject("the last filter must be the router"));
+    }
+    Ok(compiled)
+}
+
+enum HttpFilter {
+    Router,
+    Filter(filter::FilterConfig),
+    /// It only counts, and leno counts anyway; or it is optional and unknown.
+    Nothing,
+}
+
+fn http_filter(at: &At<'_>, message: &pb::HttpFilter) -> Result<HttpFilter, Rejection> {
+    use pb::http_filter::ConfigType;
+    let pb::HttpFilter {
+        name,
+        is_optional,
+        disabled,
+        config_type,
+    } = message;
+    at.not_empty("name", name)?;
+    let any = match at.required("typed_config", config_type)? {
+        ConfigType::TypedConfig(any) => any,
+        ConfigType::ConfigDiscovery(_) => return Err(at.field("config_discovery").reject("not supported")),
+    };
+    let at = at.field("typed_config");
+    if any.is::<router::Router>() {
+        router_options(&at, &at.unpack(any)?)?;
+        return Ok(HttpFilter::Router);
+    }
+    if filter::only_counts(any) {
+        at.warn("leno has its own statistics");
+        return Ok(HttpFilter::Nothing);
+    }
+    match filter::config(&at, name, any, *disabled) {
+        Ok(config) => Ok(HttpFilter::Filter(config)),
+        Err(rejection) if *is_optional && !filter::is_known(any) => {
+            at.warn(&rejection.reason);
+            Ok(HttpFilter::Nothing)
+        }
+        Err(rejection) => Err(rejection),
+    }
+}
+
+fn router_options(at: &At<'_>, message: &router::Router) -> Result<(), Rejection> {
+    let router::Router {
+        dynamic_stats,
+        start_child_span,
+        upstream_log,
+        upstream_log_options,
+        suppress_envoy_headers,
+        strict_check_headers,
+        respect_expected_rq_timeout,
+        suppress_grpc_request_failure_code_stats,
+        upstream_http_filters,
+        reject_connect_request_early_data,
+    } = message;
+    refuse!(at; strict_check_headers, respect_expected_rq_timeout, upstream_http_filters,
+        reject_connect_request_early_data, suppress_envoy_headers);
+    no_effect!(at, "leno has its own statistics"; dynamic_stats, suppress_grpc_request_failure_code_stats);
+    no_effect!(at, "traces are not exported"; start_child_span);
+    no_effect!(at, "only downstream requests are logged"; upstream_log, upstream_log_options);
+    Ok(())
+}
+
+fn common(message: &pb::HttpConnectionManager) -> core::HttpProtocolOptions {
+    message.common_http_protocol_options.unwrap_or_default()
+}
+
+fn limits(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<HttpLimits, Rejection> {
+    let core::HttpProtocolOptions {
+        // With the timeouts.
+        idle_timeout: _,
+        max_connection_duration: _,
+        max_connection_duration_jitter,
+        max_headers_count,
+        max_response_headers_kb,
+        max_stream_duration: _,
+        headers_with_underscores_action,
+        max_requests_per_connection,
+    } = &common(message);
+    let options = at.field("common_http_protocol_options");
+    refuse!(options; headers_with_underscores_action);
+    no_effect!(options, "not used"; max_connection_duration_jitter, max_response_headers_kb);
+    let kilobytes = message.max_request_headers_kb.as_ref().map_or(60, |kb| kb.value);
+    if !(1..=8192).contains(&kilobytes) {
+        return Err(at
+            .field("max_request_headers_kb")
+            .reject(format!("1 to 8192, not {kilobytes}")));
+    }
+    let requests = max_requests_per_connection.as_ref().map(|most| most.value);
+    Ok(HttpLimits {
+        max_header_bytes: kilobytes * 1024,
+        max_headers: max_headers_count.as_ref().map_or(100, |most| most.value.max(1)),
+        max_requests_per_connection: requests.filter(|most| *most > 0),
+        max_buffered: 1 << 20,
+    })
+}
+
+fn timeouts(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<HttpTimeouts, Rejection> {
+    let common = common(message);
+    let options = at.field("common_http_protocol_options");
+    Ok(HttpTimeouts {
+        idle: options.timeout(
+            "idle_timeout",
+            &common.idle_timeout,
+            Some(Duration::from_secs(3600)),
+        )?,
+        stream_idle: at.timeout(
+            "stream_idle_timeout",
+            &message.stream_idle_timeout,
+            Some(Duration::from_secs(300)),
+        )?,
+        request: at.timeout("request_timeout", &message.request_timeout, None)?,
+        request_headers: at.timeout("request_headers_timeout", &message.request_headers_timeout, None)?,
+        drain: at
+            .duration("drain_timeout", &message.drain_timeout)?
+            .unwrap_or(Duration::from_secs(5)),
+        max_connection_duration: options.timeout(
+            "max_connection_duration",
+            &common.max_connection_duration,
+            None,
+        )?,
+        max_stream_duration: options.timeout("max_stream_duration", &common.max_stream_duration, None)?,
+    })
+}
+
+fn server_header(at: &At<'_>, transformation: i32, name: &str) -> Result<ServerHeader, Rejection> {
+    use pb::http_connection_manager::ServerHeaderTransformation as T;
+    let name = if name.is_empty() { "leno" } else { name }.to_owned();
+    Ok(match at.choice("server_header_transformation", transformation)? {
+        T::Overwrite => ServerHeader::Overwrite(name),
+        T::AppendIfAbsent => ServerHeader::AppendIfAbsent(name),
+        T::PassThrough => ServerHeader::PassThrough,
+    })
+}
+
+fn client_cert(
+    at: &At<'_>,
+    mode: i32,
+    details: Option<&pb::http_connection_manager::SetCurrentClientCertDetails>,
+) -> Result<ForwardClientCert, Rejection> {
+    use pb::http_connection_manager::{ForwardClientCertDetails as D, SetCurrentClientCertDetails};
+    let mode = match at.choice("forward_client_cert_details", mode)? {
+        D::Sanitize => ForwardClientCertMode::Sanitize,
+        D::ForwardOnly => ForwardClientCertMode::ForwardOnly,
+        D::AppendForward => ForwardClientCertMode::AppendForward,
+        D::SanitizeSet => ForwardClientCertMode::SanitizeSet,
+        D::AlwaysForwardOnly => ForwardClientCertMode::AlwaysForwardOnly,
+    };
+    let SetCurrentClientCertDetails {
+        subject,
+        cert,
+        chain,
+        dns,
+        uri,
+        issuer,
+        format,
+    } = &details.cloned().unwrap_or_default();
+    refuse!(at.field("set_current_client_cert_details"); issuer, format);
+    Ok(ForwardClientCert {
+        mode,
+        subject: is_true(subject),
+        uri: *uri,
+        dns: *dns,
+        cert: *cert,
+        chain: *chain,
+    })
+}
+
+/// The upgrades that are allowed, in lower case.
+fn upgrades(
+    at: &At<'_>,
+    configs: &[pb::http_connection_manager::UpgradeConfig],
+) -> Result<Vec<String>, Rejection> {
+    let each = at.each("upgrade_configs", configs, |at, config| {
+        let pb::http_connection_manager::UpgradeConfig {
+            upgrade_type,
+            filters,
+            enabled,
+        } = config;
+        refuse!(at; filters);
+        at.not_empty("upgrade_type", upgrade_type)?;
+        let enabled = enabled.as_ref().is_none_or(|enabled| enabled.value);
+        Ok(enabled.then(|| upgrade_type.to_ascii_lowercase()))
+    })?;
+    Ok(each.into_iter().flatten().collect())
+}
+
+/// Envoy's defaults where nothing is said.
+fn http2(at: &At<'_>, message: Option<&core::Http2ProtocolOptions>) -> Result<Http2Options, Rejection> {
+    let said = match message {
+        None => options::Http2::default(),
+        Some(message) => options::http2(&at.field("http2_protocol_options"), message)?,
+    };
+    Ok(Http2Options {
+        max_concurrent_streams: said.max_concurrent_streams.unwrap_or(1024),
+        initial_stream_window: said.initial_stream_window.unwrap_or(16 << 20),
+        initial_connection_window: said.initial_connection_window.unwrap_or(24 << 20),
+        allow_connect: said.allow_connect,
+    })
+}

@@ -1,0 +1,123 @@
+//! Protocol options that listeners and clusters share.
+
+use crate::compile::Rejection;
+use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::pb::core;
+use crate::compile::pb::protobuf::UInt32Value;
+
+/// What is said of HTTP/2; the defaults differ by side.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Http2 {
+    pub(crate) max_concurrent_streams: Option<u32>,
+    pub(crate) initial_stream_window: Option<u32>,
+    pub(crate) initial_connection_window: Option<u32>,
+    pub(crate) allow_connect: bool,
+}
+
+/// Whether header names keep their case.
+pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result<bool, Rejection> {
+    use core::http1_protocol_options::HeaderKeyFormat;
+    use core::http1_protocol_options::header_key_format::HeaderFormat;
+    let core::Http1ProtocolOptions {
+        allow_absolute_url,
+        // Spoken always: HTTP/1.0 clients are served.
+        accept_http_10: _,
+        default_host_for_http_10,
+        header_key_format,
+        // Passed on always.
+        enable_trailers: _,
+        allow_chunked_length,
+        override_stream_error_on_invalid_http_message,
+        send_fully_qualified_url,
+        use_balsa_parser,
+        allow_custom_methods,
+        ignore_http_11_upgrade,
+    } = message;
+    refuse!(at; default_host_for_http_10, allow_chunked_length, send_fully_qualified_url, ignore_http_11_upgrade);
+    if allow_absolute_url.is_some_and(|allow| !allow.value) {
+        return Err(at.field("allow_absolute_url").reject("false is not supported"));
+    }
+    no_effect!(at, "there is one codec"; use_balsa_parser, override_stream_error_on_invalid_http_message);
+    no_effect!(at, "any method is allowed"; allow_custom_methods);
+    let Some(HeaderKeyFormat { header_format }) = header_key_format else {
+        return Ok(false);
+    };
+    let at = at.field("header_key_format");
+    match at.required("header_format", header_format)? {
+        HeaderFormat::ProperCaseWords(_) => Err(at.field("proper_case_words").reject("not supported")),
+        HeaderFormat::StatefulFormatter(core::TypedExtensionConfig {
+            name: _,
+            typed_config,
+        }) => {
+            let at = at.field("stateful_formatter");
+            let any = at.required("typed_config", typed_config)?;
+            if any.type_url.ends_with(
+                "/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig",
+            ) {
+                return Ok(true);
+            }
+            Err(at.field("typed_config").unknown_extension(any))
+        }
+    }
+}
+
+pub(crate) fn http2(at: &At<'_>, message: &core::Http2ProtocolOptions) -> Result<Http2, Rejection> {
+    let core::Http2ProtocolOptions {
+        hpack_table_size,
+        max_concurrent_streams,
+        initial_stream_window_size,
+        initial_connection_window_size,
+        allow_connect,
+        allow_metadata,
+        max_outbound_frames,
+        max_outbound_control_frames,
+        max_consecutive_inbound_frames_with_empty_payload,
+        max_inbound_priority_frames_per_stream,
+        max_inbound_window_update_frames_per_data_frame_sent,
+        stream_error_on_invalid_http_messaging,
+        override_stream_error_on_invalid_http_message,
+        custom_settings_parameters,
+        connection_keepalive,
+        use_oghttp2_codec,
+        max_metadata_size,
+        enable_huffman_encoding,
+        max_header_field_size_kb,
+        disallow_obs_text,
+        stream_reset_burst,
+        stream_reset_rate,
+    } = message;
+    refuse!(at; allow_metadata, custom_settings_parameters);
+    no_effect!(at, "the codec has its own limits"; max_outbound_frames, max_outbound_control_frames,
+        max_consecutive_inbound_frames_with_empty_payload, max_inbound_priority_frames_per_stream,
+        max_inbound_window_update_frames_per_data_frame_sent, max_metadata_size, max_header_field_size_kb,
+        stream_reset_burst, stream_reset_rate, disallow_obs_text);
+    no_effect!(at, "there is one codec"; hpack_table_size, use_oghttp2_codec, enable_huffman_encoding,
+        stream_error_on_invalid_http_messaging, override_stream_error_on_invalid_http_message);
+    no_effect!(at, "no keepalive pings are sent"; connection_keepalive);
+    let range = |field, said: &Option<UInt32Value>, least| number(at, field, said, least);
+    Ok(Http2 {
+        max_concurrent_streams: range("max_concurrent_streams", max_concurrent_streams, 1)?,
+        initial_stream_window: range("initial_stream_window_size", initial_stream_window_size, 65_535)?,
+        initial_connection_window: range(
+            "initial_connection_window_size",
+            initial_connection_window_size,
+            65_535,
+        )?,
+        allow_connect: *allow_connect,
+    })
+}
+
+/// Up to what RFC 9113 allows.
+fn number(
+    at: &At<'_>,
+    field: &'static str,
+    said: &Option<UInt32Value>,
+    least: u32,
+) -> Result<Option<u32>, Rejection> {
+    let most = (1 << 31) - 1;
+    match said {
+        None => Ok(None),
+        Some(UInt32Value { value }) if (least..=most).contains(value) => Ok(Some(*value)),
+        Some(UInt32Value { value }) => Err(at.field(field).reject(format!("{least} to {most}, not {value}"))),
+    }
+}

@@ -1,0 +1,191 @@
+//! Filter chains and the filters in them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leno_proto::FromAny;
+use prost::Message;
+
+use super::*;
+use crate::compile::at::refuse;
+use crate::compile::pb::{hcm, listener as pb, protobuf, tcp_proxy};
+use crate::compile::{address, http, tls};
+
+pub(super) fn chain(at: &At<'_>, message: &pb::FilterChain) -> Result<Arc<FilterChain>, Rejection> {
+    let pb::FilterChain {
+        filter_chain_match,
+        filters,
+        use_proxy_proto,
+        metadata,
+        transport_socket,
+        transport_socket_connect_timeout,
+        name,
+    } = message;
+    refuse!(at; use_proxy_proto);
+    // Metadata is for whoever reads the configuration.
+    let _ = metadata;
+    let tls = match transport_socket {
+        None => None,
+        Some(socket) => tls::downstream(&at.field("transport_socket"), socket)?.map(Arc::new),
+    };
+    let (filters, terminal) = network_filters(at, filters)?;
+    let matches = match filter_chain_match {
+        None => ChainMatch::default(),
+        Some(matches) => chain_match(&at.field("filter_chain_match"), matches)?,
+    };
+    Ok(Arc::new(FilterChain {
+        name: name.clone(),
+        matches,
+        tls,
+        filters,
+        terminal,
+        handshake_timeout: at.positive(
+            "transport_socket_connect_timeout",
+            transport_socket_connect_timeout,
+            Duration::from_secs(10),
+        )?,
+    }))
+}
+
+fn chain_match(at: &At<'_>, message: &pb::FilterChainMatch) -> Result<ChainMatch, Rejection> {
+    let pb::FilterChainMatch {
+        destination_port,
+        prefix_ranges,
+        address_suffix,
+        suffix_len,
+        direct_source_prefix_ranges,
+        source_type,
+        source_prefix_ranges,
+        source_ports,
+        server_names,
+        transport_protocol,
+        application_protocols,
+    } = message;
+    refuse!(at; address_suffix, suffix_len);
+    let destination_port = match destination_port {
+        None => None,
+        Some(port) => Some(at.port("destination_port", port.value)?),
+    };
+    Ok(ChainMatch {
+        destination_port,
+        prefix_ranges: at.each("prefix_ranges", prefix_ranges, address::cidr)?,
+        server_names: at.each("server_names", server_names, |at, name| server_name(at, name))?,
+        transport_protocol: match transport_protocol.as_str() {
+            "" => None,
+            "raw_buffer" => Some(TransportProtocol::RawBuffer),
+            "tls" => Some(TransportProtocol::Tls),
+            other => {
+                return Err(at
+                    .field("transport_protocol")
+                    .reject(format!("{other:?} is not supported")));
+            }
+        },
+        application_protocols: application_protocols.clone(),
+        direct_source_ranges: at.each(
+            "direct_source_prefix_ranges",
+            direct_source_prefix_ranges,
+            address::cidr,
+        )?,
+        source_type: match at.choice("source_type", *source_type)? {
+            pb::filter_chain_match::ConnectionSourceType::Any => SourceType::Any,
+            pb::filter_chain_match::ConnectionSourceType::SameIpOrLoopback => SourceType::SameIpOrLoopback,
+            pb::filter_chain_match::ConnectionSourceType::External => SourceType::External,
+        },
+        source_ranges: at.each("source_prefix_ranges", source_prefix_ranges, address::cidr)?,
+        source_ports: at.each("source_ports", source_ports, |at, port| {
+            u16::try_from(*port).map_err(|_| at.reject(format!("not a port: {port}")))
+        })?,
+    })
+}
+
+/// `www.example.com` or `*.example.com`, in lower case.
+fn server_name(at: &At<'_>, name: &str) -> Result<String, Rejection> {
+    let rest = name.strip_prefix("*.").unwrap_or(name);
+    if rest.is_empty() || rest.contains('*') {
+        return Err(at.reject(format!("not a name or *.name: {name:?}")));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+fn network_filters(
+    at: &At<'_>,
+    filters: &[pb::Filter],
+) -> Result<(Vec<NetworkFilter>, TerminalFilter), Rejection> {
+    let mut before = Vec::new();
+    let mut terminal = None;
+    for (i, filter) in filters.iter().enumerate() {
+        let at = at.item("filters", i);
+        if terminal.is_some() {
+            return Err(at.reject("a filter after the terminal one"));
+        }
+        match network_filter(&at, filter)? {
+            AnyFilter::Before(filter) => before.push(filter),
+            AnyFilter::Terminal(filter) => terminal = Some(filter),
+        }
+    }
+    match terminal {
+        Some(terminal) => Ok((before, terminal)),
+        None => Err(at
+            .field("filters")
+            .reject("the last filter must be a proxy: HTTP or TCP")),
+    }
+}
+
+enum AnyFilter {
+    Before(NetworkFilter),
+    Terminal(TerminalFilter),
+}
+
+fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<AnyFilter, Rejection> {
+    use pb::filter::ConfigType;
+    let pb::Filter { name: _, config_type } = message;
+    let any = match at.required("typed_config", config_type)? {
+        ConfigType::TypedConfig(any) => any,
+        ConfigType::ConfigDiscovery(_) => return Err(at.field("config_discovery").reject("not supported")),
+    };
+    let at = at.field("typed_config");
+    if any.is::<hcm::HttpConnectionManager>() {
+        let manager = http::manager(&at, &at.unpack(any)?)?;
+        return Ok(AnyFilter::Terminal(TerminalFilter::Http(Arc::new(manager))));
+    }
+    if any.is::<tcp_proxy::TcpProxy>() {
+        let proxy = tcp::tcp_proxy(&at, &at.unpack(any)?)?;
+        return Ok(AnyFilter::Terminal(TerminalFilter::Tcp(Arc::new(proxy))));
+    }
+    if any
+        .type_url
+        .ends_with("/envoy.tcp.metadataexchange.config.MetadataExchange")
+    {
+        return metadata_exchange(&at, any).map(AnyFilter::Before);
+    }
+    Err(at.unknown_extension(any))
+}
+
+/// Istio's message, as much of it as is used.
+#[derive(Clone, PartialEq, Message)]
+struct MetadataExchange {
+    /// The ALPN name that says both sides do it.
+    #[prost(string, tag = "1")]
+    protocol: String,
+    #[prost(bool, tag = "2")]
+    enable_discovery: bool,
+}
+
+fn metadata_exchange(at: &At<'_>, any: &protobuf::Any) -> Result<NetworkFilter, Rejection> {
+    let decoded = MetadataExchange::decode(any.value.as_slice());
+    let MetadataExchange {
+        protocol,
+        enable_discovery,
+    } = decoded.map_err(|error| at.reject(error.to_string()))?;
+    if protocol != "istio-peer-exchange" {
+        return Err(at
+            .field("protocol")
+            .reject(format!("{protocol:?} is not supported")));
+    }
+    at.ignored(
+        "enable_discovery",
+        &enable_discovery,
+        "peers are told by endpoint metadata",
+    );
+    Ok(NetworkFilter::MetadataExchange)
+}

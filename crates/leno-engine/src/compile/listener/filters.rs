@@ -1,0 +1,127 @@
+//! Listener filters: what looks at a connection before a chain is chosen.
+
+use std::time::Duration;
+
+use leno_proto::FromAny;
+
+use super::{ListenerFilters, PortRange};
+use crate::compile::Rejection;
+use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::pb::{http_inspector, listener as pb, original_dst, tls_inspector, types};
+
+pub(super) fn filters(at: &At<'_>, message: &pb::Listener) -> Result<ListenerFilters, Rejection> {
+    let mut filters = ListenerFilters {
+        timeout: at
+            .duration("listener_filters_timeout", &message.listener_filters_timeout)?
+            .unwrap_or(Duration::from_secs(15)),
+        continue_on_timeout: message.continue_on_listener_filters_timeout,
+        ..ListenerFilters::default()
+    };
+    at.each("listener_filters", &message.listener_filters, |at, one| {
+        filter(at, one, &mut filters)
+    })?;
+    Ok(filters)
+}
+
+fn filter(at: &At<'_>, message: &pb::ListenerFilter, filters: &mut ListenerFilters) -> Result<(), Rejection> {
+    use pb::listener_filter::ConfigType;
+    let pb::ListenerFilter {
+        name: _,
+        filter_disabled,
+        config_type,
+    } = message;
+    let off = match filter_disabled {
+        None => Disabled::On(Vec::new()),
+        Some(predicate) => disabled(&at.field("filter_disabled"), predicate)?,
+    };
+    let any = match at.required("typed_config", config_type)? {
+        ConfigType::TypedConfig(any) => any,
+        ConfigType::ConfigDiscovery(_) => return Err(at.field("config_discovery").reject("not supported")),
+    };
+    let config = at.field("typed_config");
+    if any.is::<original_dst::OriginalDst>() {
+        let original_dst::OriginalDst {} = config.unpack(any)?;
+        match off {
+            Disabled::On(ports) if ports.is_empty() => filters.original_dst = true,
+            Disabled::Off => {}
+            Disabled::On(_) => {
+                return Err(at
+                    .field("filter_disabled")
+                    .reject("not supported for this filter"));
+            }
+        }
+    } else if any.is::<tls_inspector::TlsInspector>() {
+        tls_options(&config, &config.unpack(any)?)?;
+        if let Disabled::On(ports) = off {
+            filters.tls_inspector = true;
+            filters.tls_inspector_off = ports;
+        }
+    } else if any.is::<http_inspector::HttpInspector>() {
+        let http_inspector::HttpInspector {} = config.unpack(any)?;
+        if let Disabled::On(ports) = off {
+            filters.http_inspector = true;
+            filters.http_inspector_off = ports;
+        }
+    } else {
+        return Err(config.unknown_extension(any));
+    }
+    Ok(())
+}
+
+fn tls_options(at: &At<'_>, message: &tls_inspector::TlsInspector) -> Result<(), Rejection> {
+    let tls_inspector::TlsInspector {
+        enable_ja3_fingerprinting,
+        enable_ja4_fingerprinting,
+        initial_read_buffer_size,
+        close_connection_on_client_hello_parsing_errors,
+        max_client_hello_size,
+    } = message;
+    refuse!(at; close_connection_on_client_hello_parsing_errors);
+    no_effect!(at, "not used"; enable_ja3_fingerprinting, enable_ja4_fingerprinting, initial_read_buffer_size,
+        max_client_hello_size);
+    Ok(())
+}
+
+enum Disabled {
+    /// Except for these destination ports.
+    On(Vec<PortRange>),
+    Off,
+}
+
+fn disabled(at: &At<'_>, message: &pb::ListenerFilterChainMatchPredicate) -> Result<Disabled, Rejection> {
+    use pb::listener_filter_chain_match_predicate::{MatchSet, Rule};
+    let pb::ListenerFilterChainMatchPredicate { rule } = message;
+    match at.required("rule", rule)? {
+        Rule::AnyMatch(true) => Ok(Disabled::Off),
+        Rule::AnyMatch(false) => Err(at.field("any_match").reject("false is not supported")),
+        Rule::DestinationPortRange(range) => {
+            let at = at.field("destination_port_range");
+            Ok(Disabled::On(vec![port_range(&at, range)?]))
+        }
+        Rule::OrMatch(MatchSet { rules }) => {
+            let at = at.field("or_match");
+            // Not deeper than one level: a recursion would be the sender's to choose.
+            let ports = at.each("rules", rules, |at, inner| match &inner.rule {
+                Some(Rule::DestinationPortRange(range)) => {
+                    port_range(&at.field("destination_port_range"), range)
+                }
+                _ => Err(at.reject("only destination_port_range is supported here")),
+            })?;
+            Ok(Disabled::On(ports))
+        }
+        Rule::AndMatch(_) => Err(at.field("and_match").reject("not supported")),
+        Rule::NotMatch(_) => Err(at.field("not_match").reject("not supported")),
+    }
+}
+
+fn port_range(at: &At<'_>, message: &types::Int32Range) -> Result<PortRange, Rejection> {
+    let types::Int32Range { start, end } = *message;
+    match (u16::try_from(start), u16::try_from(end)) {
+        (Ok(start), Ok(end)) => Ok(PortRange { start, end }),
+        (Ok(start), Err(_)) if end == 65_536 => {
+            at.field("end").warn("port 65535 is inspected all the same");
+            Ok(PortRange { start, end: u16::MAX })
+        }
+        _ => Err(at.reject(format!("not a range of ports: {start} to {end}"))),
+    }
+}

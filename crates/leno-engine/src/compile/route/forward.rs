@@ -1,0 +1,340 @@
+//! `RouteAction`: to which cluster, how long, what else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::retry;
+use super::table::filter_configs;
+use super::{ClusterChoice, Forward, HashPolicy, HostRewrite, MirrorPolicy, RetryPolicy, WeightedCluster};
+use crate::compile::Rejection;
+use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::header;
+use crate::compile::matcher;
+use crate::compile::pb::core::RoutingPriority;
+use crate::compile::pb::route as pb;
+
+/// Envoy's default.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+pub(super) fn forward(
+    at: &At<'_>,
+    message: &pb::RouteAction,
+    hosts_retry: Option<&Arc<RetryPolicy>>,
+) -> Result<Forward, Rejection> {
+    let pb::RouteAction {
+        cluster_not_found_response_code,
+        metadata_match,
+        prefix_rewrite,
+        regex_rewrite,
+        path_rewrite_policy,
+        path_rewrite,
+        append_x_forwarded_host,
+        timeout,
+        idle_timeout,
+        flush_timeout,
+        early_data_policy,
+        retry_policy,
+        retry_policy_typed_config,
+        request_mirror_policies,
+        priority,
+        rate_limits,
+        include_vh_rate_limits,
+        hash_policy,
+        cors,
+        max_grpc_timeout,
+        grpc_timeout_offset,
+        upgrade_configs,
+        internal_redirect_policy,
+        internal_redirect_action,
+        max_internal_redirects,
+        hedge_policy,
+        max_stream_duration,
+        cluster_specifier,
+        host_rewrite_specifier,
+    } = message;
+    refuse!(at; metadata_match, path_rewrite_policy, path_rewrite, append_x_forwarded_host, early_data_policy,
+        retry_policy_typed_config, rate_limits, include_vh_rate_limits, cors, grpc_timeout_offset,
+        internal_redirect_policy, internal_redirect_action, max_internal_redirects, hedge_policy);
+    no_effect!(at, "not used"; flush_timeout);
+    if at.choice::<RoutingPriority>("priority", *priority)? == RoutingPriority::High {
+        at.field("priority")
+            .warn("all requests are of the default priority");
+    }
+    if regex_rewrite.is_some() && !prefix_rewrite.is_empty() {
+        return Err(at
+            .field("regex_rewrite")
+            .reject("prefix_rewrite and regex_rewrite exclude each other"));
+    }
+    let streams = stream_duration(at, max_stream_duration.as_ref())?;
+    Ok(Forward {
+        cluster: cluster(at, at.required("cluster_specifier", cluster_specifier)?)?,
+        timeout: at.timeout("timeout", timeout, Some(TIMEOUT))?,
+        idle_timeout: at.timeout("idle_timeout", idle_timeout, None)?,
+        retry: match retry_policy {
+            None => hosts_retry.cloned(),
+            Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
+        },
+        prefix_rewrite: Some(prefix_rewrite.clone()).filter(|prefix| !prefix.is_empty()),
+        regex_rewrite: match regex_rewrite {
+            None => None,
+            Some(rewrite) => Some(matcher::substitution(&at.field("regex_rewrite"), rewrite)?),
+        },
+        host_rewrite: host_rewrite(at, host_rewrite_specifier.as_ref())?,
+        hash: at.each("hash_policy", hash_policy, hash)?,
+        mirrors: at.each("request_mirror_policies", request_mirror_policies, mirror)?,
+        upgrades: upgrades(at, upgrade_configs)?,
+        max_stream_duration: streams.maximum,
+        grpc_timeout_max: at
+            .duration("max_grpc_timeout", max_grpc_timeout)?
+            .or(streams.grpc_maximum),
+        cluster_not_found: match at.choice(
+            "cluster_not_found_response_code",
+            *cluster_not_found_response_code,
+        )? {
+            pb::route_action::ClusterNotFoundResponseCode::ServiceUnavailable => 503,
+            pb::route_action::ClusterNotFoundResponseCode::NotFound => 404,
+            pb::route_action::ClusterNotFoundResponseCode::InternalServerError => 500,
+        },
+    })
+}
+
+struct StreamDuration {
+    maximum: Option<Duration>,
+    grpc_maximum: Option<Duration>,
+}
+
+fn stream_duration(
+    at: &At<'_>,
+    message: Option<&pb::route_action::MaxStreamDuration>,
+) -> Result<StreamDuration, Rejection> {
+    let Some(pb::route_action::MaxStreamDuration {
+        max_stream_duration,
+        grpc_timeout_header_max,
+        grpc_timeout_header_offset,
+    }) = message
+    else {
+        return Ok(StreamDuration {
+            maximum: None,
+            grpc_maximum: None,
+        });
+    };
+    let at = at.field("max_stream_duration");
+    refuse!(at; grpc_timeout_header_offset);
+    Ok(StreamDuration {
+        maximum: at.timeout("max_stream_duration", max_stream_duration, None)?,
+        grpc_maximum: at.duration("grpc_timeout_header_max", grpc_timeout_header_max)?,
+    })
+}
+
+fn cluster(at: &At<'_>, specifier: &pb::route_action::ClusterSpecifier) -> Result<ClusterChoice, Rejection> {
+    use pb::route_action::ClusterSpecifier as C;
+    match specifier {
+        C::Cluster(name) => {
+            at.not_empty("cluster", name)?;
+            Ok(ClusterChoice::One(name.clone()))
+        }
+        C::ClusterHeader(name) => {
+            let name = header::name_of(&at.field("cluster_header"), name)?;
+            Ok(ClusterChoice::Header(name))
+        }
+        C::WeightedClusters(weighted) => weighted_clusters(&at.field("weighted_clusters"), weighted),
+        C::ClusterSpecifierPlugin(_) => Err(at.field("cluster_specifier_plugin").reject("not supported")),
+        C::InlineClusterSpecifierPlugin(_) => Err(at
+            .field("inline_cluster_specifier_plugin")
+            .reject("not supported")),
+    }
+}
+
+fn weighted_clusters(at: &At<'_>, message: &pb::WeightedCluster) -> Result<ClusterChoice, Rejection> {
+    let pb::WeightedCluster {
+        clusters,
+        total_weight,
+        runtime_key_prefix,
+        random_value_specifier,
+    } = message;
+    refuse!(at; random_value_specifier);
+    no_effect!(at, "there is no runtime"; runtime_key_prefix);
+    let clusters = at.each("clusters", clusters, weighted_cluster)?;
+    let sum: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
+    if sum == 0 || sum > u64::from(u32::MAX) {
+        return Err(at
+            .field("clusters")
+            .reject(format!("the weights add up to {sum}")));
+    }
+    if total_weight
+        .as_ref()
+        .is_some_and(|total| u64::from(total.value) != sum)
+    {
+        return Err(at
+            .field("total_weight")
+            .reject(format!("the weights add up to {sum}")));
+    }
+    Ok(ClusterChoice::Weighted(clusters))
+}
+
+fn weighted_cluster(
+    at: &At<'_>,
+    message: &pb::weighted_cluster::ClusterWeight,
+) -> Result<WeightedCluster, Rejection> {
+    use pb::weighted_cluster::cluster_weight::HostRewriteSpecifier;
+    let pb::weighted_cluster::ClusterWeight {
+        name,
+        cluster_header,
+        weight,
+        metadata_match,
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
+        typed_per_filter_config,
+        host_rewrite_specifier,
+    } = message;
+    refuse!(at; cluster_header, metadata_match);
+    at.not_empty("name", name)?;
+    Ok(WeightedCluster {
+        name: name.clone(),
+        weight: at.required("weight", weight)?.value,
+        request_headers: header::edits(
+            at,
+            &header::request(request_headers_to_add, request_headers_to_remove),
+        )?,
+        response_headers: header::edits(
+            at,
+            &header::response(response_headers_to_add, response_headers_to_remove),
+        )?,
+        host_rewrite: match host_rewrite_specifier {
+            None => None,
+            Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(authority(at, host)?),
+        },
+        filter_configs: filter_configs(at, typed_per_filter_config)?,
+    })
+}
+
+fn host_rewrite(
+    at: &At<'_>,
+    specifier: Option<&pb::route_action::HostRewriteSpecifier>,
+) -> Result<HostRewrite, Rejection> {
+    use pb::route_action::HostRewriteSpecifier as H;
+    Ok(match specifier {
+        None => HostRewrite::None,
+        Some(H::HostRewriteLiteral(host) | H::HostRewrite(host)) => {
+            HostRewrite::Literal(authority(at, host)?)
+        }
+        Some(H::AutoHostRewrite(auto)) if auto.value => HostRewrite::Auto,
+        Some(H::AutoHostRewrite(_)) => HostRewrite::None,
+        Some(H::HostRewriteHeader(name)) => {
+            HostRewrite::Header(header::name_of(&at.field("host_rewrite_header"), name)?)
+        }
+        Some(H::HostRewritePathRegex(_)) => {
+            return Err(at.field("host_rewrite_path_regex").reject("not supported"));
+        }
+    })
+}
+
+fn authority(at: &At<'_>, host: &str) -> Result<String, Rejection> {
+    let odd = |b: u8| b.is_ascii_control() || b == b' ';
+    if host.is_empty() || host.bytes().any(odd) {
+        return Err(at
+            .field("host_rewrite_literal")
+            .reject(format!("not an authority: {host:?}")));
+    }
+    Ok(host.to_owned())
+}
+
+fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolicy, Rejection> {
+    use pb::route_action::hash_policy::{
+        ConnectionProperties, Cookie, Header, PolicySpecifier as P, QueryParameter,
+    };
+    let pb::route_action::HashPolicy {
+        terminal,
+        policy_specifier,
+    } = message;
+    let terminal = *terminal;
+    Ok(match at.required("policy_specifier", policy_specifier)? {
+        P::Header(Header {
+            header_name,
+            regex_rewrite,
+        }) => {
+            let at = at.field("header");
+            refuse!(at; regex_rewrite);
+            HashPolicy::Header {
+                name: header::name_of(&at.field("header_name"), header_name)?,
+                terminal,
+            }
+        }
+        P::Cookie(Cookie {
+            name,
+            ttl,
+            path,
+            attributes,
+        }) => {
+            let at = at.field("cookie");
+            refuse!(at; attributes);
+            at.not_empty("name", name)?;
+            if path.contains(|c: char| c.is_control() || c == ';') {
+                return Err(at.field("path").reject("not a path"));
+            }
+            HashPolicy::Cookie {
+                name: header::name_of(&at.field("name"), name).map(|_| name.clone())?,
+                path: Some(path.clone()).filter(|path| !path.is_empty()),
+                ttl: at.duration("ttl", ttl)?,
+                terminal,
+            }
+        }
+        P::ConnectionProperties(ConnectionProperties { source_ip: true }) => {
+            HashPolicy::SourceIp { terminal }
+        }
+        P::ConnectionProperties(_) => {
+            return Err(at.field("connection_properties").reject("source_ip is required"));
+        }
+        P::QueryParameter(QueryParameter { name }) => {
+            at.field("query_parameter").not_empty("name", name)?;
+            HashPolicy::Query {
+                name: name.clone(),
+                terminal,
+            }
+        }
+        P::FilterState(_) => return Err(at.field("filter_state").reject("not supported")),
+    })
+}
+
+fn mirror(at: &At<'_>, message: &pb::route_action::RequestMirrorPolicy) -> Result<MirrorPolicy, Rejection> {
+    let pb::route_action::RequestMirrorPolicy {
+        cluster,
+        cluster_header,
+        runtime_fraction,
+        trace_sampled,
+        disable_shadow_host_suffix_append,
+        request_headers_mutations,
+        host_rewrite_literal,
+    } = message;
+    refuse!(at; cluster_header, disable_shadow_host_suffix_append, request_headers_mutations, host_rewrite_literal);
+    no_effect!(at, "traces are not exported"; trace_sampled);
+    at.not_empty("cluster", cluster)?;
+    Ok(MirrorPolicy {
+        cluster: cluster.clone(),
+        share: match runtime_fraction {
+            None => 1_000_000,
+            Some(fraction) => at.field("runtime_fraction").runtime_fraction(fraction)?,
+        },
+    })
+}
+
+fn upgrades(
+    at: &At<'_>,
+    configs: &[pb::route_action::UpgradeConfig],
+) -> Result<HashMap<String, bool>, Rejection> {
+    let each = at.each("upgrade_configs", configs, |at, config| {
+        let pb::route_action::UpgradeConfig {
+            upgrade_type,
+            enabled,
+            connect_config,
+        } = config;
+        refuse!(at; connect_config);
+        at.not_empty("upgrade_type", upgrade_type)?;
+        let enabled = enabled.as_ref().is_none_or(|enabled| enabled.value);
+        Ok((upgrade_type.to_ascii_lowercase(), enabled))
+    })?;
+    Ok(each.into_iter().collect())
+}

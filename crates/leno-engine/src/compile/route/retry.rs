@@ -1,0 +1,113 @@
+//! `RetryPolicy`.
+
+use std::time::Duration;
+
+use leno_proto::FromAny;
+
+use super::{RetryOn, RetryPolicy};
+use crate::compile::Rejection;
+use crate::compile::at::{At, refuse};
+use crate::compile::matcher;
+use crate::compile::pb::{previous_hosts, route as pb};
+
+pub(super) fn policy(at: &At<'_>, message: &pb::RetryPolicy) -> Result<RetryPolicy, Rejection> {
+    let pb::RetryPolicy {
+        retry_on,
+        num_retries,
+        per_try_timeout,
+        per_try_idle_timeout,
+        retry_priority,
+        retry_host_predicate,
+        retry_options_predicates,
+        host_selection_retry_max_attempts,
+        retriable_status_codes,
+        retry_back_off,
+        rate_limited_retry_back_off,
+        retriable_headers,
+        retriable_request_headers,
+        refresh_cluster_on_retry,
+    } = message;
+    refuse!(at; retry_priority, retry_options_predicates, rate_limited_retry_back_off,
+        retriable_request_headers, refresh_cluster_on_retry);
+    let attempts = u32::try_from(*host_selection_retry_max_attempts).unwrap_or(0);
+    let (backoff_base, backoff_max) = backoff(at, retry_back_off.as_ref())?;
+    Ok(RetryPolicy {
+        on: conditions(at, retry_on),
+        num_retries: num_retries.as_ref().map_or(1, |retries| retries.value),
+        per_try_timeout: at.timeout("per_try_timeout", per_try_timeout, None)?,
+        per_try_idle_timeout: at.timeout("per_try_idle_timeout", per_try_idle_timeout, None)?,
+        status_codes: at.each("retriable_status_codes", retriable_status_codes, |at, code| {
+            u16::try_from(*code).map_err(|_| at.reject(format!("not a status: {code}")))
+        })?,
+        retriable_headers: at.each("retriable_headers", retriable_headers, matcher::header)?,
+        backoff_base,
+        backoff_max,
+        avoid_previous_hosts: !at
+            .each("retry_host_predicate", retry_host_predicate, host_predicate)?
+            .is_empty(),
+        // Envoy's default is one pick; a bound, since each attempt is a pick on the request path.
+        host_selection_attempts: attempts.min(100),
+    })
+}
+
+fn host_predicate(at: &At<'_>, message: &pb::retry_policy::RetryHostPredicate) -> Result<(), Rejection> {
+    use pb::retry_policy::retry_host_predicate::ConfigType;
+    let pb::retry_policy::RetryHostPredicate { name, config_type } = message;
+    match config_type {
+        None if name == "envoy.retry_host_predicates.previous_hosts" => Ok(()),
+        None => Err(at.field("name").reject(format!("{name:?} is not supported"))),
+        Some(ConfigType::TypedConfig(any)) if any.is::<previous_hosts::PreviousHostsPredicate>() => Ok(()),
+        Some(ConfigType::TypedConfig(any)) => Err(at.field("typed_config").unknown_extension(any)),
+    }
+}
+
+fn backoff(
+    at: &At<'_>,
+    message: Option<&pb::retry_policy::RetryBackOff>,
+) -> Result<(Duration, Duration), Rejection> {
+    let default = Duration::from_millis(25);
+    let Some(pb::retry_policy::RetryBackOff {
+        base_interval,
+        max_interval,
+    }) = message
+    else {
+        return Ok((default, default * 10));
+    };
+    let at = at.field("retry_back_off");
+    at.required("base_interval", base_interval)?;
+    let base = at.positive("base_interval", base_interval, default)?;
+    let most = at.positive("max_interval", max_interval, base.saturating_mul(10))?;
+    if most < base {
+        return Err(at.field("max_interval").reject("less than the base interval"));
+    }
+    Ok((base, most))
+}
+
+/// Words that are not known are passed over, as Envoy does, but told.
+fn conditions(at: &At<'_>, text: &str) -> RetryOn {
+    let mut on = RetryOn::default();
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        match word {
+            "5xx" => on.five_xx = true,
+            "gateway-error" => on.gateway_error = true,
+            "reset" => on.reset = true,
+            "reset-before-request" => on.reset_before_request = true,
+            "connect-failure" => on.connect_failure = true,
+            "retriable-4xx" => on.retriable_4xx = true,
+            "refused-stream" => on.refused_stream = true,
+            "retriable-status-codes" => on.retriable_status_codes = true,
+            "retriable-headers" => on.retriable_headers = true,
+            "envoy-ratelimited" => on.envoy_ratelimited = true,
+            "http3-post-connect-failure" => on.http3_post_connect_failure = true,
+            "cancelled" => on.grpc_cancelled = true,
+            "deadline-exceeded" => on.grpc_deadline_exceeded = true,
+            "internal" => on.grpc_internal = true,
+            "resource-exhausted" => on.grpc_resource_exhausted = true,
+            "unavailable" => on.grpc_unavailable = true,
+            other => at
+                .field("retry_on")
+                .warn(&format!("{other:?} is not a condition")),
+        }
+    }
+    on
+}

@@ -1,0 +1,235 @@
+//! The table itself: virtual hosts, their domains and what is said per filter.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::header;
+use crate::compile::pb::{core, protobuf};
+use crate::decide::filter;
+
+pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<RouteTable, Rejection> {
+    let pb::RouteConfiguration {
+        name,
+        virtual_hosts,
+        vhds,
+        internal_only_headers,
+        response_headers_to_add,
+        response_headers_to_remove,
+        request_headers_to_add,
+        request_headers_to_remove,
+        most_specific_header_mutations_wins,
+        validate_clusters,
+        max_direct_response_body_size_bytes,
+        cluster_specifier_plugins,
+        request_mirror_policies,
+        ignore_port_in_host_matching,
+        vhost_header,
+        ignore_path_parameters_in_path_matching,
+        typed_per_filter_config,
+        metadata: _,
+        route_specifiers,
+    } = message;
+    refuse!(at; vhds, internal_only_headers, most_specific_header_mutations_wins, cluster_specifier_plugins,
+        request_mirror_policies, vhost_header, ignore_path_parameters_in_path_matching,
+        typed_per_filter_config, route_specifiers);
+    no_effect!(at, "clusters are looked up when a request comes"; validate_clusters);
+    // Envoy's limit, 4 KiB, guards its memory against the control plane; ours is the message's own size.
+    no_effect!(at, "there is no limit"; max_direct_response_body_size_bytes);
+    let hosts = at.each("virtual_hosts", virtual_hosts, virtual_host)?;
+    Ok(RouteTable {
+        name: name.clone(),
+        domains: domains(at, &hosts)?,
+        hosts,
+        ignore_port: *ignore_port_in_host_matching,
+        request_headers: header::edits(
+            at,
+            &header::request(request_headers_to_add, request_headers_to_remove),
+        )?,
+        response_headers: header::edits(
+            at,
+            &header::response(response_headers_to_add, response_headers_to_remove),
+        )?,
+    })
+}
+
+fn virtual_host(at: &At<'_>, message: &pb::VirtualHost) -> Result<VirtualHost, Rejection> {
+    let pb::VirtualHost {
+        name,
+        domains,
+        routes,
+        matcher,
+        require_tls,
+        virtual_clusters,
+        rate_limits,
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
+        cors,
+        typed_per_filter_config,
+        include_request_attempt_count,
+        include_attempt_count_in_response,
+        retry_policy,
+        retry_policy_typed_config,
+        hedge_policy,
+        include_is_timeout_retry_header,
+        per_request_buffer_limit_bytes,
+        request_body_buffer_limit,
+        request_mirror_policies,
+        metadata: _,
+        route_specifiers,
+    } = message;
+    refuse!(at; matcher, rate_limits, cors, include_attempt_count_in_response, retry_policy_typed_config,
+        hedge_policy, include_is_timeout_retry_header, request_mirror_policies, route_specifiers);
+    no_effect!(at, "leno has its own statistics"; virtual_clusters);
+    no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
+        request_body_buffer_limit);
+    at.not_empty("name", name)?;
+    if domains.is_empty() {
+        return Err(at.field("domains").reject("required"));
+    }
+    // A route's own retry policy replaces the host's whole.
+    let retry = match retry_policy {
+        None => None,
+        Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
+    };
+    use pb::virtual_host::TlsRequirementType;
+    Ok(VirtualHost {
+        name: name.clone(),
+        domains: at.each("domains", domains, |at, domain| self::domain(at, domain))?,
+        routes: at.each("routes", routes, |at, one| {
+            route(at, one, retry.as_ref()).map(Arc::new)
+        })?,
+        request_headers: header::edits(
+            at,
+            &header::request(request_headers_to_add, request_headers_to_remove),
+        )?,
+        response_headers: header::edits(
+            at,
+            &header::response(response_headers_to_add, response_headers_to_remove),
+        )?,
+        filter_configs: filter_configs(at, typed_per_filter_config)?,
+        include_attempt_count: *include_request_attempt_count,
+        require_tls: match at.choice("require_tls", *require_tls)? {
+            TlsRequirementType::None => false,
+            TlsRequirementType::All => true,
+            TlsRequirementType::ExternalOnly => {
+                return Err(at.field("require_tls").reject("EXTERNAL_ONLY is not supported"));
+            }
+        },
+    })
+}
+
+fn route(at: &At<'_>, message: &pb::Route, retry: Option<&Arc<RetryPolicy>>) -> Result<Route, Rejection> {
+    let pb::Route {
+        name,
+        r#match,
+        metadata,
+        decorator,
+        typed_per_filter_config,
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
+        tracing,
+        per_request_buffer_limit_bytes,
+        stat_prefix,
+        request_body_buffer_limit,
+        route_specifiers,
+        action,
+    } = message;
+    refuse!(at; route_specifiers);
+    no_effect!(at, "traces are not exported"; tracing);
+    no_effect!(at, "leno has its own statistics"; stat_prefix);
+    no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
+        request_body_buffer_limit);
+    // It names spans; Istio always sends it.
+    let _ = decorator;
+    Ok(Route {
+        name: name.clone(),
+        matches: matching::route_match(&at.field("match"), at.required("match", r#match)?)?,
+        action: action::action(at, at.required("action", action)?, retry)?,
+        request_headers: header::edits(
+            at,
+            &header::request(request_headers_to_add, request_headers_to_remove),
+        )?,
+        response_headers: header::edits(
+            at,
+            &header::response(response_headers_to_add, response_headers_to_remove),
+        )?,
+        filter_configs: filter_configs(at, typed_per_filter_config)?,
+        origin: text(metadata.as_ref(), "istio", "config"),
+        place: text(metadata.as_ref(), "leno", "place"),
+    })
+}
+
+fn text(metadata: Option<&core::Metadata>, filter: &str, field: &str) -> Option<String> {
+    let value = metadata?.filter_metadata.get(filter)?.fields.get(field)?;
+    match &value.kind {
+        Some(protobuf::value::Kind::StringValue(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+pub(super) fn filter_configs(
+    at: &At<'_>,
+    configs: &HashMap<String, protobuf::Any>,
+) -> Result<HashMap<String, Arc<FilterConfig>>, Rejection> {
+    let mut compiled = HashMap::with_capacity(configs.len());
+    for (name, any) in configs {
+        let at = at.entry("typed_per_filter_config", name);
+        if let Some(config) = filter::per_route(&at, name, any)? {
+            compiled.insert(name.clone(), Arc::new(config));
+        }
+    }
+    Ok(compiled)
+}
+
+/// In lower case. A `*` stands alone, first or last.
+fn domain(at: &At<'_>, domain: &str) -> Result<String, Rejection> {
+    let inner = domain
+        .strip_prefix('*')
+        .or(domain.strip_suffix('*'))
+        .unwrap_or(domain);
+    if domain.is_empty() || inner.contains('*') {
+        return Err(at.reject(format!("not a domain: {domain:?}")));
+    }
+    Ok(domain.to_ascii_lowercase())
+}
+
+/// A domain may stand only once in a table.
+fn domains(at: &At<'_>, hosts: &[VirtualHost]) -> Result<DomainIndex, Rejection> {
+    let mut index = DomainIndex::default();
+    let mut suffix: HashMap<String, usize> = HashMap::new();
+    let mut prefix: HashMap<String, usize> = HashMap::new();
+    for (i, host) in hosts.iter().enumerate() {
+        for (j, domain) in host.domains.iter().enumerate() {
+            let taken = match (
+                domain.as_str(),
+                domain.strip_prefix('*'),
+                domain.strip_suffix('*'),
+            ) {
+                ("*", ..) => index.any.replace(i),
+                (_, Some(end), _) => suffix.insert(end.to_owned(), i),
+                (_, None, Some(start)) => prefix.insert(start.to_owned(), i),
+                (exact, None, None) => index.exact.insert(exact.to_owned(), i),
+            };
+            if let Some(other) = taken {
+                let host = at.item("virtual_hosts", i);
+                let reason = format!("{domain:?} stands already in virtual_hosts[{other}]");
+                return Err(host.item("domains", j).reject(reason));
+            }
+        }
+    }
+    index.suffix = longest_first(suffix);
+    index.prefix = longest_first(prefix);
+    Ok(index)
+}
+
+fn longest_first(domains: HashMap<String, usize>) -> Vec<(String, usize)> {
+    let mut sorted: Vec<_> = domains.into_iter().collect();
+    sorted.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    sorted
+}

@@ -1,0 +1,310 @@
+//! `envoy.filters.http.fault`: delays and aborts for a share of the requests.
+//!
+//! Whether to delay and whether to abort are drawn independently; a delay comes first. Faults asked for by request
+//! headers (`x-envoy-fault-*`) happen only where the configuration allows it (`header_delay`, `header_abort`), and
+//! for no greater share than it says.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use leno_proto::google::protobuf::Any;
+
+use super::{Context, Effect, EffectResult, FilterConfig, FilterFactory, HttpFilter, Kind, Step};
+use crate::compile::Rejection;
+use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::matcher::{self, HeaderMatcher};
+use crate::compile::pb::{fault as pb, fault_delay};
+use crate::decide::grpc;
+use crate::decide::route::is_grpc;
+use crate::flags::Flag;
+use crate::message::{Headers, LocalReply, RequestHead};
+
+pub(super) const KIND: Kind = Kind {
+    message: "envoy.extensions.filters.http.fault.v3.HTTPFault",
+    parse,
+};
+
+#[derive(Debug)]
+struct Fault {
+    delay: Option<(Delay, u32)>,
+    abort: Option<(Abort, u32)>,
+    body: Bytes,
+    cluster: Option<String>,
+    headers: Vec<HeaderMatcher>,
+    nodes: Vec<String>,
+    max_active: Option<u32>,
+    /// Requests under way with a fault; per process, as the limit is.
+    active: Arc<AtomicU32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Delay {
+    Fixed(Duration),
+    /// `x-envoy-fault-delay-request`, in milliseconds.
+    Header,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Abort {
+    Http(u16),
+    Grpc(u32),
+    /// `x-envoy-fault-abort-request`, `x-envoy-fault-abort-grpc-request`.
+    Header,
+}
+
+fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn FilterFactory>, Rejection> {
+    let pb::HttpFault {
+        delay,
+        abort,
+        upstream_cluster,
+        headers,
+        downstream_nodes,
+        max_active_faults,
+        response_rate_limit,
+        delay_percent_runtime,
+        abort_percent_runtime,
+        delay_duration_runtime,
+        abort_http_status_runtime,
+        max_active_faults_runtime,
+        response_rate_limit_percent_runtime,
+        abort_grpc_status_runtime,
+        disable_downstream_cluster_stats,
+        filter_metadata,
+    } = &at.unpack::<pb::HttpFault>(any)?;
+    refuse!(at; response_rate_limit);
+    no_effect!(at, "there is no runtime"; delay_percent_runtime, abort_percent_runtime, delay_duration_runtime,
+        abort_http_status_runtime, max_active_faults_runtime, response_rate_limit_percent_runtime,
+        abort_grpc_status_runtime);
+    no_effect!(at, "not used"; disable_downstream_cluster_stats, filter_metadata);
+    Ok(Box::new(Fault {
+        delay: match delay {
+            None => None,
+            Some(delay) => Some(parse_delay(&at.field("delay"), delay)?),
+        },
+        abort: match abort {
+            None => None,
+            Some(abort) => Some(parse_abort(&at.field("abort"), abort)?),
+        },
+        body: match abort.as_ref().map(|abort| abort.response_body.as_str()) {
+            None | Some("") => Bytes::from_static(b"fault filter abort"),
+            Some(body) => Bytes::copy_from_slice(body.as_bytes()),
+        },
+        cluster: Some(upstream_cluster.clone()).filter(|cluster| !cluster.is_empty()),
+        headers: at.each("headers", headers, matcher::header)?,
+        nodes: downstream_nodes.clone(),
+        max_active: max_active_faults.as_ref().map(|most| most.value),
+        active: Arc::default(),
+    }))
+}
+
+fn parse_delay(at: &At<'_>, message: &fault_delay::FaultDelay) -> Result<(Delay, u32), Rejection> {
+    use fault_delay::fault_delay::{FaultDelaySecifier as S, HeaderDelay};
+    let fault_delay::FaultDelay {
+        percentage,
+        fault_delay_secifier,
+    } = message;
+    let delay = match at.required("fault_delay_secifier", fault_delay_secifier)? {
+        S::FixedDelay(delay) => Delay::Fixed(at.positive("fixed_delay", &Some(*delay), Duration::ZERO)?),
+        S::HeaderDelay(HeaderDelay {}) => Delay::Header,
+    };
+    let share = percentage.unwrap_or_default();
+    Ok((delay, at.field("percentage").fraction(&share)?))
+}
+
+fn parse_abort(at: &At<'_>, message: &pb::FaultAbort) -> Result<(Abort, u32), Rejection> {
+    use pb::fault_abort::{ErrorType as E, HeaderAbort};
+    let pb::FaultAbort {
+        percentage,
+        response_body: _,
+        error_type,
+    } = message;
+    let abort = match at.required("error_type", error_type)? {
+        E::HttpStatus(status) => match u16::try_from(*status) {
+            Ok(status @ 200..600) => Abort::Http(status),
+            _ => {
+                return Err(at
+                    .field("http_status")
+                    .reject(format!("200 to 599, not {status}")));
+            }
+        },
+        E::GrpcStatus(status) => Abort::Grpc(*status),
+        E::HeaderAbort(HeaderAbort {}) => Abort::Header,
+    };
+    let share = percentage.unwrap_or_default();
+    Ok((abort, at.field("percentage").fraction(&share)?))
+}
+
+// === impl Fault ===
+
+impl FilterFactory for Fault {
+    fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
+        let settings = per_route
+            .and_then(|config| config.factory.as_any().downcast_ref())
+            .unwrap_or(self);
+        if settings.delay.is_none() && settings.abort.is_none() {
+            return None;
+        }
+        // Only what this request may need: its own copy outlives a change of the configuration.
+        Some(Box::new(Injection {
+            delay: settings.delay,
+            abort: settings.abort,
+            body: settings.body.clone(),
+            cluster: settings.cluster.clone(),
+            headers: settings.headers.clone(),
+            nodes: settings.nodes.clone(),
+            max_active: settings.max_active,
+            active: settings.active.clone(),
+            counted: false,
+            pending: None,
+        }))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// One request's faults.
+#[derive(Debug)]
+struct Injection {
+    delay: Option<(Delay, u32)>,
+    abort: Option<(Abort, u32)>,
+    body: Bytes,
+    cluster: Option<String>,
+    headers: Vec<HeaderMatcher>,
+    nodes: Vec<String>,
+    max_active: Option<u32>,
+    active: Arc<AtomicU32>,
+    counted: bool,
+    /// The answer that follows the delay.
+    pending: Option<LocalReply>,
+}
+
+impl HttpFilter for Injection {
+    fn on_request_headers(&mut self, cx: &mut Context<'_>, head: &mut RequestHead, _end: bool) -> Step {
+        if !self.applies(cx, head) {
+            return Step::Continue;
+        }
+        let delay = self.draw_delay(cx.random as u32, head);
+        let abort = self.draw_abort((cx.random >> 32) as u32, head);
+        if (delay.is_none() && abort.is_none()) || !self.count() {
+            return Step::Continue;
+        }
+        self.pending = abort;
+        match delay {
+            Some(delay) => {
+                cx.flags.insert(Flag::DelayInjected);
+                Step::Effect(Effect::Sleep(delay))
+            }
+            None => self.finish(cx),
+        }
+    }
+
+    fn on_effect(&mut self, cx: &mut Context<'_>, _result: EffectResult) -> Step {
+        self.finish(cx)
+    }
+}
+
+impl Injection {
+    fn applies(&self, cx: &Context<'_>, head: &RequestHead) -> bool {
+        let node = || head.headers.get_str("x-envoy-downstream-service-node");
+        self.cluster
+            .as_deref()
+            .is_none_or(|wanted| cx.cluster == Some(wanted))
+            && (self.nodes.is_empty() || node().is_some_and(|node| self.nodes.iter().any(|n| n == node)))
+            && self.headers.iter().all(|header| header.matches_request(head))
+    }
+
+    fn draw_delay(&self, random: u32, head: &RequestHead) -> Option<Duration> {
+        let (delay, share) = self.delay?;
+        let (delay, share) = match delay {
+            Delay::Fixed(delay) => (delay, share),
+            Delay::Header => {
+                let milliseconds = number(head, "x-envoy-fault-delay-request")?;
+                let asked = share_asked(head, "x-envoy-fault-delay-request-percentage");
+                (Duration::from_millis(milliseconds), share.min(asked))
+            }
+        };
+        hits(random, share).then_some(delay)
+    }
+
+    fn draw_abort(&self, random: u32, head: &RequestHead) -> Option<LocalReply> {
+        let (abort, share) = self.abort?;
+        let (abort, share) = match abort {
+            Abort::Header => {
+                let asked = share_asked(head, "x-envoy-fault-abort-request-percentage");
+                (abort_asked(head)?, share.min(asked))
+            }
+            abort => (abort, share),
+        };
+        hits(random, share).then(|| self.reply(abort, head))
+    }
+
+    fn reply(&self, abort: Abort, head: &RequestHead) -> LocalReply {
+        let status = match abort {
+            Abort::Http(status) => status,
+            Abort::Grpc(status) => grpc::to_http(status),
+            Abort::Header => 500,
+        };
+        let mut reply = LocalReply {
+            status,
+            headers: Headers::default(),
+            body: self.body.clone(),
+            details: "fault_filter_abort",
+            flags: Flag::FaultInjected.into(),
+        };
+        if let (Abort::Grpc(status), true) = (abort, is_grpc(head)) {
+            grpc::answer(&mut reply, status);
+        }
+        reply
+    }
+
+    /// Takes one of the places for requests with a fault.
+    fn count(&mut self) -> bool {
+        let most = self.max_active.unwrap_or(u32::MAX);
+        let one_more = |active: u32| (active < most).then(|| active + 1);
+        self.counted = self.active.fetch_update(Relaxed, Relaxed, one_more).is_ok();
+        self.counted
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) -> Step {
+        match self.pending.take() {
+            None => Step::Continue,
+            Some(reply) => {
+                cx.flags.insert(Flag::FaultInjected);
+                Step::Reply(reply)
+            }
+        }
+    }
+}
+
+impl Drop for Injection {
+    fn drop(&mut self) {
+        if self.counted {
+            self.active.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// Whether a random number falls into a share, in parts in a million.
+fn hits(random: u32, share: u32) -> bool {
+    (u64::from(random) * 1_000_000) >> 32 < u64::from(share)
+}
+
+fn number<T: std::str::FromStr>(head: &RequestHead, header: &str) -> Option<T> {
+    head.headers.get_str(header)?.trim().parse().ok()
+}
+
+/// Percent in a header; all if it says nothing.
+fn share_asked(head: &RequestHead, header: &str) -> u32 {
+    number(head, header).map_or(1_000_000, |percent: u32| percent.min(100) * 10_000)
+}
+
+fn abort_asked(head: &RequestHead) -> Option<Abort> {
+    match number(head, "x-envoy-fault-abort-request") {
+        Some(status @ 200..600) => Some(Abort::Http(status)),
+        _ => number(head, "x-envoy-fault-abort-grpc-request").map(Abort::Grpc),
+    }
+}

@@ -1,0 +1,194 @@
+//! From the user's objects to the model: one file for each kind.
+//!
+//! Everything here is a function of all objects and the services that exist. It runs when configuration or the
+//! set of services changes, never for a change of endpoints.
+
+pub(crate) mod destination_rule;
+pub(crate) mod http_route;
+pub(crate) mod mesh;
+pub(crate) mod peer_authentication;
+pub(crate) mod service;
+pub(crate) mod virtual_service;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use leno_api::{Code, Diagnostic, Object, ObjectKey, Severity, Spec, nearest};
+
+use crate::name::{Host, Origin};
+use crate::policy::ServicePolicy;
+use crate::route::{HttpRoute, Retries, TcpRoute, WeightedBackend};
+use crate::service::Service;
+
+/// Istio's default for routes that say nothing of retries.
+pub(crate) const DEFAULT_RETRY_ON: &str =
+    "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
+const DEFAULT_ATTEMPTS: u32 = 2;
+
+/// What routes may refer to, and where problems are collected.
+pub(crate) struct Context<'a> {
+    pub(crate) services: &'a BTreeMap<Host, Arc<Service>>,
+    pub(crate) policies: HashMap<Host, Arc<ServicePolicy>>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// The routes of all hosts.
+#[derive(Default)]
+pub(crate) struct Routes {
+    pub(crate) http: HashMap<Host, Vec<Arc<HttpRoute>>>,
+    pub(crate) tcp: HashMap<Host, Vec<Arc<TcpRoute>>>,
+}
+
+impl Context<'_> {
+    pub(crate) fn report(
+        &mut self,
+        object: &Object,
+        (code, severity): (Code, Severity),
+        path: &str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.diagnostics
+            .push(object.report(code, severity, path, message).hint(hint));
+    }
+
+    /// The full name of a host as written in an object of a namespace. `name` is a service of that namespace, as in
+    /// Istio; `name.namespace` and `name.namespace.svc` are understood where that service exists.
+    pub(crate) fn resolve(&self, host: &str, namespace: &str) -> Host {
+        if !host.contains('.') {
+            return Host::in_cluster(host, namespace);
+        }
+        let full = Host::new(host);
+        if self.services.contains_key(&full) {
+            return full;
+        }
+        let short = host.strip_suffix(".svc").unwrap_or(host);
+        match short.split_once('.') {
+            Some((name, namespace)) if !namespace.contains('.') => {
+                let candidate = Host::in_cluster(name, namespace);
+                if self.services.contains_key(&candidate) {
+                    candidate
+                } else {
+                    full
+                }
+            }
+            _ => full,
+        }
+    }
+
+    /// Checks what a backend refers to; one that does not resolve is kept, marked, so that its share fails visibly.
+    pub(crate) fn check_backend(&mut self, object: &Object, path: &str, backend: &mut WeightedBackend) {
+        let error = Severity::Error;
+        let Some(service) = self.services.get(&backend.host) else {
+            backend.invalid = true;
+            let message = format!("the host {} is not in the mesh", backend.host);
+            let hint = self.nearest_host(&backend.host);
+            return self.report(object, (Code::HostNotFound, error), path, message, hint);
+        };
+        let ports: Vec<u16> = service.ports.iter().map(|port| port.port).collect();
+        if let Some(port) = backend.port.filter(|port| !ports.contains(port)) {
+            backend.invalid = true;
+            let message = format!("{} has no port {port}", backend.host);
+            let hint = format!("it has {}", list(&ports));
+            self.report(object, (Code::PortNotFound, error), path, message, hint);
+        }
+        let Some(subset) = backend.subset.clone() else {
+            return;
+        };
+        let declared: Vec<String> = self
+            .policies
+            .get(&backend.host)
+            .map(|policy| policy.subsets.iter().map(|subset| subset.name.clone()).collect())
+            .unwrap_or_default();
+        if !declared.contains(&subset) {
+            backend.invalid = true;
+            let message = format!("{} has no subset {subset}", backend.host);
+            let hint = match declared.is_empty() {
+                true => format!("declare it in a DestinationRule with host: {}", backend.host),
+                false => format!("its DestinationRule has {}", declared.join(", ")),
+            };
+            self.report(object, (Code::SubsetNotFound, error), path, message, hint);
+        }
+    }
+
+    pub(crate) fn nearest_host(&self, host: &Host) -> String {
+        let names = self.services.keys().map(Host::as_str);
+        match nearest(host.as_str(), names) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "declare it as a Service, or start a process with leno run --service".into(),
+        }
+    }
+}
+
+/// Objects of the same kind, namespace and name in several files: the first file holds.
+pub(crate) fn without_duplicates<'o>(
+    objects: impl Iterator<Item = &'o Arc<Object>>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<&'o Arc<Object>> {
+    let mut first: BTreeMap<&ObjectKey, &Arc<Object>> = BTreeMap::new();
+    for object in objects {
+        match first.get(&object.key) {
+            None => {
+                first.insert(&object.key, object);
+            }
+            Some(holds) => {
+                let message = format!("{} is already given at {}", object.key, holds.place());
+                let found = object.report(Code::DuplicateObject, Severity::Error, "metadata.name", message);
+                diagnostics.push(found.hint("remove one of them, or give it another name"));
+            }
+        }
+    }
+    first.into_values().collect()
+}
+
+/// Objects of one kind, in the order in which ties are broken: by name, then by namespace.
+pub(crate) fn of_kind<'o, S>(
+    objects: &[&'o Arc<Object>],
+    pick: impl Fn(&'o Spec) -> Option<&'o S>,
+) -> Vec<(&'o Object, &'o S)> {
+    let mut found: Vec<_> = objects
+        .iter()
+        .copied()
+        .filter_map(|object| Some((object.as_ref(), pick(&object.spec)?)))
+        .collect();
+    found.sort_by(|(a, _), (b, _)| (&a.key.name, &a.key.namespace).cmp(&(&b.key.name, &b.key.namespace)));
+    found
+}
+
+pub(crate) fn origin(object: &Object) -> Origin {
+    Origin {
+        kind: object.key.kind.as_str().into(),
+        namespace: object.key.namespace.clone(),
+        name: object.key.name.clone(),
+        place: object.place().to_string().into(),
+    }
+}
+
+pub(crate) fn default_retries() -> Retries {
+    Retries {
+        attempts: DEFAULT_ATTEMPTS,
+        per_try_timeout: None,
+        on: DEFAULT_RETRY_ON.into(),
+        backoff: None,
+    }
+}
+
+/// A port that validation has seen; what is no port becomes none.
+pub(crate) fn port(number: i64) -> Option<u16> {
+    u16::try_from(number).ok().filter(|port| *port != 0)
+}
+
+/// A count that validation has seen.
+pub(crate) fn count(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}
+
+/// Percent to parts in a million.
+pub(crate) fn per_million(percent: f64) -> u32 {
+    (percent.clamp(0.0, 100.0) * 10_000.0).round() as u32
+}
+
+fn list(ports: &[u16]) -> String {
+    let ports: BTreeSet<String> = ports.iter().map(u16::to_string).collect();
+    ports.into_iter().collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,156 @@
+//! Services: declared by objects, or by workloads that name a service nobody declared.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use leno_api::kinds::service::{ServicePort as ApiPort, ServiceSpec, Transport};
+use leno_api::quantity::IntOrString;
+use leno_api::{Object, Spec};
+
+use super::{of_kind, origin, port};
+use crate::name::{Host, Labels, Origin};
+use crate::service::{Protocol, Service, ServicePort, TargetPort};
+use crate::workload::Workload;
+
+/// Ports whose protocol lets the server speak first; detection by reading would only delay them.
+/// (Istio's list: SMTP, DNS, MySQL, MongoDB.)
+const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
+
+pub(crate) fn declared(objects: &[&Arc<Object>]) -> BTreeMap<Host, Arc<Service>> {
+    let specs = of_kind(objects, |spec| match spec {
+        Spec::Service(spec) => Some(spec.as_ref()),
+        _ => None,
+    });
+    specs
+        .into_iter()
+        .map(|(object, spec)| service(object, spec))
+        .map(|s| (s.host.clone(), Arc::new(s)))
+        .collect()
+}
+
+fn service(object: &Object, spec: &ServiceSpec) -> Service {
+    Service {
+        host: Host::in_cluster(&object.key.name, &object.key.namespace),
+        name: object.key.name.to_string(),
+        namespace: object.key.namespace.to_string(),
+        ports: spec.ports.iter().filter_map(service_port).collect(),
+        selector: spec.selector.clone(),
+        vips: Vec::new(),
+        undeclared: false,
+        origin: origin(object),
+    }
+}
+
+fn service_port(spec: &ApiPort) -> Option<ServicePort> {
+    let number = port(spec.port)?;
+    let target = match &spec.target_port {
+        None => TargetPort::Number(number),
+        Some(IntOrString::Int(target)) => TargetPort::Number(port(*target)?),
+        Some(IntOrString::Text(name)) => TargetPort::Named(name.clone()),
+    };
+    let protocol = match spec.protocol {
+        Some(Transport::Udp) => Protocol::Udp,
+        _ => protocol(number, &spec.name, spec.app_protocol.as_deref()),
+    };
+    Some(ServicePort {
+        port: number,
+        name: spec.name.clone(),
+        protocol,
+        target,
+    })
+}
+
+/// Istio's rule: `appProtocol` decides if it is there, else the port's name up to the first dash, else detection.
+pub(crate) fn protocol(number: u16, name: &str, app_protocol: Option<&str>) -> Protocol {
+    let word = match app_protocol {
+        Some(word) => word,
+        None if name.starts_with("grpc-web") => "grpc-web",
+        None => name.split('-').next().unwrap_or_default(),
+    };
+    match word.to_ascii_lowercase().as_str() {
+        "http" | "grpc-web" | "kubernetes.io/ws" => Protocol::Http,
+        "http2" | "kubernetes.io/h2c" => Protocol::Http2,
+        "grpc" => Protocol::Grpc,
+        "https" | "tls" | "kubernetes.io/wss" => Protocol::Tls,
+        "tcp" => Protocol::Tcp,
+        "mysql" | "redis" | "mongo" => Protocol::Opaque,
+        "udp" => Protocol::Udp,
+        _ if SERVER_FIRST.contains(&number) => Protocol::Opaque,
+        _ => Protocol::Detect,
+    }
+}
+
+/// The service that workloads declare by naming it: their ports, and everyone with its `app` label.
+/// None: no workload names it.
+pub(crate) fn undeclared<'w>(
+    name: &str,
+    namespace: &str,
+    workloads: impl Iterator<Item = &'w Arc<Workload>>,
+) -> Option<Service> {
+    let mut ports: BTreeMap<u16, ServicePort> = BTreeMap::new();
+    let mut any = false;
+    for workload in workloads.filter(|workload| workload.service.as_deref() == Some(name)) {
+        any = true;
+        for declared in &workload.ports {
+            ports.entry(declared.port).or_insert_with(|| ServicePort {
+                port: declared.port,
+                name: if declared.name.is_empty() {
+                    format!("port-{}", declared.port)
+                } else {
+                    declared.name.clone()
+                },
+                protocol: declared.protocol,
+                target: TargetPort::Number(declared.port),
+            });
+        }
+    }
+    any.then(|| Service {
+        host: Host::in_cluster(name, namespace),
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        ports: ports.into_values().collect(),
+        selector: Labels::from([("app".to_owned(), name.to_owned())]),
+        vips: Vec::new(),
+        undeclared: true,
+        origin: Origin {
+            kind: "Workload".into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            place: "registration".into(),
+        },
+    })
+}
+
+/// Whether a workload stands behind a service.
+pub(crate) fn selects(service: &Service, workload: &Workload) -> bool {
+    if service.namespace != workload.namespace {
+        return false;
+    }
+    let named = workload.service.as_deref() == Some(service.name.as_str());
+    if service.undeclared || service.selector.is_empty() {
+        return named;
+    }
+    service
+        .selector
+        .iter()
+        .all(|(key, value)| workload.labels.get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocol_by_app_protocol_then_name_then_detection() {
+        assert_eq!(protocol(80, "http-web", None), Protocol::Http);
+        assert_eq!(protocol(80, "http-web", Some("tcp")), Protocol::Tcp);
+        assert_eq!(protocol(80, "grpc", None), Protocol::Grpc);
+        assert_eq!(protocol(80, "grpc-web-x", None), Protocol::Http);
+        assert_eq!(protocol(80, "web", None), Protocol::Detect);
+        assert_eq!(protocol(80, "web", Some("kubernetes.io/h2c")), Protocol::Http2);
+        assert_eq!(protocol(80, "httpish", None), Protocol::Detect);
+        assert_eq!(protocol(3306, "", None), Protocol::Opaque);
+        assert_eq!(protocol(6379, "redis", None), Protocol::Opaque);
+        assert_eq!(protocol(443, "HTTPS", None), Protocol::Tls);
+    }
+}

@@ -1,0 +1,135 @@
+//! What differs between two snapshots, and sharing what does not.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use crate::delta::{Delta, Key};
+use crate::name::{Host, WorkloadId};
+use crate::service::Service;
+use crate::snapshot::Snapshot;
+
+/// Every key that differs, after making `new` share with `old` whatever is equal.
+pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
+    share_parts(old, new);
+    let mut changed = BTreeSet::new();
+    if old.mesh != new.mesh {
+        changed.insert(Key::Mesh);
+    }
+    services(&old.services, &new.services, &mut changed);
+    different(&old.endpoints, &new.endpoints, Arc::ptr_eq, |host| {
+        changed.insert(Key::Endpoints(host.clone()))
+    });
+    different(&old.http_routes, &new.http_routes, all_same, |host| {
+        changed.insert(Key::Routes(host.clone()))
+    });
+    different(&old.tcp_routes, &new.tcp_routes, all_same, |host| {
+        changed.insert(Key::Routes(host.clone()))
+    });
+    different(&old.policies, &new.policies, Arc::ptr_eq, |host| {
+        changed.insert(Key::Policy(host.clone()))
+    });
+    let mut modes: BTreeSet<WorkloadId> = BTreeSet::new();
+    different(&old.mtls, &new.mtls, Arc::ptr_eq, |id| modes.insert(id.clone()));
+    // Whether a caller uses mTLS depends on what the called workload accepts.
+    for (host, endpoints) in &new.endpoints {
+        if endpoints.iter().any(|workload| modes.contains(&workload.id)) {
+            changed.insert(Key::Endpoints(host.clone()));
+        }
+    }
+    changed.extend(modes.into_iter().map(Key::Workload));
+    for (id, workload) in &new.workloads {
+        if !old
+            .workloads
+            .get(id)
+            .is_some_and(|before| Arc::ptr_eq(before, workload))
+        {
+            changed.insert(Key::Workload(id.clone()));
+        }
+    }
+    let gone = old.workloads.keys().filter(|id| !new.workloads.contains_key(*id));
+    changed.extend(gone.cloned().map(Key::Workload));
+    Delta { changed }
+}
+
+fn services(
+    old: &BTreeMap<Host, Arc<Service>>,
+    new: &BTreeMap<Host, Arc<Service>>,
+    changed: &mut BTreeSet<Key>,
+) {
+    let mut list = false;
+    for (host, service) in new {
+        match old.get(host) {
+            Some(before) if Arc::ptr_eq(before, service) => continue,
+            Some(before) => list |= before.vips != service.vips,
+            None => list = true,
+        }
+        changed.insert(Key::Service(host.clone()));
+    }
+    for host in old.keys().filter(|host| !new.contains_key(*host)) {
+        list = true;
+        changed.insert(Key::Service(host.clone()));
+    }
+    if list {
+        changed.insert(Key::ServiceList);
+    }
+}
+
+fn share_parts(old: &Snapshot, new: &mut Snapshot) {
+    if old.mesh == new.mesh {
+        new.mesh = old.mesh.clone();
+    }
+    for (host, service) in &mut new.services {
+        share(service, old.services.get(host));
+    }
+    for (host, endpoints) in &mut new.endpoints {
+        share(endpoints, old.endpoints.get(host));
+    }
+    for (host, policy) in &mut new.policies {
+        share(policy, old.policies.get(host));
+    }
+    for (id, mtls) in &mut new.mtls {
+        share(mtls, old.mtls.get(id));
+    }
+    for (host, routes) in &mut new.http_routes {
+        share_list(routes, old.http_routes.get(host));
+    }
+    for (host, routes) in &mut new.tcp_routes {
+        share_list(routes, old.tcp_routes.get(host));
+    }
+}
+
+fn share<T: PartialEq>(new: &mut Arc<T>, old: Option<&Arc<T>>) {
+    if let Some(old) = old.filter(|old| **old == *new) {
+        *new = old.clone();
+    }
+}
+
+fn share_list<T: PartialEq>(new: &mut [Arc<T>], old: Option<&Vec<Arc<T>>>) {
+    for part in new {
+        share(
+            part,
+            old.and_then(|old| old.iter().find(|candidate| **candidate == *part)),
+        );
+    }
+}
+
+fn all_same<T>(old: &Vec<Arc<T>>, new: &Vec<Arc<T>>) -> bool {
+    old.len() == new.len() && old.iter().zip(new).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+fn different<K: Hash + Eq, V, R>(
+    old: &HashMap<K, V>,
+    new: &HashMap<K, V>,
+    same: impl Fn(&V, &V) -> bool,
+    mut found: impl FnMut(&K) -> R,
+) {
+    for (key, value) in new {
+        if !old.get(key).is_some_and(|before| same(before, value)) {
+            found(key);
+        }
+    }
+    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+        found(key);
+    }
+}

@@ -1,0 +1,406 @@
+//! The single writer: changes in, the next snapshot and what differs out.
+//!
+//! Two ways. A change of configuration, or of which services exist, builds everything anew from the objects and then
+//! shares with the snapshot before whatever came out equal: dear, simple, and never out of step. A change of
+//! workloads that leaves the services as they are (instances come, go, become healthy) touches only the endpoints of
+//! the services of its namespace.
+//!
+//! Pure: time is passed in, the table of addresses is handed over at the start and asked for after each change.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use leno_api::{Code, Diagnostic, Object, Place, Severity};
+
+use crate::build::peer_authentication::PeerPolicies;
+use crate::build::{self, Context, Routes};
+use crate::delta::{Delta, Key};
+use crate::diff::diff;
+use crate::name::{Host, WorkloadId};
+use crate::policy::PeerMtls;
+use crate::service::Service;
+use crate::snapshot::Snapshot;
+use crate::vip::VipTable;
+use crate::workload::Workload;
+
+/// What may happen to the mesh.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// All objects of a source file, in place of those it had; none: the file is gone.
+    File {
+        file: Arc<str>,
+        objects: Vec<Object>,
+    },
+    /// An instance registered, or something about it changed.
+    Workload(Workload),
+    WorkloadGone(WorkloadId),
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub snapshot: Arc<Snapshot>,
+    pub delta: Delta,
+    /// Everything wrong with the mesh as a whole as of now, not only what is new.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The table of addresses must be written down before the snapshot is served.
+    pub vips_changed: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct World {
+    files: BTreeMap<Arc<str>, Vec<Arc<Object>>>,
+    vips: VipTable,
+    peers: PeerPolicies,
+    /// Services by namespace, so that a workload need not be compared with those of others.
+    by_namespace: HashMap<String, Vec<Host>>,
+    config_diagnostics: Vec<Diagnostic>,
+    workload_diagnostics: BTreeMap<WorkloadId, Diagnostic>,
+    snapshot: Arc<Snapshot>,
+}
+
+impl World {
+    /// Begins with the addresses that were given in former lives.
+    pub fn new(vips: VipTable) -> Self {
+        Self {
+            vips,
+            ..Self::default()
+        }
+    }
+
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    pub fn vips(&self) -> &VipTable {
+        &self.vips
+    }
+
+    /// Applies changes together; `now` counts from 1970.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>, now: Duration) -> Outcome {
+        let mut configuration = false;
+        let mut touched: BTreeMap<WorkloadId, Option<Arc<Workload>>> = BTreeMap::new();
+        let mut workloads: BTreeMap<WorkloadId, Option<Arc<Workload>>> = BTreeMap::new();
+        for change in changes {
+            let (id, workload) = match change {
+                Change::File { file, objects } => {
+                    configuration |= self.set_file(file, objects);
+                    continue;
+                }
+                Change::Workload(workload) => (workload.id.clone(), Some(Arc::new(workload))),
+                Change::WorkloadGone(id) => (id, None),
+            };
+            workloads.insert(id, workload);
+        }
+        for (id, workload) in workloads {
+            let before = self.snapshot.workloads.get(&id);
+            if before.map(AsRef::as_ref) != workload.as_deref() {
+                touched.insert(id, workload);
+            }
+        }
+        let (delta, vips_changed) = match (configuration, touched.is_empty()) {
+            (false, true) => (Delta::default(), false),
+            (false, false) if !self.services_depend_on(&touched) => (self.change_endpoints(touched), false),
+            _ => {
+                let vips = self.vips.clone();
+                (self.rebuild(touched, now), vips != self.vips)
+            }
+        };
+        let own = self.workload_diagnostics.values();
+        Outcome {
+            snapshot: self.snapshot.clone(),
+            delta,
+            diagnostics: self.config_diagnostics.iter().chain(own).cloned().collect(),
+            vips_changed,
+        }
+    }
+
+    /// True if the file now says something else.
+    fn set_file(&mut self, file: Arc<str>, objects: Vec<Object>) -> bool {
+        if objects.is_empty() {
+            return self.files.remove(&file).is_some();
+        }
+        let objects: Vec<Arc<Object>> = objects.into_iter().map(Arc::new).collect();
+        match self.files.get(&file) {
+            Some(before) if *before == objects => false,
+            _ => {
+                self.files.insert(file, objects);
+                true
+            }
+        }
+    }
+
+    // === the short way ===
+
+    /// Whether a service that nobody declared appears, goes or has other ports by this change.
+    fn services_depend_on(&self, touched: &BTreeMap<WorkloadId, Option<Arc<Workload>>>) -> bool {
+        let mut named: BTreeSet<(&str, &str)> = BTreeSet::new();
+        for (id, after) in touched {
+            let before = self.snapshot.workloads.get(id);
+            for workload in before.into_iter().chain(after) {
+                if let Some(service) = &workload.service {
+                    named.insert((service, &workload.namespace));
+                }
+            }
+        }
+        named.into_iter().any(|(name, namespace)| {
+            let host = Host::in_cluster(name, namespace);
+            let before = self.snapshot.services.get(&host);
+            if before.is_some_and(|service| !service.undeclared) {
+                return false;
+            }
+            let mut workloads: BTreeMap<&WorkloadId, &Arc<Workload>> = self
+                .snapshot
+                .endpoints(&host)
+                .iter()
+                .map(|workload| (&workload.id, workload))
+                .collect();
+            for (id, after) in touched {
+                workloads.remove(id);
+                if let Some(workload) = after.as_ref().filter(|workload| workload.namespace == namespace) {
+                    workloads.insert(id, workload);
+                }
+            }
+            let after = build::service::undeclared(name, namespace, workloads.into_values());
+            before.map(|service| &service.ports) != after.as_ref().map(|service| &service.ports)
+        })
+    }
+
+    fn change_endpoints(&mut self, touched: BTreeMap<WorkloadId, Option<Arc<Workload>>>) -> Delta {
+        let mut next = Snapshot::clone(&self.snapshot);
+        let mut changed = BTreeSet::new();
+        for (id, after) in touched {
+            let before = next.workloads.get(&id).cloned();
+            let namespaces: BTreeSet<&str> = before
+                .iter()
+                .chain(&after)
+                .map(|workload| workload.namespace.as_str())
+                .collect();
+            let hosts = namespaces
+                .into_iter()
+                .filter_map(|namespace| self.by_namespace.get(namespace))
+                .flatten();
+            for host in hosts {
+                let Some(service) = next.services.get(host) else {
+                    continue;
+                };
+                let selects = |workload: &Option<Arc<Workload>>| {
+                    workload
+                        .as_ref()
+                        .is_some_and(|workload| build::service::selects(service, workload))
+                };
+                let (was, is) = (selects(&before), selects(&after));
+                if !was && !is {
+                    continue;
+                }
+                let mut endpoints = next
+                    .endpoints
+                    .get(host)
+                    .map(|list| list.to_vec())
+                    .unwrap_or_default();
+                match (
+                    endpoints.binary_search_by(|workload| workload.id.cmp(&id)),
+                    after.clone().filter(|_| is),
+                ) {
+                    (Ok(at), Some(workload)) => endpoints[at] = workload,
+                    (Ok(at), None) => drop(endpoints.remove(at)),
+                    (Err(at), Some(workload)) => endpoints.insert(at, workload),
+                    (Err(_), None) => {}
+                }
+                match endpoints.is_empty() {
+                    true => next.endpoints.remove(host),
+                    false => next.endpoints.insert(host.clone(), Arc::new(endpoints)),
+                };
+                changed.insert(Key::Endpoints(host.clone()));
+            }
+            self.set_workload(&mut next, &id, after);
+            changed.insert(Key::Workload(id));
+        }
+        self.publish(next);
+        Delta { changed }
+    }
+
+    fn set_workload(&mut self, next: &mut Snapshot, id: &WorkloadId, workload: Option<Arc<Workload>>) {
+        self.workload_diagnostics.remove(id);
+        let Some(workload) = workload else {
+            next.workloads.remove(id);
+            next.mtls.remove(id);
+            return;
+        };
+        if let Some(found) = not_selected(&next.services, &workload) {
+            self.workload_diagnostics.insert(id.clone(), found);
+        }
+        let mtls = self.peers.effective(&workload);
+        if next.mtls.get(id).map(AsRef::as_ref) != Some(&mtls) {
+            next.mtls.insert(id.clone(), Arc::new(mtls));
+        }
+        next.workloads.insert(id.clone(), workload);
+    }
+
+    // === the long way ===
+
+    fn rebuild(&mut self, touched: BTreeMap<WorkloadId, Option<Arc<Workload>>>, now: Duration) -> Delta {
+        let mut next = Snapshot {
+            version: self.snapshot.version,
+            ..Snapshot::default()
+        };
+        next.workloads = self.snapshot.workloads.clone();
+        for (id, workload) in touched {
+            match workload {
+                Some(workload) => next.workloads.insert(id, workload),
+                None => next.workloads.remove(&id),
+            };
+        }
+        let mut diagnostics = Vec::new();
+        let files = std::mem::take(&mut self.files);
+        let objects = build::without_duplicates(files.values().flatten(), &mut diagnostics);
+
+        let (mesh, root) = build::mesh::mesh_config(&objects, &mut diagnostics);
+        self.peers = PeerPolicies::new(&objects, root.clone(), &mut diagnostics);
+        next.mesh = Arc::new(mesh);
+        next.services = build::service::declared(&objects);
+        add_undeclared(&mut next);
+        self.assign_vips(&mut next, now, &mut diagnostics);
+
+        let services = std::mem::take(&mut next.services);
+        let mut context = Context {
+            services: &services,
+            policies: HashMap::new(),
+            diagnostics,
+        };
+        context.policies = build::destination_rule::policies(&mut context, &objects, &root);
+        let mut routes = Routes::default();
+        build::http_route::add_routes(&mut context, &objects, &mut routes);
+        build::virtual_service::add_routes(&mut context, &objects, &mut routes);
+        let Context {
+            policies,
+            diagnostics,
+            ..
+        } = context;
+        (next.http_routes, next.tcp_routes, next.policies) = (routes.http, routes.tcp, policies);
+        next.services = services;
+
+        self.index(&mut next);
+        self.files = files;
+        self.config_diagnostics = diagnostics;
+        let delta = diff(&self.snapshot, &mut next);
+        if !delta.is_empty() {
+            self.publish(next);
+        }
+        delta
+    }
+
+    fn assign_vips(&mut self, next: &mut Snapshot, now: Duration, diagnostics: &mut Vec<Diagnostic>) {
+        let gone: Vec<Host> = self
+            .vips
+            .live()
+            .filter(|host| !next.services.contains_key(host))
+            .collect();
+        for host in gone {
+            self.vips.release(&host, now);
+        }
+        for (host, service) in &mut next.services {
+            match self.vips.assign(host, now) {
+                Some(vips) => {
+                    next.vips.extend(vips.map(|vip| (vip, host.clone())));
+                    Arc::make_mut(service).vips = vips.into();
+                }
+                None => {
+                    let place = Place::whole_file(&service.origin.place);
+                    let message = format!("no virtual address is left for {host}");
+                    let found = Diagnostic::new(Code::AddressesExhausted, Severity::Error, place, message);
+                    diagnostics.push(found.hint("remove services that are not used"));
+                }
+            }
+        }
+    }
+
+    /// Endpoints, modes, and what the short way needs to know.
+    fn index(&mut self, next: &mut Snapshot) {
+        let mut by_namespace: HashMap<&str, Vec<&Arc<Workload>>> = HashMap::new();
+        for workload in next.workloads.values() {
+            by_namespace
+                .entry(&workload.namespace)
+                .or_default()
+                .push(workload);
+        }
+        self.by_namespace.clear();
+        for (host, service) in &next.services {
+            let candidates = by_namespace
+                .get(service.namespace.as_str())
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let endpoints: Vec<Arc<Workload>> = candidates
+                .iter()
+                .filter(|w| build::service::selects(service, w))
+                .map(|w| (*w).clone())
+                .collect();
+            if !endpoints.is_empty() {
+                next.endpoints.insert(host.clone(), Arc::new(endpoints));
+            }
+            self.by_namespace
+                .entry(service.namespace.clone())
+                .or_default()
+                .push(host.clone());
+        }
+        self.workload_diagnostics.clear();
+        let mut modes: HashMap<WorkloadId, Arc<PeerMtls>> = HashMap::new();
+        for (id, workload) in &next.workloads {
+            modes.insert(id.clone(), Arc::new(self.peers.effective(workload)));
+            if let Some(found) = not_selected(&next.services, workload) {
+                self.workload_diagnostics.insert(id.clone(), found);
+            }
+        }
+        next.mtls = modes;
+    }
+
+    fn publish(&mut self, mut next: Snapshot) {
+        next.version = self.snapshot.version + 1;
+        self.snapshot = Arc::new(next);
+    }
+}
+
+/// Services that workloads name and no object declares.
+fn add_undeclared(next: &mut Snapshot) {
+    let mut named: BTreeMap<(String, String), Vec<&Arc<Workload>>> = BTreeMap::new();
+    for workload in next.workloads.values() {
+        if let Some(service) = &workload.service {
+            named
+                .entry((service.clone(), workload.namespace.clone()))
+                .or_default()
+                .push(workload);
+        }
+    }
+    for ((name, namespace), workloads) in named {
+        if let Some(service) = build::service::undeclared(&name, &namespace, workloads.into_iter()) {
+            next.services
+                .entry(service.host.clone())
+                .or_insert_with(|| Arc::new(service));
+        }
+    }
+}
+
+/// A workload that says it belongs to a service which does not select it would wait for calls in vain.
+fn not_selected(services: &BTreeMap<Host, Arc<Service>>, workload: &Workload) -> Option<Diagnostic> {
+    let name = workload.service.as_deref()?;
+    let service: &Service = services.get(&Host::in_cluster(name, &workload.namespace))?;
+    if build::service::selects(service, workload) {
+        return None;
+    }
+    let labels = |labels: &crate::name::Labels| {
+        labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let place = Place::whole_file(&service.origin.place);
+    let (selector, own) = (labels(&service.selector), labels(&workload.labels));
+    let message = format!(
+        "{} says it is {name}, whose selector {selector} does not match {own}",
+        workload.id
+    );
+    let found = Diagnostic::new(Code::NotSelected, Severity::Warning, place, message);
+    Some(found.hint("start it with the labels of the selector: --label KEY=VALUE"))
+}

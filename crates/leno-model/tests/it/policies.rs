@@ -1,0 +1,125 @@
+//! DestinationRule, PeerAuthentication, MeshConfig.
+
+use std::time::Duration;
+
+use leno_api::Code;
+use leno_model::{LoadBalancer, MtlsMode, OutboundPolicy, TlsMode};
+
+use crate::{Mesh, codes, host, istio, service, workload};
+
+fn peer_authentication(name: &str, namespace: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n---\n"
+    )
+}
+
+#[test]
+fn a_subset_replaces_whole_sections_and_ports_stand_for_themselves() {
+    let spec = "{host: reviews, trafficPolicy: {loadBalancer: {simple: RANDOM}, connectionPool: {tcp: {maxConnections: 7}}, portLevelSettings: [{port: {number: 80}, tls: {mode: DISABLE}}]}, subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: u, ttl: 5s}}}}}]}";
+    let (mesh, outcome) = Mesh::of(&(service("reviews") + &istio("DestinationRule", "r", spec)));
+    assert_eq!(codes(&outcome), []);
+    let snapshot = mesh.snapshot();
+    let policy = &snapshot.policies[&host("reviews")];
+    assert_eq!(policy.policy.balancer, Some(LoadBalancer::Random));
+    let (port, at_port) = &policy.policy.ports[0];
+    assert_eq!(
+        (*port, at_port.tls.clone(), at_port.balancer.clone()),
+        (80, Some(TlsMode::Disable), None)
+    );
+    let subset = &policy.subsets[0].policy;
+    assert_eq!(subset.pool.max_connections, Some(7));
+    let cookie = LoadBalancer::HashCookie {
+        name: "u".into(),
+        path: None,
+        ttl: Duration::from_secs(5),
+    };
+    assert_eq!(subset.balancer, Some(cookie.clone()));
+    assert_eq!(
+        (subset.ports[0].1.tls.clone(), subset.ports[0].1.balancer.clone()),
+        (Some(TlsMode::Disable), Some(cookie))
+    );
+}
+
+#[test]
+fn destination_rules_of_one_host_add_up_their_subsets() {
+    let text = service("reviews")
+        + &istio(
+            "DestinationRule",
+            "a",
+            "{host: reviews, subsets: [{name: v1, labels: {version: v1}}]}",
+        )
+        + &istio(
+            "DestinationRule",
+            "b",
+            "{host: reviews, trafficPolicy: {loadBalancer: {simple: RANDOM}}, subsets: [{name: v1}, {name: v2}]}",
+        )
+        + &istio(
+            "DestinationRule",
+            "c",
+            "{host: reviews, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}",
+        );
+    let (mesh, outcome) = Mesh::of(&text);
+    assert_eq!(codes(&outcome), [Code::PolicyConflict, Code::PolicyConflict]);
+    let snapshot = mesh.snapshot();
+    let policy = &snapshot.policies[&host("reviews")];
+    assert_eq!(
+        policy.subsets.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
+        ["v1", "v2"]
+    );
+    assert_eq!(policy.policy.balancer, Some(LoadBalancer::Random));
+}
+
+#[test]
+fn the_narrowest_peer_authentication_decides() {
+    let mut mesh = Mesh::new();
+    mesh.register(workload("a", "reviews", "v1"));
+    mesh.register(workload("b", "ratings", "v1"));
+    let mode = |mesh: &Mesh, id: &str| {
+        let snapshot = mesh.snapshot();
+        let (_, mtls) = snapshot.mtls.iter().find(|(key, _)| &*key.0 == id).unwrap();
+        (mtls.mode, mtls.ports.clone())
+    };
+    assert_eq!(mode(&mesh, "a.default"), (MtlsMode::Permissive, vec![]));
+
+    let strict_mesh = peer_authentication("m", "istio-system", "{mtls: {mode: STRICT}}");
+    mesh.file("1.yaml", &strict_mesh);
+    assert_eq!(mode(&mesh, "a.default").0, MtlsMode::Strict);
+
+    mesh.file(
+        "2.yaml",
+        &peer_authentication("n", "default", "{mtls: {mode: DISABLE}}"),
+    );
+    assert_eq!(mode(&mesh, "a.default").0, MtlsMode::Disable);
+
+    let narrow = "{selector: {matchLabels: {app: reviews}}, mtls: {mode: UNSET}, portLevelMtls: {9080: {mode: STRICT}}}";
+    mesh.file("3.yaml", &peer_authentication("w", "default", narrow));
+    assert_eq!(
+        mode(&mesh, "a.default"),
+        (MtlsMode::Disable, vec![(9080, MtlsMode::Strict)])
+    );
+    assert_eq!(mode(&mesh, "b.default"), (MtlsMode::Disable, vec![]));
+}
+
+#[test]
+fn two_peer_authentications_of_one_target_conflict() {
+    let text = peer_authentication("b", "default", "{mtls: {mode: DISABLE}}")
+        + &peer_authentication("a", "default", "{mtls: {mode: STRICT}}");
+    let (mut mesh, outcome) = Mesh::of(&text);
+    assert_eq!(codes(&outcome), [Code::PolicyConflict]);
+    let outcome = mesh.register(workload("a", "reviews", "v1"));
+    assert_eq!(
+        outcome.snapshot.mtls.values().next().unwrap().mode,
+        MtlsMode::Strict
+    );
+}
+
+#[test]
+fn mesh_config_arrives_and_goes_back_to_its_defaults() {
+    let (mut mesh, outcome) = Mesh::of(
+        "kind: MeshConfig\ntrustDomain: example.org\noutboundTrafficPolicy: {mode: REGISTRY_ONLY}\n",
+    );
+    assert_eq!(outcome.snapshot.mesh.trust_domain, "example.org");
+    assert_eq!(outcome.snapshot.mesh.outbound, OutboundPolicy::RegistryOnly);
+    let outcome = mesh.file("mesh.d.yaml", "");
+    assert_eq!(outcome.snapshot.mesh.trust_domain, "cluster.local");
+}

@@ -1,0 +1,138 @@
+//! Access log lines, in Istio's and Envoy's formats, written straight into a buffer.
+//!
+//! The operators are [Envoy's]; the engine parses them once, here they are filled from the record. A line is one
+//! allocation at most: the buffer's growth.
+//!
+//! [Envoy's]: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
+
+mod json;
+mod start_time;
+mod values;
+
+use leno_engine::compile::access_log::{Format, FormatValues, Heads, LogFormat, Operator, Piece};
+
+use crate::record::{ConnectionRecord, RequestRecord};
+use values::{ConnectionValues, RequestValues};
+
+/// Istio's default line.
+pub const DEFAULT_TEXT: &str = concat!(
+    "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% ",
+    "%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% ",
+    "\"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% ",
+    "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" ",
+    "\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER% ",
+    "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% ",
+    "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n",
+);
+
+/// Istio's default keys with `accessLogEncoding: JSON`.
+pub const DEFAULT_JSON: [(&str, &str); 24] = [
+    ("start_time", "%START_TIME%"),
+    ("route_name", "%ROUTE_NAME%"),
+    ("method", "%REQ(:METHOD)%"),
+    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+    ("protocol", "%PROTOCOL%"),
+    ("response_code", "%RESPONSE_CODE%"),
+    ("response_flags", "%RESPONSE_FLAGS%"),
+    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
+    (
+        "connection_termination_details",
+        "%CONNECTION_TERMINATION_DETAILS%",
+    ),
+    ("bytes_received", "%BYTES_RECEIVED%"),
+    ("bytes_sent", "%BYTES_SENT%"),
+    ("duration", "%DURATION%"),
+    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
+    ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
+    ("user_agent", "%REQ(USER-AGENT)%"),
+    ("request_id", "%REQ(X-REQUEST-ID)%"),
+    ("authority", "%REQ(:AUTHORITY)%"),
+    ("upstream_host", "%UPSTREAM_HOST%"),
+    ("upstream_cluster", "%UPSTREAM_CLUSTER%"),
+    ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
+    (
+        "upstream_transport_failure_reason",
+        "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    ),
+    ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
+];
+
+/// An operator that parses but that no record can answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported(pub String);
+
+/// [`DEFAULT_TEXT`], parsed.
+pub fn default_text() -> Result<LogFormat, String> {
+    Format::parse(DEFAULT_TEXT).map(LogFormat::Text)
+}
+
+/// [`DEFAULT_JSON`], parsed.
+pub fn default_json() -> Result<LogFormat, String> {
+    let keys = DEFAULT_JSON
+        .iter()
+        .map(|(key, text)| Ok(((*key).to_owned(), Format::parse(text)?)));
+    keys.collect::<Result<_, String>>().map(LogFormat::Json)
+}
+
+/// Finds what a format asks for and no line would ever show, so that it is refused and not logged as `-`.
+pub fn check(format: &LogFormat) -> Result<(), Unsupported> {
+    let check = |format: &Format| {
+        format.0.iter().try_for_each(|piece| match piece {
+            Piece::Operator { operator, .. } => supported(operator),
+            Piece::Literal(_) => Ok(()),
+        })
+    };
+    match format {
+        LogFormat::Text(format) => check(format),
+        LogFormat::Json(keys) => keys.iter().try_for_each(|(_, format)| check(format)),
+    }
+}
+
+fn supported(operator: &Operator) -> Result<(), Unsupported> {
+    let name = match operator {
+        Operator::StartTime(Some(format)) => {
+            return start_time::check(format).map_err(|text| Unsupported(format!("%START_TIME({text})%")));
+        }
+        Operator::Trailer(name) => format!("%TRAILER({name})%"),
+        Operator::DynamicMetadata(key) => format!("%DYNAMIC_METADATA({key})%"),
+        Operator::FilterState(key) => format!("%FILTER_STATE({key})%"),
+        Operator::Environment(name) => format!("%ENVIRONMENT({name})%"),
+        Operator::Hostname => "%HOSTNAME%".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Unsupported(name))
+}
+
+/// Appends a request's line.
+pub fn write_request(format: &LogFormat, record: &RequestRecord<'_>, out: &mut Vec<u8>) {
+    let heads = Heads {
+        request: Some(record.request),
+        response: record.response,
+        trailers: None,
+    };
+    write(format, heads, &RequestValues(record), out);
+}
+
+/// Appends a TCP connection's line.
+pub fn write_connection(format: &LogFormat, record: &ConnectionRecord<'_>, out: &mut Vec<u8>) {
+    write(format, Heads::default(), &ConnectionValues(record), out);
+}
+
+fn write(format: &LogFormat, heads: Heads<'_>, values: &dyn FormatValues, out: &mut Vec<u8>) {
+    match format {
+        LogFormat::Text(format) => format.write(heads, values, out),
+        LogFormat::Json(keys) => json::write(keys, heads, values, out),
+    }
+}
+
+// === impl Unsupported ===
+
+impl std::fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "command operator {} is not supported", self.0)
+    }
+}
+
+impl std::error::Error for Unsupported {}

@@ -1,0 +1,170 @@
+//! `%START_TIME%` and `%START_TIME(format)%`: UTC, by Envoy's subset of strftime.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+/// A moment in the proleptic Gregorian calendar.
+struct Civil {
+    year: i64,
+    month: u32,
+    day: u32,
+    /// Of the day.
+    second: u32,
+    nanos: u32,
+    /// Since 1970.
+    unix: u64,
+}
+
+/// Appends the time; without a format as `2016-04-15T20:17:00.310Z`.
+pub(super) fn write(time: SystemTime, format: Option<&str>, out: &mut Vec<u8>) -> bool {
+    let civil = Civil::of(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+    match format {
+        None => civil.pieces("%Y-%m-%dT%H:%M:%S.%3fZ", out).is_ok(),
+        Some(format) => civil.pieces(format, out).is_ok(),
+    }
+}
+
+/// Finds the first conversion that [`write`] has not.
+pub(super) fn check(format: &str) -> Result<(), String> {
+    Civil::of(Duration::ZERO).pieces(format, &mut Vec::new())
+}
+
+// === impl Civil ===
+
+impl Civil {
+    fn of(since: Duration) -> Self {
+        let unix = since.as_secs();
+        // Howard Hinnant's civil_from_days, for days since 1970-01-01: years that begin in March put the leap day last.
+        let days = i64::try_from(unix / 86_400).unwrap_or(0) + 719_468;
+        let era = days / 146_097;
+        let day_of_era = days % 146_097;
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+        let month = if march_month < 10 {
+            march_month + 3
+        } else {
+            march_month - 9
+        };
+        Civil {
+            year: year_of_era + era * 400 + i64::from(month <= 2),
+            month: month as u32,
+            day: day as u32,
+            second: (unix % 86_400) as u32,
+            nanos: since.subsec_nanos(),
+            unix,
+        }
+    }
+
+    fn pieces(&self, format: &str, out: &mut Vec<u8>) -> Result<(), String> {
+        let mut rest = format;
+        while let Some((literal, after)) = rest.split_once('%') {
+            out.extend_from_slice(literal.as_bytes());
+            rest = self.conversion(after, out).ok_or_else(|| format.to_owned())?;
+        }
+        out.extend_from_slice(rest.as_bytes());
+        Ok(())
+    }
+
+    /// Appends one conversion and returns what follows it; `None` for one that is not known.
+    fn conversion<'a>(&self, text: &'a str, out: &mut Vec<u8>) -> Option<&'a str> {
+        let (hour, minute, second) = (self.second / 3_600, self.second / 60 % 60, self.second % 60);
+        if let Some(rest) = text.strip_prefix("E3S").or_else(|| text.strip_prefix("E6S")) {
+            let digits = if text.starts_with("E3") { 3 } else { 6 };
+            write!(out, "{second:02}.").ok()?;
+            self.fraction(digits, out)?;
+            return Some(rest);
+        }
+        if let Some((digits, rest)) = fraction_digits(text) {
+            self.fraction(digits, out)?;
+            return Some(rest);
+        }
+        let mut chars = text.chars();
+        match chars.next()? {
+            'Y' => write!(out, "{:04}", self.year),
+            'm' => write!(out, "{:02}", self.month),
+            'd' => write!(out, "{:02}", self.day),
+            'H' => write!(out, "{hour:02}"),
+            'M' => write!(out, "{minute:02}"),
+            'S' => write!(out, "{second:02}"),
+            'F' => write!(out, "{:04}-{:02}-{:02}", self.year, self.month, self.day),
+            'T' => write!(out, "{hour:02}:{minute:02}:{second:02}"),
+            's' => write!(out, "{}", self.unix),
+            'z' => write!(out, "+0000"),
+            'Z' => write!(out, "UTC"),
+            'b' => write!(out, "{}", MONTHS.get(self.month as usize - 1)?),
+            '%' => write!(out, "%"),
+            _ => return None,
+        }
+        .ok()?;
+        Some(chars.as_str())
+    }
+
+    fn fraction(&self, digits: u32, out: &mut Vec<u8>) -> Option<()> {
+        let value = self.nanos / 10u32.checked_pow(9u32.checked_sub(digits)?)?;
+        write!(out, "{value:0width$}", width = digits as usize).ok()
+    }
+}
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+/// `%f` is nanoseconds to Envoy, `%3f` milliseconds and so on.
+fn fraction_digits(text: &str) -> Option<(u32, &str)> {
+    if let Some(rest) = text.strip_prefix('f') {
+        return Some((9, rest));
+    }
+    let digits = text
+        .chars()
+        .next()?
+        .to_digit(10)
+        .filter(|digits| (1..=9).contains(digits))?;
+    Some((digits, text.get(1..)?.strip_prefix('f')?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64, nanos: u32, format: Option<&str>) -> String {
+        let mut out = Vec::new();
+        assert!(write(
+            SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos),
+            format,
+            &mut out
+        ));
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn dates_are_right_around_leap_days() {
+        assert_eq!(at(0, 0, None), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(951_782_400, 0, Some("%F")), "2000-02-29");
+        assert_eq!(at(1_460_751_420, 310_000_000, None), "2016-04-15T20:17:00.310Z");
+        assert_eq!(at(1_709_251_199, 999_999_999, None), "2024-02-29T23:59:59.999Z");
+        assert_eq!(at(4_107_542_400, 0, Some("%F")), "2100-03-01");
+    }
+
+    #[test]
+    fn formats_are_envoys() {
+        assert_eq!(
+            at(1_460_751_420, 310_000_000, Some("%Y/%m/%dT%H:%M:%S%z %s")),
+            "2016/04/15T20:17:00+0000 1460751420"
+        );
+        assert_eq!(
+            at(0, 12_345_678, Some("%3f %6f %f %E3S %d/%b %%")),
+            "012 012345 012345678 00.012 01/Jan %"
+        );
+    }
+
+    #[test]
+    fn an_unknown_conversion_is_refused() {
+        assert!(check("%Y %q").is_err());
+        assert!(check("%0f").is_err());
+        assert!(check("%").is_err());
+        assert!(check("%T.%6f").is_ok());
+    }
+}

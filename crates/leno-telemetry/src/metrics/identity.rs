@@ -1,0 +1,257 @@
+//! What keeps one label set apart from another.
+
+use std::sync::Arc;
+
+use leno_engine::compile::endpoint::WorkloadLabel;
+use leno_engine::compile::listener::Direction;
+use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::flags::{Flag, Flags};
+
+use crate::record::{DownstreamRecord, RequestRecord, UpstreamRecord};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(super) enum Protocol {
+    Http = 0,
+    Grpc = 1,
+    Tcp = 2,
+}
+
+/// Who speaks of it: the caller's proxy or the called one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reporter {
+    Source,
+    Destination,
+}
+
+/// `S` is a borrowed string while a record is counted, an owned one once its label set is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Labels<S> {
+    pub(super) reporter: Reporter,
+    pub(super) protocol: Protocol,
+    /// The other workload; empty where unknown.
+    pub(super) peer: Party<S>,
+    /// SPIFFE ids as in the handshake; empty without mTLS.
+    pub(super) peer_principal: S,
+    pub(super) local_principal: S,
+    pub(super) service: S,
+    pub(super) service_name: S,
+    pub(super) service_namespace: S,
+    /// 0: no response.
+    pub(super) code: u16,
+    pub(super) flags: Flags,
+    pub(super) grpc_status: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Party<S> {
+    pub(super) workload: S,
+    pub(super) namespace: S,
+    pub(super) app: S,
+    pub(super) version: S,
+    pub(super) canonical_service: S,
+    pub(super) canonical_revision: S,
+    pub(super) cluster: S,
+}
+
+pub(super) type Identity<'a> = Labels<&'a str>;
+pub(super) type OwnedIdentity = Labels<String>;
+
+// === impl Identity ===
+
+impl<'a> Identity<'a> {
+    pub(super) fn of_request(record: &RequestRecord<'a>) -> Self {
+        let grpc = record
+            .request
+            .headers
+            .get("content-type")
+            .is_some_and(|v| v.starts_with(b"application/grpc"));
+        let mut identity = Self::of_connection(record.downstream, record.upstream, record.peer, record.flags);
+        identity.protocol = if grpc { Protocol::Grpc } else { Protocol::Http };
+        identity.code = record.response.map_or(0, |response| response.status);
+        identity.grpc_status = record.grpc_status.filter(|_| grpc);
+        if identity.service.is_empty() && identity.reporter == Reporter::Source {
+            // Istio's fallback. For a host that the mesh does not know, the name is the cluster's.
+            identity.service = std::str::from_utf8(&record.request.authority).unwrap_or_default();
+        }
+        identity
+    }
+
+    pub(super) fn of_connection(
+        downstream: &'a DownstreamRecord,
+        upstream: Option<UpstreamRecord<'a>>,
+        peer: &'a PeerMetadata,
+        flags: Flags,
+    ) -> Self {
+        let inbound = downstream.direction == Direction::Inbound;
+        let (peer_principal, local_principal) = if inbound {
+            (
+                downstream.peer_principal.as_ref(),
+                downstream.local_principal.as_ref(),
+            )
+        } else {
+            (
+                upstream.and_then(|u| u.peer_principal),
+                upstream.and_then(|u| u.local_principal),
+            )
+        };
+        // What the peer says of itself, else what its endpoint's metadata say (which for inbound are our own).
+        let workload = upstream
+            .and_then(|u| u.workload)
+            .filter(|_| !inbound && is_unknown(peer));
+        let service = upstream.and_then(|u| u.service);
+        let cluster = upstream.map_or("", |u| u.cluster);
+        Labels {
+            reporter: if inbound {
+                Reporter::Destination
+            } else {
+                Reporter::Source
+            },
+            protocol: Protocol::Tcp,
+            peer: workload.map_or_else(|| Party::from(peer), Party::from),
+            peer_principal: text(peer_principal),
+            local_principal: text(local_principal),
+            service: service.map_or("", |service| service.host.as_str()),
+            service_name: match service {
+                Some(service) => service.name.as_str(),
+                None if is_catch_all(cluster) => cluster,
+                None => "",
+            },
+            service_namespace: service.map_or("", |service| service.namespace.as_str()),
+            code: 0,
+            flags,
+            grpc_status: None,
+        }
+    }
+}
+
+// === impl OwnedIdentity ===
+
+impl OwnedIdentity {
+    pub(super) fn overflow(protocol: Protocol) -> Self {
+        let text = || "overflow".to_owned();
+        Labels {
+            reporter: Reporter::Source,
+            protocol,
+            peer: Party::default(),
+            peer_principal: String::new(),
+            local_principal: String::new(),
+            service: text(),
+            service_name: text(),
+            service_namespace: text(),
+            code: 0,
+            flags: Flags::default(),
+            grpc_status: None,
+        }
+    }
+
+    pub(super) fn matches(&self, identity: &Identity<'_>) -> bool {
+        self.reporter == identity.reporter
+            && self.protocol == identity.protocol
+            && self.code == identity.code
+            && self.flags == identity.flags
+            && self.grpc_status == identity.grpc_status
+            && self.service == identity.service
+            && self.service_name == identity.service_name
+            && self.service_namespace == identity.service_namespace
+            && self.peer_principal == identity.peer_principal
+            && self.local_principal == identity.local_principal
+            && self.peer.matches(&identity.peer)
+    }
+
+    pub(super) fn is_mutual_tls(&self) -> bool {
+        !self.peer_principal.is_empty() && !self.local_principal.is_empty()
+    }
+
+    /// Whether the operator would call it failed: a 5xx, or a flag that is not merely the client's leaving or a
+    /// delay that was asked for.
+    pub(super) fn is_failure(&self) -> bool {
+        let harmless = [Flag::DownstreamConnectionTermination, Flag::DelayInjected];
+        self.code >= 500 || self.flags.iter().any(|flag| !harmless.contains(&flag))
+    }
+}
+
+impl From<&Identity<'_>> for OwnedIdentity {
+    fn from(identity: &Identity<'_>) -> Self {
+        Labels {
+            reporter: identity.reporter,
+            protocol: identity.protocol,
+            peer: Party {
+                workload: identity.peer.workload.to_owned(),
+                namespace: identity.peer.namespace.to_owned(),
+                app: identity.peer.app.to_owned(),
+                version: identity.peer.version.to_owned(),
+                canonical_service: identity.peer.canonical_service.to_owned(),
+                canonical_revision: identity.peer.canonical_revision.to_owned(),
+                cluster: identity.peer.cluster.to_owned(),
+            },
+            peer_principal: identity.peer_principal.to_owned(),
+            local_principal: identity.local_principal.to_owned(),
+            service: identity.service.to_owned(),
+            service_name: identity.service_name.to_owned(),
+            service_namespace: identity.service_namespace.to_owned(),
+            code: identity.code,
+            flags: identity.flags,
+            grpc_status: identity.grpc_status,
+        }
+    }
+}
+
+// === impl Party ===
+
+impl Party<String> {
+    fn matches(&self, other: &Party<&str>) -> bool {
+        self.workload == other.workload
+            && self.namespace == other.namespace
+            && self.app == other.app
+            && self.version == other.version
+            && self.canonical_service == other.canonical_service
+            && self.canonical_revision == other.canonical_revision
+            && self.cluster == other.cluster
+    }
+}
+
+impl<'a> From<&'a PeerMetadata> for Party<&'a str> {
+    fn from(peer: &'a PeerMetadata) -> Self {
+        Party {
+            workload: &peer.workload,
+            namespace: &peer.namespace,
+            app: &peer.app,
+            version: &peer.version,
+            canonical_service: &peer.canonical_service,
+            canonical_revision: &peer.canonical_revision,
+            cluster: &peer.cluster,
+        }
+    }
+}
+
+/// An endpoint's metadata name no `app` and `version` labels; Istio takes the canonical ones for them.
+impl<'a> From<&'a WorkloadLabel> for Party<&'a str> {
+    fn from(label: &'a WorkloadLabel) -> Self {
+        Party {
+            workload: &label.name,
+            namespace: &label.namespace,
+            app: &label.canonical_service,
+            version: &label.canonical_revision,
+            canonical_service: &label.canonical_service,
+            canonical_revision: &label.canonical_revision,
+            cluster: &label.cluster,
+        }
+    }
+}
+
+fn is_unknown(peer: &PeerMetadata) -> bool {
+    peer.workload.is_empty() && peer.namespace.is_empty() && peer.canonical_service.is_empty()
+}
+
+/// Istio's clusters for what no service claims; the metrics call the service by the cluster's name.
+fn is_catch_all(cluster: &str) -> bool {
+    matches!(
+        cluster,
+        "PassthroughCluster" | "BlackHoleCluster" | "InboundPassthroughCluster"
+    )
+}
+
+fn text(principal: Option<&Arc<str>>) -> &str {
+    principal.map_or("", |principal| principal)
+}

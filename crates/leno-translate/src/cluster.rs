@@ -1,0 +1,361 @@
+//! Clusters: how a service, or the application behind us, is called.
+
+mod protection;
+mod transport;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leno_model::policy::LoadBalancer;
+use leno_model::service::TargetPort;
+use leno_model::{
+    ConnectionPool, Host, OutlierDetection, Protocol, Service, ServicePort, TlsMode, TrafficPolicy, Workload,
+};
+
+use crate::naming::{self, BLACK_HOLE, ClusterName, INBOUND_PASSTHROUGH, PASSTHROUGH, ServiceName};
+use crate::parts::{ads, duration, list, metadata, nested, socket_address, string, structure};
+use crate::pb::cluster::Cluster;
+use crate::pb::cluster::cluster::{
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbConfig, LbPolicy,
+    RingHashLbConfig,
+};
+use crate::pb::{core, endpoint as eds, protobuf};
+use crate::reader::Reader;
+use crate::{Proxy, endpoint};
+use transport::Transport;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ClusterInput {
+    Outbound(Box<OutboundCluster>),
+    Inbound(InboundCluster),
+    Passthrough,
+    BlackHole,
+    InboundPassthrough,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OutboundCluster {
+    /// For the bytes of a port that else is taken for HTTP.
+    tcp: bool,
+    port: u16,
+    service: ServiceName,
+    subset: Option<String>,
+    balancer: Option<LoadBalancer>,
+    pool: ConnectionPool,
+    outlier: Option<OutlierDetection>,
+    /// The user's object that says how, if any: Istio's path of it.
+    policy: Option<String>,
+    transport: Transport,
+    http: UpstreamHttp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct InboundCluster {
+    port: u16,
+    http: UpstreamHttp,
+    services: Vec<ServiceName>,
+}
+
+/// Which HTTP is spoken upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum UpstreamHttp {
+    Http2,
+    AsDownstream,
+    /// As downstream, over connections of which nobody promised that they are HTTP: the port's protocol is detected.
+    Detected,
+    /// Bytes only.
+    None,
+}
+
+pub(crate) fn cluster_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str) -> Option<ClusterInput> {
+    Some(match ClusterName::parse(name)? {
+        ClusterName::Outbound {
+            port,
+            subset,
+            host,
+            tcp,
+        } => {
+            let service = reader.service(&host)?;
+            let served = service.ports.iter().find(|served| served.port == port)?;
+            if tcp && (served.protocol != Protocol::Detect || !proxy.on_demand) {
+                return None;
+            }
+            let outbound = outbound_input(reader, proxy, (service, served), subset, tcp)?;
+            ClusterInput::Outbound(Box::new(outbound))
+        }
+        ClusterName::Inbound { port } => ClusterInput::Inbound(inbound_input(reader, proxy, port)?),
+        ClusterName::Passthrough => ClusterInput::Passthrough,
+        ClusterName::BlackHole => ClusterInput::BlackHole,
+        ClusterName::InboundPassthrough => ClusterInput::InboundPassthrough,
+    })
+}
+
+fn outbound_input(
+    reader: &mut Reader<'_>,
+    proxy: &Proxy,
+    (service, served): (&Service, &ServicePort),
+    subset: Option<String>,
+    tcp: bool,
+) -> Option<OutboundCluster> {
+    let (host, port) = (&service.host, served.port);
+    let rule = reader.policy(host);
+    if let Some(subset) = &subset {
+        rule?.subsets.iter().find(|known| known.name == *subset)?;
+    }
+    let policy = policy(reader, host, subset.as_deref(), port).unwrap_or_default();
+    let http = match served.protocol {
+        _ if tcp => UpstreamHttp::None,
+        Protocol::Http2 | Protocol::Grpc => UpstreamHttp::Http2,
+        Protocol::Detect if !proxy.on_demand => UpstreamHttp::Detected,
+        Protocol::Http | Protocol::Detect => {
+            if upgrades(reader, proxy, (host, &served.target), &policy) {
+                UpstreamHttp::Http2
+            } else {
+                UpstreamHttp::AsDownstream
+            }
+        }
+        Protocol::Tcp | Protocol::Tls | Protocol::Opaque => UpstreamHttp::None,
+        Protocol::Udp => return None,
+    };
+    let sni = naming::mesh_sni(port, subset.as_deref(), host);
+    let transport = transport::transport(reader, host, policy.tls.as_ref(), sni, http);
+    Some(OutboundCluster {
+        tcp,
+        port,
+        service: service.into(),
+        subset,
+        balancer: policy.balancer,
+        pool: policy.pool,
+        outlier: policy.outlier,
+        policy: rule.map(|rule| crate::route::object_path(&rule.origin)),
+        transport,
+        http,
+    })
+}
+
+/// The policy of a host for a subset and port, if there is any: the most specific word wins, as merged by the model.
+pub(crate) fn policy(
+    reader: &mut Reader<'_>,
+    host: &Host,
+    subset: Option<&str>,
+    port: u16,
+) -> Option<TrafficPolicy> {
+    let rule = reader.policy(host)?;
+    let named = subset.and_then(|name| rule.subsets.iter().find(|subset| subset.name == name));
+    let policy = named.map_or(&rule.policy, |subset| &subset.policy);
+    let exception = policy.ports.iter().find(|(number, _)| *number == port);
+    Some(exception.map_or(policy, |(_, policy)| policy).clone())
+}
+
+/// Whether HTTP goes as HTTP/2 although the client spoke HTTP/1.1: between leno's proxies, of which the far one
+/// restores the version. One endpoint that is something else keeps the client's version for all of them.
+fn upgrades(
+    reader: &mut Reader<'_>,
+    proxy: &Proxy,
+    (host, target): (&Host, &TargetPort),
+    policy: &TrafficPolicy,
+) -> bool {
+    let wanted = policy.pool.http2_upgrade.unwrap_or(reader.mesh().http2_upgrade);
+    let secured = match policy.tls {
+        None => reader.mesh().auto_mtls,
+        Some(TlsMode::IstioMutual) => true,
+        Some(TlsMode::Disable | TlsMode::Simple { .. }) => false,
+    };
+    let endpoints = reader.endpoints(host);
+    let restores = |workload: &Arc<Workload>| {
+        endpoint::target_port(workload, target)
+            .is_none_or(|port| workload.http2_upgrade && endpoint::speaks_mesh_tls(reader, workload, port))
+    };
+    proxy.on_demand && wanted && secured && endpoints.iter().all(restores)
+}
+
+/// None: the workload has no such port.
+fn inbound_input(reader: &mut Reader<'_>, proxy: &Proxy, port: u16) -> Option<InboundCluster> {
+    let inbound = crate::sidecar::inbound_port(reader, proxy, port)?;
+    let http = match inbound.protocol {
+        Protocol::Http2 | Protocol::Grpc => UpstreamHttp::Http2,
+        Protocol::Http | Protocol::Detect => UpstreamHttp::AsDownstream,
+        Protocol::Tcp | Protocol::Tls | Protocol::Opaque | Protocol::Udp => UpstreamHttp::None,
+    };
+    Some(InboundCluster {
+        port,
+        http,
+        services: inbound.services,
+    })
+}
+
+/// All that a proxy without on-demand discovery needs; the other kind asks for what its listeners and routes name.
+pub(crate) fn cluster_names(reader: &mut Reader<'_>, proxy: &Proxy) -> Vec<String> {
+    let mut names: BTreeSet<String> = [PASSTHROUGH, BLACK_HOLE].map(str::to_owned).into();
+    let declared = proxy.workload.as_ref().and_then(|id| reader.workload(id));
+    for port in declared.map_or(&[][..], |workload| workload.ports.as_slice()) {
+        names.insert(naming::inbound_cluster(port.port));
+    }
+    if proxy.on_demand {
+        return names.into_iter().collect();
+    }
+    names.insert(INBOUND_PASSTHROUGH.into());
+    for service in reader.services() {
+        let subsets = reader.policy(&service.host).map_or(&[][..], |rule| &rule.subsets);
+        for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
+            names.insert(naming::outbound_cluster(port.port, None, &service.host));
+            names.extend(
+                subsets
+                    .iter()
+                    .map(|subset| naming::outbound_cluster(port.port, Some(&subset.name), &service.host)),
+            );
+        }
+    }
+    names.into_iter().collect()
+}
+
+pub(crate) fn cluster(input: &ClusterInput) -> Cluster {
+    match input {
+        ClusterInput::Outbound(input) => outbound(input),
+        ClusterInput::Inbound(input) => inbound(input),
+        ClusterInput::Passthrough => original_destination(PASSTHROUGH),
+        ClusterInput::InboundPassthrough => original_destination(INBOUND_PASSTHROUGH),
+        ClusterInput::BlackHole => plain(BLACK_HOLE, DiscoveryType::Static, LbPolicy::RoundRobin),
+    }
+}
+
+/// Istio's default connect timeout.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+fn plain(name: &str, discovery: DiscoveryType, balance: LbPolicy) -> Cluster {
+    Cluster {
+        name: name.into(),
+        connect_timeout: duration(CONNECT_TIMEOUT),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
+        lb_policy: balance.into(),
+        ..Default::default()
+    }
+}
+
+fn original_destination(name: &str) -> Cluster {
+    Cluster {
+        typed_extension_protocol_options: protection::http_options(
+            UpstreamHttp::AsDownstream,
+            &ConnectionPool::default(),
+        ),
+        circuit_breakers: protection::circuit_breakers(&ConnectionPool::default()),
+        ..plain(name, DiscoveryType::OriginalDst, LbPolicy::ClusterProvided)
+    }
+}
+
+fn outbound(input: &OutboundCluster) -> Cluster {
+    let pool = &input.pool;
+    let (subset, host) = (input.subset.as_deref(), &input.service.host);
+    // Endpoints and statistics go by Istio's name.
+    let service_name = naming::outbound_cluster(input.port, subset, host);
+    let (name, alt_stat_name) = if input.tcp {
+        let name = naming::outbound_tcp_cluster(input.port, subset, host);
+        (name, service_name.clone())
+    } else {
+        (service_name.clone(), String::new())
+    };
+    let (discovery, balance, config) = balance(input.balancer.as_ref());
+    let eds = matches!(discovery, DiscoveryType::Eds).then(|| EdsClusterConfig {
+        eds_config: ads(),
+        service_name,
+    });
+    let (transport_socket, transport_socket_matches) = input.transport.sockets();
+    Cluster {
+        alt_stat_name,
+        connect_timeout: duration(pool.connect_timeout.unwrap_or(CONNECT_TIMEOUT)),
+        eds_cluster_config: eds,
+        lb_config: config,
+        common_lb_config: Some(CommonLbConfig {
+            healthy_panic_threshold: protection::panic_threshold(input.outlier.as_ref()),
+            ..Default::default()
+        }),
+        circuit_breakers: protection::circuit_breakers(pool),
+        outlier_detection: input.outlier.as_ref().map(protection::outlier_detection),
+        typed_extension_protocol_options: protection::http_options(input.http, pool),
+        transport_socket,
+        transport_socket_matches,
+        metadata: outbound_metadata(input),
+        ..plain(&name, discovery, balance)
+    }
+}
+
+fn balance(balancer: Option<&LoadBalancer>) -> (DiscoveryType, LbPolicy, Option<LbConfig>) {
+    let policy = match balancer {
+        None | Some(LoadBalancer::LeastRequest) => LbPolicy::LeastRequest,
+        Some(LoadBalancer::RoundRobin) => LbPolicy::RoundRobin,
+        Some(LoadBalancer::Random) => LbPolicy::Random,
+        Some(LoadBalancer::Passthrough) => {
+            return (DiscoveryType::OriginalDst, LbPolicy::ClusterProvided, None);
+        }
+        Some(
+            LoadBalancer::HashHeader(_)
+            | LoadBalancer::HashCookie { .. }
+            | LoadBalancer::HashSourceIp
+            | LoadBalancer::HashQuery(_),
+        ) => {
+            let ring = RingHashLbConfig {
+                minimum_ring_size: Some(protobuf::UInt64Value { value: 1024 }),
+                ..Default::default()
+            };
+            return (
+                DiscoveryType::Eds,
+                LbPolicy::RingHash,
+                Some(LbConfig::RingHashLbConfig(ring)),
+            );
+        }
+    };
+    (DiscoveryType::Eds, policy, None)
+}
+
+fn service_metadata(service: &ServiceName) -> protobuf::Value {
+    nested(structure([
+        ("host", string(service.host.to_string())),
+        ("name", string(&service.name)),
+        ("namespace", string(&service.namespace)),
+    ]))
+}
+
+/// Whose cluster it is, for metrics; the rule that shaped it, for people.
+fn outbound_metadata(input: &OutboundCluster) -> Option<core::Metadata> {
+    let mut istio = structure([("services", list(vec![service_metadata(&input.service)]))]);
+    let port = protobuf::value::Kind::NumberValue(input.port.into());
+    istio.fields.insert(
+        "default_original_port".into(),
+        protobuf::Value { kind: Some(port) },
+    );
+    if let Some(path) = &input.policy {
+        istio.fields.insert("config".into(), string(path));
+    }
+    if let Some(subset) = &input.subset {
+        istio.fields.insert("subset".into(), string(subset));
+    }
+    metadata([("istio", istio)])
+}
+
+/// The application itself, on its loopback.
+fn inbound(input: &InboundCluster) -> Cluster {
+    let name = naming::inbound_cluster(input.port);
+    let application = eds::LbEndpoint {
+        host_identifier: Some(eds::lb_endpoint::HostIdentifier::Endpoint(eds::Endpoint {
+            address: socket_address("127.0.0.1", input.port),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let services = input.services.iter().map(service_metadata).collect();
+    Cluster {
+        load_assignment: Some(eds::ClusterLoadAssignment {
+            cluster_name: name.clone(),
+            endpoints: vec![eds::LocalityLbEndpoints {
+                lb_endpoints: vec![application],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
+        circuit_breakers: protection::circuit_breakers(&ConnectionPool::default()),
+        typed_extension_protocol_options: protection::http_options(input.http, &ConnectionPool::default()),
+        metadata: metadata([("istio", structure([("services", list(services))]))]),
+        ..plain(&name, DiscoveryType::Static, LbPolicy::RoundRobin)
+    }
+}

@@ -1,0 +1,104 @@
+//! Plaintext or TLS towards the endpoints of a cluster, and whom they may be.
+
+use std::collections::BTreeSet;
+
+use leno_model::{Host, TlsMode};
+
+use super::UpstreamHttp;
+use crate::parts::{string, structure};
+use crate::pb::cluster::cluster::TransportSocketMatch;
+use crate::pb::core::TransportSocket;
+use crate::pb::protobuf::Struct;
+use crate::reader::Reader;
+use crate::tls::{self, Inside};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Transport {
+    Plaintext,
+    /// Mesh mTLS to the endpoints that speak it, plaintext to the others.
+    Auto(MeshTls),
+    Mesh(MeshTls),
+    Public {
+        server_name: String,
+        http2: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct MeshTls {
+    sni: String,
+    /// SPIFFE ids of the service accounts that stand behind the service.
+    identities: Vec<String>,
+    inside: Inside,
+}
+
+pub(super) fn transport(
+    reader: &mut Reader<'_>,
+    host: &Host,
+    said: Option<&TlsMode>,
+    sni: String,
+    http: UpstreamHttp,
+) -> Transport {
+    match said {
+        None if reader.mesh().auto_mtls => Transport::Auto(mesh(reader, host, sni, http)),
+        None | Some(TlsMode::Disable) => Transport::Plaintext,
+        Some(TlsMode::IstioMutual) => Transport::Mesh(mesh(reader, host, sni, http)),
+        Some(TlsMode::Simple { sni }) => Transport::Public {
+            server_name: sni.clone().unwrap_or_else(|| host.to_string()),
+            http2: http == UpstreamHttp::Http2,
+        },
+    }
+}
+
+fn mesh(reader: &mut Reader<'_>, host: &Host, sni: String, http: UpstreamHttp) -> MeshTls {
+    let trust_domain = &reader.mesh().trust_domain;
+    let identities: BTreeSet<String> = reader
+        .endpoints(host)
+        .iter()
+        .map(|workload| {
+            let (namespace, account) = (&workload.namespace, &workload.service_account);
+            format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}")
+        })
+        .collect();
+    MeshTls {
+        sni,
+        identities: identities.into_iter().collect(),
+        inside: match http {
+            UpstreamHttp::Http2 => Inside::Http2,
+            UpstreamHttp::AsDownstream => Inside::Http,
+            UpstreamHttp::Detected | UpstreamHttp::None => Inside::Tcp,
+        },
+    }
+}
+
+impl MeshTls {
+    fn socket(&self) -> TransportSocket {
+        tls::mesh_upstream(&self.sni, &self.identities, self.inside)
+    }
+}
+
+impl Transport {
+    /// The cluster's socket, and those by endpoint metadata, of which the first that fits is used.
+    pub(super) fn sockets(&self) -> (Option<TransportSocket>, Vec<TransportSocketMatch>) {
+        match self {
+            Self::Plaintext => (None, Vec::new()),
+            Self::Mesh(mesh) => (Some(mesh.socket()), Vec::new()),
+            Self::Public { server_name, http2 } => {
+                (Some(tls::public_upstream(server_name, *http2)), Vec::new())
+            }
+            Self::Auto(mesh) => {
+                let by_mode = |name: &str, fields: Struct, socket: TransportSocket| TransportSocketMatch {
+                    name: name.into(),
+                    r#match: Some(fields),
+                    transport_socket: Some(socket),
+                };
+                let speaks = structure([("tlsMode", string("istio"))]);
+                let matches = vec![
+                    by_mode("tlsMode-istio", speaks, mesh.socket()),
+                    by_mode("tlsMode-disabled", Struct::default(), tls::plaintext()),
+                ];
+                (None, matches)
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Endpoints: the healthy workloads of a cluster, by locality.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use leno_model::service::TargetPort;
+use leno_model::{MtlsMode, Service, Subset, Workload};
+
+use crate::Proxy;
+use crate::naming::ClusterName;
+use crate::parts::{metadata, socket_address, string, structure, u32_value};
+use crate::pb::core;
+use crate::pb::endpoint::{
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, endpoint::AdditionalAddress,
+    lb_endpoint::HostIdentifier,
+};
+use crate::reader::Reader;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct EndpointsInput {
+    cluster: String,
+    /// By priority (0: the nearest) and locality.
+    localities: BTreeMap<(u32, String), Vec<EndpointInput>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct EndpointInput {
+    addresses: Vec<IpAddr>,
+    port: u16,
+    name: String,
+    /// Istio's `name;namespace;canonical-service;canonical-revision;cluster`.
+    workload: String,
+    mesh_tls: bool,
+    weight: u32,
+}
+
+/// None: no such cluster, or one that has no endpoints of its own (`PassthroughCluster`, `inbound|…`).
+pub(crate) fn endpoints_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str) -> Option<EndpointsInput> {
+    let ClusterName::Outbound {
+        port,
+        subset,
+        host,
+        tcp: false,
+    } = ClusterName::parse(name)?
+    else {
+        return None;
+    };
+    let service = reader.service(&host)?;
+    let served = service.ports.iter().find(|served| served.port == port)?;
+    let subset = match subset {
+        Some(name) => Some(
+            reader
+                .policy(&host)?
+                .subsets
+                .iter()
+                .find(|known| known.name == name)?,
+        ),
+        None => None,
+    };
+    let distances = Distances::new(reader, proxy, service, subset, port);
+    let mut localities: BTreeMap<(u32, String), Vec<EndpointInput>> = BTreeMap::new();
+    for workload in reader.endpoints(&host) {
+        if !workload.healthy || !subset.is_none_or(|subset| has_labels(workload, subset)) {
+            continue;
+        }
+        if let Some(endpoint) = endpoint_input(reader, workload, &served.target) {
+            let key = (distances.to(&workload.locality), workload.locality.clone());
+            localities.entry(key).or_default().push(endpoint);
+        }
+    }
+    Some(EndpointsInput {
+        cluster: name.into(),
+        localities: without_gaps(localities),
+    })
+}
+
+fn has_labels(workload: &Workload, subset: &Subset) -> bool {
+    let mut wanted = subset.labels.iter();
+    wanted.all(|(name, value)| workload.labels.get(name) == Some(value))
+}
+
+/// None: it has no address, or no port of the target's name.
+fn endpoint_input(
+    reader: &mut Reader<'_>,
+    workload: &Workload,
+    target: &TargetPort,
+) -> Option<EndpointInput> {
+    workload.addresses.first()?;
+    let port = target_port(workload, target)?;
+    Some(EndpointInput {
+        addresses: workload.addresses.clone(),
+        port,
+        name: workload.name.clone(),
+        workload: workload_label(workload),
+        mesh_tls: speaks_mesh_tls(reader, workload, port),
+        weight: workload.weight.max(1),
+    })
+}
+
+/// None: the workload has no port of that name.
+pub(crate) fn target_port(workload: &Workload, target: &TargetPort) -> Option<u16> {
+    match target {
+        TargetPort::Number(port) => Some(*port),
+        TargetPort::Named(name) => {
+            let named = workload.ports.iter().find(|port| port.name == *name)?;
+            Some(named.port)
+        }
+    }
+}
+
+/// Whether mTLS is to be used towards it: it has a sidecar, and does not refuse mTLS on the port.
+pub(crate) fn speaks_mesh_tls(reader: &mut Reader<'_>, workload: &Workload, port: u16) -> bool {
+    let (mode, _) = crate::sidecar::mtls_mode(reader.mtls(&workload.id), port);
+    workload.mesh_tls && mode != MtlsMode::Disable
+}
+
+fn workload_label(workload: &Workload) -> String {
+    let label = |names: &[&str]| names.iter().find_map(|name| workload.labels.get(*name));
+    let service = label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]);
+    let revision = label(&[
+        "service.istio.io/canonical-revision",
+        "app.kubernetes.io/version",
+        "version",
+    ]);
+    format!(
+        "{};{};{};{};",
+        workload.name,
+        workload.namespace,
+        service.unwrap_or(&workload.name),
+        revision.map_or("latest", String::as_str),
+    )
+}
+
+/// How far localities are from the client's, where its policy wants the near ones first.
+///
+/// As in Istio only with outlier detection: without it nothing would tell that the near ones have failed.
+struct Distances(Option<String>);
+
+impl Distances {
+    fn new(
+        reader: &mut Reader<'_>,
+        proxy: &Proxy,
+        service: &Service,
+        subset: Option<&Subset>,
+        port: u16,
+    ) -> Self {
+        let name = subset.map(|subset| subset.name.as_str());
+        let policy = crate::cluster::policy(reader, &service.host, name, port);
+        let wanted = policy.is_some_and(|policy| {
+            policy.outlier.is_some() && policy.locality.is_some_and(|locality| locality.enabled)
+        });
+        let own = proxy.workload.as_ref().filter(|_| wanted);
+        let own = own.and_then(|id| reader.workload(id));
+        Self(
+            own.map(|workload| workload.locality.clone())
+                .filter(|own| !own.is_empty()),
+        )
+    }
+
+    /// 0 same sub-zone, 1 same zone, 2 same region, 3 elsewhere.
+    fn to(&self, locality: &str) -> u32 {
+        let Some(own) = &self.0 else { return 0 };
+        let mut shared = 0;
+        for (ours, theirs) in parts(own).iter().zip(parts(locality)) {
+            if **ours != *theirs {
+                break;
+            }
+            shared += 1;
+        }
+        3 - shared
+    }
+}
+
+fn parts(locality: &str) -> [&str; 3] {
+    let mut parts = locality.splitn(3, '/');
+    std::array::from_fn(|_| parts.next().unwrap_or_default())
+}
+
+/// Envoy rejects priorities with a gap.
+fn without_gaps(
+    localities: BTreeMap<(u32, String), Vec<EndpointInput>>,
+) -> BTreeMap<(u32, String), Vec<EndpointInput>> {
+    let mut ranks: Vec<u32> = localities.keys().map(|(priority, _)| *priority).collect();
+    ranks.dedup();
+    let rank = |priority: u32| ranks.iter().take_while(|known| **known < priority).count();
+    localities
+        .into_iter()
+        .map(|((priority, locality), endpoints)| {
+            let priority = u32::try_from(rank(priority)).unwrap_or(priority);
+            ((priority, locality), endpoints)
+        })
+        .collect()
+}
+
+pub(crate) fn assignment(input: &EndpointsInput) -> ClusterLoadAssignment {
+    let localities = input.localities.iter().map(|((priority, name), endpoints)| {
+        let [region, zone, sub_zone] = parts(name).map(str::to_owned);
+        let weight = endpoints
+            .iter()
+            .fold(0u32, |sum, endpoint| sum.saturating_add(endpoint.weight));
+        LocalityLbEndpoints {
+            locality: Some(core::Locality {
+                region,
+                zone,
+                sub_zone,
+            }),
+            lb_endpoints: endpoints.iter().map(lb_endpoint).collect(),
+            load_balancing_weight: u32_value(weight),
+            priority: *priority,
+            ..Default::default()
+        }
+    });
+    ClusterLoadAssignment {
+        cluster_name: input.cluster.clone(),
+        endpoints: localities.collect(),
+        ..Default::default()
+    }
+}
+
+fn lb_endpoint(input: &EndpointInput) -> LbEndpoint {
+    let mut addresses = input
+        .addresses
+        .iter()
+        .map(|address| socket_address(&address.to_string(), input.port));
+    let endpoint = Endpoint {
+        address: addresses.next().flatten(),
+        additional_addresses: addresses.map(|address| AdditionalAddress { address }).collect(),
+        hostname: input.name.clone(),
+        ..Default::default()
+    };
+    let istio = structure([("workload", string(&input.workload))]);
+    let mesh_tls = structure([("tlsMode", string("istio"))]);
+    LbEndpoint {
+        health_status: core::HealthStatus::Healthy.into(),
+        load_balancing_weight: u32_value(input.weight),
+        metadata: if input.mesh_tls {
+            metadata([("istio", istio), ("envoy.transport_socket_match", mesh_tls)])
+        } else {
+            metadata([("istio", istio)])
+        },
+        host_identifier: Some(HostIdentifier::Endpoint(endpoint)),
+    }
+}

@@ -1,0 +1,29 @@
+//! xDS v3 messages under the names by which this crate calls them.
+
+pub(crate) use leno_proto::envoy::config::accesslog::v3 as accesslog;
+pub(crate) use leno_proto::envoy::config::cluster::v3 as cluster;
+pub(crate) use leno_proto::envoy::config::core::v3 as core;
+pub(crate) use leno_proto::envoy::config::endpoint::v3 as endpoint;
+pub(crate) use leno_proto::envoy::config::listener::v3 as listener;
+pub(crate) use leno_proto::envoy::config::route::v3 as route;
+pub(crate) use leno_proto::envoy::extensions::access_loggers::file::v3 as file_log;
+pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
+pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
+pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
+pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
+pub(crate) use leno_proto::envoy::extensions::filters::http::set_filter_state::v3 as set_filter_state;
+pub(crate) use leno_proto::envoy::extensions::filters::listener::{
+    http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
+    tls_inspector::v3 as tls_inspector,
+};
+pub(crate) use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+pub(crate) use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+pub(crate) use leno_proto::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;
+pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
+    raw_buffer::v3 as raw_buffer, tls::v3 as tls,
+};
+pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
+pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;
+pub(crate) use leno_proto::envoy::r#type::v3 as types;
+pub(crate) use leno_proto::google::protobuf;
+pub(crate) use leno_proto::istio::networking::nds::v1 as nds;

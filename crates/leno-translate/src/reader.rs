@@ -1,0 +1,113 @@
+//! Reading the snapshot, and noting what was read.
+//!
+//! Collectors get the snapshot only through here, so that no answer can depend on something that the push index
+//! does not know of.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use leno_model::delta::Key;
+use leno_model::{
+    Host, HttpRoute, MeshConfig, PeerMtls, Service, ServicePolicy, Snapshot, TcpRoute, Workload, WorkloadId,
+};
+
+pub(crate) struct Reader<'a> {
+    snapshot: &'a Snapshot,
+    deps: BTreeSet<Key>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot) -> Self {
+        Self {
+            snapshot,
+            deps: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn into_deps(self) -> BTreeSet<Key> {
+        self.deps
+    }
+
+    pub(crate) fn mesh(&mut self) -> &'a MeshConfig {
+        self.deps.insert(Key::Mesh);
+        &self.snapshot.mesh
+    }
+
+    pub(crate) fn service(&mut self, host: &Host) -> Option<&'a Service> {
+        self.deps.insert(Key::Service(host.clone()));
+        self.snapshot.service(host).map(Arc::as_ref)
+    }
+
+    /// The service that has this virtual address. None depends on the set of services: a new one may take it.
+    pub(crate) fn by_vip(&mut self, address: IpAddr) -> Option<&'a Service> {
+        match self.snapshot.by_vip(address) {
+            Some(service) => self.service(&service.host),
+            None => {
+                self.deps.insert(Key::ServiceList);
+                None
+            }
+        }
+    }
+
+    /// Every service, with all that it is.
+    pub(crate) fn services(&mut self) -> Vec<&'a Service> {
+        self.services_where(|_| true)
+    }
+
+    /// The services of a namespace, with all that they are.
+    pub(crate) fn services_in(&mut self, namespace: &str) -> Vec<&'a Service> {
+        self.services_where(|service| service.namespace == namespace)
+    }
+
+    fn services_where(&mut self, wanted: impl Fn(&Service) -> bool) -> Vec<&'a Service> {
+        self.deps.insert(Key::ServiceList);
+        let services: Vec<&'a Service> = self
+            .snapshot
+            .services
+            .values()
+            .map(Arc::as_ref)
+            .filter(|service| wanted(service))
+            .collect();
+        let keys = services.iter().map(|service| Key::Service(service.host.clone()));
+        self.deps.extend(keys);
+        services
+    }
+
+    /// Every service's names and addresses only, which `ServiceList` covers: the name table must not cost a key
+    /// per service and proxy.
+    pub(crate) fn service_names(&mut self) -> impl Iterator<Item = &'a Service> {
+        self.deps.insert(Key::ServiceList);
+        self.snapshot.services.values().map(Arc::as_ref)
+    }
+
+    pub(crate) fn endpoints(&mut self, host: &Host) -> &'a [Arc<Workload>] {
+        self.deps.insert(Key::Endpoints(host.clone()));
+        self.snapshot.endpoints(host)
+    }
+
+    pub(crate) fn http_routes(&mut self, host: &Host) -> &'a [Arc<HttpRoute>] {
+        self.deps.insert(Key::Routes(host.clone()));
+        self.snapshot.http_routes.get(host).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn tcp_routes(&mut self, host: &Host) -> &'a [Arc<TcpRoute>] {
+        self.deps.insert(Key::Routes(host.clone()));
+        self.snapshot.tcp_routes.get(host).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn policy(&mut self, host: &Host) -> Option<&'a ServicePolicy> {
+        self.deps.insert(Key::Policy(host.clone()));
+        self.snapshot.policies.get(host).map(Arc::as_ref)
+    }
+
+    pub(crate) fn workload(&mut self, id: &WorkloadId) -> Option<&'a Workload> {
+        self.deps.insert(Key::Workload(id.clone()));
+        self.snapshot.workloads.get(id).map(Arc::as_ref)
+    }
+
+    pub(crate) fn mtls(&mut self, id: &WorkloadId) -> Option<&'a PeerMtls> {
+        self.deps.insert(Key::Workload(id.clone()));
+        self.snapshot.mtls.get(id).map(Arc::as_ref)
+    }
+}

@@ -1,0 +1,225 @@
+//! Outbound: what the workload calls.
+//!
+//! `virtualOutbound` gets every captured connection and hands it to the listener of its original destination.
+//! What has none is not the mesh's and passes (or, under `REGISTRY_ONLY`, is refused); but an address of the mesh's
+//! own ranges that nobody has is refused always: it means nothing outside, and must not leak there.
+
+use std::net::{IpAddr, SocketAddr};
+
+use leno_model::{Host, OutboundPolicy, Protocol};
+
+use super::screen::{self, PLAINTEXT_HTTP, RAW, chain, protocols};
+use crate::Proxy;
+use crate::access_log::{LogInput, refusal_log};
+use crate::connection_manager::{ConnectionManager, Side};
+use crate::naming::{self, BLACK_HOLE, PASSTHROUGH, VIRTUAL_OUTBOUND};
+use crate::parts::{bool_value, cidr, socket_address, u32_value};
+use crate::pb::core::TrafficDirection::Outbound;
+use crate::pb::listener::{Filter, FilterChain, FilterChainMatch, Listener};
+use crate::reader::Reader;
+use crate::tcp::{TcpTargets, targets, tcp_proxy};
+
+/// Where captured connections arrive.
+const PORT: u16 = 15001;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct VirtualOutbound {
+    policy: OutboundPolicy,
+    ipv6: bool,
+    log: Option<LogInput>,
+}
+
+pub(super) fn virtual_outbound_input(reader: &mut Reader<'_>, proxy: &Proxy) -> VirtualOutbound {
+    VirtualOutbound {
+        policy: reader.mesh().outbound,
+        ipv6: super::has_ipv6(reader, proxy),
+        log: super::mesh_log(reader),
+    }
+}
+
+pub(super) fn virtual_outbound(input: &VirtualOutbound) -> Listener {
+    let log = input.log.as_ref();
+    let to_itself = FilterChainMatch {
+        destination_port: u32_value(PORT.into()),
+        ..Default::default()
+    };
+    let unknown_vip = FilterChainMatch {
+        prefix_ranges: vec![cidr("240.240.0.0", 16), cidr("fd00:6c65:6e6f::", 64)],
+        ..Default::default()
+    };
+    let mut listener = screen::wildcard(VIRTUAL_OUTBOUND, PORT, input.ipv6, Outbound);
+    listener.use_original_dst = bool_value(true);
+    listener.filter_chains = vec![
+        chain("virtualOutbound-trap", to_itself, straight(BLACK_HOLE, log)),
+        chain("virtualOutbound-vips", unknown_vip, straight(BLACK_HOLE, log)),
+    ];
+    listener.default_filter_chain = Some(catch_all("virtualOutbound-catchall-tcp", input.policy, log));
+    listener.access_log = refusal_log(log);
+    listener
+}
+
+/// All connections to one cluster, under the cluster's own statistics.
+fn straight(cluster: &str, log: Option<&LogInput>) -> Filter {
+    tcp_proxy(cluster, &TcpTargets::one(cluster), log)
+}
+
+fn catch_all(name: &str, policy: OutboundPolicy, log: Option<&LogInput>) -> FilterChain {
+    let cluster = match policy {
+        OutboundPolicy::AllowAny => PASSTHROUGH,
+        OutboundPolicy::RegistryOnly => BLACK_HOLE,
+    };
+    chain(name, FilterChainMatch::default(), straight(cluster, log))
+}
+
+/// One port of one service's address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AddressListener {
+    address: SocketAddr,
+    host: Host,
+    speaks: Speaks,
+    leno: bool,
+    log: Option<LogInput>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Speaks {
+    Http,
+    Tcp(TcpTargets),
+    /// Not said: HTTP if it looks like that, else this.
+    Detect(TcpTargets),
+}
+
+pub(super) fn address_input(
+    reader: &mut Reader<'_>,
+    proxy: &Proxy,
+    address: SocketAddr,
+) -> Option<AddressListener> {
+    let service = reader.by_vip(address.ip())?;
+    let port = service.ports.iter().find(|port| port.port == address.port())?;
+    let speaks = match port.protocol {
+        Protocol::Http | Protocol::Http2 | Protocol::Grpc => Speaks::Http,
+        Protocol::Tcp | Protocol::Tls | Protocol::Opaque => {
+            Speaks::Tcp(targets(reader, proxy, &service.host, port.port))
+        }
+        Protocol::Detect => Speaks::Detect(targets(reader, proxy, &service.host, port.port)),
+        Protocol::Udp => return None,
+    };
+    Some(AddressListener {
+        address,
+        host: service.host.clone(),
+        speaks,
+        leno: proxy.on_demand,
+        log: super::mesh_log(reader),
+    })
+}
+
+pub(super) fn address_listener(input: &AddressListener) -> Listener {
+    let (address, port) = (input.address.ip(), input.address.port());
+    let mut listener = Listener {
+        name: naming::address_listener(address, port),
+        address: socket_address(&address.to_string(), port),
+        bind_to_port: bool_value(false),
+        traffic_direction: Outbound.into(),
+        ..Default::default()
+    };
+    match &input.speaks {
+        Speaks::Http => {
+            let filter = http(input, false);
+            listener.filter_chains = vec![chain(&listener.name, FilterChainMatch::default(), filter)];
+        }
+        Speaks::Tcp(targets) => {
+            let filter = tcp(input, targets);
+            listener.filter_chains = vec![chain(&listener.name, FilterChainMatch::default(), filter)];
+        }
+        Speaks::Detect(targets) => {
+            detect(&mut listener, http(input, true));
+            let name = format!("{}-tcp", listener.name);
+            let otherwise = chain(&name, FilterChainMatch::default(), tcp(input, targets));
+            listener.default_filter_chain = Some(otherwise);
+        }
+    }
+    listener
+}
+
+/// Plaintext HTTP goes to `filter`; what else comes takes the default chain.
+fn detect(listener: &mut Listener, filter: Filter) {
+    let http = FilterChainMatch {
+        transport_protocol: RAW.into(),
+        application_protocols: protocols(PLAINTEXT_HTTP),
+        ..Default::default()
+    };
+    listener.filter_chains = vec![chain(&format!("{}-http", listener.name), http, filter)];
+    listener.listener_filters = vec![screen::inspect_tls(&[]), screen::inspect_http(&[])];
+    screen::wait_for_inspectors(listener);
+}
+
+fn http(input: &AddressListener, detected: bool) -> Filter {
+    let port = input.address.port();
+    let manager = ConnectionManager {
+        stat_prefix: stat_prefix(input.address.ip(), port),
+        log: input.log.as_ref(),
+        leno: input.leno,
+        side: Side::Outbound {
+            routes: format!("{}:{port}", input.host),
+            detected,
+        },
+    };
+    manager.filter()
+}
+
+fn tcp(input: &AddressListener, targets: &TcpTargets) -> Filter {
+    let prefix = naming::outbound_cluster(input.address.port(), None, &input.host);
+    tcp_proxy(&prefix, targets, input.log.as_ref())
+}
+
+fn stat_prefix(address: IpAddr, port: u16) -> String {
+    format!("outbound_{}_{port};", crate::parts::bracketed(address))
+}
+
+/// The HTTP services of a port, for a proxy that is given everything: which one is meant, the host header says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PortListener {
+    port: u16,
+    policy: OutboundPolicy,
+    ipv6: bool,
+    leno: bool,
+    log: Option<LogInput>,
+}
+
+pub(super) fn port_input(reader: &mut Reader<'_>, proxy: &Proxy, port: u16) -> Option<PortListener> {
+    let serves = |p: &leno_model::ServicePort| p.port == port && p.protocol.is_http();
+    let services = reader.services();
+    if !services.iter().any(|service| service.ports.iter().any(serves)) {
+        return None;
+    }
+    Some(PortListener {
+        port,
+        policy: reader.mesh().outbound,
+        ipv6: super::has_ipv6(reader, proxy),
+        leno: proxy.on_demand,
+        log: super::mesh_log(reader),
+    })
+}
+
+/// Strangers use the same port, and not all of them speak HTTP.
+pub(super) fn port_listener(input: &PortListener) -> Listener {
+    let name = naming::port_listener(input.port);
+    let mut listener = screen::wildcard(&name, input.port, input.ipv6, Outbound);
+    let manager = ConnectionManager {
+        stat_prefix: format!("outbound_{name};"),
+        log: input.log.as_ref(),
+        leno: input.leno,
+        side: Side::Outbound {
+            routes: input.port.to_string(),
+            detected: false,
+        },
+    };
+    listener.bind_to_port = bool_value(false);
+    detect(&mut listener, manager.filter());
+    listener.default_filter_chain = Some(catch_all(
+        "PassthroughFilterChain",
+        input.policy,
+        input.log.as_ref(),
+    ));
+    listener
+}

@@ -1,0 +1,161 @@
+//! Mesh mTLS: who we are (`default`), whom we trust (`ROOTCA`), and which ALPN names say what is inside.
+//!
+//! Certificates and roots are named, never sent: each proxy has them from its own identity store or SDS.
+//!
+//! ALPN is Istio's: the client's offer tells the receiving listener, which reads it in the hello, that this is
+//! mesh mTLS and whether HTTP is inside. What is *negotiated* must also be true for the codec: `h2` and `http/1.1`
+//! only from clients that will speak exactly that; `istio` where the receiver is to look by itself.
+//! `istio-peer-exchange` is accepted but neither offered nor selected: it promises Istio's metadata prelude in the
+//! byte stream, which would be garbage to a peer that does not speak it.
+
+use leno_proto::ToAny;
+
+use crate::parts::{ads, bool_value, exact, transport_socket};
+use crate::pb::{core, protobuf::Any, raw_buffer, tls};
+
+/// What a mesh client with HTTP inside offers; the listener takes any of them.
+pub(crate) const MESH_HTTP: &[&str] = &["istio-http/1.0", "istio-http/1.1", "istio-h2"];
+/// What a mesh client with anything inside offers.
+pub(crate) const MESH_TCP: &[&str] = &["istio-peer-exchange", "istio"];
+
+/// What is inside the TLS connections of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Inside {
+    /// HTTP/2 and nothing else.
+    Http2,
+    /// HTTP of the version that the client speaks.
+    Http,
+    /// Bytes; HTTP perhaps, but nobody promised.
+    Tcp,
+}
+
+impl Inside {
+    fn offer(self) -> &'static [&'static str] {
+        match self {
+            Self::Http2 => &["istio-h2", "istio", "h2"],
+            Self::Http => &["istio-http/1.1", "istio"],
+            Self::Tcp => &["istio"],
+        }
+    }
+}
+
+/// What to offer instead of [`Inside::Tcp`] once a connection is known to carry HTTP.
+pub(crate) fn http_offer() -> String {
+    Inside::Http.offer().join(",")
+}
+
+fn secret(name: &str) -> tls::SdsSecretConfig {
+    tls::SdsSecretConfig {
+        name: name.into(),
+        sds_config: ads(),
+    }
+}
+
+fn names(protocols: &[&str]) -> Vec<String> {
+    protocols.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// TLS 1.2 at least, as in Istio.
+fn parameters() -> Option<tls::TlsParameters> {
+    Some(tls::TlsParameters {
+        tls_minimum_protocol_version: tls::tls_parameters::TlsProtocol::TlSv12.into(),
+        ..Default::default()
+    })
+}
+
+/// The mesh's own TLS towards peers that are one of `identities` (SPIFFE ids).
+pub(crate) fn mesh_upstream(sni: &str, identities: &[String], inside: Inside) -> core::TransportSocket {
+    use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+    let sans = identities.iter().map(|identity| tls::SubjectAltNameMatcher {
+        san_type: tls::subject_alt_name_matcher::SanType::Uri.into(),
+        matcher: Some(exact(identity)),
+        ..Default::default()
+    });
+    let validation = CombinedCertificateValidationContext {
+        default_validation_context: Some(tls::CertificateValidationContext {
+            match_typed_subject_alt_names: sans.collect(),
+            ..Default::default()
+        }),
+        validation_context_sds_secret_config: Some(secret("ROOTCA")),
+        ..Default::default()
+    };
+    upstream(&tls::UpstreamTlsContext {
+        sni: sni.into(),
+        common_tls_context: Some(tls::CommonTlsContext {
+            tls_params: parameters(),
+            tls_certificate_sds_secret_configs: vec![secret("default")],
+            alpn_protocols: names(inside.offer()),
+            validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
+}
+
+/// DestinationRule's `SIMPLE`: the public web's TLS, verified by the machine's roots and the server's name.
+pub(crate) fn public_upstream(server_name: &str, http2: bool) -> core::TransportSocket {
+    use tls::common_tls_context::ValidationContextType;
+    // Istio's and Debian's place for them; Envoy has no word for "the system's".
+    let roots = core::data_source::Specifier::Filename("/etc/ssl/certs/ca-certificates.crt".into());
+    let validation = tls::CertificateValidationContext {
+        trusted_ca: Some(core::DataSource {
+            specifier: Some(roots),
+            ..Default::default()
+        }),
+        match_typed_subject_alt_names: vec![tls::SubjectAltNameMatcher {
+            san_type: tls::subject_alt_name_matcher::SanType::Dns.into(),
+            matcher: Some(exact(server_name)),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    upstream(&tls::UpstreamTlsContext {
+        sni: server_name.into(),
+        common_tls_context: Some(tls::CommonTlsContext {
+            tls_params: parameters(),
+            alpn_protocols: if http2 { names(&["h2"]) } else { Vec::new() },
+            validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
+}
+
+/// The receiving side of mesh mTLS: a certificate of the mesh's trust domain is required.
+pub(crate) fn mesh_downstream(http: bool) -> core::TransportSocket {
+    use tls::common_tls_context::ValidationContextType;
+    let select: &[&str] = if http {
+        &["h2", "http/1.1", "istio"]
+    } else {
+        &["istio"]
+    };
+    let context = tls::DownstreamTlsContext {
+        common_tls_context: Some(tls::CommonTlsContext {
+            tls_params: parameters(),
+            tls_certificate_sds_secret_configs: vec![secret("default")],
+            alpn_protocols: names(select),
+            validation_context_type: Some(ValidationContextType::ValidationContextSdsSecretConfig(secret(
+                "ROOTCA",
+            ))),
+            ..Default::default()
+        }),
+        require_client_certificate: bool_value(true),
+        ..Default::default()
+    };
+    socket(context.to_any())
+}
+
+pub(crate) fn plaintext() -> core::TransportSocket {
+    transport_socket(
+        "envoy.transport_sockets.raw_buffer",
+        raw_buffer::RawBuffer {}.to_any(),
+    )
+}
+
+fn upstream(context: &tls::UpstreamTlsContext) -> core::TransportSocket {
+    socket(context.to_any())
+}
+
+fn socket(context: Any) -> core::TransportSocket {
+    transport_socket("envoy.transport_sockets.tls", context)
+}

