@@ -32,7 +32,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A connection that has its chain.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) chain: Arc<FilterChain>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) record: Rc<DownstreamRecord>,
     pub(crate) facts: ConnectionFacts,
@@ -160,10 +159,7 @@ impl Arrival {
             },
         };
         let (Some(chain), Some(drain)) = self.chain(state, &found) else {
-            tracing::debug!(remote = %self.remote, destination = %self.destination, "no filter chain matches");
-            let record = self.record(listener, &found, None, None);
-            let details = "filter_chain_not_found";
-            return self.worker.reporter.refused(&record, Flag::NoRouteFound, details, &listener.access_log);
+            return self.unmatched(listener, &found);
         };
         let plain = Prefixed::new(prefix.freeze(), stream);
         self.run(plain, listener, chain, drain, found, early).await;
@@ -270,12 +266,28 @@ impl Arrival {
             destination: self.destination,
             peer,
             drain,
-            chain: Arc::clone(&chain),
         };
         match &chain.terminal {
             TerminalFilter::Http(manager) => http::serve(self.worker, connection, Arc::clone(manager), io).await,
             TerminalFilter::Tcp(tcp) => tcp_proxy::serve(self.worker, connection, tcp, io, early).await,
         }
+    }
+
+    fn unmatched(&self, listener: &Listener, found: &Found) {
+        let (remote, destination) = (self.remote, self.destination);
+        let strict = listener.strict.get(&destination.port());
+        let details = match strict.filter(|_| found.transport == TransportProtocol::RawBuffer) {
+            Some(origin) => {
+                tracing::warn!(%remote, %destination, origin, "plaintext refused: the port takes mutual TLS only (STRICT)");
+                "strict_mtls"
+            }
+            None => {
+                tracing::debug!(%remote, %destination, "no filter chain matches");
+                "filter_chain_not_found"
+            }
+        };
+        let record = self.record(listener, found, None, None);
+        self.worker.reporter.refused(&record, Flag::NoRouteFound, details, &listener.access_log);
     }
 
     fn handshake_failed(&self, listener: &Listener, found: &Found, error: &crate::tls::TlsError) {

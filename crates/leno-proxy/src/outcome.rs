@@ -49,8 +49,6 @@ pub(crate) enum Failure {
     NoCluster,
     /// The control plane did not answer for a name we do not know.
     Unanswered,
-    /// The client is gone.
-    Downstream,
 }
 
 // === impl Failure ===
@@ -80,7 +78,6 @@ impl Failure {
             Self::Overflow => Flag::UpstreamOverflow,
             Self::NoHealthyUpstream => Flag::NoHealthyUpstream,
             Self::NoCluster | Self::Unanswered => Flag::NoClusterFound,
-            Self::Downstream => Flag::DownstreamConnectionTermination,
         }
     }
 
@@ -106,7 +103,6 @@ impl Failure {
             Self::NoHealthyUpstream => "no_healthy_upstream",
             Self::NoCluster => "cluster_not_found",
             Self::Unanswered => "on_demand_unanswered",
-            Self::Downstream => "downstream_remote_disconnect",
         }
     }
 

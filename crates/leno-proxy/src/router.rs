@@ -261,7 +261,7 @@ impl Router<'_> {
         if head.upgrade.is_some() {
             return match protocol {
                 UpstreamProtocol::Http2 => Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2"))),
-                _ => Ok((false, Offer::Http1)),
+                _ => Ok((false, Offer::Upgrade)),
             };
         }
         let exactly = |http2| (http2, if http2 { Offer::Http2 } else { Offer::Http1 });
@@ -330,8 +330,7 @@ fn failure_kind(failure: &Failure) -> Option<FailureKind> {
         | Failure::Timeout
         | Failure::NoHealthyUpstream
         | Failure::NoCluster
-        | Failure::Unanswered
-        | Failure::Downstream => return None,
+        | Failure::Unanswered => return None,
     })
 }
 

@@ -112,6 +112,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, downstream: Connection, tcp: &TcpP
         },
     };
     sent += ended.sent;
+    if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
+        tracing::debug!(destination = %downstream.destination, %error, "connection failed");
+    }
     let (flags, details) = judge(&ended.why);
     let outcome = Outcome {
         received: ended.received,

@@ -27,6 +27,10 @@ const KEPT: usize = 1024;
 /// prologue, and peers that do not go on without.
 const PEER_EXCHANGE: &str = "istio-peer-exchange";
 
+/// HTTP/2 between two leno proxies, whatever the client speaks: its version travels in a header and is restored at
+/// the far end. Only a leno proxy selects it; others see the names of Istio beside it.
+const LENO_HTTP2: &str = "leno-h2";
+
 /// What a connection is for: which application protocols (ALPN) it offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Offer {
@@ -35,6 +39,8 @@ pub(crate) enum Offer {
     Http2,
     /// HTTP/2, else HTTP/1.1.
     Http,
+    /// HTTP/1.1 that is going to be something else, which HTTP/2 cannot carry.
+    Upgrade,
 }
 
 /// One worker's TLS contexts.
@@ -196,7 +202,7 @@ pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> 
     Ok(ServerTls {
         identity,
         client_auth,
-        alpn: tls.common.alpn.iter().filter(|name| *name != PEER_EXCHANGE).cloned().collect(),
+        alpn: accepted(&tls.common.alpn),
         versions: versions(&tls.common),
         cipher_suites: Vec::new(),
         groups: Vec::new(),
@@ -228,28 +234,36 @@ pub(crate) fn is_http2(alpn: &[u8]) -> Option<bool> {
     match alpn {
         b"h2" | b"istio-h2" => Some(true),
         b"http/1.1" | b"http/1.0" | b"istio-http/1.1" | b"istio-http/1.0" => Some(false),
+        alpn if alpn == LENO_HTTP2.as_bytes() => Some(true),
         _ => None,
     }
 }
 
-/// A context's ALPN names, as they are for this use. A context of the mesh (`istio`) gets the names by which the
-/// other proxy tells HTTP from TCP, which Istio's Envoy adds by its `istio.alpn` filter.
+/// A context's ALPN names, as they are for this use.
 fn offered(context: &[String], offer: Offer) -> Vec<String> {
-    let mesh: &[&str] = match offer {
-        Offer::Tcp => &["istio"],
-        Offer::Http1 => &["istio-http/1.1", "istio", "http/1.1"],
-        Offer::Http2 => &["istio-h2", "istio", "h2"],
-        Offer::Http => &["istio-h2", "istio-http/1.1", "istio", "h2", "http/1.1"],
-    };
-    if context.iter().any(|name| name == "istio") {
-        return mesh.iter().map(|name| (*name).to_owned()).collect();
-    }
+    let mesh = context.iter().any(|name| name == "istio");
     let fits = |name: &&String| match (is_http2(name.as_bytes()), offer) {
-        (Some(_), Offer::Tcp | Offer::Http) | (None, _) => *name != PEER_EXCHANGE,
-        (Some(http2), Offer::Http1) => !http2,
+        _ if *name == PEER_EXCHANGE => false,
+        // In the mesh the names say what is inside, and the receiver looks by itself.
+        _ if mesh => true,
+        (Some(http2), Offer::Http1 | Offer::Upgrade) => !http2,
         (Some(http2), Offer::Http2) => http2,
+        (Some(_), Offer::Tcp | Offer::Http) | (None, _) => true,
     };
-    context.iter().filter(fits).cloned().collect()
+    let mut names: Vec<String> = context.iter().filter(fits).cloned().collect();
+    let http = matches!(offer, Offer::Http1 | Offer::Http2 | Offer::Http);
+    if mesh && http && names.iter().any(|name| name == "istio-http/1.1") {
+        names.insert(0, LENO_HTTP2.to_owned());
+    }
+    names
+}
+
+/// A listener's ALPN names, best first.
+fn accepted(context: &[String]) -> Vec<String> {
+    let has = |wanted: &str| context.iter().any(|name| name == wanted);
+    let ours = (has("istio") && has("h2")).then(|| LENO_HTTP2.to_owned());
+    let theirs = context.iter().filter(|name| *name != PEER_EXCHANGE).cloned();
+    ours.into_iter().chain(theirs).collect()
 }
 
 /// Puts a context's inline certificates where the workers find secrets by name.

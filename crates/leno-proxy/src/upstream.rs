@@ -148,11 +148,7 @@ impl Upstream {
             Failure::ConnectTimeout | Failure::TryTimeout | Failure::Timeout => {
                 self.report(host, Outcome::LocalTimeout);
             }
-            Failure::Overflow
-            | Failure::NoHealthyUpstream
-            | Failure::NoCluster
-            | Failure::Unanswered
-            | Failure::Downstream => {}
+            Failure::Overflow | Failure::NoHealthyUpstream | Failure::NoCluster | Failure::Unanswered => {}
         }
     }
 

@@ -1,4 +1,10 @@
 //! The proxy between real sockets.
 
+mod config;
+mod detect;
 mod http1;
+mod http2;
+mod mtls;
+mod resilience;
 mod support;
+mod tcp;
