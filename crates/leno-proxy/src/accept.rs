@@ -73,13 +73,20 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, socket: Arc<ListenSocket>) {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, remote: SocketAddr, socket: Arc<ListenSocket>) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    socket: Arc<ListenSocket>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
     let destination = match original_destination(&stream, socket.origin, socket.address) {
         Ok(Some(destination)) => destination,
-        Ok(None) => return tracing::warn!(%remote, listener = socket.listener, "refused: it goes to the proxy itself"),
+        Ok(None) => {
+            return tracing::warn!(%remote, listener = socket.listener, "refused: it goes to the proxy itself");
+        }
         Err(error) => return tracing::debug!(%remote, %error, "original destination"),
     };
     let arrival = Arrival {
@@ -112,7 +119,13 @@ impl Arrival {
         if let Some(handed) = self.handed(&snapshot, &own) {
             return Some(handed);
         }
-        match self.worker.shared.demand.ask(Want::Listener(self.destination)).await {
+        match self
+            .worker
+            .shared
+            .demand
+            .ask(Want::Listener(self.destination))
+            .await
+        {
             Answer::Found => {
                 let snapshot = self.worker.snapshot();
                 Some(self.handed(&snapshot, &own).unwrap_or(own))
@@ -134,7 +147,12 @@ impl Arrival {
     fn fails_closed(&self, own: &ListenerState) -> bool {
         let destination = self.destination.ip();
         own.listener.direction == leno_engine::compile::listener::Direction::Outbound
-            && self.worker.shared.fail_closed.iter().any(|(net, bits)| within(*net, *bits, destination))
+            && self
+                .worker
+                .shared
+                .fail_closed
+                .iter()
+                .any(|(net, bits)| within(*net, *bits, destination))
     }
 
     fn refuse(&self, listener: &Listener, answer: Answer) {
@@ -144,7 +162,9 @@ impl Arrival {
         };
         tracing::warn!(remote = %self.remote, destination = %self.destination, details, "connection refused");
         let record = self.record(listener, &Found::raw(), None, None);
-        self.worker.reporter.refused(&record, flag, details, &listener.access_log);
+        self.worker
+            .reporter
+            .refused(&record, flag, details, &listener.access_log);
     }
 
     async fn serve(self, mut stream: TcpStream, state: &Arc<ListenerState>) {
@@ -196,7 +216,9 @@ impl Arrival {
         let filters = &state.listener.filters;
         let deadline = (!filters.timeout.is_zero()).then(|| tokio::time::Instant::now() + filters.timeout);
         let mut speaks = std::pin::pin!(async {
-            let Some(tcp) = &tcp else { return std::future::pending().await };
+            let Some(tcp) = &tcp else {
+                return std::future::pending().await;
+            };
             tokio::time::sleep(inspect::SILENCE).await;
             tcp_proxy::await_server(&self.worker, tcp, self.destination, state.listener.direction).await
         });
@@ -244,7 +266,11 @@ impl Arrival {
         let (io, peer, local_principal) = match &chain.tls {
             None => (Io::Plain(plain), None, None),
             Some(tls) => {
-                let accepted = self.worker.tls.accept(tls, &found.protocols, plain, chain.handshake_timeout).await;
+                let accepted = self
+                    .worker
+                    .tls
+                    .accept(tls, &found.protocols, plain, chain.handshake_timeout)
+                    .await;
                 match accepted {
                     Ok(accepted) => (
                         Io::Server(Box::new(accepted.stream)),
@@ -268,7 +294,9 @@ impl Arrival {
             drain,
         };
         match &chain.terminal {
-            TerminalFilter::Http(manager) => http::serve(self.worker, connection, Arc::clone(manager), io).await,
+            TerminalFilter::Http(manager) => {
+                http::serve(self.worker, connection, Arc::clone(manager), io).await
+            }
             TerminalFilter::Tcp(tcp) => tcp_proxy::serve(self.worker, connection, tcp, io, early).await,
         }
     }
@@ -287,7 +315,9 @@ impl Arrival {
             }
         };
         let record = self.record(listener, found, None, None);
-        self.worker.reporter.refused(&record, Flag::NoRouteFound, details, &listener.access_log);
+        self.worker
+            .reporter
+            .refused(&record, Flag::NoRouteFound, details, &listener.access_log);
     }
 
     fn handshake_failed(&self, listener: &Listener, found: &Found, error: &crate::tls::TlsError) {
@@ -297,7 +327,12 @@ impl Arrival {
         );
         let record = self.record(listener, found, None, None);
         let details = "downstream_tls_handshake_failed";
-        self.worker.reporter.refused(&record, Flag::DownstreamProtocolError, details, &listener.access_log);
+        self.worker.reporter.refused(
+            &record,
+            Flag::DownstreamProtocolError,
+            details,
+            &listener.access_log,
+        );
     }
 
     fn record(

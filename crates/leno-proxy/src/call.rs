@@ -53,8 +53,14 @@ pub(crate) async fn send(
     let offer = if http2 { Offer::Http2 } else { Offer::Http1 };
     let to = upstream.destination(&host, None, offer, false)?;
     let _active = host.start();
-    let checkout = upstream.pool(&to).checkout(worker, &upstream, http2, false).await?;
-    checkout.send(Request { head, body }).await.map_err(Failure::Stream)
+    let checkout = upstream
+        .pool(&to)
+        .checkout(worker, &upstream, http2, false)
+        .await?;
+    checkout
+        .send(Request { head, body })
+        .await
+        .map_err(Failure::Stream)
 }
 
 /// Reads a body to its end.

@@ -55,7 +55,10 @@ pub(crate) struct UpstreamConnection {
 }
 
 /// Connects; the time-out covers the TLS handshake.
-pub(crate) async fn connect(worker: &Worker, to: &Destination) -> Result<(Io, Rc<UpstreamConnection>), Failure> {
+pub(crate) async fn connect(
+    worker: &Worker,
+    to: &Destination,
+) -> Result<(Io, Rc<UpstreamConnection>), Failure> {
     let connecting = connect_and_secure(worker, to);
     match tokio::time::timeout(to.timeout, connecting).await {
         Ok(result) => result,
@@ -63,7 +66,10 @@ pub(crate) async fn connect(worker: &Worker, to: &Destination) -> Result<(Io, Rc
     }
 }
 
-async fn connect_and_secure(worker: &Worker, to: &Destination) -> Result<(Io, Rc<UpstreamConnection>), Failure> {
+async fn connect_and_secure(
+    worker: &Worker,
+    to: &Destination,
+) -> Result<(Io, Rc<UpstreamConnection>), Failure> {
     let stream = match (&worker.shared.workload, to.inbound) {
         (Some(workload), true) => connect_workload(workload.as_ref(), to.address.port()).await,
         _ => TcpStream::connect(to.address).await,
@@ -97,10 +103,14 @@ async fn connect_and_secure(worker: &Worker, to: &Destination) -> Result<(Io, Rc
 /// Applications listen on 127.0.0.1, on [::1], or on all addresses.
 async fn connect_workload(workload: &dyn WorkloadSockets, port: u16) -> io::Result<TcpStream> {
     let v4 = workload_socket(workload, Family::V4).await?;
-    match v4.connect(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)).await {
+    match v4
+        .connect(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+        .await
+    {
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
             let v6 = workload_socket(workload, Family::V6).await?;
-            v6.connect(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await
+            v6.connect(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port))
+                .await
         }
         result => result,
     }

@@ -71,7 +71,10 @@ impl Drain {
         self.0.send_modify(|phase| {
             *phase = match *phase {
                 Phase::Serving => Phase::Draining { close_idle, cut },
-                Phase::Draining { close_idle: old, cut: old_cut } => Phase::Draining {
+                Phase::Draining {
+                    close_idle: old,
+                    cut: old_cut,
+                } => Phase::Draining {
                     close_idle: old.min(close_idle),
                     cut: cut.or(old_cut),
                 },

@@ -41,7 +41,11 @@ enum Direction {
 
 impl Filters {
     /// The filters that have something to do for this request.
-    pub(crate) fn start(exchange: &Rc<Exchange>, facts: &ConnectionFacts, decision: &Decision<'_>) -> Rc<Self> {
+    pub(crate) fn start(
+        exchange: &Rc<Exchange>,
+        facts: &ConnectionFacts,
+        decision: &Decision<'_>,
+    ) -> Rc<Self> {
         let start = |filter: &std::sync::Arc<leno_engine::decide::filter::FilterConfig>| {
             let per_route = decision.filter_config(&filter.name);
             match per_route {
@@ -72,24 +76,36 @@ impl Filters {
     }
 
     /// Err: a filter answers instead of the upstream.
-    pub(crate) async fn request_headers(&self, head: &mut RequestHead, body: &mut Body) -> Result<(), LocalReply> {
+    pub(crate) async fn request_headers(
+        &self,
+        head: &mut RequestHead,
+        body: &mut Body,
+    ) -> Result<(), LocalReply> {
         for index in 0..self.len() {
             let end = body.is_end();
             let step = self.with(index, |f, cx| f.on_request_headers(cx, head, end));
             if let Some(limit) = self.settle(index, step).await? {
-                *body = self.hold(index, std::mem::take(body), limit, Direction::Request).await?;
+                *body = self
+                    .hold(index, std::mem::take(body), limit, Direction::Request)
+                    .await?;
             }
         }
         Ok(())
     }
 
     /// Err: a filter answers in place of what the upstream said.
-    pub(crate) async fn response_headers(&self, head: &mut ResponseHead, body: &mut Body) -> Result<(), LocalReply> {
+    pub(crate) async fn response_headers(
+        &self,
+        head: &mut ResponseHead,
+        body: &mut Body,
+    ) -> Result<(), LocalReply> {
         for index in (0..self.len()).rev() {
             let end = body.is_end();
             let step = self.with(index, |f, cx| f.on_response_headers(cx, head, end));
             if let Some(limit) = self.settle(index, step).await? {
-                *body = self.hold(index, std::mem::take(body), limit, Direction::Response).await?;
+                *body = self
+                    .hold(index, std::mem::take(body), limit, Direction::Response)
+                    .await?;
             }
         }
         Ok(())
@@ -122,7 +138,11 @@ impl Filters {
         }))
     }
 
-    fn with<T>(&self, index: usize, run: impl FnOnce(&mut dyn HttpFilter, &mut Context<'_>) -> T) -> Option<T> {
+    fn with<T>(
+        &self,
+        index: usize,
+        run: impl FnOnce(&mut dyn HttpFilter, &mut Context<'_>) -> T,
+    ) -> Option<T> {
         let exchange = &self.exchange;
         let mut flags = exchange.flags.get();
         let mut peer = exchange.peer.borrow_mut();
@@ -156,7 +176,13 @@ impl Filters {
     }
 
     /// Reads the body for one filter until it continues.
-    async fn hold(&self, index: usize, mut body: Body, limit: usize, direction: Direction) -> Result<Body, LocalReply> {
+    async fn hold(
+        &self,
+        index: usize,
+        mut body: Body,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Body, LocalReply> {
         let mut held = VecDeque::new();
         let mut size = 0;
         while let Some(frame) = body.frame().await {
@@ -212,7 +238,9 @@ async fn perform(exchange: Rc<Exchange>, effect: Effect) -> EffectResult {
         Effect::Await { type_url, name } => {
             let arrived = match type_url.rsplit('.').next() {
                 Some("Cluster") => tcp_proxy::find(worker, &name).await.is_ok(),
-                Some("RouteConfiguration") => worker.shared.demand.ask(Want::Route(name)).await == Answer::Found,
+                Some("RouteConfiguration") => {
+                    worker.shared.demand.ask(Want::Route(name)).await == Answer::Found
+                }
                 _ => false,
             };
             EffectResult::Arrived(arrived)
@@ -258,7 +286,10 @@ impl FilteredBody {
             };
             let direction = self.direction;
             let taken = first.take();
-            let next = taken.or_else(|| self.filters.with(index, |f, cx| step(f, cx, direction, &mut frame, end)));
+            let next = taken.or_else(|| {
+                self.filters
+                    .with(index, |f, cx| step(f, cx, direction, &mut frame, end))
+            });
             match next {
                 None | Some(Step::Continue) => {}
                 Some(Step::Reply(reply)) => {
@@ -270,7 +301,11 @@ impl FilteredBody {
                         self.held.push(data);
                     }
                     let size: usize = self.held.iter().map(Bytes::len).sum();
-                    return if size > limit { Err(StreamError::TooLarge(limit)) } else { Ok(Passed::Held) };
+                    return if size > limit {
+                        Err(StreamError::TooLarge(limit))
+                    } else {
+                        Ok(Passed::Held)
+                    };
                 }
                 Some(Step::Effect(effect)) => {
                     let performing = Box::pin(perform(Rc::clone(&self.filters.exchange), effect));
@@ -279,7 +314,9 @@ impl FilteredBody {
                 }
             }
         }
-        if !self.held.is_empty() && let Frame::Data(data) = &mut frame {
+        if !self.held.is_empty()
+            && let Frame::Data(data) = &mut frame
+        {
             let mut whole = std::mem::take(&mut self.held);
             whole.push(std::mem::take(data));
             *data = whole.concat().into();
@@ -293,7 +330,9 @@ impl Source for FilteredBody {
         loop {
             let passed = if let Some((_, _, performing)) = &mut self.waiting {
                 let result = ready!(performing.as_mut().poll(cx));
-                let Some((position, frame, _)) = self.waiting.take() else { continue };
+                let Some((position, frame, _)) = self.waiting.take() else {
+                    continue;
+                };
                 let index = match self.direction {
                     Direction::Request => position,
                     Direction::Response => self.filters.len() - 1 - position,
@@ -304,7 +343,11 @@ impl Source for FilteredBody {
                 match ready!(self.body.poll_frame(cx)) {
                     None if self.held.is_empty() => return Poll::Ready(None),
                     // The end came while a filter still held data back: it had its chance.
-                    None => return Poll::Ready(Some(Ok(Frame::Data(std::mem::take(&mut self.held).concat().into())))),
+                    None => {
+                        return Poll::Ready(Some(Ok(Frame::Data(
+                            std::mem::take(&mut self.held).concat().into(),
+                        ))));
+                    }
                     Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                     Some(Ok(frame)) => self.pass(0, frame, None),
                 }
@@ -324,7 +367,9 @@ impl Source for FilteredBody {
 
 impl std::fmt::Debug for FilteredBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FilteredBody").field("body", &self.body).finish_non_exhaustive()
+        f.debug_struct("FilteredBody")
+            .field("body", &self.body)
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,9 @@
 //! manipulation"): what a client may not say, who it is, which request this is.
 
 use bytes::Bytes;
-use leno_engine::compile::http::{ForwardClientCert, ForwardClientCertMode, HttpConnectionManager, ServerHeader};
+use leno_engine::compile::http::{
+    ForwardClientCert, ForwardClientCertMode, HttpConnectionManager, ServerHeader,
+};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_tls::PeerInfo;
 
@@ -35,7 +37,10 @@ pub(crate) fn prepare(
     manager: &HttpConnectionManager,
     random: &Random,
 ) -> Option<Version> {
-    let restored = head.headers.remove(ORIGINAL_VERSION).filter(|_| connection.is_mesh_peer());
+    let restored = head
+        .headers
+        .remove(ORIGINAL_VERSION)
+        .filter(|_| connection.is_mesh_peer());
     let restored = restored.and_then(|value| parse_version(&value));
     if let Some(version) = restored {
         head.version = version;
@@ -45,9 +50,11 @@ pub(crate) fn prepare(
             head.headers.remove(name);
         }
         append_forwarded_for(head, connection);
-        head.headers.set(XFP, if connection.facts.tls { "https" } else { "http" });
+        head.headers
+            .set(XFP, if connection.facts.tls { "https" } else { "http" });
     } else if !head.headers.contains(XFP) {
-        head.headers.set(XFP, if connection.facts.tls { "https" } else { "http" });
+        head.headers
+            .set(XFP, if connection.facts.tls { "https" } else { "http" });
     }
     forward_client_cert(&mut head.headers, &manager.client_cert, connection);
     request_id(&mut head.headers, manager, random);
@@ -61,9 +68,12 @@ pub(crate) fn prepare(
 /// Finishes a response for the client.
 pub(crate) fn finish(head: &mut ResponseHead, manager: &HttpConnectionManager, restored: Option<Version>) {
     match &manager.server_header {
-        ServerHeader::Overwrite(name) => head.headers.set("server", Bytes::copy_from_slice(name.as_bytes())),
+        ServerHeader::Overwrite(name) => head
+            .headers
+            .set("server", Bytes::copy_from_slice(name.as_bytes())),
         ServerHeader::AppendIfAbsent(name) if !head.headers.contains("server") => {
-            head.headers.append("server", Bytes::copy_from_slice(name.as_bytes()));
+            head.headers
+                .append("server", Bytes::copy_from_slice(name.as_bytes()));
         }
         ServerHeader::AppendIfAbsent(_) | ServerHeader::PassThrough => {}
     }
@@ -105,7 +115,12 @@ fn request_id(headers: &mut Headers, manager: &HttpConnectionManager, random: &R
 }
 
 fn forward_client_cert(headers: &mut Headers, config: &ForwardClientCert, connection: &Connection) {
-    let element = || connection.peer.as_ref().map(|peer| element(config, peer, connection));
+    let element = || {
+        connection
+            .peer
+            .as_ref()
+            .map(|peer| element(config, peer, connection))
+    };
     match config.mode {
         ForwardClientCertMode::AlwaysForwardOnly => {}
         ForwardClientCertMode::Sanitize => {
@@ -161,7 +176,10 @@ fn element(config: &ForwardClientCert, peer: &PeerInfo, connection: &Connection)
 fn normalise(head: &mut RequestHead, manager: &HttpConnectionManager) {
     if manager.strip_port
         && let Some(at) = head.authority.iter().rposition(|b| *b == b':')
-        && head.authority.get(at + 1..).is_some_and(|port| port.iter().all(u8::is_ascii_digit))
+        && head
+            .authority
+            .get(at + 1..)
+            .is_some_and(|port| port.iter().all(u8::is_ascii_digit))
         && !(head.authority.first() == Some(&b'[') && head.authority.last() == Some(&b']'))
     {
         head.authority.truncate(at);
@@ -259,7 +277,11 @@ mod tests {
             ("/.hidden", "/.hidden"),
             ("/a%2e%2e/%2E%2E/b", "/b"),
         ] {
-            assert_eq!(String::from_utf8(normal_path(sent.as_bytes())).unwrap(), routed, "{sent}");
+            assert_eq!(
+                String::from_utf8(normal_path(sent.as_bytes())).unwrap(),
+                routed,
+                "{sent}"
+            );
         }
     }
 }

@@ -14,7 +14,9 @@ use leno_engine::message::{Headers, LocalReply, RequestHead, ResponseHead, Versi
 use tokio::io::AsyncReadExt;
 
 use crate::accept::Connection;
-use crate::codec::{self, Answer, Body, Frame, Request, Response, ServerLimits, Service, Source, Tunnel, TunnelEnd};
+use crate::codec::{
+    self, Answer, Body, Frame, Request, Response, ServerLimits, Service, Source, Tunnel, TunnelEnd,
+};
 use crate::drain::{Active, Activity, ConnectionDrain};
 use crate::filters::Filters;
 use crate::headers;
@@ -29,9 +31,16 @@ use crate::tls::is_http2;
 use crate::worker::Worker;
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, connection: Connection, manager: Arc<HttpConnectionManager>, io: Io) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    connection: Connection,
+    manager: Arc<HttpConnectionManager>,
+    io: Io,
+) {
     let activity = Activity::new();
-    let mut drain = connection.drain.connection(Rc::clone(&activity), manager.timeouts.idle);
+    let mut drain = connection
+        .drain
+        .connection(Rc::clone(&activity), manager.timeouts.idle);
     let secure = connection.facts.tls;
     let alpn = connection.peer.as_ref().and_then(|p| p.alpn.as_deref());
     let known = match manager.codec {
@@ -165,7 +174,10 @@ impl Inner {
         exchange.response.replace(Some(head.clone()));
         if let Some(upstream) = upgraded {
             let scratch = self.worker.scratch.clone();
-            let finish = Box::new(TunnelRecord { exchange, _active: active });
+            let finish = Box::new(TunnelRecord {
+                exchange,
+                _active: active,
+            });
             return Response {
                 head,
                 body: Body::Empty,
@@ -195,6 +207,10 @@ impl Inner {
     ) -> (Answer, Option<Rc<Filters>>, Origin) {
         let grpc = is_grpc(&head);
         let local = |reply| local(exchange, reply, grpc);
+        // CONNECT makes tunnels, which are not here (Envoy: without `upgrade_configs` for it).
+        if head.method.as_ref() == b"CONNECT" {
+            return (local(upgrade_refused()), None, Origin::Local);
+        }
         let table = match self.table().await {
             Ok(table) => table,
             Err(reply) => return (local(reply), None, Origin::Local),
@@ -270,17 +286,19 @@ impl Inner {
         (answer, origin)
     }
 
-    /// Only what is configured is upgraded, the route before the listener; CONNECT makes tunnels, which are not here.
+    /// Only what is configured is upgraded, the route's word before the listener's.
     fn refuses_upgrade(&self, head: &RequestHead, forwarding: &Forwarding<'_>) -> bool {
-        if head.method.as_ref() == b"CONNECT" {
-            return true;
-        }
         let Some(upgrade) = &head.upgrade else {
             return false;
         };
         let wanted = String::from_utf8_lossy(upgrade).to_ascii_lowercase();
         let of_route = forwarding.forward.upgrades.get(&wanted).copied();
-        let of_listener = || self.manager.upgrades.iter().any(|u| u.eq_ignore_ascii_case(&wanted));
+        let of_listener = || {
+            self.manager
+                .upgrades
+                .iter()
+                .any(|u| u.eq_ignore_ascii_case(&wanted))
+        };
         head.version == Version::Http2 || !of_route.unwrap_or_else(of_listener)
     }
 }
@@ -363,7 +381,11 @@ fn local(exchange: &Exchange, reply: LocalReply, grpc: bool) -> Answer {
             status,
             headers,
         },
-        body: if body.is_empty() { Body::Empty } else { Body::Full(body) },
+        body: if body.is_empty() {
+            Body::Empty
+        } else {
+            Body::Full(body)
+        },
         upgraded: None,
     }
 }
@@ -469,7 +491,10 @@ impl Source for SentBody {
 impl Drop for SentBody {
     fn drop(&mut self) {
         // A codec that knows the length does not look for the end.
-        if self.length.is_some_and(|length| self.exchange.sent.get() >= length) {
+        if self
+            .length
+            .is_some_and(|length| self.exchange.sent.get() >= length)
+        {
             self.exchange.finish();
         }
     }
@@ -477,7 +502,9 @@ impl Drop for SentBody {
 
 impl std::fmt::Debug for SentBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SentBody").field("body", &self.body).finish_non_exhaustive()
+        f.debug_struct("SentBody")
+            .field("body", &self.body)
+            .finish_non_exhaustive()
     }
 }
 

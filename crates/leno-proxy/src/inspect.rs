@@ -115,7 +115,9 @@ fn http(prefix: &[u8]) -> Option<Option<&'static [u8]>> {
     let complete = line.len() < prefix.len();
     let mut words = line.split(|b| *b == b' ');
     let method = words.next().unwrap_or_default();
-    let is_token = method.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_'));
+    let is_token = method
+        .iter()
+        .all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_'));
     if !is_token || method.len() > 24 || line.len() > MAX_REQUEST_LINE || line.iter().any(|b| *b == 0) {
         return Some(None);
     }
@@ -134,7 +136,10 @@ fn http(prefix: &[u8]) -> Option<Option<&'static [u8]>> {
 mod tests {
     use super::*;
 
-    const BOTH: Wanted = Wanted { tls: true, http: true };
+    const BOTH: Wanted = Wanted {
+        tls: true,
+        http: true,
+    };
 
     fn protocols(prefix: &[u8]) -> Option<Vec<Vec<u8>>> {
         BOTH.inspect(prefix).map(|found| found.protocols)
@@ -157,7 +162,12 @@ mod tests {
     #[test]
     fn other_protocols_are_known_at_once() {
         // Redis in both its forms, a TLS record that is no handshake, MySQL's login packet.
-        for other in [&b"*1\r\n$4\r\nPING\r\n"[..], b"PING\r\n", b"\x17\x03\x03\x00\x01", b"\x20\x00\x00\x01\x85"] {
+        for other in [
+            &b"*1\r\n$4\r\nPING\r\n"[..],
+            b"PING\r\n",
+            b"\x17\x03\x03\x00\x01",
+            b"\x20\x00\x00\x01\x85",
+        ] {
             assert_eq!(protocols(other), Some(vec![]), "{other:?}");
         }
     }
@@ -167,10 +177,19 @@ mod tests {
         let filters = ListenerFilters {
             tls_inspector: true,
             http_inspector: true,
-            http_inspector_off: vec![PortRange { start: 3306, end: 3307 }],
+            http_inspector_off: vec![PortRange {
+                start: 3306,
+                end: 3307,
+            }],
             ..ListenerFilters::default()
         };
-        assert_eq!(Wanted::of(&filters, 3306), Wanted { tls: true, http: false });
+        assert_eq!(
+            Wanted::of(&filters, 3306),
+            Wanted {
+                tls: true,
+                http: false
+            }
+        );
         assert_eq!(Wanted::of(&filters, 3307), BOTH);
     }
 }

@@ -30,6 +30,7 @@ mod router;
 mod state;
 mod tcp;
 mod tcp_proxy;
+mod telemetry;
 mod tls;
 mod upstream;
 mod worker;
@@ -47,6 +48,7 @@ pub use listen::{BindError, Origin, PassedSocket};
 pub use lookup::{Answer, Demand, Question, Want};
 pub use record::{NoTelemetry, Sink, Telemetry};
 pub use state::{ClusterState, Config, Refused, Updater};
+pub use telemetry::MeshTelemetry;
 pub use tls::Unsupported;
 
 use listen::Sockets;
@@ -127,7 +129,14 @@ impl Proxy {
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let reporter = Reporter::new(options.telemetry.sink());
             let contexts = Contexts::new(options.crypto.clone(), Arc::clone(&options.secrets));
-            let thread = worker::spawn(index, Arc::clone(&shared), workers.clone(), inbox, reporter, contexts);
+            let thread = worker::spawn(
+                index,
+                Arc::clone(&shared),
+                workers.clone(),
+                inbox,
+                reporter,
+                contexts,
+            );
             threads.push(thread.map_err(StartError::Worker)?);
         }
         Ok(Self {

@@ -82,7 +82,12 @@ impl Sockets {
             workers,
             by_listener: HashMap::new(),
         };
-        for PassedSocket { listener, origin, socket } in passed {
+        for PassedSocket {
+            listener,
+            origin,
+            socket,
+        } in passed
+        {
             let socket = TcpListener::from(socket);
             sockets
                 .hold(listener.clone(), origin, socket, None)
@@ -100,7 +105,11 @@ impl Sockets {
         let mut missing = Vec::new();
         for address in &listener.addresses {
             match address {
-                Address::Pipe(_) => return Err(BindError::Pipe { listener: listener.name.clone() }),
+                Address::Pipe(_) => {
+                    return Err(BindError::Pipe {
+                        listener: listener.name.clone(),
+                    });
+                }
                 Address::Socket(address) if held.iter().any(|h| h.wanted == *address) => {}
                 Address::Socket(address) => missing.push(*address),
             }
@@ -117,12 +126,19 @@ impl Sockets {
                 source,
             };
             let socket = bind(address).map_err(failed)?;
-            self.hold(listener.name.clone(), origin, socket, Some(address)).map_err(failed)?;
+            self.hold(listener.name.clone(), origin, socket, Some(address))
+                .map_err(failed)?;
         }
         Ok(())
     }
 
-    fn hold(&mut self, listener: String, origin: Origin, socket: TcpListener, bound: Option<SocketAddr>) -> io::Result<()> {
+    fn hold(
+        &mut self,
+        listener: String,
+        origin: Origin,
+        socket: TcpListener,
+        bound: Option<SocketAddr>,
+    ) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         let (open, opened) = watch::channel(false);
@@ -133,15 +149,12 @@ impl Sockets {
             socket,
             open: opened,
         });
-        self.by_listener
-            .entry(listener)
-            .or_default()
-            .push(Held {
-                socket,
-                open,
-                wanted: bound.unwrap_or(address),
-                passed: bound.is_none(),
-            });
+        self.by_listener.entry(listener).or_default().push(Held {
+            socket,
+            open,
+            wanted: bound.unwrap_or(address),
+            passed: bound.is_none(),
+        });
         Ok(())
     }
 
@@ -162,7 +175,8 @@ impl Sockets {
 
     pub(crate) fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
         let held = self.by_listener.get(listener);
-        held.map(|held| held.iter().map(|h| h.socket.address).collect()).unwrap_or_default()
+        held.map(|held| held.iter().map(|h| h.socket.address).collect())
+            .unwrap_or_default()
     }
 }
 

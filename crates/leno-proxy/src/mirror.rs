@@ -66,9 +66,11 @@ impl Ended {
 
 /// Envoy: `-shadow` is appended to the host, before the port.
 fn shadow(authority: &[u8]) -> Vec<u8> {
-    let port = authority.iter().rposition(|b| *b == b':').filter(|at| authority.get(at + 1..).is_some_and(
-        |port| !port.is_empty() && port.iter().all(u8::is_ascii_digit),
-    ));
+    let port = authority.iter().rposition(|b| *b == b':').filter(|at| {
+        authority
+            .get(at + 1..)
+            .is_some_and(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit))
+    });
     let (host, port) = authority.split_at(port.unwrap_or(authority.len()));
     [host, b"-shadow", port].concat()
 }

@@ -49,6 +49,8 @@ pub(crate) enum Failure {
     NoCluster,
     /// The control plane did not answer for a name we do not know.
     Unanswered,
+    /// The client went away before its request had ended.
+    Downstream,
 }
 
 // === impl Failure ===
@@ -78,6 +80,7 @@ impl Failure {
             Self::Overflow => Flag::UpstreamOverflow,
             Self::NoHealthyUpstream => Flag::NoHealthyUpstream,
             Self::NoCluster | Self::Unanswered => Flag::NoClusterFound,
+            Self::Downstream => Flag::DownstreamConnectionTermination,
         }
     }
 
@@ -103,6 +106,7 @@ impl Failure {
             Self::NoHealthyUpstream => "no_healthy_upstream",
             Self::NoCluster => "cluster_not_found",
             Self::Unanswered => "on_demand_unanswered",
+            Self::Downstream => "downstream_remote_disconnect",
         }
     }
 
@@ -117,7 +121,9 @@ impl Failure {
             Self::ConnectTimeout => {
                 "upstream connect error or disconnect/reset before headers. reset reason: connection timeout"
             }
-            Self::Overflow => "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+            Self::Overflow => {
+                "upstream connect error or disconnect/reset before headers. reset reason: overflow"
+            }
             Self::Stream(StreamError::Protocol(_)) => {
                 "upstream connect error or disconnect/reset before headers. reset reason: protocol error"
             }

@@ -111,7 +111,9 @@ impl Pool {
         if !fresh && let Some(checkout) = self.reuse() {
             return Ok(checkout);
         }
-        let _pending = upstream.acquire(Resource::PendingRequest).ok_or(Failure::Overflow)?;
+        let _pending = upstream
+            .acquire(Resource::PendingRequest)
+            .ok_or(Failure::Overflow)?;
         if self.may_share(http2) {
             let _turn = self.connecting.lock().await;
             if !fresh && let Some(checkout) = self.reuse() {
@@ -190,7 +192,9 @@ impl Pool {
         let failed = |e: StreamError| Failure::Connect(e.to_string().into());
         let kind = if http2 {
             let connection = Http2 {
-                client: h2_client::Client::start(io, &self.cluster.http2).await.map_err(failed)?,
+                client: h2_client::Client::start(io, &self.cluster.http2)
+                    .await
+                    .map_err(failed)?,
                 info: Rc::clone(&info),
                 requests: Rc::new(Cell::new(1)),
                 idle_since: Rc::new(Cell::new(Instant::now())),
@@ -237,8 +241,11 @@ impl Pool {
     }
 
     pub(crate) fn sweep(&self, now: Instant, idle_timeout: Option<Duration>) {
-        let old = |since: Instant| idle_timeout.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
-        self.idle.borrow_mut().retain(|c| !c.connection.client.is_closed() && !old(c.since));
+        let old =
+            |since: Instant| idle_timeout.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
+        self.idle
+            .borrow_mut()
+            .retain(|c| !c.connection.client.is_closed() && !old(c.since));
         self.streams.borrow_mut().retain(|c| {
             if c.client.active() > 0 {
                 c.idle_since.set(now);
@@ -308,7 +315,9 @@ impl Lease {
     }
 
     fn end(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
         let pool = Rc::clone(&self.pool);
         if connection.client.is_ready() {
             return pool.put_back(connection);

@@ -58,6 +58,8 @@ pub(crate) struct Exchange {
     pub(crate) attempts: Cell<u32>,
     pub(crate) upstream: RefCell<Option<Attempted>>,
     pub(crate) peer: RefCell<PeerMetadata>,
+    /// The request's body ended in an error of the client's connection.
+    pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
     request_duration: Cell<Option<Duration>>,
     response_duration: Cell<Option<Duration>>,
@@ -141,6 +143,7 @@ impl Exchange {
             attempts: Cell::default(),
             upstream: RefCell::default(),
             peer: RefCell::default(),
+            client_gone: Cell::default(),
             grpc_status: Cell::default(),
             request_duration: Cell::default(),
             response_duration: Cell::default(),
@@ -208,7 +211,9 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Some(request) = self.request.take() else { return };
+        let Some(request) = self.request.take() else {
+            return;
+        };
         if !self.finished.get() {
             self.flag(Flag::DownstreamConnectionTermination);
             self.details.set("downstream_remote_disconnect");
@@ -245,10 +250,11 @@ impl FormatValues for Exchange {
         use std::io::Write;
         let downstream = &self.downstream;
         let text = match operator {
-            Operator::DownstreamRemoteAddress | Operator::DownstreamDirectRemoteAddress => downstream.remote.to_string(),
-            Operator::DownstreamRemoteAddressWithoutPort | Operator::DownstreamDirectRemoteAddressWithoutPort => {
-                downstream.remote.ip().to_string()
+            Operator::DownstreamRemoteAddress | Operator::DownstreamDirectRemoteAddress => {
+                downstream.remote.to_string()
             }
+            Operator::DownstreamRemoteAddressWithoutPort
+            | Operator::DownstreamDirectRemoteAddressWithoutPort => downstream.remote.ip().to_string(),
             Operator::DownstreamLocalAddress => downstream.local.to_string(),
             Operator::DownstreamLocalAddressWithoutPort => downstream.local.ip().to_string(),
             Operator::DownstreamLocalPort => downstream.local.port().to_string(),
@@ -277,7 +283,12 @@ impl FormatValues for Exchange {
                 Some(attempted) => attempted.cluster.name.clone(),
                 None => return false,
             },
-            Operator::UpstreamHost => match self.upstream.borrow().as_ref().and_then(|a| a.connection.as_ref()) {
+            Operator::UpstreamHost => match self
+                .upstream
+                .borrow()
+                .as_ref()
+                .and_then(|a| a.connection.as_ref())
+            {
                 Some(connection) => connection.remote.to_string(),
                 None => return false,
             },

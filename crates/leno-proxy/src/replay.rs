@@ -174,7 +174,9 @@ impl State {
 
 impl std::fmt::Debug for Attempt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attempt").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Attempt")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 
@@ -200,7 +202,8 @@ impl Source for Received {
         match &frame {
             None => exchange.end_request(),
             Some(Ok(Frame::Data(data))) => exchange.received.set(exchange.received.get() + data.len() as u64),
-            Some(_) => {}
+            Some(Ok(Frame::Trailers(_))) => {}
+            Some(Err(_)) => exchange.client_gone.set(true),
         }
         if self.body.is_end() {
             exchange.end_request();
@@ -219,7 +222,9 @@ impl Source for Received {
 
 impl std::fmt::Debug for Received {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Received").field("body", &self.body).finish_non_exhaustive()
+        f.debug_struct("Received")
+            .field("body", &self.body)
+            .finish_non_exhaustive()
     }
 }
 
@@ -234,12 +239,19 @@ mod tests {
 
     impl Source for Frames {
         fn poll_frame(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
-            Poll::Ready(self.0.pop_front().map(|data| Ok(Frame::Data(Bytes::from_static(data)))))
+            Poll::Ready(
+                self.0
+                    .pop_front()
+                    .map(|data| Ok(Frame::Data(Bytes::from_static(data)))),
+            )
         }
     }
 
     fn replay(limit: usize) -> Replay {
-        Replay::new(Body::stream(Frames(VecDeque::from([&b"one"[..], b"two", b"three"]))), limit)
+        Replay::new(
+            Body::stream(Frames(VecDeque::from([&b"one"[..], b"two", b"three"]))),
+            limit,
+        )
     }
 
     async fn read(mut body: Body, frames: usize) -> Vec<u8> {

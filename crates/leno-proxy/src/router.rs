@@ -115,7 +115,8 @@ impl Router<'_> {
             head.headers.remove(name);
         }
         if let Some(global) = timeouts.per_try.or(timeouts.global) {
-            head.headers.append("x-envoy-expected-rq-timeout-ms", global.as_millis().to_string());
+            head.headers
+                .append("x-envoy-expected-rq-timeout-ms", global.as_millis().to_string());
         }
         self.forwarding.edit_request(head, &**self.exchange);
     }
@@ -144,7 +145,10 @@ impl Router<'_> {
                         continue;
                     }
                     let kind = failure_kind(&failed.failure).filter(|_| repeatable);
-                    let verdict = retry.as_mut().zip(kind).map(|(r, kind)| r.on_failure(kind, random()));
+                    let verdict = retry
+                        .as_mut()
+                        .zip(kind)
+                        .map(|(r, kind)| r.on_failure(kind, random()));
                     (verdict, failed.host.as_ref())
                 }
             };
@@ -200,6 +204,12 @@ impl Router<'_> {
                 plan.upstream.report_status(&host, answer.head.status);
                 Ok((answer, host, active))
             }
+            // The request could not be sent because there was no more of it: not the upstream's doing.
+            Err(_) if self.exchange.client_gone.get() => Err(Failed {
+                failure: Failure::Downstream,
+                host: Some(host),
+                reused: false,
+            }),
             Err(failure) => {
                 plan.upstream.report_failure(&host, &failure);
                 self.note_failure(&failure);
@@ -213,7 +223,9 @@ impl Router<'_> {
     }
 
     fn pick(&self, plan: &Plan, retry: Option<&RetryState>, previous: &[Target]) -> Result<Host, Failure> {
-        let avoid = retry.map(RetryState::policy).filter(|policy| policy.avoid_previous_hosts);
+        let avoid = retry
+            .map(RetryState::policy)
+            .filter(|policy| policy.avoid_previous_hosts);
         plan.upstream.pick(&PickContext {
             random: self.exchange.worker().random.next(),
             hash: plan.hash,
@@ -223,12 +235,20 @@ impl Router<'_> {
         })
     }
 
-    async fn send(&self, plan: &Plan, host: &Host, fresh: bool, reused: &Cell<bool>) -> Result<Answer, Failure> {
+    async fn send(
+        &self,
+        plan: &Plan,
+        host: &Host,
+        fresh: bool,
+        reused: &Cell<bool>,
+    ) -> Result<Answer, Failure> {
         let worker = self.exchange.worker();
         let mut head = plan.head.clone();
         let (http2, offer) = self.protocol(plan.upstream.cluster().protocol, &head)?;
         let authority = std::str::from_utf8(&head.authority).ok().map(without_port);
-        let to = plan.upstream.destination(host, authority, offer, self.connection.facts.inbound)?;
+        let to = plan
+            .upstream
+            .destination(host, authority, offer, self.connection.facts.inbound)?;
         self.note(&plan.upstream, Some(host), None, None);
         let pool = plan.upstream.pool(&to);
         let checkout = pool.checkout(worker, &plan.upstream, http2, fresh).await?;
@@ -239,16 +259,24 @@ impl Router<'_> {
             head.authority = bytes::Bytes::copy_from_slice(host.endpoint.hostname.as_bytes());
         }
         if self.forwarding.host.include_attempt_count {
-            head.headers.set("x-envoy-attempt-count", self.exchange.attempts.get().to_string());
+            head.headers
+                .set("x-envoy-attempt-count", self.exchange.attempts.get().to_string());
         }
         let to_mesh_peer = info.peer_principal.is_some();
         if checkout.is_http2() && to_mesh_peer && head.version != Version::Http2 {
             head.headers.set(ORIGINAL_VERSION, head.version.as_str());
         }
         let body = plan.replay.attempt();
-        let mut answer = checkout.send(Request { head, body }).await.map_err(Failure::Stream)?;
+        let mut answer = checkout
+            .send(Request { head, body })
+            .await
+            .map_err(Failure::Stream)?;
         self.exchange.begin_response();
-        let spoken = answer.head.headers.remove(ORIGINAL_VERSION).filter(|_| to_mesh_peer);
+        let spoken = answer
+            .head
+            .headers
+            .remove(ORIGINAL_VERSION)
+            .filter(|_| to_mesh_peer);
         if let Some(version) = spoken.and_then(|v| headers::parse_version(&v)) {
             answer.head.version = version;
         }
@@ -260,7 +288,9 @@ impl Router<'_> {
         let downstream = head.version == Version::Http2;
         if head.upgrade.is_some() {
             return match protocol {
-                UpstreamProtocol::Http2 => Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2"))),
+                UpstreamProtocol::Http2 => {
+                    Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2")))
+                }
                 _ => Ok((false, Offer::Upgrade)),
             };
         }
@@ -297,7 +327,9 @@ impl Router<'_> {
 
 /// The route's time-out, which begins with the end of the request (Envoy: "the entire downstream request").
 async fn deadline(exchange: &Rc<Exchange>, global: Option<Duration>) {
-    let Some(global) = global else { return std::future::pending().await };
+    let Some(global) = global else {
+        return std::future::pending().await;
+    };
     exchange.request_ended().await;
     tokio::time::sleep(global).await;
 }
@@ -330,7 +362,8 @@ fn failure_kind(failure: &Failure) -> Option<FailureKind> {
         | Failure::Timeout
         | Failure::NoHealthyUpstream
         | Failure::NoCluster
-        | Failure::Unanswered => return None,
+        | Failure::Unanswered
+        | Failure::Downstream => return None,
     })
 }
 
@@ -366,8 +399,15 @@ impl Source for UpstreamBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         match self.body.poll_frame(cx) {
             Poll::Pending => {
-                let late = self.deadline.as_mut().is_some_and(|d| d.as_mut().poll(cx).is_ready());
-                if late { Poll::Ready(Some(Err(StreamError::TimedOut))) } else { Poll::Pending }
+                let late = self
+                    .deadline
+                    .as_mut()
+                    .is_some_and(|d| d.as_mut().poll(cx).is_ready());
+                if late {
+                    Poll::Ready(Some(Err(StreamError::TimedOut)))
+                } else {
+                    Poll::Pending
+                }
             }
             ready => ready,
         }
@@ -384,6 +424,8 @@ impl Source for UpstreamBody {
 
 impl std::fmt::Debug for UpstreamBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UpstreamBody").field("body", &self.body).finish_non_exhaustive()
+        f.debug_struct("UpstreamBody")
+            .field("body", &self.body)
+            .finish_non_exhaustive()
     }
 }

@@ -157,7 +157,10 @@ impl ListenerState {
                 None => drains.push((Arc::clone(chain), Arc::default())),
             }
         }
-        let retired = kept.into_iter().map(|(chain, drain)| (drain_time(&chain), drain)).collect();
+        let retired = kept
+            .into_iter()
+            .map(|(chain, drain)| (drain_time(&chain), drain))
+            .collect();
         (Self { listener, drains }, retired)
     }
 
@@ -188,7 +191,12 @@ impl Published {
 // === impl Updater ===
 
 impl Updater {
-    pub(crate) fn new(published: Arc<Published>, sockets: Sockets, secrets: Arc<Secrets>, crypto: Crypto) -> Self {
+    pub(crate) fn new(
+        published: Arc<Published>,
+        sockets: Sockets,
+        secrets: Arc<Secrets>,
+        crypto: Crypto,
+    ) -> Self {
         Self {
             next: Config::default(),
             assignments: HashMap::new(),
@@ -228,7 +236,8 @@ impl Updater {
     pub fn remove_listener(&mut self, name: &str) {
         if let Some(state) = self.next.listeners.remove(name) {
             let drains = state.drains.iter();
-            self.retired.extend(drains.map(|(chain, drain)| (drain_time(chain), Arc::clone(drain))));
+            self.retired
+                .extend(drains.map(|(chain, drain)| (drain_time(chain), Arc::clone(drain))));
             self.stopped.push(name.to_owned());
         }
     }
@@ -252,7 +261,9 @@ impl Updater {
         let assignment = match &cluster.discovery {
             Discovery::Static(assignment) => Some(Arc::clone(assignment)),
             Discovery::Eds(name) => self.assignments.get(name).cloned(),
-            Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => self.assignments.get(&cluster.name).cloned(),
+            Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
+                self.assignments.get(&cluster.name).cloned()
+            }
             Discovery::OriginalDst => None,
         };
         let limits = match self.next.clusters.get(&cluster.name) {
@@ -267,7 +278,9 @@ impl Updater {
             assignment,
             limits,
         };
-        self.next.clusters.insert(state.cluster.name.clone(), Arc::new(state));
+        self.next
+            .clusters
+            .insert(state.cluster.name.clone(), Arc::new(state));
         Ok(())
     }
 

@@ -34,7 +34,9 @@ pub(crate) struct Ended {
 #[derive(Debug)]
 pub(crate) enum Why {
     /// Both directions came to their end. True: downstream ended first.
-    Finished { downstream_first: bool },
+    Finished {
+        downstream_first: bool,
+    },
     Downstream(io::Error),
     Upstream(io::Error),
     Idle,
@@ -199,11 +201,16 @@ impl Half {
             Poll::Ready(Err(e)) => return Err(Failed::Write(e)),
             Poll::Pending => 0,
         };
-        self.pending.extend_from_slice(read.get(written..).unwrap_or_default());
+        self.pending
+            .extend_from_slice(read.get(written..).unwrap_or_default());
         Ok(Poll::Ready(()))
     }
 
-    fn write_pending<W: AsyncWrite + Unpin>(&mut self, to: &mut W, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+    fn write_pending<W: AsyncWrite + Unpin>(
+        &mut self,
+        to: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failed>> {
         while self.written < self.pending.len() {
             let rest = self.pending.get(self.written..).unwrap_or_default();
             let written = ready!(Pin::new(&mut *to).poll_write(cx, rest)).map_err(Failed::Write)?;
@@ -268,7 +275,12 @@ mod tests {
             assert_eq!(read.unwrap(), 1000);
         };
         let (ended, ()) = tokio::join!(copy, talk);
-        assert!(matches!(ended.why, Why::Finished { downstream_first: true }));
+        assert!(matches!(
+            ended.why,
+            Why::Finished {
+                downstream_first: true
+            }
+        ));
         assert_eq!((ended.received, ended.sent), (8, 1000));
     }
 

@@ -70,7 +70,13 @@ pub(crate) async fn await_server(
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, downstream: Connection, tcp: &TcpProxy, mut io: Io, early: Option<Early>) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    downstream: Connection,
+    tcp: &TcpProxy,
+    mut io: Io,
+    early: Option<Early>,
+) {
     let start = (SystemTime::now(), Instant::now());
     let (connected, greeting) = match early {
         Some(early) => (early.connected, early.greeting),
@@ -90,10 +96,20 @@ pub(crate) async fn serve(worker: Rc<Worker>, downstream: Connection, tcp: &TcpP
                 flags: failure.flag().into(),
                 details: failure.details(),
             };
-            return report(&worker, &downstream, tcp, start, None, failure.transport_reason(), &why);
+            return report(
+                &worker,
+                &downstream,
+                tcp,
+                start,
+                None,
+                failure.transport_reason(),
+                &why,
+            );
         }
     };
-    worker.reporter.opened(&downstream.record, &upstream_record(&connected));
+    worker
+        .reporter
+        .opened(&downstream.record, &upstream_record(&connected));
     let mut drain = downstream.drain.connection(crate::drain::Activity::new(), None);
     let mut sent = greeting.len() as u64;
     let ended = match io.write_all(&greeting).await {
@@ -135,8 +151,12 @@ struct Outcome {
 /// As Envoy: an orderly end, whoever begins it, has no flag.
 fn judge(why: &Why) -> (Flags, &'static str) {
     match why {
-        Why::Finished { downstream_first: true } => (Flags::default(), "downstream_closed"),
-        Why::Finished { downstream_first: false } => (Flags::default(), "upstream_closed"),
+        Why::Finished {
+            downstream_first: true,
+        } => (Flags::default(), "downstream_closed"),
+        Why::Finished {
+            downstream_first: false,
+        } => (Flags::default(), "upstream_closed"),
         Why::Downstream(_) => (Flag::DownstreamConnectionTermination.into(), "downstream_reset"),
         Why::Upstream(_) => (Flag::UpstreamConnectionTermination.into(), "upstream_reset"),
         Why::Idle => (Flag::StreamIdleTimeout.into(), "idle_timeout"),

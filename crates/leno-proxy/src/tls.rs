@@ -10,10 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
-use leno_engine::compile::tls::{self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls, Validation};
+use leno_engine::compile::tls::{
+    self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls, Validation,
+};
 use leno_tls::{
-    ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo, Resumption, SanMatcher, Secrets, ServerCheck,
-    ServerTls, StringMatch, TlsConfigs, TlsVersion, TrustBundle, Versions,
+    ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo,
+    Resumption, SanMatcher, Secrets, ServerCheck, ServerTls, StringMatch, TlsConfigs, TlsVersion,
+    TrustBundle, Versions,
 };
 
 use crate::connect::Destination;
@@ -60,7 +63,9 @@ type ClientKey = (usize, Offer, Option<String>);
 pub enum Unsupported {
     #[error("common_tls_context: {0}")]
     Inline(#[from] IdentityError),
-    #[error("common_tls_context.validation_context: the system's trust store is not supported — name it by SDS")]
+    #[error(
+        "common_tls_context.validation_context: the system's trust store is not supported — name it by SDS"
+    )]
     SystemTrust,
     #[error("common_tls_context: a server needs a certificate")]
     NoCertificate,
@@ -267,7 +272,11 @@ fn accepted(context: &[String]) -> Vec<String> {
 }
 
 /// Puts a context's inline certificates where the workers find secrets by name.
-pub(crate) fn register_inline(common: &CommonTls, secrets: &Secrets, crypto: &Crypto) -> Result<(), Unsupported> {
+pub(crate) fn register_inline(
+    common: &CommonTls,
+    secrets: &Secrets,
+    crypto: &Crypto,
+) -> Result<(), Unsupported> {
     if let Some(SecretSource::Inline {
         certificate_chain,
         private_key,
@@ -297,7 +306,9 @@ fn inline_name(bytes: &[u8]) -> String {
 fn identity(common: &CommonTls) -> Option<String> {
     common.certificate.as_ref().map(|source| match source {
         SecretSource::Sds(name) => name.clone(),
-        SecretSource::Inline { certificate_chain, .. } => inline_name(certificate_chain),
+        SecretSource::Inline {
+            certificate_chain, ..
+        } => inline_name(certificate_chain),
     })
 }
 

@@ -63,7 +63,11 @@ impl Upstream {
         if old.cluster.transport != state.cluster.transport || old.cluster.http2 != state.cluster.http2 {
             pools.clear();
         } else if !is_original_dst(&state.cluster) {
-            pools.retain(|key, _| balancer.hosts().any(|host| socket_address(host) == Some(key.address)));
+            pools.retain(|key, _| {
+                balancer
+                    .hosts()
+                    .any(|host| socket_address(host) == Some(key.address))
+            });
         }
     }
 
@@ -130,7 +134,9 @@ impl Upstream {
             inbound: to.inbound,
         };
         let mut pools = self.pools.borrow_mut();
-        let pool = pools.entry(key).or_insert_with(|| Rc::new(Pool::new(to.clone(), self.cluster())));
+        let pool = pools
+            .entry(key)
+            .or_insert_with(|| Rc::new(Pool::new(to.clone(), self.cluster())));
         Rc::clone(pool)
     }
 
@@ -148,7 +154,11 @@ impl Upstream {
             Failure::ConnectTimeout | Failure::TryTimeout | Failure::Timeout => {
                 self.report(host, Outcome::LocalTimeout);
             }
-            Failure::Overflow | Failure::NoHealthyUpstream | Failure::NoCluster | Failure::Unanswered => {}
+            Failure::Overflow
+            | Failure::NoHealthyUpstream
+            | Failure::NoCluster
+            | Failure::Unanswered
+            | Failure::Downstream => {}
         }
     }
 
@@ -173,7 +183,9 @@ impl Upstream {
 fn transport<'t>(sockets: &'t TransportSockets, endpoint: &BTreeMap<String, String>) -> &'t Transport {
     let fits = |wanted: &BTreeMap<String, String>| wanted.iter().all(|(k, v)| endpoint.get(k) == Some(v));
     let mut matches = sockets.matches.iter();
-    matches.find(|(wanted, _)| fits(wanted)).map_or(&sockets.default, |(_, transport)| transport)
+    matches
+        .find(|(wanted, _)| fits(wanted))
+        .map_or(&sockets.default, |(_, transport)| transport)
 }
 
 fn socket_address(host: &Host) -> Option<SocketAddr> {
@@ -184,5 +196,8 @@ fn socket_address(host: &Host) -> Option<SocketAddr> {
 }
 
 fn is_original_dst(cluster: &Cluster) -> bool {
-    matches!(cluster.discovery, leno_engine::compile::cluster::Discovery::OriginalDst)
+    matches!(
+        cluster.discovery,
+        leno_engine::compile::cluster::Discovery::OriginalDst
+    )
 }

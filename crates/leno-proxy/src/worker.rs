@@ -132,22 +132,26 @@ pub(crate) fn spawn(
     reporter: Reporter,
     tls: Contexts,
 ) -> io::Result<std::thread::JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let worker = Rc::new(Worker {
-            index,
-            snapshot: RefCell::new(Snapshot(Rc::new(shared.published.load()))),
-            shared,
-            random: Random::default(),
-            scratch: Scratch::default(),
-            reporter,
-            tls,
-            workers,
-            upstreams: RefCell::default(),
-            swept: Cell::new(0),
-        });
-        LocalSet::new().block_on(&runtime, worker.run(inbox));
-    })
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            let worker = Rc::new(Worker {
+                index,
+                snapshot: RefCell::new(Snapshot(Rc::new(shared.published.load()))),
+                shared,
+                random: Random::default(),
+                scratch: Scratch::default(),
+                reporter,
+                tls,
+                workers,
+                upstreams: RefCell::default(),
+                swept: Cell::new(0),
+            });
+            LocalSet::new().block_on(&runtime, worker.run(inbox));
+        })
 }
 
 // === impl Shared ===
@@ -179,7 +183,9 @@ impl Shared {
     /// The least loaded worker; `own` if none has less.
     fn least_loaded(&self, own: usize) -> usize {
         let load = |worker: usize| self.loads.get(worker).map_or(usize::MAX, |l| l.0.load(Relaxed));
-        let least = (0..self.loads.len()).min_by_key(|worker| load(*worker)).unwrap_or(own);
+        let least = (0..self.loads.len())
+            .min_by_key(|worker| load(*worker))
+            .unwrap_or(own);
         if load(least) < load(own) { least } else { own }
     }
 
@@ -240,7 +246,12 @@ impl Worker {
     }
 
     /// Gives a new connection to the least loaded worker.
-    pub(crate) fn dispatch(self: &Rc<Self>, stream: TcpStream, remote: SocketAddr, socket: &Arc<ListenSocket>) {
+    pub(crate) fn dispatch(
+        self: &Rc<Self>,
+        stream: TcpStream,
+        remote: SocketAddr,
+        socket: &Arc<ListenSocket>,
+    ) {
         let target = self.shared.least_loaded(self.index);
         let counted = self.shared.count(target);
         let socket = Arc::clone(socket);

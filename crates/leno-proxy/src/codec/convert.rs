@@ -78,7 +78,11 @@ pub(super) fn to_h2_request(head: RequestHead) -> Result<http::Request<()>, Stre
     let uri = http::Uri::builder()
         .scheme(head.scheme.as_ref())
         .authority(head.authority.as_ref())
-        .path_and_query(if head.path.is_empty() { b"/" } else { head.path.as_ref() })
+        .path_and_query(if head.path.is_empty() {
+            b"/"
+        } else {
+            head.path.as_ref()
+        })
         .build()
         .map_err(|_| invalid("authority or path"))?;
     let mut request = http::Request::new(());
@@ -142,13 +146,19 @@ fn is_hop_by_hop(name: &HeaderName, map: &HeaderMap) -> bool {
         || *name == header::UPGRADE
         || *name == header::TRANSFER_ENCODING
         || *name == header::EXPECT
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+        || matches!(
+            name.as_str(),
+            "keep-alive" | "proxy-connection" | "http2-settings"
+        )
     {
         return true;
     }
     if *name == header::TE {
         // gRPC needs `te: trailers`; nothing else may pass.
-        return !map.get_all(header::TE).iter().any(|v| v.as_bytes().eq_ignore_ascii_case(b"trailers"));
+        return !map
+            .get_all(header::TE)
+            .iter()
+            .any(|v| v.as_bytes().eq_ignore_ascii_case(b"trailers"));
     }
     map.contains_key(header::CONNECTION) && connection_names(map, name.as_str())
 }
@@ -238,9 +248,19 @@ mod tests {
     #[test]
     fn an_upgrade_is_seen_only_when_connection_says_so() {
         let websocket = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")];
-        assert_eq!(request_head(&parts(&websocket), false).upgrade.as_deref(), Some(&b"websocket"[..]));
-        assert_eq!(request_head(&parts(&[("upgrade", "websocket")]), false).upgrade, None);
-        let h2c = [("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "AA")];
+        assert_eq!(
+            request_head(&parts(&websocket), false).upgrade.as_deref(),
+            Some(&b"websocket"[..])
+        );
+        assert_eq!(
+            request_head(&parts(&[("upgrade", "websocket")]), false).upgrade,
+            None
+        );
+        let h2c = [
+            ("connection", "upgrade, http2-settings"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AA"),
+        ];
         let head = request_head(&parts(&h2c), false);
         assert_eq!(head.upgrade, None);
         assert!(head.headers.is_empty());

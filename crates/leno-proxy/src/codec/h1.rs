@@ -46,7 +46,11 @@ where
         .max_headers(limits.max_headers)
         .max_buf_size(READ_BUFFER.max(limits.max_header_bytes))
         .max_header_size(limits.max_header_bytes);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service_fn).with_upgrades());
+    let mut connection = pin!(
+        builder
+            .serve_connection(TokioIo::new(io), service_fn)
+            .with_upgrades()
+    );
     tokio::select! {
         result = connection.as_mut() => return result.map_err(|e| error(&e)),
         () = drain.close_idle() => {}
@@ -70,7 +74,11 @@ async fn respond<S: Service>(
     let (parts, body) = request.into_parts();
     let head = convert::request_head(&parts, secure);
     let upgrade = head.upgrade.clone();
-    let Response { mut head, body, tunnel } = service
+    let Response {
+        mut head,
+        body,
+        tunnel,
+    } = service
         .call(Request {
             head,
             body: Body::stream(IncomingBody(body)),

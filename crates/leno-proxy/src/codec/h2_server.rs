@@ -10,7 +10,9 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Body, Frame, H2_PENDING_RESETS, H2_SEND_BUFFER, Request, Response, ServerLimits, Service, Source, convert};
+use super::{
+    Body, Frame, H2_PENDING_RESETS, H2_SEND_BUFFER, Request, Response, ServerLimits, Service, Source, convert,
+};
 use crate::drain::ConnectionDrain;
 use crate::outcome::StreamError;
 
@@ -89,7 +91,11 @@ async fn serve_stream<S: Service>(
 }
 
 async fn send_response(response: Response, respond: &mut SendResponse<Bytes>) -> Result<(), StreamError> {
-    let Response { head, mut body, tunnel: _ } = response;
+    let Response {
+        head,
+        mut body,
+        tunnel: _,
+    } = response;
     let end = body.is_end();
     let head = convert::to_response(head, ())?;
     let mut stream = respond.send_response(head, end).map_err(|e| error(&e))?;
@@ -142,15 +148,17 @@ async fn send_data(mut data: Bytes, end: bool, stream: &mut SendStream<Bytes>) -
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let granted = match stream.capacity() {
-            0 => poll_fn(|cx| match stream.poll_reset(cx) {
-                Poll::Ready(Ok(reason)) => Poll::Ready(Err(reset(reason))),
-                Poll::Ready(Err(e)) => Poll::Ready(Err(error(&e))),
-                Poll::Pending => match ready!(stream.poll_capacity(cx)) {
-                    None => Poll::Ready(Err(StreamError::Closed)),
-                    Some(granted) => Poll::Ready(granted.map_err(|e| error(&e))),
-                },
-            })
-            .await?,
+            0 => {
+                poll_fn(|cx| match stream.poll_reset(cx) {
+                    Poll::Ready(Ok(reason)) => Poll::Ready(Err(reset(reason))),
+                    Poll::Ready(Err(e)) => Poll::Ready(Err(error(&e))),
+                    Poll::Pending => match ready!(stream.poll_capacity(cx)) {
+                        None => Poll::Ready(Err(StreamError::Closed)),
+                        Some(granted) => Poll::Ready(granted.map_err(|e| error(&e))),
+                    },
+                })
+                .await?
+            }
             granted => granted,
         };
         let chunk = data.split_to(granted.min(data.len()));

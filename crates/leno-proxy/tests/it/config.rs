@@ -9,7 +9,7 @@ use leno_engine::flags::Flag;
 use leno_proxy::{Answer, Demand, Options, Want};
 
 use crate::support::{
-    Client, Harness, assignment, cluster, http1_server, http_chain, listener, manager, ok, table, tcp_chain,
+    Client, Harness, assignment, cluster, http_chain, http1_server, listener, manager, ok, table, tcp_chain,
 };
 
 /// Route changes are visible to the next request of a connection that is open, and fail none.
@@ -40,7 +40,11 @@ async fn routes_flip_on_open_connections_without_a_failed_request() {
         .collect();
     let mut probe = Client::connect(address).await;
     for flip in 0..100 {
-        let (target, colour) = if flip % 2 == 0 { ("green", "green") } else { ("c", "blue") };
+        let (target, colour) = if flip % 2 == 0 {
+            ("green", "green")
+        } else {
+            ("c", "blue")
+        };
         harness.update(|updater| updater.upsert_route(table("routes", target, |_| {})));
         assert_eq!(probe.get("/").await.body(), colour, "flip {flip}");
     }
@@ -68,7 +72,14 @@ async fn endpoints_change_under_an_open_connection() {
     assert_eq!(client.get("/").await.body(), "new");
     harness.update(|updater| updater.upsert_endpoints("eds", assignment(&[])));
     assert_eq!(client.get("/").await.status(), 503);
-    assert!(harness.records.request(2).await.flags.contains(Flag::NoHealthyUpstream));
+    assert!(
+        harness
+            .records
+            .request(2)
+            .await
+            .flags
+            .contains(Flag::NoHealthyUpstream)
+    );
 }
 
 /// Only the chain that has changed drains: the client is told with its next response.
@@ -83,9 +94,16 @@ async fn a_changed_chain_drains_and_an_unchanged_one_does_not() {
     assert_eq!(client.get("/").await.header("connection"), None);
     let mut changed = manager("routes");
     changed.merge_slashes = true;
-    harness.update(|updater| updater.upsert_listener(listener("http", http_chain(changed))).unwrap());
+    harness.update(|updater| {
+        updater
+            .upsert_listener(listener("http", http_chain(changed)))
+            .unwrap()
+    });
     let answer = client.get("/").await;
-    assert_eq!((answer.status(), answer.header("connection")), (200, Some("close")));
+    assert_eq!(
+        (answer.status(), answer.header("connection")),
+        (200, Some("close"))
+    );
     assert!(client.is_closed().await);
     assert_eq!(Client::connect(address).await.get("/").await.status(), 200);
 }
@@ -100,7 +118,10 @@ async fn a_drained_proxy_finishes_what_it_has_and_takes_no_more() {
     let talk = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let answer = client.get("/").await;
-        assert_eq!((answer.body(), answer.header("connection")), ("done", Some("close")));
+        assert_eq!(
+            (answer.body(), answer.header("connection")),
+            ("done", Some("close"))
+        );
     };
     tokio::join!(drained, talk);
     assert_eq!(harness.proxy.connections(), 0);
@@ -115,8 +136,16 @@ async fn a_port_that_is_taken_is_refused_by_name() {
     let address = taken.local_addr().unwrap();
     wanted.addresses = vec![leno_engine::compile::listener::Address::Socket(address)];
     let harness = Harness::start();
-    let refused = harness.proxy.updater().upsert_listener(wanted).unwrap_err().to_string();
-    assert!(refused.contains("listener web") && refused.contains(&address.to_string()), "{refused}");
+    let refused = harness
+        .proxy
+        .updater()
+        .upsert_listener(wanted)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("listener web") && refused.contains(&address.to_string()),
+        "{refused}"
+    );
 }
 
 /// What is not known is asked for; no answer is a failure with a flag, never a way through.

@@ -7,7 +7,9 @@ use leno_engine::compile::listener::{ChainMatch, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Client, Harness, http1_server, http_chain, listener, manager, ok, tcp_chain, tcp_server};
+use crate::support::{
+    Client, Harness, http_chain, http1_server, listener, manager, ok, tcp_chain, tcp_server,
+};
 
 /// HTTP where HTTP is seen, TCP for everything else.
 fn detecting() -> Listener {
@@ -39,11 +41,16 @@ async fn a_server_that_speaks_first_is_not_kept_waiting() {
     let mut greeting = [0; 12];
     client.read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, b"5.7.0 ready\n");
-    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        begin.elapsed()
+    );
     client.write_all(b"login").await.unwrap();
     let mut rest = String::new();
     client.read_to_string(&mut rest).await.unwrap();
     assert_eq!(rest, "welcome");
+    drop(client);
     assert_eq!(harness.records.connection(0).await.sent, 19);
 }
 

@@ -25,7 +25,10 @@ async fn requests_share_a_connection_on_both_sides() {
         assert!(answer.header("x-envoy-upstream-service-time").is_some());
     }
     let record = harness.records.request(2).await;
-    assert_eq!((record.path.as_str(), record.status, record.sent), ("/e", Some(200), 17));
+    assert_eq!(
+        (record.path.as_str(), record.status, record.sent),
+        ("/e", Some(200), 17)
+    );
     assert!(record.flags.is_empty());
     assert_eq!(record.details, "via_upstream");
 }
@@ -41,7 +44,10 @@ async fn nobody_listening_is_503_with_uf() {
     assert_eq!(answer.status(), 503);
     assert!(answer.body().starts_with("upstream connect error"));
     let record = harness.records.request(0).await;
-    assert!(record.flags.contains(Flag::UpstreamConnectionFailure), "{record:?}");
+    assert!(
+        record.flags.contains(Flag::UpstreamConnectionFailure),
+        "{record:?}"
+    );
 }
 
 #[tokio::test]
@@ -62,8 +68,11 @@ async fn chunked_bodies_pass_both_ways() {
     let upstream = http1_server(|request, _| {
         assert_eq!(request.header("transfer-encoding"), Some("chunked"));
         let body = request.body();
-        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n1\r\n!\r\n0\r\n\r\n", body.len())
-            .into_bytes()
+        format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n1\r\n!\r\n0\r\n\r\n",
+            body.len()
+        )
+        .into_bytes()
     })
     .await;
     let (harness, address) = Harness::http(&[upstream]);
@@ -80,8 +89,10 @@ async fn chunked_bodies_pass_both_ways() {
 
 #[tokio::test]
 async fn an_http_1_0_client_gets_a_body_that_ends_with_the_connection() {
-    let upstream =
-        http1_server(|_, _| b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_vec()).await;
+    let upstream = http1_server(|_, _| {
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_vec()
+    })
+    .await;
     let (_harness, address) = Harness::http(&[upstream]);
     let mut client = Client::connect(address).await;
     client.send("GET / HTTP/1.0\r\n\r\n").await;
@@ -97,8 +108,15 @@ async fn a_websocket_becomes_a_tunnel() {
     let upstream = tcp_server(|mut stream, _| async move {
         let request = read_message(&mut stream).await.unwrap();
         assert_eq!(request.header("upgrade"), Some("websocket"));
-        assert_eq!(request.header("connection").map(str::to_ascii_lowercase).as_deref(), Some("upgrade"));
-        let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello";
+        assert_eq!(
+            request
+                .header("connection")
+                .map(str::to_ascii_lowercase)
+                .as_deref(),
+            Some("upgrade")
+        );
+        let answer =
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello";
         stream.write_all(answer.as_bytes()).await.unwrap();
         let mut echo = [0; 4];
         stream.read_exact(&mut echo).await.unwrap();
@@ -107,7 +125,9 @@ async fn a_websocket_becomes_a_tunnel() {
     .await;
     let (harness, address) = Harness::http(&[upstream]);
     let mut client = Client::connect(address).await;
-    client.send("GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nping").await;
+    client
+        .send("GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nping")
+        .await;
     assert_eq!(client.receive().await.status(), 101);
     let mut rest = String::new();
     client.0.read_to_string(&mut rest).await.unwrap();
@@ -122,7 +142,9 @@ async fn connect_and_unknown_upgrades_are_refused() {
     let upstream = http1_server(|_, _| ok("")).await;
     let (_harness, address) = Harness::http(&[upstream]);
     let mut client = Client::connect(address).await;
-    client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n").await;
+    client
+        .send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n")
+        .await;
     assert_eq!(client.receive().await.status(), 403);
     let mut client = Client::connect(address).await;
     client.send("CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n").await;
@@ -159,7 +181,10 @@ async fn a_slow_reader_does_not_fill_the_proxy() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     // Socket buffers on both sides (the kernel's limits are 6 MiB and 4 MiB each) and the proxy's own.
-    assert!(before < 40 * 1024 * 1024, "{before} bytes were taken from the upstream");
+    assert!(
+        before < 40 * 1024 * 1024,
+        "{before} bytes were taken from the upstream"
+    );
     let answer = client.receive().await;
     assert_eq!(answer.body.len(), TOTAL);
     assert_eq!(harness.records.request(0).await.sent, TOTAL as u64);
@@ -174,18 +199,26 @@ async fn a_client_that_goes_away_is_recorded_as_such() {
     .await;
     let (harness, address) = Harness::http(&[upstream]);
     let mut client = Client::connect(address).await;
-    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab").await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab")
+        .await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     drop(client);
     let record = harness.records.request(0).await;
-    assert!(record.flags.contains(Flag::DownstreamConnectionTermination), "{record:?}");
+    assert!(
+        record.flags.contains(Flag::DownstreamConnectionTermination),
+        "{record:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_upstream_that_dies_in_the_body_is_recorded_as_such() {
     let upstream = tcp_server(|mut stream, _| async move {
         read_message(&mut stream).await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
+            .await
+            .unwrap();
     })
     .await;
     let (harness, address) = Harness::http(&[upstream]);
@@ -193,6 +226,9 @@ async fn an_upstream_that_dies_in_the_body_is_recorded_as_such() {
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert!(read_message(&mut client.0).await.is_none());
     let record = harness.records.request(0).await;
-    assert!(record.flags.contains(Flag::UpstreamConnectionTermination), "{record:?}");
+    assert!(
+        record.flags.contains(Flag::UpstreamConnectionTermination),
+        "{record:?}"
+    );
     assert_eq!(record.status, Some(200));
 }

@@ -6,7 +6,7 @@ use leno_engine::compile::cluster::UpstreamProtocol;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
-use crate::support::{Harness, cluster, http1_server, http_chain, listener, manager, ok, tcp_server};
+use crate::support::{Harness, cluster, http_chain, http1_server, listener, manager, ok, tcp_server};
 
 type Sender = h2::client::SendRequest<Bytes>;
 
@@ -18,7 +18,10 @@ async fn grpc_echo() -> SocketAddr {
             tokio::spawn(async move {
                 assert_eq!(request.headers().get("te").unwrap(), "trailers");
                 let mut body = request.into_body();
-                let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+                let head = Response::builder()
+                    .header("content-type", "application/grpc")
+                    .body(())
+                    .unwrap();
                 let mut stream = respond.send_response(head, false).unwrap();
                 while let Some(Ok(data)) = body.data().await {
                     body.flow_control().release_capacity(data.len()).unwrap();
@@ -113,5 +116,8 @@ async fn a_failure_is_a_grpc_status_to_a_grpc_call() {
     let response = sender.send_request(request, true).unwrap().0.await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers().get("grpc-status").unwrap(), "14");
-    assert_eq!(response.headers().get("grpc-message").unwrap(), "no healthy upstream");
+    assert_eq!(
+        response.headers().get("grpc-message").unwrap(),
+        "no healthy upstream"
+    );
 }

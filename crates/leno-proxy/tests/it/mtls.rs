@@ -9,7 +9,8 @@ use leno_engine::compile::http::{ForwardClientCert, ForwardClientCertMode};
 use leno_engine::compile::listener::{Direction, FilterChain};
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
 use leno_engine::compile::tls::{
-    CommonTls, DownstreamTls, SanKind, SanMatcher, SecretSource, TlsVersion, TrustSource, UpstreamTls, Validation,
+    CommonTls, DownstreamTls, SanKind, SanMatcher, SecretSource, TlsVersion, TrustSource, UpstreamTls,
+    Validation,
 };
 use leno_proxy::Options;
 use leno_tls::{Crypto, PendingIdentity, ROOT_CA, Secrets, SpiffeId, TrustBundle, WORKLOAD_CERTIFICATE};
@@ -20,7 +21,7 @@ use rcgen::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
-    Client, Harness, cluster, http1_server, http_chain, listener, manager, ok, read_message, tcp_chain,
+    Client, Harness, cluster, http_chain, http1_server, listener, manager, ok, read_message, tcp_chain,
     tcp_server,
 };
 
@@ -44,8 +45,14 @@ impl Ca {
         let csr = CertificateSigningRequestParams::from_pem(pending.csr_pem()).unwrap();
         let certificate = csr.signed_by(&self.0).unwrap().pem();
         let secrets = Secrets::new();
-        secrets.set_identity(WORKLOAD_CERTIFICATE, pending.complete(&[certificate], &crypto).unwrap());
-        secrets.set_bundle(ROOT_CA, TrustBundle::from_pem(self.0.pem().as_bytes(), "root").unwrap());
+        secrets.set_identity(
+            WORKLOAD_CERTIFICATE,
+            pending.complete(&[certificate], &crypto).unwrap(),
+        );
+        secrets.set_bundle(
+            ROOT_CA,
+            TrustBundle::from_pem(self.0.pem().as_bytes(), "root").unwrap(),
+        );
         Options {
             secrets: Arc::new(secrets),
             crypto,
@@ -141,7 +148,10 @@ async fn both_ends_know_each_other_and_the_version_is_restored() {
     let upstream = http1_server(|request, connection| {
         assert_eq!(request.header("x-leno-orig-proto"), None);
         let line = request.head.lines().next().unwrap();
-        ok(&format!("{connection} {line} {}", request.header("x-forwarded-client-cert").unwrap()))
+        ok(&format!(
+            "{connection} {line} {}",
+            request.header("x-forwarded-client-cert").unwrap()
+        ))
     })
     .await;
     let pair = pair(upstream);
@@ -149,12 +159,27 @@ async fn both_ends_know_each_other_and_the_version_is_restored() {
         let answer = Client::connect(pair.address).await.get("/x").await;
         assert_eq!(answer.status(), 200, "{:?}", pair.near.records.requests());
         // HTTP/1.1 to the application, on one connection.
-        assert!(answer.body().starts_with("0 GET /x HTTP/1.1 "), "{}", answer.body());
-        assert!(answer.body().contains(&format!("By={SERVER};")), "{}", answer.body());
-        assert!(answer.body().contains(&format!("URI={CLIENT}")), "{}", answer.body());
+        assert!(
+            answer.body().starts_with("0 GET /x HTTP/1.1 "),
+            "{}",
+            answer.body()
+        );
+        assert!(
+            answer.body().contains(&format!("By={SERVER};")),
+            "{}",
+            answer.body()
+        );
+        assert!(
+            answer.body().contains(&format!("URI={CLIENT}")),
+            "{}",
+            answer.body()
+        );
         assert_eq!(answer.header("x-leno-orig-proto"), None);
     }
-    assert_eq!(pair.near.records.request(0).await.upstream_peer.as_deref(), Some(SERVER));
+    assert_eq!(
+        pair.near.records.request(0).await.upstream_peer.as_deref(),
+        Some(SERVER)
+    );
     assert_eq!(pair.far.records.request(2).await.peer.as_deref(), Some(CLIENT));
     // One HTTP/2 connection carries what three clients asked.
     assert_eq!(pair.far.proxy.connections(), 1);
@@ -174,7 +199,9 @@ async fn a_websocket_goes_through_the_pair() {
     .await;
     let pair = pair(upstream);
     let mut client = Client::connect(pair.address).await;
-    client.send("GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    client
+        .send("GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .await;
     assert_eq!(client.receive().await.status(), 101);
     client.send("ping").await;
     let mut echo = String::new();
@@ -192,7 +219,9 @@ async fn a_client_cannot_forge_the_restored_version() {
     .await;
     let (_harness, address) = Harness::http(&[upstream]);
     let mut client = Client::connect(address).await;
-    client.send("GET / HTTP/1.1\r\nhost: a\r\nx-leno-orig-proto: HTTP/2\r\n\r\n").await;
+    client
+        .send("GET / HTTP/1.1\r\nhost: a\r\nx-leno-orig-proto: HTTP/2\r\n\r\n")
+        .await;
     assert_eq!(client.receive().await.status(), 200);
 }
 
@@ -202,10 +231,16 @@ async fn a_peer_of_another_identity_is_refused() {
     let pair = pair(upstream);
     let middle = pair.far.proxy.updater().addresses("in")[0];
     let other = "spiffe://cluster.local/ns/default/sa/other";
-    pair.near.update(|updater| updater.upsert_cluster(outbound(middle, HTTP, other)).unwrap());
+    pair.near
+        .update(|updater| updater.upsert_cluster(outbound(middle, HTTP, other)).unwrap());
     assert_eq!(Client::connect(pair.address).await.get("/").await.status(), 503);
     let record = pair.near.records.request(0).await;
-    assert!(record.flags.contains(leno_engine::flags::Flag::UpstreamConnectionFailure), "{record:?}");
+    assert!(
+        record
+            .flags
+            .contains(leno_engine::flags::Flag::UpstreamConnectionFailure),
+        "{record:?}"
+    );
 }
 
 #[tokio::test]
@@ -239,10 +274,17 @@ async fn tcp_goes_through_a_pair() {
     .await;
     let ca = Ca::new();
     let far = Harness::with(ca.options(SERVER));
-    let middle = far.serve(listener("in", inbound_chain(tcp_chain("c"), &["istio"])), &[upstream]);
+    let middle = far.serve(
+        listener("in", inbound_chain(tcp_chain("c"), &["istio"])),
+        &[upstream],
+    );
     let near = Harness::with(ca.options(CLIENT));
     let address = near.serve(listener("out", tcp_chain("c")), &[middle]);
-    near.update(|updater| updater.upsert_cluster(outbound(middle, &["istio"], SERVER)).unwrap());
+    near.update(|updater| {
+        updater
+            .upsert_cluster(outbound(middle, &["istio"], SERVER))
+            .unwrap()
+    });
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
     client.write_all(b"world").await.unwrap();
     client.shutdown().await.unwrap();
@@ -250,5 +292,8 @@ async fn tcp_goes_through_a_pair() {
     client.read_to_string(&mut answer).await.unwrap();
     assert_eq!(answer, "hello world");
     assert_eq!(far.records.connection(0).await.peer.as_deref(), Some(CLIENT));
-    assert_eq!(near.records.connection(0).await.upstream_peer.as_deref(), Some(SERVER));
+    assert_eq!(
+        near.records.connection(0).await.upstream_peer.as_deref(),
+        Some(SERVER)
+    );
 }

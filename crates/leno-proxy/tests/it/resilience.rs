@@ -39,13 +39,19 @@ async fn a_503_is_retried_with_the_same_body() {
     let counter = Arc::clone(&calls);
     let upstream = http1_server(move |request, _| match counter.fetch_add(1, Relaxed) {
         0 => status(503),
-        _ => ok(&format!("{} {}", request.body(), request.header("x-envoy-attempt-count").unwrap())),
+        _ => ok(&format!(
+            "{} {}",
+            request.body(),
+            request.header("x-envoy-attempt-count").unwrap()
+        )),
     })
     .await;
     let (harness, address) = Harness::http(&[upstream]);
     route(&harness, retries);
     let mut client = Client::connect(address).await;
-    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody").await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody")
+        .await;
     assert_eq!(client.receive().await.body(), "body 2");
     let record = harness.records.request(0).await;
     assert_eq!((record.attempts, record.status), (2, Some(200)));
@@ -59,7 +65,10 @@ async fn retries_end() {
     assert_eq!(Client::connect(address).await.get("/").await.status(), 500);
     let record = harness.records.request(0).await;
     assert_eq!(record.attempts, 3);
-    assert!(record.flags.contains(Flag::UpstreamRetryLimitExceeded), "{record:?}");
+    assert!(
+        record.flags.contains(Flag::UpstreamRetryLimitExceeded),
+        "{record:?}"
+    );
 }
 
 #[tokio::test]
@@ -80,7 +89,10 @@ async fn a_connection_that_ends_without_an_answer_is_retried_only_where_the_rout
     let answer = Client::connect(address).await.get("/").await;
     assert_eq!(answer.status(), 503);
     let record = harness.records.request(0).await;
-    assert!(record.flags.contains(Flag::UpstreamConnectionTermination), "{record:?}");
+    assert!(
+        record.flags.contains(Flag::UpstreamConnectionTermination),
+        "{record:?}"
+    );
     calls.store(0, Relaxed);
     route(&harness, retries);
     assert_eq!(Client::connect(address).await.get("/").await.body(), "again");
@@ -112,9 +124,14 @@ async fn a_route_that_takes_too_long_is_504_with_ut() {
     })
     .await;
     let (harness, address) = Harness::http(&[upstream]);
-    route(&harness, |forward| forward.timeout = Some(Duration::from_millis(50)));
+    route(&harness, |forward| {
+        forward.timeout = Some(Duration::from_millis(50))
+    });
     let answer = Client::connect(address).await.get("/").await;
-    assert_eq!((answer.status(), answer.body()), (504, "upstream request timeout"));
+    assert_eq!(
+        (answer.status(), answer.body()),
+        (504, "upstream request timeout")
+    );
     let record = harness.records.request(0).await;
     assert!(record.flags.contains(Flag::UpstreamRequestTimeout), "{record:?}");
     assert_eq!(record.details, "upstream_response_timeout");
@@ -149,7 +166,14 @@ async fn over_the_circuit_breaker_is_503_with_uo() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(Client::connect(address).await.get("/second").await.status(), 503);
-    assert!(harness.records.request(0).await.flags.contains(Flag::UpstreamOverflow));
+    assert!(
+        harness
+            .records
+            .request(0)
+            .await
+            .flags
+            .contains(Flag::UpstreamOverflow)
+    );
     release.send(true).unwrap();
     assert_eq!(first.receive().await.body(), "late");
 }
@@ -172,8 +196,13 @@ async fn a_mirror_gets_the_request_and_its_answer_is_ignored() {
         }];
     });
     let mut client = Client::connect(address).await;
-    client.send("POST /m HTTP/1.1\r\nhost: a:80\r\ncontent-length: 2\r\n\r\nhi").await;
+    client
+        .send("POST /m HTTP/1.1\r\nhost: a:80\r\ncontent-length: 2\r\n\r\nhi")
+        .await;
     assert_eq!(client.receive().await.body(), "real");
-    let copy = tokio::time::timeout(Duration::from_secs(5), mirrored.recv()).await.unwrap().unwrap();
+    let copy = tokio::time::timeout(Duration::from_secs(5), mirrored.recv())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((copy.body(), copy.header("host")), ("hi", Some("a-shadow:80")));
 }

@@ -11,15 +11,16 @@ use leno_engine::compile::cluster::{
 };
 use leno_engine::compile::endpoint::{Assignment, Endpoint, Locality};
 use leno_engine::compile::http::{
-    Codec, ForwardClientCert, ForwardClientCertMode, Http2Options, HttpConnectionManager, HttpLimits, HttpTimeouts,
-    RouteSource, ServerHeader,
+    Codec, ForwardClientCert, ForwardClientCertMode, Http2Options, HttpConnectionManager, HttpLimits,
+    HttpTimeouts, RouteSource, ServerHeader,
 };
 use leno_engine::compile::listener::{
     Address, ChainMatch, Direction, FilterChain, Listener, ListenerFilters, TcpProxy, TerminalFilter,
 };
 use leno_engine::compile::matcher::PathMatcher;
 use leno_engine::compile::route::{
-    Action, ClusterChoice, DomainIndex, Forward, HeaderOps, HostRewrite, Route, RouteMatch, RouteTable, VirtualHost,
+    Action, ClusterChoice, DomainIndex, Forward, HeaderOps, HostRewrite, Route, RouteMatch, RouteTable,
+    VirtualHost,
 };
 use leno_engine::flags::Flags;
 use leno_proxy::{Options, Proxy, Sink, Telemetry};
@@ -75,7 +76,9 @@ impl Records {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), found).await.expect("no such record")
+        tokio::time::timeout(Duration::from_secs(10), found)
+            .await
+            .expect("no such record")
     }
 }
 
@@ -96,7 +99,10 @@ impl Sink for Records {
             sent: record.bytes_sent,
             attempts: record.attempts,
             peer: record.downstream.peer_principal.as_deref().map(str::to_owned),
-            upstream_peer: record.upstream.and_then(|u| u.peer_principal).map(|p| p.to_string()),
+            upstream_peer: record
+                .upstream
+                .and_then(|u| u.peer_principal)
+                .map(|p| p.to_string()),
         });
     }
 
@@ -112,7 +118,10 @@ impl Sink for Records {
             sent: record.bytes_sent,
             attempts: 0,
             peer: record.downstream.peer_principal.as_deref().map(str::to_owned),
-            upstream_peer: record.upstream.and_then(|u| u.peer_principal).map(|p| p.to_string()),
+            upstream_peer: record
+                .upstream
+                .and_then(|u| u.peer_principal)
+                .map(|p| p.to_string()),
         });
     }
 
@@ -345,7 +354,10 @@ pub(crate) fn assignment(endpoints: &[SocketAddr]) -> Assignment {
             zone: String::new(),
             sub_zone: String::new(),
             weight: 1,
-            endpoints: endpoints.iter().map(|address| Arc::new(Endpoint::at(*address))).collect(),
+            endpoints: endpoints
+                .iter()
+                .map(|address| Arc::new(Endpoint::at(*address)))
+                .collect(),
         }]],
         overprovisioning: 140,
     }
@@ -362,7 +374,9 @@ where
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         for number in 0.. {
-            let Ok((stream, _)) = listener.accept().await else { return };
+            let Ok((stream, _)) = listener.accept().await else {
+                return;
+            };
             tokio::spawn(serve(stream, number));
         }
     });
@@ -465,13 +479,17 @@ impl Client {
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Text {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"))
+            .await;
         self.receive().await
     }
 
     pub(crate) async fn receive(&mut self) -> Text {
         let received = tokio::time::timeout(Duration::from_secs(10), read_message(&mut self.0));
-        received.await.expect("no answer in time").expect("connection closed without an answer")
+        received
+            .await
+            .expect("no answer in time")
+            .expect("connection closed without an answer")
     }
 
     /// Whether the proxy has ended the connection.

@@ -11,7 +11,10 @@ async fn a_half_close_reaches_the_other_side() {
     let upstream = tcp_server(|mut stream, _| async move {
         let mut all = Vec::new();
         stream.read_to_end(&mut all).await.unwrap();
-        stream.write_all(&all.len().to_string().into_bytes()).await.unwrap();
+        stream
+            .write_all(&all.len().to_string().into_bytes())
+            .await
+            .unwrap();
     })
     .await;
     let harness = Harness::start();
