@@ -20,6 +20,7 @@ use crate::codec::{
 use crate::drain::{Active, Activity, ConnectionDrain};
 use crate::filters::Filters;
 use crate::headers;
+use crate::idle::Streams;
 use crate::inspect;
 use crate::io::{Io, Rewound};
 use crate::lookup::{Answer as Looked, Want};
@@ -57,6 +58,7 @@ pub(crate) async fn serve(
     };
     let limits = limits(&manager);
     let remote = connection.record.remote;
+    let streams = worker.streams();
     let service = Rc::new(Inner {
         drain: drain.watch(),
         worker,
@@ -64,6 +66,7 @@ pub(crate) async fn serve(
         manager,
         activity,
         requests: Cell::new(0),
+        streams,
     });
     let service = Rc::new(HttpService(service));
     let ended = match http2 {
@@ -115,6 +118,7 @@ struct Inner {
     activity: Rc<Activity>,
     drain: ConnectionDrain,
     requests: Cell<u32>,
+    streams: Rc<Streams>,
 }
 
 impl Service for HttpService {
@@ -140,6 +144,7 @@ enum Origin {
 impl Inner {
     async fn handle(&self, request: Request, active: Active) -> Response {
         let exchange = Exchange::new(&self.worker, &self.connection.record, &self.manager);
+        self.streams.add(&exchange.watch);
         let Request { mut head, body } = request;
         let restored = headers::prepare(&mut head, &self.connection, &self.manager, &self.worker.random);
         let grpc = is_grpc(&head);
@@ -460,11 +465,18 @@ impl SentBody {
 
 impl Source for SentBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
-        let frame = ready!(self.body.poll_frame(cx));
         let exchange = &self.exchange;
+        let Poll::Ready(frame) = self.body.poll_frame(cx) else {
+            let expired = ready!(exchange.watch.poll_expired(cx));
+            exchange.flag(expired.flag());
+            exchange.details.set(expired.details());
+            exchange.finish();
+            return Poll::Ready(Some(Err(StreamError::TimedOut)));
+        };
         match &frame {
             None => exchange.finish(),
             Some(Ok(Frame::Data(data))) => {
+                exchange.watch.moved();
                 exchange.sent.set(exchange.sent.get() + data.len() as u64);
                 if self.body.is_end() {
                     exchange.finish();

@@ -8,6 +8,7 @@
 //! `router` → `pool` → `record`.
 
 mod accept;
+mod bootstrap;
 mod call;
 mod codec;
 mod connect;
@@ -15,6 +16,7 @@ mod drain;
 mod filters;
 mod headers;
 mod http;
+mod idle;
 mod inspect;
 mod io;
 mod listen;
@@ -43,6 +45,7 @@ use std::time::Duration;
 use leno_engine::decide::filter::LocalMetadata;
 use leno_tls::{Crypto, Secrets};
 
+pub use bootstrap::{Bootstrap, BootstrapError};
 pub use connect::{Family, WorkloadSockets};
 pub use listen::{BindError, Origin, PassedSocket};
 pub use lookup::{Answer, Demand, Question, Want};

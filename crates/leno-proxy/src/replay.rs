@@ -201,7 +201,10 @@ impl Source for Received {
         let exchange = &self.exchange;
         match &frame {
             None => exchange.end_request(),
-            Some(Ok(Frame::Data(data))) => exchange.received.set(exchange.received.get() + data.len() as u64),
+            Some(Ok(Frame::Data(data))) => {
+                exchange.received.set(exchange.received.get() + data.len() as u64);
+                exchange.watch.moved();
+            }
             Some(Ok(Frame::Trailers(_))) => {}
             Some(Err(_)) => exchange.client_gone.set(true),
         }

@@ -1,7 +1,7 @@
 //! From a route to an answer: cluster, endpoint, connection, and again where that may help.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -75,6 +75,7 @@ impl Router<'_> {
         let worker = exchange.worker();
         let found = tcp_proxy::find(worker, &self.forwarding.cluster).await;
         let timeouts = self.forwarding.timeouts(&head);
+        exchange.watch.limit(timeouts.idle, timeouts.max_stream);
         self.edit(&mut head, &timeouts);
         exchange.request.replace(Some(head.clone()));
         let upstream = found?;
@@ -102,6 +103,7 @@ impl Router<'_> {
             biased;
             result = self.attempts(&plan) => result?,
             () = deadline.as_mut() => return Err(Failure::Timeout),
+            expired = poll_fn(|cx| exchange.watch.poll_expired(cx)) => return Err(Failure::Expired(expired)),
         };
         if let Some(cookie) = hashed.set_cookie {
             answer.head.headers.append("set-cookie", cookie);
@@ -363,6 +365,7 @@ fn failure_kind(failure: &Failure) -> Option<FailureKind> {
         | Failure::NoHealthyUpstream
         | Failure::NoCluster
         | Failure::Unanswered
+        | Failure::Expired(_)
         | Failure::Downstream => return None,
     })
 }

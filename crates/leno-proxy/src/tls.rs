@@ -50,13 +50,12 @@ pub(crate) enum Offer {
 pub(crate) struct Contexts {
     secrets: Arc<Secrets>,
     configs: RefCell<TlsConfigs>,
-    servers: RefCell<HashMap<Key, (Arc<DownstreamTls>, Arc<ServerTls>)>>,
-    clients: RefCell<HashMap<ClientKey, (Arc<UpstreamTls>, Arc<ClientTls>)>>,
+    servers: RefCell<HashMap<usize, Translated<DownstreamTls, ServerTls>>>,
+    clients: RefCell<HashMap<(usize, Offer), Translated<UpstreamTls, ClientTls>>>,
 }
 
-/// A compiled context's address; the entry keeps it alive.
-type Key = usize;
-type ClientKey = (usize, Offer, Option<String>);
+/// A compiled context and leno-tls's form of it, by the address of the former, which the entry keeps alive.
+type Translated<C, T> = (Arc<C>, Arc<T>);
 
 /// A context that leno-tls cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -183,8 +182,7 @@ impl Contexts {
     }
 
     fn client(&self, tls: &Arc<UpstreamTls>, to: &Destination) -> Result<Arc<ClientTls>, Unsupported> {
-        let host = tls.auto_san_validation.then(|| to.host.clone()).flatten();
-        let key = (Arc::as_ptr(tls) as usize, to.offer, host);
+        let key = (Arc::as_ptr(tls) as usize, to.offer);
         if let Some((_, made)) = self.clients.borrow().get(&key) {
             return Ok(Arc::clone(made));
         }

@@ -1,5 +1,7 @@
 //! The proxy between real sockets.
 
+#![allow(clippy::unwrap_used)]
+
 mod config;
 mod detect;
 mod http1;

@@ -76,7 +76,7 @@ async fn a_connection_that_ends_without_an_answer_is_retried_only_where_the_rout
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);
     let upstream = tcp_server(move |mut stream, _| {
-        let first = counter.fetch_add(1, Relaxed) % 2 == 0;
+        let first = counter.fetch_add(1, Relaxed).is_multiple_of(2);
         async move {
             read_message(&mut stream).await;
             if !first {
@@ -205,4 +205,20 @@ async fn a_mirror_gets_the_request_and_its_answer_is_ignored() {
         .unwrap()
         .unwrap();
     assert_eq!((copy.body(), copy.header("host")), ("hi", Some("a-shadow:80")));
+}
+
+#[tokio::test]
+async fn a_stream_on_which_nothing_moves_ends_with_si() {
+    let upstream = tcp_server(|mut stream, _| async move {
+        read_message(&mut stream).await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let (harness, address) = Harness::http(&[upstream]);
+    route(&harness, |forward| {
+        forward.idle_timeout = Some(Duration::from_millis(100))
+    });
+    assert_eq!(Client::connect(address).await.get("/").await.status(), 408);
+    let record = harness.records.request(0).await;
+    assert!(record.flags.contains(Flag::StreamIdleTimeout), "{record:?}");
 }
