@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use leno_engine::compile::listener::{FilterChain, Listener, TerminalFilter, TransportProtocol};
+use leno_engine::compile::listener::{Direction, FilterChain, Listener, TerminalFilter, TransportProtocol};
 use leno_engine::decide::filter::ConnectionFacts;
 use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_engine::flags::Flag;
@@ -119,6 +119,10 @@ impl Arrival {
         if let Some(handed) = self.handed(&snapshot, &own) {
             return Some(handed);
         }
+        // What a workload takes is told by its listener as a whole; only where it goes is found out on demand.
+        if own.listener.direction == Direction::Inbound {
+            return Some(own);
+        }
         match self
             .worker
             .shared
@@ -146,7 +150,7 @@ impl Arrival {
     /// Mesh addresses never pass as traffic that the mesh does not know.
     fn fails_closed(&self, own: &ListenerState) -> bool {
         let destination = self.destination.ip();
-        own.listener.direction == leno_engine::compile::listener::Direction::Outbound
+        own.listener.direction == Direction::Outbound
             && self
                 .worker
                 .shared
@@ -286,7 +290,7 @@ impl Arrival {
             facts: ConnectionFacts {
                 tls: peer.is_some(),
                 peer_principal: record.peer_principal.as_deref().map(str::to_owned),
-                inbound: listener.direction == leno_engine::compile::listener::Direction::Inbound,
+                inbound: listener.direction == Direction::Inbound,
             },
             record: Rc::new(record),
             destination: self.destination,

@@ -28,6 +28,7 @@ mod pool;
 mod random;
 mod record;
 mod replay;
+mod reply;
 mod router;
 mod state;
 mod tcp;

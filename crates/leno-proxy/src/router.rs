@@ -246,11 +246,15 @@ impl Router<'_> {
     ) -> Result<Answer, Failure> {
         let worker = self.exchange.worker();
         let mut head = plan.head.clone();
-        let (http2, offer) = self.protocol(plan.upstream.cluster().protocol, &head)?;
+        let protocol = plan.upstream.cluster().protocol;
+        let (http2, offer) = self.protocol(protocol, &head);
         let authority = std::str::from_utf8(&head.authority).ok().map(without_port);
         let to = plan
             .upstream
             .destination(host, authority, offer, self.connection.facts.inbound)?;
+        if offer == Offer::Upgrade && protocol == UpstreamProtocol::Http2 && !to.is_mesh() {
+            return Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2")));
+        }
         self.note(&plan.upstream, Some(host), None, None);
         let pool = plan.upstream.pool(&to);
         let checkout = pool.checkout(worker, &plan.upstream, http2, fresh).await?;
@@ -286,23 +290,17 @@ impl Router<'_> {
     }
 
     /// What is spoken where ALPN does not decide, and what ALPN offers. Upgrades (websocket) are HTTP/1.1's.
-    fn protocol(&self, protocol: UpstreamProtocol, head: &RequestHead) -> Result<(bool, Offer), Failure> {
-        let downstream = head.version == Version::Http2;
+    fn protocol(&self, protocol: UpstreamProtocol, head: &RequestHead) -> (bool, Offer) {
         if head.upgrade.is_some() {
-            return match protocol {
-                UpstreamProtocol::Http2 => {
-                    Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2")))
-                }
-                _ => Ok((false, Offer::Upgrade)),
-            };
+            return (false, Offer::Upgrade);
         }
         let exactly = |http2| (http2, if http2 { Offer::Http2 } else { Offer::Http1 });
-        Ok(match protocol {
+        match protocol {
             UpstreamProtocol::Http1 => exactly(false),
             UpstreamProtocol::Http2 => exactly(true),
-            UpstreamProtocol::Downstream => exactly(downstream),
+            UpstreamProtocol::Downstream => exactly(head.version == Version::Http2),
             UpstreamProtocol::Auto => (false, Offer::Http),
-        })
+        }
     }
 
     fn note(

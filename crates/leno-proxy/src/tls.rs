@@ -30,10 +30,6 @@ const KEPT: usize = 1024;
 /// prologue, and peers that do not go on without.
 const PEER_EXCHANGE: &str = "istio-peer-exchange";
 
-/// HTTP/2 between two leno proxies, whatever the client speaks: its version travels in a header and is restored at
-/// the far end. Only a leno proxy selects it; others see the names of Istio beside it.
-const LENO_HTTP2: &str = "leno-h2";
-
 /// What a connection is for: which application protocols (ALPN) it offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Offer {
@@ -202,10 +198,12 @@ pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> 
         Some(check) => ClientAuth::Optional(check),
         None => ClientAuth::None,
     };
+    let accepted = tls.common.alpn.iter().filter(|name| *name != PEER_EXCHANGE);
+    let accepted = accepted.cloned().collect();
     Ok(ServerTls {
         identity,
         client_auth,
-        alpn: accepted(&tls.common.alpn),
+        alpn: accepted,
         versions: versions(&tls.common),
         cipher_suites: Vec::new(),
         groups: Vec::new(),
@@ -224,7 +222,7 @@ pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, U
         identity: identity(&tls.common),
         server,
         sni: tls.sni.clone(),
-        alpn: offered(&tls.common.alpn, offer),
+        alpn: offered(tls, offer),
         versions: versions(&tls.common),
         cipher_suites: Vec::new(),
         groups: Vec::new(),
@@ -237,36 +235,28 @@ pub(crate) fn is_http2(alpn: &[u8]) -> Option<bool> {
     match alpn {
         b"h2" | b"istio-h2" => Some(true),
         b"http/1.1" | b"http/1.0" | b"istio-http/1.1" | b"istio-http/1.0" => Some(false),
-        alpn if alpn == LENO_HTTP2.as_bytes() => Some(true),
         _ => None,
     }
 }
 
+/// A mesh context: its ALPN names tell the receiving listener what is inside.
+pub(crate) fn is_mesh(tls: &UpstreamTls) -> bool {
+    tls.common.alpn.iter().any(|name| name == "istio")
+}
+
 /// A context's ALPN names, as they are for this use.
-fn offered(context: &[String], offer: Offer) -> Vec<String> {
-    let mesh = context.iter().any(|name| name == "istio");
+fn offered(tls: &UpstreamTls, offer: Offer) -> Vec<String> {
+    if is_mesh(tls) && offer == Offer::Upgrade {
+        // HTTP/1.1 for this connection, although the context may be for HTTP/2.
+        return vec!["istio-http/1.1".to_owned(), "istio".to_owned()];
+    }
     let fits = |name: &&String| match (is_http2(name.as_bytes()), offer) {
         _ if *name == PEER_EXCHANGE => false,
-        // In the mesh the names say what is inside, and the receiver looks by itself.
-        _ if mesh => true,
         (Some(http2), Offer::Http1 | Offer::Upgrade) => !http2,
         (Some(http2), Offer::Http2) => http2,
         (Some(_), Offer::Tcp | Offer::Http) | (None, _) => true,
     };
-    let mut names: Vec<String> = context.iter().filter(fits).cloned().collect();
-    let http = matches!(offer, Offer::Http1 | Offer::Http2 | Offer::Http);
-    if mesh && http && names.iter().any(|name| name == "istio-http/1.1") {
-        names.insert(0, LENO_HTTP2.to_owned());
-    }
-    names
-}
-
-/// A listener's ALPN names, best first.
-fn accepted(context: &[String]) -> Vec<String> {
-    let has = |wanted: &str| context.iter().any(|name| name == wanted);
-    let ours = (has("istio") && has("h2")).then(|| LENO_HTTP2.to_owned());
-    let theirs = context.iter().filter(|name| *name != PEER_EXCHANGE).cloned();
-    ours.into_iter().chain(theirs).collect()
+    tls.common.alpn.iter().filter(fits).cloned().collect()
 }
 
 /// Puts a context's inline certificates where the workers find secrets by name.

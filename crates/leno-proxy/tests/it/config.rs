@@ -1,12 +1,14 @@
 //! Configuration that changes under traffic.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use leno_engine::compile::listener::{Direction, Listener};
+use leno_engine::compile::listener::Listener;
 use leno_engine::flags::Flag;
-use leno_proxy::{Answer, Demand, Options, Want};
+use leno_proxy::{Answer, Demand, Options, Origin, PassedSocket, Question, Want};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::support::{
     Client, Harness, assignment, cluster, http_chain, http1_server, listener, manager, ok, table, tcp_chain,
@@ -178,23 +180,91 @@ async fn clusters_are_asked_for_on_demand() {
     assert_eq!(client.get("/").await.body(), "found");
 }
 
-/// A redirected connection to an address that the control plane does not answer for is closed.
-#[tokio::test]
-async fn an_unanswered_destination_is_not_passed_through() {
-    let (demand, _questions) = Demand::new(Duration::from_millis(50));
-    let upstream = http1_server(|_, _| ok("leak")).await;
-    let harness = Harness::with(Options {
-        demand,
-        ..Options::default()
-    });
-    let mut outbound = listener("virtualOutbound", tcp_chain("c"));
-    outbound.use_original_dst = true;
-    outbound.direction = Direction::Outbound;
+/// The listener that a redirected connection falls back to, on a socket that was passed in.
+fn virtual_outbound(demand: Demand, fail_closed: Vec<(IpAddr, u8)>) -> (Harness, SocketAddr) {
     let bound = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = bound.local_addr().unwrap();
-    drop(bound);
-    outbound.addresses = vec![leno_engine::compile::listener::Address::Socket(address)];
-    harness.serve(outbound, &[upstream]);
-    // Not redirected: it goes to the proxy itself, and would loop.
+    let harness = Harness::with(Options {
+        demand,
+        fail_closed,
+        sockets: vec![PassedSocket {
+            listener: "virtualOutbound".to_owned(),
+            origin: Origin::Local,
+            socket: bound.into(),
+        }],
+        ..Options::default()
+    });
+    (harness, address)
+}
+
+fn original_dst(cluster: &str) -> Listener {
+    let mut listener = listener("virtualOutbound", tcp_chain(cluster));
+    listener.use_original_dst = true;
+    listener
+}
+
+fn answer(
+    mut questions: UnboundedReceiver<Question>,
+    with: impl Fn(&Want) -> Option<Answer> + Send + 'static,
+) {
+    tokio::spawn(async move {
+        while let Some(Question { want, answer }) = questions.recv().await {
+            if let Some(with) = with(&want) {
+                let _ = answer.send(with);
+            }
+        }
+    });
+}
+
+/// What the control plane does not answer for is closed; what it says is not there passes through.
+#[tokio::test]
+async fn only_what_is_known_to_be_unknown_passes_through() {
+    let upstream = http1_server(|_, _| ok("passed")).await;
+    let (demand, questions) = Demand::new(Duration::from_millis(50));
+    let (harness, address) = virtual_outbound(demand, vec![]);
+    harness.serve(original_dst("c"), &[upstream]);
+    assert!(Client::connect(address).await.is_closed().await);
+    let record = harness.records.connection(0).await;
+    assert_eq!(record.details, "on_demand_unanswered");
+    answer(questions, |_| Some(Answer::Absent));
+    assert_eq!(Client::connect(address).await.get("/").await.body(), "passed");
+}
+
+#[tokio::test]
+async fn mesh_addresses_fail_closed() {
+    let upstream = http1_server(|_, _| ok("leak")).await;
+    let (demand, questions) = Demand::new(Duration::from_secs(5));
+    answer(questions, |_| Some(Answer::Absent));
+    let (harness, address) = virtual_outbound(demand, vec![([127, 0, 0, 0].into(), 8)]);
+    harness.serve(original_dst("c"), &[upstream]);
+    assert!(Client::connect(address).await.is_closed().await);
+    assert_eq!(harness.records.connection(0).await.details, "no_such_service");
+}
+
+#[tokio::test]
+async fn a_destination_gets_its_own_listener_on_demand() {
+    let upstream = http1_server(|_, _| ok("mesh")).await;
+    let (demand, questions) = Demand::new(Duration::from_secs(5));
+    let (harness, address) = virtual_outbound(demand, vec![]);
+    harness.serve(original_dst("nowhere"), &[upstream]);
+    let harness = Arc::new(harness);
+    let control = Arc::clone(&harness);
+    answer(questions, move |want| {
+        assert_eq!(*want, Want::Listener(address));
+        let mut found = listener("found", http_chain(manager("routes")));
+        found.bind_to_port = false;
+        found.addresses = vec![leno_engine::compile::listener::Address::Socket(address)];
+        control.update(|updater| updater.upsert_listener(found).unwrap());
+        Some(Answer::Found)
+    });
+    let answer = Client::connect(address).await.get("/").await;
+    assert_eq!((answer.body(), answer.header("server")), ("mesh", Some("leno")));
+}
+
+/// A connection that nobody redirected goes to the proxy itself, and would loop.
+#[tokio::test]
+async fn a_connection_to_the_redirect_port_itself_is_refused() {
+    let harness = Harness::start();
+    let address = harness.serve(original_dst("c"), &[]);
     assert!(Client::connect(address).await.is_closed().await);
 }

@@ -93,7 +93,10 @@ fn inbound_chain(mut chain: FilterChain, alpn: &[&str]) -> FilterChain {
 
 fn outbound(endpoint: SocketAddr, alpn: &[&str], expected: &str) -> leno_engine::compile::cluster::Cluster {
     let mut cluster = cluster("c", &[endpoint]);
-    cluster.protocol = UpstreamProtocol::Downstream;
+    cluster.protocol = match alpn == UPGRADED {
+        true => UpstreamProtocol::Http2,
+        false => UpstreamProtocol::Downstream,
+    };
     cluster.transport = TransportSockets {
         matches: vec![],
         default: Transport::Tls(Arc::new(UpstreamTls {
@@ -106,7 +109,10 @@ fn outbound(endpoint: SocketAddr, alpn: &[&str], expected: &str) -> leno_engine:
     cluster
 }
 
-const HTTP: &[&str] = &["istio-http/1.1", "istio"];
+/// What the control plane says where every endpoint restores versions.
+const UPGRADED: &[&str] = &["istio-h2", "istio", "h2"];
+/// What it says elsewhere.
+const KEPT: &[&str] = &["istio-http/1.1", "istio"];
 const HTTP_IN: &[&str] = &["h2", "http/1.1", "istio"];
 
 /// Client's proxy → server's proxy → upstream.
@@ -139,7 +145,11 @@ fn pair(upstream: SocketAddr) -> Pair {
     });
     let near = Harness::with(ca.options(CLIENT));
     let address = near.serve(listener("out", http_chain(manager("routes"))), &[middle]);
-    near.update(|updater| updater.upsert_cluster(outbound(middle, HTTP, SERVER)).unwrap());
+    near.update(|updater| {
+        updater
+            .upsert_cluster(outbound(middle, UPGRADED, SERVER))
+            .unwrap()
+    });
     Pair { near, far, address }
 }
 
@@ -183,6 +193,27 @@ async fn both_ends_know_each_other_and_the_version_is_restored() {
     assert_eq!(pair.far.records.request(2).await.peer.as_deref(), Some(CLIENT));
     // One HTTP/2 connection carries what three clients asked.
     assert_eq!(pair.far.proxy.connections(), 1);
+}
+
+/// `h2UpgradePolicy: DO_NOT_UPGRADE`, or an Envoy at the far end.
+#[tokio::test]
+async fn the_version_is_kept_where_it_is_not_to_be_upgraded() {
+    let upstream = http1_server(|_, connection| ok(&connection.to_string())).await;
+    let pair = pair(upstream);
+    let middle = pair.far.proxy.updater().addresses("in")[0];
+    pair.near
+        .update(|updater| updater.upsert_cluster(outbound(middle, KEPT, SERVER)).unwrap());
+    let (mut one, mut two) = (
+        Client::connect(pair.address).await,
+        Client::connect(pair.address).await,
+    );
+    one.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    two.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(
+        (one.receive().await.status(), two.receive().await.status()),
+        (200, 200)
+    );
+    assert_eq!(pair.far.records.request(1).await.peer.as_deref(), Some(CLIENT));
 }
 
 #[tokio::test]
@@ -232,7 +263,7 @@ async fn a_peer_of_another_identity_is_refused() {
     let middle = pair.far.proxy.updater().addresses("in")[0];
     let other = "spiffe://cluster.local/ns/default/sa/other";
     pair.near
-        .update(|updater| updater.upsert_cluster(outbound(middle, HTTP, other)).unwrap());
+        .update(|updater| updater.upsert_cluster(outbound(middle, UPGRADED, other)).unwrap());
     assert_eq!(Client::connect(pair.address).await.get("/").await.status(), 503);
     let record = pair.near.records.request(0).await;
     assert!(
