@@ -8,15 +8,21 @@
 //! `router` → `pool` → `record`.
 
 mod accept;
+pub mod attach;
 mod bootstrap;
 mod call;
 mod codec;
 mod connect;
+pub mod control_plane;
+pub mod discovery;
+pub mod dns;
 mod drain;
 mod filters;
+pub mod grpc;
 mod headers;
 mod http;
 mod idle;
+pub mod identity;
 mod inspect;
 mod io;
 mod listen;
@@ -29,11 +35,12 @@ mod random;
 mod record;
 mod replay;
 mod reply;
+pub mod report;
+mod resources;
 mod router;
 mod state;
 mod tcp;
 mod tcp_proxy;
-mod telemetry;
 mod tls;
 mod upstream;
 mod worker;
@@ -52,7 +59,6 @@ pub use listen::{BindError, Origin, PassedSocket};
 pub use lookup::{Answer, Demand, Question, Want};
 pub use record::{NoTelemetry, Sink, Telemetry};
 pub use state::{ClusterState, Config, Refused, Updater};
-pub use telemetry::MeshTelemetry;
 pub use tls::Unsupported;
 
 use listen::Sockets;

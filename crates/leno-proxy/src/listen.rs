@@ -24,6 +24,8 @@ pub enum Origin {
     Redirected,
     /// The address they connected to is the destination (as with TPROXY, or a host-side inbound socket).
     Local,
+    /// As [`Self::Local`], with this port: a way in under another port.
+    Port(u16),
 }
 
 /// A socket that somebody else has bound.

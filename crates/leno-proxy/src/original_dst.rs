@@ -19,8 +19,10 @@ pub(crate) fn original_destination(
     own: SocketAddr,
 ) -> io::Result<Option<SocketAddr>> {
     let local = canonical(stream.local_addr()?);
-    if origin == Origin::Local {
-        return Ok(Some(local));
+    match origin {
+        Origin::Local => return Ok(Some(local)),
+        Origin::Port(port) => return Ok(Some(SocketAddr::new(local.ip(), port))),
+        Origin::Redirected => {}
     }
     let socket = SockRef::from(stream);
     let found = match local {
