@@ -7,7 +7,11 @@ use std::time::Duration;
 use leno_engine::flags::Flag;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Client, Harness, http1_server, ok, read_message, tcp_server};
+use leno_proxy::Options;
+
+use crate::support::{
+    Client, Harness, cluster, http_chain, http1_server, listener, manager, ok, read_message, tcp_server,
+};
 
 #[tokio::test]
 async fn requests_share_a_connection_on_both_sides() {
@@ -231,4 +235,83 @@ async fn an_upstream_that_dies_in_the_body_is_recorded_as_such() {
         "{record:?}"
     );
     assert_eq!(record.status, Some(200));
+}
+
+/// What nobody waits for any more is given up: the upstream sees its connection close.
+#[tokio::test]
+async fn a_request_is_given_up_when_its_client_goes() {
+    let (gave_up, mut given_up) = tokio::sync::mpsc::unbounded_channel();
+    let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = tcp_server(move |mut stream, _| {
+        let (gave_up, arrived) = (gave_up.clone(), arrived.clone());
+        async move {
+            read_message(&mut stream).await;
+            arrived.send(()).unwrap();
+            let _ = gave_up.send(stream.read_u8().await.is_err());
+        }
+    })
+    .await;
+    let (harness, address) = Harness::http(&[upstream]);
+    let mut client = Client::connect(address).await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    arrivals.recv().await.unwrap();
+    drop(client);
+    assert_eq!(given_up.recv().await, Some(true));
+    let record = harness.records.request(0).await;
+    assert!(
+        record.flags.contains(Flag::DownstreamConnectionTermination),
+        "{record:?}"
+    );
+    assert_eq!(record.details, "downstream_remote_disconnect");
+}
+
+#[tokio::test]
+async fn connections_spread_over_workers_and_limits_hold_for_all_of_them() {
+    let (release, released) = tokio::sync::watch::channel(false);
+    let upstream = tcp_server(move |mut stream, _| {
+        let mut released = released.clone();
+        async move {
+            read_message(&mut stream).await;
+            released.wait_for(|r| *r).await.unwrap();
+            stream.write_all(&ok("late")).await.unwrap();
+        }
+    })
+    .await;
+    let harness = Harness::with(Options {
+        concurrency: 2,
+        ..Options::default()
+    });
+    let address = harness.serve(listener("http", http_chain(manager("routes"))), &[upstream]);
+    harness.update(|updater| {
+        let mut cluster = cluster("c", &[upstream]);
+        cluster.limits.max_requests = 1;
+        updater.upsert_cluster(cluster).unwrap();
+    });
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::connect(address).await;
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        clients.push(client);
+    }
+    // Seven are turned away, whichever worker they are on; one waits.
+    for n in 0..7 {
+        assert!(
+            harness
+                .records
+                .request(n)
+                .await
+                .flags
+                .contains(Flag::UpstreamOverflow)
+        );
+    }
+    release.send(true).unwrap();
+    let mut answers = Vec::new();
+    for client in &mut clients {
+        answers.push(client.receive().await.status());
+    }
+    assert_eq!(
+        answers.iter().filter(|status| **status == 200).count(),
+        1,
+        "{answers:?}"
+    );
 }
