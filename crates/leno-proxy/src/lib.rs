@@ -37,6 +37,7 @@ mod replay;
 mod reply;
 pub mod report;
 mod resources;
+pub mod resolve;
 mod router;
 mod state;
 mod tcp;

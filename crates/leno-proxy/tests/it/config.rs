@@ -268,3 +268,34 @@ async fn a_connection_to_the_redirect_port_itself_is_refused() {
     let address = harness.serve(original_dst("c"), &[]);
     assert!(Client::connect(address).await.is_closed().await);
 }
+
+#[tokio::test]
+async fn endpoints_by_name_are_resolved() {
+    let upstream = http1_server(|_, _| ok("by name")).await;
+    let (harness, address) = Harness::http(&[]);
+    harness.update(|updater| {
+        let mut named = assignment(&[upstream]);
+        let mut endpoint = leno_engine::compile::endpoint::Endpoint::at(upstream);
+        endpoint.address = leno_engine::compile::endpoint::Target::Name {
+            host: "localhost".to_owned(),
+            port: upstream.port(),
+        };
+        named.priorities[0][0].endpoints = vec![Arc::new(endpoint)];
+        let mut cluster = cluster("c", &[]);
+        cluster.discovery = leno_engine::compile::cluster::Discovery::StrictDns {
+            assignment: Arc::new(named),
+            refresh: Duration::from_secs(5),
+        };
+        updater.upsert_cluster(cluster).unwrap();
+    });
+    let mut client = Client::connect(address).await;
+    let answered = async {
+        while client.get("/").await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = leno_proxy::resolve::keep_resolved(&harness.proxy) => {}
+        () = answered => {}
+    }
+}
