@@ -23,7 +23,7 @@ use crate::listen::ListenSocket;
 use crate::lookup::{Answer, Want};
 use crate::original_dst::original_destination;
 use crate::state::ListenerState;
-use crate::tcp_proxy::{self, Early};
+use crate::tcp_proxy::{self, Early, Race};
 use crate::worker::{Snapshot, Worker};
 
 /// After an error of the process or the system (descriptors, memory), not of one connection.
@@ -219,12 +219,14 @@ impl Arrival {
         });
         let filters = &state.listener.filters;
         let deadline = (!filters.timeout.is_zero()).then(|| tokio::time::Instant::now() + filters.timeout);
+        let race = Race::default();
         let mut speaks = std::pin::pin!(async {
             let Some(tcp) = &tcp else {
                 return std::future::pending().await;
             };
             tokio::time::sleep(inspect::SILENCE).await;
-            tcp_proxy::await_server(&self.worker, tcp, self.destination, state.listener.direction).await
+            race.await_server(&self.worker, tcp, self.destination, state.listener.direction)
+                .await
         });
         loop {
             let silent = prefix.is_empty();
@@ -237,9 +239,10 @@ impl Arrival {
             tokio::select! {
                 biased;
                 read = inspect::read_more(stream, prefix) => match read {
-                    Ok(0) => return Some((Found::raw(), None)),
+                    Ok(0) => return Some((Found::raw(), race.won_by_client())),
                     Ok(_) => if let Some(found) = wanted.inspect(prefix) {
-                        return Some((found, None));
+                        let early = (found == Found::raw()).then(|| race.won_by_client()).flatten();
+                        return Some((found, early));
                     },
                     Err(error) => {
                         tracing::debug!(remote = %self.remote, %error, "client gone before it spoke");

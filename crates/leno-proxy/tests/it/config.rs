@@ -261,6 +261,18 @@ async fn a_destination_gets_its_own_listener_on_demand() {
     assert_eq!((answer.body(), answer.header("server")), ("mesh", Some("leno")));
 }
 
+#[tokio::test]
+async fn a_passed_socket_outlives_its_listener() {
+    let upstream = http1_server(|_, _| ok("back")).await;
+    let (harness, address) = virtual_outbound(Demand::none(), vec![]);
+    harness.serve(original_dst("c"), &[upstream]);
+    assert_eq!(Client::connect(address).await.get("/").await.body(), "back");
+    harness.update(|updater| updater.remove_listener("virtualOutbound"));
+    let mut waiting = Client::connect(address).await;
+    harness.update(|updater| updater.upsert_listener(original_dst("c")).unwrap());
+    assert_eq!(waiting.get("/").await.body(), "back");
+}
+
 /// A connection that nobody redirected goes to the proxy itself, and would loop.
 #[tokio::test]
 async fn a_connection_to_the_redirect_port_itself_is_refused() {

@@ -66,9 +66,17 @@ async fn http_is_seen_as_such_even_when_it_comes_late() {
     assert_eq!(answer.header("server"), Some("leno"));
 }
 
+/// Also when it takes its time: then the connection that was made for the race is its connection.
 #[tokio::test]
 async fn a_client_that_speaks_first_but_not_http_is_tcp() {
-    let upstream = tcp_server(|mut stream, _| async move {
+    for pause in [0, 100] {
+        client_first(Duration::from_millis(pause)).await;
+    }
+}
+
+async fn client_first(pause: Duration) {
+    let upstream = tcp_server(|mut stream, connection| async move {
+        assert_eq!(connection, 0);
         let mut ping = [0; 6];
         stream.read_exact(&mut ping).await.unwrap();
         stream.write_all(b"+PONG\r\n").await.unwrap();
@@ -77,6 +85,7 @@ async fn a_client_that_speaks_first_but_not_http_is_tcp() {
     let harness = Harness::start();
     let address = harness.serve(detecting(), &[upstream]);
     let mut client = TcpStream::connect(address).await.unwrap();
+    tokio::time::sleep(pause).await;
     client.write_all(b"PING\r\n").await.unwrap();
     let mut pong = String::new();
     client.read_to_string(&mut pong).await.unwrap();
