@@ -8,11 +8,21 @@ use leno_ca::state::StateError;
 use leno_ca::{CaError, IssueError, TokenStoreError};
 use leno_tls::{ConfigError, IdentityError, SpiffeError};
 
+/// The option of `leno control` that moves a port.
+fn flag(what: &str) -> &'static str {
+    match what {
+        "admin" => "--admin-port",
+        "plaintext xDS" => "--plaintext-port",
+        _ => "--port",
+    }
+}
+
 /// Each names what, where and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(
-        "the {what} port is taken or not ours ({source}) — {address} — choose another address, or 0 for a free port"
+        "the {what} port is taken or not ours ({source}) — {address} — stop what listens there, or choose another with {} (0 takes a free one)",
+        flag(what)
     )]
     Bind {
         what: &'static str,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use leno_engine::compile::listener::{FilterChain, Listener, TerminalFilter, TransportProtocol};
+use leno_engine::compile::listener::{Direction, FilterChain, Listener, TerminalFilter, TransportProtocol};
 use leno_engine::decide::filter::ConnectionFacts;
 use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_engine::flags::Flag;
@@ -23,7 +23,7 @@ use crate::listen::ListenSocket;
 use crate::lookup::{Answer, Want};
 use crate::original_dst::original_destination;
 use crate::state::ListenerState;
-use crate::tcp_proxy::{self, Early};
+use crate::tcp_proxy::{self, Early, Race};
 use crate::worker::{Snapshot, Worker};
 
 /// After an error of the process or the system (descriptors, memory), not of one connection.
@@ -32,7 +32,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A connection that has its chain.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) chain: Arc<FilterChain>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) record: Rc<DownstreamRecord>,
     pub(crate) facts: ConnectionFacts,
@@ -120,6 +119,10 @@ impl Arrival {
         if let Some(handed) = self.handed(&snapshot, &own) {
             return Some(handed);
         }
+        // What a workload takes is told by its listener as a whole; only where it goes is found out on demand.
+        if own.listener.direction == Direction::Inbound {
+            return Some(own);
+        }
         match self
             .worker
             .shared
@@ -147,7 +150,7 @@ impl Arrival {
     /// Mesh addresses never pass as traffic that the mesh does not know.
     fn fails_closed(&self, own: &ListenerState) -> bool {
         let destination = self.destination.ip();
-        own.listener.direction == leno_engine::compile::listener::Direction::Outbound
+        own.listener.direction == Direction::Outbound
             && self
                 .worker
                 .shared
@@ -180,13 +183,7 @@ impl Arrival {
             },
         };
         let (Some(chain), Some(drain)) = self.chain(state, &found) else {
-            tracing::debug!(remote = %self.remote, destination = %self.destination, "no filter chain matches");
-            let record = self.record(listener, &found, None, None);
-            let details = "filter_chain_not_found";
-            return self
-                .worker
-                .reporter
-                .refused(&record, Flag::NoRouteFound, details, &listener.access_log);
+            return self.unmatched(listener, &found);
         };
         let plain = Prefixed::new(prefix.freeze(), stream);
         self.run(plain, listener, chain, drain, found, early).await;
@@ -222,12 +219,14 @@ impl Arrival {
         });
         let filters = &state.listener.filters;
         let deadline = (!filters.timeout.is_zero()).then(|| tokio::time::Instant::now() + filters.timeout);
+        let race = Race::default();
         let mut speaks = std::pin::pin!(async {
             let Some(tcp) = &tcp else {
                 return std::future::pending().await;
             };
             tokio::time::sleep(inspect::SILENCE).await;
-            tcp_proxy::await_server(&self.worker, tcp, self.destination, state.listener.direction).await
+            race.await_server(&self.worker, tcp, self.destination, state.listener.direction)
+                .await
         });
         loop {
             let silent = prefix.is_empty();
@@ -240,9 +239,10 @@ impl Arrival {
             tokio::select! {
                 biased;
                 read = inspect::read_more(stream, prefix) => match read {
-                    Ok(0) => return Some((Found::raw(), None)),
+                    Ok(0) => return Some((Found::raw(), race.won_by_client())),
                     Ok(_) => if let Some(found) = wanted.inspect(prefix) {
-                        return Some((found, None));
+                        let early = (found == Found::raw()).then(|| race.won_by_client()).flatten();
+                        return Some((found, early));
                     },
                     Err(error) => {
                         tracing::debug!(remote = %self.remote, %error, "client gone before it spoke");
@@ -293,13 +293,12 @@ impl Arrival {
             facts: ConnectionFacts {
                 tls: peer.is_some(),
                 peer_principal: record.peer_principal.as_deref().map(str::to_owned),
-                inbound: listener.direction == leno_engine::compile::listener::Direction::Inbound,
+                inbound: listener.direction == Direction::Inbound,
             },
             record: Rc::new(record),
             destination: self.destination,
             peer,
             drain,
-            chain: Arc::clone(&chain),
         };
         match &chain.terminal {
             TerminalFilter::Http(manager) => {
@@ -307,6 +306,25 @@ impl Arrival {
             }
             TerminalFilter::Tcp(tcp) => tcp_proxy::serve(self.worker, connection, tcp, io, early).await,
         }
+    }
+
+    fn unmatched(&self, listener: &Listener, found: &Found) {
+        let (remote, destination) = (self.remote, self.destination);
+        let strict = listener.strict.get(&destination.port());
+        let details = match strict.filter(|_| found.transport == TransportProtocol::RawBuffer) {
+            Some(origin) => {
+                tracing::warn!(%remote, %destination, origin, "plaintext refused: the port takes mutual TLS only (STRICT)");
+                "strict_mtls"
+            }
+            None => {
+                tracing::debug!(%remote, %destination, "no filter chain matches");
+                "filter_chain_not_found"
+            }
+        };
+        let record = self.record(listener, found, None, None);
+        self.worker
+            .reporter
+            .refused(&record, Flag::NoRouteFound, details, &listener.access_log);
     }
 
     fn handshake_failed(&self, listener: &Listener, found: &Found, error: &crate::tls::TlsError) {

@@ -15,7 +15,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::io::{Io, Prefixed};
 use crate::outcome::Failure;
-use crate::tls::Offer;
+use crate::tls::{Offer, is_mesh};
 use crate::worker::Worker;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,13 @@ pub(crate) struct Destination {
     /// To the workload itself, from an inbound listener.
     pub(crate) inbound: bool,
     pub(crate) timeout: Duration,
+}
+
+impl Destination {
+    /// The far end is a proxy of the mesh.
+    pub(crate) fn is_mesh(&self) -> bool {
+        matches!(&self.transport, Transport::Tls(tls) if is_mesh(tls))
+    }
 }
 
 /// What is known of an upstream connection.

@@ -265,8 +265,10 @@ struct FilteredBody {
     direction: Direction,
     /// Data that a filter holds back, and how many bytes it may.
     held: Vec<Bytes>,
-    waiting: Option<(usize, Frame, Pin<Box<dyn Future<Output = EffectResult>>>)>,
+    waiting: Option<(usize, Frame, Performing)>,
 }
+
+type Performing = Pin<Box<dyn Future<Output = EffectResult>>>;
 
 enum Passed {
     Through(Frame),
@@ -308,7 +310,7 @@ impl FilteredBody {
                     };
                 }
                 Some(Step::Effect(effect)) => {
-                    let performing = Box::pin(perform(Rc::clone(&self.filters.exchange), effect));
+                    let performing: Performing = Box::pin(perform(Rc::clone(&self.filters.exchange), effect));
                     self.waiting = Some((position, frame, performing));
                     return Ok(Passed::Waiting);
                 }

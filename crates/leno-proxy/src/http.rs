@@ -10,7 +10,7 @@ use leno_engine::compile::http::{Codec, HttpConnectionManager, RouteSource};
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::flags::Flag;
-use leno_engine::message::{Headers, LocalReply, RequestHead, ResponseHead, Version};
+use leno_engine::message::{LocalReply, RequestHead, Version};
 use tokio::io::AsyncReadExt;
 
 use crate::accept::Connection;
@@ -20,12 +20,14 @@ use crate::codec::{
 use crate::drain::{Active, Activity, ConnectionDrain};
 use crate::filters::Filters;
 use crate::headers;
+use crate::idle::Streams;
 use crate::inspect;
 use crate::io::{Io, Rewound};
 use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::{Failure, StreamError};
 use crate::record::Exchange;
 use crate::replay::Received;
+use crate::reply::{direct, failed, local, no_route, upgrade_refused};
 use crate::router::Router;
 use crate::tls::is_http2;
 use crate::worker::Worker;
@@ -57,6 +59,7 @@ pub(crate) async fn serve(
     };
     let limits = limits(&manager);
     let remote = connection.record.remote;
+    let streams = worker.streams();
     let service = Rc::new(Inner {
         drain: drain.watch(),
         worker,
@@ -64,6 +67,7 @@ pub(crate) async fn serve(
         manager,
         activity,
         requests: Cell::new(0),
+        streams,
     });
     let service = Rc::new(HttpService(service));
     let ended = match http2 {
@@ -115,6 +119,7 @@ struct Inner {
     activity: Rc<Activity>,
     drain: ConnectionDrain,
     requests: Cell<u32>,
+    streams: Rc<Streams>,
 }
 
 impl Service for HttpService {
@@ -140,6 +145,7 @@ enum Origin {
 impl Inner {
     async fn handle(&self, request: Request, active: Active) -> Response {
         let exchange = Exchange::new(&self.worker, &self.connection.record, &self.manager);
+        self.streams.add(&exchange.watch);
         let Request { mut head, body } = request;
         let restored = headers::prepare(&mut head, &self.connection, &self.manager, &self.worker.random);
         let grpc = is_grpc(&head);
@@ -207,6 +213,10 @@ impl Inner {
     ) -> (Answer, Option<Rc<Filters>>, Origin) {
         let grpc = is_grpc(&head);
         let local = |reply| local(exchange, reply, grpc);
+        // CONNECT makes tunnels, which are not here (Envoy: without `upgrade_configs` for it).
+        if head.method.as_ref() == b"CONNECT" {
+            return (local(upgrade_refused()), None, Origin::Local);
+        }
         let table = match self.table().await {
             Ok(table) => table,
             Err(reply) => return (local(reply), None, Origin::Local),
@@ -282,11 +292,8 @@ impl Inner {
         (answer, origin)
     }
 
-    /// Only what is configured is upgraded, the route before the listener; CONNECT makes tunnels, which are not here.
+    /// Only what is configured is upgraded, the route's word before the listener's.
     fn refuses_upgrade(&self, head: &RequestHead, forwarding: &Forwarding<'_>) -> bool {
-        if head.method.as_ref() == b"CONNECT" {
-            return true;
-        }
         let Some(upgrade) = &head.upgrade else {
             return false;
         };
@@ -300,116 +307,6 @@ impl Inner {
         };
         head.version == Version::Http2 || !of_route.unwrap_or_else(of_listener)
     }
-}
-
-/// What a route answers by itself.
-fn direct(decision: &Decision<'_>) -> LocalReply {
-    let mut headers = Headers::default();
-    match decision {
-        Decision::Redirect { location, code, .. } => {
-            headers.append("location", location.clone());
-            reply(*code, headers, Bytes::new(), "direct_response")
-        }
-        Decision::Respond { status, body, .. } => {
-            reply(*status, headers, Bytes::clone(body), "direct_response")
-        }
-        Decision::NoRoute { .. } | Decision::NoHost | Decision::Forward(_) => no_route("route_not_found"),
-    }
-}
-
-fn reply(status: u16, headers: Headers, body: Bytes, details: &'static str) -> LocalReply {
-    LocalReply {
-        status,
-        headers,
-        body,
-        details,
-        flags: Default::default(),
-    }
-}
-
-fn no_route(details: &'static str) -> LocalReply {
-    LocalReply {
-        flags: Flag::NoRouteFound.into(),
-        ..reply(404, Headers::default(), Bytes::new(), details)
-    }
-}
-
-fn upgrade_refused() -> LocalReply {
-    reply(403, Headers::default(), Bytes::new(), "upgrade_failed")
-}
-
-fn failed(failure: &Failure) -> LocalReply {
-    let body = Bytes::from_static(failure.body().as_bytes());
-    LocalReply {
-        flags: failure.flag().into(),
-        ..reply(failure.status(), Headers::default(), body, failure.details())
-    }
-}
-
-/// An answer of our own. To a gRPC call it is an answer without a body, with the status that gRPC has for it
-/// (gRPC's "HTTP to gRPC Status Code Mapping").
-fn local(exchange: &Exchange, reply: LocalReply, grpc: bool) -> Answer {
-    let LocalReply {
-        status,
-        mut headers,
-        body,
-        details,
-        flags,
-    } = reply;
-    let mut all = exchange.flags.get();
-    all |= flags;
-    exchange.flags.set(all);
-    exchange.details.set(details);
-    let (status, body) = if grpc {
-        headers.set("content-type", "application/grpc");
-        headers.set("grpc-status", grpc_status(status));
-        if !body.is_empty() {
-            headers.set("grpc-message", percent_encoded(&body));
-        }
-        (200, Bytes::new())
-    } else {
-        if !body.is_empty() && !headers.contains("content-type") {
-            headers.set("content-type", "text/plain");
-        }
-        headers.set("content-length", body.len().to_string());
-        (status, body)
-    };
-    Answer {
-        head: ResponseHead {
-            version: Version::Http11,
-            status,
-            headers,
-        },
-        body: if body.is_empty() {
-            Body::Empty
-        } else {
-            Body::Full(body)
-        },
-        upgraded: None,
-    }
-}
-
-fn grpc_status(http: u16) -> &'static str {
-    match http {
-        200 => "0",
-        400 => "13",
-        401 => "16",
-        403 => "7",
-        404 => "12",
-        429 | 502 | 503 | 504 => "14",
-        _ => "2",
-    }
-}
-
-fn percent_encoded(text: &[u8]) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text {
-        match byte {
-            b' '..=b'~' if *byte != b'%' => out.push(char::from(*byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// A response on its way to the client: counts its bytes, and knows how it ended.
@@ -459,11 +356,18 @@ impl SentBody {
 
 impl Source for SentBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
-        let frame = ready!(self.body.poll_frame(cx));
         let exchange = &self.exchange;
+        let Poll::Ready(frame) = self.body.poll_frame(cx) else {
+            let expired = ready!(exchange.watch.poll_expired(cx));
+            exchange.flag(expired.flag());
+            exchange.details.set(expired.details());
+            exchange.finish();
+            return Poll::Ready(Some(Err(StreamError::TimedOut)));
+        };
         match &frame {
             None => exchange.finish(),
             Some(Ok(Frame::Data(data))) => {
+                exchange.watch.moved();
                 exchange.sent.set(exchange.sent.get() + data.len() as u64);
                 if self.body.is_end() {
                     exchange.finish();

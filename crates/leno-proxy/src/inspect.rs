@@ -118,7 +118,7 @@ fn http(prefix: &[u8]) -> Option<Option<&'static [u8]>> {
     let is_token = method
         .iter()
         .all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_'));
-    if !is_token || method.len() > 24 || line.len() > MAX_REQUEST_LINE || line.iter().any(|b| *b == 0) {
+    if !is_token || method.len() > 24 || line.len() > MAX_REQUEST_LINE || line.contains(&0) {
         return Some(None);
     }
     if !complete {

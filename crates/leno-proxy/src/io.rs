@@ -1,7 +1,6 @@
 //! One connection's bytes, whatever carries them: one type, so that the layers above are compiled once.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -28,10 +27,6 @@ pub(crate) struct Prefixed {
 impl Prefixed {
     pub(crate) fn new(prefix: Bytes, stream: TcpStream) -> Self {
         Self { prefix, stream }
-    }
-
-    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
-        self.stream.local_addr().ok()
     }
 }
 

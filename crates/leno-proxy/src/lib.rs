@@ -8,7 +8,9 @@
 //! `router` → `pool` → `record`.
 
 mod accept;
+pub mod admin;
 pub mod attach;
+pub mod bootstrap;
 mod call;
 mod codec;
 mod connect;
@@ -21,6 +23,7 @@ pub mod grpc;
 mod headers;
 mod http;
 pub mod identity;
+mod idle;
 mod inspect;
 mod io;
 mod listen;
@@ -32,8 +35,10 @@ mod pool;
 mod random;
 mod record;
 mod replay;
+mod reply;
 pub mod report;
-mod resources;
+pub mod resolve;
+pub mod resources;
 mod router;
 mod state;
 mod tcp;
@@ -50,6 +55,7 @@ use std::time::Duration;
 use leno_engine::decide::filter::LocalMetadata;
 use leno_tls::{Crypto, Secrets};
 
+pub use bootstrap::{Bootstrap, BootstrapError};
 pub use connect::{Family, WorkloadSockets};
 pub use listen::{BindError, Origin, PassedSocket};
 pub use lookup::{Answer, Demand, Question, Want};

@@ -170,9 +170,16 @@ impl Sockets {
         }
     }
 
-    /// Stops accepting. Dropping the sender ends the accept loop, and with it the socket.
+    /// Stops accepting. A socket that was passed in stays: it cannot be bound again, and what comes meanwhile waits
+    /// in its backlog for the listener's return, or for a successor that has the same descriptor.
     pub(crate) fn close(&mut self, listener: &str) {
-        self.by_listener.remove(listener);
+        if let Some(held) = self.by_listener.get_mut(listener) {
+            for passed in held.iter().filter(|h| h.passed) {
+                passed.open.send_replace(false);
+            }
+            // Dropping the sender ends the accept loop, and with it the socket.
+            held.retain(|h| h.passed);
+        }
     }
 
     pub(crate) fn addresses(&self, listener: &str) -> Vec<SocketAddr> {

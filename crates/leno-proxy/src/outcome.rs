@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use leno_engine::flags::Flag;
 
+use crate::idle::Expired;
+
 /// A message stream that ended before its end.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StreamError {
@@ -49,7 +51,9 @@ pub(crate) enum Failure {
     NoCluster,
     /// The control plane did not answer for a name we do not know.
     Unanswered,
-    /// The client is gone.
+    /// Nothing moved for too long, the request did not end in time, or the stream lasted too long.
+    Expired(Expired),
+    /// The client went away before its request had ended.
     Downstream,
 }
 
@@ -59,6 +63,10 @@ impl Failure {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::TryTimeout | Self::Timeout => 504,
+            Self::Expired(expired) => match expired {
+                Expired::Idle | Expired::Request => 408,
+                Expired::Whole => 504,
+            },
             Self::Stream(StreamError::Protocol(_)) => 502,
             Self::Stream(StreamError::TooLarge(_)) => 413,
             Self::Stream(StreamError::Invalid(_)) => 400,
@@ -80,6 +88,7 @@ impl Failure {
             Self::Overflow => Flag::UpstreamOverflow,
             Self::NoHealthyUpstream => Flag::NoHealthyUpstream,
             Self::NoCluster | Self::Unanswered => Flag::NoClusterFound,
+            Self::Expired(expired) => expired.flag(),
             Self::Downstream => Flag::DownstreamConnectionTermination,
         }
     }
@@ -106,6 +115,7 @@ impl Failure {
             Self::NoHealthyUpstream => "no_healthy_upstream",
             Self::NoCluster => "cluster_not_found",
             Self::Unanswered => "on_demand_unanswered",
+            Self::Expired(expired) => expired.details(),
             Self::Downstream => "downstream_remote_disconnect",
         }
     }
@@ -115,6 +125,8 @@ impl Failure {
         match self {
             Self::NoHealthyUpstream => "no healthy upstream",
             Self::TryTimeout | Self::Timeout => "upstream request timeout",
+            Self::Expired(Expired::Idle) => "stream timeout",
+            Self::Expired(Expired::Request) => "request timeout",
             Self::Connect(_) => {
                 "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"
             }
@@ -142,6 +154,26 @@ impl Failure {
         match self {
             Self::Connect(reason) => Some(Arc::clone(reason)),
             _ => None,
+        }
+    }
+}
+
+// === impl Expired ===
+
+impl Expired {
+    pub(crate) fn flag(self) -> Flag {
+        match self {
+            Self::Idle => Flag::StreamIdleTimeout,
+            Self::Request => Flag::DownstreamProtocolError,
+            Self::Whole => Flag::UpstreamMaxStreamDurationReached,
+        }
+    }
+
+    pub(crate) fn details(self) -> &'static str {
+        match self {
+            Self::Idle => "stream_idle_timeout",
+            Self::Request => "request_overall_timeout",
+            Self::Whole => "max_duration_timeout",
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use leno_engine::compile::cluster::Cluster;
+use leno_engine::compile::cluster::{Cluster, Transport};
 use leno_engine::decide::limits::{Permit, Resource};
 
 use crate::codec::{Answer, Body, Frame, Request, Source, h1, h2_client};
@@ -33,6 +33,8 @@ pub(crate) struct Pool {
     /// A connection came free, for those that may not make another.
     freed: tokio::sync::Notify,
     last_used: Cell<Instant>,
+    /// As of the last connection.
+    speaks_http2: Cell<Option<bool>>,
 }
 
 #[derive(Debug)]
@@ -93,6 +95,7 @@ impl Pool {
             connecting: tokio::sync::Mutex::new(()),
             freed: tokio::sync::Notify::new(),
             last_used: Cell::new(Instant::now()),
+            speaks_http2: Cell::new(None),
         }
     }
 
@@ -111,8 +114,7 @@ impl Pool {
         let _pending = upstream
             .acquire(Resource::PendingRequest)
             .ok_or(Failure::Overflow)?;
-        let may_share = http2 || self.to.offer != Offer::Http1;
-        if may_share {
+        if self.may_share(http2) {
             let _turn = self.connecting.lock().await;
             if !fresh && let Some(checkout) = self.reuse() {
                 return Ok(checkout);
@@ -120,6 +122,14 @@ impl Pool {
             return self.connect(worker, upstream, http2, fresh).await;
         }
         self.connect(worker, upstream, http2, fresh).await
+    }
+
+    /// Whether the next connection may turn out to carry several requests at once.
+    fn may_share(&self, http2: bool) -> bool {
+        self.speaks_http2.get().unwrap_or(match &self.to.transport {
+            Transport::Raw => http2,
+            Transport::Tls(_) => self.to.offer != Offer::Upgrade,
+        })
     }
 
     fn reuse(self: &Rc<Self>) -> Option<Checkout> {
@@ -178,6 +188,7 @@ impl Pool {
         };
         let (io, info) = connect::connect(worker, &self.to).await?;
         let http2 = info.alpn.as_deref().and_then(is_http2).unwrap_or(http2);
+        self.speaks_http2.set(Some(http2));
         let failed = |e: StreamError| Failure::Connect(e.to_string().into());
         let kind = if http2 {
             let connection = Http2 {

@@ -16,6 +16,7 @@ use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, 
 use tokio::sync::Notify;
 
 use crate::connect::UpstreamConnection;
+use crate::idle::{Limits, Watch};
 use crate::worker::Worker;
 
 /// Where records go: makes one sink for each worker.
@@ -58,6 +59,9 @@ pub(crate) struct Exchange {
     pub(crate) attempts: Cell<u32>,
     pub(crate) upstream: RefCell<Option<Attempted>>,
     pub(crate) peer: RefCell<PeerMetadata>,
+    pub(crate) watch: Rc<Watch>,
+    /// The request's body ended in an error of the client's connection.
+    pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
     request_duration: Cell<Option<Duration>>,
     response_duration: Cell<Option<Duration>>,
@@ -125,12 +129,19 @@ impl Exchange {
         downstream: &Rc<DownstreamRecord>,
         manager: &Arc<HttpConnectionManager>,
     ) -> Rc<Self> {
+        let began = Instant::now();
+        let limits = Limits {
+            idle: manager.timeouts.stream_idle,
+            request: manager.timeouts.request,
+            whole: manager.timeouts.max_stream_duration,
+        };
         Rc::new(Self {
+            watch: Watch::new(began, limits),
             worker: Rc::clone(worker),
             downstream: Rc::clone(downstream),
             manager: Arc::clone(manager),
             start: SystemTime::now(),
-            began: Instant::now(),
+            began,
             request: RefCell::default(),
             response: RefCell::default(),
             flags: Cell::default(),
@@ -141,6 +152,7 @@ impl Exchange {
             attempts: Cell::default(),
             upstream: RefCell::default(),
             peer: RefCell::default(),
+            client_gone: Cell::default(),
             grpc_status: Cell::default(),
             request_duration: Cell::default(),
             response_duration: Cell::default(),
@@ -167,6 +179,7 @@ impl Exchange {
     pub(crate) fn end_request(&self) {
         if self.request_duration.get().is_none() {
             self.request_duration.set(Some(self.began.elapsed()));
+            self.watch.end_request();
             self.request_ended.notify_waiters();
         }
     }

@@ -201,8 +201,12 @@ impl Source for Received {
         let exchange = &self.exchange;
         match &frame {
             None => exchange.end_request(),
-            Some(Ok(Frame::Data(data))) => exchange.received.set(exchange.received.get() + data.len() as u64),
-            Some(_) => {}
+            Some(Ok(Frame::Data(data))) => {
+                exchange.received.set(exchange.received.get() + data.len() as u64);
+                exchange.watch.moved();
+            }
+            Some(Ok(Frame::Trailers(_))) => {}
+            Some(Err(_)) => exchange.client_gone.set(true),
         }
         if self.body.is_end() {
             exchange.end_request();

@@ -179,10 +179,6 @@ impl Resources {
         seen
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &Name> {
-        self.active.keys().chain(self.warming.keys())
-    }
-
     /// For `leno config`: name, version, body, and why a newer version was rejected.
     pub fn dump(&self) -> impl Iterator<Item = (&Name, &str, &Bytes, Option<&str>)> {
         self.active.iter().map(|(name, e)| {

@@ -1,7 +1,7 @@
 //! From a route to an answer: cluster, endpoint, connection, and again where that may help.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -75,6 +75,7 @@ impl Router<'_> {
         let worker = exchange.worker();
         let found = tcp_proxy::find(worker, &self.forwarding.cluster).await;
         let timeouts = self.forwarding.timeouts(&head);
+        exchange.watch.limit(timeouts.idle, timeouts.max_stream);
         self.edit(&mut head, &timeouts);
         exchange.request.replace(Some(head.clone()));
         let upstream = found?;
@@ -102,6 +103,7 @@ impl Router<'_> {
             biased;
             result = self.attempts(&plan) => result?,
             () = deadline.as_mut() => return Err(Failure::Timeout),
+            expired = poll_fn(|cx| exchange.watch.poll_expired(cx)) => return Err(Failure::Expired(expired)),
         };
         if let Some(cookie) = hashed.set_cookie {
             answer.head.headers.append("set-cookie", cookie);
@@ -204,6 +206,12 @@ impl Router<'_> {
                 plan.upstream.report_status(&host, answer.head.status);
                 Ok((answer, host, active))
             }
+            // The request could not be sent because there was no more of it: not the upstream's doing.
+            Err(_) if self.exchange.client_gone.get() => Err(Failed {
+                failure: Failure::Downstream,
+                host: Some(host),
+                reused: false,
+            }),
             Err(failure) => {
                 plan.upstream.report_failure(&host, &failure);
                 self.note_failure(&failure);
@@ -238,11 +246,15 @@ impl Router<'_> {
     ) -> Result<Answer, Failure> {
         let worker = self.exchange.worker();
         let mut head = plan.head.clone();
-        let (http2, offer) = self.protocol(plan.upstream.cluster().protocol, &head)?;
+        let protocol = plan.upstream.cluster().protocol;
+        let (http2, offer) = self.protocol(protocol, &head);
         let authority = std::str::from_utf8(&head.authority).ok().map(without_port);
         let to = plan
             .upstream
             .destination(host, authority, offer, self.connection.facts.inbound)?;
+        if offer == Offer::Upgrade && protocol == UpstreamProtocol::Http2 && !to.is_mesh() {
+            return Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2")));
+        }
         self.note(&plan.upstream, Some(host), None, None);
         let pool = plan.upstream.pool(&to);
         let checkout = pool.checkout(worker, &plan.upstream, http2, fresh).await?;
@@ -278,23 +290,17 @@ impl Router<'_> {
     }
 
     /// What is spoken where ALPN does not decide, and what ALPN offers. Upgrades (websocket) are HTTP/1.1's.
-    fn protocol(&self, protocol: UpstreamProtocol, head: &RequestHead) -> Result<(bool, Offer), Failure> {
-        let downstream = head.version == Version::Http2;
+    fn protocol(&self, protocol: UpstreamProtocol, head: &RequestHead) -> (bool, Offer) {
         if head.upgrade.is_some() {
-            return match protocol {
-                UpstreamProtocol::Http2 => {
-                    Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2")))
-                }
-                _ => Ok((false, Offer::Http1)),
-            };
+            return (false, Offer::Upgrade);
         }
         let exactly = |http2| (http2, if http2 { Offer::Http2 } else { Offer::Http1 });
-        Ok(match protocol {
+        match protocol {
             UpstreamProtocol::Http1 => exactly(false),
             UpstreamProtocol::Http2 => exactly(true),
-            UpstreamProtocol::Downstream => exactly(downstream),
+            UpstreamProtocol::Downstream => exactly(head.version == Version::Http2),
             UpstreamProtocol::Auto => (false, Offer::Http),
-        })
+        }
     }
 
     fn note(
@@ -357,6 +363,7 @@ fn failure_kind(failure: &Failure) -> Option<FailureKind> {
         | Failure::NoHealthyUpstream
         | Failure::NoCluster
         | Failure::Unanswered
+        | Failure::Expired(_)
         | Failure::Downstream => return None,
     })
 }

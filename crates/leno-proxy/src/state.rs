@@ -250,7 +250,16 @@ impl Updater {
         self.next.routes.remove(name);
     }
 
-    pub fn upsert_cluster(&mut self, cluster: Cluster) -> Result<(), Refused> {
+    pub fn upsert_cluster(&mut self, mut cluster: Cluster) -> Result<(), Refused> {
+        // The same again: connections are pooled by their TLS context's address, and stay in use.
+        if let Some(old) = self.next.clusters.get(&cluster.name) {
+            if *old.cluster == cluster {
+                return Ok(());
+            }
+            if old.cluster.transport == cluster.transport {
+                cluster.transport = old.cluster.transport.clone();
+            }
+        }
         let matches = cluster.transport.matches.iter().map(|(_, transport)| transport);
         for transport in matches.chain([&cluster.transport.default]) {
             if let Transport::Tls(tls) = transport {

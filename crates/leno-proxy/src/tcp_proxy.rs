@@ -1,8 +1,13 @@
 //! `tcp_proxy`: one upstream connection for one downstream connection.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +18,7 @@ use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::{Permit, Resource};
 use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::record::{ConnectionRecord, UpstreamRecord};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::accept::Connection;
 use crate::connect::UpstreamConnection;
@@ -43,30 +48,58 @@ struct Connected {
     _permit: Permit,
 }
 
-/// Connects as [`serve`] would, and comes back when the server has spoken, or cannot be reached.
-pub(crate) async fn await_server(
-    worker: &Rc<Worker>,
-    tcp: &TcpProxy,
-    destination: SocketAddr,
-    direction: Direction,
-) -> Early {
-    let mut connected = match connect(worker, tcp, destination, direction).await {
-        Ok(connected) => connected,
-        Err(failure) => {
-            return Early {
-                connected: Err(failure),
-                greeting: Bytes::new(),
-            };
+/// The upstream connection of a client that has not spoken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Race(RefCell<Option<Connected>>);
+
+impl Race {
+    /// Connects as [`serve`] would, and comes back when the server has spoken, or cannot be reached.
+    pub(crate) async fn await_server(
+        &self,
+        worker: &Rc<Worker>,
+        tcp: &TcpProxy,
+        destination: SocketAddr,
+        direction: Direction,
+    ) -> Early {
+        match connect(worker, tcp, destination, direction).await {
+            Ok(connected) => self.0.replace(Some(connected)),
+            Err(failure) => {
+                return Early {
+                    connected: Err(failure),
+                    greeting: Bytes::new(),
+                };
+            }
+        };
+        let mut greeting = BytesMut::with_capacity(4096);
+        // Its end, or an error, comes again with the next read.
+        let read = poll_fn(|cx| match &mut *self.0.borrow_mut() {
+            Some(connected) => poll_read_buf(Pin::new(&mut connected.io), cx, &mut greeting),
+            None => Poll::Pending,
+        })
+        .await;
+        tracing::trace!(?read, "the server spoke first");
+        Early {
+            connected: self.0.take().ok_or(Failure::NoHealthyUpstream),
+            greeting: greeting.freeze(),
         }
-    };
-    let mut greeting = BytesMut::with_capacity(4096);
-    // Its end, or an error, comes again with the next read.
-    let read = connected.io.read_buf(&mut greeting).await;
-    tracing::trace!(?read, "the server spoke first");
-    Early {
-        connected: Ok(connected),
-        greeting: greeting.freeze(),
     }
+
+    /// The client has spoken first after all: the connection, if it was made in the meantime.
+    pub(crate) fn won_by_client(&self) -> Option<Early> {
+        self.0.take().map(|connected| Early {
+            connected: Ok(connected),
+            greeting: Bytes::new(),
+        })
+    }
+}
+
+/// One read, appended.
+fn poll_read_buf(io: Pin<&mut Io>, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<()>> {
+    let mut space = [0; 4096];
+    let mut buf = ReadBuf::new(&mut space);
+    ready!(io.poll_read(cx, &mut buf))?;
+    into.extend_from_slice(buf.filled());
+    Poll::Ready(Ok(()))
 }
 
 /// Serves a connection to its end.
@@ -128,6 +161,9 @@ pub(crate) async fn serve(
         },
     };
     sent += ended.sent;
+    if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
+        tracing::debug!(destination = %downstream.destination, %error, "connection failed");
+    }
     let (flags, details) = judge(&ended.why);
     let outcome = Outcome {
         received: ended.received,

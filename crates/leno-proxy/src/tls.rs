@@ -38,19 +38,20 @@ pub(crate) enum Offer {
     Http2,
     /// HTTP/2, else HTTP/1.1.
     Http,
+    /// HTTP/1.1 that is going to be something else, which HTTP/2 cannot carry.
+    Upgrade,
 }
 
 /// One worker's TLS contexts.
 pub(crate) struct Contexts {
     secrets: Arc<Secrets>,
     configs: RefCell<TlsConfigs>,
-    servers: RefCell<HashMap<Key, (Arc<DownstreamTls>, Arc<ServerTls>)>>,
-    clients: RefCell<HashMap<ClientKey, (Arc<UpstreamTls>, Arc<ClientTls>)>>,
+    servers: RefCell<HashMap<usize, Translated<DownstreamTls, ServerTls>>>,
+    clients: RefCell<HashMap<(usize, Offer), Translated<UpstreamTls, ClientTls>>>,
 }
 
-/// A compiled context's address; the entry keeps it alive.
-type Key = usize;
-type ClientKey = (usize, Offer, Option<String>);
+/// A compiled context and leno-tls's form of it, by the address of the former, which the entry keeps alive.
+type Translated<C, T> = (Arc<C>, Arc<T>);
 
 /// A context that leno-tls cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -177,8 +178,7 @@ impl Contexts {
     }
 
     fn client(&self, tls: &Arc<UpstreamTls>, to: &Destination) -> Result<Arc<ClientTls>, Unsupported> {
-        let host = tls.auto_san_validation.then(|| to.host.clone()).flatten();
-        let key = (Arc::as_ptr(tls) as usize, to.offer, host);
+        let key = (Arc::as_ptr(tls) as usize, to.offer);
         if let Some((_, made)) = self.clients.borrow().get(&key) {
             return Ok(Arc::clone(made));
         }
@@ -198,16 +198,12 @@ pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> 
         Some(check) => ClientAuth::Optional(check),
         None => ClientAuth::None,
     };
+    let accepted = tls.common.alpn.iter().filter(|name| *name != PEER_EXCHANGE);
+    let accepted = accepted.cloned().collect();
     Ok(ServerTls {
         identity,
         client_auth,
-        alpn: tls
-            .common
-            .alpn
-            .iter()
-            .filter(|name| *name != PEER_EXCHANGE)
-            .cloned()
-            .collect(),
+        alpn: accepted,
         versions: versions(&tls.common),
         cipher_suites: Vec::new(),
         groups: Vec::new(),
@@ -226,7 +222,7 @@ pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, U
         identity: identity(&tls.common),
         server,
         sni: tls.sni.clone(),
-        alpn: offered(&tls.common.alpn, offer),
+        alpn: offered(tls, offer),
         versions: versions(&tls.common),
         cipher_suites: Vec::new(),
         groups: Vec::new(),
@@ -243,24 +239,24 @@ pub(crate) fn is_http2(alpn: &[u8]) -> Option<bool> {
     }
 }
 
-/// A context's ALPN names, as they are for this use. A context of the mesh (`istio`) gets the names by which the
-/// other proxy tells HTTP from TCP, which Istio's Envoy adds by its `istio.alpn` filter.
-fn offered(context: &[String], offer: Offer) -> Vec<String> {
-    let mesh: &[&str] = match offer {
-        Offer::Tcp => &["istio"],
-        Offer::Http1 => &["istio-http/1.1", "istio", "http/1.1"],
-        Offer::Http2 => &["istio-h2", "istio", "h2"],
-        Offer::Http => &["istio-h2", "istio-http/1.1", "istio", "h2", "http/1.1"],
-    };
-    if context.iter().any(|name| name == "istio") {
-        return mesh.iter().map(|name| (*name).to_owned()).collect();
+/// A mesh context: its ALPN names tell the receiving listener what is inside.
+pub(crate) fn is_mesh(tls: &UpstreamTls) -> bool {
+    tls.common.alpn.iter().any(|name| name == "istio")
+}
+
+/// A context's ALPN names, as they are for this use.
+fn offered(tls: &UpstreamTls, offer: Offer) -> Vec<String> {
+    if is_mesh(tls) && offer == Offer::Upgrade {
+        // HTTP/1.1 for this connection, although the context may be for HTTP/2.
+        return vec!["istio-http/1.1".to_owned(), "istio".to_owned()];
     }
     let fits = |name: &&String| match (is_http2(name.as_bytes()), offer) {
-        (Some(_), Offer::Tcp | Offer::Http) | (None, _) => *name != PEER_EXCHANGE,
-        (Some(http2), Offer::Http1) => !http2,
+        _ if *name == PEER_EXCHANGE => false,
+        (Some(http2), Offer::Http1 | Offer::Upgrade) => !http2,
         (Some(http2), Offer::Http2) => http2,
+        (Some(_), Offer::Tcp | Offer::Http) | (None, _) => true,
     };
-    context.iter().filter(fits).cloned().collect()
+    tls.common.alpn.iter().filter(fits).cloned().collect()
 }
 
 /// Puts a context's inline certificates where the workers find secrets by name.

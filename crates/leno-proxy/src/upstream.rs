@@ -158,6 +158,7 @@ impl Upstream {
             | Failure::NoHealthyUpstream
             | Failure::NoCluster
             | Failure::Unanswered
+            | Failure::Expired(_)
             | Failure::Downstream => {}
         }
     }

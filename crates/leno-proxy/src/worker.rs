@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use tokio::task::LocalSet;
 
 use crate::accept;
 use crate::connect::WorkloadSockets;
+use crate::idle::Streams;
 use crate::listen::ListenSocket;
 use crate::lookup::Demand;
 use crate::random::Random;
@@ -86,11 +87,16 @@ pub(crate) struct Worker {
     workers: Workers,
     snapshot: RefCell<Snapshot>,
     upstreams: RefCell<HashMap<String, Rc<Upstream>>>,
+    streams: RefCell<Vec<Weak<Streams>>>,
     swept: Cell<u64>,
 }
 
 /// The configuration that a request began with. Cheap to clone: no count that other workers touch.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::redundant_allocation,
+    reason = "counted by the worker alone: the inner count is shared by all"
+)]
 pub(crate) struct Snapshot(Rc<Arc<Config>>);
 
 // === impl Workers ===
@@ -148,6 +154,7 @@ pub(crate) fn spawn(
                 tls,
                 workers,
                 upstreams: RefCell::default(),
+                streams: RefCell::default(),
                 swept: Cell::new(0),
             });
             LocalSet::new().block_on(&runtime, worker.run(inbox));
@@ -308,8 +315,24 @@ impl Worker {
         Some(upstream)
     }
 
+    /// A new connection's streams, which the sweep looks after.
+    pub(crate) fn streams(&self) -> Rc<Streams> {
+        let streams = Rc::new(Streams::default());
+        self.streams.borrow_mut().push(Rc::downgrade(&streams));
+        streams
+    }
+
     fn sweep(&self) {
         let now = Instant::now();
+        self.streams
+            .borrow_mut()
+            .retain(|streams| match streams.upgrade() {
+                Some(streams) => {
+                    streams.sweep(now);
+                    true
+                }
+                None => false,
+            });
         let snapshot = self.snapshot();
         let mut upstreams = self.upstreams.borrow_mut();
         if self.swept.replace(snapshot.generation()) != snapshot.generation() {

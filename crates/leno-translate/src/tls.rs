@@ -84,10 +84,20 @@ fn names(protocols: &[&str]) -> Vec<String> {
     protocols.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// TLS 1.2 at least, as in Istio.
-fn parameters() -> Option<tls::TlsParameters> {
+/// Inside the mesh both ends are ours (or an Envoy that we configure): TLS 1.3 and nothing older.
+fn mesh_parameters() -> Option<tls::TlsParameters> {
+    versions(tls::tls_parameters::TlsProtocol::TlSv13)
+}
+
+/// Towards the outside TLS 1.2 at least, as in Istio. The maximum is said because Envoy's own for clients is 1.2.
+fn public_parameters() -> Option<tls::TlsParameters> {
+    versions(tls::tls_parameters::TlsProtocol::TlSv12)
+}
+
+fn versions(minimum: tls::tls_parameters::TlsProtocol) -> Option<tls::TlsParameters> {
     Some(tls::TlsParameters {
-        tls_minimum_protocol_version: tls::tls_parameters::TlsProtocol::TlSv12.into(),
+        tls_minimum_protocol_version: minimum.into(),
+        tls_maximum_protocol_version: tls::tls_parameters::TlsProtocol::TlSv13.into(),
         ..Default::default()
     })
 }
@@ -111,7 +121,7 @@ pub(crate) fn mesh_upstream(sni: &str, identities: &[String], inside: Inside) ->
     upstream(&tls::UpstreamTlsContext {
         sni: sni.into(),
         common_tls_context: Some(tls::CommonTlsContext {
-            tls_params: parameters(),
+            tls_params: mesh_parameters(),
             tls_certificate_sds_secret_configs: vec![secret("default")],
             alpn_protocols: names(inside.offer()),
             validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
@@ -145,7 +155,7 @@ pub(crate) fn public_upstream(server_name: &str, http2: bool, leno: bool) -> cor
     upstream(&tls::UpstreamTlsContext {
         sni: server_name.into(),
         common_tls_context: Some(tls::CommonTlsContext {
-            tls_params: parameters(),
+            tls_params: mesh_parameters(),
             alpn_protocols: if http2 { names(&["h2"]) } else { Vec::new() },
             validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
             ..Default::default()
@@ -164,7 +174,7 @@ pub(crate) fn mesh_downstream(http: bool) -> core::TransportSocket {
     };
     let context = tls::DownstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
-            tls_params: parameters(),
+            tls_params: public_parameters(),
             tls_certificate_sds_secret_configs: vec![secret("default")],
             alpn_protocols: names(select),
             validation_context_type: Some(ValidationContextType::ValidationContextSdsSecretConfig(secret(

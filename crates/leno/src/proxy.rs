@@ -11,12 +11,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_proto::envoy::config::bootstrap::v3::Bootstrap as BootstrapMessage;
+use leno_proxy::bootstrap::Bootstrap;
 use leno_proxy::report::MeshTelemetry;
-use leno_proxy::{Options, Proxy as DataPlane};
+use leno_proxy::{Options, Proxy as DataPlane, admin, resolve};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
 use prost::Message;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::env::Environment;
@@ -63,7 +65,7 @@ pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
     match args.mode {
         Mode::Encode => encode(&path)?,
         Mode::Validate => {
-            let _ = read(&path)?;
+            compile(&path)?;
             println!("configuration '{}' OK", path.display());
         }
         Mode::Serve => serve(&path, args.concurrency)?,
@@ -81,7 +83,7 @@ fn encode(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The child's standard error is ours: what is wrong with the text has been said when this fails.
-fn read(path: &Path) -> anyhow::Result<Bootstrap> {
+fn read(path: &Path) -> anyhow::Result<BootstrapMessage> {
     let output = Command::new("/proc/self/exe")
         .args(["proxy", "--mode", "encode", "-c"])
         .arg(path)
@@ -91,12 +93,51 @@ fn read(path: &Path) -> anyhow::Result<Bootstrap> {
     if !output.status.success() {
         std::process::exit(1);
     }
-    Ok(Bootstrap::decode(output.stdout.as_slice())?)
+    Ok(BootstrapMessage::decode(output.stdout.as_slice())?)
 }
 
-fn serve(_path: &Path, _c: Option<usize>) -> anyhow::Result<()> {
-    bail!("soon")
+fn compile(path: &Path) -> anyhow::Result<Bootstrap> {
+    let compiled =
+        Bootstrap::compile(&read(path)?, &Disk).map_err(|e| anyhow!("{e} — {}", path.display()))?;
+    for warning in &compiled.warnings.0 {
+        eprintln!("warning: {warning} — {}", path.display());
+    }
+    Ok(compiled)
 }
+
+fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
+    let bootstrap = compile(path)?;
+    let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
+    let options = Options {
+        concurrency: concurrency.unwrap_or_else(cores),
+        telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
+        ..Options::default()
+    };
+    let proxy = DataPlane::start(options)?;
+    let admin = bootstrap.admin;
+    bootstrap.apply(&mut proxy.updater())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        if let Some(address) = admin {
+            let listener = TcpListener::bind(address).await;
+            let listener =
+                listener.map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
+            tokio::spawn(admin::serve(listener, metrics));
+        }
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+            () = resolve::keep_resolved(&proxy) => {}
+        }
+        anyhow::Ok(())
+    })?;
+    proxy.shutdown();
+    Ok(())
+}
+
 /// Aware of cgroups and affinity.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

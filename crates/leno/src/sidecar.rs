@@ -55,6 +55,8 @@ const VIPS: [(IpAddr, u8); 2] = [
         64,
     ),
 ];
+/// As in Istio: the merged metrics of a sidecar.
+const METRICS_PORT: u16 = 15020;
 /// How long what is still on its way out may take once the command has ended.
 const AFTER_EXIT: Duration = Duration::from_millis(500);
 /// How long a worker waits for the control plane to say what a new destination is.
@@ -145,6 +147,7 @@ async fn serve(
     };
     tokio::spawn(discovery.run());
     serve_dns(dns, Dns::new(table, resolvers()?))?;
+    serve_metrics(address, Arc::clone(&metrics)).await;
     let attachment = Attachment {
         control: link()?,
         node_id: node.id.clone(),
@@ -242,6 +245,15 @@ fn serve_dns(sockets: Vec<(NamespaceRole, OwnedFd)>, dns: Dns) -> anyhow::Result
 fn log_end(result: std::io::Result<()>) {
     if let Err(error) = result {
         tracing::error!(%error, "the DNS proxy has ended");
+    }
+}
+
+/// On the workload's own address, for Prometheus. A sidecar whose port is taken (an advertised address that several
+/// workloads share) serves without.
+async fn serve_metrics(address: IpAddr, metrics: Arc<Metrics>) {
+    match tokio::net::TcpListener::bind((address, METRICS_PORT)).await {
+        Ok(listener) => drop(tokio::spawn(leno_proxy::admin::serve(listener, metrics))),
+        Err(error) => tracing::warn!(%error, %address, port = METRICS_PORT, "metrics are not served"),
     }
 }
 

@@ -124,7 +124,8 @@ fn from_map(map: &HeaderMap, request: bool) -> Headers {
     for (name, value) in map {
         let middle = at + name.as_str().len();
         let end = middle + value.len();
-        if !is_hop_by_hop(name, map) && !(request && *name == header::HOST) {
+        let is_field_of_the_head = request && *name == header::HOST;
+        if !is_field_of_the_head && !is_hop_by_hop(name, map) {
             headers.append(arena.slice(at..middle), arena.slice(middle..end));
         }
         at = end;

@@ -40,7 +40,8 @@ where
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .half_close(true)
+        // As Envoy: a client that ends its side has gone, and what it asked for is given up.
+        .half_close(false)
         .auto_date_header(true)
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.max_headers)

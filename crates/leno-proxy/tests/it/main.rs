@@ -1,4 +1,12 @@
 //! The proxy between real sockets.
 
+#![allow(clippy::unwrap_used)]
+
+mod config;
+mod detect;
 mod http1;
+mod http2;
+mod mtls;
+mod resilience;
 mod support;
+mod tcp;

@@ -185,6 +185,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         default_chain: None,
         access_log: vec![],
         buffer_limit: None,
+        strict: Default::default(),
     }
 }
 
@@ -336,6 +337,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         max_requests_per_connection: None,
         idle_timeout: None,
         service: None,
+        external: false,
         per_connection_buffer_limit: None,
         http2: UpstreamHttp2 {
             max_concurrent_streams: 100,

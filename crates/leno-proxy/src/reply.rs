@@ -1,0 +1,120 @@
+//! Answers of the proxy's own: what a route says by itself, what went wrong, and gRPC's form of both.
+
+use bytes::Bytes;
+use leno_engine::decide::route::Decision;
+use leno_engine::flags::Flag;
+use leno_engine::message::{Headers, LocalReply, ResponseHead, Version};
+
+use crate::codec::{Answer, Body};
+use crate::outcome::Failure;
+use crate::record::Exchange;
+
+/// What a route answers by itself.
+pub(crate) fn direct(decision: &Decision<'_>) -> LocalReply {
+    let mut headers = Headers::default();
+    match decision {
+        Decision::Redirect { location, code, .. } => {
+            headers.append("location", location.clone());
+            reply(*code, headers, Bytes::new(), "direct_response")
+        }
+        Decision::Respond { status, body, .. } => {
+            reply(*status, headers, Bytes::clone(body), "direct_response")
+        }
+        Decision::NoRoute { .. } | Decision::NoHost | Decision::Forward(_) => no_route("route_not_found"),
+    }
+}
+
+fn reply(status: u16, headers: Headers, body: Bytes, details: &'static str) -> LocalReply {
+    LocalReply {
+        status,
+        headers,
+        body,
+        details,
+        flags: Default::default(),
+    }
+}
+
+pub(crate) fn no_route(details: &'static str) -> LocalReply {
+    LocalReply {
+        flags: Flag::NoRouteFound.into(),
+        ..reply(404, Headers::default(), Bytes::new(), details)
+    }
+}
+
+pub(crate) fn upgrade_refused() -> LocalReply {
+    reply(403, Headers::default(), Bytes::new(), "upgrade_failed")
+}
+
+pub(crate) fn failed(failure: &Failure) -> LocalReply {
+    let body = Bytes::from_static(failure.body().as_bytes());
+    LocalReply {
+        flags: failure.flag().into(),
+        ..reply(failure.status(), Headers::default(), body, failure.details())
+    }
+}
+
+/// An answer of our own. To a gRPC call it is an answer without a body, with the status that gRPC has for it
+/// (gRPC's "HTTP to gRPC Status Code Mapping").
+pub(crate) fn local(exchange: &Exchange, reply: LocalReply, grpc: bool) -> Answer {
+    let LocalReply {
+        status,
+        mut headers,
+        body,
+        details,
+        flags,
+    } = reply;
+    let mut all = exchange.flags.get();
+    all |= flags;
+    exchange.flags.set(all);
+    exchange.details.set(details);
+    let (status, body) = if grpc {
+        headers.set("content-type", "application/grpc");
+        headers.set("grpc-status", grpc_status(status));
+        if !body.is_empty() {
+            headers.set("grpc-message", percent_encoded(&body));
+        }
+        (200, Bytes::new())
+    } else {
+        if !body.is_empty() && !headers.contains("content-type") {
+            headers.set("content-type", "text/plain");
+        }
+        headers.set("content-length", body.len().to_string());
+        (status, body)
+    };
+    Answer {
+        head: ResponseHead {
+            version: Version::Http11,
+            status,
+            headers,
+        },
+        body: if body.is_empty() {
+            Body::Empty
+        } else {
+            Body::Full(body)
+        },
+        upgraded: None,
+    }
+}
+
+fn grpc_status(http: u16) -> &'static str {
+    match http {
+        200 => "0",
+        400 => "13",
+        401 => "16",
+        403 => "7",
+        404 => "12",
+        429 | 502 | 503 | 504 => "14",
+        _ => "2",
+    }
+}
+
+fn percent_encoded(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b' '..=b'~' if *byte != b'%' => out.push(char::from(*byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

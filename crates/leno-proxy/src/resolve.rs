@@ -1,0 +1,146 @@
+//! Endpoints by name: STRICT_DNS and LOGICAL_DNS clusters, resolved again and again by the system's resolver.
+//!
+//! A name that does not resolve keeps the addresses it had; one that never did leaves its cluster empty, so that
+//! requests fail at once (`UH`) instead of waiting. Where a name has IPv4 and IPv6 addresses, the IPv4 ones are used:
+//! without happy eyeballs a family that is not routed would take its share of the load.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leno_engine::compile::cluster::Discovery;
+use leno_engine::compile::endpoint::{Assignment, Endpoint, Locality, Target};
+use leno_engine::compile::listener::Address;
+use tokio::time::Instant;
+
+use crate::Proxy;
+use crate::state::Config;
+
+/// How often clusters that are new, or due, are looked for.
+const LOOK: Duration = Duration::from_millis(200);
+/// After a failure, sooner than the cluster's own refresh.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// A cluster whose endpoints are names.
+#[derive(Clone, Debug)]
+struct Named {
+    template: Arc<Assignment>,
+    refresh: Duration,
+    /// LOGICAL_DNS: one address stands for the name.
+    logical: bool,
+}
+
+/// What is known of one.
+#[derive(Debug)]
+struct Known {
+    template: Arc<Assignment>,
+    due: Instant,
+    resolved: Option<Assignment>,
+}
+
+/// Keeps DNS clusters resolved, for as long as it is polled.
+pub async fn keep_resolved(proxy: &Proxy) {
+    let mut known: HashMap<String, Known> = HashMap::new();
+    loop {
+        let named = named(proxy.updater().config());
+        known.retain(|name, _| named.contains_key(name));
+        for (name, cluster) in named {
+            let due = known
+                .get(&name)
+                .is_none_or(|k| k.due <= Instant::now() || !Arc::ptr_eq(&k.template, &cluster.template));
+            if due {
+                let before = known.remove(&name).and_then(|k| k.resolved);
+                let after = look_up(proxy, &name, &cluster, before).await;
+                known.insert(name, after);
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn look_up(proxy: &Proxy, name: &str, cluster: &Named, before: Option<Assignment>) -> Known {
+    let (resolved, again) = match resolve(cluster).await {
+        Ok(resolved) => (resolved, cluster.refresh),
+        Err(error) => {
+            tracing::warn!(cluster = name, %error, "endpoints not resolved");
+            (before.clone().unwrap_or_default(), AFTER_FAILURE)
+        }
+    };
+    if before.as_ref() != Some(&resolved) {
+        let mut updater = proxy.updater();
+        updater.upsert_endpoints(name, resolved.clone());
+        updater.publish();
+    }
+    Known {
+        template: Arc::clone(&cluster.template),
+        due: Instant::now() + again,
+        resolved: Some(resolved),
+    }
+}
+
+fn named(config: &Config) -> HashMap<String, Named> {
+    let named = config.clusters().filter_map(|state| {
+        let (template, refresh, logical) = match &state.cluster.discovery {
+            Discovery::StrictDns { assignment, refresh } => (assignment, refresh, false),
+            Discovery::LogicalDns { assignment, refresh } => (assignment, refresh, true),
+            Discovery::Static(_) | Discovery::Eds(_) | Discovery::OriginalDst => return None,
+        };
+        let named = Named {
+            template: Arc::clone(template),
+            refresh: *refresh,
+            logical,
+        };
+        Some((state.cluster.name.clone(), named))
+    });
+    named.collect()
+}
+
+/// The template with every name replaced by its addresses. Err: a name does not resolve.
+async fn resolve(cluster: &Named) -> io::Result<Assignment> {
+    let mut resolved = Assignment {
+        priorities: Vec::new(),
+        overprovisioning: cluster.template.overprovisioning,
+    };
+    for localities in &cluster.template.priorities {
+        let mut level = Vec::with_capacity(localities.len());
+        for locality in localities {
+            let mut endpoints = Vec::new();
+            for endpoint in &locality.endpoints {
+                endpoints.extend(addresses(endpoint, cluster.logical).await?);
+            }
+            level.push(Locality {
+                endpoints,
+                ..locality.clone()
+            });
+        }
+        resolved.priorities.push(level);
+    }
+    Ok(resolved)
+}
+
+async fn addresses(endpoint: &Arc<Endpoint>, logical: bool) -> io::Result<Vec<Arc<Endpoint>>> {
+    let Target::Name { host, port } = &endpoint.address else {
+        return Ok(vec![Arc::clone(endpoint)]);
+    };
+    let mut found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), *port)).await?.collect();
+    if found.iter().any(SocketAddr::is_ipv4) {
+        found.retain(SocketAddr::is_ipv4);
+    }
+    // Resolvers turn their answers round; the same addresses are the same endpoints.
+    found.sort_unstable();
+    found.dedup();
+    found.truncate(if logical { 1 } else { usize::MAX });
+    let at = |address| {
+        Arc::new(Endpoint {
+            address: Target::Address(Address::Socket(address)),
+            hostname: match endpoint.hostname.is_empty() {
+                true => host.clone(),
+                false => endpoint.hostname.clone(),
+            },
+            ..Endpoint::clone(endpoint)
+        })
+    };
+    Ok(found.into_iter().map(at).collect())
+}
