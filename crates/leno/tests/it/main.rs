@@ -1,5 +1,7 @@
 //! The whole thing: real processes, namespaces, certificates and xDS, as an ordinary user.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod control_death;
 mod demo;
 mod identity;
