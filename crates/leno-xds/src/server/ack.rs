@@ -1,0 +1,108 @@
+//! What the client says of what it was sent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Responses that await their acknowledgement. A client that never acknowledges costs no more than this many.
+const MOST_IN_FLIGHT: usize = 64;
+
+/// Whether a client follows what it is sent, for `leno status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// All that was sent is acknowledged.
+    Synced,
+    /// Something sent is not acknowledged yet.
+    Stale,
+    /// The client rejected what it was sent last of some resource; what it said.
+    Rejected(String),
+    /// Nothing has been sent yet.
+    NotSent,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    in_flight: VecDeque<InFlight>,
+    /// By resource, why it was not taken.
+    rejected: BTreeMap<Arc<str>, Arc<Rejection>>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    nonce: u64,
+    names: Vec<Arc<str>>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Rejection {
+    message: String,
+    /// The message names no resource, so that all of the response are suspect, and any of them mends it.
+    vague: bool,
+}
+
+// === impl Acks ===
+
+impl Acks {
+    pub(super) fn sent(&mut self, nonce: u64, names: Vec<Arc<str>>) {
+        if self.in_flight.len() == MOST_IN_FLIGHT {
+            self.in_flight.pop_front();
+        }
+        self.in_flight.push_back(InFlight { nonce, names });
+    }
+
+    /// The resources that the client may not have received yet.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.in_flight.iter().flat_map(|response| &response.names)
+    }
+
+    /// A request carries a nonce: of a response that it accepts, or rejects. Unknown ones are stale.
+    pub(super) fn answered(&mut self, nonce: &str, error: Option<String>) {
+        let Ok(nonce) = nonce.parse::<u64>() else {
+            return;
+        };
+        let Some(at) = self.in_flight.iter().position(|r| r.nonce == nonce) else {
+            return;
+        };
+        let names = self.in_flight.remove(at).map(|r| r.names).unwrap_or_default();
+        let Some(message) = error else {
+            return self.settled(names.iter().map(|n| &**n));
+        };
+        let (bad, good): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| message.contains(&**name));
+        let vague = bad.is_empty();
+        let bad = if vague {
+            good
+        } else {
+            self.settled(good.iter().map(|n| &**n));
+            bad
+        };
+        let rejection = Arc::new(Rejection { message, vague });
+        self.rejected
+            .extend(bad.into_iter().map(|name| (name, rejection.clone())));
+    }
+
+    /// These were accepted, or exist no more: they are no reason to call the client rejecting.
+    pub(super) fn settled<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            if let Some(mended) = self.rejected.remove(name).filter(|r| r.vague) {
+                self.rejected.retain(|_, other| !Arc::ptr_eq(other, &mended));
+            }
+        }
+    }
+
+    pub(super) fn state(&self, any_sent: bool) -> State {
+        if !self.rejected.is_empty() {
+            State::Rejected(self.complaint())
+        } else if !self.in_flight.is_empty() {
+            State::Stale
+        } else if any_sent {
+            State::Synced
+        } else {
+            State::NotSent
+        }
+    }
+
+    fn complaint(&self) -> String {
+        let mut messages: Vec<&str> = self.rejected.values().map(|r| r.message.as_str()).collect();
+        messages.dedup();
+        messages.join("; ")
+    }
+}

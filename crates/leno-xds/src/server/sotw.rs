@@ -1,0 +1,111 @@
+//! The state-of-the-world protocol.
+//!
+//! Of listeners and clusters a response holds all there are, and what it leaves out is gone; of everything else
+//! it holds what changed, and there is no way to say that something is gone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use leno_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use leno_proto::type_url;
+
+use super::watch::{Watch, legacy_wildcard};
+use super::{Outcome, RequestError, Resource, Response, Stream, Update};
+use crate::WILDCARD;
+
+impl Stream {
+    /// A request on a state-of-the-world stream. One that answers anything but the last response is stale and
+    /// means nothing: the client will say the same again when it answers the last.
+    pub fn on_sotw(&mut self, request: DiscoveryRequest) -> Result<Outcome, RequestError> {
+        let type_url = request.type_url;
+        if type_url.is_empty() {
+            return Err(RequestError::NoType);
+        }
+        if !request.resource_locators.is_empty() {
+            return Err(RequestError::Locators(type_url));
+        }
+        let first = !self.watches.contains_key(&type_url);
+        let watch = self.watches.entry(type_url.clone()).or_default();
+        let outcome = Outcome {
+            resumed: first && !request.version_info.is_empty(),
+            ..Outcome::default()
+        };
+        if !first && !watch.is_last(&request.response_nonce) {
+            return Ok(Outcome { type_url, ..outcome });
+        }
+        let rejected = request.error_detail.map(|status| status.message);
+        watch.acks.answered(&request.response_nonce, rejected.clone());
+        Ok(Outcome {
+            ended: watch.set_names(&type_url, request.resource_names),
+            type_url,
+            rejected,
+            ..outcome
+        })
+    }
+}
+
+impl Watch {
+    fn is_last(&self, nonce: &str) -> bool {
+        match self.last_nonce {
+            None => true,
+            Some(last) => nonce.parse() == Ok(last),
+        }
+    }
+
+    /// Each request names everything that is asked for. Returns what no longer is.
+    fn set_names(&mut self, type_url: &str, names: Vec<String>) -> Vec<String> {
+        let mut names: BTreeSet<String> = names.into_iter().collect();
+        let all = names.remove(WILDCARD) || (names.is_empty() && !self.named && legacy_wildcard(type_url));
+        self.named |= !names.is_empty();
+        let mut ended: Vec<String> = self.names.difference(&names).cloned().collect();
+        let added: Vec<String> = names.difference(&self.names).cloned().collect();
+        if all && !self.wildcard {
+            self.subscribe_all();
+        }
+        for name in &ended {
+            self.unsubscribe(name);
+        }
+        for name in added {
+            self.subscribe(name);
+        }
+        if !all && self.wildcard {
+            self.unsubscribe_all();
+            ended.push(WILDCARD.to_owned());
+        }
+        ended
+    }
+}
+
+pub(super) fn respond(
+    watch: &mut Watch,
+    type_url: &str,
+    nonce: u64,
+    update: Update<'_>,
+) -> Option<(Response, Vec<Arc<str>>)> {
+    let changed: Vec<Arc<Resource>> = update.present.iter().filter(|r| watch.take(r)).cloned().collect();
+    let removed = update.absent.iter().filter(|name| watch.drop(name)).count();
+    let first_of_all = update.wildcard && watch.take_wildcard();
+    let whole = matches!(type_url, type_url::LISTENER | type_url::CLUSTER);
+    if changed.is_empty() && !first_of_all && !(whole && removed > 0) {
+        return None;
+    }
+    let told: Vec<_> = changed.iter().map(|r| r.name.clone()).collect();
+    let resources: Vec<Arc<Resource>> = if whole {
+        watch.bodies().cloned().collect()
+    } else {
+        changed
+    };
+    watch.answered = true;
+    watch.last_nonce = Some(nonce);
+    watch
+        .acks
+        .sent(nonce, resources.iter().map(|r| r.name.clone()).collect());
+    let response = DiscoveryResponse {
+        type_url: type_url.to_owned(),
+        version_info: nonce.to_string(),
+        nonce: nonce.to_string(),
+        resources: resources.iter().map(|r| r.packed(type_url)).collect(),
+        ..Default::default()
+    };
+    Some((Response::Sotw(response), told))
+}
