@@ -4,12 +4,14 @@
 //! are found in one pass and not only the first, and a field can be declared as known but not served
 //! ([`NotServed`]) or without effect ([`Ignored`]) by its type alone, next to its siblings.
 
+mod access;
+
 use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
-};
+use serde::de::{self, Deserializer, Visitor};
+
+use access::{Fields, Items, Variant};
 
 use crate::codes::Code;
 use crate::diagnostic::Severity;
@@ -419,133 +421,6 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
     }
 
     serde::forward_to_deserialize_any! { i128 u128 }
-}
-
-struct Items<'a> {
-    decoder: Decoder<'a>,
-    items: std::slice::Iter<'a, Node>,
-    index: usize,
-}
-
-impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = Failure;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Failure> {
-        let Some(node) = self.items.next() else {
-            return Ok(None);
-        };
-        let path = Path::Index(self.decoder.path, self.index);
-        self.index += 1;
-        let decoder = Decoder {
-            node,
-            path: &path,
-            problems: self.decoder.problems,
-        };
-        seed.deserialize(decoder)
-            .map(Some)
-            .map_err(|failure| failure.at(decoder))
-    }
-}
-
-struct Fields<'a> {
-    decoder: Decoder<'a>,
-    entries: std::slice::Iter<'a, Entry>,
-    current: Option<&'a Entry>,
-    /// The fields of a struct; None: a map with keys of its own.
-    known: Option<&'static [&'static str]>,
-}
-
-impl<'de> MapAccess<'de> for Fields<'_> {
-    type Error = Failure;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failure> {
-        for entry in self.entries.by_ref() {
-            if let Some(known) = self.known {
-                if !known.contains(&entry.key.as_str()) {
-                    self.decoder.unknown_field(entry, known);
-                    continue;
-                }
-                // In Kubernetes a null field is a field that is not there.
-                if entry.value.value == Value::Null {
-                    continue;
-                }
-            }
-            self.current = Some(entry);
-            return seed.deserialize(KeyDecoder(&entry.key)).map(Some);
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Failure> {
-        let Some(entry) = self.current.take() else {
-            return Err(de::Error::custom("a value without a key"));
-        };
-        let path = Path::Field(self.decoder.path, &entry.key);
-        let decoder = Decoder {
-            node: &entry.value,
-            path: &path,
-            problems: self.decoder.problems,
-        };
-        seed.deserialize(decoder).map_err(|failure| failure.at(decoder))
-    }
-}
-
-/// Keys are text, and numbers where the type asks for them (`portLevelMtls`).
-struct KeyDecoder<'a>(&'a str);
-
-impl<'de> Deserializer<'de> for KeyDecoder<'_> {
-    type Error = Failure;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_str(self.0)
-    }
-
-    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match self.0.parse() {
-            Ok(number) => visitor.visit_u32(number),
-            Err(_) => {
-                let message = format!("the key {:?} where a number is expected", self.0);
-                Err(Failure::new(Code::WrongValue, message, String::new()))
-            }
-        }
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u64 u128 f32 f64 char str string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-/// An enumeration's value: only names, no payload.
-struct Variant<'a>(Decoder<'a>);
-
-impl<'de> EnumAccess<'de> for Variant<'_> {
-    type Error = Failure;
-    type Variant = Self;
-
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Failure> {
-        Ok((seed.deserialize(self.0)?, self))
-    }
-}
-
-impl<'de> VariantAccess<'de> for Variant<'_> {
-    type Error = Failure;
-
-    fn unit_variant(self) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, Failure> {
-        Err(self.0.wrong(&"a mapping"))
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Failure> {
-        Err(self.0.wrong(&"a list"))
-    }
-
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, Failure> {
-        Err(self.0.wrong(&"a mapping"))
-    }
 }
 
 // === impl NotServed, Ignored ===

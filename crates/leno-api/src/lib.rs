@@ -9,9 +9,11 @@
 //! [`kinds`] (one file a kind), [`validate`] (the rules an object can be held to by itself), [`codes`]
 //! (every code a diagnostic may carry).
 
+mod catalogue;
 pub mod codes;
 mod decode;
 pub mod diagnostic;
+mod key;
 pub mod kinds;
 pub mod node;
 pub mod object;
@@ -22,7 +24,8 @@ pub mod validate;
 
 pub use codes::Code;
 pub use diagnostic::{Diagnostic, Place, Severity};
-pub use object::{Kind, Object, ObjectKey, Spec};
+pub use key::{Kind, ObjectKey};
+pub use object::{Object, Spec};
 pub use parse::{MAX_FILE_BYTES, Parsed, parse, read};
 pub use suggest::nearest;
 pub use validate::validate;

@@ -1,10 +1,10 @@
 //! One object of the user's, with its place.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::key::ObjectKey;
 use crate::kinds::Labels;
 use crate::kinds::destination_rule::DestinationRuleSpec;
 use crate::kinds::http_route::HttpRouteSpec;
@@ -13,25 +13,6 @@ use crate::kinds::peer_authentication::PeerAuthenticationSpec;
 use crate::kinds::service::ServiceSpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
 use crate::node::{Node, Pos};
-
-/// The kinds that leno serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    MeshConfig,
-    Service,
-    HttpRoute,
-    VirtualService,
-    DestinationRule,
-    PeerAuthentication,
-}
-
-/// What makes an object the same object after an edit.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectKey {
-    pub kind: Kind,
-    pub namespace: Arc<str>,
-    pub name: Arc<str>,
-}
 
 #[derive(Clone, Debug)]
 pub struct Object {
@@ -50,32 +31,6 @@ pub enum Spec {
     VirtualService(Box<VirtualServiceSpec>),
     DestinationRule(Box<DestinationRuleSpec>),
     PeerAuthentication(Box<PeerAuthenticationSpec>),
-}
-
-impl Kind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::MeshConfig => "MeshConfig",
-            Self::Service => "Service",
-            Self::HttpRoute => "HTTPRoute",
-            Self::VirtualService => "VirtualService",
-            Self::DestinationRule => "DestinationRule",
-            Self::PeerAuthentication => "PeerAuthentication",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// `VirtualService default/reviews`
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
-    }
 }
 
 impl Object {

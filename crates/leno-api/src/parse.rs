@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use crate::catalogue::{Known, known, nearest_kind};
 use crate::codes::Code;
 use crate::decode::{Problem, decode};
 use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::key::{Kind, ObjectKey};
 use crate::kinds::{Envelope, Labels};
 use crate::node::{Broken, Entry, Node, Pos, Value, documents};
-use crate::object::{Kind, Object, ObjectKey, Spec};
+use crate::object::{Object, Spec};
 use crate::validate::{names, validate};
 
 /// Files over this are refused whole.
@@ -98,72 +100,6 @@ fn add_snippets(diagnostics: &mut [Diagnostic], text: &str) {
     {
         let line = lines.get(diagnostic.place.line as usize - 1);
         diagnostic.snippet = line.map(|line| line.chars().take(200).collect());
-    }
-}
-
-/// How an apiVersion and kind are dealt with.
-enum Known {
-    Served(Kind),
-    /// Known to Istio or the Gateway API. True: it forbids something, so leaving it out is no small matter.
-    NotServedYet(bool),
-    Kubernetes,
-    WrongVersion(&'static str),
-    Unknown,
-}
-
-fn known(api_version: &str, kind: &str) -> Known {
-    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    match (group, kind) {
-        ("", "Service") if version == "v1" => Known::Served(Kind::Service),
-        ("", "Service") => Known::WrongVersion("v1"),
-        ("gateway.networking.k8s.io", "HTTPRoute") => match version {
-            "v1" | "v1beta1" => Known::Served(Kind::HttpRoute),
-            _ => Known::WrongVersion("v1 or v1beta1"),
-        },
-        ("networking.istio.io", "VirtualService" | "DestinationRule") => match version {
-            "v1" | "v1beta1" | "v1alpha3" if kind == "VirtualService" => Known::Served(Kind::VirtualService),
-            "v1" | "v1beta1" | "v1alpha3" => Known::Served(Kind::DestinationRule),
-            _ => Known::WrongVersion("v1, v1beta1 or v1alpha3"),
-        },
-        ("security.istio.io", "PeerAuthentication") => match version {
-            "v1" | "v1beta1" => Known::Served(Kind::PeerAuthentication),
-            _ => Known::WrongVersion("v1 or v1beta1"),
-        },
-        (_, "MeshConfig") => Known::Served(Kind::MeshConfig),
-        ("security.istio.io", "AuthorizationPolicy" | "RequestAuthentication") => Known::NotServedYet(true),
-        ("networking.istio.io" | "telemetry.istio.io" | "extensions.istio.io", _) => {
-            Known::NotServedYet(false)
-        }
-        ("gateway.networking.k8s.io" | "gateway.networking.x-k8s.io", _) => Known::NotServedYet(false),
-        ("networking.k8s.io", "Ingress") | ("discovery.k8s.io", "EndpointSlice") => {
-            Known::NotServedYet(false)
-        }
-        _ if is_kubernetes(group, kind) => Known::Kubernetes,
-        _ => Known::Unknown,
-    }
-}
-
-fn is_kubernetes(group: &str, kind: &str) -> bool {
-    const CORE: &[&str] = &[
-        "ConfigMap",
-        "Endpoints",
-        "Event",
-        "LimitRange",
-        "Namespace",
-        "Node",
-        "PersistentVolume",
-        "PersistentVolumeClaim",
-        "Pod",
-        "PodTemplate",
-        "ReplicationController",
-        "ResourceQuota",
-        "Secret",
-        "ServiceAccount",
-    ];
-    match group {
-        "" => CORE.contains(&kind),
-        "apps" | "batch" | "autoscaling" | "policy" | "extensions" => true,
-        group => group.ends_with(".k8s.io") && !group.ends_with(".x-k8s.io"),
     }
 }
 
@@ -446,16 +382,4 @@ fn bad_names(name: &str, namespace: Option<&str>, node: &Node) -> Vec<Problem> {
         ));
     }
     problems
-}
-
-fn nearest_kind(kind: &str) -> String {
-    const KINDS: [&str; 6] = [
-        "Service",
-        "HTTPRoute",
-        "VirtualService",
-        "DestinationRule",
-        "PeerAuthentication",
-        "MeshConfig",
-    ];
-    crate::nearest(kind, KINDS).map_or(String::new(), |near| format!("did you mean {near}?"))
 }

@@ -20,12 +20,18 @@ pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
     different(&old.endpoints, &new.endpoints, Arc::ptr_eq, |host| {
         changed.insert(Key::Endpoints(host.clone()))
     });
-    different(&old.http_routes, &new.http_routes, all_same, |host| {
-        changed.insert(Key::Routes(host.clone()))
-    });
-    different(&old.tcp_routes, &new.tcp_routes, all_same, |host| {
-        changed.insert(Key::Routes(host.clone()))
-    });
+    different(
+        &old.http_routes,
+        &new.http_routes,
+        |a, b| all_same(a, b),
+        |host| changed.insert(Key::Routes(host.clone())),
+    );
+    different(
+        &old.tcp_routes,
+        &new.tcp_routes,
+        |a, b| all_same(a, b),
+        |host| changed.insert(Key::Routes(host.clone())),
+    );
     different(&old.policies, &new.policies, Arc::ptr_eq, |host| {
         changed.insert(Key::Policy(host.clone()))
     });
@@ -114,7 +120,7 @@ fn share_list<T: PartialEq>(new: &mut [Arc<T>], old: Option<&Vec<Arc<T>>>) {
     }
 }
 
-fn all_same<T>(old: &Vec<Arc<T>>, new: &Vec<Arc<T>>) -> bool {
+fn all_same<T>(old: &[Arc<T>], new: &[Arc<T>]) -> bool {
     old.len() == new.len() && old.iter().zip(new).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 

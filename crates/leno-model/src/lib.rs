@@ -12,6 +12,7 @@ pub mod mesh;
 pub mod name;
 pub mod policy;
 pub mod route;
+mod selection;
 pub mod service;
 pub mod snapshot;
 pub mod vip;

@@ -88,7 +88,7 @@ impl VipTable {
 
     /// The next address never given, from where the last was.
     fn free(&self) -> Option<u16> {
-        if self.used.len() >= usize::from(HIGHEST - LOWEST) + 1 {
+        if self.used.len() > usize::from(HIGHEST - LOWEST) {
             return None;
         }
         let from = self.next.clamp(LOWEST, HIGHEST);

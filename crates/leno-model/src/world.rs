@@ -19,6 +19,7 @@ use crate::delta::{Delta, Key};
 use crate::diff::diff;
 use crate::name::{Host, WorkloadId};
 use crate::policy::PeerMtls;
+use crate::selection::{Selection, selects};
 use crate::service::Service;
 use crate::snapshot::Snapshot;
 use crate::vip::VipTable;
@@ -53,8 +54,7 @@ pub struct World {
     files: BTreeMap<Arc<str>, Vec<Arc<Object>>>,
     vips: VipTable,
     peers: PeerPolicies,
-    /// Services by namespace, so that a workload need not be compared with those of others.
-    by_namespace: HashMap<String, Vec<Host>>,
+    selection: Selection,
     config_diagnostics: Vec<Diagnostic>,
     workload_diagnostics: BTreeMap<WorkloadId, Diagnostic>,
     snapshot: Arc<Snapshot>,
@@ -172,28 +172,14 @@ impl World {
         let mut changed = BTreeSet::new();
         for (id, after) in touched {
             let before = next.workloads.get(&id).cloned();
-            let namespaces: BTreeSet<&str> = before
-                .iter()
-                .chain(&after)
-                .map(|workload| workload.namespace.as_str())
-                .collect();
-            let hosts = namespaces
-                .into_iter()
-                .filter_map(|namespace| self.by_namespace.get(namespace))
-                .flatten();
-            for host in hosts {
-                let Some(service) = next.services.get(host) else {
-                    continue;
-                };
-                let selects = |workload: &Option<Arc<Workload>>| {
-                    workload
-                        .as_ref()
-                        .is_some_and(|workload| build::service::selects(service, workload))
-                };
-                let (was, is) = (selects(&before), selects(&after));
-                if !was && !is {
-                    continue;
-                }
+            let hosts = |workload: &Option<Arc<Workload>>| {
+                workload
+                    .as_ref()
+                    .map(|w| self.selection.hosts(&next.services, w))
+                    .unwrap_or_default()
+            };
+            let is = hosts(&after);
+            for host in hosts(&before).union(&is) {
                 let mut endpoints = next
                     .endpoints
                     .get(host)
@@ -201,7 +187,7 @@ impl World {
                     .unwrap_or_default();
                 match (
                     endpoints.binary_search_by(|workload| workload.id.cmp(&id)),
-                    after.clone().filter(|_| is),
+                    after.clone().filter(|_| is.contains(host)),
                 ) {
                     (Ok(at), Some(workload)) => endpoints[at] = workload,
                     (Ok(at), None) => drop(endpoints.remove(at)),
@@ -318,32 +304,17 @@ impl World {
 
     /// Endpoints, modes, and what the short way needs to know.
     fn index(&mut self, next: &mut Snapshot) {
-        let mut by_namespace: HashMap<&str, Vec<&Arc<Workload>>> = HashMap::new();
+        self.selection = Selection::new(&next.services);
+        let mut endpoints: HashMap<Host, Vec<Arc<Workload>>> = HashMap::new();
         for workload in next.workloads.values() {
-            by_namespace
-                .entry(&workload.namespace)
-                .or_default()
-                .push(workload);
-        }
-        self.by_namespace.clear();
-        for (host, service) in &next.services {
-            let candidates = by_namespace
-                .get(service.namespace.as_str())
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            let endpoints: Vec<Arc<Workload>> = candidates
-                .iter()
-                .filter(|w| build::service::selects(service, w))
-                .map(|w| (*w).clone())
-                .collect();
-            if !endpoints.is_empty() {
-                next.endpoints.insert(host.clone(), Arc::new(endpoints));
+            for host in self.selection.hosts(&next.services, workload) {
+                endpoints.entry(host).or_default().push(workload.clone());
             }
-            self.by_namespace
-                .entry(service.namespace.clone())
-                .or_default()
-                .push(host.clone());
         }
+        next.endpoints = endpoints
+            .into_iter()
+            .map(|(host, list)| (host, Arc::new(list)))
+            .collect();
         self.workload_diagnostics.clear();
         let mut modes: HashMap<WorkloadId, Arc<PeerMtls>> = HashMap::new();
         for (id, workload) in &next.workloads {
@@ -385,7 +356,7 @@ fn add_undeclared(next: &mut Snapshot) {
 fn not_selected(services: &BTreeMap<Host, Arc<Service>>, workload: &Workload) -> Option<Diagnostic> {
     let name = workload.service.as_deref()?;
     let service: &Service = services.get(&Host::in_cluster(name, &workload.namespace))?;
-    if build::service::selects(service, workload) {
+    if selects(service, workload) {
         return None;
     }
     let labels = |labels: &crate::name::Labels| {

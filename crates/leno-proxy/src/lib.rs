@@ -1,1 +1,177 @@
 //! The data plane: moving bytes as the engine decides.
+//!
+//! A [`Proxy`] is a number of workers (threads with a runtime each) and one writer of their configuration, the
+//! [`Updater`]. It knows no roles and no control plane: listeners, routes, clusters and endpoints come in compiled
+//! form, what is missing is asked for through [`Demand`], sockets may be passed in, and records go to [`Telemetry`].
+//!
+//! One request, by file: `accept` → (engine: filter chain) → `tls` → `http` → `filters` → (engine: route, balance) →
+//! `router` → `pool` → `record`.
+
+mod accept;
+pub mod attach;
+mod call;
+mod codec;
+mod connect;
+pub mod control_plane;
+pub mod discovery;
+pub mod dns;
+mod drain;
+mod filters;
+pub mod grpc;
+mod headers;
+mod http;
+pub mod identity;
+mod inspect;
+mod io;
+mod listen;
+mod lookup;
+mod mirror;
+mod original_dst;
+mod outcome;
+mod pool;
+mod random;
+mod record;
+mod replay;
+pub mod report;
+mod resources;
+mod router;
+mod state;
+mod tcp;
+mod tcp_proxy;
+mod tls;
+mod upstream;
+mod worker;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use leno_engine::decide::filter::LocalMetadata;
+use leno_tls::{Crypto, Secrets};
+
+pub use connect::{Family, WorkloadSockets};
+pub use listen::{BindError, Origin, PassedSocket};
+pub use lookup::{Answer, Demand, Question, Want};
+pub use record::{NoTelemetry, Sink, Telemetry};
+pub use state::{ClusterState, Config, Refused, Updater};
+pub use tls::Unsupported;
+
+use listen::Sockets;
+use record::Reporter;
+use state::Published;
+use tls::Contexts;
+use worker::{Shared, Workers};
+
+/// What a proxy is made of.
+pub struct Options {
+    /// Workers; at least one.
+    pub concurrency: usize,
+    /// Listening sockets that are bound already.
+    pub sockets: Vec<PassedSocket>,
+    pub demand: Demand,
+    /// Sockets towards the application, where it has a network of its own.
+    pub workload: Option<Arc<dyn WorkloadSockets>>,
+    pub secrets: Arc<Secrets>,
+    pub crypto: Crypto,
+    pub telemetry: Arc<dyn Telemetry>,
+    /// What this proxy tells peers about its workload.
+    pub local_metadata: LocalMetadata,
+    /// Networks (address, leading bits) whose outbound destinations never pass as unknown traffic.
+    pub fail_closed: Vec<(IpAddr, u8)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot start a worker — {0}")]
+    Worker(std::io::Error),
+}
+
+/// A running data plane.
+pub struct Proxy {
+    updater: Mutex<Updater>,
+    shared: Arc<Shared>,
+    workers: Workers,
+    threads: Vec<JoinHandle<()>>,
+}
+
+// === impl Options ===
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            concurrency: 1,
+            sockets: Vec::new(),
+            demand: Demand::none(),
+            workload: None,
+            secrets: Arc::default(),
+            crypto: Crypto::system(),
+            telemetry: Arc::new(NoTelemetry),
+            local_metadata: LocalMetadata::default(),
+            fail_closed: Vec::new(),
+        }
+    }
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Starts the workers. Nothing is accepted before listeners are published.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let published = Arc::new(Published::default());
+        let (workers, inboxes) = worker::inboxes(options.concurrency);
+        let sockets = Sockets::new(workers.clone(), options.sockets)?;
+        let shared = Arc::new(Shared::new(
+            options.concurrency,
+            Arc::clone(&published),
+            options.demand,
+            options.workload,
+            options.local_metadata,
+            options.fail_closed,
+        ));
+        let mut threads = Vec::with_capacity(inboxes.len());
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let reporter = Reporter::new(options.telemetry.sink());
+            let contexts = Contexts::new(options.crypto.clone(), Arc::clone(&options.secrets));
+            let thread = worker::spawn(index, Arc::clone(&shared), workers.clone(), inbox, reporter, contexts);
+            threads.push(thread.map_err(StartError::Worker)?);
+        }
+        Ok(Self {
+            updater: Mutex::new(Updater::new(published, sockets, options.secrets, options.crypto)),
+            shared,
+            workers,
+            threads,
+        })
+    }
+
+    /// The writer of the configuration; one at a time.
+    pub fn updater(&self) -> MutexGuard<'_, Updater> {
+        self.updater.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Downstream connections that are open.
+    pub fn connections(&self) -> usize {
+        self.shared.connections()
+    }
+
+    /// Stops accepting, lets requests finish, and returns when the last connection has ended or time is up.
+    pub async fn drain(&self, time: Duration) {
+        self.updater().drain_all(time);
+        let end = tokio::time::Instant::now() + time;
+        while self.connections() > 0 && tokio::time::Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends the workers and what is still open.
+    pub fn shutdown(self) {
+        self.workers.stop();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker had panicked");
+            }
+        }
+    }
+}

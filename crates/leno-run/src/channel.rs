@@ -83,12 +83,19 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SOCKETS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let received = rustix::net::recvmsg(
-            &self.0,
-            &mut [IoSliceMut::new(&mut buffer)],
-            &mut ancillary,
-            flags,
-        )?;
+        let received = loop {
+            match rustix::net::recvmsg(
+                &self.0,
+                &mut [IoSliceMut::new(&mut buffer)],
+                &mut ancillary,
+                flags,
+            ) {
+                // The peer closed with messages of ours unread. That is told once, before what it
+                // had sent itself, which may be why it closed.
+                Err(Errno::CONNRESET | Errno::INTR) => {}
+                result => break result?,
+            }
+        };
         let descriptors = ancillary
             .drain()
             .filter_map(|message| match message {
@@ -179,6 +186,19 @@ mod tests {
             other.try_send(&FromProxy::Ready, &[]).unwrap_err().kind(),
             io::ErrorKind::BrokenPipe
         );
+    }
+
+    #[test]
+    fn last_words_are_heard_of_a_peer_that_closed_without_listening() {
+        let (one, other) = Channel::pair().unwrap();
+        other.try_send(&ToProxy::Closed { port: 1 }, &[]).unwrap();
+        one.try_send(&FromProxy::Drained, &[]).unwrap();
+        drop(one);
+        assert_eq!(
+            other.try_recv::<FromProxy>().unwrap().unwrap().0,
+            FromProxy::Drained
+        );
+        assert!(other.try_recv::<FromProxy>().unwrap().is_none());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The workload's listeners in the host, on a loopback address of its own.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
@@ -31,8 +32,9 @@ pub(crate) fn bind(launch: &Launch) -> Result<(Ipv4Addr, Vec<HostListener>), Lau
         });
         Ok::<_, LaunchError>(())
     };
+    let ports: BTreeSet<u16> = launch.ports.iter().copied().collect();
     for host in std::iter::once(IpAddr::V4(address)).chain(launch.advertise) {
-        for port in &launch.ports {
+        for port in &ports {
             add(HostRole::Inbound { port: *port }, SocketAddr::new(host, *port))?;
         }
     }

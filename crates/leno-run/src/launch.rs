@@ -15,7 +15,7 @@ use thiserror::Error;
 pub struct Launch {
     /// The workload's name, from which its address is derived.
     pub name: String,
-    /// The domains in which the command's short names are looked up; see [`cluster_search`].
+    /// The domains in which the command's short names are looked up; see [`crate::cluster_search`].
     pub search: Vec<String>,
     /// The ports on which the command will listen.
     pub ports: Vec<u16>,
@@ -63,6 +63,15 @@ pub enum LaunchError {
     /// A declared port is leno's own.
     #[error("port {0} is one of leno's own — in the workload's network namespace — use another port")]
     ReservedPort(u16),
+    /// Port 0 was declared.
+    #[error("port 0 is no port — among the declared ports — give the port on which the command listens")]
+    PortZero,
+    /// The advertised address is a wildcard, which nobody can call, and which would take the
+    /// workload's own address too.
+    #[error(
+        "{0} cannot be advertised — it is no address that others could call — give one of this machine's own"
+    )]
+    AdvertisedWildcard(IpAddr),
     /// Somebody listens there already.
     #[error("port taken — {address}{} — stop it, or use another port", .owner.as_ref().map(|owner| format!(", by {owner}")).unwrap_or_default())]
     PortTaken {
@@ -137,10 +146,11 @@ impl FromStr for Publish {
             Ok(port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
             Err(_) => host.parse().map_err(|_| wrong())?,
         };
-        Ok(Self {
-            host,
-            port: port.parse().map_err(|_| wrong())?,
-        })
+        let port: u16 = port.parse().map_err(|_| wrong())?;
+        if port == 0 || host.port() == 0 {
+            return Err(wrong());
+        }
+        Ok(Self { host, port })
     }
 }
 
@@ -157,7 +167,7 @@ mod tests {
         assert_eq!(published("8080:9080"), Ok(("127.0.0.1:8080".to_owned(), 9080)));
         assert_eq!(published("0.0.0.0:80:9080"), Ok(("0.0.0.0:80".to_owned(), 9080)));
         assert_eq!(published("[::1]:80:9080"), Ok(("[::1]:80".to_owned(), 9080)));
-        for wrong in ["", "80", "x:80", "80:x", "70000:80", "::1:80"] {
+        for wrong in ["", "80", "x:80", "80:x", "70000:80", "::1:80", "0:80", "80:0"] {
             assert!(published(wrong).is_err(), "{wrong}");
         }
     }

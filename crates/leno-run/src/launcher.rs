@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     os::fd::AsFd as _,
     time::{Duration, Instant},
 };
@@ -40,6 +40,9 @@ struct Launcher<'a> {
     /// Empty once the command has ended: then the workload's address must refuse.
     listeners: Vec<HostListener>,
     proxy: ProxyProcess<'a>,
+    /// How the proxy ended, to be told when it is started again: it may yet turn out to be the end
+    /// of the launch, of which there is more to tell.
+    proxy_ended: Option<String>,
     started: bool,
     stopping: bool,
     /// How the command ended, and until when the proxy may drain.
@@ -54,6 +57,12 @@ struct Launcher<'a> {
 pub fn launch(launch: &Launch) -> Result<Ending, LaunchError> {
     if launch.command.is_empty() {
         return Err(LaunchError::NoCommand);
+    }
+    if launch.ports.contains(&0) {
+        return Err(LaunchError::PortZero);
+    }
+    if let Some(address) = launch.advertise.filter(IpAddr::is_unspecified) {
+        return Err(LaunchError::AdvertisedWildcard(address));
     }
     let reserved = [OUTBOUND_PORT, INBOUND_PORT, DNS_PORT];
     if let Some(port) = launch.ports.iter().find(|port| reserved.contains(port)) {
@@ -81,6 +90,7 @@ fn run(launch: &Launch) -> Result<Ending, LaunchError> {
             address,
             listeners,
             proxy: ProxyProcess::new(&launch.proxy),
+            proxy_ended: None,
             started: false,
             stopping: false,
             ended: None,
@@ -189,13 +199,22 @@ impl Launcher<'_> {
     // === the proxy ===
 
     fn start_proxy(&mut self) -> Result<(), LaunchError> {
+        if let Some(how) = self.proxy_ended.take() {
+            warn(&format!("the proxy ended ({how}) and is started again"));
+        }
         let started = self
             .proxy
-            .start(self.address, &self.listeners, Instant::now())
+            .start(
+                self.address,
+                &self.listeners,
+                self.signals.original(),
+                Instant::now(),
+            )
             .and_then(|channel| self.control.try_send(&ToSupervisor::Proxy, &[channel.as_fd()]));
         match started {
             Ok(()) => Ok(()),
             Err(error) if self.started => {
+                self.proxy.kill();
                 let pause = self.proxy.died(Instant::now());
                 warn(&format!(
                     "the proxy cannot be started: {error}; trying again in {pause:?}"
@@ -218,15 +237,13 @@ impl Launcher<'_> {
             return Ok(());
         }
         let how = Ending::of(status).map_or_else(|| "unknown reason".to_owned(), |ending| ending.to_string());
-        let pause = self.proxy.died(Instant::now());
+        self.proxy.died(Instant::now());
         if !self.started && self.proxy.deaths() >= MAX_DEATHS_BEFORE_START {
             return Err(LaunchError::Proxy(format!(
                 "the proxy ended {MAX_DEATHS_BEFORE_START} times before it was ready — {how} — see its messages above"
             )));
         }
-        warn(&format!(
-            "the proxy ended ({how}); starting it again in {pause:?}"
-        ));
+        self.proxy_ended = Some(how);
         Ok(())
     }
 
@@ -254,8 +271,10 @@ impl Launcher<'_> {
             // Asked a second time: no more draining.
             return Some(ending);
         }
-        // What the terminal sends goes to the whole process group, so the command has it.
-        if by_a_process {
+        // What the terminal sends goes to the whole process group, so the command has it; only that
+        // it has gone is told to the leader of its session alone.
+        let to_us_alone = matches!(number, libc::SIGHUP | libc::SIGCONT) && leads_session();
+        if by_a_process || to_us_alone {
             self.order(&ToSupervisor::Signal(number));
         }
         if stops && !self.stopping {
@@ -289,6 +308,10 @@ impl Launcher<'_> {
             }
         }
     }
+}
+
+fn leads_session() -> bool {
+    rustix::process::getsid(None).is_ok_and(|session| session == getpid())
 }
 
 fn milliseconds(duration: Duration) -> u64 {

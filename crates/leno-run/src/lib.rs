@@ -15,6 +15,13 @@
 //! too, but the command would then see other process ids than the host, and need a `/proc` of its
 //! own, which containers forbid.)
 //!
+//! What a proxy has to do: take its [`Handoff`]; receive [`ToProxy::Listeners`], which is the
+//! first message; ask for a stock of sockets ([`FromProxy::NeedSockets`]) and keep it filled, for
+//! each connection to the application takes one; say [`FromProxy::Ready`] when the command may
+//! start; end soon after [`ToProxy::Exited`]; and end when its channel closes. A proxy that is
+//! started in the place of a dead one is told everything anew and says `Ready` again, which
+//! then starts nothing.
+//!
 //! **The process that calls [`launch`] or [`probe`] must have one thread only**: a process with
 //! threads can neither be forked safely nor enter a user namespace (unshare(2): EINVAL). Call
 //! them from `main` before any runtime exists; both check it.

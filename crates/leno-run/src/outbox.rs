@@ -6,6 +6,8 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
+use rustix::net::Shutdown;
+
 use crate::{
     channel::Channel,
     message::{FromProxy, ToProxy},
@@ -19,6 +21,8 @@ const MAX_WAITING: usize = 1024;
 pub(crate) struct Outbox {
     channel: Channel,
     waiting: VecDeque<(ToProxy, Vec<OwnedFd>)>,
+    /// Nothing can be sent any more; what the proxy has said is still to be read.
+    given_up: bool,
 }
 
 impl Outbox {
@@ -26,6 +30,7 @@ impl Outbox {
         Self {
             channel,
             waiting: VecDeque::new(),
+            given_up: false,
         }
     }
 
@@ -37,25 +42,35 @@ impl Outbox {
         !self.waiting.is_empty()
     }
 
-    /// Sends now or as soon as there is room. After an error the channel is of no use any more.
-    pub(crate) fn push(&mut self, message: ToProxy, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+    /// Sends now or as soon as there is room.
+    pub(crate) fn push(&mut self, message: ToProxy, descriptors: Vec<OwnedFd>) {
+        if self.given_up {
+            return;
+        }
         if self.waiting.len() >= MAX_WAITING {
-            return Err(io::ErrorKind::TimedOut.into());
+            return self.give_up();
         }
         self.waiting.push_back((message, descriptors));
-        self.flush()
+        self.flush();
     }
 
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) {
         while let Some((message, descriptors)) = self.waiting.front() {
             let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
             match self.channel.try_send(message, &borrowed) {
                 Ok(()) => drop(self.waiting.pop_front()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.give_up(),
             }
         }
-        Ok(())
+    }
+
+    /// The proxy sees the channel end, if it ever looks.
+    fn give_up(&mut self) {
+        self.given_up = true;
+        self.waiting.clear();
+        // Fails only if the proxy is gone already.
+        let _ = rustix::net::shutdown(&self.channel, Shutdown::Write);
     }
 
     /// The proxy's next message; `None` if none is waiting.
@@ -79,11 +94,11 @@ mod tests {
         let mut outbox = Outbox::new(ours);
         let mut sent = 0;
         while !outbox.wants_room() {
-            outbox.push(ToProxy::Closed { port: sent }, Vec::new()).unwrap();
+            outbox.push(ToProxy::Closed { port: sent }, Vec::new());
             sent += 1;
         }
         for port in 0..sent {
-            outbox.flush().unwrap();
+            outbox.flush();
             assert_eq!(
                 theirs.try_recv::<ToProxy>().unwrap().unwrap().0,
                 ToProxy::Closed { port }
@@ -93,9 +108,17 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_never_reads_is_given_up() {
-        let (ours, _theirs) = Channel::pair().unwrap();
+    fn a_proxy_that_never_reads_is_given_up_but_still_heard() {
+        let (ours, theirs) = Channel::pair().unwrap();
         let mut outbox = Outbox::new(ours);
-        assert!((0..10_000).any(|_| outbox.push(ToProxy::Closed { port: 1 }, Vec::new()).is_err()));
+        for _ in 0..10_000 {
+            outbox.push(ToProxy::Closed { port: 1 }, Vec::new());
+        }
+        assert!(outbox.given_up && !outbox.wants_room());
+        theirs.try_send(&FromProxy::Drained, &[]).unwrap();
+        assert_eq!(outbox.next().unwrap(), Some(FromProxy::Drained));
+        while let Some((message, _)) = theirs.try_recv::<ToProxy>().unwrap() {
+            assert_eq!(message, ToProxy::Closed { port: 1 });
+        }
     }
 }

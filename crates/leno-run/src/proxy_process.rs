@@ -21,6 +21,7 @@ use crate::{
     handoff::{HostListener, List, ListedListener, VARIABLE},
     launch::ProxyCommand,
     process,
+    signals::Mask,
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -85,11 +86,12 @@ impl<'a> ProxyProcess<'a> {
         }
     }
 
-    /// Starts it, and gives the supervisor's end of its new channel.
+    /// Starts it with this signal mask, and gives the supervisor's end of its new channel.
     pub(crate) fn start(
         &mut self,
         address: Ipv4Addr,
         listeners: &[HostListener],
+        mask: Mask,
         now: Instant,
     ) -> io::Result<Channel> {
         self.restart_at = None;
@@ -139,7 +141,8 @@ impl<'a> ProxyProcess<'a> {
                 for descriptor in &inherited {
                     rustix::io::fcntl_setfd(BorrowedFd::borrow_raw(*descriptor), FdFlags::empty())?;
                 }
-                Ok(())
+                // Ours would be inherited: this process has nearly all signals blocked.
+                mask.restore()
             });
         }
         let child = command.spawn()?;

@@ -176,7 +176,8 @@ impl Supervisor<'_> {
             let Some(proxy) = &mut self.proxy else {
                 return Ok(());
             };
-            match proxy.flush().and_then(|()| proxy.next()) {
+            proxy.flush();
+            match proxy.next() {
                 Ok(Some(FromProxy::Ready)) => self.start_command()?,
                 Ok(Some(FromProxy::NeedSockets { family, count })) => self.give_sockets(family, count),
                 Ok(Some(FromProxy::Failed { message })) => {
@@ -215,9 +216,8 @@ impl Supervisor<'_> {
     }
 
     fn tell_proxy_with(&mut self, message: ToProxy, descriptors: Vec<std::os::fd::OwnedFd>) {
-        let sent = self.proxy.as_mut().map(|proxy| proxy.push(message, descriptors));
-        if matches!(sent, Some(Err(_))) {
-            self.proxy = None;
+        if let Some(proxy) = &mut self.proxy {
+            proxy.push(message, descriptors);
         }
     }
 

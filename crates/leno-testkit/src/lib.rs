@@ -1,1 +1,16 @@
-//! What tests share: backends, certificates, processes, a mesh without root.
+//! What tests share: conditions instead of sleeps, processes of an ordinary user, a whole mesh without root.
+//!
+//! A test that cannot run says so with [`skip`] and why; CI fails on any skip that is not in `.ci/allowed-skips`.
+
+mod condition;
+mod machine;
+mod mesh;
+mod process;
+mod skip;
+mod user;
+
+pub use condition::{eventually, eventually_within};
+pub use mesh::{Mesh, MeshBuilder};
+pub use process::Process;
+pub use skip::{has_program, skip};
+pub use user::{OrdinaryUser, shared_binary};

@@ -119,7 +119,7 @@ fn outbound_input(
         Protocol::Udp => return None,
     };
     let sni = naming::mesh_sni(port, subset.as_deref(), host);
-    let transport = transport::transport(reader, host, policy.tls.as_ref(), sni, http);
+    let transport = transport::transport(reader, proxy, host, policy.tls.as_ref(), sni, http);
     Some(OutboundCluster {
         tcp,
         port,
@@ -216,7 +216,13 @@ pub(crate) fn cluster(input: &ClusterInput) -> Cluster {
         ClusterInput::Inbound(input) => inbound(input),
         ClusterInput::Passthrough => original_destination(PASSTHROUGH),
         ClusterInput::InboundPassthrough => original_destination(INBOUND_PASSTHROUGH),
-        ClusterInput::BlackHole => plain(BLACK_HOLE, DiscoveryType::Static, LbPolicy::RoundRobin),
+        ClusterInput::BlackHole => Cluster {
+            load_assignment: Some(eds::ClusterLoadAssignment {
+                cluster_name: BLACK_HOLE.into(),
+                ..Default::default()
+            }),
+            ..plain(BLACK_HOLE, DiscoveryType::Static, LbPolicy::RoundRobin)
+        },
     }
 }
 

@@ -109,8 +109,8 @@ pub(crate) fn target_port(workload: &Workload, target: &TargetPort) -> Option<u1
 }
 
 /// Whether mTLS is to be used towards it: it has a sidecar, and does not refuse mTLS on the port.
-pub(crate) fn speaks_mesh_tls(reader: &mut Reader<'_>, workload: &Workload, port: u16) -> bool {
-    let (mode, _) = crate::sidecar::mtls_mode(reader.mtls(&workload.id), port);
+pub(crate) fn speaks_mesh_tls(reader: &Reader<'_>, workload: &Workload, port: u16) -> bool {
+    let (mode, _) = crate::sidecar::mtls_mode(reader.endpoint_mtls(workload), port);
     workload.mesh_tls && mode != MtlsMode::Disable
 }
 

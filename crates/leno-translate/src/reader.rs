@@ -106,6 +106,12 @@ impl<'a> Reader<'a> {
         self.snapshot.workloads.get(id).map(Arc::as_ref)
     }
 
+    /// What an endpoint accepts. `Endpoints` of its service covers it: a caller has no key per endpoint.
+    pub(crate) fn endpoint_mtls(&self, endpoint: &Workload) -> Option<&'a PeerMtls> {
+        self.snapshot.mtls.get(&endpoint.id).map(Arc::as_ref)
+    }
+
+    /// What a workload accepts, for its own proxy.
     pub(crate) fn mtls(&mut self, id: &WorkloadId) -> Option<&'a PeerMtls> {
         self.deps.insert(Key::Workload(id.clone()));
         self.snapshot.mtls.get(id).map(Arc::as_ref)

@@ -127,7 +127,7 @@ fn host_input(
     let mut entries = Vec::new();
     let mut routed = false;
     for route in routes.filter(|route| route.ports.is_empty() || route.ports.contains(&port)) {
-        routed = true;
+        routed |= matching::concerns(route, proxy);
         for rule in &route.rules {
             let applicable = matching::for_caller(rule, proxy, port);
             if applicable.is_empty() {

@@ -8,9 +8,11 @@
 //! `istio-peer-exchange` is accepted but neither offered nor selected: it promises Istio's metadata prelude in the
 //! byte stream, which would be garbage to a peer that does not speak it.
 
+use std::time::Duration;
+
 use leno_proto::ToAny;
 
-use crate::parts::{ads, bool_value, exact, transport_socket};
+use crate::parts::{bool_value, duration, exact, transport_socket};
 use crate::pb::{core, protobuf::Any, raw_buffer, tls};
 
 /// What a mesh client with HTTP inside offers; the listener takes any of them.
@@ -47,7 +49,34 @@ pub(crate) fn http_offer() -> String {
 fn secret(name: &str) -> tls::SdsSecretConfig {
     tls::SdsSecretConfig {
         name: name.into(),
-        sds_config: ads(),
+        sds_config: Some(beside_the_workload()),
+    }
+}
+
+/// Istio's `sds-grpc`: a cluster of the proxy's own bootstrap, which is the agent's socket. leno's proxy is its own
+/// agent and knows the two names.
+fn beside_the_workload() -> core::ConfigSource {
+    use core::grpc_service::{EnvoyGrpc, TargetSpecifier};
+    let agent = core::GrpcService {
+        target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+            cluster_name: "sds-grpc".into(),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    core::ConfigSource {
+        initial_fetch_timeout: duration(Duration::ZERO),
+        resource_api_version: core::ApiVersion::V3.into(),
+        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::ApiConfigSource(
+            core::ApiConfigSource {
+                api_type: core::api_config_source::ApiType::Grpc.into(),
+                transport_api_version: core::ApiVersion::V3.into(),
+                set_node_on_first_message_only: true,
+                grpc_services: vec![agent],
+                ..Default::default()
+            },
+        )),
+        ..Default::default()
     }
 }
 
@@ -93,13 +122,17 @@ pub(crate) fn mesh_upstream(sni: &str, identities: &[String], inside: Inside) ->
 }
 
 /// DestinationRule's `SIMPLE`: the public web's TLS, verified by the machine's roots and the server's name.
-pub(crate) fn public_upstream(server_name: &str, http2: bool) -> core::TransportSocket {
+///
+/// leno's proxy is told to use the machine's roots; Envoy has no word for that and is given Debian's file, which in
+/// turn leno's would refuse: what comes over the wire may not name files.
+pub(crate) fn public_upstream(server_name: &str, http2: bool, leno: bool) -> core::TransportSocket {
+    use tls::certificate_validation_context::SystemRootCerts;
     use tls::common_tls_context::ValidationContextType;
-    // Istio's and Debian's place for them; Envoy has no word for "the system's".
-    let roots = core::data_source::Specifier::Filename("/etc/ssl/certs/ca-certificates.crt".into());
+    let file = core::data_source::Specifier::Filename("/etc/ssl/certs/ca-certificates.crt".into());
     let validation = tls::CertificateValidationContext {
-        trusted_ca: Some(core::DataSource {
-            specifier: Some(roots),
+        system_root_certs: leno.then(SystemRootCerts::default),
+        trusted_ca: (!leno).then(|| core::DataSource {
+            specifier: Some(file),
             ..Default::default()
         }),
         match_typed_subject_alt_names: vec![tls::SubjectAltNameMatcher {

@@ -1,3 +1,41 @@
-//! The command line: one file per verb.
+//! leno: control plane, data plane and command line in one binary. One file per verb.
+//!
+//! `main` starts no thread before the verb is known: `leno run` must make its namespaces while it is alone.
 
-fn main() {}
+mod capture;
+mod check;
+mod cli;
+mod client;
+mod config;
+mod control;
+mod demo;
+mod duration;
+mod env;
+mod join;
+mod logging;
+mod output;
+mod proxy;
+mod random;
+mod run;
+mod sample;
+mod sidecar;
+mod status;
+mod validate;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    match cli::Leno::parse().verb.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -4,14 +4,16 @@
 //! is refused here too. Whether hosts and subsets exist is a matter of the mesh as a whole: the model's.
 
 mod destination_rule;
+mod http_filters;
 mod http_route;
 mod mesh_config;
 pub mod names;
 mod peer_authentication;
+mod resilience;
 mod service;
 mod virtual_service;
 
-pub use virtual_service::grpc_code;
+pub use resilience::grpc_code;
 
 use std::fmt::Display;
 use std::time::Duration;

@@ -19,7 +19,7 @@ pub struct AccessLog {
     pub only: Option<Flags>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Sink {
     File(PathBuf),
     Stdout,

@@ -296,12 +296,12 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
                 .reject(format!("{name:?} is not supported")));
         }
     };
+    // A cluster without endpoints is a black hole.
     let assignment = || -> Result<Arc<Assignment>, Rejection> {
-        let message = at.required("load_assignment", &message.load_assignment)?;
-        Ok(Arc::new(endpoint::assignment(
-            &at.field("load_assignment"),
-            message,
-        )?))
+        let empty = Default::default();
+        let message = message.load_assignment.as_ref().unwrap_or(&empty);
+        let assignment = endpoint::assignment(&at.field("load_assignment"), message)?;
+        Ok(Arc::new(assignment))
     };
     let refresh = at.positive(
         "dns_refresh_rate",

@@ -5,7 +5,7 @@
 //! rules are split into their matches, sorted, and joined again into runs of one object.
 //!
 //! A route in another namespace than its service is a consumer's: it holds for callers in the route's namespace, and
-//! there before the producer's.
+//! there in place of the producer's (as in Istio: what no rule of theirs matches is not found).
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -84,6 +84,7 @@ pub(crate) fn add_routes(context: &mut Context<'_>, objects: &[&Arc<Object>], ro
         }
     }
     for (host, mut ranked) in by_host {
+        end_consumers(&mut ranked);
         ranked.sort_by_key(|ranked| ranked.rank);
         routes.http.insert(host.clone(), runs(&host, ranked));
     }
@@ -180,6 +181,58 @@ fn rank(
         ports: parent_port.into_iter().collect(),
         rule,
     }
+}
+
+/// After the rules of a consumer's namespace nothing else holds for its callers.
+fn end_consumers(ranked: &mut Vec<Ranked>) {
+    let mut ends: BTreeMap<(String, Vec<u16>), Ranked> = BTreeMap::new();
+    for last in ranked.iter() {
+        let Some(namespace) = last
+            .rule
+            .matches
+            .iter()
+            .find_map(|matching| matching.source_namespace.clone())
+        else {
+            continue;
+        };
+        let matching = HttpMatch {
+            source_namespace: Some(namespace.clone()),
+            ..HttpMatch::default()
+        };
+        let rule = HttpRule {
+            name: None,
+            place: last.rule.place.clone(),
+            matches: vec![matching],
+            action: HttpAction::Respond {
+                status: 404,
+                body: None,
+            },
+            timeout: None,
+            retries: None,
+            fault: None,
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            rewrite: None,
+            mirror: Vec::new(),
+        };
+        let rank = (
+            false,
+            Reverse(0),
+            Reverse(0),
+            true,
+            Reverse(0),
+            Reverse(0),
+            usize::MAX,
+        );
+        let end = Ranked {
+            rank,
+            origin: last.origin.clone(),
+            ports: last.ports.clone(),
+            rule,
+        };
+        ends.insert((namespace, last.ports.clone()), end);
+    }
+    ranked.extend(ends.into_values());
 }
 
 /// Joins neighbours of one object into one route.

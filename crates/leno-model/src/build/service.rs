@@ -121,21 +121,6 @@ pub(crate) fn undeclared<'w>(
     })
 }
 
-/// Whether a workload stands behind a service.
-pub(crate) fn selects(service: &Service, workload: &Workload) -> bool {
-    if service.namespace != workload.namespace {
-        return false;
-    }
-    let named = workload.service.as_deref() == Some(service.name.as_str());
-    if service.undeclared || service.selector.is_empty() {
-        return named;
-    }
-    service
-        .selector
-        .iter()
-        .all(|(key, value)| workload.labels.get(key) == Some(value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -201,7 +201,7 @@ fn a_rule_without_backends_answers_500() {
 }
 
 #[test]
-fn a_consumers_route_holds_for_callers_of_its_namespace_only_and_first() {
+fn a_consumers_route_holds_for_callers_of_its_namespace_in_place_of_the_producers() {
     let consumer = http_route(
         "c",
         "reviews, namespace: default",
@@ -216,7 +216,14 @@ fn a_consumers_route_holds_for_callers_of_its_namespace_only_and_first() {
         .iter()
         .map(|r| r.matches[0].source_namespace.as_deref())
         .collect();
-    assert_eq!(namespaces, [Some("other"), None]);
+    assert_eq!(namespaces, [Some("other"), Some("other"), None]);
+    assert_eq!(
+        rules[1].action,
+        HttpAction::Respond {
+            status: 404,
+            body: None
+        }
+    );
 }
 
 #[test]

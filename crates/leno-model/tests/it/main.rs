@@ -151,3 +151,52 @@ pub(crate) fn backends(rule: &HttpRule) -> Vec<String> {
         })
         .collect()
 }
+
+#[test]
+#[ignore = "a measurement, not a rule: cargo test --release -- --ignored --nocapture"]
+fn how_long_a_thousand_services_and_two_thousand_workloads_take() {
+    let mut text = String::new();
+    for i in 0..1000 {
+        text += &service(&format!("s{i}"));
+        text += &http_route(
+            &format!("r{i}"),
+            &format!("s{i}"),
+            &format!("[{{backendRefs: [{{name: s{i}, port: 9080}}]}}]"),
+        );
+    }
+    let begun = std::time::Instant::now();
+    let parsed = read("all.yaml", text.as_bytes());
+    println!("read {} bytes: {:?}", text.len(), begun.elapsed());
+    let mut world = World::new(VipTable::default());
+    let begun = std::time::Instant::now();
+    world.apply(
+        [Change::File {
+            file: "all.yaml".into(),
+            objects: parsed.objects,
+        }],
+        NOON,
+    );
+    println!("1000 services: {:?}", begun.elapsed());
+    let workloads =
+        (0..2000).map(|i| Change::Workload(workload(&format!("w{i}"), &format!("s{}", i % 1000), "v1")));
+    let begun = std::time::Instant::now();
+    world.apply(workloads, NOON);
+    println!("2000 workloads at once: {:?}", begun.elapsed());
+    let begun = std::time::Instant::now();
+    for i in 0..100 {
+        let mut changed = workload(&format!("w{i}"), &format!("s{i}"), "v1");
+        changed.healthy = false;
+        world.apply([Change::Workload(changed)], NOON);
+    }
+    println!("one workload: {:?}", begun.elapsed() / 100);
+    let more = read("more.yaml", service("more").as_bytes());
+    let begun = std::time::Instant::now();
+    world.apply(
+        [Change::File {
+            file: "more.yaml".into(),
+            objects: more.objects,
+        }],
+        NOON,
+    );
+    println!("one more service: {:?}", begun.elapsed());
+}

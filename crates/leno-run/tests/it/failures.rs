@@ -68,6 +68,24 @@ fn lenos_own_ports_and_no_command_are_refused() {
 }
 
 #[test]
+fn what_cannot_be_declared_is_refused() {
+    refused(
+        launch(User::Ordinary, &["--port", "0"], &COMMAND).run(),
+        &["port 0 is no port"],
+    );
+    refused(
+        launch(User::Ordinary, &["--advertise", "0.0.0.0"], &COMMAND).run(),
+        &["0.0.0.0 cannot be advertised"],
+    );
+}
+
+#[test]
+fn a_port_declared_twice_is_one_port() {
+    let outcome = launch(User::Ordinary, &["--port", "9080", "--port", "9080"], &COMMAND).run();
+    assert_eq!((outcome.code(), outcome.stdout.as_str()), (Some(0), "ran\n"));
+}
+
+#[test]
 fn a_foreign_address_cannot_be_advertised() {
     let outcome = launch(
         User::Ordinary,

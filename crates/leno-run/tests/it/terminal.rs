@@ -4,22 +4,31 @@
 #![allow(unsafe_code)]
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{Read as _, Write as _},
-    os::fd::{FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     thread,
 };
 
 use crate::workload::{User, launch};
 
+/// Both ends, neither of which any other process gets: one that kept ours would keep it alive.
 fn terminal() -> (File, OwnedFd) {
-    let (mut ours, mut theirs) = (-1, -1);
-    let (name, settings, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
-    // SAFETY: the two integers are live; the other arguments may be null (openpty(3)).
-    let result = unsafe { libc::openpty(&raw mut ours, &raw mut theirs, name, settings, size) };
-    assert_eq!(result, 0);
-    // SAFETY: the call succeeded, so both are new descriptors.
-    unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) }
+    let ours = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/ptmx")
+        .unwrap();
+    let locked: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the integer that is read is live (ioctl_tty(2)).
+    let unlocked = unsafe { libc::ioctl(ours.as_raw_fd(), libc::TIOCSPTLCK, &raw const locked) };
+    assert_eq!(unlocked, 0);
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the descriptor is open; the result is a new descriptor or an error.
+    let theirs = unsafe { libc::ioctl(ours.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    assert!(theirs >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the call succeeded, so nothing else owns it.
+    (ours, unsafe { OwnedFd::from_raw_fd(theirs) })
 }
 
 #[test]
@@ -52,4 +61,18 @@ fn an_interrupt_key_reaches_the_command_once_and_its_input_is_the_terminals() {
     assert_eq!(workload.finish().code(), Some(4));
     output.extend(says.try_iter());
     assert_eq!(output.matches("interrupted").count(), 1, "{output}");
+}
+
+#[test]
+fn a_terminal_that_goes_away_hangs_up_the_command() {
+    let script = "trap 'echo hung up >&2; exit 5' HUP; echo $$ >&2; while :; do sleep 0.02; done";
+    let (ours, theirs) = terminal();
+    let workload = launch(User::Ordinary, &[], &["sh", "-c", script])
+        .on_terminal(theirs)
+        .start();
+    workload.wait_until("it is up", || workload.stderr().ends_with('\n'));
+    drop(ours);
+    let outcome = workload.finish();
+    assert_eq!(outcome.code(), Some(5));
+    assert_eq!(outcome.stderr.matches("hung up").count(), 1, "{outcome:?}");
 }

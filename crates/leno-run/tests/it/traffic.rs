@@ -221,6 +221,20 @@ fn a_new_proxy_takes_over_and_the_command_does_not_notice() {
 }
 
 #[test]
+fn the_proxy_can_be_signalled() {
+    let workload = launch(User::Ordinary, &[], &["sleep", "1000"]).start();
+    workload.wait_until("the proxy runs", || workload.log().contains("address"));
+    let own = fs::read_to_string("/proc/thread-self/status").unwrap();
+    let own = own.lines().find(|line| line.starts_with("SigBlk")).unwrap();
+    assert!(
+        workload.log().contains(own),
+        "{own} is not in: {}",
+        workload.log()
+    );
+    end(workload);
+}
+
+#[test]
 fn this_machine_can_run_workloads() {
     for user in users() {
         let outcome = program(user, STUB, &["probe"]).run();

@@ -148,6 +148,10 @@ impl Workload {
         self.read("stdout")
     }
 
+    pub(crate) fn stderr(&self) -> String {
+        self.read("stderr")
+    }
+
     fn read(&self, name: &str) -> String {
         let mut text = String::new();
         if let Ok(mut file) = File::open(self.path(name)) {

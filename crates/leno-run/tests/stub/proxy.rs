@@ -26,6 +26,8 @@ struct Stock {
 
 pub(crate) fn run() {
     log(&format!("pid {}", std::process::id()));
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    log(status.lines().find(|line| line.starts_with("SigBlk")).unwrap());
     let mode = env::var("STUB_MODE").unwrap_or_default();
     if mode == "crash" {
         std::process::exit(3);

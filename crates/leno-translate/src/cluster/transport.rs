@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use leno_model::{Host, TlsMode};
 
 use super::UpstreamHttp;
+use crate::Proxy;
 use crate::parts::{string, structure};
 use crate::pb::cluster::cluster::TransportSocketMatch;
 use crate::pb::core::TransportSocket;
@@ -21,6 +22,7 @@ pub(super) enum Transport {
     Public {
         server_name: String,
         http2: bool,
+        leno: bool,
     },
 }
 
@@ -34,6 +36,7 @@ pub(super) struct MeshTls {
 
 pub(super) fn transport(
     reader: &mut Reader<'_>,
+    proxy: &Proxy,
     host: &Host,
     said: Option<&TlsMode>,
     sni: String,
@@ -46,6 +49,7 @@ pub(super) fn transport(
         Some(TlsMode::Simple { sni }) => Transport::Public {
             server_name: sni.clone().unwrap_or_else(|| host.to_string()),
             http2: http == UpstreamHttp::Http2,
+            leno: proxy.on_demand,
         },
     }
 }
@@ -83,8 +87,13 @@ impl Transport {
         match self {
             Self::Plaintext => (None, Vec::new()),
             Self::Mesh(mesh) => (Some(mesh.socket()), Vec::new()),
-            Self::Public { server_name, http2 } => {
-                (Some(tls::public_upstream(server_name, *http2)), Vec::new())
+            Self::Public {
+                server_name,
+                http2,
+                leno,
+            } => {
+                let socket = tls::public_upstream(server_name, *http2, *leno);
+                (Some(socket), Vec::new())
             }
             Self::Auto(mesh) => {
                 let by_mode = |name: &str, fields: Struct, socket: TransportSocket| TransportSocketMatch {

@@ -1,7 +1,7 @@
 //! When a rule holds: the part that is about the caller here, the part that is about the request in Envoy's words.
 
 use leno_model::route::{HeaderMatch, PathMatch};
-use leno_model::{HttpMatch, HttpRule, StringMatch};
+use leno_model::{HttpMatch, HttpRoute, HttpRule, StringMatch};
 
 use crate::Proxy;
 use crate::parts::{bool_value, exact, regex};
@@ -10,6 +10,17 @@ use crate::pb::route::header_matcher::HeaderMatchSpecifier;
 use crate::pb::route::query_parameter_matcher::QueryParameterMatchSpecifier;
 use crate::pb::route::route_match::PathSpecifier;
 use crate::pb::route::{HeaderMatcher, QueryParameterMatcher, RouteMatch};
+
+/// Whether a route is meant for callers of this namespace at all. A consumer's route (Gateway API) is for those of its
+/// own only; to others the service is as if there were no such route.
+pub(super) fn concerns(route: &HttpRoute, proxy: &Proxy) -> bool {
+    let meant = |matches: &HttpMatch| {
+        let namespace = matches.source_namespace.as_ref();
+        namespace.is_none_or(|wanted| *wanted == proxy.namespace)
+    };
+    let mut rules = route.rules.iter();
+    route.rules.is_empty() || rules.any(|rule| rule.matches.is_empty() || rule.matches.iter().any(meant))
+}
 
 /// The rule's matches that can hold for requests of this proxy to this port, without the conditions so decided.
 pub(super) fn for_caller(rule: &HttpRule, proxy: &Proxy, port: u16) -> Vec<HttpMatch> {

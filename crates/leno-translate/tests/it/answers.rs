@@ -5,7 +5,7 @@ use std::sync::Arc;
 use leno_model::delta::Key;
 use leno_translate::{Cache, ResourceType, answer, names};
 
-use crate::mesh::{Mesh, backend, depends_on, envoy, forward, host, id, rule, sidecar, workload};
+use crate::mesh::{Mesh, backend, depends_on, envoy, forward, host, rule, sidecar, workload};
 
 const REVIEWS: &str = "outbound|9080||reviews.default.svc.cluster.local";
 
@@ -26,13 +26,14 @@ fn what_is_missing_is_waited_for() {
 }
 
 #[test]
-fn endpoints_depend_on_addresses_and_on_what_each_workload_accepts() {
+fn endpoints_depend_on_their_service_only() {
     let mesh = Mesh::bookinfo();
     let answer = mesh.ask(&sidecar("ratings-v1"), ResourceType::Endpoints, REVIEWS);
-    assert!(depends_on(&answer, &Key::Endpoints(host("reviews"))));
-    assert!(depends_on(&answer, &Key::Workload(id("reviews-v1"))));
-    assert!(!depends_on(&answer, &Key::Endpoints(host("ratings"))));
-    assert!(!depends_on(&answer, &Key::ServiceList));
+    let of = |key: fn(leno_model::Host) -> Key| key(host("reviews"));
+    assert_eq!(
+        answer.deps,
+        [of(Key::Service), of(Key::Endpoints), of(Key::Policy)].into()
+    );
 }
 
 #[test]

@@ -281,7 +281,7 @@ fn passthrough_goes_where_the_client_went_and_the_black_hole_nowhere() {
         assert_eq!(cluster.lb_policy(), LbPolicy::ClusterProvided);
     }
     let hole = mesh.cluster(&proxy, "BlackHoleCluster").unwrap();
-    assert!(hole.load_assignment.is_none() && hole.eds_cluster_config.is_none());
+    assert!(hole.load_assignment.unwrap().endpoints.is_empty() && hole.eds_cluster_config.is_none());
 }
 
 #[test]

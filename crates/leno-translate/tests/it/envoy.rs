@@ -5,8 +5,7 @@
 
 use std::process::Command;
 
-use leno_model::route::{AbortStatus, Fault, HeaderMatch, PathMatch, PathRewrite, Retries, Rewrite};
-use leno_model::{HttpMatch, MeshConfig, MtlsMode, OutlierDetection, StringMatch, TlsMode, TrafficPolicy};
+use leno_model::MtlsMode;
 use leno_proto::ToAny;
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::envoy::config::bootstrap::v3::bootstrap::{DynamicResources, StaticResources};
@@ -27,7 +26,8 @@ use leno_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use leno_translate::{Proxy, ResourceType, names};
 use prost::Message;
 
-use crate::mesh::{Mesh, backend, envoy, forward, rule};
+use crate::full::everything;
+use crate::mesh::{Mesh, envoy};
 
 #[test]
 fn envoy_accepts_the_whole_of_a_mesh() {
@@ -54,90 +54,6 @@ fn envoy_accepts_the_whole_of_a_mesh() {
     }
 }
 
-/// A mesh that uses all that translation knows.
-fn everything(mode: MtlsMode) -> Mesh {
-    let mut mesh = Mesh::bookinfo();
-    mesh.0.mesh = std::sync::Arc::new(MeshConfig {
-        access_log_file: Some("/dev/stdout".into()),
-        access_log_json: mode == MtlsMode::Strict,
-        ..MeshConfig::default()
-    });
-    for workload in ["reviews-v1", "ratings-v1", "db-v1"] {
-        mesh.mtls(workload, mode);
-    }
-    let policy = TrafficPolicy {
-        balancer: Some(leno_model::LoadBalancer::HashCookie {
-            name: "user".into(),
-            path: None,
-            ttl: std::time::Duration::from_secs(1),
-        }),
-        outlier: Some(OutlierDetection {
-            consecutive_5xx: Some(5),
-            consecutive_gateway_errors: Some(0),
-            interval: None,
-            base_ejection_time: None,
-            max_ejection_percent: Some(50),
-            min_health_percent: Some(10),
-        }),
-        ..TrafficPolicy::default()
-    };
-    mesh.policy("reviews", policy, &["v1", "v2"]);
-    let simple = TrafficPolicy {
-        tls: Some(TlsMode::Simple { sni: None }),
-        ..TrafficPolicy::default()
-    };
-    mesh.policy("db", simple, &[]);
-    mesh.route("reviews", "HTTPRoute", rules());
-    mesh
-}
-
-fn rules() -> Vec<leno_model::HttpRule> {
-    let at = |path: PathMatch| HttpMatch {
-        path: Some(path),
-        ..HttpMatch::default()
-    };
-    let split = || {
-        forward(vec![
-            backend("reviews", Some("v1"), 90),
-            backend("reviews", Some("v2"), 10),
-        ])
-    };
-    let mut busy = rule(vec![at(PathMatch::ElementPrefix("/foo".into()))], split());
-    busy.fault = Some(Fault {
-        delay: Some((500_000, std::time::Duration::from_millis(10))),
-        abort: Some((1, AbortStatus::Grpc(14))),
-    });
-    busy.retries = Some(Retries {
-        attempts: 3,
-        per_try_timeout: None,
-        on: "5xx,409".into(),
-        backoff: Some(std::time::Duration::from_millis(10)),
-    });
-    busy.rewrite = Some(Rewrite {
-        authority: Some("other".into()),
-        path: Some(PathRewrite::Prefix("/".into())),
-    });
-    let mut picky = at(PathMatch::Regex("/a.*".into()));
-    picky.headers = vec![
-        ("x".into(), HeaderMatch::Absent),
-        ("y".into(), HeaderMatch::Not(StringMatch::Prefix("z".into()))),
-    ];
-    picky.query = vec![("q".into(), StringMatch::Exact("1".into()))];
-    let redirect = leno_model::HttpAction::Redirect {
-        scheme: Some("https".into()),
-        authority: None,
-        port: Some(8443),
-        path: Some(PathRewrite::Full("/new".into())),
-        code: 308,
-    };
-    let mut full = rule(vec![], split());
-    full.rewrite = Some(Rewrite {
-        authority: None,
-        path: Some(PathRewrite::Full("/all".into())),
-    });
-    vec![busy, rule(vec![picky], redirect), full]
-}
-
 fn bootstrap(mesh: &Mesh, proxy: &Proxy) -> Bootstrap {
     let (listeners, _) = names(&mesh.0, proxy, ResourceType::Listener);
     let (clusters, _) = names(&mesh.0, proxy, ResourceType::Cluster);
@@ -153,7 +69,7 @@ fn bootstrap(mesh: &Mesh, proxy: &Proxy) -> Bootstrap {
         .iter()
         .map(|name| mesh.cluster(proxy, name).unwrap())
         .collect();
-    clusters.push(control_plane(mesh, proxy));
+    clusters.extend(["control-plane", "sds-grpc"].map(|name| grpc_server(mesh, proxy, name)));
     Bootstrap {
         node: Some(Node {
             id: proxy.id.clone(),
@@ -184,8 +100,8 @@ fn bootstrap(mesh: &Mesh, proxy: &Proxy) -> Bootstrap {
     }
 }
 
-/// Where ADS would come from.
-fn control_plane(mesh: &Mesh, proxy: &Proxy) -> Cluster {
+/// Where ADS or SDS would come from.
+fn grpc_server(mesh: &Mesh, proxy: &Proxy, server: &str) -> Cluster {
     use leno_proto::envoy::extensions::upstreams::http::v3::http_protocol_options as options;
     let http2 = options::UpstreamProtocolOptions::ExplicitHttpConfig(options::ExplicitHttpConfig {
         protocol_config: Some(
@@ -198,7 +114,7 @@ fn control_plane(mesh: &Mesh, proxy: &Proxy) -> Cluster {
     };
     let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     Cluster {
-        name: "control-plane".into(),
+        name: server.into(),
         typed_extension_protocol_options: [(name.to_owned(), http2.to_any())].into(),
         ..mesh.cluster(proxy, "BlackHoleCluster").unwrap()
     }

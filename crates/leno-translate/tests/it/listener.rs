@@ -1,89 +1,61 @@
 //! Listeners: which filter chain a connection gets, and what it does there.
 
-use leno_model::{MeshConfig, MtlsMode, OutboundPolicy, Protocol, TcpRoute};
-use leno_proto::FromAny;
-use leno_proto::envoy::config::listener::v3::filter::ConfigType;
-use leno_proto::envoy::config::listener::v3::{FilterChain, Listener};
-use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
-use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
-use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
-use leno_proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
-use leno_translate::{ResourceType, names};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+use leno_engine::compile::http::RouteSource;
+use leno_engine::compile::listener::{FilterChain, TerminalFilter, TransportProtocol, compile};
+use leno_engine::compile::tls::{SecretSource, TrustSource};
+use leno_engine::compile::{NoFiles, Warnings};
+use leno_engine::decide::listener::{ConnectionInfo, choose};
+use leno_model::{MeshConfig, MtlsMode, OutboundPolicy, Protocol, TcpRoute};
+use leno_proto::envoy::config::listener::v3::Listener;
+use leno_translate::{ResourceType, names};
 
 use crate::mesh::{Mesh, backend, envoy, host, origin, service, sidecar, workload};
 
-/// What the last filter of a chain does: `http <route configuration>` or `tcp <cluster>…`.
-fn does(chain: &FilterChain) -> String {
-    let Some(ConfigType::TypedConfig(config)) = &chain.filters[0].config_type else {
-        panic!("a filter without configuration");
+/// The chain that the engine chooses for a connection to `to`: plaintext or TLS, with the client's ALPN names or what
+/// the HTTP inspector found.
+fn chain(listener: &Listener, to: SocketAddr, transport: &str, alpn: &[&str]) -> Option<Arc<FilterChain>> {
+    let listener = compile(listener, &NoFiles, &mut Warnings::default()).unwrap();
+    let client = SocketAddr::from(([198, 18, 0, 2], 40_000));
+    let alpn: Vec<&[u8]> = alpn.iter().map(|name| name.as_bytes()).collect();
+    let connection = ConnectionInfo {
+        destination: to,
+        source: client,
+        direct_source: client,
+        sni: None,
+        transport: if transport == "tls" {
+            TransportProtocol::Tls
+        } else {
+            TransportProtocol::RawBuffer
+        },
+        application_protocols: &alpn,
     };
-    if let Ok(manager) = config.unpack::<HttpConnectionManager>() {
-        return match manager.route_specifier.unwrap() {
-            RouteSpecifier::Rds(rds) => format!("http {}", rds.route_config_name),
-            RouteSpecifier::RouteConfig(inline) => format!("http {}", inline.name),
-            RouteSpecifier::ScopedRoutes(_) => panic!("scoped routes"),
-        };
-    }
-    match config.unpack::<TcpProxy>().unwrap().cluster_specifier.unwrap() {
-        ClusterSpecifier::Cluster(cluster) => format!("tcp {cluster}"),
-        ClusterSpecifier::WeightedClusters(several) => {
-            let share = |c: &leno_proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight| format!(" {}={}", c.name, c.weight);
-            format!("tcp{}", several.clusters.iter().map(share).collect::<String>())
-        }
-    }
+    choose(&listener, &connection).cloned()
 }
 
-/// The connection's chain by Envoy's rules, as far as the sidecar's listeners use them: destination port, address,
-/// transport, ALPN; a more specific chain hides the others at each step.
-fn chain_for<'l>(
-    listener: &'l Listener,
-    (port, vip): (u16, bool),
-    transport: &str,
-    alpn: &[&str],
-) -> Option<&'l FilterChain> {
-    let mut chains: Vec<&FilterChain> = listener.filter_chains.iter().collect();
-    let narrow = |chains: Vec<&'l FilterChain>,
-                  named: &dyn Fn(&FilterChain) -> bool,
-                  any: &dyn Fn(&FilterChain) -> bool| {
-        let exact: Vec<_> = chains.iter().copied().filter(|c| named(c)).collect();
-        if exact.is_empty() {
-            chains.into_iter().filter(|c| any(c)).collect()
-        } else {
-            exact
-        }
-    };
-    let m = |c: &FilterChain| c.filter_chain_match.clone().unwrap_or_default();
-    chains = narrow(
-        chains,
-        &|c| m(c).destination_port.is_some_and(|p| p.value == u32::from(port)),
-        &|c| m(c).destination_port.is_none(),
-    );
-    chains = narrow(chains, &|c| vip && !m(c).prefix_ranges.is_empty(), &|c| {
-        m(c).prefix_ranges.is_empty()
-    });
-    chains = narrow(chains, &|c| m(c).transport_protocol == transport, &|c| {
-        m(c).transport_protocol.is_empty()
-    });
-    // The first of the client's names that any chain has.
-    let has = |c: &FilterChain, name: &str| m(c).application_protocols.iter().any(|p| p == name);
-    let offered = alpn.iter().find(|name| chains.iter().any(|c| has(c, name)));
-    chains = narrow(chains, &|c| offered.is_some_and(|name| has(c, name)), &|c| {
-        m(c).application_protocols.is_empty()
-    });
-    assert!(chains.len() <= 1, "ambiguous: {chains:?}");
-    chains.pop().or(listener.default_filter_chain.as_ref())
+/// What a chain does: `mtls` or not, then `http <route configuration>` or `tcp <cluster>`s.
+fn does(chain: &FilterChain) -> String {
+    let tls = if chain.tls.is_some() { "mtls " } else { "" };
+    match &chain.terminal {
+        TerminalFilter::Http(manager) => match &manager.routes {
+            RouteSource::Rds(name) => format!("{tls}http {name}"),
+            RouteSource::Inline(table) => format!("{tls}http {}", table.name),
+        },
+        TerminalFilter::Tcp(proxy) => match proxy.clusters.as_slice() {
+            [(only, _)] => format!("{tls}tcp {only}"),
+            several => {
+                let share = |(name, weight): &(String, u32)| format!(" {name}={weight}");
+                format!("{tls}tcp{}", several.iter().map(share).collect::<String>())
+            }
+        },
+    }
 }
 
 fn served(listener: &Listener, port: u16, transport: &str, alpn: &[&str]) -> Option<String> {
-    let chain = chain_for(listener, (port, false), transport, alpn)?;
-    let tls = if chain.transport_socket.is_some() {
-        "mtls "
-    } else {
-        ""
-    };
-    Some(format!("{tls}{}", does(chain)))
+    let to = SocketAddr::from(([127, 0, 0, 11], port));
+    Some(does(&*chain(listener, to, transport, alpn)?))
 }
 
 #[test]
@@ -91,17 +63,26 @@ fn unknown_destinations_pass_but_unknown_vips_do_not() {
     let mut mesh = Mesh::bookinfo();
     let listener = mesh.listener(&sidecar("reviews-v1"), "virtualOutbound").unwrap();
     assert!(listener.use_original_dst.unwrap().value);
-    let to = |listener: &Listener, vip| does(chain_for(listener, (80, vip), "raw_buffer", &[]).unwrap());
-    assert_eq!(to(&listener, false), "tcp PassthroughCluster");
-    assert_eq!(to(&listener, true), "tcp BlackHoleCluster");
+    let to = |listener: &Listener, address: &str| {
+        let address: IpAddr = address.parse().unwrap();
+        does(&chain(listener, SocketAddr::new(address, 80), "raw_buffer", &[]).unwrap())
+    };
+    for (address, cluster) in [
+        ("10.0.0.1", "PassthroughCluster"),
+        ("2001:db8::1", "PassthroughCluster"),
+        ("240.240.9.9", "BlackHoleCluster"),
+        ("fd00:6c65:6e6f::99", "BlackHoleCluster"),
+    ] {
+        assert_eq!(to(&listener, address), format!("tcp {cluster}"));
+    }
 
     mesh.0.mesh = Arc::new(MeshConfig {
         outbound: OutboundPolicy::RegistryOnly,
         ..MeshConfig::default()
     });
     let listener = mesh.listener(&sidecar("reviews-v1"), "virtualOutbound").unwrap();
-    assert_eq!(to(&listener, false), "tcp BlackHoleCluster");
-    assert_eq!(to(&listener, true), "tcp BlackHoleCluster");
+    assert_eq!(to(&listener, "10.0.0.1"), "tcp BlackHoleCluster");
+    assert_eq!(to(&listener, "240.240.9.9"), "tcp BlackHoleCluster");
 }
 
 #[test]
@@ -111,8 +92,10 @@ fn an_http_port_leads_to_its_services_routes_in_both_families() {
         let listener = mesh.listener(&sidecar("ratings-v1"), name).unwrap();
         assert_eq!(listener.name, name);
         assert!(!listener.bind_to_port.unwrap().value);
-        let chain = chain_for(&listener, (9080, true), "raw_buffer", &[]).unwrap();
-        assert_eq!(does(chain), "http reviews.default.svc.cluster.local:9080");
+        assert_eq!(
+            served(&listener, 9080, "raw_buffer", &[]).unwrap(),
+            "http reviews.default.svc.cluster.local:9080"
+        );
     }
 }
 
@@ -266,18 +249,20 @@ fn a_detected_port_tells_http_from_bytes_by_alpn_or_by_looking() {
 fn mesh_mtls_demands_a_certificate_under_the_mesh_root() {
     let mesh = Mesh::bookinfo();
     let listener = mesh.listener(&sidecar("reviews-v1"), "virtualInbound").unwrap();
-    let chain = chain_for(&listener, (9080, false), "tls", MESH_HTTP).unwrap();
-    let socket = chain.transport_socket.clone().unwrap();
-    let Some(leno_proto::envoy::config::core::v3::transport_socket::ConfigType::TypedConfig(config)) =
-        socket.config_type
-    else {
-        panic!("no configuration");
-    };
-    let tls = config.unpack::<DownstreamTlsContext>().unwrap();
-    assert!(tls.require_client_certificate.unwrap().value);
-    let common = tls.common_tls_context.unwrap();
-    assert_eq!(common.tls_certificate_sds_secret_configs[0].name, "default");
-    assert!(format!("{:?}", common.validation_context_type).contains("ROOTCA"));
+    let chain = chain(
+        &listener,
+        SocketAddr::from(([127, 0, 0, 11], 9080)),
+        "tls",
+        MESH_HTTP,
+    )
+    .unwrap();
+    let tls = chain.tls.as_ref().unwrap();
+    assert!(tls.require_client_certificate);
+    assert_eq!(tls.common.certificate, Some(SecretSource::Sds("default".into())));
+    assert_eq!(
+        tls.common.validation.as_ref().unwrap().trust,
+        TrustSource::Sds("ROOTCA".into())
+    );
 }
 
 #[test]

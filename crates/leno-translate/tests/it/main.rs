@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod cases;
 mod cluster;
 mod endpoint;
+mod engine;
 mod envoy;
+mod full;
 mod listener;
 mod mesh;
 mod name_table;

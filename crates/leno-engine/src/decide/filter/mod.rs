@@ -181,11 +181,11 @@ impl FilterConfig {
     }
 }
 
-/// What a route says that only turns a filter off.
+/// What a route says that only turns a filter on or off; its settings are those of the list.
 #[derive(Debug)]
-struct Off;
+struct Switch;
 
-impl FilterFactory for Off {
+impl FilterFactory for Switch {
     fn start(&self, _per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
         None
     }
@@ -222,18 +222,13 @@ pub(crate) fn per_route(at: &At<'_>, name: &str, any: &Any) -> Result<Option<Fil
         is_optional,
         disabled,
     } = any.unpack().map_err(|error| at.reject(error.to_string()))?;
-    match inner {
-        None => {
-            if !disabled {
-                return Err(at.field("config").reject("required"));
-            }
-            Ok(Some(FilterConfig {
-                name: name.to_owned(),
-                encoded: Bytes::new(),
-                disabled,
-                factory: Box::new(Off),
-            }))
-        }
+    match inner.filter(|inner| *inner != Any::default()) {
+        None => Ok(Some(FilterConfig {
+            name: name.to_owned(),
+            encoded: Bytes::new(),
+            disabled,
+            factory: Box::new(Switch),
+        })),
         Some(inner) if only_counts(&inner) => Ok(None),
         Some(inner) if is_optional && !is_known(&inner) => {
             at.field("config").warn("an extension that leno does not have");

@@ -1,0 +1,49 @@
+//! Kinds, and what names an object.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The kinds that leno serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    MeshConfig,
+    Service,
+    HttpRoute,
+    VirtualService,
+    DestinationRule,
+    PeerAuthentication,
+}
+
+/// What makes an object the same object after an edit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey {
+    pub kind: Kind,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MeshConfig => "MeshConfig",
+            Self::Service => "Service",
+            Self::HttpRoute => "HTTPRoute",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::PeerAuthentication => "PeerAuthentication",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `VirtualService default/reviews`
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}

@@ -1,0 +1,207 @@
+//! The admin port: readiness, metrics, and debug pages that list themselves.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Router;
+use axum::extract::State as With;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{Html, IntoResponse, Json};
+use axum::routing::get;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::ca::Certificates;
+use crate::push::Push;
+use crate::roster::Roster;
+use crate::writer::Diagnostics;
+
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) push: Arc<Push>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) diagnostics: Arc<Diagnostics>,
+    pub(crate) certificates: Arc<Certificates>,
+}
+
+/// A debug page: path, what it shows, its content.
+type Page = (&'static str, &'static str, fn(&Admin) -> Value);
+
+const PAGES: &[Page] = &[
+    (
+        "/debug/services",
+        "services, their ports, addresses and endpoints",
+        services,
+    ),
+    ("/debug/workloads", "registered workloads", workloads),
+    (
+        "/debug/proxies",
+        "connected proxies and whether they follow",
+        proxies,
+    ),
+    (
+        "/debug/diagnostics",
+        "what is wrong with the configuration",
+        diagnostics,
+    ),
+];
+
+pub(crate) async fn serve(listener: TcpListener, admin: Admin, mut running: watch::Receiver<()>) {
+    let mut router = Router::new()
+        .route("/", get(index))
+        .route("/debug", get(index))
+        .route("/ready", get(|| async { "ready\n" }))
+        .route("/metrics", get(metrics));
+    for (path, _, page) in PAGES {
+        let show = move |With(admin): With<Admin>| async move { Json(page(&admin)) };
+        router = router.route(path, get(show));
+    }
+    let stopped = async move {
+        let _ = running.changed().await;
+    };
+    let served = axum::serve(listener, router.with_state(admin)).with_graceful_shutdown(stopped);
+    if let Err(error) = served.await {
+        tracing::warn!("the admin port stopped: {error}");
+    }
+}
+
+async fn index() -> Html<String> {
+    let mut page = String::from("<title>leno control</title><ul>");
+    let own = [("/ready", "200 when serving"), ("/metrics", "Prometheus text")];
+    let debug = PAGES.iter().map(|(path, what, _)| (*path, *what));
+    for (path, what) in own.into_iter().chain(debug) {
+        let _ = write!(page, "<li><a href=\"{path}\">{path}</a> {what}");
+    }
+    Html(page)
+}
+
+async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
+    let snapshot = admin.push.snapshot();
+    let counts = &admin.certificates.counts;
+    let found = admin.diagnostics.all();
+    let errors = found.iter().filter(|d| d.is_error()).count();
+    let rows: [(&str, &str, &str, u64); 9] = [
+        (
+            "leno_control_snapshot_version",
+            "gauge",
+            "The newest snapshot.",
+            snapshot.version,
+        ),
+        (
+            "leno_control_services",
+            "gauge",
+            "Services in the mesh.",
+            snapshot.services.len() as u64,
+        ),
+        (
+            "leno_control_workloads",
+            "gauge",
+            "Workloads in the mesh.",
+            snapshot.workloads.len() as u64,
+        ),
+        (
+            "leno_control_streams",
+            "gauge",
+            "Open ADS streams.",
+            admin.push.streams() as u64,
+        ),
+        (
+            "leno_control_cached_resources",
+            "gauge",
+            "Encoded resources kept.",
+            admin.push.cached() as u64,
+        ),
+        (
+            "leno_control_config_errors",
+            "gauge",
+            "Errors in the configuration.",
+            errors as u64,
+        ),
+        (
+            "leno_control_config_warnings",
+            "gauge",
+            "Warnings about the configuration.",
+            (found.len() - errors) as u64,
+        ),
+        (
+            "leno_control_certificates_issued_total",
+            "counter",
+            "Certificates issued.",
+            counts.issued.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_certificates_refused_total",
+            "counter",
+            "Certificate requests refused.",
+            counts.refused.load(Ordering::Relaxed),
+        ),
+    ];
+    let mut text = String::new();
+    for (name, kind, help, value) in rows {
+        let _ = write!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+        );
+    }
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+fn services(admin: &Admin) -> Value {
+    let snapshot = admin.push.snapshot();
+    let all = snapshot.services.values().map(|service| {
+        let endpoints = snapshot.endpoints(&service.host);
+        json!({
+            "host": service.host.as_str(),
+            "ports": service.ports.iter().map(|p| json!({
+                "port": p.port, "name": p.name, "protocol": format!("{:?}", p.protocol),
+            })).collect::<Vec<_>>(),
+            "addresses": service.vips,
+            "endpoints": endpoints.iter().map(|w| w.id.to_string()).collect::<Vec<_>>(),
+            "undeclared": service.undeclared,
+        })
+    });
+    all.collect()
+}
+
+fn workloads(admin: &Admin) -> Value {
+    let snapshot = admin.push.snapshot();
+    let all = snapshot.workloads.values().map(|w| {
+        json!({
+            "workload": w.id.to_string(),
+            "service": w.service,
+            "serviceAccount": w.service_account,
+            "labels": w.labels,
+            "addresses": w.addresses,
+            "ports": w.ports.iter().map(|p| p.port).collect::<Vec<_>>(),
+            "healthy": w.healthy,
+        })
+    });
+    all.collect()
+}
+
+fn proxies(admin: &Admin) -> Value {
+    let all = admin.roster.proxies().into_iter().map(|p| {
+        json!({
+            "node": p.node_id,
+            "workload": p.workload,
+            "principal": p.principal,
+            "kind": p.kind,
+            "connectedSeconds": p.connected_seconds,
+            "types": p.types.iter().map(|t| json!({
+                "type": t.r#type, "state": t.state, "resources": t.resources, "error": t.error,
+            })).collect::<Vec<_>>(),
+        })
+    });
+    all.collect()
+}
+
+fn diagnostics(admin: &Admin) -> Value {
+    admin
+        .diagnostics
+        .all()
+        .iter()
+        .map(|d| Value::from(d.to_string()))
+        .collect()
+}

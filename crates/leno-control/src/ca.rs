@@ -1,0 +1,142 @@
+//! `istio.v1.auth.IstioCertificateService`: certificates by CSR.
+//!
+//! The asker proves itself by a join token, or, to renew, by the certificate that it has. Until tokens are bound to
+//! identities by default, whoever has a token may ask for any identity that the token's binding allows.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use leno_ca::{Authority, SigningRequest, TokenStore};
+use leno_proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateService;
+use leno_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
+use leno_tls::{SpiffeId, TrustDomain};
+use tonic::{Request, Response, Status};
+
+use crate::error::PEER_REFUSED;
+use crate::listener::Peer;
+use crate::once::Once;
+
+pub(crate) struct Certificates {
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) tokens: Mutex<TokenStore>,
+    refused: Once,
+    pub(crate) counts: Counts,
+}
+
+/// For `/metrics`.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) issued: AtomicU64,
+    pub(crate) refused: AtomicU64,
+}
+
+// === impl Certificates ===
+
+impl Certificates {
+    pub(crate) fn new(authority: Arc<Authority>, trust_domain: TrustDomain, tokens: TokenStore) -> Self {
+        Self {
+            authority,
+            trust_domain,
+            tokens: Mutex::new(tokens),
+            refused: Once::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    fn issue(&self, request: &Request<IstioCertificateRequest>) -> Result<Vec<String>, Status> {
+        let now = SystemTime::now();
+        let body = request.get_ref();
+        let csr = SigningRequest::parse(&body.csr).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        if !csr.id().is_in(&self.trust_domain) {
+            return Err(Status::permission_denied(format!(
+                "{} is of another trust domain — CSR — this mesh is {}",
+                csr.id(),
+                self.trust_domain.as_str()
+            )));
+        }
+        let allowed = self.prove(request, csr.id(), now)?;
+        let ttl = u64::try_from(body.validity_duration)
+            .ok()
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs);
+        let issued = self
+            .authority
+            .issue(&csr, &allowed, ttl, now)
+            .map_err(|error| match &error {
+                leno_ca::IssueError::NotAllowed { .. } => Status::permission_denied(error.to_string()),
+                _ => Status::internal(error.to_string()),
+            })?;
+        tracing::info!(identity = %allowed, serial = issued.serial, "certificate issued");
+        Ok(issued.chain)
+    }
+
+    /// Which identity the caller may have.
+    fn prove(
+        &self,
+        request: &Request<IstioCertificateRequest>,
+        asked: &SpiffeId,
+        now: SystemTime,
+    ) -> Result<SpiffeId, Status> {
+        let peer = request.extensions().get::<Peer>();
+        if !peer.is_some_and(|peer| peer.secure) {
+            return Err(Status::unauthenticated(
+                "certificates are issued over TLS only — this port — use the TLS port (15012)",
+            ));
+        }
+        let bearer = request
+            .metadata()
+            .get("authorization")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "));
+        if let Some(text) = bearer {
+            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+            let claims = tokens
+                .verify(text.trim(), now)
+                .map_err(|error| Status::unauthenticated(error.to_string()))?;
+            if !claims.binding.allows(asked) {
+                return Err(Status::permission_denied(format!(
+                    "the join token {} is not for {asked} — token — make one that is",
+                    claims.id
+                )));
+            }
+            tokens
+                .redeem(text.trim(), now)
+                .map_err(|error| Status::unauthenticated(error.to_string()))?;
+            return Ok(asked.clone());
+        }
+        peer.and_then(|peer| peer.identity.clone()).ok_or_else(|| {
+            Status::unauthenticated(
+                "neither a join token nor a mesh certificate — credentials — send \"authorization: Bearer TOKEN\"",
+            )
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl IstioCertificateService for Certificates {
+    async fn create_certificate(
+        &self,
+        request: Request<IstioCertificateRequest>,
+    ) -> Result<Response<IstioCertificateResponse>, Status> {
+        match self.issue(&request) {
+            Ok(cert_chain) => {
+                self.counts.issued.fetch_add(1, Ordering::Relaxed);
+                Ok(Response::new(IstioCertificateResponse { cert_chain }))
+            }
+            Err(status) => {
+                self.counts.refused.fetch_add(1, Ordering::Relaxed);
+                let from = request.extensions().get::<Peer>().map(|peer| peer.address);
+                let who = from.map_or_else(|| "unknown".to_owned(), |a| a.ip().to_string());
+                if self.refused.first(&format!("{who} {}", status.message())) {
+                    tracing::warn!(
+                        "warning[{PEER_REFUSED}]: no certificate for peer {who}: {}",
+                        status.message()
+                    );
+                }
+                Err(status)
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Why a control plane does not start, and the codes of what it logs while it runs (LN05xx).
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use leno_ca::state::StateError;
+use leno_ca::{CaError, IssueError, TokenStoreError};
+use leno_tls::{ConfigError, IdentityError, SpiffeError};
+
+/// Each names what, where and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "the {what} port is taken or not ours ({source}) — {address} — choose another address, or 0 for a free port"
+    )]
+    Bind {
+        what: &'static str,
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error(
+        "xDS without TLS would be open to the network — {0} — bind it to a loopback address, or use the TLS port"
+    )]
+    PlaintextNotLoopback(SocketAddr),
+    #[error("another control plane runs here with pid {pid} — {} — stop it, or give this one its own --state and rendezvous file", .path.display())]
+    AlreadyRunning { path: PathBuf, pid: u32 },
+    #[error("the configuration directory cannot be read ({source}) — {} — create it or correct --config", .path.display())]
+    Config { path: PathBuf, source: io::Error },
+    #[error(
+        "{trust_domain:?} is no trust domain ({source}) — --trust-domain — use a name such as cluster.local"
+    )]
+    TrustDomain {
+        trust_domain: String,
+        source: SpiffeError,
+    },
+    #[error("{what} is damaged ({detail}) — {} — restore it, or remove it to begin anew", .path.display())]
+    Damaged {
+        what: &'static str,
+        path: PathBuf,
+        detail: String,
+    },
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    #[error(transparent)]
+    Token(#[from] TokenStoreError),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Tls(#[from] ConfigError),
+}
+
+/// A file of the state directory could not be written.
+pub(crate) const STATE_NOT_WRITTEN: &str = "LN0501";
+/// A peer's credentials were refused.
+pub(crate) const PEER_REFUSED: &str = "LN0502";
+/// A proxy rejected a resource.
+pub(crate) const PROXY_REJECTED: &str = "LN0503";
+/// A proxy said something that cannot be understood.
+pub(crate) const BAD_NODE: &str = "LN0504";
+/// The control plane's own certificate could not be renewed.
+pub(crate) const NOT_RENEWED: &str = "LN0505";

@@ -1,0 +1,281 @@
+//! `leno.control.v1.Mesh`: what operators ask, and the side streams by which proxies report and are asked.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_core::Stream as FutureStream;
+use leno_proto::control::mesh_server::Mesh;
+use leno_proto::control::{
+    Command, ConfigRequest, ConfigResponse, Diagnostic, Dump, DumpRequest, Edge, Report, StatusRequest,
+    StatusResponse, TrafficRequest, TrafficResponse, command, report,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::error::STATE_NOT_WRITTEN;
+use crate::listener::Peer;
+use crate::push::Push;
+use crate::roster::Roster;
+use crate::state::State;
+use crate::writer::Diagnostics;
+
+/// A proxy that has not answered by then is taken for hung.
+const DUMP_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+pub(crate) struct MeshService {
+    pub(crate) push: Arc<Push>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) diagnostics: Arc<Diagnostics>,
+    pub(crate) state: Arc<State>,
+    pub(crate) attached: Arc<Attached>,
+    pub(crate) running: watch::Receiver<()>,
+}
+
+/// The proxies' side streams by node id.
+#[derive(Debug, Default)]
+pub(crate) struct Attached {
+    proxies: Mutex<HashMap<String, Side>>,
+    next: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Side {
+    stream: u64,
+    commands: mpsc::Sender<Result<Command, Status>>,
+    waiting: HashMap<u64, oneshot::Sender<Dump>>,
+    edges: Vec<Edge>,
+}
+
+// === impl Attached ===
+
+impl Attached {
+    /// The sum over all proxies, as each reported last.
+    fn edges(&self) -> Vec<Edge> {
+        self.lock().values().flat_map(|side| side.edges.clone()).collect()
+    }
+
+    async fn listen(
+        &self,
+        mut reports: Streaming<Report>,
+        commands: mpsc::Sender<Result<Command, Status>>,
+        mut running: watch::Receiver<()>,
+    ) {
+        let stream = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut node = None;
+        loop {
+            let report = tokio::select! {
+                report = reports.message() => report,
+                _ = running.changed() => break,
+            };
+            let Ok(Some(Report { what: Some(what) })) = report else {
+                break;
+            };
+            match (what, &node) {
+                (report::What::Hello(hello), _) => {
+                    let side = Side {
+                        stream,
+                        commands: commands.clone(),
+                        waiting: HashMap::new(),
+                        edges: Vec::new(),
+                    };
+                    self.lock().insert(hello.node_id.clone(), side);
+                    node = Some(hello.node_id);
+                }
+                (report::What::Traffic(traffic), Some(node)) => {
+                    self.with(node, |side| side.edges = traffic.edges);
+                }
+                (report::What::Dump(dump), Some(node)) => {
+                    if let Some(Some(waiting)) = self.with(node, |side| side.waiting.remove(&dump.id)) {
+                        let _ = waiting.send(dump);
+                    }
+                }
+                (_, None) => {
+                    let status = Status::invalid_argument("the first report must be Hello with the node id");
+                    let _ = commands.send(Err(status)).await;
+                    break;
+                }
+            }
+        }
+        if let Some(node) = node {
+            let mut proxies = self.lock();
+            // A newer stream of the same proxy may have taken its place.
+            if proxies.get(&node).is_some_and(|side| side.stream == stream) {
+                proxies.remove(&node);
+            }
+        }
+    }
+
+    async fn dump(&self, node: &str, kind: &str) -> Result<Dump, Status> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        let commands = self
+            .with(node, |side| {
+                side.waiting.insert(id, answer);
+                side.commands.clone()
+            })
+            .ok_or_else(|| {
+                Status::unavailable(format!(
+                    "{node} has xDS but no side stream — proxy — it is not leno's, or is just starting"
+                ))
+            })?;
+        let dump = command::What::Dump(DumpRequest {
+            kind: kind.to_owned(),
+        });
+        let command = Command { id, what: Some(dump) };
+        let gone = || Status::unavailable(format!("{node} went away before it answered"));
+        let asked = async {
+            commands.send(Ok(command)).await.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())
+        };
+        let outcome = tokio::time::timeout(DUMP_TIMEOUT, asked).await;
+        self.with(node, |side| side.waiting.remove(&id));
+        outcome.unwrap_or_else(|_| {
+            Err(Status::deadline_exceeded(format!(
+                "{node} did not answer within {} s — proxy — it may hang; see its log",
+                DUMP_TIMEOUT.as_secs()
+            )))
+        })
+    }
+
+    fn with<T>(&self, node: &str, change: impl FnOnce(&mut Side) -> T) -> Option<T> {
+        self.lock().get_mut(node).map(change)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Side>> {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl MeshService ===
+
+impl MeshService {
+    /// The node id of the proxy that is meant by a workload's name, its full name or the id itself.
+    fn find(&self, workload: &str) -> Result<String, Status> {
+        let proxies = self.roster.proxies();
+        let exact = proxies
+            .iter()
+            .find(|p| p.node_id == workload || p.workload == workload);
+        if let Some(found) = exact {
+            return Ok(found.node_id.clone());
+        }
+        let mut short = proxies
+            .iter()
+            .filter(|p| p.workload.split('.').next() == Some(workload));
+        match (short.next(), short.next()) {
+            (Some(found), None) => Ok(found.node_id.clone()),
+            (Some(one), Some(other)) => Err(Status::invalid_argument(format!(
+                "{workload} is ambiguous: {}, {} — workload — name it with its namespace",
+                one.workload, other.workload
+            ))),
+            (None, _) => Err(Status::not_found(format!(
+                "no proxy of {workload} is connected — workload — `leno status` lists those that are"
+            ))),
+        }
+    }
+
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        let state = self.state.failure().map(|message| Diagnostic {
+            code: STATE_NOT_WRITTEN.to_owned(),
+            severity: "error".to_owned(),
+            message,
+            ..Default::default()
+        });
+        let config = self.diagnostics.all().into_iter().map(|d| Diagnostic {
+            code: d.code.to_string(),
+            severity: d.severity.to_string(),
+            place: d.place.to_string(),
+            object: d.object.map(|o| o.to_string()).unwrap_or_default(),
+            message: d.message,
+            hint: d.hint,
+        });
+        state.into_iter().chain(config).collect()
+    }
+}
+
+type Streamed<T> = Pin<Box<dyn FutureStream<Item = Result<T, Status>> + Send>>;
+
+/// These calls say or change something: not for whoever happens to reach the port without a mesh certificate,
+/// unless it is on this machine.
+fn local_or_member<T>(request: &Request<T>) -> Result<(), Status> {
+    match request.extensions().get::<Peer>() {
+        Some(peer) if peer.identity.is_some() || peer.address.ip().is_loopback() => Ok(()),
+        _ => Err(Status::unauthenticated(
+            "no mesh certificate — Mesh service — call it from the control plane's machine, or with a certificate",
+        )),
+    }
+}
+
+#[tonic::async_trait]
+impl Mesh for MeshService {
+    type AttachStream = Streamed<Command>;
+    type TrafficStream = Streamed<TrafficResponse>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<Report>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        local_or_member(&request)?;
+        let (commands, sent) = mpsc::channel(16);
+        let (attached, running) = (self.attached.clone(), self.running.clone());
+        tokio::spawn(async move { attached.listen(request.into_inner(), commands, running).await });
+        Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
+    }
+
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        local_or_member(&request)?;
+        Ok(Response::new(StatusResponse {
+            proxies: self.roster.proxies(),
+            diagnostics: self.diagnostics(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            snapshot: self.push.snapshot().version,
+        }))
+    }
+
+    async fn config(&self, request: Request<ConfigRequest>) -> Result<Response<ConfigResponse>, Status> {
+        local_or_member(&request)?;
+        let asked = request.into_inner();
+        let node = self.find(&asked.workload)?;
+        let dump = self.attached.dump(&node, &asked.kind).await?;
+        if !dump.error.is_empty() {
+            return Err(Status::failed_precondition(dump.error));
+        }
+        Ok(Response::new(ConfigResponse {
+            resources: dump.resources,
+        }))
+    }
+
+    async fn traffic(
+        &self,
+        request: Request<TrafficRequest>,
+    ) -> Result<Response<Self::TrafficStream>, Status> {
+        local_or_member(&request)?;
+        let interval = match request.get_ref().interval_ms {
+            0 => DEFAULT_INTERVAL,
+            ms => Duration::from_millis(ms.into()).max(SHORTEST_INTERVAL),
+        };
+        let (send, responses) = mpsc::channel(1);
+        let (attached, mut running) = (self.attached.clone(), self.running.clone());
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(interval);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    _ = running.changed() => return,
+                }
+                let response = TrafficResponse {
+                    edges: attached.edges(),
+                };
+                if send.send(Ok(response)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+}

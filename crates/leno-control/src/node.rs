@@ -1,0 +1,238 @@
+//! An xDS node, in Istio's conventions, as the proxy and the workload that it stands for.
+
+use std::net::IpAddr;
+
+use leno_model::{Labels, Protocol, Workload, WorkloadId, WorkloadPort};
+use leno_proto::envoy::config::core::v3::Node;
+use leno_proto::google::protobuf::value::Kind;
+use leno_proto::google::protobuf::{Struct, Value};
+use leno_translate::{Proxy, ProxyKind};
+
+/// Why a node is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NodeError {
+    #[error("the first request names no node — xDS node — set node.id")]
+    Missing,
+    #[error("the node id {0:?} is not understood — xDS node — use sidecar~IP~NAME.NAMESPACE~DOMAIN")]
+    Id(String),
+    #[error("the port {0} of the node is not understood — metadata LENO.ports — use numbers from 1 to 65535")]
+    Port(String),
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Described {
+    pub(crate) proxy: Proxy,
+    pub(crate) workload: Workload,
+    /// leno's own proxy: it reports health.
+    pub(crate) leno: bool,
+}
+
+pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
+    let bad = || NodeError::Id(node.id.clone());
+    let parts: Vec<&str> = node.id.split('~').collect();
+    let [kind, address, name, domain] = parts.as_slice() else {
+        return Err(bad());
+    };
+    if *kind != "sidecar" || name.is_empty() {
+        return Err(bad());
+    }
+    let address: IpAddr = address.parse().map_err(|_| bad())?;
+    let empty = Struct::default();
+    let metadata = node.metadata.as_ref().unwrap_or(&empty);
+    let leno = field(metadata, "LENO").and_then(structure);
+    let namespace = text(metadata, "NAMESPACE")
+        .or_else(|| domain.split('.').next())
+        .filter(|namespace| !namespace.is_empty())
+        .ok_or_else(bad)?;
+    let service_account = text(metadata, "SERVICE_ACCOUNT").unwrap_or("default");
+    let labels = labels(metadata);
+    let id = WorkloadId((*name).into());
+    let on_demand = leno.is_some_and(|l| matches!(field(l, "onDemand"), Some(Kind::BoolValue(true))));
+    let mut addresses: Vec<IpAddr> = text(metadata, "INSTANCE_IPS")
+        .map(|list| list.split(',').filter_map(|ip| ip.trim().parse().ok()).collect())
+        .unwrap_or_default();
+    if addresses.is_empty() {
+        addresses.push(address);
+    }
+    let short = text(metadata, "WORKLOAD_NAME").or_else(|| text(metadata, "NAME"));
+    Ok(Described {
+        proxy: Proxy {
+            id: node.id.clone(),
+            namespace: namespace.to_owned(),
+            labels: labels.clone(),
+            service_account: service_account.to_owned(),
+            workload: Some(id.clone()),
+            on_demand,
+            kind: ProxyKind::Sidecar,
+        },
+        workload: Workload {
+            id,
+            name: short
+                .or_else(|| name.split('.').next())
+                .unwrap_or(name)
+                .to_owned(),
+            namespace: namespace.to_owned(),
+            service_account: service_account.to_owned(),
+            labels,
+            addresses,
+            ports: leno.map(ports).transpose()?.unwrap_or_default(),
+            service: leno.and_then(|l| text(l, "service")).map(str::to_owned),
+            // leno's proxy says so when the application listens; others do not say.
+            healthy: leno.is_none(),
+            mesh_tls: true,
+            http2_upgrade: leno.is_some(),
+            locality: locality(node),
+            weight: 1,
+        },
+        leno: leno.is_some(),
+    })
+}
+
+fn ports(leno: &Struct) -> Result<Vec<WorkloadPort>, NodeError> {
+    let Some(Kind::ListValue(list)) = field(leno, "ports") else {
+        return Ok(Vec::new());
+    };
+    list.values.iter().map(port).collect()
+}
+
+fn port(value: &Value) -> Result<WorkloadPort, NodeError> {
+    let bad = || NodeError::Port(format!("{:?}", value.kind));
+    let fields = value.kind.as_ref().and_then(structure).ok_or_else(bad)?;
+    let Some(Kind::NumberValue(number)) = field(fields, "port") else {
+        return Err(bad());
+    };
+    if number.fract() != 0.0 || !(1.0..=65535.0).contains(number) {
+        return Err(NodeError::Port(number.to_string()));
+    }
+    let protocol = text(fields, "protocol").unwrap_or_default();
+    let port = *number as u16;
+    Ok(WorkloadPort {
+        port,
+        name: text(fields, "name").map_or_else(|| port_name(protocol, port), str::to_owned),
+        protocol: named_protocol(protocol),
+    })
+}
+
+fn port_name(protocol: &str, port: u16) -> String {
+    match protocol {
+        "" => format!("port-{port}"),
+        protocol => format!("{protocol}-{port}"),
+    }
+}
+
+/// Istio's words for protocols (`--port P:PROTOCOL`).
+fn named_protocol(name: &str) -> Protocol {
+    match name.to_ascii_lowercase().as_str() {
+        "http" => Protocol::Http,
+        "http2" | "h2c" => Protocol::Http2,
+        "grpc" | "grpc-web" => Protocol::Grpc,
+        "tcp" => Protocol::Tcp,
+        "tls" | "https" => Protocol::Tls,
+        "mysql" | "redis" | "mongo" => Protocol::Opaque,
+        "udp" => Protocol::Udp,
+        _ => Protocol::Detect,
+    }
+}
+
+fn labels(metadata: &Struct) -> Labels {
+    let Some(labels) = field(metadata, "LABELS").and_then(structure) else {
+        return Labels::new();
+    };
+    labels
+        .fields
+        .keys()
+        .filter_map(|key| Some((key.clone(), text(labels, key)?.to_owned())))
+        .collect()
+}
+
+fn locality(node: &Node) -> String {
+    let Some(locality) = &node.locality else {
+        return String::new();
+    };
+    let parts = [&locality.region, &locality.zone, &locality.sub_zone];
+    let parts: Vec<&str> = parts
+        .iter()
+        .map(|p| p.as_str())
+        .take_while(|p| !p.is_empty())
+        .collect();
+    parts.join("/")
+}
+
+fn field<'a>(fields: &'a Struct, name: &str) -> Option<&'a Kind> {
+    fields.fields.get(name)?.kind.as_ref()
+}
+
+fn text<'a>(fields: &'a Struct, name: &str) -> Option<&'a str> {
+    match field(fields, name)? {
+        Kind::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn structure(kind: &Kind) -> Option<&Struct> {
+    match kind {
+        Kind::StructValue(fields) => Some(fields),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn string(text: &str) -> Value {
+        Value {
+            kind: Some(Kind::StringValue(text.into())),
+        }
+    }
+
+    fn node(id: &str, fields: Vec<(&str, Value)>) -> Node {
+        Node {
+            id: id.into(),
+            metadata: Some(Struct {
+                fields: fields.into_iter().map(|(k, v)| (k.into(), v)).collect(),
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_leno_sidecar_is_unhealthy_until_it_says_otherwise_and_an_envoy_is_not() {
+        let leno = Value {
+            kind: Some(Kind::StructValue(Struct::default())),
+        };
+        let id = "sidecar~127.0.0.9~web-1.shop~shop.svc.cluster.local";
+        let described = describe(&node(id, vec![("LENO", leno)])).unwrap();
+        assert!(described.leno && !described.workload.healthy);
+        let described = describe(&node(id, vec![("NAMESPACE", string("other"))])).unwrap();
+        assert!(!described.leno && described.workload.healthy);
+        assert_eq!(described.proxy.namespace, "other");
+        assert_eq!(&*described.workload.id.0, "web-1.shop");
+    }
+
+    #[test]
+    fn all_instance_addresses_count_and_else_the_one_in_the_id() {
+        let id = "sidecar~127.0.0.9~web-1.shop~shop.svc.cluster.local";
+        let described = describe(&node(id, vec![("INSTANCE_IPS", string("10.0.0.1,fd00::1"))])).unwrap();
+        assert_eq!(described.workload.addresses.len(), 2);
+        let described = describe(&node(id, vec![])).unwrap();
+        assert_eq!(
+            described.workload.addresses,
+            ["127.0.0.9".parse::<IpAddr>().unwrap()]
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_not_istios_is_refused_by_name() {
+        for id in [
+            "",
+            "web",
+            "router~1.2.3.4~a.b~c",
+            "sidecar~x~a.b~c",
+            "sidecar~1.2.3.4~~c",
+        ] {
+            assert_eq!(describe(&node(id, vec![])).unwrap_err(), NodeError::Id(id.into()));
+        }
+    }
+}

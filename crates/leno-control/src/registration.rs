@@ -1,0 +1,311 @@
+//! Who is in the mesh: workloads come with their proxy's stream and leave when it ends *and* nothing answers at
+//! their address any more. A control plane that restarts, or a connection that breaks, thus takes nobody out.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use leno_model::Change;
+use leno_model::{Workload, WorkloadId};
+use leno_proto::envoy::config::core::v3::Node;
+use prost::Message;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use crate::node::{Described, describe};
+use crate::state::State;
+
+/// Between two looks at an address whose stream has ended.
+const PROBE_EVERY: Duration = Duration::from_millis(200);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// An address that neither answers nor refuses (a machine that is gone) is given up after so many looks.
+const SILENT_LOOKS: u32 = 5;
+/// Every sidecar has it; asked of workloads that declare no port.
+const INBOUND_PORT: u16 = 15006;
+
+/// A registration as it is remembered: the node as it introduced itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    pub(crate) id: String,
+    /// The encoded `envoy.config.core.v3.Node`, in hexadecimal.
+    node: String,
+    healthy: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Registrations {
+    entries: Mutex<HashMap<WorkloadId, Entry>>,
+    changes: mpsc::UnboundedSender<Change>,
+    state: Arc<State>,
+    /// Turns true when everybody who was known is back or gone.
+    complete: watch::Sender<bool>,
+    /// Closed when the control plane ends: from then on nobody leaves.
+    running: watch::Receiver<()>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    node: String,
+    workload: Workload,
+    streams: usize,
+    probe: Option<AbortHandle>,
+    /// Remembered from before the start, and not heard of since.
+    awaited: bool,
+}
+
+/// A stream's hold on its workload.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    registrations: Arc<Registrations>,
+    id: WorkloadId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Answers,
+    Refuses,
+    Silent,
+}
+
+// === impl Registrations ===
+
+impl Registrations {
+    pub(crate) fn new(
+        changes: mpsc::UnboundedSender<Change>,
+        state: Arc<State>,
+        running: watch::Receiver<()>,
+    ) -> Self {
+        Self {
+            entries: Mutex::default(),
+            changes,
+            state,
+            complete: watch::Sender::new(false),
+            running,
+        }
+    }
+
+    /// Those who were in the mesh when the control plane ended are in it, until their address refuses.
+    pub(crate) fn restore(self: &Arc<Self>, known: Option<Vec<Known>>) {
+        let Some(known) = known else {
+            return; // Whom to wait for is not known.
+        };
+        for Known { id, node, healthy } in known {
+            let Some(mut described) = decode(&node) else {
+                tracing::warn!("the remembered workload {id} is not understood and left out");
+                continue;
+            };
+            described.workload.healthy = healthy;
+            let entry = Entry {
+                node,
+                workload: described.workload.clone(),
+                streams: 0,
+                probe: None,
+                awaited: true,
+            };
+            let id = described.workload.id.clone();
+            self.lock().insert(id.clone(), entry);
+            self.tell(Change::Workload(described.workload));
+            self.probe(&id);
+        }
+        self.check_complete();
+    }
+
+    /// Everybody who was known at the start is back, or gone.
+    pub(crate) fn complete(&self) -> watch::Receiver<bool> {
+        self.complete.subscribe()
+    }
+
+    /// A proxy has introduced itself.
+    pub(crate) fn join(self: &Arc<Self>, node: &Node, described: &Described) -> Presence {
+        let mut workload = described.workload.clone();
+        let id = workload.id.clone();
+        let mut entries = self.lock();
+        let before = entries.remove(&id);
+        let mut streams = 0;
+        if let Some(before) = before {
+            streams = before.streams;
+            if let Some(probe) = before.probe {
+                probe.abort();
+            }
+            // It tells its health in a moment; until then nothing has changed.
+            if described.leno && before.workload.ports == workload.ports {
+                workload.healthy = before.workload.healthy;
+            }
+        }
+        let entry = Entry {
+            node: encode(node),
+            workload: workload.clone(),
+            streams: streams + 1,
+            probe: None,
+            awaited: false,
+        };
+        entries.insert(id.clone(), entry);
+        self.tell(Change::Workload(workload));
+        self.save(&entries);
+        drop(entries);
+        self.check_complete();
+        Presence {
+            registrations: self.clone(),
+            id,
+        }
+    }
+
+    fn set_health(&self, id: &WorkloadId, healthy: bool) {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(id).filter(|e| e.workload.healthy != healthy) else {
+            return;
+        };
+        entry.workload.healthy = healthy;
+        self.tell(Change::Workload(entry.workload.clone()));
+        self.save(&entries);
+    }
+
+    fn leave(self: &Arc<Self>, id: &WorkloadId) {
+        let ended = self.lock().get_mut(id).is_some_and(|entry| {
+            entry.streams = entry.streams.saturating_sub(1);
+            entry.streams == 0
+        });
+        if ended {
+            self.probe(id);
+        }
+    }
+
+    /// Looks at the workload's address until it refuses, or the workload is back.
+    fn probe(self: &Arc<Self>, id: &WorkloadId) {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(id) else {
+            return;
+        };
+        let Ok(runtime) = Handle::try_current() else {
+            return; // The process ends.
+        };
+        let targets = targets(&entry.workload);
+        let (this, id, mut running) = (self.clone(), id.clone(), self.running.clone());
+        let task = runtime.spawn(async move {
+            tokio::select! {
+                biased;
+                _ = running.changed() => {}
+                () = until_refused(&targets) => this.gone(&id),
+            }
+        });
+        entry.probe = Some(task.abort_handle());
+    }
+
+    fn gone(&self, id: &WorkloadId) {
+        let mut entries = self.lock();
+        if entries.get(id).is_none_or(|entry| entry.streams > 0) {
+            return;
+        }
+        entries.remove(id);
+        tracing::info!(workload = %id, "left the mesh");
+        self.tell(Change::WorkloadGone(id.clone()));
+        self.save(&entries);
+        drop(entries);
+        self.check_complete();
+    }
+
+    fn check_complete(&self) {
+        if !self.lock().values().any(|entry| entry.awaited) {
+            self.complete.send_replace(true);
+        }
+    }
+
+    fn tell(&self, change: Change) {
+        // Nobody listens only while the control plane ends.
+        let _ = self.changes.send(change);
+    }
+
+    fn save(&self, entries: &HashMap<WorkloadId, Entry>) {
+        let mut known: Vec<Known> = entries
+            .iter()
+            .map(|(id, entry)| Known {
+                id: id.to_string(),
+                node: entry.node.clone(),
+                healthy: entry.workload.healthy,
+            })
+            .collect();
+        known.sort_by(|a, b| a.id.cmp(&b.id));
+        self.state.save_registrations(&known);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<WorkloadId, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Presence ===
+
+impl Presence {
+    pub(crate) fn set_health(&self, healthy: bool) {
+        self.registrations.set_health(&self.id, healthy);
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.registrations.leave(&self.id);
+    }
+}
+
+fn targets(workload: &Workload) -> Vec<SocketAddr> {
+    let ports: Vec<u16> = match workload.ports.as_slice() {
+        [] => vec![INBOUND_PORT],
+        ports => ports.iter().map(|p| p.port).collect(),
+    };
+    let with_ports = |ip: &IpAddr| {
+        ports
+            .iter()
+            .map(|port| SocketAddr::new(*ip, *port))
+            .collect::<Vec<_>>()
+    };
+    workload.addresses.iter().flat_map(with_ports).collect()
+}
+
+async fn until_refused(targets: &[SocketAddr]) {
+    let mut silent = 0;
+    loop {
+        match look(targets).await {
+            Look::Answers => silent = 0,
+            Look::Silent if silent + 1 < SILENT_LOOKS => silent += 1,
+            Look::Silent | Look::Refuses => return,
+        }
+        tokio::time::sleep(PROBE_EVERY).await;
+    }
+}
+
+/// One answer is enough to be there.
+async fn look(targets: &[SocketAddr]) -> Look {
+    let mut seen = Look::Refuses;
+    for target in targets {
+        match tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(target)).await {
+            Ok(Ok(_)) => return Look::Answers,
+            Ok(Err(_)) => {}
+            Err(_) => seen = Look::Silent,
+        }
+    }
+    seen
+}
+
+fn encode(node: &Node) -> String {
+    let short = Node {
+        id: node.id.clone(),
+        metadata: node.metadata.clone(),
+        locality: node.locality.clone(),
+        ..Default::default()
+    };
+    let hex = |byte: u8| [byte >> 4, byte & 15].map(|d| char::from_digit(d.into(), 16).unwrap_or('0'));
+    short.encode_to_vec().into_iter().flat_map(hex).collect()
+}
+
+fn decode(hex: &str) -> Option<Described> {
+    let digits: Option<Vec<u32>> = hex.chars().map(|c| c.to_digit(16)).collect();
+    let bytes: Vec<u8> = digits?
+        .chunks_exact(2)
+        .map(|d| (d.iter().fold(0, |sum, digit| sum * 16 + digit)) as u8)
+        .collect();
+    describe(&Node::decode(bytes.as_slice()).ok()?).ok()
+}

@@ -1,0 +1,122 @@
+//! Every connected proxy and whether it follows: what `leno status` shows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use leno_proto::control::{ProxyStatus, TypeStatus};
+use leno_proto::type_url;
+use leno_xds::server::{State, Stream};
+
+use crate::listener::Peer;
+use crate::node::Described;
+
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    seats: Mutex<(u64, BTreeMap<u64, Seated>)>,
+}
+
+#[derive(Debug)]
+struct Seated {
+    status: ProxyStatus,
+    since: Instant,
+}
+
+/// A stream's entry; it goes when dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    roster: Arc<Roster>,
+    number: u64,
+}
+
+// === impl Roster ===
+
+impl Roster {
+    pub(crate) fn take_seat(self: &Arc<Self>, described: &Described, peer: Option<&Peer>) -> Seat {
+        let workload = &described.workload;
+        let status = ProxyStatus {
+            node_id: described.proxy.id.clone(),
+            workload: workload.id.to_string(),
+            service: workload.service.clone().unwrap_or_default(),
+            address: workload
+                .addresses
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            principal: peer
+                .and_then(|p| p.identity.as_ref())
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            healthy: workload.healthy,
+            kind: if described.leno { "leno" } else { "envoy" }.to_owned(),
+            ..Default::default()
+        };
+        let mut seats = self.lock();
+        seats.0 += 1;
+        let number = seats.0;
+        let since = Instant::now();
+        seats.1.insert(number, Seated { status, since });
+        Seat {
+            roster: self.clone(),
+            number,
+        }
+    }
+
+    pub(crate) fn proxies(&self) -> Vec<ProxyStatus> {
+        let seats = self.lock();
+        let mut proxies: Vec<ProxyStatus> = seats
+            .1
+            .values()
+            .map(|seated| ProxyStatus {
+                connected_seconds: seated.since.elapsed().as_secs(),
+                ..seated.status.clone()
+            })
+            .collect();
+        proxies.sort_by(|a, b| a.workload.cmp(&b.workload));
+        proxies
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Seated>)> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    pub(crate) fn set_health(&self, healthy: bool) {
+        self.with(|status| status.healthy = healthy);
+    }
+
+    pub(crate) fn set_status(&self, stream: &Stream) {
+        let types = stream.status().map(type_status).collect();
+        self.with(|status| status.types = types);
+    }
+
+    fn with(&self, change: impl FnOnce(&mut ProxyStatus)) {
+        if let Some(seated) = self.roster.lock().1.get_mut(&self.number) {
+            change(&mut seated.status);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.roster.lock().1.remove(&self.number);
+    }
+}
+
+fn type_status((type_url, state, resources): (&str, State, usize)) -> TypeStatus {
+    let (state, error) = match state {
+        State::Synced => ("SYNCED", String::new()),
+        State::Stale => ("STALE", String::new()),
+        State::NotSent => ("NOT_SENT", String::new()),
+        State::Rejected(error) => ("REJECTED", error),
+    };
+    TypeStatus {
+        r#type: type_url::abbreviation(type_url).unwrap_or(type_url).to_owned(),
+        state: state.to_owned(),
+        resources: resources as u64,
+        error,
+    }
+}

@@ -1,0 +1,123 @@
+//! What operators ask.
+
+use leno_proto::control::mesh_client::MeshClient;
+use leno_proto::control::{
+    ConfigRequest, Dump, Edge, Hello, Report, Resource, StatusRequest, TrafficReport, TrafficRequest,
+    command, report,
+};
+use leno_proto::type_url::LISTENER;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+use crate::rig::{PATIENCE, Proxy, Rig, node};
+
+fn report(what: report::What) -> Report {
+    Report { what: Some(what) }
+}
+
+#[tokio::test]
+async fn status_shows_each_proxy_and_whether_it_follows() {
+    let rig = Rig::start(&[]).await;
+    let mut web = Proxy::connect(
+        rig.plaintext().await,
+        node("web-1", "web", Some(1)),
+        &[(LISTENER, "virtualInbound")],
+    )
+    .await;
+    web.until("its listener", |p| !p.pushed.is_empty()).await;
+    // Goes on acknowledging what comes.
+    tokio::spawn(async move { while web.next().await.is_ok() {} });
+    let mut mesh = MeshClient::new(rig.plaintext().await);
+    let synced = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let status = mesh.status(StatusRequest {}).await.unwrap().into_inner();
+            let proxy = status.proxies.into_iter().find(|p| p.workload == "web-1.default");
+            if let Some(proxy) = proxy
+                && proxy
+                    .types
+                    .iter()
+                    .any(|t| t.r#type == "LDS" && t.state == "SYNCED")
+            {
+                return proxy;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    });
+    let proxy = synced.await.unwrap();
+    assert!(proxy.healthy);
+    assert_eq!((proxy.kind.as_str(), proxy.service.as_str()), ("leno", "web"));
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_what_it_has_and_reports_its_traffic() {
+    let rig = Rig::start(&[]).await;
+    let node = node("web-1", "web", None);
+    let _web = Proxy::connect(
+        rig.plaintext().await,
+        node.clone(),
+        &[(LISTENER, "virtualInbound")],
+    )
+    .await;
+    let (reports, outgoing) = mpsc::channel(8);
+    let hello = Hello {
+        node_id: node.id.clone(),
+    };
+    reports.send(report(report::What::Hello(hello))).await.unwrap();
+    let edge = Edge {
+        requests: 7,
+        ..Default::default()
+    };
+    let traffic = TrafficReport { edges: vec![edge] };
+    reports
+        .send(report(report::What::Traffic(traffic)))
+        .await
+        .unwrap();
+    let mut commands = MeshClient::new(rig.plaintext().await)
+        .attach(ReceiverStream::new(outgoing))
+        .await
+        .unwrap()
+        .into_inner();
+    tokio::spawn(async move {
+        while let Ok(Some(command)) = commands.message().await {
+            let Some(command::What::Dump(asked)) = command.what else {
+                continue;
+            };
+            let dump = Dump {
+                id: command.id,
+                resources: vec![Resource {
+                    name: asked.kind,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            let _ = reports.send(report(report::What::Dump(dump))).await;
+        }
+    });
+    let mut mesh = MeshClient::new(rig.plaintext().await);
+    let mut seen = mesh
+        .traffic(TrafficRequest { interval_ms: 100 })
+        .await
+        .unwrap()
+        .into_inner();
+    let told = tokio::time::timeout(PATIENCE, async {
+        while seen
+            .message()
+            .await
+            .unwrap()
+            .unwrap()
+            .edges
+            .iter()
+            .all(|e| e.requests != 7)
+        {}
+    });
+    told.await.unwrap();
+    let config = |workload: &str| ConfigRequest {
+        workload: workload.to_owned(),
+        kind: "clusters".to_owned(),
+    };
+    let answer = mesh.config(config("web-1")).await.unwrap().into_inner();
+    assert_eq!(answer.resources[0].name, "clusters");
+    let unknown = mesh.config(config("nobody")).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+}

@@ -1,0 +1,298 @@
+//! HTTP filters, with plain values.
+
+use std::time::Duration;
+
+use leno_engine::compile::route::RouteTable;
+use leno_engine::decide::filter::{
+    ConnectionFacts, Context, Effect, EffectResult, FilterConfig, HttpFilter, LocalMetadata, PeerMetadata,
+    Step, peer_metadata,
+};
+use leno_engine::decide::route::{Decision, RouteContext};
+use leno_engine::flags::{Flag, Flags};
+use leno_engine::message::RequestHead;
+use leno_proto::ToAny;
+use leno_proto::envoy::config::route::v3 as route;
+use leno_proto::envoy::extensions::filters::common::fault::v3 as delay;
+use leno_proto::envoy::extensions::filters::http::fault::v3 as pb;
+use leno_proto::envoy::r#type::v3::FractionalPercent;
+use leno_proto::google::protobuf::Any;
+
+use crate::made::{forward, one_route, prefix, request, response, seconds, to_cluster, u32_value};
+
+/// Compiles a filter's configuration by way of a route that has it.
+fn on_route(any: Any) -> RouteTable {
+    let mut route = forward(prefix("/"), to_cluster("c"));
+    route.typed_per_filter_config.insert("f".into(), any);
+    one_route(route)
+}
+
+fn config(table: &RouteTable) -> &FilterConfig {
+    let head = request("a", "/");
+    match table.route(
+        &head,
+        &RouteContext {
+            random: 0,
+            tls: false,
+        },
+    ) {
+        decision @ Decision::Forward(_) => decision.filter_config("f").expect("a filter"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn start(any: Any) -> Option<Box<dyn HttpFilter>> {
+    config(&on_route(any)).start(None)
+}
+
+struct Cx {
+    random: u64,
+    flags: Flags,
+    peer: PeerMetadata,
+    local: LocalMetadata,
+    facts: ConnectionFacts,
+}
+
+impl Cx {
+    fn new(random: u64) -> Self {
+        Self {
+            random,
+            flags: Flags::default(),
+            peer: PeerMetadata::default(),
+            local: LocalMetadata {
+                id: "sidecar~me".into(),
+                encoded: "bWU=".into(),
+            },
+            facts: ConnectionFacts::default(),
+        }
+    }
+
+    fn context(&mut self) -> Context<'_> {
+        Context {
+            random: self.random,
+            flags: &mut self.flags,
+            peer: &mut self.peer,
+            local: &self.local,
+            connection: &self.facts,
+            cluster: Some("outbound|80||a.default.svc.cluster.local"),
+        }
+    }
+}
+
+fn percent(numerator: u32) -> Option<FractionalPercent> {
+    Some(FractionalPercent {
+        numerator,
+        denominator: 0,
+    })
+}
+
+fn delayed(share: u32) -> Option<delay::FaultDelay> {
+    Some(delay::FaultDelay {
+        percentage: percent(share),
+        fault_delay_secifier: seconds(2).map(delay::fault_delay::FaultDelaySecifier::FixedDelay),
+    })
+}
+
+fn aborted(share: u32, error: pb::fault_abort::ErrorType) -> Option<pb::FaultAbort> {
+    Some(pb::FaultAbort {
+        percentage: percent(share),
+        error_type: Some(error),
+        ..Default::default()
+    })
+}
+
+fn run(filter: &mut dyn HttpFilter, cx: &mut Cx, head: &mut RequestHead) -> Step {
+    filter.on_request_headers(&mut cx.context(), head, true)
+}
+
+#[test]
+fn a_delay_comes_before_an_abort() {
+    let fault = pb::HttpFault {
+        delay: delayed(100),
+        abort: aborted(100, pb::fault_abort::ErrorType::HttpStatus(418)),
+        ..Default::default()
+    };
+    let mut filter = start(fault.to_any()).expect("something to do");
+    let mut cx = Cx::new(u64::MAX);
+    match run(filter.as_mut(), &mut cx, &mut request("a", "/")) {
+        Step::Effect(Effect::Sleep(time)) => assert_eq!(time, Duration::from_secs(2)),
+        other => panic!("{other:?}"),
+    }
+    assert!(cx.flags.contains(Flag::DelayInjected));
+    match filter.on_effect(&mut cx.context(), EffectResult::Slept) {
+        Step::Reply(reply) => assert_eq!((reply.status, reply.details), (418, "fault_filter_abort")),
+        other => panic!("{other:?}"),
+    }
+    assert!(cx.flags.contains(Flag::FaultInjected));
+}
+
+#[test]
+fn shares_are_drawn_independently() {
+    let fault = pb::HttpFault {
+        delay: delayed(50),
+        abort: aborted(50, pb::fault_abort::ErrorType::HttpStatus(503)),
+        ..Default::default()
+    };
+    let table = on_route(fault.to_any());
+    let step = |low: u32, high: u32| {
+        let mut filter = config(&table).start(None).expect("something to do");
+        let mut cx = Cx::new(u64::from(high) << 32 | u64::from(low));
+        run(filter.as_mut(), &mut cx, &mut request("a", "/"))
+    };
+    let (hit, miss) = (0, u32::MAX);
+    assert!(matches!(step(miss, miss), Step::Continue));
+    assert!(matches!(step(hit, miss), Step::Effect(_)));
+    assert!(matches!(step(miss, hit), Step::Reply(_)));
+}
+
+#[test]
+fn grpc_callers_get_a_grpc_status() {
+    let fault = pb::HttpFault {
+        abort: aborted(100, pb::fault_abort::ErrorType::GrpcStatus(14)),
+        ..Default::default()
+    };
+    let reply = |head: &mut RequestHead| {
+        let mut filter = start(fault.to_any()).expect("something to do");
+        match run(filter.as_mut(), &mut Cx::new(0), head) {
+            Step::Reply(reply) => reply,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(reply(&mut request("a", "/")).status, 503);
+    let mut head = request("a", "/");
+    head.headers.set("content-type", "application/grpc");
+    let told = reply(&mut head);
+    assert_eq!(told.status, 200);
+    assert_eq!(told.headers.get_str("grpc-status"), Some("14"));
+}
+
+#[test]
+fn header_faults_need_the_configurations_leave() {
+    let fixed = pb::HttpFault {
+        delay: delayed(0),
+        ..Default::default()
+    };
+    let by_header = pb::HttpFault {
+        delay: Some(delay::FaultDelay {
+            percentage: percent(100),
+            fault_delay_secifier: Some(delay::fault_delay::FaultDelaySecifier::HeaderDelay(
+                delay::fault_delay::HeaderDelay {},
+            )),
+        }),
+        ..Default::default()
+    };
+    let sleeps = |fault: &pb::HttpFault, asked: bool| {
+        let mut head = request("a", "/");
+        if asked {
+            head.headers.set("x-envoy-fault-delay-request", "30");
+        }
+        let mut filter = start(fault.to_any()).expect("something to do");
+        matches!(run(filter.as_mut(), &mut Cx::new(0), &mut head), Step::Effect(_))
+    };
+    assert!(!sleeps(&fixed, true));
+    assert!(sleeps(&by_header, true));
+    assert!(!sleeps(&by_header, false));
+}
+
+#[test]
+fn no_more_than_the_limit_are_faulty_at_once() {
+    let fault = pb::HttpFault {
+        delay: delayed(100),
+        max_active_faults: u32_value(1),
+        ..Default::default()
+    };
+    let table = on_route(fault.to_any());
+    let sleeps = |filter: &mut dyn HttpFilter| {
+        matches!(
+            run(filter, &mut Cx::new(0), &mut request("a", "/")),
+            Step::Effect(_)
+        )
+    };
+    let mut first = config(&table).start(None).expect("something to do");
+    assert!(sleeps(first.as_mut()));
+    let mut second = config(&table).start(None).expect("something to do");
+    assert!(!sleeps(second.as_mut()));
+    drop(first);
+    let mut third = config(&table).start(None).expect("something to do");
+    assert!(sleeps(third.as_mut()));
+}
+
+#[test]
+fn a_route_overrides_the_list_and_can_turn_a_filter_off() {
+    let list = on_route(pb::HttpFault::default().to_any());
+    assert!(
+        config(&list).start(None).is_none(),
+        "without settings there is nothing to do"
+    );
+    let route = on_route(
+        pb::HttpFault {
+            delay: delayed(100),
+            ..Default::default()
+        }
+        .to_any(),
+    );
+    assert!(config(&list).start(Some(config(&route))).is_some());
+    let off = on_route(
+        route::FilterConfig {
+            disabled: true,
+            ..Default::default()
+        }
+        .to_any(),
+    );
+    assert!(config(&route).start(Some(config(&off))).is_none());
+}
+
+#[test]
+fn peer_metadata_is_read_taken_out_and_answered() {
+    let told = PeerMetadata {
+        workload: "reviews-v1".into(),
+        namespace: "default".into(),
+        app: "reviews".into(),
+        version: "v1".into(),
+        canonical_service: "reviews".into(),
+        canonical_revision: "v1".into(),
+        cluster: "Kubernetes".into(),
+    };
+    // downstream_discovery and downstream_propagation by Istio's headers.
+    let any = Any {
+        type_url: "type.googleapis.com/io.istio.http.peer_metadata.Config".into(),
+        value: vec![0x0a, 2, 0x1a, 0, 0x1a, 2, 0x0a, 0],
+    };
+    let mut filter = start(any).expect("always something to do");
+    let mut cx = Cx::new(0);
+    let mut head = request("a", "/");
+    head.headers
+        .set(peer_metadata::METADATA, peer_metadata::encode(&told));
+    head.headers.set(peer_metadata::METADATA_ID, "sidecar~them");
+    run(filter.as_mut(), &mut cx, &mut head);
+    assert_eq!(cx.peer, told);
+    assert!(head.headers.is_empty(), "the application sees none of it");
+    let mut answer = response(200);
+    filter.on_response_headers(&mut cx.context(), &mut answer, true);
+    assert_eq!(answer.headers.get_str(peer_metadata::METADATA), Some("bWU="));
+    assert_eq!(
+        answer.headers.get_str(peer_metadata::METADATA_ID),
+        Some("sidecar~me")
+    );
+}
+
+#[test]
+fn strangers_are_not_told_who_we_are() {
+    let any = Any {
+        type_url: "type.googleapis.com/io.istio.http.peer_metadata.Config".into(),
+        value: vec![0x0a, 2, 0x1a, 0, 0x1a, 2, 0x0a, 0],
+    };
+    let mut filter = start(any).expect("always something to do");
+    let mut cx = Cx::new(0);
+    run(filter.as_mut(), &mut cx, &mut request("a", "/"));
+    let mut answer = response(200);
+    filter.on_response_headers(&mut cx.context(), &mut answer, true);
+    assert!(answer.headers.is_empty());
+}
+
+#[test]
+fn nonsense_in_the_metadata_header_is_passed_over() {
+    for nonsense in ["", "!", "AAAA", "x"] {
+        let known = peer_metadata::decode(nonsense.as_bytes());
+        assert!(known.is_none_or(|peer| peer.workload.is_empty()), "{nonsense}");
+    }
+}

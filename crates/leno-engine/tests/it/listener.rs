@@ -1,0 +1,216 @@
+//! Filter-chain match, by Envoy's documented order.
+
+use std::net::SocketAddr;
+
+use leno_engine::compile::listener::TransportProtocol;
+use leno_engine::decide::listener::{ConnectionInfo, choose};
+use leno_proto::envoy::config::listener::v3::FilterChainMatch;
+use leno_proto::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
+
+use crate::made::{cidr, compile_listener, listener, tcp_chain, u32_value};
+
+struct Call {
+    destination: &'static str,
+    source: &'static str,
+    sni: Option<&'static str>,
+    tls: bool,
+    alpn: &'static [&'static [u8]],
+}
+
+const CALL: Call = Call {
+    destination: "10.1.2.3:80",
+    source: "192.168.1.1:4000",
+    sni: None,
+    tls: false,
+    alpn: &[],
+};
+
+/// The name of the chain chosen from these, with a default chain there.
+fn chosen(chains: &[(&str, FilterChainMatch)], call: &Call) -> String {
+    let chains = chains
+        .iter()
+        .map(|(name, matches)| tcp_chain(name, matches.clone()));
+    let mut message = listener(chains.collect());
+    message.default_filter_chain = Some(tcp_chain("default", FilterChainMatch::default()));
+    let listener = compile_listener(&message).expect("compiles");
+    let source: SocketAddr = call.source.parse().expect("an address");
+    let connection = ConnectionInfo {
+        destination: call.destination.parse().expect("an address"),
+        source,
+        direct_source: source,
+        sni: call.sni,
+        transport: if call.tls {
+            TransportProtocol::Tls
+        } else {
+            TransportProtocol::RawBuffer
+        },
+        application_protocols: call.alpn,
+    };
+    choose(&listener, &connection)
+        .expect("a default chain")
+        .name
+        .clone()
+}
+
+fn port(port: u32) -> FilterChainMatch {
+    FilterChainMatch {
+        destination_port: u32_value(port),
+        ..Default::default()
+    }
+}
+
+fn ranges(ranges: &[&str]) -> FilterChainMatch {
+    FilterChainMatch {
+        prefix_ranges: ranges.iter().map(|range| cidr(range)).collect(),
+        ..Default::default()
+    }
+}
+
+fn names(names: &[&str]) -> FilterChainMatch {
+    FilterChainMatch {
+        server_names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Default::default()
+    }
+}
+
+fn alpn(names: &[&str]) -> FilterChainMatch {
+    FilterChainMatch {
+        application_protocols: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Default::default()
+    }
+}
+
+fn transport(name: &str) -> FilterChainMatch {
+    FilterChainMatch {
+        transport_protocol: name.into(),
+        ..Default::default()
+    }
+}
+
+fn source(kind: ConnectionSourceType) -> FilterChainMatch {
+    FilterChainMatch {
+        source_type: kind.into(),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn nothing_matches_then_the_default_chain_serves() {
+    assert_eq!(chosen(&[("other", port(81))], &CALL), "default");
+}
+
+#[test]
+fn the_destination_port_comes_before_the_address() {
+    let chains = [("address", ranges(&["10.1.2.3/32"])), ("port", port(80))];
+    assert_eq!(chosen(&chains, &CALL), "port");
+}
+
+#[test]
+fn the_longest_prefix_wins() {
+    let chains = [
+        ("wide", ranges(&["10.0.0.0/8"])),
+        ("narrow", ranges(&["10.1.0.0/16", "172.16.0.0/12"])),
+        ("any", FilterChainMatch::default()),
+    ];
+    assert_eq!(chosen(&chains, &CALL), "narrow");
+}
+
+#[test]
+fn a_better_port_hides_other_chains_even_if_it_fails_later() {
+    let picky = FilterChainMatch {
+        server_names: vec!["a.example".into()],
+        ..port(80)
+    };
+    let chains = [("picky", picky), ("any", FilterChainMatch::default())];
+    assert_eq!(chosen(&chains, &CALL), "default");
+}
+
+#[test]
+fn server_names_go_from_exact_over_the_longest_wildcard_to_none() {
+    let chains = [
+        ("none", FilterChainMatch::default()),
+        ("com", names(&["*.com"])),
+        ("example", names(&["*.example.com"])),
+        ("exact", names(&["www.example.com"])),
+    ];
+    let with = |sni| chosen(&chains, &Call { sni, ..CALL });
+    assert_eq!(with(Some("www.example.com")), "exact");
+    assert_eq!(with(Some("api.example.com")), "example");
+    assert_eq!(with(Some("example.com")), "com");
+    assert_eq!(with(Some("example.org")), "none");
+    assert_eq!(with(None), "none");
+}
+
+#[test]
+fn a_wildcard_is_not_for_its_own_domain() {
+    assert_eq!(
+        chosen(
+            &[("wild", names(&["*.example.com"]))],
+            &Call {
+                sni: Some("example.com"),
+                ..CALL
+            }
+        ),
+        "default"
+    );
+}
+
+#[test]
+fn the_transport_comes_before_application_protocols() {
+    let chains = [("h2", alpn(&["h2"])), ("tls", transport("tls"))];
+    let call = Call {
+        tls: true,
+        alpn: &[b"h2"],
+        ..CALL
+    };
+    assert_eq!(chosen(&chains, &call), "tls");
+    assert_eq!(chosen(&chains, &Call { tls: false, ..call }), "h2");
+}
+
+#[test]
+fn the_clients_first_protocol_that_a_chain_names_decides() {
+    let chains = [
+        ("h1", alpn(&["http/1.1"])),
+        ("istio", alpn(&["istio", "istio-h2"])),
+    ];
+    let call = |alpn| Call { alpn, ..CALL };
+    assert_eq!(chosen(&chains, &call(&[b"x", b"istio-h2", b"http/1.1"])), "istio");
+    assert_eq!(chosen(&chains, &call(&[b"http/1.1", b"istio"])), "h1");
+    assert_eq!(chosen(&chains, &call(&[b"x"])), "default");
+}
+
+#[test]
+fn the_source_type_is_by_address() {
+    let chains = [
+        ("local", source(ConnectionSourceType::SameIpOrLoopback)),
+        ("external", source(ConnectionSourceType::External)),
+    ];
+    let from = |source| chosen(&chains, &Call { source, ..CALL });
+    assert_eq!(from("127.0.0.1:1"), "local");
+    assert_eq!(from("10.1.2.3:1"), "local");
+    assert_eq!(from("10.1.2.4:1"), "external");
+}
+
+#[test]
+fn the_source_address_comes_before_the_source_port() {
+    let address = FilterChainMatch {
+        source_prefix_ranges: vec![cidr("192.168.0.0/16")],
+        ..Default::default()
+    };
+    let port = FilterChainMatch {
+        source_ports: vec![4000],
+        ..Default::default()
+    };
+    let chains = [("address", address), ("port", port)];
+    assert_eq!(chosen(&chains, &CALL), "address");
+}
+
+#[test]
+fn two_chains_that_match_the_same_are_refused() {
+    let message = listener(vec![tcp_chain("a", port(80)), tcp_chain("b", port(80))]);
+    let error = compile_listener(&message).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "filter_chains[1].filter_chain_match: matches the same as filter_chains[0]"
+    );
+}

@@ -1,0 +1,14 @@
+//! The engine by what it decides: configuration in as xDS messages, decisions out.
+
+// Deprecated fields are read as well.
+#![allow(deprecated)]
+
+mod balance;
+mod bootstraps;
+mod compile;
+mod filter;
+mod listener;
+mod made;
+mod outlier;
+mod retry;
+mod route;

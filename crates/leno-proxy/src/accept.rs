@@ -1,0 +1,327 @@
+//! A new connection: where it was going, which listener and filter chain serve it, TLS, and off it goes.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use leno_engine::compile::listener::{FilterChain, Listener, TerminalFilter, TransportProtocol};
+use leno_engine::decide::filter::ConnectionFacts;
+use leno_engine::decide::listener::{ConnectionInfo, choose};
+use leno_engine::flags::Flag;
+use leno_telemetry::record::DownstreamRecord;
+use leno_tls::PeerInfo;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::drain::Drain;
+use crate::http;
+use crate::inspect::{self, Found, Wanted};
+use crate::io::{Io, Prefixed};
+use crate::listen::ListenSocket;
+use crate::lookup::{Answer, Want};
+use crate::original_dst::original_destination;
+use crate::state::ListenerState;
+use crate::tcp_proxy::{self, Early};
+use crate::worker::{Snapshot, Worker};
+
+/// After an error of the process or the system (descriptors, memory), not of one connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection that has its chain.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) chain: Arc<FilterChain>,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) record: Rc<DownstreamRecord>,
+    pub(crate) facts: ConnectionFacts,
+    pub(crate) destination: SocketAddr,
+    pub(crate) peer: Option<PeerInfo>,
+}
+
+impl Connection {
+    /// The peer's certificate has proved a mesh identity.
+    pub(crate) fn is_mesh_peer(&self) -> bool {
+        self.facts.peer_principal.is_some()
+    }
+}
+
+/// Accepts until the socket's listener lets go of it.
+pub(crate) async fn accept_loop(worker: Rc<Worker>, socket: Arc<ListenSocket>) {
+    let listener = match socket.socket.try_clone().and_then(TcpListener::from_std) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(listener = socket.listener, %error, "cannot accept"),
+    };
+    let mut open = socket.open.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = open.wait_for(|open| !*open) => return,
+        };
+        match accepted {
+            Ok((stream, remote)) => {
+                let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+                worker.dispatch(stream, remote, &socket);
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(listener = socket.listener, %error, "accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, remote: SocketAddr, socket: Arc<ListenSocket>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    let destination = match original_destination(&stream, socket.origin, socket.address) {
+        Ok(Some(destination)) => destination,
+        Ok(None) => return tracing::warn!(%remote, listener = socket.listener, "refused: it goes to the proxy itself"),
+        Err(error) => return tracing::debug!(%remote, %error, "original destination"),
+    };
+    let arrival = Arrival {
+        worker,
+        remote,
+        destination,
+    };
+    let Some(listener) = arrival.listener(&socket.listener).await else {
+        return;
+    };
+    arrival.serve(stream, &listener).await;
+}
+
+/// A connection before it has a chain.
+struct Arrival {
+    worker: Rc<Worker>,
+    remote: SocketAddr,
+    destination: SocketAddr,
+}
+
+impl Arrival {
+    /// The listener that serves this destination: the socket's own, or the one that it hands redirected
+    /// connections to (`use_original_dst`). What the control plane has not told is asked for.
+    async fn listener(&self, name: &str) -> Option<Arc<ListenerState>> {
+        let snapshot = self.worker.snapshot();
+        let own = Arc::clone(snapshot.listener(name)?);
+        if !own.listener.use_original_dst {
+            return Some(own);
+        }
+        if let Some(handed) = self.handed(&snapshot, &own) {
+            return Some(handed);
+        }
+        match self.worker.shared.demand.ask(Want::Listener(self.destination)).await {
+            Answer::Found => {
+                let snapshot = self.worker.snapshot();
+                Some(self.handed(&snapshot, &own).unwrap_or(own))
+            }
+            Answer::Absent if !self.fails_closed(&own) => Some(own),
+            answer => {
+                self.refuse(&own.listener, answer);
+                None
+            }
+        }
+    }
+
+    fn handed(&self, snapshot: &Snapshot, own: &Arc<ListenerState>) -> Option<Arc<ListenerState>> {
+        let found = snapshot.listener_for(self.destination)?;
+        (!Arc::ptr_eq(found, own)).then(|| Arc::clone(found))
+    }
+
+    /// Mesh addresses never pass as traffic that the mesh does not know.
+    fn fails_closed(&self, own: &ListenerState) -> bool {
+        let destination = self.destination.ip();
+        own.listener.direction == leno_engine::compile::listener::Direction::Outbound
+            && self.worker.shared.fail_closed.iter().any(|(net, bits)| within(*net, *bits, destination))
+    }
+
+    fn refuse(&self, listener: &Listener, answer: Answer) {
+        let (flag, details) = match answer {
+            Answer::Unanswered => (Flag::NoClusterFound, "on_demand_unanswered"),
+            Answer::Found | Answer::Absent => (Flag::NoRouteFound, "no_such_service"),
+        };
+        tracing::warn!(remote = %self.remote, destination = %self.destination, details, "connection refused");
+        let record = self.record(listener, &Found::raw(), None, None);
+        self.worker.reporter.refused(&record, flag, details, &listener.access_log);
+    }
+
+    async fn serve(self, mut stream: TcpStream, state: &Arc<ListenerState>) {
+        let listener = &state.listener;
+        let mut prefix = BytesMut::new();
+        let wanted = Wanted::of(&listener.filters, self.destination.port());
+        let (found, early) = match wanted.any() {
+            false => (Found::raw(), None),
+            true => match self.inspect(&mut stream, &mut prefix, wanted, state).await {
+                Some(found) => found,
+                None => return,
+            },
+        };
+        let (Some(chain), Some(drain)) = self.chain(state, &found) else {
+            tracing::debug!(remote = %self.remote, destination = %self.destination, "no filter chain matches");
+            let record = self.record(listener, &found, None, None);
+            let details = "filter_chain_not_found";
+            return self.worker.reporter.refused(&record, Flag::NoRouteFound, details, &listener.access_log);
+        };
+        let plain = Prefixed::new(prefix.freeze(), stream);
+        self.run(plain, listener, chain, drain, found, early).await;
+    }
+
+    fn chain(&self, state: &ListenerState, found: &Found) -> (Option<Arc<FilterChain>>, Option<Arc<Drain>>) {
+        let protocols: Vec<&[u8]> = found.protocols.iter().map(Vec::as_slice).collect();
+        let info = ConnectionInfo {
+            destination: self.destination,
+            source: self.remote,
+            direct_source: self.remote,
+            sni: found.sni.as_deref(),
+            transport: found.transport,
+            application_protocols: &protocols,
+        };
+        let chain = choose(&state.listener, &info);
+        let drain = chain.and_then(|chain| state.drain_of(chain));
+        (chain.cloned(), drain.cloned())
+    }
+
+    /// Reads until it is known what the client speaks, or the upstream has spoken first. None: the connection is over.
+    async fn inspect(
+        &self,
+        stream: &mut TcpStream,
+        prefix: &mut BytesMut,
+        wanted: Wanted,
+        state: &Arc<ListenerState>,
+    ) -> Option<(Found, Option<Early>)> {
+        let (silent_chain, _) = self.chain(state, &Found::raw());
+        let tcp = silent_chain.as_ref().and_then(|chain| match &chain.terminal {
+            TerminalFilter::Tcp(tcp) if chain.tls.is_none() => Some(Arc::clone(tcp)),
+            _ => None,
+        });
+        let filters = &state.listener.filters;
+        let deadline = (!filters.timeout.is_zero()).then(|| tokio::time::Instant::now() + filters.timeout);
+        let mut speaks = std::pin::pin!(async {
+            let Some(tcp) = &tcp else { return std::future::pending().await };
+            tokio::time::sleep(inspect::SILENCE).await;
+            tcp_proxy::await_server(&self.worker, tcp, self.destination, state.listener.direction).await
+        });
+        loop {
+            let silent = prefix.is_empty();
+            let late = async {
+                match deadline {
+                    Some(at) if tcp.is_none() || !silent => tokio::time::sleep_until(at).await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                read = inspect::read_more(stream, prefix) => match read {
+                    Ok(0) => return Some((Found::raw(), None)),
+                    Ok(_) => if let Some(found) = wanted.inspect(prefix) {
+                        return Some((found, None));
+                    },
+                    Err(error) => {
+                        tracing::debug!(remote = %self.remote, %error, "client gone before it spoke");
+                        return None;
+                    }
+                },
+                early = speaks.as_mut(), if silent => return Some((Found::raw(), Some(early))),
+                () = late => {
+                    if filters.continue_on_timeout {
+                        return Some((Found::raw(), None));
+                    }
+                    tracing::debug!(remote = %self.remote, "inspection timed out");
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn run(
+        self,
+        plain: Prefixed,
+        listener: &Listener,
+        chain: Arc<FilterChain>,
+        drain: Arc<Drain>,
+        found: Found,
+        early: Option<Early>,
+    ) {
+        let (io, peer, local_principal) = match &chain.tls {
+            None => (Io::Plain(plain), None, None),
+            Some(tls) => {
+                let accepted = self.worker.tls.accept(tls, &found.protocols, plain, chain.handshake_timeout).await;
+                match accepted {
+                    Ok(accepted) => (
+                        Io::Server(Box::new(accepted.stream)),
+                        Some(accepted.peer),
+                        accepted.local_principal,
+                    ),
+                    Err(error) => return self.handshake_failed(listener, &found, &error),
+                }
+            }
+        };
+        let record = self.record(listener, &found, peer.as_ref(), local_principal);
+        let connection = Connection {
+            facts: ConnectionFacts {
+                tls: peer.is_some(),
+                peer_principal: record.peer_principal.as_deref().map(str::to_owned),
+                inbound: listener.direction == leno_engine::compile::listener::Direction::Inbound,
+            },
+            record: Rc::new(record),
+            destination: self.destination,
+            peer,
+            drain,
+            chain: Arc::clone(&chain),
+        };
+        match &chain.terminal {
+            TerminalFilter::Http(manager) => http::serve(self.worker, connection, Arc::clone(manager), io).await,
+            TerminalFilter::Tcp(tcp) => tcp_proxy::serve(self.worker, connection, tcp, io, early).await,
+        }
+    }
+
+    fn handshake_failed(&self, listener: &Listener, found: &Found, error: &crate::tls::TlsError) {
+        tracing::warn!(
+            remote = %self.remote, destination = %self.destination, sni = found.sni.as_deref(), %error,
+            "TLS handshake failed"
+        );
+        let record = self.record(listener, found, None, None);
+        let details = "downstream_tls_handshake_failed";
+        self.worker.reporter.refused(&record, Flag::DownstreamProtocolError, details, &listener.access_log);
+    }
+
+    fn record(
+        &self,
+        listener: &Listener,
+        found: &Found,
+        peer: Option<&PeerInfo>,
+        local_principal: Option<Arc<str>>,
+    ) -> DownstreamRecord {
+        let ids = &self.worker.shared.connection_ids;
+        DownstreamRecord {
+            direction: listener.direction,
+            local: self.destination,
+            remote: self.remote,
+            connection_id: ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            sni: match found.transport {
+                TransportProtocol::Tls => found.sni.clone(),
+                TransportProtocol::RawBuffer => None,
+            },
+            tls_version: peer.map(|peer| match peer.version {
+                leno_tls::TlsVersion::V1_2 => "TLSv1.2",
+                leno_tls::TlsVersion::V1_3 => "TLSv1.3",
+            }),
+            peer_principal: peer.and_then(|p| p.id.as_ref()).map(|id| id.to_string().into()),
+            local_principal,
+        }
+    }
+}
+
+/// Whether an address is in a network of this many leading bits.
+fn within(network: IpAddr, bits: u8, address: IpAddr) -> bool {
+    let number = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => (u128::from(u32::from(ip)) << 96, 32),
+        IpAddr::V6(ip) => (u128::from(ip), 128),
+    };
+    let ((network, width), (address, other)) = (number(network), number(address));
+    let shift = 128 - u32::from(bits.min(128));
+    width == other && (network ^ address).checked_shr(shift).unwrap_or(0) == 0
+}

@@ -1,0 +1,72 @@
+//! Requests of the proxy's own: to a cluster, by the same pools as everybody's, with the answer whole.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use leno_engine::decide::balance::PickContext;
+use leno_engine::decide::limits::Resource;
+use leno_engine::flags::Flags;
+use leno_engine::message::{RequestHead, ResponseHead, Version};
+
+use crate::codec::{Answer, Body, Frame, Request};
+use crate::outcome::Failure;
+use crate::tcp_proxy;
+use crate::tls::Offer;
+use crate::worker::Worker;
+
+/// Larger answers to the proxy itself are refused.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+pub(crate) async fn call(
+    worker: &Rc<Worker>,
+    cluster: &str,
+    request: RequestHead,
+    body: Bytes,
+    timeout: Duration,
+) -> Result<(ResponseHead, Bytes), Flags> {
+    let calling = async {
+        let answer = send(worker, cluster, request, Body::Full(body)).await?;
+        let head = answer.head;
+        Ok((head, whole(answer.body).await?))
+    };
+    match tokio::time::timeout(timeout, calling).await {
+        Ok(result) => result.map_err(|failure: Failure| failure.flag().into()),
+        Err(_) => Err(Failure::Timeout.flag().into()),
+    }
+}
+
+/// One attempt, without retries.
+pub(crate) async fn send(
+    worker: &Rc<Worker>,
+    cluster: &str,
+    head: RequestHead,
+    body: Body,
+) -> Result<Answer, Failure> {
+    let upstream = tcp_proxy::find(worker, cluster).await?;
+    let _permit = upstream.acquire(Resource::Request).ok_or(Failure::Overflow)?;
+    let host = upstream.pick(&PickContext {
+        random: worker.random.next(),
+        ..PickContext::default()
+    })?;
+    let http2 = head.version == Version::Http2;
+    let offer = if http2 { Offer::Http2 } else { Offer::Http1 };
+    let to = upstream.destination(&host, None, offer, false)?;
+    let _active = host.start();
+    let checkout = upstream.pool(&to).checkout(worker, &upstream, http2, false).await?;
+    checkout.send(Request { head, body }).await.map_err(Failure::Stream)
+}
+
+/// Reads a body to its end.
+pub(crate) async fn whole(mut body: Body) -> Result<Bytes, Failure> {
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Frame::Data(data) = frame.map_err(Failure::Stream)? {
+            if all.len() + data.len() > MAX_ANSWER {
+                return Err(Failure::Stream(crate::outcome::StreamError::TooLarge(MAX_ANSWER)));
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(all.freeze())
+}

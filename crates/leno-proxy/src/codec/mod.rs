@@ -1,0 +1,84 @@
+//! HTTP on the wire, behind types of ours: the only modules that name hyper, h2 or http types.
+//!
+//! A codec turns a connection into [`Request`]s and [`Response`]s in the engine's form with streaming bodies, and
+//! back. HTTP/1 is hyper's, HTTP/2 is the h2 crate's; either can be replaced without touching a filter, the router
+//! or the pools. Which version a plaintext client speaks is our decision (the HTTP/2 preface, RFC 9113 §3.4),
+//! because a codec that detects by itself keeps both state machines for every connection.
+
+mod body;
+mod convert;
+pub(crate) mod h1;
+pub(crate) mod h2_client;
+pub(crate) mod h2_server;
+
+use std::future::Future;
+use std::time::Duration;
+
+use leno_engine::message::{RequestHead, ResponseHead};
+
+use crate::tcp::Scratch;
+
+pub(crate) use body::{Body, Frame, Source};
+
+/// The bytes every HTTP/2 client sends first.
+pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) head: RequestHead,
+    pub(crate) body: Body,
+}
+
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) head: ResponseHead,
+    pub(crate) body: Body,
+    /// With 101: the upstream's side of the upgraded connection, and what is to be told at its end.
+    pub(crate) tunnel: Option<Tunnel>,
+}
+
+/// What a client connection received.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) head: ResponseHead,
+    pub(crate) body: Body,
+    /// With 101: the connection, which has left HTTP.
+    pub(crate) upgraded: Option<Upgraded>,
+}
+
+pub(crate) type Upgraded = hyper::upgrade::Upgraded;
+
+/// A connection that has left HTTP.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) upstream: Upgraded,
+    pub(crate) scratch: Scratch,
+    pub(crate) finish: Box<dyn TunnelEnd>,
+}
+
+/// Told how many bytes went through a tunnel when it ends.
+pub(crate) trait TunnelEnd: std::fmt::Debug {
+    fn ended(self: Box<Self>, received: u64, sent: u64);
+}
+
+/// What serves the requests of one connection.
+pub(crate) trait Service: 'static {
+    fn call(&self, request: Request) -> impl Future<Output = Response> + 'static;
+    /// Whether responses should end their connection.
+    fn draining(&self) -> bool;
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ServerLimits {
+    pub(crate) max_headers: usize,
+    pub(crate) max_header_bytes: usize,
+    pub(crate) header_timeout: Option<Duration>,
+    pub(crate) max_streams: u32,
+    pub(crate) stream_window: u32,
+    pub(crate) connection_window: u32,
+}
+
+/// Bytes that an HTTP/2 stream may hold for sending before its body is asked for more.
+const H2_SEND_BUFFER: usize = 256 * 1024;
+/// Streams that a peer has reset and that we have not yet accepted: more of them is an attack (CVE-2023-44487).
+const H2_PENDING_RESETS: usize = 128;

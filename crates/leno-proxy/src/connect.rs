@@ -1,0 +1,113 @@
+//! New connections to upstreams: TCP, in the right network, then TLS.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use leno_engine::compile::cluster::Transport;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::io::{Io, Prefixed};
+use crate::outcome::Failure;
+use crate::tls::Offer;
+use crate::worker::Worker;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// Sockets in the application's network, when that is not ours.
+pub trait WorkloadSockets: Send + Sync {
+    /// A TCP socket, not yet connected.
+    fn open(&self, family: Family) -> Pin<Box<dyn Future<Output = io::Result<OwnedFd>> + Send>>;
+}
+
+/// Where a connection goes and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
+    /// For SNI and verification where the transport takes it from the endpoint or the request.
+    pub(crate) host: Option<String>,
+    pub(crate) offer: Offer,
+    /// To the workload itself, from an inbound listener.
+    pub(crate) inbound: bool,
+    pub(crate) timeout: Duration,
+}
+
+/// What is known of an upstream connection.
+#[derive(Debug)]
+pub(crate) struct UpstreamConnection {
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: Option<SocketAddr>,
+    /// As recorded in the handshake.
+    pub(crate) peer_principal: Option<Arc<str>>,
+    pub(crate) local_principal: Option<Arc<str>>,
+    pub(crate) alpn: Option<Vec<u8>>,
+}
+
+/// Connects; the time-out covers the TLS handshake.
+pub(crate) async fn connect(worker: &Worker, to: &Destination) -> Result<(Io, Rc<UpstreamConnection>), Failure> {
+    let connecting = connect_and_secure(worker, to);
+    match tokio::time::timeout(to.timeout, connecting).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::ConnectTimeout),
+    }
+}
+
+async fn connect_and_secure(worker: &Worker, to: &Destination) -> Result<(Io, Rc<UpstreamConnection>), Failure> {
+    let stream = match (&worker.shared.workload, to.inbound) {
+        (Some(workload), true) => connect_workload(workload.as_ref(), to.address.port()).await,
+        _ => TcpStream::connect(to.address).await,
+    };
+    let stream = stream.map_err(|e| Failure::Connect(e.to_string().into()))?;
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    let local = stream.local_addr().ok();
+    let plain = Prefixed::new(Bytes::new(), stream);
+    let mut connection = UpstreamConnection {
+        remote: to.address,
+        local,
+        peer_principal: None,
+        local_principal: None,
+        alpn: None,
+    };
+    let io = match &to.transport {
+        Transport::Raw => Io::Plain(plain),
+        Transport::Tls(tls) => {
+            let secured = worker.tls.connect(tls, to, plain).await?;
+            connection.peer_principal = secured.peer_principal;
+            connection.local_principal = secured.local_principal;
+            connection.alpn = secured.alpn;
+            Io::Client(Box::new(secured.stream))
+        }
+    };
+    Ok((io, Rc::new(connection)))
+}
+
+/// Applications listen on 127.0.0.1, on [::1], or on all addresses.
+async fn connect_workload(workload: &dyn WorkloadSockets, port: u16) -> io::Result<TcpStream> {
+    let v4 = workload_socket(workload, Family::V4).await?;
+    match v4.connect(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)).await {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            let v6 = workload_socket(workload, Family::V6).await?;
+            v6.connect(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await
+        }
+        result => result,
+    }
+}
+
+async fn workload_socket(workload: &dyn WorkloadSockets, family: Family) -> io::Result<TcpSocket> {
+    let socket = std::net::TcpStream::from(workload.open(family).await?);
+    socket.set_nonblocking(true)?;
+    Ok(TcpSocket::from_std_stream(socket))
+}

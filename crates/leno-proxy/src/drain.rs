@@ -1,0 +1,247 @@
+//! Ending connections without failing a request.
+//!
+//! A filter chain that has changed, or a process that is to end, drains: HTTP/2 clients get GOAWAY, HTTP/1 clients
+//! get `Connection: close` with their next response. An idle HTTP/1 connection is only closed when the drain time is
+//! over, because a request may already be on its way. What is in flight is finished; only a process that ends has a
+//! moment at which it is cut off.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Draining {
+        /// Idle connections are closed from here on.
+        close_idle: Instant,
+        /// Everything is.
+        cut: Option<Instant>,
+    },
+}
+
+/// What connections of one filter chain watch.
+#[derive(Debug)]
+pub(crate) struct Drain(watch::Sender<Phase>);
+
+/// One connection's view: its chain's drain and its own idleness.
+#[derive(Debug)]
+pub(crate) struct ConnectionDrain {
+    phase: watch::Receiver<Phase>,
+    activity: Rc<Activity>,
+    idle: Option<Duration>,
+}
+
+/// Whether a connection is in use.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    streams: Cell<u32>,
+    last: Cell<Instant>,
+}
+
+/// A stream in progress.
+#[derive(Debug)]
+pub(crate) struct Active(Rc<Activity>);
+
+// === impl Drain ===
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self(watch::Sender::new(Phase::Serving))
+    }
+}
+
+impl Drain {
+    /// Lets connections end within `time`, as they become idle.
+    pub(crate) fn start(&self, time: Duration) {
+        self.enter(Instant::now() + time, None);
+    }
+
+    /// As [`Self::start`]; what is left after `time` is cut off.
+    pub(crate) fn finish(&self, time: Duration) {
+        let cut = Instant::now() + time;
+        self.enter(cut - time / 8, Some(cut));
+    }
+
+    /// A drain in progress is only ever shortened.
+    fn enter(&self, close_idle: Instant, cut: Option<Instant>) {
+        self.0.send_modify(|phase| {
+            *phase = match *phase {
+                Phase::Serving => Phase::Draining { close_idle, cut },
+                Phase::Draining { close_idle: old, cut: old_cut } => Phase::Draining {
+                    close_idle: old.min(close_idle),
+                    cut: cut.or(old_cut),
+                },
+            };
+        });
+    }
+
+    pub(crate) fn connection(&self, activity: Rc<Activity>, idle: Option<Duration>) -> ConnectionDrain {
+        ConnectionDrain {
+            phase: self.0.subscribe(),
+            activity,
+            idle,
+        }
+    }
+}
+
+// === impl ConnectionDrain ===
+
+impl ConnectionDrain {
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.phase.borrow() != Phase::Serving
+    }
+
+    /// A second view of the same drain.
+    pub(crate) fn watch(&self) -> Self {
+        Self {
+            phase: self.phase.clone(),
+            activity: Rc::clone(&self.activity),
+            idle: self.idle,
+        }
+    }
+
+    /// When an HTTP/1 connection should end after what it is doing: drained, or idle for too long.
+    pub(crate) async fn close_idle(&mut self) {
+        loop {
+            let phase = *self.phase.borrow_and_update();
+            let close = match phase {
+                Phase::Serving => None,
+                Phase::Draining { close_idle, .. } => Some(close_idle),
+            };
+            let now = Instant::now();
+            if close.is_some_and(|at| at <= now) || self.idle_until().is_some_and(|at| at <= now) {
+                return;
+            }
+            self.wait(earliest(close, self.next_look(now))).await;
+        }
+    }
+
+    /// When an HTTP/2 connection should say GOAWAY.
+    pub(crate) async fn started_or_idle(&mut self) {
+        loop {
+            let phase = *self.phase.borrow_and_update();
+            let now = Instant::now();
+            if phase != Phase::Serving || self.idle_until().is_some_and(|at| at <= now) {
+                return;
+            }
+            self.wait(self.next_look(now)).await;
+        }
+    }
+
+    /// When the process takes no more excuses.
+    pub(crate) async fn close_now(&mut self) {
+        loop {
+            let phase = *self.phase.borrow_and_update();
+            let cut = match phase {
+                Phase::Serving => None,
+                Phase::Draining { cut, .. } => cut,
+            };
+            if cut.is_some_and(|at| at <= Instant::now()) {
+                return;
+            }
+            self.wait(cut).await;
+        }
+    }
+
+    fn idle_until(&self) -> Option<Instant> {
+        if self.activity.streams.get() > 0 {
+            return None;
+        }
+        Some(self.activity.last.get() + self.idle?)
+    }
+
+    /// When idleness is to be looked at again: nothing is armed per request.
+    fn next_look(&self, now: Instant) -> Option<Instant> {
+        self.idle_until().or_else(|| Some(now + self.idle?))
+    }
+
+    async fn wait(&mut self, until: Option<Instant>) {
+        let changed = async {
+            if self.phase.changed().await.is_err() {
+                // The chain is gone with its last configuration; its drain has been started before.
+                std::future::pending::<()>().await;
+            }
+        };
+        match until {
+            None => changed.await,
+            Some(at) => tokio::select! {
+                () = changed => {}
+                () = sleep_until(at) => {}
+            },
+        }
+    }
+}
+
+// === impl Activity ===
+
+impl Activity {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            streams: Cell::new(0),
+            last: Cell::new(Instant::now()),
+        })
+    }
+
+    pub(crate) fn begin(self: &Rc<Self>) -> Active {
+        self.streams.set(self.streams.get() + 1);
+        Active(Rc::clone(self))
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.last.set(Instant::now());
+    }
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_idle_connection_closes_only_when_the_drain_time_is_over() {
+        let drain = Drain::default();
+        let activity = Activity::new();
+        let mut connection = drain.connection(Rc::clone(&activity), None);
+        let begin = Instant::now();
+        drain.start(Duration::from_millis(40));
+        assert!(connection.is_draining());
+        connection.close_idle().await;
+        assert!(begin.elapsed() >= Duration::from_millis(40));
+    }
+
+    #[tokio::test]
+    async fn a_busy_connection_is_not_idle() {
+        let drain = Drain::default();
+        let activity = Activity::new();
+        let mut connection = drain.connection(Rc::clone(&activity), Some(Duration::from_millis(10)));
+        let active = activity.begin();
+        let busy = tokio::time::timeout(Duration::from_millis(50), connection.close_idle());
+        assert!(busy.await.is_err());
+        drop(active);
+        connection.close_idle().await;
+    }
+
+    #[tokio::test]
+    async fn a_changed_chain_never_cuts_what_is_in_flight() {
+        let drain = Drain::default();
+        let mut connection = drain.connection(Activity::new(), None);
+        drain.start(Duration::from_millis(5));
+        let cut = tokio::time::timeout(Duration::from_millis(50), connection.close_now());
+        assert!(cut.await.is_err());
+        drain.finish(Duration::from_millis(20));
+        connection.close_now().await;
+    }
+}

@@ -1,0 +1,349 @@
+//! Runs the engine's HTTP filters: the one executor of their effects.
+//!
+//! Requests pass the filters in order, responses in reverse. A filter is never borrowed across an await, because the
+//! request's body may be on its way through the same filters while the response's head is.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, ready};
+
+use bytes::Bytes;
+use leno_engine::decide::filter::{ConnectionFacts, Context, Effect, EffectResult, HttpFilter, Step};
+use leno_engine::decide::route::Decision;
+use leno_engine::message::{LocalReply, RequestHead, ResponseHead};
+
+use crate::codec::{Body, Frame, Source};
+use crate::lookup::{Answer, Want};
+use crate::outcome::StreamError;
+use crate::record::Exchange;
+use crate::{call, tcp_proxy};
+
+/// One request's filters.
+pub(crate) struct Filters {
+    active: RefCell<Vec<Box<dyn HttpFilter>>>,
+    exchange: Rc<Exchange>,
+    facts: ConnectionFacts,
+    cluster: Option<String>,
+    /// An answer that a filter gave while the body was passing.
+    reply: RefCell<Option<LocalReply>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Response,
+}
+
+// === impl Filters ===
+
+impl Filters {
+    /// The filters that have something to do for this request.
+    pub(crate) fn start(exchange: &Rc<Exchange>, facts: &ConnectionFacts, decision: &Decision<'_>) -> Rc<Self> {
+        let start = |filter: &std::sync::Arc<leno_engine::decide::filter::FilterConfig>| {
+            let per_route = decision.filter_config(&filter.name);
+            match per_route {
+                Some(config) if config.disabled => None,
+                None if filter.disabled => None,
+                config => filter.factory.start(config.map(std::sync::Arc::as_ref)),
+            }
+        };
+        let active = exchange.manager.filters.iter().filter_map(start).collect();
+        Rc::new(Self {
+            active: RefCell::new(active),
+            exchange: Rc::clone(exchange),
+            facts: facts.clone(),
+            cluster: match decision {
+                Decision::Forward(forwarding) => Some(forwarding.cluster.to_string()),
+                _ => None,
+            },
+            reply: RefCell::default(),
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.active.borrow().is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.active.borrow().len()
+    }
+
+    /// Err: a filter answers instead of the upstream.
+    pub(crate) async fn request_headers(&self, head: &mut RequestHead, body: &mut Body) -> Result<(), LocalReply> {
+        for index in 0..self.len() {
+            let end = body.is_end();
+            let step = self.with(index, |f, cx| f.on_request_headers(cx, head, end));
+            if let Some(limit) = self.settle(index, step).await? {
+                *body = self.hold(index, std::mem::take(body), limit, Direction::Request).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Err: a filter answers in place of what the upstream said.
+    pub(crate) async fn response_headers(&self, head: &mut ResponseHead, body: &mut Body) -> Result<(), LocalReply> {
+        for index in (0..self.len()).rev() {
+            let end = body.is_end();
+            let step = self.with(index, |f, cx| f.on_response_headers(cx, head, end));
+            if let Some(limit) = self.settle(index, step).await? {
+                *body = self.hold(index, std::mem::take(body), limit, Direction::Response).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The body as the filters let it through.
+    pub(crate) fn request_body(self: &Rc<Self>, body: Body) -> Body {
+        self.body(body, Direction::Request)
+    }
+
+    pub(crate) fn response_body(self: &Rc<Self>, body: Body) -> Body {
+        self.body(body, Direction::Response)
+    }
+
+    /// What a filter answered while the request's body was passing.
+    pub(crate) fn take_reply(&self) -> Option<LocalReply> {
+        self.reply.take()
+    }
+
+    fn body(self: &Rc<Self>, body: Body, direction: Direction) -> Body {
+        if self.is_empty() || body.is_end() {
+            return body;
+        }
+        Body::Stream(Box::new(FilteredBody {
+            filters: Rc::clone(self),
+            body,
+            direction,
+            held: Vec::new(),
+            waiting: None,
+        }))
+    }
+
+    fn with<T>(&self, index: usize, run: impl FnOnce(&mut dyn HttpFilter, &mut Context<'_>) -> T) -> Option<T> {
+        let exchange = &self.exchange;
+        let mut flags = exchange.flags.get();
+        let mut peer = exchange.peer.borrow_mut();
+        let mut cx = Context {
+            random: exchange.worker().random.next(),
+            flags: &mut flags,
+            peer: &mut peer,
+            local: &exchange.worker().shared.local_metadata,
+            connection: &self.facts,
+            cluster: self.cluster.as_deref(),
+        };
+        let mut active = self.active.borrow_mut();
+        let result = active.get_mut(index).map(|filter| run(filter.as_mut(), &mut cx));
+        exchange.flags.set(flags);
+        result
+    }
+
+    /// Performs effects until the filter continues or answers. `Some(limit)`: it wants the body first.
+    async fn settle(&self, index: usize, mut step: Option<Step>) -> Result<Option<usize>, LocalReply> {
+        loop {
+            match step {
+                None | Some(Step::Continue) => return Ok(None),
+                Some(Step::Reply(reply)) => return Err(reply),
+                Some(Step::Buffer(limit)) => return Ok(Some(limit)),
+                Some(Step::Effect(effect)) => {
+                    let result = perform(Rc::clone(&self.exchange), effect).await;
+                    step = self.with(index, |f, cx| f.on_effect(cx, result));
+                }
+            }
+        }
+    }
+
+    /// Reads the body for one filter until it continues.
+    async fn hold(&self, index: usize, mut body: Body, limit: usize, direction: Direction) -> Result<Body, LocalReply> {
+        let mut held = VecDeque::new();
+        let mut size = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(mut frame) = frame else {
+                held.push_back(frame);
+                break;
+            };
+            let end = body.is_end();
+            let step = self.with(index, |f, cx| step(f, cx, direction, &mut frame, end));
+            if let Frame::Data(data) = &frame {
+                size += data.len();
+            }
+            held.push_back(Ok(frame));
+            match self.settle(index, step).await? {
+                None => break,
+                Some(_) if size > limit => return Err(too_large()),
+                Some(_) => {}
+            }
+        }
+        Ok(Body::Stream(Box::new(HeldBody { held, rest: body })))
+    }
+}
+
+fn step(
+    filter: &mut dyn HttpFilter,
+    cx: &mut Context<'_>,
+    direction: Direction,
+    frame: &mut Frame,
+    end: bool,
+) -> Step {
+    match (direction, frame) {
+        (Direction::Request, Frame::Data(data)) => filter.on_request_data(cx, data, end),
+        (Direction::Request, Frame::Trailers(trailers)) => filter.on_request_trailers(cx, trailers),
+        (Direction::Response, Frame::Data(data)) => filter.on_response_data(cx, data, end),
+        (Direction::Response, Frame::Trailers(trailers)) => filter.on_response_trailers(cx, trailers),
+    }
+}
+
+/// What filters may ask of the proxy.
+async fn perform(exchange: Rc<Exchange>, effect: Effect) -> EffectResult {
+    let worker = exchange.worker();
+    match effect {
+        Effect::Sleep(time) => {
+            tokio::time::sleep(time).await;
+            EffectResult::Slept
+        }
+        Effect::Call {
+            cluster,
+            request,
+            body,
+            timeout,
+        } => EffectResult::Called(call::call(worker, &cluster, *request, body, timeout).await),
+        Effect::Await { type_url, name } => {
+            let arrived = match type_url.rsplit('.').next() {
+                Some("Cluster") => tcp_proxy::find(worker, &name).await.is_ok(),
+                Some("RouteConfiguration") => worker.shared.demand.ask(Want::Route(name)).await == Answer::Found,
+                _ => false,
+            };
+            EffectResult::Arrived(arrived)
+        }
+    }
+}
+
+fn too_large() -> LocalReply {
+    LocalReply {
+        status: 413,
+        headers: Default::default(),
+        body: Bytes::from_static(b"Payload Too Large"),
+        details: "request_payload_too_large",
+        flags: Default::default(),
+    }
+}
+
+/// A body passing the filters. Per frame the filters run at once; only an effect is waited for.
+struct FilteredBody {
+    filters: Rc<Filters>,
+    body: Body,
+    direction: Direction,
+    /// Data that a filter holds back, and how many bytes it may.
+    held: Vec<Bytes>,
+    waiting: Option<(usize, Frame, Pin<Box<dyn Future<Output = EffectResult>>>)>,
+}
+
+enum Passed {
+    Through(Frame),
+    Held,
+    Waiting,
+}
+
+impl FilteredBody {
+    /// Runs the filters from the `at`-th in this direction's order.
+    fn pass(&mut self, at: usize, mut frame: Frame, mut first: Option<Step>) -> Result<Passed, StreamError> {
+        let count = self.filters.len();
+        let end = self.body.is_end();
+        for position in at..count {
+            let index = match self.direction {
+                Direction::Request => position,
+                Direction::Response => count - 1 - position,
+            };
+            let direction = self.direction;
+            let taken = first.take();
+            let next = taken.or_else(|| self.filters.with(index, |f, cx| step(f, cx, direction, &mut frame, end)));
+            match next {
+                None | Some(Step::Continue) => {}
+                Some(Step::Reply(reply)) => {
+                    self.filters.reply.replace(Some(reply));
+                    return Err(StreamError::Aborted);
+                }
+                Some(Step::Buffer(limit)) => {
+                    if let Frame::Data(data) = frame {
+                        self.held.push(data);
+                    }
+                    let size: usize = self.held.iter().map(Bytes::len).sum();
+                    return if size > limit { Err(StreamError::TooLarge(limit)) } else { Ok(Passed::Held) };
+                }
+                Some(Step::Effect(effect)) => {
+                    let performing = Box::pin(perform(Rc::clone(&self.filters.exchange), effect));
+                    self.waiting = Some((position, frame, performing));
+                    return Ok(Passed::Waiting);
+                }
+            }
+        }
+        if !self.held.is_empty() && let Frame::Data(data) = &mut frame {
+            let mut whole = std::mem::take(&mut self.held);
+            whole.push(std::mem::take(data));
+            *data = whole.concat().into();
+        }
+        Ok(Passed::Through(frame))
+    }
+}
+
+impl Source for FilteredBody {
+    fn poll_frame(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        loop {
+            let passed = if let Some((_, _, performing)) = &mut self.waiting {
+                let result = ready!(performing.as_mut().poll(cx));
+                let Some((position, frame, _)) = self.waiting.take() else { continue };
+                let index = match self.direction {
+                    Direction::Request => position,
+                    Direction::Response => self.filters.len() - 1 - position,
+                };
+                let resumed = self.filters.with(index, |f, cx| f.on_effect(cx, result));
+                self.pass(position, frame, resumed)
+            } else {
+                match ready!(self.body.poll_frame(cx)) {
+                    None if self.held.is_empty() => return Poll::Ready(None),
+                    // The end came while a filter still held data back: it had its chance.
+                    None => return Poll::Ready(Some(Ok(Frame::Data(std::mem::take(&mut self.held).concat().into())))),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Some(Ok(frame)) => self.pass(0, frame, None),
+                }
+            };
+            match passed {
+                Ok(Passed::Through(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Passed::Held | Passed::Waiting) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        self.waiting.is_none() && self.held.is_empty() && self.body.is_end()
+    }
+}
+
+impl std::fmt::Debug for FilteredBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FilteredBody").field("body", &self.body).finish_non_exhaustive()
+    }
+}
+
+/// A body whose beginning has been read already.
+#[derive(Debug)]
+struct HeldBody {
+    held: VecDeque<Result<Frame, StreamError>>,
+    rest: Body,
+}
+
+impl Source for HeldBody {
+    fn poll_frame(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        match self.held.pop_front() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => self.rest.poll_frame(cx),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        self.held.is_empty() && self.rest.is_end()
+    }
+}

@@ -1,0 +1,265 @@
+//! What a connection manager does to heads at the edge, as Envoy's does (its documentation: "HTTP header
+//! manipulation"): what a client may not say, who it is, which request this is.
+
+use bytes::Bytes;
+use leno_engine::compile::http::{ForwardClientCert, ForwardClientCertMode, HttpConnectionManager, ServerHeader};
+use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
+use leno_tls::PeerInfo;
+
+use crate::accept::Connection;
+use crate::random::Random;
+
+/// Between two leno proxies that speak HTTP/2 to each other: the version that the client, or the application, spoke.
+/// Believed only of a peer that has proved a mesh identity.
+pub(crate) const ORIGINAL_VERSION: &str = "x-leno-orig-proto";
+
+const XFF: &str = "x-forwarded-for";
+const XFP: &str = "x-forwarded-proto";
+const XFCC: &str = "x-forwarded-client-cert";
+const REQUEST_ID: &str = "x-request-id";
+
+/// Headers by which only a proxy speaks to a proxy; from outside of the mesh they mean nothing.
+const INTERNAL: [&str; 6] = [
+    "x-envoy-internal",
+    "x-envoy-external-address",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-ip-tags",
+    "x-envoy-original-path",
+];
+
+/// Prepares a request for routing. The result: the version that the pair's other proxy restored, if there is one.
+pub(crate) fn prepare(
+    head: &mut RequestHead,
+    connection: &Connection,
+    manager: &HttpConnectionManager,
+    random: &Random,
+) -> Option<Version> {
+    let restored = head.headers.remove(ORIGINAL_VERSION).filter(|_| connection.is_mesh_peer());
+    let restored = restored.and_then(|value| parse_version(&value));
+    if let Some(version) = restored {
+        head.version = version;
+    }
+    if manager.use_remote_address {
+        for name in INTERNAL {
+            head.headers.remove(name);
+        }
+        append_forwarded_for(head, connection);
+        head.headers.set(XFP, if connection.facts.tls { "https" } else { "http" });
+    } else if !head.headers.contains(XFP) {
+        head.headers.set(XFP, if connection.facts.tls { "https" } else { "http" });
+    }
+    forward_client_cert(&mut head.headers, &manager.client_cert, connection);
+    request_id(&mut head.headers, manager, random);
+    normalise(head, manager);
+    if let Some(via) = &manager.via {
+        head.headers.append("via", Bytes::copy_from_slice(via.as_bytes()));
+    }
+    restored
+}
+
+/// Finishes a response for the client.
+pub(crate) fn finish(head: &mut ResponseHead, manager: &HttpConnectionManager, restored: Option<Version>) {
+    match &manager.server_header {
+        ServerHeader::Overwrite(name) => head.headers.set("server", Bytes::copy_from_slice(name.as_bytes())),
+        ServerHeader::AppendIfAbsent(name) if !head.headers.contains("server") => {
+            head.headers.append("server", Bytes::copy_from_slice(name.as_bytes()));
+        }
+        ServerHeader::AppendIfAbsent(_) | ServerHeader::PassThrough => {}
+    }
+    if let Some(via) = &manager.via {
+        head.headers.append("via", Bytes::copy_from_slice(via.as_bytes()));
+    }
+    head.headers.remove(ORIGINAL_VERSION);
+    if restored.is_some() {
+        head.headers.append(ORIGINAL_VERSION, head.version.as_str());
+    }
+}
+
+pub(crate) fn parse_version(value: &[u8]) -> Option<Version> {
+    match value {
+        b"HTTP/1.0" => Some(Version::Http10),
+        b"HTTP/1.1" => Some(Version::Http11),
+        b"HTTP/2" => Some(Version::Http2),
+        _ => None,
+    }
+}
+
+fn append_forwarded_for(head: &mut RequestHead, connection: &Connection) {
+    let address = connection.record.remote.ip().to_string();
+    let value = match head.headers.get(XFF) {
+        Some(before) => [before, b",", address.as_bytes()].concat(),
+        None => address.into_bytes(),
+    };
+    head.headers.set(XFF, value);
+}
+
+fn request_id(headers: &mut Headers, manager: &HttpConnectionManager, random: &Random) {
+    // Envoy: a request at the edge gets a fresh id unless the client's is to be kept.
+    if manager.use_remote_address && !manager.preserve_request_id {
+        headers.remove(REQUEST_ID);
+    }
+    if manager.generate_request_id && !headers.contains(REQUEST_ID) {
+        headers.append(REQUEST_ID, random.uuid());
+    }
+}
+
+fn forward_client_cert(headers: &mut Headers, config: &ForwardClientCert, connection: &Connection) {
+    let element = || connection.peer.as_ref().map(|peer| element(config, peer, connection));
+    match config.mode {
+        ForwardClientCertMode::AlwaysForwardOnly => {}
+        ForwardClientCertMode::Sanitize => {
+            headers.remove(XFCC);
+        }
+        ForwardClientCertMode::ForwardOnly => {
+            if !connection.is_mesh_peer() {
+                headers.remove(XFCC);
+            }
+        }
+        ForwardClientCertMode::SanitizeSet => {
+            headers.remove(XFCC);
+            if let Some(element) = element() {
+                headers.append(XFCC, element);
+            }
+        }
+        ForwardClientCertMode::AppendForward => {
+            if !connection.is_mesh_peer() {
+                headers.remove(XFCC);
+            }
+            if let Some(element) = element() {
+                let value = match headers.get_str(XFCC) {
+                    Some(before) => format!("{before},{element}"),
+                    None => element,
+                };
+                headers.set(XFCC, value);
+            }
+        }
+    }
+}
+
+/// `By=…;Hash=…;Subject="…";URI=…;DNS=…`, in Envoy's order.
+fn element(config: &ForwardClientCert, peer: &PeerInfo, connection: &Connection) -> String {
+    let mut parts = Vec::new();
+    if let Some(local) = &connection.record.local_principal {
+        parts.push(format!("By={local}"));
+    }
+    if let Some(hash) = &peer.certificate_hash {
+        parts.push(format!("Hash={hash}"));
+    }
+    if config.subject {
+        parts.push(format!("Subject=\"{}\"", peer.subject.replace('"', "\\\"")));
+    }
+    if config.uri {
+        parts.extend(peer.id.iter().map(|id| format!("URI={id}")));
+    }
+    if config.dns {
+        parts.extend(peer.sans.dns.iter().map(|name| format!("DNS={name}")));
+    }
+    parts.join(";")
+}
+
+fn normalise(head: &mut RequestHead, manager: &HttpConnectionManager) {
+    if manager.strip_port
+        && let Some(at) = head.authority.iter().rposition(|b| *b == b':')
+        && head.authority.get(at + 1..).is_some_and(|port| port.iter().all(u8::is_ascii_digit))
+        && !(head.authority.first() == Some(&b'[') && head.authority.last() == Some(&b']'))
+    {
+        head.authority.truncate(at);
+    }
+    let end = head.path_only().len();
+    if manager.normalize_path && needs_normalising(head.path_only()) {
+        let mut path = normal_path(head.path_only());
+        path.extend_from_slice(head.path.get(end..).unwrap_or_default());
+        head.path = path.into();
+    }
+    let end = head.path_only().len();
+    if manager.merge_slashes && head.path_only().windows(2).any(|pair| pair == b"//") {
+        let mut path: Vec<u8> = Vec::with_capacity(head.path.len());
+        for byte in head.path_only() {
+            if *byte != b'/' || path.last() != Some(&b'/') {
+                path.push(*byte);
+            }
+        }
+        path.extend_from_slice(head.path.get(end..).unwrap_or_default());
+        head.path = path.into();
+    }
+}
+
+fn needs_normalising(path: &[u8]) -> bool {
+    path.windows(2).any(|pair| pair == b"/.") || path.iter().any(|b| matches!(b, b'%' | b'\\'))
+}
+
+/// RFC 3986 §6.2.2: dot segments, and escapes of characters that need none.
+fn normal_path(path: &[u8]) -> Vec<u8> {
+    let unescaped = unescape_unreserved(path);
+    let mut segments: Vec<&[u8]> = Vec::new();
+    let parts: Vec<&[u8]> = unescaped.split(|b| *b == b'/').skip(1).collect();
+    let last = parts.len().saturating_sub(1);
+    for (at, part) in parts.into_iter().enumerate() {
+        match part {
+            b"." if at == last => segments.push(b""),
+            b"." => {}
+            b".." => {
+                segments.pop();
+                if at == last {
+                    segments.push(b"");
+                }
+            }
+            part => segments.push(part),
+        }
+    }
+    let mut normal = Vec::with_capacity(path.len());
+    for segment in segments {
+        normal.push(b'/');
+        normal.extend_from_slice(segment);
+    }
+    if normal.is_empty() {
+        normal.push(b'/');
+    }
+    normal
+}
+
+fn unescape_unreserved(path: &[u8]) -> Vec<u8> {
+    let digit = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        let escaped = match (first, after) {
+            (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)).map(|(h, l)| h << 4 | l),
+            _ => None,
+        };
+        match escaped {
+            Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') => {
+                out.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ if *first == b'\\' => out.push(b'/'),
+            _ => out.push(*first),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_normalised_before_routing() {
+        for (sent, routed) in [
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/../../b", "/b"),
+            ("/a/b/..", "/a/"),
+            ("/a/.", "/a/"),
+            ("/%61dmin", "/admin"),
+            ("/a%2Fb", "/a%2Fb"),
+            ("/a\\b", "/a/b"),
+            ("/.hidden", "/.hidden"),
+            ("/a%2e%2e/%2E%2E/b", "/b"),
+        ] {
+            assert_eq!(String::from_utf8(normal_path(sent.as_bytes())).unwrap(), routed, "{sent}");
+        }
+    }
+}

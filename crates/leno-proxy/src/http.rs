@@ -1,0 +1,502 @@
+//! The HTTP connection manager: one connection's requests, each with the newest routes and clusters.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use leno_engine::compile::http::{Codec, HttpConnectionManager, RouteSource};
+use leno_engine::compile::route::RouteTable;
+use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
+use leno_engine::flags::Flag;
+use leno_engine::message::{Headers, LocalReply, RequestHead, ResponseHead, Version};
+use tokio::io::AsyncReadExt;
+
+use crate::accept::Connection;
+use crate::codec::{self, Answer, Body, Frame, Request, Response, ServerLimits, Service, Source, Tunnel, TunnelEnd};
+use crate::drain::{Active, Activity, ConnectionDrain};
+use crate::filters::Filters;
+use crate::headers;
+use crate::inspect;
+use crate::io::{Io, Rewound};
+use crate::lookup::{Answer as Looked, Want};
+use crate::outcome::{Failure, StreamError};
+use crate::record::Exchange;
+use crate::replay::Received;
+use crate::router::Router;
+use crate::tls::is_http2;
+use crate::worker::Worker;
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, connection: Connection, manager: Arc<HttpConnectionManager>, io: Io) {
+    let activity = Activity::new();
+    let mut drain = connection.drain.connection(Rc::clone(&activity), manager.timeouts.idle);
+    let secure = connection.facts.tls;
+    let alpn = connection.peer.as_ref().and_then(|p| p.alpn.as_deref());
+    let known = match manager.codec {
+        Codec::Http1 => Some(false),
+        Codec::Http2 => Some(true),
+        Codec::Auto => alpn.and_then(is_http2),
+    };
+    let (http2, io) = match known {
+        Some(http2) => (http2, Rewound::new(Bytes::new(), io)),
+        None => match detect(io, &mut drain).await {
+            Some(detected) => detected,
+            None => return,
+        },
+    };
+    let limits = limits(&manager);
+    let remote = connection.record.remote;
+    let service = Rc::new(Inner {
+        drain: drain.watch(),
+        worker,
+        connection,
+        manager,
+        activity,
+        requests: Cell::new(0),
+    });
+    let service = Rc::new(HttpService(service));
+    let ended = match http2 {
+        true => codec::h2_server::serve(io, secure, &limits, service, drain).await,
+        false => codec::h1::serve(io, secure, &limits, service, drain).await,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%remote, %error, "downstream connection ended");
+    }
+}
+
+/// Reads until it is clear whether the client speaks HTTP/2. None: it has gone, or nothing came.
+async fn detect(mut io: Io, drain: &mut ConnectionDrain) -> Option<(bool, Rewound)> {
+    let mut prefix = BytesMut::with_capacity(4096);
+    loop {
+        let read = tokio::select! {
+            read = io.read_buf(&mut prefix) => read,
+            () = drain.close_idle() => return None,
+        };
+        match read {
+            Ok(0) if prefix.is_empty() => return None,
+            Ok(0) => return Some((false, Rewound::new(prefix.freeze(), io))),
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+        if let Some(http2) = inspect::is_http2(&prefix) {
+            return Some((http2, Rewound::new(prefix.freeze(), io)));
+        }
+    }
+}
+
+fn limits(manager: &HttpConnectionManager) -> ServerLimits {
+    ServerLimits {
+        max_headers: manager.limits.max_headers as usize,
+        max_header_bytes: manager.limits.max_header_bytes as usize,
+        header_timeout: manager.timeouts.request_headers,
+        max_streams: manager.http2.max_concurrent_streams,
+        stream_window: manager.http2.initial_stream_window,
+        connection_window: manager.http2.initial_connection_window,
+    }
+}
+
+struct HttpService(Rc<Inner>);
+
+struct Inner {
+    worker: Rc<Worker>,
+    connection: Connection,
+    manager: Arc<HttpConnectionManager>,
+    activity: Rc<Activity>,
+    drain: ConnectionDrain,
+    requests: Cell<u32>,
+}
+
+impl Service for HttpService {
+    fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
+        let inner = Rc::clone(&self.0);
+        inner.requests.set(inner.requests.get().saturating_add(1));
+        let active = inner.activity.begin();
+        async move { inner.handle(request, active).await }
+    }
+
+    fn draining(&self) -> bool {
+        let limit = self.0.manager.limits.max_requests_per_connection;
+        self.0.drain.is_draining() || limit.is_some_and(|limit| self.0.requests.get() >= limit)
+    }
+}
+
+/// Where an answer comes from.
+enum Origin {
+    Upstream,
+    Local,
+}
+
+impl Inner {
+    async fn handle(&self, request: Request, active: Active) -> Response {
+        let exchange = Exchange::new(&self.worker, &self.connection.record, &self.manager);
+        let Request { mut head, body } = request;
+        let restored = headers::prepare(&mut head, &self.connection, &self.manager, &self.worker.random);
+        let grpc = is_grpc(&head);
+        let body = Received::follow(&exchange, body);
+        exchange.request.replace(Some(head.clone()));
+        let (mut answer, filters, origin) = self.answer(&exchange, head, body).await;
+        if let Some(filters) = &filters
+            && let Err(reply) = filters.response_headers(&mut answer.head, &mut answer.body).await
+        {
+            answer = local(&exchange, reply, grpc);
+        }
+        if matches!(origin, Origin::Upstream) {
+            let time = exchange.service_time().to_string();
+            answer.head.headers.set("x-envoy-upstream-service-time", time);
+        }
+        headers::finish(&mut answer.head, &self.manager, restored);
+        self.respond(exchange, answer, filters, active)
+    }
+
+    fn respond(
+        &self,
+        exchange: Rc<Exchange>,
+        answer: Answer,
+        filters: Option<Rc<Filters>>,
+        active: Active,
+    ) -> Response {
+        let Answer { head, body, upgraded } = answer;
+        if exchange.details.get().is_empty() {
+            exchange.details.set("via_upstream");
+        }
+        exchange.see_grpc_status(&head.headers);
+        exchange.response.replace(Some(head.clone()));
+        if let Some(upstream) = upgraded {
+            let scratch = self.worker.scratch.clone();
+            let finish = Box::new(TunnelRecord { exchange, _active: active });
+            return Response {
+                head,
+                body: Body::Empty,
+                tunnel: Some(Tunnel {
+                    upstream,
+                    scratch,
+                    finish,
+                }),
+            };
+        }
+        let body = match &filters {
+            Some(filters) => filters.response_body(body),
+            None => body,
+        };
+        Response {
+            head,
+            body: SentBody::follow(exchange, body, active),
+            tunnel: None,
+        }
+    }
+
+    async fn answer(
+        &self,
+        exchange: &Rc<Exchange>,
+        mut head: RequestHead,
+        mut body: Body,
+    ) -> (Answer, Option<Rc<Filters>>, Origin) {
+        let grpc = is_grpc(&head);
+        let local = |reply| local(exchange, reply, grpc);
+        let table = match self.table().await {
+            Ok(table) => table,
+            Err(reply) => return (local(reply), None, Origin::Local),
+        };
+        let cx = RouteContext {
+            random: self.worker.random.next(),
+            tls: self.connection.facts.tls,
+        };
+        let decision = table.route(&head, &cx);
+        if let Some(route) = decision.route() {
+            exchange.route.replace(route.name.clone());
+        }
+        let filters = Filters::start(exchange, &self.connection.facts, &decision);
+        if let Err(reply) = filters.request_headers(&mut head, &mut body).await {
+            return (local(reply), Some(filters), Origin::Local);
+        }
+        let body = filters.request_body(body);
+        match decision {
+            Decision::Forward(forwarding) => {
+                let (answer, origin) = self.forward(exchange, &forwarding, &filters, head, body).await;
+                (answer, Some(filters), origin)
+            }
+            other => (local(direct(&other)), Some(filters), Origin::Local),
+        }
+    }
+
+    /// The newest routes; asked for if they are not known.
+    async fn table(&self) -> Result<Arc<RouteTable>, LocalReply> {
+        let name = match &self.manager.routes {
+            RouteSource::Inline(table) => return Ok(Arc::clone(table)),
+            RouteSource::Rds(name) => name,
+        };
+        if let Some(table) = self.worker.snapshot().route(name) {
+            return Ok(Arc::clone(table));
+        }
+        let answer = self.worker.shared.demand.ask(Want::Route(name.clone())).await;
+        match (self.worker.snapshot().route(name), answer) {
+            (Some(table), _) => Ok(Arc::clone(table)),
+            (None, Looked::Unanswered) => Err(failed(&Failure::Unanswered)),
+            (None, Looked::Found | Looked::Absent) => Err(no_route("route_configuration_not_found")),
+        }
+    }
+
+    async fn forward(
+        &self,
+        exchange: &Rc<Exchange>,
+        forwarding: &Forwarding<'_>,
+        filters: &Rc<Filters>,
+        head: RequestHead,
+        body: Body,
+    ) -> (Answer, Origin) {
+        let grpc = is_grpc(&head);
+        if self.refuses_upgrade(&head, forwarding) {
+            return (local(exchange, upgrade_refused(), grpc), Origin::Local);
+        }
+        let request = head.clone();
+        let router = Router {
+            exchange,
+            connection: &self.connection,
+            forwarding,
+        };
+        let (mut answer, origin) = match router.forward(head, body).await {
+            Ok(answer) => (answer, Origin::Upstream),
+            Err(failure) => {
+                let mut reply = filters.take_reply().unwrap_or_else(|| failed(&failure));
+                if matches!(failure, Failure::NoCluster) {
+                    reply.status = forwarding.forward.cluster_not_found;
+                }
+                (local(exchange, reply, grpc), Origin::Local)
+            }
+        };
+        forwarding.edit_response(&request, &mut answer.head, &**exchange);
+        (answer, origin)
+    }
+
+    /// Only what is configured is upgraded, the route before the listener; CONNECT makes tunnels, which are not here.
+    fn refuses_upgrade(&self, head: &RequestHead, forwarding: &Forwarding<'_>) -> bool {
+        if head.method.as_ref() == b"CONNECT" {
+            return true;
+        }
+        let Some(upgrade) = &head.upgrade else {
+            return false;
+        };
+        let wanted = String::from_utf8_lossy(upgrade).to_ascii_lowercase();
+        let of_route = forwarding.forward.upgrades.get(&wanted).copied();
+        let of_listener = || self.manager.upgrades.iter().any(|u| u.eq_ignore_ascii_case(&wanted));
+        head.version == Version::Http2 || !of_route.unwrap_or_else(of_listener)
+    }
+}
+
+/// What a route answers by itself.
+fn direct(decision: &Decision<'_>) -> LocalReply {
+    let mut headers = Headers::default();
+    match decision {
+        Decision::Redirect { location, code, .. } => {
+            headers.append("location", location.clone());
+            reply(*code, headers, Bytes::new(), "direct_response")
+        }
+        Decision::Respond { status, body, .. } => {
+            reply(*status, headers, Bytes::clone(body), "direct_response")
+        }
+        Decision::NoRoute { .. } | Decision::NoHost | Decision::Forward(_) => no_route("route_not_found"),
+    }
+}
+
+fn reply(status: u16, headers: Headers, body: Bytes, details: &'static str) -> LocalReply {
+    LocalReply {
+        status,
+        headers,
+        body,
+        details,
+        flags: Default::default(),
+    }
+}
+
+fn no_route(details: &'static str) -> LocalReply {
+    LocalReply {
+        flags: Flag::NoRouteFound.into(),
+        ..reply(404, Headers::default(), Bytes::new(), details)
+    }
+}
+
+fn upgrade_refused() -> LocalReply {
+    reply(403, Headers::default(), Bytes::new(), "upgrade_failed")
+}
+
+fn failed(failure: &Failure) -> LocalReply {
+    let body = Bytes::from_static(failure.body().as_bytes());
+    LocalReply {
+        flags: failure.flag().into(),
+        ..reply(failure.status(), Headers::default(), body, failure.details())
+    }
+}
+
+/// An answer of our own. To a gRPC call it is an answer without a body, with the status that gRPC has for it
+/// (gRPC's "HTTP to gRPC Status Code Mapping").
+fn local(exchange: &Exchange, reply: LocalReply, grpc: bool) -> Answer {
+    let LocalReply {
+        status,
+        mut headers,
+        body,
+        details,
+        flags,
+    } = reply;
+    let mut all = exchange.flags.get();
+    all |= flags;
+    exchange.flags.set(all);
+    exchange.details.set(details);
+    let (status, body) = if grpc {
+        headers.set("content-type", "application/grpc");
+        headers.set("grpc-status", grpc_status(status));
+        if !body.is_empty() {
+            headers.set("grpc-message", percent_encoded(&body));
+        }
+        (200, Bytes::new())
+    } else {
+        if !body.is_empty() && !headers.contains("content-type") {
+            headers.set("content-type", "text/plain");
+        }
+        headers.set("content-length", body.len().to_string());
+        (status, body)
+    };
+    Answer {
+        head: ResponseHead {
+            version: Version::Http11,
+            status,
+            headers,
+        },
+        body: if body.is_empty() { Body::Empty } else { Body::Full(body) },
+        upgraded: None,
+    }
+}
+
+fn grpc_status(http: u16) -> &'static str {
+    match http {
+        200 => "0",
+        400 => "13",
+        401 => "16",
+        403 => "7",
+        404 => "12",
+        429 | 502 | 503 | 504 => "14",
+        _ => "2",
+    }
+}
+
+fn percent_encoded(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b' '..=b'~' if *byte != b'%' => out.push(char::from(*byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// A response on its way to the client: counts its bytes, and knows how it ended.
+struct SentBody {
+    exchange: Rc<Exchange>,
+    body: Body,
+    length: Option<u64>,
+    _active: Active,
+}
+
+impl SentBody {
+    fn follow(exchange: Rc<Exchange>, body: Body, active: Active) -> Body {
+        if body.is_end() {
+            exchange.finish();
+            return Body::Empty;
+        }
+        Body::Stream(Box::new(Self {
+            length: body.length(),
+            exchange,
+            body,
+            _active: active,
+        }))
+    }
+
+    fn cut_off(&self, error: &StreamError) {
+        let exchange = &self.exchange;
+        let (flag, details) = match error {
+            StreamError::TimedOut => (Flag::UpstreamRequestTimeout, "response_timeout"),
+            StreamError::Reset(_) | StreamError::Refused => (
+                Flag::UpstreamRemoteReset,
+                "upstream_reset_after_response_started{remote_reset}",
+            ),
+            StreamError::Protocol(_) => (
+                Flag::UpstreamProtocolError,
+                "upstream_reset_after_response_started{protocol_error}",
+            ),
+            _ => (
+                Flag::UpstreamConnectionTermination,
+                "upstream_reset_after_response_started{connection_termination}",
+            ),
+        };
+        exchange.flag(flag);
+        exchange.details.set(details);
+        exchange.finish();
+    }
+}
+
+impl Source for SentBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        let frame = ready!(self.body.poll_frame(cx));
+        let exchange = &self.exchange;
+        match &frame {
+            None => exchange.finish(),
+            Some(Ok(Frame::Data(data))) => {
+                exchange.sent.set(exchange.sent.get() + data.len() as u64);
+                if self.body.is_end() {
+                    exchange.finish();
+                }
+            }
+            Some(Ok(Frame::Trailers(trailers))) => {
+                exchange.see_grpc_status(trailers);
+                exchange.finish();
+            }
+            Some(Err(error)) => self.cut_off(error),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end(&self) -> bool {
+        self.body.is_end()
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.body.length()
+    }
+}
+
+impl Drop for SentBody {
+    fn drop(&mut self) {
+        // A codec that knows the length does not look for the end.
+        if self.length.is_some_and(|length| self.exchange.sent.get() >= length) {
+            self.exchange.finish();
+        }
+    }
+}
+
+impl std::fmt::Debug for SentBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SentBody").field("body", &self.body).finish_non_exhaustive()
+    }
+}
+
+/// An upgraded connection's record is made at its end.
+struct TunnelRecord {
+    exchange: Rc<Exchange>,
+    _active: Active,
+}
+
+impl TunnelEnd for TunnelRecord {
+    fn ended(self: Box<Self>, received: u64, sent: u64) {
+        self.exchange.received.set(received);
+        self.exchange.sent.set(sent);
+        self.exchange.finish();
+    }
+}
+
+impl std::fmt::Debug for TunnelRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TunnelRecord")
+    }
+}

@@ -1,0 +1,180 @@
+//! Listening sockets: bound here by configuration, or passed in already bound.
+//!
+//! A socket belongs to a listener by name. It is accepted from only once its listener is in force, so that early
+//! connections wait in the backlog instead of being refused.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use leno_engine::compile::listener::{Address, Listener};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::watch;
+
+use crate::worker::Workers;
+
+const BACKLOG: i32 = 4096;
+
+/// How a socket's connections say where they were going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// They were redirected: `SO_ORIGINAL_DST` says it; the socket's own address is nobody's destination.
+    Redirected,
+    /// The address they connected to is the destination (as with TPROXY, or a host-side inbound socket).
+    Local,
+    /// As [`Self::Local`], with this port: a way in under another port.
+    Port(u16),
+}
+
+/// A socket that somebody else has bound.
+#[derive(Debug)]
+pub struct PassedSocket {
+    /// The listener it belongs to.
+    pub listener: String,
+    pub origin: Origin,
+    pub socket: OwnedFd,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("cannot listen on {address} — listener {listener} — {source}")]
+    Bind {
+        listener: String,
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("unix sockets are not listened on — listener {listener} — give it a socket_address")]
+    Pipe { listener: String },
+    #[error("cannot use the socket passed for listener {listener} — {source}")]
+    Passed { listener: String, source: io::Error },
+}
+
+/// A socket in use by the workers.
+#[derive(Debug)]
+pub(crate) struct ListenSocket {
+    pub(crate) listener: String,
+    pub(crate) origin: Origin,
+    pub(crate) address: SocketAddr,
+    pub(crate) socket: TcpListener,
+    pub(crate) open: watch::Receiver<bool>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    workers: Workers,
+    by_listener: HashMap<String, Vec<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    socket: Arc<ListenSocket>,
+    open: watch::Sender<bool>,
+    /// The address it was bound for, which has port 0 where the kernel chose.
+    wanted: SocketAddr,
+    passed: bool,
+}
+
+// === impl Sockets ===
+
+impl Sockets {
+    pub(crate) fn new(workers: Workers, passed: Vec<PassedSocket>) -> Result<Self, BindError> {
+        let mut sockets = Self {
+            workers,
+            by_listener: HashMap::new(),
+        };
+        for PassedSocket { listener, origin, socket } in passed {
+            let socket = TcpListener::from(socket);
+            sockets
+                .hold(listener.clone(), origin, socket, None)
+                .map_err(|source| BindError::Passed { listener, source })?;
+        }
+        Ok(sockets)
+    }
+
+    /// Binds what the listener wants and is not there yet; lets go of addresses it no longer has.
+    pub(crate) fn bind(&mut self, listener: &Listener) -> Result<(), BindError> {
+        let held = self.by_listener.entry(listener.name.clone()).or_default();
+        if !listener.bind_to_port || held.iter().any(|h| h.passed) {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        for address in &listener.addresses {
+            match address {
+                Address::Pipe(_) => return Err(BindError::Pipe { listener: listener.name.clone() }),
+                Address::Socket(address) if held.iter().any(|h| h.wanted == *address) => {}
+                Address::Socket(address) => missing.push(*address),
+            }
+        }
+        held.retain(|h| listener.addresses.contains(&Address::Socket(h.wanted)));
+        let origin = match listener.use_original_dst {
+            true => Origin::Redirected,
+            false => Origin::Local,
+        };
+        for address in missing {
+            let failed = |source| BindError::Bind {
+                listener: listener.name.clone(),
+                address,
+                source,
+            };
+            let socket = bind(address).map_err(failed)?;
+            self.hold(listener.name.clone(), origin, socket, Some(address)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, listener: String, origin: Origin, socket: TcpListener, bound: Option<SocketAddr>) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let (open, opened) = watch::channel(false);
+        let socket = Arc::new(ListenSocket {
+            listener: listener.clone(),
+            origin,
+            address,
+            socket,
+            open: opened,
+        });
+        self.by_listener
+            .entry(listener)
+            .or_default()
+            .push(Held {
+                socket,
+                open,
+                wanted: bound.unwrap_or(address),
+                passed: bound.is_none(),
+            });
+        Ok(())
+    }
+
+    /// Lets workers accept from the sockets of listeners that are in force.
+    pub(crate) fn open(&mut self, in_force: impl Fn(&str) -> bool) {
+        for (_, held) in self.by_listener.iter().filter(|(name, _)| in_force(name)) {
+            for held in held.iter().filter(|h| !*h.open.borrow()) {
+                held.open.send_replace(true);
+                self.workers.accept_from(Arc::clone(&held.socket));
+            }
+        }
+    }
+
+    /// Stops accepting. Dropping the sender ends the accept loop, and with it the socket.
+    pub(crate) fn close(&mut self, listener: &str) {
+        self.by_listener.remove(listener);
+    }
+
+    pub(crate) fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
+        let held = self.by_listener.get(listener);
+        held.map(|held| held.iter().map(|h| h.socket.address).collect()).unwrap_or_default()
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

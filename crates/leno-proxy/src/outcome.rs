@@ -1,0 +1,145 @@
+//! What went wrong, as data: who ended it, at which phase, and what follows from that.
+//!
+//! From one [`Failure`] come the answer's status, Envoy's response flag, `%RESPONSE_CODE_DETAILS%` and whether an
+//! attempt may be repeated; nobody looks at error text.
+
+use std::sync::Arc;
+
+use leno_engine::flags::Flag;
+
+/// A message stream that ended before its end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum StreamError {
+    #[error("connection closed")]
+    Closed,
+    /// The peer reset the stream, with this HTTP/2 error code.
+    #[error("stream reset by peer (code {0})")]
+    Reset(u32),
+    /// The peer says that it has not looked at the request (REFUSED_STREAM, or GOAWAY with a lower stream id).
+    #[error("stream refused by peer")]
+    Refused,
+    #[error("protocol error: {0}")]
+    Protocol(Arc<str>),
+    #[error("{0} cannot be sent")]
+    Invalid(&'static str),
+    #[error("more than {0} bytes would have to be buffered")]
+    TooLarge(usize),
+    #[error("timed out")]
+    TimedOut,
+    /// We gave up: the other side of the exchange is gone.
+    #[error("aborted")]
+    Aborted,
+}
+
+/// Why an attempt has no answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// No connection: refused, unreachable, TLS.
+    Connect(Arc<str>),
+    ConnectTimeout,
+    /// The request went out, or part of it; no answer came.
+    Stream(StreamError),
+    /// The per-try time-out.
+    TryTimeout,
+    /// The route's time-out.
+    Timeout,
+    /// A circuit breaker.
+    Overflow,
+    NoHealthyUpstream,
+    NoCluster,
+    /// The control plane did not answer for a name we do not know.
+    Unanswered,
+    /// The client is gone.
+    Downstream,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::TryTimeout | Self::Timeout => 504,
+            Self::Stream(StreamError::Protocol(_)) => 502,
+            Self::Stream(StreamError::TooLarge(_)) => 413,
+            Self::Stream(StreamError::Invalid(_)) => 400,
+            _ => 503,
+        }
+    }
+
+    pub(crate) fn flag(&self) -> Flag {
+        match self {
+            Self::Connect(_) | Self::ConnectTimeout => Flag::UpstreamConnectionFailure,
+            Self::Stream(error) => match error {
+                StreamError::Closed | StreamError::Aborted => Flag::UpstreamConnectionTermination,
+                StreamError::Reset(_) | StreamError::Refused => Flag::UpstreamRemoteReset,
+                StreamError::Protocol(_) => Flag::UpstreamProtocolError,
+                StreamError::Invalid(_) | StreamError::TooLarge(_) => Flag::DownstreamProtocolError,
+                StreamError::TimedOut => Flag::UpstreamRequestTimeout,
+            },
+            Self::TryTimeout | Self::Timeout => Flag::UpstreamRequestTimeout,
+            Self::Overflow => Flag::UpstreamOverflow,
+            Self::NoHealthyUpstream => Flag::NoHealthyUpstream,
+            Self::NoCluster | Self::Unanswered => Flag::NoClusterFound,
+            Self::Downstream => Flag::DownstreamConnectionTermination,
+        }
+    }
+
+    /// `%RESPONSE_CODE_DETAILS%`, in Envoy's words where it has some.
+    pub(crate) fn details(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "upstream_reset_before_response_started{remote_connection_failure}",
+            Self::ConnectTimeout => "upstream_reset_before_response_started{connection_timeout}",
+            Self::Stream(error) => match error {
+                StreamError::Closed | StreamError::Aborted => {
+                    "upstream_reset_before_response_started{connection_termination}"
+                }
+                StreamError::Reset(_) => "upstream_reset_before_response_started{remote_reset}",
+                StreamError::Refused => "upstream_reset_before_response_started{remote_refused_stream_reset}",
+                StreamError::Protocol(_) => "upstream_reset_before_response_started{protocol_error}",
+                StreamError::Invalid(_) => "request_cannot_be_sent",
+                StreamError::TooLarge(_) => "request_payload_too_large",
+                StreamError::TimedOut => "stream_idle_timeout",
+            },
+            Self::TryTimeout => "upstream_per_try_timeout",
+            Self::Timeout => "upstream_response_timeout",
+            Self::Overflow => "upstream_reset_before_response_started{overflow}",
+            Self::NoHealthyUpstream => "no_healthy_upstream",
+            Self::NoCluster => "cluster_not_found",
+            Self::Unanswered => "on_demand_unanswered",
+            Self::Downstream => "downstream_remote_disconnect",
+        }
+    }
+
+    /// The body that Envoy sends with it.
+    pub(crate) fn body(&self) -> &'static str {
+        match self {
+            Self::NoHealthyUpstream => "no healthy upstream",
+            Self::TryTimeout | Self::Timeout => "upstream request timeout",
+            Self::Connect(_) => {
+                "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"
+            }
+            Self::ConnectTimeout => {
+                "upstream connect error or disconnect/reset before headers. reset reason: connection timeout"
+            }
+            Self::Overflow => "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+            Self::Stream(StreamError::Protocol(_)) => {
+                "upstream connect error or disconnect/reset before headers. reset reason: protocol error"
+            }
+            Self::Stream(StreamError::Reset(_) | StreamError::Refused) => {
+                "upstream connect error or disconnect/reset before headers. reset reason: remote reset"
+            }
+            Self::Stream(StreamError::Closed | StreamError::Aborted) => {
+                "upstream connect error or disconnect/reset before headers. reset reason: connection termination"
+            }
+            _ => "",
+        }
+    }
+
+    /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
+    pub(crate) fn transport_reason(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Connect(reason) => Some(Arc::clone(reason)),
+            _ => None,
+        }
+    }
+}

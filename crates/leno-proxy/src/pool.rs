@@ -1,0 +1,342 @@
+//! Connections to one endpoint, made one way: kept and used again.
+//!
+//! HTTP/1: the connection used last is used next, so that the others can grow old and close. HTTP/2: one connection
+//! per worker and destination, because batching wins (four were slower than one), and another only when its streams
+//! run out.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use leno_engine::compile::cluster::Cluster;
+use leno_engine::decide::limits::{Permit, Resource};
+
+use crate::codec::{Answer, Body, Frame, Request, Source, h1, h2_client};
+use crate::connect::{self, Destination, UpstreamConnection};
+use crate::outcome::{Failure, StreamError};
+use crate::tls::{Offer, is_http2};
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    to: Destination,
+    cluster: Arc<Cluster>,
+    idle: RefCell<Vec<IdleHttp1>>,
+    streams: RefCell<Vec<Http2>>,
+    /// Connections that exist or are being made.
+    connections: Rc<Cell<usize>>,
+    /// One HTTP/2 connection at a time is made; who waits uses it.
+    connecting: tokio::sync::Mutex<()>,
+    /// A connection came free, for those that may not make another.
+    freed: tokio::sync::Notify,
+    last_used: Cell<Instant>,
+}
+
+#[derive(Debug)]
+struct IdleHttp1 {
+    connection: Http1,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Http1 {
+    client: h1::Client,
+    info: Rc<UpstreamConnection>,
+    requests: u32,
+    _held: Held,
+}
+
+#[derive(Clone, Debug)]
+struct Http2 {
+    client: h2_client::Client,
+    info: Rc<UpstreamConnection>,
+    requests: Rc<Cell<u32>>,
+    idle_since: Rc<Cell<Instant>>,
+    _held: Rc<Held>,
+}
+
+/// A connection's place in the circuit breaker and in the pool's count.
+#[derive(Debug)]
+struct Held {
+    _permit: Option<Permit>,
+    connections: Rc<Cell<usize>>,
+}
+
+/// A connection to send one request on.
+#[derive(Debug)]
+pub(crate) struct Checkout {
+    kind: Kind,
+    pub(crate) info: Rc<UpstreamConnection>,
+    /// It has carried requests before, so it may be about to close.
+    pub(crate) reused: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Http1 { connection: Http1, pool: Rc<Pool> },
+    Http2(Http2),
+}
+
+// === impl Pool ===
+
+impl Pool {
+    pub(crate) fn new(to: Destination, cluster: Arc<Cluster>) -> Self {
+        Self {
+            to,
+            cluster,
+            idle: RefCell::default(),
+            streams: RefCell::default(),
+            connections: Rc::default(),
+            connecting: tokio::sync::Mutex::new(()),
+            freed: tokio::sync::Notify::new(),
+            last_used: Cell::new(Instant::now()),
+        }
+    }
+
+    /// `http2`: what a connection without ALPN speaks.
+    pub(crate) async fn checkout(
+        self: &Rc<Self>,
+        worker: &Worker,
+        upstream: &Upstream,
+        http2: bool,
+        fresh: bool,
+    ) -> Result<Checkout, Failure> {
+        self.last_used.set(Instant::now());
+        if !fresh && let Some(checkout) = self.reuse() {
+            return Ok(checkout);
+        }
+        let _pending = upstream.acquire(Resource::PendingRequest).ok_or(Failure::Overflow)?;
+        let may_share = http2 || self.to.offer != Offer::Http1;
+        if may_share {
+            let _turn = self.connecting.lock().await;
+            if !fresh && let Some(checkout) = self.reuse() {
+                return Ok(checkout);
+            }
+            return self.connect(worker, upstream, http2, fresh).await;
+        }
+        self.connect(worker, upstream, http2, fresh).await
+    }
+
+    fn reuse(self: &Rc<Self>) -> Option<Checkout> {
+        if let Some(checkout) = self.reuse_http2() {
+            return Some(checkout);
+        }
+        let mut idle = self.idle.borrow_mut();
+        while let Some(IdleHttp1 { connection, .. }) = idle.pop() {
+            if !connection.client.is_closed() {
+                return Some(Checkout {
+                    info: Rc::clone(&connection.info),
+                    reused: true,
+                    kind: Kind::Http1 {
+                        connection,
+                        pool: Rc::clone(self),
+                    },
+                });
+            }
+        }
+        None
+    }
+
+    fn reuse_http2(&self) -> Option<Checkout> {
+        let mut streams = self.streams.borrow_mut();
+        if streams.is_empty() {
+            return None;
+        }
+        let limit = self.cluster.max_requests_per_connection;
+        streams.retain(|c| !c.client.is_closed() && limit.is_none_or(|limit| c.requests.get() < limit));
+        let connection = streams.iter().find(|c| c.client.has_room())?.clone();
+        connection.requests.set(connection.requests.get() + 1);
+        Some(Checkout {
+            info: Rc::clone(&connection.info),
+            reused: true,
+            kind: Kind::Http2(connection),
+        })
+    }
+
+    async fn connect(
+        self: &Rc<Self>,
+        worker: &Worker,
+        upstream: &Upstream,
+        http2: bool,
+        fresh: bool,
+    ) -> Result<Checkout, Failure> {
+        let held = loop {
+            // As Envoy, one connection is always allowed, or nothing would ever free a place.
+            let permit = upstream.acquire(Resource::Connection);
+            if permit.is_some() || self.connections.get() == 0 {
+                break self.hold(permit);
+            }
+            self.freed.notified().await;
+            if !fresh && let Some(checkout) = self.reuse() {
+                return Ok(checkout);
+            }
+        };
+        let (io, info) = connect::connect(worker, &self.to).await?;
+        let http2 = info.alpn.as_deref().and_then(is_http2).unwrap_or(http2);
+        let failed = |e: StreamError| Failure::Connect(e.to_string().into());
+        let kind = if http2 {
+            let connection = Http2 {
+                client: h2_client::Client::start(io, &self.cluster.http2).await.map_err(failed)?,
+                info: Rc::clone(&info),
+                requests: Rc::new(Cell::new(1)),
+                idle_since: Rc::new(Cell::new(Instant::now())),
+                _held: Rc::new(held),
+            };
+            self.streams.borrow_mut().push(connection.clone());
+            Kind::Http2(connection)
+        } else {
+            let connection = Http1 {
+                client: h1::Client::start(io).await.map_err(failed)?,
+                info: Rc::clone(&info),
+                requests: 0,
+                _held: held,
+            };
+            Kind::Http1 {
+                connection,
+                pool: Rc::clone(self),
+            }
+        };
+        Ok(Checkout {
+            kind,
+            info,
+            reused: false,
+        })
+    }
+
+    fn hold(&self, permit: Option<Permit>) -> Held {
+        self.connections.set(self.connections.get() + 1);
+        Held {
+            _permit: permit,
+            connections: Rc::clone(&self.connections),
+        }
+    }
+
+    fn put_back(&self, connection: Http1) {
+        let limit = self.cluster.max_requests_per_connection;
+        if !connection.client.is_closed() && limit.is_none_or(|limit| connection.requests < limit) {
+            self.idle.borrow_mut().push(IdleHttp1 {
+                connection,
+                since: Instant::now(),
+            });
+        }
+        self.freed.notify_one();
+    }
+
+    pub(crate) fn sweep(&self, now: Instant, idle_timeout: Option<Duration>) {
+        let old = |since: Instant| idle_timeout.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
+        self.idle.borrow_mut().retain(|c| !c.connection.client.is_closed() && !old(c.since));
+        self.streams.borrow_mut().retain(|c| {
+            if c.client.active() > 0 {
+                c.idle_since.set(now);
+            }
+            !c.client.is_closed() && !old(c.idle_since.get())
+        });
+    }
+
+    /// Nothing in it, and nobody came for a while.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.connections.get() == 0 && self.last_used.get().elapsed() > Duration::from_secs(60)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.connections.set(self.connections.get() - 1);
+    }
+}
+
+// === impl Checkout ===
+
+impl Checkout {
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.kind, Kind::Http2(_))
+    }
+
+    pub(crate) async fn send(self, request: Request) -> Result<Answer, StreamError> {
+        match self.kind {
+            Kind::Http2(connection) => connection.client.send(request).await,
+            Kind::Http1 { mut connection, pool } => {
+                connection.requests += 1;
+                let mut answer = connection.client.send(request).await?;
+                if answer.upgraded.is_none() {
+                    let lease = Lease {
+                        connection: Some(connection),
+                        pool,
+                    };
+                    answer.body = lease.follow(answer.body);
+                }
+                Ok(answer)
+            }
+        }
+    }
+}
+
+/// Returns an HTTP/1 connection to its pool when the response is over; dropped before that, it closes.
+#[derive(Debug)]
+struct Lease {
+    connection: Option<Http1>,
+    pool: Rc<Pool>,
+}
+
+#[derive(Debug)]
+struct LeasedBody {
+    body: Body,
+    lease: Lease,
+}
+
+impl Lease {
+    fn follow(mut self, body: Body) -> Body {
+        if body.is_end() {
+            self.end();
+            return body;
+        }
+        Body::Stream(Box::new(LeasedBody { body, lease: self }))
+    }
+
+    fn end(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let pool = Rc::clone(&self.pool);
+        if connection.client.is_ready() {
+            return pool.put_back(connection);
+        }
+        // The codec may still have to see that its own part is over (a request body that outlives the response).
+        tokio::task::spawn_local(async move {
+            if connection.client.ready().await {
+                pool.put_back(connection);
+            } else {
+                pool.freed.notify_one();
+            }
+        });
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.connection.take().is_some() {
+            self.pool.freed.notify_one();
+        }
+    }
+}
+
+impl Source for LeasedBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        let frame = self.body.poll_frame(cx);
+        match &frame {
+            Poll::Ready(None) => self.lease.end(),
+            Poll::Ready(Some(Ok(_))) if self.body.is_end() => self.lease.end(),
+            _ => {}
+        }
+        frame
+    }
+
+    fn is_end(&self) -> bool {
+        self.body.is_end()
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.body.length()
+    }
+}

@@ -1,0 +1,151 @@
+//! Where the mesh's records go: Istio's metrics, the edges, and the access logs.
+//!
+//! Log lines are formatted into a worker's own buffer and written by one thread, in batches, so that a slow disk or
+//! pipe is never waited for on a request's way. A writer that cannot keep up loses lines, and says how many.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use leno_engine::compile::access_log::{AccessLog, Sink as Target};
+use leno_engine::decide::filter::PeerMetadata;
+use leno_telemetry::access_log::{write_connection, write_request};
+use leno_telemetry::metrics::{Metrics, Shard};
+use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
+
+use crate::record::{Sink, Telemetry};
+
+/// Bytes a worker holds back for one log before it hands them on; it also does so every second.
+const BATCH: usize = 64 << 10;
+/// Batches on their way to the writer.
+const QUEUE: usize = 64;
+
+/// The process's metrics and logs.
+#[derive(Debug)]
+pub struct MeshTelemetry {
+    metrics: Arc<Metrics>,
+    writer: SyncSender<Batch>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    target: Target,
+    lines: Vec<u8>,
+}
+
+/// One worker's part.
+struct WorkerSink {
+    shard: Shard,
+    writer: SyncSender<Batch>,
+    pending: HashMap<Target, Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    lines: Vec<u8>,
+    /// Lines lost since the last batch that was taken.
+    lost: u64,
+}
+
+impl MeshTelemetry {
+    /// Starts the thread that writes logs; it ends with the last sink.
+    pub fn start(metrics: Arc<Metrics>) -> io::Result<Self> {
+        let (writer, batches) = sync_channel(QUEUE);
+        std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&batches))?;
+        Ok(Self { metrics, writer })
+    }
+}
+
+impl Telemetry for MeshTelemetry {
+    fn sink(&self) -> Box<dyn Sink + Send> {
+        Box::new(WorkerSink { shard: self.metrics.shard(), writer: self.writer.clone(), pending: HashMap::new() })
+    }
+}
+
+impl WorkerSink {
+    fn log(&mut self, logs: &[Arc<AccessLog>], write: impl Fn(&AccessLog, &mut Vec<u8>)) {
+        for log in logs {
+            if !self.pending.contains_key(&log.sink) {
+                self.pending.insert(log.sink.clone(), Pending::default());
+            }
+            let Some(pending) = self.pending.get_mut(&log.sink) else { continue };
+            write(log, &mut pending.lines);
+            if pending.lines.len() >= BATCH {
+                pending.hand_on(&log.sink, &self.writer);
+            }
+        }
+    }
+}
+
+impl Pending {
+    fn hand_on(&mut self, target: &Target, writer: &SyncSender<Batch>) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let lines = std::mem::take(&mut self.lines);
+        match writer.try_send(Batch { target: target.clone(), lines }) {
+            Ok(()) if self.lost > 0 => {
+                tracing::warn!(lines = self.lost, ?target, "access log lines were lost: the target is too slow");
+                self.lost = 0;
+            }
+            Ok(()) => {}
+            Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
+                self.lost += batch.lines.iter().filter(|b| **b == b'\n').count() as u64;
+            }
+        }
+    }
+}
+
+impl Sink for WorkerSink {
+    fn request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
+        self.shard.request(record);
+        self.log(logs, |log, out| write_request(&log.format, record, out));
+    }
+
+    fn opened(&mut self, downstream: &DownstreamRecord, upstream: &UpstreamRecord<'_>) {
+        self.shard.connection_opened(downstream, Some(*upstream), &PeerMetadata::default());
+    }
+
+    fn connection(&mut self, record: &ConnectionRecord<'_>, opened: bool, logs: &[Arc<AccessLog>]) {
+        if opened {
+            self.shard.connection_closed(record);
+        }
+        self.log(logs, |log, out| write_connection(&log.format, record, out));
+    }
+
+    fn flush(&mut self) {
+        for (target, pending) in &mut self.pending {
+            pending.hand_on(target, &self.writer);
+        }
+    }
+}
+
+fn write_all(batches: &Receiver<Batch>) {
+    let mut files: HashMap<PathBuf, File> = HashMap::new();
+    while let Ok(Batch { target, lines }) = batches.recv() {
+        let written = match &target {
+            Target::Stdout => io::stdout().write_all(&lines).and_then(|()| io::stdout().flush()),
+            Target::Stderr => io::stderr().write_all(&lines),
+            Target::File(path) => append(&mut files, path, &lines),
+        };
+        if let Err(error) = written {
+            tracing::warn!(%error, ?target, "the access log cannot be written");
+        }
+    }
+}
+
+fn append(files: &mut HashMap<PathBuf, File>, path: &PathBuf, lines: &[u8]) -> io::Result<()> {
+    if !files.contains_key(path) {
+        files.insert(path.clone(), OpenOptions::new().append(true).create(true).open(path)?);
+    }
+    let Some(file) = files.get_mut(path) else { return Ok(()) };
+    let written = file.write_all(lines);
+    if written.is_err() {
+        // Opened anew next time: it may have been moved, or the disk may have room again.
+        files.remove(path);
+    }
+    written
+}

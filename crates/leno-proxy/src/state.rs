@@ -1,0 +1,362 @@
+//! The configuration in force: an immutable snapshot, made by one writer, read by every worker without a lock.
+//!
+//! A request keeps the snapshot that it began with; a connection takes the newest one at each request. Only what
+//! belongs to a connection's start (filter chain match, TLS, HTTP options) cannot be taken over by an open
+//! connection: when it changes, the connections of that chain, and only of that chain, drain.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
+use leno_engine::compile::endpoint::Assignment;
+use leno_engine::compile::listener::{Address, FilterChain, Listener, TerminalFilter};
+use leno_engine::compile::route::RouteTable;
+use leno_engine::compile::tls::CommonTls;
+use leno_engine::decide::limits::ClusterLimits;
+use leno_tls::{Crypto, Secrets};
+
+use crate::drain::Drain;
+use crate::listen::{BindError, Sockets};
+use crate::tls::{self, Offer, Unsupported};
+
+/// Envoy's `--drain-time-s` is 600 s; Istio sets 45 s.
+const DRAIN_TIME: Duration = Duration::from_secs(45);
+
+/// Everything a worker needs to serve, at one moment.
+#[derive(Debug, Default, Clone)]
+pub struct Config {
+    generation: u64,
+    listeners: HashMap<String, Arc<ListenerState>>,
+    /// Listeners by exact address, for connections that were redirected.
+    by_address: HashMap<SocketAddr, Arc<ListenerState>>,
+    routes: HashMap<String, Arc<RouteTable>>,
+    clusters: HashMap<String, Arc<ClusterState>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ListenerState {
+    pub(crate) listener: Listener,
+    drains: Vec<(Arc<FilterChain>, Arc<Drain>)>,
+}
+
+/// A cluster with its endpoints. The limits outlive a change of either.
+#[derive(Debug)]
+pub struct ClusterState {
+    pub cluster: Arc<Cluster>,
+    /// None: not discovered yet.
+    pub assignment: Option<Arc<Assignment>>,
+    pub limits: Arc<ClusterLimits>,
+}
+
+/// Where workers find the newest snapshot: one atomic load until it changes.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    generation: AtomicU64,
+    config: Mutex<Arc<Config>>,
+}
+
+/// The single writer. Changes take effect together, at [`Updater::publish`].
+#[derive(Debug)]
+pub struct Updater {
+    next: Config,
+    assignments: HashMap<String, Arc<Assignment>>,
+    published: Arc<Published>,
+    sockets: Sockets,
+    secrets: Arc<Secrets>,
+    crypto: Crypto,
+    /// Chains to drain once their successors are in force.
+    retired: Vec<(Duration, Arc<Drain>)>,
+    /// Draining chains, which a draining process must still cut.
+    draining: Vec<std::sync::Weak<Drain>>,
+    stopped: Vec<String>,
+}
+
+/// A resource that cannot be put in force; what was in force under its name stays.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("{resource}: {source}")]
+    Tls { resource: String, source: Unsupported },
+}
+
+// === impl Config ===
+
+impl Config {
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn listener(&self, name: &str) -> Option<&Arc<ListenerState>> {
+        self.listeners.get(name)
+    }
+
+    /// The listener for a redirected connection: its exact address, else the wildcard address with its port.
+    pub(crate) fn listener_for(&self, destination: SocketAddr) -> Option<&Arc<ListenerState>> {
+        let any: IpAddr = match destination {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        };
+        self.by_address
+            .get(&destination)
+            .or_else(|| self.by_address.get(&SocketAddr::new(any, destination.port())))
+    }
+
+    pub fn route(&self, name: &str) -> Option<&Arc<RouteTable>> {
+        self.routes.get(name)
+    }
+
+    pub fn cluster(&self, name: &str) -> Option<&Arc<ClusterState>> {
+        self.clusters.get(name)
+    }
+
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
+        self.clusters.values()
+    }
+
+    pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.values().map(|l| &l.listener)
+    }
+
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<RouteTable>> {
+        self.routes.values()
+    }
+
+    fn index_addresses(&mut self) {
+        self.by_address = HashMap::new();
+        for state in self.listeners.values() {
+            for address in &state.listener.addresses {
+                // A listener that does not bind is there for redirected connections, so it comes first.
+                if let Address::Socket(address) = address
+                    && (!state.listener.bind_to_port || !self.by_address.contains_key(address))
+                {
+                    self.by_address.insert(*address, Arc::clone(state));
+                }
+            }
+        }
+    }
+}
+
+// === impl ListenerState ===
+
+impl ListenerState {
+    /// Keeps the chains (and their drains) of `old` that are the same. What is left of `old` is to drain.
+    fn new(mut listener: Listener, old: Option<&ListenerState>) -> (Self, Vec<(Duration, Arc<Drain>)>) {
+        let mut kept: Vec<(Arc<FilterChain>, Arc<Drain>)> = old.map(|o| o.drains.clone()).unwrap_or_default();
+        let mut drains = Vec::new();
+        for chain in listener.chains.iter_mut().chain(&mut listener.default_chain) {
+            match kept.iter().position(|(c, _)| c == chain) {
+                Some(at) => {
+                    let (same, drain) = kept.swap_remove(at);
+                    *chain = Arc::clone(&same);
+                    drains.push((same, drain));
+                }
+                None => drains.push((Arc::clone(chain), Arc::default())),
+            }
+        }
+        let retired = kept.into_iter().map(|(chain, drain)| (drain_time(&chain), drain)).collect();
+        (Self { listener, drains }, retired)
+    }
+
+    pub(crate) fn drain_of(&self, chain: &Arc<FilterChain>) -> Option<&Arc<Drain>> {
+        let mut drains = self.drains.iter();
+        drains.find(|(c, _)| Arc::ptr_eq(c, chain)).map(|(_, d)| d)
+    }
+}
+
+// === impl Published ===
+
+impl Published {
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn load(&self) -> Arc<Config> {
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn store(&self, config: Arc<Config>) {
+        let generation = config.generation;
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        self.generation.store(generation, Ordering::Release);
+    }
+}
+
+// === impl Updater ===
+
+impl Updater {
+    pub(crate) fn new(published: Arc<Published>, sockets: Sockets, secrets: Arc<Secrets>, crypto: Crypto) -> Self {
+        Self {
+            next: Config::default(),
+            assignments: HashMap::new(),
+            published,
+            sockets,
+            secrets,
+            crypto,
+            retired: Vec::new(),
+            draining: Vec::new(),
+            stopped: Vec::new(),
+        }
+    }
+
+    /// What will be in force after [`Self::publish`].
+    pub fn config(&self) -> &Config {
+        &self.next
+    }
+
+    /// Adds or replaces a listener. Its port is bound here, so that a port taken is an error of this listener.
+    pub fn upsert_listener(&mut self, listener: Listener) -> Result<(), Refused> {
+        for chain in listener.chains.iter().chain(&listener.default_chain) {
+            if let Some(tls) = &chain.tls {
+                let check = tls::server_tls(tls).and_then(|_| self.register(&tls.common));
+                check.map_err(|source| refused(&listener.name, source))?;
+            }
+        }
+        self.sockets.bind(&listener)?;
+        let name = listener.name.clone();
+        self.stopped.retain(|s| *s != name);
+        let old = self.next.listeners.get(&name).map(Arc::as_ref);
+        let (state, retired) = ListenerState::new(listener, old);
+        self.retired.extend(retired);
+        self.next.listeners.insert(name, Arc::new(state));
+        Ok(())
+    }
+
+    pub fn remove_listener(&mut self, name: &str) {
+        if let Some(state) = self.next.listeners.remove(name) {
+            let drains = state.drains.iter();
+            self.retired.extend(drains.map(|(chain, drain)| (drain_time(chain), Arc::clone(drain))));
+            self.stopped.push(name.to_owned());
+        }
+    }
+
+    pub fn upsert_route(&mut self, table: RouteTable) {
+        self.next.routes.insert(table.name.clone(), Arc::new(table));
+    }
+
+    pub fn remove_route(&mut self, name: &str) {
+        self.next.routes.remove(name);
+    }
+
+    pub fn upsert_cluster(&mut self, cluster: Cluster) -> Result<(), Refused> {
+        let matches = cluster.transport.matches.iter().map(|(_, transport)| transport);
+        for transport in matches.chain([&cluster.transport.default]) {
+            if let Transport::Tls(tls) = transport {
+                let check = tls::client_tls(tls, Offer::Tcp).and_then(|_| self.register(&tls.common));
+                check.map_err(|source| refused(&cluster.name, source))?;
+            }
+        }
+        let assignment = match &cluster.discovery {
+            Discovery::Static(assignment) => Some(Arc::clone(assignment)),
+            Discovery::Eds(name) => self.assignments.get(name).cloned(),
+            Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => self.assignments.get(&cluster.name).cloned(),
+            Discovery::OriginalDst => None,
+        };
+        let limits = match self.next.clusters.get(&cluster.name) {
+            Some(old) => {
+                old.limits.set(&cluster.limits);
+                Arc::clone(&old.limits)
+            }
+            None => Arc::new(ClusterLimits::new(&cluster.limits)),
+        };
+        let state = ClusterState {
+            cluster: Arc::new(cluster),
+            assignment,
+            limits,
+        };
+        self.next.clusters.insert(state.cluster.name.clone(), Arc::new(state));
+        Ok(())
+    }
+
+    fn register(&self, common: &CommonTls) -> Result<(), Unsupported> {
+        tls::register_inline(common, &self.secrets, &self.crypto)
+    }
+
+    pub fn remove_cluster(&mut self, name: &str) {
+        self.next.clusters.remove(name);
+    }
+
+    /// Endpoints by EDS service name; for a DNS cluster, what its names resolved to, by the cluster's name.
+    pub fn upsert_endpoints(&mut self, name: &str, assignment: Assignment) {
+        let assignment = Arc::new(assignment);
+        self.assignments.insert(name.to_owned(), Arc::clone(&assignment));
+        self.assign(name, Some(assignment));
+    }
+
+    pub fn remove_endpoints(&mut self, name: &str) {
+        self.assignments.remove(name);
+        self.assign(name, None);
+    }
+
+    fn assign(&mut self, name: &str, assignment: Option<Arc<Assignment>>) {
+        for state in self.next.clusters.values_mut() {
+            let theirs = match &state.cluster.discovery {
+                Discovery::Eds(service) => service == name,
+                Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => state.cluster.name == name,
+                Discovery::Static(_) | Discovery::OriginalDst => false,
+            };
+            if theirs {
+                *state = Arc::new(ClusterState {
+                    cluster: Arc::clone(&state.cluster),
+                    assignment: assignment.clone(),
+                    limits: Arc::clone(&state.limits),
+                });
+            }
+        }
+    }
+
+    /// Puts everything since the last call in force, then drains what it replaced.
+    pub fn publish(&mut self) {
+        self.next.generation += 1;
+        self.next.index_addresses();
+        self.published.store(Arc::new(self.next.clone()));
+        for name in self.stopped.drain(..) {
+            self.sockets.close(&name);
+        }
+        self.sockets.open(|name| self.next.listeners.contains_key(name));
+        for (time, drain) in self.retired.drain(..) {
+            drain.start(time);
+            self.draining.push(Arc::downgrade(&drain));
+        }
+        self.draining.retain(|d| d.strong_count() > 0);
+    }
+
+    /// Stops accepting and drains every connection; what is left after `time` is cut off.
+    /// Where a listener is listening; a port of 0 has become a real one.
+    pub fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
+        self.sockets.addresses(listener)
+    }
+
+    pub(crate) fn drain_all(&mut self, time: Duration) {
+        let names: Vec<String> = self.next.listeners.keys().cloned().collect();
+        for name in &names {
+            self.sockets.close(name);
+        }
+        for state in self.next.listeners.values() {
+            for (_, drain) in &state.drains {
+                drain.finish(time);
+            }
+        }
+        for drain in self.draining.iter().filter_map(std::sync::Weak::upgrade) {
+            drain.finish(time);
+        }
+    }
+}
+
+/// The drain time of a chain's own connections, where it says one.
+fn drain_time(chain: &FilterChain) -> Duration {
+    match &chain.terminal {
+        TerminalFilter::Http(http) if !http.timeouts.drain.is_zero() => http.timeouts.drain,
+        _ => DRAIN_TIME,
+    }
+}
+
+fn refused(resource: &str, source: Unsupported) -> Refused {
+    Refused::Tls {
+        resource: resource.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,264 @@
+//! `tcp_proxy`: one upstream connection for one downstream connection.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use leno_engine::compile::cluster::Cluster;
+use leno_engine::compile::listener::{Direction, TcpProxy};
+use leno_engine::decide::balance::{Active, Host, PickContext};
+use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::decide::limits::{Permit, Resource};
+use leno_engine::flags::{Flag, Flags};
+use leno_telemetry::record::{ConnectionRecord, UpstreamRecord};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::accept::Connection;
+use crate::connect::UpstreamConnection;
+use crate::io::Io;
+use crate::lookup::{Answer, Want};
+use crate::outcome::Failure;
+use crate::tcp::{self, Ended, Why};
+use crate::tls::Offer;
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+
+/// An upstream connection that was made before the client said anything, and how it began.
+#[derive(Debug)]
+pub(crate) struct Early {
+    connected: Result<Connected, Failure>,
+    /// What the server said first.
+    greeting: Bytes,
+}
+
+#[derive(Debug)]
+struct Connected {
+    io: Io,
+    connection: Rc<UpstreamConnection>,
+    cluster: Arc<Cluster>,
+    host: Host,
+    _active: Active,
+    _permit: Permit,
+}
+
+/// Connects as [`serve`] would, and comes back when the server has spoken, or cannot be reached.
+pub(crate) async fn await_server(
+    worker: &Rc<Worker>,
+    tcp: &TcpProxy,
+    destination: SocketAddr,
+    direction: Direction,
+) -> Early {
+    let mut connected = match connect(worker, tcp, destination, direction).await {
+        Ok(connected) => connected,
+        Err(failure) => {
+            return Early {
+                connected: Err(failure),
+                greeting: Bytes::new(),
+            };
+        }
+    };
+    let mut greeting = BytesMut::with_capacity(4096);
+    // Its end, or an error, comes again with the next read.
+    let read = connected.io.read_buf(&mut greeting).await;
+    tracing::trace!(?read, "the server spoke first");
+    Early {
+        connected: Ok(connected),
+        greeting: greeting.freeze(),
+    }
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, downstream: Connection, tcp: &TcpProxy, mut io: Io, early: Option<Early>) {
+    let start = (SystemTime::now(), Instant::now());
+    let (connected, greeting) = match early {
+        Some(early) => (early.connected, early.greeting),
+        None => {
+            let direction = downstream.record.direction;
+            let connected = connect(&worker, tcp, downstream.destination, direction).await;
+            (connected, Bytes::new())
+        }
+    };
+    let mut connected = match connected {
+        Ok(connected) => connected,
+        Err(failure) => {
+            tracing::debug!(destination = %downstream.destination, ?failure, "no upstream");
+            let why = Outcome {
+                received: 0,
+                sent: 0,
+                flags: failure.flag().into(),
+                details: failure.details(),
+            };
+            return report(&worker, &downstream, tcp, start, None, failure.transport_reason(), &why);
+        }
+    };
+    worker.reporter.opened(&downstream.record, &upstream_record(&connected));
+    let mut drain = downstream.drain.connection(crate::drain::Activity::new(), None);
+    let mut sent = greeting.len() as u64;
+    let ended = match io.write_all(&greeting).await {
+        Err(error) => Ended {
+            received: 0,
+            sent: 0,
+            why: Why::Downstream(error),
+        },
+        Ok(()) => tokio::select! {
+            ended = tcp::copy_both(&mut io, &mut connected.io, tcp.idle_timeout, &worker.scratch) => ended,
+            () = drain.close_now() => Ended {
+                received: 0,
+                sent: 0,
+                why: Why::Finished { downstream_first: false },
+            },
+        },
+    };
+    sent += ended.sent;
+    let (flags, details) = judge(&ended.why);
+    let outcome = Outcome {
+        received: ended.received,
+        sent,
+        flags,
+        details,
+    };
+    report(&worker, &downstream, tcp, start, Some(&connected), None, &outcome);
+}
+
+struct Outcome {
+    received: u64,
+    sent: u64,
+    flags: Flags,
+    details: &'static str,
+}
+
+/// As Envoy: an orderly end, whoever begins it, has no flag.
+fn judge(why: &Why) -> (Flags, &'static str) {
+    match why {
+        Why::Finished { downstream_first: true } => (Flags::default(), "downstream_closed"),
+        Why::Finished { downstream_first: false } => (Flags::default(), "upstream_closed"),
+        Why::Downstream(_) => (Flag::DownstreamConnectionTermination.into(), "downstream_reset"),
+        Why::Upstream(_) => (Flag::UpstreamConnectionTermination.into(), "upstream_reset"),
+        Why::Idle => (Flag::StreamIdleTimeout.into(), "idle_timeout"),
+    }
+}
+
+async fn connect(
+    worker: &Rc<Worker>,
+    tcp: &TcpProxy,
+    destination: SocketAddr,
+    direction: Direction,
+) -> Result<Connected, Failure> {
+    let name = choose(tcp, worker.random.next()).ok_or(Failure::NoCluster)?;
+    let upstream = find(worker, name).await?;
+    let permit = upstream.acquire(Resource::Connection).ok_or(Failure::Overflow)?;
+    let mut previous = Vec::new();
+    let mut last = Failure::NoHealthyUpstream;
+    for _ in 0..tcp.max_connect_attempts.max(1) {
+        let host = upstream.pick(&PickContext {
+            random: worker.random.next(),
+            hash: None,
+            previous: &previous,
+            attempts: if previous.is_empty() { 0 } else { 3 },
+            original_destination: Some(destination),
+        })?;
+        let to = upstream.destination(&host, None, Offer::Tcp, direction == Direction::Inbound)?;
+        let active = host.start();
+        match crate::connect::connect(worker, &to).await {
+            Ok((io, connection)) => {
+                upstream.report_connected(&host);
+                return Ok(Connected {
+                    io,
+                    connection,
+                    cluster: upstream.cluster(),
+                    host,
+                    _active: active,
+                    _permit: permit,
+                });
+            }
+            Err(failure) => {
+                upstream.report_failure(&host, &failure);
+                previous.push(host.endpoint.address.clone());
+                last = failure;
+            }
+        }
+    }
+    Err(last)
+}
+
+fn choose(tcp: &TcpProxy, random: u64) -> Option<&str> {
+    let total: u64 = tcp.clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    let mut point = random % total.max(1);
+    let mut clusters = tcp.clusters.iter();
+    let chosen = clusters.find(|(_, weight)| match point.checked_sub(u64::from(*weight)) {
+        Some(rest) => {
+            point = rest;
+            false
+        }
+        None => true,
+    });
+    chosen.or(tcp.clusters.first()).map(|(name, _)| name.as_str())
+}
+
+/// A cluster by name, asked for if it is not known.
+pub(crate) async fn find(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {
+    let discovered = |upstream: Option<Rc<Upstream>>| upstream.filter(|u| u.is_discovered());
+    if let Some(upstream) = discovered(worker.upstream(&worker.snapshot(), name)) {
+        return Ok(upstream);
+    }
+    let answer = worker.shared.demand.ask(Want::Cluster(name.to_owned())).await;
+    match (worker.upstream(&worker.snapshot(), name), answer) {
+        (Some(upstream), Answer::Found | Answer::Absent) => Ok(upstream),
+        (Some(upstream), Answer::Unanswered) if upstream.is_discovered() => Ok(upstream),
+        (_, Answer::Unanswered) => Err(Failure::Unanswered),
+        (None, Answer::Found | Answer::Absent) => Err(Failure::NoCluster),
+    }
+}
+
+fn upstream_record(connected: &Connected) -> UpstreamRecord<'_> {
+    UpstreamRecord {
+        cluster: &connected.cluster.stat_name,
+        service: connected.cluster.service.as_ref(),
+        workload: connected.host.endpoint.workload.as_ref(),
+        remote: Some(connected.connection.remote),
+        local: connected.connection.local,
+        peer_principal: connected.connection.peer_principal.as_ref(),
+        local_principal: connected.connection.local_principal.as_ref(),
+        transport_failure: None,
+    }
+}
+
+fn report(
+    worker: &Worker,
+    downstream: &Connection,
+    tcp: &TcpProxy,
+    start: (SystemTime, Instant),
+    connected: Option<&Connected>,
+    transport_failure: Option<Arc<str>>,
+    outcome: &Outcome,
+) {
+    let duration: Duration = start.1.elapsed();
+    let cluster = tcp.clusters.first().map_or("", |(name, _)| name.as_str());
+    let unconnected = UpstreamRecord {
+        cluster,
+        service: None,
+        workload: None,
+        remote: None,
+        local: None,
+        peer_principal: None,
+        local_principal: None,
+        transport_failure: transport_failure.as_deref(),
+    };
+    worker.reporter.connection(
+        &ConnectionRecord {
+            start: start.0,
+            duration,
+            flags: outcome.flags,
+            bytes_received: outcome.received,
+            bytes_sent: outcome.sent,
+            upstream: Some(connected.map_or(unconnected, upstream_record)),
+            downstream: &downstream.record,
+            peer: &PeerMetadata::default(),
+            details: outcome.details,
+        },
+        connected.is_some(),
+        &tcp.access_log,
+    );
+}

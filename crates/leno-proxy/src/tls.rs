@@ -1,0 +1,363 @@
+//! TLS on a worker: the engine's contexts, as leno-tls makes rustls configurations of them.
+//!
+//! Configurations are kept per worker and per set of secrets (leno-tls does that), so that a renewed certificate is
+//! used by the next handshake and leaves open connections alone.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use leno_engine::compile::matcher::{Pattern, StringMatcher};
+use leno_engine::compile::tls::{self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls, Validation};
+use leno_tls::{
+    ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo, Resumption, SanMatcher, Secrets, ServerCheck,
+    ServerTls, StringMatch, TlsConfigs, TlsVersion, TrustBundle, Versions,
+};
+
+use crate::connect::Destination;
+use crate::io::Prefixed;
+use crate::outcome::Failure;
+
+/// Configurations of each side that a worker keeps.
+const KEPT: usize = 1024;
+
+/// Istio's metadata exchange over TCP. It is not offered and not accepted: who negotiates it must send and expect a
+/// prologue, and peers that do not go on without.
+const PEER_EXCHANGE: &str = "istio-peer-exchange";
+
+/// What a connection is for: which application protocols (ALPN) it offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Offer {
+    Tcp,
+    Http1,
+    Http2,
+    /// HTTP/2, else HTTP/1.1.
+    Http,
+}
+
+/// One worker's TLS contexts.
+pub(crate) struct Contexts {
+    secrets: Arc<Secrets>,
+    configs: RefCell<TlsConfigs>,
+    servers: RefCell<HashMap<Key, (Arc<DownstreamTls>, Arc<ServerTls>)>>,
+    clients: RefCell<HashMap<ClientKey, (Arc<UpstreamTls>, Arc<ClientTls>)>>,
+}
+
+/// A compiled context's address; the entry keeps it alive.
+type Key = usize;
+type ClientKey = (usize, Offer, Option<String>);
+
+/// A context that leno-tls cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsupported {
+    #[error("common_tls_context: {0}")]
+    Inline(#[from] IdentityError),
+    #[error("common_tls_context.validation_context: the system's trust store is not supported — name it by SDS")]
+    SystemTrust,
+    #[error("common_tls_context: a server needs a certificate")]
+    NoCertificate,
+    #[error("match_typed_subject_alt_names: {0}")]
+    San(String),
+}
+
+/// An upstream connection after its handshake.
+pub(crate) struct Secured {
+    pub(crate) stream: tokio_rustls::client::TlsStream<Prefixed>,
+    pub(crate) peer_principal: Option<Arc<str>>,
+    pub(crate) local_principal: Option<Arc<str>>,
+    pub(crate) alpn: Option<Vec<u8>>,
+}
+
+/// A downstream connection after its handshake.
+pub(crate) struct Accepted {
+    pub(crate) stream: tokio_rustls::server::TlsStream<Prefixed>,
+    pub(crate) peer: PeerInfo,
+    pub(crate) local_principal: Option<Arc<str>>,
+}
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("{0}")]
+    Config(#[from] leno_tls::ConfigError),
+    #[error("{0}")]
+    Unsupported(#[from] Unsupported),
+    #[error("{0}")]
+    Handshake(#[from] HandshakeFailure),
+    #[error("no handshake within {0:?}")]
+    Timeout(Duration),
+}
+
+// === impl Contexts ===
+
+impl Contexts {
+    pub(crate) fn new(crypto: Crypto, secrets: Arc<Secrets>) -> Self {
+        Self {
+            configs: RefCell::new(TlsConfigs::new(crypto, Arc::clone(&secrets), KEPT)),
+            secrets,
+            servers: RefCell::default(),
+            clients: RefCell::default(),
+        }
+    }
+
+    pub(crate) async fn accept(
+        &self,
+        tls: &Arc<DownstreamTls>,
+        offered: &[Vec<u8>],
+        io: Prefixed,
+        timeout: Duration,
+    ) -> Result<Accepted, TlsError> {
+        let wanted = self.server(tls)?;
+        let server = self.configs.borrow_mut().server(&wanted)?;
+        let config = server.config_for(offered.iter().map(Vec::as_slice));
+        let handshake = tokio_rustls::TlsAcceptor::from(Arc::clone(config)).accept(io);
+        let handshake = async { handshake.await.map_err(|e| HandshakeFailure::from_io(&e)) };
+        let stream = match timeout.is_zero() {
+            true => handshake.await?,
+            false => tokio::time::timeout(timeout, handshake)
+                .await
+                .map_err(|_| TlsError::Timeout(timeout))??,
+        };
+        let peer = server.peer(stream.get_ref().1, SystemTime::now())?;
+        let local_principal = self.principal(Some(&wanted.identity));
+        Ok(Accepted {
+            stream,
+            peer,
+            local_principal,
+        })
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        tls: &Arc<UpstreamTls>,
+        to: &Destination,
+        io: Prefixed,
+    ) -> Result<Secured, Failure> {
+        let failed = |e: TlsError| Failure::Connect(format!("TLS_error: {e}").into());
+        let wanted = self.client(tls, to).map_err(|e| failed(e.into()))?;
+        let client = self.configs.borrow_mut().client(&wanted);
+        let client = client.map_err(|e| failed(e.into()))?;
+        let name = client.server_name(to.host.as_deref(), to.address.ip());
+        let connector = tokio_rustls::TlsConnector::from(Arc::clone(client.config()));
+        let stream = connector.connect(name, io).await;
+        let stream = stream.map_err(|e| failed(HandshakeFailure::from_io(&e).into()))?;
+        let peer = client.peer(stream.get_ref().1, SystemTime::now());
+        let peer = peer.map_err(|e| failed(e.into()))?;
+        Ok(Secured {
+            peer_principal: peer.id.map(|id| id.to_string().into()),
+            local_principal: self.principal(wanted.identity.as_deref()),
+            alpn: peer.alpn,
+            stream,
+        })
+    }
+
+    fn principal(&self, identity: Option<&str>) -> Option<Arc<str>> {
+        let secrets = self.secrets.load();
+        let id = secrets.identity(identity?)?.spiffe_id()?;
+        Some(id.to_string().into())
+    }
+
+    fn server(&self, tls: &Arc<DownstreamTls>) -> Result<Arc<ServerTls>, Unsupported> {
+        let key = Arc::as_ptr(tls) as usize;
+        if let Some((_, made)) = self.servers.borrow().get(&key) {
+            return Ok(Arc::clone(made));
+        }
+        let made = Arc::new(server_tls(tls)?);
+        let mut servers = self.servers.borrow_mut();
+        servers.retain(|_, (tls, _)| Arc::strong_count(tls) > 1);
+        servers.insert(key, (Arc::clone(tls), Arc::clone(&made)));
+        Ok(made)
+    }
+
+    fn client(&self, tls: &Arc<UpstreamTls>, to: &Destination) -> Result<Arc<ClientTls>, Unsupported> {
+        let host = tls.auto_san_validation.then(|| to.host.clone()).flatten();
+        let key = (Arc::as_ptr(tls) as usize, to.offer, host);
+        if let Some((_, made)) = self.clients.borrow().get(&key) {
+            return Ok(Arc::clone(made));
+        }
+        let made = Arc::new(client_tls(tls, to.offer)?);
+        let mut clients = self.clients.borrow_mut();
+        clients.retain(|_, (tls, _)| Arc::strong_count(tls) > 1);
+        clients.insert(key, (Arc::clone(tls), Arc::clone(&made)));
+        Ok(made)
+    }
+}
+
+/// A listener's context in leno-tls's form.
+pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> {
+    let identity = identity(&tls.common).ok_or(Unsupported::NoCertificate)?;
+    let client_auth = match peer_check(&tls.common)? {
+        Some(check) if tls.require_client_certificate => ClientAuth::Require(check),
+        Some(check) => ClientAuth::Optional(check),
+        None => ClientAuth::None,
+    };
+    Ok(ServerTls {
+        identity,
+        client_auth,
+        alpn: tls.common.alpn.iter().filter(|name| *name != PEER_EXCHANGE).cloned().collect(),
+        versions: versions(&tls.common),
+        cipher_suites: Vec::new(),
+        groups: Vec::new(),
+        resumption: Resumption::Off,
+    })
+}
+
+/// A cluster's context in leno-tls's form.
+pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, Unsupported> {
+    let server = match peer_check(&tls.common)? {
+        Some(check) if tls.auto_san_validation => ServerCheck::Hostname(check),
+        Some(check) => ServerCheck::Peer(check),
+        None => ServerCheck::Unverified,
+    };
+    Ok(ClientTls {
+        identity: identity(&tls.common),
+        server,
+        sni: tls.sni.clone(),
+        alpn: offered(&tls.common.alpn, offer),
+        versions: versions(&tls.common),
+        cipher_suites: Vec::new(),
+        groups: Vec::new(),
+        resumption: Resumption::Off,
+    })
+}
+
+/// Whether a negotiated protocol is HTTP/2; None: its name does not say.
+pub(crate) fn is_http2(alpn: &[u8]) -> Option<bool> {
+    match alpn {
+        b"h2" | b"istio-h2" => Some(true),
+        b"http/1.1" | b"http/1.0" | b"istio-http/1.1" | b"istio-http/1.0" => Some(false),
+        _ => None,
+    }
+}
+
+/// A context's ALPN names, as they are for this use. A context of the mesh (`istio`) gets the names by which the
+/// other proxy tells HTTP from TCP, which Istio's Envoy adds by its `istio.alpn` filter.
+fn offered(context: &[String], offer: Offer) -> Vec<String> {
+    let mesh: &[&str] = match offer {
+        Offer::Tcp => &["istio"],
+        Offer::Http1 => &["istio-http/1.1", "istio", "http/1.1"],
+        Offer::Http2 => &["istio-h2", "istio", "h2"],
+        Offer::Http => &["istio-h2", "istio-http/1.1", "istio", "h2", "http/1.1"],
+    };
+    if context.iter().any(|name| name == "istio") {
+        return mesh.iter().map(|name| (*name).to_owned()).collect();
+    }
+    let fits = |name: &&String| match (is_http2(name.as_bytes()), offer) {
+        (Some(_), Offer::Tcp | Offer::Http) | (None, _) => *name != PEER_EXCHANGE,
+        (Some(http2), Offer::Http1) => !http2,
+        (Some(http2), Offer::Http2) => http2,
+    };
+    context.iter().filter(fits).cloned().collect()
+}
+
+/// Puts a context's inline certificates where the workers find secrets by name.
+pub(crate) fn register_inline(common: &CommonTls, secrets: &Secrets, crypto: &Crypto) -> Result<(), Unsupported> {
+    if let Some(SecretSource::Inline {
+        certificate_chain,
+        private_key,
+    }) = &common.certificate
+    {
+        let origins = ("certificate_chain", "private_key");
+        let identity = Identity::from_pem(certificate_chain, origins.0, private_key, origins.1, crypto)?;
+        secrets.set_identity(&inline_name(certificate_chain), identity);
+    }
+    if let Some(Validation {
+        trust: TrustSource::InlinePem(pem),
+        ..
+    }) = &common.validation
+    {
+        secrets.set_bundle(&inline_name(pem), TrustBundle::from_pem(pem, "trusted_ca")?);
+    }
+    Ok(())
+}
+
+/// The same bytes have the same name; SDS names do not begin so.
+fn inline_name(bytes: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    format!("\0inline:{:016x}:{}", hasher.finish(), bytes.len())
+}
+
+fn identity(common: &CommonTls) -> Option<String> {
+    common.certificate.as_ref().map(|source| match source {
+        SecretSource::Sds(name) => name.clone(),
+        SecretSource::Inline { certificate_chain, .. } => inline_name(certificate_chain),
+    })
+}
+
+fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
+    let Some(validation) = &common.validation else {
+        return Ok(None);
+    };
+    let trust = match &validation.trust {
+        TrustSource::None => return Ok(None),
+        TrustSource::Sds(name) => name.clone(),
+        TrustSource::InlinePem(pem) => inline_name(pem),
+        TrustSource::System => return Err(Unsupported::SystemTrust),
+    };
+    let sans = validation.sans.iter().map(san).collect::<Result<_, _>>()?;
+    Ok(Some(PeerCheck {
+        trust,
+        sans,
+        trust_domains: Vec::new(),
+    }))
+}
+
+fn san(matcher: &compiled::SanMatcher) -> Result<SanMatcher, Unsupported> {
+    let kind = match matcher.kind {
+        compiled::SanKind::Any => leno_tls::SanKind::Any,
+        compiled::SanKind::Dns => leno_tls::SanKind::Dns,
+        compiled::SanKind::Uri => leno_tls::SanKind::Uri,
+        compiled::SanKind::Email => leno_tls::SanKind::Email,
+        compiled::SanKind::Ip => leno_tls::SanKind::Ip,
+    };
+    Ok(SanMatcher {
+        kind,
+        matcher: string(&matcher.matcher)?,
+    })
+}
+
+fn versions(common: &CommonTls) -> Versions {
+    let version = |v| match v {
+        compiled::TlsVersion::Tls12 => TlsVersion::V1_2,
+        compiled::TlsVersion::Tls13 => TlsVersion::V1_3,
+    };
+    Versions {
+        min: version(common.min_version),
+        max: version(common.max_version),
+    }
+}
+
+fn string(matcher: &StringMatcher) -> Result<StringMatch, Unsupported> {
+    let ignore_case = matcher.ignore_case;
+    Ok(match &matcher.pattern {
+        Pattern::Exact(value) => StringMatch::Exact {
+            value: value.clone(),
+            ignore_case,
+        },
+        Pattern::Prefix(value) => StringMatch::Prefix {
+            value: value.clone(),
+            ignore_case,
+        },
+        Pattern::Suffix(value) => StringMatch::Suffix {
+            value: value.clone(),
+            ignore_case,
+        },
+        Pattern::Contains(value) => StringMatch::Contains {
+            value: value.clone(),
+            ignore_case,
+        },
+        Pattern::Regex(regex) => {
+            let source = regex.as_str();
+            // Compiled with anchors; leno-tls adds its own.
+            let bare = source.strip_prefix("^(?:").and_then(|s| s.strip_suffix(")$"));
+            StringMatch::regex(bare.unwrap_or(source)).map_err(|e| Unsupported::San(e.to_string()))?
+        }
+        Pattern::Present => StringMatch::Prefix {
+            value: String::new(),
+            ignore_case,
+        },
+    })
+}

@@ -1,0 +1,192 @@
+//! A cluster as one worker sees it: its balancer and its connections.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use leno_engine::compile::cluster::{Cluster, Transport, TransportSockets};
+use leno_engine::compile::endpoint::Target;
+use leno_engine::compile::listener::Address;
+use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError};
+use leno_engine::decide::limits::{Permit, Resource};
+use leno_engine::decide::outlier::Outcome;
+
+use crate::connect::Destination;
+use crate::outcome::Failure;
+use crate::pool::Pool;
+use crate::state::ClusterState;
+use crate::tls::Offer;
+
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    state: RefCell<Arc<ClusterState>>,
+    balancer: RefCell<Balancer>,
+    pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
+}
+
+/// What connections must have in common to be used for each other's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct PoolKey {
+    address: SocketAddr,
+    /// The TLS context's address, which the pool's destination keeps alive; 0 is plaintext.
+    tls: usize,
+    host: Option<String>,
+    offer: Offer,
+    inbound: bool,
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    pub(crate) fn new(state: Arc<ClusterState>, seed: u64) -> Self {
+        let assignment = state.assignment.clone().unwrap_or_default();
+        Self {
+            balancer: RefCell::new(Balancer::new(&state.cluster, assignment, seed)),
+            pools: RefCell::default(),
+            state: RefCell::new(state),
+        }
+    }
+
+    /// Takes over a newer state. Connections to endpoints that are gone, or made another way, are not used again.
+    pub(crate) fn refresh(&self, state: &Arc<ClusterState>) {
+        if Arc::ptr_eq(&self.state.borrow(), state) {
+            return;
+        }
+        let old = self.state.replace(Arc::clone(state));
+        let assignment = state.assignment.clone().unwrap_or_default();
+        let mut balancer = self.balancer.borrow_mut();
+        balancer.update(&state.cluster, assignment);
+        let mut pools = self.pools.borrow_mut();
+        if old.cluster.transport != state.cluster.transport || old.cluster.http2 != state.cluster.http2 {
+            pools.clear();
+        } else if !is_original_dst(&state.cluster) {
+            pools.retain(|key, _| balancer.hosts().any(|host| socket_address(host) == Some(key.address)));
+        }
+    }
+
+    /// False while its endpoints are not known.
+    pub(crate) fn is_discovered(&self) -> bool {
+        let state = self.state.borrow();
+        state.assignment.is_some() || is_original_dst(&state.cluster)
+    }
+
+    pub(crate) fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.state.borrow().cluster)
+    }
+
+    pub(crate) fn acquire(&self, resource: Resource) -> Option<Permit> {
+        self.state.borrow().limits.acquire(resource)
+    }
+
+    pub(crate) fn pick(&self, cx: &PickContext<'_>) -> Result<Host, Failure> {
+        let picked = self.balancer.borrow_mut().pick(cx);
+        picked.map_err(|e| match e {
+            PickError::NoHealthyEndpoint | PickError::NoOriginalDestination => Failure::NoHealthyUpstream,
+        })
+    }
+
+    /// How a connection to this endpoint is made. `host`: the request's, for transports that take it from there.
+    pub(crate) fn destination(
+        &self,
+        host: &Host,
+        authority: Option<&str>,
+        offer: Offer,
+        inbound: bool,
+    ) -> Result<Destination, Failure> {
+        let state = self.state.borrow();
+        let address = socket_address(host).ok_or(Failure::NoHealthyUpstream)?;
+        let transport = transport(&state.cluster.transport, &host.endpoint.transport_match).clone();
+        let name = match &transport {
+            Transport::Tls(tls) if tls.auto_host_sni || tls.auto_san_validation => {
+                let hostname = &host.endpoint.hostname;
+                authority
+                    .map(str::to_owned)
+                    .or_else(|| (!hostname.is_empty()).then(|| hostname.clone()))
+            }
+            _ => None,
+        };
+        Ok(Destination {
+            address,
+            transport,
+            host: name,
+            offer,
+            inbound,
+            timeout: state.cluster.connect_timeout,
+        })
+    }
+
+    pub(crate) fn pool(&self, to: &Destination) -> Rc<Pool> {
+        let key = PoolKey {
+            address: to.address,
+            tls: match &to.transport {
+                Transport::Raw => 0,
+                Transport::Tls(tls) => Arc::as_ptr(tls) as usize,
+            },
+            host: to.host.clone(),
+            offer: to.offer,
+            inbound: to.inbound,
+        };
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(key).or_insert_with(|| Rc::new(Pool::new(to.clone(), self.cluster())));
+        Rc::clone(pool)
+    }
+
+    pub(crate) fn report_connected(&self, host: &Host) {
+        self.report(host, Outcome::LocalSuccess);
+    }
+
+    pub(crate) fn report_status(&self, host: &Host, status: u16) {
+        self.report(host, Outcome::Status(status));
+    }
+
+    pub(crate) fn report_failure(&self, host: &Host, failure: &Failure) {
+        match failure {
+            Failure::Connect(_) | Failure::Stream(_) => self.report(host, Outcome::LocalFailure),
+            Failure::ConnectTimeout | Failure::TryTimeout | Failure::Timeout => {
+                self.report(host, Outcome::LocalTimeout);
+            }
+            Failure::Overflow
+            | Failure::NoHealthyUpstream
+            | Failure::NoCluster
+            | Failure::Unanswered
+            | Failure::Downstream => {}
+        }
+    }
+
+    fn report(&self, host: &Host, outcome: Outcome) {
+        let mut balancer = self.balancer.borrow_mut();
+        if balancer.tick_interval().is_some() {
+            balancer.report(host, outcome, Instant::now());
+        }
+    }
+
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.balancer.borrow_mut().tick(now);
+        let idle = self.state.borrow().cluster.idle_timeout;
+        self.pools.borrow_mut().retain(|_, pool| {
+            pool.sweep(now, idle);
+            !pool.is_unused()
+        });
+    }
+}
+
+/// The first match whose every pair the endpoint has; an empty match fits all.
+fn transport<'t>(sockets: &'t TransportSockets, endpoint: &BTreeMap<String, String>) -> &'t Transport {
+    let fits = |wanted: &BTreeMap<String, String>| wanted.iter().all(|(k, v)| endpoint.get(k) == Some(v));
+    let mut matches = sockets.matches.iter();
+    matches.find(|(wanted, _)| fits(wanted)).map_or(&sockets.default, |(_, transport)| transport)
+}
+
+fn socket_address(host: &Host) -> Option<SocketAddr> {
+    match &host.endpoint.address {
+        Target::Address(Address::Socket(address)) => Some(*address),
+        Target::Address(Address::Pipe(_)) | Target::Name { .. } => None,
+    }
+}
+
+fn is_original_dst(cluster: &Cluster) -> bool {
+    matches!(cluster.discovery, leno_engine::compile::cluster::Discovery::OriginalDst)
+}

@@ -1,0 +1,4 @@
+//! The proxy between real sockets.
+
+mod http1;
+mod support;

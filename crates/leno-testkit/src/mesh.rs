@@ -1,0 +1,160 @@
+//! A mesh of real processes on this machine, as an ordinary user.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::condition::eventually;
+use crate::machine::Share;
+use crate::process::Process;
+use crate::user::{OrdinaryUser, shared_binary};
+
+#[derive(Debug)]
+pub struct Mesh {
+    pub user: OrdinaryUser,
+    binary: &'static Path,
+    control_args: Vec<String>,
+    control: Option<Process>,
+    _share: Share,
+}
+
+#[derive(Debug)]
+pub struct MeshBuilder {
+    alone: bool,
+    user: OrdinaryUser,
+    binary: &'static Path,
+    args: Vec<String>,
+}
+
+impl MeshBuilder {
+    pub fn new(binary: &Path) -> Self {
+        Self { alone: false, user: OrdinaryUser::new(), binary: shared_binary(binary), args: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn as_root(mut self) -> Self {
+        self.user = OrdinaryUser::root();
+        self
+    }
+
+    /// While this mesh exists no other does: for tests that watch a clock.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
+    /// A further argument of `leno control`.
+    #[must_use]
+    pub fn control_arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn file(self, name: &str, yaml: &str) -> Self {
+        self.user.write(&format!("mesh/{name}"), yaml);
+        self
+    }
+
+    /// Starts the control plane and waits until it answers.
+    #[track_caller]
+    pub fn start(self) -> Mesh {
+        self.user.make_dir(&self.user.home().join("mesh"));
+        let share = if self.alone { Share::all() } else { Share::some() };
+        let mut mesh =
+            Mesh { user: self.user, binary: self.binary, control_args: self.args, control: None, _share: share };
+        mesh.start_control();
+        mesh
+    }
+}
+
+impl Mesh {
+    /// The control plane, on free ports the first time and on the same ones afterwards.
+    #[track_caller]
+    pub fn start_control(&mut self) {
+        let mut command = self.user.command(self.binary);
+        command.arg("control").arg("--config").arg(self.config_dir()).arg("--state").arg(self.state_dir());
+        if !self.control_args.iter().any(|a| a.starts_with("--port")) {
+            let port = free_port();
+            self.control_args.push(format!("--port={port}"));
+        }
+        command.args(["--plaintext-port=0", "--admin-port=0"]).args(&self.control_args);
+        self.control = Some(Process::spawn(command));
+        eventually("the control plane answers", || {
+            let output = self.leno(&["status"]);
+            if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+        });
+    }
+
+    pub fn control(&mut self) -> &mut Process {
+        self.control.as_mut().expect("the control plane was started")
+    }
+
+    pub fn kill_control(&mut self) {
+        self.control().kill();
+    }
+
+    pub fn config_dir(&self) -> PathBuf {
+        self.user.home().join("mesh")
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.user.home().join("state")
+    }
+
+    /// Puts a file into the configuration directory.
+    pub fn write(&self, name: &str, yaml: &str) {
+        self.user.write(&format!("mesh/{name}"), yaml);
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.user.command(self.binary);
+        command.args(args);
+        command
+    }
+
+    /// A leno command to its end.
+    pub fn leno(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("leno starts")
+    }
+
+    /// `leno run ARGS -- COMMAND`, in the background.
+    #[track_caller]
+    pub fn run(&self, args: &[&str], command: &[&str]) -> Process {
+        let mut run = self.command(&["run"]);
+        run.args(args).arg("--").args(command);
+        Process::spawn(run)
+    }
+
+    /// `leno run --service client -- COMMAND`, to its end.
+    pub fn client(&self, command: &[&str]) -> Output {
+        let mut run = self.command(&["run", "--service", "client", "--"]);
+        run.args(command).output().expect("leno starts")
+    }
+
+    /// `leno status -o json`.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        let output = self.leno(&["status", "-o", "json"]);
+        assert!(output.status.success(), "leno status: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// Waits until this many instances of a service are healthy.
+    #[track_caller]
+    pub fn wait_for_instances(&self, service: &str, count: usize) {
+        eventually(&format!("{count} instances of {service}"), || {
+            let status = self.status();
+            let proxies = status["proxies"].as_array().into_iter().flatten();
+            let there = proxies.filter(|p| p["service"] == service && p["healthy"] == true).count();
+            if there == count { Ok(()) } else { Err(status) }
+        });
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket").port()
+}

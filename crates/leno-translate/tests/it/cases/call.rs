@@ -1,0 +1,265 @@
+//! One call, answered step by step as leno's proxy does.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use leno_engine::compile::http::RouteSource;
+use leno_engine::compile::listener::{TerminalFilter, TransportProtocol};
+use leno_engine::compile::route::RouteTable;
+use leno_engine::compile::{self, NoFiles, Rejection, Warnings};
+use leno_engine::decide::listener::{ConnectionInfo, choose};
+use leno_engine::decide::route::{Decision, RouteContext};
+use leno_engine::message::{Headers, RequestHead, Version};
+use leno_proto::envoy::config::cluster::v3::Cluster;
+use leno_proto::envoy::config::listener::v3::Listener;
+use leno_proto::envoy::config::route::v3::RouteConfiguration;
+use leno_proto::istio::networking::nds::v1::NameTable;
+use leno_proto_text::Schema;
+use leno_translate::{Proxy, ResourceType};
+use serde::Deserialize;
+
+use super::Seen;
+use super::mesh::Mesh;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Call {
+    /// A workload of the case.
+    from: String,
+    /// `http://reviews:9080/path`, `tcp://db:3306`.
+    to: String,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// A cluster; `404`, `500 body`; `301 https://elsewhere/`; `no name`, `no listener`.
+    #[serde(default)]
+    want: Option<String>,
+    /// Instead: percent of the calls by what becomes of them.
+    #[serde(default)]
+    shares: BTreeMap<String, f64>,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} -> {} {}",
+            self.from,
+            self.method.as_deref().unwrap_or("GET"),
+            self.to
+        )
+    }
+}
+
+/// How many calls make the shares.
+const CALLS: u32 = 2000;
+
+impl Call {
+    /// `got` in percent.
+    pub(super) fn differs(&self, got: &BTreeMap<String, f64>) -> Option<String> {
+        let one = self.want.iter().map(|want| (want.clone(), 100.0));
+        let want: BTreeMap<String, f64> = self.shares.clone().into_iter().chain(one).collect();
+        // Four standard deviations of the middle share; none where everything is one.
+        let close = |a: f64, b: f64| (a - b).abs() <= if want.len() == 1 { 0.0 } else { 4.5 };
+        let same = want.len() == got.len()
+            && want
+                .iter()
+                .all(|(what, share)| got.get(what).is_some_and(|is| close(*is, *share)));
+        (!same).then(|| format!("wanted {want:?}, got {got:?}"))
+    }
+}
+
+/// Where a call's connection leads.
+enum Reached {
+    /// Nowhere: why.
+    Nowhere(&'static str),
+    Tcp(String),
+    Http(Box<RouteTable>),
+}
+
+/// What becomes of the call, in percent.
+pub(super) fn answer(mesh: &Mesh, call: &Call, schema: &Schema, seen: &mut Seen) -> BTreeMap<String, f64> {
+    let proxy = mesh.proxy(&call.from);
+    let table = match connect(mesh, call, &proxy, schema, seen) {
+        Reached::Nowhere(why) => return BTreeMap::from([(why.into(), 100.0)]),
+        Reached::Tcp(cluster) => {
+            let cluster = behind(mesh, &proxy, cluster, schema, seen);
+            return BTreeMap::from([(cluster, 100.0)]);
+        }
+        Reached::Http(table) => table,
+    };
+    let calls = if call.shares.is_empty() { 1 } else { CALLS };
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for random in randoms().take(calls as usize) {
+        *counts.entry(decide(&table, call, random)).or_default() += 1;
+    }
+    let mut shares = BTreeMap::new();
+    for (what, count) in counts {
+        let what = match what.strip_prefix(FORWARDED) {
+            Some(cluster) => behind(mesh, &proxy, cluster.into(), schema, seen),
+            None => what,
+        };
+        *shares.entry(what).or_insert(0.0) += f64::from(count) * 100.0 / f64::from(calls);
+    }
+    shares
+}
+
+/// SplitMix64: the same numbers in every run.
+fn randoms() -> impl Iterator<Item = u64> {
+    let states = std::iter::successors(Some(7u64), |state| {
+        Some(state.wrapping_add(0x9e37_79b9_7f4a_7c15))
+    });
+    states.map(|state| {
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
+}
+
+impl Call {
+    fn scheme(&self) -> &str {
+        self.to.split_once("://").unwrap().0
+    }
+
+    fn authority(&self) -> &str {
+        self.rest().split('/').next().unwrap()
+    }
+
+    fn path(&self) -> &str {
+        self.rest().find('/').map_or("/", |at| &self.rest()[at..])
+    }
+
+    fn rest(&self) -> &str {
+        self.to.split_once("://").unwrap().1
+    }
+}
+
+/// The name, the address, the listener and its chain.
+fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut Seen) -> Reached {
+    let (host, port) = call.authority().rsplit_once(':').unwrap();
+    let Some(address) = resolve(mesh, proxy, host) else {
+        return Reached::Nowhere("no name");
+    };
+    let destination = SocketAddr::new(address, port.parse().unwrap());
+    let Some(listener) = mesh.get::<Listener>(proxy, ResourceType::Listener, &format!("{address}_{port}"))
+    else {
+        return Reached::Nowhere("no listener");
+    };
+    let listener = compiled(compile::listener::compile(
+        &listener,
+        &NoFiles,
+        &mut Warnings::default(),
+    ));
+    let looks_like: &[&[u8]] = if call.scheme() == "http" {
+        &[b"http/1.1"]
+    } else {
+        &[]
+    };
+    let client = SocketAddr::from(([127, 0, 0, 1], 40_000));
+    let connection = ConnectionInfo {
+        destination,
+        source: client,
+        direct_source: client,
+        sni: None,
+        transport: TransportProtocol::RawBuffer,
+        application_protocols: if listener.filters.http_inspector {
+            looks_like
+        } else {
+            &[]
+        },
+    };
+    match choose(&listener, &connection).map(|chain| &chain.terminal) {
+        None => Reached::Nowhere("refused"),
+        Some(TerminalFilter::Tcp(proxy)) => Reached::Tcp(proxy.clusters[0].0.clone()),
+        Some(TerminalFilter::Http(manager)) => {
+            let RouteSource::Rds(name) = &manager.routes else {
+                panic!("outbound routes come by RDS");
+            };
+            let routes = mesh
+                .get::<RouteConfiguration>(proxy, ResourceType::Route, name)
+                .unwrap();
+            note(seen, "routes", name, || schema.to_json(&routes).unwrap());
+            Reached::Http(Box::new(compiled(compile::route::compile(
+                &routes,
+                &mut Warnings::default(),
+            ))))
+        }
+    }
+}
+
+/// Before the cluster that a request is forwarded to.
+const FORWARDED: &str = "to ";
+
+fn decide(table: &RouteTable, call: &Call, random: u64) -> String {
+    let cx = RouteContext { random, tls: false };
+    match table.route(&head(call), &cx) {
+        Decision::Forward(to) => format!("{FORWARDED}{}", to.cluster),
+        Decision::Redirect { location, code, .. } => {
+            format!("{code} {}", String::from_utf8_lossy(&location))
+        }
+        Decision::Respond { status, body, .. } => format!("{status} {}", String::from_utf8_lossy(body))
+            .trim_end()
+            .into(),
+        Decision::NoRoute { .. } | Decision::NoHost => "404".into(),
+    }
+}
+
+/// The cluster, if there is one.
+fn behind(mesh: &Mesh, proxy: &Proxy, cluster: String, schema: &Schema, seen: &mut Seen) -> String {
+    let Some(message) = mesh.get::<Cluster>(proxy, ResourceType::Cluster, &cluster) else {
+        return format!("missing {cluster}");
+    };
+    compiled(compile::cluster::compile(
+        &message,
+        &NoFiles,
+        &mut Warnings::default(),
+    ));
+    note(seen, "clusters", &cluster, || schema.to_json(&message).unwrap());
+    cluster
+}
+
+fn note(seen: &mut Seen, kind: &'static str, name: &str, json: impl FnOnce() -> serde_json::Value) {
+    seen.entry(kind)
+        .or_default()
+        .entry(name.into())
+        .or_insert_with(json);
+}
+
+/// What translation makes, the engine takes: no case is without this test.
+fn compiled<T>(result: Result<T, Rejection>) -> T {
+    result.unwrap_or_else(|rejection| panic!("the engine rejects it: {rejection}"))
+}
+
+#[allow(deprecated)]
+fn resolve(mesh: &Mesh, proxy: &Proxy, host: &str) -> Option<IpAddr> {
+    if let Ok(address) = host.parse() {
+        return Some(address);
+    }
+    let table: NameTable = mesh.get(proxy, ResourceType::NameTable, "name-table")?;
+    let mut entries = table.table.iter();
+    let (_, info) =
+        entries.find(|(name, info)| *name == host || info.alt_hosts.iter().any(|alt| alt == host))?;
+    info.ips.first()?.parse().ok()
+}
+
+fn head(call: &Call) -> RequestHead {
+    let mut headers = Headers::default();
+    for (name, value) in &call.headers {
+        headers.append(
+            Bytes::copy_from_slice(name.as_bytes()),
+            Bytes::copy_from_slice(value.as_bytes()),
+        );
+    }
+    RequestHead {
+        version: Version::Http11,
+        method: call.method.clone().unwrap_or_else(|| "GET".into()).into(),
+        scheme: "http".into(),
+        authority: Bytes::copy_from_slice(call.authority().as_bytes()),
+        path: Bytes::copy_from_slice(call.path().as_bytes()),
+        headers,
+        upgrade: None,
+    }
+}

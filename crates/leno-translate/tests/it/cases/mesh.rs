@@ -1,0 +1,113 @@
+//! A mesh from a case's files, through the model as the control plane builds it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leno_model::{Change, Protocol, Snapshot, VipTable, Workload, WorkloadId, WorkloadPort, World};
+use leno_translate::{Cache, Proxy, ProxyKind, ResourceType, answer};
+use prost::Message;
+use serde::Deserialize;
+
+/// A workload as it registers: protocol detected, leno's proxy in front of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Registration {
+    pub(super) name: String,
+    #[serde(default = "default_namespace")]
+    namespace: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    ports: Vec<u16>,
+}
+
+fn default_namespace() -> String {
+    "default".into()
+}
+
+pub(super) struct Mesh {
+    snapshot: Arc<Snapshot>,
+}
+
+impl Mesh {
+    pub(super) fn new(input: &Path, workloads: Vec<Registration>) -> Self {
+        let read = leno_api::read("input.yaml", &std::fs::read(input).unwrap());
+        let errors: Vec<_> = read.diagnostics.iter().filter(|d| d.is_error()).collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", input.display());
+        let file = Change::File {
+            file: "input.yaml".into(),
+            objects: read.objects,
+        };
+        let registered = (1..)
+            .zip(workloads)
+            .map(|(last, workload)| Change::Workload(register(workload, last)));
+        let mut world = World::new(VipTable::default());
+        let changes: Vec<Change> = std::iter::once(file).chain(registered).collect();
+        let outcome = world.apply(changes, Duration::from_secs(1_000_000));
+        Self {
+            snapshot: outcome.snapshot,
+        }
+    }
+
+    /// leno's proxy beside a workload of the case.
+    pub(super) fn proxy(&self, name: &str) -> Proxy {
+        let found = self
+            .snapshot
+            .workloads
+            .values()
+            .find(|workload| workload.name == name);
+        let workload = found.unwrap_or_else(|| panic!("calls.yaml names no workload {name}"));
+        Proxy {
+            id: format!(
+                "sidecar~127.0.0.1~{}~{}.svc.cluster.local",
+                workload.id, workload.namespace
+            ),
+            namespace: workload.namespace.clone(),
+            labels: workload.labels.clone(),
+            service_account: workload.service_account.clone(),
+            workload: Some(workload.id.clone()),
+            on_demand: true,
+            kind: ProxyKind::Sidecar,
+        }
+    }
+
+    pub(super) fn get<M: Message + Default>(
+        &self,
+        proxy: &Proxy,
+        kind: ResourceType,
+        name: &str,
+    ) -> Option<M> {
+        let answer = answer(&mut Cache::default(), &self.snapshot, proxy, kind, name);
+        Some(M::decode(answer.resource?.body.clone()).unwrap())
+    }
+}
+
+/// At 127.0.1.`last`, in the order of the file.
+fn register(said: Registration, last: u8) -> Workload {
+    Workload {
+        id: WorkloadId(format!("{}.{}", said.name, said.namespace).into()),
+        service: said.labels.get("app").cloned(),
+        name: said.name,
+        namespace: said.namespace,
+        service_account: "default".into(),
+        labels: said.labels,
+        addresses: vec![IpAddr::from([127, 0, 1, last])],
+        ports: said
+            .ports
+            .iter()
+            .map(|port| WorkloadPort {
+                port: *port,
+                name: String::new(),
+                protocol: Protocol::Detect,
+            })
+            .collect(),
+        healthy: true,
+        mesh_tls: true,
+        http2_upgrade: true,
+        locality: String::new(),
+        weight: 1,
+    }
+}

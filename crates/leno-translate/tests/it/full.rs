@@ -1,0 +1,101 @@
+//! A mesh that uses all that translation knows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leno_model::policy::LoadBalancer;
+use leno_model::route::{AbortStatus, Fault, HeaderMatch, Mirror, PathMatch, PathRewrite, Retries, Rewrite};
+use leno_model::{
+    HttpAction, HttpMatch, HttpRule, MeshConfig, MtlsMode, OutlierDetection, StringMatch, TlsMode,
+    TrafficPolicy,
+};
+
+use crate::mesh::{Mesh, backend, forward, rule};
+
+/// Bookinfo with policies and routes of every kind, each workload under this mTLS mode.
+pub(crate) fn everything(mode: MtlsMode) -> Mesh {
+    let mut mesh = Mesh::bookinfo();
+    mesh.0.mesh = Arc::new(MeshConfig {
+        access_log_file: Some("/dev/stdout".into()),
+        access_log_json: mode == MtlsMode::Strict,
+        ..MeshConfig::default()
+    });
+    for workload in ["reviews-v1", "ratings-v1", "db-v1"] {
+        mesh.mtls(workload, mode);
+    }
+    let policy = TrafficPolicy {
+        balancer: Some(LoadBalancer::HashCookie {
+            name: "user".into(),
+            path: None,
+            ttl: Duration::from_secs(1),
+        }),
+        outlier: Some(OutlierDetection {
+            consecutive_5xx: Some(5),
+            consecutive_gateway_errors: Some(0),
+            interval: None,
+            base_ejection_time: None,
+            max_ejection_percent: Some(50),
+            min_health_percent: Some(10),
+        }),
+        ..TrafficPolicy::default()
+    };
+    mesh.policy("reviews", policy, &["v1", "v2"]);
+    let simple = TrafficPolicy {
+        tls: Some(TlsMode::Simple { sni: None }),
+        ..TrafficPolicy::default()
+    };
+    mesh.policy("db", simple, &[]);
+    mesh.route("reviews", "HTTPRoute", rules());
+    mesh
+}
+
+fn rules() -> Vec<HttpRule> {
+    let at = |path: PathMatch| HttpMatch {
+        path: Some(path),
+        ..HttpMatch::default()
+    };
+    let split = || {
+        forward(vec![
+            backend("reviews", Some("v1"), 90),
+            backend("reviews", Some("v2"), 10),
+        ])
+    };
+    let mut busy = rule(vec![at(PathMatch::ElementPrefix("/foo".into()))], split());
+    busy.fault = Some(Fault {
+        delay: Some((500_000, Duration::from_millis(10))),
+        abort: Some((1, AbortStatus::Grpc(14))),
+    });
+    busy.retries = Some(Retries {
+        attempts: 3,
+        per_try_timeout: None,
+        on: "5xx,409".into(),
+        backoff: Some(Duration::from_millis(10)),
+    });
+    busy.rewrite = Some(Rewrite {
+        authority: Some("other".into()),
+        path: Some(PathRewrite::Prefix("/".into())),
+    });
+    let mut picky = at(PathMatch::Regex("/a.*".into()));
+    picky.headers = vec![
+        ("x".into(), HeaderMatch::Absent),
+        ("y".into(), HeaderMatch::Not(StringMatch::Prefix("z".into()))),
+    ];
+    picky.query = vec![("q".into(), StringMatch::Exact("1".into()))];
+    let redirect = HttpAction::Redirect {
+        scheme: Some("https".into()),
+        authority: None,
+        port: Some(8443),
+        path: Some(PathRewrite::Full("/new".into())),
+        code: 308,
+    };
+    let mut full = rule(vec![], split());
+    full.rewrite = Some(Rewrite {
+        authority: None,
+        path: Some(PathRewrite::Full("/all".into())),
+    });
+    full.mirror = vec![Mirror {
+        backend: backend("ratings", None, 1),
+        share: 10_000,
+    }];
+    vec![busy, rule(vec![picky], redirect), full]
+}

@@ -1,0 +1,71 @@
+//! The command line as data: what each verb is called and does is said here and in its own file, once.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::env::Environment;
+use crate::{capture, check, config, control, demo, logging, proxy, run, sample, status, validate};
+
+/// A service mesh: control plane, data plane and command line in one binary
+#[derive(Debug, Parser)]
+#[command(name = "leno", version, max_term_width = 100)]
+pub struct Leno {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Demo(demo::Demo),
+    Control(control::Control),
+    Run(run::Run),
+    Proxy(proxy::Proxy),
+    Capture(capture::Capture),
+    Validate(validate::Validate),
+    Status(status::Status),
+    Config(config::Config),
+    /// What this machine lacks for `leno run`, and the remedy
+    Check,
+    /// Completions for a shell, on stdout
+    Completions { shell: Shell },
+    #[command(hide = true)]
+    Sample(sample::Sample),
+}
+
+impl Verb {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let environment = Environment::read();
+        if !matches!(self, Self::Run(_) | Self::Demo(_)) {
+            logging::start(&environment)?;
+        }
+        match self {
+            Self::Demo(args) => return demo::run(&args, &environment),
+            Self::Run(args) => return run::run(args, &environment),
+            Self::Validate(args) => return validate::run(&args),
+            Self::Control(args) => control::run(args, &environment)?,
+            Self::Proxy(args) => return proxy::run(args, &environment),
+            Self::Capture(args) => capture::run(&args)?,
+            Self::Status(args) => status::run(&args, &environment)?,
+            Self::Config(args) => config::run(&args, &environment)?,
+            Self::Check => check::run()?,
+            Self::Completions { shell } => {
+                clap_complete::generate(shell, &mut Leno::command(), "leno", &mut io::stdout());
+            }
+            Self::Sample(args) => sample::run(args)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Leno::command().debug_assert();
+    }
+}

@@ -1,0 +1,70 @@
+//! What operators ask of the control plane: the Mesh service, with the token of this machine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leno_proto::control::{
+    ConfigRequest, ConfigResponse, Diagnostic, StatusRequest, StatusResponse, TrafficRequest, TrafficResponse,
+};
+use leno_proxy::control_plane::ControlPlane;
+use leno_proxy::grpc::{self, Channel, Receiver};
+use leno_tls::{Crypto, Secrets};
+
+use crate::join::Join;
+
+const SERVICE: &str = "/leno.control.v1.Mesh";
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+pub struct Mesh {
+    channel: Channel,
+    token: String,
+}
+
+impl Mesh {
+    pub async fn connect(join: &Join) -> anyhow::Result<Self> {
+        let mut control = ControlPlane::new(join.address, join.trust()?, Arc::new(Secrets::new()), Crypto::system());
+        let channel = Channel::connect(&control.joining()?).await.map_err(|e| explained(e, join))?;
+        Ok(Self { channel, token: join.token()? })
+    }
+
+    pub async fn status(&self) -> Result<StatusResponse, grpc::Error> {
+        self.channel.unary(&format!("{SERVICE}/Status"), Some(&self.token), &StatusRequest {}, TIMEOUT).await
+    }
+
+    pub async fn config(&self, workload: &str, kind: &str) -> Result<ConfigResponse, grpc::Error> {
+        let request = ConfigRequest { workload: workload.to_owned(), kind: kind.to_owned() };
+        self.channel.unary(&format!("{SERVICE}/Config"), Some(&self.token), &request, TIMEOUT).await
+    }
+
+    /// Sums of all edges, at first and then every `interval`.
+    pub async fn traffic(&self, interval: Duration) -> Result<Receiver<TrafficResponse>, grpc::Error> {
+        let path = format!("{SERVICE}/Traffic");
+        let (mut sender, receiver) = self.channel.stream::<TrafficRequest, _>(&path, Some(&self.token)).await?;
+        sender.send(&TrafficRequest { interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX) })?;
+        sender.finish()?;
+        Ok(receiver)
+    }
+
+    /// What the control plane has to say of the configuration, a line each.
+    pub async fn problems(&self) -> Result<Vec<String>, grpc::Error> {
+        Ok(self.status().await?.diagnostics.iter().map(line).collect())
+    }
+}
+
+/// `warning[LN0123]: what — where — remedy`
+pub fn line(diagnostic: &Diagnostic) -> String {
+    let Diagnostic { code, severity, place, object, message, hint } = diagnostic;
+    let place = [object, place].into_iter().filter(|p| !p.is_empty()).cloned().collect::<Vec<_>>().join(" at ");
+    let parts = [format!("{severity}[{code}]: {message}"), place, hint.clone()];
+    parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(" — ")
+}
+
+fn explained(error: grpc::Error, join: &Join) -> anyhow::Error {
+    match error {
+        grpc::Error::Connect { source, .. } => anyhow::anyhow!(
+            "the control plane does not answer ({source}) — {} — start it with `leno control --config DIR`",
+            join.address
+        ),
+        other => anyhow::anyhow!("{other} — {} — check --control, --ca and --token", join.address),
+    }
+}

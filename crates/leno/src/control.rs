@@ -1,0 +1,70 @@
+//! `leno control`: the control plane on a directory of files.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use leno_control::Options;
+use leno_proxy::control_plane::CONTROL_PLANE_NAME;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::env::Environment;
+
+/// Control plane on files
+#[derive(Debug, Args)]
+pub struct Control {
+    /// Directory with the mesh's configuration: every *.yaml, *.yml and *.json below it
+    #[arg(long, value_name = "DIR")]
+    config: PathBuf,
+    /// Where the CA, tokens and last good state are kept [default: ~/.local/state/leno]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Address to serve workloads on (xDS and certificates over TLS)
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDR")]
+    listen: IpAddr,
+    /// Port for xDS and certificates over TLS; 0 picks a free one
+    #[arg(long, default_value_t = 15012)]
+    port: u16,
+    /// Port for plaintext xDS, on loopback only; 0 picks a free one
+    #[arg(long, default_value_t = 15010)]
+    plaintext_port: u16,
+    /// Port for metrics and debugging, on loopback only; 0 picks a free one
+    #[arg(long, default_value_t = 15014)]
+    admin_port: u16,
+    /// Lifetime of workload certificates
+    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = crate::duration::parse)]
+    cert_ttl: Duration,
+    /// The file by which programs on this machine find the control plane [default: $XDG_RUNTIME_DIR/leno/control.json]
+    #[arg(long, value_name = "FILE")]
+    rendezvous: Option<PathBuf>,
+}
+
+pub fn run(args: Control, environment: &Environment) -> anyhow::Result<()> {
+    let Some(state) = args.state.or_else(|| environment.state_dir()) else {
+        bail!("HOME is not set — the environment — set it, or give --state DIR");
+    };
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let options = Options {
+        config: Some(args.config),
+        rendezvous: args.rendezvous.or_else(|| environment.rendezvous_file()),
+        secure: SocketAddr::new(args.listen, args.port),
+        plaintext: Some(local(args.plaintext_port)),
+        admin: local(args.admin_port),
+        names: vec![CONTROL_PLANE_NAME.to_owned()],
+        cert_ttl: args.cert_ttl,
+        ..Options::new(state)
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let control = leno_control::run(options).await.context("the control plane does not start")?;
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+        control.shutdown().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,179 @@
+//! `leno demo`: a whole mesh on this machine, and a view of it.
+
+mod mesh;
+mod screen;
+mod traffic;
+mod view;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use leno_control::Options;
+use leno_proxy::control_plane::CONTROL_PLANE_NAME;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::client::Mesh;
+use crate::duration;
+use crate::env::Environment;
+use crate::join::Join;
+use mesh::Workloads;
+use screen::Screen;
+use traffic::Traffic;
+
+/// A whole mesh on this machine: control plane, sample services, load, live view
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// End after this long, print a summary, exit 1 if a request failed or went without mTLS
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
+    limit: Option<Duration>,
+    /// Requests a second to the product page
+    #[arg(long, default_value_t = 20)]
+    rate: u32,
+}
+
+/// How long the workloads may take until all of them serve.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Edges from the load to the last service.
+const EDGES: usize = 5;
+
+pub fn run(args: &Demo, environment: &Environment) -> anyhow::Result<ExitCode> {
+    leno_run::probe()?;
+    let directory = tempfile::Builder::new().prefix("leno-demo-").tempdir().context("a directory for the demo")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let passed = runtime.block_on(demonstrate(args, environment, directory.path()))?;
+    directory.close().context("the demo's directory cannot be removed")?;
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn demonstrate(args: &Demo, environment: &Environment, directory: &Path) -> anyhow::Result<bool> {
+    let config = directory.join("mesh");
+    let logs = directory.join("logs");
+    std::fs::create_dir_all(&logs)?;
+    mesh::write_configuration(&config)?;
+    let control = leno_control::run(options(&config, directory.join("state"))).await?;
+    let join = Join { address: control.secure, ca: control.ca.clone(), token: control.token.clone() };
+    println!("The mesh's configuration is in {}", config.display());
+    let mut interrupt = Interrupt::new()?;
+    let mut workloads = Workloads::start(&join, &logs, args.rate)?;
+    let mut run = Run { args, config: &config, logs: &logs, color: !environment.no_color, traffic: Traffic::default(), problems: Vec::new() };
+    let result = run.watch(&join, &mut workloads, &mut interrupt).await;
+    tokio::task::spawn_blocking(move || workloads.stop()).await?;
+    control.shutdown().await;
+    result?;
+    Ok(run.summary())
+}
+
+/// A control plane of its own: free ports, nothing that others on this machine would find.
+fn options(config: &Path, state: PathBuf) -> Options {
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Options {
+        config: Some(config.to_owned()),
+        secure: free,
+        plaintext: None,
+        admin: free,
+        names: vec![CONTROL_PLANE_NAME.to_owned()],
+        ..Options::new(state)
+    }
+}
+
+struct Run<'a> {
+    args: &'a Demo,
+    config: &'a Path,
+    logs: &'a Path,
+    color: bool,
+    traffic: Traffic,
+    problems: Vec<String>,
+}
+
+impl Run<'_> {
+    /// Until the time is over or the user ends it.
+    async fn watch(&mut self, join: &Join, workloads: &mut Workloads, interrupt: &mut Interrupt) -> anyhow::Result<()> {
+        let mesh = Mesh::connect(join).await?;
+        let mut edges = mesh.traffic(Duration::from_millis(500)).await?;
+        let mut screen = Screen::open()?;
+        let begun = Instant::now();
+        let mut serving: Option<Instant> = None;
+        loop {
+            let update = tokio::select! {
+                update = edges.next() => update?,
+                () = interrupt.wait() => return Ok(()),
+                () = sleep_until(self.end(serving)) => return Ok(()),
+            };
+            let Some(update) = update else { bail!("the control plane ended the traffic stream") };
+            self.traffic.add(Instant::now(), &update.edges);
+            if let Some(ended) = workloads.ended()? {
+                bail!("{ended} — its log is {} — {}", self.logs.display(), self.last_words(&ended));
+            }
+            if serving.is_none() && self.traffic.totals().count() >= EDGES {
+                serving = Some(Instant::now());
+            }
+            if serving.is_none() && begun.elapsed() > START_TIMEOUT {
+                bail!("the workloads do not serve after {} s — their logs are in {}", START_TIMEOUT.as_secs(), self.logs.display());
+            }
+            self.problems = mesh.problems().await?;
+            screen.draw(&view::Model {
+                rows: &self.traffic.rows(),
+                workloads: workloads.count(),
+                directory: self.config,
+                elapsed: begun.elapsed(),
+                remaining: self.end(serving).map(|end| end.saturating_duration_since(Instant::now())),
+                problems: &self.problems,
+                color: self.color,
+            })?;
+        }
+    }
+
+    /// `--for` counts from the moment all services are called.
+    fn end(&self, serving: Option<Instant>) -> Option<Instant> {
+        serving.zip(self.args.limit).map(|(start, limit)| start + limit)
+    }
+
+    fn last_words(&self, ended: &str) -> String {
+        let name = ended.split(' ').next().unwrap_or_default();
+        let log: PathBuf = self.logs.join(format!("{name}.log"));
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        text.lines().last().unwrap_or("it says nothing").to_owned()
+    }
+
+    /// Prints what happened; true if every request succeeded over mTLS.
+    fn summary(&self) -> bool {
+        print!("\n{}", view::text(&self.traffic.rows()));
+        let mut sums = (0, 0, 0);
+        for (_, total) in self.traffic.totals() {
+            sums = (sums.0 + total.requests, sums.1 + total.failures, sums.2 + total.plaintext);
+        }
+        let (requests, failures, plaintext) = sums;
+        println!("\n{requests} requests, {failures} failed, {plaintext} without mTLS");
+        requests > 0 && failures == 0 && plaintext == 0
+    }
+}
+
+async fn sleep_until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ctrl-C, or `kill`.
+struct Interrupt {
+    int: Signal,
+    term: Signal,
+}
+
+impl Interrupt {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { int: signal(SignalKind::interrupt())?, term: signal(SignalKind::terminate())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.int.recv() => {}
+            _ = self.term.recv() => {}
+        }
+    }
+}

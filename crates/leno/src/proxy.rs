@@ -1,0 +1,107 @@
+//! `leno proxy`: the data plane, alone on an Envoy bootstrap, or in one of the mesh's roles.
+//!
+//! The bootstrap's text is read by a short-lived child of the same binary: the descriptors that this takes would
+//! otherwise stay in the data plane's memory for ever.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_proxy::report::MeshTelemetry;
+use leno_proxy::{Options, Proxy as DataPlane};
+use leno_telemetry::metrics::Metrics;
+use leno_telemetry::record::LocalWorkload;
+use prost::Message;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::env::Environment;
+use crate::sidecar::{self, Sidecar};
+
+/// The data plane alone, from an Envoy v3 bootstrap, or in one of the mesh's roles
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Proxy {
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// Envoy v3 bootstrap, YAML or JSON
+    #[arg(short, long, value_name = "BOOTSTRAP", required = true)]
+    config: Option<PathBuf>,
+    /// `validate` checks the bootstrap and exits
+    #[arg(long, value_enum, default_value_t = Mode::Serve)]
+    mode: Mode,
+    /// Worker threads; by default as many as there are cores
+    #[arg(long)]
+    concurrency: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    Sidecar(Box<Sidecar>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Serve,
+    Validate,
+    /// Write the bootstrap in protobuf's wire format to stdout: what the child does
+    #[value(hide = true)]
+    Encode,
+}
+
+pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
+    if let Some(Role::Sidecar(args)) = args.role {
+        sidecar::run(&args, environment)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(path) = args.config else { bail!("no bootstrap — the command line — give -c BOOTSTRAP") };
+    match args.mode {
+        Mode::Encode => encode(&path)?,
+        Mode::Validate => {
+            let _ = read(&path)?;
+            println!("configuration '{}' OK", path.display());
+        }
+        Mode::Serve => serve(&path, args.concurrency)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn encode(path: &Path) -> anyhow::Result<()> {
+    let text = fs::read_to_string(path).map_err(|e| anyhow!("cannot read it: {e} — {} — check the path", path.display()))?;
+    let bootstrap = leno_proto_text::parse_bootstrap(&text).map_err(|e| anyhow!("{e} — {}", path.display()))?;
+    io::stdout().write_all(&bootstrap.encode_to_vec())?;
+    Ok(())
+}
+
+/// The child's standard error is ours: what is wrong with the text has been said when this fails.
+fn read(path: &Path) -> anyhow::Result<Bootstrap> {
+    let output = Command::new("/proc/self/exe")
+        .args(["proxy", "--mode", "encode", "-c"])
+        .arg(path)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("this program cannot be started again")?;
+    if !output.status.success() {
+        std::process::exit(1);
+    }
+    Ok(Bootstrap::decode(output.stdout.as_slice())?)
+}
+
+fn serve(_path: &Path, _c: Option<usize>) -> anyhow::Result<()> { bail!("soon") }
+/// Aware of cgroups and affinity.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Certificates that a bootstrap names by file.
+struct Disk;
+
+impl leno_engine::compile::Files for Disk {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        fs::read(path).map_err(|e| e.to_string())
+    }
+}

@@ -1,0 +1,257 @@
+//! `leno proxy sidecar`: the data plane beside a workload that `leno run` launched.
+//!
+//! In order: take the sockets, get an identity, learn the mesh, say ready; then serve until the command has ended.
+
+mod node;
+mod supervisor;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use leno_dns::NameTable;
+use leno_proto::control::Resource;
+use leno_proxy::attach::Attachment;
+use leno_proxy::control_plane::ControlPlane;
+use leno_proxy::discovery::{Discovery, Mode, State};
+use leno_proxy::dns::{self, Dns};
+use leno_proxy::identity::{Renewal, Request};
+use leno_proxy::{Demand, Options, Origin, PassedSocket, Proxy};
+use leno_proxy::report::MeshTelemetry;
+use leno_telemetry::metrics::Metrics;
+use leno_run::{FromProxy, Handoff, HostRole, NamespaceListener, NamespaceRole};
+use leno_tls::{Crypto, Secrets};
+use leno_xds::client::Client;
+use tokio::sync::{mpsc, watch};
+
+use crate::env::Environment;
+use crate::join::{Join, JoinArgs};
+use crate::random;
+use crate::workload::WorkloadArgs;
+use supervisor::{AppSockets, News, Supervisor};
+
+/// The data plane beside a workload (started by `leno run`)
+#[derive(Debug, Args)]
+pub struct Sidecar {
+    #[command(flatten)]
+    workload: WorkloadArgs,
+    #[command(flatten)]
+    join: JoinArgs,
+    /// Worker threads
+    #[arg(long, default_value_t = 1)]
+    concurrency: usize,
+}
+
+/// The mesh's virtual addresses: what nobody vouches for there goes nowhere.
+const VIPS: [(IpAddr, u8); 2] = [
+    (IpAddr::V4(Ipv4Addr::new(240, 240, 0, 0)), 16),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0x6c65, 0x6e6f, 0, 0, 0, 0, 0)), 64),
+];
+/// How long what is still on its way out may take once the command has ended.
+const AFTER_EXIT: Duration = Duration::from_millis(500);
+/// How long a worker waits for the control plane to say what a new destination is.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub fn run(args: &Sidecar, environment: &Environment) -> anyhow::Result<()> {
+    let handoff = Handoff::take()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut supervisor = Supervisor::new(handoff.channel)?;
+        let address = args.workload.advertise.unwrap_or(IpAddr::V4(handoff.address));
+        let sockets = handoff.listeners.into_iter().map(|l| (l.role, l.socket)).collect();
+        let result = serve(args, environment, &mut supervisor, address, sockets).await;
+        if let Err(error) = &result {
+            // The launcher prints it: a user sees one message, not two.
+            supervisor.say(&FromProxy::Failed { message: format!("{error:#}") }).await?;
+        }
+        result
+    })
+}
+
+async fn serve(
+    args: &Sidecar,
+    environment: &Environment,
+    supervisor: &mut Supervisor,
+    address: IpAddr,
+    host: Vec<(HostRole, OwnedFd)>,
+) -> anyhow::Result<()> {
+    let join = args.join.resolve(environment)?;
+    let inside = supervisor.listeners().await?;
+    let (secrets, crypto) = (Arc::new(Secrets::new()), Crypto::system());
+    let link = || anyhow::Ok(ControlPlane::new(join.address, join.trust()?, Arc::clone(&secrets), crypto.clone()));
+    let id = args.workload.identity()?;
+    certify(args, &join, link()?, &secrets, &crypto).await?;
+
+    let name = format!("{}-{}", args.workload.base_name(), random::suffix());
+    let node = node::node(&args.workload, &name, address);
+    let (demand, questions) = Demand::new(PATIENCE);
+    let (passed, dns) = sort(inside, host);
+    let metrics = Arc::new(Metrics::new(node::local(&args.workload, id.as_str())));
+    let proxy = Arc::new(Proxy::start(Options {
+        concurrency: args.concurrency,
+        sockets: passed,
+        demand,
+        secrets: Arc::clone(&secrets),
+        crypto: crypto.clone(),
+        telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
+        workload: Some(Arc::new(AppSockets(supervisor.stock()))),
+        local_metadata: node::peer_metadata(&args.workload, &node),
+        fail_closed: VIPS.to_vec(),
+    })?);
+
+    let (health, healthy) = watch::channel(unready(&args.workload, &BTreeSet::new()));
+    let (names, table) = watch::channel(Arc::new(NameTable::default()));
+    let (state, mut ready) = watch::channel(State::default());
+    let (dumps, asked) = mpsc::channel(4);
+    let discovery = Discovery {
+        client: Client::new(node.clone()),
+        control: link()?,
+        proxy: Arc::clone(&proxy),
+        questions,
+        dumps: asked,
+        health: healthy,
+        names,
+        namespace: args.workload.namespace.clone(),
+        state,
+        random: random::number,
+        mode: Mode::OnDemand,
+    };
+    tokio::spawn(discovery.run());
+    serve_dns(dns, Dns::new(table, resolvers()?))?;
+    let attachment = Attachment {
+        control: link()?,
+        node_id: node.id.clone(),
+        edges: Arc::new(move || metrics.edges()),
+        dumps,
+        secrets: certificates(&secrets),
+    };
+    tokio::spawn(attachment.run());
+
+    // A stop before the start must be heard too.
+    tokio::select! {
+        ready = ready.wait_for(|s| s.ready) => { ready.context("discovery ended")?; }
+        () = until_gone(supervisor) => return Ok(()),
+    }
+    supervisor.say(&FromProxy::Ready).await?;
+    attend(args, supervisor, &health, &proxy).await
+}
+
+/// The first certificate. Until it is there nothing runs; a refusal is final, an absent control plane is waited for.
+async fn certify(args: &Sidecar, join: &Join, control: ControlPlane, secrets: &Arc<Secrets>, crypto: &Crypto) -> anyhow::Result<()> {
+    let request = Request { id: args.workload.identity()?, token: Some(join.token()?), ttl: args.workload.cert_ttl };
+    let mut renewal = Renewal::new(control, Arc::clone(secrets), crypto.clone(), request);
+    let mut told = false;
+    let result = renewal.first(|error| {
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(%error, "no certificate yet — {} — waiting for the control plane", join.address);
+        }
+    });
+    result.await.map_err(|error| {
+        anyhow!("the control plane refuses this workload: {error} — {} — check --token {}", join.address, join.token.display())
+    })?;
+    tokio::spawn(renewal.keep(random::share));
+    Ok(())
+}
+
+/// What goes to the workers, and what answers names.
+fn sort(inside: Vec<(NamespaceListener, OwnedFd)>, host: Vec<(HostRole, OwnedFd)>) -> (Vec<PassedSocket>, Vec<(NamespaceRole, OwnedFd)>) {
+    let inbound = |origin, socket| PassedSocket { listener: "virtualInbound".into(), origin, socket };
+    let mut passed: Vec<_> = host
+        .into_iter()
+        .map(|(role, socket)| match role {
+            HostRole::Inbound { .. } | HostRole::VirtualInbound => inbound(Origin::Local, socket),
+            HostRole::Published { port } => inbound(Origin::Port(port), socket),
+        })
+        .collect();
+    let mut dns = Vec::new();
+    for (listener, socket) in inside {
+        match listener.role {
+            NamespaceRole::Outbound => {
+                passed.push(PassedSocket { listener: "virtualOutbound".into(), origin: Origin::Redirected, socket });
+            }
+            NamespaceRole::DnsUdp | NamespaceRole::DnsTcp => dns.push((listener.role, socket)),
+        }
+    }
+    (passed, dns)
+}
+
+fn serve_dns(sockets: Vec<(NamespaceRole, OwnedFd)>, dns: Dns) -> anyhow::Result<()> {
+    for (role, socket) in sockets {
+        let dns = dns.clone();
+        if role == NamespaceRole::DnsUdp {
+            let socket = tokio::net::UdpSocket::from_std(socket.into())?;
+            tokio::spawn(async move { log_end(dns.serve_udp(socket).await) });
+        } else {
+            let listener = tokio::net::TcpListener::from_std(socket.into())?;
+            tokio::spawn(async move { log_end(dns.serve_tcp(listener).await) });
+        }
+    }
+    Ok(())
+}
+
+fn log_end(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "the DNS proxy has ended");
+    }
+}
+
+/// Where the machine itself asks.
+fn resolvers() -> anyhow::Result<Vec<std::net::SocketAddr>> {
+    match std::fs::read_to_string("/etc/resolv.conf") {
+        Ok(text) => Ok(dns::resolvers(&text)),
+        // A machine without one resolves nothing, and neither do its workloads.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).context("/etc/resolv.conf cannot be read"),
+    }
+}
+
+/// Why the workload is not healthy: which declared ports do not listen yet.
+fn unready(workload: &WorkloadArgs, listening: &BTreeSet<u16>) -> Option<String> {
+    let missing: Vec<String> =
+        workload.ports.iter().filter(|p| !listening.contains(&p.port)).map(|p| p.port.to_string()).collect();
+    (!missing.is_empty()).then(|| format!("nothing listens on port {}", missing.join(", ")))
+}
+
+async fn until_gone(supervisor: &mut Supervisor) {
+    loop {
+        if matches!(supervisor.next().await, News::Gone | News::Exited | News::Stopping(_)) {
+            return;
+        }
+    }
+}
+
+/// Serves until the command has ended.
+async fn attend(
+    args: &Sidecar,
+    supervisor: &mut Supervisor,
+    health: &watch::Sender<Option<String>>,
+    proxy: &Proxy,
+) -> anyhow::Result<()> {
+    let mut listening = BTreeSet::new();
+    let mut stopping = false;
+    loop {
+        match supervisor.next().await {
+            News::Listening(port) => drop(listening.insert(port)),
+            News::Closed(port) => drop(listening.remove(&port)),
+            // No new calls: others hear of it at once; what is open is served on.
+            News::Stopping(_) => stopping = true,
+            News::Exited | News::Gone => break,
+        }
+        let state = if stopping { Some("stopping".to_owned()) } else { unready(&args.workload, &listening) };
+        health.send_if_modified(|old| std::mem::replace(old, state.clone()) != state);
+    }
+    proxy.drain(AFTER_EXIT).await;
+    // The supervisor may be gone already: then nobody waits.
+    let _ = supervisor.say(&FromProxy::Drained).await;
+    Ok(())
+}
+
+/// For `leno config secrets`: the chains in use; keys are not shown.
+fn certificates(secrets: &Arc<Secrets>) -> Arc<dyn Fn() -> Vec<Resource> + Send + Sync> {
+    let secrets = Arc::clone(secrets);
+    Arc::new(move || secrets.load().identities().map(|(name, identity)| node::secret(name, identity)).collect())
+}

