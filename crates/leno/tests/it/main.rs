@@ -8,6 +8,7 @@ mod identity;
 mod input;
 mod kill;
 mod probing;
+mod readme;
 mod routes;
 mod support;
 mod transparency;
