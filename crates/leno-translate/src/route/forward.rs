@@ -7,7 +7,7 @@ use leno_model::policy::LoadBalancer;
 use leno_model::route::{PathMatch, Retries};
 use leno_proto::ToAny;
 
-use super::action::respond;
+use super::answer::respond;
 use super::header::edits;
 use super::rewrite::{self, Rewritten};
 use super::{Rule, Target};
