@@ -100,6 +100,7 @@ pub struct Proxy {
     updater: Mutex<Updater>,
     shared: Arc<Shared>,
     workers: Workers,
+    telemetry: Arc<dyn Telemetry>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -155,6 +156,7 @@ impl Proxy {
             updater: Mutex::new(Updater::new(published, sockets, options.secrets, options.crypto)),
             shared,
             workers,
+            telemetry: options.telemetry,
             threads,
         })
     }
@@ -169,12 +171,21 @@ impl Proxy {
         self.shared.connections()
     }
 
-    /// Stops accepting, lets requests finish, and returns when the last connection has ended or time is up.
+    /// Stops accepting, lets requests finish, and returns when the last connection has ended or time is up, and what
+    /// is to be told of them has been told.
     pub async fn drain(&self, time: Duration) {
         self.updater().drain_all(time);
         let end = tokio::time::Instant::now() + time;
         while self.connections() > 0 && tokio::time::Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.workers.flush().await;
+        let telemetry = Arc::clone(&self.telemetry);
+        if tokio::task::spawn_blocking(move || telemetry.settle())
+            .await
+            .is_err()
+        {
+            tracing::error!("telemetry had panicked");
         }
     }
 
@@ -186,5 +197,6 @@ impl Proxy {
                 tracing::error!("a worker had panicked");
             }
         }
+        self.telemetry.settle();
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use leno_engine::decide::filter::LocalMetadata;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::accept;
@@ -67,6 +67,8 @@ pub(crate) enum Message {
         socket: Arc<ListenSocket>,
         counted: Counted,
     },
+    /// Hand on what is held back of records, and say so.
+    Flush(oneshot::Sender<()>),
     Stop,
 }
 
@@ -113,6 +115,16 @@ impl Workers {
             && inbox.send(message).is_err()
         {
             tracing::debug!(worker, "worker has stopped");
+        }
+    }
+
+    /// Returns when every worker has handed on its records.
+    pub(crate) async fn flush(&self) {
+        for worker in 0..self.inboxes.len() {
+            let (done, flushed) = oneshot::channel();
+            self.send(worker, Message::Flush(done));
+            // One that has stopped has flushed.
+            let _ = flushed.await;
         }
     }
 
@@ -246,6 +258,11 @@ impl Worker {
                     Ok(stream) => self.serve(stream, remote, socket, counted),
                     Err(error) => tracing::warn!(%error, "connection lost between workers"),
                 },
+                Message::Flush(done) => {
+                    self.reporter.flush();
+                    // Nobody waits any more.
+                    let _ = done.send(());
+                }
                 Message::Stop => break,
             }
         }
