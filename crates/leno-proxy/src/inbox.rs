@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::load::Counted;
 use crate::socket::ListenSocket;
@@ -26,6 +26,8 @@ pub(crate) enum Message {
         socket: Arc<ListenSocket>,
         counted: Counted,
     },
+    /// Hand on what is held back of records, and say so.
+    Flush(oneshot::Sender<()>),
     Stop,
 }
 
@@ -43,6 +45,16 @@ impl Workers {
             && inbox.send(message).is_err()
         {
             tracing::debug!(worker, "worker has stopped");
+        }
+    }
+
+    /// Returns when every worker has handed on its records.
+    pub(crate) async fn flush(&self) {
+        for worker in 0..self.inboxes.len() {
+            let (done, flushed) = oneshot::channel();
+            self.send(worker, Message::Flush(done));
+            // One that has stopped has flushed.
+            let _ = flushed.await;
         }
     }
 

@@ -4,8 +4,8 @@
 //! [`Updater`]. It knows no roles and no control plane: listeners, routes, clusters and endpoints come in compiled
 //! form, what is missing is asked for through [`Demand`], sockets may be passed in, and records go to [`Telemetry`].
 //!
-//! One request, by file: `thread` → `accept` → (engine: filter chain) → `tls` → `http` → `filters` → (engine: route, balance) →
-//! `router` → `upstream` (and its `pool`) → `record`.
+//! One request, by file: `thread` → `accept` → (engine: filter chain) → `tls` → `http` → `filters` → (engine: route,
+//! balance) → `router` → `upstream` (and its `pool`) → `record`.
 
 mod accept;
 pub mod admin;
@@ -109,6 +109,7 @@ pub struct Proxy {
     updater: Mutex<Updater>,
     shared: Arc<Shared>,
     workers: Workers,
+    telemetry: Arc<dyn Telemetry>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -164,6 +165,7 @@ impl Proxy {
             updater: Mutex::new(Updater::new(published, sockets, options.secrets, options.crypto)),
             shared,
             workers,
+            telemetry: options.telemetry,
             threads,
         })
     }
@@ -178,12 +180,21 @@ impl Proxy {
         self.shared.loads.total()
     }
 
-    /// Stops accepting, lets requests finish, and returns when the last connection has ended or time is up.
+    /// Stops accepting, lets requests finish, and returns when the last connection has ended or time is up, and what
+    /// is to be told of them has been told.
     pub async fn drain(&self, time: Duration) {
         self.updater().drain_all(time);
         let end = tokio::time::Instant::now() + time;
         while self.connections() > 0 && tokio::time::Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.workers.flush().await;
+        let telemetry = Arc::clone(&self.telemetry);
+        if tokio::task::spawn_blocking(move || telemetry.settle())
+            .await
+            .is_err()
+        {
+            tracing::error!("telemetry had panicked");
         }
     }
 
@@ -195,5 +206,6 @@ impl Proxy {
                 tracing::error!("a worker had panicked");
             }
         }
+        self.telemetry.settle();
     }
 }

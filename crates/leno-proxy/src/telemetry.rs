@@ -12,6 +12,8 @@ use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, 
 /// Where records go: makes one sink for each worker.
 pub trait Telemetry: Send + Sync {
     fn sink(&self) -> Box<dyn Sink + Send>;
+    /// Waits, within reason, until what sinks have flushed is where it belongs: the process is about to end.
+    fn settle(&self);
 }
 
 /// One worker's metrics and logs.
@@ -84,6 +86,8 @@ impl Telemetry for NoTelemetry {
     fn sink(&self) -> Box<dyn Sink + Send> {
         Box::new(NoTelemetry)
     }
+
+    fn settle(&self) {}
 }
 
 impl Sink for NoTelemetry {

@@ -69,6 +69,11 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                 Ok(stream) => serve(&worker, stream, remote, socket, counted),
                 Err(error) => tracing::warn!(%error, "connection lost between workers"),
             },
+            Message::Flush(done) => {
+                worker.reporter.flush();
+                // Nobody waits any more.
+                let _ = done.send(());
+            }
             Message::Stop => break,
         }
     }

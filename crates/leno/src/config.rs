@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
-use leno_proto::control::{Resource, StatusResponse};
+use leno_proto::control::Resource;
 use leno_proto::google::protobuf::Any;
 use leno_proto_text::Schema;
 use serde_json::Value;
@@ -19,7 +19,8 @@ use crate::output::{self, Format};
 pub struct Config {
     #[arg(value_enum)]
     kind: Kind,
-    /// `name`, `name.namespace`, or the xDS node id
+    /// An instance as `leno status` names it, or a workload (`reviews-v1`) or service that has only one; each with or
+    /// without `.namespace`
     workload: String,
     #[command(flatten)]
     join: JoinArgs,
@@ -44,42 +45,13 @@ pub fn run(args: &Config, environment: &Environment) -> anyhow::Result<()> {
         .to_possible_value()
         .map_or_else(String::new, |v| v.get_name().to_owned());
     let answer = output::block_on(async {
-        let mesh = Mesh::connect(&join).await?;
-        let workload = one(&args.workload, &mesh.status().await?)?;
-        anyhow::Ok(mesh.config(&workload, &kind).await?)
+        anyhow::Ok(Mesh::connect(&join).await?.config(&args.workload, &kind).await?)
     })?;
     match args.output {
         Format::Table => print!("{}", table(&answer.resources)),
         other => output::print(other, &document(&answer.resources)?)?,
     }
     Ok(())
-}
-
-/// The instance that is meant: its own name, or the workload's (`reviews-v1`) when it has one instance only.
-fn one(wanted: &str, status: &StatusResponse) -> anyhow::Result<String> {
-    let names: Vec<&str> = status.proxies.iter().map(|p| p.workload.as_str()).collect();
-    if names.contains(&wanted) || status.proxies.iter().any(|p| p.node_id == wanted) {
-        return Ok(wanted.to_owned());
-    }
-    let is_instance = |name: &&&str| {
-        let (own, _) = name.split_once('.').unwrap_or((name, ""));
-        own == wanted
-            || own
-                .rsplit_once('-')
-                .is_some_and(|(workload, _)| workload == wanted)
-    };
-    match names.iter().filter(is_instance).collect::<Vec<_>>().as_slice() {
-        [name] => Ok((**name).to_owned()),
-        [] => bail!("no such workload — {wanted} — one of: {}", names.join(", ")),
-        several => {
-            let several: Vec<&str> = several.iter().map(|n| **n).collect();
-            bail!(
-                "{wanted} has {} instances — name one of them: {}",
-                several.len(),
-                several.join(", ")
-            )
-        }
-    }
 }
 
 fn table(resources: &[Resource]) -> String {
