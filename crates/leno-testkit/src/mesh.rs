@@ -95,9 +95,12 @@ impl Mesh {
             let port = free_port();
             self.control_args.push(format!("--port={port}"));
         }
-        command
-            .args(["--plaintext-port=0", "--admin-port=0"])
-            .args(&self.control_args);
+        for flag in ["--plaintext-port", "--admin-port"] {
+            if !self.control_args.iter().any(|a| a.starts_with(flag)) {
+                command.arg(format!("{flag}=0"));
+            }
+        }
+        command.args(&self.control_args);
         self.control = Some(Process::spawn(command));
         eventually("the control plane answers", || {
             let output = self.leno(&["status"]);

@@ -303,6 +303,15 @@ impl TrustBundle {
         &self.certificates
     }
 
+    /// Tells bundles apart: SHA-256 over their certificates, hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        self.fingerprint
+            .0
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     pub(crate) fn roots(&self) -> &Arc<RootCertStore> {
         &self.roots
     }

@@ -91,6 +91,10 @@ impl SecretSet {
             .map(|(name, identity)| (name.as_str(), identity))
     }
 
+    pub fn bundles(&self) -> impl Iterator<Item = (&str, &TrustBundle)> {
+        self.bundles.iter().map(|(name, bundle)| (name.as_str(), bundle))
+    }
+
     pub fn set_identity(&mut self, name: &str, identity: Identity) {
         self.identities.insert(name.to_owned(), identity);
     }

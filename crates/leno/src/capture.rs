@@ -4,6 +4,8 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use leno_capture::RedirectPlan;
 
+use crate::output;
+
 /// Traffic redirection rules; istio-iptables' short flags work
 #[derive(Debug, Args)]
 pub struct Capture {
@@ -59,6 +61,5 @@ pub fn run(args: &Capture) -> anyhow::Result<()> {
         excluded_inbound_ports: plan.inbound_ports.clone(),
         refuse_udp: false,
     };
-    print!("{}", plan.ruleset().nft_text());
-    Ok(())
+    Ok(output::text(plan.ruleset().nft_text())?)
 }

@@ -1,7 +1,10 @@
 //! `leno check`: can this machine run workloads?
 
+use crate::output;
+
 pub fn run() -> anyhow::Result<()> {
     leno_run::probe()?;
-    println!("This machine can run workloads: user and network namespaces, redirection and mounts work.");
-    Ok(())
+    Ok(output::text(
+        "This machine can run workloads: user and network namespaces, redirection and mounts work.\n",
+    )?)
 }

@@ -1,13 +1,12 @@
 //! The command line as data: what each verb is called and does is said here and in its own file, once.
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::env::Environment;
-use crate::{capture, check, config, control, demo, logging, proxy, run, sample, status, validate};
+use crate::{capture, check, config, control, demo, logging, output, proxy, run, sample, status, validate};
 
 /// A service mesh: control plane, data plane and command line in one binary
 #[derive(Debug, Parser)]
@@ -54,7 +53,9 @@ impl Verb {
             Self::Config(args) => config::run(&args, &environment)?,
             Self::Check => check::run()?,
             Self::Completions { shell } => {
-                clap_complete::generate(shell, &mut Leno::command(), "leno", &mut io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Leno::command(), "leno", &mut script);
+                output::text(script)?;
             }
             Self::Sample(args) => sample::run(args)?,
         }

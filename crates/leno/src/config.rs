@@ -48,7 +48,7 @@ pub fn run(args: &Config, environment: &Environment) -> anyhow::Result<()> {
         anyhow::Ok(Mesh::connect(&join).await?.config(&args.workload, &kind).await?)
     })?;
     match args.output {
-        Format::Table => print!("{}", table(&answer.resources)),
+        Format::Table => output::text(table(&answer.resources))?,
         other => output::print(other, &document(&answer.resources)?)?,
     }
     Ok(())

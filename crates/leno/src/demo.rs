@@ -5,6 +5,7 @@ mod screen;
 mod traffic;
 mod view;
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ use crate::client::{self, Mesh};
 use crate::duration;
 use crate::env::Environment;
 use crate::join::Join;
+use crate::output;
 use mesh::Workloads;
 use screen::Screen;
 use traffic::Traffic;
@@ -72,7 +74,7 @@ async fn demonstrate(args: &Demo, environment: &Environment, directory: &Path) -
         ca: control.ca.clone(),
         token: control.token.clone(),
     };
-    println!("The mesh's configuration is in {}", config.display());
+    output::text(format!("The mesh's configuration is in {}\n", config.display()))?;
     let mut interrupt = Interrupt::new()?;
     let mut workloads = Workloads::start(&join, &logs)?;
     let mut run = Run {
@@ -87,7 +89,7 @@ async fn demonstrate(args: &Demo, environment: &Environment, directory: &Path) -
     tokio::task::spawn_blocking(move || workloads.stop()).await?;
     control.shutdown().await;
     result?;
-    Ok(run.summary())
+    Ok(run.summary()?)
 }
 
 /// A control plane of its own: free ports, nothing that others on this machine would find.
@@ -186,8 +188,7 @@ impl Run<'_> {
     }
 
     /// Prints what happened; true if every request succeeded over mTLS.
-    fn summary(&self) -> bool {
-        print!("\n{}", view::text(&self.traffic.rows(), screen::width()));
+    fn summary(&self) -> io::Result<bool> {
         let mut sums = (0, 0, 0);
         for (_, total) in self.traffic.totals() {
             sums = (
@@ -197,8 +198,11 @@ impl Run<'_> {
             );
         }
         let (requests, failures, plaintext) = sums;
-        println!("\n{requests} requests, {failures} failed, {plaintext} without mTLS");
-        requests > 0 && failures == 0 && plaintext == 0
+        let table = view::text(&self.traffic.rows(), screen::width());
+        output::text(format!(
+            "\n{table}\n{requests} requests, {failures} failed, {plaintext} without mTLS\n"
+        ))?;
+        Ok(requests > 0 && failures == 0 && plaintext == 0)
     }
 }
 

@@ -1,5 +1,7 @@
 //! How data is printed: a table for people, JSON and YAML for programs.
 
+use std::io::{self, ErrorKind, Write};
+
 use clap::ValueEnum;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,12 +41,21 @@ pub fn table<'a>(
     out
 }
 
-pub fn print(format: Format, value: &serde_json::Value) -> anyhow::Result<()> {
-    match format {
-        Format::Yaml => print!("{}", serde_saphyr::to_string(value)?),
-        Format::Json | Format::Table => println!("{}", serde_json::to_string_pretty(value)?),
+/// To standard output. Whoever reads it may have seen enough (`leno status | head -1`): that is no failure.
+pub fn text(text: impl AsRef<[u8]>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
-    Ok(())
+}
+
+pub fn print(format: Format, value: &serde_json::Value) -> anyhow::Result<()> {
+    let shown = match format {
+        Format::Yaml => serde_saphyr::to_string(value)?,
+        Format::Json | Format::Table => serde_json::to_string_pretty(value)? + "\n",
+    };
+    Ok(text(shown)?)
 }
 
 /// Runs a short conversation.

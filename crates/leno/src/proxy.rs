@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::env::Environment;
+use crate::output;
 use crate::sidecar::{self, Sidecar};
 
 /// The data plane alone, from an Envoy v3 bootstrap, or in one of the mesh's roles
@@ -66,7 +67,7 @@ pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
         Mode::Encode => encode(&path)?,
         Mode::Validate => {
             compile(&path)?;
-            println!("configuration '{}' OK", path.display());
+            output::text(format!("configuration '{}' OK\n", path.display()))?;
         }
         Mode::Serve => serve(&path, args.concurrency)?,
     }

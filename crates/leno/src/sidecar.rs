@@ -313,14 +313,15 @@ async fn attend(
     }
 }
 
-/// For `leno config secrets`: the chains in use; keys are not shown.
+/// For `leno config secrets`: the chains and roots in use; keys are not shown.
 fn certificates(secrets: &Arc<Secrets>) -> Arc<dyn Fn() -> Vec<Resource> + Send + Sync> {
     let secrets = Arc::clone(secrets);
     Arc::new(move || {
-        secrets
-            .load()
-            .identities()
-            .map(|(name, identity)| node::secret(name, identity))
-            .collect()
+        let set = secrets.load();
+        let own = set.identities().map(|(name, own)| node::certificate(name, own));
+        let trusted = set
+            .bundles()
+            .map(|(name, bundle)| node::trust_bundle(name, bundle));
+        own.chain(trusted).collect()
     })
 }

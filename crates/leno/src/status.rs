@@ -23,7 +23,7 @@ pub fn run(args: &Status, environment: &Environment) -> anyhow::Result<()> {
     let join = args.join.resolve(environment)?;
     let status = output::block_on(async { anyhow::Ok(Mesh::connect(&join).await?.status().await?) })?;
     match args.output {
-        Format::Table => print!("{}", table(&status)),
+        Format::Table => output::text(table(&status))?,
         other => output::print(other, &json(&status))?,
     }
     Ok(())

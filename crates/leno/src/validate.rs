@@ -8,6 +8,8 @@ use anyhow::Context;
 use clap::Args;
 use leno_api::{Diagnostic, Severity};
 
+use crate::output;
+
 /// Each object by itself: syntax, schema, rules (exit 1 on any error)
 #[derive(Debug, Args)]
 pub struct Validate {
@@ -33,13 +35,13 @@ pub fn run(args: &Validate) -> anyhow::Result<ExitCode> {
     }
     let count = |severity| found.iter().filter(|d| d.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    println!(
-        "{} in {}: {}, {}",
+    output::text(format!(
+        "{} in {}: {}, {}\n",
         counted(objects, "object"),
         counted(paths.len(), "file"),
         counted(errors, "error"),
         counted(warnings, "warning")
-    );
+    ))?;
     Ok(if errors == 0 {
         ExitCode::SUCCESS
     } else {

@@ -8,12 +8,15 @@ use leno_proto::control::Resource;
 use leno_proto::envoy::config::core::v3::DataSource;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::envoy::config::core::v3::data_source::Specifier;
-use leno_proto::envoy::extensions::transport_sockets::tls::v3::{Secret, TlsCertificate, secret};
+use leno_proto::envoy::extensions::transport_sockets::tls::v3::{
+    CertificateValidationContext, Secret, TlsCertificate, secret,
+};
 use leno_proto::google::protobuf::value::Kind;
 use leno_proto::google::protobuf::{ListValue, Struct, Value};
 use leno_proto::type_url;
 use leno_telemetry::record::LocalWorkload;
-use leno_tls::Identity;
+use leno_tls::pem::encode_certificate;
+use leno_tls::{Identity, TrustBundle};
 use prost::Message;
 
 use crate::workload::WorkloadArgs;
@@ -128,27 +131,47 @@ fn structure<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
 }
 
 /// An SDS secret with its certificates only.
-pub fn secret(name: &str, identity: &Identity) -> Resource {
-    let chain: String = identity
-        .chain()
-        .iter()
-        .map(|c| leno_tls::pem::encode_certificate(c))
-        .collect();
+pub fn certificate(name: &str, identity: &Identity) -> Resource {
     let certificate = TlsCertificate {
-        certificate_chain: Some(DataSource {
-            specifier: Some(Specifier::InlineString(chain)),
-            ..DataSource::default()
-        }),
+        certificate_chain: Some(pem(identity.chain().iter().map(|c| encode_certificate(c)))),
         ..TlsCertificate::default()
     };
+    secret(
+        name,
+        identity.info().serial.clone(),
+        secret::Type::TlsCertificate(certificate),
+    )
+}
+
+/// An SDS secret with the roots that are trusted.
+pub fn trust_bundle(name: &str, bundle: &TrustBundle) -> Resource {
+    let context = CertificateValidationContext {
+        trusted_ca: Some(pem(bundle.certificates().iter().map(|c| encode_certificate(c)))),
+        ..CertificateValidationContext::default()
+    };
+    secret(
+        name,
+        bundle.fingerprint(),
+        secret::Type::ValidationContext(context),
+    )
+}
+
+fn pem(certificates: impl Iterator<Item = String>) -> DataSource {
+    DataSource {
+        specifier: Some(Specifier::InlineString(certificates.collect())),
+        ..DataSource::default()
+    }
+}
+
+fn secret(name: &str, version: String, content: secret::Type) -> Resource {
     let secret = Secret {
         name: name.to_owned(),
-        r#type: Some(secret::Type::TlsCertificate(certificate)),
+        r#type: Some(content),
     };
     Resource {
         name: name.to_owned(),
         type_url: type_url::SECRET.to_owned(),
-        version: identity.info().serial.clone(),
+        version,
         body: secret.encode_to_vec(),
         error: String::new(),
     }

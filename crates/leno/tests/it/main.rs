@@ -18,5 +18,6 @@ mod routes;
 mod routing;
 mod support;
 mod transparency;
+mod verbs;
 mod weights;
 mod workload_flags;
