@@ -15,6 +15,7 @@ use leno_telemetry::record::DownstreamRecord;
 use leno_tls::PeerInfo;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::client_cert::PeerCertificates;
 use crate::drain::Drain;
 use crate::http;
 use crate::inspect::{self, Found, Wanted};
@@ -37,6 +38,9 @@ pub(crate) struct Connection {
     pub(crate) facts: ConnectionFacts,
     pub(crate) destination: SocketAddr,
     pub(crate) peer: Option<PeerInfo>,
+    /// For `x-forwarded-client-cert`, where the chain asks for them.
+    pub(crate) client_cert: PeerCertificates,
+    pub(crate) buffer_limit: Option<u32>,
 }
 
 impl Connection {
@@ -270,6 +274,7 @@ impl Arrival {
         found: Found,
         early: Option<Early>,
     ) {
+        let mut client_cert = PeerCertificates::default();
         let (io, peer, local_principal) = match &chain.tls {
             None => (Io::Plain(plain), None, None),
             Some(tls) => {
@@ -279,11 +284,16 @@ impl Arrival {
                     .accept(tls, &found.protocols, plain, chain.handshake_timeout)
                     .await;
                 match accepted {
-                    Ok(accepted) => (
-                        Io::Server(Box::new(accepted.stream)),
-                        Some(accepted.peer),
-                        accepted.local_principal,
-                    ),
+                    Ok(accepted) => {
+                        if let TerminalFilter::Http(manager) = &chain.terminal {
+                            client_cert = PeerCertificates::new(manager, accepted.certificates());
+                        }
+                        (
+                            Io::Server(Box::new(accepted.stream)),
+                            Some(accepted.peer),
+                            accepted.local_principal,
+                        )
+                    }
                     Err(error) => return self.handshake_failed(listener, &found, &error),
                 }
             }
@@ -297,6 +307,8 @@ impl Arrival {
             },
             record: Rc::new(record),
             destination: self.destination,
+            buffer_limit: listener.buffer_limit,
+            client_cert,
             peer,
             drain,
         };
@@ -354,6 +366,7 @@ impl Arrival {
             direction: listener.direction,
             local: self.destination,
             remote: self.remote,
+            direct_remote: self.remote,
             connection_id: ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             sni: match found.transport {
                 TransportProtocol::Tls => found.sni.clone(),

@@ -12,6 +12,7 @@ pub mod admin;
 pub mod attach;
 pub mod bootstrap;
 mod call;
+mod client_cert;
 mod codec;
 mod connect;
 pub mod control_plane;
@@ -44,6 +45,7 @@ mod state;
 mod tcp;
 mod tcp_proxy;
 mod tls;
+mod try_idle;
 mod upstream;
 mod worker;
 

@@ -4,6 +4,7 @@
 
 mod config;
 mod detect;
+mod edge;
 mod http1;
 mod http2;
 mod mtls;

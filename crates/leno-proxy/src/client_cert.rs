@@ -1,0 +1,108 @@
+//! `x-forwarded-client-cert`: who called, for applications behind the proxy that ends TLS (Envoy: "HTTP header
+//! manipulation", XFCC).
+
+use leno_engine::compile::http::{ForwardClientCert, ForwardClientCertMode, HttpConnectionManager};
+use leno_engine::message::Headers;
+use leno_tls::{PeerInfo, pem};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+use crate::accept::Connection;
+
+const XFCC: &str = "x-forwarded-client-cert";
+
+/// What the client showed, as the header has it. Kept only where it is asked for: it is a kilobyte or more.
+#[derive(Debug, Default)]
+pub(crate) struct PeerCertificates {
+    leaf: Option<String>,
+    chain: Option<String>,
+}
+
+// === impl PeerCertificates ===
+
+impl PeerCertificates {
+    pub(crate) fn new(manager: &HttpConnectionManager, shown: &[CertificateDer<'_>]) -> Self {
+        let config = &manager.client_cert;
+        let leaf = shown.first().filter(|_| config.cert);
+        Self {
+            leaf: leaf.map(escaped),
+            chain: (config.chain && !shown.is_empty()).then(|| shown.iter().map(escaped).collect()),
+        }
+    }
+}
+
+pub(crate) fn forward(headers: &mut Headers, config: &ForwardClientCert, connection: &Connection) {
+    let element = || {
+        let peer = connection.peer.as_ref()?;
+        Some(element(config, peer, connection))
+    };
+    match config.mode {
+        ForwardClientCertMode::AlwaysForwardOnly => {}
+        ForwardClientCertMode::Sanitize => {
+            headers.remove(XFCC);
+        }
+        ForwardClientCertMode::ForwardOnly => {
+            if !connection.is_mesh_peer() {
+                headers.remove(XFCC);
+            }
+        }
+        ForwardClientCertMode::SanitizeSet => {
+            headers.remove(XFCC);
+            if let Some(element) = element() {
+                headers.append(XFCC, element);
+            }
+        }
+        ForwardClientCertMode::AppendForward => {
+            if !connection.is_mesh_peer() {
+                headers.remove(XFCC);
+            }
+            if let Some(element) = element() {
+                let value = match headers.get_str(XFCC) {
+                    Some(before) => format!("{before},{element}"),
+                    None => element,
+                };
+                headers.set(XFCC, value);
+            }
+        }
+    }
+}
+
+/// `By=…;Hash=…;Cert="…";Chain="…";Subject="…";URI=…;DNS=…`, in Envoy's order.
+fn element(config: &ForwardClientCert, peer: &PeerInfo, connection: &Connection) -> String {
+    let mut parts = Vec::new();
+    if let Some(local) = &connection.record.local_principal {
+        parts.push(format!("By={local}"));
+    }
+    if let Some(hash) = &peer.certificate_hash {
+        parts.push(format!("Hash={hash}"));
+    }
+    let PeerCertificates { leaf, chain } = &connection.client_cert;
+    parts.extend(leaf.iter().map(|pem| format!("Cert=\"{pem}\"")));
+    parts.extend(chain.iter().map(|pem| format!("Chain=\"{pem}\"")));
+    if config.subject {
+        parts.push(format!("Subject=\"{}\"", peer.subject.replace('"', "\\\"")));
+    }
+    if config.uri {
+        parts.extend(peer.id.iter().map(|id| format!("URI={id}")));
+    }
+    if config.dns {
+        parts.extend(peer.sans.dns.iter().map(|name| format!("DNS={name}")));
+    }
+    parts.join(";")
+}
+
+/// PEM in URL encoding.
+fn escaped(certificate: &CertificateDer<'_>) -> String {
+    let text = pem::encode_certificate(certificate);
+    let mut out = String::with_capacity(text.len() + 256);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("%0A"),
+            ' ' => out.push_str("%20"),
+            '+' => out.push_str("%2B"),
+            '/' => out.push_str("%2F"),
+            '=' => out.push_str("%3D"),
+            c => out.push(c),
+        }
+    }
+    out
+}
