@@ -20,6 +20,10 @@ demo *ARGS:
 bench *ARGS:
     bench/run {{ARGS}}
 
+# Every parser with arbitrary input, so long each; needs `cargo install cargo-fuzz`.
+fuzz SECONDS='60':
+    fuzz/run {{SECONDS}}
+
 # Long forms: soak and sweeps.
 nightly:
     LENO_LONG=1 cargo test --workspace --release

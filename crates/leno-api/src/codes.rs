@@ -56,6 +56,7 @@ codes! {
     BadCombination = "LN0210", "fields that exclude each other", "These fields cannot be used together.";
     BadPath = "LN0211", "path refused", "A path begins with a slash and has neither empty nor dot segments, fragments or encoded slashes.";
     NoEffect = "LN0212", "has no effect", "What is written is allowed but does nothing.";
+    BadAccessLogFormat = "LN0213", "no such command operator", "An access-log format may only name command operators that the proxies can answer; a proxy would refuse the whole listener otherwise.";
 
     HostNotFound = "LN0301", "host not found", "No service of this name is in the mesh. Its share of the requests is answered with an error until it appears.";
     SubsetNotFound = "LN0302", "subset not found", "No DestinationRule of the host declares this subset. Its share of the requests is answered with an error until one does.";

@@ -74,7 +74,10 @@ mod tests {
     #[test]
     fn an_ipv4_connection_on_a_dual_stack_socket_has_an_ipv4_destination() {
         let Ok(listener) = TcpListener::bind("[::]:0") else {
-            eprintln!("skipped: this machine has no IPv6");
+            leno_testkit::skip(
+                "an_ipv4_connection_on_a_dual_stack_socket_has_an_ipv4_destination",
+                "no IPv6",
+            );
             return;
         };
         let port = listener.local_addr().unwrap().port();

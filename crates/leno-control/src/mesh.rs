@@ -155,27 +155,21 @@ impl Attached {
 // === impl MeshService ===
 
 impl MeshService {
-    /// The node id of the proxy that is meant by a workload's name, its full name or the id itself.
+    /// The node id of the one proxy that is meant.
     fn find(&self, workload: &str) -> Result<String, Status> {
-        let proxies = self.roster.proxies();
-        let exact = proxies
-            .iter()
-            .find(|p| p.node_id == workload || p.workload == workload);
-        if let Some(found) = exact {
-            return Ok(found.node_id.clone());
-        }
-        let mut short = proxies
-            .iter()
-            .filter(|p| p.workload.split('.').next() == Some(workload));
-        match (short.next(), short.next()) {
-            (Some(found), None) => Ok(found.node_id.clone()),
-            (Some(one), Some(other)) => Err(Status::invalid_argument(format!(
-                "{workload} is ambiguous: {}, {} — workload — name it with its namespace",
-                one.workload, other.workload
-            ))),
-            (None, _) => Err(Status::not_found(format!(
+        let found = self.roster.named(workload);
+        match found.as_slice() {
+            [one] => Ok(one.node_id.clone()),
+            [] => Err(Status::not_found(format!(
                 "no proxy of {workload} is connected — workload — `leno status` lists those that are"
             ))),
+            several => {
+                let names: Vec<&str> = several.iter().map(|p| p.workload.as_str()).collect();
+                Err(Status::invalid_argument(format!(
+                    "{workload} is ambiguous — workload — name one of {}",
+                    names.join(", ")
+                )))
+            }
         }
     }
 

@@ -41,7 +41,7 @@ impl Options {
             names: Vec::new(),
             trust_domain: "cluster.local".to_owned(),
             cert_ttl: Duration::from_secs(24 * 3600),
-            settle: Duration::from_secs(3),
+            settle: Duration::from_secs(5),
         }
     }
 }

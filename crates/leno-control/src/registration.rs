@@ -10,14 +10,13 @@ use leno_model::Change;
 use leno_model::{Workload, WorkloadId};
 use leno_proto::envoy::config::core::v3::Node;
 use prost::Message;
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::node::{Described, describe};
-use crate::state::State;
+use crate::state::{Known, State};
 
 /// Between two looks at an address whose stream has ended.
 const PROBE_EVERY: Duration = Duration::from_millis(200);
@@ -26,15 +25,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const SILENT_LOOKS: u32 = 5;
 /// Every sidecar has it; asked of workloads that declare no port.
 const INBOUND_PORT: u16 = 15006;
-
-/// A registration as it is remembered: the node as it introduced itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Known {
-    pub(crate) id: String,
-    /// The encoded `envoy.config.core.v3.Node`, in hexadecimal.
-    node: String,
-    healthy: bool,
-}
 
 #[derive(Debug)]
 pub(crate) struct Registrations {

@@ -19,6 +19,9 @@ pub(crate) struct Roster {
 #[derive(Debug)]
 struct Seated {
     status: ProxyStatus,
+    /// Without what tells the instance: `reviews-v1`.
+    workload: String,
+    namespace: String,
     since: Instant,
 }
 
@@ -54,8 +57,13 @@ impl Roster {
         let mut seats = self.lock();
         seats.0 += 1;
         let number = seats.0;
-        let since = Instant::now();
-        seats.1.insert(number, Seated { status, since });
+        let seated = Seated {
+            status,
+            workload: workload.name.clone(),
+            namespace: workload.namespace.clone(),
+            since: Instant::now(),
+        };
+        seats.1.insert(number, seated);
         Seat {
             roster: self.clone(),
             number,
@@ -74,6 +82,33 @@ impl Roster {
             .collect();
         proxies.sort_by(|a, b| a.workload.cmp(&b.workload));
         proxies
+    }
+
+    /// The proxies that a user means: a node id, an instance, a workload or a service, the last three with or without
+    /// the namespace. The narrowest of these meanings that fits any proxy counts.
+    pub(crate) fn named(&self, name: &str) -> Vec<ProxyStatus> {
+        let seats = self.lock();
+        let meanings: [fn(&Seated) -> &str; 4] = [
+            |seated| &seated.status.node_id,
+            |seated| {
+                let instance = &seated.status.workload;
+                instance.split_once('.').map_or(instance, |(name, _)| name)
+            },
+            |seated| &seated.workload,
+            |seated| &seated.status.service,
+        ];
+        let fits = |seated: &Seated, short: &str| {
+            let namespace = name.strip_prefix(short);
+            namespace.is_some_and(|n| n.is_empty() || n.strip_prefix('.') == Some(&seated.namespace))
+        };
+        meanings
+            .iter()
+            .map(|meaning| {
+                let meant = seats.1.values().filter(|seated| fits(seated, meaning(seated)));
+                meant.map(|seated| seated.status.clone()).collect::<Vec<_>>()
+            })
+            .find(|found| !found.is_empty())
+            .unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Seated>)> {

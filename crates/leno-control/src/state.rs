@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::error::{STATE_NOT_WRITTEN, StartError};
-use crate::registration::Known;
 
 const VIPS: &str = "vips.json";
 const REGISTRATIONS: &str = "registrations.json";
@@ -41,6 +40,15 @@ pub(crate) struct Remembered {
     pub(crate) vips: VipTable,
     /// None: there is no list, so it is not known who was there.
     pub(crate) registrations: Option<Vec<Known>>,
+}
+
+/// A registration as it is remembered: the node as it introduced itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    pub(crate) id: String,
+    /// The encoded `envoy.config.core.v3.Node`, in hexadecimal.
+    pub(crate) node: String,
+    pub(crate) healthy: bool,
 }
 
 /// Versioned, so that a later form is recognised.

@@ -24,6 +24,7 @@ pub struct HttpRule {
     pub matches: Vec<HttpMatch>,
     pub action: HttpAction,
     pub timeout: Option<Duration>,
+    /// None: nothing is said, and Istio's default holds. No attempts: no retries.
     pub retries: Option<Retries>,
     pub fault: Option<Fault>,
     pub request_headers: HeaderEdits,

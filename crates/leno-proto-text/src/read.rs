@@ -1,5 +1,7 @@
 //! From the tree to the message: field by field, keeping the path.
 
+mod well_known;
+
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value,
 };

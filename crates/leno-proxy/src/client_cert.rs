@@ -1,34 +1,14 @@
 //! `x-forwarded-client-cert`: who called, for applications behind the proxy that ends TLS (Envoy: "HTTP header
 //! manipulation", XFCC).
 
-use leno_engine::compile::http::{ForwardClientCert, ForwardClientCertMode, HttpConnectionManager};
+use leno_engine::compile::http::{ForwardClientCert, ForwardClientCertMode};
 use leno_engine::message::Headers;
-use leno_tls::{PeerInfo, pem};
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use leno_tls::PeerInfo;
 
-use crate::accept::Connection;
+use crate::connection::Connection;
+use crate::peer_certificates::PeerCertificates;
 
 const XFCC: &str = "x-forwarded-client-cert";
-
-/// What the client showed, as the header has it. Kept only where it is asked for: it is a kilobyte or more.
-#[derive(Debug, Default)]
-pub(crate) struct PeerCertificates {
-    leaf: Option<String>,
-    chain: Option<String>,
-}
-
-// === impl PeerCertificates ===
-
-impl PeerCertificates {
-    pub(crate) fn new(manager: &HttpConnectionManager, shown: &[CertificateDer<'_>]) -> Self {
-        let config = &manager.client_cert;
-        let leaf = shown.first().filter(|_| config.cert);
-        Self {
-            leaf: leaf.map(escaped),
-            chain: (config.chain && !shown.is_empty()).then(|| shown.iter().map(escaped).collect()),
-        }
-    }
-}
 
 pub(crate) fn forward(headers: &mut Headers, config: &ForwardClientCert, connection: &Connection) {
     let element = || {
@@ -88,21 +68,4 @@ fn element(config: &ForwardClientCert, peer: &PeerInfo, connection: &Connection)
         parts.extend(peer.sans.dns.iter().map(|name| format!("DNS={name}")));
     }
     parts.join(";")
-}
-
-/// PEM in URL encoding.
-fn escaped(certificate: &CertificateDer<'_>) -> String {
-    let text = pem::encode_certificate(certificate);
-    let mut out = String::with_capacity(text.len() + 256);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("%0A"),
-            ' ' => out.push_str("%20"),
-            '+' => out.push_str("%2B"),
-            '/' => out.push_str("%2F"),
-            '=' => out.push_str("%3D"),
-            c => out.push(c),
-        }
-    }
-    out
 }

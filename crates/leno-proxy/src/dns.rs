@@ -24,6 +24,8 @@ const MAX_MESSAGE: usize = 65_535;
 pub struct Dns {
     names: watch::Receiver<Arc<NameTable>>,
     resolvers: Arc<[SocketAddr]>,
+    /// How long each resolver may take.
+    patience: Duration,
     forwarding: Arc<Semaphore>,
 }
 
@@ -33,8 +35,16 @@ impl Dns {
         Self {
             names,
             resolvers: resolvers.into(),
+            patience: FORWARD_TIMEOUT,
             forwarding: Arc::new(Semaphore::new(MAX_FORWARDED)),
         }
+    }
+
+    /// How long each resolver may take before the next one is asked; five seconds otherwise, as in resolv.conf(5).
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     pub async fn serve_udp(self, socket: UdpSocket) -> io::Result<()> {
@@ -108,7 +118,7 @@ impl Dns {
     /// The first resolver that answers. An answer is recognised by the query's id.
     async fn forward_udp(&self, query: &[u8]) -> Option<Vec<u8>> {
         for resolver in self.resolvers.iter() {
-            match tokio::time::timeout(FORWARD_TIMEOUT, ask_udp(*resolver, query)).await {
+            match tokio::time::timeout(self.patience, ask_udp(*resolver, query)).await {
                 Ok(Ok(reply)) => return Some(reply),
                 Ok(Err(error)) => tracing::debug!(%error, %resolver, "DNS resolver"),
                 Err(_) => tracing::debug!(%resolver, "DNS resolver does not answer"),
@@ -124,7 +134,7 @@ impl Dns {
                 write_message(&mut stream, query).await?;
                 read_message(&mut stream).await
             };
-            if let Ok(Ok(reply)) = tokio::time::timeout(FORWARD_TIMEOUT, ask).await {
+            if let Ok(Ok(reply)) = tokio::time::timeout(self.patience, ask).await {
                 return Ok(reply);
             }
         }

@@ -54,11 +54,19 @@ pub const PERMISSION_DENIED: u32 = 7;
 pub const UNAUTHENTICATED: u32 = 16;
 
 /// `grpc-status` and `grpc-message`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message} (gRPC status {code})")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     pub code: u32,
     pub message: String,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.message.as_str() {
+            "" => write!(f, "gRPC status {}", self.code),
+            message => f.write_str(message),
+        }
+    }
 }
 
 /// Where a channel goes.

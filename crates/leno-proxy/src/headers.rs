@@ -7,8 +7,8 @@ use bytes::Bytes;
 use leno_engine::compile::http::{HttpConnectionManager, ServerHeader};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 
-use crate::accept::Connection;
 use crate::client_cert;
+use crate::connection::Connection;
 use crate::random::Random;
 
 /// Between two leno proxies that speak HTTP/2 to each other: the version that the client, or the application, spoke.

@@ -15,10 +15,11 @@ use leno_engine::message::{Headers, LocalReply, RequestHead, ResponseHead, Versi
 use leno_telemetry::record::DownstreamRecord;
 use tokio::io::AsyncReadExt;
 
-use crate::accept::Connection;
+use crate::alpn::is_http2;
 use crate::codec::{
     self, Answer, Body, Frame, Request, Response, ServerLimits, Service, Source, Tunnel, TunnelEnd,
 };
+use crate::connection::Connection;
 use crate::drain::{Active, Activity, ConnectionDrain, Lifetime};
 use crate::filters::Filters;
 use crate::headers;
@@ -32,7 +33,6 @@ use crate::replay::Received;
 use crate::reply::{direct, failed, local, no_route, upgrade_refused};
 use crate::router::Router;
 use crate::tcp_proxy;
-use crate::tls::is_http2;
 use crate::worker::Worker;
 
 /// Serves a connection to its end.

@@ -4,18 +4,21 @@
 //! [`Updater`]. It knows no roles and no control plane: listeners, routes, clusters and endpoints come in compiled
 //! form, what is missing is asked for through [`Demand`], sockets may be passed in, and records go to [`Telemetry`].
 //!
-//! One request, by file: `accept` → (engine: filter chain) → `tls` → `http` → `filters` → (engine: route, balance) →
-//! `router` → `pool` → `record`.
+//! One request, by file: `thread` → `accept` → (engine: filter chain) → `tls` → `http` → `filters` → (engine: route,
+//! balance) → `router` → `upstream` (and its `pool`) → `record`.
 
 mod accept;
 pub mod admin;
+mod alpn;
 pub mod attach;
 pub mod bootstrap;
 mod call;
 mod client_cert;
 mod codec;
 mod connect;
+mod connection;
 pub mod control_plane;
+mod destination;
 pub mod discovery;
 pub mod dns;
 mod drain;
@@ -25,14 +28,16 @@ mod headers;
 mod http;
 pub mod identity;
 mod idle;
+mod inbox;
 mod inspect;
 mod io;
 mod listen;
+mod load;
 mod lookup;
 mod mirror;
 mod original_dst;
 mod outcome;
-mod pool;
+mod peer_certificates;
 mod random;
 mod record;
 mod replay;
@@ -41,9 +46,12 @@ pub mod report;
 pub mod resolve;
 pub mod resources;
 mod router;
+mod socket;
 mod state;
 mod tcp;
 mod tcp_proxy;
+mod telemetry;
+mod thread;
 mod tls;
 mod try_idle;
 mod upstream;
@@ -59,17 +67,19 @@ use leno_tls::{Crypto, Secrets};
 
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use connect::{Family, WorkloadSockets};
-pub use listen::{BindError, Origin, PassedSocket};
+pub use listen::{BindError, PassedSocket};
 pub use lookup::{Answer, Demand, Question, Want};
-pub use record::{NoTelemetry, Sink, Telemetry};
+pub use socket::Origin;
 pub use state::{ClusterState, Config, Refused, Updater};
+pub use telemetry::{NoTelemetry, Sink, Telemetry};
 pub use tls::Unsupported;
 
+use inbox::Workers;
 use listen::Sockets;
-use record::Reporter;
 use state::Published;
+use telemetry::Reporter;
 use tls::Contexts;
-use worker::{Shared, Workers};
+use worker::Shared;
 
 /// What a proxy is made of.
 pub struct Options {
@@ -102,6 +112,7 @@ pub struct Proxy {
     updater: Mutex<Updater>,
     shared: Arc<Shared>,
     workers: Workers,
+    telemetry: Arc<dyn Telemetry>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -129,7 +140,7 @@ impl Proxy {
     /// Starts the workers. Nothing is accepted before listeners are published.
     pub fn start(options: Options) -> Result<Self, StartError> {
         let published = Arc::new(Published::default());
-        let (workers, inboxes) = worker::inboxes(options.concurrency);
+        let (workers, inboxes) = inbox::inboxes(options.concurrency);
         let sockets = Sockets::new(workers.clone(), options.sockets)?;
         let shared = Arc::new(Shared::new(
             options.concurrency,
@@ -143,7 +154,7 @@ impl Proxy {
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let reporter = Reporter::new(options.telemetry.sink());
             let contexts = Contexts::new(options.crypto.clone(), Arc::clone(&options.secrets));
-            let thread = worker::spawn(
+            let thread = thread::spawn(
                 index,
                 Arc::clone(&shared),
                 workers.clone(),
@@ -157,6 +168,7 @@ impl Proxy {
             updater: Mutex::new(Updater::new(published, sockets, options.secrets, options.crypto)),
             shared,
             workers,
+            telemetry: options.telemetry,
             threads,
         })
     }
@@ -168,15 +180,24 @@ impl Proxy {
 
     /// Downstream connections that are open.
     pub fn connections(&self) -> usize {
-        self.shared.connections()
+        self.shared.loads.total()
     }
 
-    /// Stops accepting, lets requests finish, and returns when the last connection has ended or time is up.
+    /// Stops accepting, lets requests finish, and returns when the last connection has ended or time is up, and what
+    /// is to be told of them has been told.
     pub async fn drain(&self, time: Duration) {
         self.updater().drain_all(time);
         let end = tokio::time::Instant::now() + time;
         while self.connections() > 0 && tokio::time::Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.workers.flush().await;
+        let telemetry = Arc::clone(&self.telemetry);
+        if tokio::task::spawn_blocking(move || telemetry.settle())
+            .await
+            .is_err()
+        {
+            tracing::error!("telemetry had panicked");
         }
     }
 
@@ -188,5 +209,6 @@ impl Proxy {
                 tracing::error!("a worker had panicked");
             }
         }
+        self.telemetry.settle();
     }
 }

@@ -8,7 +8,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::time::Duration;
 
 use leno_engine::compile::access_log::{AccessLog, Sink as Target};
 use leno_engine::decide::filter::PeerMetadata;
@@ -16,12 +17,14 @@ use leno_telemetry::access_log::{write_connection, write_request};
 use leno_telemetry::metrics::{Metrics, Shard};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
 
-use crate::record::{Sink, Telemetry};
+use crate::telemetry::{Sink, Telemetry};
 
 /// Bytes a worker holds back for one log before it hands them on; it also does so every second.
 const BATCH: usize = 64 << 10;
 /// Batches on their way to the writer.
 const QUEUE: usize = 64;
+/// How long a process that ends waits for its last lines to be written: whoever reads them may have stopped reading.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// The process's metrics and logs.
 #[derive(Debug)]
@@ -31,9 +34,13 @@ pub struct MeshTelemetry {
 }
 
 #[derive(Debug)]
-struct Batch {
-    target: Target,
-    lines: Vec<u8>,
+enum Batch {
+    Lines {
+        target: Target,
+        lines: Vec<u8>,
+    },
+    /// Everything before it is written: said by hanging up.
+    Mark(#[expect(dead_code, reason = "dropped, not used")] std::sync::mpsc::Sender<()>),
 }
 
 /// One worker's part.
@@ -69,6 +76,14 @@ impl Telemetry for MeshTelemetry {
             pending: HashMap::new(),
         })
     }
+
+    fn settle(&self) {
+        let (mark, written) = channel();
+        // With the queue full the writer is stuck: then nothing is waited for.
+        if self.writer.try_send(Batch::Mark(mark)).is_ok() {
+            let _ = written.recv_timeout(SETTLE);
+        }
+    }
 }
 
 impl WorkerSink {
@@ -94,7 +109,7 @@ impl Pending {
             return;
         }
         let lines = std::mem::take(&mut self.lines);
-        match writer.try_send(Batch {
+        match writer.try_send(Batch::Lines {
             target: target.clone(),
             lines,
         }) {
@@ -108,7 +123,9 @@ impl Pending {
             }
             Ok(()) => {}
             Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
-                self.lost += batch.lines.iter().filter(|b| **b == b'\n').count() as u64;
+                if let Batch::Lines { lines, .. } = batch {
+                    self.lost += lines.iter().filter(|b| **b == b'\n').count() as u64;
+                }
             }
         }
     }
@@ -141,7 +158,10 @@ impl Sink for WorkerSink {
 
 fn write_all(batches: &Receiver<Batch>) {
     let mut files: HashMap<PathBuf, File> = HashMap::new();
-    while let Ok(Batch { target, lines }) = batches.recv() {
+    while let Ok(batch) = batches.recv() {
+        let Batch::Lines { target, lines } = batch else {
+            continue;
+        };
         let written = match &target {
             Target::Stdout => io::stdout().write_all(&lines).and_then(|()| io::stdout().flush()),
             Target::Stderr => io::stderr().write_all(&lines),

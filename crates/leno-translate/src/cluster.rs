@@ -22,6 +22,7 @@ use crate::pb::cluster::cluster::{
 };
 use crate::pb::{core, endpoint as eds, protobuf};
 use crate::reader::Reader;
+use crate::traffic_policy::policy;
 use crate::{Proxy, endpoint};
 use transport::Transport;
 
@@ -128,24 +129,10 @@ fn outbound_input(
         balancer: policy.balancer,
         pool: policy.pool,
         outlier: policy.outlier,
-        policy: rule.map(|rule| crate::route::object_path(&rule.origin)),
+        policy: rule.map(|rule| naming::object_path(&rule.origin)),
         transport,
         http,
     })
-}
-
-/// The policy of a host for a subset and port, if there is any: the most specific word wins, as merged by the model.
-pub(crate) fn policy(
-    reader: &mut Reader<'_>,
-    host: &Host,
-    subset: Option<&str>,
-    port: u16,
-) -> Option<TrafficPolicy> {
-    let rule = reader.policy(host)?;
-    let named = subset.and_then(|name| rule.subsets.iter().find(|subset| subset.name == name));
-    let policy = named.map_or(&rule.policy, |subset| &subset.policy);
-    let exception = policy.ports.iter().find(|(number, _)| *number == port);
-    Some(exception.map_or(policy, |(_, policy)| policy).clone())
 }
 
 /// Whether HTTP goes as HTTP/2 although the client spoke HTTP/1.1: between leno's proxies, of which the far one

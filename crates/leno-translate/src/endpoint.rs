@@ -145,7 +145,7 @@ impl Distances {
         port: u16,
     ) -> Self {
         let name = subset.map(|subset| subset.name.as_str());
-        let policy = crate::cluster::policy(reader, &service.host, name, port);
+        let policy = crate::traffic_policy::policy(reader, &service.host, name, port);
         let wanted = policy.is_some_and(|policy| {
             policy.outlier.is_some() && policy.locality.is_some_and(|locality| locality.enabled)
         });

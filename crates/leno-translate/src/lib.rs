@@ -23,6 +23,7 @@ mod route;
 mod sidecar;
 mod tcp;
 mod tls;
+mod traffic_policy;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use leno_model::{Host, Service};
+use leno_model::{Host, Origin, Service};
 
 use crate::parts::bracketed;
 
@@ -163,6 +163,34 @@ impl From<&Service> for ServiceName {
     }
 }
 
+/// `/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews`
+pub(crate) fn object_path(origin: &Origin) -> String {
+    let group = match &*origin.kind {
+        "HTTPRoute" | "GRPCRoute" | "TCPRoute" | "TLSRoute" => "gateway.networking.k8s.io/v1",
+        _ => "networking.istio.io/v1",
+    };
+    let kind = kebab(&origin.kind);
+    format!(
+        "/apis/{group}/namespaces/{}/{kind}/{}",
+        origin.namespace, origin.name
+    )
+}
+
+/// `VirtualService` → `virtual-service`, `HTTPRoute` → `http-route`.
+fn kebab(kind: &str) -> String {
+    let chars: Vec<char> = kind.chars().collect();
+    let mut name = String::with_capacity(kind.len() + 2);
+    for (at, c) in chars.iter().enumerate() {
+        let follows_lower = at > 0 && chars.get(at - 1).is_some_and(|c| c.is_lowercase());
+        let ends_acronym = at > 0 && chars.get(at + 1).is_some_and(|c| c.is_lowercase());
+        if c.is_uppercase() && (follows_lower || ends_acronym) {
+            name.push('-');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,5 +241,12 @@ mod tests {
             );
         }
         assert_eq!(parse_address_listener("virtualInbound"), None);
+    }
+
+    #[test]
+    fn kinds_are_written_as_istio_does() {
+        assert_eq!(kebab("VirtualService"), "virtual-service");
+        assert_eq!(kebab("HTTPRoute"), "http-route");
+        assert_eq!(kebab("DestinationRule"), "destination-rule");
     }
 }

@@ -4,6 +4,7 @@
 //! both Istio and the Gateway API demand.
 
 mod action;
+mod answer;
 mod forward;
 mod header;
 mod matching;
@@ -22,8 +23,6 @@ use crate::pb::route::{
     Route, RouteConfiguration, RouteMatch, VirtualHost, route::Action, route_match::PathSpecifier,
 };
 use crate::reader::Reader;
-
-pub(crate) use action::object_path;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RouteInput {
@@ -218,7 +217,7 @@ fn target(reader: &mut Reader<'_>, backend: WeightedBackend, called: u16) -> Tar
         };
     }
     let port = backend_port(reader, &backend, called);
-    let hash = crate::cluster::policy(reader, &backend.host, backend.subset.as_deref(), port)
+    let hash = crate::traffic_policy::policy(reader, &backend.host, backend.subset.as_deref(), port)
         .and_then(|policy| policy.balancer)
         .filter(forward::hashes);
     Target { backend, port, hash }
@@ -263,7 +262,7 @@ fn virtual_host(input: &HostInput) -> VirtualHost {
 fn strangers(policy: OutboundPolicy) -> VirtualHost {
     let (name, action) = match policy {
         OutboundPolicy::AllowAny => ("allow_any", forward::straight(PASSTHROUGH)),
-        OutboundPolicy::RegistryOnly => ("block_all", action::respond(502, None)),
+        OutboundPolicy::RegistryOnly => ("block_all", answer::respond(502, None)),
     };
     VirtualHost {
         name: name.into(),

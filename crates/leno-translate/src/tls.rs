@@ -155,7 +155,7 @@ pub(crate) fn public_upstream(server_name: &str, http2: bool, leno: bool) -> cor
     upstream(&tls::UpstreamTlsContext {
         sni: server_name.into(),
         common_tls_context: Some(tls::CommonTlsContext {
-            tls_params: mesh_parameters(),
+            tls_params: public_parameters(),
             alpn_protocols: if http2 { names(&["h2"]) } else { Vec::new() },
             validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
             ..Default::default()
@@ -174,7 +174,7 @@ pub(crate) fn mesh_downstream(http: bool) -> core::TransportSocket {
     };
     let context = tls::DownstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
-            tls_params: public_parameters(),
+            tls_params: mesh_parameters(),
             tls_certificate_sds_secret_configs: vec![secret("default")],
             alpn_protocols: names(select),
             validation_context_type: Some(ValidationContextType::ValidationContextSdsSecretConfig(secret(

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(2);
 
-/// Exponential back-off with full jitter: each wait is uniform between nothing and a bound that doubles from
-/// 100 ms to 10 s. After a control plane's restart its clients thus come back spread out, and most of them
-/// within the first tenth of a second.
+/// Exponential back-off with full jitter: each wait is uniform between nothing and a bound that doubles from 100 ms
+/// to 2 s. After a control plane's restart its clients thus come back spread out, most of them within the first tenth
+/// of a second, and all of them while a young control plane still holds back what it does not know yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff {
     failures: u32,
@@ -32,10 +32,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bound_doubles_up_to_ten_seconds() {
+    fn the_bound_doubles_up_to_two_seconds() {
         let mut backoff = Backoff::default();
-        let bounds: Vec<_> = (0..9).map(|_| backoff.next(u32::MAX).as_millis()).collect();
-        assert_eq!(bounds, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        let bounds: Vec<_> = (0..7).map(|_| backoff.next(u32::MAX).as_millis()).collect();
+        assert_eq!(bounds, [100, 200, 400, 800, 1600, 2000, 2000]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct Leno {
 pub enum Verb {
     Demo(demo::Demo),
     Control(control::Control),
-    Run(run::Run),
+    Run(Box<run::Run>),
     Proxy(proxy::Proxy),
     Capture(capture::Capture),
     Validate(validate::Validate),
@@ -45,7 +45,7 @@ impl Verb {
         }
         match self {
             Self::Demo(args) => return demo::run(&args, &environment),
-            Self::Run(args) => return run::run(args, &environment),
+            Self::Run(args) => return run::run(*args, &environment),
             Self::Validate(args) => return validate::run(&args),
             Self::Control(args) => control::run(args, &environment)?,
             Self::Proxy(args) => return proxy::run(args, &environment),

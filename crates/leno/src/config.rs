@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use leno_proto::control::Resource;
 use leno_proto::google::protobuf::Any;
+use leno_proto_text::Schema;
 use serde_json::Value;
 
 use crate::client::Mesh;
@@ -18,7 +19,8 @@ use crate::output::{self, Format};
 pub struct Config {
     #[arg(value_enum)]
     kind: Kind,
-    /// `name`, `name.namespace`, or the xDS node id
+    /// An instance as `leno status` names it, or a workload (`reviews-v1`) or service that has only one; each with or
+    /// without `.namespace`
     workload: String,
     #[command(flatten)]
     join: JoinArgs,
@@ -74,14 +76,16 @@ fn table(resources: &[Resource]) -> String {
 
 /// Kind → array of resources, each the message itself.
 fn document(resources: &[Resource]) -> anyhow::Result<Value> {
+    let schema = Schema::load();
     let mut kinds: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for resource in resources {
         let any = Any {
             type_url: resource.type_url.clone(),
             value: resource.body.clone(),
         };
-        let message =
-            leno_proto_text::to_json(&any).with_context(|| format!("{} cannot be shown", resource.name))?;
+        let message = schema
+            .any_to_json(&any)
+            .with_context(|| format!("{} cannot be shown", resource.name))?;
         kinds
             .entry(short(&resource.type_url).to_owned())
             .or_default()

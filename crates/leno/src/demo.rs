@@ -187,7 +187,7 @@ impl Run<'_> {
 
     /// Prints what happened; true if every request succeeded over mTLS.
     fn summary(&self) -> bool {
-        print!("\n{}", view::text(&self.traffic.rows()));
+        print!("\n{}", view::text(&self.traffic.rows(), screen::width()));
         let mut sums = (0, 0, 0);
         for (_, total) in self.traffic.totals() {
             sums = (

@@ -301,7 +301,7 @@ async fn attend(
             News::Listening(port) => drop(listening.insert(port)),
             News::Closed(port) => drop(listening.remove(&port)),
             // No new calls: others hear of it at once; what is open is served on.
-            News::Stopping(_) => stopping = true,
+            News::Stopping => stopping = true,
             News::Exited | News::Gone => return Ok(()),
         }
         let now = if stopping {

@@ -34,14 +34,21 @@ pub fn run(args: &Validate) -> anyhow::Result<ExitCode> {
     let count = |severity| found.iter().filter(|d| d.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     println!(
-        "{objects} objects in {} files: {errors} errors, {warnings} warnings",
-        paths.len()
+        "{} in {}: {}, {}",
+        counted(objects, "object"),
+        counted(paths.len(), "file"),
+        counted(errors, "error"),
+        counted(warnings, "warning")
     );
     Ok(if errors == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn show(diagnostic: &Diagnostic) {

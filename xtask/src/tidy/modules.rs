@@ -1,4 +1,4 @@
-//! No module cycle inside a crate: read `crate::…` paths and look for a way back.
+//! No module cycle inside a crate: read `crate::…` and `super::…` paths and look for a way back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +11,8 @@ pub fn check(dir: &Path, files: &[Source]) -> Vec<String> {
     let names: BTreeMap<String, &Source> = files.iter().map(|f| (module_name(dir, &f.path), f)).collect();
     let mut graph = Graph::new();
     for (name, file) in &names {
-        let uses = paths(&file.code).filter_map(|path| deepest(&names, &path));
+        let uses = paths(name, &file.code).into_iter();
+        let uses = uses.filter_map(|path| deepest(&names, &path));
         let uses = uses.filter(|other| !related(name, other)).collect();
         graph.insert(name.clone(), uses);
     }
@@ -35,19 +36,72 @@ fn module_name(dir: &Path, path: &Path) -> String {
     parts.join("::")
 }
 
-/// The `crate::a::b` paths in the code, without `crate::`; a group is read to its opening brace.
-fn paths(code: &str) -> impl Iterator<Item = String> {
-    code.lines()
-        .filter(|l| !l.trim_start().starts_with("//"))
-        .flat_map(|line| {
-            line.match_indices("crate::").map(|(at, found)| {
-                let rest = &line[at + found.len()..];
-                let end = rest
-                    .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'))
-                    .unwrap_or(rest.len());
-                rest[..end].trim_end_matches(':').to_owned()
-            })
-        })
+/// What the code of `module` names by a path, from the crate's root: `crate::a::{b, c::d}` is `a::b` and `a::c::d`.
+fn paths(module: &str, code: &str) -> BTreeSet<String> {
+    let lines = code.lines().map(|line| line.split("//").next().unwrap_or(line));
+    let code = lines.collect::<Vec<_>>().join("\n");
+    let mut found = BTreeSet::new();
+    for (root, up) in [("crate::", usize::MAX), ("super::", 1)] {
+        for (at, _) in code.match_indices(root) {
+            let (before, rest) = (&code[..at], &code[at + root.len()..]);
+            // The middle of a longer path is read with its beginning; `pub(in crate::a)` uses nothing.
+            if before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+                || before.ends_with("in ")
+            {
+                continue;
+            }
+            let (more, rest) = climb(rest);
+            let base: Vec<_> = module.split("::").filter(|part| !part.is_empty()).collect();
+            let kept = base.len().saturating_sub(up.saturating_add(more));
+            expand(&base[..kept].join("::"), rest, &mut found);
+        }
+    }
+    found
+}
+
+/// How many `super::` come first.
+fn climb(mut rest: &str) -> (usize, &str) {
+    let mut steps = 0;
+    while let Some(above) = rest.strip_prefix("super::") {
+        (steps, rest) = (steps + 1, above);
+    }
+    (steps, rest)
+}
+
+/// One path, or all of a group's.
+fn expand(base: &str, text: &str, found: &mut BTreeSet<String>) {
+    let text = text.trim_start();
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
+    let (name, rest) = text.split_at(end.unwrap_or(text.len()));
+    let mut path: Vec<_> = base.split("::").chain(name.split("::")).collect();
+    path.retain(|part| !part.is_empty() && *part != "self");
+    let path = path.join("::");
+    match rest.strip_prefix('{') {
+        Some(group) => members(group).for_each(|member| expand(&path, member, found)),
+        None => {
+            found.insert(path);
+        }
+    }
+}
+
+/// The members of a group, whose opening brace has been read.
+fn members(group: &str) -> impl Iterator<Item = &str> {
+    let (mut depth, mut from, mut found) = (0_usize, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            '}' | ',' if depth == 0 => {
+                found.push(&group[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+        if c == '}' && from == at + 1 {
+            break;
+        }
+    }
+    found.into_iter().filter(|member| !member.trim().is_empty())
 }
 
 fn deepest(names: &BTreeMap<String, &Source>, path: &str) -> Option<String> {

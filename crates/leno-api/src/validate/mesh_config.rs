@@ -1,8 +1,9 @@
 //! MeshConfig.
 
-use super::{Check, names};
+use super::{Check, access_log, names};
 use crate::codes::Code;
 use crate::kinds::mesh_config::MeshConfigSpec;
+use crate::suggest::nearest;
 
 pub(super) fn check(check: &mut Check<'_>, spec: &MeshConfigSpec) {
     if let Some(domain) = &spec.trust_domain
@@ -15,6 +16,16 @@ pub(super) fn check(check: &mut Check<'_>, spec: &MeshConfigSpec) {
             message,
             "a trust domain is a DNS name: cluster.local",
         );
+    }
+    if let Some(operator) = spec
+        .access_log_format
+        .as_deref()
+        .and_then(access_log::unknown_operator)
+    {
+        let nearest = nearest(&operator, access_log::PLAIN_OPERATORS.iter().copied());
+        let hint = nearest.map_or_else(String::new, |name| format!("did you mean %{name}%?"));
+        let message = format!("%{operator}% is no command operator that a proxy can answer");
+        check.error(Code::BadAccessLogFormat, "spec.accessLogFormat", message, hint);
     }
     if let Some(namespace) = &spec.root_namespace
         && !names::is_label(namespace)

@@ -3,6 +3,7 @@
 //! They follow the schemas of the APIs (CRD validations, `istioctl validate`), so what an API server would refuse
 //! is refused here too. Whether hosts and subsets exist is a matter of the mesh as a whole: the model's.
 
+pub mod access_log;
 mod destination_rule;
 mod http_filters;
 mod http_route;

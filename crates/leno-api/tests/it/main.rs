@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
 mod arbitrary;
+mod documents;
 mod public_cases;
 mod reading;
 mod rules;
+mod schema;
 
 use leno_api::{Code, Diagnostic, Parsed, read};
 

@@ -65,7 +65,7 @@ fn missing_tool() -> Option<&'static str> {
 
 fn run_outside(test: &str) {
     if let Some(tool) = missing_tool() {
-        eprintln!("skipped: no `{tool}` on this machine");
+        leno_testkit::skip(test, &format!("no `{tool}` on this machine"));
         return;
     }
     let output = inside(test);

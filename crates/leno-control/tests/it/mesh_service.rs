@@ -116,8 +116,25 @@ async fn a_proxy_is_asked_for_what_it_has_and_reports_its_traffic() {
         workload: workload.to_owned(),
         kind: "clusters".to_owned(),
     };
-    let answer = mesh.config(config("web-1")).await.unwrap().into_inner();
-    assert_eq!(answer.resources[0].name, "clusters");
-    let unknown = mesh.config(config("nobody")).await.unwrap_err();
-    assert_eq!(unknown.code(), Code::NotFound);
+    for name in ["web-1", "web-1.default", "web", "web.default", &node.id] {
+        let answer = mesh.config(config(name)).await.unwrap().into_inner();
+        assert_eq!(answer.resources[0].name, "clusters", "{name}");
+    }
+    for name in ["nobody", "web.other", "we", "web-1.defaul"] {
+        let unknown = mesh.config(config(name)).await.unwrap_err();
+        assert_eq!(unknown.code(), Code::NotFound, "{name}");
+    }
+    let _second = Proxy::connect(
+        rig.plaintext().await,
+        self::node("web-2", "web", None),
+        &[(LISTENER, "virtualInbound")],
+    )
+    .await;
+    let ambiguous = mesh.config(config("web")).await.unwrap_err();
+    assert_eq!(ambiguous.code(), Code::InvalidArgument);
+    let said = ambiguous.message();
+    assert!(
+        said.contains("web-1.default") && said.contains("web-2.default"),
+        "{said}"
+    );
 }

@@ -101,7 +101,10 @@ fn envoys_bootstraps_compile_or_are_refused_with_a_place() {
     let cases = std::env::var("LENO_CASES").unwrap_or_else(|_| "../../../shared/cases".into());
     let folder = PathBuf::from(cases).join("envoy-bootstraps");
     let Ok(files) = std::fs::read_dir(&folder) else {
-        println!("skipped: LENO_CASES not found");
+        leno_testkit::skip(
+            "envoys_bootstraps_compile_or_are_refused_with_a_place",
+            "LENO_CASES not found",
+        );
         return;
     };
     let schema = Schema::load();

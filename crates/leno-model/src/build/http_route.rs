@@ -495,8 +495,7 @@ fn retries(spec: &Rule) -> Option<Retries> {
         });
     };
     if retry.attempts == Some(0) {
-        // Without a retry policy there is no limit of a try: the timeout of the whole would have to do.
-        return per_try_timeout.map(|_| Retries {
+        return Some(Retries {
             attempts: 0,
             per_try_timeout,
             ..default_retries()

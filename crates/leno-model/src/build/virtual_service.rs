@@ -343,7 +343,7 @@ fn retries(spec: Option<&api::Retries>) -> Option<Retries> {
     let Some(spec) = spec else {
         return Some(default_retries());
     };
-    (spec.attempts > 0).then(|| Retries {
+    Some(Retries {
         attempts: count(spec.attempts),
         per_try_timeout: spec.per_try_timeout.map(|span| span.0),
         on: spec

@@ -26,7 +26,7 @@ fn cases() -> Option<PathBuf> {
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/cases");
     if !path.is_dir() {
-        eprintln!("skipped: no public test data; set LENO_CASES");
+        leno_testkit::skip("public bootstraps are read", "LENO_CASES not found");
         return None;
     }
     Some(path)

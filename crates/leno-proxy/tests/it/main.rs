@@ -4,6 +4,7 @@
 
 mod config;
 mod detect;
+mod dns;
 mod edge;
 mod http1;
 mod http2;

@@ -87,6 +87,8 @@ impl Telemetry for Records {
     fn sink(&self) -> Box<dyn Sink + Send> {
         Box::new(self.clone())
     }
+
+    fn settle(&self) {}
 }
 
 impl Sink for Records {

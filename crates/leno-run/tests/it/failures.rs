@@ -48,7 +48,10 @@ fn a_taken_port_is_named_with_its_owner() {
 fn a_low_port_is_refused_to_an_ordinary_user_with_the_remedy() {
     let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
     if first.trim() == "0" {
-        eprintln!("skipped: this machine lets everybody listen below 1024");
+        leno_testkit::skip(
+            "a_low_port_is_refused_to_an_ordinary_user_with_the_remedy",
+            "this machine lets everybody listen below 1024",
+        );
         return;
     }
     let outcome = launch(User::Ordinary, &["--port", "81"], &COMMAND).run();

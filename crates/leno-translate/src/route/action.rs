@@ -2,20 +2,19 @@
 
 use std::collections::HashMap;
 
-use leno_model::route::{AbortStatus, Fault, PathRewrite};
+use leno_model::route::{AbortStatus, Fault};
 use leno_model::{HttpAction, Origin};
 use leno_proto::ToAny;
 
+use super::RouteEntry;
+use super::answer::{redirect, respond};
 use super::forward::forward;
 use super::header::edits;
 use super::matching::route_match;
-use super::rewrite::{self, Rewritten};
-use super::{RouteEntry, Rule};
 use crate::connection_manager::FAULT_FILTER;
+use crate::naming::object_path;
 use crate::parts::{duration, metadata, per_million, string, structure};
-use crate::pb::route::redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
-use crate::pb::route::route::Action;
-use crate::pb::route::{DirectResponseAction, RedirectAction, Route};
+use crate::pb::route::Route;
 use crate::pb::{core, fault, fault_delay};
 
 pub(super) fn route(entry: &RouteEntry) -> Route {
@@ -66,82 +65,6 @@ fn made_by(origin: &Origin, place: &str) -> Option<core::Metadata> {
     ])
 }
 
-/// `/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews`
-pub(crate) fn object_path(origin: &Origin) -> String {
-    let group = match &*origin.kind {
-        "HTTPRoute" | "GRPCRoute" | "TCPRoute" | "TLSRoute" => "gateway.networking.k8s.io/v1",
-        _ => "networking.istio.io/v1",
-    };
-    let kind = kebab(&origin.kind);
-    format!(
-        "/apis/{group}/namespaces/{}/{kind}/{}",
-        origin.namespace, origin.name
-    )
-}
-
-/// `VirtualService` → `virtual-service`, `HTTPRoute` → `http-route`.
-fn kebab(kind: &str) -> String {
-    let chars: Vec<char> = kind.chars().collect();
-    let mut name = String::with_capacity(kind.len() + 2);
-    for (at, c) in chars.iter().enumerate() {
-        let follows_lower = at > 0 && chars.get(at - 1).is_some_and(|c| c.is_lowercase());
-        let ends_acronym = at > 0 && chars.get(at + 1).is_some_and(|c| c.is_lowercase());
-        if c.is_uppercase() && (follows_lower || ends_acronym) {
-            name.push('-');
-        }
-        name.push(c.to_ascii_lowercase());
-    }
-    name
-}
-
-pub(super) fn respond(status: u16, body: Option<&str>) -> Action {
-    Action::DirectResponse(DirectResponseAction {
-        status: status.into(),
-        body: body.map(|body| core::DataSource {
-            specifier: Some(core::data_source::Specifier::InlineString(body.into())),
-            ..Default::default()
-        }),
-        ..Default::default()
-    })
-}
-
-fn redirect(entry: &RouteEntry) -> Action {
-    let Rule { said, .. } = &*entry.rule;
-    let HttpAction::Redirect {
-        scheme,
-        authority,
-        port,
-        path,
-        code,
-    } = &said.action
-    else {
-        // The caller has looked; a route must not be left without an action.
-        return respond(500, None);
-    };
-    let code = match code {
-        302 => RedirectResponseCode::Found,
-        303 => RedirectResponseCode::SeeOther,
-        307 => RedirectResponseCode::TemporaryRedirect,
-        308 => RedirectResponseCode::PermanentRedirect,
-        _ => RedirectResponseCode::MovedPermanently,
-    };
-    let path = path.as_ref().map(|path| match path {
-        PathRewrite::Full(path) => PathRewriteSpecifier::PathRedirect(path.clone()),
-        other => match rewrite::path(other, entry.matches.path.as_ref()) {
-            Rewritten::Prefix(prefix) => PathRewriteSpecifier::PrefixRewrite(prefix),
-            Rewritten::Regex(regex) => PathRewriteSpecifier::RegexRewrite(regex),
-        },
-    });
-    Action::Redirect(RedirectAction {
-        host_redirect: authority.clone().unwrap_or_default(),
-        port_redirect: port.map_or(0, u32::from),
-        response_code: code.into(),
-        scheme_rewrite_specifier: scheme.clone().map(SchemeRewriteSpecifier::SchemeRedirect),
-        path_rewrite_specifier: path,
-        ..Default::default()
-    })
-}
-
 fn fault_config(said: &Fault) -> fault::HttpFault {
     use fault::fault_abort::ErrorType;
     use fault_delay::fault_delay::FaultDelaySecifier;
@@ -159,17 +82,5 @@ fn fault_config(said: &Fault) -> fault::HttpFault {
             ..Default::default()
         }),
         ..Default::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kinds_are_written_as_istio_does() {
-        assert_eq!(kebab("VirtualService"), "virtual-service");
-        assert_eq!(kebab("HTTPRoute"), "http-route");
-        assert_eq!(kebab("DestinationRule"), "destination-rule");
     }
 }

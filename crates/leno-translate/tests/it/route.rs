@@ -309,7 +309,17 @@ fn retries_take_status_codes_among_the_words() {
     assert_eq!(policy.num_retries.unwrap().value, 3);
     let per_try = policy.per_try_timeout.unwrap();
     assert_eq!((per_try.seconds, per_try.nanos), (1, 500_000_000));
-    assert!(said(0, "5xx").is_none(), "attempts: 0 switches retries off");
+    let none = said(0, "5xx").unwrap();
+    assert_eq!(
+        none.num_retries.unwrap().value,
+        0,
+        "attempts: 0 switches retries off"
+    );
+    assert_eq!(
+        none.per_try_timeout.unwrap().seconds,
+        1,
+        "and the limit of a try stays"
+    );
 }
 
 #[test]

@@ -45,3 +45,12 @@ impl Drop for Screen {
         }
     }
 }
+
+/// Columns of the terminal; None where there is none.
+pub fn width() -> Option<u16> {
+    let (columns, _) = io::stdout()
+        .is_terminal()
+        .then(ratatui::crossterm::terminal::size)?
+        .ok()?;
+    Some(columns)
+}

@@ -11,18 +11,9 @@ use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table};
 
 use super::traffic::Row;
 
-const HEADINGS: [&str; 8] = [
-    "FROM",
-    "TO",
-    "REQ/S",
-    "SUCCESS",
-    "P50",
-    "P99",
-    "MTLS",
-    "PEER IDENTITY",
-];
+const HEADINGS: [&str; 8] = ["FROM", "TO", "REQ/S", "OK", "P50", "P99", "MTLS", "PEER IDENTITY"];
 /// Columns before the identity, with the gaps between.
-const FIXED: u16 = 12 + 15 + 6 + 7 + 6 + 6 + 4 + 7;
+const FIXED: u16 = 12 + 15 + 5 + 6 + 5 + 5 + 4 + 7;
 /// `spiffe://cluster.local/ns/default/sa/productpage`
 const WHOLE_IDENTITY: u16 = 48;
 
@@ -70,6 +61,11 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model<'_>) {
 }
 
 fn headline(model: &Model<'_>) -> Line<'static> {
+    let workloads = format!("   {} workloads", model.workloads);
+    let name = Span::styled(" leno demo", Style::new().add_modifier(Modifier::BOLD));
+    if model.rows.is_empty() {
+        return Line::from(vec![name, Span::raw(format!("{workloads}   starting"))]);
+    }
     let rate: f64 = model.rows.iter().map(|r| r.per_second).sum();
     let all_mtls = model.rows.iter().all(|r| r.mtls);
     let mtls = if all_mtls { "all mTLS" } else { "NOT ALL MTLS" };
@@ -83,11 +79,8 @@ fn headline(model: &Model<'_>) -> Line<'static> {
         style(model, Color::Red).add_modifier(Modifier::BOLD)
     };
     Line::from(vec![
-        Span::styled(" leno demo", Style::new().add_modifier(Modifier::BOLD)),
-        Span::raw(format!(
-            "   {} workloads   {rate:.0} requests/s   ",
-            model.workloads
-        )),
+        name,
+        Span::raw(format!("{workloads}   {rate:.0} requests/s   ")),
         Span::styled(mtls, mtls_style),
         Span::raw(format!("   {time}")),
     ])
@@ -135,7 +128,7 @@ fn edges(model: &Model<'_>, width: u16) -> Table<'static> {
         };
         Cell::new(if right { line.right_aligned() } else { line })
     });
-    let widths = [12, 15, 6, 7, 6, 6, 4]
+    let widths = [12, 15, 5, 6, 5, 5, 4]
         .map(Constraint::Length)
         .into_iter()
         .chain([Constraint::Fill(1)]);
@@ -172,13 +165,16 @@ fn cells(row: &Row, whole_identity: bool) -> [String; 8] {
     ]
 }
 
-/// `spiffe://cluster.local/ns/default/sa/reviews` as `ns/default/sa/reviews`: what differs within a mesh.
+/// `spiffe://cluster.local/ns/default/sa/reviews` as `default/reviews`: what differs within a mesh.
 fn short(principal: &str) -> String {
     let path = principal
         .strip_prefix("spiffe://")
-        .and_then(|rest| rest.split_once('/'))
-        .map(|(_, path)| path);
-    path.unwrap_or(principal).to_owned()
+        .and_then(|rest| rest.split_once("/ns/"));
+    let parts = path.and_then(|(_, path)| path.split_once("/sa/"));
+    parts.map_or_else(
+        || principal.to_owned(),
+        |(namespace, account)| format!("{namespace}/{account}"),
+    )
 }
 
 /// Never rounds a failure away: 99.99 % stays under 100 %.
@@ -199,10 +195,11 @@ fn latency(value: Duration) -> String {
     }
 }
 
-/// The table as text, for the summary and where there is no terminal.
-pub fn text(rows: &[Row]) -> String {
+/// The table as text, for the summary: identities whole where the width (in columns; None: no terminal) allows it.
+pub fn text(rows: &[Row], width: Option<u16>) -> String {
+    let whole = width.is_none_or(|width| width >= FIXED + WHOLE_IDENTITY);
     let mut lines = vec![HEADINGS.map(str::to_owned)];
-    lines.extend(rows.iter().map(|row| cells(row, true)));
+    lines.extend(rows.iter().map(|row| cells(row, whole)));
     let mut widths = [0; 8];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
@@ -287,7 +284,7 @@ mod tests {
             "1.5ms",
             "42ms",
             "yes",
-            "ns/default/sa/",
+            "default/reviews",
         ] {
             assert!(lines[3].contains(part), "{part} is missing in {:?}", lines[3]);
         }

@@ -40,7 +40,7 @@ impl AsRawFd for Polled {
 pub enum News {
     Listening(u16),
     Closed(u16),
-    Stopping(Duration),
+    Stopping,
     Exited,
     /// Supervisor and command are gone.
     Gone,
@@ -141,7 +141,7 @@ impl Supervisor {
             }
             ToProxy::Listening { port, .. } => Some(News::Listening(port)),
             ToProxy::Closed { port } => Some(News::Closed(port)),
-            ToProxy::Stopping { drain_ms } => Some(News::Stopping(Duration::from_millis(drain_ms))),
+            ToProxy::Stopping { .. } => Some(News::Stopping),
             ToProxy::Exited { .. } => Some(News::Exited),
             ToProxy::Listeners(_) => None,
         }

@@ -254,7 +254,7 @@ fn a_full_disk_for_the_state_stops_nothing_and_is_said() {
         "{}",
         String::from_utf8_lossy(&client.stderr)
     );
-    control.wait_for_output("no space left");
+    control.wait_for_output("the disk is full");
     fs::remove_file(filler).unwrap();
     eventually("what could not be written is written", || {
         fs::metadata(format!("{inside}/registrations.json")).map_err(|e| e.to_string())

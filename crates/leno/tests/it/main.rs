@@ -1,12 +1,22 @@
 //! The whole thing: real processes, namespaces, certificates and xDS, as an ordinary user.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod certificates;
+mod client;
 mod control_death;
 mod demo;
 mod identity;
 mod input;
 mod kill;
+mod names;
+mod privileges;
 mod probing;
+mod protocols;
+mod readme;
 mod routes;
+mod routing;
 mod support;
 mod transparency;
 mod weights;
+mod workload_flags;
