@@ -1,10 +1,8 @@
 //! A new connection: where it was going, which listener and filter chain serve it, TLS, and off it goes.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use leno_engine::compile::listener::{Direction, FilterChain, Listener, TerminalFilter, TransportProtocol};
@@ -13,64 +11,19 @@ use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_engine::flags::Flag;
 use leno_telemetry::record::DownstreamRecord;
 use leno_tls::PeerInfo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
+use crate::connection::Connection;
 use crate::drain::Drain;
 use crate::http;
 use crate::inspect::{self, Found, Wanted};
 use crate::io::{Io, Prefixed};
-use crate::listen::ListenSocket;
 use crate::lookup::{Answer, Want};
 use crate::original_dst::original_destination;
+use crate::socket::ListenSocket;
 use crate::state::ListenerState;
 use crate::tcp_proxy::{self, Early, Race};
 use crate::worker::{Snapshot, Worker};
-
-/// After an error of the process or the system (descriptors, memory), not of one connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// A connection that has its chain.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) drain: Arc<Drain>,
-    pub(crate) record: Rc<DownstreamRecord>,
-    pub(crate) facts: ConnectionFacts,
-    pub(crate) destination: SocketAddr,
-    pub(crate) peer: Option<PeerInfo>,
-}
-
-impl Connection {
-    /// The peer's certificate has proved a mesh identity.
-    pub(crate) fn is_mesh_peer(&self) -> bool {
-        self.facts.peer_principal.is_some()
-    }
-}
-
-/// Accepts until the socket's listener lets go of it.
-pub(crate) async fn accept_loop(worker: Rc<Worker>, socket: Arc<ListenSocket>) {
-    let listener = match socket.socket.try_clone().and_then(TcpListener::from_std) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(listener = socket.listener, %error, "cannot accept"),
-    };
-    let mut open = socket.open.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = open.wait_for(|open| !*open) => return,
-        };
-        match accepted {
-            Ok((stream, remote)) => {
-                let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-                worker.dispatch(stream, remote, &socket);
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!(listener = socket.listener, %error, "accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(

@@ -9,10 +9,10 @@ use leno_engine::decide::limits::Resource;
 use leno_engine::flags::Flags;
 use leno_engine::message::{RequestHead, ResponseHead, Version};
 
+use crate::alpn::Offer;
 use crate::codec::{Answer, Body, Frame, Request};
 use crate::outcome::Failure;
 use crate::tcp_proxy;
-use crate::tls::Offer;
 use crate::worker::Worker;
 
 /// Larger answers to the proxy itself are refused.
@@ -55,7 +55,7 @@ pub(crate) async fn send(
     let _active = host.start();
     let checkout = upstream
         .pool(&to)
-        .checkout(worker, &upstream, http2, false)
+        .checkout(worker.connector(), &upstream, http2, false)
         .await?;
     checkout
         .send(Request { head, body })

@@ -7,16 +7,15 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use leno_engine::compile::cluster::Transport;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::destination::Destination;
 use crate::io::{Io, Prefixed};
 use crate::outcome::Failure;
-use crate::tls::{Offer, is_mesh};
-use crate::worker::Worker;
+use crate::tls::Contexts;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -30,24 +29,11 @@ pub trait WorkloadSockets: Send + Sync {
     fn open(&self, family: Family) -> Pin<Box<dyn Future<Output = io::Result<OwnedFd>> + Send>>;
 }
 
-/// Where a connection goes and how.
-#[derive(Clone, Debug)]
-pub(crate) struct Destination {
-    pub(crate) address: SocketAddr,
-    pub(crate) transport: Transport,
-    /// For SNI and verification where the transport takes it from the endpoint or the request.
-    pub(crate) host: Option<String>,
-    pub(crate) offer: Offer,
-    /// To the workload itself, from an inbound listener.
-    pub(crate) inbound: bool,
-    pub(crate) timeout: Duration,
-}
-
-impl Destination {
-    /// The far end is a proxy of the mesh.
-    pub(crate) fn is_mesh(&self) -> bool {
-        matches!(&self.transport, Transport::Tls(tls) if is_mesh(tls))
-    }
+/// What a worker's connections are made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Connector<'w> {
+    pub(crate) tls: &'w Contexts,
+    pub(crate) workload: Option<&'w dyn WorkloadSockets>,
 }
 
 /// What is known of an upstream connection.
@@ -63,10 +49,10 @@ pub(crate) struct UpstreamConnection {
 
 /// Connects; the time-out covers the TLS handshake.
 pub(crate) async fn connect(
-    worker: &Worker,
+    with: Connector<'_>,
     to: &Destination,
 ) -> Result<(Io, Rc<UpstreamConnection>), Failure> {
-    let connecting = connect_and_secure(worker, to);
+    let connecting = connect_and_secure(with, to);
     match tokio::time::timeout(to.timeout, connecting).await {
         Ok(result) => result,
         Err(_) => Err(Failure::ConnectTimeout),
@@ -74,11 +60,11 @@ pub(crate) async fn connect(
 }
 
 async fn connect_and_secure(
-    worker: &Worker,
+    with: Connector<'_>,
     to: &Destination,
 ) -> Result<(Io, Rc<UpstreamConnection>), Failure> {
-    let stream = match (&worker.shared.workload, to.inbound) {
-        (Some(workload), true) => connect_workload(workload.as_ref(), to.address.port()).await,
+    let stream = match (with.workload, to.inbound) {
+        (Some(workload), true) => connect_workload(workload, to.address.port()).await,
         _ => TcpStream::connect(to.address).await,
     };
     let stream = stream.map_err(|e| Failure::Connect(e.to_string().into()))?;
@@ -97,7 +83,7 @@ async fn connect_and_secure(
     let io = match &to.transport {
         Transport::Raw => Io::Plain(plain),
         Transport::Tls(tls) => {
-            let secured = worker.tls.connect(tls, to, plain).await?;
+            let secured = with.tls.connect(tls, to, plain).await?;
             connection.peer_principal = secured.peer_principal;
             connection.local_principal = secured.local_principal;
             connection.alpn = secured.alpn;

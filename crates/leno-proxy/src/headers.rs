@@ -8,7 +8,7 @@ use leno_engine::compile::http::{
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_tls::PeerInfo;
 
-use crate::accept::Connection;
+use crate::connection::Connection;
 use crate::random::Random;
 
 /// Between two leno proxies that speak HTTP/2 to each other: the version that the client, or the application, spoke.

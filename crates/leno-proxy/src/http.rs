@@ -13,10 +13,11 @@ use leno_engine::flags::Flag;
 use leno_engine::message::{LocalReply, RequestHead, Version};
 use tokio::io::AsyncReadExt;
 
-use crate::accept::Connection;
+use crate::alpn::is_http2;
 use crate::codec::{
     self, Answer, Body, Frame, Request, Response, ServerLimits, Service, Source, Tunnel, TunnelEnd,
 };
+use crate::connection::Connection;
 use crate::drain::{Active, Activity, ConnectionDrain};
 use crate::filters::Filters;
 use crate::headers;
@@ -29,7 +30,6 @@ use crate::record::Exchange;
 use crate::replay::Received;
 use crate::reply::{direct, failed, local, no_route, upgrade_refused};
 use crate::router::Router;
-use crate::tls::is_http2;
 use crate::worker::Worker;
 
 /// Serves a connection to its end.

@@ -4,17 +4,20 @@
 //! [`Updater`]. It knows no roles and no control plane: listeners, routes, clusters and endpoints come in compiled
 //! form, what is missing is asked for through [`Demand`], sockets may be passed in, and records go to [`Telemetry`].
 //!
-//! One request, by file: `accept` → (engine: filter chain) → `tls` → `http` → `filters` → (engine: route, balance) →
-//! `router` → `pool` → `record`.
+//! One request, by file: `thread` → `accept` → (engine: filter chain) → `tls` → `http` → `filters` → (engine: route,
+//! balance) → `router` → `upstream` (and its `pool`) → `record`.
 
 mod accept;
 pub mod admin;
+mod alpn;
 pub mod attach;
 pub mod bootstrap;
 mod call;
 mod codec;
 mod connect;
+mod connection;
 pub mod control_plane;
+mod destination;
 pub mod discovery;
 pub mod dns;
 mod drain;
@@ -24,14 +27,15 @@ mod headers;
 mod http;
 pub mod identity;
 mod idle;
+mod inbox;
 mod inspect;
 mod io;
 mod listen;
+mod load;
 mod lookup;
 mod mirror;
 mod original_dst;
 mod outcome;
-mod pool;
 mod random;
 mod record;
 mod replay;
@@ -40,9 +44,12 @@ pub mod report;
 pub mod resolve;
 pub mod resources;
 mod router;
+mod socket;
 mod state;
 mod tcp;
 mod tcp_proxy;
+mod telemetry;
+mod thread;
 mod tls;
 mod upstream;
 mod worker;
@@ -57,17 +64,19 @@ use leno_tls::{Crypto, Secrets};
 
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use connect::{Family, WorkloadSockets};
-pub use listen::{BindError, Origin, PassedSocket};
+pub use listen::{BindError, PassedSocket};
 pub use lookup::{Answer, Demand, Question, Want};
-pub use record::{NoTelemetry, Sink, Telemetry};
+pub use socket::Origin;
 pub use state::{ClusterState, Config, Refused, Updater};
+pub use telemetry::{NoTelemetry, Sink, Telemetry};
 pub use tls::Unsupported;
 
+use inbox::Workers;
 use listen::Sockets;
-use record::Reporter;
 use state::Published;
+use telemetry::Reporter;
 use tls::Contexts;
-use worker::{Shared, Workers};
+use worker::Shared;
 
 /// What a proxy is made of.
 pub struct Options {
@@ -128,7 +137,7 @@ impl Proxy {
     /// Starts the workers. Nothing is accepted before listeners are published.
     pub fn start(options: Options) -> Result<Self, StartError> {
         let published = Arc::new(Published::default());
-        let (workers, inboxes) = worker::inboxes(options.concurrency);
+        let (workers, inboxes) = inbox::inboxes(options.concurrency);
         let sockets = Sockets::new(workers.clone(), options.sockets)?;
         let shared = Arc::new(Shared::new(
             options.concurrency,
@@ -142,7 +151,7 @@ impl Proxy {
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let reporter = Reporter::new(options.telemetry.sink());
             let contexts = Contexts::new(options.crypto.clone(), Arc::clone(&options.secrets));
-            let thread = worker::spawn(
+            let thread = thread::spawn(
                 index,
                 Arc::clone(&shared),
                 workers.clone(),
@@ -168,7 +177,7 @@ impl Proxy {
 
     /// Downstream connections that are open.
     pub fn connections(&self) -> usize {
-        self.shared.connections()
+        self.shared.loads.total()
     }
 
     /// Stops accepting, lets requests finish, and returns when the last connection has ended or time is up, and what

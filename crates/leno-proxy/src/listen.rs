@@ -13,20 +13,10 @@ use leno_engine::compile::listener::{Address, Listener};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
-use crate::worker::Workers;
+use crate::inbox::Workers;
+use crate::socket::{ListenSocket, Origin};
 
 const BACKLOG: i32 = 4096;
-
-/// How a socket's connections say where they were going.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// They were redirected: `SO_ORIGINAL_DST` says it; the socket's own address is nobody's destination.
-    Redirected,
-    /// The address they connected to is the destination (as with TPROXY, or a host-side inbound socket).
-    Local,
-    /// As [`Self::Local`], with this port: a way in under another port.
-    Port(u16),
-}
 
 /// A socket that somebody else has bound.
 #[derive(Debug)]
@@ -49,16 +39,6 @@ pub enum BindError {
     Pipe { listener: String },
     #[error("cannot use the socket passed for listener {listener} — {source}")]
     Passed { listener: String, source: io::Error },
-}
-
-/// A socket in use by the workers.
-#[derive(Debug)]
-pub(crate) struct ListenSocket {
-    pub(crate) listener: String,
-    pub(crate) origin: Origin,
-    pub(crate) address: SocketAddr,
-    pub(crate) socket: TcpListener,
-    pub(crate) open: watch::Receiver<bool>,
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::listen::Origin;
+use crate::socket::Origin;
 
 /// The destination, or None for a connection that goes to the proxy's own listener: serving it would loop.
 pub(crate) fn original_destination(

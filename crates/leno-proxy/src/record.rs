@@ -5,44 +5,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use leno_engine::compile::access_log::{AccessLog, FormatValues, Operator};
+use leno_engine::compile::access_log::{FormatValues, Operator};
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::http::HttpConnectionManager;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead};
-use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
+use leno_telemetry::record::{DownstreamRecord, RequestRecord, UpstreamRecord};
 use tokio::sync::Notify;
 
 use crate::connect::UpstreamConnection;
 use crate::idle::{Limits, Watch};
 use crate::worker::Worker;
-
-/// Where records go: makes one sink for each worker.
-pub trait Telemetry: Send + Sync {
-    fn sink(&self) -> Box<dyn Sink + Send>;
-    /// Waits, within reason, until what sinks have flushed is where it belongs: the process is about to end.
-    fn settle(&self);
-}
-
-/// One worker's metrics and logs.
-pub trait Sink {
-    fn request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]);
-    /// A TCP connection has both its ends.
-    fn opened(&mut self, downstream: &DownstreamRecord, upstream: &UpstreamRecord<'_>);
-    /// `opened`: whether [`Self::opened`] was told.
-    fn connection(&mut self, record: &ConnectionRecord<'_>, opened: bool, logs: &[Arc<AccessLog>]);
-    /// Lines held back are written; called every second.
-    fn flush(&mut self);
-}
-
-/// Nobody looks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoTelemetry;
-
-/// A worker's sink.
-pub(crate) struct Reporter(RefCell<Box<dyn Sink + Send>>);
 
 /// One request, from its head to the end of its response. Its record is made when the last part lets go of it.
 pub(crate) struct Exchange {
@@ -79,48 +54,6 @@ pub(crate) struct Attempted {
     pub(crate) endpoint: Option<Arc<Endpoint>>,
     pub(crate) connection: Option<Rc<UpstreamConnection>>,
     pub(crate) failure: Option<Arc<str>>,
-}
-
-// === impl Reporter ===
-
-impl Reporter {
-    pub(crate) fn new(sink: Box<dyn Sink + Send>) -> Self {
-        Self(RefCell::new(sink))
-    }
-
-    pub(crate) fn opened(&self, downstream: &DownstreamRecord, upstream: &UpstreamRecord<'_>) {
-        self.0.borrow_mut().opened(downstream, upstream);
-    }
-
-    pub(crate) fn connection(&self, record: &ConnectionRecord<'_>, opened: bool, logs: &[Arc<AccessLog>]) {
-        self.0.borrow_mut().connection(record, opened, logs);
-    }
-
-    /// A connection that was turned away before any filter had it.
-    pub(crate) fn refused(
-        &self,
-        downstream: &DownstreamRecord,
-        flag: Flag,
-        details: &'static str,
-        logs: &[Arc<AccessLog>],
-    ) {
-        let record = ConnectionRecord {
-            start: SystemTime::now(),
-            duration: Duration::ZERO,
-            flags: flag.into(),
-            bytes_received: 0,
-            bytes_sent: 0,
-            upstream: None,
-            downstream,
-            peer: &PeerMetadata::default(),
-            details,
-        };
-        self.connection(&record, false, logs);
-    }
-
-    pub(crate) fn flush(&self) {
-        self.0.borrow_mut().flush();
-    }
 }
 
 // === impl Exchange ===
@@ -251,8 +184,8 @@ impl Drop for Exchange {
             downstream: &self.downstream,
             peer: &self.peer.borrow(),
         };
-        let mut sink = self.worker.reporter.0.borrow_mut();
-        sink.request(&record, &self.manager.access_log);
+        let reporter = &self.worker.reporter;
+        reporter.request(&record, &self.manager.access_log);
     }
 }
 
@@ -326,21 +259,4 @@ impl Attempted {
             transport_failure: self.failure.as_deref(),
         }
     }
-}
-
-// === impl NoTelemetry ===
-
-impl Telemetry for NoTelemetry {
-    fn sink(&self) -> Box<dyn Sink + Send> {
-        Box::new(NoTelemetry)
-    }
-
-    fn settle(&self) {}
-}
-
-impl Sink for NoTelemetry {
-    fn request(&mut self, _record: &RequestRecord<'_>, _logs: &[Arc<AccessLog>]) {}
-    fn opened(&mut self, _downstream: &DownstreamRecord, _upstream: &UpstreamRecord<'_>) {}
-    fn connection(&mut self, _record: &ConnectionRecord<'_>, _opened: bool, _logs: &[Arc<AccessLog>]) {}
-    fn flush(&mut self) {}
 }

@@ -17,7 +17,7 @@ use leno_telemetry::access_log::{write_connection, write_request};
 use leno_telemetry::metrics::{Metrics, Shard};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
 
-use crate::record::{Sink, Telemetry};
+use crate::telemetry::{Sink, Telemetry};
 
 /// Bytes a worker holds back for one log before it hands them on; it also does so every second.
 const BATCH: usize = 64 << 10;

@@ -18,13 +18,13 @@ use leno_engine::flags::Flag;
 use leno_engine::message::{RequestHead, Version};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::accept::Connection;
+use crate::alpn::Offer;
 use crate::codec::{Answer, Body, Frame, Request, Source};
+use crate::connection::Connection;
 use crate::headers::{self, ORIGINAL_VERSION};
 use crate::outcome::{Failure, StreamError};
 use crate::record::{Attempted, Exchange};
 use crate::replay::Replay;
-use crate::tls::Offer;
 use crate::upstream::Upstream;
 use crate::{mirror, tcp_proxy};
 
@@ -257,7 +257,9 @@ impl Router<'_> {
         }
         self.note(&plan.upstream, Some(host), None, None);
         let pool = plan.upstream.pool(&to);
-        let checkout = pool.checkout(worker, &plan.upstream, http2, fresh).await?;
+        let checkout = pool
+            .checkout(worker.connector(), &plan.upstream, http2, fresh)
+            .await?;
         reused.set(checkout.reused);
         let info = Rc::clone(&checkout.info);
         self.note(&plan.upstream, Some(host), Some(&info), None);

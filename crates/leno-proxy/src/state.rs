@@ -18,9 +18,10 @@ use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::limits::ClusterLimits;
 use leno_tls::{Crypto, Secrets};
 
+use crate::alpn::Offer;
 use crate::drain::Drain;
 use crate::listen::{BindError, Sockets};
-use crate::tls::{self, Offer, Unsupported};
+use crate::tls::{self, Unsupported};
 
 /// Envoy's `--drain-time-s` is 600 s; Istio sets 45 s.
 const DRAIN_TIME: Duration = Duration::from_secs(45);

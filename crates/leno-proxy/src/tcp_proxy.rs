@@ -20,13 +20,13 @@ use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::record::{ConnectionRecord, UpstreamRecord};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
-use crate::accept::Connection;
+use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
+use crate::connection::Connection;
 use crate::io::Io;
 use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
-use crate::tls::Offer;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 
@@ -217,7 +217,7 @@ async fn connect(
         })?;
         let to = upstream.destination(&host, None, Offer::Tcp, direction == Direction::Inbound)?;
         let active = host.start();
-        match crate::connect::connect(worker, &to).await {
+        match crate::connect::connect(worker.connector(), &to).await {
             Ok((io, connection)) => {
                 upstream.report_connected(&host);
                 return Ok(Connected {

@@ -19,28 +19,13 @@ use leno_tls::{
     TrustBundle, Versions,
 };
 
-use crate::connect::Destination;
+use crate::alpn::{Offer, PEER_EXCHANGE, offered};
+use crate::destination::Destination;
 use crate::io::Prefixed;
 use crate::outcome::Failure;
 
 /// Configurations of each side that a worker keeps.
 const KEPT: usize = 1024;
-
-/// Istio's metadata exchange over TCP. It is not offered and not accepted: who negotiates it must send and expect a
-/// prologue, and peers that do not go on without.
-const PEER_EXCHANGE: &str = "istio-peer-exchange";
-
-/// What a connection is for: which application protocols (ALPN) it offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Offer {
-    Tcp,
-    Http1,
-    Http2,
-    /// HTTP/2, else HTTP/1.1.
-    Http,
-    /// HTTP/1.1 that is going to be something else, which HTTP/2 cannot carry.
-    Upgrade,
-}
 
 /// One worker's TLS contexts.
 pub(crate) struct Contexts {
@@ -228,35 +213,6 @@ pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, U
         groups: Vec::new(),
         resumption: Resumption::Off,
     })
-}
-
-/// Whether a negotiated protocol is HTTP/2; None: its name does not say.
-pub(crate) fn is_http2(alpn: &[u8]) -> Option<bool> {
-    match alpn {
-        b"h2" | b"istio-h2" => Some(true),
-        b"http/1.1" | b"http/1.0" | b"istio-http/1.1" | b"istio-http/1.0" => Some(false),
-        _ => None,
-    }
-}
-
-/// A mesh context: its ALPN names tell the receiving listener what is inside.
-pub(crate) fn is_mesh(tls: &UpstreamTls) -> bool {
-    tls.common.alpn.iter().any(|name| name == "istio")
-}
-
-/// A context's ALPN names, as they are for this use.
-fn offered(tls: &UpstreamTls, offer: Offer) -> Vec<String> {
-    if is_mesh(tls) && offer == Offer::Upgrade {
-        // HTTP/1.1 for this connection, although the context may be for HTTP/2.
-        return vec!["istio-http/1.1".to_owned(), "istio".to_owned()];
-    }
-    let fits = |name: &&String| match (is_http2(name.as_bytes()), offer) {
-        _ if *name == PEER_EXCHANGE => false,
-        (Some(http2), Offer::Http1 | Offer::Upgrade) => !http2,
-        (Some(http2), Offer::Http2) => http2,
-        (Some(_), Offer::Tcp | Offer::Http) | (None, _) => true,
-    };
-    tls.common.alpn.iter().filter(fits).cloned().collect()
 }
 
 /// Puts a context's inline certificates where the workers find secrets by name.

@@ -1,5 +1,7 @@
 //! A cluster as one worker sees it: its balancer and its connections.
 
+mod pool;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -14,11 +16,11 @@ use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError};
 use leno_engine::decide::limits::{Permit, Resource};
 use leno_engine::decide::outlier::Outcome;
 
-use crate::connect::Destination;
+use crate::alpn::Offer;
+use crate::destination::Destination;
 use crate::outcome::Failure;
-use crate::pool::Pool;
 use crate::state::ClusterState;
-use crate::tls::Offer;
+use pool::Pool;
 
 #[derive(Debug)]
 pub(crate) struct Upstream {

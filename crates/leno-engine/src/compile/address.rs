@@ -1,5 +1,6 @@
 //! Addresses and ranges.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -7,9 +8,33 @@ use ipnet::IpNet;
 
 use super::Rejection;
 use super::at::{At, no_effect, refuse};
-use super::endpoint::Target;
-use super::listener::Address;
 use super::pb::core;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    Socket(SocketAddr),
+    Pipe(PathBuf),
+}
+
+/// A socket address, or a name that DNS clusters resolve.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    Address(Address),
+    Name { host: String, port: u16 },
+}
+
+// === impl Target ===
+
+/// `10.0.0.1:80`, `[::1]:80`, a path, or `host:80`; consistent hashing depends on this form.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(Address::Socket(address)) => address.fmt(f),
+            Self::Address(Address::Pipe(path)) => path.display().fmt(f),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
 
 /// An address to bind or to connect to: numbers, or a socket in the file system.
 pub(crate) fn address(at: &At<'_>, message: &core::Address) -> Result<Address, Rejection> {

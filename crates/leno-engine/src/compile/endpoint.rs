@@ -1,11 +1,11 @@
 //! `ClusterLoadAssignment`: endpoints by priority and locality.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
+pub use super::address::Target;
+
 use super::at::{At, compiling, no_effect, refuse};
-use super::listener::Address;
 use super::pb::{core, endpoint as pb, protobuf};
 use super::{NoFiles, Rejection, Warnings, address};
 
@@ -38,13 +38,6 @@ pub struct Endpoint {
     pub workload: Option<WorkloadLabel>,
 }
 
-/// A socket address, or a name that DNS clusters resolve.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Target {
-    Address(Address),
-    Name { host: String, port: u16 },
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     Unknown,
@@ -62,19 +55,6 @@ pub struct WorkloadLabel {
     pub canonical_service: String,
     pub canonical_revision: String,
     pub cluster: String,
-}
-
-// === impl Target ===
-
-/// `10.0.0.1:80`, `[::1]:80`, a path, or `host:80`; consistent hashing depends on this form.
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(Address::Socket(address)) => address.fmt(f),
-            Self::Address(Address::Pipe(path)) => path.display().fmt(f),
-            Self::Name { host, port } => write!(f, "{host}:{port}"),
-        }
-    }
 }
 
 /// Compiles an assignment; empty priorities between others are kept empty.

@@ -4,7 +4,30 @@ use super::Rejection;
 use super::access_log::Format;
 use super::at::At;
 use super::pb::core;
-use super::route::{AppendAction, HeaderOp, HeaderOps};
+
+/// Header edits, in Envoy's order: remove, then add.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeaderOps {
+    pub remove: Vec<String>,
+    pub add: Vec<HeaderOp>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeaderOp {
+    pub name: String,
+    /// A format with `%…%` command operators, parsed.
+    pub value: Format,
+    pub append: AppendAction,
+    pub keep_empty: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendAction {
+    AppendOrAdd,
+    AddIfAbsent,
+    OverwriteOrAdd,
+    OverwriteIfExists,
+}
 
 /// The four fields of one level: which names they have in the message, and their values.
 pub(crate) struct Fields<'m> {

@@ -5,12 +5,12 @@ mod filters;
 mod tcp;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+pub use super::address::Address;
 
 use super::access_log::{AccessLog, access_logs};
 use super::at::{At, compiling, no_effect, refuse};
@@ -34,12 +34,6 @@ pub struct Listener {
     pub buffer_limit: Option<u32>,
     /// Whose word it is that a port takes no plaintext (`filter_metadata["leno"].strict`), for the log line.
     pub strict: BTreeMap<u16, String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    Socket(SocketAddr),
-    Pipe(PathBuf),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

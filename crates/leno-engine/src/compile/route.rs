@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub(crate) use self::table::table;
 use super::at::compiling;
+pub use super::header::{AppendAction, HeaderOp, HeaderOps};
 use super::matcher::{HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
 use super::pb::route as pb;
 use super::{NoFiles, Rejection, Warnings};
@@ -163,30 +164,6 @@ pub struct MirrorPolicy {
     pub cluster: String,
     /// Parts in a million.
     pub share: u32,
-}
-
-/// Header edits, in Envoy's order: remove, then add.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HeaderOps {
-    pub remove: Vec<String>,
-    pub add: Vec<HeaderOp>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct HeaderOp {
-    pub name: String,
-    /// A format with `%…%` command operators, parsed.
-    pub value: super::access_log::Format,
-    pub append: AppendAction,
-    pub keep_empty: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppendAction {
-    AppendOrAdd,
-    AddIfAbsent,
-    OverwriteOrAdd,
-    OverwriteIfExists,
 }
 
 #[derive(Clone, Debug, PartialEq)]

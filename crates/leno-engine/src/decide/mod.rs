@@ -1,5 +1,9 @@
 //! Decisions on the compiled form.
 
+mod authority;
+mod forward;
+mod rewrite;
+
 pub mod balance;
 pub mod filter;
 pub mod grpc;
@@ -10,6 +14,5 @@ pub mod listener;
 pub mod matcher;
 pub mod outlier;
 pub mod retry;
-pub mod rewrite;
 pub mod route;
 pub mod timeout;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::authority::without_port;
 use super::matcher::{equal, starts_with};
 use super::rewrite::redirect_location;
 use crate::compile::matcher::{HeaderMatcher, PathMatcher, QueryMatcher};
@@ -319,22 +320,4 @@ fn https_location(head: &RequestHead) -> Bytes {
     location.extend_from_slice(&head.authority);
     location.extend_from_slice(&head.path);
     location.into()
-}
-
-/// `host`, `host:80`, `[::1]`, `[::1]:80`
-pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
-    match authority.iter().rposition(|b| *b == b':') {
-        Some(at)
-            if at > 0
-                && authority[at + 1..].iter().all(u8::is_ascii_digit)
-                && !in_brackets(authority, at) =>
-        {
-            &authority[..at]
-        }
-        _ => authority,
-    }
-}
-
-fn in_brackets(authority: &[u8], at: usize) -> bool {
-    authority.first() == Some(&b'[') && authority.get(at - 1) != Some(&b']')
 }

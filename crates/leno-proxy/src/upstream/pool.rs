@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use leno_engine::compile::cluster::{Cluster, Transport};
 use leno_engine::decide::limits::{Permit, Resource};
 
+use crate::alpn::{Offer, is_http2};
 use crate::codec::{Answer, Body, Frame, Request, Source, h1, h2_client};
-use crate::connect::{self, Destination, UpstreamConnection};
+use crate::connect::{self, Connector, UpstreamConnection};
+use crate::destination::Destination;
 use crate::outcome::{Failure, StreamError};
-use crate::tls::{Offer, is_http2};
-use crate::upstream::Upstream;
-use crate::worker::Worker;
+
+use super::Upstream;
 
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -102,7 +103,7 @@ impl Pool {
     /// `http2`: what a connection without ALPN speaks.
     pub(crate) async fn checkout(
         self: &Rc<Self>,
-        worker: &Worker,
+        with: Connector<'_>,
         upstream: &Upstream,
         http2: bool,
         fresh: bool,
@@ -119,9 +120,9 @@ impl Pool {
             if !fresh && let Some(checkout) = self.reuse() {
                 return Ok(checkout);
             }
-            return self.connect(worker, upstream, http2, fresh).await;
+            return self.connect(with, upstream, http2, fresh).await;
         }
-        self.connect(worker, upstream, http2, fresh).await
+        self.connect(with, upstream, http2, fresh).await
     }
 
     /// Whether the next connection may turn out to carry several requests at once.
@@ -170,7 +171,7 @@ impl Pool {
 
     async fn connect(
         self: &Rc<Self>,
-        worker: &Worker,
+        with: Connector<'_>,
         upstream: &Upstream,
         http2: bool,
         fresh: bool,
@@ -186,7 +187,7 @@ impl Pool {
                 return Ok(checkout);
             }
         };
-        let (io, info) = connect::connect(worker, &self.to).await?;
+        let (io, info) = connect::connect(with, &self.to).await?;
         let http2 = info.alpn.as_deref().and_then(is_http2).unwrap_or(http2);
         self.speaks_http2.set(Some(http2));
         let failed = |e: StreamError| Failure::Connect(e.to_string().into());

@@ -1,0 +1,26 @@
+//! A listening socket, as the one who binds it and those who accept from it know it.
+
+use std::net::{SocketAddr, TcpListener};
+
+use tokio::sync::watch;
+
+/// How a socket's connections say where they were going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// They were redirected: `SO_ORIGINAL_DST` says it; the socket's own address is nobody's destination.
+    Redirected,
+    /// The address they connected to is the destination (as with TPROXY, or a host-side inbound socket).
+    Local,
+    /// As [`Self::Local`], with this port: a way in under another port.
+    Port(u16),
+}
+
+/// A socket in use by the workers.
+#[derive(Debug)]
+pub(crate) struct ListenSocket {
+    pub(crate) listener: String,
+    pub(crate) origin: Origin,
+    pub(crate) address: SocketAddr,
+    pub(crate) socket: TcpListener,
+    pub(crate) open: watch::Receiver<bool>,
+}
