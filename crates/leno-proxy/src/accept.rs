@@ -20,6 +20,7 @@ use crate::inspect::{self, Found, Wanted};
 use crate::io::{Io, Prefixed};
 use crate::lookup::{Answer, Want};
 use crate::original_dst::original_destination;
+use crate::peer_certificates::PeerCertificates;
 use crate::socket::ListenSocket;
 use crate::state::ListenerState;
 use crate::tcp_proxy::{self, Early, Race};
@@ -223,6 +224,7 @@ impl Arrival {
         found: Found,
         early: Option<Early>,
     ) {
+        let mut client_cert = PeerCertificates::default();
         let (io, peer, local_principal) = match &chain.tls {
             None => (Io::Plain(plain), None, None),
             Some(tls) => {
@@ -232,11 +234,17 @@ impl Arrival {
                     .accept(tls, &found.protocols, plain, chain.handshake_timeout)
                     .await;
                 match accepted {
-                    Ok(accepted) => (
-                        Io::Server(Box::new(accepted.stream)),
-                        Some(accepted.peer),
-                        accepted.local_principal,
-                    ),
+                    Ok(accepted) => {
+                        if let TerminalFilter::Http(manager) = &chain.terminal {
+                            client_cert =
+                                PeerCertificates::new(&manager.client_cert, accepted.certificates());
+                        }
+                        (
+                            Io::Server(Box::new(accepted.stream)),
+                            Some(accepted.peer),
+                            accepted.local_principal,
+                        )
+                    }
                     Err(error) => return self.handshake_failed(listener, &found, &error),
                 }
             }
@@ -250,6 +258,8 @@ impl Arrival {
             },
             record: Rc::new(record),
             destination: self.destination,
+            buffer_limit: listener.buffer_limit,
+            client_cert,
             peer,
             drain,
         };
@@ -307,6 +317,7 @@ impl Arrival {
             direction: listener.direction,
             local: self.destination,
             remote: self.remote,
+            direct_remote: self.remote,
             connection_id: ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             sni: match found.transport {
                 TransportProtocol::Tls => found.sni.clone(),

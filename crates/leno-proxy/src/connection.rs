@@ -9,6 +9,7 @@ use leno_telemetry::record::DownstreamRecord;
 use leno_tls::PeerInfo;
 
 use crate::drain::Drain;
+use crate::peer_certificates::PeerCertificates;
 
 /// A connection that has its chain.
 #[derive(Debug)]
@@ -18,6 +19,9 @@ pub(crate) struct Connection {
     pub(crate) facts: ConnectionFacts,
     pub(crate) destination: SocketAddr,
     pub(crate) peer: Option<PeerInfo>,
+    /// For `x-forwarded-client-cert`, where the chain asks for them.
+    pub(crate) client_cert: PeerCertificates,
+    pub(crate) buffer_limit: Option<u32>,
 }
 
 impl Connection {

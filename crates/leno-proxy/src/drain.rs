@@ -32,7 +32,17 @@ pub(crate) struct Drain(watch::Sender<Phase>);
 pub(crate) struct ConnectionDrain {
     phase: watch::Receiver<Phase>,
     activity: Rc<Activity>,
-    idle: Option<Duration>,
+    began: Instant,
+    lifetime: Lifetime,
+}
+
+/// How long a connection may last, apart from its chain's drain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lifetime {
+    /// Without a stream.
+    pub(crate) idle: Option<Duration>,
+    /// Until it is drained (`max_connection_duration`), and from then on until it is cut off.
+    pub(crate) most: Option<(Duration, Duration)>,
 }
 
 /// Whether a connection is in use.
@@ -82,11 +92,12 @@ impl Drain {
         });
     }
 
-    pub(crate) fn connection(&self, activity: Rc<Activity>, idle: Option<Duration>) -> ConnectionDrain {
+    pub(crate) fn connection(&self, activity: Rc<Activity>, lifetime: Lifetime) -> ConnectionDrain {
         ConnectionDrain {
             phase: self.0.subscribe(),
             activity,
-            idle,
+            began: Instant::now(),
+            lifetime,
         }
     }
 }
@@ -95,7 +106,7 @@ impl Drain {
 
 impl ConnectionDrain {
     pub(crate) fn is_draining(&self) -> bool {
-        *self.phase.borrow() != Phase::Serving
+        *self.phase.borrow() != Phase::Serving || self.over().is_some_and(|at| at <= Instant::now())
     }
 
     /// A second view of the same drain.
@@ -103,7 +114,8 @@ impl ConnectionDrain {
         Self {
             phase: self.phase.clone(),
             activity: Rc::clone(&self.activity),
-            idle: self.idle,
+            began: self.began,
+            lifetime: self.lifetime,
         }
     }
 
@@ -115,6 +127,7 @@ impl ConnectionDrain {
                 Phase::Serving => None,
                 Phase::Draining { close_idle, .. } => Some(close_idle),
             };
+            let close = earliest(close, self.over());
             let now = Instant::now();
             if close.is_some_and(|at| at <= now) || self.idle_until().is_some_and(|at| at <= now) {
                 return;
@@ -128,14 +141,15 @@ impl ConnectionDrain {
         loop {
             let phase = *self.phase.borrow_and_update();
             let now = Instant::now();
-            if phase != Phase::Serving || self.idle_until().is_some_and(|at| at <= now) {
+            let end = earliest(self.over(), self.idle_until());
+            if phase != Phase::Serving || end.is_some_and(|at| at <= now) {
                 return;
             }
-            self.wait(self.next_look(now)).await;
+            self.wait(earliest(self.over(), self.next_look(now))).await;
         }
     }
 
-    /// When the process takes no more excuses.
+    /// When the process takes no more excuses, or the connection has lasted for too long.
     pub(crate) async fn close_now(&mut self) {
         loop {
             let phase = *self.phase.borrow_and_update();
@@ -143,6 +157,7 @@ impl ConnectionDrain {
                 Phase::Serving => None,
                 Phase::Draining { cut, .. } => cut,
             };
+            let cut = earliest(cut, self.cut());
             if cut.is_some_and(|at| at <= Instant::now()) {
                 return;
             }
@@ -154,12 +169,21 @@ impl ConnectionDrain {
         if self.activity.streams.get() > 0 {
             return None;
         }
-        Some(self.activity.last.get() + self.idle?)
+        Some(self.activity.last.get() + self.lifetime.idle?)
+    }
+
+    /// When it has lasted for as long as it may.
+    fn over(&self) -> Option<Instant> {
+        self.lifetime.most.map(|(most, _)| self.began + most)
+    }
+
+    fn cut(&self) -> Option<Instant> {
+        self.lifetime.most.map(|(most, drain)| self.began + most + drain)
     }
 
     /// When idleness is to be looked at again: nothing is armed per request.
     fn next_look(&self, now: Instant) -> Option<Instant> {
-        self.idle_until().or_else(|| Some(now + self.idle?))
+        self.idle_until().or_else(|| Some(now + self.lifetime.idle?))
     }
 
     async fn wait(&mut self, until: Option<Instant>) {
@@ -217,7 +241,7 @@ mod tests {
     async fn an_idle_connection_closes_only_when_the_drain_time_is_over() {
         let drain = Drain::default();
         let activity = Activity::new();
-        let mut connection = drain.connection(Rc::clone(&activity), None);
+        let mut connection = drain.connection(Rc::clone(&activity), Lifetime::default());
         let begin = Instant::now();
         drain.start(Duration::from_millis(40));
         assert!(connection.is_draining());
@@ -229,7 +253,13 @@ mod tests {
     async fn a_busy_connection_is_not_idle() {
         let drain = Drain::default();
         let activity = Activity::new();
-        let mut connection = drain.connection(Rc::clone(&activity), Some(Duration::from_millis(10)));
+        let mut connection = drain.connection(
+            Rc::clone(&activity),
+            Lifetime {
+                idle: Some(Duration::from_millis(10)),
+                most: None,
+            },
+        );
         let active = activity.begin();
         let busy = tokio::time::timeout(Duration::from_millis(50), connection.close_idle());
         assert!(busy.await.is_err());
@@ -238,9 +268,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_lasts_no_longer_than_it_may() {
+        let drain = Drain::default();
+        let activity = Activity::new();
+        let _busy = activity.begin();
+        let most = (Duration::from_millis(30), Duration::from_millis(30));
+        let lifetime = Lifetime {
+            idle: None,
+            most: Some(most),
+        };
+        let begin = Instant::now();
+        let mut connection = drain.connection(activity, lifetime);
+        assert!(!connection.is_draining());
+        connection.started_or_idle().await;
+        assert!(connection.is_draining() && begin.elapsed() >= most.0);
+        connection.close_idle().await;
+        connection.close_now().await;
+        assert!(begin.elapsed() >= most.0 + most.1);
+    }
+
+    #[tokio::test]
     async fn a_changed_chain_never_cuts_what_is_in_flight() {
         let drain = Drain::default();
-        let mut connection = drain.connection(Activity::new(), None);
+        let mut connection = drain.connection(Activity::new(), Lifetime::default());
         drain.start(Duration::from_millis(5));
         let cut = tokio::time::timeout(Duration::from_millis(50), connection.close_now());
         assert!(cut.await.is_err());

@@ -27,6 +27,7 @@ pub(crate) struct Filters {
     exchange: Rc<Exchange>,
     facts: ConnectionFacts,
     cluster: Option<String>,
+    external: bool,
     /// An answer that a filter gave while the body was passing.
     reply: RefCell<Option<LocalReply>>,
 }
@@ -45,6 +46,7 @@ impl Filters {
         exchange: &Rc<Exchange>,
         facts: &ConnectionFacts,
         decision: &Decision<'_>,
+        external: bool,
     ) -> Rc<Self> {
         let start = |filter: &std::sync::Arc<leno_engine::decide::filter::FilterConfig>| {
             let per_route = decision.filter_config(&filter.name);
@@ -63,6 +65,7 @@ impl Filters {
                 Decision::Forward(forwarding) => Some(forwarding.cluster.to_string()),
                 _ => None,
             },
+            external,
             reply: RefCell::default(),
         })
     }
@@ -153,6 +156,7 @@ impl Filters {
             local: &exchange.worker().shared.local_metadata,
             connection: &self.facts,
             cluster: self.cluster.as_deref(),
+            external: self.external,
         };
         let mut active = self.active.borrow_mut();
         let result = active.get_mut(index).map(|filter| run(filter.as_mut(), &mut cx));

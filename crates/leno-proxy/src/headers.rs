@@ -1,13 +1,13 @@
 //! What a connection manager does to heads at the edge, as Envoy's does (its documentation: "HTTP header
 //! manipulation"): what a client may not say, who it is, which request this is.
 
-use bytes::Bytes;
-use leno_engine::compile::http::{
-    ForwardClientCert, ForwardClientCertMode, HttpConnectionManager, ServerHeader,
-};
-use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
-use leno_tls::PeerInfo;
+use std::net::IpAddr;
 
+use bytes::Bytes;
+use leno_engine::compile::http::{HttpConnectionManager, ServerHeader};
+use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
+
+use crate::client_cert;
 use crate::connection::Connection;
 use crate::random::Random;
 
@@ -17,7 +17,6 @@ pub(crate) const ORIGINAL_VERSION: &str = "x-leno-orig-proto";
 
 const XFF: &str = "x-forwarded-for";
 const XFP: &str = "x-forwarded-proto";
-const XFCC: &str = "x-forwarded-client-cert";
 const REQUEST_ID: &str = "x-request-id";
 
 /// Headers by which only a proxy speaks to a proxy; from outside of the mesh they mean nothing.
@@ -56,7 +55,7 @@ pub(crate) fn prepare(
         head.headers
             .set(XFP, if connection.facts.tls { "https" } else { "http" });
     }
-    forward_client_cert(&mut head.headers, &manager.client_cert, connection);
+    client_cert::forward(&mut head.headers, &manager.client_cert, connection);
     request_id(&mut head.headers, manager, random);
     normalise(head, manager);
     if let Some(via) = &manager.via {
@@ -95,12 +94,28 @@ pub(crate) fn parse_version(value: &[u8]) -> Option<Version> {
     }
 }
 
+/// The client as the proxies before this one tell it, as far as they are trusted (Envoy: "x-forwarded-for"). Each
+/// appends whom it got the request from, so trust is counted from the right; the connection's other end is the last
+/// of them, and is in the list only if this proxy does not append it itself. None: the connection's other end.
+pub(crate) fn client(head: &RequestHead, manager: &HttpConnectionManager) -> Option<IpAddr> {
+    let back = match manager.use_remote_address {
+        true => manager.xff_trusted_hops.checked_sub(1)?,
+        false => manager.xff_trusted_hops,
+    };
+    let told: Vec<&[u8]> = head
+        .headers
+        .get_all(XFF)
+        .flat_map(|v| v.split(|b| *b == b','))
+        .collect();
+    let address = told.get(told.len().checked_sub(back + 1)?)?;
+    std::str::from_utf8(address.trim_ascii()).ok()?.parse().ok()
+}
+
 fn append_forwarded_for(head: &mut RequestHead, connection: &Connection) {
     let address = connection.record.remote.ip().to_string();
-    let value = match head.headers.get(XFF) {
-        Some(before) => [before, b",", address.as_bytes()].concat(),
-        None => address.into_bytes(),
-    };
+    let mut value: Vec<&[u8]> = head.headers.get_all(XFF).collect();
+    value.push(address.as_bytes());
+    let value = value.join(&b","[..]);
     head.headers.set(XFF, value);
 }
 
@@ -112,65 +127,6 @@ fn request_id(headers: &mut Headers, manager: &HttpConnectionManager, random: &R
     if manager.generate_request_id && !headers.contains(REQUEST_ID) {
         headers.append(REQUEST_ID, random.uuid());
     }
-}
-
-fn forward_client_cert(headers: &mut Headers, config: &ForwardClientCert, connection: &Connection) {
-    let element = || {
-        connection
-            .peer
-            .as_ref()
-            .map(|peer| element(config, peer, connection))
-    };
-    match config.mode {
-        ForwardClientCertMode::AlwaysForwardOnly => {}
-        ForwardClientCertMode::Sanitize => {
-            headers.remove(XFCC);
-        }
-        ForwardClientCertMode::ForwardOnly => {
-            if !connection.is_mesh_peer() {
-                headers.remove(XFCC);
-            }
-        }
-        ForwardClientCertMode::SanitizeSet => {
-            headers.remove(XFCC);
-            if let Some(element) = element() {
-                headers.append(XFCC, element);
-            }
-        }
-        ForwardClientCertMode::AppendForward => {
-            if !connection.is_mesh_peer() {
-                headers.remove(XFCC);
-            }
-            if let Some(element) = element() {
-                let value = match headers.get_str(XFCC) {
-                    Some(before) => format!("{before},{element}"),
-                    None => element,
-                };
-                headers.set(XFCC, value);
-            }
-        }
-    }
-}
-
-/// `By=…;Hash=…;Subject="…";URI=…;DNS=…`, in Envoy's order.
-fn element(config: &ForwardClientCert, peer: &PeerInfo, connection: &Connection) -> String {
-    let mut parts = Vec::new();
-    if let Some(local) = &connection.record.local_principal {
-        parts.push(format!("By={local}"));
-    }
-    if let Some(hash) = &peer.certificate_hash {
-        parts.push(format!("Hash={hash}"));
-    }
-    if config.subject {
-        parts.push(format!("Subject=\"{}\"", peer.subject.replace('"', "\\\"")));
-    }
-    if config.uri {
-        parts.extend(peer.id.iter().map(|id| format!("URI={id}")));
-    }
-    if config.dns {
-        parts.extend(peer.sans.dns.iter().map(|name| format!("DNS={name}")));
-    }
-    parts.join(";")
 }
 
 fn normalise(head: &mut RequestHead, manager: &HttpConnectionManager) {

@@ -1,16 +1,18 @@
 //! The HTTP connection manager: one connection's requests, each with the newest routes and clusters.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use leno_engine::compile::http::{Codec, HttpConnectionManager, RouteSource};
+use leno_engine::compile::http::{Codec, HttpConnectionManager, HttpTimeouts, RouteSource};
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::flags::Flag;
-use leno_engine::message::{LocalReply, RequestHead, Version};
+use leno_engine::message::{Headers, LocalReply, RequestHead, ResponseHead, Version};
+use leno_telemetry::record::DownstreamRecord;
 use tokio::io::AsyncReadExt;
 
 use crate::alpn::is_http2;
@@ -18,7 +20,7 @@ use crate::codec::{
     self, Answer, Body, Frame, Request, Response, ServerLimits, Service, Source, Tunnel, TunnelEnd,
 };
 use crate::connection::Connection;
-use crate::drain::{Active, Activity, ConnectionDrain};
+use crate::drain::{Active, Activity, ConnectionDrain, Lifetime};
 use crate::filters::Filters;
 use crate::headers;
 use crate::idle::Streams;
@@ -30,6 +32,7 @@ use crate::record::Exchange;
 use crate::replay::Received;
 use crate::reply::{direct, failed, local, no_route, upgrade_refused};
 use crate::router::Router;
+use crate::tcp_proxy;
 use crate::worker::Worker;
 
 /// Serves a connection to its end.
@@ -42,7 +45,7 @@ pub(crate) async fn serve(
     let activity = Activity::new();
     let mut drain = connection
         .drain
-        .connection(Rc::clone(&activity), manager.timeouts.idle);
+        .connection(Rc::clone(&activity), lifetime(&manager));
     let secure = connection.facts.tls;
     let alpn = connection.peer.as_ref().and_then(|p| p.alpn.as_deref());
     let known = match manager.codec {
@@ -57,7 +60,7 @@ pub(crate) async fn serve(
             None => return,
         },
     };
-    let limits = limits(&manager);
+    let limits = limits(&manager, connection.buffer_limit);
     let remote = connection.record.remote;
     let streams = worker.streams();
     let service = Rc::new(Inner {
@@ -99,14 +102,30 @@ async fn detect(mut io: Io, drain: &mut ConnectionDrain) -> Option<(bool, Rewoun
     }
 }
 
-fn limits(manager: &HttpConnectionManager) -> ServerLimits {
+fn lifetime(manager: &HttpConnectionManager) -> Lifetime {
+    let HttpTimeouts {
+        idle,
+        drain,
+        max_connection_duration,
+        ..
+    } = manager.timeouts;
+    Lifetime {
+        idle,
+        most: max_connection_duration.map(|most| (most, drain)),
+    }
+}
+
+fn limits(manager: &HttpConnectionManager, buffer_limit: Option<u32>) -> ServerLimits {
+    let window = manager.http2.initial_stream_window;
     ServerLimits {
         max_headers: manager.limits.max_headers as usize,
         max_header_bytes: manager.limits.max_header_bytes as usize,
         header_timeout: manager.timeouts.request_headers,
         max_streams: manager.http2.max_concurrent_streams,
-        stream_window: manager.http2.initial_stream_window,
+        // What a stream may send ahead is what is held for it.
+        stream_window: buffer_limit.map_or(window, |limit| window.min(limit)),
         connection_window: manager.http2.initial_connection_window,
+        buffer_limit,
     }
 }
 
@@ -130,6 +149,10 @@ impl Service for HttpService {
         async move { inner.handle(request, active).await }
     }
 
+    fn rejected(&self, status: u16) {
+        self.0.rejected(status);
+    }
+
     fn draining(&self) -> bool {
         let limit = self.0.manager.limits.max_requests_per_connection;
         self.0.drain.is_draining() || limit.is_some_and(|limit| self.0.requests.get() >= limit)
@@ -144,9 +167,9 @@ enum Origin {
 
 impl Inner {
     async fn handle(&self, request: Request, active: Active) -> Response {
-        let exchange = Exchange::new(&self.worker, &self.connection.record, &self.manager);
-        self.streams.add(&exchange.watch);
         let Request { mut head, body } = request;
+        let exchange = Exchange::new(&self.worker, &self.downstream(&head), &self.manager);
+        self.streams.add(&exchange.watch);
         let restored = headers::prepare(&mut head, &self.connection, &self.manager, &self.worker.random);
         let grpc = is_grpc(&head);
         let body = Received::follow(&exchange, body);
@@ -165,6 +188,40 @@ impl Inner {
         self.respond(exchange, answer, filters, active)
     }
 
+    /// The connection as this request's record has it.
+    fn downstream(&self, head: &RequestHead) -> Rc<DownstreamRecord> {
+        let record = &self.connection.record;
+        match headers::client(head, &self.manager) {
+            Some(client) if client != record.remote.ip() => Rc::new(DownstreamRecord {
+                remote: SocketAddr::new(client, 0),
+                ..DownstreamRecord::clone(record)
+            }),
+            _ => Rc::clone(record),
+        }
+    }
+
+    /// The record of a request that never became one.
+    fn rejected(&self, status: u16) {
+        let exchange = Exchange::new(&self.worker, &self.connection.record, &self.manager);
+        exchange.flag(Flag::DownstreamProtocolError);
+        exchange.details.set("http1.codec_error");
+        exchange.request.replace(Some(RequestHead {
+            version: Version::Http11,
+            method: Bytes::new(),
+            scheme: Bytes::new(),
+            authority: Bytes::new(),
+            path: Bytes::new(),
+            headers: Headers::default(),
+            upgrade: None,
+        }));
+        exchange.response.replace(Some(ResponseHead {
+            version: Version::Http11,
+            status,
+            headers: Headers::default(),
+        }));
+        exchange.finish();
+    }
+
     fn respond(
         &self,
         exchange: Rc<Exchange>,
@@ -179,7 +236,7 @@ impl Inner {
         exchange.see_grpc_status(&head.headers);
         exchange.response.replace(Some(head.clone()));
         if let Some(upstream) = upgraded {
-            let scratch = self.worker.scratch.clone();
+            let scratch = self.worker.scratch.at_most(self.connection.buffer_limit);
             let finish = Box::new(TunnelRecord {
                 exchange,
                 _active: active,
@@ -229,7 +286,8 @@ impl Inner {
         if let Some(route) = decision.route() {
             exchange.route.replace(route.name.clone());
         }
-        let filters = Filters::start(exchange, &self.connection.facts, &decision);
+        let external = self.is_external(&decision).await;
+        let filters = Filters::start(exchange, &self.connection.facts, &decision, external);
         if let Err(reply) = filters.request_headers(&mut head, &mut body).await {
             return (local(reply), Some(filters), Origin::Local);
         }
@@ -240,6 +298,24 @@ impl Inner {
                 (answer, Some(filters), origin)
             }
             other => (local(direct(&other)), Some(filters), Origin::Local),
+        }
+    }
+
+    /// Whether the request leaves the mesh, which filters have to know before they add anything to it.
+    async fn is_external(&self, decision: &Decision<'_>) -> bool {
+        let Decision::Forward(forwarding) = decision else {
+            return true;
+        };
+        if self.manager.filters.is_empty() {
+            return false;
+        }
+        match self.worker.snapshot().cluster(&forwarding.cluster) {
+            Some(state) => state.cluster.external,
+            // Asked for now instead of a moment later; what cannot be found is nobody of the mesh.
+            None => match tcp_proxy::find(&self.worker, &forwarding.cluster).await {
+                Ok(upstream) => upstream.cluster().external,
+                Err(_) => true,
+            },
         }
     }
 

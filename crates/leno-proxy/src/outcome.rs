@@ -43,6 +43,8 @@ pub(crate) enum Failure {
     Stream(StreamError),
     /// The per-try time-out.
     TryTimeout,
+    /// Nothing moved on the attempt's stream for too long.
+    TryIdle,
     /// The route's time-out.
     Timeout,
     /// A circuit breaker.
@@ -62,7 +64,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn status(&self) -> u16 {
         match self {
-            Self::TryTimeout | Self::Timeout => 504,
+            Self::TryTimeout | Self::TryIdle | Self::Timeout => 504,
             Self::Expired(expired) => match expired {
                 Expired::Idle | Expired::Request => 408,
                 Expired::Whole => 504,
@@ -84,7 +86,7 @@ impl Failure {
                 StreamError::Invalid(_) | StreamError::TooLarge(_) => Flag::DownstreamProtocolError,
                 StreamError::TimedOut => Flag::UpstreamRequestTimeout,
             },
-            Self::TryTimeout | Self::Timeout => Flag::UpstreamRequestTimeout,
+            Self::TryTimeout | Self::TryIdle | Self::Timeout => Flag::UpstreamRequestTimeout,
             Self::Overflow => Flag::UpstreamOverflow,
             Self::NoHealthyUpstream => Flag::NoHealthyUpstream,
             Self::NoCluster | Self::Unanswered => Flag::NoClusterFound,
@@ -110,6 +112,7 @@ impl Failure {
                 StreamError::TimedOut => "stream_idle_timeout",
             },
             Self::TryTimeout => "upstream_per_try_timeout",
+            Self::TryIdle => "upstream_per_try_idle_timeout",
             Self::Timeout => "upstream_response_timeout",
             Self::Overflow => "upstream_reset_before_response_started{overflow}",
             Self::NoHealthyUpstream => "no_healthy_upstream",
@@ -124,7 +127,7 @@ impl Failure {
     pub(crate) fn body(&self) -> &'static str {
         match self {
             Self::NoHealthyUpstream => "no healthy upstream",
-            Self::TryTimeout | Self::Timeout => "upstream request timeout",
+            Self::TryTimeout | Self::TryIdle | Self::Timeout => "upstream request timeout",
             Self::Expired(Expired::Idle) => "stream timeout",
             Self::Expired(Expired::Request) => "request timeout",
             Self::Connect(_) => {

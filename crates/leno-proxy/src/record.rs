@@ -195,11 +195,10 @@ impl FormatValues for Exchange {
         use std::io::Write;
         let downstream = &self.downstream;
         let text = match operator {
-            Operator::DownstreamRemoteAddress | Operator::DownstreamDirectRemoteAddress => {
-                downstream.remote.to_string()
-            }
-            Operator::DownstreamRemoteAddressWithoutPort
-            | Operator::DownstreamDirectRemoteAddressWithoutPort => downstream.remote.ip().to_string(),
+            Operator::DownstreamRemoteAddress => downstream.remote.to_string(),
+            Operator::DownstreamRemoteAddressWithoutPort => downstream.remote.ip().to_string(),
+            Operator::DownstreamDirectRemoteAddress => downstream.direct_remote.to_string(),
+            Operator::DownstreamDirectRemoteAddressWithoutPort => downstream.direct_remote.ip().to_string(),
             Operator::DownstreamLocalAddress => downstream.local.to_string(),
             Operator::DownstreamLocalAddressWithoutPort => downstream.local.ip().to_string(),
             Operator::DownstreamLocalPort => downstream.local.port().to_string(),

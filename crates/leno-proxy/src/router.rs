@@ -25,12 +25,15 @@ use crate::headers::{self, ORIGINAL_VERSION};
 use crate::outcome::{Failure, StreamError};
 use crate::record::{Attempted, Exchange};
 use crate::replay::Replay;
+use crate::try_idle::TryIdle;
 use crate::upstream::Upstream;
 use crate::{mirror, tcp_proxy};
 
 /// Kept of a request's body where no retry policy asks for more: enough to repeat it on a fresh connection when a
 /// pooled one turns out to be closed.
 const STALE_REPLAY: usize = 64 * 1024;
+/// Kept where a retry policy or a mirror needs it, unless the listener says otherwise: Envoy's default.
+const RETRY_REPLAY: usize = 1024 * 1024;
 
 /// Headers by which a caller controls this router, or which are ours to set.
 const CONTROLS: [&str; 7] = [
@@ -56,6 +59,7 @@ struct Plan {
     upstream: Rc<Upstream>,
     hash: Option<u64>,
     per_try: Option<Duration>,
+    per_try_idle: Option<Duration>,
     replay: Replay,
 }
 
@@ -81,12 +85,15 @@ impl Router<'_> {
         let upstream = found?;
         self.note(&upstream, None, None, None);
         let permit = upstream.acquire(Resource::Request).ok_or(Failure::Overflow)?;
-        let source = self.connection.record.remote.ip();
+        let source = exchange.downstream.remote.ip();
         let hashed = self.forwarding.hash(&head, Some(source), worker.random.next());
         let forward = self.forwarding.forward;
         let repeatable = forward.retry.is_some() || !forward.mirrors.is_empty();
         let limit = match repeatable {
-            true => exchange.manager.limits.max_buffered as usize,
+            true => self
+                .connection
+                .buffer_limit
+                .map_or(RETRY_REPLAY, |limit| limit as usize),
             false => STALE_REPLAY,
         };
         let replay = Replay::new(body, limit);
@@ -96,6 +103,7 @@ impl Router<'_> {
             upstream,
             hash: hashed.hash,
             per_try: timeouts.per_try,
+            per_try_idle: timeouts.per_try_idle,
             replay,
         };
         let mut deadline = std::pin::pin!(deadline(exchange, timeouts.global));
@@ -193,14 +201,9 @@ impl Router<'_> {
         })?;
         let active = host.start();
         let reused = Cell::new(false);
-        let sending = self.send(plan, &host, fresh, &reused);
-        let result = match plan.per_try {
-            None => sending.await,
-            Some(limit) => match tokio::time::timeout(limit, sending).await {
-                Ok(result) => result,
-                Err(_) => Err(Failure::TryTimeout),
-            },
-        };
+        let idle = plan.per_try_idle.map(TryIdle::new);
+        let sending = self.send(plan, &host, fresh, &reused, idle.as_ref());
+        let result = within(plan.per_try, idle.as_ref(), sending).await;
         match result {
             Ok(answer) => {
                 plan.upstream.report_status(&host, answer.head.status);
@@ -243,6 +246,7 @@ impl Router<'_> {
         host: &Host,
         fresh: bool,
         reused: &Cell<bool>,
+        idle: Option<&TryIdle>,
     ) -> Result<Answer, Failure> {
         let worker = self.exchange.worker();
         let mut head = plan.head.clone();
@@ -274,12 +278,18 @@ impl Router<'_> {
         if checkout.is_http2() && to_mesh_peer && head.version != Version::Http2 {
             head.headers.set(ORIGINAL_VERSION, head.version.as_str());
         }
-        let body = plan.replay.attempt();
+        let body = match idle {
+            Some(idle) => idle.request(plan.replay.attempt()),
+            None => plan.replay.attempt(),
+        };
         let mut answer = checkout
             .send(Request { head, body })
             .await
             .map_err(Failure::Stream)?;
         self.exchange.begin_response();
+        if let Some(idle) = idle {
+            answer.body = idle.response(answer.body);
+        }
         let spoken = answer
             .head
             .headers
@@ -327,6 +337,35 @@ impl Router<'_> {
     }
 }
 
+/// One attempt's time-outs.
+async fn within(
+    per_try: Option<Duration>,
+    idle: Option<&TryIdle>,
+    sending: impl Future<Output = Result<Answer, Failure>>,
+) -> Result<Answer, Failure> {
+    if per_try.is_none() && idle.is_none() {
+        return sending.await;
+    }
+    let late = async {
+        match per_try {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let quiet = async {
+        match idle {
+            Some(idle) => idle.expired().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        result = sending => result,
+        () = late => Err(Failure::TryTimeout),
+        () = quiet => Err(Failure::TryIdle),
+    }
+}
+
 /// The route's time-out, which begins with the end of the request (Envoy: "the entire downstream request").
 async fn deadline(exchange: &Rc<Exchange>, global: Option<Duration>) {
     let Some(global) = global else {
@@ -358,7 +397,7 @@ fn failure_kind(failure: &Failure) -> Option<FailureKind> {
         Failure::Stream(StreamError::Closed | StreamError::Reset(_) | StreamError::Protocol(_)) => {
             FailureKind::Reset { sent: true }
         }
-        Failure::TryTimeout => FailureKind::PerTryTimeout,
+        Failure::TryTimeout | Failure::TryIdle => FailureKind::PerTryTimeout,
         Failure::Overflow => FailureKind::Overflow,
         Failure::Stream(_)
         | Failure::Timeout

@@ -295,7 +295,7 @@ impl Updater {
     }
 
     fn register(&self, common: &CommonTls) -> Result<(), Unsupported> {
-        tls::register_inline(common, &self.secrets, &self.crypto)
+        tls::register(common, &self.secrets, &self.crypto)
     }
 
     pub fn remove_cluster(&mut self, name: &str) {

@@ -19,7 +19,11 @@ const SCRATCH: usize = 256 * 1024;
 
 /// A worker's buffer, lent for the time of one poll.
 #[derive(Clone)]
-pub(crate) struct Scratch(Rc<RefCell<Box<[u8]>>>);
+pub(crate) struct Scratch {
+    buffer: Rc<RefCell<Box<[u8]>>>,
+    /// Bytes of one read, which is also what is held for a slow receiver.
+    most: usize,
+}
 
 /// How a pair of connections ended.
 #[derive(Debug)]
@@ -182,8 +186,8 @@ impl Half {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let mut scratch = scratch.0.borrow_mut();
-        let mut buf = ReadBuf::new(&mut scratch);
+        let mut buffer = scratch.buffer.borrow_mut();
+        let mut buf = ReadBuf::new(buffer.get_mut(..scratch.most).unwrap_or_default());
         match Pin::new(from).poll_read(cx, &mut buf) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Err(e)) => return Err(Failed::Read(e)),
@@ -235,9 +239,23 @@ impl PartialOrd for Phase {
 
 // === impl Scratch ===
 
+impl Scratch {
+    /// The same buffer, for a connection that may not hold more than this many bytes.
+    pub(crate) fn at_most(&self, limit: Option<u32>) -> Self {
+        let limit = limit.map_or(self.most, |limit| limit.max(1) as usize);
+        Self {
+            buffer: Rc::clone(&self.buffer),
+            most: self.most.min(limit),
+        }
+    }
+}
+
 impl Default for Scratch {
     fn default() -> Self {
-        Self(Rc::new(RefCell::new(vec![0; SCRATCH].into_boxed_slice())))
+        Self {
+            buffer: Rc::new(RefCell::new(vec![0; SCRATCH].into_boxed_slice())),
+            most: SCRATCH,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
 use crate::connection::Connection;
+use crate::drain::{Activity, Lifetime};
 use crate::io::Io;
 use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
@@ -143,7 +144,11 @@ pub(crate) async fn serve(
     worker
         .reporter
         .opened(&downstream.record, &upstream_record(&connected));
-    let mut drain = downstream.drain.connection(crate::drain::Activity::new(), None);
+    let scratch = worker
+        .scratch
+        .at_most(downstream.buffer_limit)
+        .at_most(connected.cluster.buffer_limit);
+    let mut drain = downstream.drain.connection(Activity::new(), Lifetime::default());
     let mut sent = greeting.len() as u64;
     let ended = match io.write_all(&greeting).await {
         Err(error) => Ended {
@@ -152,7 +157,7 @@ pub(crate) async fn serve(
             why: Why::Downstream(error),
         },
         Ok(()) => tokio::select! {
-            ended = tcp::copy_both(&mut io, &mut connected.io, tcp.idle_timeout, &worker.scratch) => ended,
+            ended = tcp::copy_both(&mut io, &mut connected.io, tcp.idle_timeout, &scratch) => ended,
             () = drain.close_now() => Ended {
                 received: 0,
                 sent: 0,

@@ -11,13 +11,14 @@ use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
 use leno_engine::compile::tls::{
-    self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls, Validation,
+    self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls,
 };
 use leno_tls::{
     ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo,
-    Resumption, SanMatcher, Secrets, ServerCheck, ServerTls, StringMatch, TlsConfigs, TlsVersion,
-    TrustBundle, Versions,
+    Resumption, SYSTEM_ROOTS, SanMatcher, Secrets, ServerCheck, ServerTls, StringMatch, SystemRootsError,
+    TlsConfigs, TlsVersion, TrustBundle, Versions,
 };
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::alpn::{Offer, PEER_EXCHANGE, offered};
 use crate::destination::Destination;
@@ -43,10 +44,8 @@ type Translated<C, T> = (Arc<C>, Arc<T>);
 pub enum Unsupported {
     #[error("common_tls_context: {0}")]
     Inline(#[from] IdentityError),
-    #[error(
-        "common_tls_context.validation_context: the system's trust store is not supported — name it by SDS"
-    )]
-    SystemTrust,
+    #[error("common_tls_context.validation_context.system_root_certs: {0}")]
+    SystemRoots(#[from] SystemRootsError),
     #[error("common_tls_context: a server needs a certificate")]
     NoCertificate,
     #[error("match_typed_subject_alt_names: {0}")]
@@ -66,6 +65,14 @@ pub(crate) struct Accepted {
     pub(crate) stream: tokio_rustls::server::TlsStream<Prefixed>,
     pub(crate) peer: PeerInfo,
     pub(crate) local_principal: Option<Arc<str>>,
+}
+
+impl Accepted {
+    /// What the client showed, the leaf first; nothing unless it was verified.
+    pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
+        let shown = self.stream.get_ref().1.peer_certificates();
+        shown.filter(|_| self.peer.is_authenticated()).unwrap_or_default()
+    }
 }
 
 /// Why there is no TLS.
@@ -215,12 +222,8 @@ pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, U
     })
 }
 
-/// Puts a context's inline certificates where the workers find secrets by name.
-pub(crate) fn register_inline(
-    common: &CommonTls,
-    secrets: &Secrets,
-    crypto: &Crypto,
-) -> Result<(), Unsupported> {
+/// Puts a context's inline certificates, and the machine's roots, where the workers find secrets by name.
+pub(crate) fn register(common: &CommonTls, secrets: &Secrets, crypto: &Crypto) -> Result<(), Unsupported> {
     if let Some(SecretSource::Inline {
         certificate_chain,
         private_key,
@@ -230,12 +233,14 @@ pub(crate) fn register_inline(
         let identity = Identity::from_pem(certificate_chain, origins.0, private_key, origins.1, crypto)?;
         secrets.set_identity(&inline_name(certificate_chain), identity);
     }
-    if let Some(Validation {
-        trust: TrustSource::InlinePem(pem),
-        ..
-    }) = &common.validation
-    {
-        secrets.set_bundle(&inline_name(pem), TrustBundle::from_pem(pem, "trusted_ca")?);
+    match common.validation.as_ref().map(|validation| &validation.trust) {
+        Some(TrustSource::InlinePem(pem)) => {
+            secrets.set_bundle(&inline_name(pem), TrustBundle::from_pem(pem, "trusted_ca")?);
+        }
+        Some(TrustSource::System) if secrets.load().bundle(SYSTEM_ROOTS).is_none() => {
+            secrets.set_bundle(SYSTEM_ROOTS, TrustBundle::system()?);
+        }
+        _ => {}
     }
     Ok(())
 }
@@ -264,7 +269,7 @@ fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
         TrustSource::None => return Ok(None),
         TrustSource::Sds(name) => name.clone(),
         TrustSource::InlinePem(pem) => inline_name(pem),
-        TrustSource::System => return Err(Unsupported::SystemTrust),
+        TrustSource::System => SYSTEM_ROOTS.to_owned(),
     };
     let sans = validation.sans.iter().map(san).collect::<Result<_, _>>()?;
     Ok(Some(PeerCheck {

@@ -153,7 +153,7 @@ impl Upstream {
     pub(crate) fn report_failure(&self, host: &Host, failure: &Failure) {
         match failure {
             Failure::Connect(_) | Failure::Stream(_) => self.report(host, Outcome::LocalFailure),
-            Failure::ConnectTimeout | Failure::TryTimeout | Failure::Timeout => {
+            Failure::ConnectTimeout | Failure::TryTimeout | Failure::TryIdle | Failure::Timeout => {
                 self.report(host, Outcome::LocalTimeout);
             }
             Failure::Overflow

@@ -42,7 +42,9 @@ pub struct RequestRecord<'a> {
 pub struct DownstreamRecord {
     pub direction: Direction,
     pub local: SocketAddr,
+    /// Who the client is: by `x-forwarded-for`, as far as it is trusted, else the connection's other end.
     pub remote: SocketAddr,
+    pub direct_remote: SocketAddr,
     pub connection_id: u64,
     pub sni: Option<String>,
     pub tls_version: Option<&'static str>,

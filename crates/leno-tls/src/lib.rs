@@ -26,6 +26,7 @@ mod secrets;
 mod sniff;
 mod spiffe;
 mod suites;
+mod system;
 mod verify;
 
 pub use certificate::{CertificateError, CertificateInfo, SubjectAltNames};
@@ -42,3 +43,4 @@ pub use secrets::{ROOT_CA, SecretSet, Secrets, WORKLOAD_CERTIFICATE};
 pub use sniff::{MAX_CLIENT_HELLO, Peek, peek};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
 pub use suites::UnsupportedError;
+pub use system::{SYSTEM_ROOTS, SystemRootsError};

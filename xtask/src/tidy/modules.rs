@@ -77,7 +77,11 @@ fn expand(base: &str, text: &str, found: &mut BTreeSet<String>) {
     path.retain(|part| !part.is_empty() && *part != "self");
     let path = path.join("::");
     match rest.strip_prefix('{') {
-        Some(group) => members(group).for_each(|member| expand(&path, member, found)),
+        Some(group) => {
+            for member in members(group) {
+                expand(&path, member, found);
+            }
+        }
         None => {
             found.insert(path);
         }
@@ -85,23 +89,25 @@ fn expand(base: &str, text: &str, found: &mut BTreeSet<String>) {
 }
 
 /// The members of a group, whose opening brace has been read.
-fn members(group: &str) -> impl Iterator<Item = &str> {
+fn members(group: &str) -> Vec<&str> {
     let (mut depth, mut from, mut found) = (0_usize, 0, Vec::new());
     for (at, c) in group.char_indices() {
         match c {
             '{' => depth += 1,
-            '}' if depth > 0 => depth -= 1,
-            '}' | ',' if depth == 0 => {
+            ',' if depth == 0 => {
                 found.push(&group[from..at]);
                 from = at + 1;
             }
+            '}' if depth == 0 => {
+                found.push(&group[from..at]);
+                break;
+            }
+            '}' => depth -= 1,
             _ => {}
         }
-        if c == '}' && from == at + 1 {
-            break;
-        }
     }
-    found.into_iter().filter(|member| !member.trim().is_empty())
+    found.retain(|member| !member.trim().is_empty());
+    found
 }
 
 fn deepest(names: &BTreeMap<String, &Source>, path: &str) -> Option<String> {
@@ -128,8 +134,7 @@ fn cycles(graph: &Graph) -> Vec<String> {
     let mut found = BTreeSet::new();
     for start in graph.keys() {
         if let Some(way) = way_back(graph, start) {
-            let mut members = way.clone();
-            members.sort();
+            let members: BTreeSet<_> = way.iter().cloned().collect();
             found.insert((members, way.join(" → ")));
         }
     }
@@ -160,4 +165,75 @@ fn way_back(graph: &Graph, start: &str) -> Option<Vec<String>> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(files: &[(&str, &str)]) -> Vec<String> {
+        let dir = Path::new("crates/leno-x");
+        let files: Vec<_> = files
+            .iter()
+            .map(|(path, code)| Source::new(dir.join("src").join(path), code))
+            .collect();
+        check(dir, &files)
+    }
+
+    #[test]
+    fn a_cycle_is_found_once() {
+        let found = findings(&[
+            ("pool.rs", "use crate::connect::Io;"),
+            ("connect.rs", "fn make() -> crate::worker::Worker {}"),
+            ("worker.rs", "use crate::{io, pool::Pool};"),
+            ("io.rs", ""),
+        ]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains("connect → worker → pool → connect"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn siblings_may_not_know_each_other_both_ways() {
+        let found = findings(&[
+            ("route/mod.rs", "mod action;\nmod forward;"),
+            ("route/action.rs", "use super::forward::forward;"),
+            ("route/forward.rs", "use super::{Rule, action::respond};"),
+        ]);
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+
+    #[test]
+    fn parts_know_their_whole_and_tests_know_all() {
+        let found = findings(&[
+            ("read.rs", "use crate::read::well_known::Form;"),
+            ("read/well_known.rs", "use super::Reader; // crate::write"),
+            (
+                "write.rs",
+                "use crate::read;\n#[cfg(test)]\nmod tests { use crate::lib; }",
+            ),
+            ("lib.rs", "use crate::write;"),
+        ]);
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn groups_are_read_to_their_last_member() {
+        let code = "use crate::{a, b::{self, c as d, e::f},\n    g::*};\nfn x() { crate::h::i(1) }";
+        let found: Vec<_> = paths("m", code).into_iter().collect();
+        assert_eq!(found, ["a", "b", "b::c", "b::e::f", "g", "h::i"]);
+    }
+
+    #[test]
+    fn super_counts_from_the_module() {
+        let found: Vec<_> = paths(
+            "a::b::c",
+            "use super::d;\nuse super::super::e;\npub(in crate::a) fn x() {}",
+        )
+        .into_iter()
+        .collect();
+        assert_eq!(found, ["a::b::d", "a::e"]);
+    }
 }

@@ -10,6 +10,17 @@ pub struct Source {
     lines: usize,
 }
 
+impl Source {
+    pub fn new(path: PathBuf, text: &str) -> Self {
+        let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+        Self {
+            lines: code.lines().count(),
+            code: code.to_owned(),
+            path,
+        }
+    }
+}
+
 const MAX_LINES: usize = 600;
 const UNSAFE_CRATES: &[&str] = &["leno-run", "leno-capture"];
 const PURE: &[&str] = &[
@@ -58,16 +69,7 @@ pub fn load(dir: &Path) -> anyhow::Result<Vec<Source>> {
                 todo.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") && !is_test_file(&path) {
                 let text = fs::read_to_string(&path)?;
-                let code = text
-                    .split("\n#[cfg(test)]\nmod ")
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned();
-                files.push(Source {
-                    lines: code.lines().count(),
-                    code,
-                    path,
-                });
+                files.push(Source::new(path, &text));
             }
         }
     }
@@ -156,4 +158,52 @@ fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     text.find("crates/")
         .map_or_else(|| text.to_string(), |at| text[at..].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(path: &str, code: &str) -> usize {
+        let path = Path::new(path);
+        let dir = path
+            .ancestors()
+            .find(|dir| dir.ends_with("src"))
+            .and_then(Path::parent);
+        check(dir.unwrap_or(path), &[Source::new(path.to_owned(), code)]).len()
+    }
+
+    #[test]
+    fn the_environment_has_one_home() {
+        let code = "let home = std::env::var_os(\"HOME\");";
+        assert_eq!(findings("crates/leno-proxy/src/dns.rs", code), 1);
+        assert_eq!(findings(ENVIRONMENT, code), 0);
+        assert_eq!(findings(HANDOFF, code), 0);
+        assert_eq!(findings("crates/leno-testkit/src/user.rs", code), 0);
+    }
+
+    #[test]
+    fn what_changes_is_not_static() {
+        let code = "    static SEEN: OnceLock<u8> = OnceLock::new();";
+        assert_eq!(findings("crates/leno-proxy/src/dns.rs", code), 1);
+        assert_eq!(findings("crates/leno-testkit/src/user.rs", code), 0);
+        assert_eq!(
+            findings("crates/leno-proxy/src/dns.rs", "static NAME: &str = \"\";"),
+            0
+        );
+    }
+
+    #[test]
+    fn pure_crates_ask_no_clock_but_their_tests_may() {
+        let code = "let now = Instant::now();";
+        assert_eq!(findings("crates/leno-engine/src/a.rs", code), 1);
+        assert_eq!(findings("crates/leno-proxy/src/a.rs", code), 0);
+        let test = format!("\n#[cfg(test)]\nmod tests {{ {code} }}");
+        assert_eq!(findings("crates/leno-engine/src/a.rs", &test), 0);
+    }
+
+    #[test]
+    fn a_module_has_a_subject() {
+        assert_eq!(findings("crates/leno-proxy/src/utils.rs", ""), 1);
+    }
 }

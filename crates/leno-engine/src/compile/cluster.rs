@@ -37,7 +37,8 @@ pub struct Cluster {
     pub service: Option<ServiceName>,
     /// Istio's `filter_metadata["istio"].external`: not of the mesh.
     pub external: bool,
-    pub per_connection_buffer_limit: Option<u32>,
+    /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
+    pub buffer_limit: Option<u32>,
     pub http2: UpstreamHttp2,
 }
 
@@ -263,7 +264,7 @@ fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rejection> {
         idle_timeout: http.idle_timeout,
         service: service(metadata.as_ref()),
         external: is_external(metadata.as_ref()),
-        per_connection_buffer_limit: per_connection_buffer_limit_bytes
+        buffer_limit: per_connection_buffer_limit_bytes
             .as_ref()
             .map(|limit| limit.value),
         http2: http.http2,

@@ -19,9 +19,6 @@ pub struct Assignment {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Locality {
-    pub region: String,
-    pub zone: String,
-    pub sub_zone: String,
     pub weight: u32,
     pub endpoints: Vec<Arc<Endpoint>>,
 }
@@ -113,7 +110,8 @@ fn overprovisioning(at: &At<'_>, message: &pb::cluster_load_assignment::Policy) 
 
 fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Locality), Rejection> {
     let pb::LocalityLbEndpoints {
-        locality,
+        // Which zone is nearer is said by priority and weight.
+        locality: _,
         metadata,
         lb_endpoints,
         load_balancing_weight,
@@ -128,15 +126,7 @@ fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Lo
             .field("priority")
             .reject(format!("at most 128, not {priority}")));
     }
-    let core::Locality {
-        region,
-        zone,
-        sub_zone,
-    } = locality.clone().unwrap_or_default();
     let compiled = Locality {
-        region,
-        zone,
-        sub_zone,
         // Without a weight a locality gets nothing where localities are weighted: as in Envoy.
         weight: load_balancing_weight.as_ref().map_or(0, |weight| weight.value),
         endpoints: at.each("lb_endpoints", lb_endpoints, endpoint)?,

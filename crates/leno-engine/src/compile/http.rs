@@ -13,7 +13,6 @@ use crate::decide::filter::FilterConfig;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpConnectionManager {
-    pub stat_prefix: String,
     pub codec: Codec,
     pub routes: RouteSource,
     /// In order; the router is not among them (it is what comes after the last).
@@ -24,7 +23,8 @@ pub struct HttpConnectionManager {
     pub server_header: ServerHeader,
     pub client_cert: ForwardClientCert,
     pub use_remote_address: bool,
-    pub xff_trusted_hops: u32,
+    /// Proxies before this one whose `x-forwarded-for` is believed.
+    pub xff_trusted_hops: usize,
     pub upgrades: Vec<String>,
     pub generate_request_id: bool,
     pub preserve_request_id: bool,
@@ -32,7 +32,6 @@ pub struct HttpConnectionManager {
     pub merge_slashes: bool,
     pub strip_port: bool,
     pub via: Option<String>,
-    pub preserve_header_case: bool,
     pub http2: Http2Options,
 }
 
@@ -57,8 +56,6 @@ pub struct HttpLimits {
     /// Envoy's default 100.
     pub max_headers: u32,
     pub max_requests_per_connection: Option<u32>,
-    /// Bytes buffered per stream.
-    pub max_buffered: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +67,7 @@ pub struct HttpTimeouts {
     pub request: Option<Duration>,
     pub request_headers: Option<Duration>,
     pub drain: Duration,
+    /// After which a connection is drained, and what is left of it cut off when `drain` is over.
     pub max_connection_duration: Option<Duration>,
     pub max_stream_duration: Option<Duration>,
 }
@@ -106,5 +104,4 @@ pub struct Http2Options {
     pub max_concurrent_streams: u32,
     pub initial_stream_window: u32,
     pub initial_connection_window: u32,
-    pub allow_connect: bool,
 }

@@ -30,7 +30,7 @@ pub struct Listener {
     pub chains: Vec<Arc<FilterChain>>,
     pub default_chain: Option<Arc<FilterChain>>,
     pub access_log: Vec<Arc<AccessLog>>,
-    /// Soft limit on bytes buffered per connection.
+    /// Bytes that a connection may hold for a slow reader, or a request for a retry. None: leno's own limits.
     pub buffer_limit: Option<u32>,
     /// Whose word it is that a port takes no plaintext (`filter_metadata["leno"].strict`), for the log line.
     pub strict: BTreeMap<u16, String>,
@@ -70,8 +70,6 @@ pub struct FilterChain {
     pub matches: ChainMatch,
     /// None: plaintext.
     pub tls: Option<Arc<DownstreamTls>>,
-    /// The filters before the last, and the last, which is terminal.
-    pub filters: Vec<NetworkFilter>,
     pub terminal: TerminalFilter,
     pub handshake_timeout: Duration,
 }
@@ -103,15 +101,6 @@ pub enum SourceType {
     External,
 }
 
-/// Filters that look at a connection before its bytes move.
-#[derive(Clone, Debug, PartialEq)]
-pub enum NetworkFilter {
-    /// `envoy.filters.network.metadata_exchange`: Istio's peer metadata for TCP, by ALPN `istio-peer-exchange`.
-    MetadataExchange,
-    /// `envoy.filters.network.rbac`
-    Rbac(Arc<super::matcher::Rbac>),
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub enum TerminalFilter {
     Http(Arc<HttpConnectionManager>),
@@ -120,7 +109,6 @@ pub enum TerminalFilter {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct TcpProxy {
-    pub stat_prefix: String,
     /// One or more, with weights.
     pub clusters: Vec<(String, u32)>,
     pub idle_timeout: Option<Duration>,

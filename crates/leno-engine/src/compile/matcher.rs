@@ -95,10 +95,6 @@ impl PartialEq for RegexRewrite {
     }
 }
 
-/// `envoy.config.rbac.v3.RBAC` is refused by name until authorization policies exist.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rbac {}
-
 /// Bytes a compiled expression may take.
 const REGEX_LIMIT: usize = 1 << 20;
 

@@ -194,7 +194,6 @@ pub struct RetryOn {
     pub retriable_status_codes: bool,
     pub retriable_headers: bool,
     pub envoy_ratelimited: bool,
-    pub http3_post_connect_failure: bool,
     pub grpc_cancelled: bool,
     pub grpc_deadline_exceeded: bool,
     pub grpc_internal: bool,

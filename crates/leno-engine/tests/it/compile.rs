@@ -108,6 +108,39 @@ fn a_field_that_changes_nothing_here_is_warned_of() {
 }
 
 #[test]
+fn what_is_not_done_on_a_connection_is_told() {
+    let chosen = core::Http1ProtocolOptions {
+        header_key_format: Some(core::http1_protocol_options::HeaderKeyFormat::default()),
+        ..Default::default()
+    };
+    let keeps_case = hcm::HttpConnectionManager {
+        http_protocol_options: Some(chosen),
+        ..manager(vec![router()])
+    };
+    let why = why_not(&http_listener(&keeps_case));
+    assert!(
+        why.ends_with("http_protocol_options.header_key_format: not supported"),
+        "{why}"
+    );
+
+    let mut message = listener(vec![tcp_chain("a", Default::default())]);
+    // protocol: istio-peer-exchange
+    let exchange = Any {
+        type_url: "type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange".into(),
+        value: [&[0x0a, 19][..], b"istio-peer-exchange"].concat(),
+    };
+    let filter = listener::Filter {
+        name: "exchange".into(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(exchange)),
+    };
+    message.filter_chains[0].filters.insert(0, filter);
+    let mut warnings = Warnings::default();
+    compile::listener::compile(&message, &NoFiles, &mut warnings).expect("it may be named");
+    let told: Vec<String> = warnings.0.iter().map(ToString::to_string).collect();
+    assert!(told[0].contains("not exchanged over TCP"), "{told:?}");
+}
+
+#[test]
 fn expressions_are_anchored_limited_and_cannot_escape_the_anchors() {
     use route::route_match::PathSpecifier;
     let with = |regex: &str| {

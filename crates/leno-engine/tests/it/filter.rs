@@ -50,6 +50,7 @@ struct Cx {
     peer: PeerMetadata,
     local: LocalMetadata,
     facts: ConnectionFacts,
+    external: bool,
 }
 
 impl Cx {
@@ -63,6 +64,7 @@ impl Cx {
                 encoded: "bWU=".into(),
             },
             facts: ConnectionFacts::default(),
+            external: false,
         }
     }
 
@@ -74,6 +76,7 @@ impl Cx {
             local: &self.local,
             connection: &self.facts,
             cluster: Some("outbound|80||a.default.svc.cluster.local"),
+            external: self.external,
         }
     }
 }
@@ -287,6 +290,25 @@ fn strangers_are_not_told_who_we_are() {
     let mut answer = response(200);
     filter.on_response_headers(&mut cx.context(), &mut answer, true);
     assert!(answer.headers.is_empty());
+}
+
+#[test]
+fn the_outside_of_the_mesh_is_not_told_who_we_are() {
+    // upstream_propagation by Istio's headers, skip_external_clusters.
+    let any = Any {
+        type_url: "type.googleapis.com/io.istio.http.peer_metadata.Config".into(),
+        value: vec![0x22, 4, 0x0a, 2, 0x08, 1],
+    };
+    for (external, told) in [(false, Some("bWU=")), (true, None)] {
+        let mut filter = start(any.clone()).expect("always something to do");
+        let mut cx = Cx {
+            external,
+            ..Cx::new(0)
+        };
+        let mut head = request("a", "/");
+        run(filter.as_mut(), &mut cx, &mut head);
+        assert_eq!(head.headers.get_str(peer_metadata::METADATA), told);
+    }
 }
 
 #[test]

@@ -11,14 +11,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use leno_engine::message::Headers;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::convert;
 use super::{Answer, Body, Frame, Request, Response, ServerLimits, Service, Source, Tunnel};
+use super::{convert, h1_buffer};
 use crate::drain::ConnectionDrain;
 use crate::outcome::StreamError;
 use crate::tcp;
-
-/// What a connection may buffer of one head or body read; hyper grows towards it only for large transfers.
-const READ_BUFFER: usize = 256 * 1024;
 
 /// Serves a connection until it ends. `secure`: it came by TLS.
 pub(crate) async fn serve<IO, S>(
@@ -45,7 +42,7 @@ where
         .auto_date_header(true)
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.max_headers)
-        .max_buf_size(READ_BUFFER.max(limits.max_header_bytes))
+        .max_buf_size(h1_buffer(limits.buffer_limit).max(limits.max_header_bytes))
         .max_header_size(limits.max_header_bytes);
     let mut connection = pin!(
         builder
@@ -53,15 +50,23 @@ where
             .with_upgrades()
     );
     tokio::select! {
-        result = connection.as_mut() => return result.map_err(|e| error(&e)),
+        result = connection.as_mut() => return result.map_err(|e| ended(&e, &*service)),
         () = drain.close_idle() => {}
     }
     // Finishes the request in hand, if any; an idle connection ends here.
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        result = connection => result.map_err(|e| error(&e)),
+        result = connection => result.map_err(|e| ended(&e, &*service)),
         () = drain.close_now() => Ok(()),
     }
+}
+
+/// hyper answers what it cannot read by itself, and ends the connection.
+fn ended<S: Service>(e: &hyper::Error, service: &S) -> StreamError {
+    if e.is_parse() {
+        service.rejected(if e.is_parse_too_large() { 431 } else { 400 });
+    }
+    error(e)
 }
 
 /// One request and its response, in hyper's types. An error here closes the connection without an answer.
@@ -114,13 +119,13 @@ pub(crate) struct Client {
 
 impl Client {
     /// Starts the connection's own task, which ends with the connection.
-    pub(crate) async fn start<IO>(io: IO) -> Result<Self, StreamError>
+    pub(crate) async fn start<IO>(io: IO, buffer_limit: Option<u32>) -> Result<Self, StreamError>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_headers(256)
-            .max_buf_size(READ_BUFFER)
+            .max_buf_size(h1_buffer(buffer_limit))
             .handshake(TokioIo::new(io))
             .await
             .map_err(|e| error(&e))?;

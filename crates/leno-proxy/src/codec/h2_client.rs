@@ -13,7 +13,7 @@ use leno_engine::compile::cluster::UpstreamHttp2;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::h2_server::{ReceivedBody, error, reason, send_body};
-use super::{Answer, Body, Frame, H2_PENDING_RESETS, H2_SEND_BUFFER, Request, Source, convert};
+use super::{Answer, Body, Frame, H2_PENDING_RESETS, Request, Source, convert, h2_send_buffer};
 use crate::outcome::StreamError;
 
 #[derive(Clone, Debug)]
@@ -37,16 +37,22 @@ struct Stream(Rc<State>);
 
 impl Client {
     /// Starts the connection's own task, which ends with the connection.
-    pub(crate) async fn start<IO>(io: IO, options: &UpstreamHttp2) -> Result<Self, StreamError>
+    pub(crate) async fn start<IO>(
+        io: IO,
+        options: &UpstreamHttp2,
+        buffer_limit: Option<u32>,
+    ) -> Result<Self, StreamError>
     where
         IO: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let (sender, connection) = h2::client::Builder::new()
             .enable_push(false)
-            .initial_window_size(options.initial_stream_window)
+            .initial_window_size(buffer_limit.map_or(options.initial_stream_window, |limit| {
+                options.initial_stream_window.min(limit)
+            }))
             .initial_connection_window_size(options.initial_connection_window)
             .max_pending_accept_reset_streams(H2_PENDING_RESETS)
-            .max_send_buffer_size(H2_SEND_BUFFER)
+            .max_send_buffer_size(h2_send_buffer(buffer_limit))
             .handshake::<_, Bytes>(io)
             .await
             .map_err(|e| error(&e))?;

@@ -10,8 +10,9 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::date::Date;
 use super::{
-    Body, Frame, H2_PENDING_RESETS, H2_SEND_BUFFER, Request, Response, ServerLimits, Service, Source, convert,
+    Body, Frame, H2_PENDING_RESETS, Request, Response, ServerLimits, Service, Source, convert, h2_send_buffer,
 };
 use crate::drain::ConnectionDrain;
 use crate::outcome::StreamError;
@@ -35,8 +36,9 @@ where
         .initial_connection_window_size(limits.connection_window)
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(H2_PENDING_RESETS)
-        .max_send_buffer_size(H2_SEND_BUFFER);
+        .max_send_buffer_size(h2_send_buffer(limits.buffer_limit));
     let mut connection = builder.handshake::<_, Bytes>(io).await.map_err(|e| error(&e))?;
+    let date = Rc::new(Date::default());
     let mut closing = false;
     loop {
         let accepted = if closing {
@@ -62,7 +64,7 @@ where
             Some(Err(e)) => return Err(error(&e)),
             Some(Ok((request, respond))) => {
                 let service = Rc::clone(&service);
-                tokio::task::spawn_local(serve_stream(request, respond, secure, service));
+                tokio::task::spawn_local(serve_stream(request, respond, secure, service, Rc::clone(&date)));
             }
         }
     }
@@ -73,8 +75,14 @@ async fn serve_stream<S: Service>(
     mut respond: SendResponse<Bytes>,
     secure: bool,
     service: Rc<S>,
+    date: Rc<Date>,
 ) {
     let (parts, body) = request.into_parts();
+    if expects_continue(&parts.headers)
+        && let Err(error) = respond.send_informational(interim())
+    {
+        tracing::debug!(%error, "100 Continue not sent");
+    }
     let head = convert::request_head(&parts, secure);
     let body = Body::stream(ReceivedBody::new(body));
     let mut call = pin!(service.call(Request { head, body }));
@@ -85,19 +93,36 @@ async fn serve_stream<S: Service>(
     })
     .await;
     let Some(response) = response else { return };
-    if let Err(error) = send_response(response, &mut respond).await {
+    if let Err(error) = send_response(response, &mut respond, &date).await {
         respond.send_reset(reason(&error));
     }
 }
 
-async fn send_response(response: Response, respond: &mut SendResponse<Bytes>) -> Result<(), StreamError> {
+/// RFC 9110 §10.1.1. As Envoy, the proxy answers it by itself; what it forwards expects nothing.
+fn expects_continue(headers: &http::HeaderMap) -> bool {
+    let expect = headers.get(http::header::EXPECT);
+    expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn interim() -> http::Response<()> {
+    let mut response = http::Response::new(());
+    *response.status_mut() = http::StatusCode::CONTINUE;
+    response
+}
+
+async fn send_response(
+    response: Response,
+    respond: &mut SendResponse<Bytes>,
+    date: &Date,
+) -> Result<(), StreamError> {
     let Response {
         head,
         mut body,
         tunnel: _,
     } = response;
     let end = body.is_end();
-    let head = convert::to_response(head, ())?;
+    let mut head = convert::to_response(head, ())?;
+    date.add(head.headers_mut());
     let mut stream = respond.send_response(head, end).map_err(|e| error(&e))?;
     if end {
         // The end is known without polling; whoever counts frames still has to see it.

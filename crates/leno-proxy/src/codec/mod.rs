@@ -7,6 +7,7 @@
 
 mod body;
 mod convert;
+mod date;
 pub(crate) mod h1;
 pub(crate) mod h2_client;
 pub(crate) mod h2_server;
@@ -64,6 +65,8 @@ pub(crate) trait TunnelEnd: std::fmt::Debug {
 /// What serves the requests of one connection.
 pub(crate) trait Service: 'static {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static;
+    /// The codec has answered what it could not read as a request.
+    fn rejected(&self, status: u16);
     /// Whether responses should end their connection.
     fn draining(&self) -> bool;
 }
@@ -76,9 +79,24 @@ pub(crate) struct ServerLimits {
     pub(crate) max_streams: u32,
     pub(crate) stream_window: u32,
     pub(crate) connection_window: u32,
+    pub(crate) buffer_limit: Option<u32>,
 }
 
 /// Bytes that an HTTP/2 stream may hold for sending before its body is asked for more.
 const H2_SEND_BUFFER: usize = 256 * 1024;
+/// What a connection may buffer of one head or body read; hyper grows towards it only for large transfers.
+const H1_BUFFER: usize = 256 * 1024;
+/// Less hyper does not take.
+const H1_LEAST: usize = 8192;
 /// Streams that a peer has reset and that we have not yet accepted: more of them is an attack (CVE-2023-44487).
 const H2_PENDING_RESETS: usize = 128;
+
+fn h1_buffer(limit: Option<u32>) -> usize {
+    limit
+        .map_or(H1_BUFFER, |limit| H1_BUFFER.min(limit as usize))
+        .max(H1_LEAST)
+}
+
+fn h2_send_buffer(limit: Option<u32>) -> usize {
+    limit.map_or(H2_SEND_BUFFER, |limit| H2_SEND_BUFFER.min(limit as usize))
+}

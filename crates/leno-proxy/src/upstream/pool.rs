@@ -193,7 +193,7 @@ impl Pool {
         let failed = |e: StreamError| Failure::Connect(e.to_string().into());
         let kind = if http2 {
             let connection = Http2 {
-                client: h2_client::Client::start(io, &self.cluster.http2)
+                client: h2_client::Client::start(io, &self.cluster.http2, self.cluster.buffer_limit)
                     .await
                     .map_err(failed)?,
                 info: Rc::clone(&info),
@@ -205,7 +205,9 @@ impl Pool {
             Kind::Http2(connection)
         } else {
             let connection = Http1 {
-                client: h1::Client::start(io).await.map_err(failed)?,
+                client: h1::Client::start(io, self.cluster.buffer_limit)
+                    .await
+                    .map_err(failed)?,
                 info: Rc::clone(&info),
                 requests: 0,
                 _held: held,

@@ -5,6 +5,7 @@
 mod config;
 mod detect;
 mod dns;
+mod edge;
 mod http1;
 mod http2;
 mod mtls;

@@ -13,7 +13,9 @@ use leno_engine::compile::tls::{
     Validation,
 };
 use leno_proxy::Options;
-use leno_tls::{Crypto, PendingIdentity, ROOT_CA, Secrets, SpiffeId, TrustBundle, WORKLOAD_CERTIFICATE};
+use leno_tls::{
+    Crypto, PendingIdentity, ROOT_CA, SYSTEM_ROOTS, Secrets, SpiffeId, TrustBundle, WORKLOAD_CERTIFICATE,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa, KeyPair,
     KeyUsagePurpose,
@@ -49,10 +51,10 @@ impl Ca {
             WORKLOAD_CERTIFICATE,
             pending.complete(&[certificate], &crypto).unwrap(),
         );
-        secrets.set_bundle(
-            ROOT_CA,
-            TrustBundle::from_pem(self.0.pem().as_bytes(), "root").unwrap(),
-        );
+        let bundle = TrustBundle::from_pem(self.0.pem().as_bytes(), "root").unwrap();
+        // In place of the machine's own.
+        secrets.set_bundle(SYSTEM_ROOTS, bundle.clone());
+        secrets.set_bundle(ROOT_CA, bundle);
         Options {
             secrets: Arc::new(secrets),
             crypto,
@@ -131,8 +133,8 @@ fn pair(upstream: SocketAddr) -> Pair {
         subject: false,
         uri: true,
         dns: false,
-        cert: false,
-        chain: false,
+        cert: true,
+        chain: true,
     };
     let mut inbound = listener("in", inbound_chain(http_chain(manager_in), HTTP_IN));
     inbound.direction = Direction::Inbound;
@@ -184,6 +186,10 @@ async fn both_ends_know_each_other_and_the_version_is_restored() {
             "{}",
             answer.body()
         );
+        let certificate = "-----BEGIN%20CERTIFICATE-----%0AMII";
+        for shown in [format!("Cert=\"{certificate}"), format!("Chain=\"{certificate}")] {
+            assert!(answer.body().contains(&shown), "{}", answer.body());
+        }
         assert_eq!(answer.header("x-leno-orig-proto"), None);
     }
     assert_eq!(
@@ -327,4 +333,56 @@ async fn tcp_goes_through_a_pair() {
         near.records.connection(0).await.upstream_peer.as_deref(),
         Some(SERVER)
     );
+}
+
+/// DestinationRule's `SIMPLE`: a server of the outside, by the machine's roots and its host name.
+#[tokio::test]
+async fn a_server_outside_of_the_mesh_is_known_by_the_machines_roots() {
+    let (trusted, other) = (Ca::new(), Ca::new());
+    for (ca, status) in [(&trusted, 200), (&other, 503)] {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["api.example.com".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &ca.0).unwrap();
+        let far = Harness::start();
+        let upstream = http1_server(|_, _| ok("outside")).await;
+        let mut tls = common(&[], None);
+        tls.validation = None;
+        tls.certificate = Some(SecretSource::Inline {
+            certificate_chain: certificate.pem().into_bytes(),
+            private_key: key.serialize_pem().into_bytes(),
+        });
+        let mut chain = http_chain(manager("routes"));
+        chain.tls = Some(Arc::new(DownstreamTls {
+            common: tls,
+            require_client_certificate: false,
+        }));
+        let server = far.serve(listener("server", chain), &[upstream]);
+
+        let near = Harness::with(trusted.options(CLIENT));
+        let address = near.serve(listener("out", http_chain(manager("routes"))), &[server]);
+        near.update(|updater| {
+            let mut cluster = cluster("c", &[server]);
+            let mut tls = common(&[], None);
+            tls.certificate = None;
+            tls.validation = Some(Validation {
+                trust: TrustSource::System,
+                sans: vec![SanMatcher {
+                    kind: SanKind::Dns,
+                    matcher: StringMatcher {
+                        pattern: Pattern::Exact("api.example.com".to_owned()),
+                        ignore_case: false,
+                    },
+                }],
+            });
+            cluster.transport.default = Transport::Tls(Arc::new(UpstreamTls {
+                common: tls,
+                sni: Some("api.example.com".to_owned()),
+                auto_host_sni: false,
+                auto_san_validation: false,
+            }));
+            updater.upsert_cluster(cluster).unwrap();
+        });
+        let answer = Client::connect(address).await.get("/").await;
+        assert_eq!(answer.status(), status, "{:?}", near.records.requests());
+    }
 }

@@ -11,8 +11,8 @@ use tokio::io::AsyncWriteExt;
 
 use crate::support::{Client, Harness, cluster, http1_server, ok, read_message, status, table, tcp_server};
 
-fn retries(forward: &mut Forward) {
-    forward.retry = Some(Arc::new(RetryPolicy {
+pub(crate) fn policy() -> RetryPolicy {
+    RetryPolicy {
         on: RetryOn {
             five_xx: true,
             ..RetryOn::default()
@@ -26,7 +26,11 @@ fn retries(forward: &mut Forward) {
         backoff_max: Duration::from_millis(5),
         avoid_previous_hosts: false,
         host_selection_attempts: 0,
-    }));
+    }
+}
+
+fn retries(forward: &mut Forward) {
+    forward.retry = Some(Arc::new(policy()));
 }
 
 fn route(harness: &Harness, edit: impl FnOnce(&mut Forward)) {

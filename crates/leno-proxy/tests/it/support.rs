@@ -38,6 +38,7 @@ pub(crate) struct Seen {
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) attempts: u32,
+    pub(crate) remote: SocketAddr,
     pub(crate) peer: Option<String>,
     pub(crate) upstream_peer: Option<String>,
 }
@@ -100,6 +101,7 @@ impl Sink for Records {
             received: record.bytes_received,
             sent: record.bytes_sent,
             attempts: record.attempts,
+            remote: record.downstream.remote,
             peer: record.downstream.peer_principal.as_deref().map(str::to_owned),
             upstream_peer: record
                 .upstream
@@ -119,6 +121,7 @@ impl Sink for Records {
             received: record.bytes_received,
             sent: record.bytes_sent,
             attempts: 0,
+            remote: record.downstream.remote,
             peer: record.downstream.peer_principal.as_deref().map(str::to_owned),
             upstream_peer: record
                 .upstream
@@ -196,7 +199,6 @@ pub(crate) fn chain(terminal: TerminalFilter) -> FilterChain {
         name: String::new(),
         matches: ChainMatch::default(),
         tls: None,
-        filters: vec![],
         terminal,
         handshake_timeout: Duration::from_secs(5),
     }
@@ -208,7 +210,6 @@ pub(crate) fn http_chain(manager: HttpConnectionManager) -> FilterChain {
 
 pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
     chain(TerminalFilter::Tcp(Arc::new(TcpProxy {
-        stat_prefix: String::new(),
         clusters: vec![(cluster.to_owned(), 1)],
         idle_timeout: None,
         max_connect_attempts: 1,
@@ -219,7 +220,6 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
 
 pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
     HttpConnectionManager {
-        stat_prefix: String::new(),
         codec: Codec::Auto,
         routes: RouteSource::Rds(routes.to_owned()),
         filters: vec![],
@@ -228,7 +228,6 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
             max_header_bytes: 60 * 1024,
             max_headers: 100,
             max_requests_per_connection: None,
-            max_buffered: 1024 * 1024,
         },
         timeouts: HttpTimeouts {
             idle: None,
@@ -257,12 +256,10 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         merge_slashes: false,
         strip_port: false,
         via: None,
-        preserve_header_case: false,
         http2: Http2Options {
             max_concurrent_streams: 100,
             initial_stream_window: 65_535,
             initial_connection_window: 1024 * 1024,
-            allow_connect: false,
         },
     }
 }
@@ -340,7 +337,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         idle_timeout: None,
         service: None,
         external: false,
-        per_connection_buffer_limit: None,
+        buffer_limit: None,
         http2: UpstreamHttp2 {
             max_concurrent_streams: 100,
             initial_stream_window: 1024 * 1024,
@@ -352,9 +349,6 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
 pub(crate) fn assignment(endpoints: &[SocketAddr]) -> Assignment {
     Assignment {
         priorities: vec![vec![Locality {
-            region: String::new(),
-            zone: String::new(),
-            sub_zone: String::new(),
             weight: 1,
             endpoints: endpoints
                 .iter()

@@ -91,11 +91,10 @@ impl Common<'_> {
             Operator::DownstreamLocalAddress => display(out, Some(downstream.local)),
             Operator::DownstreamLocalAddressWithoutPort => without_port(out, downstream.local),
             Operator::DownstreamLocalPort => number(out, downstream.local.port().into()),
-            Operator::DownstreamRemoteAddress | Operator::DownstreamDirectRemoteAddress => {
-                display(out, Some(downstream.remote))
-            }
-            Operator::DownstreamRemoteAddressWithoutPort
-            | Operator::DownstreamDirectRemoteAddressWithoutPort => without_port(out, downstream.remote),
+            Operator::DownstreamRemoteAddress => display(out, Some(downstream.remote)),
+            Operator::DownstreamRemoteAddressWithoutPort => without_port(out, downstream.remote),
+            Operator::DownstreamDirectRemoteAddress => display(out, Some(downstream.direct_remote)),
+            Operator::DownstreamDirectRemoteAddressWithoutPort => without_port(out, downstream.direct_remote),
             Operator::DownstreamPeerUriSan => text(out, downstream.peer_principal.as_deref()),
             Operator::DownstreamLocalUriSan => text(out, downstream.local_principal.as_deref()),
             Operator::DownstreamTlsVersion => text(out, downstream.tls_version),

@@ -69,6 +69,7 @@ pub(crate) fn outbound() -> Sample {
             direction: Direction::Outbound,
             local: "240.240.0.7:9080".parse().unwrap(),
             remote: "198.18.0.2:40000".parse().unwrap(),
+            direct_remote: "198.18.0.2:40000".parse().unwrap(),
             connection_id: 17,
             sni: None,
             tls_version: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{UpstreamHttp2, UpstreamProtocol};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::http::options::{self as shared, http1};
 use crate::compile::pb::{core, hcm, upstream_http as pb};
 
 pub(super) struct UpstreamHttp {
@@ -203,17 +204,12 @@ fn both(
     Ok(())
 }
 
-fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result<(), Rejection> {
-    // Upstream, header case is kept if it was kept downstream.
-    crate::compile::http::options::http1(at, message).map(drop)
-}
-
 fn http2(
     at: &At<'_>,
     message: &core::Http2ProtocolOptions,
     http2: &mut UpstreamHttp2,
 ) -> Result<(), Rejection> {
-    let options = crate::compile::http::options::http2(at, message)?;
+    let options = shared::http2(at, message)?;
     http2.max_concurrent_streams = options
         .max_concurrent_streams
         .unwrap_or(http2.max_concurrent_streams);

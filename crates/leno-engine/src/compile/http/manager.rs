@@ -21,7 +21,8 @@ pub(crate) fn manager(
 ) -> Result<HttpConnectionManager, Rejection> {
     let pb::HttpConnectionManager {
         codec_type,
-        stat_prefix,
+        // leno has its own statistics.
+        stat_prefix: _,
         http_filters,
         add_user_agent,
         tracing,
@@ -95,12 +96,10 @@ pub(crate) fn manager(
         return Err(at.field("add_user_agent").reject("not supported"));
     }
     escaped_slashes(at, *path_with_escaped_slashes_action)?;
-    let preserve_header_case = match http_protocol_options {
-        None => false,
-        Some(options) => options::http1(&at.field("http_protocol_options"), options)?,
-    };
+    if let Some(options) = http_protocol_options {
+        options::http1(&at.field("http_protocol_options"), options)?;
+    }
     Ok(HttpConnectionManager {
-        stat_prefix: stat_prefix.clone(),
         codec: codec(at, *codec_type)?,
         routes: routes(at, route_specifier.as_ref())?,
         filters: http_filter_list(at, http_filters)?,
@@ -114,7 +113,7 @@ pub(crate) fn manager(
             set_current_client_cert_details.as_ref(),
         )?,
         use_remote_address: is_true(use_remote_address),
-        xff_trusted_hops: *xff_num_trusted_hops,
+        xff_trusted_hops: *xff_num_trusted_hops as usize,
         upgrades: upgrades(at, upgrade_configs)?,
         generate_request_id: generate_request_id.as_ref().is_none_or(|generate| generate.value),
         preserve_request_id: *preserve_external_request_id,
@@ -125,7 +124,6 @@ pub(crate) fn manager(
             Some(pb::http_connection_manager::StripPortMode::StripAnyHostPort(strip)) => *strip,
         },
         via: Some(via.clone()).filter(|via| !via.is_empty()),
-        preserve_header_case,
         http2: http2(at, http2_protocol_options.as_ref())?,
     })
 }
@@ -295,7 +293,6 @@ fn limits(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<HttpLimits
         max_header_bytes: kilobytes * 1024,
         max_headers: max_headers_count.as_ref().map_or(100, |most| most.value.max(1)),
         max_requests_per_connection: requests.filter(|most| *most > 0),
-        max_buffered: 1 << 20,
     })
 }
 
@@ -399,6 +396,5 @@ fn http2(at: &At<'_>, message: Option<&core::Http2ProtocolOptions>) -> Result<Ht
         max_concurrent_streams: said.max_concurrent_streams.unwrap_or(1024),
         initial_stream_window: said.initial_stream_window.unwrap_or(16 << 20),
         initial_connection_window: said.initial_connection_window.unwrap_or(24 << 20),
-        allow_connect: said.allow_connect,
     })
 }

@@ -11,13 +11,9 @@ pub(crate) struct Http2 {
     pub(crate) max_concurrent_streams: Option<u32>,
     pub(crate) initial_stream_window: Option<u32>,
     pub(crate) initial_connection_window: Option<u32>,
-    pub(crate) allow_connect: bool,
 }
 
-/// Whether header names keep their case.
-pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result<bool, Rejection> {
-    use core::http1_protocol_options::HeaderKeyFormat;
-    use core::http1_protocol_options::header_key_format::HeaderFormat;
+pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result<(), Rejection> {
     let core::Http1ProtocolOptions {
         allow_absolute_url,
         // Spoken always: HTTP/1.0 clients are served.
@@ -33,32 +29,14 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
         allow_custom_methods,
         ignore_http_11_upgrade,
     } = message;
-    refuse!(at; default_host_for_http_10, allow_chunked_length, send_fully_qualified_url, ignore_http_11_upgrade);
+    // Header names are sent in lower case.
+    refuse!(at; header_key_format, default_host_for_http_10, allow_chunked_length, send_fully_qualified_url, ignore_http_11_upgrade);
     if allow_absolute_url.is_some_and(|allow| !allow.value) {
         return Err(at.field("allow_absolute_url").reject("false is not supported"));
     }
     no_effect!(at, "there is one codec"; use_balsa_parser, override_stream_error_on_invalid_http_message);
     no_effect!(at, "any method is allowed"; allow_custom_methods);
-    let Some(HeaderKeyFormat { header_format }) = header_key_format else {
-        return Ok(false);
-    };
-    let at = at.field("header_key_format");
-    match at.required("header_format", header_format)? {
-        HeaderFormat::ProperCaseWords(_) => Err(at.field("proper_case_words").reject("not supported")),
-        HeaderFormat::StatefulFormatter(core::TypedExtensionConfig {
-            name: _,
-            typed_config,
-        }) => {
-            let at = at.field("stateful_formatter");
-            let any = at.required("typed_config", typed_config)?;
-            if any.type_url.ends_with(
-                "/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig",
-            ) {
-                return Ok(true);
-            }
-            Err(at.field("typed_config").unknown_extension(any))
-        }
-    }
+    Ok(())
 }
 
 pub(crate) fn http2(at: &At<'_>, message: &core::Http2ProtocolOptions) -> Result<Http2, Rejection> {
@@ -94,6 +72,7 @@ pub(crate) fn http2(at: &At<'_>, message: &core::Http2ProtocolOptions) -> Result
     no_effect!(at, "there is one codec"; hpack_table_size, use_oghttp2_codec, enable_huffman_encoding,
         stream_error_on_invalid_http_messaging, override_stream_error_on_invalid_http_message);
     no_effect!(at, "no keepalive pings are sent"; connection_keepalive);
+    no_effect!(at, "extended CONNECT (RFC 8441) is answered with 403"; allow_connect);
     let range = |field, said: &Option<UInt32Value>, least| number(at, field, said, least);
     Ok(Http2 {
         max_concurrent_streams: range("max_concurrent_streams", max_concurrent_streams, 1)?,
@@ -103,7 +82,6 @@ pub(crate) fn http2(at: &At<'_>, message: &core::Http2ProtocolOptions) -> Result
             initial_connection_window_size,
             65_535,
         )?,
-        allow_connect: *allow_connect,
     })
 }
 

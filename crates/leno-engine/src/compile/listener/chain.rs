@@ -28,7 +28,7 @@ pub(super) fn chain(at: &At<'_>, message: &pb::FilterChain) -> Result<Arc<Filter
         None => None,
         Some(socket) => tls::downstream(&at.field("transport_socket"), socket)?.map(Arc::new),
     };
-    let (filters, terminal) = network_filters(at, filters)?;
+    let terminal = network_filters(at, filters)?;
     let matches = match filter_chain_match {
         None => ChainMatch::default(),
         Some(matches) => chain_match(&at.field("filter_chain_match"), matches)?,
@@ -37,7 +37,6 @@ pub(super) fn chain(at: &At<'_>, message: &pb::FilterChain) -> Result<Arc<Filter
         name: name.clone(),
         matches,
         tls,
-        filters,
         terminal,
         handshake_timeout: at.positive(
             "transport_socket_connect_timeout",
@@ -107,36 +106,23 @@ fn server_name(at: &At<'_>, name: &str) -> Result<String, Rejection> {
     Ok(name.to_ascii_lowercase())
 }
 
-fn network_filters(
-    at: &At<'_>,
-    filters: &[pb::Filter],
-) -> Result<(Vec<NetworkFilter>, TerminalFilter), Rejection> {
-    let mut before = Vec::new();
+fn network_filters(at: &At<'_>, filters: &[pb::Filter]) -> Result<TerminalFilter, Rejection> {
     let mut terminal = None;
     for (i, filter) in filters.iter().enumerate() {
         let at = at.item("filters", i);
         if terminal.is_some() {
             return Err(at.reject("a filter after the terminal one"));
         }
-        match network_filter(&at, filter)? {
-            AnyFilter::Before(filter) => before.push(filter),
-            AnyFilter::Terminal(filter) => terminal = Some(filter),
-        }
+        terminal = network_filter(&at, filter)?;
     }
-    match terminal {
-        Some(terminal) => Ok((before, terminal)),
-        None => Err(at
-            .field("filters")
-            .reject("the last filter must be a proxy: HTTP or TCP")),
-    }
+    terminal.ok_or_else(|| {
+        at.field("filters")
+            .reject("the last filter must be a proxy: HTTP or TCP")
+    })
 }
 
-enum AnyFilter {
-    Before(NetworkFilter),
-    Terminal(TerminalFilter),
-}
-
-fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<AnyFilter, Rejection> {
+/// None: a filter that does nothing here, which has been told.
+fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<Option<TerminalFilter>, Rejection> {
     use pb::filter::ConfigType;
     let pb::Filter { name: _, config_type } = message;
     let any = match at.required("typed_config", config_type)? {
@@ -146,17 +132,17 @@ fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<AnyFilter, Reject
     let at = at.field("typed_config");
     if any.is::<hcm::HttpConnectionManager>() {
         let manager = http::manager(&at, &at.unpack(any)?)?;
-        return Ok(AnyFilter::Terminal(TerminalFilter::Http(Arc::new(manager))));
+        return Ok(Some(TerminalFilter::Http(Arc::new(manager))));
     }
     if any.is::<tcp_proxy::TcpProxy>() {
         let proxy = tcp::tcp_proxy(&at, &at.unpack(any)?)?;
-        return Ok(AnyFilter::Terminal(TerminalFilter::Tcp(Arc::new(proxy))));
+        return Ok(Some(TerminalFilter::Tcp(Arc::new(proxy))));
     }
     if any
         .type_url
         .ends_with("/envoy.tcp.metadataexchange.config.MetadataExchange")
     {
-        return metadata_exchange(&at, any).map(AnyFilter::Before);
+        return metadata_exchange(&at, any).map(|()| None);
     }
     Err(at.unknown_extension(any))
 }
@@ -171,7 +157,8 @@ struct MetadataExchange {
     enable_discovery: bool,
 }
 
-fn metadata_exchange(at: &At<'_>, any: &protobuf::Any) -> Result<NetworkFilter, Rejection> {
+/// Peers say by ALPN that they do it, and do without where it is not negotiated: leno never negotiates it.
+fn metadata_exchange(at: &At<'_>, any: &protobuf::Any) -> Result<(), Rejection> {
     let decoded = MetadataExchange::decode(any.value.as_slice());
     let MetadataExchange {
         protocol,
@@ -187,5 +174,6 @@ fn metadata_exchange(at: &At<'_>, any: &protobuf::Any) -> Result<NetworkFilter, 
         &enable_discovery,
         "peers are told by endpoint metadata",
     );
-    Ok(NetworkFilter::MetadataExchange)
+    at.warn("peer metadata is not exchanged over TCP: istio-peer-exchange is not negotiated");
+    Ok(())
 }

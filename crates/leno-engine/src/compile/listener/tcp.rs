@@ -11,7 +11,8 @@ use crate::compile::pb::tcp_proxy as pb;
 pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy, Rejection> {
     use pb::tcp_proxy::ClusterSpecifier;
     let pb::TcpProxy {
-        stat_prefix,
+        // leno has its own statistics.
+        stat_prefix: _,
         on_demand,
         metadata_match,
         idle_timeout,
@@ -53,7 +54,6 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
         return Err(at.field("max_connect_attempts").reject("must be more than 0"));
     }
     Ok(TcpProxy {
-        stat_prefix: stat_prefix.clone(),
         clusters,
         idle_timeout: at.timeout("idle_timeout", idle_timeout, Some(Duration::from_secs(3600)))?,
         max_connect_attempts: attempts,

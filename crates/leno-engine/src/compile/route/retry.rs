@@ -98,7 +98,7 @@ fn conditions(at: &At<'_>, text: &str) -> RetryOn {
             "retriable-status-codes" => on.retriable_status_codes = true,
             "retriable-headers" => on.retriable_headers = true,
             "envoy-ratelimited" => on.envoy_ratelimited = true,
-            "http3-post-connect-failure" => on.http3_post_connect_failure = true,
+            "http3-post-connect-failure" => at.field("retry_on").warn("HTTP/3 is not spoken"),
             "cancelled" => on.grpc_cancelled = true,
             "deadline-exceeded" => on.grpc_deadline_exceeded = true,
             "internal" => on.grpc_internal = true,

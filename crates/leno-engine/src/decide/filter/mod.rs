@@ -69,6 +69,8 @@ pub struct Context<'a> {
     pub connection: &'a ConnectionFacts,
     /// The route's cluster name, once routed.
     pub cluster: Option<&'a str>,
+    /// Nobody of the mesh is behind that cluster.
+    pub external: bool,
 }
 
 /// Who the other side says it is.

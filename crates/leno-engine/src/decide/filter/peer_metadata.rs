@@ -125,7 +125,9 @@ impl HttpFilter for OneExchange {
         if self.config.read_request {
             self.asked = take(&mut head.headers, cx.peer);
         }
-        if self.config.tell_upstream && !(self.config.skip_external && is_external(cx.cluster)) {
+        if self.config.tell_upstream
+            && !(self.config.skip_external && (cx.external || is_external(cx.cluster)))
+        {
             let everything = Asked {
                 id: true,
                 metadata: true,
