@@ -24,6 +24,7 @@ bench *ARGS:
 fuzz SECONDS='60':
     fuzz/run {{SECONDS}}
 
-# Long forms: soak and sweeps.
+# Long forms: every fuzz target for ten minutes, and the whole mesh ten times over; figures go to RESULTS files.
 nightly:
-    LENO_LONG=1 cargo test --workspace --release
+    fuzz/run 600
+    for i in $(seq 10); do cargo test --package leno --test it || exit 1; done

@@ -44,7 +44,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TICK = os.sysconf("SC_CLK_TCK")
 PAIRS = {"pair", "pair-h2", "tcp-mtls"}
 H2_CLIENT = {"h2", "pair-h2"}
-ALL = ["http1", "h2", "tcp", "pair", "pair-h2", "tcp-mtls", ]
+ALL = ["http1", "h2", "tcp", "pair", "pair-h2", "tcp-mtls"]
 LOADS = ["req", "conn", "bulk", "idle"]
 
 # ---------------------------------------------------------------- processes

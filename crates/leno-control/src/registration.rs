@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(crate) struct Registrations {
     entries: Mutex<HashMap<WorkloadId, Entry>>,
     changes: mpsc::UnboundedSender<Change>,
     state: Arc<State>,
+    /// Whether it is known who was here before the start. If not, nobody can tell when all are back.
+    expected: AtomicBool,
     /// Turns true when everybody who was known is back or gone.
     complete: watch::Sender<bool>,
     /// Closed when the control plane ends: from then on nobody leaves.
@@ -73,6 +76,7 @@ impl Registrations {
             entries: Mutex::default(),
             changes,
             state,
+            expected: AtomicBool::new(false),
             complete: watch::Sender::new(false),
             running,
         }
@@ -81,8 +85,9 @@ impl Registrations {
     /// Those who were in the mesh when the control plane ended are in it, until their address refuses.
     pub(crate) fn restore(self: &Arc<Self>, known: Option<Vec<Known>>) {
         let Some(known) = known else {
-            return; // Whom to wait for is not known.
+            return; // Whom to wait for is not known: the settling time runs to its end.
         };
+        self.expected.store(true, Ordering::Relaxed);
         for Known { id, node, healthy } in known {
             let Some(mut described) = decode(&node) else {
                 tracing::warn!("the remembered workload {id} is not understood and left out");
@@ -199,7 +204,8 @@ impl Registrations {
     }
 
     fn check_complete(&self) {
-        if !self.lock().values().any(|entry| entry.awaited) {
+        let expected = self.expected.load(Ordering::Relaxed);
+        if expected && !self.lock().values().any(|entry| entry.awaited) {
             self.complete.send_replace(true);
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use rustix::process::getuid;
@@ -99,17 +99,33 @@ impl Default for OrdinaryUser {
 
 /// `binary` where an ordinary user can execute it: the build directory may be closed to others.
 pub fn shared_binary(binary: &Path) -> &'static Path {
-    static COPY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = COPY.get_or_init(|| {
+    static COPY: OnceLock<(PathBuf, Child)> = OnceLock::new();
+    let (path, _) = COPY.get_or_init(|| {
         let dir = tempfile::Builder::new()
             .prefix("leno-bin-")
             .tempdir()
-            .expect("a temporary directory");
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("our own directory");
-        let path = dir.path().join("leno");
+            .expect("a temporary directory")
+            .keep();
+        let guard = removed_with_us(&dir);
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("our own directory");
+        let path = dir.join("leno");
         fs::copy(binary, &path).expect("the binary can be copied");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
-        (dir, path)
+        (path, guard)
     });
     path
+}
+
+/// Removes a directory when this process has ended, however that happens: nothing static is ever dropped. The pipe
+/// between them is closed by the kernel. A group of its own keeps Ctrl-C from ending the guard first.
+fn removed_with_us(dir: &Path) -> Child {
+    Command::new("sh")
+        .args(["-c", "read -r _; exec rm -rf \"$1\"", "sh"])
+        .arg(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("a shell")
 }

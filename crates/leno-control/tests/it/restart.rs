@@ -68,6 +68,10 @@ async fn with_only_its_key_those_who_come_with_state_wait_for_each_other() {
     let Proxy { mut client, .. } = caller;
     client.on_disconnected(0);
     let mut caller = Proxy::open(rig.plaintext().await, client).await.unwrap();
+    // Somebody else being there does not mean that all are.
+    let other = node("other-1", "other", None);
+    let mut other = Proxy::connect(rig.plaintext().await, other, &[(LISTENER, "virtualInbound")]).await;
+    other.until("an answer", |p| !p.pushed.is_empty()).await;
     let _web = Proxy::connect(rig.plaintext().await, web, &[(LISTENER, "virtualInbound")]).await;
     caller.until("an answer", |p| !p.pushed.is_empty()).await;
     assert_eq!(

@@ -9,6 +9,7 @@ mod demo;
 mod identity;
 mod input;
 mod kill;
+mod messages;
 mod names;
 mod privileges;
 mod probing;
