@@ -23,6 +23,7 @@ mod roster;
 mod session;
 mod source;
 mod state;
+mod traffic;
 mod writer;
 
 use std::net::SocketAddr;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_core::Stream as FutureStream;
 use leno_proto::control::mesh_server::Mesh;
 use leno_proto::control::{
-    Command, ConfigRequest, ConfigResponse, Diagnostic, Dump, DumpRequest, Edge, Report, StatusRequest,
+    Command, ConfigRequest, ConfigResponse, Diagnostic, Dump, DumpRequest, Report, StatusRequest,
     StatusResponse, TrafficRequest, TrafficResponse, command, report,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,6 +21,7 @@ use crate::listener::Peer;
 use crate::push::Push;
 use crate::roster::Roster;
 use crate::state::State;
+use crate::traffic::Traffic;
 use crate::writer::Diagnostics;
 
 /// A proxy that has not answered by then is taken for hung.
@@ -41,6 +42,7 @@ pub(crate) struct MeshService {
 #[derive(Debug, Default)]
 pub(crate) struct Attached {
     proxies: Mutex<HashMap<String, Side>>,
+    traffic: Mutex<Traffic>,
     next: AtomicU64,
 }
 
@@ -49,22 +51,17 @@ struct Side {
     stream: u64,
     commands: mpsc::Sender<Result<Command, Status>>,
     waiting: HashMap<u64, oneshot::Sender<Dump>>,
-    edges: Vec<Edge>,
 }
 
 // === impl Attached ===
 
 impl Attached {
-    /// The sum over all proxies, as each reported last.
-    fn edges(&self) -> Vec<Edge> {
-        self.lock().values().flat_map(|side| side.edges.clone()).collect()
-    }
-
     async fn listen(
         &self,
         mut reports: Streaming<Report>,
         commands: mpsc::Sender<Result<Command, Status>>,
         mut running: watch::Receiver<()>,
+        may_speak_for: impl Fn(&str) -> Result<(), Status>,
     ) {
         let stream = self.next.fetch_add(1, Ordering::Relaxed);
         let mut node = None;
@@ -77,19 +74,26 @@ impl Attached {
                 break;
             };
             match (what, &node) {
-                (report::What::Hello(hello), _) => {
+                (report::What::Hello(hello), None) => {
+                    if let Err(status) = may_speak_for(&hello.node_id) {
+                        let _ = commands.send(Err(status)).await;
+                        break;
+                    }
                     let side = Side {
                         stream,
                         commands: commands.clone(),
                         waiting: HashMap::new(),
-                        edges: Vec::new(),
                     };
                     self.lock().insert(hello.node_id.clone(), side);
+                    self.traffic().arrived(&hello.node_id);
                     node = Some(hello.node_id);
                 }
-                (report::What::Traffic(traffic), Some(node)) => {
-                    self.with(node, |side| side.edges = traffic.edges);
+                (report::What::Hello(_), Some(_)) => {
+                    let status = Status::invalid_argument("Hello comes once, as the first report");
+                    let _ = commands.send(Err(status)).await;
+                    break;
                 }
+                (report::What::Traffic(traffic), Some(node)) => self.traffic().report(node, traffic.edges),
                 (report::What::Dump(dump), Some(node)) => {
                     if let Some(Some(waiting)) = self.with(node, |side| side.waiting.remove(&dump.id)) {
                         let _ = waiting.send(dump);
@@ -107,6 +111,7 @@ impl Attached {
             // A newer stream of the same proxy may have taken its place.
             if proxies.get(&node).is_some_and(|side| side.stream == stream) {
                 proxies.remove(&node);
+                self.traffic().ended(&node);
             }
         }
     }
@@ -145,6 +150,10 @@ impl Attached {
 
     fn with<T>(&self, node: &str, change: impl FnOnce(&mut Side) -> T) -> Option<T> {
         self.lock().get_mut(node).map(change)
+    }
+
+    fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Side>> {
@@ -192,6 +201,27 @@ impl MeshService {
     }
 }
 
+/// Over TLS a proxy speaks for itself only: its certificate is of the node's namespace, and the one that the node's
+/// xDS stream has, if there is one.
+fn may_speak_for(node: &str, peer: Option<&Peer>, roster: &Roster) -> Result<(), Status> {
+    let Some(identity) = peer.filter(|peer| peer.secure).map(|peer| peer.identity.as_ref()) else {
+        return Ok(()); // The plaintext port is bound to loopback only.
+    };
+    let identity = identity.ok_or_else(|| {
+        Status::unauthenticated("no mesh certificate — Attach — get one with a join token first")
+    })?;
+    // `sidecar~<address>~<name>.<namespace>~<domain>`
+    let namespace = node.split('~').nth(2).and_then(|name| name.rsplit('.').next());
+    let principals = roster.principals_of(node);
+    let of_node = principals.is_empty() || principals.contains(&identity.to_string());
+    if of_node && namespace.is_some() && identity.namespace() == namespace {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!(
+        "{identity} does not speak for {node} — Attach — use the node's own certificate"
+    )))
+}
+
 type Streamed<T> = Pin<Box<dyn FutureStream<Item = Result<T, Status>> + Send>>;
 
 /// These calls say or change something: not for whoever happens to reach the port without a mesh certificate,
@@ -216,8 +246,14 @@ impl Mesh for MeshService {
     ) -> Result<Response<Self::AttachStream>, Status> {
         local_or_member(&request)?;
         let (commands, sent) = mpsc::channel(16);
-        let (attached, running) = (self.attached.clone(), self.running.clone());
-        tokio::spawn(async move { attached.listen(request.into_inner(), commands, running).await });
+        let peer = request.extensions().get::<Peer>().cloned();
+        let (attached, running, roster) = (self.attached.clone(), self.running.clone(), self.roster.clone());
+        tokio::spawn(async move {
+            let may_speak_for = |node: &str| may_speak_for(node, peer.as_ref(), &roster);
+            attached
+                .listen(request.into_inner(), commands, running, may_speak_for)
+                .await;
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
     }
 
@@ -263,7 +299,7 @@ impl Mesh for MeshService {
                     _ = running.changed() => return,
                 }
                 let response = TrafficResponse {
-                    edges: attached.edges(),
+                    edges: attached.traffic().edges(),
                 };
                 if send.send(Ok(response)).await.is_err() {
                     return;

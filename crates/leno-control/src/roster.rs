@@ -70,6 +70,14 @@ impl Roster {
         }
     }
 
+    /// The certificates' identities with which a node has streams.
+    pub(crate) fn principals_of(&self, node: &str) -> Vec<String> {
+        let seats = self.lock();
+        let of_node = seats.1.values().filter(|seated| seated.status.node_id == node);
+        let principals = of_node.map(|seated| seated.status.principal.clone());
+        principals.filter(|principal| !principal.is_empty()).collect()
+    }
+
     pub(crate) fn proxies(&self) -> Vec<ProxyStatus> {
         let seats = self.lock();
         let mut proxies: Vec<ProxyStatus> = seats

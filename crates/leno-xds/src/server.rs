@@ -183,6 +183,6 @@ impl Stream {
     pub fn status(&self) -> impl Iterator<Item = (&str, State, usize)> {
         self.watches
             .iter()
-            .map(|(t, w)| (t.as_str(), w.acks.state(w.answered), w.known().count()))
+            .map(|(t, w)| (t.as_str(), w.acks.state(w.is_told()), w.known().count()))
     }
 }

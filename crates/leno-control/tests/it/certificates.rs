@@ -29,6 +29,11 @@ async fn ask(channel: Channel, id: &str, token: Option<&str>) -> Result<Identity
         .unwrap())
 }
 
+/// An identity as a proxy gets it with the join token.
+pub(crate) async fn identity(rig: &Rig, id: &str) -> Identity {
+    ask(rig.secure(None).await, id, Some(&rig.token())).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_token_gets_a_certificate_and_that_certificate_the_next() {
     let rig = Rig::start(&[]).await;

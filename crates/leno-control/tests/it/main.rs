@@ -8,3 +8,4 @@ mod push;
 mod registration;
 mod restart;
 mod rig;
+mod sotw;

@@ -138,3 +138,29 @@ async fn a_proxy_is_asked_for_what_it_has_and_reports_its_traffic() {
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn a_proxy_speaks_for_itself_only() {
+    let rig = Rig::start(&[]).await;
+    for (node_id, refused) in [
+        ("sidecar~127.0.0.1~web-1.default~default.svc.cluster.local", false),
+        ("sidecar~127.0.0.1~web-1.other~other.svc.cluster.local", true),
+        ("web-1", true),
+    ] {
+        let identity = crate::certificates::identity(&rig, "spiffe://cluster.local/ns/default/sa/web").await;
+        let (reports, outgoing) = mpsc::channel(8);
+        let node_id = node_id.to_owned();
+        reports
+            .send(report(report::What::Hello(Hello { node_id })))
+            .await
+            .unwrap();
+        let mut commands = MeshClient::new(rig.secure(Some(identity)).await)
+            .attach(ReceiverStream::new(outgoing))
+            .await
+            .unwrap()
+            .into_inner();
+        drop(reports);
+        let end = tokio::time::timeout(PATIENCE, commands.message()).await.unwrap();
+        assert_eq!(end.is_err_and(|e| e.code() == Code::PermissionDenied), refused);
+    }
+}

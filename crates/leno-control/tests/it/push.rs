@@ -2,7 +2,7 @@
 
 use leno_proto::FromAny;
 use leno_proto::envoy::config::route::v3::RouteConfiguration;
-use leno_proto::type_url::ROUTE_CONFIGURATION;
+use leno_proto::type_url::{CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION};
 
 use crate::rig::{Proxy, Rig, node};
 
@@ -99,4 +99,33 @@ async fn a_broken_file_leaves_the_last_good_route_and_is_told() {
         .until("another route", |p| p.has(ROUTE_CONFIGURATION, RATINGS))
         .await;
     assert_eq!(timeout(&proxy), Some(7));
+}
+
+#[tokio::test]
+async fn a_workloads_health_does_not_send_its_own_listener_again() {
+    let rig = Rig::start(&[("services.yaml", SERVICES)]).await;
+    let cluster = "outbound|9080||reviews.default.svc.cluster.local";
+    let names = [
+        (LISTENER, "virtualInbound"),
+        (CLUSTER_LOAD_ASSIGNMENT, cluster),
+        (ROUTE_CONFIGURATION, REVIEWS),
+    ];
+    let node = node("reviews-1", "reviews", Some(9080));
+    let mut proxy = Proxy::connect(rig.plaintext().await, node, &names).await;
+    proxy
+        .until("everything", |p| p.pushed.len() >= 3 && p.endpoints(cluster) == 1)
+        .await;
+    let listeners = |p: &Proxy| p.pushed.iter().filter(|(t, _)| t == LISTENER).count();
+    // After the first round all that its arrival made has been sent.
+    let mut after_round = Vec::new();
+    for _ in 0..3 {
+        for (problem, endpoints) in [(Some("it does not listen"), 0), (None, 1)] {
+            proxy.set_health(problem).await;
+            proxy
+                .until("its endpoint's new health", |p| p.endpoints(cluster) == endpoints)
+                .await;
+        }
+        after_round.push(listeners(&proxy));
+    }
+    assert_eq!(after_round[0], after_round[2], "{:?}", proxy.pushed);
 }

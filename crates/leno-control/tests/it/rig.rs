@@ -50,6 +50,10 @@ impl Rig {
         std::fs::write(self.directory.path().join("config").join(name), text).unwrap();
     }
 
+    pub(crate) fn remove(&self, name: &str) {
+        std::fs::remove_file(self.directory.path().join("config").join(name)).unwrap();
+    }
+
     pub(crate) fn rendezvous(&self) -> PathBuf {
         self.directory.path().join("run/control.json")
     }
@@ -262,6 +266,13 @@ impl Proxy {
 
     pub(crate) async fn subscribe(&mut self, type_url: &str, name: &str) {
         self.client.subscribe(type_url, name);
+        for request in self.client.next_requests() {
+            self.requests.send(request).await.unwrap();
+        }
+    }
+
+    pub(crate) async fn set_health(&mut self, problem: Option<&str>) {
+        self.client.set_health(problem.map(str::to_owned));
         for request in self.client.next_requests() {
             self.requests.send(request).await.unwrap();
         }

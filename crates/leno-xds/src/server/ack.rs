@@ -15,7 +15,7 @@ pub enum State {
     Stale,
     /// The client rejected what it was sent last of some resource; what it said.
     Rejected(String),
-    /// Nothing has been sent yet.
+    /// Something asked for has not been answered yet.
     NotSent,
 }
 
@@ -88,12 +88,12 @@ impl Acks {
         }
     }
 
-    pub(super) fn state(&self, any_sent: bool) -> State {
+    pub(super) fn state(&self, told: bool) -> State {
         if !self.rejected.is_empty() {
             State::Rejected(self.complaint())
         } else if !self.in_flight.is_empty() {
             State::Stale
-        } else if any_sent {
+        } else if told {
             State::Synced
         } else {
             State::NotSent

@@ -68,6 +68,11 @@ impl Watch {
         })
     }
 
+    /// Whether the client has been told all that there is to tell: by this stream, or by one before it.
+    pub(super) fn is_told(&self) -> bool {
+        self.answered || !self.has.is_empty() && self.due.is_empty() && !self.wildcard_due
+    }
+
     /// The client comes from another stream and has this.
     pub(super) fn has_already(&mut self, name: String, version: String) {
         self.has.insert(name.into(), Known::Version(version));

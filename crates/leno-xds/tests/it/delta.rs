@@ -134,6 +134,18 @@ fn versions_that_the_client_came_with_are_not_sent() {
 }
 
 #[test]
+fn a_client_that_has_everything_from_before_follows() {
+    let mut rig = Rig::new(&[(ROUTE_CONFIGURATION, "a")]);
+    let request = DeltaDiscoveryRequest {
+        initial_resource_versions: [("a".into(), rig.version(ROUTE_CONFIGURATION, "a"))].into(),
+        ..subscribe(ROUTE_CONFIGURATION, &["a"])
+    };
+    assert_eq!(rig.ask(request), []);
+    let states: Vec<State> = rig.stream.status().map(|(_, state, _)| state).collect();
+    assert_eq!(states, [State::Synced]);
+}
+
+#[test]
 fn a_client_with_state_is_told_apart() {
     let mut stream = Stream::new(Protocol::Delta);
     let request = DeltaDiscoveryRequest {
