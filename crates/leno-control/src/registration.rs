@@ -1,9 +1,12 @@
 //! Who is in the mesh: workloads come with their proxy's stream and leave when it ends *and* nothing answers at
 //! their address any more. A control plane that restarts, or a connection that breaks, thus takes nobody out.
+//!
+//! A workload's place belongs to the service account that registered it: over TLS a certificate proves which, and
+//! nobody without one takes or holds such a place.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +33,7 @@ const INBOUND_PORT: u16 = 15006;
 #[derive(Debug)]
 pub(crate) struct Registrations {
     entries: Mutex<HashMap<WorkloadId, Entry>>,
+    holders: AtomicU64,
     changes: mpsc::UnboundedSender<Change>,
     state: Arc<State>,
     /// Whether it is known who was here before the start. If not, nobody can tell when all are back.
@@ -44,6 +48,10 @@ pub(crate) struct Registrations {
 struct Entry {
     node: String,
     workload: Workload,
+    /// It proved its identity by a certificate.
+    secure: bool,
+    /// Tells its streams from those of who had the place before.
+    holder: u64,
     streams: usize,
     probe: Option<AbortHandle>,
     /// Remembered from before the start, and not heard of since.
@@ -55,6 +63,24 @@ struct Entry {
 pub(crate) struct Presence {
     registrations: Arc<Registrations>,
     id: WorkloadId,
+    holder: u64,
+}
+
+/// Why a workload's place is not to be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Taken {
+    #[error(
+        "the workload {id} registered over TLS — xDS node — connect to the TLS port (15012) with its certificate, or use another name"
+    )]
+    OverTls { id: WorkloadId },
+    #[error(
+        "the workload {id} belongs to the service account {service_account} in the namespace {namespace} — xDS node — use another name"
+    )]
+    ByAnother {
+        id: WorkloadId,
+        namespace: String,
+        service_account: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +100,7 @@ impl Registrations {
     ) -> Self {
         Self {
             entries: Mutex::default(),
+            holders: AtomicU64::new(0),
             changes,
             state,
             expected: AtomicBool::new(false),
@@ -88,7 +115,13 @@ impl Registrations {
             return; // Whom to wait for is not known: the settling time runs to its end.
         };
         self.expected.store(true, Ordering::Relaxed);
-        for Known { id, node, healthy } in known {
+        for known in known {
+            let Known {
+                id,
+                node,
+                healthy,
+                secure,
+            } = known;
             let Some(mut described) = decode(&node) else {
                 tracing::warn!("the remembered workload {id} is not understood and left out");
                 continue;
@@ -97,6 +130,8 @@ impl Registrations {
             let entry = Entry {
                 node,
                 workload: described.workload.clone(),
+                secure,
+                holder: self.holders.fetch_add(1, Ordering::Relaxed),
                 streams: 0,
                 probe: None,
                 awaited: true,
@@ -114,26 +149,38 @@ impl Registrations {
         self.complete.subscribe()
     }
 
-    /// A proxy has introduced itself.
-    pub(crate) fn join(self: &Arc<Self>, node: &Node, described: &Described) -> Presence {
+    /// A proxy has introduced itself; `secure` is one whose certificate says that it is who it says.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        node: &Node,
+        described: &Described,
+        secure: bool,
+    ) -> Result<Presence, Taken> {
         let mut workload = described.workload.clone();
         let id = workload.id.clone();
         let mut entries = self.lock();
-        let before = entries.remove(&id);
+        if let Some(before) = entries.get(&id) {
+            before.may_be_taken(&workload, secure)?;
+        }
         let mut streams = 0;
-        if let Some(before) = before {
-            streams = before.streams;
+        let mut holder = self.holders.fetch_add(1, Ordering::Relaxed);
+        if let Some(before) = entries.remove(&id) {
             if let Some(probe) = before.probe {
                 probe.abort();
             }
-            // It tells its health in a moment; until then nothing has changed.
-            if described.leno && before.workload.ports == workload.ports {
-                workload.healthy = before.workload.healthy;
+            if before.secure == secure {
+                (streams, holder) = (before.streams, before.holder);
+                // It tells its health in a moment; until then nothing has changed.
+                if described.leno && before.workload.ports == workload.ports {
+                    workload.healthy = before.workload.healthy;
+                }
             }
         }
         let entry = Entry {
             node: encode(node),
             workload: workload.clone(),
+            secure,
+            holder,
             streams: streams + 1,
             probe: None,
             awaited: false,
@@ -143,15 +190,17 @@ impl Registrations {
         self.save(&entries);
         drop(entries);
         self.check_complete();
-        Presence {
+        Ok(Presence {
             registrations: self.clone(),
             id,
-        }
+            holder,
+        })
     }
 
-    fn set_health(&self, id: &WorkloadId, healthy: bool) {
+    fn set_health(&self, id: &WorkloadId, holder: u64, healthy: bool) {
         let mut entries = self.lock();
-        let Some(entry) = entries.get_mut(id).filter(|e| e.workload.healthy != healthy) else {
+        let entry = entries.get_mut(id).filter(|e| e.holder == holder);
+        let Some(entry) = entry.filter(|e| e.workload.healthy != healthy) else {
             return;
         };
         entry.workload.healthy = healthy;
@@ -159,11 +208,14 @@ impl Registrations {
         self.save(&entries);
     }
 
-    fn leave(self: &Arc<Self>, id: &WorkloadId) {
-        let ended = self.lock().get_mut(id).is_some_and(|entry| {
+    fn leave(self: &Arc<Self>, id: &WorkloadId, holder: u64) {
+        let mut entries = self.lock();
+        let entry = entries.get_mut(id).filter(|e| e.holder == holder);
+        let ended = entry.is_some_and(|entry| {
             entry.streams = entry.streams.saturating_sub(1);
             entry.streams == 0
         });
+        drop(entries);
         if ended {
             self.probe(id);
         }
@@ -222,6 +274,7 @@ impl Registrations {
                 id: id.to_string(),
                 node: entry.node.clone(),
                 healthy: entry.workload.healthy,
+                secure: entry.secure,
             })
             .collect();
         known.sort_by(|a, b| a.id.cmp(&b.id));
@@ -233,18 +286,41 @@ impl Registrations {
     }
 }
 
+// === impl Entry ===
+
+impl Entry {
+    /// Who has a certificate takes the place of who has none, and nobody else another's.
+    fn may_be_taken(&self, by: &Workload, secure: bool) -> Result<(), Taken> {
+        if self.secure && !secure {
+            return Err(Taken::OverTls { id: by.id.clone() });
+        }
+        if self.secure == secure && !same_owner(&self.workload, by) {
+            return Err(Taken::ByAnother {
+                id: by.id.clone(),
+                namespace: self.workload.namespace.clone(),
+                service_account: self.workload.service_account.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
 // === impl Presence ===
 
 impl Presence {
     pub(crate) fn set_health(&self, healthy: bool) {
-        self.registrations.set_health(&self.id, healthy);
+        self.registrations.set_health(&self.id, self.holder, healthy);
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.registrations.leave(&self.id);
+        self.registrations.leave(&self.id, self.holder);
     }
+}
+
+fn same_owner(one: &Workload, other: &Workload) -> bool {
+    (&one.namespace, &one.service_account) == (&other.namespace, &other.service_account)
 }
 
 fn targets(workload: &Workload) -> Vec<SocketAddr> {

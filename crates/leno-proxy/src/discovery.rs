@@ -245,15 +245,11 @@ impl Discovery {
                 }
             }
         }
-        let mut changes = Vec::new();
         for name in &received.removed {
             let key = (kind, name.clone());
             memory.roots.remove(&key);
-            changes.extend(memory.resources.remove(&key));
+            memory.resources.remove(&key, now);
         }
-        // What is gone goes after what replaces it: promotion comes first.
-        self.promote(memory, now);
-        self.apply(changes);
         errors
     }
 
@@ -270,9 +266,12 @@ impl Discovery {
         errors
     }
 
-    /// After every event: put in force what can be, subscribe to what is named, drop what is not, answer.
+    /// After every event: put in force what can be, drop what is gone after what replaces it, subscribe to what is
+    /// named, answer.
     fn settle(&mut self, memory: &mut Memory, now: Instant) {
         self.promote(memory, now);
+        let departed = memory.resources.depart(now);
+        self.apply(departed);
         memory.forget_old_negatives();
         self.follow(memory);
         memory.answer();
@@ -389,13 +388,17 @@ impl Memory {
 
     /// A worker that no longer waits has closed its end: nothing to tell it.
     fn answer(&mut self) {
-        let resources = &self.resources;
+        let (resources, asked) = (&self.resources, &mut self.asked);
         self.waiting.retain(|name, waiters| {
             let answer = match (resources.is_active(name), resources.is_absent(name)) {
                 (true, _) => Answer::Found,
                 (_, true) => Answer::Absent,
                 _ => {
                     waiters.retain(|w| !w.is_closed());
+                    if waiters.is_empty() {
+                        // Nobody waits and nobody knows it: asked again, it is subscribed to again.
+                        asked.retain(|a| a != name);
+                    }
                     return !waiters.is_empty();
                 }
             };

@@ -22,6 +22,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 pub const MAX_MESSAGE: usize = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WINDOW: u32 = 1 << 20;
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a call failed, and whether it is worth trying again.
 #[derive(Debug, thiserror::Error)]
@@ -122,11 +124,7 @@ impl Channel {
             .enable_push(false)
             .handshake(io)
             .await?;
-        let driver = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "gRPC connection ended");
-            }
-        });
+        let driver = tokio::spawn(drive(connection));
         Ok(Self {
             send,
             authority: address.to_string(),
@@ -189,6 +187,37 @@ impl Channel {
             },
             receiver,
         ))
+    }
+}
+
+/// Moves the connection until it ends, or until the peer no longer answers pings: a machine that lost its power sends
+/// no reset, and a stream on which nothing is said would seem open for ever.
+async fn drive<T>(mut connection: h2::client::Connection<T, Bytes>)
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let pings = connection.ping_pong();
+    let alive = async {
+        let Some(mut pings) = pings else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(PING_EVERY).await;
+            match tokio::time::timeout(PING_TIMEOUT, pings.ping(h2::Ping::opaque())).await {
+                Ok(Ok(_)) => {}
+                // The connection's own end says why.
+                Ok(Err(_)) => std::future::pending().await,
+                Err(_) => return,
+            }
+        }
+    };
+    tokio::select! {
+        ended = connection => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "gRPC connection ended");
+            }
+        }
+        () = alive => tracing::debug!("gRPC connection given up: the peer does not answer"),
     }
 }
 

@@ -76,12 +76,15 @@ pub struct Resources {
     active: BTreeMap<Name, Entry>,
     warming: BTreeMap<Name, Entry>,
     absent: BTreeSet<Name>,
+    /// In force, removed by the control plane, and still referred to.
+    leaving: BTreeMap<Name, Instant>,
     rejected: BTreeMap<Name, String>,
 }
 
 impl Resources {
     pub fn accept(&mut self, name: Name, version: String, body: Bytes, compiled: Compiled, now: Instant) {
         self.absent.remove(&name);
+        self.leaving.remove(&name);
         self.rejected.remove(&name);
         let needs = needs(&compiled);
         self.warming.insert(
@@ -101,19 +104,42 @@ impl Resources {
         self.rejected.insert(name, why);
     }
 
-    /// The control plane says that there is none.
-    pub fn remove(&mut self, name: &Name) -> Option<Change> {
+    /// The control plane says that there is none. What is in force and still referred to leaves later, with
+    /// [`Self::depart`]: until its successors are in force too, it serves.
+    pub fn remove(&mut self, name: &Name, now: Instant) {
         self.warming.remove(name);
         self.rejected.remove(name);
         self.absent.insert(name.clone());
-        self.active.remove(name).map(|_| Change::Remove(name.clone()))
+        if self.active.contains_key(name) {
+            self.leaving.insert(name.clone(), now);
+        }
+    }
+
+    /// Takes out of force what was removed and nothing in force refers to any more.
+    pub fn depart(&mut self, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        loop {
+            let needed: BTreeSet<&Name> = self.active.values().flat_map(|e| &e.needs).collect();
+            let due = |since: &Instant| now.duration_since(*since) >= WARMING_TIMEOUT;
+            let mut leaving = self.leaving.iter();
+            let Some(name) = leaving
+                .find(|(n, since)| due(since) || !needed.contains(n))
+                .map(|(n, _)| n.clone())
+            else {
+                return changes;
+            };
+            self.leaving.remove(&name);
+            changes.extend(self.active.remove(&name).map(|_| Change::Remove(name)));
+        }
     }
 
     /// Nobody refers to it any more.
     pub fn forget(&mut self, name: &Name) -> Option<Change> {
-        let change = self.remove(name);
+        self.warming.remove(name);
+        self.rejected.remove(name);
         self.absent.remove(name);
-        change
+        self.leaving.remove(name);
+        self.active.remove(name).map(|_| Change::Remove(name.clone()))
     }
 
     pub fn is_active(&self, name: &Name) -> bool {
@@ -125,7 +151,7 @@ impl Resources {
     }
 
     pub fn is_warming(&self) -> bool {
-        !self.warming.is_empty()
+        !self.warming.is_empty() || !self.leaving.is_empty()
     }
 
     /// Puts in force what no longer waits, children first. `settled` says of a name that is not here whether the
@@ -246,4 +272,101 @@ fn table_needs(table: &RouteTable) -> BTreeSet<Name> {
         names.extend(forward.mirrors.iter().map(|m| (Kind::Cluster, m.cluster.clone())));
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leno_proto::envoy::config::route::v3::{Route, route, route_action, route_match};
+    use leno_proto::envoy::config::route::v3::{RouteAction, RouteConfiguration, RouteMatch, VirtualHost};
+
+    fn routes_to(cluster: &str) -> Compiled {
+        let action = RouteAction {
+            cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(cluster.into())),
+            ..RouteAction::default()
+        };
+        let matches = RouteMatch {
+            path_specifier: Some(route_match::PathSpecifier::Prefix("/".into())),
+            ..RouteMatch::default()
+        };
+        let host = VirtualHost {
+            name: "all".into(),
+            domains: vec!["*".into()],
+            routes: vec![Route {
+                r#match: Some(matches),
+                action: Some(route::Action::Route(action)),
+                ..Route::default()
+            }],
+            ..VirtualHost::default()
+        };
+        let table = RouteConfiguration {
+            name: "r".into(),
+            virtual_hosts: vec![host],
+            ..RouteConfiguration::default()
+        };
+        let compiled = leno_engine::compile::route::compile(&table, &mut Default::default());
+        Compiled::Route(Box::new(compiled.unwrap()))
+    }
+
+    fn endpoints() -> Compiled {
+        Compiled::Endpoints(Box::default())
+    }
+
+    fn cluster(name: &str) -> Name {
+        (Kind::Cluster, name.into())
+    }
+
+    fn shown(changes: &[Change]) -> Vec<String> {
+        let show = |change: &Change| match change {
+            Change::Set(name, _) => format!("+{name}"),
+            Change::Remove((_, name)) => format!("-{name}"),
+        };
+        changes.iter().map(show).collect()
+    }
+
+    /// Clusters are stood in for by endpoints under their name: only what refers to what matters here.
+    fn put(resources: &mut Resources, name: Name, compiled: Compiled, now: Instant) {
+        resources.accept(name, "1".into(), Bytes::new(), compiled, now);
+    }
+
+    #[test]
+    fn a_route_waits_for_its_cluster_and_the_old_cluster_serves_until_then() {
+        let now = Instant::now();
+        let route = (Kind::Route, "r".to_owned());
+        let mut resources = Resources::default();
+        put(&mut resources, cluster("old"), endpoints(), now);
+        put(&mut resources, route.clone(), routes_to("old"), now);
+        assert_eq!(resources.promote(now, |_| false).len(), 2);
+
+        // One change: the route goes to a new cluster, and the old one is gone.
+        put(&mut resources, route, routes_to("new"), now);
+        resources.remove(&cluster("old"), now);
+        assert_eq!(shown(&resources.promote(now, |_| false)), [""; 0]);
+        assert_eq!(
+            shown(&resources.depart(now)),
+            [""; 0],
+            "the old one is still called"
+        );
+
+        put(&mut resources, cluster("new"), endpoints(), now);
+        assert_eq!(shown(&resources.promote(now, |_| false)), ["+new", "+r"]);
+        assert_eq!(shown(&resources.depart(now)), ["-old"]);
+    }
+
+    #[test]
+    fn what_never_comes_is_not_waited_for_for_ever() {
+        let now = Instant::now();
+        let mut resources = Resources::default();
+        put(
+            &mut resources,
+            (Kind::Route, "r".into()),
+            routes_to("missing"),
+            now,
+        );
+        assert!(resources.promote(now, |_| false).is_empty());
+        assert_eq!(
+            shown(&resources.promote(now + WARMING_TIMEOUT, |_| false)),
+            ["+r"]
+        );
+    }
 }

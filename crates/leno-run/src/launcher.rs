@@ -20,7 +20,7 @@ use crate::{
     handoff::HostListener,
     host_listeners,
     launch::{Launch, LaunchError},
-    ports::{DNS_PORT, INBOUND_PORT, OUTBOUND_PORT},
+    ports::{DNS_PORT, INBOUND_PORT, METRICS_PORT, OUTBOUND_PORT},
     process,
     proxy_process::ProxyProcess,
     readiness, signals,
@@ -64,7 +64,7 @@ pub fn launch(launch: &Launch) -> Result<Ending, LaunchError> {
     if let Some(address) = launch.advertise.filter(IpAddr::is_unspecified) {
         return Err(LaunchError::AdvertisedWildcard(address));
     }
-    let reserved = [OUTBOUND_PORT, INBOUND_PORT, DNS_PORT];
+    let reserved = [OUTBOUND_PORT, INBOUND_PORT, DNS_PORT, METRICS_PORT];
     if let Some(port) = launch.ports.iter().find(|port| reserved.contains(port)) {
         return Err(LaunchError::ReservedPort(*port));
     }

@@ -64,6 +64,6 @@ pub use self::{
     launcher::launch,
     message::{Family, FromProxy, MAX_SOCKETS, NamespaceListener, NamespaceRole, ToProxy},
     names::cluster_search,
-    ports::{DNS_PORT, INBOUND_PORT, OUTBOUND_PORT},
+    ports::{DNS_PORT, INBOUND_PORT, METRICS_PORT, OUTBOUND_PORT},
     probe::{Abilities, ProbeError, probe},
 };

@@ -126,7 +126,7 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
             let listener = TcpListener::bind(address).await;
             let listener =
                 listener.map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
-            tokio::spawn(admin::serve(listener, metrics));
+            tokio::spawn(admin::serve(listener, metrics, Arc::new(|| true)));
         }
         tokio::select! {
             _ = int.recv() => {}

@@ -55,8 +55,6 @@ const VIPS: [(IpAddr, u8); 2] = [
         64,
     ),
 ];
-/// As in Istio: the merged metrics of a sidecar.
-const METRICS_PORT: u16 = 15020;
 /// How long what is still on its way out may take once the command has ended.
 const AFTER_EXIT: Duration = Duration::from_millis(500);
 /// How long a worker waits for the control plane to say what a new destination is.
@@ -70,12 +68,13 @@ pub fn run(args: &Sidecar, environment: &Environment) -> anyhow::Result<ExitCode
     runtime.block_on(async {
         let mut supervisor = Supervisor::new(handoff.channel)?;
         let address = args.workload.advertise.unwrap_or(IpAddr::V4(handoff.address));
+        let own = IpAddr::V4(handoff.address);
         let sockets = handoff
             .listeners
             .into_iter()
             .map(|l| (l.role, l.socket))
             .collect();
-        match serve(args, environment, &mut supervisor, address, sockets).await {
+        match serve(args, environment, &mut supervisor, (own, address), sockets).await {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error) => {
                 // The launcher prints it: a user sees one message, not two.
@@ -94,7 +93,7 @@ async fn serve(
     args: &Sidecar,
     environment: &Environment,
     supervisor: &mut Supervisor,
-    address: IpAddr,
+    (own, address): (IpAddr, IpAddr),
     host: Vec<(HostRole, OwnedFd)>,
 ) -> anyhow::Result<()> {
     let join = args.join.resolve(environment)?;
@@ -147,7 +146,7 @@ async fn serve(
     };
     tokio::spawn(discovery.run());
     serve_dns(dns, Dns::new(table, resolvers()?))?;
-    serve_metrics(address, Arc::clone(&metrics)).await;
+    serve_metrics(own, Arc::clone(&metrics), ready.clone()).await;
     let attachment = Attachment {
         control: link()?,
         node_id: node.id.clone(),
@@ -248,12 +247,16 @@ fn log_end(result: std::io::Result<()>) {
     }
 }
 
-/// On the workload's own address, for Prometheus. A sidecar whose port is taken (an advertised address that several
-/// workloads share) serves without.
-async fn serve_metrics(address: IpAddr, metrics: Arc<Metrics>) {
-    match tokio::net::TcpListener::bind((address, METRICS_PORT)).await {
-        Ok(listener) => drop(tokio::spawn(leno_proxy::admin::serve(listener, metrics))),
-        Err(error) => tracing::warn!(%error, %address, port = METRICS_PORT, "metrics are not served"),
+/// On the workload's own address of this machine, for Prometheus: never on one that other machines reach.
+async fn serve_metrics(own: IpAddr, metrics: Arc<Metrics>, state: watch::Receiver<State>) {
+    match tokio::net::TcpListener::bind((own, leno_run::METRICS_PORT)).await {
+        Ok(listener) => {
+            let ready = Arc::new(move || state.borrow().ready);
+            drop(tokio::spawn(leno_proxy::admin::serve(listener, metrics, ready)));
+        }
+        Err(error) => {
+            tracing::warn!(%error, address = %own, port = leno_run::METRICS_PORT, "metrics are not served")
+        }
     }
 }
 

@@ -134,6 +134,7 @@ impl Supervisor {
             ToProxy::Sockets { family, error } => {
                 if let Some(error) = error {
                     tracing::warn!(%error, ?family, "no socket in the application's namespace");
+                    self.stock.give_up(family);
                 }
                 self.asked.insert(family, 0);
                 self.stock.fill(family, descriptors);
@@ -184,6 +185,13 @@ impl Shelf {
 }
 
 impl Stock {
+    /// There are none to be had (a machine without IPv6, say): those who wait hear it at once, and nobody asks again
+    /// on their behalf.
+    fn give_up(&self, family: Family) {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.entry(family).or_default().waiting.clear();
+    }
+
     fn fill(&self, family: Family, sockets: Vec<OwnedFd>) {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         let shelf = ready.entry(family).or_default();
