@@ -11,6 +11,7 @@ use leno_ca::{Authority, SigningRequest, TokenStore};
 use leno_proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateService;
 use leno_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
 use leno_tls::{SpiffeId, TrustDomain};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::error::PEER_REFUSED;
@@ -72,6 +73,21 @@ impl Certificates {
         Ok(issued.chain)
     }
 
+    /// Whether the caller has a join token that is valid; it is not used up.
+    pub(crate) fn check_token(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        let text = bearer(metadata).ok_or_else(|| {
+            Status::unauthenticated(
+                "neither a mesh certificate nor a join token — credentials — send \"authorization: Bearer TOKEN\" \
+                 with the token of the file that control.json names",
+            )
+        })?;
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let claims = tokens.verify(text, SystemTime::now());
+        claims
+            .map(drop)
+            .map_err(|error| Status::unauthenticated(error.to_string()))
+    }
+
     /// Which identity the caller may have.
     fn prove(
         &self,
@@ -85,15 +101,10 @@ impl Certificates {
                 "certificates are issued over TLS only — this port — use the TLS port (15012)",
             ));
         }
-        let bearer = request
-            .metadata()
-            .get("authorization")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "));
-        if let Some(text) = bearer {
+        if let Some(text) = bearer(request.metadata()) {
             let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
             let claims = tokens
-                .verify(text.trim(), now)
+                .verify(text, now)
                 .map_err(|error| Status::unauthenticated(error.to_string()))?;
             if !claims.binding.allows(asked) {
                 return Err(Status::permission_denied(format!(
@@ -102,7 +113,7 @@ impl Certificates {
                 )));
             }
             tokens
-                .redeem(text.trim(), now)
+                .redeem(text, now)
                 .map_err(|error| Status::unauthenticated(error.to_string()))?;
             return Ok(asked.clone());
         }
@@ -112,6 +123,11 @@ impl Certificates {
             )
         })
     }
+}
+
+fn bearer(metadata: &MetadataMap) -> Option<&str> {
+    let value = metadata.get("authorization")?.to_str().ok()?;
+    value.strip_prefix("Bearer ").map(str::trim)
 }
 
 #[tonic::async_trait]

@@ -345,6 +345,7 @@ impl Parts {
             diagnostics: self.diagnostics.clone(),
             state: self.state.clone(),
             attached: self.attached.clone(),
+            certificates: self.certificates.clone(),
             running: self.running.clone(),
         };
         Server::builder()

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::ca::Certificates;
 use crate::error::STATE_NOT_WRITTEN;
 use crate::listener::Peer;
 use crate::push::Push;
@@ -35,6 +36,7 @@ pub(crate) struct MeshService {
     pub(crate) diagnostics: Arc<Diagnostics>,
     pub(crate) state: Arc<State>,
     pub(crate) attached: Arc<Attached>,
+    pub(crate) certificates: Arc<Certificates>,
     pub(crate) running: watch::Receiver<()>,
 }
 
@@ -182,6 +184,20 @@ impl MeshService {
         }
     }
 
+    /// What operators ask is not for whoever happens to reach the port: a member of the mesh may ask, and on this
+    /// machine who can read the join token.
+    fn member_or_operator<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        match request.extensions().get::<Peer>() {
+            Some(peer) if peer.identity.is_some() => Ok(()),
+            Some(peer) if peer.address.ip().is_loopback() => {
+                self.certificates.check_token(request.metadata())
+            }
+            _ => Err(Status::unauthenticated(
+                "no mesh certificate — Mesh service — call it from the control plane's machine, or with a certificate",
+            )),
+        }
+    }
+
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let state = self.state.failure().map(|message| Diagnostic {
             code: STATE_NOT_WRITTEN.to_owned(),
@@ -224,17 +240,6 @@ fn may_speak_for(node: &str, peer: Option<&Peer>, roster: &Roster) -> Result<(),
 
 type Streamed<T> = Pin<Box<dyn FutureStream<Item = Result<T, Status>> + Send>>;
 
-/// These calls say or change something: not for whoever happens to reach the port without a mesh certificate,
-/// unless it is on this machine.
-fn local_or_member<T>(request: &Request<T>) -> Result<(), Status> {
-    match request.extensions().get::<Peer>() {
-        Some(peer) if peer.identity.is_some() || peer.address.ip().is_loopback() => Ok(()),
-        _ => Err(Status::unauthenticated(
-            "no mesh certificate — Mesh service — call it from the control plane's machine, or with a certificate",
-        )),
-    }
-}
-
 #[tonic::async_trait]
 impl Mesh for MeshService {
     type AttachStream = Streamed<Command>;
@@ -244,7 +249,6 @@ impl Mesh for MeshService {
         &self,
         request: Request<Streaming<Report>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        local_or_member(&request)?;
         let (commands, sent) = mpsc::channel(16);
         let peer = request.extensions().get::<Peer>().cloned();
         let (attached, running, roster) = (self.attached.clone(), self.running.clone(), self.roster.clone());
@@ -258,7 +262,7 @@ impl Mesh for MeshService {
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        local_or_member(&request)?;
+        self.member_or_operator(&request)?;
         Ok(Response::new(StatusResponse {
             proxies: self.roster.proxies(),
             diagnostics: self.diagnostics(),
@@ -268,7 +272,7 @@ impl Mesh for MeshService {
     }
 
     async fn config(&self, request: Request<ConfigRequest>) -> Result<Response<ConfigResponse>, Status> {
-        local_or_member(&request)?;
+        self.member_or_operator(&request)?;
         let asked = request.into_inner();
         let node = self.find(&asked.workload)?;
         let dump = self.attached.dump(&node, &asked.kind).await?;
@@ -284,7 +288,7 @@ impl Mesh for MeshService {
         &self,
         request: Request<TrafficRequest>,
     ) -> Result<Response<Self::TrafficStream>, Status> {
-        local_or_member(&request)?;
+        self.member_or_operator(&request)?;
         let interval = match request.get_ref().interval_ms {
             0 => DEFAULT_INTERVAL,
             ms => Duration::from_millis(ms.into()).max(SHORTEST_INTERVAL),

@@ -8,7 +8,7 @@ use leno_proto::control::{
 use leno_proto::type_url::LISTENER;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::{Code, Request};
 
 use crate::rig::{PATIENCE, Proxy, Rig, node};
 
@@ -28,7 +28,7 @@ async fn status_shows_each_proxy_and_whether_it_follows() {
     web.until("its listener", |p| !p.pushed.is_empty()).await;
     // Goes on acknowledging what comes.
     tokio::spawn(async move { while web.next().await.is_ok() {} });
-    let mut mesh = MeshClient::new(rig.plaintext().await);
+    let mut mesh = rig.mesh().await;
     let synced = tokio::time::timeout(PATIENCE, async {
         loop {
             let status = mesh.status(StatusRequest {}).await.unwrap().into_inner();
@@ -94,7 +94,7 @@ async fn a_proxy_is_asked_for_what_it_has_and_reports_its_traffic() {
             let _ = reports.send(report(report::What::Dump(dump))).await;
         }
     });
-    let mut mesh = MeshClient::new(rig.plaintext().await);
+    let mut mesh = rig.mesh().await;
     let mut seen = mesh
         .traffic(TrafficRequest { interval_ms: 100 })
         .await
@@ -163,4 +163,43 @@ async fn a_proxy_speaks_for_itself_only() {
         let end = tokio::time::timeout(PATIENCE, commands.message()).await.unwrap();
         assert_eq!(end.is_err_and(|e| e.code() == Code::PermissionDenied), refused);
     }
+}
+
+#[tokio::test]
+async fn operators_without_the_join_token_are_told_what_to_do() {
+    let rig = Rig::start(&[]).await;
+    let unknown = format!("leno_join_{}", "0".repeat(64));
+    for (token, words) in [
+        (None, "Bearer TOKEN"),
+        (Some("nonsense"), "is no join token"),
+        (Some(unknown.as_str()), "not known here"),
+    ] {
+        for channel in [rig.plaintext().await, rig.secure(None).await] {
+            let mut mesh = MeshClient::new(channel);
+            let refusals = [
+                mesh.status(with(token, StatusRequest::default())).await.map(drop),
+                mesh.config(with(token, ConfigRequest::default())).await.map(drop),
+                mesh.traffic(with(token, TrafficRequest::default()))
+                    .await
+                    .map(drop),
+            ];
+            for refused in refusals {
+                let refused = refused.unwrap_err();
+                assert_eq!(refused.code(), Code::Unauthenticated);
+                assert!(refused.message().contains(words), "{refused}");
+            }
+        }
+    }
+    let web = crate::certificates::identity(&rig, "spiffe://cluster.local/ns/default/sa/web").await;
+    let mut member = MeshClient::new(rig.secure(Some(web)).await);
+    member.status(StatusRequest::default()).await.unwrap();
+}
+
+fn with<T>(token: Option<&str>, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(token) = token {
+        let value = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", value);
+    }
+    request
 }

@@ -77,7 +77,7 @@ async fn a_broken_file_leaves_the_last_good_route_and_is_told() {
     let mut proxy = Proxy::connect(rig.plaintext().await, node("a-1", "a", None), &names).await;
     proxy.until("the route", |p| timeout(p) == Some(7)).await;
     rig.write("route.yaml", "spec: [");
-    let mut mesh = leno_proto::control::mesh_client::MeshClient::new(rig.plaintext().await);
+    let mut mesh = rig.mesh().await;
     let told = tokio::time::timeout(crate::rig::PATIENCE, async {
         loop {
             let request = leno_proto::control::StatusRequest {};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use leno_control::{Handle, Options};
+use leno_proto::control::mesh_client::MeshClient;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use leno_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
@@ -24,8 +25,11 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 /// Far more than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -80,6 +84,16 @@ impl Rig {
             .unwrap()
             .trim()
             .to_owned()
+    }
+
+    /// As an operator of this machine asks: with the join token.
+    pub(crate) async fn mesh(&self) -> MeshClient<InterceptedService<Channel, impl Interceptor>> {
+        let bearer: MetadataValue<_> = format!("Bearer {}", self.token()).parse().unwrap();
+        let with_token = move |mut request: Request<()>| {
+            request.metadata_mut().insert("authorization", bearer.clone());
+            Ok(request)
+        };
+        MeshClient::with_interceptor(self.secure(None).await, with_token)
     }
 
     /// Over TLS, with or without a certificate of one's own.
