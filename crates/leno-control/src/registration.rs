@@ -5,30 +5,20 @@
 //! nobody without one takes or holds such a place.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use leno_model::Change;
 use leno_model::{Workload, WorkloadId};
 use leno_proto::envoy::config::core::v3::Node;
 use prost::Message;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::node::{Described, describe};
+use crate::probe::{targets, until_refused};
 use crate::state::{Known, State};
-
-/// Between two looks at an address whose stream has ended.
-const PROBE_EVERY: Duration = Duration::from_millis(200);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// An address that neither answers nor refuses (a machine that is gone) is given up after so many looks.
-const SILENT_LOOKS: u32 = 5;
-/// Every sidecar has it; asked of workloads that declare no port.
-const INBOUND_PORT: u16 = 15006;
 
 #[derive(Debug)]
 pub(crate) struct Registrations {
@@ -81,13 +71,6 @@ pub(crate) enum Taken {
         namespace: String,
         service_account: String,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    Answers,
-    Refuses,
-    Silent,
 }
 
 // === impl Registrations ===
@@ -185,6 +168,7 @@ impl Registrations {
             probe: None,
             awaited: false,
         };
+        self.drop_leftovers(&mut entries, &entry);
         entries.insert(id.clone(), entry);
         self.tell(Change::Workload(workload));
         self.save(&entries);
@@ -195,6 +179,22 @@ impl Registrations {
             id,
             holder,
         })
+    }
+
+    /// A sidecar that was killed and is back under another name has left an entry that looks alive: its address
+    /// answers, for it is the newcomer's now.
+    fn drop_leftovers(&self, entries: &mut HashMap<WorkloadId, Entry>, newcomer: &Entry) {
+        entries.retain(|id, entry| {
+            let leftover = entry.streams == 0 && newcomer.is_in_place_of(entry);
+            if leftover {
+                if let Some(probe) = entry.probe.take() {
+                    probe.abort();
+                }
+                tracing::info!(workload = %id, by = %newcomer.workload.id, "replaced at its address");
+                self.tell(Change::WorkloadGone(id.clone()));
+            }
+            !leftover
+        });
     }
 
     fn set_health(&self, id: &WorkloadId, holder: u64, healthy: bool) {
@@ -215,9 +215,15 @@ impl Registrations {
             entry.streams = entry.streams.saturating_sub(1);
             entry.streams == 0
         });
+        let replaced = entries.get(id).is_some_and(|entry| {
+            let mut others = entries.values();
+            others.any(|other| other.streams > 0 && other.is_in_place_of(entry))
+        });
         drop(entries);
-        if ended {
-            self.probe(id);
+        match (ended, replaced) {
+            (false, _) => {}
+            (true, true) => self.gone(id),
+            (true, false) => self.probe(id),
         }
     }
 
@@ -289,6 +295,17 @@ impl Registrations {
 // === impl Entry ===
 
 impl Entry {
+    /// Whether this one, of the same service account, is now where the other was.
+    fn is_in_place_of(&self, other: &Entry) -> bool {
+        let sockets = targets(&other.workload);
+        self.workload.id != other.workload.id
+            && self.secure >= other.secure
+            && same_owner(&self.workload, &other.workload)
+            && targets(&self.workload)
+                .iter()
+                .any(|socket| sockets.contains(socket))
+    }
+
     /// Who has a certificate takes the place of who has none, and nobody else another's.
     fn may_be_taken(&self, by: &Workload, secure: bool) -> Result<(), Taken> {
         if self.secure && !secure {
@@ -323,45 +340,6 @@ fn same_owner(one: &Workload, other: &Workload) -> bool {
     (&one.namespace, &one.service_account) == (&other.namespace, &other.service_account)
 }
 
-fn targets(workload: &Workload) -> Vec<SocketAddr> {
-    let ports: Vec<u16> = match workload.ports.as_slice() {
-        [] => vec![INBOUND_PORT],
-        ports => ports.iter().map(|p| p.port).collect(),
-    };
-    let with_ports = |ip: &IpAddr| {
-        ports
-            .iter()
-            .map(|port| SocketAddr::new(*ip, *port))
-            .collect::<Vec<_>>()
-    };
-    workload.addresses.iter().flat_map(with_ports).collect()
-}
-
-async fn until_refused(targets: &[SocketAddr]) {
-    let mut silent = 0;
-    loop {
-        match look(targets).await {
-            Look::Answers => silent = 0,
-            Look::Silent if silent + 1 < SILENT_LOOKS => silent += 1,
-            Look::Silent | Look::Refuses => return,
-        }
-        tokio::time::sleep(PROBE_EVERY).await;
-    }
-}
-
-/// One answer is enough to be there.
-async fn look(targets: &[SocketAddr]) -> Look {
-    let mut seen = Look::Refuses;
-    for target in targets {
-        match tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(target)).await {
-            Ok(Ok(_)) => return Look::Answers,
-            Ok(Err(_)) => {}
-            Err(_) => seen = Look::Silent,
-        }
-    }
-    seen
-}
-
 fn encode(node: &Node) -> String {
     let short = Node {
         id: node.id.clone(),
@@ -380,4 +358,69 @@ fn decode(hex: &str) -> Option<Described> {
         .map(|d| (d.iter().fold(0, |sum, digit| sum * 16 + digit)) as u8)
         .collect();
     describe(&Node::decode(bytes.as_slice()).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Rig {
+        registrations: Arc<Registrations>,
+        changes: mpsc::UnboundedReceiver<Change>,
+        _running: watch::Sender<()>,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let (state, _) = State::open(directory.path()).unwrap();
+            let (tell, changes) = mpsc::unbounded_channel();
+            let (running, stopped) = watch::channel(());
+            Self {
+                registrations: Arc::new(Registrations::new(tell, Arc::new(state), stopped)),
+                changes,
+                _running: running,
+                _directory: directory,
+            }
+        }
+
+        fn join(&self, name: &str, address: &str) -> Presence {
+            let node = Node {
+                id: format!("sidecar~{address}~{name}.shop~shop.svc.cluster.local"),
+                ..Default::default()
+            };
+            let described = describe(&node).unwrap();
+            self.registrations.join(&node, &described, true).unwrap()
+        }
+
+        /// Who is in the mesh by all that was told.
+        fn present(&mut self) -> Vec<String> {
+            let mut present = Vec::new();
+            while let Ok(change) = self.changes.try_recv() {
+                match change {
+                    Change::Workload(workload) => present.push(workload.name),
+                    Change::WorkloadGone(id) => present.retain(|name| !id.0.starts_with(name)),
+                    _ => {}
+                }
+            }
+            present
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_is_its_newest_holders_whether_the_old_streams_end_is_seen_before_or_after() {
+        let mut rig = Rig::new();
+        let killed = rig.join("a", "127.0.0.9");
+        drop(killed);
+        let _elsewhere = rig.join("b", "127.0.0.8");
+        let _back = rig.join("c", "127.0.0.9");
+        assert_eq!(rig.present(), ["b", "c"]);
+
+        let mut rig = Rig::new();
+        let killed = rig.join("a", "127.0.0.9");
+        let _back = rig.join("c", "127.0.0.9");
+        drop(killed);
+        assert_eq!(rig.present(), ["c"]);
+    }
 }

@@ -68,13 +68,19 @@ async fn a_broken_stream_takes_nobody_out_while_the_address_answers() {
     drop(web);
     // Long enough for several looks at its address; a second instance shows that pushes go on.
     tokio::time::sleep(Duration::from_millis(700)).await;
-    let _second = connect("web-2").await;
+    let _second = connect_at(&rig, "127.0.0.2", "web-2", port).await;
     caller.until("both", |p| p.endpoints(&cluster) == 2).await;
     let seen = caller.pushed.len();
     let _back = connect("web-1").await;
-    let _third = connect("web-3").await;
+    let _third = connect_at(&rig, "127.0.0.3", "web-3", port).await;
     caller.until("three", |p| p.endpoints(&cluster) == 3).await;
     assert!(caller.pushed.len() <= seen + 2, "coming back is no change");
+}
+
+async fn connect_at(rig: &Rig, address: &str, name: &str, port: u16) -> Proxy {
+    let mut node = node(name, "web", Some(port));
+    node.id = node.id.replace("127.0.0.1", address);
+    Proxy::connect(rig.plaintext().await, node, &[(LISTENER, "virtualInbound")]).await
 }
 
 /// Until the first answer, or the refusal.
