@@ -129,17 +129,17 @@ impl Ads {
         let Ok(Some(first)) = requests.message().await else {
             return;
         };
-        let described = match self.admit(peer.as_ref(), W::node(&first)) {
-            Ok(described) => described,
+        let admitted = self.admit(peer.as_ref(), W::node(&first));
+        let (described, presence) = match admitted {
+            Ok(admitted) => admitted,
             Err(status) => {
                 self.log_refusal(peer.as_ref(), &status);
                 let _ = out.send(Err(status)).await;
                 return;
             }
         };
-        let Some(node) = W::node(&first) else { return };
         let mut conversation = Conversation::<W> {
-            presence: self.registrations.join(node, &described),
+            presence,
             seat: self.roster.take_seat(&described, peer.as_ref()),
             session: Session::new(described.proxy, Stream::new(W::PROTOCOL), self.push.join()),
             out,
@@ -180,23 +180,32 @@ impl Ads {
         }
     }
 
-    /// Who may have a stream: over TLS, whoever's certificate says that it is what its node says.
-    fn admit(&self, peer: Option<&Peer>, node: Option<&Node>) -> Result<Described, Status> {
+    /// Who may have a stream: whoever [is](Self::prove) what its node says, and takes nobody else's place.
+    fn admit(&self, peer: Option<&Peer>, node: Option<&Node>) -> Result<(Described, Presence), Status> {
         let node = node.ok_or(crate::node::NodeError::Missing);
-        let described = node
-            .and_then(describe)
+        let (node, described) = node
+            .and_then(|node| Ok((node, describe(node)?)))
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let peer = peer.ok_or_else(|| Status::internal("the connection is not known"))?;
-        if !peer.secure {
-            return Ok(described); // The plaintext port is bound to loopback only.
+        if peer.secure {
+            self.prove(peer, &described)?; // The plaintext port is bound to loopback only.
         }
+        let presence = self
+            .registrations
+            .join(node, &described, peer.secure)
+            .map_err(|taken| Status::permission_denied(taken.to_string()))?;
+        Ok((described, presence))
+    }
+
+    /// Over TLS a certificate says who somebody is.
+    fn prove(&self, peer: &Peer, described: &Described) -> Result<(), Status> {
         let proxy = &described.proxy;
         let claimed = SpiffeId::workload(&self.trust_domain, &proxy.namespace, &proxy.service_account)
             .map_err(|error| {
                 Status::invalid_argument(format!("the node's identity is not valid: {error}"))
             })?;
         match &peer.identity {
-            Some(identity) if *identity == claimed => Ok(described),
+            Some(identity) if *identity == claimed => Ok(()),
             Some(identity) => Err(Status::permission_denied(format!(
                 "the node says it is {claimed}, its certificate says {identity} — xDS node {} — use the \
                  certificate of the node's own service account",

@@ -16,6 +16,7 @@ mod mesh;
 mod node;
 mod once;
 mod options;
+mod probe;
 mod push;
 mod registration;
 pub mod rendezvous;

@@ -15,6 +15,10 @@ pub(crate) enum NodeError {
     Missing,
     #[error("the node id {0:?} is not understood — xDS node — use sidecar~IP~NAME.NAMESPACE~DOMAIN")]
     Id(String),
+    #[error(
+        "the node {name:?} is not of its namespace {namespace:?} — xDS node — use sidecar~IP~NAME.{namespace}~DOMAIN"
+    )]
+    Namespace { name: String, namespace: String },
     #[error("the port {0} of the node is not understood — metadata LENO.ports — use numbers from 1 to 65535")]
     Port(String),
 }
@@ -45,6 +49,14 @@ pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
         .or_else(|| domain.split('.').next())
         .filter(|namespace| !namespace.is_empty())
         .ok_or_else(bad)?;
+    // Names are unique in their namespace only: without this one could take another's place.
+    let short = name.strip_suffix(namespace).and_then(|n| n.strip_suffix('.'));
+    if short.is_none_or(str::is_empty) {
+        return Err(NodeError::Namespace {
+            name: (*name).to_owned(),
+            namespace: namespace.to_owned(),
+        });
+    }
     let service_account = text(metadata, "SERVICE_ACCOUNT").unwrap_or("default");
     let labels = labels(metadata);
     let id = WorkloadId((*name).into());
@@ -205,9 +217,9 @@ mod tests {
         let id = "sidecar~127.0.0.9~web-1.shop~shop.svc.cluster.local";
         let described = describe(&node(id, vec![("LENO", leno)])).unwrap();
         assert!(described.leno && !described.workload.healthy);
-        let described = describe(&node(id, vec![("NAMESPACE", string("other"))])).unwrap();
+        let described = describe(&node(id, vec![])).unwrap();
         assert!(!described.leno && described.workload.healthy);
-        assert_eq!(described.proxy.namespace, "other");
+        assert_eq!(described.proxy.namespace, "shop");
         assert_eq!(&*described.workload.id.0, "web-1.shop");
     }
 
@@ -221,6 +233,24 @@ mod tests {
             described.workload.addresses,
             ["127.0.0.9".parse::<IpAddr>().unwrap()]
         );
+    }
+
+    #[test]
+    fn a_name_is_of_the_namespace_that_the_metadata_says() {
+        for (name, namespace) in [
+            ("web-1.shop", "bank"),
+            ("web-1.myshop", "shop"),
+            (".shop", "shop"),
+            ("shop", "shop"),
+        ] {
+            let id = format!("sidecar~127.0.0.9~{name}~shop.svc.cluster.local");
+            let refused = describe(&node(&id, vec![("NAMESPACE", string(namespace))])).unwrap_err();
+            let (name, namespace) = (name.to_owned(), namespace.to_owned());
+            assert_eq!(refused, NodeError::Namespace { name, namespace });
+        }
+        let id = "sidecar~127.0.0.9~web-1.bank~shop.svc.cluster.local";
+        let described = describe(&node(id, vec![("NAMESPACE", string("bank"))])).unwrap();
+        assert_eq!(described.proxy.namespace, "bank");
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub(crate) struct Known {
     /// The encoded `envoy.config.core.v3.Node`, in hexadecimal.
     pub(crate) node: String,
     pub(crate) healthy: bool,
+    /// It proved its identity by a certificate.
+    #[serde(default)]
+    pub(crate) secure: bool,
 }
 
 /// Versioned, so that a later form is recognised.

@@ -2,11 +2,12 @@
 //!
 //! A filter chain that has changed, or a process that is to end, drains: HTTP/2 clients get GOAWAY, HTTP/1 clients
 //! get `Connection: close` with their next response. An idle HTTP/1 connection is only closed when the drain time is
-//! over, because a request may already be on its way. What is in flight is finished; only a process that ends has a
-//! moment at which it is cut off.
+//! over, because a request may already be on its way. What is in flight is finished; it is cut off only by the end of
+//! the process, or by a change that forbids the connection ([`CutBy`]).
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,8 +20,17 @@ enum Phase {
         /// Idle connections are closed from here on.
         close_idle: Instant,
         /// Everything is.
-        cut: Option<Instant>,
+        cut: Option<(Instant, CutBy)>,
     },
+}
+
+/// Why what is in flight is not let finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CutBy {
+    /// The process ends.
+    Shutdown,
+    /// The port takes no plaintext any more.
+    Strict,
 }
 
 /// What connections of one filter chain watch.
@@ -31,6 +41,8 @@ pub(crate) struct Drain(watch::Sender<Phase>);
 #[derive(Debug)]
 pub(crate) struct ConnectionDrain {
     phase: watch::Receiver<Phase>,
+    /// A tunnel outlives the connection that it was, and is to be reached as long as it is there.
+    chain: Arc<Drain>,
     activity: Rc<Activity>,
     began: Instant,
     lifetime: Lifetime,
@@ -73,11 +85,22 @@ impl Drain {
     /// As [`Self::start`]; what is left after `time` is cut off.
     pub(crate) fn finish(&self, time: Duration) {
         let cut = Instant::now() + time;
-        self.enter(cut - time / 8, Some(cut));
+        self.enter(cut - time / 8, Some((cut, CutBy::Shutdown)));
+    }
+
+    /// Ends every connection now.
+    pub(crate) fn forbid(&self, by: CutBy) {
+        let now = Instant::now();
+        self.enter(now, Some((now, by)));
+    }
+
+    /// Connections of the chain.
+    pub(crate) fn connections(&self) -> usize {
+        self.0.receiver_count()
     }
 
     /// A drain in progress is only ever shortened.
-    fn enter(&self, close_idle: Instant, cut: Option<Instant>) {
+    fn enter(&self, close_idle: Instant, cut: Option<(Instant, CutBy)>) {
         self.0.send_modify(|phase| {
             *phase = match *phase {
                 Phase::Serving => Phase::Draining { close_idle, cut },
@@ -86,15 +109,23 @@ impl Drain {
                     cut: old_cut,
                 } => Phase::Draining {
                     close_idle: old.min(close_idle),
-                    cut: cut.or(old_cut),
+                    cut: match (old_cut, cut) {
+                        (Some(old), Some(new)) if new.0 < old.0 => Some(new),
+                        (old, new) => old.or(new),
+                    },
                 },
             };
         });
     }
 
-    pub(crate) fn connection(&self, activity: Rc<Activity>, lifetime: Lifetime) -> ConnectionDrain {
+    pub(crate) fn connection(
+        self: &Arc<Self>,
+        activity: Rc<Activity>,
+        lifetime: Lifetime,
+    ) -> ConnectionDrain {
         ConnectionDrain {
             phase: self.0.subscribe(),
+            chain: Arc::clone(self),
             activity,
             began: Instant::now(),
             lifetime,
@@ -109,10 +140,21 @@ impl ConnectionDrain {
         *self.phase.borrow() != Phase::Serving || self.over().is_some_and(|at| at <= Instant::now())
     }
 
+    /// What cuts the connection off, once it does.
+    pub(crate) fn cut_by(&self) -> Option<CutBy> {
+        match *self.phase.borrow() {
+            Phase::Draining {
+                cut: Some((at, by)), ..
+            } if at <= Instant::now() => Some(by),
+            _ => None,
+        }
+    }
+
     /// A second view of the same drain.
     pub(crate) fn watch(&self) -> Self {
         Self {
             phase: self.phase.clone(),
+            chain: Arc::clone(&self.chain),
             activity: Rc::clone(&self.activity),
             began: self.began,
             lifetime: self.lifetime,
@@ -155,7 +197,7 @@ impl ConnectionDrain {
             let phase = *self.phase.borrow_and_update();
             let cut = match phase {
                 Phase::Serving => None,
-                Phase::Draining { cut, .. } => cut,
+                Phase::Draining { cut, .. } => cut.map(|(at, _)| at),
             };
             let cut = earliest(cut, self.cut());
             if cut.is_some_and(|at| at <= Instant::now()) {
@@ -203,6 +245,18 @@ impl ConnectionDrain {
     }
 }
 
+// === impl CutBy ===
+
+impl CutBy {
+    /// For records (`%RESPONSE_CODE_DETAILS%`, `%CONNECTION_TERMINATION_DETAILS%`).
+    pub(crate) fn details(self) -> &'static str {
+        match self {
+            Self::Shutdown => "shutdown",
+            Self::Strict => "strict_mtls",
+        }
+    }
+}
+
 // === impl Activity ===
 
 impl Activity {
@@ -239,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_idle_connection_closes_only_when_the_drain_time_is_over() {
-        let drain = Drain::default();
+        let drain = Arc::new(Drain::default());
         let activity = Activity::new();
         let mut connection = drain.connection(Rc::clone(&activity), Lifetime::default());
         let begin = Instant::now();
@@ -251,7 +305,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_busy_connection_is_not_idle() {
-        let drain = Drain::default();
+        let drain = Arc::new(Drain::default());
         let activity = Activity::new();
         let mut connection = drain.connection(
             Rc::clone(&activity),
@@ -269,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_lasts_no_longer_than_it_may() {
-        let drain = Drain::default();
+        let drain = Arc::new(Drain::default());
         let activity = Activity::new();
         let _busy = activity.begin();
         let most = (Duration::from_millis(30), Duration::from_millis(30));
@@ -289,12 +343,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_changed_chain_never_cuts_what_is_in_flight() {
-        let drain = Drain::default();
+        let drain = Arc::new(Drain::default());
         let mut connection = drain.connection(Activity::new(), Lifetime::default());
         drain.start(Duration::from_millis(5));
         let cut = tokio::time::timeout(Duration::from_millis(50), connection.close_now());
         assert!(cut.await.is_err());
         drain.finish(Duration::from_millis(20));
         connection.close_now().await;
+    }
+
+    #[tokio::test]
+    async fn a_forbidden_chain_is_cut_at_once_and_keeps_its_reason() {
+        let drain = Arc::new(Drain::default());
+        let activity = Activity::new();
+        let _busy = activity.begin();
+        let mut connection = drain.connection(activity, Lifetime::default());
+        drain.finish(Duration::from_secs(60));
+        assert_eq!(connection.cut_by(), None);
+        drain.forbid(CutBy::Strict);
+        drain.finish(Duration::from_secs(60));
+        connection.close_now().await;
+        assert_eq!(connection.cut_by(), Some(CutBy::Strict));
     }
 }

@@ -64,7 +64,7 @@ pub(crate) async fn serve(
     let remote = connection.record.remote;
     let streams = worker.streams();
     let service = Rc::new(Inner {
-        drain: drain.watch(),
+        drain: Rc::new(drain.watch()),
         worker,
         connection,
         manager,
@@ -136,7 +136,7 @@ struct Inner {
     connection: Connection,
     manager: Arc<HttpConnectionManager>,
     activity: Rc<Activity>,
-    drain: ConnectionDrain,
+    drain: Rc<ConnectionDrain>,
     requests: Cell<u32>,
     streams: Rc<Streams>,
 }
@@ -169,6 +169,7 @@ impl Inner {
     async fn handle(&self, request: Request, active: Active) -> Response {
         let Request { mut head, body } = request;
         let exchange = Exchange::new(&self.worker, &self.downstream(&head), &self.manager);
+        exchange.connection.replace(Some(Rc::clone(&self.drain)));
         self.streams.add(&exchange.watch);
         let restored = headers::prepare(&mut head, &self.connection, &self.manager, &self.worker.random);
         let grpc = is_grpc(&head);
@@ -247,6 +248,10 @@ impl Inner {
                 tunnel: Some(Tunnel {
                     upstream,
                     scratch,
+                    drain: self
+                        .connection
+                        .drain
+                        .connection(Activity::new(), Lifetime::default()),
                     finish,
                 }),
             };
@@ -497,7 +502,9 @@ impl TunnelEnd for TunnelRecord {
     fn ended(self: Box<Self>, received: u64, sent: u64) {
         self.exchange.received.set(received);
         self.exchange.sent.set(sent);
-        self.exchange.finish();
+        if self.exchange.cut_by().is_none() {
+            self.exchange.finish();
+        }
     }
 }
 

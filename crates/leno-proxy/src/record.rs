@@ -16,6 +16,7 @@ use leno_telemetry::record::{DownstreamRecord, RequestRecord, UpstreamRecord};
 use tokio::sync::Notify;
 
 use crate::connect::UpstreamConnection;
+use crate::drain::{ConnectionDrain, CutBy};
 use crate::idle::{Limits, Watch};
 use crate::worker::Worker;
 
@@ -37,6 +38,8 @@ pub(crate) struct Exchange {
     pub(crate) upstream: RefCell<Option<Attempted>>,
     pub(crate) peer: RefCell<PeerMetadata>,
     pub(crate) watch: Rc<Watch>,
+    /// The end of the client's connection, where the proxy decides it.
+    pub(crate) connection: RefCell<Option<Rc<ConnectionDrain>>>,
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
@@ -87,6 +90,7 @@ impl Exchange {
             attempts: Cell::default(),
             upstream: RefCell::default(),
             peer: RefCell::default(),
+            connection: RefCell::default(),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
             request_duration: Cell::default(),
@@ -149,6 +153,11 @@ impl Exchange {
         }
     }
 
+    /// What has cut the client's connection off.
+    pub(crate) fn cut_by(&self) -> Option<CutBy> {
+        self.connection.borrow().as_ref()?.cut_by()
+    }
+
     pub(crate) fn finish(&self) {
         self.finished.set(true);
     }
@@ -160,8 +169,15 @@ impl Drop for Exchange {
             return;
         };
         if !self.finished.get() {
-            self.flag(Flag::DownstreamConnectionTermination);
-            self.details.set("downstream_remote_disconnect");
+            let (flag, details) = match self.cut_by() {
+                Some(by) => (Flag::LocalReset, by.details()),
+                None => (
+                    Flag::DownstreamConnectionTermination,
+                    "downstream_remote_disconnect",
+                ),
+            };
+            self.flag(flag);
+            self.details.set(details);
         }
         let attempted = self.upstream.take();
         let response = self.response.take();

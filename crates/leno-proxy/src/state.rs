@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
@@ -19,7 +19,7 @@ use leno_engine::decide::limits::ClusterLimits;
 use leno_tls::{Crypto, Secrets};
 
 use crate::alpn::Offer;
-use crate::drain::Drain;
+use crate::drain::{CutBy, Drain};
 use crate::listen::{BindError, Sockets};
 use crate::tls::{self, Unsupported};
 
@@ -69,10 +69,26 @@ pub struct Updater {
     secrets: Arc<Secrets>,
     crypto: Crypto,
     /// Chains to drain once their successors are in force.
-    retired: Vec<(Duration, Arc<Drain>)>,
-    /// Draining chains, which a draining process must still cut.
-    draining: Vec<std::sync::Weak<Drain>>,
+    retired: Vec<Retired>,
+    /// Draining chains, which a draining process or a change that forbids them must still cut.
+    draining: Vec<Draining>,
     stopped: Vec<String>,
+}
+
+/// A chain that is no longer in force.
+#[derive(Debug)]
+struct Retired {
+    listener: String,
+    chain: Arc<FilterChain>,
+    drain: Arc<Drain>,
+}
+
+/// A retired chain for as long as it has connections.
+#[derive(Debug)]
+struct Draining {
+    listener: String,
+    chain: Arc<FilterChain>,
+    drain: Weak<Drain>,
 }
 
 /// A resource that cannot be put in force; what was in force under its name stays.
@@ -145,7 +161,7 @@ impl Config {
 
 impl ListenerState {
     /// Keeps the chains (and their drains) of `old` that are the same. What is left of `old` is to drain.
-    fn new(mut listener: Listener, old: Option<&ListenerState>) -> (Self, Vec<(Duration, Arc<Drain>)>) {
+    fn new(mut listener: Listener, old: Option<&ListenerState>) -> (Self, Vec<Retired>) {
         let mut kept: Vec<(Arc<FilterChain>, Arc<Drain>)> = old.map(|o| o.drains.clone()).unwrap_or_default();
         let mut drains = Vec::new();
         for chain in listener.chains.iter_mut().chain(&mut listener.default_chain) {
@@ -160,9 +176,32 @@ impl ListenerState {
         }
         let retired = kept
             .into_iter()
-            .map(|(chain, drain)| (drain_time(&chain), drain))
+            .map(|(chain, drain)| Retired {
+                listener: listener.name.clone(),
+                chain,
+                drain,
+            })
             .collect();
         (Self { listener, drains }, retired)
+    }
+
+    /// Whose word it is that this chain's connections, made before, are to end: the port takes mutual TLS only.
+    fn forbids(&self, chain: &FilterChain) -> Option<&str> {
+        if chain.tls.is_some() {
+            return None;
+        }
+        let origin = match chain.matches.destination_port {
+            Some(port) => self.listener.strict.get(&port),
+            // A chain for any port, and none is left that takes plaintext as it did.
+            None => {
+                let mut rest = self.listener.chains.iter().chain(&self.listener.default_chain);
+                match rest.any(|c| c.tls.is_none() && c.matches.destination_port.is_none()) {
+                    true => None,
+                    false => self.listener.strict.values().next(),
+                }
+            }
+        };
+        origin.map(String::as_str)
     }
 
     pub(crate) fn drain_of(&self, chain: &Arc<FilterChain>) -> Option<&Arc<Drain>> {
@@ -236,9 +275,12 @@ impl Updater {
 
     pub fn remove_listener(&mut self, name: &str) {
         if let Some(state) = self.next.listeners.remove(name) {
-            let drains = state.drains.iter();
-            self.retired
-                .extend(drains.map(|(chain, drain)| (drain_time(chain), Arc::clone(drain))));
+            let retired = state.drains.iter().map(|(chain, drain)| Retired {
+                listener: name.to_owned(),
+                chain: Arc::clone(chain),
+                drain: Arc::clone(drain),
+            });
+            self.retired.extend(retired);
             self.stopped.push(name.to_owned());
         }
     }
@@ -340,19 +382,49 @@ impl Updater {
             self.sockets.close(&name);
         }
         self.sockets.open(|name| self.next.listeners.contains_key(name));
-        for (time, drain) in self.retired.drain(..) {
-            drain.start(time);
-            self.draining.push(Arc::downgrade(&drain));
+        for Retired {
+            listener,
+            chain,
+            drain,
+        } in self.retired.drain(..)
+        {
+            drain.start(drain_time(&chain));
+            let drain = Arc::downgrade(&drain);
+            self.draining.push(Draining {
+                listener,
+                chain,
+                drain,
+            });
         }
-        self.draining.retain(|d| d.strong_count() > 0);
+        self.draining.retain(|d| d.drain.strong_count() > 0);
+        self.close_forbidden();
     }
 
-    /// Stops accepting and drains every connection; what is left after `time` is cut off.
+    /// Only a change that forbids a connection closes it.
+    fn close_forbidden(&self) {
+        for draining in &self.draining {
+            let state = self.next.listeners.get(&draining.listener);
+            let origin = state.and_then(|state| state.forbids(&draining.chain));
+            if let (Some(origin), Some(drain)) = (origin, draining.drain.upgrade()) {
+                if drain.connections() > 0 {
+                    tracing::warn!(
+                        listener = draining.listener,
+                        chain = draining.chain.name,
+                        origin,
+                        "plaintext connections closed: the port takes mutual TLS only (STRICT)"
+                    );
+                }
+                drain.forbid(CutBy::Strict);
+            }
+        }
+    }
+
     /// Where a listener is listening; a port of 0 has become a real one.
     pub fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
         self.sockets.addresses(listener)
     }
 
+    /// Stops accepting and drains every connection; what is left after `time` is cut off.
     pub(crate) fn drain_all(&mut self, time: Duration) {
         let names: Vec<String> = self.next.listeners.keys().cloned().collect();
         for name in &names {
@@ -363,7 +435,7 @@ impl Updater {
                 drain.finish(time);
             }
         }
-        for drain in self.draining.iter().filter_map(std::sync::Weak::upgrade) {
+        for drain in self.draining.iter().filter_map(|d| d.drain.upgrade()) {
             drain.finish(time);
         }
     }

@@ -44,6 +44,8 @@ pub(crate) enum Why {
     Downstream(io::Error),
     Upstream(io::Error),
     Idle,
+    /// By its proxy.
+    Cut,
 }
 
 /// One direction.
@@ -70,12 +72,13 @@ enum Failed {
     Write(io::Error),
 }
 
-/// Copies until both directions have ended, one end fails, or nothing moves for `idle`.
+/// Copies until both directions have ended, one end fails, nothing moves for `idle`, or `cut` comes.
 pub(crate) async fn copy_both<D, U>(
     downstream: &mut D,
     upstream: &mut U,
     idle: Option<Duration>,
     scratch: &Scratch,
+    cut: impl Future<Output = ()>,
 ) -> Ended
 where
     D: AsyncRead + AsyncWrite + Unpin,
@@ -85,7 +88,11 @@ where
     let mut response = Half::default();
     let mut timer = idle.map(|idle| (idle, Box::pin(tokio::time::sleep(idle)), Instant::now()));
     let mut downstream_first = false;
+    let mut cut = std::pin::pin!(cut);
     let why = std::future::poll_fn(|cx| {
+        if cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Why::Cut);
+        }
         let before = request.bytes + response.bytes;
         let there = request.poll(downstream, upstream, scratch, cx);
         if let Poll::Ready(Err(failed)) = there {
@@ -276,7 +283,13 @@ mod tests {
         let (mut client, mut downstream) = duplex(64);
         let (mut upstream, mut server) = duplex(64);
         let scratch = Scratch::default();
-        let copy = copy_both(&mut downstream, &mut upstream, None, &scratch);
+        let copy = copy_both(
+            &mut downstream,
+            &mut upstream,
+            None,
+            &scratch,
+            std::future::pending(),
+        );
         let talk = async {
             client.write_all(b"question").await.unwrap();
             client.shutdown().await.unwrap();
@@ -307,7 +320,15 @@ mod tests {
         let (_client, mut downstream) = duplex(64);
         let (mut upstream, _server) = duplex(64);
         let idle = Some(Duration::from_millis(20));
-        let ended = copy_both(&mut downstream, &mut upstream, idle, &Scratch::default()).await;
+        let scratch = Scratch::default();
+        let ended = copy_both(
+            &mut downstream,
+            &mut upstream,
+            idle,
+            &scratch,
+            std::future::pending(),
+        )
+        .await;
         assert!(matches!(ended.why, Why::Idle));
     }
 }

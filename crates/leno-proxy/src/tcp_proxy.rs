@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
 use crate::connection::Connection;
-use crate::drain::{Activity, Lifetime};
+use crate::drain::{Activity, CutBy, Lifetime};
 use crate::io::Io;
 use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
@@ -156,20 +156,16 @@ pub(crate) async fn serve(
             sent: 0,
             why: Why::Downstream(error),
         },
-        Ok(()) => tokio::select! {
-            ended = tcp::copy_both(&mut io, &mut connected.io, tcp.idle_timeout, &scratch) => ended,
-            () = drain.close_now() => Ended {
-                received: 0,
-                sent: 0,
-                why: Why::Finished { downstream_first: false },
-            },
-        },
+        Ok(()) => {
+            let cut = drain.close_now();
+            tcp::copy_both(&mut io, &mut connected.io, tcp.idle_timeout, &scratch, cut).await
+        }
     };
     sent += ended.sent;
     if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
         tracing::debug!(destination = %downstream.destination, %error, "connection failed");
     }
-    let (flags, details) = judge(&ended.why);
+    let (flags, details) = judge(&ended.why, drain.cut_by());
     let outcome = Outcome {
         received: ended.received,
         sent,
@@ -187,7 +183,7 @@ struct Outcome {
 }
 
 /// As Envoy: an orderly end, whoever begins it, has no flag.
-fn judge(why: &Why) -> (Flags, &'static str) {
+fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
     match why {
         Why::Finished {
             downstream_first: true,
@@ -198,6 +194,10 @@ fn judge(why: &Why) -> (Flags, &'static str) {
         Why::Downstream(_) => (Flag::DownstreamConnectionTermination.into(), "downstream_reset"),
         Why::Upstream(_) => (Flag::UpstreamConnectionTermination.into(), "upstream_reset"),
         Why::Idle => (Flag::StreamIdleTimeout.into(), "idle_timeout"),
+        Why::Cut => (
+            Flag::LocalReset.into(),
+            cut_by.unwrap_or(CutBy::Shutdown).details(),
+        ),
     }
 }
 

@@ -101,13 +101,14 @@ async fn respond<S: Service>(
     convert::to_response(head, HyperBody(body))
 }
 
-async fn run_tunnel(on_upgrade: hyper::upgrade::OnUpgrade, tunnel: Tunnel) {
+async fn run_tunnel(on_upgrade: hyper::upgrade::OnUpgrade, mut tunnel: Tunnel) {
     let Ok(downstream) = on_upgrade.await else {
         return tunnel.finish.ended(0, 0);
     };
     let mut downstream = TokioIo::new(downstream);
     let mut upstream = TokioIo::new(tunnel.upstream);
-    let ended = tcp::copy_both(&mut downstream, &mut upstream, None, &tunnel.scratch).await;
+    let cut = tunnel.drain.close_now();
+    let ended = tcp::copy_both(&mut downstream, &mut upstream, None, &tunnel.scratch, cut).await;
     tunnel.finish.ended(ended.received, ended.sent);
 }
 

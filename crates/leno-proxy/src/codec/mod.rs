@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use leno_engine::message::{RequestHead, ResponseHead};
 
+use crate::drain::ConnectionDrain;
 use crate::tcp::Scratch;
 
 pub(crate) use body::{Body, Frame, Source};
@@ -54,6 +55,7 @@ pub(crate) type Upgraded = hyper::upgrade::Upgraded;
 pub(crate) struct Tunnel {
     pub(crate) upstream: Upgraded,
     pub(crate) scratch: Scratch,
+    pub(crate) drain: ConnectionDrain,
     pub(crate) finish: Box<dyn TunnelEnd>,
 }
 

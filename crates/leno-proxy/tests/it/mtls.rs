@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use leno_engine::compile::cluster::{Transport, TransportSockets, UpstreamProtocol};
 use leno_engine::compile::http::{ForwardClientCert, ForwardClientCertMode};
-use leno_engine::compile::listener::{Direction, FilterChain};
+use leno_engine::compile::listener::{Direction, FilterChain, Listener, TransportProtocol};
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
 use leno_engine::compile::tls::{
     CommonTls, DownstreamTls, SanKind, SanMatcher, SecretSource, TlsVersion, TrustSource, UpstreamTls,
@@ -21,6 +21,8 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::support::{
     Client, Harness, cluster, http_chain, http1_server, listener, manager, ok, read_message, tcp_chain,
@@ -300,6 +302,133 @@ async fn plaintext_to_a_strict_port_is_refused() {
     assert_eq!(far.records.connection(0).await.details, "strict_mtls");
 }
 
+/// A port in PERMISSIVE mode: what comes by TLS and what does not.
+fn permissive(port: u16, plain: &FilterChain) -> Listener {
+    let mut inbound = strict(port, plain);
+    inbound.strict = BTreeMap::new();
+    let mut plain = plain.clone();
+    plain.matches.destination_port = Some(port);
+    plain.matches.transport_protocol = Some(TransportProtocol::RawBuffer);
+    inbound.chains.push(Arc::new(plain));
+    inbound
+}
+
+fn strict(port: u16, plain: &FilterChain) -> Listener {
+    let mut tls = inbound_chain(plain.clone(), &["http/1.1", "istio"]);
+    tls.matches.destination_port = Some(port);
+    tls.matches.transport_protocol = Some(TransportProtocol::Tls);
+    let mut inbound = listener("in", tls);
+    inbound.filters.tls_inspector = true;
+    inbound.strict = BTreeMap::from([(port, "PeerAuthentication/default/default".to_owned())]);
+    inbound
+}
+
+/// What a port does not take any more is closed on the connections that are open, whatever they carry.
+struct Tightened {
+    far: Harness,
+    /// The client's proxy, which speaks mutual TLS with `far`.
+    _near: Harness,
+    plain: SocketAddr,
+    mutual: SocketAddr,
+    chain: FilterChain,
+}
+
+impl Tightened {
+    fn new(chain: FilterChain, upstream: SocketAddr) -> Self {
+        let ca = Ca::new();
+        let far = Harness::with(ca.options(SERVER));
+        let plain = far.serve(strict(0, &chain), &[upstream]);
+        far.update(|updater| updater.upsert_listener(permissive(plain.port(), &chain)).unwrap());
+        let near = Harness::with(ca.options(CLIENT));
+        let mutual = near.serve(listener("out", chain.clone()), &[plain]);
+        near.update(|updater| updater.upsert_cluster(outbound(plain, KEPT, SERVER)).unwrap());
+        Self {
+            far,
+            _near: near,
+            plain,
+            mutual,
+            chain,
+        }
+    }
+
+    fn tighten(&self) {
+        let strict = strict(self.plain.port(), &self.chain);
+        self.far
+            .update(|updater| updater.upsert_listener(strict).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn strict_closes_open_plaintext_tcp_and_leaves_mutual_tls() {
+    let upstream = tcp_server(|mut stream, _| async move {
+        let (mut from, mut to) = stream.split();
+        tokio::io::copy(&mut from, &mut to).await.ok();
+    })
+    .await;
+    let port = Tightened::new(tcp_chain("c"), upstream);
+    let (mut plain, mut mutual) = (
+        Client::connect(port.plain).await,
+        Client::connect(port.mutual).await,
+    );
+    for client in [&mut plain, &mut mutual] {
+        client.send("ping").await;
+        client.0.read_exact(&mut [0; 4]).await.unwrap();
+    }
+    port.tighten();
+    assert!(plain.is_closed().await);
+    let record = port.far.records.connection(0).await;
+    assert_eq!(
+        (record.details.as_str(), record.received, record.sent),
+        ("strict_mtls", 4, 4)
+    );
+    mutual.send("ping").await;
+    mutual.0.read_exact(&mut [0; 4]).await.unwrap();
+}
+
+async fn answer_all_but_slow(mut stream: TcpStream, slow: UnboundedSender<()>) {
+    while let Some(request) = read_message(&mut stream).await {
+        let answer = match request.header("upgrade") {
+            Some(_) => b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n".to_vec(),
+            None if request.head.starts_with("GET /slow") => {
+                slow.send(()).unwrap();
+                continue;
+            }
+            None => ok(""),
+        };
+        stream.write_all(&answer).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn strict_closes_open_plaintext_http_and_leaves_mutual_tls() {
+    let (came, mut comes) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = tcp_server(move |stream, _| answer_all_but_slow(stream, came.clone())).await;
+    let port = Tightened::new(http_chain(manager("routes")), upstream);
+    let mut idle = Client::connect(port.plain).await;
+    let mut busy = Client::connect(port.plain).await;
+    let mut tunnel = Client::connect(port.plain).await;
+    let mut mutual = Client::connect(port.mutual).await;
+    for client in [&mut idle, &mut busy, &mut mutual] {
+        assert_eq!(client.get("/").await.status(), 200);
+    }
+    tunnel
+        .send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .await;
+    assert_eq!(tunnel.receive().await.status(), 101);
+    busy.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    comes.recv().await.unwrap();
+    port.tighten();
+    for mut client in [idle, busy, tunnel] {
+        assert!(client.is_closed().await);
+    }
+    for n in [3, 4] {
+        let record = port.far.records.request(n).await;
+        assert_eq!(record.details, "strict_mtls", "{record:?}");
+        assert!(record.flags.contains(leno_engine::flags::Flag::LocalReset));
+    }
+    assert_eq!(mutual.get("/").await.status(), 200);
+}
+
 #[tokio::test]
 async fn tcp_goes_through_a_pair() {
     let upstream = tcp_server(|mut stream, _| async move {
@@ -322,7 +451,7 @@ async fn tcp_goes_through_a_pair() {
             .upsert_cluster(outbound(middle, &["istio"], SERVER))
             .unwrap()
     });
-    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut client = TcpStream::connect(address).await.unwrap();
     client.write_all(b"world").await.unwrap();
     client.shutdown().await.unwrap();
     let mut answer = String::new();
