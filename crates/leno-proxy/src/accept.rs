@@ -172,7 +172,9 @@ impl Arrival {
             _ => None,
         });
         let filters = &state.listener.filters;
-        let deadline = (!filters.timeout.is_zero()).then(|| tokio::time::Instant::now() + filters.timeout);
+        let patience = inspect::patience(filters);
+        // Where the server may speak first, the client's time begins with its first byte.
+        let mut deadline = tcp.is_none().then(|| tokio::time::Instant::now() + patience);
         let race = Race::default();
         let mut speaks = std::pin::pin!(async {
             let Some(tcp) = &tcp else {
@@ -186,18 +188,21 @@ impl Arrival {
             let silent = prefix.is_empty();
             let late = async {
                 match deadline {
-                    Some(at) if tcp.is_none() || !silent => tokio::time::sleep_until(at).await,
-                    _ => std::future::pending().await,
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 read = inspect::read_more(stream, prefix) => match read {
                     Ok(0) => return Some((Found::raw(), race.won_by_client())),
-                    Ok(_) => if let Some(found) = wanted.inspect(prefix) {
-                        let early = (found == Found::raw()).then(|| race.won_by_client()).flatten();
-                        return Some((found, early));
-                    },
+                    Ok(_) => {
+                        if let Some(found) = wanted.inspect(prefix) {
+                            let early = (found == Found::raw()).then(|| race.won_by_client()).flatten();
+                            return Some((found, early));
+                        }
+                        deadline.get_or_insert_with(|| tokio::time::Instant::now() + patience);
+                    }
                     Err(error) => {
                         tracing::debug!(remote = %self.remote, %error, "client gone before it spoke");
                         return None;
@@ -206,9 +211,9 @@ impl Arrival {
                 early = speaks.as_mut(), if silent => return Some((Found::raw(), Some(early))),
                 () = late => {
                     if filters.continue_on_timeout {
-                        return Some((Found::raw(), None));
+                        return Some((Found::raw(), race.won_by_client()));
                     }
-                    tracing::debug!(remote = %self.remote, "inspection timed out");
+                    self.unspoken(&state.listener, prefix.len());
                     return None;
                 }
             }
@@ -269,6 +274,21 @@ impl Arrival {
             }
             TerminalFilter::Tcp(tcp) => tcp_proxy::serve(self.worker, connection, tcp, io, early).await,
         }
+    }
+
+    /// The client did not say in time what it speaks.
+    fn unspoken(&self, listener: &Listener, received: usize) {
+        tracing::info!(
+            remote = %self.remote, destination = %self.destination, received,
+            "closed: the client did not say in time what it speaks"
+        );
+        let record = self.record(listener, &Found::raw(), None, None);
+        self.worker.reporter.refused(
+            &record,
+            Flag::StreamIdleTimeout,
+            "inspection_timed_out",
+            &listener.access_log,
+        );
     }
 
     fn unmatched(&self, listener: &Listener, found: &Found) {

@@ -18,6 +18,9 @@ use crate::codec::HTTP2_PREFACE;
 /// How long a client may be silent before the upstream is connected on suspicion: clients that speak first do so in
 /// one round trip, and a connection made in vain costs more than this.
 pub(crate) const SILENCE: Duration = Duration::from_millis(10);
+/// How long a client may take to say what it speaks, where the listener sets no time: it holds a descriptor, and a
+/// client that says nothing costs whoever sends it nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A request line longer than this is not waited for (Envoy's inspector stops at 8 KiB as well).
 const MAX_REQUEST_LINE: usize = 8 * 1024;
 
@@ -87,6 +90,15 @@ impl Found {
             sni: None,
             protocols: Vec::new(),
         }
+    }
+}
+
+/// How long to wait for a client that must speak first, or has begun to. Zero, Istio's "for ever", is meant for
+/// clients that wait for their server, whom no timer ends here.
+pub(crate) fn patience(filters: &ListenerFilters) -> Duration {
+    match filters.timeout.is_zero() {
+        true => PATIENCE,
+        false => filters.timeout,
     }
 }
 
@@ -170,6 +182,18 @@ mod tests {
         ] {
             assert_eq!(protocols(other), Some(vec![]), "{other:?}");
         }
+    }
+
+    #[test]
+    fn no_listener_waits_for_ever() {
+        let waits = |timeout| {
+            patience(&ListenerFilters {
+                timeout,
+                ..ListenerFilters::default()
+            })
+        };
+        assert_eq!(waits(Duration::ZERO), PATIENCE);
+        assert_eq!(waits(Duration::from_secs(15)), Duration::from_secs(15));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod codec;
 mod connect;
 mod connection;
 pub mod control_plane;
+mod descriptors;
 mod destination;
 pub mod discovery;
 pub mod dns;
@@ -139,6 +140,7 @@ impl Default for Options {
 impl Proxy {
     /// Starts the workers. Nothing is accepted before listeners are published.
     pub fn start(options: Options) -> Result<Self, StartError> {
+        descriptors::raise_descriptor_limit();
         let published = Arc::new(Published::default());
         let (workers, inboxes) = inbox::inboxes(options.concurrency);
         let sockets = Sockets::new(workers.clone(), options.sockets)?;

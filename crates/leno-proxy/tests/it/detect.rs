@@ -91,3 +91,41 @@ async fn client_first(pause: Duration) {
     client.read_to_string(&mut pong).await.unwrap();
     assert_eq!(pong, "+PONG\r\n");
 }
+
+/// Where nobody else may speak first, and where it has begun to speak.
+#[tokio::test]
+async fn a_client_that_does_not_say_what_it_speaks_is_closed() {
+    let upstream = tcp_server(|mut stream, _| async move {
+        stream.read_to_end(&mut Vec::new()).await.ok();
+    })
+    .await;
+    let mut http = listener("http", http_chain(manager("routes")));
+    http.filters.tls_inspector = true;
+    for (mut listener, said) in [(http, ""), (detecting(), "GET /")] {
+        listener.filters.timeout = Duration::from_millis(50);
+        let harness = Harness::start();
+        let address = harness.serve(listener, &[upstream]);
+        let mut client = Client::connect(address).await;
+        client.send(said).await;
+        assert!(client.is_closed().await, "after {said:?}");
+        let record = harness.records.connection(0).await;
+        assert_eq!(record.details, "inspection_timed_out");
+    }
+}
+
+#[tokio::test]
+async fn a_client_may_wait_for_a_server_longer_than_inspection_takes() {
+    let upstream = tcp_server(|mut stream, _| async move {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        stream.write_all(b"ready").await.unwrap();
+    })
+    .await;
+    let mut listener = detecting();
+    listener.filters.timeout = Duration::from_millis(50);
+    let harness = Harness::start();
+    let address = harness.serve(listener, &[upstream]);
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let mut greeting = String::new();
+    client.read_to_string(&mut greeting).await.unwrap();
+    assert_eq!(greeting, "ready");
+}
