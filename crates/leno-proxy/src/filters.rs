@@ -149,12 +149,14 @@ impl Filters {
         let exchange = &self.exchange;
         let mut flags = exchange.flags.get();
         let mut peer = exchange.peer.borrow_mut();
+        let upstream_principal = exchange.upstream_principal();
         let mut cx = Context {
             random: exchange.worker().random.next(),
             flags: &mut flags,
             peer: &mut peer,
             local: &exchange.worker().shared.local_metadata,
             connection: &self.facts,
+            upstream_principal: upstream_principal.as_deref(),
             cluster: self.cluster.as_deref(),
             external: self.external,
         };

@@ -153,6 +153,12 @@ impl Exchange {
         }
     }
 
+    /// Whom the last attempt has reached, if that was proved.
+    pub(crate) fn upstream_principal(&self) -> Option<Arc<str>> {
+        let upstream = self.upstream.borrow();
+        upstream.as_ref()?.connection.as_ref()?.peer_principal.clone()
+    }
+
     /// What has cut the client's connection off.
     pub(crate) fn cut_by(&self) -> Option<CutBy> {
         self.connection.borrow().as_ref()?.cut_by()

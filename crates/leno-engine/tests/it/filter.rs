@@ -50,6 +50,7 @@ struct Cx {
     peer: PeerMetadata,
     local: LocalMetadata,
     facts: ConnectionFacts,
+    upstream: Option<&'static str>,
     external: bool,
 }
 
@@ -64,6 +65,7 @@ impl Cx {
                 encoded: "bWU=".into(),
             },
             facts: ConnectionFacts::default(),
+            upstream: None,
             external: false,
         }
     }
@@ -75,6 +77,7 @@ impl Cx {
             peer: &mut self.peer,
             local: &self.local,
             connection: &self.facts,
+            upstream_principal: self.upstream,
             cluster: Some("outbound|80||a.default.svc.cluster.local"),
             external: self.external,
         }
@@ -244,9 +247,10 @@ fn a_route_overrides_the_list_and_can_turn_a_filter_off() {
     assert!(config(&route).start(Some(config(&off))).is_none());
 }
 
-#[test]
-fn peer_metadata_is_read_taken_out_and_answered() {
-    let told = PeerMetadata {
+const PEER: &str = "spiffe://cluster.local/ns/default/sa/reviews";
+
+fn told() -> PeerMetadata {
+    PeerMetadata {
         workload: "reviews-v1".into(),
         namespace: "default".into(),
         app: "reviews".into(),
@@ -254,7 +258,12 @@ fn peer_metadata_is_read_taken_out_and_answered() {
         canonical_service: "reviews".into(),
         canonical_revision: "v1".into(),
         cluster: "Kubernetes".into(),
-    };
+    }
+}
+
+#[test]
+fn peer_metadata_is_read_taken_out_and_answered() {
+    let told = told();
     // downstream_discovery and downstream_propagation by Istio's headers.
     let any = Any {
         type_url: "type.googleapis.com/io.istio.http.peer_metadata.Config".into(),
@@ -262,6 +271,7 @@ fn peer_metadata_is_read_taken_out_and_answered() {
     };
     let mut filter = start(any).expect("always something to do");
     let mut cx = Cx::new(0);
+    cx.facts.peer_principal = Some(PEER.to_owned());
     let mut head = request("a", "/");
     head.headers
         .set(peer_metadata::METADATA, peer_metadata::encode(&told));
@@ -276,6 +286,50 @@ fn peer_metadata_is_read_taken_out_and_answered() {
         answer.headers.get_str(peer_metadata::METADATA_ID),
         Some("sidecar~me")
     );
+}
+
+/// Metrics' labels come from it: whoever can reach a port could make as many as he likes.
+#[test]
+fn peer_metadata_is_believed_of_proved_peers_only() {
+    let any = Any {
+        type_url: "type.googleapis.com/io.istio.http.peer_metadata.Config".into(),
+        // All four ways by Istio's headers but upstream_propagation.
+        value: vec![0x0a, 2, 0x1a, 0, 0x12, 2, 0x1a, 0, 0x1a, 2, 0x0a, 0],
+    };
+    let mut filter = start(any).expect("always something to do");
+    let mut cx = Cx::new(0);
+    let mut head = request("a", "/");
+    head.headers
+        .set(peer_metadata::METADATA, peer_metadata::encode(&told()));
+    head.headers.set(peer_metadata::METADATA_ID, "sidecar~them");
+    run(filter.as_mut(), &mut cx, &mut head);
+    assert!(head.headers.is_empty(), "the application sees none of it");
+    let mut answer = response(200);
+    answer
+        .headers
+        .set(peer_metadata::METADATA, peer_metadata::encode(&told()));
+    let forged = answer.headers.clone();
+    filter.on_response_headers(&mut cx.context(), &mut answer, true);
+    assert!(answer.headers.is_empty(), "neither believed nor answered");
+    assert_eq!(cx.peer, PeerMetadata::default());
+    answer.headers = forged;
+    cx.upstream = Some(PEER);
+    filter.on_response_headers(&mut cx.context(), &mut answer, true);
+    assert_eq!(cx.peer, told());
+}
+
+#[test]
+fn long_names_in_the_metadata_are_cut() {
+    let long = PeerMetadata {
+        workload: "x".repeat(257),
+        app: "é".repeat(200),
+        version: "y".repeat(256),
+        ..told()
+    };
+    let known = peer_metadata::decode(&peer_metadata::encode(&long)).expect("metadata");
+    assert_eq!(known.workload, "x".repeat(256));
+    assert_eq!(known.app, "é".repeat(128));
+    assert_eq!(known.version, long.version);
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub struct Context<'a> {
     /// The proxy's own metadata to send to the peer.
     pub local: &'a LocalMetadata,
     pub connection: &'a ConnectionFacts,
+    /// Who answers, once it has proved it.
+    pub upstream_principal: Option<&'a str>,
     /// The route's cluster name, once routed.
     pub cluster: Option<&'a str>,
     /// Nobody of the mesh is behind that cluster.

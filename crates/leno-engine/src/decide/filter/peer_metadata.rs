@@ -2,7 +2,8 @@
 //! workloads' names.
 //!
 //! `x-envoy-peer-metadata` is base64 of a protobuf Struct with Istio's node metadata, `x-envoy-peer-metadata-id` the
-//! node id. They travel between proxies only: what is read is taken out before the application sees it.
+//! node id. They travel between proxies only: what is read is taken out before the application sees it, and it is
+//! believed, and answered, only where the other side has proved an identity of the mesh.
 
 use std::collections::HashMap;
 
@@ -21,6 +22,8 @@ pub const METADATA_ID: &str = "x-envoy-peer-metadata-id";
 
 /// Longer ones are not decoded: no honest peer sends them.
 const LONGEST: usize = 16 * 1024;
+/// Bytes of one name; they become labels of metrics, each value of which is kept.
+const LONGEST_NAME: usize = 256;
 
 pub(super) const KIND: Kind = Kind {
     message: "io.istio.http.peer_metadata.Config",
@@ -123,7 +126,8 @@ struct OneExchange {
 impl HttpFilter for OneExchange {
     fn on_request_headers(&mut self, cx: &mut Context<'_>, head: &mut RequestHead, _end: bool) -> Step {
         if self.config.read_request {
-            self.asked = take(&mut head.headers, cx.peer);
+            let proved = cx.connection.peer_principal.is_some();
+            self.asked = take(&mut head.headers, cx.peer, proved);
         }
         if self.config.tell_upstream
             && !(self.config.skip_external && (cx.external || is_external(cx.cluster)))
@@ -139,7 +143,7 @@ impl HttpFilter for OneExchange {
 
     fn on_response_headers(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead, _end: bool) -> Step {
         if self.config.read_response {
-            take(&mut head.headers, cx.peer);
+            take(&mut head.headers, cx.peer, cx.upstream_principal.is_some());
         }
         if self.config.tell_downstream {
             tell(&mut head.headers, cx.local, &self.asked);
@@ -156,12 +160,16 @@ fn is_external(cluster: Option<&str>) -> bool {
     )
 }
 
-fn take(headers: &mut Headers, peer: &mut PeerMetadata) -> Asked {
+/// Takes the headers out. `proved`: they come from somebody of the mesh.
+fn take(headers: &mut Headers, peer: &mut PeerMetadata, proved: bool) -> Asked {
     let metadata = headers.remove(METADATA);
     let asked = Asked {
         id: headers.remove(METADATA_ID).is_some(),
         metadata: metadata.is_some(),
     };
+    if !proved {
+        return Asked::default();
+    }
     if let Some(told) = metadata.as_deref().and_then(decode) {
         *peer = told;
     }
@@ -246,8 +254,16 @@ pub fn encode(of: &PeerMetadata) -> Bytes {
 
 fn text(of: &Struct, field: &str) -> String {
     match of.fields.get(field).and_then(|value| value.kind.as_ref()) {
-        Some(ValueKind::StringValue(text)) => text.clone(),
+        Some(ValueKind::StringValue(text)) => shortened(text).to_owned(),
         _ => String::new(),
+    }
+}
+
+fn shortened(name: &str) -> &str {
+    let end = (0..=LONGEST_NAME).rev().find(|at| name.is_char_boundary(*at));
+    match name.len() > LONGEST_NAME {
+        true => end.and_then(|end| name.get(..end)).unwrap_or_default(),
+        false => name,
     }
 }
 
