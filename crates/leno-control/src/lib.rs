@@ -9,6 +9,7 @@
 
 mod admin;
 mod ads;
+mod attached;
 mod ca;
 mod error;
 mod listener;
@@ -46,9 +47,10 @@ use tonic::transport::server::Router;
 
 use admin::Admin;
 use ads::{Ads, AdsService};
+use attached::Attached;
 use ca::Certificates;
 use listener::{Connection, Tls};
-use mesh::{Attached, MeshService};
+use mesh::MeshService;
 use once::Once;
 use push::Push;
 use registration::Registrations;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use leno_proto::control::{ProxyStatus, TypeStatus};
 use leno_proto::type_url;
 use leno_xds::server::{State, Stream};
+use tokio::sync::watch;
 
 use crate::listener::Peer;
 use crate::node::Described;
@@ -14,6 +15,8 @@ use crate::node::Described;
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     seats: Mutex<(u64, BTreeMap<u64, Seated>)>,
+    /// Tells of each new seat.
+    taken: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -64,18 +67,29 @@ impl Roster {
             since: Instant::now(),
         };
         seats.1.insert(number, seated);
+        drop(seats);
+        self.taken.send_replace(());
         Seat {
             roster: self.clone(),
             number,
         }
     }
 
-    /// The certificates' identities with which a node has streams.
-    pub(crate) fn principals_of(&self, node: &str) -> Vec<String> {
+    /// When a node has streams: the identities that it proved with them, empty without a certificate.
+    pub(crate) async fn seated(&self, node: &str) -> Vec<String> {
+        let mut changes = self.taken.subscribe();
+        loop {
+            let principals = self.principals_of(node);
+            if !principals.is_empty() || changes.changed().await.is_err() {
+                return principals;
+            }
+        }
+    }
+
+    fn principals_of(&self, node: &str) -> Vec<String> {
         let seats = self.lock();
         let of_node = seats.1.values().filter(|seated| seated.status.node_id == node);
-        let principals = of_node.map(|seated| seated.status.principal.clone());
-        principals.filter(|principal| !principal.is_empty()).collect()
+        of_node.map(|seated| seated.status.principal.clone()).collect()
     }
 
     pub(crate) fn proxies(&self) -> Vec<ProxyStatus> {

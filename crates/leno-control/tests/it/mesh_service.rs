@@ -5,9 +5,11 @@ use leno_proto::control::{
     ConfigRequest, Dump, Edge, Hello, Report, Resource, StatusRequest, TrafficReport, TrafficRequest,
     command, report,
 };
+use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::type_url::LISTENER;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 use crate::rig::{PATIENCE, Proxy, Rig, node};
@@ -139,30 +141,78 @@ async fn a_proxy_is_asked_for_what_it_has_and_reports_its_traffic() {
     );
 }
 
+/// How a side stream with these reports ends.
+async fn attach(channel: Channel, said: Vec<report::What>) -> Result<(), Code> {
+    let reports = tokio_stream::iter(said.into_iter().map(report));
+    let mut commands = MeshClient::new(channel)
+        .attach(reports)
+        .await
+        .unwrap()
+        .into_inner();
+    let end = tokio::time::timeout(PATIENCE, commands.message()).await.unwrap();
+    end.map(|command| assert_eq!(command, None))
+        .map_err(|status| status.code())
+}
+
+fn hello(node: &Node) -> report::What {
+    report::What::Hello(Hello {
+        node_id: node.id.clone(),
+    })
+}
+
 #[tokio::test]
-async fn a_proxy_speaks_for_itself_only() {
+async fn a_proxy_speaks_for_itself_only_and_introduces_itself_once() {
     let rig = Rig::start(&[]).await;
-    for (node_id, refused) in [
-        ("sidecar~127.0.0.1~web-1.default~default.svc.cluster.local", false),
-        ("sidecar~127.0.0.1~web-1.other~other.svc.cluster.local", true),
-        ("web-1", true),
-    ] {
-        let identity = crate::certificates::identity(&rig, "spiffe://cluster.local/ns/default/sa/web").await;
-        let (reports, outgoing) = mpsc::channel(8);
-        let node_id = node_id.to_owned();
-        reports
-            .send(report(report::What::Hello(Hello { node_id })))
+    let secure = async |account: &str| {
+        let id = format!("spiffe://cluster.local/ns/default/sa/{account}");
+        rig.secure(Some(crate::certificates::identity(&rig, &id).await))
             .await
-            .unwrap();
-        let mut commands = MeshClient::new(rig.secure(Some(identity)).await)
-            .attach(ReceiverStream::new(outgoing))
-            .await
-            .unwrap()
-            .into_inner();
-        drop(reports);
-        let end = tokio::time::timeout(PATIENCE, commands.message()).await.unwrap();
-        assert_eq!(end.is_err_and(|e| e.code() == Code::PermissionDenied), refused);
+    };
+    let (web, bank) = (node("web-1", "web", None), node("bank-1", "bank", None));
+    let names = [(LISTENER, "virtualInbound")];
+    let _web = Proxy::connect(secure("web").await, web.clone(), &names).await;
+    let _bank = Proxy::connect(secure("bank").await, bank.clone(), &names).await;
+    let mine = secure("web").await;
+
+    assert_eq!(attach(mine.clone(), vec![hello(&web)]).await, Ok(()));
+    let another = attach(mine.clone(), vec![hello(&bank)]).await;
+    assert_eq!(another, Err(Code::PermissionDenied));
+    let unproven = attach(rig.plaintext().await, vec![hello(&web)]).await;
+    assert_eq!(unproven, Err(Code::PermissionDenied));
+    let nobody = attach(rig.secure(None).await, vec![hello(&web)]).await;
+    assert_eq!(nobody, Err(Code::Unauthenticated));
+    let unknown = attach(mine.clone(), vec![hello(&node("web-2", "web", None))]).await;
+    assert_eq!(unknown, Err(Code::FailedPrecondition));
+    let twice = attach(mine.clone(), vec![hello(&web), hello(&web)]).await;
+    assert_eq!(twice, Err(Code::InvalidArgument));
+    let traffic = report::What::Traffic(TrafficReport::default());
+    assert_eq!(attach(mine, vec![traffic]).await, Err(Code::InvalidArgument));
+}
+
+#[tokio::test]
+async fn what_a_proxy_counted_stays_when_it_is_gone_or_begins_again() {
+    let rig = Rig::start(&[]).await;
+    let web = node("web-1", "web", None);
+    let names = [(LISTENER, "virtualInbound")];
+    let _web = Proxy::connect(rig.plaintext().await, web.clone(), &names).await;
+    for requests in [7, 2] {
+        let edges = vec![Edge {
+            requests,
+            ..Default::default()
+        }];
+        let traffic = report::What::Traffic(TrafficReport { edges });
+        let ended = attach(rig.plaintext().await, vec![hello(&web), traffic]).await;
+        assert_eq!(ended, Ok(()));
     }
+    let mut seen = rig
+        .mesh()
+        .await
+        .traffic(TrafficRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let edges = seen.message().await.unwrap().unwrap().edges;
+    assert_eq!(edges.iter().map(|e| e.requests).sum::<u64>(), 9);
 }
 
 #[tokio::test]
