@@ -44,18 +44,23 @@ const EDGES: usize = 5;
 
 pub fn run(args: &Demo, environment: &Environment) -> anyhow::Result<ExitCode> {
     leno_run::probe()?;
-    let directory = tempfile::Builder::new()
-        .prefix("leno-demo-")
-        .tempdir()
-        .context("a directory for the demo")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let passed = runtime.block_on(demonstrate(args, environment, directory.path()))?;
-    directory
-        .close()
-        .context("the demo's directory cannot be removed")?;
+    let passed = runtime.block_on(async {
+        // Heard from before there is anything to leave behind.
+        let interrupt = Interrupt::new()?;
+        let directory = tempfile::Builder::new()
+            .prefix("leno-demo-")
+            .tempdir()
+            .context("a directory for the demo")?;
+        let passed = demonstrate(args, environment, directory.path(), interrupt).await;
+        directory
+            .close()
+            .context("the demo's directory cannot be removed")?;
+        passed
+    })?;
     Ok(if passed {
         ExitCode::SUCCESS
     } else {
@@ -63,7 +68,12 @@ pub fn run(args: &Demo, environment: &Environment) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn demonstrate(args: &Demo, environment: &Environment, directory: &Path) -> anyhow::Result<bool> {
+async fn demonstrate(
+    args: &Demo,
+    environment: &Environment,
+    directory: &Path,
+    mut interrupt: Interrupt,
+) -> anyhow::Result<bool> {
     let config = directory.join("mesh");
     let logs = directory.join("logs");
     std::fs::create_dir_all(&logs)?;
@@ -75,7 +85,6 @@ async fn demonstrate(args: &Demo, environment: &Environment, directory: &Path) -
         token: control.token.clone(),
     };
     output::text(format!("The mesh's configuration is in {}\n", config.display()))?;
-    let mut interrupt = Interrupt::new()?;
     let mut workloads = Workloads::start(&join, &logs)?;
     let mut run = Run {
         args,
