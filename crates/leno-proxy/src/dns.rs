@@ -17,6 +17,8 @@ use tokio::sync::{Semaphore, watch};
 const MAX_FORWARDED: usize = 1024;
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
 const TCP_IDLE: Duration = Duration::from_secs(30);
+/// After an error of a listening socket: the lack of descriptors or memory passes, the proxy stays.
+const PAUSE: Duration = Duration::from_millis(50);
 const MAX_MESSAGE: usize = 65_535;
 
 /// What every socket of the proxy shares.
@@ -55,7 +57,10 @@ impl Dns {
                 Ok(received) => received,
                 // An ICMP error of an earlier answer; the socket itself is well.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    pause_after(&error).await;
+                    continue;
+                }
             };
             let Some(query) = buffer.get(..length) else {
                 continue;
@@ -82,7 +87,15 @@ impl Dns {
 
     pub async fn serve_tcp(self, listener: TcpListener) -> io::Result<()> {
         loop {
-            let (stream, _) = listener.accept().await?;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                // The client has gone before it was its turn.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
+                    pause_after(&error).await;
+                    continue;
+                }
+            };
             let Ok(permit) = self.forwarding.clone().try_acquire_owned() else {
                 continue;
             };
@@ -140,6 +153,11 @@ impl Dns {
         }
         leno_dns::server_failure(query).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
+}
+
+async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "DNS socket");
+    tokio::time::sleep(PAUSE).await;
 }
 
 async fn send(socket: &UdpSocket, reply: &[u8], client: SocketAddr) {

@@ -111,7 +111,7 @@ impl Supervisor<'_> {
                 self.serve_proxy()?;
             }
             if self.next_look.is_some_and(|at| at <= Instant::now()) {
-                self.look_at_ports()?;
+                self.look_at_ports();
             }
         }
     }
@@ -124,7 +124,7 @@ impl Supervisor<'_> {
             match self.control.try_recv() {
                 Ok(Some((ToSupervisor::Proxy, descriptors))) => {
                     if let Some(channel) = descriptors.into_iter().next() {
-                        self.attach(Channel::from(channel))?;
+                        self.attach(Channel::from(channel));
                     }
                 }
                 Ok(Some((ToSupervisor::Signal(number), _))) => {
@@ -147,13 +147,20 @@ impl Supervisor<'_> {
     }
 
     /// A new proxy gets everything that the last one knew.
-    fn attach(&mut self, channel: Channel) -> io::Result<()> {
+    fn attach(&mut self, channel: Channel) {
         self.proxy = Some(Outbox::new(channel));
         let mut listeners = Vec::new();
         let mut descriptors = Vec::new();
         for (listener, socket) in &self.namespace.listeners {
             listeners.push(listener.clone());
-            descriptors.push(socket.try_clone()?);
+            match socket.try_clone() {
+                Ok(socket) => descriptors.push(socket),
+                // Its channel closed, this proxy ends, and the launcher starts the next.
+                Err(_) => {
+                    self.proxy = None;
+                    return;
+                }
+            }
         }
         self.tell_proxy_with(ToProxy::Listeners(listeners), descriptors);
         let known: Vec<Change> = self.ports.known().collect();
@@ -166,7 +173,6 @@ impl Supervisor<'_> {
         if let Command::Ended(ending) = self.command {
             self.tell_proxy(ToProxy::Exited { code: ending.code() });
         }
-        Ok(())
     }
 
     // === the proxy ===
@@ -241,12 +247,12 @@ impl Supervisor<'_> {
         }
     }
 
-    fn look_at_ports(&mut self) -> io::Result<()> {
-        for change in self.ports.look()? {
+    fn look_at_ports(&mut self) {
+        // A look that fails, for want of descriptors or memory, has seen nothing; the next one will.
+        for change in self.ports.look().unwrap_or_default() {
             self.tell_proxy(change.into());
         }
         self.next_look = self.ports.pause().map(|pause| Instant::now() + pause);
-        Ok(())
     }
 
     /// Of the signals only the death of a child means something here: the launcher forwards what

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use leno_dns::NameTable;
 use leno_proto::istio::networking::nds::v1::NameTable as Names;
 use leno_proxy::dns::Dns;
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, watch};
@@ -189,4 +190,29 @@ async fn after_a_silent_resolver_the_next_one_is_asked() {
     let mut unread = vec![0; 512];
     let (length, _) = silent.recv_from(&mut unread).await.unwrap();
     assert_eq!(&unread[..length], QUERY, "the first one was asked first");
+}
+
+/// Descriptors that are used up, for one, come back; a proxy that has ended does not.
+#[tokio::test]
+async fn errors_of_its_sockets_do_not_end_the_proxy() {
+    let (_names, table) = watch::channel(Arc::new(NameTable::new(&Names::default())));
+    let dns = Dns::new(table, Vec::new());
+    // Neither listening nor connected: accepting and receiving are errors.
+    let unfit = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    };
+    let listener = TcpListener::from_std(unfit().into()).unwrap();
+    assert!(listener.accept().await.is_err());
+    let socket = UdpSocket::from_std(unfit().into()).unwrap();
+    assert!(socket.recv_from(&mut [0]).await.is_err());
+    let serving = async {
+        tokio::select! {
+            end = dns.clone().serve_tcp(listener) => end,
+            end = dns.serve_udp(socket) => end,
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_millis(150), serving).await;
+    assert!(ended.is_err(), "{ended:?}");
 }

@@ -105,7 +105,8 @@ fn stopping_and_continuing_the_job_stops_and_continues_the_command() {
         state(command) != Some('T') && state(workload.pid()) != Some('T')
     });
     workload.signal(Signal::TERM);
-    assert_eq!(workload.finish().signal(), Some(15));
+    let outcome = workload.finish();
+    assert_eq!(outcome.signal(), Some(15), "{outcome:?}");
 }
 
 #[test]
