@@ -11,7 +11,7 @@ use leno_engine::compile::http::{Codec, HttpConnectionManager, HttpTimeouts, Rou
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::flags::Flag;
-use leno_engine::message::{Headers, LocalReply, RequestHead, ResponseHead, Version};
+use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::DownstreamRecord;
 use tokio::io::AsyncReadExt;
 
@@ -20,10 +20,9 @@ use crate::codec::{
     self, Answer, Body, Frame, Request, Response, ServerLimits, Service, Source, Tunnel, TunnelEnd,
 };
 use crate::connection::Connection;
-use crate::drain::{Active, Activity, ConnectionDrain, Lifetime};
+use crate::drain::{Activity, ConnectionDrain, Lifetime};
 use crate::filters::Filters;
 use crate::headers;
-use crate::idle::Streams;
 use crate::inspect;
 use crate::io::{Io, Rewound};
 use crate::lookup::{Answer as Looked, Want};
@@ -32,7 +31,9 @@ use crate::record::Exchange;
 use crate::replay::Received;
 use crate::reply::{direct, failed, local, no_route, upgrade_refused};
 use crate::router::Router;
+use crate::session::Session;
 use crate::tcp_proxy;
+use crate::upstream::Upstream;
 use crate::worker::Worker;
 
 /// Serves a connection to its end.
@@ -62,17 +63,16 @@ pub(crate) async fn serve(
     };
     let limits = limits(&manager, connection.buffer_limit);
     let remote = connection.record.remote;
-    let streams = worker.streams();
-    let service = Rc::new(Inner {
-        drain: Rc::new(drain.watch()),
+    let session = Rc::new(Session {
+        drain: drain.watch(),
+        streams: worker.streams(),
         worker,
         connection,
         manager,
         activity,
         requests: Cell::new(0),
-        streams,
     });
-    let service = Rc::new(HttpService(service));
+    let service = Rc::new(HttpService(session));
     let ended = match http2 {
         true => codec::h2_server::serve(io, secure, &limits, service, drain).await,
         false => codec::h1::serve(io, secure, &limits, service, drain).await,
@@ -129,33 +129,117 @@ fn limits(manager: &HttpConnectionManager, buffer_limit: Option<u32>) -> ServerL
     }
 }
 
-struct HttpService(Rc<Inner>);
-
-struct Inner {
-    worker: Rc<Worker>,
-    connection: Connection,
-    manager: Arc<HttpConnectionManager>,
-    activity: Rc<Activity>,
-    drain: Rc<ConnectionDrain>,
-    requests: Cell<u32>,
-    streams: Rc<Streams>,
-}
+struct HttpService(Rc<Session>);
 
 impl Service for HttpService {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
-        let inner = Rc::clone(&self.0);
-        inner.requests.set(inner.requests.get().saturating_add(1));
-        let active = inner.activity.begin();
-        async move { inner.handle(request, active).await }
+        let session = Rc::clone(&self.0);
+        session.requests.set(session.requests.get().saturating_add(1));
+        handle(session, request)
     }
 
     fn rejected(&self, status: u16) {
-        self.0.rejected(status);
+        rejected(&self.0, status);
     }
 
     fn draining(&self) -> bool {
-        let limit = self.0.manager.limits.max_requests_per_connection;
-        self.0.drain.is_draining() || limit.is_some_and(|limit| self.0.requests.get() >= limit)
+        let session = &self.0;
+        let limit = session.manager.limits.max_requests_per_connection;
+        session.drain.is_draining() || limit.is_some_and(|limit| session.requests.get() >= limit)
+    }
+}
+
+async fn handle(session: Rc<Session>, request: Request) -> Response {
+    let Request { mut head, body } = request;
+    let manager = &session.manager;
+    let client = client(&session, &head);
+    let restored = headers::prepare(&mut head, &session.connection, manager, &session.worker.random);
+    let grpc = is_grpc(&head);
+    let exchange = Exchange::new(&session, client, head);
+    session.streams.add(&exchange);
+    let body = Received::follow(&exchange, body);
+    let exchanged = Exchanged {
+        exchange: &exchange,
+        grpc,
+    };
+    let (mut answer, filters, origin) = exchanged.answer(body).await;
+    if let Some(filters) = &filters
+        && let Err(reply) = filters.response_headers(&mut answer.head, &mut answer.body).await
+    {
+        answer = exchanged.local(reply);
+    }
+    if matches!(origin, Origin::Upstream) {
+        let time = Decimal::from(exchange.service_time());
+        answer.head.headers.set("x-envoy-upstream-service-time", time);
+    }
+    headers::finish(&mut answer.head, manager, restored);
+    respond(exchange, answer, filters)
+}
+
+/// The connection as the request's record has it, where a proxy before this one has told who the client is.
+fn client(session: &Session, head: &RequestHead) -> Option<Rc<DownstreamRecord>> {
+    let record = &session.connection.record;
+    let client = headers::client(head, &session.manager)?;
+    (client != record.remote.ip()).then(|| {
+        Rc::new(DownstreamRecord {
+            remote: SocketAddr::new(client, 0),
+            ..DownstreamRecord::clone(record)
+        })
+    })
+}
+
+/// The record of a request that never became one.
+fn rejected(session: &Rc<Session>, status: u16) {
+    let nothing = RequestHead {
+        version: Version::Http11,
+        method: Bytes::new(),
+        scheme: Bytes::new(),
+        authority: Bytes::new(),
+        path: Bytes::new(),
+        headers: Headers::default(),
+        upgrade: None,
+    };
+    let exchange = Exchange::new(session, None, nothing);
+    exchange.flag(Flag::DownstreamProtocolError);
+    exchange.details.set("http1.codec_error");
+    exchange.response.replace(Some(ResponseHead {
+        version: Version::Http11,
+        status,
+        headers: Headers::default(),
+    }));
+    exchange.finish();
+}
+
+/// Hands an answer to the codec; what it becomes of is followed to its end.
+fn respond(exchange: Rc<Exchange>, answer: Answer, filters: Option<Rc<Filters>>) -> Response {
+    let Answer { head, body, upgraded } = answer;
+    if exchange.details.get().is_empty() {
+        exchange.details.set("via_upstream");
+    }
+    exchange.see_grpc_status(&head.headers);
+    exchange.response.replace(Some(head.clone()));
+    if let Some(upstream) = upgraded {
+        let connection = &exchange.session().connection;
+        let tunnel = Tunnel {
+            upstream,
+            scratch: exchange.worker().scratch.at_most(connection.buffer_limit),
+            drain: connection.drain.connection(Activity::new(), Lifetime::default()),
+            finish: Box::new(TunnelRecord(exchange)),
+        };
+        return Response {
+            head,
+            body: Body::Empty,
+            tunnel: Some(tunnel),
+        };
+    }
+    let body = match &filters {
+        Some(filters) => filters.response_body(body),
+        None => body,
+    };
+    Response {
+        head,
+        body: SentBody::follow(exchange, body),
+        tunnel: None,
     }
 }
 
@@ -165,229 +249,120 @@ enum Origin {
     Local,
 }
 
-impl Inner {
-    async fn handle(&self, request: Request, active: Active) -> Response {
-        let Request { mut head, body } = request;
-        let exchange = Exchange::new(&self.worker, &self.downstream(&head), &self.manager);
-        exchange.connection.replace(Some(Rc::clone(&self.drain)));
-        self.streams.add(&exchange.watch);
-        let restored = headers::prepare(&mut head, &self.connection, &self.manager, &self.worker.random);
-        let grpc = is_grpc(&head);
-        let body = Received::follow(&exchange, body);
-        exchange.request.replace(Some(head.clone()));
-        let (mut answer, filters, origin) = self.answer(&exchange, head, body).await;
-        if let Some(filters) = &filters
-            && let Err(reply) = filters.response_headers(&mut answer.head, &mut answer.body).await
-        {
-            answer = local(&exchange, reply, grpc);
-        }
-        if matches!(origin, Origin::Upstream) {
-            let time = exchange.service_time().to_string();
-            answer.head.headers.set("x-envoy-upstream-service-time", time);
-        }
-        headers::finish(&mut answer.head, &self.manager, restored);
-        self.respond(exchange, answer, filters, active)
-    }
+/// A request on its way to its answer.
+struct Exchanged<'e> {
+    exchange: &'e Rc<Exchange>,
+    grpc: bool,
+}
 
-    /// The connection as this request's record has it.
-    fn downstream(&self, head: &RequestHead) -> Rc<DownstreamRecord> {
-        let record = &self.connection.record;
-        match headers::client(head, &self.manager) {
-            Some(client) if client != record.remote.ip() => Rc::new(DownstreamRecord {
-                remote: SocketAddr::new(client, 0),
-                ..DownstreamRecord::clone(record)
-            }),
-            _ => Rc::clone(record),
-        }
-    }
-
-    /// The record of a request that never became one.
-    fn rejected(&self, status: u16) {
-        let exchange = Exchange::new(&self.worker, &self.connection.record, &self.manager);
-        exchange.flag(Flag::DownstreamProtocolError);
-        exchange.details.set("http1.codec_error");
-        exchange.request.replace(Some(RequestHead {
-            version: Version::Http11,
-            method: Bytes::new(),
-            scheme: Bytes::new(),
-            authority: Bytes::new(),
-            path: Bytes::new(),
-            headers: Headers::default(),
-            upgrade: None,
-        }));
-        exchange.response.replace(Some(ResponseHead {
-            version: Version::Http11,
-            status,
-            headers: Headers::default(),
-        }));
-        exchange.finish();
-    }
-
-    fn respond(
-        &self,
-        exchange: Rc<Exchange>,
-        answer: Answer,
-        filters: Option<Rc<Filters>>,
-        active: Active,
-    ) -> Response {
-        let Answer { head, body, upgraded } = answer;
-        if exchange.details.get().is_empty() {
-            exchange.details.set("via_upstream");
-        }
-        exchange.see_grpc_status(&head.headers);
-        exchange.response.replace(Some(head.clone()));
-        if let Some(upstream) = upgraded {
-            let scratch = self.worker.scratch.at_most(self.connection.buffer_limit);
-            let finish = Box::new(TunnelRecord {
-                exchange,
-                _active: active,
-            });
-            return Response {
-                head,
-                body: Body::Empty,
-                tunnel: Some(Tunnel {
-                    upstream,
-                    scratch,
-                    drain: self
-                        .connection
-                        .drain
-                        .connection(Activity::new(), Lifetime::default()),
-                    finish,
-                }),
-            };
-        }
-        let body = match &filters {
-            Some(filters) => filters.response_body(body),
-            None => body,
-        };
-        Response {
-            head,
-            body: SentBody::follow(exchange, body, active),
-            tunnel: None,
-        }
-    }
-
-    async fn answer(
-        &self,
-        exchange: &Rc<Exchange>,
-        mut head: RequestHead,
-        mut body: Body,
-    ) -> (Answer, Option<Rc<Filters>>, Origin) {
-        let grpc = is_grpc(&head);
-        let local = |reply| local(exchange, reply, grpc);
+impl Exchanged<'_> {
+    async fn answer(&self, mut body: Body) -> (Answer, Option<Rc<Filters>>, Origin) {
+        let exchange = self.exchange;
+        let session = exchange.session();
         // CONNECT makes tunnels, which are not here (Envoy: without `upgrade_configs` for it).
-        if head.method.as_ref() == b"CONNECT" {
-            return (local(upgrade_refused()), None, Origin::Local);
+        if exchange.request.borrow().method.as_ref() == b"CONNECT" {
+            return (self.local(upgrade_refused()), None, Origin::Local);
         }
-        let table = match self.table().await {
+        let table = match table(session).await {
             Ok(table) => table,
-            Err(reply) => return (local(reply), None, Origin::Local),
+            Err(reply) => return (self.local(reply), None, Origin::Local),
         };
         let cx = RouteContext {
-            random: self.worker.random.next(),
-            tls: self.connection.facts.tls,
+            random: session.worker.random.next(),
+            tls: session.connection.facts.tls,
         };
-        let decision = table.route(&head, &cx);
-        if let Some(route) = decision.route() {
-            exchange.route.replace(route.name.clone());
-        }
-        let external = self.is_external(&decision).await;
-        let filters = Filters::start(exchange, &self.connection.facts, &decision, external);
-        if let Err(reply) = filters.request_headers(&mut head, &mut body).await {
-            return (local(reply), Some(filters), Origin::Local);
-        }
-        let body = filters.request_body(body);
-        match decision {
-            Decision::Forward(forwarding) => {
-                let (answer, origin) = self.forward(exchange, &forwarding, &filters, head, body).await;
-                (answer, Some(filters), origin)
+        let decision = table.route(&exchange.request.borrow(), &cx);
+        exchange.route.replace(decision.route().cloned());
+        // Filters have to know whether the request leaves the mesh before they add anything to it.
+        let upstream = match &decision {
+            Decision::Forward(forwarding) => tcp_proxy::find(&session.worker, &forwarding.cluster).await,
+            _ => Err(Failure::NoCluster),
+        };
+        let filters = match session.manager.filters.is_empty() {
+            true => None,
+            false => Filters::start(exchange, &decision, upstream.as_ref().ok().map(|u| u.cluster())),
+        };
+        if let Some(filters) = &filters {
+            if let Err(reply) = filters.request_headers(&mut body).await {
+                return (self.local(reply), Some(Rc::clone(filters)), Origin::Local);
             }
-            other => (local(direct(&other)), Some(filters), Origin::Local),
+            body = filters.request_body(body);
         }
-    }
-
-    /// Whether the request leaves the mesh, which filters have to know before they add anything to it.
-    async fn is_external(&self, decision: &Decision<'_>) -> bool {
-        let Decision::Forward(forwarding) = decision else {
-            return true;
+        let (answer, origin) = match decision {
+            Decision::Forward(forwarding) => {
+                self.forward(&forwarding, upstream, filters.as_deref(), body)
+                    .await
+            }
+            other => (self.local(direct(&other)), Origin::Local),
         };
-        if self.manager.filters.is_empty() {
-            return false;
-        }
-        match self.worker.snapshot().cluster(&forwarding.cluster) {
-            Some(state) => state.cluster.external,
-            // Asked for now instead of a moment later; what cannot be found is nobody of the mesh.
-            None => match tcp_proxy::find(&self.worker, &forwarding.cluster).await {
-                Ok(upstream) => upstream.cluster().external,
-                Err(_) => true,
-            },
-        }
-    }
-
-    /// The newest routes; asked for if they are not known.
-    async fn table(&self) -> Result<Arc<RouteTable>, LocalReply> {
-        let name = match &self.manager.routes {
-            RouteSource::Inline(table) => return Ok(Arc::clone(table)),
-            RouteSource::Rds(name) => name,
-        };
-        if let Some(table) = self.worker.snapshot().route(name) {
-            return Ok(Arc::clone(table));
-        }
-        let answer = self.worker.shared.demand.ask(Want::Route(name.clone())).await;
-        match (self.worker.snapshot().route(name), answer) {
-            (Some(table), _) => Ok(Arc::clone(table)),
-            (None, Looked::Unanswered) => Err(failed(&Failure::Unanswered)),
-            (None, Looked::Found | Looked::Absent) => Err(no_route("route_configuration_not_found")),
-        }
+        (answer, filters, origin)
     }
 
     async fn forward(
         &self,
-        exchange: &Rc<Exchange>,
         forwarding: &Forwarding<'_>,
-        filters: &Rc<Filters>,
-        head: RequestHead,
+        upstream: Result<Rc<Upstream>, Failure>,
+        filters: Option<&Filters>,
         body: Body,
     ) -> (Answer, Origin) {
-        let grpc = is_grpc(&head);
-        if self.refuses_upgrade(&head, forwarding) {
-            return (local(exchange, upgrade_refused(), grpc), Origin::Local);
-        }
-        let request = head.clone();
-        let router = Router {
-            exchange,
-            connection: &self.connection,
+        let exchange = self.exchange;
+        if refuses_upgrade(
+            &exchange.session().manager,
+            &exchange.request.borrow(),
             forwarding,
-        };
-        let (mut answer, origin) = match router.forward(head, body).await {
+        ) {
+            return (self.local(upgrade_refused()), Origin::Local);
+        }
+        let router = Router { exchange, forwarding };
+        let (mut answer, origin) = match router.forward(upstream, body).await {
             Ok(answer) => (answer, Origin::Upstream),
             Err(failure) => {
-                let mut reply = filters.take_reply().unwrap_or_else(|| failed(&failure));
+                let of_filter = filters.and_then(Filters::take_reply);
+                let mut reply = of_filter.unwrap_or_else(|| failed(&failure));
                 if matches!(failure, Failure::NoCluster) {
                     reply.status = forwarding.forward.cluster_not_found;
                 }
-                (local(exchange, reply, grpc), Origin::Local)
+                (self.local(reply), Origin::Local)
             }
         };
-        forwarding.edit_response(&request, &mut answer.head, &**exchange);
+        forwarding.edit_response(&exchange.request.borrow(), &mut answer.head, &**exchange);
         (answer, origin)
     }
 
-    /// Only what is configured is upgraded, the route's word before the listener's.
-    fn refuses_upgrade(&self, head: &RequestHead, forwarding: &Forwarding<'_>) -> bool {
-        let Some(upgrade) = &head.upgrade else {
-            return false;
-        };
-        let wanted = String::from_utf8_lossy(upgrade).to_ascii_lowercase();
-        let of_route = forwarding.forward.upgrades.get(&wanted).copied();
-        let of_listener = || {
-            self.manager
-                .upgrades
-                .iter()
-                .any(|u| u.eq_ignore_ascii_case(&wanted))
-        };
-        head.version == Version::Http2 || !of_route.unwrap_or_else(of_listener)
+    /// An answer of the proxy's own; nothing is waited for any more.
+    fn local(&self, reply: LocalReply) -> Answer {
+        self.exchange.answer_within(None);
+        local(self.exchange, reply, self.grpc)
     }
+}
+
+/// The newest routes; asked for if they are not known.
+async fn table(session: &Session) -> Result<Arc<RouteTable>, LocalReply> {
+    let worker = &session.worker;
+    let name = match &session.manager.routes {
+        RouteSource::Inline(table) => return Ok(Arc::clone(table)),
+        RouteSource::Rds(name) => name,
+    };
+    if let Some(table) = worker.snapshot().route(name) {
+        return Ok(Arc::clone(table));
+    }
+    let answer = worker.shared.demand.ask(Want::Route(name.clone())).await;
+    match (worker.snapshot().route(name), answer) {
+        (Some(table), _) => Ok(Arc::clone(table)),
+        (None, Looked::Unanswered) => Err(failed(&Failure::Unanswered)),
+        (None, Looked::Found | Looked::Absent) => Err(no_route("route_configuration_not_found")),
+    }
+}
+
+/// Only what is configured is upgraded, the route's word before the listener's.
+fn refuses_upgrade(manager: &HttpConnectionManager, head: &RequestHead, forwarding: &Forwarding<'_>) -> bool {
+    let Some(upgrade) = &head.upgrade else {
+        return false;
+    };
+    let wanted = String::from_utf8_lossy(upgrade).to_ascii_lowercase();
+    let of_route = forwarding.forward.upgrades.get(&wanted).copied();
+    let of_listener = || manager.upgrades.iter().any(|u| u.eq_ignore_ascii_case(&wanted));
+    head.version == Version::Http2 || !of_route.unwrap_or_else(of_listener)
 }
 
 /// A response on its way to the client: counts its bytes, and knows how it ended.
@@ -395,11 +370,10 @@ struct SentBody {
     exchange: Rc<Exchange>,
     body: Body,
     length: Option<u64>,
-    _active: Active,
 }
 
 impl SentBody {
-    fn follow(exchange: Rc<Exchange>, body: Body, active: Active) -> Body {
+    fn follow(exchange: Rc<Exchange>, body: Body) -> Body {
         if body.is_end() {
             exchange.finish();
             return Body::Empty;
@@ -408,7 +382,6 @@ impl SentBody {
             length: body.length(),
             exchange,
             body,
-            _active: active,
         }))
     }
 
@@ -493,17 +466,15 @@ impl std::fmt::Debug for SentBody {
 }
 
 /// An upgraded connection's record is made at its end.
-struct TunnelRecord {
-    exchange: Rc<Exchange>,
-    _active: Active,
-}
+struct TunnelRecord(Rc<Exchange>);
 
 impl TunnelEnd for TunnelRecord {
     fn ended(self: Box<Self>, received: u64, sent: u64) {
-        self.exchange.received.set(received);
-        self.exchange.sent.set(sent);
-        if self.exchange.cut_by().is_none() {
-            self.exchange.finish();
+        let exchange = &self.0;
+        exchange.received.set(received);
+        exchange.sent.set(sent);
+        if exchange.cut_by().is_none() {
+            exchange.finish();
         }
     }
 }
