@@ -63,6 +63,7 @@ pub(crate) async fn serve(
     let limits = limits(&manager, connection.buffer_limit);
     let remote = connection.record.remote;
     let streams = worker.streams();
+    let workspace = Rc::clone(&worker.http1);
     let service = Rc::new(Inner {
         drain: Rc::new(drain.watch()),
         worker,
@@ -75,7 +76,7 @@ pub(crate) async fn serve(
     let service = Rc::new(HttpService(service));
     let ended = match http2 {
         true => codec::h2_server::serve(io, secure, &limits, service, drain).await,
-        false => codec::h1::serve(io, secure, &limits, service, drain).await,
+        false => codec::h1::serve(io, secure, &limits, &workspace, service, drain).await,
     };
     if let Err(error) = ended {
         tracing::debug!(%remote, %error, "downstream connection ended");
@@ -121,6 +122,8 @@ fn limits(manager: &HttpConnectionManager, buffer_limit: Option<u32>) -> ServerL
         max_headers: manager.limits.max_headers as usize,
         max_header_bytes: manager.limits.max_header_bytes as usize,
         header_timeout: manager.timeouts.request_headers,
+        http10: true,
+        any_method: true,
         max_streams: manager.http2.max_concurrent_streams,
         // What a stream may send ahead is what is held for it.
         stream_window: buffer_limit.map_or(window, |limit| window.min(limit)),
@@ -149,8 +152,8 @@ impl Service for HttpService {
         async move { inner.handle(request, active).await }
     }
 
-    fn rejected(&self, status: u16) {
-        self.0.rejected(status);
+    fn rejected(&self, status: u16, details: &'static str) -> Response {
+        self.0.rejected(status, details)
     }
 
     fn draining(&self) -> bool {
@@ -201,11 +204,11 @@ impl Inner {
         }
     }
 
-    /// The record of a request that never became one.
-    fn rejected(&self, status: u16) {
+    /// The answer to a request that never became one, and its record.
+    fn rejected(&self, status: u16, details: &'static str) -> Response {
         let exchange = Exchange::new(&self.worker, &self.connection.record, &self.manager);
         exchange.flag(Flag::DownstreamProtocolError);
-        exchange.details.set("http1.codec_error");
+        exchange.details.set(details);
         exchange.request.replace(Some(RequestHead {
             version: Version::Http11,
             method: Bytes::new(),
@@ -215,12 +218,20 @@ impl Inner {
             headers: Headers::default(),
             upgrade: None,
         }));
-        exchange.response.replace(Some(ResponseHead {
+        let mut head = ResponseHead {
             version: Version::Http11,
             status,
             headers: Headers::default(),
-        }));
+        };
+        head.headers.append("content-type", "text/plain");
+        headers::finish(&mut head, &self.manager, None);
+        exchange.response.replace(Some(head.clone()));
         exchange.finish();
+        Response {
+            head,
+            body: Body::Full(Bytes::from_static(leno_http1::reason(status).as_bytes())),
+            tunnel: None,
+        }
     }
 
     fn respond(
