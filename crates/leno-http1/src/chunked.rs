@@ -20,13 +20,26 @@ pub(crate) struct Chunks {
 
 #[derive(Debug)]
 enum State {
-    Size { size: u64, digits: usize },
-    Extension { size: u64, line: usize },
-    SizeLineFeed { size: u64 },
-    Data { left: u64 },
+    Size {
+        size: u64,
+        digits: usize,
+    },
+    Extension {
+        size: u64,
+        line: usize,
+    },
+    SizeLineFeed {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
     /// After a chunk's data, with or without their CR.
     DataEnd,
-    Trailers { held: BytesMut, scanner: HeadScanner },
+    Trailers {
+        held: BytesMut,
+        scanner: HeadScanner,
+    },
     /// Read, and not yet given.
     Read(Headers),
     End,
@@ -99,7 +112,9 @@ impl Chunks {
         Ok(match (&self.state, byte) {
             (State::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
-                let size = size.checked_mul(16).and_then(|size| size.checked_add(digit.into()));
+                let size = size
+                    .checked_mul(16)
+                    .and_then(|size| size.checked_add(digit.into()));
                 State::Size {
                     size: size.ok_or(Error::Syntax("a chunk that is too large"))?,
                     digits: self.longer(*digits)?,
@@ -173,7 +188,14 @@ fn may_trail(name: &[u8]) -> bool {
     let forbidden = is_of_connection(name)
         || matches!(
             name,
-            b"content-length" | b"host" | b"te" | b"trailer" | b"expect" | b"authorization" | b"cookie" | b"set-cookie"
+            b"content-length"
+                | b"host"
+                | b"te"
+                | b"trailer"
+                | b"expect"
+                | b"authorization"
+                | b"cookie"
+                | b"set-cookie"
         );
     !forbidden
 }

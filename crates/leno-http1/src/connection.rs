@@ -57,8 +57,8 @@ impl Control {
             }
         }
         match encoded {
+            Some(_) if control.length.is_some() => return Err(Error::LengthAndChunked),
             Some(false) => return Err(Error::TransferEncoding),
-            Some(true) if control.length.is_some() => return Err(Error::LengthAndChunked),
             Some(true) => control.chunked = true,
             None => {}
         }
@@ -145,7 +145,9 @@ pub(crate) fn is_of_connection(name: &[u8]) -> bool {
 pub(crate) fn keep_trailers_of_te(fields: &mut Fields) {
     let wanted = |element: &[u8]| element.trim_ascii() == b"trailers";
     for i in 0..fields.list.len() {
-        let Some(field) = fields.list.get(i).cloned() else { return };
+        let Some(field) = fields.list.get(i).cloned() else {
+            return;
+        };
         if fields.name(&field) != b"te" {
             continue;
         }

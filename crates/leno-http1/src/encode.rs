@@ -24,8 +24,6 @@ pub struct ResponseTo<'a> {
     pub head: bool,
     /// The connection ends with this response.
     pub close: bool,
-    /// With 101: what the connection becomes.
-    pub upgrade: Option<&'a [u8]>,
     /// `Date`, for responses that have none.
     pub date: &'a [u8],
 }
@@ -68,21 +66,21 @@ pub fn encode_request(
     put(out, &[&head.method, b" ", target, b" HTTP/1.1\r\nhost: "]);
     value(&head.authority, out)?;
     out.extend_from_slice(b"\r\n");
+    if let Some(protocol) = &head.upgrade {
+        upgrade(protocol, out)?;
+    }
     let said = fields(&head.headers, length, out)?;
-    let bodiless = matches!(head.method.as_ref(), b"GET" | b"HEAD" | b"CONNECT" | b"DELETE" | b"TRACE");
+    let bodiless = matches!(
+        head.method.as_ref(),
+        b"GET" | b"HEAD" | b"CONNECT" | b"DELETE" | b"TRACE"
+    );
     let body = match (said, length) {
         (Some(0), _) => BodyWriter::None,
         (Some(length), _) => BodyWriter::Length(length),
         (None, Some(0)) if bodiless || head.upgrade.is_some() => BodyWriter::None,
         (None, Some(length)) => content_length(length, out),
-        (None, None) => {
-            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-            BodyWriter::Chunked
-        }
+        (None, None) => chunked(out),
     };
-    if let Some(protocol) = &head.upgrade {
-        upgrade(protocol, out)?;
-    }
     out.extend_from_slice(b"\r\n");
     Ok(body)
 }
@@ -98,49 +96,41 @@ pub fn encode_response(
     put(out, &[if http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " }]);
     number(head.status.into(), out);
     put(out, &[b" ", reason(head.status).as_bytes(), b"\r\n"]);
-    let without_length = head.status < 200 || head.status == 204;
-    let withheld = to.head || head.status == 304;
+    let bodiless = head.status < 200 || head.status == 204;
+    let withheld = !bodiless && (to.head || head.status == 304);
     // What is said of a body that is not sent is the upstream's to know.
-    let said = match (without_length, withheld) {
-        (true, _) => {
-            each(&head.headers, |name| name != b"content-length", out)?;
-            None
-        }
-        (_, true) => fields(&head.headers, None, out)?,
-        _ => fields(&head.headers, length, out)?,
-    };
-    let mut close = to.close;
-    let body = if without_length {
-        BodyWriter::None
-    } else if withheld {
-        if to.head && said.is_none() && !http10 && head.status != 304 {
-            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-        }
-        BodyWriter::Withheld
-    } else {
-        match (said, length) {
-            (Some(0), _) => BodyWriter::None,
-            (Some(length), _) => BodyWriter::Length(length),
-            (None, Some(length)) => content_length(length, out),
-            (None, None) if http10 => {
-                close = true;
-                BodyWriter::UntilClose
-            }
-            (None, None) => {
-                out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-                BodyWriter::Chunked
-            }
-        }
-    };
+    let length = length.filter(|_| !withheld);
+    let said = match bodiless {
+        true => each(&head.headers, |name| name != b"content-length", out).map(|()| None),
+        false => fields(&head.headers, length, out),
+    }?;
+    let ends_with_connection = http10 && !bodiless && !withheld && said.is_none() && length.is_none();
+    let close = to.close || ends_with_connection;
     if !head.headers.contains("date") && head.status >= 200 {
         put(out, &[b"date: ", to.date, b"\r\n"]);
     }
-    match (to.upgrade, close) {
-        (Some(protocol), _) => upgrade(protocol, out)?,
-        (None, true) => out.extend_from_slice(b"connection: close\r\n"),
-        (None, false) if http10 => out.extend_from_slice(b"connection: keep-alive\r\n"),
-        (None, false) => {}
+    let upgrades = head.status == 101;
+    if close && !upgrades {
+        out.extend_from_slice(b"connection: close\r\n");
+    } else if http10 && !upgrades {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
     }
+    let body = match (said, length) {
+        _ if bodiless => BodyWriter::None,
+        (None, _) if withheld => {
+            // As Envoy: most bodies of unknown length would be sent this way.
+            if to.head && !http10 && head.status != 304 {
+                chunked(out);
+            }
+            BodyWriter::Withheld
+        }
+        _ if withheld => BodyWriter::Withheld,
+        (Some(0), _) => BodyWriter::None,
+        (Some(length), _) => BodyWriter::Length(length),
+        (None, Some(length)) => content_length(length, out),
+        (None, None) if http10 => BodyWriter::UntilClose,
+        (None, None) => chunked(out),
+    };
     out.extend_from_slice(b"\r\n");
     Ok(Encoded { body, close })
 }
@@ -154,11 +144,17 @@ fn fields(headers: &Headers, length: Option<u64>, out: &mut Vec<u8>) -> Result<O
             field(name, content, out)?;
             continue;
         }
-        let text = std::str::from_utf8(content).ok().and_then(|text| text.parse().ok());
-        if let (None, Some(number)) = (said, length.or(text)) {
-            content_length(number, out);
-            said = Some(number);
+        let text = std::str::from_utf8(content)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        match (said, length.or(text)) {
+            (None, Some(number)) if text == Some(number) => field(name, content, out)?,
+            (None, Some(number)) => {
+                content_length(number, out);
+            }
+            _ => continue,
         }
+        said = length.or(text);
     }
     Ok(said)
 }
@@ -200,6 +196,11 @@ fn content_length(length: u64, out: &mut Vec<u8>) -> BodyWriter {
         0 => BodyWriter::None,
         length => BodyWriter::Length(length),
     }
+}
+
+fn chunked(out: &mut Vec<u8>) -> BodyWriter {
+    out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    BodyWriter::Chunked
 }
 
 fn number(number: u64, out: &mut Vec<u8>) {

@@ -16,6 +16,8 @@ pub enum Error {
     InvalidAuthority,
     #[error("Connection names a field that is not the client's to remove")]
     ConnectionHeader,
+    #[error("no Host")]
+    NoHost,
     #[error("both Content-Length and Transfer-Encoding")]
     LengthAndChunked,
     #[error("a transfer coding other than chunked")]
@@ -54,6 +56,7 @@ impl Error {
             Self::InvalidScheme => "http1.invalid_scheme",
             Self::InvalidAuthority => "http.invalid_authority",
             Self::ConnectionHeader => "http1.connection_header_rejected",
+            Self::NoHost => "missing_host_header",
             Self::LengthAndChunked => "http1.content_length_and_chunked_not_allowed",
             Self::TransferEncoding => "http1.invalid_transfer_encoding",
             Self::BodyDisallowed => "http1.body_disallowed",

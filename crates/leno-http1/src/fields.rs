@@ -16,7 +16,10 @@ pub struct HeadScanner {
 
 /// Empty lines before a request, which a client may send after a body (RFC 9112 §2.2).
 pub fn leading_empty_lines(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
+    bytes
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+        .count()
 }
 
 /// A field's name and value within the head that it was found in.
@@ -40,7 +43,10 @@ pub(crate) struct Fields {
 impl HeadScanner {
     /// The length of the head with its empty line. `bytes` are those of the last call and what came since.
     pub fn find(&mut self, bytes: &[u8]) -> Option<usize> {
-        while let Some(at) = bytes.get(self.seen..).and_then(|rest| memchr::memchr(b'\n', rest)) {
+        while let Some(at) = bytes
+            .get(self.seen..)
+            .and_then(|rest| memchr::memchr(b'\n', rest))
+        {
             let after = self.seen + at + 1;
             match bytes.get(after..)? {
                 [b'\n', ..] => return Some(after + 1),
@@ -110,14 +116,20 @@ impl Fields {
         let text = self.text.get(start..end).unwrap_or_default();
         let white = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
         let first = text.iter().position(|byte| !white(byte)).unwrap_or(text.len());
-        let last = text.iter().rposition(|byte| !white(byte)).map_or(first, |at| at + 1);
+        let last = text
+            .iter()
+            .rposition(|byte| !white(byte))
+            .map_or(first, |at| at + 1);
         let range = start + first..start + last;
         let value = text.get(first..last).unwrap_or_default();
         if syntax::is_value(value) {
             return Ok((range, false));
         }
-        let mended: SmallVec<[u8; 256]> =
-            value.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+        let mended: SmallVec<[u8; 256]> = value
+            .iter()
+            .copied()
+            .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+            .collect();
         if !syntax::is_value(&mended) {
             return Err(Error::InvalidCharacters);
         }

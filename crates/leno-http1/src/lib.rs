@@ -7,7 +7,9 @@
 //! - more than one `Host` (RFC 9112 §3.2; Envoy joins them with a comma);
 //! - bytes between a chunk's data and its end of line (§7.1; Envoy skips them);
 //! - a carriage return inside of a field that says how long the body is (§2.2; Envoy reads such a field in two ways);
-//! - a status of other than three digits (§4).
+//! - a status of other than three digits (§4), and an upgrade that was not asked for or does not say to what;
+//! - trailers that frame, route or authenticate (RFC 9110 §6.5.1; Envoy passes them on);
+//! - fields that a response's `Connection` names end here (RFC 9110 §7.6.1; Envoy passes them on).
 //!
 //! What is mended can be relied upon by whoever is next: a message is always written from its parts, never passed on
 //! as it came.
@@ -24,10 +26,10 @@ mod syntax;
 mod target;
 
 pub use body::{Decoded, Decoder, Framing};
-pub use encode::{BodyWriter, Encoded, EncodeError, ResponseTo, encode_request, encode_response, reason};
+pub use encode::{BodyWriter, EncodeError, Encoded, ResponseTo, encode_request, encode_response, reason};
 pub use error::Error;
 pub use fields::{HeadScanner, leading_empty_lines};
-pub use request::{Request, parse_request};
+pub use request::{Request, may_begin_request, parse_request};
 pub use response::{Asked, Response, parse_response};
 
 /// What a message may cost before it is refused.

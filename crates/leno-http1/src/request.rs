@@ -81,10 +81,9 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
     let target = target::parse(part(&line.target), method)?;
     let version = version(part(&line.version))?;
     let mut fields = Fields::parse(head, end, &settings.limits)?;
-    if version != Some(Version::Http11) && !(settings.http10 && version == Some(Version::Http10)) {
+    if version != Version::Http11 && !settings.http10 {
         return Err(Error::Version);
     }
-    let version = version.unwrap_or(Version::Http11);
     let control = Control::read(&fields)?;
     let upgrade = upgrade(&fields, &control);
     if control.names && upgrade.is_none() && !Control::may_be_named(&fields) {
@@ -95,17 +94,16 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
     }
     let named = Named::of(&fields, &control);
     keep_trailers_of_te(&mut fields);
-    let authority = match (&target.authority, &control.host) {
+    // A host that the client itself takes away is none.
+    let host = control.host.as_ref().filter(|_| !named.has(b"host"));
+    let authority = match (&target.authority, host) {
         (Some(authority), _) => shifted(authority, line.target.start),
-        // A host that the client itself takes away is none.
-        (None, Some(_)) if named.has(b"host") => 0..0,
         (None, Some(host)) => host.value.clone(),
-        (None, None) => 0..0,
+        (None, None) => return Err(Error::NoHost),
     };
     if !syntax::is_authority(fields.text.get(authority.clone()).unwrap_or_default()) {
         return Err(Error::InvalidAuthority);
     }
-    let has_host = target.authority.is_some() || control.host.is_some() && !named.has(b"host");
     let (text, headers) = fields.finish(|name, value| {
         let ends_here = is_of_connection(name)
             || name == b"host"
@@ -133,7 +131,7 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
                 true => Bytes::from_static(b"https"),
                 false => Bytes::from_static(b"http"),
             },
-            authority: if has_host { text.slice(authority) } else { Bytes::new() },
+            authority: text.slice(authority),
             path,
             headers,
             upgrade: upgrade.map(|range| text.slice(range)),
@@ -170,7 +168,10 @@ fn first_line(line: &[u8]) -> Result<FirstLine, Error> {
     let target = start..blank(start);
     let start = text(target.end);
     let tail = line.get(start..).unwrap_or_default();
-    let end = tail.iter().rposition(|byte| !syntax::is_blank(*byte)).map_or(0, |at| at + 1);
+    let end = tail
+        .iter()
+        .rposition(|byte| !syntax::is_blank(*byte))
+        .map_or(0, |at| at + 1);
     if method.is_empty() || target.is_empty() {
         return Err(Error::Syntax("a first line without a target"));
     }
@@ -183,26 +184,35 @@ fn first_line(line: &[u8]) -> Result<FirstLine, Error> {
 
 fn until(line: &[u8], from: usize, wanted: impl Fn(u8) -> bool) -> usize {
     let rest = line.get(from..).unwrap_or_default();
-    rest.iter().position(|byte| wanted(*byte)).map_or(line.len(), |at| from + at)
+    rest.iter()
+        .position(|byte| wanted(*byte))
+        .map_or(line.len(), |at| from + at)
 }
 
-/// None: a version that nobody serves, HTTP/0.9 (which does not say it) among them.
-fn version(text: &[u8]) -> Result<Option<Version>, Error> {
+/// As Envoy: whatever is not 1.1, HTTP/0.9 (which does not say it) among it, is taken for 1.0.
+fn version(text: &[u8]) -> Result<Version, Error> {
     match text {
-        b"HTTP/1.1" => Ok(Some(Version::Http11)),
-        b"HTTP/1.0" => Ok(Some(Version::Http10)),
-        b"" => Ok(None),
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"" => Ok(Version::Http10),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            Ok(None)
+            Ok(Version::Http10)
         }
         _ => Err(Error::Syntax("no version of HTTP")),
     }
 }
 
+/// Whether a request may begin with this byte: known before its line is.
+pub fn may_begin_request(byte: u8, settings: &Settings) -> bool {
+    byte.is_ascii_uppercase() && METHODS.iter().any(|method| method.first() == Some(&byte))
+        || settings.any_method && syntax::is_token(&[byte])
+}
+
 fn is_method(method: &[u8], any: bool) -> bool {
-    matches!(method, b"GET" | b"POST") || METHODS.binary_search(&method).is_ok() || any && syntax::is_token(method)
+    matches!(method, b"GET" | b"POST")
+        || METHODS.binary_search(&method).is_ok()
+        || any && syntax::is_token(method)
 }
 
 /// The commonest need no reference to the head.

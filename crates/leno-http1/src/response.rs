@@ -32,11 +32,14 @@ pub fn parse_response(head: &[u8], asked: Asked, limits: &Limits) -> Result<Resp
     let (version, status) = status_line(head.get(..end).unwrap_or_default())?;
     let mut fields = Fields::parse(head, end, limits)?;
     let control = Control::read(&fields)?;
+    if status == 101 && control.upgrade.is_none() {
+        return Err(Error::Syntax("an upgrade to nothing"));
+    }
     let framing = framing(status, asked, &control)?;
     let named = Named::of(&fields, &control);
     keep_trailers_of_te(&mut fields);
     let (_, headers) = fields.finish(|name, value| {
-        let ends_here = is_of_connection(name)
+        let ends_here = is_of_connection(name) && !(status == 101 && matches!(name, b"connection" | b"upgrade"))
             || name == b"te" && value.is_empty()
             // What has no body has no length to tell (RFC 9110 §8.6).
             || status == 204 && name == b"content-length"
@@ -77,7 +80,7 @@ fn framing(status: u16, asked: Asked, control: &Control) -> Result<Framing, Erro
     })
 }
 
-/// The reason is not looked at (§4: "SHOULD ignore the reason-phrase content").
+/// The reason is read over (§4: "SHOULD ignore the reason-phrase content").
 fn status_line(line: &[u8]) -> Result<(Version, u16), Error> {
     let broken = Error::Syntax("no status line");
     let (version, rest) = match line {
@@ -92,12 +95,23 @@ fn status_line(line: &[u8]) -> Result<(Version, u16), Error> {
     let blanks = rest.iter().take_while(|byte| syntax::is_blank(**byte)).count();
     let rest = rest.get(blanks..).unwrap_or_default();
     let (status, after) = match rest {
-        [a, b, c, after @ ..] if [a, b, c].iter().all(|digit| digit.is_ascii_digit()) => {
-            ([a, b, c].iter().fold(0, |n, digit| n * 10 + u16::from(**digit - b'0')), after)
-        }
+        [a, b, c, after @ ..] if [a, b, c].iter().all(|digit| digit.is_ascii_digit()) => (
+            [a, b, c]
+                .iter()
+                .fold(0, |n, digit| n * 10 + u16::from(**digit - b'0')),
+            after,
+        ),
         _ => return Err(broken),
     };
-    if blanks == 0 || status < 100 || after.first().is_some_and(|byte| !syntax::is_blank(*byte)) {
+    let reads_over = after
+        .trim_ascii_end()
+        .split(|byte| *byte == b'\r')
+        .all(syntax::is_value);
+    if blanks == 0
+        || status < 100
+        || !reads_over
+        || after.first().is_some_and(|byte| !syntax::is_blank(*byte))
+    {
         return Err(broken);
     }
     Ok((version, status))

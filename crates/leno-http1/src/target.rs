@@ -60,7 +60,9 @@ fn has_port(authority: &[u8]) -> bool {
 }
 
 fn is_port(digits: &[u8]) -> bool {
-    let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u16>().ok());
+    let number = std::str::from_utf8(digits)
+        .ok()
+        .and_then(|text| text.parse::<u16>().ok());
     number.is_some() && digits.iter().all(u8::is_ascii_digit)
 }
 
@@ -69,13 +71,18 @@ fn absolute_form(target: &[u8]) -> Result<Target, Error> {
     let colon = target.iter().position(|byte| *byte == b':').ok_or(no_target)?;
     let (scheme, rest) = target.split_at(colon);
     let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+        && scheme
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     if !is_scheme || !rest.starts_with(b"://") {
         return Err(no_target);
     }
     let start = colon + 3;
     let rest = target.get(start..).unwrap_or_default();
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    let end = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?'))
+        .unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     if !syntax::is_authority(authority) || !syntax::is_path(path) {
         return Err(bad_character(target));
@@ -85,7 +92,10 @@ fn absolute_form(target: &[u8]) -> Result<Target, Error> {
         return Err(Error::InvalidScheme);
     }
     // The user's name and password are not for the upstream (RFC 9110 §4.2.4).
-    let host = authority.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+    let host = authority
+        .iter()
+        .rposition(|byte| *byte == b'@')
+        .map_or(0, |at| at + 1);
     let named = authority.get(host..).unwrap_or_default();
     if !is_host_and_port(named) {
         return Err(Error::InvalidUrl);

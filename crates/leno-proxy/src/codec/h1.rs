@@ -18,9 +18,9 @@ pub(crate) use workspace::Workspace;
 
 use crate::outcome::StreamError;
 
-/// What an upstream's head may cost: more than any client would take, as in Envoy.
+/// What an upstream's head may cost: as in Envoy, more than a client's.
 const RESPONSE_LIMITS: Limits = Limits {
-    head_bytes: 256 * 1024,
+    head_bytes: 80 * 1024,
     fields: 100,
 };
 

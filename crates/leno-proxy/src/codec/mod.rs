@@ -68,10 +68,20 @@ pub(crate) trait TunnelEnd: std::fmt::Debug {
 /// What serves the requests of one connection.
 pub(crate) trait Service: 'static {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static;
-    /// What is answered to what is no request, with this status and `%RESPONSE_CODE_DETAILS%`.
-    fn rejected(&self, status: u16, details: &'static str) -> Response;
+    /// The answer to what is no request.
+    fn refuse(&self, refusal: &Refusal) -> Response;
     /// Whether responses should end their connection.
     fn draining(&self) -> bool;
+}
+
+/// Why a codec does not take what it has read for a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    /// `%RESPONSE_CODE_DETAILS%`.
+    pub(crate) details: &'static str,
+    /// It breaks the protocol, and is not only without what a proxy needs.
+    pub(crate) malformed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -79,8 +89,6 @@ pub(crate) struct ServerLimits {
     pub(crate) max_headers: usize,
     pub(crate) max_header_bytes: usize,
     pub(crate) header_timeout: Option<Duration>,
-    /// HTTP/1.0 is served.
-    pub(crate) http10: bool,
     /// Methods that nobody knows are passed on.
     pub(crate) any_method: bool,
     pub(crate) max_streams: u32,

@@ -312,7 +312,9 @@ impl Lease {
             let connection = self.connection.take();
             answer.upgraded = connection.and_then(|c| c.client.into_upgraded());
             if answer.upgraded.is_none() {
-                return Err(StreamError::Protocol("an upgrade in the middle of a request".into()));
+                return Err(StreamError::Protocol(
+                    "an upgrade in the middle of a request".into(),
+                ));
             }
         } else if connection.client.is_end() {
             self.end();

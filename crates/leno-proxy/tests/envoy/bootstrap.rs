@@ -39,7 +39,9 @@ pub(crate) fn bootstrap(upstreams: &[SocketAddr]) -> Bootstrap {
         }),
         static_resources: Some(StaticResources {
             listeners: each.clone().map(|(n, _)| listener(&n.to_string())).collect(),
-            clusters: each.map(|(n, upstream)| cluster(&n.to_string(), *upstream)).collect(),
+            clusters: each
+                .map(|(n, upstream)| cluster(&n.to_string(), *upstream))
+                .collect(),
             ..Default::default()
         }),
         ..Default::default()

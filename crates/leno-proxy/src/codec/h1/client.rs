@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use leno_engine::message::ResponseHead;
-use leno_http1::{Asked, Decoded, Decoder, Framing, HeadScanner, encode_request, parse_response};
+use leno_http1::{Asked, Decoded, Decoder, Error, Framing, HeadScanner, encode_request, parse_response};
 use tokio::task::AbortHandle;
 
 use super::sending::{SendError, Sending};
@@ -154,7 +154,7 @@ impl Asking {
             Ok(sending) => self.sending = Some(sending),
             Err(SendError::Body(error)) => return Err(error),
             // Perhaps it has answered before it closed.
-            Err(SendError::Io(_)) => {}
+            Err(SendError::Connection) => {}
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Asking {
             match sending.poll(wire, cx) {
                 Poll::Pending => {}
                 Poll::Ready(Err(SendError::Body(error))) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(()) | Err(SendError::Io(_))) => self.sending = None,
+                Poll::Ready(Ok(()) | Err(SendError::Connection)) => self.sending = None,
             }
         }
         let mut wire = wire.borrow_mut();
@@ -185,7 +185,10 @@ impl Asking {
                 return Poll::Ready(Ok(response));
             }
             if wire.input.len() > RESPONSE_LIMITS.head_bytes {
-                return Poll::Ready(Err(protocol(leno_http1::Error::TooLarge)));
+                return Poll::Ready(Err(protocol(Error::TooLarge)));
+            }
+            if wire.input.first().is_some_and(|byte| *byte != b'H') {
+                return Poll::Ready(Err(protocol(Error::Syntax("no response"))));
             }
             match wire.poll_read(cx) {
                 Poll::Pending => {
@@ -193,6 +196,10 @@ impl Asking {
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(read)) if read > 0 => self.received = true,
+                // What is cut off may be anything.
+                Poll::Ready(_) if !wire.input.is_empty() => {
+                    return Poll::Ready(Err(protocol(Error::Truncated)));
+                }
                 Poll::Ready(_) if self.received => return Poll::Ready(Err(StreamError::Truncated)),
                 Poll::Ready(_) => return Poll::Ready(Err(StreamError::Closed)),
             }

@@ -22,7 +22,7 @@ pub(super) struct Sending {
 #[derive(Debug)]
 pub(super) enum SendError {
     /// The connection that it goes out on.
-    Io(io::Error),
+    Connection,
     /// Where it comes from.
     Body(StreamError),
 }
@@ -87,7 +87,9 @@ impl Sending {
     ) -> Result<(), SendError> {
         match frame {
             Some(Err(error)) => return Err(SendError::Body(error)),
-            Some(Ok(Frame::Data(_))) if self.writer.is_withheld() => wire.borrow_mut().write(&[before], cx)?,
+            Some(Ok(Frame::Data(_))) if self.writer.is_withheld() => {
+                wire.borrow_mut().write(&[before], cx)?
+            }
             Some(Ok(Frame::Data(data))) => {
                 let last = self.body.is_end();
                 let after = self.writer.data(data.len(), last, before)?;
@@ -120,8 +122,8 @@ impl Sending {
 }
 
 impl From<io::Error> for SendError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+    fn from(_: io::Error) -> Self {
+        Self::Connection
     }
 }
 

@@ -7,19 +7,19 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use leno_engine::message::Version;
 use leno_http1::{
     Decoded, Decoder, Error, Framing, HeadScanner, Limits, ResponseTo, Settings, encode_response,
-    leading_empty_lines, parse_request,
+    leading_empty_lines, may_begin_request, parse_request,
 };
 use tokio::time::{Sleep, sleep};
 
+use super::Workspace;
 use super::closing::Closing;
 use super::sending::{SendError, Sending};
 use super::wire::Wire;
-use super::{Workspace, protocol};
-use crate::codec::{Body, Frame, Request, Response, ServerLimits, Service, Source, Tunnel};
+use crate::codec::{Body, Frame, Refusal, Request, Response, ServerLimits, Service, Source, Tunnel};
 use crate::drain::ConnectionDrain;
 use crate::io::Rewound;
 use crate::outcome::StreamError;
@@ -32,6 +32,12 @@ const PIPELINED: usize = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
+const TOO_LATE: Refusal = Refusal {
+    status: 408,
+    details: "request_header_timeout",
+    malformed: false,
+};
+
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A connection, which the body of the request in hand shares.
@@ -41,13 +47,15 @@ struct Connection {
     body: RefCell<Decoder>,
     /// Somebody may still read the body.
     reading: Cell<bool>,
+    /// The client has gone in the middle of it.
+    truncated: Cell<bool>,
     settings: Settings,
 }
 
 /// What stands at the beginning of a connection, or after a response.
 enum Next {
     Request(leno_http1::Request),
-    Refused(u16, &'static str),
+    Refused(Refusal),
     Closed,
 }
 
@@ -65,7 +73,7 @@ struct Asked {
     version: Version,
     head: bool,
     connect: bool,
-    upgrade: Option<Bytes>,
+    upgrade: bool,
     persistent: bool,
 }
 
@@ -83,20 +91,21 @@ pub(crate) async fn serve<S: Service>(
             head_bytes: limits.max_header_bytes,
             fields: limits.max_headers,
         },
-        http10: limits.http10,
+        http10: true,
         any_method: limits.any_method,
     };
     let connection = Rc::new(Connection {
         wire: RefCell::new(Wire::new(io, workspace, limits.buffer_limit)),
         body: RefCell::new(Decoder::new(Framing::None, &settings.limits)),
         reading: Cell::new(false),
+        truncated: Cell::new(false),
         settings,
     });
     let closing = Closing::watch(drain);
     loop {
         let after = match connection.next(secure, limits.header_timeout, &closing).await {
             Next::Closed => return Ok(()),
-            Next::Refused(status, details) => Box::pin(connection.refuse(status, details, &*service)).await?,
+            Next::Refused(refusal) => Box::pin(connection.refuse(&refusal, &*service)).await?,
             // What a request needs, an idle connection does not have.
             Next::Request(request) => Box::pin(connection.exchange(request, &closing, &*service)).await?,
         };
@@ -125,7 +134,7 @@ impl Connection {
                 Some(limit) => {
                     let late = late.get_or_insert_with(|| Box::pin(sleep(limit)));
                     ready!(late.as_mut().poll(cx));
-                    Poll::Ready(Next::Refused(408, "request_header_timeout"))
+                    Poll::Ready(Next::Refused(TOO_LATE))
                 }
             }
         })
@@ -161,6 +170,14 @@ impl Connection {
             if wire.input.len() > self.settings.limits.head_bytes {
                 return Poll::Ready(Next::refused(Error::TooLarge));
             }
+            // Before the other side waits for a line that it has ended in its own protocol's way.
+            if wire
+                .input
+                .first()
+                .is_some_and(|byte| !may_begin_request(*byte, &self.settings))
+            {
+                return Poll::Ready(Next::refused(Error::Syntax("no request")));
+            }
             match wire.poll_read(cx) {
                 Poll::Ready(Ok(read)) if read > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Next::Closed),
@@ -192,7 +209,7 @@ impl Connection {
             version: head.version,
             head: head.method.as_ref() == b"HEAD",
             connect: head.method.as_ref() == b"CONNECT",
-            upgrade: head.upgrade.clone(),
+            upgrade: head.upgrade.is_some(),
             persistent,
         };
         if expects_continue {
@@ -208,7 +225,8 @@ impl Connection {
             })
             .await
         };
-        let Some(response) = response else {
+        // A client that has gone in the middle of its request waits for nothing.
+        let Some(response) = response.filter(|_| !self.truncated.get()) else {
             return Err(StreamError::Closed);
         };
         let draining = service.draining() || closing.when_idle();
@@ -223,16 +241,20 @@ impl Connection {
         draining: bool,
         closing: &Closing,
     ) -> Result<After, StreamError> {
-        let Response { head, body, tunnel } = response;
+        let Response {
+            mut head,
+            body,
+            tunnel,
+        } = response;
+        // A service says `Connection: close` of itself; of an upstream's connection nothing comes here.
+        let asked_to_close = tunnel.is_none() && head.headers.remove("connection").is_some();
         let all = self.skim();
-        let upgrade = asked.upgrade.as_deref().filter(|_| tunnel.is_some());
         let to = ResponseTo {
             version: asked.version,
             head: asked.head,
             // As Envoy: a client that has more to send than is wanted is told to go elsewhere with it, and what
             // follows a refused upgrade or tunnel may be of another protocol.
-            close: !asked.persistent || draining || !all || asked.upgrade.is_some() || asked.connect,
-            upgrade,
+            close: asked_to_close || !asked.persistent || draining || !all || asked.upgrade || asked.connect,
             date: &self.wire.borrow().workspace().date(SystemTime::now()),
         };
         let close = self.send(head, body, &to, closing).await?;
@@ -281,18 +303,12 @@ impl Connection {
     }
 
     /// Answers what is no request.
-    async fn refuse<S: Service>(
-        &self,
-        status: u16,
-        details: &'static str,
-        service: &S,
-    ) -> Result<After, StreamError> {
-        let Response { head, body, .. } = service.rejected(status, details);
+    async fn refuse<S: Service>(&self, refusal: &Refusal, service: &S) -> Result<After, StreamError> {
+        let Response { head, body, .. } = service.refuse(refusal);
         let to = ResponseTo {
             version: Version::Http11,
             head: false,
             close: true,
-            upgrade: None,
             date: &self.wire.borrow().workspace().date(SystemTime::now()),
         };
         let mut out = Vec::new();
@@ -401,7 +417,7 @@ async fn run_tunnel(connection: Rc<Connection>, mut tunnel: Tunnel) -> Result<()
 
 fn unsent(error: SendError) -> StreamError {
     match error {
-        SendError::Io(_) => StreamError::Closed,
+        SendError::Connection => StreamError::Closed,
         SendError::Body(error) => error,
     }
 }
@@ -411,7 +427,11 @@ fn unsent(error: SendError) -> StreamError {
 impl Next {
     fn refused(error: Error) -> Self {
         tracing::debug!(%error, "not a request");
-        Self::Refused(error.status(), error.details())
+        Self::Refused(Refusal {
+            status: error.status(),
+            details: error.details(),
+            malformed: error != Error::NoHost,
+        })
     }
 }
 
@@ -436,7 +456,10 @@ impl Source for RequestBody {
                 })),
                 Ok(Decoded::More) => match ready!(wire.poll_read(cx)) {
                     Ok(read) if read > 0 => continue,
-                    _ => Some(Err(protocol(Error::Truncated))),
+                    _ => {
+                        self.0.truncated.set(true);
+                        Some(Err(StreamError::Truncated))
+                    }
                 },
             });
         }

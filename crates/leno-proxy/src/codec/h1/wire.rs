@@ -109,7 +109,8 @@ impl Wire {
         for part in parts {
             let passed = written.min(part.len());
             written -= passed;
-            self.output.extend_from_slice(part.get(passed..).unwrap_or_default());
+            self.output
+                .extend_from_slice(part.get(passed..).unwrap_or_default());
         }
         Ok(())
     }

@@ -169,7 +169,10 @@ mod tests {
         let place = first.as_ptr();
         drop(first);
         let (second, shared) = read(&workspace, b"second");
-        assert_eq!((second.as_ptr(), &second[..], shared), (place, &b"second"[..], true));
+        assert_eq!(
+            (second.as_ptr(), &second[..], shared),
+            (place, &b"second"[..], true)
+        );
     }
 
     #[test]
@@ -181,7 +184,10 @@ mod tests {
         assert_eq!(shared, BLOCKS);
         assert!(held.iter().all(|(input, _)| input[..] == much[..]));
         drop(held);
-        assert!(read(&workspace, b"x").1, "shared again when the others have let go");
+        assert!(
+            read(&workspace, b"x").1,
+            "shared again when the others have let go"
+        );
     }
 
     #[test]
