@@ -50,6 +50,8 @@ pub(crate) struct Worker {
     snapshot: RefCell<Snapshot>,
     upstreams: RefCell<HashMap<String, Rc<Upstream>>>,
     streams: RefCell<Vec<Weak<Streams>>>,
+    /// TCP connections, which the sweep looks after.
+    pub(crate) connections: Streams,
     swept: Cell<u64>,
 }
 
@@ -106,6 +108,7 @@ impl Worker {
             workers,
             upstreams: RefCell::default(),
             streams: RefCell::default(),
+            connections: Streams::default(),
             swept: Cell::new(0),
         }
     }
@@ -159,6 +162,7 @@ impl Worker {
                 }
                 None => false,
             });
+        self.connections.sweep(now);
         let snapshot = self.snapshot();
         let mut upstreams = self.upstreams.borrow_mut();
         if self.swept.replace(snapshot.generation()) != snapshot.generation() {
