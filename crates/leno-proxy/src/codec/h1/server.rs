@@ -65,7 +65,7 @@ enum After {
     Close,
     /// The client may still be sending.
     Linger,
-    Tunnel(Tunnel),
+    Tunnel(Box<Tunnel>),
 }
 
 /// What of a request its response depends on.
@@ -113,7 +113,7 @@ pub(crate) async fn serve<S: Service>(
             After::Next => {}
             After::Close => return Box::pin(connection.close(false)).await,
             After::Linger => return Box::pin(connection.close(true)).await,
-            After::Tunnel(tunnel) => return Box::pin(run_tunnel(connection, tunnel)).await,
+            After::Tunnel(tunnel) => return Box::pin(run_tunnel(connection, *tunnel)).await,
         }
     }
 }
@@ -259,7 +259,7 @@ impl Connection {
         };
         let close = self.send(head, body, &to, closing).await?;
         if let Some(tunnel) = tunnel {
-            return Ok(After::Tunnel(tunnel));
+            return Ok(After::Tunnel(Box::new(tunnel)));
         }
         Ok(match (close, self.skim()) {
             (true, true) if !draining => After::Close,
