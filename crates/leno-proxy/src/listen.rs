@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use leno_engine::compile::listener::{Address, Listener};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::watch;
 
 use crate::inbox::Workers;
@@ -138,12 +138,15 @@ impl Sockets {
         bound: Option<SocketAddr>,
     ) -> io::Result<()> {
         socket.set_nonblocking(true)?;
+        // Accepted connections inherit it: once here instead of once each.
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
         let address = socket.local_addr()?;
         let (open, opened) = watch::channel(false);
         let socket = Arc::new(ListenSocket {
             listener: listener.clone(),
             origin,
             address,
+            fixed: bound.is_some() && !address.ip().is_unspecified(),
             socket,
             open: opened,
         });

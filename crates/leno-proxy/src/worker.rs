@@ -48,6 +48,8 @@ pub(crate) struct Worker {
     snapshot: RefCell<Snapshot>,
     upstreams: RefCell<HashMap<String, Rc<Upstream>>>,
     streams: RefCell<Vec<Weak<Streams>>>,
+    /// TCP connections, which the sweep looks after.
+    pub(crate) connections: Streams,
     swept: Cell<u64>,
 }
 
@@ -103,6 +105,7 @@ impl Worker {
             workers,
             upstreams: RefCell::default(),
             streams: RefCell::default(),
+            connections: Streams::default(),
             swept: Cell::new(0),
         }
     }
@@ -155,6 +158,7 @@ impl Worker {
                 }
                 None => false,
             });
+        self.connections.sweep(now);
         let snapshot = self.snapshot();
         let mut upstreams = self.upstreams.borrow_mut();
         if self.swept.replace(snapshot.generation()) != snapshot.generation() {
