@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -78,13 +79,17 @@ def facts(leno, root):
         out = subprocess.run(argv, capture_output=True, text=True, cwd=root)
         return (out.stdout or out.stderr).strip().split("\n")[0]
 
+    def version(*argv):
+        found = re.search(r"\d+\.\d+\.\d+", first_line(*argv))
+        return found and found[0]
+
     return {
         "commit": first_line("git", "describe", "--always", "--dirty"),
         "leno": os.path.relpath(leno, root),
         "kernel": os.uname().release,
         "cores": os.cpu_count(),
-        "envoy": first_line(envoy(), "--version").rsplit("version: ")[-1],
-        "haproxy": first_line(program("haproxy"), "-v") if program("haproxy") else None,
-        "nginx": first_line(program("nginx"), "-v") if program("nginx") else None,
-        "load": os.getloadavg(),
+        "Envoy": version(envoy(), "--version"),
+        "HAProxy": version(program("haproxy"), "-v") if program("haproxy") else None,
+        "nginx": version(program("nginx"), "-v"),
+        "load": round(os.getloadavg()[0], 1),
     }

@@ -172,6 +172,12 @@ impl Watch {
     }
 }
 
+impl Watched for Watch {
+    fn watch(&self) -> &Watch {
+        self
+    }
+}
+
 // === impl Streams ===
 
 impl Streams {
@@ -255,12 +261,6 @@ mod tests {
         touch(&watch);
         streams.sweep(begin + after);
         watch.expired.get()
-    }
-
-    impl Watched for Watch {
-        fn watch(&self) -> &Watch {
-            self
-        }
     }
 
     #[test]

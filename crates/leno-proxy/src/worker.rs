@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use leno_engine::decide::filter::LocalMetadata;
 use tokio::time::MissedTickBehavior;
 
+use crate::codec::h1::Workspace;
 use crate::connect::{Connector, WorkloadSockets};
 use crate::idle::{Deadlines, Streams};
 use crate::inbox::Workers;
@@ -47,6 +48,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) random: Random,
     pub(crate) scratch: Scratch,
+    pub(crate) http1: Rc<Workspace>,
     pub(crate) reporter: Reporter,
     pub(crate) tls: Contexts,
     pub(crate) workers: Workers,
@@ -54,6 +56,8 @@ pub(crate) struct Worker {
     upstreams: RefCell<HashMap<String, Rc<Upstream>, QuickHash>>,
     pub(crate) deadlines: Deadlines,
     streams: RefCell<Vec<Weak<Streams>>>,
+    /// TCP connections, which the sweep looks after.
+    pub(crate) connections: Streams,
     /// The two clocks, as they were read together.
     clocks: Cell<(Instant, SystemTime)>,
     swept: Cell<u64>,
@@ -106,12 +110,14 @@ impl Worker {
             shared,
             random: Random::default(),
             scratch: Scratch::default(),
+            http1: Rc::default(),
             reporter,
             tls,
             workers,
             upstreams: RefCell::default(),
             deadlines: Deadlines::default(),
             streams: RefCell::default(),
+            connections: Streams::default(),
             clocks: Cell::new((Instant::now(), SystemTime::now())),
             swept: Cell::new(0),
         }
@@ -122,6 +128,7 @@ impl Worker {
         Connector {
             tls: &self.tls,
             workload: self.shared.workload.as_deref(),
+            http1: &self.http1,
         }
     }
 
@@ -199,6 +206,7 @@ impl Worker {
         let now = Instant::now();
         self.clocks.set((now, SystemTime::now()));
         self.end_late_streams(now);
+        self.connections.sweep(now);
         let snapshot = self.snapshot();
         let mut upstreams = self.upstreams.borrow_mut();
         if self.swept.replace(snapshot.generation()) != snapshot.generation() {

@@ -22,6 +22,12 @@ impl From<u64> for Decimal {
     }
 }
 
+impl From<usize> for Decimal {
+    fn from(number: usize) -> Self {
+        Self::from(number as u64)
+    }
+}
+
 impl AsRef<[u8]> for Decimal {
     fn as_ref(&self) -> &[u8] {
         &self.digits[self.start..]
@@ -34,7 +40,7 @@ mod tests {
 
     #[test]
     fn digits_are_those_of_the_number() {
-        for number in [0, 7, 10, 65_535, 1_000_000, u64::MAX] {
+        for number in [0_u64, 7, 10, 65_535, 1_000_000, u64::MAX] {
             assert_eq!(Decimal::from(number).as_ref(), number.to_string().as_bytes());
         }
     }
