@@ -303,7 +303,7 @@ mod tests {
     fn order_and_repetition_are_kept() {
         let mut headers = received();
         headers.append("b", "4");
-        headers.append("c", Decimal::from(5));
+        headers.append("c", Decimal::from(5_u64));
         assert_eq!(text(&headers), "a=1 b=2 a=3 b=4 c=5 ");
         assert_eq!(headers.get("b"), Some(&b"2"[..]));
         assert_eq!(headers.get_all("b").collect::<Vec<_>>(), [&b"2"[..], &b"4"[..]]);
