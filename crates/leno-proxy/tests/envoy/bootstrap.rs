@@ -27,7 +27,7 @@ use leno_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use leno_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
 };
-use leno_proto::google::protobuf::BoolValue;
+use leno_proto::google::protobuf::{BoolValue, Duration};
 
 /// The n-th listener is called `n` and sends to the n-th upstream.
 pub(crate) fn bootstrap(upstreams: &[SocketAddr]) -> Bootstrap {
@@ -39,7 +39,9 @@ pub(crate) fn bootstrap(upstreams: &[SocketAddr]) -> Bootstrap {
         }),
         static_resources: Some(StaticResources {
             listeners: each.clone().map(|(n, _)| listener(&n.to_string())).collect(),
-            clusters: each.map(|(n, upstream)| cluster(&n.to_string(), *upstream)).collect(),
+            clusters: each
+                .map(|(n, upstream)| cluster(&n.to_string(), *upstream))
+                .collect(),
             ..Default::default()
         }),
         ..Default::default()
@@ -68,6 +70,11 @@ fn manager(cluster: &str) -> HttpConnectionManager {
         server_name: "proxy".into(),
         generate_request_id: Some(BoolValue { value: false }),
         http_protocol_options: Some(http1()),
+        // How long Envoy waits for the client to close after it has said that it will: the tests' time, nothing else.
+        delayed_close_timeout: Some(Duration {
+            seconds: 0,
+            nanos: 100_000_000,
+        }),
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: "websocket".into(),
             ..Default::default()

@@ -38,7 +38,14 @@ impl Envoy {
         std::fs::write(&file, bootstrap.encode_to_vec()).unwrap();
         let mut command = Command::new(program);
         command
-            .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c"])
+            .args([
+                "--concurrency",
+                "1",
+                "--disable-hot-restart",
+                "--log-level",
+                "error",
+                "-c",
+            ])
             .arg(&file)
             .arg("--admin-address-path")
             .arg(&admin);
@@ -62,7 +69,10 @@ impl Envoy {
 fn ask(admin: &str, path: &str) -> Result<String, String> {
     let ask = || {
         let mut stream = TcpStream::connect(admin)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        )?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         std::io::Result::Ok(answer)
@@ -79,8 +89,12 @@ fn listeners(answer: &str) -> Result<Vec<SocketAddr>, String> {
     let mut named = Vec::new();
     for status in statuses {
         let socket = &status["local_address"]["socket_address"];
-        let port = socket["port_value"].as_u64().and_then(|port| u16::try_from(port).ok());
-        let name = status["name"].as_str().and_then(|name| name.parse::<usize>().ok());
+        let port = socket["port_value"]
+            .as_u64()
+            .and_then(|port| u16::try_from(port).ok());
+        let name = status["name"]
+            .as_str()
+            .and_then(|name| name.parse::<usize>().ok());
         let (name, port) = name.zip(port).ok_or("a listener without name or port")?;
         named.push((name, SocketAddr::from(([127, 0, 0, 1], port))));
     }

@@ -32,7 +32,9 @@ pub(crate) enum Framing {
 pub(crate) enum Kind {
     Requests,
     /// `head`: the first has no body.
-    Responses { head: bool },
+    Responses {
+        head: bool,
+    },
 }
 
 // === impl Message ===
@@ -153,7 +155,10 @@ fn trailers<'a>(message: &mut Message, mut bytes: &'a [u8]) -> &'a [u8] {
             message.complete = true;
             return bytes;
         }
-        message.body.trailers.push(line.iter().map(|b| shown(*b)).collect());
+        message
+            .body
+            .trailers
+            .push(line.iter().map(|b| shown(*b)).collect());
     }
     bytes
 }

@@ -38,7 +38,11 @@ async fn the_facts_are_what_envoy_does() {
         std::fs::write(FACTS, &text).unwrap();
     }
     let wrong = differences(&read(FACTS), &parse(&text));
-    assert!(wrong.is_empty(), "Envoy is another (UPDATE=1 writes it down):\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "Envoy is another (UPDATE=1 writes it down):\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[tokio::test]
@@ -79,8 +83,10 @@ fn addresses(upstreams: &[Upstream]) -> Vec<SocketAddr> {
 async fn run(subjects: &[Subject], upstreams: &[Upstream], listeners: &[SocketAddr]) -> Vec<String> {
     let cases = subjects.iter().flat_map(|s| &s.cases);
     let each = cases.zip(upstreams).zip(listeners);
-    futures_util::future::join_all(each.map(|((case, upstream), listener)| exchange(case, upstream, *listener)))
-        .await
+    futures_util::future::join_all(
+        each.map(|((case, upstream), listener)| exchange(case, upstream, *listener)),
+    )
+    .await
 }
 
 fn facts(subjects: &[Subject], outcomes: &[String]) -> String {
@@ -120,7 +126,9 @@ fn differences(want: &BTreeMap<String, String>, got: &BTreeMap<String, String>) 
             found.push(format!("\n# {name}\n--- Envoy\n{want}\n--- here\n{got}"));
         }
         if want == got && intended {
-            found.push(format!("\n# {name}\nno difference any more: take it from BY_INTENT"));
+            found.push(format!(
+                "\n# {name}\nno difference any more: take it from BY_INTENT"
+            ));
         }
     }
     found

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::case::{Case, MARK};
-use crate::message::{Framing, Kind, Message, messages, quoted, shortened};
 use super::upstream::Received;
+use crate::message::{Framing, Kind, Message, messages, quoted, shortened};
 
 /// Differ from run to run.
 const VARIABLE: [&str; 2] = ["date", "x-envoy-upstream-service-time"];
@@ -22,7 +22,9 @@ pub(crate) enum Ended {
 pub(crate) fn outcome(case: &Case, client: &[u8], ended: Ended, upstream: &[Received]) -> String {
     let mut lines = Vec::new();
     let (found, rest) = messages(client, Kind::Responses { head: case.head });
-    let answers = found.iter().filter(|message| message.body.bytes != MARK.as_bytes());
+    let answers = found
+        .iter()
+        .filter(|message| message.body.bytes != MARK.as_bytes());
     lines.extend(answers.map(|message| shown("client", message)));
     if !rest.is_empty() {
         lines.push(format!("client gets {}", shortened(&quoted(rest))));
@@ -89,5 +91,7 @@ fn shown(who: &str, message: &Message) -> String {
 
 fn is_variable(line: &str) -> bool {
     let name = line.split(':').next().unwrap_or_default();
-    VARIABLE.iter().any(|variable| variable.eq_ignore_ascii_case(name))
+    VARIABLE
+        .iter()
+        .any(|variable| variable.eq_ignore_ascii_case(name))
 }

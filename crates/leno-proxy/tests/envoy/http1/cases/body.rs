@@ -33,7 +33,10 @@ pub(crate) fn subjects() -> Vec<Subject> {
 
 /// POST with these header lines and body.
 fn post(name: &'static str, lines: &str, body: &str) -> Case {
-    case(name, format!("POST / HTTP/1.1\r\nhost: a\r\n{lines}\r\n\r\n{body}"))
+    case(
+        name,
+        format!("POST / HTTP/1.1\r\nhost: a\r\n{lines}\r\n\r\n{body}"),
+    )
 }
 
 /// POST with this chunked body.
@@ -49,10 +52,22 @@ fn length() -> Vec<Case> {
         post("POST without length", "accept: x", ""),
         case("PUT without length", "PUT / HTTP/1.1\r\nhost: a\r\n\r\n"),
         post("a body of NUL and line ends", "content-length: 5", "\0\r\n\r\n"),
-        case("GET with a body", "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n12"),
-        case("GET with length 0", "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"),
-        case("DELETE with a body", "DELETE / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n12"),
-        case("TRACE with a body", "TRACE / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n12"),
+        case(
+            "GET with a body",
+            "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n12",
+        ),
+        case(
+            "GET with length 0",
+            "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
+        ),
+        case(
+            "DELETE with a body",
+            "DELETE / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n12",
+        ),
+        case(
+            "TRACE with a body",
+            "TRACE / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n12",
+        ),
         post("leading zeros", "content-length: 0005", "12345"),
         post("a plus sign", "content-length: +5", "12345"),
         post("a minus sign", "content-length: -5", "12345"),
@@ -64,25 +79,57 @@ fn length() -> Vec<Case> {
         post("an exponent", "content-length: 5e0", "12345"),
         post("spaces around the number", "content-length:  \t5 \t", "12345"),
         post("a space in the number", "content-length: 1 0", "1234567890"),
-        post("a vertical tab behind the number", "content-length: 5\x0b", "12345"),
+        post(
+            "a vertical tab behind the number",
+            "content-length: 5\x0b",
+            "12345",
+        ),
         post("an empty length", "content-length:", ""),
         post("a word as length", "content-length: five", "12345"),
         post("a list of equal lengths", "content-length: 5, 5", "12345"),
         post("a list of different lengths", "content-length: 5, 6", "12345"),
         post("a list with an empty length", "content-length: 5,", "12345"),
-        post("two equal lengths", "content-length: 5\r\ncontent-length: 5", "12345"),
-        post("two different lengths", "content-length: 5\r\nContent-Length: 6", "12345"),
-        post("two lengths of one value, written differently", "content-length: 5\r\ncontent-length: 05", "12345"),
-        post("a space before the colon of the length", "content-length : 5", "12345"),
+        post(
+            "two equal lengths",
+            "content-length: 5\r\ncontent-length: 5",
+            "12345",
+        ),
+        post(
+            "two different lengths",
+            "content-length: 5\r\nContent-Length: 6",
+            "12345",
+        ),
+        post(
+            "two lengths of one value, written differently",
+            "content-length: 5\r\ncontent-length: 05",
+            "12345",
+        ),
+        post(
+            "a space before the colon of the length",
+            "content-length : 5",
+            "12345",
+        ),
         post("a length with a space in the name", "content length: 5", "12345"),
         post("a length with an underscore", "content_length: 5", ""),
-        post("2^63 as length", "content-length: 9223372036854775808", "12345").unfinished(End::CloseOnceForwarded),
+        post("2^63 as length", "content-length: 9223372036854775808", "12345")
+            .unfinished(End::CloseOnceForwarded),
         post("2^64 as length", "content-length: 18446744073709551616", "12345"),
-        post("a length of 30 digits", "content-length: 100000000000000000000000000000", "12345"),
-        post("30 zeros and a 5", "content-length: 0000000000000000000000000000005", "12345"),
+        post(
+            "a length of 30 digits",
+            "content-length: 100000000000000000000000000000",
+            "12345",
+        ),
+        post(
+            "30 zeros and a 5",
+            "content-length: 0000000000000000000000000000005",
+            "12345",
+        ),
         post("fewer bytes than said", "content-length: 9", "12345").unfinished(End::CloseOnceForwarded),
         post("more bytes than said", "content-length: 3", "12345"),
-        case("a body in HTTP/1.0", "POST / HTTP/1.0\r\nhost: a\r\ncontent-length: 2\r\n\r\n12"),
+        case(
+            "a body in HTTP/1.0",
+            "POST / HTTP/1.0\r\nhost: a\r\ncontent-length: 2\r\n\r\n12",
+        ),
     ]
 }
 
@@ -92,7 +139,10 @@ fn encoding() -> Vec<Case> {
         with("chunked", "transfer-encoding: chunked"),
         with("Chunked in capitals", "Transfer-Encoding: CHUNKED"),
         with("spaces around chunked", "transfer-encoding: \t chunked \t"),
-        with("a tab before the colon of the encoding", "transfer-encoding\t: chunked"),
+        with(
+            "a tab before the colon of the encoding",
+            "transfer-encoding\t: chunked",
+        ),
         with("identity", "transfer-encoding: identity"),
         with("gzip", "transfer-encoding: gzip"),
         with("gzip, chunked", "transfer-encoding: gzip, chunked"),
@@ -100,9 +150,18 @@ fn encoding() -> Vec<Case> {
         with("chunked, identity", "transfer-encoding: chunked, identity"),
         with("identity, chunked", "transfer-encoding: identity, chunked"),
         with("chunked, chunked", "transfer-encoding: chunked, chunked"),
-        with("chunked twice", "transfer-encoding: chunked\r\ntransfer-encoding: chunked"),
-        with("identity and chunked", "transfer-encoding: identity\r\ntransfer-encoding: chunked"),
-        with("chunked and identity", "transfer-encoding: chunked\r\ntransfer-encoding: identity"),
+        with(
+            "chunked twice",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        ),
+        with(
+            "identity and chunked",
+            "transfer-encoding: identity\r\ntransfer-encoding: chunked",
+        ),
+        with(
+            "chunked and identity",
+            "transfer-encoding: chunked\r\ntransfer-encoding: identity",
+        ),
         with("chunked with a parameter", "transfer-encoding: chunked;a=b"),
         with("a word before chunked", "transfer-encoding: xchunked"),
         with("a word with chunked", "transfer-encoding: x chunked"),
@@ -122,20 +181,44 @@ fn encoding() -> Vec<Case> {
             "chunks in HTTP/1.0",
             "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
         ),
-        with("Connection names Transfer-Encoding", "connection: transfer-encoding\r\ntransfer-encoding: chunked"),
+        with(
+            "Connection names Transfer-Encoding",
+            "connection: transfer-encoding\r\ntransfer-encoding: chunked",
+        ),
     ]
 }
 
 fn both() -> Vec<Case> {
     let with = |name, lines| post(name, lines, "0\r\n\r\n");
     vec![
-        with("length, then chunked", "content-length: 5\r\ntransfer-encoding: chunked"),
-        with("chunked, then length", "transfer-encoding: chunked\r\ncontent-length: 5"),
-        with("length 0 and chunked", "content-length: 0\r\ntransfer-encoding: chunked"),
-        with("length and identity", "content-length: 5\r\ntransfer-encoding: identity"),
-        with("length and an empty encoding", "content-length: 5\r\ntransfer-encoding:"),
-        with("length and a wrong encoding", "content-length: 5\r\ntransfer-encoding: xchunked"),
-        with("length and chunked that Connection names", "connection: content-length\r\ncontent-length: 5\r\ntransfer-encoding: chunked"),
+        with(
+            "length, then chunked",
+            "content-length: 5\r\ntransfer-encoding: chunked",
+        ),
+        with(
+            "chunked, then length",
+            "transfer-encoding: chunked\r\ncontent-length: 5",
+        ),
+        with(
+            "length 0 and chunked",
+            "content-length: 0\r\ntransfer-encoding: chunked",
+        ),
+        with(
+            "length and identity",
+            "content-length: 5\r\ntransfer-encoding: identity",
+        ),
+        with(
+            "length and an empty encoding",
+            "content-length: 5\r\ntransfer-encoding:",
+        ),
+        with(
+            "length and a wrong encoding",
+            "content-length: 5\r\ntransfer-encoding: xchunked",
+        ),
+        with(
+            "length and chunked that Connection names",
+            "connection: content-length\r\ncontent-length: 5\r\ntransfer-encoding: chunked",
+        ),
         case(
             "length and chunked in HTTP/1.0",
             "POST / HTTP/1.0\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -147,9 +230,15 @@ fn chunks() -> Vec<Case> {
     vec![
         chunked("several chunks", "1\r\na\r\n2\r\nbc\r\n3\r\ndef\r\n0\r\n\r\n"),
         chunked("no chunk but the last", "0\r\n\r\n"),
-        chunked("hexadecimal sizes", "A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n"),
+        chunked(
+            "hexadecimal sizes",
+            "A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n",
+        ),
         chunked("zeros before the size", "0000002\r\nab\r\n0\r\n\r\n"),
-        chunked("32 zeros before the size", "000000000000000000000000000000002\r\nab\r\n0\r\n\r\n"),
+        chunked(
+            "32 zeros before the size",
+            "000000000000000000000000000000002\r\nab\r\n0\r\n\r\n",
+        ),
         chunked("the last chunk of many zeros", "2\r\nab\r\n00000\r\n\r\n"),
         chunked("0x before the size", "0x2\r\nab\r\n0\r\n\r\n"),
         chunked("a plus before the size", "+2\r\nab\r\n0\r\n\r\n"),
@@ -157,14 +246,20 @@ fn chunks() -> Vec<Case> {
         chunked("a space before the size", " 2\r\nab\r\n0\r\n\r\n"),
         chunked("a space behind the size", "2 \r\nab\r\n0\r\n\r\n"),
         chunked("a tab behind the size", "2\t\r\nab\r\n0\r\n\r\n"),
-        chunked("an underscore in the size", "1_0\r\n0123456789abcdef\r\n0\r\n\r\n"),
+        chunked(
+            "an underscore in the size",
+            "1_0\r\n0123456789abcdef\r\n0\r\n\r\n",
+        ),
         chunked("no size", "\r\nab\r\n0\r\n\r\n"),
         chunked("a letter that is no digit", "g\r\nab\r\n0\r\n\r\n"),
         chunked("NUL behind the size", "2\0\r\nab\r\n0\r\n\r\n"),
         chunked("a size of 2^64", "10000000000000000\r\nab\r\n0\r\n\r\n"),
         chunked("a size of 2^64 + 2", "10000000000000002\r\nab\r\n0\r\n\r\n"),
         chunked("a size of 2^64 - 1", "ffffffffffffffff\r\nab\r\n0\r\n\r\n").unfinished(End::Close),
-        chunked("a size of 100 digits", format!("{}\r\nab\r\n0\r\n\r\n", "f".repeat(100))),
+        chunked(
+            "a size of 100 digits",
+            format!("{}\r\nab\r\n0\r\n\r\n", "f".repeat(100)),
+        ),
         chunked("more data than said", "2\r\nabc\r\n0\r\n\r\n"),
         chunked("less data than said", "5\r\nabc\r\n0\r\n\r\n"),
         chunked("no line end behind the data", "2\r\nab0\r\n\r\n"),
@@ -186,7 +281,10 @@ fn extensions() -> Vec<Case> {
     vec![
         chunked("an extension", "2;a\r\nab\r\n0\r\n\r\n"),
         chunked("an extension with a value", "2;a=b\r\nab\r\n0;c\r\n\r\n"),
-        chunked("an extension with a quoted value", "2;a=\"b;c\"\r\nab\r\n0\r\n\r\n"),
+        chunked(
+            "an extension with a quoted value",
+            "2;a=\"b;c\"\r\nab\r\n0\r\n\r\n",
+        ),
         chunked("a line end in a quoted extension", "2;a=\"\r\nab\r\n0\r\n\r\n"),
         chunked("an LF in an extension", "2;a\nb\r\nab\r\n0\r\n\r\n"),
         chunked("an LF ends an extension", "2;a\nab\r\n0\r\n\r\n"),
@@ -198,8 +296,14 @@ fn extensions() -> Vec<Case> {
         chunked("an empty extension", "2;\r\nab\r\n0\r\n\r\n"),
         chunked("an extension without a semicolon", "2 a\r\nab\r\n0\r\n\r\n"),
         chunked("a comma for the semicolon", "2,a\r\nab\r\n0\r\n\r\n"),
-        chunked("an extension of 1,000 bytes", format!("2;{}\r\nab\r\n0\r\n\r\n", "x".repeat(1000))),
-        chunked("an extension of 100,000 bytes", format!("2;{}\r\nab\r\n0\r\n\r\n", "x".repeat(100_000))),
+        chunked(
+            "an extension of 1,000 bytes",
+            format!("2;{}\r\nab\r\n0\r\n\r\n", "x".repeat(1000)),
+        ),
+        chunked(
+            "an extension of 100,000 bytes",
+            format!("2;{}\r\nab\r\n0\r\n\r\n", "x".repeat(100_000)),
+        ),
     ]
 }
 
@@ -221,7 +325,10 @@ fn trailers() -> Vec<Case> {
         with("a CR in a trailer", "x: 1\r2"),
         with("an LF ends a trailer", "x: 1\ny: 2"),
         with("a request as trailer", "GET /smuggled HTTP/1.1\r\nhost: a"),
-        with("a trailer of 100,000 bytes", &format!("x: {}", "1".repeat(100_000))),
+        with(
+            "a trailer of 100,000 bytes",
+            &format!("x: {}", "1".repeat(100_000)),
+        ),
         with("200 trailers", &vec!["x: 1"; 200].join("\r\n")),
     ]
 }

@@ -48,21 +48,34 @@ fn http10() -> Vec<Case> {
     let get = |name, line: &str| case(name, format!("GET / HTTP/1.0\r\nhost: a\r\n{line}\r\n"));
     vec![
         get("HTTP/1.0 with keep-alive", "connection: keep-alive\r\n"),
-        get("HTTP/1.0 with Keep-Alive", "Connection: Keep-Alive\r\nkeep-alive: timeout=5\r\n"),
+        get(
+            "HTTP/1.0 with Keep-Alive",
+            "Connection: Keep-Alive\r\nkeep-alive: timeout=5\r\n",
+        ),
         get("HTTP/1.0 with close", "connection: close\r\n"),
-        get("HTTP/1.0 with Proxy-Connection", "proxy-connection: keep-alive\r\n"),
+        get(
+            "HTTP/1.0 with Proxy-Connection",
+            "proxy-connection: keep-alive\r\n",
+        ),
         get("HTTP/1.0 and a chunked answer", "")
             .answered("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
-        get("HTTP/1.0 with keep-alive and a chunked answer", "connection: keep-alive\r\n")
-            .answered("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
+        get(
+            "HTTP/1.0 with keep-alive and a chunked answer",
+            "connection: keep-alive\r\n",
+        )
+        .answered("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
         get("HTTP/1.0 and trailers in the answer", "")
             .answered("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nx: 1\r\n\r\n"),
         get("HTTP/1.0 and an answer that ends with its connection", "")
             .answered("HTTP/1.1 200 OK\r\n\r\nab")
             .then_close(),
-        get("HTTP/1.0 and 103 in the answer", "")
-            .answered("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
-        get("HTTP/1.0 with Expect", "expect: 100-continue\r\ncontent-length: 0\r\n"),
+        get("HTTP/1.0 and 103 in the answer", "").answered(
+            "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        ),
+        get(
+            "HTTP/1.0 with Expect",
+            "expect: 100-continue\r\ncontent-length: 0\r\n",
+        ),
     ]
 }
 
@@ -88,7 +101,10 @@ fn pipelining() -> Vec<Case> {
             "a bad request behind a good one",
             "GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nbad header\r\n\r\n",
         ),
-        case("nonsense behind a request", "GET /1 HTTP/1.1\r\nhost: a\r\n\r\n\0\0\0\0\r\n\r\n"),
+        case(
+            "nonsense behind a request",
+            "GET /1 HTTP/1.1\r\nhost: a\r\n\r\n\0\0\0\0\r\n\r\n",
+        ),
         case(
             "close in the first of two",
             "GET /1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\n\r\n",
@@ -108,7 +124,10 @@ fn pipelining() -> Vec<Case> {
 
 fn expect() -> Vec<Case> {
     let post = |name, lines: &str| {
-        case(name, format!("POST / HTTP/1.1\r\nhost: a\r\n{lines}\r\ncontent-length: 2\r\n\r\nab"))
+        case(
+            name,
+            format!("POST / HTTP/1.1\r\nhost: a\r\n{lines}\r\ncontent-length: 2\r\n\r\nab"),
+        )
     };
     vec![
         post("Expect: 100-continue", "expect: 100-continue"),
@@ -135,19 +154,42 @@ fn expect() -> Vec<Case> {
 
 fn head() -> Vec<Case> {
     let with = |name, answer: &str| {
-        case(name, "HEAD / HTTP/1.1\r\nhost: a\r\n\r\n").answered(answer).head()
+        case(name, "HEAD / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .answered(answer)
+            .head()
     };
     vec![
-        with("HEAD and a length", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"),
-        with("HEAD and length 0", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+        with(
+            "HEAD and a length",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
+        ),
+        with(
+            "HEAD and length 0",
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        ),
         with("HEAD and no length", "HTTP/1.1 200 OK\r\nx: 1\r\n\r\n"),
-        with("HEAD and chunked", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
-        with("HEAD and a body all the same", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n12345"),
-        with("HEAD and 404", "HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n\r\n"),
-        with("HEAD and a bad answer", "HTTP/1.1 2OO OK\r\ncontent-length: 5\r\n\r\n"),
-        case("HEAD with a body", "HEAD / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nab")
-            .answered("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
-            .head(),
+        with(
+            "HEAD and chunked",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        ),
+        with(
+            "HEAD and a body all the same",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n12345",
+        ),
+        with(
+            "HEAD and 404",
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n\r\n",
+        ),
+        with(
+            "HEAD and a bad answer",
+            "HTTP/1.1 2OO OK\r\ncontent-length: 5\r\n\r\n",
+        ),
+        case(
+            "HEAD with a body",
+            "HEAD / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nab",
+        )
+        .answered("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+        .head(),
         case("HEAD without Host", "HEAD / HTTP/1.1\r\n\r\n").head(),
         case("HEAD in HTTP/1.0", "HEAD / HTTP/1.0\r\nhost: a\r\n\r\n")
             .answered("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")

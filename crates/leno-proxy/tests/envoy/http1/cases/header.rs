@@ -26,7 +26,10 @@ pub(crate) fn subjects() -> Vec<Subject> {
 /// A request with this line among its headers.
 fn with(name: &'static str, line: impl AsRef<[u8]>) -> Case {
     let line = line.as_ref();
-    case(name, [b"GET / HTTP/1.1\r\nhost: a\r\n", line, b"\r\nlast: 1\r\n\r\n"].concat())
+    case(
+        name,
+        [b"GET / HTTP/1.1\r\nhost: a\r\n", line, b"\r\nlast: 1\r\n\r\n"].concat(),
+    )
 }
 
 fn names() -> Vec<Case> {
@@ -53,8 +56,14 @@ fn names() -> Vec<Case> {
         with("UTF-8 in the name", "\u{e4}: 1"),
         with("a CR in the name", "x\ry: 1"),
         with("a name of 1,000 bytes", format!("{}: 1", "n".repeat(1000))),
-        case("a space before the first name", "GET / HTTP/1.1\r\n host: a\r\n\r\n"),
-        case("a first line without a colon", "GET / HTTP/1.1\r\nxyz\r\nhost: a\r\n\r\n"),
+        case(
+            "a space before the first name",
+            "GET / HTTP/1.1\r\n host: a\r\n\r\n",
+        ),
+        case(
+            "a first line without a colon",
+            "GET / HTTP/1.1\r\nxyz\r\nhost: a\r\n\r\n",
+        ),
     ]
 }
 
@@ -100,7 +109,10 @@ fn lines() -> Vec<Case> {
         case("an LF for the empty line", "GET / HTTP/1.1\r\nhost: a\r\n\n"),
         case("an LF before the empty line", "GET / HTTP/1.1\r\nhost: a\n\r\n"),
         case("a CR for the empty line", "GET / HTTP/1.1\r\nhost: a\r\n\r").unfinished(End::Close),
-        case("CR CR LF for the empty line", "GET / HTTP/1.1\r\nhost: a\r\n\r\r\n"),
+        case(
+            "CR CR LF for the empty line",
+            "GET / HTTP/1.1\r\nhost: a\r\n\r\r\n",
+        ),
     ]
 }
 
@@ -114,14 +126,23 @@ fn hop() -> Vec<Case> {
         with("Trailer", "trailer: x"),
         with("a header that Connection names", "connection: x-foo\r\nx-foo: 1"),
         with("Connection names Host", "connection: host"),
-        with("Connection names Content-Length", "connection: content-length\r\ncontent-length: 0"),
-        with("Connection names a header of the proxy", "connection: x-forwarded-proto"),
+        with(
+            "Connection names Content-Length",
+            "connection: content-length\r\ncontent-length: 0",
+        ),
+        with(
+            "Connection names a header of the proxy",
+            "connection: x-forwarded-proto",
+        ),
         with("X-Forwarded-For", "x-forwarded-for: 10.0.0.1"),
         with("X-Forwarded-Proto", "x-forwarded-proto: https"),
         with("X-Forwarded-Proto of nonsense", "x-forwarded-proto: ftp"),
         with("X-Forwarded-Host", "x-forwarded-host: b"),
         with("X-Request-Id", "x-request-id: 1"),
-        with("X-Envoy-Expected-Rq-Timeout-Ms", "x-envoy-expected-rq-timeout-ms: 5"),
+        with(
+            "X-Envoy-Expected-Rq-Timeout-Ms",
+            "x-envoy-expected-rq-timeout-ms: 5",
+        ),
         with("X-Envoy-Internal", "x-envoy-internal: true"),
         with("Cookie twice", "cookie: a=1\r\ncookie: b=2"),
     ]

@@ -21,7 +21,10 @@ pub(crate) fn subjects() -> Vec<Subject> {
 
 /// As many in all, Host among them.
 fn headers(name: &'static str, all: usize) -> Case {
-    case(name, format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: 1\r\n".repeat(all - 1)))
+    case(
+        name,
+        format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: 1\r\n".repeat(all - 1)),
+    )
 }
 
 fn count() -> Vec<Case> {
@@ -40,9 +43,17 @@ fn count() -> Vec<Case> {
 
 fn bytes() -> Vec<Case> {
     let value = |name, length| {
-        case(name, format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "v".repeat(length)))
+        case(
+            name,
+            format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "v".repeat(length)),
+        )
     };
-    let path = |name, length| case(name, format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "p".repeat(length)));
+    let path = |name, length| {
+        case(
+            name,
+            format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "p".repeat(length)),
+        )
+    };
     let kib = 1024;
     vec![
         value("a value of 59 KiB", 59 * kib),
@@ -55,25 +66,49 @@ fn bytes() -> Vec<Case> {
             "a name of 61 KiB",
             format!("GET / HTTP/1.1\r\nhost: a\r\n{}: 1\r\n\r\n", "n".repeat(61 * kib)),
         ),
-        case("a method of 61 KiB", format!("{} / HTTP/1.1\r\nhost: a\r\n\r\n", "M".repeat(61 * kib))),
+        case(
+            "a method of 61 KiB",
+            format!("{} / HTTP/1.1\r\nhost: a\r\n\r\n", "M".repeat(61 * kib)),
+        ),
         case(
             "90 headers of 61 KiB together",
-            format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", format!("x: {}\r\n", "v".repeat(700)).repeat(90)),
+            format!(
+                "GET / HTTP/1.1\r\nhost: a\r\n{}\r\n",
+                format!("x: {}\r\n", "v".repeat(700)).repeat(90)
+            ),
         ),
-        case("61 KiB of path without an end", format!("GET /{}", "p".repeat(61 * kib)))
-            .unfinished(End::CloseOnceAnswered),
-        case("61 KiB of value without an end", format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}", "v".repeat(61 * kib)))
-            .unfinished(End::CloseOnceAnswered),
+        case(
+            "61 KiB of path without an end",
+            format!("GET /{}", "p".repeat(61 * kib)),
+        )
+        .unfinished(End::CloseOnceAnswered),
+        case(
+            "61 KiB of value without an end",
+            format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}", "v".repeat(61 * kib)),
+        )
+        .unfinished(End::CloseOnceAnswered),
         case("line ends without an end", "\r\n".repeat(40 * kib)).unfinished(End::Close),
     ]
 }
 
 fn responses() -> Vec<Case> {
     let headers = |name, number: usize| {
-        answer(name, format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", "x: 1\r\n".repeat(number - 1)))
+        answer(
+            name,
+            format!(
+                "HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n",
+                "x: 1\r\n".repeat(number - 1)
+            ),
+        )
     };
     let value = |name, length| {
-        answer(name, format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", "v".repeat(length)))
+        answer(
+            name,
+            format!(
+                "HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n",
+                "v".repeat(length)
+            ),
+        )
     };
     vec![
         headers("100 headers of a response", 100),

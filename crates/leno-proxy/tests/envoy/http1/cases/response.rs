@@ -27,8 +27,14 @@ fn status_line() -> Vec<Case> {
         line("an empty reason", "HTTP/1.1 200 "),
         line("no reason", "HTTP/1.1 200"),
         line("0x80 in the reason", "HTTP/1.1 200 \u{e4}"),
-        answer("NUL in the reason", "HTTP/1.1 200 a\0b\r\ncontent-length: 0\r\n\r\n"),
-        answer("a CR in the reason", "HTTP/1.1 200 a\rb\r\ncontent-length: 0\r\n\r\n"),
+        answer(
+            "NUL in the reason",
+            "HTTP/1.1 200 a\0b\r\ncontent-length: 0\r\n\r\n",
+        ),
+        answer(
+            "a CR in the reason",
+            "HTTP/1.1 200 a\rb\r\ncontent-length: 0\r\n\r\n",
+        ),
         line("a response of HTTP/1.0", "HTTP/1.0 200 OK"),
         line("a response of HTTP/1.2", "HTTP/1.2 200 OK"),
         line("a response of HTTP/2.0", "HTTP/2.0 200 OK"),
@@ -49,9 +55,15 @@ fn status_line() -> Vec<Case> {
         line("a tab before the status", "HTTP/1.1\t200 OK"),
         line("a space before the response", " HTTP/1.1 200 OK"),
         line("a CRLF before the response", "\r\nHTTP/1.1 200 OK"),
-        answer("LF ends every line of a response", "HTTP/1.1 200 OK\ncontent-length: 0\n\n"),
+        answer(
+            "LF ends every line of a response",
+            "HTTP/1.1 200 OK\ncontent-length: 0\n\n",
+        ),
         answer("nonsense for a response", "nonsense\r\n\r\n"),
-        answer("binary nonsense for a response", b"\x16\x03\x01\x00\xff\xff\r\n\r\n"),
+        answer(
+            "binary nonsense for a response",
+            b"\x16\x03\x01\x00\xff\xff\r\n\r\n",
+        ),
         answer("no response", "").then_close(),
         answer("half a status line", "HTTP/1.1 2").then_close(),
         answer("half a head", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n").then_close(),
@@ -60,7 +72,10 @@ fn status_line() -> Vec<Case> {
 
 fn headers() -> Vec<Case> {
     let with = |name, line: &[u8]| {
-        answer(name, [b"HTTP/1.1 200 OK\r\n", line, b"\r\ncontent-length: 0\r\n\r\n"].concat())
+        answer(
+            name,
+            [b"HTTP/1.1 200 OK\r\n", line, b"\r\ncontent-length: 0\r\n\r\n"].concat(),
+        )
     };
     vec![
         with("a response's name in capitals", b"X-Foo: Bar"),
@@ -79,34 +94,69 @@ fn headers() -> Vec<Case> {
         with("a folded line of a response", b"x: 1\r\n 2"),
         with("an LF in a response's head", b"x: 1\ny: 2"),
         with("a response's Connection: close", b"connection: close"),
-        with("a response's Connection: keep-alive", b"connection: keep-alive\r\nkeep-alive: timeout=5"),
-        with("a header that a response's Connection names", b"connection: x-foo\r\nx-foo: 1"),
+        with(
+            "a response's Connection: keep-alive",
+            b"connection: keep-alive\r\nkeep-alive: timeout=5",
+        ),
+        with(
+            "a header that a response's Connection names",
+            b"connection: x-foo\r\nx-foo: 1",
+        ),
         with("a response's Proxy-Connection", b"proxy-connection: keep-alive"),
         with("a response's Upgrade", b"upgrade: h2c"),
-        with("a response's Connection: upgrade", b"connection: upgrade\r\nupgrade: h2c"),
+        with(
+            "a response's Connection: upgrade",
+            b"connection: upgrade\r\nupgrade: h2c",
+        ),
         with("a response's Trailer", b"trailer: x"),
         with("a response's TE", b"te: trailers"),
-        with("a response's x-envoy-upstream-service-time", b"x-envoy-upstream-service-time: 1"),
+        with(
+            "a response's x-envoy-upstream-service-time",
+            b"x-envoy-upstream-service-time: 1",
+        ),
         with("a response's Host", b"host: b"),
     ]
 }
 
 fn interim() -> Vec<Case> {
-    let then = |name, first: &str| answer(name, format!("{first}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"));
+    let then = |name, first: &str| {
+        answer(
+            name,
+            format!("{first}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+        )
+    };
     vec![
         then("100 before the response", "HTTP/1.1 100 Continue\r\n\r\n"),
         then("100 with headers", "HTTP/1.1 100 Continue\r\nx: 1\r\n\r\n"),
-        then("100 twice", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"),
+        then(
+            "100 twice",
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n",
+        ),
         then("102 before the response", "HTTP/1.1 102 Processing\r\n\r\n"),
-        then("103 before the response", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"),
+        then(
+            "103 before the response",
+            "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n",
+        ),
         then("104 before the response", "HTTP/1.1 104 X\r\n\r\n"),
         then("199 before the response", "HTTP/1.1 199 X\r\n\r\n"),
-        then("100 with a length", "HTTP/1.1 100 Continue\r\ncontent-length: 2\r\n\r\n"),
-        then("103 with chunked", "HTTP/1.1 103 X\r\ntransfer-encoding: chunked\r\n\r\n"),
-        then("100 interim responses", &"HTTP/1.1 102 Processing\r\n\r\n".repeat(100)),
+        then(
+            "100 with a length",
+            "HTTP/1.1 100 Continue\r\ncontent-length: 2\r\n\r\n",
+        ),
+        then(
+            "103 with chunked",
+            "HTTP/1.1 103 X\r\ntransfer-encoding: chunked\r\n\r\n",
+        ),
+        then(
+            "100 interim responses",
+            &"HTTP/1.1 102 Processing\r\n\r\n".repeat(100),
+        ),
         answer("100 and nothing else", "HTTP/1.1 100 Continue\r\n\r\n").then_close(),
-        case("100 while the request is not all there", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nab")
-            .answered("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-            .early(),
+        case(
+            "100 while the request is not all there",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nab",
+        )
+        .answered("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        .early(),
     ]
 }

@@ -2,7 +2,8 @@
 
 use super::super::case::{Case, Subject, case};
 
-const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+const SWITCHED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
 
 pub(crate) fn subjects() -> Vec<Subject> {
     vec![
@@ -60,8 +61,14 @@ fn connect() -> Vec<Case> {
         case("CONNECT without a port", "CONNECT b HTTP/1.1\r\nhost: b\r\n\r\n"),
         case("CONNECT without Host", "CONNECT b:443 HTTP/1.1\r\n\r\n"),
         case("CONNECT of a path", "CONNECT /b HTTP/1.1\r\nhost: b\r\n\r\n"),
-        case("CONNECT of a URL", "CONNECT http://b/ HTTP/1.1\r\nhost: b\r\n\r\n"),
-        case("CONNECT with a length", "CONNECT b:443 HTTP/1.1\r\nhost: b:443\r\ncontent-length: 2\r\n\r\nab"),
+        case(
+            "CONNECT of a URL",
+            "CONNECT http://b/ HTTP/1.1\r\nhost: b\r\n\r\n",
+        ),
+        case(
+            "CONNECT with a length",
+            "CONNECT b:443 HTTP/1.1\r\nhost: b:443\r\ncontent-length: 2\r\n\r\nab",
+        ),
         case("CONNECT by HTTP/1.0", "CONNECT b:443 HTTP/1.0\r\n\r\n"),
     ]
 }
