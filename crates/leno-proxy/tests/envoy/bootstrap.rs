@@ -70,11 +70,8 @@ fn manager(cluster: &str) -> HttpConnectionManager {
         server_name: "proxy".into(),
         generate_request_id: Some(BoolValue { value: false }),
         http_protocol_options: Some(http1()),
-        // How long Envoy waits for the client to close after it has said that it will: the tests' time, nothing else.
-        delayed_close_timeout: Some(Duration {
-            seconds: 0,
-            nanos: 100_000_000,
-        }),
+        // Long enough that a busy machine loses no answer to a close.
+        delayed_close_timeout: Some(Duration { seconds: 2, nanos: 0 }),
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: "websocket".into(),
             ..Default::default()

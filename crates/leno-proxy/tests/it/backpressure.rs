@@ -286,41 +286,33 @@ async fn an_upstream_that_does_not_read_tcp() {
 /// A client that asks and asks and reads nothing gets as far as its answers do.
 #[tokio::test]
 async fn a_flood_of_pipelined_requests() {
-    let asked = Taken::default();
-    let counted = asked.clone();
+    let taken = Taken::default();
+    let answered = taken.clone();
     let upstream = tcp_server(move |mut stream, _| {
-        let counted = counted.clone();
+        let answered = answered.clone();
         async move {
-            let body = vec![7; SMALL];
-            while read_message(&mut stream).await.is_some() {
-                counted.0.fetch_add(1, Relaxed);
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {SMALL}\r\n\r\n");
-                if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&body).await.is_err()
-                {
-                    return;
-                }
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {SMALL}\r\n\r\n");
+            while read_message(&mut stream).await.is_some() && stream.write_all(head.as_bytes()).await.is_ok()
+            {
+                answered.write(&mut stream, SMALL).await;
             }
         }
     })
     .await;
     let (_harness, address) = serve(upstream, UpstreamProtocol::Http1);
     let (mut reading, mut writing) = connect(address).await.into_split();
-    let taken = Taken::default();
-    let counted = taken.clone();
+    let asked = taken.clone();
     tokio::spawn(async move {
         let requests = "GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1000);
-        for _ in 0..2000 {
-            if writing.write_all(requests.as_bytes()).await.is_err() {
-                return;
-            }
-            counted.0.fetch_add(requests.len(), Relaxed);
+        for _ in 0..TOTAL / requests.len() {
+            match writing.write(requests.as_bytes()).await {
+                Ok(written) if written > 0 => asked.0.fetch_add(written, Relaxed),
+                _ => return,
+            };
         }
     });
     let held = taken.held([address, upstream]).await;
-    assert!(held < BOUND, "{held} bytes of requests are held");
-    let passed_on = asked.standstill().await * SMALL;
-    let held = passed_on.saturating_sub(queued([address.port(), upstream.port()]));
-    assert!(held < BOUND, "{held} bytes of responses are held");
+    assert!(held < BOUND, "{held} bytes of requests and responses are held");
     // It goes on as soon as the client reads.
     let mut answer = vec![0; 4 * MIB];
     reading.read_exact(&mut answer).await.unwrap();
