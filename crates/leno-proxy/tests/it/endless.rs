@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use crate::support::{Harness, http1_server, ok, tcp_server};
 
 const MIB: usize = 1024 * 1024;
-/// The limits are 60 KiB; the rest is what sockets hold.
-const BOUND: usize = 2 * MIB;
+/// The limits are 60 KiB; 4 MiB more are read and forgotten, so that a client that still writes sees its answer; the
+/// rest is what sockets hold.
+const BOUND: usize = 6 * MIB;
 const SMALL: usize = 64 * 1024;
 const PLENTY: usize = 64 * MIB;
 
@@ -54,37 +55,27 @@ async fn requests_without_an_end() {
     let upstream = http1_server(|_, _| ok("")).await;
     let (_harness, address) = Harness::http(&[upstream]);
     let chunked = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
-    for (what, start, part, status) in [
-        ("path", "GET /".to_owned(), "a", 431),
-        ("method", String::new(), "A", 431),
-        ("header name", "GET / HTTP/1.1\r\n".to_owned(), "a", 431),
-        (
-            "header value",
-            "GET / HTTP/1.1\r\nhost: a\r\nx: ".to_owned(),
-            "a",
-            431,
-        ),
-        (
-            "headers",
-            "GET / HTTP/1.1\r\nhost: a\r\n".to_owned(),
-            "x: 1\r\n",
-            431,
-        ),
+    for (what, start, part) in [
+        ("path", "GET /".to_owned(), "a"),
+        ("method", "A".to_owned(), "A"),
+        ("header name", "GET / HTTP/1.1\r\n".to_owned(), "a"),
+        ("header value", "GET / HTTP/1.1\r\nhost: a\r\nx: ".to_owned(), "a"),
+        ("headers", "GET / HTTP/1.1\r\nhost: a\r\n".to_owned(), "x: 1\r\n"),
         (
             "folded header",
             "GET / HTTP/1.1\r\nhost: a\r\nx: 1".to_owned(),
             "\r\n a",
-            431,
         ),
-        ("trailers", format!("{chunked}0\r\n"), "x: 1\r\n", 431),
-        ("trailer", format!("{chunked}0\r\nx: "), "a", 431),
-        ("zeros of a chunk size", chunked.to_owned(), "0", 400),
-        ("chunk extension", format!("{chunked}1;"), "a", 400),
+        ("trailers", format!("{chunked}0\r\n"), "x: 1\r\n"),
+        ("trailer", format!("{chunked}0\r\nx: "), "a"),
+        ("zeros of a chunk size", chunked.to_owned(), "0"),
+        ("chunk extension", format!("{chunked}1;"), "a"),
     ] {
         let (taken, answer) = flood(address, &start, part).await;
-        let refused = format!("HTTP/1.1 {status} ");
-        eprintln!("{what}: {taken} {answer:.20}");
-        assert!(answer.starts_with(&refused), "{what}: {taken} bytes, {answer:?}");
+        assert!(
+            answer.starts_with("HTTP/1.1 431 "),
+            "{what}: {taken} bytes, {answer:?}"
+        );
         assert!(taken < BOUND, "{what}: {taken} bytes were taken");
     }
 }
@@ -120,7 +111,6 @@ async fn responses_without_an_end() {
         let answer = client.get("/").await;
         assert_eq!(answer.status(), 502, "{what}");
         let taken = told.recv().await.unwrap();
-        eprintln!("{what}: {taken}");
         assert!(taken < BOUND, "{what}: {taken} bytes were taken");
     }
 }
