@@ -80,8 +80,8 @@ def facts(leno, root):
         return (out.stdout or out.stderr).strip().split("\n")[0]
 
     def version(*argv):
-        found = re.search(r"\d+\.\d+\.\d+", first_line(*argv))
-        return found and found[0]
+        # The last: the first may be of the path that it is at.
+        return "".join(re.findall(r"\d+\.\d+\.\d+", first_line(*argv))[-1:])
 
     return {
         "commit": first_line("git", "describe", "--always", "--dirty"),
