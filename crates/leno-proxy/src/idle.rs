@@ -2,7 +2,7 @@
 //!
 //! A timer per request would cost more than everything else that is done for most requests, and nobody needs an idle
 //! time-out to the millisecond. So each connection lists its streams, each worker its connections, and once a second
-//! they are looked at.
+//! they are looked at. What has moved since the last look counts as moved now.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 pub(crate) struct Watch {
     limits: Cell<Limits>,
     began: Instant,
-    moved: Cell<Instant>,
+    /// Since the last sweep: bytes cost no look at the clock.
+    moved: Cell<bool>,
+    last_moved: Cell<Instant>,
     request_ended: Cell<bool>,
     expired: Cell<Option<Expired>>,
     waker: RefCell<Option<Waker>>,
@@ -49,7 +51,8 @@ impl Watch {
         Rc::new(Self {
             limits: Cell::new(limits),
             began: now,
-            moved: Cell::new(now),
+            moved: Cell::new(false),
+            last_moved: Cell::new(now),
             request_ended: Cell::new(false),
             expired: Cell::new(None),
             waker: RefCell::default(),
@@ -72,10 +75,7 @@ impl Watch {
     }
 
     pub(crate) fn moved(&self) {
-        // The clock is read for streams that have a limit only.
-        if self.limits.get().idle.is_some() {
-            self.moved.set(Instant::now());
-        }
+        self.moved.set(true);
     }
 
     pub(crate) fn end_request(&self) {
@@ -88,13 +88,20 @@ impl Watch {
         match self.expired.get() {
             Some(expired) => Poll::Ready(expired),
             None => {
-                self.waker.replace(Some(cx.waker().clone()));
+                let mut waker = self.waker.borrow_mut();
+                match &mut *waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => *waker = Some(cx.waker().clone()),
+                }
                 Poll::Pending
             }
         }
     }
 
     fn check(&self, now: Instant) {
+        if self.moved.take() {
+            self.last_moved.set(now);
+        }
         let Limits { idle, request, whole } = self.limits.get();
         let over = |since: Instant, limit: Option<Duration>| {
             limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
@@ -103,7 +110,7 @@ impl Watch {
             Expired::Whole
         } else if over(self.began, request) && !self.request_ended.get() {
             Expired::Request
-        } else if over(self.moved.get(), idle) {
+        } else if over(self.last_moved.get(), idle) {
             Expired::Idle
         } else {
             return;

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use leno_engine::decide::filter::LocalMetadata;
 
+use crate::codec::h1::Workspace;
 use crate::connect::{Connector, WorkloadSockets};
 use crate::idle::Streams;
 use crate::inbox::Workers;
@@ -42,12 +43,15 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) random: Random,
     pub(crate) scratch: Scratch,
+    pub(crate) http1: Rc<Workspace>,
     pub(crate) reporter: Reporter,
     pub(crate) tls: Contexts,
     pub(crate) workers: Workers,
     snapshot: RefCell<Snapshot>,
     upstreams: RefCell<HashMap<String, Rc<Upstream>>>,
     streams: RefCell<Vec<Weak<Streams>>>,
+    /// TCP connections, which the sweep looks after.
+    pub(crate) connections: Streams,
     swept: Cell<u64>,
 }
 
@@ -98,11 +102,13 @@ impl Worker {
             shared,
             random: Random::default(),
             scratch: Scratch::default(),
+            http1: Rc::default(),
             reporter,
             tls,
             workers,
             upstreams: RefCell::default(),
             streams: RefCell::default(),
+            connections: Streams::default(),
             swept: Cell::new(0),
         }
     }
@@ -112,6 +118,7 @@ impl Worker {
         Connector {
             tls: &self.tls,
             workload: self.shared.workload.as_deref(),
+            http1: &self.http1,
         }
     }
 
@@ -155,6 +162,7 @@ impl Worker {
                 }
                 None => false,
             });
+        self.connections.sweep(now);
         let snapshot = self.snapshot();
         let mut upstreams = self.upstreams.borrow_mut();
         if self.swept.replace(snapshot.generation()) != snapshot.generation() {
