@@ -10,7 +10,13 @@ import subprocess
 from .processes import LIBC, Failed
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl", "ip": "iproute2"}
+PACKAGES = {
+    "nginx": "nginx-light",
+    "wrk": "wrk",
+    "h2load": "nghttp2-client",
+    "ip": "iproute2",
+    "perf": "linux-perf",
+}
 IDLE_DESCRIPTORS = 16000
 
 

@@ -52,7 +52,7 @@ class Result:
         return None if target is None or figure is None else figure <= target
 
     def tail(self):
-        """p99 against Envoy's, as the ratio of medians: a round in which the machine stood still is left out by both."""
+        """p99 against Envoy's, as the ratio of medians: a round in which the machine stood still does not decide."""
         ours, theirs = self.median(self.subject, "p99_us"), self.median(ENVOY, "p99_us")
         return ours / theirs if ours and theirs else None
 
