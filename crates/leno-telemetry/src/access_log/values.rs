@@ -11,8 +11,15 @@ use leno_engine::message::Decimal;
 use super::start_time;
 use crate::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
 
-pub(super) struct RequestValues<'a>(pub(super) &'a RequestRecord<'a>);
-pub(super) struct ConnectionValues<'a>(pub(super) &'a ConnectionRecord<'a>);
+pub(super) struct RequestValues<'a> {
+    record: &'a RequestRecord<'a>,
+    common: Common<'a>,
+}
+
+pub(super) struct ConnectionValues<'a> {
+    record: &'a ConnectionRecord<'a>,
+    common: Common<'a>,
+}
 
 /// What requests and connections have in common.
 struct Common<'a> {
@@ -26,9 +33,45 @@ struct Common<'a> {
     downstream: &'a DownstreamRecord,
 }
 
+impl<'a> RequestValues<'a> {
+    pub(super) fn new(record: &'a RequestRecord<'a>) -> Self {
+        Self {
+            record,
+            common: Common {
+                start: record.start,
+                duration: record.duration,
+                flags: record.flags,
+                details: record.details,
+                received: record.bytes_received,
+                sent: record.bytes_sent,
+                upstream: record.upstream,
+                downstream: record.downstream,
+            },
+        }
+    }
+}
+
+impl<'a> ConnectionValues<'a> {
+    pub(super) fn new(record: &'a ConnectionRecord<'a>) -> Self {
+        Self {
+            record,
+            common: Common {
+                start: record.start,
+                duration: record.duration,
+                flags: record.flags,
+                details: record.details,
+                received: record.bytes_received,
+                sent: record.bytes_sent,
+                upstream: record.upstream,
+                downstream: record.downstream,
+            },
+        }
+    }
+}
+
 impl FormatValues for RequestValues<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        let record = self.0;
+        let record = self.record;
         match operator {
             // 0 is Envoy's code for a request that got no response.
             Operator::ResponseCode => number(out, record.response.map_or(0, |head| u64::from(head.status))),
@@ -37,39 +80,19 @@ impl FormatValues for RequestValues<'_> {
             Operator::UpstreamServiceTime => service_time(record, out),
             Operator::RouteName => text(out, Some(record.route)),
             Operator::UpstreamRequestAttemptCount => number(out, u64::from(record.attempts)),
-            _ => Common {
-                start: record.start,
-                duration: record.duration,
-                flags: record.flags,
-                details: record.details,
-                received: record.bytes_received,
-                sent: record.bytes_sent,
-                upstream: record.upstream,
-                downstream: record.downstream,
-            }
-            .write(operator, out),
+            _ => self.common.write(operator, out),
         }
     }
 }
 
 impl FormatValues for ConnectionValues<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        let record = self.0;
+        let record = self.record;
         match operator {
             Operator::ResponseCode => number(out, 0),
             Operator::ResponseCodeDetails => false,
             Operator::ConnectionTerminationDetails => text(out, Some(record.details)),
-            _ => Common {
-                start: record.start,
-                duration: record.duration,
-                flags: record.flags,
-                details: record.details,
-                received: record.bytes_received,
-                sent: record.bytes_sent,
-                upstream: record.upstream,
-                downstream: record.downstream,
-            }
-            .write(operator, out),
+            _ => self.common.write(operator, out),
         }
     }
 }
@@ -179,12 +202,19 @@ fn without_port(out: &mut Vec<u8>, address: SocketAddr) -> bool {
 
 /// As it displays itself, in a tenth of the time.
 fn v4(out: &mut Vec<u8>, ip: Ipv4Addr) {
+    let mut text = [b'.'; 15];
+    let mut len = 0;
     for (at, octet) in ip.octets().into_iter().enumerate() {
-        if at > 0 {
-            out.push(b'.');
+        // The dot before it is there already.
+        len += usize::from(at > 0);
+        for (least, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
+            if octet >= least {
+                text[len] = b'0' + digit;
+                len += 1;
+            }
         }
-        number(out, octet.into());
     }
+    out.extend_from_slice(&text[..len]);
 }
 
 #[cfg(test)]
@@ -193,7 +223,13 @@ mod tests {
 
     #[test]
     fn addresses_are_as_they_display_themselves() {
-        for text in ["127.0.0.1:80", "240.240.0.7:65535", "[::1]:9080", "[fe80::1%3]:1"] {
+        for text in [
+            "127.0.0.1:80",
+            "240.240.0.7:65535",
+            "10.100.99.255:0",
+            "[::1]:9080",
+            "[fe80::1%3]:1",
+        ] {
             let parsed: SocketAddr = text.parse().unwrap();
             let (mut whole, mut ip) = (Vec::new(), Vec::new());
             assert!(address(&mut whole, Some(parsed)) && without_port(&mut ip, parsed));
