@@ -7,6 +7,7 @@ mod detect;
 mod dns;
 mod edge;
 mod http1;
+mod http1_wire;
 mod http2;
 mod mtls;
 mod resilience;
