@@ -79,7 +79,8 @@ async fn a_request_goes_on_while_nobody_reads_its_answer() {
     let mut client = Client::connect(address).await;
     let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {TOTAL}\r\n\r\n");
     client.send(&head).await;
-    let sending = client.0.write_all(&vec![1; TOTAL]);
+    let body = vec![1; TOTAL];
+    let sending = client.0.write_all(&body);
     tokio::time::timeout(Duration::from_secs(30), sending)
         .await
         .unwrap()
