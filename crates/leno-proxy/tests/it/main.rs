@@ -10,6 +10,7 @@ mod dns;
 mod edge;
 mod endless;
 mod http1;
+mod http1_wire;
 mod http2;
 mod mtls;
 mod resilience;
