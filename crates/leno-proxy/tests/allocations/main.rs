@@ -1,5 +1,5 @@
 //! What a request allocates: counted in a process in which nothing else allocates, and only ever lowered.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::unwrap_used)]
 
 #[allow(dead_code, reason = "the other integration tests use the rest")]
 #[path = "../it/support.rs"]
