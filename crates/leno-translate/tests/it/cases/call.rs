@@ -248,10 +248,7 @@ fn resolve(mesh: &Mesh, proxy: &Proxy, host: &str) -> Option<IpAddr> {
 fn head(call: &Call) -> RequestHead {
     let mut headers = Headers::default();
     for (name, value) in &call.headers {
-        headers.append(
-            Bytes::copy_from_slice(name.as_bytes()),
-            Bytes::copy_from_slice(value.as_bytes()),
-        );
+        headers.append(name, value);
     }
     RequestHead {
         version: Version::Http11,
