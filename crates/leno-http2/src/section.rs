@@ -192,7 +192,8 @@ impl<H: Section> Reader<H> {
         self.seen & (1 << which as u8) != 0
     }
 
-    pub(crate) fn request(self) -> Result<Read<H>, StreamFault> {
+    /// `extended`: CONNECT with `:protocol` was offered.
+    pub(crate) fn request(self, extended: bool) -> Result<Read<H>, StreamFault> {
         let plain_connect = self.method == Method::Connect && !self.has(Pseudo::Protocol);
         let fault = if self.has(Pseudo::Status) {
             Some("a response's pseudo-header")
@@ -204,8 +205,8 @@ impl<H: Section> Reader<H> {
             wrong.then_some("a CONNECT with other than :authority")
         } else if !self.has(Pseudo::Scheme) || !self.has(Pseudo::Path) {
             Some("no :scheme or no :path")
-        } else if self.has(Pseudo::Protocol) && self.method != Method::Connect {
-            Some(":protocol without CONNECT")
+        } else if self.has(Pseudo::Protocol) && (!extended || self.method != Method::Connect) {
+            Some(":protocol")
         } else if self.options_star && self.method != Method::Options {
             Some(":path")
         } else {

@@ -14,6 +14,8 @@ pub struct Options {
     /// Bytes of names and values in one head, and fields.
     pub max_header_bytes: usize,
     pub max_headers: usize,
+    /// Requests with `:protocol` are taken (RFC 8441).
+    pub extended_connect: bool,
     pub limits: Limits,
 }
 
@@ -57,6 +59,7 @@ pub(crate) mod id {
     pub(crate) const INITIAL_WINDOW_SIZE: u16 = 0x4;
     pub(crate) const MAX_FRAME_SIZE: u16 = 0x5;
     pub(crate) const MAX_HEADER_LIST_SIZE: u16 = 0x6;
+    pub(crate) const ENABLE_CONNECT_PROTOCOL: u16 = 0x8;
 }
 
 /// What the peer has said.
@@ -118,6 +121,9 @@ impl Options {
         }
         if self.stream_window != DEFAULT_WINDOW {
             setting(id::INITIAL_WINDOW_SIZE, self.stream_window.min(MAX_WINDOW));
+        }
+        if self.extended_connect && !client {
+            setting(id::ENABLE_CONNECT_PROTOCOL, 1);
         }
         let list = u32::try_from(self.max_header_bytes).unwrap_or(u32::MAX);
         setting(id::MAX_HEADER_LIST_SIZE, list);

@@ -15,6 +15,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::destination::Destination;
 use crate::io::{Io, Prefixed};
 use crate::outcome::Failure;
+use crate::tcp::Scratch;
 use crate::tls::Contexts;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub trait WorkloadSockets: Send + Sync {
 pub(crate) struct Connector<'w> {
     pub(crate) tls: &'w Contexts,
     pub(crate) workload: Option<&'w dyn WorkloadSockets>,
+    pub(crate) scratch: &'w Scratch,
 }
 
 /// What is known of an upstream connection.

@@ -63,6 +63,7 @@ pub(crate) async fn serve(
     let limits = limits(&manager, connection.buffer_limit);
     let remote = connection.record.remote;
     let streams = worker.streams();
+    let scratch = worker.scratch.clone();
     let service = Rc::new(Inner {
         drain: Rc::new(drain.watch()),
         worker,
@@ -74,7 +75,7 @@ pub(crate) async fn serve(
     });
     let service = Rc::new(HttpService(service));
     let ended = match http2 {
-        true => codec::h2_server::serve(io, secure, &limits, service, drain).await,
+        true => codec::h2::server::serve(io, secure, &limits, scratch, service, drain).await,
         false => codec::h1::serve(io, secure, &limits, service, drain).await,
     };
     if let Err(error) = ended {

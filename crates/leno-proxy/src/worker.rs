@@ -112,6 +112,7 @@ impl Worker {
         Connector {
             tls: &self.tls,
             workload: self.shared.workload.as_deref(),
+            scratch: &self.scratch,
         }
     }
 

@@ -115,7 +115,7 @@ impl<H: Section, T: Default> Connection<H, T> {
             return Ok(None);
         }
         self.guard.opened();
-        let read = match reader.request() {
+        let read = match reader.request(self.options.extended_connect) {
             Ok(read) => read,
             Err(fault) => return self.refuse(id, fault),
         };

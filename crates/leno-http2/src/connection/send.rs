@@ -38,21 +38,17 @@ pub struct Fields<'c> {
 impl Fields<'_> {
     /// `name` with its colon.
     pub fn pseudo(&mut self, name: &'static str, value: &[u8]) {
-        let is_valid = value.iter().all(|b| *b >= b' ' && *b != 0x7f);
         self.is_head |= name == ":method" && value == b"HEAD";
-        self.write(name.as_bytes(), value, is_valid);
+        let may_be_sent = || value.iter().all(|b| *b >= b' ' && *b != 0x7f);
+        self.is_valid &= self
+            .encoder
+            .checked(name.as_bytes(), value, self.block, may_be_sent);
     }
 
     /// `name` in lower case.
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
-        self.write(name, value, may_be_sent(name, value));
-    }
-
-    fn write(&mut self, name: &[u8], value: &[u8], is_valid: bool) {
-        self.is_valid &= is_valid;
-        if is_valid {
-            self.encoder.field(name, value, self.block);
-        }
+        let may_be_sent = || may_be_sent(name, value);
+        self.is_valid &= self.encoder.checked(name, value, self.block, may_be_sent);
     }
 }
 

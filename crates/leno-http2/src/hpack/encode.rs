@@ -77,24 +77,37 @@ impl Encoder {
         integer::write(last, 5, 0x20, out);
     }
 
-    /// One field, of which it is known that it may be sent.
+    /// One field.
     pub fn field(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+        self.checked(name, value, out, || true);
+    }
+
+    /// One field, if it may be sent; what is in a table was looked at when it got there. False: it may not.
+    pub(crate) fn checked(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        out: &mut Vec<u8>,
+        may_be_sent: impl FnOnce() -> bool,
+    ) -> bool {
         let index = static_name(name);
         if index > 0
             && let Some(exact) = static_exact(index, name, value)
         {
-            return integer::write(exact, 7, 0x80, out);
-        }
-        if is_secret(name, value) {
-            return literal(Literal::NeverIndexed, index, name, value, out);
+            integer::write(exact, 7, 0x80, out);
+            return true;
         }
         let hash = hash(name, value);
-        let found = self
-            .table
-            .iter()
-            .position(|e| e.hash == hash && e.is(name, value));
-        if let Some(place) = found {
-            return integer::write(STATIC.len() + 1 + place, 7, 0x80, out);
+        if let Some(place) = self.table.position(|e| e.hash == hash && e.is(name, value)) {
+            integer::write(STATIC.len() + 1 + place, 7, 0x80, out);
+            return true;
+        }
+        if !may_be_sent() {
+            return false;
+        }
+        if is_secret(name, value) {
+            literal(Literal::NeverIndexed, index, name, value, out);
+            return true;
         }
         let size = name.len() + value.len() + OVERHEAD;
         let seen = self.seen.get_mut(hash as usize % SEEN);
@@ -106,6 +119,7 @@ impl Encoder {
         } else {
             literal(Literal::NotIndexed, index, name, value, out);
         }
+        true
     }
 }
 

@@ -30,7 +30,7 @@ const GET: [(&str, &str); 4] = [
 ];
 
 fn request(more: &[(&str, &str)]) -> Result<Read<Fields>, StreamFault> {
-    reader(&[&GET, more].concat()).request()
+    reader(&[&GET, more].concat()).request(true)
 }
 
 #[test]
@@ -69,11 +69,15 @@ fn pseudo_headers_come_first_and_are_complete() {
     for missing in [0, 1, 3] {
         let mut fields = GET.to_vec();
         fields.remove(missing);
-        assert!(reader(&fields).request().is_err(), "without {:?}", GET[missing]);
+        assert!(
+            reader(&fields).request(true).is_err(),
+            "without {:?}",
+            GET[missing]
+        );
     }
     let mut late = GET.to_vec();
     late.insert(3, ("a", "b"));
-    assert!(reader(&late).request().is_err());
+    assert!(reader(&late).request(true).is_err());
     for (place, value) in [
         (0, ""),
         (0, "G T"),
@@ -90,19 +94,21 @@ fn pseudo_headers_come_first_and_are_complete() {
     ] {
         let mut fields = GET;
         fields[place].1 = value;
-        assert!(reader(&fields).request().is_err(), "{:?}", fields[place]);
+        assert!(reader(&fields).request(true).is_err(), "{:?}", fields[place]);
     }
 }
 
 #[test]
 fn connect_has_an_authority_only_unless_it_is_extended() {
     let connect = [(":method", "CONNECT"), (":authority", "a:1")];
-    assert!(reader(&connect).request().is_ok());
-    let with = |more: &[(&'static str, &'static str)]| reader(&[&connect, more].concat()).request();
+    assert!(reader(&connect).request(true).is_ok());
+    let with = |more: &[(&'static str, &'static str)]| reader(&[&connect, more].concat()).request(true);
     assert!(with(&[(":scheme", "http"), (":path", "/")]).is_err());
     let extended = [(":scheme", "http"), (":path", "/"), (":protocol", "websocket")];
     assert!(with(&extended).is_ok());
     assert!(request(&[(":protocol", "websocket")]).is_err());
+    let all = [&connect[..], &extended].concat();
+    assert!(reader(&all).request(false).is_err());
 }
 
 #[test]
@@ -144,8 +150,8 @@ fn what_is_over_a_limit_is_not_kept() {
         bytes.field(Kind::Plain, b"name", b"value");
         fields.field(Kind::Plain, b"name", b"value");
     }
-    let read = bytes.request().unwrap();
+    let read = bytes.request(true).unwrap();
     assert!(read.too_large && read.head.0.len() == 1);
-    let read = fields.request().unwrap();
+    let read = fields.request(true).unwrap();
     assert!(read.too_large && read.head.0.len() == 3);
 }

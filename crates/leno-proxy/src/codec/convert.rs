@@ -28,10 +28,6 @@ pub(super) fn request_head(parts: &http::request::Parts, secure: bool) -> Reques
         _ if secure => Bytes::from_static(b"https"),
         _ => Bytes::from_static(b"http"),
     };
-    let upgrade = match parts.extensions.get::<h2::ext::Protocol>() {
-        Some(protocol) => Some(Bytes::copy_from_slice(protocol.as_str().as_bytes())),
-        None => upgrade_of(headers),
-    };
     RequestHead {
         version: version(parts.version),
         method: method_bytes(&parts.method),
@@ -39,7 +35,7 @@ pub(super) fn request_head(parts: &http::request::Parts, secure: bool) -> Reques
         authority,
         path,
         headers: from_map(headers, true),
-        upgrade,
+        upgrade: upgrade_of(headers),
     }
 }
 
@@ -70,26 +66,6 @@ pub(super) fn to_h1_request<B>(head: RequestHead, body: B) -> Result<http::Reque
         map.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         map.insert(header::UPGRADE, value(protocol)?);
     }
-    Ok(request)
-}
-
-/// A request for an HTTP/2 upstream: scheme and authority as pseudo-headers.
-pub(super) fn to_h2_request(head: RequestHead) -> Result<http::Request<()>, StreamError> {
-    let uri = http::Uri::builder()
-        .scheme(head.scheme.as_ref())
-        .authority(head.authority.as_ref())
-        .path_and_query(if head.path.is_empty() {
-            b"/"
-        } else {
-            head.path.as_ref()
-        })
-        .build()
-        .map_err(|_| invalid("authority or path"))?;
-    let mut request = http::Request::new(());
-    *request.method_mut() = method(&head.method)?;
-    *request.uri_mut() = uri;
-    *request.version_mut() = http::Version::HTTP_2;
-    into_map(head.headers, request.headers_mut())?;
     Ok(request)
 }
 

@@ -1,7 +1,7 @@
-//! HTTP on the wire, behind types of ours: the only modules that name hyper, h2 or http types.
+//! HTTP on the wire, behind types of ours: the only modules that name hyper or http types.
 //!
 //! A codec turns a connection into [`Request`]s and [`Response`]s in the engine's form with streaming bodies, and
-//! back. HTTP/1 is hyper's, HTTP/2 is the h2 crate's; either can be replaced without touching a filter, the router
+//! back. HTTP/1 is hyper's, HTTP/2 is `leno-http2`'s; either can be replaced without touching a filter, the router
 //! or the pools. Which version a plaintext client speaks is our decision (the HTTP/2 preface, RFC 9113 §3.4),
 //! because a codec that detects by itself keeps both state machines for every connection.
 
@@ -9,8 +9,7 @@ mod body;
 mod convert;
 mod date;
 pub(crate) mod h1;
-pub(crate) mod h2_client;
-pub(crate) mod h2_server;
+pub(crate) mod h2;
 
 use std::future::Future;
 use std::time::Duration;
@@ -84,21 +83,13 @@ pub(crate) struct ServerLimits {
     pub(crate) buffer_limit: Option<u32>,
 }
 
-/// Bytes that an HTTP/2 stream may hold for sending before its body is asked for more.
-const H2_SEND_BUFFER: usize = 256 * 1024;
 /// What a connection may buffer of one head or body read; hyper grows towards it only for large transfers.
 const H1_BUFFER: usize = 256 * 1024;
 /// Less hyper does not take.
 const H1_LEAST: usize = 8192;
-/// Streams that a peer has reset and that we have not yet accepted: more of them is an attack (CVE-2023-44487).
-const H2_PENDING_RESETS: usize = 128;
 
 fn h1_buffer(limit: Option<u32>) -> usize {
     limit
         .map_or(H1_BUFFER, |limit| H1_BUFFER.min(limit as usize))
         .max(H1_LEAST)
-}
-
-fn h2_send_buffer(limit: Option<u32>) -> usize {
-    limit.map_or(H2_SEND_BUFFER, |limit| H2_SEND_BUFFER.min(limit as usize))
 }

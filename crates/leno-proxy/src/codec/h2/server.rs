@@ -1,0 +1,273 @@
+//! HTTP/2 from a client.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use leno_http2::{Connection, ErrorCode, Key};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop::unconstrained;
+
+use super::body::{Receiving, Sending};
+use super::head::{self, Received};
+use super::link::{Heads, Link, Wire};
+use super::tasks::Tasks;
+use super::{options, unsent, unwritten};
+use crate::codec::date::Date;
+use crate::codec::{Request, Response, ServerLimits, Service};
+use crate::drain::ConnectionDrain;
+use crate::outcome::StreamError;
+use crate::tcp::Scratch;
+
+/// Turns of one poll, before other connections have theirs.
+const TURNS: usize = 4;
+
+/// Serves a connection until it ends. `secure`: it came by TLS.
+pub(crate) async fn serve<IO, S>(
+    io: IO,
+    secure: bool,
+    limits: &ServerLimits,
+    scratch: Scratch,
+    service: Rc<S>,
+    mut drain: ConnectionDrain,
+) -> Result<(), StreamError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Service,
+{
+    let options = options(
+        limits.max_streams,
+        (limits.stream_window, limits.connection_window),
+        limits.max_header_bytes,
+        limits.max_headers,
+    );
+    let link = Link::new(Connection::server(options), unwritten(limits.buffer_limit));
+    let date = Rc::new(Date::default());
+    let begin = |link: &Rc<Link>, key, head| {
+        let stream = Exchange {
+            receiving: Receiving::request(Rc::clone(link), key),
+            sending: Sending::new(Rc::clone(link), key),
+            date: Rc::clone(&date),
+        };
+        unconstrained(stream.run(head, secure, Rc::clone(&service)))
+    };
+    let mut server = Server {
+        wire: Wire::new(io, scratch),
+        link: Rc::clone(&link),
+        requests: Requests {
+            tasks: Tasks::new(),
+            reset: Vec::new(),
+            begin,
+            too_large: |link: &Link, key| {
+                service.rejected(431);
+                refuse(link, key, &date);
+            },
+        },
+        began: Instant::now(),
+    };
+    let mut closing = false;
+    let ended = loop {
+        let serving = poll_fn(|cx| server.poll(cx));
+        if closing {
+            tokio::select! {
+                biased;
+                ended = serving => break ended,
+                () = drain.close_now() => break Ok(()),
+            }
+        }
+        tokio::select! {
+            biased;
+            ended = serving => break ended,
+            () = drain.started_or_idle() => {
+                closing = true;
+                link.with(Connection::shut_down);
+            }
+        }
+    };
+    // Those that are not answered will not be.
+    drop(server.requests);
+    link.close(&StreamError::Closed);
+    let finished = tokio::time::timeout(FINISH, server.wire.finish(&link)).await;
+    ended.and(finished.map_err(|_| StreamError::TimedOut))
+}
+
+/// For the last words of a connection.
+const FINISH: std::time::Duration = std::time::Duration::from_secs(1);
+
+struct Server<IO, F, B, L> {
+    wire: Wire<IO>,
+    link: Rc<Link>,
+    requests: Requests<F, B, L>,
+    began: Instant,
+}
+
+struct Requests<F, B, L> {
+    tasks: Tasks<F>,
+    /// Places of streams that the client gave up.
+    reset: Vec<usize>,
+    begin: B,
+    too_large: L,
+}
+
+impl<IO, F, B, L> Server<IO, F, B, L>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = ()>,
+    B: Fn(&Rc<Link>, Key, Received) -> F,
+    L: Fn(&Link, Key),
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.link.awake(cx);
+        self.requests.tasks.awake(cx);
+        for _ in 0..TURNS {
+            match self.turn(cx) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.link.sleep();
+                    if self.requests.tasks.sleep() {
+                        return Poll::Pending;
+                    }
+                    self.link.awake(cx);
+                    self.requests.tasks.awake(cx);
+                }
+                Err(error) => return Poll::Ready(error.map_or(Ok(()), Err)),
+            }
+        }
+        self.link.sleep();
+        self.requests.tasks.sleep();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads, lets the requests go on, writes. True: there may be more to do. Err: the connection's end, good or bad.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, Option<StreamError>> {
+        let now = self.began.elapsed().as_secs();
+        let read = self.wire.read(&self.link, &mut self.requests, now, cx);
+        self.requests.drop_reset();
+        let read = match read {
+            // The client's way to say that it needs nothing more.
+            Err(StreamError::Closed) if self.link.with(|machine| machine.is_empty()) => return Err(None),
+            read => read.map_err(Some)?,
+        };
+        let polled = self.requests.tasks.poll();
+        let wrote = self.wire.write(&self.link, cx).map_err(Some)?;
+        if self
+            .link
+            .with(|machine| machine.is_over() && machine.unwritten() == 0)
+        {
+            return Err(None);
+        }
+        Ok(read || polled || wrote)
+    }
+}
+
+impl<F, B, L> Requests<F, B, L>
+where
+    F: Future<Output = ()>,
+{
+    /// A reset by the client drops its request, which records it. Not while the worker's buffer is lent.
+    fn drop_reset(&mut self) {
+        for place in std::mem::take(&mut self.reset) {
+            self.tasks.cancel(place);
+        }
+    }
+}
+
+impl<F, B, L> Heads for Requests<F, B, L>
+where
+    F: Future<Output = ()>,
+    B: Fn(&Rc<Link>, Key, Received) -> F,
+    L: Fn(&Link, Key),
+{
+    fn head(&mut self, link: &Rc<Link>, key: Key, head: Received, end: bool) {
+        link.with(|machine| {
+            if let Some(stream) = machine.stream(key) {
+                stream.ended = end;
+            }
+        });
+        let request = (self.begin)(link, key, head);
+        self.tasks.insert(key.slot(), request);
+    }
+
+    fn too_large(&mut self, link: &Rc<Link>, key: Key) {
+        (self.too_large)(link, key);
+    }
+
+    fn reset(&mut self, key: Key) {
+        self.reset.push(key.slot());
+    }
+}
+
+/// One request and its answer.
+struct Exchange {
+    receiving: Receiving,
+    sending: Sending,
+    date: Rc<Date>,
+}
+
+impl Exchange {
+    async fn run<S: Service>(self, head: Received, secure: bool, service: Rc<S>) {
+        let Self {
+            receiving,
+            sending,
+            date,
+        } = self;
+        let body = receiving.into_body(head.length);
+        if head.expects_continue && !body.is_end() {
+            // As Envoy, the proxy answers it by itself; what it forwards expects nothing.
+            let sent =
+                sending.say(|machine, key| machine.interim(key, |fields| head::write_status(100, fields)));
+            if let Err(error) = sent {
+                tracing::debug!(%error, "100 Continue not sent");
+            }
+        }
+        let head = head.request(secure);
+        let response = service.call(Request { head, body }).await;
+        if service.draining() {
+            sending.say(|machine, _| machine.shut_down());
+        }
+        if let Err(error) = respond(response, sending, &date).await {
+            tracing::debug!(%error, "response not sent to its end");
+        }
+    }
+}
+
+async fn respond(response: Response, sending: Sending, date: &Date) -> Result<(), StreamError> {
+    let Response { head, mut body, .. } = response;
+    let end = body.is_end();
+    let sent = date.with(|date| {
+        sending
+            .say(|machine, key| machine.respond(key, end, |fields| head::write_response(&head, date, fields)))
+    });
+    if let Err(error) = sent.map_err(unsent) {
+        sending.give_up(&error);
+        return Err(error);
+    }
+    if !end {
+        return sending.send(body).await;
+    }
+    sending.end();
+    // The end is known without polling; whoever counts frames still has to see it.
+    let _ = body.frame().await;
+    Ok(())
+}
+
+/// RFC 9113 §10.5.1. The stream is over with it, whatever else of the request comes.
+fn refuse(link: &Link, key: Key, date: &Date) {
+    let answered = date.with(|date| {
+        link.with(|machine| {
+            machine.respond(key, true, |fields| {
+                head::write_status(431, fields);
+                fields.field(b"content-length", b"0");
+                fields.field(b"date", date.as_bytes());
+            })
+        })
+    });
+    link.with(|machine| {
+        if answered.is_err() {
+            machine.reset(key, ErrorCode::INTERNAL_ERROR);
+        }
+        machine.close(key);
+    });
+}
