@@ -87,6 +87,8 @@ impl<H: Section, T: Default> Connection<H, T> {
         match self.place(id) {
             Place::There(key) => self.section_of(key, end, reader, now),
             Place::Idle => match self.role {
+                // RFC 9113 §5.1.1.
+                Role::Server if id.is_multiple_of(2) => Err(ConnectionError::protocol("an even stream id")),
                 Role::Server => self.request(id, end, reader, now),
                 Role::Client => Err(ConnectionError::protocol("a response to nothing")),
             },
