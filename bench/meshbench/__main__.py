@@ -21,28 +21,32 @@ import sys
 import tempfile
 import time
 
-from . import backend, machine, report
+from . import backend, machine, report, scaling, syscalls
+from .leno_mesh import LenoMesh
 from .processes import Failed, Processes
-from .proxies import Bootstrapped, HaProxy, Nginx
-from .rounds import Bench, Settings
+from .proxies import Bootstrapped, EnvoySidecar, HaProxy, Nginx
+from .rounds import Bench, Cpus, Settings
 from .rows import ROWS, Load
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NEEDS = ["nginx", "wrk", "h2load", "openssl", "ip"]
 BUILD = ["cargo", "build", "--profile", "bench", "--package", "leno"]
+# Tables of their own.
+EXTRAS = {module.NAME: module for module in (scaling, syscalls)}
+LENO_COMMAND = "{} proxy -c {{config}} --concurrency {{workers}}"
 BUILT = f"{ROOT}/target/bench/leno"
 
 
 def arguments():
-    names = {row.name: row for row in ROWS}
+    names = {row.name: row for row in ROWS} | EXTRAS
     parser = argparse.ArgumentParser(
         prog="just bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(names))
     parser.add_argument("--rounds", type=int, default=10, help="for CPU, default 10")
     parser.add_argument("--seconds", type=int, default=1, help="of a round, default 1")
-    parser.add_argument("--latency-rounds", type=int, default=4, help="default 4; 0: no latency")
-    parser.add_argument("--latency-seconds", type=int, default=2, help="default 2")
+    parser.add_argument("--latency-rounds", type=int, default=8, help="default 8; 0: no latency")
+    parser.add_argument("--latency-seconds", type=int, default=1, help="default 1")
     parser.add_argument("--workers", type=int, default=1, help="of each proxy, default 1")
     parser.add_argument("--only-leno", action="store_true", help="without HAProxy and nginx")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=LENO", help="another leno binary")
@@ -58,7 +62,9 @@ def arguments():
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(names)}")
     if not (0 < chosen.rounds <= 50 and 0 < chosen.seconds <= 60):
         parser.error("--rounds 1 to 50, --seconds 1 to 60")
-    chosen.rows = [names[name] for name in chosen.rows] or ROWS
+    wanted = [names[name] for name in chosen.rows or names]
+    chosen.rows = [each for each in wanted if each in ROWS]
+    chosen.extras = [each for each in wanted if each not in ROWS]
     return chosen
 
 
@@ -79,58 +85,67 @@ def leno_binary():
 
 
 def contestants(row, chosen, leno):
+    """Envoy first, then leno, then the others."""
     envoy = shlex.quote(machine.envoy()) + " -c {config} --concurrency {workers} --disable-hot-restart -l error"
-    own = " proxy -c {config} --concurrency {workers}"
+    own = LENO_COMMAND.format(shlex.quote(leno))
     first = Bootstrapped(report.ENVOY, envoy)
     if row.noise:
         return [first, Bootstrapped("envoy-2", envoy)]
-    listed = [first, Bootstrapped(report.LENO, shlex.quote(leno) + own)]
+    if row.topology == "sidecar":
+        same = EnvoySidecar("leno-static", own)
+        return [EnvoySidecar(report.ENVOY, envoy), LenoMesh(report.LENO, leno), same]
+    listed = [first, Bootstrapped(report.LENO, own)]
     for also in chosen.also:
         name, _, path = also.partition("=")
-        listed.append(Bootstrapped(name, shlex.quote(path) + own))
-    # Their bulk and memory are not what leno is measured against, and take as long.
+        listed.append(Bootstrapped(name, LENO_COMMAND.format(shlex.quote(path))))
     if not chosen.only_leno:
         listed += [HaProxy(), Nginx()]
     return listed
 
 
-def measure(chosen, leno, results):
+def measure(chosen, leno, results, extras):
     settings = Settings(
         rounds=chosen.rounds,
         seconds=chosen.seconds,
         latency_rounds=chosen.latency_rounds,
         latency_seconds=chosen.latency_seconds,
         workers=chosen.workers,
-        proxy_cpus=chosen.proxy_cpus,
-        load_cpus=chosen.load_cpus,
+        cpus=Cpus(chosen.proxy_cpus, chosen.load_cpus),
     )
     directory = tempfile.mkdtemp(prefix="meshbench-")
     try:
         with Processes(chosen.nice) as processes:
             backend.make_certificates(f"{directory}/certificates")
-            bench = Bench(processes, backend.start(processes, directory, settings.load_cpus), directory, settings)
+            bench = Bench(processes, backend.start(processes, directory, chosen.load_cpus), directory, settings)
             for row in chosen.rows:
                 results.append(report.Result(row, bench.row(row, contestants(row, chosen, leno))))
+            for extra in chosen.extras:
+                first, own, *others = contestants(syscalls.ROW, chosen, leno)
+                extras.append((extra, extra.measure(bench, first, own, others)))
     finally:
         if chosen.keep:
             shutil.copytree(directory, chosen.keep, ignore=shutil.ignore_patterns("big"), dirs_exist_ok=True)
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def tell(chosen, results, facts):
-    others = [name for name in dict.fromkeys(n for r in results for n in r.rounds) if name not in ("envoy-2", "envoy", "leno")]
+def tell(chosen, results, extras, facts):
+    present = dict.fromkeys(name for result in results for name in result.rounds)
+    others = [name for name in present if name not in ("envoy", "envoy-2", "leno")]
     print(", ".join(f"{key} {value}" for key, value in facts.items() if value))
-    print(f"\n{report.costs(results, others)}")
-    print(f"\n{report.latencies(results)}")
+    if results:
+        print(f"\n{report.costs(results, others)}\n\n{report.latencies(results)}")
+    for extra, measured in extras:
+        print(f"\n{extra.TITLE}\n\n{extra.show(measured)}")
     if chosen.json:
         with open(chosen.json, "w") as file:
             rows = {result.row.name: result.as_json() for result in results}
+            rows |= {extra.NAME: extra.as_json(measured) for extra, measured in extras}
             json.dump({"facts": facts, "rows": rows}, file, indent=1, ensure_ascii=False)
 
 
 def main():
     chosen = arguments()
-    lacking = machine.missing(NEEDS)
+    lacking = machine.missing(NEEDS + ["strace"] * (syscalls in chosen.extras))
     if lacking:
         sys.exit("\n".join(f"error: {each}" for each in lacking))
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -139,15 +154,16 @@ def main():
     facts = machine.facts(leno, ROOT)
     machine.raise_limits()
     machine.enter_own_network()
-    results = []
+    results, extras = [], []
     try:
-        measure(chosen, leno, results)
+        measure(chosen, leno, results, extras)
     except Failed as failure:
         sys.exit(f"error: {failure}")
     finally:
-        if results:
-            tell(chosen, results, facts)
-    if chosen.gate and any(result.missed() for result in results):
+        if results or extras:
+            tell(chosen, results, extras, facts)
+    missed = [result.missed() for result in results] + [extra.missed(measured) for extra, measured in extras]
+    if chosen.gate and any(missed):
         sys.exit(1)
 
 

@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 
-from .processes import Failed, cpu_seconds, rss_bytes
+from .processes import Failed, cpu_seconds, rss_bytes, thread_ticks
 from .proxies import PAIRS
 from .rows import Load
 
@@ -27,20 +27,22 @@ def measure(processes, row, running, seconds, cpus):
         return {"value": rss_bytes(running.pids) / (1 << 20)}
     if row.load is Load.IDLE:
         return {"value": idle(running, row.connections)}
-    before = {role: cpu_seconds(process.pid) for role, process in running.processes.items()}
+    threads = thread_ticks(running.pids)
+    before = {role: cpu_seconds(pids) for role, pids in running.roles.items()}
     if row.load is Load.BULK:
         count, took = download(processes, running.target, seconds, cpus)
         errors, amount = 0, count / 1e9
     else:
-        count, took, errors = saturate(processes, row, running.target, seconds, cpus)
+        count, took, errors = saturate(processes, row, running, seconds, cpus)
         amount = count / 1e6
     if not count:
         raise Failed("not one request was answered")
-    spent = {role: cpu_seconds(process.pid) - before[role] for role, process in running.processes.items()}
+    spent = {role: cpu_seconds(pids) - before[role] for role, pids in running.roles.items()}
     figures = {
         "value": sum(spent.values()) / amount,
         "per_second": count / took,
         "cores": sum(spent.values()) / took,
+        "busiest": busiest(threads, thread_ticks(running.pids)),
         "errors": errors,
         "rss_mib": rss_bytes(running.pids) / (1 << 20),
     }
@@ -49,12 +51,20 @@ def measure(processes, row, running, seconds, cpus):
     return figures
 
 
-def saturate(processes, row, target, seconds, cpus):
+def busiest(before, after):
+    """The share of all CPU time that the busiest thread had."""
+    ticks = [count - before.get(thread, 0) for thread, count in after.items()]
+    return max(ticks, default=0) / max(sum(ticks), 1)
+
+
+def saturate(processes, row, running, seconds, cpus):
     """-> requests, seconds, errors"""
-    url = f"http://{target[0]}:{target[1]}/"
+    url = f"http://{running.target[0]}:{running.target[1]}/"
     if row.topology in H2_CLIENT:
         return h2load(processes, url, seconds, cpus)
-    argv = ["wrk", "-t1", f"-c{row.connections}", f"-d{seconds}s"]
+    argv = [*running.enter, "wrk", "-t1", f"-c{row.connections}", f"-d{seconds}s"]
+    if running.host:
+        argv += ["-H", f"Host: {running.host}"]
     if row.load is Load.NEW:
         argv += ["-H", "Connection: close"]
     out = processes.run([*argv, url], cpus, seconds + 30)
@@ -78,12 +88,13 @@ def h2load(processes, url, seconds, cpus):
     return int(done[1]), seconds, errors
 
 
-def latency(processes, row, target, seconds, cpus):
+def latency(processes, row, running, seconds, cpus):
     """p50 and p99 at the row's rate, evenly paced."""
     mode = "new" if row.load is Load.NEW else "h2" if row.topology in H2_CLIENT else "h1"
-    client = [sys.executable, f"{HERE}/paced.py"]
-    argv = [*client, target[0], str(target[1]), str(row.rate), str(seconds), str(RATE_CONNECTIONS), mode]
-    p50, p99 = processes.run(argv, cpus, seconds * 3 + 40).split()
+    (address, port), host = running.target, running.host or f"{running.target[0]}:{running.target[1]}"
+    argv = [*running.enter, sys.executable, f"{HERE}/paced.py", address, port, host]
+    argv += [row.rate, seconds, RATE_CONNECTIONS, mode]
+    p50, p99 = processes.run([str(word) for word in argv], cpus, seconds * 3 + 40).split()
     return {"p50_us": int(p50), "p99_us": int(p99)}
 
 

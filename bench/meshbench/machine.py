@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -9,7 +10,13 @@ import subprocess
 from .processes import LIBC, Failed
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl", "ip": "iproute2"}
+PACKAGES = {
+    "nginx": "nginx-light",
+    "wrk": "wrk",
+    "h2load": "nghttp2-client",
+    "ip": "iproute2",
+    "perf": "linux-perf",
+}
 IDLE_DESCRIPTORS = 16000
 
 
@@ -78,13 +85,17 @@ def facts(leno, root):
         out = subprocess.run(argv, capture_output=True, text=True, cwd=root)
         return (out.stdout or out.stderr).strip().split("\n")[0]
 
+    def version(*argv):
+        # The last: the first may be of the path that it is at.
+        return "".join(re.findall(r"\d+\.\d+\.\d+", first_line(*argv))[-1:])
+
     return {
         "commit": first_line("git", "describe", "--always", "--dirty"),
         "leno": os.path.relpath(leno, root),
         "kernel": os.uname().release,
         "cores": os.cpu_count(),
-        "envoy": first_line(envoy(), "--version").rsplit("version: ")[-1],
-        "haproxy": first_line(program("haproxy"), "-v") if program("haproxy") else None,
-        "nginx": first_line(program("nginx"), "-v") if program("nginx") else None,
-        "load": os.getloadavg(),
+        "Envoy": version(envoy(), "--version"),
+        "HAProxy": version(program("haproxy"), "-v") if program("haproxy") else None,
+        "nginx": version(program("nginx"), "-v"),
+        "load": round(os.getloadavg()[0], 1),
     }

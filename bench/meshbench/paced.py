@@ -1,7 +1,7 @@
 """A client that sends at an even pace and prints p50 and p99 in µs (h2load --rps sends in bursts).
 
 Latency runs from the send, or from when the request was due if no connection was free: a stall is not hidden.
-Run as a program of its own: HOST PORT RATE SECONDS CONNECTIONS h1|h2|new
+Run as a program of its own: ADDRESS PORT HOST RATE SECONDS CONNECTIONS h1|h2|new
 """
 
 import ctypes
@@ -24,10 +24,10 @@ def frame(kind, flags, stream, payload):
 
 
 class Http1:
-    def __init__(self, host, port):
-        self.socket = socket.create_connection((host, port))
+    def __init__(self, target, host):
+        self.socket = socket.create_connection(target)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.request = f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+        self.request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
         self.received = b""
         self.since = 0.0
 
@@ -58,9 +58,9 @@ class Http1:
 
 
 class Http2(Http1):
-    def __init__(self, host, port):
-        super().__init__(host, port)
-        authority = f"{host}:{port}".encode()
+    def __init__(self, target, host):
+        super().__init__(target, host)
+        authority = host.encode()
         # HPACK's static table: GET, http, /; then the authority.
         self.headers = b"\x82\x86\x84\x41" + bytes([len(authority)]) + authority
         self.stream = -1
@@ -116,7 +116,7 @@ def kept(connections, rate, seconds):
     return latencies
 
 
-def fresh(host, port, rate, seconds):
+def fresh(target, host, rate, seconds):
     """Latencies of connect, request and response, each on a connection of its own."""
     latencies = []
     start = now() + 0.05
@@ -124,7 +124,7 @@ def fresh(host, port, rate, seconds):
         due = start + number / rate
         while (at := now()) < due:
             time.sleep(due - at)
-        connection = Http1(host, port)
+        connection = Http1(target, host)
         connection.send(at if at - due < LATE else due)
         while not connection.read():
             pass
@@ -136,13 +136,14 @@ def fresh(host, port, rate, seconds):
 
 
 def main():
-    host, port, rate, seconds, count, mode = sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6]
+    target, host, mode = (sys.argv[1], int(sys.argv[2])), sys.argv[3], sys.argv[7]
+    rate, seconds, count = map(int, sys.argv[4:7])
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
     if mode == "new":
-        latencies = fresh(host, port, rate, seconds)
+        latencies = fresh(target, host, rate, seconds)
     else:
         client = Http2 if mode == "h2" else Http1
-        latencies = kept([client(host, port) for _ in range(count)], rate, seconds)
+        latencies = kept([client(target, host) for _ in range(count)], rate, seconds)
     # The first requests open connections upstream.
     latencies = sorted(latencies[count * 2 :])
     print(int(latencies[len(latencies) // 2] * 1e6), int(latencies[int(len(latencies) * 0.99)] * 1e6))

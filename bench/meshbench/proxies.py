@@ -7,9 +7,11 @@ import time
 from dataclasses import dataclass, field
 
 from . import machine
-from .processes import Processes, free_port, wait_for_port
+from .processes import Failed, free_port, tree, wait_for_port
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs")
+# The host that the routes of the row “sidecar” are of.
+SIDECAR_HOST = "backend:8080"
 PAIRS = {"pair", "pair-h2", "tcp-mtls", "sidecar"}
 LOG_FILE = "access.log"
 
@@ -41,14 +43,47 @@ class Running:
 
     name: str
     target: tuple
-    processes: dict
+    # What ends it.
+    processes: list
+    # {role: process ids}: whose CPU and memory count.
+    roles: dict
+    # The `Host` of requests; None: the target.
+    host: str | None = None
+    # What puts a client where the proxy is met.
+    enter: list = field(default_factory=list)
 
     @property
     def pids(self):
-        return [process.pid for process in self.processes.values()]
+        return [pid for pids in self.roles.values() for pid in pids]
 
 
-class Bootstrapped:
+class Commanded:
+    """A proxy that is one command a role."""
+
+    def start(self, processes, topology, place, cpus):
+        """None: this proxy cannot do it."""
+        commands = self.commands(topology, place)
+        if commands is None:
+            return None
+        started = {}
+        try:
+            for role, argv, port in commands:
+                started[role] = processes.start(argv, cpus.proxy, f"{place.directory}/{role}.log", cwd=place.directory)
+                wait_for_port(port, started[role])
+        except Failed:
+            processes.stop(list(started.values()))
+            raise
+        # A master's workers come after its port.
+        time.sleep(0.2)
+        roles = {role: tree(process.pid) for role, process in started.items()}
+        return Running(self.name, ("127.0.0.1", place.listen_a), list(started.values()), roles)
+
+    def commands(self, topology, place):
+        """[(role, argv, port)] in the order to start them; None: this proxy cannot do it."""
+        raise NotImplementedError
+
+
+class Bootstrapped(Commanded):
     """A proxy that reads an Envoy v3 bootstrap."""
 
     def __init__(self, name, command):
@@ -78,7 +113,6 @@ class Bootstrapped:
         )
 
     def commands(self, topology, place):
-        """[(role, argv, port)] in the order to start them; None: this proxy cannot do it."""
         return [
             (
                 role,
@@ -92,7 +126,16 @@ class Bootstrapped:
         ]
 
 
-class HaProxy:
+class EnvoySidecar(Bootstrapped):
+    """On what leno control sends to Envoy (envoy_sidecar.py)."""
+
+    def start(self, processes, topology, place, cpus):
+        running = super().start(processes, topology, place, cpus)
+        running.host = SIDECAR_HOST
+        return running
+
+
+class HaProxy(Commanded):
     name = "haproxy"
     COMMON = """
 global
@@ -148,10 +191,11 @@ backend b
         return role, [program, "-db", "-f", path], bind[0]
 
 
-class Nginx:
+class Nginx(Commanded):
     name = "nginx"
     CONFIGURATION = """
-daemon off; {master} user root; worker_processes {workers}; pid {d}/p.pid; error_log {d}/err.log warn; worker_rlimit_nofile 20000;
+daemon off; {master} user root; worker_processes {workers}; pid {d}/p.pid; error_log {d}/err.log warn;
+worker_rlimit_nofile 20000;
 events {{ worker_connections 18000; }}
 http {{
   access_log {log}; keepalive_requests 1000000000; keepalive_timeout 600s;
@@ -181,17 +225,3 @@ http {{
             buffering="proxy_max_temp_file_size 0;",
         )
         return [("a", [program, "-c", place.write("p.conf", text)], place.listen_a)]
-
-
-def start(processes: Processes, proxy, topology, place, cpus):
-    """None: this proxy cannot do it. A proxy that fails halfway is ended with the rest of the run."""
-    os.makedirs(place.directory, exist_ok=True)
-    commands = proxy.commands(topology, place)
-    if commands is None:
-        return None
-    running = {}
-    for role, argv, port in commands:
-        running[role] = processes.start(argv, cpus, f"{place.directory}/{role}.log", cwd=place.directory)
-        wait_for_port(port, running[role])
-    time.sleep(0.2)
-    return Running(proxy.name, ("127.0.0.1", place.listen_a), running)

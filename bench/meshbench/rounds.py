@@ -4,6 +4,7 @@ On a virtual machine the same proxy differs by half over tens of seconds; the ra
 """
 
 import dataclasses
+import os
 import sys
 
 from . import load, proxies
@@ -14,14 +15,21 @@ WARM_UP = 1
 
 
 @dataclasses.dataclass
+class Cpus:
+    """Who runs where."""
+
+    proxy: set
+    load: set
+
+
+@dataclasses.dataclass
 class Settings:
     rounds: int
     seconds: int
     latency_rounds: int
     latency_seconds: int
     workers: int
-    proxy_cpus: set
-    load_cpus: set
+    cpus: Cpus
 
 
 class Bench:
@@ -47,18 +55,17 @@ class Bench:
     def turns(self, row, running):
         settings, measured = self.settings, {each.name: [] for each in running}
         for each in running:
-            load.measure(self.processes, row, each, WARM_UP, settings.load_cpus)
+            load.measure(self.processes, row, each, WARM_UP, settings.cpus.load)
         for number in range(row.rounds or settings.rounds):
             progress(row, number + 1, "CPU")
             for each in running if number % 2 == 0 else running[::-1]:
-                figures = load.measure(self.processes, row, each, settings.seconds, settings.load_cpus)
+                figures = load.measure(self.processes, row, each, settings.seconds, settings.cpus.load)
                 measured[each.name].append(figures)
         for number in range(settings.latency_rounds if row.rate else 0):
             progress(row, number + 1, "latency")
-            for each in running if number % 2 == 0 else running[::-1]:
-                figures = load.latency(
-                    self.processes, row, each.target, settings.latency_seconds, settings.load_cpus
-                )
+            # Of Envoy and leno: the others are there for what a request costs.
+            for each in running[:2] if number % 2 == 0 else running[1::-1]:
+                figures = load.latency(self.processes, row, each, settings.latency_seconds, settings.cpus.load)
                 if len(measured[each.name]) <= number:
                     measured[each.name].append({})
                 measured[each.name][number] |= figures
@@ -73,7 +80,7 @@ class Bench:
                 running = self.start(row, [contestant])
                 try:
                     for each in running:
-                        figures = load.measure(self.processes, row, each, 0, self.settings.load_cpus)
+                        figures = load.measure(self.processes, row, each, 0, self.settings.cpus.load)
                         measured.setdefault(each.name, []).append(figures)
                 finally:
                     self.stop(running)
@@ -83,9 +90,8 @@ class Bench:
         started = []
         try:
             for contestant in contestants:
-                running = proxies.start(
-                    self.processes, contestant, row.topology, self.place(contestant.name), self.settings.proxy_cpus
-                )
+                place = self.place(contestant.name)
+                running = contestant.start(self.processes, row.topology, place, self.settings.cpus)
                 if running:
                     started.append(running)
         except Failed:
@@ -94,10 +100,11 @@ class Bench:
         return started
 
     def stop(self, running):
-        self.processes.stop([process for each in running for process in each.processes.values()])
+        self.processes.stop([process for each in running for process in each.processes])
 
     def place(self, name):
         self.places += 1
+        os.makedirs(f"{self.directory}/{self.places}-{name}")
         return proxies.Place(
             directory=f"{self.directory}/{self.places}-{name}",
             certificates=f"{self.directory}/certificates",

@@ -63,6 +63,8 @@ ROWS = [
     Row("h2", "h2c both sides, 8 × 8 streams", "h2", Load.KEPT, 0.8, 0.5),
     Row("tcp", "TCP proxy, small messages", "tcp", Load.KEPT, 0.7, 0.63),
     Row("pair", "pair: HTTP/1.1 → mTLS h2 → HTTP/1.1", "pair", Load.KEPT, 0.5, 0.35),
+    # From the real leno run on the one side; what leno control sends to Envoy on the other.
+    Row("sidecar", "a sidecar pair as leno control sets it up", "sidecar", Load.KEPT, 0.6),
     Row("tcp-mtls", "TCP over mTLS pair, one TLS connection each", "tcp-mtls", Load.KEPT, 0.7),
     Row("conn", "new plaintext connection + request", "http1", Load.NEW, 0.5),
     # A thousand handshakes a second would fill Envoy's core, and then latency says nothing.

@@ -1,12 +1,11 @@
-//! HTTP on the wire, behind types of ours: the only modules that name hyper or http types.
+//! HTTP on the wire, behind types of ours: no module names a type of somebody else's codec.
 //!
 //! A codec turns a connection into [`Request`]s and [`Response`]s in the engine's form with streaming bodies, and
-//! back. HTTP/1 is hyper's, HTTP/2 is `leno-http2`'s; either can be replaced without touching a filter, the router
+//! back. HTTP/1 is `leno-http1`'s, HTTP/2 is `leno-http2`'s; either can be replaced without touching a filter, the router
 //! or the pools. Which version a plaintext client speaks is our decision (the HTTP/2 preface, RFC 9113 §3.4),
 //! because a codec that detects by itself keeps both state machines for every connection.
 
 mod body;
-mod convert;
 mod date;
 pub(crate) mod h1;
 pub(crate) mod h2;
@@ -17,6 +16,7 @@ use std::time::Duration;
 use leno_engine::message::{RequestHead, ResponseHead};
 
 use crate::drain::ConnectionDrain;
+use crate::io::Rewound;
 use crate::tcp::Scratch;
 
 pub(crate) use body::{Body, Frame, Source};
@@ -47,7 +47,7 @@ pub(crate) struct Answer {
     pub(crate) upgraded: Option<Upgraded>,
 }
 
-pub(crate) type Upgraded = hyper::upgrade::Upgraded;
+pub(crate) type Upgraded = Rewound;
 
 /// A connection that has left HTTP.
 #[derive(Debug)]
@@ -66,10 +66,20 @@ pub(crate) trait TunnelEnd: std::fmt::Debug {
 /// What serves the requests of one connection.
 pub(crate) trait Service: 'static {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static;
-    /// The codec has answered what it could not read as a request.
-    fn rejected(&self, status: u16);
+    /// The answer to what is no request.
+    fn refuse(&self, refusal: &Refusal) -> Response;
     /// Whether responses should end their connection.
     fn draining(&self) -> bool;
+}
+
+/// Why a codec does not take what it has read for a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    /// `%RESPONSE_CODE_DETAILS%`.
+    pub(crate) details: &'static str,
+    /// It breaks the protocol, and is not only without what a proxy needs.
+    pub(crate) malformed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -77,19 +87,10 @@ pub(crate) struct ServerLimits {
     pub(crate) max_headers: usize,
     pub(crate) max_header_bytes: usize,
     pub(crate) header_timeout: Option<Duration>,
+    /// Methods that nobody knows are passed on.
+    pub(crate) any_method: bool,
     pub(crate) max_streams: u32,
     pub(crate) stream_window: u32,
     pub(crate) connection_window: u32,
     pub(crate) buffer_limit: Option<u32>,
-}
-
-/// What a connection may buffer of one head or body read; hyper grows towards it only for large transfers.
-const H1_BUFFER: usize = 256 * 1024;
-/// Less hyper does not take.
-const H1_LEAST: usize = 8192;
-
-fn h1_buffer(limit: Option<u32>) -> usize {
-    limit
-        .map_or(H1_BUFFER, |limit| H1_BUFFER.min(limit as usize))
-        .max(H1_LEAST)
 }

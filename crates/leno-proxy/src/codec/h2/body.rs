@@ -108,7 +108,11 @@ impl Receiving {
                 return Poll::Ready(None);
             }
             if let Some(error) = &stream.error {
-                return Poll::Ready(Some(Err(error.clone())));
+                let error = match error {
+                    StreamError::Closed => StreamError::Truncated,
+                    other => other.clone(),
+                };
+                return Poll::Ready(Some(Err(error)));
             }
             stream.wait_to_read(cx);
             Poll::Pending

@@ -3,9 +3,9 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use leno_http2::{Connection, ErrorCode, Key};
+use leno_http2::{Connection, Key};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::unconstrained;
 
@@ -15,7 +15,7 @@ use super::link::{Heads, Link, Wire};
 use super::tasks::Tasks;
 use super::{options, unsent, unwritten};
 use crate::codec::date::Date;
-use crate::codec::{Request, Response, ServerLimits, Service};
+use crate::codec::{Refusal, Request, Response, ServerLimits, Service};
 use crate::drain::ConnectionDrain;
 use crate::outcome::StreamError;
 use crate::tcp::Scratch;
@@ -44,7 +44,7 @@ where
     );
     let link = Link::new(Connection::server(options), unwritten(limits.buffer_limit));
     let date = Rc::new(Date::default());
-    let begin = |link: &Rc<Link>, key, head| {
+    let begin = |link: &Rc<Link>, key, head: Option<Received>| {
         let stream = Exchange {
             receiving: Receiving::request(Rc::clone(link), key),
             sending: Sending::new(Rc::clone(link), key),
@@ -59,10 +59,6 @@ where
             tasks: Tasks::new(),
             reset: Vec::new(),
             begin,
-            too_large: |link: &Link, key| {
-                service.rejected(431);
-                refuse(link, key, &date);
-            },
         },
         began: Instant::now(),
     };
@@ -92,30 +88,36 @@ where
     ended.and(finished.map_err(|_| StreamError::TimedOut))
 }
 
-/// For the last words of a connection.
-const FINISH: std::time::Duration = std::time::Duration::from_secs(1);
+/// RFC 9113 §10.5.1.
+const TOO_LARGE: Refusal = Refusal {
+    status: 431,
+    details: "http2.too_many_headers",
+    malformed: false,
+};
 
-struct Server<IO, F, B, L> {
+/// For the last words of a connection.
+const FINISH: Duration = Duration::from_secs(1);
+
+struct Server<IO, F, B> {
     wire: Wire<IO>,
     link: Rc<Link>,
-    requests: Requests<F, B, L>,
+    requests: Requests<F, B>,
     began: Instant,
 }
 
-struct Requests<F, B, L> {
+struct Requests<F, B> {
     tasks: Tasks<F>,
     /// Places of streams that the client gave up.
     reset: Vec<usize>,
+    /// None: the head is too large.
     begin: B,
-    too_large: L,
 }
 
-impl<IO, F, B, L> Server<IO, F, B, L>
+impl<IO, F, B> Server<IO, F, B>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = ()>,
-    B: Fn(&Rc<Link>, Key, Received) -> F,
-    L: Fn(&Link, Key),
+    B: Fn(&Rc<Link>, Key, Option<Received>) -> F,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.link.awake(cx);
@@ -162,7 +164,7 @@ where
     }
 }
 
-impl<F, B, L> Requests<F, B, L>
+impl<F, B> Requests<F, B>
 where
     F: Future<Output = ()>,
 {
@@ -174,11 +176,10 @@ where
     }
 }
 
-impl<F, B, L> Heads for Requests<F, B, L>
+impl<F, B> Heads for Requests<F, B>
 where
     F: Future<Output = ()>,
-    B: Fn(&Rc<Link>, Key, Received) -> F,
-    L: Fn(&Link, Key),
+    B: Fn(&Rc<Link>, Key, Option<Received>) -> F,
 {
     fn head(&mut self, link: &Rc<Link>, key: Key, head: Received, end: bool) {
         link.with(|machine| {
@@ -186,12 +187,13 @@ where
                 stream.ended = end;
             }
         });
-        let request = (self.begin)(link, key, head);
+        let request = (self.begin)(link, key, Some(head));
         self.tasks.insert(key.slot(), request);
     }
 
     fn too_large(&mut self, link: &Rc<Link>, key: Key) {
-        (self.too_large)(link, key);
+        let refusal = (self.begin)(link, key, None);
+        self.tasks.insert(key.slot(), refusal);
     }
 
     fn reset(&mut self, key: Key) {
@@ -207,29 +209,38 @@ struct Exchange {
 }
 
 impl Exchange {
-    async fn run<S: Service>(self, head: Received, secure: bool, service: Rc<S>) {
+    /// `head`: None if it is too large.
+    async fn run<S: Service>(self, head: Option<Received>, secure: bool, service: Rc<S>) {
         let Self {
             receiving,
             sending,
             date,
         } = self;
-        let body = receiving.into_body(head.length);
-        if head.expects_continue && !body.is_end() {
-            // As Envoy, the proxy answers it by itself; what it forwards expects nothing.
-            let sent =
-                sending.say(|machine, key| machine.interim(key, |fields| head::write_status(100, fields)));
-            if let Err(error) = sent {
-                tracing::debug!(%error, "100 Continue not sent");
+        let response = match head {
+            Some(head) => {
+                let body = receiving.into_body(head.length);
+                if head.expects_continue && !body.is_end() {
+                    go_on(&sending);
+                }
+                let head = head.request(secure);
+                service.call(Request { head, body }).await
             }
-        }
-        let head = head.request(secure);
-        let response = service.call(Request { head, body }).await;
+            None => service.refuse(&TOO_LARGE),
+        };
         if service.draining() {
             sending.say(|machine, _| machine.shut_down());
         }
         if let Err(error) = respond(response, sending, &date).await {
             tracing::debug!(%error, "response not sent to its end");
         }
+    }
+}
+
+/// As Envoy, the proxy answers `Expect: 100-continue` by itself; what it forwards expects nothing.
+fn go_on(sending: &Sending) {
+    let sent = sending.say(|machine, key| machine.interim(key, |fields| head::write_status(100, fields)));
+    if let Err(error) = sent {
+        tracing::debug!(%error, "100 Continue not sent");
     }
 }
 
@@ -251,23 +262,4 @@ async fn respond(response: Response, sending: Sending, date: &Date) -> Result<()
     // The end is known without polling; whoever counts frames still has to see it.
     let _ = body.frame().await;
     Ok(())
-}
-
-/// RFC 9113 §10.5.1. The stream is over with it, whatever else of the request comes.
-fn refuse(link: &Link, key: Key, date: &Date) {
-    let answered = date.with(|date| {
-        link.with(|machine| {
-            machine.respond(key, true, |fields| {
-                head::write_status(431, fields);
-                fields.field(b"content-length", b"0");
-                fields.field(b"date", date.as_bytes());
-            })
-        })
-    });
-    link.with(|machine| {
-        if answered.is_err() {
-            machine.reset(key, ErrorCode::INTERNAL_ERROR);
-        }
-        machine.close(key);
-    });
 }
