@@ -8,6 +8,7 @@ mod dns;
 mod edge;
 mod http1;
 mod http2;
+mod http2_wire;
 mod mtls;
 mod resilience;
 mod support;

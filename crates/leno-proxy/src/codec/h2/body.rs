@@ -5,13 +5,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use leno_engine::message::Headers;
+use leno_engine::message::{Headers, ResponseHead};
 use leno_http2::{ErrorCode, Key};
 
 use super::link::{Link, Machine};
 use super::{code, head, unsent};
 use crate::codec::{Body, Frame, Source};
 use crate::outcome::StreamError;
+
+/// A response's head, and the length that it gives its body.
+type Head = (ResponseHead, Option<u64>);
 
 /// What a stream receives. Dropped before its end: nobody wants the rest.
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl Receiving {
     }
 
     /// A response's head.
-    pub(super) fn poll_head(&mut self, cx: &Context<'_>) -> Poll<Result<head::Received, StreamError>> {
+    pub(super) fn poll_head(&mut self, cx: &Context<'_>) -> Poll<Result<Head, StreamError>> {
         self.link.with(|machine| {
             let Some(stream) = machine.stream(self.key) else {
                 return Poll::Ready(Err(StreamError::Closed));
@@ -102,7 +105,7 @@ impl Receiving {
                 return Poll::Ready(Some(Ok(Frame::Data(data))));
             }
             if let Some(trailers) = stream.trailers.take() {
-                return Poll::Ready(Some(Ok(Frame::Trailers(trailers.trailers()))));
+                return Poll::Ready(Some(Ok(Frame::Trailers(trailers))));
             }
             if stream.ended {
                 return Poll::Ready(None);

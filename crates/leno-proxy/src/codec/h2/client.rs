@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use leno_engine::compile::cluster::UpstreamHttp2;
+use leno_engine::message::ResponseHead;
 use leno_http2::{Connection, Key};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -99,15 +100,15 @@ impl Client {
             .with(|machine| machine.open(end, 0, |fields| head::write_request(&head, fields)));
         let key = opened.map_err(unsent)?;
         let mut receiving = Receiving::response(Rc::clone(&self.link), key);
-        let head = if end {
+        let (head, length) = if end {
             poll_fn(|cx| receiving.poll_head(cx)).await?
         } else {
             let sending = Sending::new(Rc::clone(&self.link), key);
             send_and_await(&mut receiving, sending, body).await?
         };
         Ok(Answer {
-            body: receiving.into_body(head.length),
-            head: head.response(),
+            body: receiving.into_body(length),
+            head,
             upgraded: None,
         })
     }
@@ -119,7 +120,7 @@ async fn send_and_await(
     receiving: &mut Receiving,
     sending: Sending,
     body: Body,
-) -> Result<Received, StreamError> {
+) -> Result<(ResponseHead, Option<u64>), StreamError> {
     let mut pump: Pin<Box<dyn Future<Output = Result<(), StreamError>>>> = Box::pin(sending.send(body));
     let mut pumping = true;
     let head = poll_fn(|cx| {
@@ -188,7 +189,7 @@ impl Heads for Responses {
     fn head(&mut self, link: &Rc<Link>, key: Key, head: Received, end: bool) {
         let reader = link.with(|machine| {
             let stream = machine.stream(key)?;
-            stream.head = Some(head);
+            stream.head = Some(head.response());
             stream.ended = end;
             stream.reader()
         });

@@ -153,17 +153,19 @@ impl Received {
         }
     }
 
-    pub(super) fn response(mut self) -> ResponseHead {
+    /// With the length that it gives its body.
+    pub(super) fn response(mut self) -> (ResponseHead, Option<u64>) {
         // `host` means nothing in a response, but is not ours to drop.
         if !self.host.is_empty() {
             let name = self.keep(b"host");
             self.fields.push((name, self.host.clone()));
         }
-        ResponseHead {
+        let head = ResponseHead {
             version: Version::Http2,
             status: self.status,
             headers: Self::headers(&self.fields, Bytes::from(self.wire)),
-        }
+        };
+        (head, self.length)
     }
 
     pub(super) fn trailers(self) -> Headers {
@@ -277,6 +279,6 @@ mod tests {
     fn a_status_is_read() {
         let mut received = Received::default();
         received.pseudo(Pseudo::Status, b"503");
-        assert_eq!(received.response().status, 503);
+        assert_eq!(received.response().0.status, 503);
     }
 }

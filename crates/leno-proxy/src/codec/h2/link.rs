@@ -183,7 +183,7 @@ impl Link {
             Event::Trailers { key, head } => {
                 let reader = self.machine.borrow_mut().stream(key).and_then(|stream| {
                     stream.ended = true;
-                    stream.trailers = Some(head);
+                    stream.trailers = Some(head.trailers());
                     stream.reader()
                 });
                 wake(reader);

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use bytes::{Bytes, BytesMut};
+use leno_engine::message::{Headers, ResponseHead};
 
-use super::head::Received;
 use crate::outcome::StreamError;
 
 /// A chunk of a body up to this size joins the one before it: the fewer pieces, the fewer allocations and polls.
@@ -15,10 +15,10 @@ const CHUNK: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Stream {
-    /// A response's.
-    pub(super) head: Option<Received>,
+    /// A response's, and the length that it gives its body.
+    pub(super) head: Option<(ResponseHead, Option<u64>)>,
     pub(super) body: Chunks,
-    pub(super) trailers: Option<Received>,
+    pub(super) trailers: Option<Headers>,
     /// Everything has been received.
     pub(super) ended: bool,
     /// It is over before its end.
