@@ -107,12 +107,12 @@ impl Pair {
     }
 
     /// What the client has to say arrives.
-    fn to_server(&mut self) -> Vec<Saw> {
+    fn at_server(&mut self) -> Vec<Saw> {
         let bytes = written(&mut self.client);
         feed(&mut self.server, &bytes).unwrap()
     }
 
-    fn to_client(&mut self) -> Vec<Saw> {
+    fn at_client(&mut self) -> Vec<Saw> {
         let bytes = written(&mut self.server);
         feed(&mut self.client, &bytes).unwrap()
     }
@@ -121,8 +121,8 @@ impl Pair {
     fn settle(&mut self) -> (Vec<Saw>, Vec<Saw>) {
         let (mut at_server, mut at_client) = (Vec::new(), Vec::new());
         while self.client.unwritten() + self.server.unwritten() > 0 {
-            at_server.extend(self.to_server());
-            at_client.extend(self.to_client());
+            at_server.extend(self.at_server());
+            at_client.extend(self.at_client());
         }
         (at_server, at_client)
     }
@@ -134,7 +134,7 @@ impl Pair {
     /// A request, and the server's key of it.
     fn request(&mut self, end: bool) -> (Key, Key) {
         let key = self.get("/", end);
-        let saw = self.to_server();
+        let saw = self.at_server();
         match saw.last() {
             Some(Saw::Head(at_server, ..)) => (key, *at_server),
             other => panic!("no request but {other:?}"),
@@ -163,7 +163,7 @@ fn a_request_and_its_answer_with_bodies_and_trailers() {
     pair.client
         .trailers(key, |fields| fields.field(b"x-sum", b"1"))
         .unwrap();
-    let saw = pair.to_server();
+    let saw = pair.at_server();
     let [
         Saw::Head(at, head, false),
         Saw::Data(_, data, false),
@@ -183,7 +183,7 @@ fn a_request_and_its_answer_with_bodies_and_trailers() {
         .data(*at, &mut Bytes::from("answer"), true, usize::MAX)
         .unwrap();
     pair.server.release(*at, 8);
-    let saw = pair.to_client();
+    let saw = pair.at_client();
     // The interim response says nothing to who did not ask for it.
     assert!(matches!(&saw[0], Saw::Head(k, head, false) if *k == key && head.get("Status") == Some("200")));
     assert_eq!(saw[1], Saw::Data(key, b"answer".to_vec(), true));
@@ -225,7 +225,7 @@ fn a_head_of_many_frames_is_one_head() {
         fields.field(b"x-long", value.as_bytes());
     });
     opened.unwrap();
-    let saw = pair.to_server();
+    let saw = pair.at_server();
     assert!(matches!(&saw[..], [Saw::Head(_, head, true)] if head.get("x-long") == Some(&value)));
 }
 
@@ -241,7 +241,7 @@ fn a_head_over_the_limit_can_be_answered() {
             }
         })
         .unwrap();
-    let saw = pair.to_server();
+    let saw = pair.at_server();
     let [Saw::TooLarge(at)] = saw[..] else {
         panic!("{saw:?}")
     };
@@ -249,7 +249,7 @@ fn a_head_over_the_limit_can_be_answered() {
         .respond(at, true, |fields| fields.pseudo(":status", b"431"))
         .unwrap();
     pair.server.close(at);
-    let saw = pair.to_client();
+    let saw = pair.at_client();
     assert!(matches!(&saw[..], [Saw::Head(k, head, true)] if *k == key && head.get("Status") == Some("431")));
     // The tables still agree.
     let (_, at) = pair.request(true);
@@ -289,13 +289,13 @@ fn streams_over_the_limit_wait_at_the_client_and_are_refused_by_the_server() {
     assert_eq!(third, Err(SendError::Refused(Refused)));
     pair.client.peer.max_concurrent_streams = 100;
     let third = pair.get("/", true);
-    pair.to_server();
-    let saw = pair.to_client();
+    pair.at_server();
+    let saw = pair.at_client();
     let refused = Reset::ByPeer(ErrorCode::REFUSED_STREAM);
     assert_eq!(saw, [Saw::Reset(third, refused)]);
     pair.client.close(first);
     assert!(matches!(
-        pair.to_server()[..],
+        pair.at_server()[..],
         [Saw::Reset(_, Reset::ByPeer(ErrorCode::CANCEL))]
     ));
 }
@@ -307,11 +307,11 @@ fn a_drain_lets_what_is_on_its_way_arrive_and_refuses_what_comes_later() {
     // Sent before the client has heard of the drain.
     let second = pair.get("/second", true);
     pair.server.shut_down();
-    let saw = pair.to_server();
+    let saw = pair.at_server();
     let [Saw::Head(second_at_server, ..)] = saw[..] else {
         panic!("{saw:?}")
     };
-    let saw = pair.to_client();
+    let saw = pair.at_client();
     assert_eq!(saw, [Saw::GoAway(ErrorCode::NO_ERROR)]);
     assert!(!pair.client.takes_streams());
     pair.settle();
@@ -320,7 +320,7 @@ fn a_drain_lets_what_is_on_its_way_arrive_and_refuses_what_comes_later() {
         pair.server.close(at);
     }
     assert!(pair.server.is_over());
-    let saw = pair.to_client();
+    let saw = pair.at_client();
     assert_eq!(saw.iter().filter(|s| matches!(s, Saw::Head(..))).count(), 2);
     pair.client.close(first);
     pair.client.close(second);
@@ -334,8 +334,8 @@ fn streams_above_a_goaway_were_not_looked_at() {
     let lost = pair.get("/", true);
     pair.server.phase = Phase::Closing { last: at_server.id };
     pair.server.go_away(at_server.id, ErrorCode::NO_ERROR, "");
-    assert_eq!(pair.to_server(), []);
-    let saw = pair.to_client();
+    assert_eq!(pair.at_server(), []);
+    let saw = pair.at_client();
     assert_eq!(
         saw,
         [
@@ -355,7 +355,7 @@ fn the_answer_to_head_has_a_length_but_no_body() {
         fields.pseudo(":path", b"/");
     });
     let key = opened.unwrap();
-    let saw = pair.to_server();
+    let saw = pair.at_server();
     let [Saw::Head(at, ..)] = saw[..] else {
         panic!("{saw:?}")
     };
@@ -364,7 +364,7 @@ fn the_answer_to_head_has_a_length_but_no_body() {
         fields.field(b"content-length", b"5");
     };
     pair.server.respond(at, true, length).unwrap();
-    assert!(matches!(&pair.to_client()[..], [Saw::Head(k, _, true)] if *k == key));
+    assert!(matches!(&pair.at_client()[..], [Saw::Head(k, _, true)] if *k == key));
 }
 
 #[test]
@@ -373,7 +373,7 @@ fn an_answer_before_the_end_of_the_request_ends_it_without_an_error() {
     let (key, at) = pair.request(false);
     pair.server.respond(at, true, ok).unwrap();
     pair.server.close(at);
-    let saw = pair.to_client();
+    let saw = pair.at_client();
     let reset = Reset::ByPeer(ErrorCode::NO_ERROR);
     assert!(matches!(saw[..], [Saw::Head(..), Saw::Reset(k, r)] if k == key && r == reset));
     // What the client had sent meanwhile is nobody's error, and its window comes back.

@@ -2,13 +2,9 @@
 
 use super::huffman;
 use super::integer;
+use super::malformed::Malformed;
 use super::table::{Entry, STATIC, Table};
 use crate::section::{Kind, Pseudo};
-
-/// A block that cannot be decompressed: the connection is lost (RFC 9113 §4.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a field section that cannot be decompressed")]
-pub struct Malformed;
 
 #[derive(Debug)]
 pub struct Decoder {

@@ -1,6 +1,6 @@
 //! Integers with a prefix (RFC 7541 §5.1).
 
-use super::decode::Malformed;
+use super::malformed::Malformed;
 
 /// More than any length or index that can be meant.
 const MOST: u64 = 1 << 28;

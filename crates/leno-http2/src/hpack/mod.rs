@@ -4,7 +4,9 @@ mod decode;
 mod encode;
 mod huffman;
 mod integer;
+mod malformed;
 mod table;
 
-pub use decode::{Decoder, Malformed};
+pub use decode::Decoder;
 pub use encode::Encoder;
+pub use malformed::Malformed;

@@ -22,9 +22,9 @@ fn a_reader_that_takes_nothing_stops_its_sender() {
     let (key, at) = pair.request(false);
     assert_eq!(data(&mut pair.client, key, 100_000), 65_535);
     assert_eq!(pair.client.capacity(key), 0);
-    assert_eq!(received(&pair.to_server()), 65_535);
+    assert_eq!(received(&pair.at_server()), 65_535);
     pair.server.release(at, 65_535);
-    let saw = pair.to_client();
+    let saw = pair.at_client();
     assert!(saw.contains(&Saw::Writable(Some(key))) && saw.contains(&Saw::Writable(None)));
     assert_eq!(pair.client.capacity(key), 65_535);
 }
@@ -40,11 +40,11 @@ fn one_stream_s_window_is_not_another_s_but_all_share_the_connection_s() {
     let (second, _) = pair.request(false);
     assert_eq!(data(&mut pair.client, first, 70_000), 65_535);
     assert_eq!(data(&mut pair.client, second, 70_000), 100_000 - 65_535);
-    pair.to_server();
+    pair.at_server();
     // A stream that is gone gives the connection's window back, and only that.
     pair.server.close(first_at);
     pair.server.give_back(65_535);
-    pair.to_client();
+    pair.at_client();
     assert_eq!(pair.client.capacity(second), 65_535 - (100_000 - 65_535));
 }
 
@@ -53,7 +53,7 @@ fn windows_are_given_back_by_halves() {
     let mut pair = Pair::new(options(), options());
     let (key, at) = pair.request(false);
     data(&mut pair.client, key, 40_000);
-    pair.to_server();
+    pair.at_server();
     for _ in 0..32 {
         pair.server.release(at, 1000);
         assert_eq!(pair.server.unwritten(), 0);
@@ -89,12 +89,12 @@ fn more_than_a_window_is_an_error() {
     pair.client.streams.get(key).unwrap().send_window = 1 << 20;
     pair.client.send_window = 1 << 20;
     data(&mut pair.client, key, 65_535);
-    pair.to_server();
+    pair.at_server();
     pair.server.give_back(65_535);
-    pair.to_client();
+    pair.at_client();
     // The connection has room again, the stream has not.
     data(&mut pair.client, key, 1);
-    let saw = pair.to_server();
+    let saw = pair.at_server();
     assert!(matches!(saw[..], [Saw::Reset(_, Reset::Fault(_))]), "{saw:?}");
     pair.client.streams.get(other).unwrap().send_window = 1 << 20;
     pair.client.send_window = 1 << 20;

@@ -93,7 +93,7 @@ impl<F: Future<Output = ()>> Tasks<F> {
 
     fn grow(&mut self) {
         let at = self.places.len();
-        if at % 64 == 0 {
+        if at.is_multiple_of(64) {
             self.groups.push(Arc::new(Group {
                 ready: AtomicU64::new(0),
                 driver: Arc::clone(&self.driver),
