@@ -16,6 +16,7 @@ use crate::codec::h1::Workspace;
 use crate::destination::Destination;
 use crate::io::{Io, Prefixed};
 use crate::outcome::Failure;
+use crate::tcp::Scratch;
 use crate::tls::Contexts;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub(crate) struct Connector<'w> {
     pub(crate) tls: &'w Contexts,
     pub(crate) workload: Option<&'w dyn WorkloadSockets>,
     pub(crate) http1: &'w Rc<Workspace>,
+    pub(crate) scratch: &'w Scratch,
 }
 
 /// What is known of an upstream connection.
