@@ -17,10 +17,11 @@ use crate::connection::{Connection, Serving};
 use crate::drain::Drain;
 use crate::http;
 use crate::inspect::{self, Found, Wanted};
-use crate::io::{Io, Prefixed};
+use crate::io::Io;
 use crate::lookup::{Answer, Want};
 use crate::original_dst::original_destination;
 use crate::peer_certificates::PeerCertificates;
+use crate::prefixed::Prefixed;
 use crate::socket::ListenSocket;
 use crate::state::ListenerState;
 use crate::tcp_proxy::{self, Early, Race};
@@ -247,7 +248,7 @@ impl Arrival {
                         }
                         let peer = Some(Box::new(accepted.peer));
                         (
-                            Io::Server(Box::new(accepted.stream)),
+                            Io::Tls(accepted.stream),
                             peer,
                             accepted.local_principal,
                         )

@@ -13,8 +13,9 @@ use leno_engine::compile::cluster::Transport;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::destination::Destination;
-use crate::io::{Io, Prefixed};
+use crate::io::Io;
 use crate::outcome::Failure;
+use crate::prefixed::Prefixed;
 use crate::tls::Contexts;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ async fn connect_and_secure(
             connection.peer_principal = secured.peer_principal;
             connection.local_principal = secured.local_principal;
             connection.alpn = secured.alpn;
-            Io::Client(Box::new(secured.stream))
+            Io::Tls(secured.stream)
         }
     };
     Ok((io, Rc::new(connection)))
