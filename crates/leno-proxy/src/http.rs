@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::alpn::is_http2;
 use crate::codec::{
-    self, Answer, Body, Frame, Request, Response, ServerLimits, Service, Source, Tunnel, TunnelEnd,
+    self, Answer, Body, Frame, Refusal, Request, Response, ServerLimits, Service, Source, Tunnel, TunnelEnd,
 };
 use crate::connection::Connection;
 use crate::drain::{Active, Activity, ConnectionDrain, Lifetime};
@@ -30,7 +30,7 @@ use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::{Failure, StreamError};
 use crate::record::Exchange;
 use crate::replay::Received;
-use crate::reply::{direct, failed, local, no_route, upgrade_refused};
+use crate::reply::{direct, failed, local, no_route, refusal, upgrade_refused};
 use crate::router::Router;
 use crate::tcp_proxy;
 use crate::worker::Worker;
@@ -63,6 +63,7 @@ pub(crate) async fn serve(
     let limits = limits(&manager, connection.buffer_limit);
     let remote = connection.record.remote;
     let streams = worker.streams();
+    let workspace = Rc::clone(&worker.http1);
     let service = Rc::new(Inner {
         drain: Rc::new(drain.watch()),
         worker,
@@ -75,7 +76,7 @@ pub(crate) async fn serve(
     let service = Rc::new(HttpService(service));
     let ended = match http2 {
         true => codec::h2_server::serve(io, secure, &limits, service, drain).await,
-        false => codec::h1::serve(io, secure, &limits, service, drain).await,
+        false => codec::h1::serve(io, secure, &limits, &workspace, service, drain).await,
     };
     if let Err(error) = ended {
         tracing::debug!(%remote, %error, "downstream connection ended");
@@ -121,6 +122,7 @@ fn limits(manager: &HttpConnectionManager, buffer_limit: Option<u32>) -> ServerL
         max_headers: manager.limits.max_headers as usize,
         max_header_bytes: manager.limits.max_header_bytes as usize,
         header_timeout: manager.timeouts.request_headers,
+        any_method: manager.any_method,
         max_streams: manager.http2.max_concurrent_streams,
         // What a stream may send ahead is what is held for it.
         stream_window: buffer_limit.map_or(window, |limit| window.min(limit)),
@@ -149,8 +151,8 @@ impl Service for HttpService {
         async move { inner.handle(request, active).await }
     }
 
-    fn rejected(&self, status: u16) {
-        self.0.rejected(status);
+    fn refuse(&self, refusal: &Refusal) -> Response {
+        self.0.refuse(refusal)
     }
 
     fn draining(&self) -> bool {
@@ -201,11 +203,13 @@ impl Inner {
         }
     }
 
-    /// The record of a request that never became one.
-    fn rejected(&self, status: u16) {
+    /// The answer to a request that never became one, and its record.
+    fn refuse(&self, refusal: &Refusal) -> Response {
         let exchange = Exchange::new(&self.worker, &self.connection.record, &self.manager);
-        exchange.flag(Flag::DownstreamProtocolError);
-        exchange.details.set("http1.codec_error");
+        if refusal.malformed {
+            exchange.flag(Flag::DownstreamProtocolError);
+        }
+        exchange.details.set(refusal.details);
         exchange.request.replace(Some(RequestHead {
             version: Version::Http11,
             method: Bytes::new(),
@@ -215,12 +219,28 @@ impl Inner {
             headers: Headers::default(),
             upgrade: None,
         }));
-        exchange.response.replace(Some(ResponseHead {
+        let mut head = ResponseHead {
             version: Version::Http11,
-            status,
+            status: refusal.status,
             headers: Headers::default(),
-        }));
+        };
+        let body = if refusal.malformed {
+            leno_http1::reason(refusal.status)
+        } else {
+            ""
+        };
+        if !body.is_empty() {
+            head.headers.append_display("content-length", body.len());
+            head.headers.append("content-type", "text/plain");
+        }
+        headers::finish(&mut head, &self.manager, None);
+        exchange.response.replace(Some(head.clone()));
         exchange.finish();
+        Response {
+            head,
+            body: Body::Full(Bytes::from_static(body.as_bytes())),
+            tunnel: None,
+        }
     }
 
     fn respond(
@@ -275,9 +295,8 @@ impl Inner {
     ) -> (Answer, Option<Rc<Filters>>, Origin) {
         let grpc = is_grpc(&head);
         let local = |reply| local(exchange, reply, grpc);
-        // CONNECT makes tunnels, which are not here (Envoy: without `upgrade_configs` for it).
-        if head.method.as_ref() == b"CONNECT" {
-            return (local(upgrade_refused()), None, Origin::Local);
+        if let Some(reply) = refusal(&head) {
+            return (local(reply), None, Origin::Local);
         }
         let table = match self.table().await {
             Ok(table) => table,

@@ -48,6 +48,7 @@ pub mod report;
 pub mod resolve;
 pub mod resources;
 mod router;
+pub mod secret;
 mod seldom;
 mod socket;
 mod state;

@@ -29,7 +29,10 @@ pub struct PassedSocket {
 
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    #[error("cannot listen on {address} — listener {listener} — {source}")]
+    #[error(
+        "cannot listen on {address}: {source} — listener {listener} — {}",
+        remedy(source)
+    )]
     Bind {
         listener: String,
         address: SocketAddr,
@@ -39,6 +42,19 @@ pub enum BindError {
     Pipe { listener: String },
     #[error("cannot use the socket passed for listener {listener} — {source}")]
     Passed { listener: String, source: io::Error },
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "end what listens there (ss -ltnp shows it), or serve the port at another one"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 are for root: serve the port at another one, or lower net.ipv4.ip_unprivileged_port_start"
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address: listen on one that it has",
+        _ => "listen elsewhere",
+    }
 }
 
 #[derive(Debug)]

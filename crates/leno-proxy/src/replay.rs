@@ -206,6 +206,8 @@ impl Source for Received {
                 exchange.watch.moved();
             }
             Some(Ok(Frame::Trailers(_))) => {}
+            // It is there, and is to be told.
+            Some(Err(StreamError::Malformed { .. })) => {}
             Some(Err(_)) => exchange.client_gone.set(true),
         }
         if self.body.is_end() {

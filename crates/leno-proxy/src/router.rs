@@ -394,9 +394,9 @@ fn failure_kind(failure: &Failure) -> Option<FailureKind> {
     Some(match failure {
         Failure::Connect(_) | Failure::ConnectTimeout => FailureKind::Connect,
         Failure::Stream(StreamError::Refused) => FailureKind::RefusedStream,
-        Failure::Stream(StreamError::Closed | StreamError::Reset(_) | StreamError::Protocol(_)) => {
-            FailureKind::Reset { sent: true }
-        }
+        Failure::Stream(
+            StreamError::Closed | StreamError::Truncated | StreamError::Reset(_) | StreamError::Protocol(_),
+        ) => FailureKind::Reset { sent: true },
         Failure::TryTimeout | Failure::TryIdle => FailureKind::PerTryTimeout,
         Failure::Overflow => FailureKind::Overflow,
         Failure::Stream(_)

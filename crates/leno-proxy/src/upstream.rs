@@ -18,7 +18,7 @@ use leno_engine::decide::outlier::Outcome;
 
 use crate::alpn::Offer;
 use crate::destination::Destination;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, StreamError};
 use crate::state::ClusterState;
 use pool::Pool;
 
@@ -152,6 +152,8 @@ impl Upstream {
 
     pub(crate) fn report_failure(&self, host: &Host, failure: &Failure) {
         match failure {
+            // The client's doing.
+            Failure::Stream(StreamError::Malformed { .. }) => {}
             Failure::Connect(_) | Failure::Stream(_) => self.report(host, Outcome::LocalFailure),
             Failure::ConnectTimeout | Failure::TryTimeout | Failure::TryIdle | Failure::Timeout => {
                 self.report(host, Outcome::LocalTimeout);

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use leno_engine::decide::filter::LocalMetadata;
 
+use crate::codec::h1::Workspace;
 use crate::connect::{Connector, WorkloadSockets};
 use crate::idle::Streams;
 use crate::inbox::Workers;
@@ -42,6 +43,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) random: Random,
     pub(crate) scratch: Scratch,
+    pub(crate) http1: Rc<Workspace>,
     pub(crate) reporter: Reporter,
     pub(crate) tls: Contexts,
     pub(crate) workers: Workers,
@@ -100,6 +102,7 @@ impl Worker {
             shared,
             random: Random::default(),
             scratch: Scratch::default(),
+            http1: Rc::default(),
             reporter,
             tls,
             workers,
@@ -115,6 +118,7 @@ impl Worker {
         Connector {
             tls: &self.tls,
             workload: self.shared.workload.as_deref(),
+            http1: &self.http1,
         }
     }
 

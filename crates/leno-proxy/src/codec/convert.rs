@@ -51,28 +51,6 @@ pub(super) fn response_head(parts: &http::response::Parts) -> ResponseHead {
     }
 }
 
-/// A request for an HTTP/1 upstream: origin form, `Host`.
-pub(super) fn to_h1_request<B>(head: RequestHead, body: B) -> Result<http::Request<B>, StreamError> {
-    let mut request = http::Request::new(body);
-    *request.method_mut() = method(&head.method)?;
-    let path = if head.path.is_empty() {
-        Bytes::from_static(b"/")
-    } else {
-        head.path
-    };
-    *request.uri_mut() = http::Uri::from_maybe_shared(path).map_err(|_| invalid("path"))?;
-    *request.version_mut() = http::Version::HTTP_11;
-    let upgrade = head.upgrade;
-    let map = request.headers_mut();
-    map.insert(header::HOST, value(head.authority)?);
-    into_map(head.headers, map)?;
-    if let Some(protocol) = upgrade {
-        map.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        map.insert(header::UPGRADE, value(protocol)?);
-    }
-    Ok(request)
-}
-
 /// A request for an HTTP/2 upstream: scheme and authority as pseudo-headers.
 pub(super) fn to_h2_request(head: RequestHead) -> Result<http::Request<()>, StreamError> {
     let uri = http::Uri::builder()
