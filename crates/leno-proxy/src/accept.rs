@@ -247,11 +247,7 @@ impl Arrival {
                                 PeerCertificates::new(&manager.client_cert, accepted.certificates());
                         }
                         let peer = Some(Box::new(accepted.peer));
-                        (
-                            Io::Tls(accepted.stream),
-                            peer,
-                            accepted.local_principal,
-                        )
+                        (Io::Tls(accepted.stream), peer, accepted.local_principal)
                     }
                     Err(error) => {
                         self.handshake_failed(listener, found, &error);

@@ -83,7 +83,6 @@ use inbox::Workers;
 use listen::Sockets;
 use state::Published;
 use telemetry::Reporter;
-use tls::Contexts;
 use worker::Shared;
 
 /// What a proxy is made of.
@@ -159,14 +158,14 @@ impl Proxy {
         let mut threads = Vec::with_capacity(inboxes.len());
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let reporter = Reporter::new(options.telemetry.sink());
-            let contexts = Contexts::new(options.crypto.clone(), Arc::clone(&options.secrets));
             let thread = thread::spawn(
                 index,
                 Arc::clone(&shared),
                 workers.clone(),
                 inbox,
                 reporter,
-                contexts,
+                options.crypto.clone(),
+                Arc::clone(&options.secrets),
             );
             threads.push(thread.map_err(StartError::Worker)?);
         }

@@ -212,13 +212,10 @@ impl TlsStream {
 
     /// The peer is told why, as far as its socket takes it at once; what is told here is the first error.
     fn failed(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
-        self.partial = Vec::new();
-        if self.turn_kept(None).is_err() {
-            tracing::trace!("no more of the alert");
-        }
         if let Poll::Ready(Err(error)) = self.poll_unsent(cx) {
             tracing::debug!(%error, "TLS alert not sent");
         }
+        self.partial = Vec::new();
         self.read_closed = true;
         self.write_closed = true;
         error
@@ -248,6 +245,9 @@ impl TlsStream {
         into: &mut [u8],
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_unsent(cx))?;
+        if self.write_closed {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         let mut outgoing = Outgoing {
             message,
             into,
@@ -370,67 +370,71 @@ impl fmt::Debug for TlsStream {
 // === impl Session ===
 
 impl Session {
-    /// Lets rustls take what it can of `received`: how many bytes, and whether the peer has closed its side.
+    /// Lets rustls take what it can of `received`: how many bytes, and whether the peer has closed its side. After an
+    /// error it is asked once more, with what it has not taken: it has an alert to send.
     fn turn(
         &mut self,
         received: &mut [u8],
         output: &mut Output<'_, '_>,
         mut outgoing: Option<&mut Outgoing<'_>>,
     ) -> io::Result<(usize, bool)> {
-        let (mut taken, mut closed) = (0, false);
+        let (mut taken, mut closed, mut failed) = (0, false, None);
         loop {
             let rest = received.get_mut(taken..).unwrap_or_default();
             let outgoing = outgoing.as_deref_mut();
             let (discard, next) = match self {
                 Self::Client(session) => step(session.process_tls_records(rest), output, outgoing),
                 Self::Server(session) => step(session.process_tls_records(rest), output, outgoing),
-            }?;
+            };
             taken += discard;
+            if let Some(failed) = failed {
+                return Err(failed);
+            }
             match next {
-                Next::Turn => {}
-                Next::PeerClosed => closed = true,
-                Next::Wait => return Ok((taken, closed)),
+                Ok(Next::Turn) => {}
+                Ok(Next::PeerClosed) => closed = true,
+                Ok(Next::Wait) => return Ok((taken, closed)),
+                Err(error) => failed = Some(error),
             }
         }
     }
 }
 
+/// What rustls has come to. What it has taken is to be removed whether that is an error or not.
 fn step<D>(
     status: UnbufferedStatus<'_, '_, D>,
     output: &mut Output<'_, '_>,
     outgoing: Option<&mut Outgoing<'_>>,
-) -> io::Result<(usize, Next)> {
+) -> (usize, io::Result<Next>) {
     let UnbufferedStatus { mut discard, state } = status;
-    let next = match state.map_err(invalid)? {
-        ConnectionState::ReadTraffic(mut traffic) => {
-            while let Some(record) = traffic.next_record() {
-                let record = record.map_err(invalid)?;
-                discard += record.discard;
-                output.read(record.payload);
+    let next = match state.map_err(invalid) {
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                Some(Ok(record)) => {
+                    discard += record.discard;
+                    output.read(record.payload);
+                }
+                Some(Err(error)) => break Err(invalid(error)),
+                None => break Ok(Next::Turn),
             }
-            Next::Turn
-        }
-        ConnectionState::EncodeTlsData(data) => {
-            encode(data, output.unsent)?;
-            Next::Turn
-        }
+        },
+        Ok(ConnectionState::EncodeTlsData(data)) => encode(data, output.unsent).map(|()| Next::Turn),
         // Nothing is sent before what has been encoded.
-        ConnectionState::TransmitTlsData(data) => {
+        Ok(ConnectionState::TransmitTlsData(data)) => {
             data.done();
-            Next::Turn
+            Ok(Next::Turn)
         }
-        ConnectionState::WriteTraffic(traffic) => {
-            if let Some(outgoing) = outgoing {
-                outgoing.seal(traffic)?;
-            }
-            Next::Wait
-        }
-        ConnectionState::PeerClosed => Next::PeerClosed,
-        ConnectionState::BlockedHandshake | ConnectionState::Closed => Next::Wait,
+        Ok(ConnectionState::WriteTraffic(traffic)) => match outgoing {
+            Some(outgoing) => outgoing.seal(traffic).map(|()| Next::Wait),
+            None => Ok(Next::Wait),
+        },
+        Ok(ConnectionState::PeerClosed) => Ok(Next::PeerClosed),
+        Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => Ok(Next::Wait),
         // Early data is not offered, and a later rustls may know more states.
-        _ => return Err(io::ErrorKind::Unsupported.into()),
+        Ok(_) => Err(io::ErrorKind::Unsupported.into()),
+        Err(error) => Err(error),
     };
-    Ok((discard, next))
+    (discard, next)
 }
 
 fn encode<D>(mut data: EncodeTlsData<'_, D>, unsent: &mut Vec<u8>) -> io::Result<()> {
@@ -499,3 +503,6 @@ impl Default for Records {
         })))
     }
 }
+
+#[cfg(test)]
+mod tests;
