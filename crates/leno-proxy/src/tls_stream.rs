@@ -64,6 +64,7 @@ pub(crate) struct TlsStream {
     /// The peer has said that it sends nothing more.
     read_closed: bool,
     write_closed: bool,
+    failure: Option<io::Error>,
 }
 
 enum Session {
@@ -137,6 +138,7 @@ impl TlsStream {
             sent: 0,
             read_closed: false,
             write_closed: false,
+            failure: None,
         });
         // A client speaks first.
         stream.turn_kept(None)?;
@@ -146,10 +148,7 @@ impl TlsStream {
 
     /// What the handshake has agreed on.
     pub(crate) fn state(&self) -> &CommonState {
-        match &self.session {
-            Session::Client(session) => session,
-            Session::Server(session) => session,
-        }
+        self.session.state()
     }
 
     /// A TLS 1.3 server may send before it has seen the client's certificate: that rustls would take plaintext does
@@ -289,13 +288,22 @@ impl AsyncRead for TlsStream {
                     this.unread = Vec::new();
                 }
             }
-            if buf.filled().len() > before || buf.remaining() == 0 || this.read_closed {
+            if buf.filled().len() > before || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(error) = this.failure.take() {
+                return Poll::Ready(Err(error));
+            }
+            if this.read_closed {
                 return Poll::Ready(Ok(()));
             }
             let unsent = this.unsent.len();
-            if ready!(this.poll_records(cx, buf))? == 0 {
+            match ready!(this.poll_records(cx, buf)) {
                 // Without close_notify the peer may have had more to say (RFC 8446 §6.1).
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                // Told after what came before it.
+                Err(error) => this.failure = Some(error),
             }
             // A key update is answered, for one.
             if this.unsent.len() > unsent
@@ -370,6 +378,13 @@ impl fmt::Debug for TlsStream {
 // === impl Session ===
 
 impl Session {
+    fn state(&self) -> &CommonState {
+        match self {
+            Self::Client(session) => session,
+            Self::Server(session) => session,
+        }
+    }
+
     /// Lets rustls take what it can of `received`: how many bytes, and whether the peer has closed its side. After an
     /// error it is asked once more, with what it has not taken: it has an alert to send.
     fn turn(
@@ -394,7 +409,8 @@ impl Session {
                 Ok(Next::Turn) => {}
                 Ok(Next::PeerClosed) => closed = true,
                 Ok(Next::Wait) => return Ok((taken, closed)),
-                Err(error) => failed = Some(error),
+                Err(error) if self.state().wants_write() => failed = Some(error),
+                Err(error) => return Err(error),
             }
         }
     }

@@ -219,3 +219,77 @@ async fn a_slow_receiver_holds_one_write() {
     }
     assert!(writes > 0 && !ours.unsent.is_empty());
 }
+
+/// Passes bytes on in pieces of `piece`, with the one at `wrong` changed, if there are so many.
+async fn corrupt(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    wrong: Option<usize>,
+    piece: usize,
+) -> bool {
+    let (mut buffer, mut seen, mut changed) = (vec![0; piece], 0, false);
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        let wrong = wrong.and_then(|at| at.checked_sub(seen));
+        if let Some(byte) = wrong.and_then(|at| buffer[..read].get_mut(at)) {
+            *byte ^= 0x55;
+            changed = true;
+        }
+        seen += read;
+        if to.write_all(&buffer[..read]).await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
+    changed
+}
+
+/// One handshake and one exchange: whether a byte was changed, and whether all came to a good end. Nobody reads after its own close_notify: a record
+/// that is wrong then trips a debug assertion of rustls 0.23 (`send_fatal_alert`), which release builds do not have.
+async fn disturbed(
+    configs: &(Arc<ClientConfig>, Arc<ServerConfig>),
+    (to_server, to_client): (Option<usize>, Option<usize>),
+    piece: usize,
+) -> (bool, bool) {
+    let ((server_side, near), (client_side, far)) = tokio::join!(sockets(), sockets());
+    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+    let between = async {
+        let there = corrupt(far_read, near_write, to_server, piece);
+        let back = corrupt(near_read, far_write, to_client, piece);
+        let (there, back) = tokio::join!(there, back);
+        there || back
+    };
+    let records = Records::default();
+    let client = async {
+        let mut stream = TlsStream::connect(&configs.0, name(), client_side, &records).await?;
+        stream.write_all(b"question").await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok::<_, io::Error>(answer == b"answer")
+    };
+    let server = async {
+        let mut stream = TlsStream::accept(&configs.1, server_side, &records).await?;
+        let mut question = [0; 8];
+        stream.read_exact(&mut question).await?;
+        stream.write_all(b"answer").await?;
+        stream.shutdown().await?;
+        Ok::<_, io::Error>(&question == b"question")
+    };
+    let (client, server, changed) = tokio::join!(client, server, between);
+    (changed, client.unwrap_or(false) && server.unwrap_or(false))
+}
+
+#[tokio::test]
+async fn a_byte_changed_on_the_way_ends_the_connection_and_nothing_else() {
+    let configs = configs(&version::TLS13);
+    for piece in [1, 100, 4096] {
+        let undisturbed = disturbed(&configs, (None, None), piece).await;
+        assert_eq!(undisturbed, (false, true), "{piece}");
+    }
+    // The hellos, the certificate, the tickets, the data: every region of both directions.
+    for wrong in (0..2600).step_by(23) {
+        for place in [(Some(wrong), None), (None, Some(wrong))] {
+            let (changed, good) = disturbed(&configs, place, 1 + wrong % 700).await;
+            assert_eq!(changed, !good, "{place:?}");
+        }
+    }
+}
