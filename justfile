@@ -20,6 +20,10 @@ demo *ARGS:
 bench *ARGS:
     PYTHONPATH=bench python3 -m meshbench {{ARGS}}
 
+# Where the microseconds of a row go: perf around its load.
+bench-profile ROW SECONDS='5':
+    PYTHONPATH=bench python3 -m meshbench.profile {{ROW}} {{SECONDS}}
+
 # Every parser with arbitrary input, so long each; needs `cargo install cargo-fuzz`.
 fuzz SECONDS='60':
     fuzz/run {{SECONDS}}

@@ -33,6 +33,7 @@ NEEDS = ["nginx", "wrk", "h2load", "openssl", "ip"]
 BUILD = ["cargo", "build", "--profile", "bench", "--package", "leno"]
 # Tables of their own.
 EXTRAS = {module.NAME: module for module in (scaling, syscalls)}
+LENO_COMMAND = "{} proxy -c {{config}} --concurrency {{workers}}"
 BUILT = f"{ROOT}/target/bench/leno"
 
 
@@ -44,8 +45,8 @@ def arguments():
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(names))
     parser.add_argument("--rounds", type=int, default=10, help="for CPU, default 10")
     parser.add_argument("--seconds", type=int, default=1, help="of a round, default 1")
-    parser.add_argument("--latency-rounds", type=int, default=4, help="default 4; 0: no latency")
-    parser.add_argument("--latency-seconds", type=int, default=2, help="default 2")
+    parser.add_argument("--latency-rounds", type=int, default=8, help="default 8; 0: no latency")
+    parser.add_argument("--latency-seconds", type=int, default=1, help="default 1")
     parser.add_argument("--workers", type=int, default=1, help="of each proxy, default 1")
     parser.add_argument("--only-leno", action="store_true", help="without HAProxy and nginx")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=LENO", help="another leno binary")
@@ -86,17 +87,17 @@ def leno_binary():
 def contestants(row, chosen, leno):
     """Envoy first, then leno, then the others."""
     envoy = shlex.quote(machine.envoy()) + " -c {config} --concurrency {workers} --disable-hot-restart -l error"
-    own = " proxy -c {config} --concurrency {workers}"
+    own = LENO_COMMAND.format(shlex.quote(leno))
     first = Bootstrapped(report.ENVOY, envoy)
     if row.noise:
         return [first, Bootstrapped("envoy-2", envoy)]
     if row.topology == "sidecar":
-        same = EnvoySidecar("leno-static", shlex.quote(leno) + own)
+        same = EnvoySidecar("leno-static", own)
         return [EnvoySidecar(report.ENVOY, envoy), LenoMesh(report.LENO, leno), same]
-    listed = [first, Bootstrapped(report.LENO, shlex.quote(leno) + own)]
+    listed = [first, Bootstrapped(report.LENO, own)]
     for also in chosen.also:
         name, _, path = also.partition("=")
-        listed.append(Bootstrapped(name, shlex.quote(path) + own))
+        listed.append(Bootstrapped(name, LENO_COMMAND.format(shlex.quote(path))))
     if not chosen.only_leno:
         listed += [HaProxy(), Nginx()]
     return listed

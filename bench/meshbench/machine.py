@@ -10,7 +10,13 @@ import subprocess
 from .processes import LIBC, Failed
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl", "ip": "iproute2"}
+PACKAGES = {
+    "nginx": "nginx-light",
+    "wrk": "wrk",
+    "h2load": "nghttp2-client",
+    "ip": "iproute2",
+    "perf": "linux-perf",
+}
 IDLE_DESCRIPTORS = 16000
 
 
@@ -80,8 +86,8 @@ def facts(leno, root):
         return (out.stdout or out.stderr).strip().split("\n")[0]
 
     def version(*argv):
-        found = re.search(r"\d+\.\d+\.\d+", first_line(*argv))
-        return found and found[0]
+        # The last: the first may be of the path that it is at.
+        return "".join(re.findall(r"\d+\.\d+\.\d+", first_line(*argv))[-1:])
 
     return {
         "commit": first_line("git", "describe", "--always", "--dirty"),

@@ -194,7 +194,8 @@ backend b
 class Nginx(Commanded):
     name = "nginx"
     CONFIGURATION = """
-daemon off; {master} user root; worker_processes {workers}; pid {d}/p.pid; error_log {d}/err.log warn; worker_rlimit_nofile 20000;
+daemon off; {master} user root; worker_processes {workers}; pid {d}/p.pid; error_log {d}/err.log warn;
+worker_rlimit_nofile 20000;
 events {{ worker_connections 18000; }}
 http {{
   access_log {log}; keepalive_requests 1000000000; keepalive_timeout 600s;

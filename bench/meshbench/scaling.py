@@ -28,7 +28,8 @@ def measure(bench, envoy, leno, _others):
             rounds = min(everything.rounds, ROUNDS)
             bench.settings = dataclasses.replace(everything, workers=workers, rounds=rounds, cpus=shares())
             for connections in CONNECTIONS:
-                row = Row(f"{NAME}, {workers} × {connections}", TITLE, "http1", Load.KEPT, connections=connections, rate=0)
+                name = f"{NAME}, {workers} × {connections}"
+                row = Row(name, TITLE, "http1", Load.KEPT, connections=connections, rate=0)
                 results[workers, connections] = Result(row, bench.row(row, [envoy, leno]))
     finally:
         bench.settings = everything

@@ -1,9 +1,11 @@
 //! The engine's own message types: a filter sees these, never a codec's.
 
+mod decimal;
 mod headers;
 
 use bytes::Bytes;
 
+pub use decimal::Decimal;
 pub use headers::Headers;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
-use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
+use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
 use leno_http1::{
     Framing, HeadScanner, Limits, Request, ResponseTo, Settings, encode_response, leading_empty_lines,
     parse_request,
@@ -142,7 +142,7 @@ fn answer(request: &RequestHead, metrics: &Metrics, ready: &Ready) -> (ResponseH
 fn respond(status: u16, kind: &'static str, body: String) -> (ResponseHead, Bytes) {
     let mut headers = Headers::default();
     headers.append("content-type", kind);
-    headers.append_display("content-length", body.len());
+    headers.append("content-length", Decimal::from(body.len()));
     let head = ResponseHead {
         version: Version::Http11,
         status,

@@ -73,7 +73,7 @@ impl Failure {
             Self::TryTimeout | Self::TryIdle | Self::Timeout => 504,
             Self::Expired(expired) => match expired {
                 Expired::Idle | Expired::Request => 408,
-                Expired::Whole => 504,
+                Expired::Whole | Expired::Answer => 504,
             },
             Self::Stream(StreamError::Protocol(_)) => 502,
             Self::Stream(StreamError::Malformed { status, .. }) => *status,
@@ -182,6 +182,7 @@ impl Expired {
             Self::Idle => Flag::StreamIdleTimeout,
             Self::Request => Flag::DownstreamProtocolError,
             Self::Whole => Flag::UpstreamMaxStreamDurationReached,
+            Self::Answer => Flag::UpstreamRequestTimeout,
         }
     }
 
@@ -190,6 +191,7 @@ impl Expired {
             Self::Idle => "stream_idle_timeout",
             Self::Request => "request_overall_timeout",
             Self::Whole => "max_duration_timeout",
+            Self::Answer => "response_timeout",
         }
     }
 }

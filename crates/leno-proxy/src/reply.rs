@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use leno_engine::decide::route::Decision;
 use leno_engine::flags::Flag;
-use leno_engine::message::{Headers, LocalReply, RequestHead, ResponseHead, Version};
+use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
 
 use crate::codec::{Answer, Body};
 use crate::outcome::Failure;
@@ -102,7 +102,7 @@ pub(crate) fn local(exchange: &Exchange, reply: LocalReply, grpc: bool) -> Answe
     } else {
         // As Envoy: of an answer without a body, the codec says so.
         if !body.is_empty() {
-            headers.set_display("content-length", body.len());
+            headers.set("content-length", Decimal::from(body.len()));
             if !headers.contains("content-type") {
                 headers.set("content-type", "text/plain");
             }

@@ -325,13 +325,13 @@ mod tests {
         let scratch = Scratch::default();
         let (begin, minute) = (Instant::now(), Duration::from_secs(60));
         let streams = Streams::default();
-        let watch = Watch::new(
+        let watch = Rc::new(Watch::new(
             begin,
             Limits {
                 idle: Some(minute),
                 ..Limits::default()
             },
-        );
+        ));
         streams.add(&watch);
         let copy = copy_both(
             &mut downstream,

@@ -197,7 +197,7 @@ impl Relay {
             idle: Some(self.tcp.idle_timeout?),
             ..Limits::default()
         };
-        let watch = Watch::new(self.start.1, limits);
+        let watch = Rc::new(Watch::new(self.start.1, limits));
         self.worker.connections.add(&watch);
         Some(watch)
     }

@@ -25,9 +25,6 @@ use crate::telemetry::Reporter;
 use crate::tls::Contexts;
 use crate::worker::{Shared, Worker};
 
-/// How often idle pooled connections and ejected endpoints are looked at.
-const SWEEP: Duration = Duration::from_secs(1);
-
 /// After an error of the process or the system (descriptors, memory), not of one connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -74,13 +71,8 @@ fn runtime() -> io::Result<LocalRuntime> {
 }
 
 async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
-    let sweeper = Rc::clone(&worker);
-    tokio::task::spawn_local(async move {
-        loop {
-            tokio::time::sleep(SWEEP).await;
-            sweeper.sweep();
-        }
-    });
+    let carer = Rc::clone(&worker);
+    tokio::task::spawn_local(async move { carer.look_after().await });
     while let Some(message) = inbox.recv().await {
         match message {
             Message::Accept(socket) => {

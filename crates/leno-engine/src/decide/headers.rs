@@ -16,6 +16,9 @@ impl HeaderOps {
     }
 
     pub fn edit_request(&self, head: &mut RequestHead, values: &dyn FormatValues) {
+        if self.is_empty() {
+            return;
+        }
         self.remove_from(&mut head.headers);
         let heads = Heads {
             request: Some(head),
@@ -26,6 +29,9 @@ impl HeaderOps {
     }
 
     pub fn edit_response(&self, request: &RequestHead, head: &mut ResponseHead, values: &dyn FormatValues) {
+        if self.is_empty() {
+            return;
+        }
         self.remove_from(&mut head.headers);
         let heads = Heads {
             request: Some(request),

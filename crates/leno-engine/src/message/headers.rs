@@ -4,7 +4,7 @@
 //! received or of those that were added; a block of fields is one allocation, and a clone shares it until one of the
 //! two is edited.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -104,25 +104,10 @@ impl Headers {
         block.fields.push(Field { name, value });
     }
 
-    /// As [`Self::append`], of what prints itself.
-    pub fn append_display(&mut self, name: impl AsRef<[u8]>, value: impl fmt::Display) {
-        let block = self.edit();
-        let name = block.add(name.as_ref());
-        let value = block.add_display(value);
-        block.fields.push(Field { name, value });
-    }
-
     /// Replaces every value of `name` by one.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let block = self.edit();
         let value = block.add(value.as_ref());
-        block.set(name.as_ref(), value);
-    }
-
-    /// As [`Self::set`], of what prints itself.
-    pub fn set_display(&mut self, name: impl AsRef<[u8]>, value: impl fmt::Display) {
-        let block = self.edit();
-        let value = block.add_display(value);
         block.set(name.as_ref(), value);
     }
 
@@ -229,19 +214,7 @@ impl Block {
     fn add(&mut self, text: &[u8]) -> Span {
         let at = self.added.len();
         self.added.extend_from_slice(text);
-        self.added_since(at)
-    }
-
-    fn add_display(&mut self, value: impl fmt::Display) -> Span {
-        let at = self.added.len();
-        // Writing to memory does not fail, and nothing that is added here fails to print.
-        let _ = write!(Added(&mut self.added), "{value}");
-        self.added_since(at)
-    }
-
-    fn added_since(&mut self, at: usize) -> Span {
-        let span = Span::of(at..self.added.len());
-        span.map_or(Span::EMPTY, Span::added)
+        Span::of(at..self.added.len()).map_or(Span::EMPTY, Span::added)
     }
 
     fn set(&mut self, name: &[u8], value: Span) {
@@ -250,8 +223,10 @@ impl Block {
             return self.fields.push(Field { name, value });
         };
         self.fields[at].value = value;
-        let mut seen = false;
-        self.retain(|n| n != name || !std::mem::replace(&mut seen, true));
+        if self.fields[at + 1..].iter().any(|f| self.is(f, name)) {
+            let mut seen = false;
+            self.retain(|n| n != name || !std::mem::replace(&mut seen, true));
+        }
     }
 
     fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
@@ -268,16 +243,6 @@ impl Clone for Block {
             added: SmallVec::from_slice(&self.added),
             fields: SmallVec::from_slice(&self.fields),
         }
-    }
-}
-
-/// Text that is formatted to where it belongs.
-struct Added<'b>(&'b mut SmallVec<[u8; ADDED_BYTES]>);
-
-impl Write for Added<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
     }
 }
 
@@ -314,6 +279,7 @@ impl Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Decimal;
 
     /// `a: 1`, `b: 2`, `a: 3` as received.
     fn received() -> Headers {
@@ -337,7 +303,7 @@ mod tests {
     fn order_and_repetition_are_kept() {
         let mut headers = received();
         headers.append("b", "4");
-        headers.append_display("c", 5);
+        headers.append("c", Decimal::from(5_u64));
         assert_eq!(text(&headers), "a=1 b=2 a=3 b=4 c=5 ");
         assert_eq!(headers.get("b"), Some(&b"2"[..]));
         assert_eq!(headers.get_all("b").collect::<Vec<_>>(), [&b"2"[..], &b"4"[..]]);
@@ -348,7 +314,7 @@ mod tests {
     fn set_replaces_every_value_where_the_first_was() {
         let mut headers = received();
         headers.set("a", "new");
-        headers.set_display("d", 7);
+        headers.set("d", "7");
         assert_eq!(text(&headers), "a=new b=2 d=7 ");
     }
 

@@ -12,3 +12,4 @@ mod mtls;
 mod resilience;
 mod support;
 mod tcp;
+mod workers;
