@@ -6,6 +6,7 @@ mod certificates;
 mod client;
 mod control_death;
 mod demo;
+mod footprint;
 mod identity;
 mod input;
 mod kill;
