@@ -239,7 +239,8 @@ impl Arrival {
             None => (Io::Plain(plain), None, None),
             Some(tls) => {
                 let contexts = &self.worker.tls;
-                let accepting = contexts.accept(tls, &found.protocols, plain, chain.handshake_timeout);
+                let accepting =
+                    contexts.accept(tls, &found.protocols, Io::Plain(plain), chain.handshake_timeout);
                 match Box::pin(accepting).await {
                     Ok(accepted) => {
                         if let TerminalFilter::Http(manager) = &chain.terminal {

@@ -86,7 +86,7 @@ async fn connect_and_secure(
     let io = match &to.transport {
         Transport::Raw => Io::Plain(plain),
         Transport::Tls(tls) => {
-            let secured = with.tls.connect(tls, to, plain).await?;
+            let secured = with.tls.connect(tls, to, Io::Plain(plain)).await?;
             connection.peer_principal = secured.peer_principal;
             connection.local_principal = secured.local_principal;
             connection.alpn = secured.alpn;

@@ -13,7 +13,7 @@ use crate::tls_stream::TlsStream;
 #[derive(Debug)]
 pub(crate) enum Io {
     Plain(Prefixed),
-    Tls(Box<TlsStream>),
+    Tls(Box<TlsStream<Io>>),
 }
 
 // === impl Io ===

@@ -22,8 +22,8 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::alpn::{Offer, PEER_EXCHANGE, offered};
 use crate::destination::Destination;
+use crate::io::Io;
 use crate::outcome::Failure;
-use crate::prefixed::Prefixed;
 use crate::tls_stream::{Records, TlsStream};
 
 /// Configurations of each side that a worker keeps.
@@ -56,7 +56,7 @@ pub enum Unsupported {
 
 /// An upstream connection after its handshake.
 pub(crate) struct Secured {
-    pub(crate) stream: Box<TlsStream>,
+    pub(crate) stream: Box<TlsStream<Io>>,
     pub(crate) peer_principal: Option<Arc<str>>,
     pub(crate) local_principal: Option<Arc<str>>,
     pub(crate) alpn: Option<Vec<u8>>,
@@ -64,7 +64,7 @@ pub(crate) struct Secured {
 
 /// A downstream connection after its handshake.
 pub(crate) struct Accepted {
-    pub(crate) stream: Box<TlsStream>,
+    pub(crate) stream: Box<TlsStream<Io>>,
     pub(crate) peer: PeerInfo,
     pub(crate) local_principal: Option<Arc<str>>,
 }
@@ -107,7 +107,7 @@ impl Contexts {
         &self,
         tls: &Arc<DownstreamTls>,
         offered: &[Vec<u8>],
-        io: Prefixed,
+        io: Io,
         timeout: Duration,
     ) -> Result<Accepted, TlsError> {
         let wanted = self.server(tls)?;
@@ -134,7 +134,7 @@ impl Contexts {
         &self,
         tls: &Arc<UpstreamTls>,
         to: &Destination,
-        io: Prefixed,
+        io: Io,
     ) -> Result<Secured, Failure> {
         let failed = |e: TlsError| Failure::Connect(format!("TLS_error: {e}").into());
         let wanted = self.client(tls, to).map_err(|e| failed(e.into()))?;

@@ -23,8 +23,6 @@ use tokio_rustls::rustls::unbuffered::{
 };
 use tokio_rustls::rustls::{self, ClientConfig, CommonState, ServerConfig};
 
-use crate::prefixed::Prefixed;
-
 /// Plaintext bytes that are sealed at once.
 const MOST_SEALED: usize = 256 * 1024;
 /// Plaintext bytes of one record (RFC 8446 §5.1), and what a record adds to them at most: header, content type and
@@ -49,9 +47,9 @@ struct Buffers {
     gathered: Vec<u8>,
 }
 
-/// A TLS connection, either side.
-pub(crate) struct TlsStream {
-    socket: Prefixed,
+/// A TLS connection, either side, over whatever carries bytes.
+pub(crate) struct TlsStream<S> {
+    socket: S,
     session: Session,
     records: Records,
     /// The beginning of a record.
@@ -105,12 +103,12 @@ enum Message<'m> {
 
 // === impl TlsStream ===
 
-impl TlsStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Shakes hands as the client.
     pub(crate) async fn connect(
         config: &Arc<ClientConfig>,
         name: ServerName<'static>,
-        socket: Prefixed,
+        socket: S,
         records: &Records,
     ) -> io::Result<Box<Self>> {
         let session = UnbufferedClientConnection::new(Arc::clone(config), name).map_err(invalid)?;
@@ -120,14 +118,14 @@ impl TlsStream {
     /// Shakes hands as the server.
     pub(crate) async fn accept(
         config: &Arc<ServerConfig>,
-        socket: Prefixed,
+        socket: S,
         records: &Records,
     ) -> io::Result<Box<Self>> {
         let session = UnbufferedServerConnection::new(Arc::clone(config)).map_err(invalid)?;
         Self::establish(Session::Server(session), socket, records).await
     }
 
-    async fn establish(session: Session, socket: Prefixed, records: &Records) -> io::Result<Box<Self>> {
+    async fn establish(session: Session, socket: S, records: &Records) -> io::Result<Box<Self>> {
         let mut stream = Box::new(Self {
             socket,
             session,
@@ -271,7 +269,7 @@ impl TlsStream {
     }
 }
 
-impl AsyncRead for TlsStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -315,7 +313,7 @@ impl AsyncRead for TlsStream {
     }
 }
 
-impl AsyncWrite for TlsStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let records = self.records.clone();
         let into = &mut records.0.borrow_mut().sealed;
@@ -369,7 +367,7 @@ impl AsyncWrite for TlsStream {
     }
 }
 
-impl fmt::Debug for TlsStream {
+impl<S> fmt::Debug for TlsStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsStream").finish_non_exhaustive()
     }
