@@ -17,6 +17,7 @@ use crate::destination::Destination;
 use crate::io::Io;
 use crate::outcome::Failure;
 use crate::prefixed::Prefixed;
+use crate::tcp::Scratch;
 use crate::tls::Contexts;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,7 @@ pub(crate) struct Connector<'w> {
     pub(crate) tls: &'w Contexts,
     pub(crate) workload: Option<&'w dyn WorkloadSockets>,
     pub(crate) http1: &'w Rc<Workspace>,
+    pub(crate) scratch: &'w Scratch,
 }
 
 /// What is known of an upstream connection.

@@ -12,6 +12,7 @@ mod endless;
 mod http1;
 mod http1_wire;
 mod http2;
+mod http2_wire;
 mod mtls;
 mod resilience;
 mod support;
