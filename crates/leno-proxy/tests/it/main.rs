@@ -17,3 +17,4 @@ mod mtls;
 mod resilience;
 mod support;
 mod tcp;
+mod workers;
