@@ -189,11 +189,11 @@ fn until(line: &[u8], from: usize, wanted: impl Fn(u8) -> bool) -> usize {
         .map_or(line.len(), |at| from + at)
 }
 
-/// As Envoy: whatever is not 1.1, HTTP/0.9 (which does not say it) among it, is taken for 1.0.
+/// As Envoy: whatever is not 1.1 is taken for 1.0; what does not say is HTTP/0.9, which has no Host.
 fn version(text: &[u8]) -> Result<Version, Error> {
     match text {
         b"HTTP/1.1" => Ok(Version::Http11),
-        b"" => Ok(Version::Http10),
+        b"" => Err(Error::NoHost),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {

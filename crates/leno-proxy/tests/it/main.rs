@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod allocations;
+mod backpressure;
 mod config;
 mod detect;
 mod dns;
 mod edge;
+mod endless;
 mod http1;
 mod http2;
 mod mtls;
