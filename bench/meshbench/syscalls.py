@@ -34,7 +34,7 @@ def per_request(bench, running):
     (few, calls), (many, more) = (counted(bench, running, seconds) for seconds in (SHORT, LONG))
     if many <= few:
         raise Failed(f"{running.name} answers too slowly under strace")
-    return {name: (count - calls.get(name, 0)) / (many - few) for name, count in more.items()}
+    return {name: max(count - calls.get(name, 0), 0) / (many - few) for name, count in more.items()}
 
 
 def counted(bench, running, seconds):
