@@ -142,7 +142,7 @@ impl Arrival {
         match &chain.terminal {
             TerminalFilter::Http(manager) => {
                 let manager = Arc::clone(manager);
-                Some(Box::pin(http::serve(self.worker, connection, manager, io)))
+                Some(http::serve(self.worker, connection, manager, io))
             }
             TerminalFilter::Tcp(tcp) => tcp_proxy::open(self.worker, connection, tcp, io, early).await,
         }

@@ -1,91 +1,140 @@
 //! The HTTP connection manager: one connection's requests, each with the newest routes and clusters.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::http::{Codec, HttpConnectionManager, HttpTimeouts};
-use tokio::io::AsyncReadExt;
 
 use crate::alpn::is_http2;
 use crate::codec::{self, Refusal, Request, Response, ServerLimits, Service};
-use crate::connection::Connection;
+use crate::connection::{Connection, Serving};
 use crate::drain::{Activity, ConnectionDrain, Lifetime};
 use crate::inspect;
 use crate::io::{Io, Rewound};
+use crate::outcome::StreamError;
 use crate::request;
 use crate::session::Session;
 use crate::worker::Worker;
 
-/// Serves a connection to its end.
-pub(crate) async fn serve(
+/// Bytes of one read while the protocol is not known.
+const DETECTED: usize = 4096;
+
+/// A connection on which HTTP is to be spoken.
+struct Opened {
     worker: Rc<Worker>,
     connection: Connection,
     manager: Arc<HttpConnectionManager>,
     io: Io,
-) {
+    activity: Rc<Activity>,
+    drain: ConnectionDrain,
+}
+
+/// Serves a connection to its end. What only its beginning needs is not kept.
+pub(crate) fn serve(
+    worker: Rc<Worker>,
+    connection: Connection,
+    manager: Arc<HttpConnectionManager>,
+    io: Io,
+) -> Serving {
     let activity = Activity::new();
-    let mut drain = connection
-        .drain
-        .connection(Rc::clone(&activity), lifetime(&manager));
-    let secure = connection.facts.tls;
     let alpn = connection.peer.as_ref().and_then(|p| p.alpn.as_deref());
     let known = match manager.codec {
         Codec::Http1 => Some(false),
         Codec::Http2 => Some(true),
         Codec::Auto => alpn.and_then(is_http2),
     };
-    let (http2, io) = match known {
-        Some(http2) => (http2, Rewound::new(Bytes::new(), io)),
-        None => match Box::pin(detect(io, &mut drain)).await {
-            Some(detected) => detected,
-            None => return,
-        },
-    };
-    let limits = limits(&manager, connection.buffer_limit);
-    let remote = connection.record.remote;
-    let scratch = worker.scratch.clone();
-    let workspace = Rc::clone(&worker.http1);
-    let session = Rc::new(Session {
-        drain: drain.watch(),
-        streams: worker.streams(),
+    let drain = connection
+        .drain
+        .connection(Rc::clone(&activity), lifetime(&manager));
+    let opened = Opened {
         worker,
         connection,
         manager,
+        io,
         activity,
-        requests: Cell::new(0),
-    });
-    let service = Rc::new(HttpService(session));
-    // Each in a place of its own: an HTTP/1 connection has not the size of an HTTP/2 one.
-    let ended = match http2 {
-        true => {
-            let serving = codec::h2::server::serve(io, secure, &limits, scratch, service, drain);
-            Box::pin(serving).await
-        }
-        false => Box::pin(codec::h1::serve(io, secure, &limits, &workspace, service, drain)).await,
+        drain,
     };
-    if let Err(error) = ended {
-        tracing::debug!(%remote, %error, "downstream connection ended");
+    match known {
+        Some(http2) => opened.serve(http2, Bytes::new()),
+        None => {
+            let mut opened = Box::new(opened);
+            Box::pin(async move {
+                let detected = Box::pin(opened.detect()).await;
+                let serving = detected.map(|(http2, prefix)| opened.serve(http2, prefix));
+                if let Some(serving) = serving {
+                    serving.await;
+                }
+            })
+        }
     }
 }
 
-/// Reads until it is clear whether the client speaks HTTP/2. None: it has gone, or nothing came.
-async fn detect(mut io: Io, drain: &mut ConnectionDrain) -> Option<(bool, Rewound)> {
-    let mut prefix = BytesMut::with_capacity(4096);
-    loop {
-        let read = tokio::select! {
-            read = io.read_buf(&mut prefix) => read,
-            () = drain.close_idle() => return None,
-        };
-        match read {
-            Ok(0) if prefix.is_empty() => return None,
-            Ok(0) => return Some((false, Rewound::new(prefix.freeze(), io))),
-            Ok(_) => {}
-            Err(_) => return None,
+impl Opened {
+    /// Reads until it is clear whether the client speaks HTTP/2. None: it has gone, or nothing came.
+    async fn detect(&mut self) -> Option<(bool, Bytes)> {
+        let mut prefix = BytesMut::new();
+        loop {
+            let mut read = BytesMut::new();
+            let reading = poll_fn(|cx| {
+                let workspace = &self.worker.http1;
+                workspace.poll_read(&mut self.io, DETECTED, &mut read, cx)
+            });
+            let ended = tokio::select! {
+                ended = reading => ended.ok()?.0 == 0,
+                () = self.drain.close_idle() => return None,
+            };
+            prefix.extend_from_slice(&read);
+            match inspect::is_http2(&prefix) {
+                Some(http2) => return Some((http2, prefix.freeze())),
+                None if ended && prefix.is_empty() => return None,
+                None if ended => return Some((false, prefix.freeze())),
+                None => {}
+            }
         }
-        if let Some(http2) = inspect::is_http2(&prefix) {
-            return Some((http2, Rewound::new(prefix.freeze(), io)));
+    }
+
+    fn serve(self, http2: bool, prefix: Bytes) -> Serving {
+        let Self {
+            worker,
+            connection,
+            manager,
+            io,
+            activity,
+            drain,
+        } = self;
+        let limits = limits(&manager, connection.buffer_limit);
+        let secure = connection.facts.tls;
+        let remote = connection.record.remote;
+        let scratch = worker.scratch.clone();
+        let workspace = Rc::clone(&worker.http1);
+        let session = Rc::new(Session {
+            drain: drain.watch(),
+            streams: worker.streams(),
+            worker,
+            connection,
+            manager,
+            activity,
+            requests: Cell::new(0),
+        });
+        let service = Rc::new(HttpService(session));
+        let io = Rewound::new(prefix, io);
+        let ended = move |ended: Result<(), StreamError>| {
+            if let Err(error) = ended {
+                tracing::debug!(%remote, %error, "downstream connection ended");
+            }
+        };
+        // Each in a place of its own: an HTTP/1 connection has not the size of an HTTP/2 one.
+        match http2 {
+            true => Box::pin(async move {
+                ended(codec::h2::server::serve(io, secure, &limits, scratch, service, drain).await);
+            }),
+            false => {
+                let serving = codec::h1::serve(io, secure, &limits, &workspace, service, drain);
+                Box::pin(async move { ended(serving.await) })
+            }
         }
     }
 }

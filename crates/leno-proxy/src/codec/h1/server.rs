@@ -49,6 +49,8 @@ struct Connection {
     reading: Cell<bool>,
     /// The client has gone in the middle of it.
     truncated: Cell<bool>,
+    secure: bool,
+    header_timeout: Option<Duration>,
     settings: Settings,
 }
 
@@ -62,6 +64,8 @@ enum Next {
 /// What follows a response.
 enum After {
     Next,
+    /// It has ended already.
+    Ended,
     Close,
     /// The client may still be sending.
     Linger,
@@ -78,14 +82,14 @@ struct Asked {
 }
 
 /// Serves a connection until it ends. `secure`: it came by TLS.
-pub(crate) async fn serve<S: Service>(
+pub(crate) fn serve<S: Service>(
     io: Rewound,
     secure: bool,
     limits: &ServerLimits,
     workspace: &Rc<Workspace>,
     service: Rc<S>,
     drain: ConnectionDrain,
-) -> Result<(), StreamError> {
+) -> impl Future<Output = Result<(), StreamError>> + use<S> {
     let settings = Settings {
         limits: Limits {
             head_bytes: limits.max_header_bytes,
@@ -99,21 +103,21 @@ pub(crate) async fn serve<S: Service>(
         body: RefCell::new(Decoder::new(Framing::None, &settings.limits)),
         reading: Cell::new(false),
         truncated: Cell::new(false),
+        secure,
+        header_timeout: limits.header_timeout,
         settings,
     });
     let closing = Closing::watch(drain);
-    loop {
-        let after = match connection.next(secure, limits.header_timeout, &closing).await {
-            Next::Closed => return Ok(()),
-            Next::Refused(refusal) => Box::pin(connection.refuse(&refusal, &*service)).await?,
-            // What a request needs, an idle connection does not have.
-            Next::Request(request) => Box::pin(connection.exchange(request, &closing, &*service)).await?,
-        };
-        match after {
-            After::Next => {}
-            After::Close => return Box::pin(connection.close(false)).await,
-            After::Linger => return Box::pin(connection.close(true)).await,
-            After::Tunnel(tunnel) => return Box::pin(run_tunnel(connection, *tunnel)).await,
+    async move {
+        loop {
+            let after = connection.turn(&closing, &*service).await.await?;
+            match after {
+                After::Next => {}
+                After::Ended => return Ok(()),
+                After::Close => return Box::pin(connection.close(false)).await,
+                After::Linger => return Box::pin(connection.close(true)).await,
+                After::Tunnel(tunnel) => return Box::pin(run_tunnel(connection, *tunnel)).await,
+            }
         }
     }
 }
@@ -121,15 +125,31 @@ pub(crate) async fn serve<S: Service>(
 // === impl Connection ===
 
 impl Connection {
-    async fn next(&self, secure: bool, header_timeout: Option<Duration>, closing: &Closing) -> Next {
+    /// Waits for what is to be done next. What a request needs, an idle connection does not have.
+    async fn turn<'c, S: Service>(
+        self: &'c Rc<Self>,
+        closing: &'c Closing,
+        service: &'c S,
+    ) -> Pin<Box<dyn Future<Output = Result<After, StreamError>> + 'c>> {
+        match self.next(closing).await {
+            Next::Request(request) => Box::pin(self.exchange(request, closing, service)),
+            Next::Refused(refusal) => Box::pin(self.refuse(refusal, service)),
+            Next::Closed => Box::pin(std::future::ready(Ok(After::Ended))),
+        }
+    }
+
+    async fn next(&self, closing: &Closing) -> Next {
         let mut scanner = HeadScanner::default();
         let mut late: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
-            if let Poll::Ready(next) = self.poll_next(&mut scanner, secure, closing, cx) {
+            if let Poll::Ready(next) = self.poll_next(&mut scanner, closing, cx) {
                 return Poll::Ready(next);
             }
             // A timer only for heads that come in pieces.
-            match header_timeout.filter(|_| !self.wire.borrow().input.is_empty()) {
+            match self
+                .header_timeout
+                .filter(|_| !self.wire.borrow().input.is_empty())
+            {
                 None => Poll::Pending,
                 Some(limit) => {
                     let late = late.get_or_insert_with(|| Box::pin(sleep(limit)));
@@ -141,13 +161,7 @@ impl Connection {
         .await
     }
 
-    fn poll_next(
-        &self,
-        scanner: &mut HeadScanner,
-        secure: bool,
-        closing: &Closing,
-        cx: &mut Context<'_>,
-    ) -> Poll<Next> {
+    fn poll_next(&self, scanner: &mut HeadScanner, closing: &Closing, cx: &mut Context<'_>) -> Poll<Next> {
         let mut wire = self.wire.borrow_mut();
         // What is left of an answer before this, which may have been taken only in part.
         if matches!(wire.poll_flush(cx), Poll::Ready(Err(_))) {
@@ -162,7 +176,7 @@ impl Connection {
             if let Some(end) = scanner.find(&wire.input) {
                 let head = wire.input.split_to(end);
                 wire.release_input();
-                return Poll::Ready(match parse_request(&head, secure, &self.settings) {
+                return Poll::Ready(match parse_request(&head, self.secure, &self.settings) {
                     Ok(request) => Next::Request(request),
                     Err(error) => Next::refused(error),
                 });
@@ -303,8 +317,8 @@ impl Connection {
     }
 
     /// Answers what is no request.
-    async fn refuse<S: Service>(&self, refusal: &Refusal, service: &S) -> Result<After, StreamError> {
-        let Response { head, body, .. } = service.refuse(refusal);
+    async fn refuse<S: Service>(&self, refusal: Refusal, service: &S) -> Result<After, StreamError> {
+        let Response { head, body, .. } = service.refuse(&refusal);
         let to = ResponseTo {
             version: Version::Http11,
             head: false,

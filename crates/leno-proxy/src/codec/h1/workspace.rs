@@ -45,7 +45,7 @@ struct Date {
 impl Workspace {
     /// Reads once, at most `most` bytes, and appends to `input`: by reference if that is empty. The result: how many,
     /// and whether `input` is a slice of the worker's block.
-    pub(super) fn poll_read<R: AsyncRead + Unpin>(
+    pub(crate) fn poll_read<R: AsyncRead + Unpin>(
         &self,
         io: &mut R,
         most: usize,
