@@ -14,6 +14,8 @@ const PRIORITY_NAT: i32 = -100;
 /// `NF_IP_PRI_FILTER`: after the rewriting, so that redirected queries are seen as local.
 const PRIORITY_FILTER: i32 = 0;
 const DNS: u16 = 53;
+/// The table that a plan's rules stand in.
+pub const TABLE: &str = "leno";
 
 /// The redirection of one network namespace's traffic to a sidecar in it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +28,8 @@ pub struct RedirectPlan {
     pub dns: Option<u16>,
     /// Users whose traffic is not captured: the proxy's own, 1337 in Istio.
     pub excluded_uids: Vec<u32>,
+    /// Marks whose traffic is not captured: for a proxy that may set one, 0x539 in Istio.
+    pub excluded_marks: Vec<u32>,
     /// Destinations that are not captured (istio-iptables `-x`).
     pub excluded_destinations: Vec<IpNet>,
     /// Outbound destination ports that are not captured (istio-iptables `-o`).
@@ -47,7 +51,7 @@ impl RedirectPlan {
             chains.push(refuse_udp());
         }
         Ruleset {
-            table: "leno".to_owned(),
+            table: TABLE.to_owned(),
             chains,
         }
     }
@@ -59,6 +63,7 @@ impl RedirectPlan {
                 .iter()
                 .map(|uid| pass([Match::SocketUid(*uid)])),
         );
+        rules.extend(self.excluded_marks.iter().map(|mark| pass([Match::Mark(*mark)])));
         if let Some(port) = self.dns {
             for protocol in [Protocol::Udp, Protocol::Tcp] {
                 rules.push(Rule {
@@ -142,6 +147,7 @@ mod tests {
             inbound: None,
             dns: Some(15053),
             excluded_uids: vec![1337],
+            excluded_marks: vec![],
             excluded_destinations: vec![],
             excluded_outbound_ports: vec![],
             excluded_inbound_ports: vec![],

@@ -1,6 +1,6 @@
-//! The workload's certificate: asked for with a token, renewed with itself, never handed out.
+//! The workload's certificate: asked for with a token, renewed with itself.
 //!
-//! The key is made here and stays here. Renewal comes at half life, with jitter, so that a control plane may be
+//! The key is made here and stays here, unless somebody beside the workload needs it ([`Renewal::issuing`]). Renewal comes at half life, with jitter, so that a control plane may be
 //! away for the other half; open connections keep the certificate they were made with.
 
 use std::sync::Arc;
@@ -8,10 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use leno_proto::google::protobuf::Struct;
 use leno_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
+use leno_tls::pem::encode_certificate;
 use leno_tls::{
     ConfigError, Crypto, IdentityError, PendingIdentity, ROOT_CA, Secrets, SpiffeId, TrustBundle,
     WORKLOAD_CERTIFICATE,
 };
+use tokio::sync::watch;
 
 use crate::control_plane::ControlPlane;
 use crate::grpc::{self, Channel};
@@ -50,6 +52,15 @@ pub struct Request {
     pub ttl: Option<Duration>,
 }
 
+/// A certificate with its key, for a process beside us that has no other way to one. All of it is PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// The leaf first, without the root.
+    pub chain: String,
+    pub key: String,
+    pub roots: String,
+}
+
 /// Keeps the secrets `default` and `ROOTCA` fresh.
 #[derive(Debug)]
 pub struct Renewal {
@@ -57,6 +68,7 @@ pub struct Renewal {
     secrets: Arc<Secrets>,
     crypto: Crypto,
     request: Request,
+    issued: Option<watch::Sender<Option<Arc<Issued>>>>,
 }
 
 impl Renewal {
@@ -66,7 +78,15 @@ impl Renewal {
             secrets,
             crypto,
             request,
+            issued: None,
         }
+    }
+
+    /// Tells of each certificate, with its key, as soon as it is in force here.
+    #[must_use]
+    pub fn issuing(mut self, issued: watch::Sender<Option<Arc<Issued>>>) -> Self {
+        self.issued = Some(issued);
+        self
     }
 
     /// Asks until there is a certificate, or the authority refuses. `waiting` hears of each failure.
@@ -155,10 +175,24 @@ impl Renewal {
             .ok_or(Error::NoCertificate)?;
         let identity = pending.complete(chain, &self.crypto)?;
         let bundle = TrustBundle::from_pem(root.as_bytes(), "the certificate authority's root")?;
+        let issued = self.issued.as_ref().map(|_| Issued {
+            chain: identity.chain().iter().map(|c| encode_certificate(c)).collect(),
+            key: pending.key_pem(),
+            roots: bundle.certificates().iter().map(|c| encode_certificate(c)).collect(),
+        });
         self.secrets.update(|set| {
             set.set_identity(WORKLOAD_CERTIFICATE, identity);
             set.set_bundle(ROOT_CA, bundle);
         });
+        if let (Some(sender), Some(issued)) = (&self.issued, issued) {
+            sender.send_replace(Some(Arc::new(issued)));
+        }
         Ok(())
+    }
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued").field("chain", &self.chain).finish_non_exhaustive()
     }
 }
