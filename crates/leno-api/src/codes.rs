@@ -69,6 +69,7 @@ codes! {
     NoReferenceGrant = "LN0309", "cross-namespace reference not granted", "A backend in another namespace needs a ReferenceGrant there. Its share of the requests is answered with 500.";
     AddressesExhausted = "LN0310", "no virtual address left", "All addresses of 240.240.0.0/16 are in use or were released less than a day ago.";
     NotSelected = "LN0311", "workload not selected by its service", "A workload says that it belongs to a service whose selector does not match its labels.";
+    HostConflict = "LN0312", "host declared twice", "A Service and a ServiceEntry, or two ServiceEntries, declare the same host: the Service, else the first by name, holds.";
 
     DirectoryUnreadable = "LN0401", "directory cannot be read", "The configuration directory is missing or cannot be read.";
     FileUnreadable = "LN0402", "file cannot be read", "The file's last good objects stay in force.";

@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub enum Kind {
     MeshConfig,
     Service,
+    ServiceEntry,
     HttpRoute,
     VirtualService,
     DestinationRule,
@@ -27,6 +28,7 @@ impl Kind {
         match self {
             Self::MeshConfig => "MeshConfig",
             Self::Service => "Service",
+            Self::ServiceEntry => "ServiceEntry",
             Self::HttpRoute => "HTTPRoute",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",

@@ -11,6 +11,7 @@ use crate::kinds::http_route::HttpRouteSpec;
 use crate::kinds::mesh_config::MeshConfigSpec;
 use crate::kinds::peer_authentication::PeerAuthenticationSpec;
 use crate::kinds::service::ServiceSpec;
+use crate::kinds::service_entry::ServiceEntrySpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
 use crate::node::{Node, Pos};
 
@@ -27,6 +28,7 @@ pub struct Object {
 pub enum Spec {
     MeshConfig(Box<MeshConfigSpec>),
     Service(Box<ServiceSpec>),
+    ServiceEntry(Box<ServiceEntrySpec>),
     HttpRoute(Box<HttpRouteSpec>),
     VirtualService(Box<VirtualServiceSpec>),
     DestinationRule(Box<DestinationRuleSpec>),

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use crate::delta::{Delta, Key};
 use crate::name::{Host, WorkloadId};
@@ -67,7 +70,7 @@ fn services(
     for (host, service) in new {
         match old.get(host) {
             Some(before) if Arc::ptr_eq(before, service) => continue,
-            Some(before) => list |= before.vips != service.vips,
+            Some(before) => list |= found_by(before) != found_by(service),
             None => list = true,
         }
         changed.insert(Key::Service(host.clone()));
@@ -79,6 +82,11 @@ fn services(
     if list {
         changed.insert(Key::ServiceList);
     }
+}
+
+/// By what a connection is known to be for the service: a search over all of them depends on it.
+fn found_by(service: &Service) -> (&[IpAddr], &[IpNet], bool) {
+    (&service.vips, &service.addresses, service.is_anywhere())
 }
 
 fn share_parts(old: &Snapshot, new: &mut Snapshot) {

@@ -27,7 +27,7 @@ pub use policy::{
     TlsMode, TrafficPolicy,
 };
 pub use route::{HttpAction, HttpMatch, HttpRoute, HttpRule, StringMatch, TcpRoute, WeightedBackend};
-pub use service::{Protocol, Service, ServicePort};
+pub use service::{Backing, Endpoint, Protocol, Service, ServicePort};
 pub use snapshot::Snapshot;
 pub use vip::VipTable;
 pub use workload::{Workload, WorkloadPort};

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::name::{Host, Labels, Origin};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -12,11 +14,50 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// Empty: no workload is selected.
     pub selector: Labels,
-    /// Virtual addresses, v4 and v6, in 240.240.0.0/16 and its IPv6 sibling.
+    /// What its name resolves to: virtual addresses, v4 and v6, in 240.240.0.0/16 and its IPv6 sibling, or those of
+    /// `addresses` that are single ones. None: the mesh does not answer for the name.
     pub vips: Vec<IpAddr>,
+    /// Where it is called, if its object says that itself.
+    pub addresses: Vec<IpNet>,
+    pub backing: Backing,
+    /// Not of the mesh: nobody there understands what sidecars tell each other.
+    pub external: bool,
+    /// Whom the other side of mesh mTLS may be, besides the workloads' own identities (SPIFFE ids).
+    pub subject_alt_names: Vec<String>,
     /// True when a `--service` flag declared it and no object did.
     pub undeclared: bool,
     pub origin: Origin,
+}
+
+/// What stands behind a service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Backing {
+    /// The workloads that its selector matches.
+    Workloads,
+    /// The address that the caller found out by itself (`resolution: NONE`).
+    Caller,
+    /// These addresses.
+    Fixed(Vec<Endpoint>),
+    /// What these names resolve to, asked again and again by each proxy.
+    Dns {
+        endpoints: Vec<Endpoint>,
+        /// One address of all stands for the name (`DNS_ROUND_ROBIN`).
+        one: bool,
+    },
+}
+
+/// An endpoint that an object describes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// An IP address, or a name.
+    pub address: String,
+    /// By the name of the service's port.
+    pub ports: Vec<(String, u16)>,
+    pub labels: Labels,
+    /// `region/zone/subzone`.
+    pub locality: String,
+    pub weight: u32,
+    pub service_account: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +87,22 @@ pub enum Protocol {
     Udp,
     /// Not said: detect, without hanging a server-first protocol.
     Detect,
+}
+
+impl Service {
+    /// One name for many: nobody can be asked for its address.
+    pub fn is_wildcard(&self) -> bool {
+        self.host.as_str().starts_with('*')
+    }
+
+    /// It is known by what a connection says (Host, SNI) and by its port alone: any address may be its.
+    pub fn is_anywhere(&self) -> bool {
+        self.backing == Backing::Caller && self.addresses.is_empty()
+    }
+
+    pub fn port(&self, number: u16) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.port == number)
+    }
 }
 
 impl Protocol {

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::mesh::MeshConfig;
 use crate::name::{Host, WorkloadId};
 use crate::policy::{PeerMtls, ServicePolicy};
@@ -26,7 +28,10 @@ pub struct Snapshot {
     pub policies: HashMap<Host, Arc<ServicePolicy>>,
     /// Effective mTLS mode by workload.
     pub mtls: HashMap<WorkloadId, Arc<PeerMtls>>,
+    /// Virtual addresses.
     pub vips: HashMap<IpAddr, Host>,
+    /// Addresses that objects say, the narrowest first.
+    pub fixed: Vec<(IpNet, Host)>,
 }
 
 impl Snapshot {
@@ -36,6 +41,12 @@ impl Snapshot {
 
     pub fn by_vip(&self, address: IpAddr) -> Option<&Arc<Service>> {
         self.vips.get(&address).and_then(|host| self.services.get(host))
+    }
+
+    /// The services that say that this address is theirs, the narrowest first.
+    pub fn by_fixed_address(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Service>> {
+        let covering = self.fixed.iter().filter(move |(net, _)| net.contains(&address));
+        covering.filter_map(|(_, host)| self.services.get(host))
     }
 
     pub fn endpoints(&self, host: &Host) -> &[Arc<Workload>] {

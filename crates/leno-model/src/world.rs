@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use leno_api::{Code, Diagnostic, Object, Place, Severity};
 
 use crate::build::peer_authentication::PeerPolicies;
@@ -20,7 +21,7 @@ use crate::diff::diff;
 use crate::name::{Host, WorkloadId};
 use crate::policy::PeerMtls;
 use crate::selection::{Selection, selects};
-use crate::service::Service;
+use crate::service::{Backing, Service};
 use crate::snapshot::Snapshot;
 use crate::vip::VipTable;
 use crate::workload::Workload;
@@ -246,6 +247,7 @@ impl World {
         self.peers = PeerPolicies::new(&objects, root.clone(), &mut diagnostics);
         next.mesh = Arc::new(mesh);
         next.services = build::service::declared(&objects);
+        build::service_entry::add(&objects, &mut next.services, &mut diagnostics);
         add_undeclared(&mut next);
         self.assign_vips(&mut next, now, &mut diagnostics);
 
@@ -278,15 +280,21 @@ impl World {
     }
 
     fn assign_vips(&mut self, next: &mut Snapshot, now: Duration, diagnostics: &mut Vec<Diagnostic>) {
+        let of_mesh = |service: &Arc<Service>| has_virtual_address(service);
         let gone: Vec<Host> = self
             .vips
             .live()
-            .filter(|host| !next.services.contains_key(host))
+            .filter(|host| !next.services.get(host).is_some_and(of_mesh))
             .collect();
         for host in gone {
             self.vips.release(&host, now);
         }
         for (host, service) in &mut next.services {
+            next.fixed
+                .extend(service.addresses.iter().map(|net| (*net, host.clone())));
+            if !has_virtual_address(service) {
+                continue;
+            }
             match self.vips.assign(host, now) {
                 Some(vips) => {
                     next.vips.extend(vips.map(|vip| (vip, host.clone())));
@@ -300,6 +308,10 @@ impl World {
                 }
             }
         }
+        next.fixed.sort_by(|(a, one), (b, other)| {
+            let narrow = |net: &IpNet| std::cmp::Reverse(net.prefix_len());
+            (narrow(a), a, one).cmp(&(narrow(b), b, other))
+        });
     }
 
     /// Endpoints, modes, and what the short way needs to know.
@@ -330,6 +342,11 @@ impl World {
         next.version = self.snapshot.version + 1;
         self.snapshot = Arc::new(next);
     }
+}
+
+/// Not where the caller is to find out the address by itself, or the object says it.
+fn has_virtual_address(service: &Service) -> bool {
+    service.addresses.is_empty() && service.backing != Backing::Caller
 }
 
 /// Services that workloads name and no object declares.

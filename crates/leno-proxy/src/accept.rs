@@ -13,7 +13,7 @@ use leno_telemetry::record::DownstreamRecord;
 use leno_tls::PeerInfo;
 use tokio::net::TcpStream;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Serving};
 use crate::drain::Drain;
 use crate::http;
 use crate::inspect::{self, Found, Wanted};
@@ -26,32 +26,31 @@ use crate::state::ListenerState;
 use crate::tcp_proxy::{self, Early, Race};
 use crate::worker::{Snapshot, Worker};
 
-/// Serves one connection to its end.
-pub(crate) async fn serve(
+/// Finds out what a new connection is. None: it was refused, or has gone.
+pub(crate) async fn accept(
     worker: Rc<Worker>,
     stream: TcpStream,
     remote: SocketAddr,
     socket: Arc<ListenSocket>,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
-    let destination = match original_destination(&stream, socket.origin, socket.address) {
+) -> Option<Serving> {
+    let destination = match original_destination(&stream, &socket) {
         Ok(Some(destination)) => destination,
         Ok(None) => {
-            return tracing::warn!(%remote, listener = socket.listener, "refused: it goes to the proxy itself");
+            tracing::warn!(%remote, listener = socket.listener, "refused: it goes to the proxy itself");
+            return None;
         }
-        Err(error) => return tracing::debug!(%remote, %error, "original destination"),
+        Err(error) => {
+            tracing::debug!(%remote, %error, "original destination");
+            return None;
+        }
     };
     let arrival = Arrival {
         worker,
         remote,
         destination,
     };
-    let Some(listener) = arrival.listener(&socket.listener).await else {
-        return;
-    };
-    arrival.serve(stream, &listener).await;
+    let listener = arrival.listener(&socket.listener).await?;
+    arrival.establish(stream, &listener).await
 }
 
 /// A connection before it has a chain.
@@ -125,22 +124,27 @@ impl Arrival {
             .refused(&record, flag, details, &listener.access_log);
     }
 
-    async fn serve(self, mut stream: TcpStream, state: &Arc<ListenerState>) {
+    async fn establish(self, mut stream: TcpStream, state: &Arc<ListenerState>) -> Option<Serving> {
         let listener = &state.listener;
         let mut prefix = BytesMut::new();
         let wanted = Wanted::of(&listener.filters, self.destination.port());
         let (found, early) = match wanted.any() {
             false => (Found::raw(), None),
-            true => match self.inspect(&mut stream, &mut prefix, wanted, state).await {
-                Some(found) => found,
-                None => return,
-            },
+            true => Box::pin(self.inspect(&mut stream, &mut prefix, wanted, state)).await?,
         };
         let (Some(chain), Some(drain)) = self.chain(state, &found) else {
-            return self.unmatched(listener, &found);
+            self.unmatched(listener, &found);
+            return None;
         };
         let plain = Prefixed::new(prefix.freeze(), stream);
-        self.run(plain, listener, chain, drain, found, early).await;
+        let (io, connection) = self.secure(plain, listener, &chain, drain, &found).await?;
+        match &chain.terminal {
+            TerminalFilter::Http(manager) => {
+                let manager = Arc::clone(manager);
+                Some(Box::pin(http::serve(self.worker, connection, manager, io)))
+            }
+            TerminalFilter::Tcp(tcp) => tcp_proxy::open(self.worker, connection, tcp, io, early).await,
+        }
     }
 
     fn chain(&self, state: &ListenerState, found: &Found) -> (Option<Arc<FilterChain>>, Option<Arc<Drain>>) {
@@ -220,41 +224,42 @@ impl Arrival {
         }
     }
 
-    async fn run(
-        self,
+    /// TLS where the chain has it, and what is known of the connection then.
+    async fn secure(
+        &self,
         plain: Prefixed,
         listener: &Listener,
-        chain: Arc<FilterChain>,
+        chain: &FilterChain,
         drain: Arc<Drain>,
-        found: Found,
-        early: Option<Early>,
-    ) {
+        found: &Found,
+    ) -> Option<(Io, Connection)> {
         let mut client_cert = PeerCertificates::default();
         let (io, peer, local_principal) = match &chain.tls {
             None => (Io::Plain(plain), None, None),
             Some(tls) => {
-                let accepted = self
-                    .worker
-                    .tls
-                    .accept(tls, &found.protocols, plain, chain.handshake_timeout)
-                    .await;
-                match accepted {
+                let contexts = &self.worker.tls;
+                let accepting = contexts.accept(tls, &found.protocols, plain, chain.handshake_timeout);
+                match Box::pin(accepting).await {
                     Ok(accepted) => {
                         if let TerminalFilter::Http(manager) = &chain.terminal {
                             client_cert =
                                 PeerCertificates::new(&manager.client_cert, accepted.certificates());
                         }
+                        let peer = Some(Box::new(accepted.peer));
                         (
                             Io::Server(Box::new(accepted.stream)),
-                            Some(accepted.peer),
+                            peer,
                             accepted.local_principal,
                         )
                     }
-                    Err(error) => return self.handshake_failed(listener, &found, &error),
+                    Err(error) => {
+                        self.handshake_failed(listener, found, &error);
+                        return None;
+                    }
                 }
             }
         };
-        let record = self.record(listener, &found, peer.as_ref(), local_principal);
+        let record = self.record(listener, found, peer.as_deref(), local_principal);
         let connection = Connection {
             facts: ConnectionFacts {
                 tls: peer.is_some(),
@@ -268,12 +273,7 @@ impl Arrival {
             peer,
             drain,
         };
-        match &chain.terminal {
-            TerminalFilter::Http(manager) => {
-                http::serve(self.worker, connection, Arc::clone(manager), io).await
-            }
-            TerminalFilter::Tcp(tcp) => tcp_proxy::serve(self.worker, connection, tcp, io, early).await,
-        }
+        Some((io, connection))
     }
 
     /// The client did not say in time what it speaks.

@@ -107,6 +107,8 @@ fn say(sender: &mut Sender<Report>, what: report::What) -> Result<(), grpc::Erro
 fn wanted(kind: &str, dumped: &Dumped) -> bool {
     use crate::resources::Kind;
     match kind {
+        // Certificates are shown by those who hold them, without keys.
+        _ if dumped.name.0 == Kind::Secret => false,
         "all" => true,
         "clusters" => dumped.name.0 == Kind::Cluster,
         "listeners" => dumped.name.0 == Kind::Listener,

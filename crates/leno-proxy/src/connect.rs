@@ -12,6 +12,7 @@ use bytes::Bytes;
 use leno_engine::compile::cluster::Transport;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::codec::h1::Workspace;
 use crate::destination::Destination;
 use crate::io::{Io, Prefixed};
 use crate::outcome::Failure;
@@ -34,6 +35,7 @@ pub trait WorkloadSockets: Send + Sync {
 pub(crate) struct Connector<'w> {
     pub(crate) tls: &'w Contexts,
     pub(crate) workload: Option<&'w dyn WorkloadSockets>,
+    pub(crate) http1: &'w Rc<Workspace>,
 }
 
 /// What is known of an upstream connection.

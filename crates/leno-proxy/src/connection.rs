@@ -1,6 +1,8 @@
 //! A downstream connection that is being served.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +13,10 @@ use leno_tls::PeerInfo;
 use crate::drain::Drain;
 use crate::peer_certificates::PeerCertificates;
 
+/// What serves a connection that has its chain, to its end. Boxed, so that nothing of what is needed only to get so
+/// far (inspection, handshake) is held by connections that are idle.
+pub(crate) type Serving = Pin<Box<dyn Future<Output = ()>>>;
+
 /// A connection that has its chain.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -18,7 +24,8 @@ pub(crate) struct Connection {
     pub(crate) record: Rc<DownstreamRecord>,
     pub(crate) facts: ConnectionFacts,
     pub(crate) destination: SocketAddr,
-    pub(crate) peer: Option<PeerInfo>,
+    /// Apart: most connections have none, and it is large.
+    pub(crate) peer: Option<Box<PeerInfo>>,
     /// For `x-forwarded-client-cert`, where the chain asks for them.
     pub(crate) client_cert: PeerCertificates,
     pub(crate) buffer_limit: Option<u32>,

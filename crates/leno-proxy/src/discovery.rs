@@ -4,6 +4,8 @@
 //! control plane said. Where it said nothing in time the question stays unanswered, and the connection or request
 //! fails with a flag; nothing is ever let through because nobody answered.
 
+mod own;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use leno_dns::NameTable;
+use leno_engine::compile::cluster::Discovery as ClusterDiscovery;
+use leno_engine::compile::endpoint::Assignment;
 use leno_engine::compile::{Files, Warnings, cluster, endpoint, listener, route};
 use leno_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use leno_proto::google::protobuf::Any;
@@ -19,17 +23,24 @@ use leno_proto::type_url;
 use leno_xds::client::{Client, Lookup, Received};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::Proxy;
 use crate::control_plane::ControlPlane;
 use crate::grpc::{self, Channel, Receiver, Sender};
 use crate::lookup::{Answer, Question, Want};
+use crate::resolve;
 use crate::resources::{Change, Compiled, Kind, Name, Resources};
+use crate::secret;
+
+use own::Own;
 
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 /// Names that were asked for and do not exist; the oldest is forgotten beyond this.
 const MAX_NEGATIVE: usize = 1024;
 const TICK: Duration = Duration::from_millis(250);
+/// How often a gateway looks whether certificates were replaced, or expired, and ports became free.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What the rest of the process sees of the task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +50,9 @@ pub struct State {
     pub ready: bool,
     /// Why there is no connection.
     pub error: Option<String>,
+    /// Of a gateway: what cannot be served as it is configured (a port taken, a certificate missing), and how to mend
+    /// it.
+    pub problems: Vec<String>,
 }
 
 /// A resource as `leno config` shows it.
@@ -73,6 +87,8 @@ pub enum Mode {
     OnDemand,
     /// Everything that the control plane gives: wildcard LDS and CDS.
     Full,
+    /// As on demand, but what it serves is opened on the machine's own ports, and may be nothing.
+    Gateway,
 }
 
 struct Link {
@@ -94,6 +110,10 @@ struct Memory {
     subscribed: BTreeSet<Name>,
     waiting: BTreeMap<Name, Vec<oneshot::Sender<Answer>>>,
     answered: BTreeSet<String>,
+    /// What only a gateway has.
+    own: Own,
+    /// What clusters that wait are waiting for.
+    resolving: JoinSet<(String, Assignment)>,
 }
 
 enum Event {
@@ -102,6 +122,8 @@ enum Event {
     Question(Question),
     Dump(oneshot::Sender<Vec<Dumped>>),
     Health,
+    /// What a cluster's names resolve to.
+    Resolved(String, Assignment),
     Tick,
     Stop,
 }
@@ -120,6 +142,7 @@ impl Discovery {
         let mut link: Option<Link> = None;
         let mut connecting = self.connect(Duration::ZERO);
         let mut tick = tokio::time::interval(TICK);
+        let mut look = tokio::time::interval(LOOK);
         loop {
             let event = tokio::select! {
                 result = &mut connecting, if link.is_none() => {
@@ -129,7 +152,9 @@ impl Discovery {
                 question = self.questions.recv() => question.map_or(Event::Stop, Event::Question),
                 Some(reply) = self.dumps.recv() => Event::Dump(reply),
                 Ok(()) = self.health.changed() => Event::Health,
+                Some(Ok((cluster, resolved))) = memory.resolving.join_next() => Event::Resolved(cluster, resolved),
                 _ = tick.tick(), if memory.needs_tick() => Event::Tick,
+                _ = look.tick(), if self.mode == Mode::Gateway => Event::Tick,
             };
             let now = Instant::now();
             let lost = match event {
@@ -154,6 +179,10 @@ impl Discovery {
                 }
                 Event::Health => {
                     self.client.set_health(self.health.borrow_and_update().clone());
+                    None
+                }
+                Event::Resolved(cluster, assignment) => {
+                    memory.resources.resolved(&cluster, assignment);
                     None
                 }
                 Event::Tick => None,
@@ -230,13 +259,13 @@ impl Discovery {
             }
             match compile(kind, &body.value) {
                 Ok(compiled) => {
-                    memory.resources.accept(
-                        key,
-                        version.clone(),
-                        Bytes::from(body.value.clone()),
-                        compiled,
-                        now,
-                    );
+                    memory.resolve(&compiled);
+                    // A private key is shown to nobody.
+                    let body = match kind {
+                        Kind::Secret => Bytes::new(),
+                        _ => Bytes::from(body.value.clone()),
+                    };
+                    memory.resources.accept(key, version.clone(), body, compiled, now);
                 }
                 Err(why) => {
                     tracing::warn!(resource = %name, kind = ?kind, %why, "rejected; the last good version stays in force");
@@ -271,11 +300,15 @@ impl Discovery {
     fn settle(&mut self, memory: &mut Memory, now: Instant) {
         self.promote(memory, now);
         let departed = memory.resources.depart(now);
-        self.apply(departed);
+        self.apply(memory, departed);
+        if self.mode == Mode::Gateway {
+            memory.own.tend(&self.proxy, &self.state);
+        }
         memory.forget_old_negatives();
         self.follow(memory);
         memory.answer();
-        let ready = memory.answered.contains(type_url::LISTENER) && memory.roots_in_force();
+        let any = self.mode == Mode::Gateway || memory.has_listener();
+        let ready = memory.answered.contains(type_url::LISTENER) && any && memory.roots_in_force();
         self.state.send_if_modified(|s| {
             let first = ready && !s.ready;
             s.ready |= ready;
@@ -309,7 +342,7 @@ impl Discovery {
             changes.extend(memory.resources.forget(&name));
             memory.subscribed.remove(&name);
         }
-        self.apply(changes);
+        self.apply(memory, changes);
     }
 
     fn promote(&mut self, memory: &mut Memory, now: Instant) {
@@ -320,11 +353,11 @@ impl Discovery {
                 Lookup::Absent | Lookup::Rejected
             )
         });
-        self.apply(changes);
+        self.apply(memory, changes);
     }
 
     /// One batch is one new configuration.
-    fn apply(&mut self, changes: Vec<Change>) {
+    fn apply(&mut self, memory: &mut Memory, changes: Vec<Change>) {
         if changes.is_empty() {
             return;
         }
@@ -334,6 +367,7 @@ impl Discovery {
                 Change::Set(name, Compiled::Endpoints(assignment)) => {
                     updater.upsert_endpoints(&name, *assignment)
                 }
+                Change::Set(name, Compiled::Secret(secret)) => updater.upsert_secret(&name, *secret),
                 Change::Set(name, Compiled::Cluster(cluster)) => {
                     if let Err(error) = updater.upsert_cluster(*cluster) {
                         tracing::error!(%error, cluster = %name, "the cluster is not in force");
@@ -341,14 +375,21 @@ impl Discovery {
                 }
                 Change::Set(_, Compiled::Route(table)) => updater.upsert_route(*table),
                 Change::Set(name, Compiled::Listener(listener)) => {
-                    if let Err(error) = updater.upsert_listener(*listener) {
-                        tracing::error!(%error, listener = %name, "the listener is not opened");
+                    let (listener, gateway) = (*listener, self.mode == Mode::Gateway);
+                    match updater.upsert_listener(listener.clone()) {
+                        Ok(()) => memory.own.opened(&name),
+                        Err(error) if gateway => memory.own.postpone(name, listener, &error),
+                        Err(error) => tracing::error!(%error, listener = %name, "the listener is not opened"),
                     }
                 }
                 Change::Remove((Kind::Endpoints, name)) => updater.remove_endpoints(&name),
+                Change::Remove((Kind::Secret, name)) => updater.remove_secret(&name),
                 Change::Remove((Kind::Cluster, name)) => updater.remove_cluster(&name),
                 Change::Remove((Kind::Route, name)) => updater.remove_route(&name),
-                Change::Remove((Kind::Listener, name)) => updater.remove_listener(&name),
+                Change::Remove((Kind::Listener, name)) => {
+                    memory.own.opened(&name);
+                    updater.remove_listener(&name);
+                }
             }
         }
         updater.publish();
@@ -359,7 +400,7 @@ impl Discovery {
         match name.0 {
             Kind::Listener => !memory.asked.contains(name),
             Kind::Cluster => self.mode == Mode::Full,
-            Kind::Route | Kind::Endpoints => false,
+            Kind::Route | Kind::Endpoints | Kind::Secret => false,
         }
     }
 }
@@ -377,9 +418,27 @@ impl Memory {
         self.waiting.entry(name).or_default().push(question.answer);
     }
 
-    fn roots_in_force(&self) -> bool {
+    fn has_listener(&self) -> bool {
         self.roots.iter().any(|(kind, _)| *kind == Kind::Listener)
-            && self.roots.iter().all(|name| self.resources.is_active(name))
+    }
+
+    fn roots_in_force(&self) -> bool {
+        self.roots.iter().all(|name| self.resources.is_active(name))
+    }
+
+    /// A cluster whose endpoints are names waits for their addresses, so that its first request finds some.
+    fn resolve(&mut self, compiled: &Compiled) {
+        let Compiled::Cluster(cluster) = compiled else {
+            return;
+        };
+        let (name, discovery) = (cluster.name.clone(), cluster.discovery.clone());
+        if matches!(
+            discovery,
+            ClusterDiscovery::StrictDns { .. } | ClusterDiscovery::LogicalDns { .. }
+        ) {
+            self.resolving
+                .spawn(async move { (name, resolve::first(&discovery).await.unwrap_or_default()) });
+        }
     }
 
     fn needs_tick(&self) -> bool {
@@ -463,6 +522,10 @@ fn compile(kind: Kind, body: &[u8]) -> Result<Compiled, String> {
     let compiled = match kind {
         Kind::Endpoints => {
             endpoint::compile(&decode(body)?, &mut warnings).map(|e| Compiled::Endpoints(Box::new(e)))
+        }
+        Kind::Secret => {
+            let secret = secret::compile(&decode(body)?)?;
+            return Ok(Compiled::Secret(Box::new(secret)));
         }
         Kind::Cluster => cluster::compile(&decode(body)?, &SystemTrust, &mut warnings)
             .map(|c| Compiled::Cluster(Box::new(c))),

@@ -64,9 +64,9 @@ pub(crate) struct Activity {
     last: Cell<Instant>,
 }
 
-/// A stream in progress.
+/// A stream in progress, and when it ended if somebody has looked.
 #[derive(Debug)]
-pub(crate) struct Active(Rc<Activity>);
+pub(crate) struct Active(Rc<Activity>, Option<std::time::Instant>);
 
 // === impl Drain ===
 
@@ -269,14 +269,23 @@ impl Activity {
 
     pub(crate) fn begin(self: &Rc<Self>) -> Active {
         self.streams.set(self.streams.get() + 1);
-        Active(Rc::clone(self))
+        Active(Rc::clone(self), None)
+    }
+}
+
+impl Active {
+    /// It ends at once, and what time it is is known.
+    pub(crate) fn end(&mut self, now: std::time::Instant) {
+        self.1 = Some(now);
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
-        self.0.last.set(Instant::now());
+        self.0
+            .last
+            .set(self.1.map_or_else(Instant::now, Instant::from_std));
     }
 }
 

@@ -8,12 +8,15 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
-use leno_engine::decide::filter::{ConnectionFacts, Context, Effect, EffectResult, HttpFilter, Step};
+use leno_engine::compile::cluster::Cluster;
+use leno_engine::decide::filter::{Context, Effect, EffectResult, HttpFilter, Step};
 use leno_engine::decide::route::Decision;
-use leno_engine::message::{LocalReply, RequestHead, ResponseHead};
+use leno_engine::message::{LocalReply, ResponseHead};
+use smallvec::SmallVec;
 
 use crate::codec::{Body, Frame, Source};
 use crate::lookup::{Answer, Want};
@@ -21,15 +24,23 @@ use crate::outcome::StreamError;
 use crate::record::Exchange;
 use crate::{call, tcp_proxy};
 
-/// One request's filters.
+/// One request's filters: those that have something to do for it, at least one.
 pub(crate) struct Filters {
-    active: RefCell<Vec<Box<dyn HttpFilter>>>,
+    active: RefCell<Active>,
     exchange: Rc<Exchange>,
-    facts: ConnectionFacts,
-    cluster: Option<String>,
-    external: bool,
+    cluster: Routed,
+    see_bodies: bool,
     /// An answer that a filter gave while the body was passing.
     reply: RefCell<Option<LocalReply>>,
+}
+
+type Active = SmallVec<[Box<dyn HttpFilter>; 4]>;
+
+/// Which cluster the request was routed to.
+enum Routed {
+    Known(Arc<Cluster>),
+    Unknown(String),
+    Nowhere,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,37 +52,30 @@ enum Direction {
 // === impl Filters ===
 
 impl Filters {
-    /// The filters that have something to do for this request.
+    /// `cluster`: the decision's, where it is known. None: no filter has something to do for this request.
     pub(crate) fn start(
         exchange: &Rc<Exchange>,
-        facts: &ConnectionFacts,
         decision: &Decision<'_>,
-        external: bool,
-    ) -> Rc<Self> {
-        let start = |filter: &std::sync::Arc<leno_engine::decide::filter::FilterConfig>| {
-            let per_route = decision.filter_config(&filter.name);
-            match per_route {
-                Some(config) if config.disabled => None,
-                None if filter.disabled => None,
-                config => filter.factory.start(config.map(std::sync::Arc::as_ref)),
-            }
-        };
-        let active = exchange.manager.filters.iter().filter_map(start).collect();
-        Rc::new(Self {
+        cluster: Option<Arc<Cluster>>,
+    ) -> Option<Rc<Self>> {
+        let filters = exchange.session().manager.filters.iter();
+        let active: Active = filters
+            .filter_map(|filter| filter.start(decision.filter_config(&filter.name).map(Arc::as_ref)))
+            .collect();
+        if active.is_empty() {
+            return None;
+        }
+        Some(Rc::new(Self {
+            see_bodies: active.iter().any(|filter| filter.sees_bodies()),
             active: RefCell::new(active),
             exchange: Rc::clone(exchange),
-            facts: facts.clone(),
-            cluster: match decision {
-                Decision::Forward(forwarding) => Some(forwarding.cluster.to_string()),
-                _ => None,
+            cluster: match (cluster, decision) {
+                (Some(cluster), _) => Routed::Known(cluster),
+                (None, Decision::Forward(forwarding)) => Routed::Unknown(forwarding.cluster.to_string()),
+                (None, _) => Routed::Nowhere,
             },
-            external,
             reply: RefCell::default(),
-        })
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.active.borrow().is_empty()
+        }))
     }
 
     fn len(&self) -> usize {
@@ -79,14 +83,12 @@ impl Filters {
     }
 
     /// Err: a filter answers instead of the upstream.
-    pub(crate) async fn request_headers(
-        &self,
-        head: &mut RequestHead,
-        body: &mut Body,
-    ) -> Result<(), LocalReply> {
+    pub(crate) async fn request_headers(&self, body: &mut Body) -> Result<(), LocalReply> {
         for index in 0..self.len() {
             let end = body.is_end();
-            let step = self.with(index, |f, cx| f.on_request_headers(cx, head, end));
+            let step = self.with(index, |filter, cx| {
+                filter.on_request_headers(cx, &mut self.exchange.request.borrow_mut(), end)
+            });
             if let Some(limit) = self.settle(index, step).await? {
                 *body = self
                     .hold(index, std::mem::take(body), limit, Direction::Request)
@@ -129,7 +131,7 @@ impl Filters {
     }
 
     fn body(self: &Rc<Self>, body: Body, direction: Direction) -> Body {
-        if self.is_empty() || body.is_end() {
+        if !self.see_bodies || body.is_end() {
             return body;
         }
         Body::Stream(Box::new(FilteredBody {
@@ -155,10 +157,18 @@ impl Filters {
             flags: &mut flags,
             peer: &mut peer,
             local: &exchange.worker().shared.local_metadata,
-            connection: &self.facts,
+            connection: &exchange.session().connection.facts,
             upstream_principal: upstream_principal.as_deref(),
-            cluster: self.cluster.as_deref(),
-            external: self.external,
+            cluster: match &self.cluster {
+                Routed::Known(cluster) => Some(&cluster.name),
+                Routed::Unknown(name) => Some(name),
+                Routed::Nowhere => None,
+            },
+            // What cannot be found is nobody of the mesh.
+            external: match &self.cluster {
+                Routed::Known(cluster) => cluster.external,
+                Routed::Unknown(_) | Routed::Nowhere => true,
+            },
         };
         let mut active = self.active.borrow_mut();
         let result = active.get_mut(index).map(|filter| run(filter.as_mut(), &mut cx));

@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 
-use bytes::Bytes;
 use leno_engine::compile::http::{HttpConnectionManager, ServerHeader};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 
@@ -45,9 +44,7 @@ pub(crate) fn prepare(
         head.version = version;
     }
     if manager.use_remote_address {
-        for name in INTERNAL {
-            head.headers.remove(name);
-        }
+        head.headers.remove_all(&INTERNAL);
         append_forwarded_for(head, connection);
         head.headers
             .set(XFP, if connection.facts.tls { "https" } else { "http" });
@@ -59,7 +56,7 @@ pub(crate) fn prepare(
     request_id(&mut head.headers, manager, random);
     normalise(head, manager);
     if let Some(via) = &manager.via {
-        head.headers.append("via", Bytes::copy_from_slice(via.as_bytes()));
+        head.headers.append("via", via);
     }
     restored
 }
@@ -67,17 +64,14 @@ pub(crate) fn prepare(
 /// Finishes a response for the client.
 pub(crate) fn finish(head: &mut ResponseHead, manager: &HttpConnectionManager, restored: Option<Version>) {
     match &manager.server_header {
-        ServerHeader::Overwrite(name) => head
-            .headers
-            .set("server", Bytes::copy_from_slice(name.as_bytes())),
+        ServerHeader::Overwrite(name) => head.headers.set("server", name),
         ServerHeader::AppendIfAbsent(name) if !head.headers.contains("server") => {
-            head.headers
-                .append("server", Bytes::copy_from_slice(name.as_bytes()));
+            head.headers.append("server", name);
         }
         ServerHeader::AppendIfAbsent(_) | ServerHeader::PassThrough => {}
     }
     if let Some(via) = &manager.via {
-        head.headers.append("via", Bytes::copy_from_slice(via.as_bytes()));
+        head.headers.append("via", via);
     }
     head.headers.remove(ORIGINAL_VERSION);
     if restored.is_some() {
@@ -102,12 +96,11 @@ pub(crate) fn client(head: &RequestHead, manager: &HttpConnectionManager) -> Opt
         true => manager.xff_trusted_hops.checked_sub(1)?,
         false => manager.xff_trusted_hops,
     };
-    let told: Vec<&[u8]> = head
-        .headers
-        .get_all(XFF)
-        .flat_map(|v| v.split(|b| *b == b','))
-        .collect();
-    let address = told.get(told.len().checked_sub(back + 1)?)?;
+    let told = || {
+        let values = head.headers.get_all(XFF);
+        values.flat_map(|v| v.split(|b| *b == b','))
+    };
+    let address = told().nth(told().count().checked_sub(back + 1)?)?;
     std::str::from_utf8(address.trim_ascii()).ok()?.parse().ok()
 }
 

@@ -2,20 +2,34 @@
 //!
 //! A timer per request would cost more than everything else that is done for most requests, and nobody needs an idle
 //! time-out to the millisecond. So each connection lists its streams, each worker its connections, and once a second
-//! they are looked at.
+//! they are looked at. What has moved since the last look counts as moved now.
+//!
+//! The route's time-out is meant more exactly. For it a worker has one timer, set to the earliest deadline known: when
+//! it fires, all streams are looked at, and it is set again. As almost every request ends long before its deadline, it
+//! fires about once in the time-out's length.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+
+/// Between two looks for deadlines.
+const LEAST_PAUSE: Duration = Duration::from_millis(5);
+
 /// One stream's limits and when something last moved.
 #[derive(Debug)]
 pub(crate) struct Watch {
     limits: Cell<Limits>,
     began: Instant,
-    moved: Cell<Instant>,
-    request_ended: Cell<bool>,
+    /// Since the last sweep: bytes cost no look at the clock.
+    moved: Cell<bool>,
+    last_moved: Cell<Instant>,
+    request_ended: Cell<Option<Instant>>,
+    /// How long the answer may take from then on.
+    patience: Cell<Option<Duration>>,
     expired: Cell<Option<Expired>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -36,24 +50,44 @@ pub(crate) enum Expired {
     Idle,
     Request,
     Whole,
+    /// The answer, by the route's time-out.
+    Answer,
+}
+
+/// What has a watch of its own.
+pub(crate) trait Watched {
+    fn watch(&self) -> &Watch;
 }
 
 /// One connection's streams, for the worker's sweep.
+#[derive(Default)]
+pub(crate) struct Streams(RefCell<Vec<Weak<dyn Watched>>>);
+
+/// A worker's timer for the deadlines of all its streams.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(RefCell<Vec<Weak<Watch>>>);
+pub(crate) struct Deadlines {
+    next: Cell<Option<Instant>>,
+    earlier: Notify,
+}
 
 // === impl Watch ===
 
 impl Watch {
-    pub(crate) fn new(now: Instant, limits: Limits) -> Rc<Self> {
-        Rc::new(Self {
+    pub(crate) fn new(now: Instant, limits: Limits) -> Self {
+        Self {
             limits: Cell::new(limits),
             began: now,
-            moved: Cell::new(now),
-            request_ended: Cell::new(false),
+            moved: Cell::new(false),
+            last_moved: Cell::new(now),
+            request_ended: Cell::new(None),
+            patience: Cell::new(None),
             expired: Cell::new(None),
             waker: RefCell::default(),
-        })
+        }
+    }
+
+    pub(crate) fn began(&self) -> Instant {
+        self.began
     }
 
     /// A route's own limits replace the listener's.
@@ -72,15 +106,28 @@ impl Watch {
     }
 
     pub(crate) fn moved(&self) {
-        // The clock is read for streams that have a limit only.
-        if self.limits.get().idle.is_some() {
-            self.moved.set(Instant::now());
-        }
+        self.moved.set(true);
     }
 
-    pub(crate) fn end_request(&self) {
-        self.request_ended.set(true);
+    /// The request has been received to its end.
+    pub(crate) fn end_request(&self, now: Instant) {
+        self.request_ended.set(Some(now));
         self.moved();
+    }
+
+    /// How long the request took to be received, once it has been.
+    pub(crate) fn request_duration(&self) -> Option<Duration> {
+        Some(self.request_ended.get()?.saturating_duration_since(self.began))
+    }
+
+    /// The answer is to be over so long after the end of the request (Envoy: "the entire downstream request").
+    pub(crate) fn answer_within(&self, patience: Option<Duration>) {
+        self.patience.set(patience);
+    }
+
+    /// When the answer is to be over; None before the request has ended, or without a limit.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.request_ended.get()?.checked_add(self.patience.get()?)
     }
 
     /// Ready when the stream is to end.
@@ -88,22 +135,31 @@ impl Watch {
         match self.expired.get() {
             Some(expired) => Poll::Ready(expired),
             None => {
-                self.waker.replace(Some(cx.waker().clone()));
+                let mut waker = self.waker.borrow_mut();
+                match &mut *waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => *waker = Some(cx.waker().clone()),
+                }
                 Poll::Pending
             }
         }
     }
 
     fn check(&self, now: Instant) {
+        if self.moved.take() {
+            self.last_moved.set(now);
+        }
         let Limits { idle, request, whole } = self.limits.get();
         let over = |since: Instant, limit: Option<Duration>| {
             limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
         };
-        let expired = if over(self.began, whole) {
+        let expired = if self.deadline().is_some_and(|at| at <= now) {
+            Expired::Answer
+        } else if over(self.began, whole) {
             Expired::Whole
-        } else if over(self.began, request) && !self.request_ended.get() {
+        } else if over(self.began, request) && self.request_ended.get().is_none() {
             Expired::Request
-        } else if over(self.moved.get(), idle) {
+        } else if over(self.last_moved.get(), idle) {
             Expired::Idle
         } else {
             return;
@@ -116,26 +172,78 @@ impl Watch {
     }
 }
 
+impl Watched for Watch {
+    fn watch(&self) -> &Watch {
+        self
+    }
+}
+
 // === impl Streams ===
 
 impl Streams {
-    pub(crate) fn add(&self, watch: &Rc<Watch>) {
+    pub(crate) fn add<T: Watched + 'static>(&self, stream: &Rc<T>) {
+        let stream: Weak<dyn Watched> = Rc::downgrade(stream) as Weak<T>;
         let mut streams = self.0.borrow_mut();
-        // Room is made when it runs out: what has ended goes before the list grows.
-        if streams.len() == streams.capacity() {
-            streams.retain(|watch| watch.strong_count() > 0);
+        // What has ended is let go of as soon as may be: a weak reference keeps its memory.
+        while streams.last().is_some_and(|last| last.strong_count() == 0) {
+            streams.pop();
         }
-        streams.push(Rc::downgrade(watch));
+        if streams.len() == streams.capacity() {
+            streams.retain(|stream| stream.strong_count() > 0);
+        }
+        streams.push(stream);
     }
 
-    pub(crate) fn sweep(&self, now: Instant) {
-        self.0.borrow_mut().retain(|watch| match watch.upgrade() {
-            Some(watch) => {
-                watch.check(now);
-                true
+    /// Ends what is over its limits; the earliest deadline of the others.
+    pub(crate) fn sweep(&self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        self.0.borrow_mut().retain(|stream| {
+            let Some(stream) = stream.upgrade() else {
+                return false;
+            };
+            let watch = stream.watch();
+            watch.check(now);
+            if let Some(at) = watch.deadline().filter(|_| watch.expired.get().is_none()) {
+                next = Some(next.map_or(at, |next| next.min(at)));
             }
-            None => false,
+            true
         });
+        next
+    }
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams").finish_non_exhaustive()
+    }
+}
+
+// === impl Deadlines ===
+
+impl Deadlines {
+    pub(crate) fn add(&self, at: Instant) {
+        if self.next.get().is_none_or(|next| at < next) {
+            self.next.set(Some(at));
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Streams have been looked at; this is the earliest deadline left.
+    pub(crate) fn reset(&self, now: Instant, next: Option<Instant>) {
+        self.next.set(next.map(|next| next.max(now + LEAST_PAUSE)));
+    }
+
+    /// When streams should be looked at.
+    pub(crate) async fn due(&self) {
+        loop {
+            match self.next.get() {
+                None => self.earlier.notified().await,
+                Some(at) => tokio::select! {
+                    () = sleep_until(at.into()) => return,
+                    () = self.earlier.notified() => {}
+                },
+            }
+        }
     }
 }
 
@@ -148,7 +256,7 @@ mod tests {
     fn expired(limits: Limits, after: Duration, touch: impl FnOnce(&Watch)) -> Option<Expired> {
         let begin = Instant::now();
         let streams = Streams::default();
-        let watch = Watch::new(begin, limits);
+        let watch = Rc::new(Watch::new(begin, limits));
         streams.add(&watch);
         touch(&watch);
         streams.sweep(begin + after);
@@ -188,6 +296,48 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!(expired(limits, MINUTE, |_| {}), Some(Expired::Request));
-        assert_eq!(expired(limits, MINUTE, Watch::end_request), None);
+        let ended = |watch: &Watch| watch.end_request(watch.began);
+        assert_eq!(expired(limits, MINUTE, ended), None);
+    }
+
+    #[test]
+    fn an_answer_is_late_by_the_route_s_time_out_from_the_end_of_the_request() {
+        let patient = |watch: &Watch| watch.answer_within(Some(MINUTE));
+        assert_eq!(expired(Limits::default(), MINUTE, patient), None);
+        let ended = |watch: &Watch| {
+            patient(watch);
+            watch.end_request(watch.began + MINUTE);
+        };
+        assert_eq!(expired(Limits::default(), MINUTE, ended), None);
+        assert_eq!(
+            expired(Limits::default(), MINUTE * 2, ended),
+            Some(Expired::Answer)
+        );
+    }
+
+    #[test]
+    fn a_sweep_tells_the_earliest_deadline_that_is_left() {
+        let begin = Instant::now();
+        let streams = Streams::default();
+        let watches = [1, 3, 2].map(|minutes| {
+            let watch = Rc::new(Watch::new(begin, Limits::default()));
+            watch.answer_within(Some(MINUTE * minutes));
+            watch.end_request(begin);
+            streams.add(&watch);
+            watch
+        });
+        assert_eq!(streams.sweep(begin), Some(begin + MINUTE));
+        assert_eq!(streams.sweep(begin + MINUTE), Some(begin + MINUTE * 2));
+        drop(watches);
+        assert_eq!(streams.sweep(begin), None);
+    }
+
+    #[test]
+    fn ended_streams_do_not_pile_up() {
+        let streams = Streams::default();
+        for _ in 0..100 {
+            streams.add(&Rc::new(Watch::new(Instant::now(), Limits::default())));
+        }
+        assert_eq!(streams.0.borrow().len(), 1);
     }
 }

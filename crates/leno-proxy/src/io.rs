@@ -144,6 +144,10 @@ impl Rewound {
     pub(crate) fn new(prefix: Bytes, io: Io) -> Self {
         Self { prefix, io }
     }
+
+    pub(crate) fn into_parts(self) -> (Bytes, Io) {
+        (self.prefix, self.io)
+    }
 }
 
 impl AsyncRead for Rewound {

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use leno_engine::compile::listener::{Address, Listener};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::watch;
 
 use crate::inbox::Workers;
@@ -29,7 +29,10 @@ pub struct PassedSocket {
 
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    #[error("cannot listen on {address} — listener {listener} — {source}")]
+    #[error(
+        "cannot listen on {address}: {source} — listener {listener} — {}",
+        remedy(source)
+    )]
     Bind {
         listener: String,
         address: SocketAddr,
@@ -39,6 +42,19 @@ pub enum BindError {
     Pipe { listener: String },
     #[error("cannot use the socket passed for listener {listener} — {source}")]
     Passed { listener: String, source: io::Error },
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "end what listens there (ss -ltnp shows it), or serve the port at another one"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 are for root: serve the port at another one, or lower net.ipv4.ip_unprivileged_port_start"
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address: listen on one that it has",
+        _ => "listen elsewhere",
+    }
 }
 
 #[derive(Debug)]
@@ -122,12 +138,15 @@ impl Sockets {
         bound: Option<SocketAddr>,
     ) -> io::Result<()> {
         socket.set_nonblocking(true)?;
+        // Accepted connections inherit it: once here instead of once each.
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
         let address = socket.local_addr()?;
         let (open, opened) = watch::channel(false);
         let socket = Arc::new(ListenSocket {
             listener: listener.clone(),
             origin,
             address,
+            fixed: bound.is_some() && !address.ip().is_unspecified(),
             socket,
             open: opened,
         });

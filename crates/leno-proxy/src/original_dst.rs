@@ -10,16 +10,20 @@ use std::net::SocketAddr;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::socket::Origin;
+use crate::socket::{ListenSocket, Origin};
 
 /// The destination, or None for a connection that goes to the proxy's own listener: serving it would loop.
 pub(crate) fn original_destination(
     stream: &TcpStream,
-    origin: Origin,
-    own: SocketAddr,
+    listening: &ListenSocket,
 ) -> io::Result<Option<SocketAddr>> {
-    let local = canonical(stream.local_addr()?);
-    match origin {
+    let own = listening.address;
+    let local = match listening.fixed {
+        true => own,
+        false => stream.local_addr()?,
+    };
+    let local = canonical(local);
+    match listening.origin {
         Origin::Local => return Ok(Some(local)),
         Origin::Port(port) => return Ok(Some(SocketAddr::new(local.ip(), port))),
         Origin::Redirected => {}

@@ -12,8 +12,14 @@ use crate::idle::Expired;
 /// A message stream that ended before its end.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StreamError {
+    /// Before anything was received.
     #[error("connection closed")]
     Closed,
+    #[error("connection closed in the middle of a message")]
+    Truncated,
+    /// The client's request breaks off in what is no HTTP.
+    #[error("malformed request: {details}")]
+    Malformed { status: u16, details: &'static str },
     /// The peer reset the stream, with this HTTP/2 error code.
     #[error("stream reset by peer (code {0})")]
     Reset(u32),
@@ -67,9 +73,10 @@ impl Failure {
             Self::TryTimeout | Self::TryIdle | Self::Timeout => 504,
             Self::Expired(expired) => match expired {
                 Expired::Idle | Expired::Request => 408,
-                Expired::Whole => 504,
+                Expired::Whole | Expired::Answer => 504,
             },
             Self::Stream(StreamError::Protocol(_)) => 502,
+            Self::Stream(StreamError::Malformed { status, .. }) => *status,
             Self::Stream(StreamError::TooLarge(_)) => 413,
             Self::Stream(StreamError::Invalid(_)) => 400,
             _ => 503,
@@ -80,10 +87,14 @@ impl Failure {
         match self {
             Self::Connect(_) | Self::ConnectTimeout => Flag::UpstreamConnectionFailure,
             Self::Stream(error) => match error {
-                StreamError::Closed | StreamError::Aborted => Flag::UpstreamConnectionTermination,
+                StreamError::Closed | StreamError::Truncated | StreamError::Aborted => {
+                    Flag::UpstreamConnectionTermination
+                }
                 StreamError::Reset(_) | StreamError::Refused => Flag::UpstreamRemoteReset,
                 StreamError::Protocol(_) => Flag::UpstreamProtocolError,
-                StreamError::Invalid(_) | StreamError::TooLarge(_) => Flag::DownstreamProtocolError,
+                StreamError::Malformed { .. } | StreamError::Invalid(_) | StreamError::TooLarge(_) => {
+                    Flag::DownstreamProtocolError
+                }
                 StreamError::TimedOut => Flag::UpstreamRequestTimeout,
             },
             Self::TryTimeout | Self::TryIdle | Self::Timeout => Flag::UpstreamRequestTimeout,
@@ -101,12 +112,13 @@ impl Failure {
             Self::Connect(_) => "upstream_reset_before_response_started{remote_connection_failure}",
             Self::ConnectTimeout => "upstream_reset_before_response_started{connection_timeout}",
             Self::Stream(error) => match error {
-                StreamError::Closed | StreamError::Aborted => {
+                StreamError::Closed | StreamError::Truncated | StreamError::Aborted => {
                     "upstream_reset_before_response_started{connection_termination}"
                 }
                 StreamError::Reset(_) => "upstream_reset_before_response_started{remote_reset}",
                 StreamError::Refused => "upstream_reset_before_response_started{remote_refused_stream_reset}",
                 StreamError::Protocol(_) => "upstream_reset_before_response_started{protocol_error}",
+                StreamError::Malformed { details, .. } => details,
                 StreamError::Invalid(_) => "request_cannot_be_sent",
                 StreamError::TooLarge(_) => "request_payload_too_large",
                 StreamError::TimedOut => "stream_idle_timeout",
@@ -145,9 +157,10 @@ impl Failure {
             Self::Stream(StreamError::Reset(_) | StreamError::Refused) => {
                 "upstream connect error or disconnect/reset before headers. reset reason: remote reset"
             }
-            Self::Stream(StreamError::Closed | StreamError::Aborted) => {
+            Self::Stream(StreamError::Closed | StreamError::Truncated | StreamError::Aborted) => {
                 "upstream connect error or disconnect/reset before headers. reset reason: connection termination"
             }
+            Self::Stream(StreamError::Malformed { status, .. }) => leno_http1::reason(*status),
             _ => "",
         }
     }
@@ -169,6 +182,7 @@ impl Expired {
             Self::Idle => Flag::StreamIdleTimeout,
             Self::Request => Flag::DownstreamProtocolError,
             Self::Whole => Flag::UpstreamMaxStreamDurationReached,
+            Self::Answer => Flag::UpstreamRequestTimeout,
         }
     }
 
@@ -177,6 +191,7 @@ impl Expired {
             Self::Idle => "stream_idle_timeout",
             Self::Request => "request_overall_timeout",
             Self::Whole => "max_duration_timeout",
+            Self::Answer => "response_timeout",
         }
     }
 }

@@ -24,16 +24,22 @@ impl Random {
     }
 
     /// A version 4 UUID (RFC 9562 §5.4) in its text form.
-    pub(crate) fn uuid(&self) -> String {
-        let (a, b) = (self.next(), self.next());
-        format!(
-            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-            a >> 32,
-            (a >> 16) & 0xffff,
-            a & 0xfff,
-            0x8000 | (b >> 48) & 0x3fff,
-            b & 0xffff_ffff_ffff
-        )
+    pub(crate) fn uuid(&self) -> [u8; 36] {
+        let mut bits = u128::from(self.next()) << 64 | u128::from(self.next());
+        // Version and variant.
+        bits = bits & !(0xf << 76) | 0x4 << 76;
+        bits = bits & !(0b11 << 62) | 0b10 << 62;
+        let mut text = [b'-'; 36];
+        let digits = text.iter_mut().enumerate();
+        let digits = digits.filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
+        for (place, (_, digit)) in (0..32).rev().zip(digits) {
+            let nibble = (bits >> (place * 4)) as u8 & 0xf;
+            *digit = match nibble {
+                0..10 => b'0' + nibble,
+                _ => b'a' - 10 + nibble,
+            };
+        }
+        text
     }
 }
 
@@ -46,9 +52,19 @@ mod tests {
         let random = Random::default();
         for _ in 0..100 {
             let id = random.uuid();
-            assert_eq!(id.len(), 36);
-            assert_eq!(id.as_bytes()[14], b'4');
-            assert!(matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b'), "{id}");
+            assert_eq!(id[14], b'4');
+            assert!(matches!(id[19], b'8' | b'9' | b'a' | b'b'), "{id:?}");
+            for (at, byte) in id.iter().enumerate() {
+                let dash = matches!(at, 8 | 13 | 18 | 23);
+                assert!(
+                    if dash {
+                        *byte == b'-'
+                    } else {
+                        byte.is_ascii_hexdigit()
+                    },
+                    "{id:?}"
+                );
+            }
         }
     }
 }

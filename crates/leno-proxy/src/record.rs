@@ -3,57 +3,57 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use leno_engine::compile::access_log::{FormatValues, Operator};
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::endpoint::Endpoint;
-use leno_engine::compile::http::HttpConnectionManager;
+use leno_engine::compile::route::Route;
+use leno_engine::decide::balance;
 use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::decide::limits::Permit;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead};
 use leno_telemetry::record::{DownstreamRecord, RequestRecord, UpstreamRecord};
-use tokio::sync::Notify;
 
 use crate::connect::UpstreamConnection;
-use crate::drain::{ConnectionDrain, CutBy};
-use crate::idle::{Limits, Watch};
+use crate::drain::{self, CutBy};
+use crate::idle::{Limits, Watch, Watched};
+use crate::session::Session;
 use crate::worker::Worker;
 
 /// One request, from its head to the end of its response. Its record is made when the last part lets go of it.
 pub(crate) struct Exchange {
-    worker: Rc<Worker>,
-    pub(crate) downstream: Rc<DownstreamRecord>,
-    pub(crate) manager: Arc<HttpConnectionManager>,
-    start: SystemTime,
-    began: Instant,
-    pub(crate) request: RefCell<Option<RequestHead>>,
+    session: Rc<Session>,
+    /// The connection, where it is not as it looks: another proxy told who the client is.
+    client: Option<Rc<DownstreamRecord>>,
+    pub(crate) watch: Watch,
+    /// As it is sent upstream, edit by edit.
+    pub(crate) request: RefCell<RequestHead>,
     pub(crate) response: RefCell<Option<ResponseHead>>,
     pub(crate) flags: Cell<Flags>,
     pub(crate) details: Cell<&'static str>,
     pub(crate) received: Cell<u64>,
     pub(crate) sent: Cell<u64>,
-    pub(crate) route: RefCell<String>,
+    pub(crate) route: RefCell<Option<Arc<Route>>>,
     pub(crate) attempts: Cell<u32>,
-    pub(crate) upstream: RefCell<Option<Attempted>>,
+    pub(crate) upstream: RefCell<Attempted>,
     pub(crate) peer: RefCell<PeerMetadata>,
-    pub(crate) watch: Rc<Watch>,
-    /// The end of the client's connection, where the proxy decides it.
-    pub(crate) connection: RefCell<Option<Rc<ConnectionDrain>>>,
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
-    request_duration: Cell<Option<Duration>>,
     response_duration: Cell<Option<Duration>>,
-    request_ended: Notify,
     /// The response has been sent to its end, or was cut off for a reason that `flags` tell.
     finished: Cell<bool>,
+    active: drain::Active,
+    /// What it is counted as upstream while it lasts.
+    counted: RefCell<Option<(Permit, balance::Active)>>,
 }
 
-/// The last attempt.
-#[derive(Clone, Debug)]
+/// The last attempt, as far as it came.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Attempted {
-    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) endpoint: Option<Arc<Endpoint>>,
     pub(crate) connection: Option<Rc<UpstreamConnection>>,
     pub(crate) failure: Option<Arc<str>>,
@@ -63,24 +63,20 @@ pub(crate) struct Attempted {
 
 impl Exchange {
     pub(crate) fn new(
-        worker: &Rc<Worker>,
-        downstream: &Rc<DownstreamRecord>,
-        manager: &Arc<HttpConnectionManager>,
+        session: &Rc<Session>,
+        client: Option<Rc<DownstreamRecord>>,
+        request: RequestHead,
     ) -> Rc<Self> {
-        let began = Instant::now();
+        let timeouts = &session.manager.timeouts;
         let limits = Limits {
-            idle: manager.timeouts.stream_idle,
-            request: manager.timeouts.request,
-            whole: manager.timeouts.max_stream_duration,
+            idle: timeouts.stream_idle,
+            request: timeouts.request,
+            whole: timeouts.max_stream_duration,
         };
         Rc::new(Self {
-            watch: Watch::new(began, limits),
-            worker: Rc::clone(worker),
-            downstream: Rc::clone(downstream),
-            manager: Arc::clone(manager),
-            start: SystemTime::now(),
-            began,
-            request: RefCell::default(),
+            watch: Watch::new(Instant::now(), limits),
+            client,
+            request: RefCell::new(request),
             response: RefCell::default(),
             flags: Cell::default(),
             details: Cell::new(""),
@@ -90,18 +86,27 @@ impl Exchange {
             attempts: Cell::default(),
             upstream: RefCell::default(),
             peer: RefCell::default(),
-            connection: RefCell::default(),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
-            request_duration: Cell::default(),
             response_duration: Cell::default(),
-            request_ended: Notify::new(),
             finished: Cell::default(),
+            active: session.activity.begin(),
+            counted: RefCell::default(),
+            session: Rc::clone(session),
         })
     }
 
+    pub(crate) fn session(&self) -> &Rc<Session> {
+        &self.session
+    }
+
     pub(crate) fn worker(&self) -> &Rc<Worker> {
-        &self.worker
+        &self.session.worker
+    }
+
+    /// The connection, with the client as it is trusted to be.
+    pub(crate) fn downstream(&self) -> &DownstreamRecord {
+        self.client.as_ref().unwrap_or(&self.session.connection.record)
     }
 
     pub(crate) fn flag(&self, flag: Flag) {
@@ -110,40 +115,51 @@ impl Exchange {
         self.flags.set(flags);
     }
 
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+    /// The request had no body.
+    pub(crate) fn ended_with_its_head(&self) {
+        self.watch.end_request(self.watch.began());
     }
 
     /// The request has been received to its end.
     pub(crate) fn end_request(&self) {
-        if self.request_duration.get().is_none() {
-            self.request_duration.set(Some(self.began.elapsed()));
-            self.watch.end_request();
-            self.request_ended.notify_waiters();
+        if !self.request_has_ended() {
+            self.watch.end_request(Instant::now());
+            self.set_deadline();
         }
     }
 
     pub(crate) fn request_has_ended(&self) -> bool {
-        self.request_duration.get().is_some()
+        self.watch.request_duration().is_some()
     }
 
-    pub(crate) async fn request_ended(&self) {
-        let ended = self.request_ended.notified();
-        if self.request_duration.get().is_none() {
-            ended.await;
+    /// How long the answer may take from the end of the request on.
+    pub(crate) fn answer_within(&self, time: Option<Duration>) {
+        self.watch.answer_within(time);
+        self.set_deadline();
+    }
+
+    fn set_deadline(&self) {
+        if let Some(at) = self.watch.deadline() {
+            self.worker().deadlines.add(at);
         }
     }
 
     /// The upstream's answer has begun.
     pub(crate) fn begin_response(&self) {
-        self.response_duration.set(Some(self.began.elapsed()));
+        self.response_duration.set(Some(self.watch.began().elapsed()));
     }
 
     /// Milliseconds between the end of the request and the beginning of the answer.
-    pub(crate) fn service_time(&self) -> u128 {
-        let sent = self.request_duration.get().unwrap_or_default();
+    pub(crate) fn service_time(&self) -> u64 {
+        let sent = self.watch.request_duration().unwrap_or_default();
         let answered = self.response_duration.get().unwrap_or_default();
-        answered.saturating_sub(sent).as_millis()
+        let time = answered.saturating_sub(sent);
+        time.as_secs() * 1000 + u64::from(time.subsec_millis())
+    }
+
+    /// Counts the request at its cluster and its endpoint for as long as it lasts.
+    pub(crate) fn count(&self, permit: Permit, active: balance::Active) {
+        self.counted.replace(Some((permit, active)));
     }
 
     /// Reads `grpc-status`, from trailers or from the head of an answer without a body.
@@ -156,58 +172,65 @@ impl Exchange {
     /// Whom the last attempt has reached, if that was proved.
     pub(crate) fn upstream_principal(&self) -> Option<Arc<str>> {
         let upstream = self.upstream.borrow();
-        upstream.as_ref()?.connection.as_ref()?.peer_principal.clone()
+        upstream.connection.as_ref()?.peer_principal.clone()
     }
 
     /// What has cut the client's connection off.
     pub(crate) fn cut_by(&self) -> Option<CutBy> {
-        self.connection.borrow().as_ref()?.cut_by()
+        self.session.drain.cut_by()
     }
 
     pub(crate) fn finish(&self) {
         self.finished.set(true);
     }
+
+    fn cut_off(&self) {
+        let (flag, details) = match self.cut_by() {
+            Some(by) => (Flag::LocalReset, by.details()),
+            None => (
+                Flag::DownstreamConnectionTermination,
+                "downstream_remote_disconnect",
+            ),
+        };
+        self.flag(flag);
+        self.details.set(details);
+    }
+}
+
+impl Watched for Exchange {
+    fn watch(&self) -> &Watch {
+        &self.watch
+    }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Some(request) = self.request.take() else {
-            return;
-        };
         if !self.finished.get() {
-            let (flag, details) = match self.cut_by() {
-                Some(by) => (Flag::LocalReset, by.details()),
-                None => (
-                    Flag::DownstreamConnectionTermination,
-                    "downstream_remote_disconnect",
-                ),
-            };
-            self.flag(flag);
-            self.details.set(details);
+            self.cut_off();
         }
-        let attempted = self.upstream.take();
-        let response = self.response.take();
-        let route = self.route.take();
+        let (began, now) = (self.watch.began(), Instant::now());
+        self.active.end(now);
+        let route = self.route.get_mut();
         let record = RequestRecord {
-            start: self.start,
-            duration: self.began.elapsed(),
-            request_duration: self.request_duration.get(),
+            start: self.session.worker.wall_time(began),
+            duration: now.saturating_duration_since(began),
+            request_duration: self.watch.request_duration(),
             response_duration: self.response_duration.get(),
-            request: &request,
-            response: response.as_ref(),
+            request: self.request.get_mut(),
+            response: self.response.get_mut().as_ref(),
             grpc_status: self.grpc_status.get(),
             flags: self.flags.get(),
             details: self.details.get(),
             bytes_received: self.received.get(),
             bytes_sent: self.sent.get(),
-            route: &route,
-            upstream: attempted.as_ref().map(Attempted::record),
+            route: route.as_ref().map_or("", |route| &route.name),
+            upstream: self.upstream.get_mut().record(),
             attempts: self.attempts.get(),
-            downstream: &self.downstream,
-            peer: &self.peer.borrow(),
+            downstream: self.client.as_ref().unwrap_or(&self.session.connection.record),
+            peer: self.peer.get_mut(),
         };
-        let reporter = &self.worker.reporter;
-        reporter.request(&record, &self.manager.access_log);
+        let Session { worker, manager, .. } = &*self.session;
+        worker.reporter.request(&record, &manager.access_log);
     }
 }
 
@@ -215,7 +238,7 @@ impl Drop for Exchange {
 impl FormatValues for Exchange {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
         use std::io::Write;
-        let downstream = &self.downstream;
+        let downstream = self.downstream();
         let text = match operator {
             Operator::DownstreamRemoteAddress => downstream.remote.to_string(),
             Operator::DownstreamRemoteAddressWithoutPort => downstream.remote.ip().to_string(),
@@ -240,21 +263,19 @@ impl FormatValues for Exchange {
                 Some(sni) => sni.clone(),
                 None => return false,
             },
-            Operator::RouteName => self.route.borrow().clone(),
+            Operator::RouteName => match &*self.route.borrow() {
+                Some(route) => route.name.clone(),
+                None => String::new(),
+            },
             Operator::ConnectionId => downstream.connection_id.to_string(),
             Operator::UpstreamRequestAttemptCount => self.attempts.get().to_string(),
             Operator::ResponseFlags => self.flags.get().to_string(),
             Operator::ResponseCodeDetails => self.details.get().to_owned(),
-            Operator::UpstreamCluster => match &*self.upstream.borrow() {
-                Some(attempted) => attempted.cluster.name.clone(),
+            Operator::UpstreamCluster => match &self.upstream.borrow().cluster {
+                Some(cluster) => cluster.name.clone(),
                 None => return false,
             },
-            Operator::UpstreamHost => match self
-                .upstream
-                .borrow()
-                .as_ref()
-                .and_then(|a| a.connection.as_ref())
-            {
+            Operator::UpstreamHost => match &self.upstream.borrow().connection {
                 Some(connection) => connection.remote.to_string(),
                 None => return false,
             },
@@ -267,17 +288,18 @@ impl FormatValues for Exchange {
 // === impl Attempted ===
 
 impl Attempted {
-    fn record(&self) -> UpstreamRecord<'_> {
+    fn record(&self) -> Option<UpstreamRecord<'_>> {
         let connection = self.connection.as_deref();
-        UpstreamRecord {
-            cluster: &self.cluster.stat_name,
-            service: self.cluster.service.as_ref(),
+        let cluster = self.cluster.as_ref()?;
+        Some(UpstreamRecord {
+            cluster: &cluster.stat_name,
+            service: cluster.service.as_ref(),
             workload: self.endpoint.as_ref().and_then(|e| e.workload.as_ref()),
             remote: connection.map(|c| c.remote),
             local: connection.and_then(|c| c.local),
             peer_principal: connection.and_then(|c| c.peer_principal.as_ref()),
             local_principal: connection.and_then(|c| c.local_principal.as_ref()),
             transport_failure: self.failure.as_deref(),
-        }
+        })
     }
 }

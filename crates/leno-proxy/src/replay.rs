@@ -15,8 +15,9 @@ use crate::codec::{Body, Frame, Source};
 use crate::outcome::StreamError;
 use crate::record::Exchange;
 
+/// None: the request has no body.
 #[derive(Clone, Debug)]
-pub(crate) struct Replay(Rc<RefCell<State>>);
+pub(crate) struct Replay(Option<Rc<RefCell<State>>>);
 
 #[derive(Debug)]
 struct State {
@@ -35,7 +36,7 @@ struct State {
 
 /// One attempt's view of the body.
 struct Attempt {
-    replay: Replay,
+    state: Rc<RefCell<State>>,
     number: u32,
     next: usize,
     trailers_sent: bool,
@@ -51,41 +52,48 @@ pub(crate) struct Received {
 
 impl Replay {
     pub(crate) fn new(source: Body, limit: usize) -> Self {
-        Self(Rc::new(RefCell::new(State {
+        if source.is_end() {
+            return Self(None);
+        }
+        Self(Some(Rc::new(RefCell::new(State {
             length: source.length(),
-            ended: source.is_end(),
             source,
             kept: Vec::new(),
             trailers: None,
             size: 0,
             limit,
             lost: false,
+            ended: false,
             attempt: 0,
-        })))
+        }))))
     }
 
     /// Whether another attempt would see the whole body.
     pub(crate) fn can_repeat(&self) -> bool {
-        !self.0.borrow().lost
+        self.0.as_ref().is_none_or(|state| !state.borrow().lost)
     }
 
     /// No further attempt will come: lets go of what is kept.
     pub(crate) fn commit(&self) {
-        let mut state = self.0.borrow_mut();
-        state.limit = 0;
-        // An attempt under way may still have frames to send again; it keeps them until it has.
+        if let Some(state) = &self.0 {
+            // An attempt under way may still have frames to send again; it keeps them until it has.
+            state.borrow_mut().limit = 0;
+        }
     }
 
     /// The body for the next attempt; those before get nothing more.
     pub(crate) fn attempt(&self) -> Body {
-        let mut state = self.0.borrow_mut();
+        let Some(shared) = &self.0 else {
+            return Body::Empty;
+        };
+        let mut state = shared.borrow_mut();
         state.attempt += 1;
         if state.ended && state.kept.is_empty() && state.trailers.is_none() {
             return Body::Empty;
         }
         Body::Stream(Box::new(Attempt {
             number: state.attempt,
-            replay: self.clone(),
+            state: Rc::clone(shared),
             next: 0,
             trailers_sent: false,
         }))
@@ -93,7 +101,10 @@ impl Replay {
 
     /// The whole body, if it has passed and is kept.
     pub(crate) fn copy(&self) -> Option<Body> {
-        let state = self.0.borrow();
+        let Some(state) = &self.0 else {
+            return Some(Body::Empty);
+        };
+        let state = state.borrow();
         if !state.ended || state.lost {
             return None;
         }
@@ -109,7 +120,7 @@ impl Replay {
 
 impl Source for Attempt {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
-        let mut state = self.replay.0.borrow_mut();
+        let mut state = self.state.borrow_mut();
         if state.attempt != self.number {
             return Poll::Ready(Some(Err(StreamError::Aborted)));
         }
@@ -148,13 +159,13 @@ impl Source for Attempt {
     }
 
     fn is_end(&self) -> bool {
-        let state = self.replay.0.borrow();
+        let state = self.state.borrow();
         let trailing = state.trailers.is_some() && !self.trailers_sent;
         state.ended && self.next >= state.kept.len() && !trailing
     }
 
     fn length(&self) -> Option<u64> {
-        self.replay.0.borrow().length
+        self.state.borrow().length
     }
 }
 
@@ -185,7 +196,7 @@ impl std::fmt::Debug for Attempt {
 impl Received {
     pub(crate) fn follow(exchange: &Rc<Exchange>, body: Body) -> Body {
         if body.is_end() {
-            exchange.end_request();
+            exchange.ended_with_its_head();
             return Body::Empty;
         }
         Body::Stream(Box::new(Self {
@@ -206,6 +217,8 @@ impl Source for Received {
                 exchange.watch.moved();
             }
             Some(Ok(Frame::Trailers(_))) => {}
+            // It is there, and is to be told.
+            Some(Err(StreamError::Malformed { .. })) => {}
             Some(Err(_)) => exchange.client_gone.set(true),
         }
         if self.body.is_end() {

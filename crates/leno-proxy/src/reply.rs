@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use leno_engine::decide::route::Decision;
 use leno_engine::flags::Flag;
-use leno_engine::message::{Headers, LocalReply, ResponseHead, Version};
+use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
 
 use crate::codec::{Answer, Body};
 use crate::outcome::Failure;
@@ -41,6 +41,31 @@ pub(crate) fn no_route(details: &'static str) -> LocalReply {
     }
 }
 
+/// What is answered to a request that is nobody's, whatever the routes say.
+pub(crate) fn refusal(head: &RequestHead) -> Option<LocalReply> {
+    // CONNECT makes tunnels, for which there are no routes.
+    if head.method.as_ref() == b"CONNECT" {
+        return Some(no_route("route_not_found"));
+    }
+    if head.path.first() != Some(&b'/') {
+        return Some(reply(
+            404,
+            Headers::default(),
+            Bytes::new(),
+            "absolute_path_rejected",
+        ));
+    }
+    // A fragment is the client's own (RFC 3986 §3.5); where it hides what is routed by, somebody means harm.
+    if head.path.contains(&b'#') {
+        let mut headers = Headers::default();
+        if head.version != Version::Http2 {
+            headers.append("connection", "close");
+        }
+        return Some(reply(400, headers, Bytes::new(), "path_normalization_failed"));
+    }
+    None
+}
+
 pub(crate) fn upgrade_refused() -> LocalReply {
     reply(403, Headers::default(), Bytes::new(), "upgrade_failed")
 }
@@ -75,10 +100,13 @@ pub(crate) fn local(exchange: &Exchange, reply: LocalReply, grpc: bool) -> Answe
         }
         (200, Bytes::new())
     } else {
-        if !body.is_empty() && !headers.contains("content-type") {
-            headers.set("content-type", "text/plain");
+        // As Envoy: of an answer without a body, the codec says so.
+        if !body.is_empty() {
+            headers.set("content-length", Decimal::from(body.len()));
+            if !headers.contains("content-type") {
+                headers.set("content-type", "text/plain");
+            }
         }
-        headers.set("content-length", body.len().to_string());
         (status, body)
     };
     Answer {

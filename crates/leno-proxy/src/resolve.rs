@@ -18,8 +18,6 @@ use tokio::time::Instant;
 use crate::Proxy;
 use crate::state::Config;
 
-/// How often clusters that are new, or due, are looked for.
-const LOOK: Duration = Duration::from_millis(200);
 /// After a failure, sooner than the cluster's own refresh.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -43,7 +41,9 @@ struct Known {
 /// Keeps DNS clusters resolved, for as long as it is polled.
 pub async fn keep_resolved(proxy: &Proxy) {
     let mut known: HashMap<String, Known> = HashMap::new();
+    let mut changes = proxy.updater().dns_clusters();
     loop {
+        changes.borrow_and_update();
         let named = named(proxy.updater().config());
         known.retain(|name, _| named.contains_key(name));
         for (name, cluster) in named {
@@ -56,7 +56,28 @@ pub async fn keep_resolved(proxy: &Proxy) {
                 known.insert(name, after);
             }
         }
-        tokio::time::sleep(LOOK).await;
+        let next = known.values().map(|known| known.due).min();
+        let wait = async {
+            match next {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = wait => {}
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// The endpoints of a cluster that is not in force yet, for those who wait for them. None: its endpoints are no names.
+pub(crate) async fn first(discovery: &Discovery) -> Option<Assignment> {
+    match resolve(&by_name(discovery)?).await {
+        Ok(resolved) => Some(resolved),
+        Err(error) => {
+            tracing::warn!(%error, "endpoints not resolved");
+            Some(Assignment::default())
+        }
     }
 }
 
@@ -81,20 +102,23 @@ async fn look_up(proxy: &Proxy, name: &str, cluster: &Named, before: Option<Assi
 }
 
 fn named(config: &Config) -> HashMap<String, Named> {
-    let named = config.clusters().filter_map(|state| {
-        let (template, refresh, logical) = match &state.cluster.discovery {
-            Discovery::StrictDns { assignment, refresh } => (assignment, refresh, false),
-            Discovery::LogicalDns { assignment, refresh } => (assignment, refresh, true),
-            Discovery::Static(_) | Discovery::Eds(_) | Discovery::OriginalDst => return None,
-        };
-        let named = Named {
-            template: Arc::clone(template),
-            refresh: *refresh,
-            logical,
-        };
-        Some((state.cluster.name.clone(), named))
-    });
-    named.collect()
+    let named = config.clusters();
+    named
+        .filter_map(|state| Some((state.cluster.name.clone(), by_name(&state.cluster.discovery)?)))
+        .collect()
+}
+
+fn by_name(discovery: &Discovery) -> Option<Named> {
+    let (template, refresh, logical) = match discovery {
+        Discovery::StrictDns { assignment, refresh } => (assignment, refresh, false),
+        Discovery::LogicalDns { assignment, refresh } => (assignment, refresh, true),
+        Discovery::Static(_) | Discovery::Eds(_) | Discovery::OriginalDst => return None,
+    };
+    Some(Named {
+        template: Arc::clone(template),
+        refresh: *refresh,
+        logical,
+    })
 }
 
 /// The template with every name replaced by its addresses. Err: a name does not resolve.

@@ -8,12 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use leno_engine::compile::cluster::Transport;
 use leno_engine::compile::cluster::{Cluster, Discovery};
 use leno_engine::compile::endpoint::Assignment;
 use leno_engine::compile::http::RouteSource;
 use leno_engine::compile::listener::{FilterChain, Listener, TerminalFilter};
 use leno_engine::compile::route::{Action, ClusterChoice, RouteTable};
+use leno_engine::compile::tls::{CommonTls, SecretSource, TrustSource};
 use leno_proto::type_url;
+
+use crate::secret::{self, Secret};
 
 /// Envoy's default `initial_fetch_timeout`: after it, what waits goes into force without what it waits for.
 pub const WARMING_TIMEOUT: Duration = Duration::from_secs(15);
@@ -21,17 +25,25 @@ pub const WARMING_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Endpoints,
+    Secret,
     Cluster,
     Route,
     Listener,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Endpoints, Kind::Cluster, Kind::Route, Kind::Listener];
+    pub const ALL: [Kind; 5] = [
+        Kind::Endpoints,
+        Kind::Secret,
+        Kind::Cluster,
+        Kind::Route,
+        Kind::Listener,
+    ];
 
     pub fn type_url(self) -> &'static str {
         match self {
             Self::Endpoints => type_url::CLUSTER_LOAD_ASSIGNMENT,
+            Self::Secret => type_url::SECRET,
             Self::Cluster => type_url::CLUSTER,
             Self::Route => type_url::ROUTE_CONFIGURATION,
             Self::Listener => type_url::LISTENER,
@@ -49,6 +61,7 @@ pub type Name = (Kind, String);
 #[derive(Debug)]
 pub enum Compiled {
     Endpoints(Box<Assignment>),
+    Secret(Box<Secret>),
     Cluster(Box<Cluster>),
     Route(Box<RouteTable>),
     Listener(Box<Listener>),
@@ -65,10 +78,21 @@ pub enum Change {
 struct Entry {
     /// Until it goes into force: from then on the workers have it.
     compiled: Option<Compiled>,
+    /// Of a cluster whose endpoints are names.
+    resolution: Resolution,
     needs: BTreeSet<Name>,
     version: String,
     body: Bytes,
     since: Instant,
+}
+
+/// Whether somebody is still finding out what a cluster's names resolve to.
+#[derive(Debug, Default)]
+enum Resolution {
+    #[default]
+    Settled,
+    Awaited,
+    Done(Assignment),
 }
 
 #[derive(Debug, Default)]
@@ -87,16 +111,28 @@ impl Resources {
         self.leaving.remove(&name);
         self.rejected.remove(&name);
         let needs = needs(&compiled);
+        let resolution = match is_named(&compiled) {
+            true => Resolution::Awaited,
+            false => Resolution::Settled,
+        };
         self.warming.insert(
             name,
             Entry {
                 compiled: Some(compiled),
+                resolution,
                 needs,
                 version,
                 body,
                 since: now,
             },
         );
+    }
+
+    /// What the names of a cluster that waits resolve to.
+    pub fn resolved(&mut self, cluster: &str, assignment: Assignment) {
+        if let Some(entry) = self.warming.get_mut(&(Kind::Cluster, cluster.to_owned())) {
+            entry.resolution = Resolution::Done(assignment);
+        }
     }
 
     /// The newest version is bad; the last good one stays in force.
@@ -164,7 +200,8 @@ impl Resources {
                 .iter()
                 .filter(|(_, e)| {
                     now.duration_since(e.since) >= WARMING_TIMEOUT
-                        || e.needs.iter().all(|n| self.is_resolved(n, &settled))
+                        || (!matches!(e.resolution, Resolution::Awaited)
+                            && e.needs.iter().all(|n| self.is_resolved(n, &settled)))
                 })
                 .map(|(name, _)| name.clone())
                 .collect();
@@ -174,6 +211,10 @@ impl Resources {
             for name in ready {
                 if let Some(mut entry) = self.warming.remove(&name) {
                     changes.extend(entry.compiled.take().map(|c| Change::Set(name.1.clone(), c)));
+                    if let Resolution::Done(assignment) = std::mem::take(&mut entry.resolution) {
+                        let endpoints = Compiled::Endpoints(Box::new(assignment));
+                        changes.push(Change::Set(name.1.clone(), endpoints));
+                    }
                     self.active.insert(name, entry);
                 }
             }
@@ -221,11 +262,8 @@ impl Resources {
 /// What a resource names and cannot serve without.
 fn needs(compiled: &Compiled) -> BTreeSet<Name> {
     match compiled {
-        Compiled::Endpoints(_) => BTreeSet::new(),
-        Compiled::Cluster(cluster) => match &cluster.discovery {
-            Discovery::Eds(service) => BTreeSet::from([(Kind::Endpoints, service.clone())]),
-            _ => BTreeSet::new(),
-        },
+        Compiled::Endpoints(_) | Compiled::Secret(_) => BTreeSet::new(),
+        Compiled::Cluster(cluster) => cluster_needs(cluster),
         Compiled::Route(table) => table_needs(table),
         Compiled::Listener(listener) => {
             let chains = listener.chains.iter().chain(&listener.default_chain);
@@ -234,8 +272,49 @@ fn needs(compiled: &Compiled) -> BTreeSet<Name> {
     }
 }
 
+/// Endpoints that somebody resolves here.
+fn is_named(compiled: &Compiled) -> bool {
+    let Compiled::Cluster(cluster) = compiled else {
+        return false;
+    };
+    matches!(
+        cluster.discovery,
+        Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
+    )
+}
+
+fn cluster_needs(cluster: &Cluster) -> BTreeSet<Name> {
+    let mut names = BTreeSet::new();
+    if let Discovery::Eds(service) = &cluster.discovery {
+        names.insert((Kind::Endpoints, service.clone()));
+    }
+    let sockets = cluster.transport.matches.iter().map(|(_, transport)| transport);
+    for transport in sockets.chain([&cluster.transport.default]) {
+        if let Transport::Tls(tls) = transport {
+            names.extend(secrets(&tls.common));
+        }
+    }
+    names
+}
+
+/// The secrets that come from the control plane. The proxy's own identity and files on its machine do not.
+fn secrets(tls: &CommonTls) -> impl Iterator<Item = Name> {
+    let certificate = match &tls.certificate {
+        Some(SecretSource::Sds(name)) => Some(name),
+        Some(SecretSource::Inline { .. }) | None => None,
+    };
+    let trust = match tls.validation.as_ref().map(|validation| &validation.trust) {
+        Some(TrustSource::Sds(name)) => Some(name),
+        Some(TrustSource::InlinePem(_) | TrustSource::System | TrustSource::None) | None => None,
+    };
+    let named = certificate.into_iter().chain(trust);
+    named
+        .filter(|name| secret::comes_by_network(name))
+        .map(|name| (Kind::Secret, name.clone()))
+}
+
 fn chain_needs(chain: &FilterChain) -> BTreeSet<Name> {
-    match &chain.terminal {
+    let mut names: BTreeSet<Name> = match &chain.terminal {
         TerminalFilter::Tcp(proxy) => proxy
             .clusters
             .iter()
@@ -245,7 +324,9 @@ fn chain_needs(chain: &FilterChain) -> BTreeSet<Name> {
             RouteSource::Rds(name) => BTreeSet::from([(Kind::Route, name.clone())]),
             RouteSource::Inline(table) => table_needs(table),
         },
-    }
+    };
+    names.extend(chain.tls.iter().flat_map(|tls| secrets(&tls.common)));
+    names
 }
 
 fn table_needs(table: &RouteTable) -> BTreeSet<Name> {

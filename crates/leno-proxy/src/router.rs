@@ -2,32 +2,35 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::decide::balance::{Active, Host, PickContext};
+use leno_engine::decide::hash::Hashed;
 use leno_engine::decide::limits::{Permit, Resource};
 use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
 use leno_engine::decide::timeout::Timeouts;
 use leno_engine::flags::Flag;
-use leno_engine::message::{RequestHead, Version};
-use tokio::time::{Instant, Sleep, sleep_until};
+use leno_engine::message::{Decimal, RequestHead, Version};
 
 use crate::alpn::Offer;
-use crate::codec::{Answer, Body, Frame, Request, Source};
-use crate::connection::Connection;
+use crate::codec::{Answer, Body, Request};
+use crate::connect::UpstreamConnection;
 use crate::headers::{self, ORIGINAL_VERSION};
+use crate::idle::Expired;
+use crate::mirror;
 use crate::outcome::{Failure, StreamError};
-use crate::record::{Attempted, Exchange};
+use crate::record::Exchange;
 use crate::replay::Replay;
 use crate::try_idle::TryIdle;
 use crate::upstream::Upstream;
-use crate::{mirror, tcp_proxy};
 
 /// Kept of a request's body where no retry policy asks for more: enough to repeat it on a fresh connection when a
 /// pooled one turns out to be closed.
@@ -49,13 +52,11 @@ const CONTROLS: [&str; 7] = [
 /// One request on its way to its cluster.
 pub(crate) struct Router<'r> {
     pub(crate) exchange: &'r Rc<Exchange>,
-    pub(crate) connection: &'r Connection,
     pub(crate) forwarding: &'r Forwarding<'r>,
 }
 
 /// What all attempts of a request have in common.
 struct Plan {
-    head: RequestHead,
     upstream: Rc<Upstream>,
     hash: Option<u64>,
     per_try: Option<Duration>,
@@ -74,59 +75,70 @@ struct Failed {
 // === impl Router ===
 
 impl Router<'_> {
-    pub(crate) async fn forward(&self, mut head: RequestHead, body: Body) -> Result<Answer, Failure> {
+    /// `upstream`: the route's cluster, as far as it was found.
+    pub(crate) async fn forward(
+        &self,
+        upstream: Result<Rc<Upstream>, Failure>,
+        body: Body,
+    ) -> Result<Answer, Failure> {
         let exchange = self.exchange;
-        let worker = exchange.worker();
-        let found = tcp_proxy::find(worker, &self.forwarding.cluster).await;
-        let timeouts = self.forwarding.timeouts(&head);
+        let timeouts = self.forwarding.timeouts(&exchange.request.borrow());
         exchange.watch.limit(timeouts.idle, timeouts.max_stream);
-        self.edit(&mut head, &timeouts);
-        exchange.request.replace(Some(head.clone()));
-        let upstream = found?;
-        self.note(&upstream, None, None, None);
+        self.edit(&mut exchange.request.borrow_mut(), &timeouts);
+        let upstream = upstream?;
+        exchange.upstream.borrow_mut().cluster = Some(upstream.cluster());
         let permit = upstream.acquire(Resource::Request).ok_or(Failure::Overflow)?;
-        let source = exchange.downstream.remote.ip();
-        let hashed = self.forwarding.hash(&head, Some(source), worker.random.next());
-        let forward = self.forwarding.forward;
-        let repeatable = forward.retry.is_some() || !forward.mirrors.is_empty();
-        let limit = match repeatable {
-            true => self
-                .connection
-                .buffer_limit
-                .map_or(RETRY_REPLAY, |limit| limit as usize),
-            false => STALE_REPLAY,
-        };
-        let replay = Replay::new(body, limit);
-        mirror::start(exchange, &forward.mirrors, &head, &replay);
+        let hashed = self.hash();
         let plan = Plan {
-            head,
             upstream,
             hash: hashed.hash,
             per_try: timeouts.per_try,
             per_try_idle: timeouts.per_try_idle,
-            replay,
+            replay: Replay::new(body, self.replay_limit()),
         };
-        let mut deadline = std::pin::pin!(deadline(exchange, timeouts.global));
-        let (mut answer, active) = tokio::select! {
-            biased;
-            result = self.attempts(&plan) => result?,
-            () = deadline.as_mut() => return Err(Failure::Timeout),
-            expired = poll_fn(|cx| exchange.watch.poll_expired(cx)) => return Err(Failure::Expired(expired)),
-        };
+        let mirrors = &self.forwarding.forward.mirrors;
+        mirror::start(exchange, mirrors, &exchange.request.borrow(), &plan.replay);
+        exchange.answer_within(timeouts.global);
+        let mut attempts = pin!(self.attempts(&plan));
+        let answered = poll_fn(|cx| match attempts.as_mut().poll(cx) {
+            Poll::Pending => exchange.watch.poll_expired(cx).map(|expired| match expired {
+                Expired::Answer => Err(Failure::Timeout),
+                expired => Err(Failure::Expired(expired)),
+            }),
+            ready => ready,
+        });
+        let (mut answer, active) = answered.await?;
         if let Some(cookie) = hashed.set_cookie {
             answer.head.headers.append("set-cookie", cookie);
         }
-        answer.body = UpstreamBody::guard(answer.body, exchange, timeouts.global, (permit, active));
+        exchange.count(permit, active);
         Ok(answer)
     }
 
-    fn edit(&self, head: &mut RequestHead, timeouts: &Timeouts) {
-        for name in CONTROLS {
-            head.headers.remove(name);
+    fn hash(&self) -> Hashed {
+        let exchange = self.exchange;
+        let source = exchange.downstream().remote.ip();
+        let random = exchange.worker().random.next();
+        self.forwarding
+            .hash(&exchange.request.borrow(), Some(source), random)
+    }
+
+    /// How much of the request is kept to be sent again.
+    fn replay_limit(&self) -> usize {
+        let forward = self.forwarding.forward;
+        if forward.retry.is_none() && forward.mirrors.is_empty() {
+            return STALE_REPLAY;
         }
+        let limit = self.exchange.session().connection.buffer_limit;
+        limit.map_or(RETRY_REPLAY, |limit| limit as usize)
+    }
+
+    fn edit(&self, head: &mut RequestHead, timeouts: &Timeouts) {
+        head.headers.remove_all(&CONTROLS);
         if let Some(global) = timeouts.per_try.or(timeouts.global) {
+            let limit = u64::try_from(global.as_millis()).unwrap_or(u64::MAX);
             head.headers
-                .append("x-envoy-expected-rq-timeout-ms", global.as_millis().to_string());
+                .append("x-envoy-expected-rq-timeout-ms", Decimal::from(limit));
         }
         self.forwarding.edit_request(head, &**self.exchange);
     }
@@ -150,7 +162,7 @@ impl Router<'_> {
                     (verdict.map(|r| r.on_response(&answer.head, random())), Some(host))
                 }
                 Err(failed) => {
-                    if !fresh && repeatable && is_stale(failed, &plan.head) {
+                    if !fresh && repeatable && is_stale(failed, &exchange.request.borrow()) {
                         fresh = true;
                         continue;
                     }
@@ -236,7 +248,7 @@ impl Router<'_> {
             hash: plan.hash,
             previous: if avoid.is_some() { previous } else { &[] },
             attempts: avoid.map_or(0, |policy| policy.host_selection_attempts),
-            original_destination: Some(self.connection.destination),
+            original_destination: Some(self.exchange.session().connection.destination),
         })
     }
 
@@ -248,36 +260,32 @@ impl Router<'_> {
         reused: &Cell<bool>,
         idle: Option<&TryIdle>,
     ) -> Result<Answer, Failure> {
-        let worker = self.exchange.worker();
-        let mut head = plan.head.clone();
-        let protocol = plan.upstream.cluster().protocol;
-        let (http2, offer) = self.protocol(protocol, &head);
-        let authority = std::str::from_utf8(&head.authority).ok().map(without_port);
-        let to = plan
-            .upstream
-            .destination(host, authority, offer, self.connection.facts.inbound)?;
-        if offer == Offer::Upgrade && protocol == UpstreamProtocol::Http2 && !to.is_mesh() {
-            return Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2")));
-        }
-        self.note(&plan.upstream, Some(host), None, None);
-        let pool = plan.upstream.pool(&to);
+        let exchange = self.exchange;
+        let connection = &exchange.session().connection;
+        let upstream = &plan.upstream;
+        let protocol = upstream.protocol();
+        let (http2, pool) = {
+            let head = exchange.request.borrow();
+            let (http2, offer) = self.protocol(protocol, &head);
+            let authority = std::str::from_utf8(&head.authority).ok().map(without_port);
+            let inbound = connection.facts.inbound;
+            if offer == Offer::Upgrade
+                && protocol == UpstreamProtocol::Http2
+                && !upstream.destination(host, authority, offer, inbound)?.is_mesh()
+            {
+                return Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2")));
+            }
+            let pool = upstream.pool_for(host, authority, offer, inbound)?;
+            (http2, pool)
+        };
+        self.note(host, None);
         let checkout = pool
-            .checkout(worker.connector(), &plan.upstream, http2, fresh)
+            .checkout(exchange.worker().connector(), upstream, http2, fresh)
             .await?;
         reused.set(checkout.reused);
-        let info = Rc::clone(&checkout.info);
-        self.note(&plan.upstream, Some(host), Some(&info), None);
-        if self.forwarding.auto_host() && !host.endpoint.hostname.is_empty() {
-            head.authority = bytes::Bytes::copy_from_slice(host.endpoint.hostname.as_bytes());
-        }
-        if self.forwarding.host.include_attempt_count {
-            head.headers
-                .set("x-envoy-attempt-count", self.exchange.attempts.get().to_string());
-        }
-        let to_mesh_peer = info.peer_principal.is_some();
-        if checkout.is_http2() && to_mesh_peer && head.version != Version::Http2 {
-            head.headers.set(ORIGINAL_VERSION, head.version.as_str());
-        }
+        self.note(host, Some(&checkout.info));
+        let to_mesh_peer = checkout.info.peer_principal.is_some();
+        let head = self.head(host, checkout.is_http2() && to_mesh_peer);
         let body = match idle {
             Some(idle) => idle.request(plan.replay.attempt()),
             None => plan.replay.attempt(),
@@ -315,25 +323,33 @@ impl Router<'_> {
         }
     }
 
-    fn note(
-        &self,
-        upstream: &Upstream,
-        host: Option<&Host>,
-        connection: Option<&Rc<crate::connect::UpstreamConnection>>,
-        failure: Option<std::sync::Arc<str>>,
-    ) {
-        self.exchange.upstream.replace(Some(Attempted {
-            cluster: upstream.cluster(),
-            endpoint: host.map(|h| std::sync::Arc::clone(&h.endpoint)),
-            connection: connection.map(Rc::clone),
-            failure,
-        }));
+    /// The request as this attempt sends it.
+    fn head(&self, host: &Host, tell_version: bool) -> RequestHead {
+        let exchange = self.exchange;
+        if self.forwarding.host.include_attempt_count {
+            let count = Decimal::from(u64::from(exchange.attempts.get()));
+            let headers = &mut exchange.request.borrow_mut().headers;
+            headers.set("x-envoy-attempt-count", count);
+        }
+        let mut head = exchange.request.borrow().clone();
+        if self.forwarding.auto_host() && !host.endpoint.hostname.is_empty() {
+            head.authority = Bytes::copy_from_slice(host.endpoint.hostname.as_bytes());
+        }
+        if tell_version && head.version != Version::Http2 {
+            head.headers.set(ORIGINAL_VERSION, head.version.as_str());
+        }
+        head
+    }
+
+    fn note(&self, host: &Host, connection: Option<&Rc<UpstreamConnection>>) {
+        let mut attempted = self.exchange.upstream.borrow_mut();
+        attempted.endpoint = Some(Arc::clone(&host.endpoint));
+        attempted.connection = connection.map(Rc::clone);
+        attempted.failure = None;
     }
 
     fn note_failure(&self, failure: &Failure) {
-        if let Some(attempted) = &mut *self.exchange.upstream.borrow_mut() {
-            attempted.failure = failure.transport_reason();
-        }
+        self.exchange.upstream.borrow_mut().failure = failure.transport_reason();
     }
 }
 
@@ -366,15 +382,6 @@ async fn within(
     }
 }
 
-/// The route's time-out, which begins with the end of the request (Envoy: "the entire downstream request").
-async fn deadline(exchange: &Rc<Exchange>, global: Option<Duration>) {
-    let Some(global) = global else {
-        return std::future::pending().await;
-    };
-    exchange.request_ended().await;
-    tokio::time::sleep(global).await;
-}
-
 /// A pooled connection that the upstream had closed, or was closing, when it was used (RFC 9110 §9.2.2): what has not
 /// been sent may always be sent again, the rest only where doing it twice is the same as once.
 fn is_stale(failed: &Failed, head: &RequestHead) -> bool {
@@ -394,9 +401,9 @@ fn failure_kind(failure: &Failure) -> Option<FailureKind> {
     Some(match failure {
         Failure::Connect(_) | Failure::ConnectTimeout => FailureKind::Connect,
         Failure::Stream(StreamError::Refused) => FailureKind::RefusedStream,
-        Failure::Stream(StreamError::Closed | StreamError::Reset(_) | StreamError::Protocol(_)) => {
-            FailureKind::Reset { sent: true }
-        }
+        Failure::Stream(
+            StreamError::Closed | StreamError::Truncated | StreamError::Reset(_) | StreamError::Protocol(_),
+        ) => FailureKind::Reset { sent: true },
         Failure::TryTimeout | Failure::TryIdle => FailureKind::PerTryTimeout,
         Failure::Overflow => FailureKind::Overflow,
         Failure::Stream(_)
@@ -413,61 +420,5 @@ fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
         _ => authority,
-    }
-}
-
-/// An upstream's response body: while it lasts the request counts, and its time-out runs.
-struct UpstreamBody {
-    body: Body,
-    deadline: Option<Pin<Box<Sleep>>>,
-    _counted: (Permit, Active),
-}
-
-impl UpstreamBody {
-    fn guard(body: Body, exchange: &Exchange, global: Option<Duration>, counted: (Permit, Active)) -> Body {
-        if body.is_end() {
-            return body;
-        }
-        let left = global.map(|global| global.saturating_sub(exchange.elapsed()));
-        Body::Stream(Box::new(Self {
-            body,
-            deadline: left.map(|left| Box::pin(sleep_until(Instant::now() + left))),
-            _counted: counted,
-        }))
-    }
-}
-
-impl Source for UpstreamBody {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
-        match self.body.poll_frame(cx) {
-            Poll::Pending => {
-                let late = self
-                    .deadline
-                    .as_mut()
-                    .is_some_and(|d| d.as_mut().poll(cx).is_ready());
-                if late {
-                    Poll::Ready(Some(Err(StreamError::TimedOut)))
-                } else {
-                    Poll::Pending
-                }
-            }
-            ready => ready,
-        }
-    }
-
-    fn is_end(&self) -> bool {
-        self.body.is_end()
-    }
-
-    fn length(&self) -> Option<u64> {
-        self.body.length()
-    }
-}
-
-impl std::fmt::Debug for UpstreamBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UpstreamBody")
-            .field("body", &self.body)
-            .finish_non_exhaustive()
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct ListenSocket {
     pub(crate) listener: String,
     pub(crate) origin: Origin,
     pub(crate) address: SocketAddr,
+    /// Every connection's local address is the socket's: it is bound to one address, and not transparently.
+    pub(crate) fixed: bool,
     pub(crate) socket: TcpListener,
     pub(crate) open: watch::Receiver<bool>,
 }

@@ -16,11 +16,13 @@ use leno_engine::compile::listener::{Address, FilterChain, Listener, TerminalFil
 use leno_engine::compile::route::RouteTable;
 use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::limits::ClusterLimits;
-use leno_tls::{Crypto, Secrets};
+use leno_tls::{Crypto, SecretSet, Secrets};
+use tokio::sync::watch;
 
 use crate::alpn::Offer;
 use crate::drain::{CutBy, Drain};
 use crate::listen::{BindError, Sockets};
+use crate::secret::Secret;
 use crate::tls::{self, Unsupported};
 
 /// Envoy's `--drain-time-s` is 600 s; Istio sets 45 s.
@@ -73,6 +75,7 @@ pub struct Updater {
     /// Draining chains, which a draining process or a change that forbids them must still cut.
     draining: Vec<Draining>,
     stopped: Vec<String>,
+    dns_clusters: watch::Sender<()>,
 }
 
 /// A chain that is no longer in force.
@@ -247,7 +250,29 @@ impl Updater {
             retired: Vec::new(),
             draining: Vec::new(),
             stopped: Vec::new(),
+            dns_clusters: watch::Sender::default(),
         }
+    }
+
+    /// Tells when a cluster whose endpoints are names has come, changed or gone.
+    pub(crate) fn dns_clusters(&self) -> watch::Receiver<()> {
+        self.dns_clusters.subscribe()
+    }
+
+    /// A certificate or trust that came by the network.
+    pub fn upsert_secret(&mut self, name: &str, secret: Secret) {
+        match secret {
+            Secret::Identity(identity) => self.secrets.set_identity(name, identity),
+            Secret::Trust(bundle) => self.secrets.set_bundle(name, bundle),
+        }
+    }
+
+    pub(crate) fn secrets(&self) -> Arc<SecretSet> {
+        self.secrets.load()
+    }
+
+    pub fn remove_secret(&mut self, name: &str) {
+        self.secrets.update(|set| set.remove(name));
     }
 
     /// What will be in force after [`Self::publish`].
@@ -325,6 +350,9 @@ impl Updater {
             }
             None => Arc::new(ClusterLimits::new(&cluster.limits)),
         };
+        if by_name(&cluster) {
+            self.dns_clusters.send_replace(());
+        }
         let state = ClusterState {
             cluster: Arc::new(cluster),
             assignment,
@@ -341,7 +369,11 @@ impl Updater {
     }
 
     pub fn remove_cluster(&mut self, name: &str) {
-        self.next.clusters.remove(name);
+        let gone = self.next.clusters.remove(name);
+        if gone.is_some_and(|state| by_name(&state.cluster)) {
+            self.assignments.remove(name);
+            self.dns_clusters.send_replace(());
+        }
     }
 
     /// Endpoints by EDS service name; for a DNS cluster, what its names resolved to, by the cluster's name.
@@ -439,6 +471,14 @@ impl Updater {
             drain.finish(time);
         }
     }
+}
+
+/// Its endpoints are names, for somebody to resolve.
+fn by_name(cluster: &Cluster) -> bool {
+    matches!(
+        cluster.discovery,
+        Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
+    )
 }
 
 /// The drain time of a chain's own connections, where it says one.

@@ -9,13 +9,16 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+
+use crate::idle::Watch;
+use crate::seldom::Seldom;
 
 /// Bytes of one read.
 const SCRATCH: usize = 256 * 1024;
+/// Reads of one direction before the worker's other connections have their turn.
+const READS: u32 = 4;
 
 /// A worker's buffer, lent for the time of one poll.
 #[derive(Clone)]
@@ -72,11 +75,11 @@ enum Failed {
     Write(io::Error),
 }
 
-/// Copies until both directions have ended, one end fails, nothing moves for `idle`, or `cut` comes.
+/// Copies until both directions have ended, one end fails, `idle` expires, or `cut` comes.
 pub(crate) async fn copy_both<D, U>(
     downstream: &mut D,
     upstream: &mut U,
-    idle: Option<Duration>,
+    idle: Option<&Watch>,
     scratch: &Scratch,
     cut: impl Future<Output = ()>,
 ) -> Ended
@@ -86,12 +89,22 @@ where
 {
     let mut request = Half::default();
     let mut response = Half::default();
-    let mut timer = idle.map(|idle| (idle, Box::pin(tokio::time::sleep(idle)), Instant::now()));
     let mut downstream_first = false;
-    let mut cut = std::pin::pin!(cut);
+    let mut end = std::pin::pin!(async {
+        let expired = std::future::poll_fn(|cx| match idle {
+            Some(watch) => watch.poll_expired(cx),
+            None => Poll::Pending,
+        });
+        tokio::select! {
+            biased;
+            () = cut => Why::Cut,
+            _ = expired => Why::Idle,
+        }
+    });
+    let mut end = Seldom::new(end.as_mut());
     let why = std::future::poll_fn(|cx| {
-        if cut.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Why::Cut);
+        if let Poll::Ready(why) = end.poll(cx) {
+            return Poll::Ready(why);
         }
         let before = request.bytes + response.bytes;
         let there = request.poll(downstream, upstream, scratch, cx);
@@ -112,8 +125,12 @@ where
         if there.is_ready() && back.is_ready() {
             return Poll::Ready(Why::Finished { downstream_first });
         }
-        let moved = request.bytes + response.bytes != before;
-        poll_idle(&mut timer, moved, cx)
+        if let Some(watch) = idle
+            && request.bytes + response.bytes != before
+        {
+            watch.moved();
+        }
+        Poll::Pending
     })
     .await;
     Ended {
@@ -121,28 +138,6 @@ where
         sent: response.bytes,
         why,
     }
-}
-
-/// Arms the timer again only when it fires: moving bytes costs a look at the clock.
-fn poll_idle(
-    timer: &mut Option<(Duration, Pin<Box<Sleep>>, Instant)>,
-    moved: bool,
-    cx: &mut Context<'_>,
-) -> Poll<Why> {
-    let Some((idle, sleep, last)) = timer else {
-        return Poll::Pending;
-    };
-    if moved {
-        *last = Instant::now();
-    }
-    while sleep.as_mut().poll(cx).is_ready() {
-        let until = *last + *idle;
-        if until <= Instant::now() {
-            return Poll::Ready(Why::Idle);
-        }
-        sleep.as_mut().reset(until);
-    }
-    Poll::Pending
 }
 
 // === impl Half ===
@@ -159,6 +154,7 @@ impl Half {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
+        let mut reads = 0;
         loop {
             ready!(self.write_pending(to, cx))?;
             match self.phase {
@@ -167,8 +163,12 @@ impl Half {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Failed::Write)?;
                     self.phase = Phase::Done;
                 }
+                Phase::Reading | Phase::Unflushed if reads == READS => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Phase::Reading | Phase::Unflushed => match self.read(from, to, scratch, cx)? {
-                    Poll::Ready(()) => {}
+                    Poll::Ready(()) => reads += 1,
                     Poll::Pending => {
                         if self.phase == Phase::Unflushed {
                             ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(Failed::Write)?;
@@ -274,9 +274,12 @@ impl fmt::Debug for Scratch {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::idle::{Limits, Streams};
 
     #[tokio::test]
     async fn a_half_close_lets_the_other_direction_go_on() {
@@ -317,18 +320,39 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_moving_for_the_idle_time_ends_it() {
-        let (_client, mut downstream) = duplex(64);
-        let (mut upstream, _server) = duplex(64);
-        let idle = Some(Duration::from_millis(20));
+        let (mut client, mut downstream) = duplex(64);
+        let (mut upstream, mut server) = duplex(64);
         let scratch = Scratch::default();
-        let ended = copy_both(
+        let (begin, minute) = (Instant::now(), Duration::from_secs(60));
+        let streams = Streams::default();
+        let watch = Rc::new(Watch::new(
+            begin,
+            Limits {
+                idle: Some(minute),
+                ..Limits::default()
+            },
+        ));
+        streams.add(&watch);
+        let copy = copy_both(
             &mut downstream,
             &mut upstream,
-            idle,
+            Some(&watch),
             &scratch,
             std::future::pending(),
-        )
-        .await;
-        assert!(matches!(ended.why, Why::Idle));
+        );
+        let mut copy = std::pin::pin!(copy);
+        let talk = async {
+            client.write_all(b"!").await.unwrap();
+            server.read_exact(&mut [0]).await.unwrap();
+        };
+        tokio::select! {
+            ended = copy.as_mut() => panic!("{ended:?}"),
+            () = talk => {}
+        }
+        streams.sweep(begin + minute);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(copy.as_mut().poll(&mut cx).is_pending(), "it has moved");
+        streams.sweep(begin + minute * 2);
+        assert!(matches!(copy.await.why, Why::Idle));
     }
 }

@@ -22,8 +22,9 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
-use crate::connection::Connection;
+use crate::connection::{Connection, Serving};
 use crate::drain::{Activity, CutBy, Lifetime};
+use crate::idle::{Limits, Watch};
 use crate::io::Io;
 use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
@@ -103,14 +104,25 @@ fn poll_read_buf(io: Pin<&mut Io>, cx: &mut Context<'_>, into: &mut BytesMut) ->
     Poll::Ready(Ok(()))
 }
 
-/// Serves a connection to its end.
-pub(crate) async fn serve(
+/// A connection and its upstream's.
+struct Relay {
     worker: Rc<Worker>,
     downstream: Connection,
-    tcp: &TcpProxy,
-    mut io: Io,
+    tcp: Arc<TcpProxy>,
+    io: Io,
+    connected: Connected,
+    greeting: Bytes,
+    start: (SystemTime, Instant),
+}
+
+/// Connects a connection to its upstream; what it gives back serves it to its end.
+pub(crate) async fn open(
+    worker: Rc<Worker>,
+    downstream: Connection,
+    tcp: &Arc<TcpProxy>,
+    io: Io,
     early: Option<Early>,
-) {
+) -> Option<Serving> {
     let start = (SystemTime::now(), Instant::now());
     let (connected, greeting) = match early {
         Some(early) => (early.connected, early.greeting),
@@ -120,8 +132,19 @@ pub(crate) async fn serve(
             (connected, Bytes::new())
         }
     };
-    let mut connected = match connected {
-        Ok(connected) => connected,
+    match connected {
+        Ok(connected) => Some(
+            Relay {
+                worker,
+                downstream,
+                tcp: Arc::clone(tcp),
+                io,
+                connected,
+                greeting,
+                start,
+            }
+            .run(),
+        ),
         Err(failure) => {
             tracing::debug!(destination = %downstream.destination, ?failure, "no upstream");
             let why = Outcome {
@@ -130,49 +153,77 @@ pub(crate) async fn serve(
                 flags: failure.flag().into(),
                 details: failure.details(),
             };
-            return report(
-                &worker,
-                &downstream,
-                tcp,
-                start,
-                None,
-                failure.transport_reason(),
-                &why,
-            );
+            let reason = failure.transport_reason();
+            report(&worker, &downstream, tcp, start, None, reason, &why);
+            None
         }
-    };
-    worker
-        .reporter
-        .opened(&downstream.record, &upstream_record(&connected));
-    let scratch = worker
-        .scratch
-        .at_most(downstream.buffer_limit)
-        .at_most(connected.cluster.buffer_limit);
-    let mut drain = downstream.drain.connection(Activity::new(), Lifetime::default());
-    let mut sent = greeting.len() as u64;
-    let ended = match io.write_all(&greeting).await {
-        Err(error) => Ended {
-            received: 0,
-            sent: 0,
-            why: Why::Downstream(error),
-        },
-        Ok(()) => {
-            let cut = drain.close_now();
-            tcp::copy_both(&mut io, &mut connected.io, tcp.idle_timeout, &scratch, cut).await
-        }
-    };
-    sent += ended.sent;
-    if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
-        tracing::debug!(destination = %downstream.destination, %error, "connection failed");
     }
-    let (flags, details) = judge(&ended.why, drain.cut_by());
-    let outcome = Outcome {
-        received: ended.received,
-        sent,
-        flags,
-        details,
-    };
-    report(&worker, &downstream, tcp, start, Some(&connected), None, &outcome);
+}
+
+impl Relay {
+    /// One block, not an `async fn`: that would keep what it is given twice.
+    fn run(mut self) -> Serving {
+        Box::pin(async move {
+            let record = &self.downstream.record;
+            self.worker
+                .reporter
+                .opened(record, &upstream_record(&self.connected));
+            let scratch = self.worker.scratch.at_most(self.downstream.buffer_limit);
+            let scratch = scratch.at_most(self.connected.cluster.buffer_limit);
+            let idle = self.watch();
+            let drain = &self.downstream.drain;
+            let mut drain = drain.connection(Activity::new(), Lifetime::default());
+            let greeted = self.greeting.len() as u64;
+            let greeting = std::mem::take(&mut self.greeting);
+            let ended = match self.io.write_all(&greeting).await {
+                Err(error) => Ended {
+                    received: 0,
+                    sent: 0,
+                    why: Why::Downstream(error),
+                },
+                Ok(()) => {
+                    drop(greeting);
+                    let (io, upstream) = (&mut self.io, &mut self.connected.io);
+                    tcp::copy_both(io, upstream, idle.as_deref(), &scratch, drain.close_now()).await
+                }
+            };
+            self.end(&ended, greeted, drain.cut_by());
+        })
+    }
+
+    /// Listed with the worker, whose sweep finds it when nothing has moved for too long.
+    fn watch(&self) -> Option<Rc<Watch>> {
+        let limits = Limits {
+            idle: Some(self.tcp.idle_timeout?),
+            ..Limits::default()
+        };
+        let watch = Rc::new(Watch::new(self.start.1, limits));
+        self.worker.connections.add(&watch);
+        Some(watch)
+    }
+
+    fn end(&self, ended: &Ended, greeted: u64, cut_by: Option<CutBy>) {
+        if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
+            tracing::debug!(destination = %self.downstream.destination, %error, "connection failed");
+        }
+        let (flags, details) = judge(&ended.why, cut_by);
+        let outcome = Outcome {
+            received: ended.received,
+            sent: greeted + ended.sent,
+            flags,
+            details,
+        };
+        let connected = Some(&self.connected);
+        report(
+            &self.worker,
+            &self.downstream,
+            &self.tcp,
+            self.start,
+            connected,
+            None,
+            &outcome,
+        );
+    }
 }
 
 struct Outcome {

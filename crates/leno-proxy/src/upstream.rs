@@ -2,15 +2,15 @@
 
 mod pool;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use leno_engine::compile::cluster::{Cluster, Transport, TransportSockets};
-use leno_engine::compile::endpoint::Target;
+use leno_engine::compile::cluster::{Cluster, Transport, TransportSockets, UpstreamProtocol};
+use leno_engine::compile::endpoint::{Endpoint, Target};
 use leno_engine::compile::listener::Address;
 use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError};
 use leno_engine::decide::limits::{Permit, Resource};
@@ -18,7 +18,8 @@ use leno_engine::decide::outlier::Outcome;
 
 use crate::alpn::Offer;
 use crate::destination::Destination;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, StreamError};
+use crate::quick_hash::QuickHash;
 use crate::state::ClusterState;
 use pool::Pool;
 
@@ -27,6 +28,20 @@ pub(crate) struct Upstream {
     state: RefCell<Arc<ClusterState>>,
     balancer: RefCell<Balancer>,
     pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
+    /// Pools by what a request has at hand, where nothing else decides.
+    shortcuts: RefCell<HashMap<ShortcutKey, Shortcut, QuickHash>>,
+    /// The configuration that its state is of.
+    generation: Cell<Option<u64>>,
+}
+
+/// The endpoint's address in memory, which the shortcut keeps alive; what is offered; whether the connection is
+/// inbound.
+type ShortcutKey = (usize, Offer, bool);
+
+#[derive(Debug)]
+struct Shortcut {
+    _endpoint: Arc<Endpoint>,
+    pool: Rc<Pool>,
 }
 
 /// What connections must have in common to be used for each other's requests.
@@ -48,6 +63,8 @@ impl Upstream {
         Self {
             balancer: RefCell::new(Balancer::new(&state.cluster, assignment, seed)),
             pools: RefCell::default(),
+            shortcuts: RefCell::default(),
+            generation: Cell::new(None),
             state: RefCell::new(state),
         }
     }
@@ -57,6 +74,7 @@ impl Upstream {
         if Arc::ptr_eq(&self.state.borrow(), state) {
             return;
         }
+        self.shortcuts.borrow_mut().clear();
         let old = self.state.replace(Arc::clone(state));
         let assignment = state.assignment.clone().unwrap_or_default();
         let mut balancer = self.balancer.borrow_mut();
@@ -73,6 +91,15 @@ impl Upstream {
         }
     }
 
+    /// Whether it has the state of this configuration already.
+    pub(crate) fn is_of(&self, generation: u64) -> bool {
+        self.generation.get() == Some(generation)
+    }
+
+    pub(crate) fn set_generation(&self, generation: u64) {
+        self.generation.set(Some(generation));
+    }
+
     /// False while its endpoints are not known.
     pub(crate) fn is_discovered(&self) -> bool {
         let state = self.state.borrow();
@@ -81,6 +108,10 @@ impl Upstream {
 
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
         Arc::clone(&self.state.borrow().cluster)
+    }
+
+    pub(crate) fn protocol(&self) -> UpstreamProtocol {
+        self.state.borrow().cluster.protocol
     }
 
     pub(crate) fn acquire(&self, resource: Resource) -> Option<Permit> {
@@ -124,6 +155,31 @@ impl Upstream {
         })
     }
 
+    /// The pool of [`Self::destination`].
+    pub(crate) fn pool_for(
+        &self,
+        host: &Host,
+        authority: Option<&str>,
+        offer: Offer,
+        inbound: bool,
+    ) -> Result<Rc<Pool>, Failure> {
+        let key = (Arc::as_ptr(&host.endpoint) as usize, offer, inbound);
+        if let Some(shortcut) = self.shortcuts.borrow().get(&key) {
+            return Ok(Rc::clone(&shortcut.pool));
+        }
+        let to = self.destination(host, authority, offer, inbound)?;
+        let pool = self.pool(&to);
+        // An original destination is another endpoint each time; a name may be another with each request.
+        if to.host.is_none() && !is_original_dst(&self.state.borrow().cluster) {
+            let shortcut = Shortcut {
+                _endpoint: Arc::clone(&host.endpoint),
+                pool: Rc::clone(&pool),
+            };
+            self.shortcuts.borrow_mut().insert(key, shortcut);
+        }
+        Ok(pool)
+    }
+
     pub(crate) fn pool(&self, to: &Destination) -> Rc<Pool> {
         let key = PoolKey {
             address: to.address,
@@ -152,6 +208,8 @@ impl Upstream {
 
     pub(crate) fn report_failure(&self, host: &Host, failure: &Failure) {
         match failure {
+            // The client's doing.
+            Failure::Stream(StreamError::Malformed { .. }) => {}
             Failure::Connect(_) | Failure::Stream(_) => self.report(host, Outcome::LocalFailure),
             Failure::ConnectTimeout | Failure::TryTimeout | Failure::TryIdle | Failure::Timeout => {
                 self.report(host, Outcome::LocalTimeout);
@@ -175,10 +233,15 @@ impl Upstream {
     pub(crate) fn sweep(&self, now: Instant) {
         self.balancer.borrow_mut().tick(now);
         let idle = self.state.borrow().cluster.idle_timeout;
-        self.pools.borrow_mut().retain(|_, pool| {
+        let mut pools = self.pools.borrow_mut();
+        let before = pools.len();
+        pools.retain(|_, pool| {
             pool.sweep(now, idle);
             !pool.is_unused()
         });
+        if pools.len() < before {
+            self.shortcuts.borrow_mut().clear();
+        }
     }
 }
 

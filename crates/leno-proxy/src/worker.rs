@@ -9,21 +9,27 @@ use std::ops::Deref;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use leno_engine::decide::filter::LocalMetadata;
+use tokio::time::MissedTickBehavior;
 
+use crate::codec::h1::Workspace;
 use crate::connect::{Connector, WorkloadSockets};
-use crate::idle::Streams;
+use crate::idle::{Deadlines, Streams};
 use crate::inbox::Workers;
 use crate::load::Loads;
 use crate::lookup::Demand;
+use crate::quick_hash::QuickHash;
 use crate::random::Random;
 use crate::state::{Config, Published};
 use crate::tcp::Scratch;
 use crate::telemetry::Reporter;
 use crate::tls::Contexts;
 use crate::upstream::Upstream;
+
+/// How often idle streams, pooled connections and ejected endpoints are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -42,12 +48,18 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) random: Random,
     pub(crate) scratch: Scratch,
+    pub(crate) http1: Rc<Workspace>,
     pub(crate) reporter: Reporter,
     pub(crate) tls: Contexts,
     pub(crate) workers: Workers,
     snapshot: RefCell<Snapshot>,
-    upstreams: RefCell<HashMap<String, Rc<Upstream>>>,
+    upstreams: RefCell<HashMap<String, Rc<Upstream>, QuickHash>>,
+    pub(crate) deadlines: Deadlines,
     streams: RefCell<Vec<Weak<Streams>>>,
+    /// TCP connections, which the sweep looks after.
+    pub(crate) connections: Streams,
+    /// The two clocks, as they were read together.
+    clocks: Cell<(Instant, SystemTime)>,
     swept: Cell<u64>,
 }
 
@@ -98,11 +110,15 @@ impl Worker {
             shared,
             random: Random::default(),
             scratch: Scratch::default(),
+            http1: Rc::default(),
             reporter,
             tls,
             workers,
             upstreams: RefCell::default(),
+            deadlines: Deadlines::default(),
             streams: RefCell::default(),
+            connections: Streams::default(),
+            clocks: Cell::new((Instant::now(), SystemTime::now())),
             swept: Cell::new(0),
         }
     }
@@ -112,6 +128,7 @@ impl Worker {
         Connector {
             tls: &self.tls,
             workload: self.shared.workload.as_deref(),
+            http1: &self.http1,
         }
     }
 
@@ -126,13 +143,19 @@ impl Worker {
 
     /// A cluster as this worker sees it.
     pub(crate) fn upstream(&self, snapshot: &Snapshot, name: &str) -> Option<Rc<Upstream>> {
-        let state = snapshot.cluster(name)?;
         let mut upstreams = self.upstreams.borrow_mut();
+        let generation = snapshot.generation();
+        if let Some(upstream) = upstreams.get(name).filter(|u| u.is_of(generation)) {
+            return Some(Rc::clone(upstream));
+        }
+        let state = snapshot.cluster(name)?;
         if let Some(upstream) = upstreams.get(name) {
             upstream.refresh(state);
+            upstream.set_generation(generation);
             return Some(Rc::clone(upstream));
         }
         let upstream = Rc::new(Upstream::new(Arc::clone(state), self.random.next()));
+        upstream.set_generation(generation);
         upstreams.insert(name.to_owned(), Rc::clone(&upstream));
         Some(upstream)
     }
@@ -144,17 +167,46 @@ impl Worker {
         streams
     }
 
-    pub(crate) fn sweep(&self) {
-        let now = Instant::now();
+    /// The time of day of a moment: logs want it, and one clock is enough for a request to look at.
+    pub(crate) fn wall_time(&self, moment: Instant) -> SystemTime {
+        let (instant, time) = self.clocks.get();
+        match moment.checked_duration_since(instant) {
+            Some(since) => time + since,
+            None => time - instant.saturating_duration_since(moment),
+        }
+    }
+
+    /// Looks after streams, pools and reports, for as long as the worker lives.
+    pub(crate) async fn look_after(&self) {
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = sweep.tick() => self.sweep(),
+                () = self.deadlines.due() => self.end_late_streams(Instant::now()),
+            }
+        }
+    }
+
+    fn end_late_streams(&self, now: Instant) {
+        let mut next: Option<Instant> = None;
         self.streams
             .borrow_mut()
             .retain(|streams| match streams.upgrade() {
                 Some(streams) => {
-                    streams.sweep(now);
+                    next = [next, streams.sweep(now)].into_iter().flatten().min();
                     true
                 }
                 None => false,
             });
+        self.deadlines.reset(now, next);
+    }
+
+    fn sweep(&self) {
+        let now = Instant::now();
+        self.clocks.set((now, SystemTime::now()));
+        self.end_late_streams(now);
+        self.connections.sweep(now);
         let snapshot = self.snapshot();
         let mut upstreams = self.upstreams.borrow_mut();
         if self.swept.replace(snapshot.generation()) != snapshot.generation() {

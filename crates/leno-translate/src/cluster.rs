@@ -10,9 +10,12 @@ use std::time::Duration;
 use leno_model::policy::LoadBalancer;
 use leno_model::service::TargetPort;
 use leno_model::{
-    ConnectionPool, Host, OutlierDetection, Protocol, Service, ServicePort, TlsMode, TrafficPolicy, Workload,
+    Backing, ConnectionPool, Host, OutlierDetection, Protocol, Service, ServicePort, TlsMode, TrafficPolicy,
+    Workload,
 };
 
+use crate::Proxy;
+use crate::endpoint::{self, EndpointsInput};
 use crate::naming::{self, BLACK_HOLE, ClusterName, INBOUND_PASSTHROUGH, PASSTHROUGH, ServiceName};
 use crate::parts::{ads, duration, list, metadata, nested, socket_address, string, structure};
 use crate::pb::cluster::Cluster;
@@ -23,7 +26,6 @@ use crate::pb::cluster::cluster::{
 use crate::pb::{core, endpoint as eds, protobuf};
 use crate::reader::Reader;
 use crate::traffic_policy::policy;
-use crate::{Proxy, endpoint};
 use transport::Transport;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +51,21 @@ pub(crate) struct OutboundCluster {
     policy: Option<String>,
     transport: Transport,
     http: UpstreamHttp,
+    discovery: Discovered,
+    external: bool,
+}
+
+/// Where the endpoints come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Discovered {
+    Eds,
+    /// The connection's own destination.
+    Caller,
+    Dns {
+        endpoints: EndpointsInput,
+        one: bool,
+        leno: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -110,7 +127,8 @@ fn outbound_input(
         Protocol::Http2 | Protocol::Grpc => UpstreamHttp::Http2,
         Protocol::Detect if !proxy.on_demand => UpstreamHttp::Detected,
         Protocol::Http | Protocol::Detect => {
-            if upgrades(reader, proxy, (host, &served.target), &policy) {
+            let workloads = service.backing == Backing::Workloads;
+            if workloads && upgrades(reader, proxy, (host, &served.target), &policy) {
                 UpstreamHttp::Http2
             } else {
                 UpstreamHttp::AsDownstream
@@ -120,7 +138,19 @@ fn outbound_input(
         Protocol::Udp => return None,
     };
     let sni = naming::mesh_sni(port, subset.as_deref(), host);
-    let transport = transport::transport(reader, proxy, host, policy.tls.as_ref(), sni, http);
+    let transport = transport::transport(reader, proxy, service, policy.tls.as_ref(), sni, http);
+    let discovery = match &service.backing {
+        Backing::Workloads | Backing::Fixed(_) => Discovered::Eds,
+        Backing::Caller => Discovered::Caller,
+        Backing::Dns { endpoints: _, one } => {
+            let name = naming::outbound_cluster(port, subset.as_deref(), host);
+            Discovered::Dns {
+                endpoints: endpoint::endpoints_input(reader, proxy, &name)?,
+                one: *one,
+                leno: proxy.on_demand,
+            }
+        }
+    };
     Some(OutboundCluster {
         tcp,
         port,
@@ -132,6 +162,8 @@ fn outbound_input(
         policy: rule.map(|rule| naming::object_path(&rule.origin)),
         transport,
         http,
+        discovery,
+        external: service.external,
     })
 }
 
@@ -216,6 +248,9 @@ pub(crate) fn cluster(input: &ClusterInput) -> Cluster {
 /// Istio's default connect timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a name is asked for again.
+const DNS_REFRESH: Duration = Duration::from_secs(30);
+
 fn plain(name: &str, discovery: DiscoveryType, balance: LbPolicy) -> Cluster {
     Cluster {
         name: name.into(),
@@ -237,6 +272,10 @@ fn original_destination(name: &str) -> Cluster {
     }
 }
 
+#[expect(
+    deprecated,
+    reason = "leno's engine, as Istio, takes DNS settings where Envoy has always had them"
+)]
 fn outbound(input: &OutboundCluster) -> Cluster {
     let pool = &input.pool;
     let (subset, host) = (input.subset.as_deref(), &input.service.host);
@@ -248,14 +287,39 @@ fn outbound(input: &OutboundCluster) -> Cluster {
     } else {
         (service_name.clone(), String::new())
     };
-    let (discovery, balance, config) = balance(input.balancer.as_ref());
+    let (discovery, balance, config) = match &input.discovery {
+        Discovered::Eds => balance(input.balancer.as_ref()),
+        Discovered::Caller => balance(Some(&LoadBalancer::Passthrough)),
+        Discovered::Dns { one, .. } => {
+            let (_, policy, config) = balance(
+                input
+                    .balancer
+                    .as_ref()
+                    .filter(|b| **b != LoadBalancer::Passthrough),
+            );
+            let discovery = if *one {
+                DiscoveryType::LogicalDns
+            } else {
+                DiscoveryType::StrictDns
+            };
+            (discovery, policy, config)
+        }
+    };
     let eds = matches!(discovery, DiscoveryType::Eds).then(|| EdsClusterConfig {
         eds_config: ads(),
         service_name,
     });
+    let dns = match &input.discovery {
+        Discovered::Dns { endpoints, leno, .. } => Some((endpoint::assignment(endpoints), *leno)),
+        Discovered::Eds | Discovered::Caller => None,
+    };
     let (transport_socket, transport_socket_matches) = input.transport.sockets();
     Cluster {
         alt_stat_name,
+        dns_refresh_rate: dns.as_ref().and_then(|_| duration(DNS_REFRESH)),
+        // leno's proxy asks the system's resolver, which does not tell a record's lifetime.
+        respect_dns_ttl: dns.as_ref().is_some_and(|(_, leno)| !leno),
+        load_assignment: dns.map(|(assignment, _)| assignment),
         connect_timeout: duration(pool.connect_timeout.unwrap_or(CONNECT_TIMEOUT)),
         eds_cluster_config: eds,
         lb_config: config,
@@ -317,6 +381,12 @@ fn outbound_metadata(input: &OutboundCluster) -> Option<core::Metadata> {
         "default_original_port".into(),
         protobuf::Value { kind: Some(port) },
     );
+    if input.external {
+        let yes = protobuf::value::Kind::BoolValue(true);
+        istio
+            .fields
+            .insert("external".into(), protobuf::Value { kind: Some(yes) });
+    }
     if let Some(path) = &input.policy {
         istio.fields.insert("config".into(), string(path));
     }

@@ -1,14 +1,14 @@
 //! Endpoints: the healthy workloads of a cluster, by locality.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use leno_model::service::TargetPort;
-use leno_model::{MtlsMode, Service, Subset, Workload};
+use leno_model::{Backing, Labels, MtlsMode, Service, ServicePort, Subset, Workload};
 
 use crate::Proxy;
 use crate::naming::ClusterName;
-use crate::parts::{metadata, socket_address, string, structure, u32_value};
+use crate::parts::{socket_address, string, structure, u32_value};
 use crate::pb::core;
 use crate::pb::endpoint::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, endpoint::AdditionalAddress,
@@ -25,11 +25,12 @@ pub(crate) struct EndpointsInput {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct EndpointInput {
-    addresses: Vec<IpAddr>,
+    /// IP addresses of one endpoint; of a DNS cluster a name.
+    addresses: Vec<String>,
     port: u16,
     name: String,
-    /// Istio's `name;namespace;canonical-service;canonical-revision;cluster`.
-    workload: String,
+    /// Istio's `name;namespace;canonical-service;canonical-revision;cluster`, of a workload.
+    workload: Option<String>,
     mesh_tls: bool,
     weight: u32,
 }
@@ -59,8 +60,16 @@ pub(crate) fn endpoints_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str
     };
     let distances = Distances::new(reader, proxy, service, subset, port);
     let mut localities: BTreeMap<(u32, String), Vec<EndpointInput>> = BTreeMap::new();
+    for described in described(service) {
+        if !subset.is_none_or(|subset| has_labels(&described.labels, subset)) {
+            continue;
+        }
+        let endpoint = described_endpoint(described, served);
+        let key = (distances.to(&described.locality), described.locality.clone());
+        localities.entry(key).or_default().push(endpoint);
+    }
     for workload in reader.endpoints(&host) {
-        if !workload.healthy || !subset.is_none_or(|subset| has_labels(workload, subset)) {
+        if !workload.healthy || !subset.is_none_or(|subset| has_labels(&workload.labels, subset)) {
             continue;
         }
         if let Some(endpoint) = endpoint_input(reader, workload, &served.target) {
@@ -74,9 +83,37 @@ pub(crate) fn endpoints_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str
     })
 }
 
-fn has_labels(workload: &Workload, subset: &Subset) -> bool {
+fn has_labels(labels: &Labels, subset: &Subset) -> bool {
     let mut wanted = subset.labels.iter();
-    wanted.all(|(name, value)| workload.labels.get(name) == Some(value))
+    wanted.all(|(name, value)| labels.get(name) == Some(value))
+}
+
+/// The endpoints that the service's object describes itself.
+fn described(service: &Service) -> &[leno_model::Endpoint] {
+    match &service.backing {
+        Backing::Fixed(endpoints) | Backing::Dns { endpoints, one: _ } => endpoints,
+        Backing::Workloads | Backing::Caller => &[],
+    }
+}
+
+fn described_endpoint(said: &leno_model::Endpoint, served: &ServicePort) -> EndpointInput {
+    let own = said.ports.iter().find(|(name, _)| *name == served.name);
+    let target = match &served.target {
+        TargetPort::Number(number) => *number,
+        TargetPort::Named(_) => served.port,
+    };
+    EndpointInput {
+        addresses: vec![said.address.clone()],
+        port: own.map_or(target, |(_, port)| *port),
+        name: said.address.clone(),
+        workload: None,
+        // Istio's label for endpoints that have a sidecar.
+        mesh_tls: said
+            .labels
+            .get("security.istio.io/tlsMode")
+            .is_some_and(|mode| mode == "istio"),
+        weight: said.weight.max(1),
+    }
 }
 
 /// None: it has no address, or no port of the target's name.
@@ -88,10 +125,10 @@ fn endpoint_input(
     workload.addresses.first()?;
     let port = target_port(workload, target)?;
     Some(EndpointInput {
-        addresses: workload.addresses.clone(),
+        addresses: workload.addresses.iter().map(IpAddr::to_string).collect(),
         port,
         name: workload.name.clone(),
-        workload: workload_label(workload),
+        workload: Some(workload_label(workload)),
         mesh_tls: speaks_mesh_tls(reader, workload, port),
         weight: workload.weight.max(1),
     })
@@ -221,23 +258,29 @@ fn lb_endpoint(input: &EndpointInput) -> LbEndpoint {
     let mut addresses = input
         .addresses
         .iter()
-        .map(|address| socket_address(&address.to_string(), input.port));
+        .map(|address| socket_address(address, input.port));
     let endpoint = Endpoint {
         address: addresses.next().flatten(),
         additional_addresses: addresses.map(|address| AdditionalAddress { address }).collect(),
         hostname: input.name.clone(),
         ..Default::default()
     };
-    let istio = structure([("workload", string(&input.workload))]);
-    let mesh_tls = structure([("tlsMode", string("istio"))]);
+    let workload = input.workload.as_ref().map(|label| {
+        let label = structure([("workload", string(label))]);
+        ("istio".to_owned(), label)
+    });
+    let mesh_tls = input.mesh_tls.then(|| {
+        let mode = structure([("tlsMode", string("istio"))]);
+        ("envoy.transport_socket_match".to_owned(), mode)
+    });
+    let filter_metadata: HashMap<_, _> = workload.into_iter().chain(mesh_tls).collect();
     LbEndpoint {
         health_status: core::HealthStatus::Healthy.into(),
         load_balancing_weight: u32_value(input.weight),
-        metadata: if input.mesh_tls {
-            metadata([("istio", istio), ("envoy.transport_socket_match", mesh_tls)])
-        } else {
-            metadata([("istio", istio)])
-        },
+        metadata: (!filter_metadata.is_empty()).then(|| core::Metadata {
+            filter_metadata,
+            ..Default::default()
+        }),
         host_identifier: Some(HostIdentifier::Endpoint(endpoint)),
     }
 }

@@ -39,15 +39,25 @@ impl<'a> Reader<'a> {
         self.snapshot.service(host).map(Arc::as_ref)
     }
 
-    /// The service that has this virtual address. None depends on the set of services: a new one may take it.
-    pub(crate) fn by_vip(&mut self, address: IpAddr) -> Option<&'a Service> {
-        match self.snapshot.by_vip(address) {
-            Some(service) => self.service(&service.host),
-            None => {
-                self.deps.insert(Key::ServiceList);
-                None
-            }
+    /// The service that is called at this address and port. Without a virtual address that depends on the set of
+    /// services: a new one may take it.
+    pub(crate) fn by_address(&mut self, address: IpAddr, port: u16) -> Option<&'a Service> {
+        if let Some(service) = self.snapshot.by_vip(address) {
+            return self.service(&service.host);
         }
+        self.deps.insert(Key::ServiceList);
+        let mut covering = Vec::new();
+        for service in self.snapshot.by_fixed_address(address) {
+            covering.extend(self.service(&service.host));
+        }
+        covering.into_iter().find(|service| service.port(port).is_some())
+    }
+
+    /// The services that have this port at whatever address.
+    pub(crate) fn anywhere(&mut self, port: u16) -> Vec<&'a Service> {
+        let mut services = self.services_where(Service::is_anywhere);
+        services.retain(|service| service.port(port).is_some());
+        services
     }
 
     /// Every service, with all that it is.

@@ -90,11 +90,12 @@ pub(crate) fn route_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str) ->
 
 /// Every HTTP service of the port, by its names and addresses.
 fn port_input(reader: &mut Reader<'_>, proxy: &Proxy, port: u16) -> Option<RouteInput> {
-    let mut services = reader.services();
-    services.retain(|service| {
-        let mut ports = service.ports.iter();
-        ports.any(|served| served.port == port && served.protocol.is_http())
-    });
+    // leno's proxy knows the others by their addresses.
+    let mut services = match proxy.on_demand {
+        true => reader.anywhere(port),
+        false => reader.services(),
+    };
+    services.retain(|service| service.port(port).is_some_and(|served| served.protocol.is_http()));
     if services.is_empty() {
         return None;
     }

@@ -2,6 +2,7 @@
 
 mod inbound;
 mod outbound;
+mod port;
 mod screen;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,7 @@ pub(crate) enum ListenerInput {
     VirtualOutbound(outbound::VirtualOutbound),
     VirtualInbound(inbound::VirtualInbound),
     Address(outbound::AddressListener),
-    Port(outbound::PortListener),
+    Port(port::PortListener),
 }
 
 /// The name comes from the proxy; what is no listener's name gives None.
@@ -36,10 +37,10 @@ pub(crate) fn listener_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str)
         _ => {
             let address = naming::parse_address_listener(name)?;
             if address.ip().is_unspecified() {
-                outbound::port_input(reader, proxy, address.port()).map(ListenerInput::Port)
-            } else {
-                outbound::address_input(reader, proxy, address).map(ListenerInput::Address)
+                return port::port_input(reader, proxy, address.port()).map(ListenerInput::Port);
             }
+            let known = outbound::address_input(reader, proxy, address).map(ListenerInput::Address);
+            known.or_else(|| port::stranger_input(reader, proxy, address).map(ListenerInput::Port))
         }
     }
 }
@@ -49,7 +50,7 @@ pub(crate) fn listener(input: &ListenerInput) -> Listener {
         ListenerInput::VirtualOutbound(input) => outbound::virtual_outbound(input),
         ListenerInput::VirtualInbound(input) => inbound::virtual_inbound(input),
         ListenerInput::Address(input) => outbound::address_listener(input),
-        ListenerInput::Port(input) => outbound::port_listener(input),
+        ListenerInput::Port(input) => port::port_listener(input),
     }
 }
 
@@ -68,7 +69,7 @@ pub(crate) fn listener_names(reader: &mut Reader<'_>, proxy: &Proxy) -> Vec<Stri
 fn service_listeners(service: &Service) -> impl Iterator<Item = String> {
     let served = service.ports.iter().filter(|port| port.protocol != Protocol::Udp);
     served.flat_map(|port| {
-        if port.protocol.is_http() {
+        if port.protocol.is_http() || service.is_anywhere() {
             vec![naming::port_listener(port.port)]
         } else {
             let named = |address: &std::net::IpAddr| naming::address_listener(*address, port.port);

@@ -22,6 +22,7 @@ use leno_proxy::discovery::{Discovery, Mode, State};
 use leno_proxy::dns::{self, Dns};
 use leno_proxy::identity::{Renewal, Request};
 use leno_proxy::report::MeshTelemetry;
+use leno_proxy::resolve::keep_resolved;
 use leno_proxy::{Demand, Options, Origin, PassedSocket, Proxy};
 use leno_run::{FromProxy, Handoff, HostRole, NamespaceListener, NamespaceRole};
 use leno_telemetry::metrics::Metrics;
@@ -146,6 +147,8 @@ async fn serve(
         mode: Mode::OnDemand,
     };
     tokio::spawn(discovery.run());
+    let resolving = Arc::clone(&proxy);
+    tokio::spawn(async move { keep_resolved(&resolving).await });
     serve_dns(dns, Dns::new(table, resolvers()?))?;
     serve_metrics(own, Arc::clone(&metrics), ready.clone()).await;
     let attachment = Attachment {

@@ -46,6 +46,7 @@ const PURE: &[&str] = &[
     "leno-model",
     "leno-translate",
     "leno-engine",
+    "leno-http1",
     "leno-dns",
     "leno-xds",
 ];

@@ -8,6 +8,7 @@ pub mod http_route;
 pub mod mesh_config;
 pub mod peer_authentication;
 pub mod service;
+pub mod service_entry;
 pub mod virtual_service;
 
 use std::collections::BTreeMap;

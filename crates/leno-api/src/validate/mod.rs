@@ -12,6 +12,7 @@ pub mod names;
 mod peer_authentication;
 mod resilience;
 mod service;
+mod service_entry;
 mod virtual_service;
 
 pub use resilience::grpc_code;
@@ -36,6 +37,7 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
     match &object.spec {
         Spec::MeshConfig(spec) => mesh_config::check(&mut check, spec),
         Spec::Service(spec) => service::check(&mut check, spec),
+        Spec::ServiceEntry(spec) => service_entry::check(&mut check, spec),
         Spec::HttpRoute(spec) => http_route::check(&mut check, spec),
         Spec::VirtualService(spec) => virtual_service::check(&mut check, spec),
         Spec::DestinationRule(spec) => destination_rule::check(&mut check, spec),

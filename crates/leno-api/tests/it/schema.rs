@@ -11,6 +11,7 @@ use leno_api::kinds::http_route::HttpRouteSpec;
 use leno_api::kinds::mesh_config::MeshConfigSpec;
 use leno_api::kinds::peer_authentication::PeerAuthenticationSpec;
 use leno_api::kinds::service::ServiceSpec;
+use leno_api::kinds::service_entry::ServiceEntrySpec;
 use leno_api::kinds::virtual_service::VirtualServiceSpec;
 use leno_api::{Kind, Spec};
 use serde::de::value::{Error, StrDeserializer, U32Deserializer};
@@ -44,8 +45,9 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 6] = [
+pub(crate) const KINDS: [Kind; 7] = [
     Kind::Service,
+    Kind::ServiceEntry,
     Kind::HttpRoute,
     Kind::VirtualService,
     Kind::DestinationRule,
@@ -57,6 +59,7 @@ pub(crate) fn schema(kind: Kind) -> Schema {
     let schema = RefCell::default();
     let spec = match kind {
         Kind::Service => Spec::Service(ask::<ServiceSpec>(&schema)),
+        Kind::ServiceEntry => Spec::ServiceEntry(ask::<ServiceEntrySpec>(&schema)),
         Kind::HttpRoute => Spec::HttpRoute(ask::<HttpRouteSpec>(&schema)),
         Kind::VirtualService => Spec::VirtualService(ask::<VirtualServiceSpec>(&schema)),
         Kind::DestinationRule => Spec::DestinationRule(ask::<DestinationRuleSpec>(&schema)),

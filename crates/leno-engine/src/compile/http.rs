@@ -32,6 +32,8 @@ pub struct HttpConnectionManager {
     pub merge_slashes: bool,
     pub strip_port: bool,
     pub via: Option<String>,
+    /// Methods outside of the list that Envoy knows are passed on.
+    pub any_method: bool,
     pub http2: Http2Options,
 }
 

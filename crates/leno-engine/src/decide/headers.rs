@@ -16,6 +16,9 @@ impl HeaderOps {
     }
 
     pub fn edit_request(&self, head: &mut RequestHead, values: &dyn FormatValues) {
+        if self.is_empty() {
+            return;
+        }
         self.remove_from(&mut head.headers);
         let heads = Heads {
             request: Some(head),
@@ -26,6 +29,9 @@ impl HeaderOps {
     }
 
     pub fn edit_response(&self, request: &RequestHead, head: &mut ResponseHead, values: &dyn FormatValues) {
+        if self.is_empty() {
+            return;
+        }
         self.remove_from(&mut head.headers);
         let heads = Heads {
             request: Some(request),
@@ -57,13 +63,13 @@ impl HeaderOps {
 
 fn add(added: SmallVec<[(&HeaderOp, Bytes); 4]>, headers: &mut Headers) {
     for (op, value) in added {
-        let name = Bytes::copy_from_slice(op.name.as_bytes());
+        let name = op.name.as_str();
         match op.append {
             AppendAction::AppendOrAdd => headers.append(name, value),
-            AppendAction::AddIfAbsent if headers.contains(&op.name) => {}
+            AppendAction::AddIfAbsent if headers.contains(name) => {}
             AppendAction::AddIfAbsent => headers.append(name, value),
             AppendAction::OverwriteOrAdd => headers.set(name, value),
-            AppendAction::OverwriteIfExists if headers.contains(&op.name) => headers.set(name, value),
+            AppendAction::OverwriteIfExists if headers.contains(name) => headers.set(name, value),
             AppendAction::OverwriteIfExists => {}
         }
     }

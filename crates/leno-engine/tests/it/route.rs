@@ -219,7 +219,7 @@ fn headers_match_by_value_range_and_presence() {
         ));
         let mut head = request("a", "/");
         for value in value.into_iter().flat_map(|value| value.split('|')) {
-            head.headers.append("x-test", value.to_owned());
+            head.headers.append("x-test", value);
         }
         let found = cluster_of(&table, &head) == "c";
         assert_eq!(found, taken, "{specifier:?} inverted {invert}: {value:?}");

@@ -8,6 +8,7 @@ pub(crate) mod http_route;
 pub(crate) mod mesh;
 pub(crate) mod peer_authentication;
 pub(crate) mod service;
+pub(crate) mod service_entry;
 pub(crate) mod virtual_service;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

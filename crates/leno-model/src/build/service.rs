@@ -9,7 +9,7 @@ use leno_api::{Object, Spec};
 
 use super::{of_kind, origin, port};
 use crate::name::{Host, Labels, Origin};
-use crate::service::{Protocol, Service, ServicePort, TargetPort};
+use crate::service::{Backing, Protocol, Service, ServicePort, TargetPort};
 use crate::workload::Workload;
 
 /// Ports whose protocol lets the server speak first; detection by reading would only delay them.
@@ -36,6 +36,10 @@ fn service(object: &Object, spec: &ServiceSpec) -> Service {
         ports: spec.ports.iter().filter_map(service_port).collect(),
         selector: spec.selector.clone(),
         vips: Vec::new(),
+        addresses: Vec::new(),
+        backing: Backing::Workloads,
+        external: false,
+        subject_alt_names: Vec::new(),
         undeclared: false,
         origin: origin(object),
     }
@@ -111,6 +115,10 @@ pub(crate) fn undeclared<'w>(
         ports: ports.into_values().collect(),
         selector: Labels::from([("app".to_owned(), name.to_owned())]),
         vips: Vec::new(),
+        addresses: Vec::new(),
+        backing: Backing::Workloads,
+        external: false,
+        subject_alt_names: Vec::new(),
         undeclared: true,
         origin: Origin {
             kind: "Workload".into(),

@@ -51,28 +51,6 @@ pub(super) fn response_head(parts: &http::response::Parts) -> ResponseHead {
     }
 }
 
-/// A request for an HTTP/1 upstream: origin form, `Host`.
-pub(super) fn to_h1_request<B>(head: RequestHead, body: B) -> Result<http::Request<B>, StreamError> {
-    let mut request = http::Request::new(body);
-    *request.method_mut() = method(&head.method)?;
-    let path = if head.path.is_empty() {
-        Bytes::from_static(b"/")
-    } else {
-        head.path
-    };
-    *request.uri_mut() = http::Uri::from_maybe_shared(path).map_err(|_| invalid("path"))?;
-    *request.version_mut() = http::Version::HTTP_11;
-    let upgrade = head.upgrade;
-    let map = request.headers_mut();
-    map.insert(header::HOST, value(head.authority)?);
-    into_map(head.headers, map)?;
-    if let Some(protocol) = upgrade {
-        map.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        map.insert(header::UPGRADE, value(protocol)?);
-    }
-    Ok(request)
-}
-
 /// A request for an HTTP/2 upstream: scheme and authority as pseudo-headers.
 pub(super) fn to_h2_request(head: RequestHead) -> Result<http::Request<()>, StreamError> {
     let uri = http::Uri::builder()
@@ -114,30 +92,26 @@ pub(super) fn trailers_to(headers: Headers) -> Result<HeaderMap, StreamError> {
 fn from_map(map: &HeaderMap, request: bool) -> Headers {
     let size = map.iter().map(|(n, v)| n.as_str().len() + v.len()).sum();
     let mut arena = BytesMut::with_capacity(size);
+    let mut fields = Vec::with_capacity(map.len());
     for (name, value) in map {
-        arena.extend_from_slice(name.as_str().as_bytes());
-        arena.extend_from_slice(value.as_bytes());
-    }
-    let arena = arena.freeze();
-    let mut headers = Headers::with_capacity(map.len() + 8);
-    let mut at = 0;
-    for (name, value) in map {
-        let middle = at + name.as_str().len();
-        let end = middle + value.len();
         let is_field_of_the_head = request && *name == header::HOST;
-        if !is_field_of_the_head && !is_hop_by_hop(name, map) {
-            headers.append(arena.slice(at..middle), arena.slice(middle..end));
+        if is_field_of_the_head || is_hop_by_hop(name, map) {
+            continue;
         }
-        at = end;
+        let start = arena.len();
+        arena.extend_from_slice(name.as_str().as_bytes());
+        let middle = arena.len();
+        arena.extend_from_slice(value.as_bytes());
+        fields.push((start..middle, middle..arena.len()));
     }
-    headers
+    Headers::from_wire(arena.freeze(), fields)
 }
 
 fn into_map(headers: Headers, map: &mut HeaderMap) -> Result<(), StreamError> {
     map.reserve(headers.len());
-    for (name, content) in headers.iter() {
-        let name = HeaderName::from_bytes(name).map_err(|_| invalid("header name"))?;
-        map.append(name, value(content.clone())?);
+    for (name, content) in headers.iter_shared() {
+        let name = HeaderName::from_bytes(&name).map_err(|_| invalid("header name"))?;
+        map.append(name, value(content)?);
     }
     Ok(())
 }
@@ -234,8 +208,8 @@ mod tests {
             ]),
             false,
         );
-        let names: Vec<_> = head.headers.iter().map(|(n, _)| n.clone()).collect();
-        assert_eq!(names, ["accept"]);
+        let names: Vec<_> = head.headers.iter().map(|(n, _)| n).collect();
+        assert_eq!(names, [&b"accept"[..]]);
         assert_eq!(head.authority, "h:1");
         assert_eq!(head.path, "/a?b=c");
     }

@@ -1,5 +1,5 @@
-//! `Date` (RFC 9110 §6.6.1), which every answer has: formatted at most once a second for a connection. HTTP/1 gets it
-//! from hyper.
+//! `Date` (RFC 9110 §6.6.1), which every answer has: formatted at most once a second for a connection. HTTP/1 has its
+//! own for a whole worker.
 
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};

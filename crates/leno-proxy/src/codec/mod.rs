@@ -1,7 +1,7 @@
-//! HTTP on the wire, behind types of ours: the only modules that name hyper, h2 or http types.
+//! HTTP on the wire, behind types of ours: the only modules that name h2 or http types.
 //!
 //! A codec turns a connection into [`Request`]s and [`Response`]s in the engine's form with streaming bodies, and
-//! back. HTTP/1 is hyper's, HTTP/2 is the h2 crate's; either can be replaced without touching a filter, the router
+//! back. HTTP/1 is `leno-http1`'s, HTTP/2 is the h2 crate's; either can be replaced without touching a filter, the router
 //! or the pools. Which version a plaintext client speaks is our decision (the HTTP/2 preface, RFC 9113 §3.4),
 //! because a codec that detects by itself keeps both state machines for every connection.
 
@@ -18,6 +18,7 @@ use std::time::Duration;
 use leno_engine::message::{RequestHead, ResponseHead};
 
 use crate::drain::ConnectionDrain;
+use crate::io::Rewound;
 use crate::tcp::Scratch;
 
 pub(crate) use body::{Body, Frame, Source};
@@ -48,7 +49,7 @@ pub(crate) struct Answer {
     pub(crate) upgraded: Option<Upgraded>,
 }
 
-pub(crate) type Upgraded = hyper::upgrade::Upgraded;
+pub(crate) type Upgraded = Rewound;
 
 /// A connection that has left HTTP.
 #[derive(Debug)]
@@ -67,10 +68,20 @@ pub(crate) trait TunnelEnd: std::fmt::Debug {
 /// What serves the requests of one connection.
 pub(crate) trait Service: 'static {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static;
-    /// The codec has answered what it could not read as a request.
-    fn rejected(&self, status: u16);
+    /// The answer to what is no request.
+    fn refuse(&self, refusal: &Refusal) -> Response;
     /// Whether responses should end their connection.
     fn draining(&self) -> bool;
+}
+
+/// Why a codec does not take what it has read for a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    /// `%RESPONSE_CODE_DETAILS%`.
+    pub(crate) details: &'static str,
+    /// It breaks the protocol, and is not only without what a proxy needs.
+    pub(crate) malformed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +89,8 @@ pub(crate) struct ServerLimits {
     pub(crate) max_headers: usize,
     pub(crate) max_header_bytes: usize,
     pub(crate) header_timeout: Option<Duration>,
+    /// Methods that nobody knows are passed on.
+    pub(crate) any_method: bool,
     pub(crate) max_streams: u32,
     pub(crate) stream_window: u32,
     pub(crate) connection_window: u32,
@@ -86,18 +99,8 @@ pub(crate) struct ServerLimits {
 
 /// Bytes that an HTTP/2 stream may hold for sending before its body is asked for more.
 const H2_SEND_BUFFER: usize = 256 * 1024;
-/// What a connection may buffer of one head or body read; hyper grows towards it only for large transfers.
-const H1_BUFFER: usize = 256 * 1024;
-/// Less hyper does not take.
-const H1_LEAST: usize = 8192;
 /// Streams that a peer has reset and that we have not yet accepted: more of them is an attack (CVE-2023-44487).
 const H2_PENDING_RESETS: usize = 128;
-
-fn h1_buffer(limit: Option<u32>) -> usize {
-    limit
-        .map_or(H1_BUFFER, |limit| H1_BUFFER.min(limit as usize))
-        .max(H1_LEAST)
-}
 
 fn h2_send_buffer(limit: Option<u32>) -> usize {
     limit.map_or(H2_SEND_BUFFER, |limit| H2_SEND_BUFFER.min(limit as usize))

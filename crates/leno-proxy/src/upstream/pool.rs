@@ -139,7 +139,7 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         while let Some(IdleHttp1 { connection, .. }) = idle.pop() {
-            if !connection.client.is_closed() {
+            if connection.client.is_quiet() {
                 return Some(Checkout {
                     info: Rc::clone(&connection.info),
                     reused: true,
@@ -205,9 +205,7 @@ impl Pool {
             Kind::Http2(connection)
         } else {
             let connection = Http1 {
-                client: h1::Client::start(io, self.cluster.buffer_limit)
-                    .await
-                    .map_err(failed)?,
+                client: h1::Client::new(io, with.http1, self.cluster.buffer_limit),
                 info: Rc::clone(&info),
                 requests: 0,
                 _held: held,
@@ -234,7 +232,7 @@ impl Pool {
 
     fn put_back(&self, connection: Http1) {
         let limit = self.cluster.max_requests_per_connection;
-        if !connection.client.is_closed() && limit.is_none_or(|limit| connection.requests < limit) {
+        if connection.client.is_free() && limit.is_none_or(|limit| connection.requests < limit) {
             self.idle.borrow_mut().push(IdleHttp1 {
                 connection,
                 since: Instant::now(),
@@ -248,7 +246,7 @@ impl Pool {
             |since: Instant| idle_timeout.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
         self.idle
             .borrow_mut()
-            .retain(|c| !c.connection.client.is_closed() && !old(c.since));
+            .retain(|c| c.connection.client.is_quiet() && !old(c.since));
         self.streams.borrow_mut().retain(|c| {
             if c.client.active() > 0 {
                 c.idle_since.set(now);
@@ -281,58 +279,55 @@ impl Checkout {
             Kind::Http2(connection) => connection.client.send(request).await,
             Kind::Http1 { mut connection, pool } => {
                 connection.requests += 1;
-                let mut answer = connection.client.send(request).await?;
-                if answer.upgraded.is_none() {
-                    let lease = Lease {
-                        connection: Some(connection),
-                        pool,
-                    };
-                    answer.body = lease.follow(answer.body);
-                }
-                Ok(answer)
+                let lease = Lease {
+                    connection: Some(connection),
+                    pool,
+                };
+                lease.send(request).await
             }
         }
     }
 }
 
-/// Returns an HTTP/1 connection to its pool when the response is over; dropped before that, it closes.
+/// An HTTP/1 connection while it carries a request, and the body of its response. It goes back to its pool when that
+/// is over; dropped before that, it closes.
 #[derive(Debug)]
 struct Lease {
     connection: Option<Http1>,
     pool: Rc<Pool>,
 }
 
-#[derive(Debug)]
-struct LeasedBody {
-    body: Body,
-    lease: Lease,
-}
-
 impl Lease {
-    fn follow(mut self, body: Body) -> Body {
-        if body.is_end() {
+    async fn send(mut self, request: Request) -> Result<Answer, StreamError> {
+        let Some(connection) = &mut self.connection else {
+            return Err(StreamError::Closed);
+        };
+        let head = connection.client.send(request).await?;
+        let mut answer = Answer {
+            head,
+            body: Body::Empty,
+            upgraded: None,
+        };
+        if answer.head.status == 101 {
+            let connection = self.connection.take();
+            answer.upgraded = connection.and_then(|c| c.client.into_upgraded());
+            if answer.upgraded.is_none() {
+                return Err(StreamError::Protocol(
+                    "an upgrade in the middle of a request".into(),
+                ));
+            }
+        } else if connection.client.is_end() {
             self.end();
-            return body;
+        } else {
+            answer.body = Body::Stream(Box::new(self));
         }
-        Body::Stream(Box::new(LeasedBody { body, lease: self }))
+        Ok(answer)
     }
 
     fn end(&mut self) {
-        let Some(mut connection) = self.connection.take() else {
-            return;
-        };
-        let pool = Rc::clone(&self.pool);
-        if connection.client.is_ready() {
-            return pool.put_back(connection);
+        if let Some(connection) = self.connection.take() {
+            self.pool.put_back(connection);
         }
-        // The codec may still have to see that its own part is over (a request body that outlives the response).
-        tokio::task::spawn_local(async move {
-            if connection.client.ready().await {
-                pool.put_back(connection);
-            } else {
-                pool.freed.notify_one();
-            }
-        });
     }
 }
 
@@ -344,22 +339,25 @@ impl Drop for Lease {
     }
 }
 
-impl Source for LeasedBody {
+impl Source for Lease {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
-        let frame = self.body.poll_frame(cx);
+        let Some(connection) = &mut self.connection else {
+            return Poll::Ready(None);
+        };
+        let frame = connection.client.poll_frame(cx);
         match &frame {
-            Poll::Ready(None) => self.lease.end(),
-            Poll::Ready(Some(Ok(_))) if self.body.is_end() => self.lease.end(),
+            Poll::Ready(Some(Err(_))) => {}
+            Poll::Ready(_) if connection.client.is_end() => self.end(),
             _ => {}
         }
         frame
     }
 
     fn is_end(&self) -> bool {
-        self.body.is_end()
+        self.connection.as_ref().is_none_or(|c| c.client.is_end())
     }
 
     fn length(&self) -> Option<u64> {
-        self.body.length()
+        self.connection.as_ref().map_or(Some(0), |c| c.client.length())
     }
 }

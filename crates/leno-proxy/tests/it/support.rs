@@ -256,6 +256,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         merge_slashes: false,
         strip_port: false,
         via: None,
+        any_method: false,
         http2: Http2Options {
             max_concurrent_streams: 100,
             initial_stream_window: 65_535,

@@ -158,13 +158,12 @@ fn the_called_side_turns_the_parties_and_states_the_policy() {
 #[test]
 fn shards_are_summed_and_outlive_their_workers() {
     let metrics = Metrics::new(productpage());
-    let sample = outbound();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             let mut shard = metrics.shard();
-            scope.spawn({
-                let sample = &sample;
-                move || (0..1000).for_each(|_| shard.request(&sample.record()))
+            scope.spawn(move || {
+                let sample = outbound();
+                (0..1000).for_each(|_| shard.request(&sample.record()));
             });
         }
     });

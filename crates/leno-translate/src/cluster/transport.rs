@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use leno_model::{Host, TlsMode};
+use leno_model::{Backing, Service, TlsMode};
 
 use super::UpstreamHttp;
 use crate::Proxy;
@@ -37,33 +37,42 @@ pub(super) struct MeshTls {
 pub(super) fn transport(
     reader: &mut Reader<'_>,
     proxy: &Proxy,
-    host: &Host,
+    service: &Service,
     said: Option<&TlsMode>,
     sni: String,
     http: UpstreamHttp,
 ) -> Transport {
+    // Of an address that a name resolves to, or that the caller brings, nobody knows what it speaks.
+    let known = matches!(service.backing, Backing::Workloads | Backing::Fixed(_));
     match said {
-        None if reader.mesh().auto_mtls => Transport::Auto(mesh(reader, host, sni, http)),
+        None if known && reader.mesh().auto_mtls => Transport::Auto(mesh(reader, service, sni, http)),
         None | Some(TlsMode::Disable) => Transport::Plaintext,
-        Some(TlsMode::IstioMutual) => Transport::Mesh(mesh(reader, host, sni, http)),
+        Some(TlsMode::IstioMutual) => Transport::Mesh(mesh(reader, service, sni, http)),
         Some(TlsMode::Simple { sni }) => Transport::Public {
-            server_name: sni.clone().unwrap_or_else(|| host.to_string()),
+            server_name: sni.clone().unwrap_or_else(|| service.host.to_string()),
             http2: http == UpstreamHttp::Http2,
             leno: proxy.on_demand,
         },
     }
 }
 
-fn mesh(reader: &mut Reader<'_>, host: &Host, sni: String, http: UpstreamHttp) -> MeshTls {
+fn mesh(reader: &mut Reader<'_>, service: &Service, sni: String, http: UpstreamHttp) -> MeshTls {
     let trust_domain = &reader.mesh().trust_domain;
-    let identities: BTreeSet<String> = reader
-        .endpoints(host)
+    let spiffe =
+        |namespace: &str, account: &str| format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}");
+    let described = match &service.backing {
+        Backing::Fixed(endpoints) | Backing::Dns { endpoints, one: _ } => endpoints.as_slice(),
+        Backing::Workloads | Backing::Caller => &[],
+    };
+    let accounts = described
         .iter()
-        .map(|workload| {
-            let (namespace, account) = (&workload.namespace, &workload.service_account);
-            format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}")
-        })
+        .filter_map(|endpoint| endpoint.service_account.as_ref());
+    let mut identities: BTreeSet<String> = accounts
+        .map(|account| spiffe(&service.namespace, account))
         .collect();
+    identities.extend(service.subject_alt_names.iter().cloned());
+    let workloads = reader.endpoints(&service.host).iter();
+    identities.extend(workloads.map(|workload| spiffe(&workload.namespace, &workload.service_account)));
     MeshTls {
         sni,
         identities: identities.into_iter().collect(),

@@ -63,7 +63,7 @@ fn straight(cluster: &str, log: Option<&LogInput>) -> Filter {
     tcp_proxy(cluster, &TcpTargets::one(cluster), log)
 }
 
-fn catch_all(name: &str, policy: OutboundPolicy, log: Option<&LogInput>) -> FilterChain {
+pub(super) fn catch_all(name: &str, policy: OutboundPolicy, log: Option<&LogInput>) -> FilterChain {
     let cluster = match policy {
         OutboundPolicy::AllowAny => PASSTHROUGH,
         OutboundPolicy::RegistryOnly => BLACK_HOLE,
@@ -94,8 +94,8 @@ pub(super) fn address_input(
     proxy: &Proxy,
     address: SocketAddr,
 ) -> Option<AddressListener> {
-    let service = reader.by_vip(address.ip())?;
-    let port = service.ports.iter().find(|port| port.port == address.port())?;
+    let service = reader.by_address(address.ip(), address.port())?;
+    let port = service.port(address.port())?;
     let speaks = match port.protocol {
         Protocol::Http | Protocol::Http2 | Protocol::Grpc => Speaks::Http,
         Protocol::Tcp | Protocol::Tls | Protocol::Opaque => {
@@ -142,7 +142,7 @@ pub(super) fn address_listener(input: &AddressListener) -> Listener {
 }
 
 /// Plaintext HTTP goes to `filter`; what else comes takes the default chain.
-fn detect(listener: &mut Listener, filter: Filter) {
+pub(super) fn detect(listener: &mut Listener, filter: Filter) {
     let http = FilterChainMatch {
         transport_protocol: RAW.into(),
         application_protocols: protocols(PLAINTEXT_HTTP),
@@ -174,52 +174,4 @@ fn tcp(input: &AddressListener, targets: &TcpTargets) -> Filter {
 
 fn stat_prefix(address: IpAddr, port: u16) -> String {
     format!("outbound_{}_{port};", crate::parts::bracketed(address))
-}
-
-/// The HTTP services of a port, for a proxy that is given everything: which one is meant, the host header says.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct PortListener {
-    port: u16,
-    policy: OutboundPolicy,
-    ipv6: bool,
-    leno: bool,
-    log: Option<LogInput>,
-}
-
-pub(super) fn port_input(reader: &mut Reader<'_>, proxy: &Proxy, port: u16) -> Option<PortListener> {
-    let serves = |p: &leno_model::ServicePort| p.port == port && p.protocol.is_http();
-    let services = reader.services();
-    if !services.iter().any(|service| service.ports.iter().any(serves)) {
-        return None;
-    }
-    Some(PortListener {
-        port,
-        policy: reader.mesh().outbound,
-        ipv6: super::has_ipv6(reader, proxy),
-        leno: proxy.on_demand,
-        log: super::mesh_log(reader),
-    })
-}
-
-/// Strangers use the same port, and not all of them speak HTTP.
-pub(super) fn port_listener(input: &PortListener) -> Listener {
-    let name = naming::port_listener(input.port);
-    let mut listener = screen::wildcard(&name, input.port, input.ipv6, Outbound);
-    let manager = ConnectionManager {
-        stat_prefix: format!("outbound_{name};"),
-        log: input.log.as_ref(),
-        leno: input.leno,
-        side: Side::Outbound {
-            routes: input.port.to_string(),
-            detected: false,
-        },
-    };
-    listener.bind_to_port = bool_value(false);
-    detect(&mut listener, manager.filter());
-    listener.default_filter_chain = Some(catch_all(
-        "PassthroughFilterChain",
-        input.policy,
-        input.log.as_ref(),
-    ));
-    listener
 }

@@ -34,7 +34,10 @@ fn the_engine_accepts_the_whole_of_a_mesh() {
                 listener::compile(&message, &NoFiles, &mut warnings)
                     .unwrap_or_else(|e| panic!("{name}: {e}"));
             }
-            for name in ["9080", "reviews.default.svc.cluster.local:9080"] {
+            // leno's proxy asks for a service's routes, others for a port's.
+            let of_port = (envoy("db-v1"), "9080");
+            let of_service = (proxy.clone(), "reviews.default.svc.cluster.local:9080");
+            for (proxy, name) in [of_port, of_service] {
                 let message = mesh.routes(&proxy, name).unwrap();
                 route::compile(&message, &mut warnings).unwrap_or_else(|e| panic!("{name}: {e}"));
             }

@@ -7,8 +7,8 @@ use leno_model::delta::Key;
 use leno_model::route::{HeaderEdits, HttpAction, HttpRoute, HttpRule};
 use leno_model::service::TargetPort;
 use leno_model::{
-    Host, HttpMatch, Labels, MtlsMode, Origin, PeerMtls, Protocol, Service, ServicePolicy, ServicePort,
-    Snapshot, Subset, TrafficPolicy, WeightedBackend, Workload, WorkloadId, WorkloadPort,
+    Backing, Host, HttpMatch, Labels, MtlsMode, Origin, PeerMtls, Protocol, Service, ServicePolicy,
+    ServicePort, Snapshot, Subset, TrafficPolicy, WeightedBackend, Workload, WorkloadId, WorkloadPort,
 };
 use leno_proto::envoy::config::cluster::v3::Cluster;
 use leno_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -81,6 +81,10 @@ pub(crate) fn service(name: &str, last: u8, ports: &[(u16, Protocol)]) -> Servic
             .collect(),
         selector: labels(&[("app", name)]),
         vips: vec![v4, v6],
+        addresses: Vec::new(),
+        backing: Backing::Workloads,
+        external: false,
+        subject_alt_names: Vec::new(),
         undeclared: false,
         origin: origin("Service", name),
     }

@@ -96,9 +96,10 @@ pub(crate) fn manager(
         return Err(at.field("add_user_agent").reject("not supported"));
     }
     escaped_slashes(at, *path_with_escaped_slashes_action)?;
-    if let Some(options) = http_protocol_options {
-        options::http1(&at.field("http_protocol_options"), options)?;
-    }
+    let http1 = match http_protocol_options {
+        None => options::Http1::default(),
+        Some(options) => options::http1(&at.field("http_protocol_options"), options)?,
+    };
     Ok(HttpConnectionManager {
         codec: codec(at, *codec_type)?,
         routes: routes(at, route_specifier.as_ref())?,
@@ -124,6 +125,7 @@ pub(crate) fn manager(
             Some(pb::http_connection_manager::StripPortMode::StripAnyHostPort(strip)) => *strip,
         },
         via: Some(via.clone()).filter(|via| !via.is_empty()),
+        any_method: http1.any_method,
         http2: http2(at, http2_protocol_options.as_ref())?,
     })
 }

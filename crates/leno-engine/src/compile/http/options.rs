@@ -13,7 +13,13 @@ pub(crate) struct Http2 {
     pub(crate) initial_connection_window: Option<u32>,
 }
 
-pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result<(), Rejection> {
+/// What is said of HTTP/1.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Http1 {
+    pub(crate) any_method: bool,
+}
+
+pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result<Http1, Rejection> {
     let core::Http1ProtocolOptions {
         allow_absolute_url,
         // Spoken always: HTTP/1.0 clients are served.
@@ -35,8 +41,9 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
         return Err(at.field("allow_absolute_url").reject("false is not supported"));
     }
     no_effect!(at, "there is one codec"; use_balsa_parser, override_stream_error_on_invalid_http_message);
-    no_effect!(at, "any method is allowed"; allow_custom_methods);
-    Ok(())
+    Ok(Http1 {
+        any_method: *allow_custom_methods,
+    })
 }
 
 pub(crate) fn http2(at: &At<'_>, message: &core::Http2ProtocolOptions) -> Result<Http2, Rejection> {

@@ -202,6 +202,10 @@ impl HttpFilter for Injection {
         }
     }
 
+    fn sees_bodies(&self) -> bool {
+        false
+    }
+
     fn on_effect(&mut self, cx: &mut Context<'_>, _result: EffectResult) -> Step {
         self.finish(cx)
     }

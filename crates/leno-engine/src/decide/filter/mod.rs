@@ -123,6 +123,10 @@ pub trait HttpFilter: std::fmt::Debug {
     fn on_response_trailers(&mut self, _cx: &mut Context<'_>, _trailers: &mut Headers) -> Step {
         Step::Continue
     }
+    /// Whether it looks at data and trailers: where no filter does, bodies pass beside them.
+    fn sees_bodies(&self) -> bool {
+        true
+    }
     /// The effect asked for has ended. `Continue` resumes where it was asked.
     fn on_effect(&mut self, _cx: &mut Context<'_>, _result: EffectResult) -> Step {
         Step::Continue

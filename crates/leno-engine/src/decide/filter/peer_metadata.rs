@@ -124,6 +124,10 @@ struct OneExchange {
 }
 
 impl HttpFilter for OneExchange {
+    fn sees_bodies(&self) -> bool {
+        false
+    }
+
     fn on_request_headers(&mut self, cx: &mut Context<'_>, head: &mut RequestHead, _end: bool) -> Step {
         if self.config.read_request {
             let proved = cx.connection.peer_principal.is_some();

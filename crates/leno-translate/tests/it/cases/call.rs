@@ -28,8 +28,11 @@ use super::mesh::Mesh;
 pub(super) struct Call {
     /// A workload of the case.
     from: String,
-    /// `http://reviews:9080/path`, `tcp://db:3306`.
+    /// `http://reviews:9080/path`, `tls://example.com:443`, `tcp://db:3306`.
     to: String,
+    /// The address that the caller has found out by itself; else the mesh's.
+    #[serde(default)]
+    at: Option<IpAddr>,
     #[serde(default)]
     method: Option<String>,
     #[serde(default)]
@@ -140,7 +143,7 @@ impl Call {
 /// The name, the address, the listener and its chain.
 fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut Seen) -> Reached {
     let (host, port) = call.authority().rsplit_once(':').unwrap();
-    let Some(address) = resolve(mesh, proxy, host) else {
+    let Some(address) = call.at.or_else(|| resolve(mesh, proxy, host)) else {
         return Reached::Nowhere("no name");
     };
     let destination = SocketAddr::new(address, port.parse().unwrap());
@@ -163,8 +166,11 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
         destination,
         source: client,
         direct_source: client,
-        sni: None,
-        transport: TransportProtocol::RawBuffer,
+        sni: (call.scheme() == "tls").then_some(host),
+        transport: match call.scheme() {
+            "tls" => TransportProtocol::Tls,
+            _ => TransportProtocol::RawBuffer,
+        },
         application_protocols: if listener.filters.http_inspector {
             looks_like
         } else {
@@ -248,10 +254,7 @@ fn resolve(mesh: &Mesh, proxy: &Proxy, host: &str) -> Option<IpAddr> {
 fn head(call: &Call) -> RequestHead {
     let mut headers = Headers::default();
     for (name, value) in &call.headers {
-        headers.append(
-            Bytes::copy_from_slice(name.as_bytes()),
-            Bytes::copy_from_slice(value.as_bytes()),
-        );
+        headers.append(name, value);
     }
     RequestHead {
         version: Version::Http11,

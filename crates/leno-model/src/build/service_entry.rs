@@ -1,0 +1,144 @@
+//! ServiceEntry: services that no Service declares, mostly outside of the mesh.
+//!
+//! Each host is a service of its own. A host that is declared already keeps its first declaration: Services before
+//! entries, entries by name. With `resolution: NONE` the caller resolves by itself and is known by what it says; with
+//! any other the mesh answers for the name, so that a connection's address tells which host is meant.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use leno_api::kinds::service_entry::{EntryEndpoint, EntryPort, Location, Resolution, ServiceEntrySpec};
+use leno_api::{Code, Diagnostic, Object, Severity, Spec};
+
+use super::service::protocol;
+use super::{count, of_kind, origin, port};
+use crate::name::Host;
+use crate::service::{Backing, Endpoint, Service, ServicePort, TargetPort};
+
+pub(crate) fn add(
+    objects: &[&Arc<Object>],
+    services: &mut BTreeMap<Host, Arc<Service>>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let specs = of_kind(objects, |spec| match spec {
+        Spec::ServiceEntry(spec) => Some(spec.as_ref()),
+        _ => None,
+    });
+    for (object, spec) in specs {
+        for (i, written) in spec.hosts.iter().enumerate() {
+            let host = Host::new(written);
+            if let Some(holds) = services.get(&host) {
+                let message = format!(
+                    "{host} is already declared by {}, which holds — {}",
+                    holds.origin, holds.origin.place
+                );
+                let path = format!("spec.hosts[{i}]");
+                let found = object.report(Code::HostConflict, Severity::Error, &path, message);
+                diagnostics.push(found.hint("declare each host once"));
+                continue;
+            }
+            services.insert(host.clone(), Arc::new(service(object, spec, host)));
+        }
+    }
+}
+
+fn service(object: &Object, spec: &ServiceEntrySpec, host: Host) -> Service {
+    let addresses: Vec<IpNet> = spec.addresses.iter().filter_map(|text| network(text)).collect();
+    let selector = spec.workload_selector.as_ref();
+    Service {
+        name: host.to_string(),
+        namespace: object.key.namespace.to_string(),
+        ports: spec.ports.iter().filter_map(service_port).collect(),
+        selector: selector
+            .map(|selector| selector.labels.clone())
+            .unwrap_or_default(),
+        // A single address can be the answer to the name; of a block none is.
+        vips: addresses
+            .iter()
+            .filter(|net| net.prefix_len() == net.max_prefix_len())
+            .map(IpNet::addr)
+            .collect(),
+        addresses,
+        backing: backing(spec, &host),
+        external: spec.location == Location::MeshExternal,
+        subject_alt_names: spec.subject_alt_names.clone(),
+        undeclared: false,
+        origin: origin(object),
+        host,
+    }
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    let single = || Some(IpNet::from(text.parse::<IpAddr>().ok()?));
+    text.parse::<IpNet>().ok().map(|net| net.trunc()).or_else(single)
+}
+
+fn service_port(spec: &EntryPort) -> Option<ServicePort> {
+    let number = port(spec.number)?;
+    let target = match spec.target_port {
+        None => number,
+        Some(target) => port(target)?,
+    };
+    Some(ServicePort {
+        port: number,
+        name: spec.name.clone(),
+        protocol: protocol(number, &spec.name, spec.protocol.as_deref()),
+        target: TargetPort::Number(target),
+    })
+}
+
+fn backing(spec: &ServiceEntrySpec, host: &Host) -> Backing {
+    if spec.workload_selector.is_some() {
+        return Backing::Workloads;
+    }
+    let written = || spec.endpoints.iter().filter_map(endpoint);
+    let named = || {
+        let endpoints: Vec<Endpoint> = written().collect();
+        // Nothing said: the host's own name.
+        if endpoints.is_empty() {
+            vec![itself(host)]
+        } else {
+            endpoints
+        }
+    };
+    match spec.resolution {
+        Resolution::Static => Backing::Fixed(written().collect()),
+        Resolution::Dns => Backing::Dns {
+            endpoints: named(),
+            one: false,
+        },
+        Resolution::DnsRoundRobin => Backing::Dns {
+            endpoints: named(),
+            one: true,
+        },
+        // The last is refused by validation.
+        Resolution::None | Resolution::DynamicDns => Backing::Caller,
+    }
+}
+
+fn endpoint(spec: &EntryEndpoint) -> Option<Endpoint> {
+    let ports = spec.ports.iter();
+    Some(Endpoint {
+        address: spec.address.clone()?,
+        ports: ports
+            .filter_map(|(name, number)| Some((name.clone(), port(*number)?)))
+            .collect(),
+        labels: spec.labels.clone(),
+        locality: spec.locality.clone().unwrap_or_default(),
+        weight: spec.weight.map_or(1, count),
+        service_account: spec.service_account.clone(),
+    })
+}
+
+fn itself(host: &Host) -> Endpoint {
+    Endpoint {
+        address: host.to_string(),
+        ports: Vec::new(),
+        labels: Default::default(),
+        locality: String::new(),
+        weight: 1,
+        service_account: None,
+    }
+}

@@ -1,0 +1,234 @@
+//! The client's side of a connection: one request, one response, and again.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use leno_engine::message::ResponseHead;
+use leno_http1::{Asked, Decoded, Decoder, Error, Framing, HeadScanner, encode_request, parse_response};
+use tokio::task::AbortHandle;
+
+use super::sending::{SendError, Sending};
+use super::wire::Wire;
+use super::{RESPONSE_LIMITS, Workspace, protocol};
+use crate::codec::{Frame, Request};
+use crate::io::{Io, Rewound};
+use crate::outcome::StreamError;
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    wire: Rc<RefCell<Wire>>,
+    decoder: Decoder,
+    /// The response has not forbidden another request.
+    persistent: bool,
+    /// Goes on with a request whose response has begun before its end.
+    rest: Option<Rest>,
+}
+
+/// Sends what is left of a request, in a task of its own: the client may read the response only after it has sent
+/// everything, or the other way round.
+#[derive(Debug)]
+struct Rest {
+    task: AbortHandle,
+    sent: Rc<Cell<bool>>,
+}
+
+/// A request on its way, and its response's head when that comes.
+struct Asking {
+    sending: Option<Sending>,
+    asked: Asked,
+    scanner: HeadScanner,
+    received: bool,
+}
+
+// === impl Client ===
+
+impl Client {
+    pub(crate) fn new(io: Io, workspace: &Rc<Workspace>, buffer_limit: Option<u32>) -> Self {
+        let io = Rewound::new(bytes::Bytes::new(), io);
+        Self {
+            wire: Rc::new(RefCell::new(Wire::new(io, workspace, buffer_limit))),
+            decoder: Decoder::new(Framing::None, &RESPONSE_LIMITS),
+            persistent: true,
+            rest: None,
+        }
+    }
+
+    /// The messages before are over in both directions, and another may follow.
+    pub(crate) fn is_free(&self) -> bool {
+        let sent = self.rest.as_ref().is_none_or(|rest| rest.sent.get());
+        self.persistent && sent && self.decoder.is_end() && self.wire.borrow().is_empty()
+    }
+
+    /// A free connection that the upstream has neither closed nor written to.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.wire.borrow_mut().is_quiet()
+    }
+
+    /// Sends a request and waits for the head of its response; [`Self::poll_frame`] gives the body.
+    pub(crate) async fn send(&mut self, request: Request) -> Result<ResponseHead, StreamError> {
+        self.persistent = false;
+        let asked = match (&request.head.upgrade, request.head.method.as_ref()) {
+            (Some(_), _) => Asked::Upgrade,
+            (None, b"HEAD") => Asked::Head,
+            (None, _) => Asked::Other,
+        };
+        let mut asking = Asking {
+            sending: None,
+            asked,
+            scanner: HeadScanner::default(),
+            received: false,
+        };
+        let mut request = Some(request);
+        let response = poll_fn(|cx| {
+            if let Some(request) = request.take() {
+                asking.begin(request, &self.wire, cx)?;
+            }
+            asking.poll(&self.wire, cx)
+        })
+        .await?;
+        if let Some(sending) = asking.sending.filter(|_| response.head.status != 101) {
+            self.rest = Some(Rest::start(sending, &self.wire));
+        }
+        self.persistent = response.persistent;
+        self.decoder = Decoder::new(response.framing, &RESPONSE_LIMITS);
+        Ok(response.head)
+    }
+
+    /// The connection, which has left HTTP. None: part of a message is still on its way.
+    pub(crate) fn into_upgraded(self) -> Option<Rewound> {
+        let wire = Rc::try_unwrap(self.wire).ok()?;
+        Some(wire.into_inner().into_upgraded())
+    }
+
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        let mut wire = self.wire.borrow_mut();
+        loop {
+            let decoded = self.decoder.decode(&mut wire.input);
+            wire.release_input();
+            return Poll::Ready(match decoded {
+                Ok(Decoded::Data(data)) => Some(Ok(Frame::Data(data))),
+                Ok(Decoded::Trailers(trailers)) => Some(Ok(Frame::Trailers(trailers))),
+                Ok(Decoded::End) => None,
+                Err(error) => Some(Err(protocol(error))),
+                Ok(Decoded::More) => match ready!(wire.poll_read(cx)) {
+                    Ok(0) => match self.decoder.end() {
+                        Ok(()) => None,
+                        Err(_) => Some(Err(StreamError::Truncated)),
+                    },
+                    Ok(_) => continue,
+                    Err(_) => Some(Err(StreamError::Truncated)),
+                },
+            });
+        }
+    }
+
+    pub(crate) fn is_end(&self) -> bool {
+        self.decoder.is_end()
+    }
+
+    /// Bytes of the body still to come, when known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.decoder.length()
+    }
+}
+
+// === impl Asking ===
+
+impl Asking {
+    fn begin(
+        &mut self,
+        request: Request,
+        wire: &RefCell<Wire>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), StreamError> {
+        let Request { head, body } = request;
+        let workspace = Rc::clone(wire.borrow().workspace());
+        let mut out = workspace.head();
+        let begun = encode_request(&head, body.length(), &mut out)
+            .map_err(SendError::from)
+            .and_then(|writer| Sending::begin(body, writer, &mut out, wire, cx));
+        workspace.keep(out);
+        match begun {
+            Ok(sending) => self.sending = Some(sending),
+            Err(SendError::Body(error)) => return Err(error),
+            // Perhaps it has answered before it closed.
+            Err(SendError::Connection) => {}
+        }
+        Ok(())
+    }
+
+    fn poll(
+        &mut self,
+        wire: &RefCell<Wire>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<leno_http1::Response, StreamError>> {
+        if let Some(sending) = &mut self.sending {
+            match sending.poll(wire, cx) {
+                Poll::Pending => {}
+                Poll::Ready(Err(SendError::Body(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(()) | Err(SendError::Connection)) => self.sending = None,
+            }
+        }
+        let mut wire = wire.borrow_mut();
+        loop {
+            if let Some(end) = self.scanner.find(&wire.input) {
+                self.scanner = HeadScanner::default();
+                let head = wire.input.split_to(end);
+                wire.release_input();
+                let response = parse_response(&head, self.asked, &RESPONSE_LIMITS).map_err(protocol)?;
+                // Interim responses end here: Envoy passes them on only with `proxy_100_continue`.
+                if response.head.status < 200 && response.head.status != 101 {
+                    continue;
+                }
+                return Poll::Ready(Ok(response));
+            }
+            if wire.input.len() > RESPONSE_LIMITS.head_bytes {
+                return Poll::Ready(Err(protocol(Error::TooLarge)));
+            }
+            if wire.input.first().is_some_and(|byte| *byte != b'H') {
+                return Poll::Ready(Err(protocol(Error::Syntax("no response"))));
+            }
+            match wire.poll_read(cx) {
+                Poll::Pending => {
+                    wire.own_input();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(read)) if read > 0 => self.received = true,
+                // What is cut off may be anything.
+                Poll::Ready(_) if !wire.input.is_empty() => {
+                    return Poll::Ready(Err(protocol(Error::Truncated)));
+                }
+                Poll::Ready(_) if self.received => return Poll::Ready(Err(StreamError::Truncated)),
+                Poll::Ready(_) => return Poll::Ready(Err(StreamError::Closed)),
+            }
+        }
+    }
+}
+
+// === impl Rest ===
+
+impl Rest {
+    fn start(mut sending: Sending, wire: &Rc<RefCell<Wire>>) -> Self {
+        let sent = Rc::new(Cell::new(false));
+        let (done, wire) = (Rc::clone(&sent), Rc::clone(wire));
+        let task = tokio::task::spawn_local(async move {
+            let result = poll_fn(|cx| sending.poll(&wire, cx)).await;
+            match result {
+                Ok(()) => done.set(true),
+                Err(error) => tracing::debug!(?error, "request body not sent to its end"),
+            }
+        });
+        Self {
+            task: task.abort_handle(),
+            sent,
+        }
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,481 @@
+//! The server's side of a connection: its requests one after the other, each with its response.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use bytes::Buf;
+use leno_engine::message::Version;
+use leno_http1::{
+    Decoded, Decoder, Error, Framing, HeadScanner, Limits, ResponseTo, Settings, encode_response,
+    leading_empty_lines, may_begin_request, parse_request,
+};
+use tokio::time::{Sleep, sleep};
+
+use super::Workspace;
+use super::closing::Closing;
+use super::sending::{SendError, Sending};
+use super::wire::Wire;
+use crate::codec::{Body, Frame, Refusal, Request, Response, ServerLimits, Service, Source, Tunnel};
+use crate::drain::ConnectionDrain;
+use crate::io::Rewound;
+use crate::outcome::StreamError;
+use crate::tcp;
+
+/// Kept of requests that come before the response to the one before them.
+const PIPELINED: usize = 64 * 1024;
+/// As long as this, and for as many bytes, a client that still sends may take note that its answer is the last; a
+/// connection that is closed at once may lose the answer (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+const TOO_LATE: Refusal = Refusal {
+    status: 408,
+    details: "request_header_timeout",
+    malformed: false,
+};
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A connection, which the body of the request in hand shares.
+#[derive(Debug)]
+struct Connection {
+    wire: RefCell<Wire>,
+    body: RefCell<Decoder>,
+    /// Somebody may still read the body.
+    reading: Cell<bool>,
+    /// The client has gone in the middle of it.
+    truncated: Cell<bool>,
+    settings: Settings,
+}
+
+/// What stands at the beginning of a connection, or after a response.
+enum Next {
+    Request(leno_http1::Request),
+    Refused(Refusal),
+    Closed,
+}
+
+/// What follows a response.
+enum After {
+    Next,
+    Close,
+    /// The client may still be sending.
+    Linger,
+    Tunnel(Box<Tunnel>),
+}
+
+/// What of a request its response depends on.
+struct Asked {
+    version: Version,
+    head: bool,
+    connect: bool,
+    upgrade: bool,
+    persistent: bool,
+}
+
+/// Serves a connection until it ends. `secure`: it came by TLS.
+pub(crate) async fn serve<S: Service>(
+    io: Rewound,
+    secure: bool,
+    limits: &ServerLimits,
+    workspace: &Rc<Workspace>,
+    service: Rc<S>,
+    drain: ConnectionDrain,
+) -> Result<(), StreamError> {
+    let settings = Settings {
+        limits: Limits {
+            head_bytes: limits.max_header_bytes,
+            fields: limits.max_headers,
+        },
+        http10: true,
+        any_method: limits.any_method,
+    };
+    let connection = Rc::new(Connection {
+        wire: RefCell::new(Wire::new(io, workspace, limits.buffer_limit)),
+        body: RefCell::new(Decoder::new(Framing::None, &settings.limits)),
+        reading: Cell::new(false),
+        truncated: Cell::new(false),
+        settings,
+    });
+    let closing = Closing::watch(drain);
+    loop {
+        let after = match connection.next(secure, limits.header_timeout, &closing).await {
+            Next::Closed => return Ok(()),
+            Next::Refused(refusal) => Box::pin(connection.refuse(&refusal, &*service)).await?,
+            // What a request needs, an idle connection does not have.
+            Next::Request(request) => Box::pin(connection.exchange(request, &closing, &*service)).await?,
+        };
+        match after {
+            After::Next => {}
+            After::Close => return Box::pin(connection.close(false)).await,
+            After::Linger => return Box::pin(connection.close(true)).await,
+            After::Tunnel(tunnel) => return Box::pin(run_tunnel(connection, *tunnel)).await,
+        }
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    async fn next(&self, secure: bool, header_timeout: Option<Duration>, closing: &Closing) -> Next {
+        let mut scanner = HeadScanner::default();
+        let mut late: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(next) = self.poll_next(&mut scanner, secure, closing, cx) {
+                return Poll::Ready(next);
+            }
+            // A timer only for heads that come in pieces.
+            match header_timeout.filter(|_| !self.wire.borrow().input.is_empty()) {
+                None => Poll::Pending,
+                Some(limit) => {
+                    let late = late.get_or_insert_with(|| Box::pin(sleep(limit)));
+                    ready!(late.as_mut().poll(cx));
+                    Poll::Ready(Next::Refused(TOO_LATE))
+                }
+            }
+        })
+        .await
+    }
+
+    fn poll_next(
+        &self,
+        scanner: &mut HeadScanner,
+        secure: bool,
+        closing: &Closing,
+        cx: &mut Context<'_>,
+    ) -> Poll<Next> {
+        let mut wire = self.wire.borrow_mut();
+        // What is left of an answer before this, which may have been taken only in part.
+        if matches!(wire.poll_flush(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(Next::Closed);
+        }
+        loop {
+            let empty = leading_empty_lines(&wire.input);
+            if empty > 0 {
+                wire.input.advance(empty);
+                *scanner = HeadScanner::default();
+            }
+            if let Some(end) = scanner.find(&wire.input) {
+                let head = wire.input.split_to(end);
+                wire.release_input();
+                return Poll::Ready(match parse_request(&head, secure, &self.settings) {
+                    Ok(request) => Next::Request(request),
+                    Err(error) => Next::refused(error),
+                });
+            }
+            if wire.input.len() > self.settings.limits.head_bytes {
+                return Poll::Ready(Next::refused(Error::TooLarge));
+            }
+            // Before the other side waits for a line that it has ended in its own protocol's way.
+            if wire
+                .input
+                .first()
+                .is_some_and(|byte| !may_begin_request(*byte, &self.settings))
+            {
+                return Poll::Ready(Next::refused(Error::Syntax("no request")));
+            }
+            match wire.poll_read(cx) {
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Next::Closed),
+                Poll::Pending => break,
+            }
+        }
+        wire.own_input();
+        closing.wake(cx);
+        if closing.when_idle() || closing.now() {
+            return Poll::Ready(Next::Closed);
+        }
+        Poll::Pending
+    }
+
+    /// One request and its response. An error ends the connection without more.
+    async fn exchange<S: Service>(
+        self: &Rc<Self>,
+        request: leno_http1::Request,
+        closing: &Closing,
+        service: &S,
+    ) -> Result<After, StreamError> {
+        let leno_http1::Request {
+            head,
+            framing,
+            persistent,
+            expects_continue,
+        } = request;
+        let asked = Asked {
+            version: head.version,
+            head: head.method.as_ref() == b"HEAD",
+            connect: head.method.as_ref() == b"CONNECT",
+            upgrade: head.upgrade.is_some(),
+            persistent,
+        };
+        if expects_continue {
+            let interim = poll_fn(|cx| Poll::Ready(self.wire.borrow_mut().write(&[CONTINUE], cx)));
+            interim.await.map_err(|_| StreamError::Closed)?;
+        }
+        let body = self.receive(framing);
+        let response = {
+            let mut call = pin!(service.call(Request { head, body }));
+            poll_fn(|cx| match call.as_mut().poll(cx) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending => self.poll_gone(closing, cx).map(|()| None),
+            })
+            .await
+        };
+        // A client that has gone in the middle of its request waits for nothing.
+        let Some(response) = response.filter(|_| !self.truncated.get()) else {
+            return Err(StreamError::Closed);
+        };
+        let draining = service.draining() || closing.when_idle();
+        self.respond(response, asked, draining, closing).await
+    }
+
+    /// Sends a response.
+    async fn respond(
+        &self,
+        response: Response,
+        asked: Asked,
+        draining: bool,
+        closing: &Closing,
+    ) -> Result<After, StreamError> {
+        let Response {
+            mut head,
+            body,
+            tunnel,
+        } = response;
+        // A service says `Connection: close` of itself; of an upstream's connection nothing comes here.
+        let asked_to_close = tunnel.is_none() && head.headers.remove("connection").is_some();
+        let all = self.skim();
+        let to = ResponseTo {
+            version: asked.version,
+            head: asked.head,
+            // As Envoy: a client that has more to send than is wanted is told to go elsewhere with it, and what
+            // follows a refused upgrade or tunnel may be of another protocol.
+            close: asked_to_close || !asked.persistent || draining || !all || asked.upgrade || asked.connect,
+            date: &self.wire.borrow().workspace().date(SystemTime::now()),
+        };
+        let close = self.send(head, body, &to, closing).await?;
+        if let Some(tunnel) = tunnel {
+            return Ok(After::Tunnel(Box::new(tunnel)));
+        }
+        Ok(match (close, self.skim()) {
+            (true, true) if !draining => After::Close,
+            (true, _) | (_, false) => After::Linger,
+            (false, true) => After::Next,
+        })
+    }
+
+    /// The result: whether the connection ends with it.
+    async fn send(
+        &self,
+        head: leno_engine::message::ResponseHead,
+        body: Body,
+        to: &ResponseTo<'_>,
+        closing: &Closing,
+    ) -> Result<bool, StreamError> {
+        let mut close = to.close;
+        let mut first = Some((head, body));
+        let mut sending: Option<Sending> = None;
+        poll_fn(|cx| {
+            if let Some((head, body)) = first.take() {
+                let workspace = Rc::clone(self.wire.borrow().workspace());
+                let mut out = workspace.head();
+                let encoded = encode_response(&head, body.length(), to, &mut out).map_err(SendError::from);
+                let begun = encoded.and_then(|encoded| {
+                    close = encoded.close;
+                    Sending::begin(body, encoded.body, &mut out, &self.wire, cx)
+                });
+                workspace.keep(out);
+                sending = Some(begun.map_err(unsent)?);
+            }
+            let Some(sending) = &mut sending else {
+                return Poll::Ready(Ok(close));
+            };
+            match sending.poll(&self.wire, cx) {
+                Poll::Ready(sent) => Poll::Ready(sent.map(|()| close).map_err(unsent)),
+                Poll::Pending => self.poll_gone(closing, cx).map(|()| Err(StreamError::Closed)),
+            }
+        })
+        .await
+    }
+
+    /// Answers what is no request.
+    async fn refuse<S: Service>(&self, refusal: &Refusal, service: &S) -> Result<After, StreamError> {
+        let Response { head, body, .. } = service.refuse(refusal);
+        let to = ResponseTo {
+            version: Version::Http11,
+            head: false,
+            close: true,
+            date: &self.wire.borrow().workspace().date(SystemTime::now()),
+        };
+        let mut out = Vec::new();
+        let encoded = encode_response(&head, body.length(), &to, &mut out).map_err(|e| unsent(e.into()))?;
+        let mut body = Some(body);
+        let mut sending = None;
+        poll_fn(|cx| {
+            if let Some(body) = body.take() {
+                sending = Some(Sending::begin(body, encoded.body, &mut out, &self.wire, cx)?);
+            }
+            match &mut sending {
+                Some(sending) => sending.poll(&self.wire, cx),
+                None => Poll::Ready(Ok(())),
+            }
+        })
+        .await
+        .map_err(unsent)?;
+        Ok(After::Linger)
+    }
+
+    fn receive(self: &Rc<Self>, framing: Framing) -> Body {
+        *self.body.borrow_mut() = Decoder::new(framing, &self.settings.limits);
+        if framing == Framing::None {
+            return Body::Empty;
+        }
+        self.reading.set(true);
+        Body::stream(RequestBody(Rc::clone(self)))
+    }
+
+    /// Reads over what has come of a body that nobody wants. True: the request has been received to its end.
+    fn skim(&self) -> bool {
+        let mut body = self.body.borrow_mut();
+        if body.is_end() || self.reading.get() {
+            return body.is_end();
+        }
+        let mut wire = self.wire.borrow_mut();
+        loop {
+            match body.decode(&mut wire.input) {
+                Ok(Decoded::Data(_) | Decoded::Trailers(_)) => {}
+                Ok(Decoded::End) => break true,
+                Ok(Decoded::More) | Err(_) => break false,
+            }
+        }
+    }
+
+    /// Ready when nobody waits for the response any more, or nobody may. As Envoy: a client that ends its side has
+    /// gone, and what it asked for is given up.
+    fn poll_gone(&self, closing: &Closing, cx: &mut Context<'_>) -> Poll<()> {
+        closing.wake(cx);
+        if closing.now() {
+            return Poll::Ready(());
+        }
+        let mut wire = self.wire.borrow_mut();
+        if !self.body.borrow().is_end() {
+            // Whoever reads the body learns it.
+            return Poll::Pending;
+        }
+        while wire.input.len() < PIPELINED {
+            match wire.poll_read(cx) {
+                Poll::Ready(Ok(read)) if read > 0 => wire.own_input(),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        wire.own_input();
+        Poll::Pending
+    }
+
+    /// Lets the client take what has been sent.
+    async fn close(&self, linger: bool) -> Result<(), StreamError> {
+        let shut = poll_fn(|cx| self.wire.borrow_mut().poll_shutdown(cx)).await;
+        if !linger || shut.is_err() {
+            return Ok(());
+        }
+        let mut read = 0;
+        let drained = poll_fn(|cx| {
+            let mut wire = self.wire.borrow_mut();
+            while read < LINGER_BYTES {
+                wire.input.clear();
+                wire.release_input();
+                match ready!(wire.poll_read(cx)) {
+                    Ok(more) if more > 0 => read += more,
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        // Over time or not: it is closed.
+        let _ = tokio::time::timeout(LINGER, drained).await;
+        Ok(())
+    }
+}
+
+async fn run_tunnel(connection: Rc<Connection>, mut tunnel: Tunnel) -> Result<(), StreamError> {
+    let Ok(connection) = Rc::try_unwrap(connection) else {
+        tunnel.finish.ended(0, 0);
+        return Err(StreamError::Aborted);
+    };
+    let mut downstream = connection.wire.into_inner().into_upgraded();
+    let mut upstream = tunnel.upstream;
+    let cut = tunnel.drain.close_now();
+    let ended = tcp::copy_both(&mut downstream, &mut upstream, None, &tunnel.scratch, cut).await;
+    tunnel.finish.ended(ended.received, ended.sent);
+    Ok(())
+}
+
+fn unsent(error: SendError) -> StreamError {
+    match error {
+        SendError::Connection => StreamError::Closed,
+        SendError::Body(error) => error,
+    }
+}
+
+// === impl Next ===
+
+impl Next {
+    fn refused(error: Error) -> Self {
+        tracing::debug!(%error, "not a request");
+        Self::Refused(Refusal {
+            status: error.status(),
+            details: error.details(),
+            malformed: error != Error::NoHost,
+        })
+    }
+}
+
+/// The body of the request in hand.
+#[derive(Debug)]
+struct RequestBody(Rc<Connection>);
+
+impl Source for RequestBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        let mut wire = self.0.wire.borrow_mut();
+        let mut body = self.0.body.borrow_mut();
+        loop {
+            let decoded = body.decode(&mut wire.input);
+            wire.release_input();
+            return Poll::Ready(match decoded {
+                Ok(Decoded::Data(data)) => Some(Ok(Frame::Data(data))),
+                Ok(Decoded::Trailers(trailers)) => Some(Ok(Frame::Trailers(trailers))),
+                Ok(Decoded::End) => None,
+                Err(error) => Some(Err(StreamError::Malformed {
+                    status: error.status(),
+                    details: error.details(),
+                })),
+                Ok(Decoded::More) => match ready!(wire.poll_read(cx)) {
+                    Ok(read) if read > 0 => continue,
+                    _ => {
+                        self.0.truncated.set(true);
+                        Some(Err(StreamError::Truncated))
+                    }
+                },
+            });
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        self.0.body.borrow().is_end()
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.0.body.borrow().length()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        self.0.reading.set(false);
+    }
+}

@@ -1,0 +1,145 @@
+//! One connection's bytes: what has been read and is not used yet, and what could not be written yet.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncWrite;
+
+use super::Workspace;
+use crate::io::{Io, Rewound};
+
+#[derive(Debug)]
+pub(super) struct Wire {
+    io: Io,
+    workspace: Rc<Workspace>,
+    /// Bytes of one read.
+    most: usize,
+    pub(super) input: BytesMut,
+    /// The input is a slice of the worker's block.
+    borrowed: bool,
+    /// The peer has ended its side.
+    pub(super) ended: bool,
+    output: BytesMut,
+    /// The carrier may hold back what it has taken (TLS).
+    unflushed: bool,
+}
+
+// === impl Wire ===
+
+impl Wire {
+    pub(super) fn new(io: Rewound, workspace: &Rc<Workspace>, limit: Option<u32>) -> Self {
+        let (prefix, io) = io.into_parts();
+        Self {
+            io,
+            workspace: Rc::clone(workspace),
+            most: limit.map_or(usize::MAX, |limit| limit.max(1) as usize),
+            input: BytesMut::from(prefix.as_ref()),
+            borrowed: false,
+            ended: false,
+            output: BytesMut::new(),
+            unflushed: false,
+        }
+    }
+
+    pub(super) fn workspace(&self) -> &Rc<Workspace> {
+        &self.workspace
+    }
+
+    /// Reads once. 0: the peer has ended its side.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        let workspace = Rc::clone(&self.workspace);
+        let (read, shared) = ready!(workspace.poll_read(&mut self.io, self.most, &mut self.input, cx))?;
+        self.borrowed = shared;
+        self.ended = read == 0;
+        Poll::Ready(Ok(read))
+    }
+
+    /// To be called before waiting for anything: the worker's block is not waited with.
+    pub(super) fn own_input(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        } else if self.borrowed {
+            self.input = BytesMut::from(self.input.as_ref());
+        }
+        self.borrowed = false;
+    }
+
+    /// Nothing is held that has been used.
+    pub(super) fn release_input(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+    }
+
+    /// Nothing has come, and the peer is there: as far as is known without asking the kernel.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.is_empty() && self.poll_read(&mut cx).is_pending()
+    }
+
+    /// Nothing is on its way in or out.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.ended && self.input.is_empty() && self.output.is_empty()
+    }
+
+    /// Writes all parts at once, or keeps what the kernel does not take.
+    pub(super) fn write(&mut self, parts: &[&[u8]], cx: &mut Context<'_>) -> io::Result<()> {
+        let mut written = 0;
+        if self.output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 4];
+            let filled = parts.iter().filter(|part| !part.is_empty());
+            let mut count = 0;
+            for (slice, part) in slices.iter_mut().zip(filled) {
+                *slice = IoSlice::new(part);
+                count += 1;
+            }
+            let slices = slices.get(..count).unwrap_or_default();
+            self.unflushed |= !matches!(self.io, Io::Plain(_));
+            written = match Pin::new(&mut self.io).poll_write_vectored(cx, slices) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            };
+        }
+        for part in parts {
+            let passed = written.min(part.len());
+            written -= passed;
+            self.output
+                .extend_from_slice(part.get(passed..).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Ready when nothing waits to be written.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.output))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.output.advance(written);
+            if self.output.is_empty() {
+                self.output = BytesMut::new();
+            }
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    /// The connection, which has left HTTP.
+    pub(super) fn into_upgraded(self) -> Rewound {
+        Rewound::new(self.input.freeze(), self.io)
+    }
+}

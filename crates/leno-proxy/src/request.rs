@@ -1,0 +1,262 @@
+//! One request: its route, its filters, its cluster's answer.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
+use leno_engine::compile::route::RouteTable;
+use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
+use leno_engine::flags::Flag;
+use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
+use leno_telemetry::record::DownstreamRecord;
+
+use crate::codec::{Answer, Body, Refusal, Request, Response, Tunnel};
+use crate::drain::{Activity, Lifetime};
+use crate::filters::Filters;
+use crate::headers;
+use crate::lookup::{Answer as Looked, Want};
+use crate::outcome::Failure;
+use crate::record::Exchange;
+use crate::replay::Received;
+use crate::reply::{direct, failed, local, no_route, refusal, upgrade_refused};
+use crate::router::Router;
+use crate::sent::{SentBody, TunnelRecord};
+use crate::session::Session;
+use crate::tcp_proxy;
+use crate::upstream::Upstream;
+
+/// Serves one request, up to the head of its answer.
+pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
+    let Request { mut head, body } = request;
+    let manager = &session.manager;
+    let client = client(&session, &head);
+    let restored = headers::prepare(&mut head, &session.connection, manager, &session.worker.random);
+    let grpc = is_grpc(&head);
+    let exchange = Exchange::new(&session, client, head);
+    session.streams.add(&exchange);
+    let body = Received::follow(&exchange, body);
+    let exchanged = Exchanged {
+        exchange: &exchange,
+        grpc,
+    };
+    let (mut answer, filters, origin) = exchanged.answer(body).await;
+    if let Some(filters) = &filters
+        && let Err(reply) = filters.response_headers(&mut answer.head, &mut answer.body).await
+    {
+        answer = exchanged.local(reply);
+    }
+    if matches!(origin, Origin::Upstream) {
+        let time = Decimal::from(exchange.service_time());
+        answer.head.headers.set("x-envoy-upstream-service-time", time);
+    }
+    headers::finish(&mut answer.head, manager, restored);
+    respond(exchange, answer, filters)
+}
+
+/// The connection as the request's record has it, where a proxy before this one has told who the client is.
+fn client(session: &Session, head: &RequestHead) -> Option<Rc<DownstreamRecord>> {
+    let record = &session.connection.record;
+    let client = headers::client(head, &session.manager)?;
+    (client != record.remote.ip()).then(|| {
+        Rc::new(DownstreamRecord {
+            remote: SocketAddr::new(client, 0),
+            ..DownstreamRecord::clone(record)
+        })
+    })
+}
+
+/// The answer to a request that never became one, and its record.
+pub(crate) fn refuse(session: &Rc<Session>, refusal: &Refusal) -> Response {
+    let nothing = RequestHead {
+        version: Version::Http11,
+        method: Bytes::new(),
+        scheme: Bytes::new(),
+        authority: Bytes::new(),
+        path: Bytes::new(),
+        headers: Headers::default(),
+        upgrade: None,
+    };
+    let exchange = Exchange::new(session, None, nothing);
+    if refusal.malformed {
+        exchange.flag(Flag::DownstreamProtocolError);
+    }
+    exchange.details.set(refusal.details);
+    let mut head = ResponseHead {
+        version: Version::Http11,
+        status: refusal.status,
+        headers: Headers::default(),
+    };
+    let body = if refusal.malformed {
+        leno_http1::reason(refusal.status)
+    } else {
+        ""
+    };
+    if !body.is_empty() {
+        head.headers.append("content-length", Decimal::from(body.len()));
+        head.headers.append("content-type", "text/plain");
+    }
+    headers::finish(&mut head, &session.manager, None);
+    exchange.response.replace(Some(head.clone()));
+    exchange.finish();
+    Response {
+        head,
+        body: Body::Full(Bytes::from_static(body.as_bytes())),
+        tunnel: None,
+    }
+}
+
+/// Hands an answer to the codec; what it becomes of is followed to its end.
+fn respond(exchange: Rc<Exchange>, answer: Answer, filters: Option<Rc<Filters>>) -> Response {
+    let Answer { head, body, upgraded } = answer;
+    if exchange.details.get().is_empty() {
+        exchange.details.set("via_upstream");
+    }
+    exchange.see_grpc_status(&head.headers);
+    exchange.response.replace(Some(head.clone()));
+    if let Some(upstream) = upgraded {
+        let connection = &exchange.session().connection;
+        let tunnel = Tunnel {
+            upstream,
+            scratch: exchange.worker().scratch.at_most(connection.buffer_limit),
+            drain: connection.drain.connection(Activity::new(), Lifetime::default()),
+            finish: Box::new(TunnelRecord(exchange)),
+        };
+        return Response {
+            head,
+            body: Body::Empty,
+            tunnel: Some(tunnel),
+        };
+    }
+    let body = match &filters {
+        Some(filters) => filters.response_body(body),
+        None => body,
+    };
+    Response {
+        head,
+        body: SentBody::follow(exchange, body),
+        tunnel: None,
+    }
+}
+
+/// Where an answer comes from.
+enum Origin {
+    Upstream,
+    Local,
+}
+
+/// A request on its way to its answer.
+struct Exchanged<'e> {
+    exchange: &'e Rc<Exchange>,
+    grpc: bool,
+}
+
+impl Exchanged<'_> {
+    async fn answer(&self, mut body: Body) -> (Answer, Option<Rc<Filters>>, Origin) {
+        let exchange = self.exchange;
+        let session = exchange.session();
+        if let Some(reply) = refusal(&exchange.request.borrow()) {
+            return (self.local(reply), None, Origin::Local);
+        }
+        let table = match table(session).await {
+            Ok(table) => table,
+            Err(reply) => return (self.local(reply), None, Origin::Local),
+        };
+        let cx = RouteContext {
+            random: session.worker.random.next(),
+            tls: session.connection.facts.tls,
+        };
+        let decision = table.route(&exchange.request.borrow(), &cx);
+        exchange.route.replace(decision.route().cloned());
+        // Filters have to know whether the request leaves the mesh before they add anything to it.
+        let upstream = match &decision {
+            Decision::Forward(forwarding) => tcp_proxy::find(&session.worker, &forwarding.cluster).await,
+            _ => Err(Failure::NoCluster),
+        };
+        let filters = match session.manager.filters.is_empty() {
+            true => None,
+            false => Filters::start(exchange, &decision, upstream.as_ref().ok().map(|u| u.cluster())),
+        };
+        if let Some(filters) = &filters {
+            if let Err(reply) = filters.request_headers(&mut body).await {
+                return (self.local(reply), Some(Rc::clone(filters)), Origin::Local);
+            }
+            body = filters.request_body(body);
+        }
+        let (answer, origin) = match decision {
+            Decision::Forward(forwarding) => {
+                self.forward(&forwarding, upstream, filters.as_deref(), body)
+                    .await
+            }
+            other => (self.local(direct(&other)), Origin::Local),
+        };
+        (answer, filters, origin)
+    }
+
+    async fn forward(
+        &self,
+        forwarding: &Forwarding<'_>,
+        upstream: Result<Rc<Upstream>, Failure>,
+        filters: Option<&Filters>,
+        body: Body,
+    ) -> (Answer, Origin) {
+        let exchange = self.exchange;
+        if refuses_upgrade(
+            &exchange.session().manager,
+            &exchange.request.borrow(),
+            forwarding,
+        ) {
+            return (self.local(upgrade_refused()), Origin::Local);
+        }
+        let router = Router { exchange, forwarding };
+        let (mut answer, origin) = match router.forward(upstream, body).await {
+            Ok(answer) => (answer, Origin::Upstream),
+            Err(failure) => {
+                let of_filter = filters.and_then(Filters::take_reply);
+                let mut reply = of_filter.unwrap_or_else(|| failed(&failure));
+                if matches!(failure, Failure::NoCluster) {
+                    reply.status = forwarding.forward.cluster_not_found;
+                }
+                (self.local(reply), Origin::Local)
+            }
+        };
+        forwarding.edit_response(&exchange.request.borrow(), &mut answer.head, &**exchange);
+        (answer, origin)
+    }
+
+    /// An answer of the proxy's own; nothing is waited for any more.
+    fn local(&self, reply: LocalReply) -> Answer {
+        self.exchange.answer_within(None);
+        local(self.exchange, reply, self.grpc)
+    }
+}
+
+/// The newest routes; asked for if they are not known.
+async fn table(session: &Session) -> Result<Arc<RouteTable>, LocalReply> {
+    let worker = &session.worker;
+    let name = match &session.manager.routes {
+        RouteSource::Inline(table) => return Ok(Arc::clone(table)),
+        RouteSource::Rds(name) => name,
+    };
+    if let Some(table) = worker.snapshot().route(name) {
+        return Ok(Arc::clone(table));
+    }
+    let answer = worker.shared.demand.ask(Want::Route(name.clone())).await;
+    match (worker.snapshot().route(name), answer) {
+        (Some(table), _) => Ok(Arc::clone(table)),
+        (None, Looked::Unanswered) => Err(failed(&Failure::Unanswered)),
+        (None, Looked::Found | Looked::Absent) => Err(no_route("route_configuration_not_found")),
+    }
+}
+
+/// Only what is configured is upgraded, the route's word before the listener's.
+fn refuses_upgrade(manager: &HttpConnectionManager, head: &RequestHead, forwarding: &Forwarding<'_>) -> bool {
+    let Some(upgrade) = &head.upgrade else {
+        return false;
+    };
+    let wanted = String::from_utf8_lossy(upgrade).to_ascii_lowercase();
+    let of_route = forwarding.forward.upgrades.get(&wanted).copied();
+    let of_listener = || manager.upgrades.iter().any(|u| u.eq_ignore_ascii_case(&wanted));
+    head.version == Version::Http2 || !of_route.unwrap_or_else(of_listener)
+}

@@ -1,0 +1,169 @@
+//! Certificates that a gateway shows to the outside, and whom it trusts there: by SDS from the control plane, or from
+//! files on its own machine.
+//!
+//! Files are named as Istio names them, `file-cert:CHAIN~KEY` and `file-root:ROOTS`. Only a gateway reads them: to a
+//! sidecar a control plane may not name files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::SystemTime;
+
+use leno_engine::compile::listener::Listener;
+use leno_engine::compile::tls::{SecretSource, TrustSource};
+use leno_proto::envoy::config::core::v3 as core;
+use leno_proto::envoy::extensions::transport_sockets::tls::v3 as pb;
+use leno_tls::{Crypto, Identity, ROOT_CA, SecretSet, TrustBundle, WORKLOAD_CERTIFICATE};
+
+const CERTIFICATE_FILES: &str = "file-cert:";
+const ROOTS_FILE: &str = "file-root:";
+
+/// A secret in usable form.
+#[derive(Clone, Debug)]
+pub enum Secret {
+    Identity(Identity),
+    Trust(TrustBundle),
+}
+
+/// Whether the control plane is asked for it.
+pub(crate) fn comes_by_network(name: &str) -> bool {
+    name != WORKLOAD_CERTIFICATE && name != ROOT_CA && !is_file(name)
+}
+
+fn is_file(name: &str) -> bool {
+    name.starts_with(CERTIFICATE_FILES) || name.starts_with(ROOTS_FILE)
+}
+
+/// Makes the usable form, or says what is wrong.
+pub(crate) fn compile(message: &pb::Secret) -> Result<Secret, String> {
+    let name = &message.name;
+    match &message.r#type {
+        Some(pb::secret::Type::TlsCertificate(certificate)) => {
+            let chain = inline(
+                &certificate.certificate_chain,
+                "tls_certificate.certificate_chain",
+            )?;
+            let key = inline(&certificate.private_key, "tls_certificate.private_key")?;
+            identity(chain, name, key, name)
+        }
+        Some(pb::secret::Type::ValidationContext(context)) => {
+            let roots = inline(&context.trusted_ca, "validation_context.trusted_ca")?;
+            trust(roots, name)
+        }
+        Some(pb::secret::Type::SessionTicketKeys(_) | pb::secret::Type::GenericSecret(_)) | None => {
+            Err("only tls_certificate and validation_context are supported".into())
+        }
+    }
+}
+
+fn inline<'m>(source: &'m Option<core::DataSource>, field: &str) -> Result<&'m [u8], String> {
+    use core::data_source::Specifier;
+    match source.as_ref().and_then(|source| source.specifier.as_ref()) {
+        Some(Specifier::InlineBytes(bytes)) => Ok(bytes),
+        Some(Specifier::InlineString(text)) => Ok(text.as_bytes()),
+        Some(Specifier::Filename(_) | Specifier::EnvironmentVariable(_)) => {
+            Err(format!("{field}: over xDS it comes inline"))
+        }
+        None => Err(format!("{field}: required")),
+    }
+}
+
+fn identity(chain: &[u8], chain_origin: &str, key: &[u8], key_origin: &str) -> Result<Secret, String> {
+    let made = Identity::from_pem(chain, chain_origin, key, key_origin, &Crypto::system());
+    made.map(Secret::Identity).map_err(|error| error.to_string())
+}
+
+fn trust(roots: &[u8], origin: &str) -> Result<Secret, String> {
+    let made = TrustBundle::from_pem(roots, origin);
+    made.map(Secret::Trust).map_err(|error| error.to_string())
+}
+
+/// What the listener's TLS needs besides the proxy's own identity: certificates, and whom to trust.
+pub(crate) fn named_by(listener: &Listener) -> BTreeSet<String> {
+    let chains = listener.chains.iter().chain(&listener.default_chain);
+    let tls = chains.filter_map(|chain| chain.tls.as_ref());
+    let names = tls.flat_map(|tls| {
+        let certificate = match &tls.common.certificate {
+            Some(SecretSource::Sds(name)) => Some(name),
+            Some(SecretSource::Inline { .. }) | None => None,
+        };
+        let trust = match tls.common.validation.as_ref().map(|validation| &validation.trust) {
+            Some(TrustSource::Sds(name)) => Some(name),
+            _ => None,
+        };
+        certificate.into_iter().chain(trust).cloned().collect::<Vec<_>>()
+    });
+    names
+        .filter(|name| name != WORKLOAD_CERTIFICATE && name != ROOT_CA)
+        .collect()
+}
+
+/// Why a secret that a listener needs does not serve, and how to mend it; None: it does.
+pub(crate) fn problem(set: &SecretSet, name: &str, now: SystemTime) -> Option<String> {
+    match set.identity(name) {
+        Some(identity) if identity.is_expired(now) => Some(format!(
+            "the certificate has expired — {name} — put a new one in its place; it is taken without a restart"
+        )),
+        Some(_) => None,
+        None if set.bundle(name).is_some() => None,
+        None if is_file(name) => Some(format!(
+            "there is no certificate — {name} — see above why the file is not usable"
+        )),
+        None => {
+            let secret = name.rsplit('/').next().unwrap_or(name);
+            Some(format!(
+                "there is no certificate — {name} — put a Secret {secret} (kubernetes.io/tls: tls.crt, tls.key) of \
+                 the gateway's namespace into the configuration directory"
+            ))
+        }
+    }
+}
+
+/// The files that listeners name, and what was last seen of them.
+#[derive(Debug, Default)]
+pub(crate) struct FileSecrets {
+    seen: BTreeMap<String, Vec<Option<(SystemTime, u64)>>>,
+}
+
+impl FileSecrets {
+    /// What is new or has changed since the last call, of these names.
+    pub(crate) fn refresh(&mut self, names: &BTreeSet<String>) -> Vec<(String, Result<Secret, String>)> {
+        self.seen.retain(|name, _| names.contains(name));
+        let mut changed = Vec::new();
+        for name in names.iter().filter(|name| is_file(name)) {
+            let stamp = paths(name).into_iter().map(stamp).collect();
+            if self.seen.get(name) != Some(&stamp) {
+                changed.push((name.clone(), load(name)));
+                self.seen.insert(name.clone(), stamp);
+            }
+        }
+        changed
+    }
+}
+
+fn paths(name: &str) -> Vec<&str> {
+    match (
+        name.strip_prefix(CERTIFICATE_FILES),
+        name.strip_prefix(ROOTS_FILE),
+    ) {
+        (Some(both), _) => both.splitn(2, '~').collect(),
+        (None, Some(roots)) => vec![roots],
+        (None, None) => Vec::new(),
+    }
+}
+
+fn stamp(path: &str) -> Option<(SystemTime, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+fn load(name: &str) -> Result<Secret, String> {
+    let read = |path: &str| {
+        fs::read(path)
+            .map_err(|error| format!("cannot be read: {error} — {path} — check the path and its mode"))
+    };
+    match paths(name).as_slice() {
+        [chain, key] => identity(&read(chain)?, chain, &read(key)?, key),
+        [roots] => trust(&read(roots)?, roots),
+        _ => Err(format!("{name} names no file")),
+    }
+}

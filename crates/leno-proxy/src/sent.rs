@@ -1,0 +1,130 @@
+//! A response on its way to the client: where it is known how the request ended.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use leno_engine::flags::Flag;
+
+use crate::codec::{Body, Frame, Source, TunnelEnd};
+use crate::outcome::StreamError;
+use crate::record::Exchange;
+
+/// Counts a response's bytes, and knows how it ended.
+pub(crate) struct SentBody {
+    exchange: Rc<Exchange>,
+    body: Body,
+    length: Option<u64>,
+}
+
+impl SentBody {
+    pub(crate) fn follow(exchange: Rc<Exchange>, body: Body) -> Body {
+        if body.is_end() {
+            exchange.finish();
+            return Body::Empty;
+        }
+        Body::Stream(Box::new(Self {
+            length: body.length(),
+            exchange,
+            body,
+        }))
+    }
+
+    fn cut_off(&self, error: &StreamError) {
+        let exchange = &self.exchange;
+        let (flag, details) = match error {
+            StreamError::TimedOut => (Flag::UpstreamRequestTimeout, "response_timeout"),
+            StreamError::Reset(_) | StreamError::Refused => (
+                Flag::UpstreamRemoteReset,
+                "upstream_reset_after_response_started{remote_reset}",
+            ),
+            StreamError::Protocol(_) => (
+                Flag::UpstreamProtocolError,
+                "upstream_reset_after_response_started{protocol_error}",
+            ),
+            _ => (
+                Flag::UpstreamConnectionTermination,
+                "upstream_reset_after_response_started{connection_termination}",
+            ),
+        };
+        exchange.flag(flag);
+        exchange.details.set(details);
+        exchange.finish();
+    }
+}
+
+impl Source for SentBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        let exchange = &self.exchange;
+        let Poll::Ready(frame) = self.body.poll_frame(cx) else {
+            let expired = ready!(exchange.watch.poll_expired(cx));
+            exchange.flag(expired.flag());
+            exchange.details.set(expired.details());
+            exchange.finish();
+            return Poll::Ready(Some(Err(StreamError::TimedOut)));
+        };
+        match &frame {
+            None => exchange.finish(),
+            Some(Ok(Frame::Data(data))) => {
+                exchange.watch.moved();
+                exchange.sent.set(exchange.sent.get() + data.len() as u64);
+                if self.body.is_end() {
+                    exchange.finish();
+                }
+            }
+            Some(Ok(Frame::Trailers(trailers))) => {
+                exchange.see_grpc_status(trailers);
+                exchange.finish();
+            }
+            Some(Err(error)) => self.cut_off(error),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end(&self) -> bool {
+        self.body.is_end()
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.body.length()
+    }
+}
+
+impl Drop for SentBody {
+    fn drop(&mut self) {
+        // A codec that knows the length does not look for the end.
+        if self
+            .length
+            .is_some_and(|length| self.exchange.sent.get() >= length)
+        {
+            self.exchange.finish();
+        }
+    }
+}
+
+impl std::fmt::Debug for SentBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SentBody")
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An upgraded connection's record is made at its end.
+pub(crate) struct TunnelRecord(pub(crate) Rc<Exchange>);
+
+impl TunnelEnd for TunnelRecord {
+    fn ended(self: Box<Self>, received: u64, sent: u64) {
+        let exchange = &self.0;
+        exchange.received.set(received);
+        exchange.sent.set(sent);
+        if exchange.cut_by().is_none() {
+            exchange.finish();
+        }
+    }
+}
+
+impl std::fmt::Debug for TunnelRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TunnelRecord")
+    }
+}

@@ -1,0 +1,23 @@
+//! An HTTP connection that is being served: what all its requests have in common.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use leno_engine::compile::http::HttpConnectionManager;
+
+use crate::connection::Connection;
+use crate::drain::{Activity, ConnectionDrain};
+use crate::idle::Streams;
+use crate::worker::Worker;
+
+/// Requests share it and copy nothing of it.
+pub(crate) struct Session {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) connection: Connection,
+    pub(crate) manager: Arc<HttpConnectionManager>,
+    pub(crate) activity: Rc<Activity>,
+    pub(crate) drain: ConnectionDrain,
+    pub(crate) requests: Cell<u32>,
+    pub(crate) streams: Rc<Streams>,
+}

@@ -1,0 +1,8 @@
+//! The proxy beside the real Envoy: the same bootstrap, the same bytes, the same answers.
+
+#![allow(clippy::unwrap_used)]
+
+mod bootstrap;
+mod envoy;
+mod http1;
+mod message;
