@@ -94,7 +94,13 @@ delete table inet leno
 table inet leno {
 	chain output {
 		type nat hook output priority -100; policy accept;
+		meta skuid 1337 ip daddr 127.0.0.0/8 return
+		meta skuid 1337 ip6 daddr ::1/128 return
+		meta skuid 1337 meta l4proto tcp fib daddr type local redirect to :15006
 		meta skuid 1337 return
+		meta mark 0x00000539 ip daddr 127.0.0.0/8 return
+		meta mark 0x00000539 ip6 daddr ::1/128 return
+		meta mark 0x00000539 meta l4proto tcp fib daddr type local redirect to :15006
 		meta mark 0x00000539 return
 		udp dport 53 redirect to :15053
 		tcp dport 53 redirect to :15053

@@ -4,8 +4,9 @@
 //! names and tell the mesh how the application is, until the command or the agent is told to end.
 //!
 //! The control plane is reached through the agent's socket, byte by byte, over TLS with the workload's certificate:
-//! the join token and the control plane's address stay here, and who speaks is proved (docs/decisions/0006).
+//! the join token and the control plane's address stay here, and who speaks is proved (docs/decisions/0007).
 
+mod caller;
 mod certificates;
 mod child;
 mod forward;
@@ -16,7 +17,7 @@ mod socket;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ use crate::join::Join;
 use crate::node::{self, Program};
 use crate::random;
 use child::{Child, Ended};
+use forward::Listener;
 use membership::Membership;
 use readiness::Readiness;
 
@@ -79,7 +81,8 @@ struct CommandArgs {
 struct Plan<'a> {
     program: Program,
     peer: &'a Peer,
-    bootstrap: Value,
+    /// Of an Envoy's bootstrap.
+    envoy: Option<&'a EnvoyArgs>,
     dns: Option<SocketAddr>,
     command: &'a [OsString],
 }
@@ -90,17 +93,14 @@ pub fn run(args: &Agent, environment: &Environment) -> anyhow::Result<ExitCode> 
     };
     let join = peer.join.resolve(environment)?;
     let place = peer.place(environment)?;
-    let (program, bootstrap, dns) = match &args.kind {
-        Kind::Envoy { envoy, dns, .. } => {
-            let made = bootstrap::envoy(&peer.workload, &place, envoy);
-            (Program::Envoy, made, *dns)
-        }
-        Kind::Grpc { .. } => (Program::Grpc, bootstrap::grpc(&peer.workload, &place), None),
+    let (program, envoy, dns) = match &args.kind {
+        Kind::Envoy { envoy, dns, .. } => (Program::Envoy, Some(envoy), *dns),
+        Kind::Grpc { .. } => (Program::Grpc, None, None),
     };
     let plan = Plan {
         program,
         peer,
-        bootstrap,
+        envoy,
         dns,
         command: &command.command,
     };
@@ -112,7 +112,8 @@ pub fn run(args: &Agent, environment: &Environment) -> anyhow::Result<ExitCode> 
 
 async fn serve(plan: &Plan<'_>, join: &Join, place: &Place) -> anyhow::Result<ExitCode> {
     socket::make_dir(&place.dir)?;
-    let (xds, sds) = (socket::bind(&place.xds())?, socket::bind(&place.sds())?);
+    let sds = socket::bind(&place.sds())?;
+    let (xds, bootstrap) = listen(plan, place).await?;
     let (secrets, crypto) = (Arc::new(Secrets::new()), Crypto::system());
     let link = || {
         let (secrets, crypto) = (Arc::clone(&secrets), crypto.clone());
@@ -125,7 +126,7 @@ async fn serve(plan: &Plan<'_>, join: &Join, place: &Place) -> anyhow::Result<Ex
     tokio::spawn(certificates::keep_fresh(directory, certificate.clone()));
     tokio::spawn(sds::serve(sds, certificate));
     tokio::spawn(forward::serve(xds, link()?));
-    let bootstrap = write_bootstrap(plan, place)?;
+    let bootstrap = write_bootstrap(&bootstrap, place)?;
 
     let (stopping, stop) = watch::channel(false);
     let readiness = Readiness::new(plan.program, &plan.peer.workload, place.address);
@@ -196,9 +197,21 @@ async fn certify(
     Ok(())
 }
 
-fn write_bootstrap(plan: &Plan<'_>, place: &Place) -> anyhow::Result<std::path::PathBuf> {
+/// Where the control plane is reached through us, and a bootstrap that says so.
+async fn listen(plan: &Plan<'_>, place: &Place) -> anyhow::Result<(Listener, Value)> {
+    let workload = &plan.peer.workload;
+    if let Some(args) = plan.envoy {
+        let made = bootstrap::envoy(workload, place, args);
+        return Ok((Listener::Unix(socket::bind(&place.xds())?), made));
+    }
+    let listener = socket::bind_port(&place.port_file()).await?;
+    let made = bootstrap::grpc(workload, place, listener.local_addr()?.port());
+    Ok((Listener::Tcp(listener), made))
+}
+
+fn write_bootstrap(bootstrap: &Value, place: &Place) -> anyhow::Result<PathBuf> {
     let path = place.dir.join("bootstrap.json");
-    certificates::replace(&path, format!("{:#}\n", plan.bootstrap).as_bytes(), 0o600)
+    certificates::replace(&path, format!("{bootstrap:#}\n").as_bytes(), 0o600)
         .with_context(|| unwritable(&path))?;
     Ok(path)
 }

@@ -52,7 +52,10 @@ pub struct Peer {
 pub fn run(args: &Bootstrap, environment: &Environment) -> anyhow::Result<()> {
     let made = match &args.kind {
         Kind::Envoy { peer, envoy: said } => envoy(&peer.workload, &peer.place(environment)?, said),
-        Kind::Grpc { peer } => grpc(&peer.workload, &peer.place(environment)?),
+        Kind::Grpc { peer } => {
+            let place = peer.place(environment)?;
+            grpc(&peer.workload, &place, place.port()?)
+        }
     };
     Ok(output::text(format!("{made:#}\n"))?)
 }

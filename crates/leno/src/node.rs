@@ -86,6 +86,8 @@ pub fn json(node: &Node) -> serde_json::Value {
     serde_json::json!({
         "id": node.id,
         "cluster": node.cluster,
+        // grpc-js takes no node without one.
+        "locality": {},
         "metadata": node.metadata.as_ref().map(json_fields),
     })
 }

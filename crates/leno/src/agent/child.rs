@@ -57,6 +57,8 @@ impl Child {
         command.args(arguments);
         if program == Program::Grpc {
             command.env("GRPC_XDS_BOOTSTRAP", bootstrap);
+            // gRFC A88: a service that is not there is an error at once, not after 15 s.
+            command.env("GRPC_EXPERIMENTAL_XDS_DATA_ERROR_HANDLING", "true");
         }
         let process = command.spawn().map_err(|error| {
             anyhow!("the command does not start: {error} — {} — check its path", name.display())

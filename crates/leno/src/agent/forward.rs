@@ -5,15 +5,19 @@
 //! missing, and flow control holds from end to end. A new connection begins with the newest certificate.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leno_proxy::control_plane::ControlPlane;
 use leno_proxy::grpc::Target;
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use super::caller;
 
 /// One peer has one or two streams; a peer that leaks them shall not take our descriptors.
 const MOST: usize = 64;
@@ -24,7 +28,17 @@ const HOLD: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(100);
 
-pub async fn serve(listener: UnixListener, mut control: ControlPlane) {
+/// Where peers come in.
+pub enum Listener {
+    Unix(UnixListener),
+    /// On loopback, for this user only.
+    Tcp(TcpListener),
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+pub async fn serve(listener: Listener, mut control: ControlPlane) {
     let open = Arc::new(Semaphore::new(MOST));
     let away = Arc::new(watch::Sender::new(false));
     loop {
@@ -33,7 +47,7 @@ pub async fn serve(listener: UnixListener, mut control: ControlPlane) {
             return;
         };
         let (peer, target) = match (listener.accept().await, control.joined()) {
-            (Ok((peer, _)), Ok(target)) => (peer, target),
+            (Ok(peer), Ok(target)) => (peer, target),
             (Err(error), _) => {
                 tracing::warn!(%error, "a connection for xDS is not accepted");
                 tokio::time::sleep(PAUSE).await;
@@ -52,7 +66,27 @@ pub async fn serve(listener: UnixListener, mut control: ControlPlane) {
     }
 }
 
-async fn forward(mut peer: UnixStream, target: &Target, away: &watch::Sender<bool>) {
+impl Listener {
+    async fn accept(&self) -> io::Result<Box<dyn Io>> {
+        match self {
+            Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Tcp(listener) => loop {
+                let (stream, client) = listener.accept().await?;
+                let known = match (client, stream.local_addr()?) {
+                    (SocketAddr::V4(client), SocketAddr::V4(server)) => caller::is_this_user(client, server)?,
+                    _ => false,
+                };
+                if known {
+                    stream.set_nodelay(true)?;
+                    return Ok(Box::new(stream));
+                }
+                tracing::warn!(%client, "another user's program asks for xDS with this workload's identity; refused");
+            },
+        }
+    }
+}
+
+async fn forward(mut peer: Box<dyn Io>, target: &Target, away: &watch::Sender<bool>) {
     let connected = tokio::time::timeout(HOLD, connect_until_there(target, away));
     // Else the peer sees its connection end, and comes again.
     if let Ok(mut control) = connected.await {

@@ -1,12 +1,15 @@
-//! The agent's Unix sockets: for this user alone, and for one agent.
+//! The agent's sockets: for this user alone, and for one agent.
 
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
+
+use super::certificates::replace;
 
 /// Whoever reaches the sockets speaks with the workload's identity, so only this user may.
 pub fn make_dir(dir: &Path) -> anyhow::Result<()> {
@@ -30,4 +33,19 @@ pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     }
     UnixListener::bind(path)
         .with_context(|| format!("no socket can be made — {} — give another --dir", path.display()))
+}
+
+/// A port on loopback: the same as an agent before us had, if it is free, for its peers may still run.
+pub async fn bind_port(file: &Path) -> anyhow::Result<TcpListener> {
+    let before = std::fs::read_to_string(file).ok();
+    let before: Option<u16> = before.and_then(|text| text.trim().parse().ok());
+    let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, before.unwrap_or(0))).await;
+    if before.is_some() && listener.is_err() {
+        listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    }
+    let listener = listener.context("no port on loopback is free — 127.0.0.1 — end some programs")?;
+    let port = listener.local_addr()?.port();
+    replace(file, format!("{port}\n").as_bytes(), 0o600)
+        .with_context(|| format!("cannot be written — {} — give another --dir", file.display()))?;
+    Ok(listener)
 }

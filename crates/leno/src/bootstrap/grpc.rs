@@ -11,13 +11,14 @@ const REFRESH: &str = "2s";
 /// As Istio's, by which the control plane knows what is asked of it.
 const SERVER_LISTENERS: &str = "xds.istio.io/grpc/lds/inbound/%s";
 
-pub fn grpc(workload: &WorkloadArgs, place: &Place) -> Value {
+/// `port`: where the agent forwards xDS, on loopback.
+pub fn grpc(workload: &WorkloadArgs, place: &Place, port: u16) -> Value {
     let node = node::node(Program::Grpc, workload, &place.name, place.address);
     let file = |name: &str| place.certificates().join(name).display().to_string();
     json!({
         "xds_servers": [{
-            // The agent's socket; what leaves the machine is its TLS.
-            "server_uri": format!("unix://{}", place.xds().display()),
+            // What leaves the machine is the agent's TLS.
+            "server_uri": format!("127.0.0.1:{port}"),
             "channel_creds": [{ "type": "insecure" }],
             "server_features": ["xds_v3"],
         }],

@@ -66,6 +66,23 @@ impl Place {
         self.dir.join("xds.sock")
     }
 
+    /// The port of the same on loopback, for those whose HTTP/2 does not go well with Unix sockets.
+    pub fn port_file(&self) -> PathBuf {
+        self.dir.join("xds.port")
+    }
+
+    /// Where a running agent serves it.
+    pub fn port(&self) -> anyhow::Result<u16> {
+        let file = self.port_file();
+        let text = std::fs::read_to_string(&file).ok();
+        text.and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
+            anyhow!(
+                "no agent has served this workload — {} — start it first, with the same flags: leno agent grpc",
+                file.display()
+            )
+        })
+    }
+
     /// The secrets `default` and `ROOTCA`.
     pub fn sds(&self) -> PathBuf {
         self.dir.join("sds.sock")
