@@ -7,7 +7,8 @@ use leno_engine::message::{RequestHead, Version};
 
 use crate::connection::{Control, Named, is_of_connection, keep_trailers_of_te};
 use crate::fields::{Fields, line_end};
-use crate::{Error, Framing, Settings, syntax, target};
+use crate::target::{self, Target};
+use crate::{Error, Framing, Settings, syntax};
 
 /// A request's head, and what its connection has to know of it.
 #[derive(Clone, Debug)]
@@ -94,16 +95,8 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
     }
     let named = Named::of(&fields, &control);
     keep_trailers_of_te(&mut fields);
-    // A host that the client itself takes away is none.
-    let host = control.host.as_ref().filter(|_| !named.has(b"host"));
-    let authority = match (&target.authority, host) {
-        (Some(authority), _) => shifted(authority, line.target.start),
-        (None, Some(host)) => host.value.clone(),
-        (None, None) => return Err(Error::NoHost),
-    };
-    if !syntax::is_authority(fields.text.get(authority.clone()).unwrap_or_default()) {
-        return Err(Error::InvalidAuthority);
-    }
+    let target = target.shifted(line.target.start);
+    let authority = authority(&target, &fields, &control, &named)?;
     let (text, headers) = fields.finish(|name, value| {
         let ends_here = is_of_connection(name)
             || name == b"host"
@@ -112,11 +105,6 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
             || control.names && name != b"te" && named.has(name);
         !ends_here
     });
-    let path = match (&target.path, connect) {
-        (Some(path), _) => text.slice(shifted(path, line.target.start)),
-        (None, true) => Bytes::new(),
-        (None, false) => Bytes::from_static(b"/"),
-    };
     Ok(Request {
         framing: framing(&control, upgrade.is_some()),
         persistent: match version {
@@ -127,16 +115,39 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
         head: RequestHead {
             version,
             method: known_method(text.slice(line.method)),
-            scheme: match target.https.unwrap_or(secure) {
-                true => Bytes::from_static(b"https"),
-                false => Bytes::from_static(b"http"),
-            },
+            scheme: Bytes::from_static(match target.https.unwrap_or(secure) {
+                true => b"https",
+                false => b"http",
+            }),
             authority: text.slice(authority),
-            path,
+            path: match target.path {
+                Some(path) => text.slice(path),
+                None => Bytes::from_static(if connect { b"" } else { b"/" }),
+            },
             headers,
             upgrade: upgrade.map(|range| text.slice(range)),
         },
     })
+}
+
+/// Whom the request is for: the target has precedence over `Host` (RFC 9112 §3.2.2).
+fn authority(
+    target: &Target,
+    fields: &Fields,
+    control: &Control,
+    named: &Named,
+) -> Result<Range<usize>, Error> {
+    // A host that the client itself takes away is none.
+    let host = control.host.as_ref().filter(|_| !named.has(b"host"));
+    let authority = match (&target.authority, host) {
+        (Some(authority), _) => authority.clone(),
+        (None, Some(host)) => host.value.clone(),
+        (None, None) => return Err(Error::NoHost),
+    };
+    match fields.text.get(authority.clone()) {
+        Some(text) if syntax::is_authority(text) => Ok(authority),
+        _ => Err(Error::InvalidAuthority),
+    }
 }
 
 /// An upgrade has no framing of its own: what follows its head is the new protocol's, unless there is a length.
@@ -189,11 +200,11 @@ fn until(line: &[u8], from: usize, wanted: impl Fn(u8) -> bool) -> usize {
         .map_or(line.len(), |at| from + at)
 }
 
-/// As Envoy: whatever is not 1.1, HTTP/0.9 (which does not say it) among it, is taken for 1.0.
+/// As Envoy: whatever is not 1.1 is taken for 1.0; what does not say is HTTP/0.9, which has no Host.
 fn version(text: &[u8]) -> Result<Version, Error> {
     match text {
         b"HTTP/1.1" => Ok(Version::Http11),
-        b"" => Ok(Version::Http10),
+        b"" => Err(Error::NoHost),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
@@ -222,8 +233,4 @@ fn known_method(method: Bytes) -> Bytes {
         b"POST" => Bytes::from_static(b"POST"),
         _ => method,
     }
-}
-
-fn shifted(range: &Range<usize>, by: usize) -> Range<usize> {
-    range.start + by..range.end + by
 }

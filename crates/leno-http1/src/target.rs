@@ -14,6 +14,20 @@ pub(crate) struct Target {
     pub(crate) https: Option<bool>,
 }
 
+// === impl Target ===
+
+impl Target {
+    /// As ranges of the head in which the target begins here.
+    pub(crate) fn shifted(self, start: usize) -> Self {
+        let shift = |range: Range<usize>| range.start + start..range.end + start;
+        Self {
+            authority: self.authority.map(shift),
+            path: self.path.map(shift),
+            https: self.https,
+        }
+    }
+}
+
 pub(crate) fn parse(target: &[u8], method: &[u8]) -> Result<Target, Error> {
     match (target, method) {
         (_, b"CONNECT") => authority_form(target),

@@ -18,9 +18,11 @@ const XFF: &str = "x-forwarded-for";
 const XFP: &str = "x-forwarded-proto";
 const REQUEST_ID: &str = "x-request-id";
 
+/// Said by the proxy that decides it, which none here does (Envoy: without `internal_address_config`).
+const IS_INTERNAL: &str = "x-envoy-internal";
+
 /// Headers by which only a proxy speaks to a proxy; from outside of the mesh they mean nothing.
-const INTERNAL: [&str; 6] = [
-    "x-envoy-internal",
+const INTERNAL: [&str; 5] = [
     "x-envoy-external-address",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
@@ -43,6 +45,7 @@ pub(crate) fn prepare(
     if let Some(version) = restored {
         head.version = version;
     }
+    head.headers.remove(IS_INTERNAL);
     if manager.use_remote_address {
         head.headers.remove_all(&INTERNAL);
         append_forwarded_for(head, connection);

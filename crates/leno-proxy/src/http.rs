@@ -38,7 +38,7 @@ pub(crate) async fn serve(
     };
     let (http2, io) = match known {
         Some(http2) => (http2, Rewound::new(Bytes::new(), io)),
-        None => match detect(io, &mut drain).await {
+        None => match Box::pin(detect(io, &mut drain)).await {
             Some(detected) => detected,
             None => return,
         },
@@ -56,9 +56,10 @@ pub(crate) async fn serve(
         requests: Cell::new(0),
     });
     let service = Rc::new(HttpService(session));
+    // Each in a place of its own: an HTTP/1 connection has not the size of an HTTP/2 one.
     let ended = match http2 {
-        true => codec::h2_server::serve(io, secure, &limits, service, drain).await,
-        false => codec::h1::serve(io, secure, &limits, &workspace, service, drain).await,
+        true => Box::pin(codec::h2_server::serve(io, secure, &limits, service, drain)).await,
+        false => Box::pin(codec::h1::serve(io, secure, &limits, &workspace, service, drain)).await,
     };
     if let Err(error) = ended {
         tracing::debug!(%remote, %error, "downstream connection ended");

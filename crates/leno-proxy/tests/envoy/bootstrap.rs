@@ -27,7 +27,7 @@ use leno_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use leno_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
 };
-use leno_proto::google::protobuf::BoolValue;
+use leno_proto::google::protobuf::{BoolValue, Duration};
 
 /// The n-th listener is called `n` and sends to the n-th upstream.
 pub(crate) fn bootstrap(upstreams: &[SocketAddr]) -> Bootstrap {
@@ -70,6 +70,8 @@ fn manager(cluster: &str) -> HttpConnectionManager {
         server_name: "proxy".into(),
         generate_request_id: Some(BoolValue { value: false }),
         http_protocol_options: Some(http1()),
+        // Long enough that a busy machine loses no answer to a close.
+        delayed_close_timeout: Some(Duration { seconds: 2, nanos: 0 }),
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: "websocket".into(),
             ..Default::default()

@@ -4,5 +4,6 @@
 
 mod bootstrap;
 mod envoy;
+mod h2spec;
 mod http1;
 mod message;

@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod allocations;
+mod backpressure;
 mod config;
 mod detect;
 mod dns;
 mod edge;
+mod endless;
 mod http1;
+mod http1_wire;
 mod http2;
 mod mtls;
 mod resilience;

@@ -40,6 +40,8 @@ struct Asking {
     asked: Asked,
     scanner: HeadScanner,
     received: bool,
+    /// Bytes of interim responses, of which there is no end otherwise.
+    interim: usize,
 }
 
 // === impl Client ===
@@ -79,6 +81,7 @@ impl Client {
             asked,
             scanner: HeadScanner::default(),
             received: false,
+            interim: 0,
         };
         let mut request = Some(request);
         let response = poll_fn(|cx| {
@@ -180,6 +183,10 @@ impl Asking {
                 let response = parse_response(&head, self.asked, &RESPONSE_LIMITS).map_err(protocol)?;
                 // Interim responses end here: Envoy passes them on only with `proxy_100_continue`.
                 if response.head.status < 200 && response.head.status != 101 {
+                    self.interim += head.len();
+                    if self.interim > RESPONSE_LIMITS.head_bytes {
+                        return Poll::Ready(Err(protocol(Error::TooLarge)));
+                    }
                     continue;
                 }
                 return Poll::Ready(Ok(response));

@@ -77,10 +77,7 @@ async fn serve(
         }
         record(&buffer[..read]);
         pending.extend_from_slice(&buffer[..read]);
-        loop {
-            let Some((message, rest)) = first(&pending, Kind::Requests, false) else {
-                break;
-            };
+        while let Some((message, rest)) = first(&pending, Kind::Requests, false) {
             heads.send_modify(|heads| *heads += 1);
             let sentinel = message.first_line().contains(" /sentinel ");
             if answer.early && !sentinel && !answered_early {
