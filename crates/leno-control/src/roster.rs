@@ -154,7 +154,10 @@ impl Seat {
     pub(crate) fn set_health(&self, healthy: bool) {
         let mut seats = self.roster.lock();
         let node = seats.1.get(&self.number).map(|s| s.status.node_id.clone());
-        let of_node = seats.1.values_mut().filter(|s| Some(&s.status.node_id) == node.as_ref());
+        let of_node = seats
+            .1
+            .values_mut()
+            .filter(|s| Some(&s.status.node_id) == node.as_ref());
         of_node.for_each(|seated| seated.status.healthy = healthy);
     }
 

@@ -20,6 +20,8 @@ use crate::grpc::{self, Channel};
 
 const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// However short certificates live, an authority is not asked without pause.
+const RENEWAL_LEAST: Duration = Duration::from_millis(500);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(10);
 
@@ -116,18 +118,17 @@ impl Renewal {
         }
     }
 
-    /// Up to a tenth before half life.
+    /// Up to a tenth before half of what is left now, which is right after it came: its beginning lies in the past
+    /// for the sake of slow clocks, so half of a short life could be over already.
     #[allow(clippy::disallowed_methods)]
     fn until_renewal(&self, share: f64) -> Duration {
         let set = self.secrets.load();
         let Some(identity) = set.identity(WORKLOAD_CERTIFICATE) else {
             return Duration::ZERO;
         };
-        let left = identity
-            .half_life()
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
-        left.mul_f64(1.0 - 0.1 * share)
+        let left = identity.info().not_after.duration_since(SystemTime::now());
+        let half = left.unwrap_or_default() / 2;
+        half.mul_f64(1.0 - 0.1 * share).max(RENEWAL_LEAST)
     }
 
     async fn ask(&mut self) -> Result<(), Error> {
@@ -178,7 +179,11 @@ impl Renewal {
         let issued = self.issued.as_ref().map(|_| Issued {
             chain: identity.chain().iter().map(|c| encode_certificate(c)).collect(),
             key: pending.key_pem(),
-            roots: bundle.certificates().iter().map(|c| encode_certificate(c)).collect(),
+            roots: bundle
+                .certificates()
+                .iter()
+                .map(|c| encode_certificate(c))
+                .collect(),
         });
         self.secrets.update(|set| {
             set.set_identity(WORKLOAD_CERTIFICATE, identity);
@@ -193,6 +198,8 @@ impl Renewal {
 
 impl std::fmt::Debug for Issued {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Issued").field("chain", &self.chain).finish_non_exhaustive()
+        f.debug_struct("Issued")
+            .field("chain", &self.chain)
+            .finish_non_exhaustive()
     }
 }

@@ -22,7 +22,11 @@ use crate::reader::Reader;
 
 /// The service and port that a target of a client means: `reviews.default.svc.cluster.local:9080`, or a shorter
 /// name as the cluster's DNS would complete it.
-fn called<'a>(reader: &mut Reader<'a>, proxy: &Proxy, target: &str) -> Option<(&'a Service, &'a ServicePort)> {
+fn called<'a>(
+    reader: &mut Reader<'a>,
+    proxy: &Proxy,
+    target: &str,
+) -> Option<(&'a Service, &'a ServicePort)> {
     let RouteName::Service(host, port) = RouteName::parse(target)? else {
         return None;
     };

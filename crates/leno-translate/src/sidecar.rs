@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 
 use leno_model::{Protocol, Service};
 
+use crate::Proxy;
 use crate::access_log::log_input;
 use crate::naming::{self, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND};
 use crate::pb::listener::Listener;
 use crate::reader::Reader;
-use crate::Proxy;
 
 pub(crate) use inbound::{inbound_port, mode as mtls_mode};
 

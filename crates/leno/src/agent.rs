@@ -146,7 +146,9 @@ async fn serve(plan: &Plan<'_>, join: &Join, place: &Place) -> anyhow::Result<Ex
         identity = %plan.peer.workload.identity()?, bootstrap = %bootstrap.display(), "ready"
     );
     let command = child::command_line(plan.command, &bootstrap);
-    let ended = Child::start(&command, plan.program, &bootstrap)?.wait(&stopping).await?;
+    let ended = Child::start(&command, plan.program, &bootstrap)?
+        .wait(&stopping)
+        .await?;
     Ok(match ended {
         Ended::Told => ExitCode::SUCCESS,
         Ended::Itself(code) => ExitCode::from(code),
@@ -217,11 +219,15 @@ fn write_bootstrap(bootstrap: &Value, place: &Place) -> anyhow::Result<PathBuf> 
 }
 
 fn unwritable(path: &Path) -> String {
-    format!("cannot be written — {} — free the disk, or give another --dir", path.display())
+    format!(
+        "cannot be written — {} — free the disk, or give another --dir",
+        path.display()
+    )
 }
 
 async fn serve_dns(address: SocketAddr, dns: Dns) -> anyhow::Result<()> {
-    let taken = || format!("no names can be answered — {address} — stop what listens there, or give another --dns");
+    let taken =
+        || format!("no names can be answered — {address} — stop what listens there, or give another --dns");
     let udp = tokio::net::UdpSocket::bind(address).await.with_context(taken)?;
     let tcp = tokio::net::TcpListener::bind(address).await.with_context(taken)?;
     tokio::spawn(dns.clone().serve_udp(udp));

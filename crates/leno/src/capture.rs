@@ -59,7 +59,9 @@ struct Plan {
 
 pub fn run(args: &Capture) -> anyhow::Result<()> {
     let refused = |error| {
-        anyhow!("the kernel refuses: {error} — this network namespace — run it as root, or with CAP_NET_ADMIN")
+        anyhow!(
+            "the kernel refuses: {error} — this network namespace — run it as root, or with CAP_NET_ADMIN"
+        )
     };
     match &args.verb {
         Verb::Apply(plan) => leno_capture::apply(&ruleset(plan)).map_err(refused),

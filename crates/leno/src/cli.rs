@@ -6,7 +6,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::env::Environment;
-use crate::{agent, bootstrap, capture, check, config, control, demo, logging, output, proxy, run, sample, status, validate};
+use crate::{
+    agent, bootstrap, capture, check, config, control, demo, logging, output, proxy, run, sample, status,
+    validate,
+};
 
 /// A service mesh: control plane, data plane and command line in one binary
 #[derive(Debug, Parser)]

@@ -8,6 +8,7 @@ use leno_model::policy::LoadBalancer;
 use leno_model::{Service, ServicePort, TlsMode, Workload};
 
 use super::{speaks_http, tls};
+use crate::endpoint;
 use crate::naming::{ClusterName, outbound_cluster};
 use crate::parts::{ads, u32_value};
 use crate::pb::cluster::circuit_breakers::Thresholds;
@@ -18,7 +19,6 @@ use crate::pb::cluster::{CircuitBreakers, Cluster};
 use crate::pb::protobuf::UInt64Value;
 use crate::reader::Reader;
 use crate::traffic_policy::policy;
-use crate::endpoint;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct GrpcCluster {
@@ -111,7 +111,10 @@ pub(crate) fn cluster(input: &GrpcCluster) -> Cluster {
     } else {
         (LbPolicy::RoundRobin, None)
     };
-    let identities = input.mtls.as_ref().map(|ids| ids.iter().cloned().collect::<Vec<_>>());
+    let identities = input
+        .mtls
+        .as_ref()
+        .map(|ids| ids.iter().cloned().collect::<Vec<_>>());
     Cluster {
         name: input.name.clone(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),

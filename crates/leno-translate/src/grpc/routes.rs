@@ -15,7 +15,9 @@ pub(crate) struct GrpcRoutes(RouteInput);
 
 /// Clients ask by the name that their listener gave: `reviews.default.svc.cluster.local:9080`.
 pub(crate) fn route_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str) -> Option<GrpcRoutes> {
-    name.contains(':').then(|| route::route_input(reader, proxy, name))?.map(GrpcRoutes)
+    name.contains(':')
+        .then(|| route::route_input(reader, proxy, name))?
+        .map(GrpcRoutes)
 }
 
 pub(crate) fn configuration(input: &GrpcRoutes) -> RouteConfiguration {
@@ -33,7 +35,8 @@ fn adapt(route: &mut Route) {
     if let Some(Action::Route(action)) = &mut route.action {
         adapt_timeout(action);
         // No retries is to say nothing; a policy of none is rejected (A44).
-        let attempts = |policy: &crate::pb::route::RetryPolicy| policy.num_retries.is_none_or(|n| n.value > 0);
+        let attempts =
+            |policy: &crate::pb::route::RetryPolicy| policy.num_retries.is_none_or(|n| n.value > 0);
         action.retry_policy = action.retry_policy.take().filter(attempts);
     }
 }

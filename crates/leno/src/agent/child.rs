@@ -29,7 +29,10 @@ pub struct Child {
 
 /// The command with the bootstrap's path in it.
 pub fn command_line(command: &[OsString], bootstrap: &Path) -> Vec<OsString> {
-    command.iter().map(|argument| substituted(argument, bootstrap)).collect()
+    command
+        .iter()
+        .map(|argument| substituted(argument, bootstrap))
+        .collect()
 }
 
 fn substituted(argument: &OsString, bootstrap: &Path) -> OsString {
@@ -61,7 +64,10 @@ impl Child {
             command.env("GRPC_EXPERIMENTAL_XDS_DATA_ERROR_HANDLING", "true");
         }
         let process = command.spawn().map_err(|error| {
-            anyhow!("the command does not start: {error} — {} — check its path", name.display())
+            anyhow!(
+                "the command does not start: {error} — {} — check its path",
+                name.display()
+            )
         })?;
         Ok(Self {
             process: Some(process),
@@ -112,15 +118,15 @@ fn listen() -> anyhow::Result<mpsc::Receiver<Signal>> {
     for (kind, name) in kinds {
         let mut stream = signal(kind)?;
         let heard = heard.clone();
-        tokio::spawn(async move {
-            while stream.recv().await.is_some() && heard.send(name).await.is_ok() {}
-        });
+        tokio::spawn(async move { while stream.recv().await.is_some() && heard.send(name).await.is_ok() {} });
     }
     Ok(signals)
 }
 
 fn code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 

@@ -121,7 +121,9 @@ async fn connect(target: &Target) -> io::Result<TlsStream<TcpStream>> {
     let connect = async {
         let tcp = TcpStream::connect(target.address).await?;
         tcp.set_nodelay(true)?;
-        TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await
+        TlsConnector::from(Arc::clone(config))
+            .connect(name.clone(), tcp)
+            .await
     };
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
     connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))

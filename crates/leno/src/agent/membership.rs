@@ -44,7 +44,11 @@ impl Membership {
         names: bool,
     ) -> (Self, watch::Receiver<Arc<NameTable>>) {
         let (sender, receiver) = watch::channel(Arc::new(NameTable::default()));
-        let namespace = node.id.rsplit('~').next().and_then(|domain| domain.split('.').next());
+        let namespace = node
+            .id
+            .rsplit('~')
+            .next()
+            .and_then(|domain| domain.split('.').next());
         let namespace = namespace.unwrap_or_default().to_owned();
         let mut client = Client::new(node);
         if names {

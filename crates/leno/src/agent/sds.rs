@@ -37,7 +37,10 @@ struct Sds(Certificate);
 pub async fn serve(listener: UnixListener, certificate: Certificate) {
     let service = SecretDiscoveryServiceServer::new(Sds(certificate));
     let server = tonic::transport::Server::builder().add_service(service);
-    if let Err(error) = server.serve_with_incoming(UnixListenerStream::new(listener)).await {
+    if let Err(error) = server
+        .serve_with_incoming(UnixListenerStream::new(listener))
+        .await
+    {
         tracing::error!(%error, "secrets are no longer served");
     }
 }
@@ -75,7 +78,9 @@ impl SecretDiscoveryService for Sds {
         &self,
         _: Request<DiscoveryRequest>,
     ) -> Result<Response<DiscoveryResponse>, Status> {
-        Err(Status::unimplemented("secrets are streamed — FetchSecrets — use StreamSecrets or DeltaSecrets"))
+        Err(Status::unimplemented(
+            "secrets are streamed — FetchSecrets — use StreamSecrets or DeltaSecrets",
+        ))
     }
 }
 
@@ -146,7 +151,10 @@ impl<Q: Send + 'static, A: Send + 'static> Conversation<Q, A> {
         for name in &absent {
             // Bounded, whatever a peer asks for.
             if self.unknown.len() < 64 && self.unknown.insert(name.clone()) {
-                tracing::warn!("there is no secret {name:?} — SDS — it has {}", known.join(" and "));
+                tracing::warn!(
+                    "there is no secret {name:?} — SDS — it has {}",
+                    known.join(" and ")
+                );
             }
         }
         let present: Vec<Arc<Resource>> = known

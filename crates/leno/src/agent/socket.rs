@@ -14,7 +14,12 @@ use super::certificates::replace;
 /// Whoever reaches the sockets speaks with the workload's identity, so only this user may.
 pub fn make_dir(dir: &Path) -> anyhow::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.with_context(|| format!("no directory can be made — {} — give another --dir", dir.display()))
+    made.with_context(|| {
+        format!(
+            "no directory can be made — {} — give another --dir",
+            dir.display()
+        )
+    })
 }
 
 /// A socket that a dead agent left is in nobody's way; a live one's stays.
@@ -27,7 +32,8 @@ pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("a stale socket stays — {} — remove it", path.display()));
+            return Err(error)
+                .with_context(|| format!("a stale socket stays — {} — remove it", path.display()));
         }
         _ => {}
     }

@@ -95,7 +95,10 @@ impl Place {
 
 fn default_dir(environment: &Environment) -> anyhow::Result<PathBuf> {
     let rendezvous = environment.rendezvous_file();
-    let beside = rendezvous.as_deref().and_then(Path::parent).map(|dir| dir.join("agent"));
+    let beside = rendezvous
+        .as_deref()
+        .and_then(Path::parent)
+        .map(|dir| dir.join("agent"));
     beside.ok_or_else(|| {
         anyhow!("neither XDG_RUNTIME_DIR nor HOME is set — the environment — set one, or give --dir")
     })

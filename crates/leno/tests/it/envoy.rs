@@ -20,7 +20,15 @@ fn reviews_on_leno(pod: &Pod, version: &str) -> Process {
     let command: Vec<&str> = server.iter().map(String::as_str).collect();
     let version = format!("--version={version}");
     pod.run(
-        &["--service", "reviews", "--service-account", "aye", &version, "--port", "9080"],
+        &[
+            "--service",
+            "reviews",
+            "--service-account",
+            "aye",
+            &version,
+            "--port",
+            "9080",
+        ],
         &command,
     )
 }
@@ -46,7 +54,10 @@ fn client_certificate(answer: &Output) -> String {
     let headers: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap_or_default();
     let all = headers.as_object().into_iter().flatten();
     let mut named = all.filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-client-cert"));
-    named.next().map(|(_, value)| value.to_string()).unwrap_or_default()
+    named
+        .next()
+        .map(|(_, value)| value.to_string())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -54,15 +65,31 @@ fn an_envoy_and_a_leno_workload_prove_their_identities_to_each_other() {
     let test = "an_envoy_and_a_leno_workload_prove_their_identities_to_each_other";
     let other = SERVICE.replace("reviews", "ratings");
     let files = [("reviews.yaml", SERVICE), ("ratings.yaml", &other)];
-    let Some(pod) = Pod::start(test, &files) else { return };
+    let Some(pod) = Pod::start(test, &files) else {
+        return;
+    };
     let server = pod.server("v1");
     let command: Vec<&str> = server.iter().map(String::as_str).collect();
-    let ratings = ["--service", "ratings", "--service-account", "aye", "--port", "9080"];
+    let ratings = [
+        "--service",
+        "ratings",
+        "--service-account",
+        "aye",
+        "--port",
+        "9080",
+    ];
     let _ratings = pod.run(&ratings, &command);
     let _reviews = reviews_on_envoy(&pod, "v2");
     pod.wait_for(&["ratings", "reviews"]);
 
-    let curl = |host: &str| ["-s".to_owned(), "-m".into(), "10".into(), format!("http://{host}:9080/headers")];
+    let curl = |host: &str| {
+        [
+            "-s".to_owned(),
+            "-m".into(),
+            "10".into(),
+            format!("http://{host}:9080/headers"),
+        ]
+    };
     let from_envoy = || {
         let args = curl("ratings");
         pod.inside("curl", &args.each_ref().map(String::as_str))
@@ -74,7 +101,11 @@ fn an_envoy_and_a_leno_workload_prove_their_identities_to_each_other() {
     for (call, client) in [(&from_envoy as &dyn Fn() -> Output, "bee"), (&from_leno, "cee")] {
         let answer = eventually("an answer", || {
             let answer = call();
-            if client_certificate(&answer).is_empty() { Err(answer) } else { Ok(answer) }
+            if client_certificate(&answer).is_empty() {
+                Err(answer)
+            } else {
+                Ok(answer)
+            }
         });
         let identity = format!("URI=spiffe://cluster.local/ns/default/sa/{client}");
         assert!(client_certificate(&answer).contains(&identity), "{answer:?}");
@@ -88,7 +119,10 @@ fn an_envoy_and_a_leno_workload_prove_their_identities_to_each_other() {
     // Plaintext is taken under PERMISSIVE, and refused under STRICT, where the mesh goes on.
     let plaintext = || {
         let url = format!("http://{POD}:9080/");
-        stdout(&pod.outside("curl", &["-s", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", &url]))
+        stdout(&pod.outside(
+            "curl",
+            &["-s", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", &url],
+        ))
     };
     assert_eq!(plaintext(), "200");
     pod.user.write("mesh/strict.yaml", STRICT);
@@ -114,8 +148,14 @@ fn v1(output: &Output, count: usize) -> usize {
 fn traffic_shifts_the_same_on_envoy_and_leno_and_no_update_is_ever_rejected() {
     let test = "traffic_shifts_the_same_on_envoy_and_leno_and_no_update_is_ever_rejected";
     let shares = weighted(75, 25);
-    let files = [("reviews.yaml", SERVICE), ("rules.yaml", SUBSETS), ("route.yaml", &shares)];
-    let Some(pod) = Pod::start(test, &files) else { return };
+    let files = [
+        ("reviews.yaml", SERVICE),
+        ("rules.yaml", SUBSETS),
+        ("route.yaml", &shares),
+    ];
+    let Some(pod) = Pod::start(test, &files) else {
+        return;
+    };
     let mut first = reviews_on_leno(&pod, "v1");
     let _second = reviews_on_envoy(&pod, "v2");
     pod.wait_for(&["reviews", "reviews"]);
@@ -128,17 +168,28 @@ fn traffic_shifts_the_same_on_envoy_and_leno_and_no_update_is_ever_rejected() {
         eventually("both versions answer", || {
             let text = stdout(&call(20));
             let all = text.lines().count() == 20 && text.lines().all(|l| l.starts_with("200 "));
-            if all && text.contains("v1") && text.contains("v2") { Ok(()) } else { Err(text) }
+            if all && text.contains("v1") && text.contains("v2") {
+                Ok(())
+            } else {
+                Err(text)
+            }
         });
         // Binomial, mean 300, deviation 8.7: 6.2 deviations away happens once in 10^9.
         let count = v1(&call(400), 400);
-        assert!((246..=354).contains(&count), "v1 answered {count} of 400, expected 300");
+        assert!(
+            (246..=354).contains(&count),
+            "v1 answered {count} of 400, expected 300"
+        );
     }
     pod.user.write("mesh/route.yaml", &weighted(0, 100));
     for call in callers {
         eventually("all goes to v2", || {
             let text = stdout(&call(50));
-            if text.lines().filter(|l| *l == "200 v2").count() == 50 { Ok(()) } else { Err(text) }
+            if text.lines().filter(|l| *l == "200 v2").count() == 50 {
+                Ok(())
+            } else {
+                Err(text)
+            }
         });
     }
     nothing_was_rejected(&pod);
@@ -150,7 +201,11 @@ fn traffic_shifts_the_same_on_envoy_and_leno_and_no_update_is_ever_rejected() {
         pod.user.write("mesh/marker.yaml", &marker);
         eventually("Envoy has the newest configuration", || {
             let marked = pod.stats(&format!("|marker-{at}.default.svc.cluster.local.update_success"));
-            if marked.iter().any(|(_, n)| *n > 0) { Ok(()) } else { Err(at) }
+            if marked.iter().any(|(_, n)| *n > 0) {
+                Ok(())
+            } else {
+                Err(at)
+            }
         });
         nothing_was_rejected(&pod);
     }
@@ -168,6 +223,28 @@ fn traffic_shifts_the_same_on_envoy_and_leno_and_no_update_is_ever_rejected() {
     }
     nothing_was_rejected(&pod);
     drop(third);
+}
+
+#[test]
+fn an_envoy_with_a_wrong_node_id_is_told_what_would_be_right() {
+    let test = "an_envoy_with_a_wrong_node_id_is_told_what_would_be_right";
+    let Some(mut pod) = Pod::start(test, &[]) else {
+        return;
+    };
+    let identity = ["--service", "reviews", "--dir", "agent"];
+    let agent = Process::spawn(pod.agent_command(&identity));
+    agent.wait_for_output("ready");
+    let text = std::fs::read_to_string(pod.user.home().join("agent/bootstrap.json")).unwrap();
+    let mut bootstrap: serde_json::Value = serde_json::from_str(&text).unwrap();
+    bootstrap["node"]["id"] = "reviews".into();
+    let bootstrap = pod.user.write("wrong.json", &bootstrap.to_string());
+    let envoy = pod.envoy(&bootstrap);
+    let remedy =
+        "the node id \"reviews\" is not understood — xDS node — use sidecar~IP~NAME.NAMESPACE~DOMAIN";
+    // Envoy shows the status as it travels, percent-encoded.
+    envoy.wait_for_output("is%20not%20understood");
+    let said = pod.control().wait_for_output(remedy);
+    assert!(said.contains("LN0504"), "{said}");
 }
 
 /// Rules of every kind that translation knows.

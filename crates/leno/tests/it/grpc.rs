@@ -100,17 +100,33 @@ fn libraries(test: &str, mesh: &Mesh) -> Option<Libraries> {
 fn agent(mesh: &Mesh, libraries: &Libraries, args: &[&str], command: &[&str]) -> Command {
     let mut agent = mesh.command(&["agent", "grpc"]);
     agent.args(args).arg("--").args(command);
-    agent.env("PYTHONPATH", &libraries.python).env("NODE_PATH", &libraries.node);
+    agent
+        .env("PYTHONPATH", &libraries.python)
+        .env("NODE_PATH", &libraries.node);
     agent
 }
 
 fn server(mesh: &Mesh, libraries: &Libraries, version: &str, address: &str) -> Process {
     let script = mesh.user.write("server.py", SERVER).display().to_string();
-    let (version_flag, account) = (format!("--version={version}"), format!("--service-account=greeter-{version}"));
+    let (version_flag, account) = (
+        format!("--version={version}"),
+        format!("--service-account=greeter-{version}"),
+    );
     let advertise = format!("--advertise={address}");
-    let args = ["--service=greeter", &version_flag, &account, "--port=5000", &advertise];
+    let args = [
+        "--service=greeter",
+        &version_flag,
+        &account,
+        "--port=5000",
+        &advertise,
+    ];
     let listen = format!("{address}:5000");
-    Process::spawn(agent(mesh, libraries, &args, &["python3", &script, version, &listen]))
+    Process::spawn(agent(
+        mesh,
+        libraries,
+        &args,
+        &["python3", &script, version, &listen],
+    ))
 }
 
 /// What a client in one of the languages says of its calls.
@@ -119,7 +135,8 @@ fn calls(mesh: &Mesh, libraries: &Libraries, language: &str, args: &[&str]) -> V
         "python3" => mesh.user.write("client.py", PYTHON),
         _ => mesh.user.write("client.js", NODE),
     };
-    let command = [&[language, &script.display().to_string()], args].concat();
+    let script = script.display().to_string();
+    let command = [&[language, script.as_str()], args].concat();
     let identity = ["--service=client", "--service-account=cee"];
     let output = agent(mesh, libraries, &identity, &command).output().unwrap();
     stdout(&output).lines().map(str::to_owned).collect()
@@ -128,8 +145,12 @@ fn calls(mesh: &Mesh, libraries: &Libraries, language: &str, args: &[&str]) -> V
 #[test]
 fn weights_header_matches_and_mutual_tls_hold_in_python_and_node() {
     let test = "weights_header_matches_and_mutual_tls_hold_in_python_and_node";
-    let mesh = MeshBuilder::new(LENO.as_ref()).file("greeter.yaml", GREETER).start();
-    let Some(libraries) = libraries(test, &mesh) else { return };
+    let mesh = MeshBuilder::new(LENO.as_ref())
+        .file("greeter.yaml", GREETER)
+        .start();
+    let Some(libraries) = libraries(test, &mesh) else {
+        return;
+    };
     let _servers = [
         server(&mesh, &libraries, "v1", "127.70.0.1"),
         server(&mesh, &libraries, "v2", "127.70.0.2"),
@@ -145,12 +166,18 @@ fn weights_header_matches_and_mutual_tls_hold_in_python_and_node() {
         let client = " spiffe://cluster.local/ns/default/sa/cee";
         let said = calls(&mesh, &libraries, language, &[TARGET, "400"]);
         assert_eq!(said.len(), 400, "{language}");
-        assert!(said.iter().all(|l| l.starts_with("OK ") && l.ends_with(client)), "{said:?}");
+        assert!(
+            said.iter().all(|l| l.starts_with("OK ") && l.ends_with(client)),
+            "{said:?}"
+        );
         // Binomial, mean 300, deviation 8.7: 6.2 deviations away happens once in 10^9.
         let v1 = said.iter().filter(|l| l.starts_with("OK v1")).count();
-        assert!((246..=354).contains(&v1), "{language}: v1 answered {v1} of 400, expected 300");
+        assert!(
+            (246..=354).contains(&v1),
+            "{language}: v1 answered {v1} of 400, expected 300"
+        );
         let jason = calls(&mesh, &libraries, language, &[TARGET, "10", "end-user=jason"]);
-        assert_eq!(jason, [format!("OK v2{client}"); 10], "{language}");
+        assert_eq!(jason, vec![format!("OK v2{client}"); 10], "{language}");
     }
     // Nothing was rejected on either side's streams.
     let status = mesh.status().to_string();
@@ -160,11 +187,19 @@ fn weights_header_matches_and_mutual_tls_hold_in_python_and_node() {
 #[test]
 fn a_service_that_is_not_there_is_an_error_at_once_that_names_it() {
     let test = "a_service_that_is_not_there_is_an_error_at_once_that_names_it";
-    let mesh = MeshBuilder::new(LENO.as_ref()).file("greeter.yaml", GREETER).start();
-    let Some(libraries) = libraries(test, &mesh) else { return };
+    let mesh = MeshBuilder::new(LENO.as_ref())
+        .file("greeter.yaml", GREETER)
+        .start();
+    let Some(libraries) = libraries(test, &mesh) else {
+        return;
+    };
     let said = calls(&mesh, &libraries, "python3", &["nobody:5000", "1"]);
     let said = said.join("\n");
-    for part in ["UNAVAILABLE", "the mesh has no nobody:5000", "check the name and the port"] {
+    for part in [
+        "UNAVAILABLE",
+        "the mesh has no nobody:5000",
+        "check the name and the port",
+    ] {
         assert!(said.contains(part), "`{part}` is not in: {said}");
     }
 }

@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod agent;
 mod certificates;
 mod client;
 mod control_death;
 mod demo;
+mod envoy;
 mod grpc;
 mod identity;
-mod envoy;
 mod input;
 mod kill;
 mod messages;

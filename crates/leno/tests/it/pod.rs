@@ -67,7 +67,10 @@ impl Pod {
         let resolver = pod.user.write("resolv.conf", resolver);
         let setup = pod.inside("sh", &["-c", POD_SETUP, "sh", &resolver.display().to_string()]);
         assert!(setup.status.success(), "{setup:?}");
-        let captured = pod.inside(&pod.leno.display().to_string(), &["capture", "apply", "-o", "15012"]);
+        let captured = pod.inside(
+            &pod.leno.display().to_string(),
+            &["capture", "apply", "-o", "15012"],
+        );
         assert!(captured.status.success(), "{captured:?}");
         pod.start_control();
         Some(pod)
@@ -75,11 +78,17 @@ impl Pod {
 
     pub fn start_control(&mut self) {
         let mut command = entered(&self.user, self.machine.pid(), self.leno);
-        command.args(["control", "--listen", "0.0.0.0", "--config", "mesh", "--state", "state"]);
+        command.args([
+            "control", "--listen", "0.0.0.0", "--config", "mesh", "--state", "state",
+        ]);
         self.control = Some(Process::spawn(command));
         eventually("the control plane answers", || {
             let output = self.leno(&["status"]);
-            if output.status.success() { Ok(()) } else { Err(output) }
+            if output.status.success() {
+                Ok(())
+            } else {
+                Err(output)
+            }
         });
     }
 
@@ -102,7 +111,10 @@ impl Pod {
     /// `leno run ARGS -- COMMAND` on the machine.
     pub fn run(&self, args: &[&str], command: &[&str]) -> Process {
         let mut run = entered(&self.user, self.machine.pid(), self.leno);
-        run.arg("run").args(args).args(["--advertise", MACHINE, "--"]).args(command);
+        run.arg("run")
+            .args(args)
+            .args(["--advertise", MACHINE, "--"])
+            .args(command);
         Process::spawn(run)
     }
 
@@ -122,7 +134,12 @@ impl Pod {
     /// Version VERSION of `reviews` on leno or in the pod: the same program.
     pub fn server(&self, version: &str) -> [String; 4] {
         let script = self.user.write("server.py", SERVER).display().to_string();
-        ["python3".to_owned(), script, version.to_owned(), "9080".to_owned()]
+        [
+            "python3".to_owned(),
+            script,
+            version.to_owned(),
+            "9080".to_owned(),
+        ]
     }
 
     /// The pod's application.
@@ -144,14 +161,23 @@ impl Pod {
     pub fn agent(&self, args: &[&str]) -> Process {
         let mut command = self.agent_command(args);
         command.args(["--dns", "127.0.0.1:15053", "--"]).arg(&self.envoy);
-        command.args(["-c", "{bootstrap}", "--disable-hot-restart", "--log-level", "warn"]);
+        command.args([
+            "-c",
+            "{bootstrap}",
+            "--disable-hot-restart",
+            "--log-level",
+            "warn",
+        ]);
         Process::spawn(command)
     }
 
     /// Envoy with a bootstrap of the test's own.
     pub fn envoy(&self, bootstrap: &Path) -> Process {
         let mut command = entered(&self.user, self.pod.pid(), &self.envoy);
-        command.arg("-c").arg(bootstrap).args(["--disable-hot-restart", "--log-level", "warn"]);
+        command
+            .arg("-c")
+            .arg(bootstrap)
+            .args(["--disable-hot-restart", "--log-level", "warn"]);
         Process::spawn(command)
     }
 
@@ -185,7 +211,11 @@ impl Pod {
                 .filter_map(|p| p["service"].as_str())
                 .collect();
             healthy.sort_unstable();
-            if healthy == services { Ok(()) } else { Err(status.clone()) }
+            if healthy == services {
+                Ok(())
+            } else {
+                Err(status.clone())
+            }
         });
     }
 }
@@ -218,6 +248,9 @@ fn hold(command: &mut Command, setup: &str) -> Process {
 fn entered(user: &OrdinaryUser, pid: u32, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = user.command("nsenter");
     command.args(["-t", &pid.to_string(), "-U", "-n", "-m", "--preserve-credentials"]);
-    command.arg(format!("--wd={}", user.home().display())).arg("--").arg(program);
+    command
+        .arg(format!("--wd={}", user.home().display()))
+        .arg("--")
+        .arg(program);
     command
 }
