@@ -110,7 +110,8 @@ pub(super) fn respond(
     let removed: Vec<&String> = update.absent.iter().filter(|name| watch.drop(name)).collect();
     let first_of_all = update.wildcard && watch.take_wildcard();
     let whole = matches!(type_url, type_url::LISTENER | type_url::CLUSTER);
-    if changed.is_empty() && !first_of_all && !(whole && !removed.is_empty()) {
+    let nothing_gone = !whole || removed.is_empty();
+    if changed.is_empty() && !first_of_all && nothing_gone {
         return None;
     }
     let missing = removed.into_iter().filter(|name| watch.names.contains(*name));
