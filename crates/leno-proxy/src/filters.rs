@@ -156,6 +156,7 @@ impl Filters {
             random: exchange.worker().random.next(),
             flags: &mut flags,
             peer: &mut peer,
+            peers: &mut exchange.worker().peers.borrow_mut(),
             local: &exchange.worker().shared.local_metadata,
             connection: &exchange.session().connection.facts,
             upstream_principal: upstream_principal.as_deref(),

@@ -136,14 +136,14 @@ fn normalise(head: &mut RequestHead, manager: &HttpConnectionManager) {
     {
         head.authority.truncate(at);
     }
-    let end = head.path_only().len();
     if manager.normalize_path && needs_normalising(head.path_only()) {
+        let end = head.path_only().len();
         let mut path = normal_path(head.path_only());
         path.extend_from_slice(head.path.get(end..).unwrap_or_default());
         head.path = path.into();
     }
-    let end = head.path_only().len();
     if manager.merge_slashes && head.path_only().windows(2).any(|pair| pair == b"//") {
+        let end = head.path_only().len();
         let mut path: Vec<u8> = Vec::with_capacity(head.path.len());
         for byte in head.path_only() {
             if *byte != b'/' || path.last() != Some(&b'/') {
@@ -156,7 +156,12 @@ fn normalise(head: &mut RequestHead, manager: &HttpConnectionManager) {
 }
 
 fn needs_normalising(path: &[u8]) -> bool {
-    path.windows(2).any(|pair| pair == b"/.") || path.iter().any(|b| matches!(b, b'%' | b'\\'))
+    let mut before = 0;
+    path.iter().any(|byte| {
+        let found = matches!(byte, b'%' | b'\\') || (*byte == b'.' && before == b'/');
+        before = *byte;
+        found
+    })
 }
 
 /// RFC 3986 §6.2.2: dot segments, and escapes of characters that need none.

@@ -3,6 +3,10 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
+const HEX: [u8; 16] = *b"0123456789abcdef";
+/// Where the bytes of a UUID are in its text.
+const BYTES_AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
 /// SplitMix64, seeded by the process's random state.
 #[derive(Debug)]
 pub(crate) struct Random(Cell<u64>);
@@ -30,14 +34,9 @@ impl Random {
         bits = bits & !(0xf << 76) | 0x4 << 76;
         bits = bits & !(0b11 << 62) | 0b10 << 62;
         let mut text = [b'-'; 36];
-        let digits = text.iter_mut().enumerate();
-        let digits = digits.filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
-        for (place, (_, digit)) in (0..32).rev().zip(digits) {
-            let nibble = (bits >> (place * 4)) as u8 & 0xf;
-            *digit = match nibble {
-                0..10 => b'0' + nibble,
-                _ => b'a' - 10 + nibble,
-            };
+        for (byte, at) in bits.to_be_bytes().into_iter().zip(BYTES_AT) {
+            text[at] = HEX[usize::from(byte >> 4)];
+            text[at + 1] = HEX[usize::from(byte & 0xf)];
         }
         text
     }

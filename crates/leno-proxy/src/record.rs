@@ -22,6 +22,9 @@ use crate::idle::{Limits, Watch, Watched};
 use crate::session::Session;
 use crate::worker::Worker;
 
+/// Who has told nothing.
+static UNKNOWN: PeerMetadata = PeerMetadata::unknown();
+
 /// One request, from its head to the end of its response. Its record is made when the last part lets go of it.
 pub(crate) struct Exchange {
     session: Rc<Session>,
@@ -38,7 +41,7 @@ pub(crate) struct Exchange {
     pub(crate) route: RefCell<Option<Arc<Route>>>,
     pub(crate) attempts: Cell<u32>,
     pub(crate) upstream: RefCell<Attempted>,
-    pub(crate) peer: RefCell<PeerMetadata>,
+    pub(crate) peer: RefCell<Option<Rc<PeerMetadata>>>,
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
@@ -227,7 +230,7 @@ impl Drop for Exchange {
             upstream: self.upstream.get_mut().record(),
             attempts: self.attempts.get(),
             downstream: self.client.as_ref().unwrap_or(&self.session.connection.record),
-            peer: self.peer.get_mut(),
+            peer: self.peer.get_mut().as_deref().unwrap_or(&UNKNOWN),
         };
         let Session { worker, manager, .. } = &*self.session;
         worker.reporter.request(&record, &manager.access_log);

@@ -108,7 +108,13 @@ impl Pending {
         if self.lines.is_empty() {
             return;
         }
-        let lines = std::mem::take(&mut self.lines);
+        // Where there was a whole batch, another will follow.
+        let room = if self.lines.len() < BATCH {
+            0
+        } else {
+            BATCH + BATCH / 16
+        };
+        let lines = std::mem::replace(&mut self.lines, Vec::with_capacity(room));
         match writer.try_send(Batch::Lines {
             target: target.clone(),
             lines,

@@ -267,7 +267,7 @@ impl Router<'_> {
         let (http2, pool) = {
             let head = exchange.request.borrow();
             let (http2, offer) = self.protocol(protocol, &head);
-            let authority = std::str::from_utf8(&head.authority).ok().map(without_port);
+            let authority = Some(head.authority.as_ref());
             let inbound = connection.facts.inbound;
             if offer == Offer::Upgrade
                 && protocol == UpstreamProtocol::Http2
@@ -414,11 +414,4 @@ fn failure_kind(failure: &Failure) -> Option<FailureKind> {
         | Failure::Expired(_)
         | Failure::Downstream => return None,
     })
-}
-
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => authority,
-    }
 }

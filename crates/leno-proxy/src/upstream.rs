@@ -129,7 +129,7 @@ impl Upstream {
     pub(crate) fn destination(
         &self,
         host: &Host,
-        authority: Option<&str>,
+        authority: Option<&[u8]>,
         offer: Offer,
         inbound: bool,
     ) -> Result<Destination, Failure> {
@@ -139,8 +139,9 @@ impl Upstream {
         let name = match &transport {
             Transport::Tls(tls) if tls.auto_host_sni || tls.auto_san_validation => {
                 let hostname = &host.endpoint.hostname;
+                let authority = authority.and_then(|a| std::str::from_utf8(a).ok());
                 authority
-                    .map(str::to_owned)
+                    .map(|authority| without_port(authority).to_owned())
                     .or_else(|| (!hostname.is_empty()).then(|| hostname.clone()))
             }
             _ => None,
@@ -159,7 +160,7 @@ impl Upstream {
     pub(crate) fn pool_for(
         &self,
         host: &Host,
-        authority: Option<&str>,
+        authority: Option<&[u8]>,
         offer: Offer,
         inbound: bool,
     ) -> Result<Rc<Pool>, Failure> {
@@ -266,4 +267,11 @@ fn is_original_dst(cluster: &Cluster) -> bool {
         cluster.discovery,
         leno_engine::compile::cluster::Discovery::OriginalDst
     )
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
 
-use leno_engine::decide::filter::LocalMetadata;
+use leno_engine::decide::filter::{KnownPeers, LocalMetadata};
 use tokio::time::MissedTickBehavior;
 
 use crate::codec::h1::Workspace;
@@ -55,6 +55,7 @@ pub(crate) struct Worker {
     snapshot: RefCell<Snapshot>,
     upstreams: RefCell<HashMap<String, Rc<Upstream>, QuickHash>>,
     pub(crate) deadlines: Deadlines,
+    pub(crate) peers: RefCell<KnownPeers>,
     streams: RefCell<Vec<Weak<Streams>>>,
     /// TCP connections, which the sweep looks after.
     pub(crate) connections: Streams,
@@ -116,6 +117,7 @@ impl Worker {
             workers,
             upstreams: RefCell::default(),
             deadlines: Deadlines::default(),
+            peers: RefCell::default(),
             streams: RefCell::default(),
             connections: Streams::default(),
             clocks: Cell::new((Instant::now(), SystemTime::now())),

@@ -262,6 +262,9 @@ pub fn is_grpc(head: &RequestHead) -> bool {
 impl crate::compile::route::DomainIndex {
     /// Index of the virtual host for an authority, which may be of any case.
     pub fn find(&self, authority: &[u8]) -> Option<usize> {
+        if self.exact.is_empty() && self.suffix.is_empty() && self.prefix.is_empty() {
+            return self.any;
+        }
         let authority = std::str::from_utf8(authority).ok()?;
         let lower = if authority.bytes().any(|b| b.is_ascii_uppercase()) {
             Cow::Owned(authority.to_ascii_lowercase())

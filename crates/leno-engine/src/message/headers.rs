@@ -17,13 +17,21 @@ pub struct Headers(Option<Rc<Block>>);
 
 /// Room for what most messages have; a larger one takes an allocation or two more.
 const FIELDS: usize = 20;
-const ADDED_BYTES: usize = 256;
+const ADDED_BYTES: usize = 192;
 
 #[derive(Default)]
 struct Block {
     wire: Bytes,
-    added: SmallVec<[u8; ADDED_BYTES]>,
+    added: Added,
     fields: SmallVec<[Field; FIELDS]>,
+}
+
+/// Bytes one after the other: in place as long as there is room, then all of them in an allocation of their own.
+#[derive(Clone)]
+struct Added {
+    inline: [u8; ADDED_BYTES],
+    len: usize,
+    spilled: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
@@ -52,14 +60,19 @@ impl Headers {
     /// case, and value. Nothing is copied. What a range has outside of `wire` is empty.
     pub fn from_wire(wire: Bytes, fields: impl IntoIterator<Item = (Range<usize>, Range<usize>)>) -> Self {
         let span = |range: Range<usize>| Span::of(range).unwrap_or(Span::EMPTY);
-        let fields = fields.into_iter().map(|(name, value)| Field {
-            name: span(name),
-            value: span(value),
-        });
-        let mut block = Block::default();
-        block.fields.extend(fields);
-        block.wire = wire;
-        Self(Some(Rc::new(block)))
+        let mut headers = Self(Some(Rc::new(Block {
+            wire,
+            ..Block::default()
+        })));
+        // In place: a block is too large to be moved for nothing.
+        let list = &mut headers.edit().fields;
+        for (name, value) in fields {
+            list.push(Field {
+                name: span(name),
+                value: span(value),
+            });
+        }
+        headers
     }
 
     pub fn len(&self) -> usize {
@@ -139,7 +152,7 @@ impl Headers {
     /// Names and values to be kept by somebody else, in one or two shared allocations.
     pub fn iter_shared(&self) -> impl Iterator<Item = (Bytes, Bytes)> {
         self.blocks().flat_map(|block| {
-            let added = Bytes::copy_from_slice(&block.added);
+            let added = Bytes::copy_from_slice(block.added.as_ref());
             let share = move |span: Span| block.slice(span, &added);
             block.fields.iter().map(move |f| (share(f.name), share(f.value)))
         })
@@ -192,7 +205,10 @@ impl Block {
     }
 
     fn text(&self, span: Span) -> &[u8] {
-        let from: &[u8] = if span.is_added() { &self.added } else { &self.wire };
+        let from: &[u8] = match span.is_added() {
+            true => self.added.as_ref(),
+            false => &self.wire,
+        };
         from.get(span.range()).unwrap_or_default()
     }
 
@@ -212,9 +228,8 @@ impl Block {
     }
 
     fn add(&mut self, text: &[u8]) -> Span {
-        let at = self.added.len();
-        self.added.extend_from_slice(text);
-        Span::of(at..self.added.len()).map_or(Span::EMPTY, Span::added)
+        let at = self.added.push(text);
+        Span::of(at..at + text.len()).map_or(Span::EMPTY, Span::added)
     }
 
     fn set(&mut self, name: &[u8], value: Span) {
@@ -240,8 +255,48 @@ impl Clone for Block {
     fn clone(&self) -> Self {
         Self {
             wire: self.wire.clone(),
-            added: SmallVec::from_slice(&self.added),
+            added: self.added.clone(),
             fields: SmallVec::from_slice(&self.fields),
+        }
+    }
+}
+
+// === impl Added ===
+
+impl Added {
+    /// Appends; where to is the result.
+    fn push(&mut self, text: &[u8]) -> usize {
+        let (start, end) = (self.len, self.len + text.len());
+        self.len = end;
+        if let Some(room) = self.inline.get_mut(start..end) {
+            room.copy_from_slice(text);
+            return start;
+        }
+        if self.spilled.is_empty() {
+            self.spilled.reserve(2 * end);
+            self.spilled
+                .extend_from_slice(self.inline.get(..start).unwrap_or_default());
+        }
+        self.spilled.extend_from_slice(text);
+        start
+    }
+}
+
+impl AsRef<[u8]> for Added {
+    fn as_ref(&self) -> &[u8] {
+        match self.inline.get(..self.len) {
+            Some(inline) => inline,
+            None => &self.spilled,
+        }
+    }
+}
+
+impl Default for Added {
+    fn default() -> Self {
+        Self {
+            inline: [0; ADDED_BYTES],
+            len: 0,
+            spilled: Vec::new(),
         }
     }
 }
@@ -353,6 +408,22 @@ mod tests {
         for ((n, v), (name, value)) in shared.iter().zip(borrowed) {
             assert_eq!((n.as_ref(), v.as_ref()), (name, value));
         }
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_is_kept_as_well() {
+        let mut headers = received();
+        let long = "x".repeat(ADDED_BYTES / 2);
+        for name in ["c", "d", "e"] {
+            headers.append(name, &long);
+        }
+        headers.set("a", "1");
+        let other = headers.clone();
+        assert_eq!(other.len(), 5);
+        for name in ["c", "d", "e"] {
+            assert_eq!(other.get_str(name), Some(long.as_str()));
+        }
+        assert_eq!(other.get("a"), Some(&b"1"[..]));
     }
 
     #[test]

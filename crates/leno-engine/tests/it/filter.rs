@@ -1,11 +1,12 @@
 //! HTTP filters, with plain values.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::filter::{
-    ConnectionFacts, Context, Effect, EffectResult, FilterConfig, HttpFilter, LocalMetadata, PeerMetadata,
-    Step, peer_metadata,
+    ConnectionFacts, Context, Effect, EffectResult, FilterConfig, HttpFilter, KnownPeers, LocalMetadata,
+    PeerMetadata, Step, peer_metadata,
 };
 use leno_engine::decide::route::{Decision, RouteContext};
 use leno_engine::flags::{Flag, Flags};
@@ -47,7 +48,8 @@ fn start(any: Any) -> Option<Box<dyn HttpFilter>> {
 struct Cx {
     random: u64,
     flags: Flags,
-    peer: PeerMetadata,
+    peer: Option<Rc<PeerMetadata>>,
+    peers: KnownPeers,
     local: LocalMetadata,
     facts: ConnectionFacts,
     upstream: Option<&'static str>,
@@ -59,7 +61,8 @@ impl Cx {
         Self {
             random,
             flags: Flags::default(),
-            peer: PeerMetadata::default(),
+            peer: None,
+            peers: KnownPeers::default(),
             local: LocalMetadata {
                 id: "sidecar~me".into(),
                 encoded: "bWU=".into(),
@@ -75,6 +78,7 @@ impl Cx {
             random: self.random,
             flags: &mut self.flags,
             peer: &mut self.peer,
+            peers: &mut self.peers,
             local: &self.local,
             connection: &self.facts,
             upstream_principal: self.upstream,
@@ -277,7 +281,7 @@ fn peer_metadata_is_read_taken_out_and_answered() {
         .set(peer_metadata::METADATA, peer_metadata::encode(&told));
     head.headers.set(peer_metadata::METADATA_ID, "sidecar~them");
     run(filter.as_mut(), &mut cx, &mut head);
-    assert_eq!(cx.peer, told);
+    assert_eq!(cx.peer.as_deref(), Some(&told));
     assert!(head.headers.is_empty(), "the application sees none of it");
     let mut answer = response(200);
     filter.on_response_headers(&mut cx.context(), &mut answer, true);
@@ -311,11 +315,11 @@ fn peer_metadata_is_believed_of_proved_peers_only() {
     let forged = answer.headers.clone();
     filter.on_response_headers(&mut cx.context(), &mut answer, true);
     assert!(answer.headers.is_empty(), "neither believed nor answered");
-    assert_eq!(cx.peer, PeerMetadata::default());
+    assert_eq!(cx.peer, None);
     answer.headers = forged;
     cx.upstream = Some(PEER);
     filter.on_response_headers(&mut cx.context(), &mut answer, true);
-    assert_eq!(cx.peer, told());
+    assert_eq!(cx.peer.as_deref(), Some(&told()));
 }
 
 #[test]

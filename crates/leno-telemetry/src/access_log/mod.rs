@@ -112,12 +112,12 @@ pub fn write_request(format: &LogFormat, record: &RequestRecord<'_>, out: &mut V
         response: record.response,
         trailers: None,
     };
-    write(format, heads, &RequestValues(record), out);
+    write(format, heads, &RequestValues::new(record), out);
 }
 
 /// Appends a TCP connection's line.
 pub fn write_connection(format: &LogFormat, record: &ConnectionRecord<'_>, out: &mut Vec<u8>) {
-    write(format, Heads::default(), &ConnectionValues(record), out);
+    write(format, Heads::default(), &ConnectionValues::new(record), out);
 }
 
 fn write(format: &LogFormat, heads: Heads<'_>, values: &dyn FormatValues, out: &mut Vec<u8>) {

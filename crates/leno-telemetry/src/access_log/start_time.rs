@@ -19,7 +19,10 @@ struct Civil {
 pub(super) fn write(time: SystemTime, format: Option<&str>, out: &mut Vec<u8>) -> bool {
     let civil = Civil::of(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
     match format {
-        None => civil.pieces("%Y-%m-%dT%H:%M:%S.%3fZ", out).is_ok(),
+        None => {
+            civil.iso_8601(out);
+            true
+        }
         Some(format) => civil.pieces(format, out).is_ok(),
     }
 }
@@ -56,6 +59,26 @@ impl Civil {
             nanos: since.subsec_nanos(),
             unix,
         }
+    }
+
+    /// The default, which is written for almost every line.
+    fn iso_8601(&self, out: &mut Vec<u8>) {
+        let (year, millis) = (self.year.clamp(0, 9999) as u32, self.nanos / 1_000_000);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let two = |text: &mut [u8; 24], at: usize, value: u32| {
+            text[at] = b'0' + (value / 10 % 10) as u8;
+            text[at + 1] = b'0' + (value % 10) as u8;
+        };
+        two(&mut text, 0, year / 100);
+        two(&mut text, 2, year % 100);
+        two(&mut text, 5, self.month);
+        two(&mut text, 8, self.day);
+        two(&mut text, 11, self.second / 3_600);
+        two(&mut text, 14, self.second / 60 % 60);
+        two(&mut text, 17, self.second % 60);
+        two(&mut text, 20, millis / 10);
+        text[22] = b'0' + (millis % 10) as u8;
+        out.extend_from_slice(&text);
     }
 
     fn pieces(&self, format: &str, out: &mut Vec<u8>) -> Result<(), String> {

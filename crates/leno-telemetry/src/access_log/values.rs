@@ -1,17 +1,25 @@
 //! Operators answered from a record.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{FormatValues, Operator};
 use leno_engine::flags::Flags;
+use leno_engine::message::Decimal;
 
 use super::start_time;
 use crate::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
 
-pub(super) struct RequestValues<'a>(pub(super) &'a RequestRecord<'a>);
-pub(super) struct ConnectionValues<'a>(pub(super) &'a ConnectionRecord<'a>);
+pub(super) struct RequestValues<'a> {
+    record: &'a RequestRecord<'a>,
+    common: Common<'a>,
+}
+
+pub(super) struct ConnectionValues<'a> {
+    record: &'a ConnectionRecord<'a>,
+    common: Common<'a>,
+}
 
 /// What requests and connections have in common.
 struct Common<'a> {
@@ -25,9 +33,45 @@ struct Common<'a> {
     downstream: &'a DownstreamRecord,
 }
 
+impl<'a> RequestValues<'a> {
+    pub(super) fn new(record: &'a RequestRecord<'a>) -> Self {
+        Self {
+            record,
+            common: Common {
+                start: record.start,
+                duration: record.duration,
+                flags: record.flags,
+                details: record.details,
+                received: record.bytes_received,
+                sent: record.bytes_sent,
+                upstream: record.upstream,
+                downstream: record.downstream,
+            },
+        }
+    }
+}
+
+impl<'a> ConnectionValues<'a> {
+    pub(super) fn new(record: &'a ConnectionRecord<'a>) -> Self {
+        Self {
+            record,
+            common: Common {
+                start: record.start,
+                duration: record.duration,
+                flags: record.flags,
+                details: record.details,
+                received: record.bytes_received,
+                sent: record.bytes_sent,
+                upstream: record.upstream,
+                downstream: record.downstream,
+            },
+        }
+    }
+}
+
 impl FormatValues for RequestValues<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        let record = self.0;
+        let record = self.record;
         match operator {
             // 0 is Envoy's code for a request that got no response.
             Operator::ResponseCode => number(out, record.response.map_or(0, |head| u64::from(head.status))),
@@ -36,39 +80,19 @@ impl FormatValues for RequestValues<'_> {
             Operator::UpstreamServiceTime => service_time(record, out),
             Operator::RouteName => text(out, Some(record.route)),
             Operator::UpstreamRequestAttemptCount => number(out, u64::from(record.attempts)),
-            _ => Common {
-                start: record.start,
-                duration: record.duration,
-                flags: record.flags,
-                details: record.details,
-                received: record.bytes_received,
-                sent: record.bytes_sent,
-                upstream: record.upstream,
-                downstream: record.downstream,
-            }
-            .write(operator, out),
+            _ => self.common.write(operator, out),
         }
     }
 }
 
 impl FormatValues for ConnectionValues<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        let record = self.0;
+        let record = self.record;
         match operator {
             Operator::ResponseCode => number(out, 0),
             Operator::ResponseCodeDetails => false,
             Operator::ConnectionTerminationDetails => text(out, Some(record.details)),
-            _ => Common {
-                start: record.start,
-                duration: record.duration,
-                flags: record.flags,
-                details: record.details,
-                received: record.bytes_received,
-                sent: record.bytes_sent,
-                upstream: record.upstream,
-                downstream: record.downstream,
-            }
-            .write(operator, out),
+            _ => self.common.write(operator, out),
         }
     }
 }
@@ -79,21 +103,21 @@ impl Common<'_> {
         match operator {
             Operator::StartTime(format) => start_time::write(self.start, format.as_deref(), out),
             Operator::Duration => millis(out, Some(self.duration)),
-            Operator::ResponseFlags => display(out, Some(self.flags)),
+            Operator::ResponseFlags => flags(out, self.flags),
             Operator::ResponseCodeDetails => text(out, Some(self.details)),
             Operator::BytesReceived => number(out, self.received),
             Operator::BytesSent => number(out, self.sent),
-            Operator::UpstreamHost => display(out, upstream.and_then(|u| u.remote)),
-            Operator::UpstreamLocalAddress => display(out, upstream.and_then(|u| u.local)),
+            Operator::UpstreamHost => address(out, upstream.and_then(|u| u.remote)),
+            Operator::UpstreamLocalAddress => address(out, upstream.and_then(|u| u.local)),
             Operator::UpstreamCluster => text(out, upstream.map(|u| u.cluster)),
             Operator::UpstreamTransportFailureReason => text(out, upstream.and_then(|u| u.transport_failure)),
             Operator::UpstreamPeerUriSan => text(out, upstream.and_then(|u| u.peer_principal).map(|p| &**p)),
-            Operator::DownstreamLocalAddress => display(out, Some(downstream.local)),
+            Operator::DownstreamLocalAddress => address(out, Some(downstream.local)),
             Operator::DownstreamLocalAddressWithoutPort => without_port(out, downstream.local),
             Operator::DownstreamLocalPort => number(out, downstream.local.port().into()),
-            Operator::DownstreamRemoteAddress => display(out, Some(downstream.remote)),
+            Operator::DownstreamRemoteAddress => address(out, Some(downstream.remote)),
             Operator::DownstreamRemoteAddressWithoutPort => without_port(out, downstream.remote),
-            Operator::DownstreamDirectRemoteAddress => display(out, Some(downstream.direct_remote)),
+            Operator::DownstreamDirectRemoteAddress => address(out, Some(downstream.direct_remote)),
             Operator::DownstreamDirectRemoteAddressWithoutPort => without_port(out, downstream.direct_remote),
             Operator::DownstreamPeerUriSan => text(out, downstream.peer_principal.as_deref()),
             Operator::DownstreamLocalUriSan => text(out, downstream.local_principal.as_deref()),
@@ -131,19 +155,86 @@ fn text(out: &mut Vec<u8>, value: Option<&str>) -> bool {
     }
 }
 
-fn display(out: &mut Vec<u8>, value: Option<impl std::fmt::Display>) -> bool {
+fn flags(out: &mut Vec<u8>, flags: Flags) -> bool {
+    if flags.is_empty() {
+        out.push(b'-');
+        return true;
+    }
     // Writing to memory does not fail.
-    value.is_some_and(|value| write!(out, "{value}").is_ok())
+    write!(out, "{flags}").is_ok()
 }
 
 fn number(out: &mut Vec<u8>, value: u64) -> bool {
-    display(out, Some(value))
+    out.extend_from_slice(Decimal::from(value).as_ref());
+    true
 }
 
 fn millis(out: &mut Vec<u8>, duration: Option<Duration>) -> bool {
-    display(out, duration.map(|duration| duration.as_millis()))
+    duration.is_some_and(|duration| {
+        number(
+            out,
+            duration.as_secs().saturating_mul(1000) + u64::from(duration.subsec_millis()),
+        )
+    })
+}
+
+fn address(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {
+    match address {
+        Some(SocketAddr::V4(address)) => {
+            v4(out, *address.ip());
+            out.push(b':');
+            number(out, address.port().into())
+        }
+        Some(SocketAddr::V6(address)) => write!(out, "{address}").is_ok(),
+        None => false,
+    }
 }
 
 fn without_port(out: &mut Vec<u8>, address: SocketAddr) -> bool {
-    display(out, Some(address.ip()))
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            v4(out, ip);
+            true
+        }
+        IpAddr::V6(ip) => write!(out, "{ip}").is_ok(),
+    }
+}
+
+/// As it displays itself, in a tenth of the time.
+fn v4(out: &mut Vec<u8>, ip: Ipv4Addr) {
+    let mut text = [b'.'; 15];
+    let mut len = 0;
+    for (at, octet) in ip.octets().into_iter().enumerate() {
+        // The dot before it is there already.
+        len += usize::from(at > 0);
+        for (least, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
+            if octet >= least {
+                text[len] = b'0' + digit;
+                len += 1;
+            }
+        }
+    }
+    out.extend_from_slice(&text[..len]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_as_they_display_themselves() {
+        for text in [
+            "127.0.0.1:80",
+            "240.240.0.7:65535",
+            "10.100.99.255:0",
+            "[::1]:9080",
+            "[fe80::1%3]:1",
+        ] {
+            let parsed: SocketAddr = text.parse().unwrap();
+            let (mut whole, mut ip) = (Vec::new(), Vec::new());
+            assert!(address(&mut whole, Some(parsed)) && without_port(&mut ip, parsed));
+            assert_eq!(String::from_utf8(whole).unwrap(), parsed.to_string());
+            assert_eq!(String::from_utf8(ip).unwrap(), parsed.ip().to_string());
+        }
+    }
 }

@@ -5,8 +5,10 @@
 //! proxy performs effects, `leno explain` prints them.
 
 mod fault;
+mod known_peers;
 pub mod peer_metadata;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +21,8 @@ use crate::compile::at::At;
 use crate::compile::pb::route as pb;
 use crate::flags::Flags;
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
+
+pub use known_peers::KnownPeers;
 
 /// What a filter wants next.
 #[derive(Debug)]
@@ -63,7 +67,9 @@ pub struct Context<'a> {
     pub random: u64,
     pub flags: &'a mut Flags,
     /// Peer metadata as found in headers (Istio's metadata exchange), for the record.
-    pub peer: &'a mut PeerMetadata,
+    pub peer: &'a mut Option<Rc<PeerMetadata>>,
+    /// Those that have been met before.
+    pub peers: &'a mut KnownPeers,
     /// The proxy's own metadata to send to the peer.
     pub local: &'a LocalMetadata,
     pub connection: &'a ConnectionFacts,
@@ -85,6 +91,21 @@ pub struct PeerMetadata {
     pub canonical_service: String,
     pub canonical_revision: String,
     pub cluster: String,
+}
+
+impl PeerMetadata {
+    /// Nobody who has said anything.
+    pub const fn unknown() -> Self {
+        Self {
+            workload: String::new(),
+            namespace: String::new(),
+            app: String::new(),
+            version: String::new(),
+            canonical_service: String::new(),
+            canonical_revision: String::new(),
+            cluster: String::new(),
+        }
+    }
 }
 
 /// What this proxy tells about its workload: already encoded as Istio's headers want it.

@@ -131,7 +131,7 @@ impl HttpFilter for OneExchange {
     fn on_request_headers(&mut self, cx: &mut Context<'_>, head: &mut RequestHead, _end: bool) -> Step {
         if self.config.read_request {
             let proved = cx.connection.peer_principal.is_some();
-            self.asked = take(&mut head.headers, cx.peer, proved);
+            self.asked = take(&mut head.headers, cx, proved);
         }
         if self.config.tell_upstream
             && !(self.config.skip_external && (cx.external || is_external(cx.cluster)))
@@ -147,7 +147,7 @@ impl HttpFilter for OneExchange {
 
     fn on_response_headers(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead, _end: bool) -> Step {
         if self.config.read_response {
-            take(&mut head.headers, cx.peer, cx.upstream_principal.is_some());
+            take(&mut head.headers, cx, cx.upstream_principal.is_some());
         }
         if self.config.tell_downstream {
             tell(&mut head.headers, cx.local, &self.asked);
@@ -165,27 +165,28 @@ fn is_external(cluster: Option<&str>) -> bool {
 }
 
 /// Takes the headers out. `proved`: they come from somebody of the mesh.
-fn take(headers: &mut Headers, peer: &mut PeerMetadata, proved: bool) -> Asked {
-    let metadata = headers.remove(METADATA);
+fn take(headers: &mut Headers, cx: &mut Context<'_>, proved: bool) -> Asked {
+    let told = headers.get(METADATA);
     let asked = Asked {
-        id: headers.remove(METADATA_ID).is_some(),
-        metadata: metadata.is_some(),
+        id: headers.contains(METADATA_ID),
+        metadata: told.is_some(),
     };
-    if !proved {
-        return Asked::default();
+    let peer = told
+        .filter(|_| proved)
+        .and_then(|told| cx.peers.get(told, decode));
+    if peer.is_some() {
+        *cx.peer = peer;
     }
-    if let Some(told) = metadata.as_deref().and_then(decode) {
-        *peer = told;
-    }
-    asked
+    headers.remove_all(&[METADATA, METADATA_ID]);
+    if proved { asked } else { Asked::default() }
 }
 
 fn tell(headers: &mut Headers, local: &LocalMetadata, asked: &Asked) {
     if asked.id && !local.id.is_empty() {
-        headers.set(METADATA_ID, local.id.clone());
+        headers.set(METADATA_ID, &local.id);
     }
     if asked.metadata && !local.encoded.is_empty() {
-        headers.set(METADATA, local.encoded.clone());
+        headers.set(METADATA, &local.encoded);
     }
 }
 
