@@ -26,8 +26,8 @@
 //! threads can neither be forked safely nor enter a user namespace (unshare(2): EINVAL). Call
 //! them from `main` before any runtime exists; both check it.
 
-// fork, signalfd and the adoption of inherited descriptors need it; each use states why it is
-// sound.
+// fork, signalfd, madvise and the adoption of inherited descriptors need it; each use states why
+// it is sound.
 #![allow(unsafe_code)]
 
 mod address;
@@ -52,6 +52,7 @@ mod process;
 mod proxy_process;
 mod readiness;
 mod remedy;
+mod resident;
 mod signals;
 mod sockets;
 mod supervisor;
@@ -67,4 +68,5 @@ pub use self::{
     names::cluster_search,
     ports::{DNS_PORT, INBOUND_PORT, METRICS_PORT, OUTBOUND_PORT},
     probe::{Abilities, ProbeError, probe},
+    resident::let_go_of_start_up,
 };

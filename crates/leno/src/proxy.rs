@@ -128,6 +128,9 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
                 listener.map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
             tokio::spawn(admin::serve(listener, metrics, Arc::new(|| true)));
         }
+        if let Err(error) = leno_run::let_go_of_start_up() {
+            tracing::debug!(%error, "memory of the start is not given back");
+        }
         tokio::select! {
             _ = int.recv() => {}
             _ = term.recv() => {}

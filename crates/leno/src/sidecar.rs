@@ -160,6 +160,14 @@ async fn serve(
     };
     tokio::spawn(attachment.run());
 
+    let mut configured = ready.clone();
+    tokio::spawn(async move {
+        if configured.wait_for(|state| state.ready).await.is_ok()
+            && let Err(error) = leno_run::let_go_of_start_up()
+        {
+            tracing::debug!(%error, "memory of the start is not given back");
+        }
+    });
     attend(&args.workload, supervisor, &health, ready).await?;
     proxy.drain(AFTER_EXIT).await;
     // The supervisor may be gone already: then nobody waits.

@@ -1,0 +1,143 @@
+//! What a request allocates: counted in a process in which nothing else allocates, and only ever lowered.
+#![allow(unsafe_code, clippy::unwrap_used)]
+
+#[allow(dead_code, reason = "the other integration tests use the rest")]
+#[path = "../it/support.rs"]
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use leno_engine::compile::access_log::{AccessLog, Sink};
+use leno_engine::compile::http::HttpConnectionManager;
+use leno_engine::compile::route::{Forward, RetryOn, RetryPolicy};
+use leno_proxy::report::MeshTelemetry;
+use leno_proxy::{Options, Proxy};
+use leno_telemetry::access_log::default_text;
+use leno_telemetry::metrics::Metrics;
+use leno_telemetry::record::LocalWorkload;
+
+/// An HTTP/1.1 request with an answer of 128 bytes, both heads parsed and written anew.
+const CEILING: usize = 10;
+const REQUESTS: usize = 1000;
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: hands every call on to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Answers every read with the same response; allocates nothing once it runs.
+fn upstream() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: 128\r\n\r\n{}",
+            "x".repeat(128)
+        );
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = [0; 4096];
+        while matches!(stream.read(&mut buffer), Ok(1..)) {
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    address
+}
+
+fn ask(stream: &mut TcpStream) {
+    let request = b"GET /hello?x=1 HTTP/1.1\r\nhost: web:80\r\nuser-agent: test\r\naccept: */*\r\n\r\n";
+    stream.write_all(request).unwrap();
+    let mut buffer = [0; 4096];
+    let mut read = 0;
+    while !buffer[..read].ends_with(&[b'x'; 128]) {
+        let more = stream.read(&mut buffer[read..]).unwrap();
+        assert!(more > 0, "the proxy closed the connection");
+        read += more;
+    }
+}
+
+fn allocations_a_request(
+    edit_manager: impl FnOnce(&mut HttpConnectionManager),
+    edit_route: impl FnOnce(&mut Forward),
+) -> usize {
+    let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
+    let proxy = Proxy::start(Options {
+        telemetry: Arc::new(MeshTelemetry::start(metrics).unwrap()),
+        ..Options::default()
+    })
+    .unwrap();
+    let mut manager = support::manager("routes");
+    edit_manager(&mut manager);
+    let address = {
+        let mut updater = proxy.updater();
+        updater
+            .upsert_cluster(support::cluster("c", &[upstream()]))
+            .unwrap();
+        updater.upsert_route(support::table("routes", "c", edit_route));
+        let listener = support::listener("http", support::http_chain(manager));
+        updater.upsert_listener(listener).unwrap();
+        updater.publish();
+        updater.addresses("http")[0]
+    };
+    let mut stream = TcpStream::connect(address).unwrap();
+    // Connections, pools, label sets and buffers are made with the first ones.
+    (0..REQUESTS).for_each(|_| ask(&mut stream));
+    let before = COUNT.load(Relaxed);
+    (0..REQUESTS).for_each(|_| ask(&mut stream));
+    let made = COUNT.load(Relaxed) - before;
+    drop(stream);
+    proxy.shutdown();
+    // What is done once a second or once a batch of log lines is not a request's.
+    made / REQUESTS
+}
+
+/// In one test: the count is the process's.
+#[test]
+fn a_request_allocates_no_more_than_it_did() {
+    let plain = allocations_a_request(|_| {}, |forward| forward.timeout = Some(Duration::from_secs(15)));
+    assert!(plain <= CEILING, "plain: {plain}");
+    let mesh = allocations_a_request(
+        |manager| {
+            manager.access_log.push(Arc::new(AccessLog {
+                sink: Sink::File("/dev/null".into()),
+                format: default_text().unwrap(),
+                only: None,
+            }));
+        },
+        |forward| {
+            forward.retry = Some(Arc::new(RetryPolicy {
+                on: RetryOn::default(),
+                num_retries: 2,
+                per_try_timeout: None,
+                per_try_idle_timeout: None,
+                status_codes: vec![503],
+                retriable_headers: vec![],
+                backoff_base: Duration::from_millis(25),
+                backoff_max: Duration::from_millis(250),
+                avoid_previous_hosts: true,
+                host_selection_attempts: 5,
+            }));
+        },
+    );
+    assert!(mesh <= CEILING, "with retries and an access log: {mesh}");
+}
