@@ -17,10 +17,11 @@ use crate::connection::{Connection, Serving};
 use crate::drain::Drain;
 use crate::http;
 use crate::inspect::{self, Found, Wanted};
-use crate::io::{Io, Prefixed};
+use crate::io::Io;
 use crate::lookup::{Answer, Want};
 use crate::original_dst::original_destination;
 use crate::peer_certificates::PeerCertificates;
+use crate::prefixed::Prefixed;
 use crate::socket::ListenSocket;
 use crate::state::ListenerState;
 use crate::tcp_proxy::{self, Early, Race};
@@ -238,7 +239,8 @@ impl Arrival {
             None => (Io::Plain(plain), None, None),
             Some(tls) => {
                 let contexts = &self.worker.tls;
-                let accepting = contexts.accept(tls, &found.protocols, plain, chain.handshake_timeout);
+                let accepting =
+                    contexts.accept(tls, &found.protocols, Io::Plain(plain), chain.handshake_timeout);
                 match Box::pin(accepting).await {
                     Ok(accepted) => {
                         if let TerminalFilter::Http(manager) = &chain.terminal {
@@ -246,11 +248,7 @@ impl Arrival {
                                 PeerCertificates::new(&manager.client_cert, accepted.certificates());
                         }
                         let peer = Some(Box::new(accepted.peer));
-                        (
-                            Io::Server(Box::new(accepted.stream)),
-                            peer,
-                            accepted.local_principal,
-                        )
+                        (Io::Tls(accepted.stream), peer, accepted.local_principal)
                     }
                     Err(error) => {
                         self.handshake_failed(listener, found, &error);

@@ -14,8 +14,10 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::codec::h1::Workspace;
 use crate::destination::Destination;
-use crate::io::{Io, Prefixed};
+use crate::io::Io;
 use crate::outcome::Failure;
+use crate::prefixed::Prefixed;
+use crate::tcp::Scratch;
 use crate::tls::Contexts;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,7 @@ pub(crate) struct Connector<'w> {
     pub(crate) tls: &'w Contexts,
     pub(crate) workload: Option<&'w dyn WorkloadSockets>,
     pub(crate) http1: &'w Rc<Workspace>,
+    pub(crate) scratch: &'w Scratch,
 }
 
 /// What is known of an upstream connection.
@@ -85,11 +88,11 @@ async fn connect_and_secure(
     let io = match &to.transport {
         Transport::Raw => Io::Plain(plain),
         Transport::Tls(tls) => {
-            let secured = with.tls.connect(tls, to, plain).await?;
+            let secured = with.tls.connect(tls, to, Io::Plain(plain)).await?;
             connection.peer_principal = secured.peer_principal;
             connection.local_principal = secured.local_principal;
             connection.alpn = secured.alpn;
-            Io::Client(Box::new(secured.stream))
+            Io::Tls(secured.stream)
         }
     };
     Ok((io, Rc::new(connection)))

@@ -45,6 +45,7 @@ pub(crate) async fn serve(
     };
     let limits = limits(&manager, connection.buffer_limit);
     let remote = connection.record.remote;
+    let scratch = worker.scratch.clone();
     let workspace = Rc::clone(&worker.http1);
     let session = Rc::new(Session {
         drain: drain.watch(),
@@ -58,7 +59,10 @@ pub(crate) async fn serve(
     let service = Rc::new(HttpService(session));
     // Each in a place of its own: an HTTP/1 connection has not the size of an HTTP/2 one.
     let ended = match http2 {
-        true => Box::pin(codec::h2_server::serve(io, secure, &limits, service, drain)).await,
+        true => {
+            let serving = codec::h2::server::serve(io, secure, &limits, scratch, service, drain);
+            Box::pin(serving).await
+        }
         false => Box::pin(codec::h1::serve(io, secure, &limits, &workspace, service, drain)).await,
     };
     if let Err(error) = ended {

@@ -4,75 +4,16 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::prefixed::Prefixed;
+use crate::tls_stream::TlsStream;
 
 #[derive(Debug)]
 pub(crate) enum Io {
     Plain(Prefixed),
-    Server(Box<tokio_rustls::server::TlsStream<Prefixed>>),
-    Client(Box<tokio_rustls::client::TlsStream<Prefixed>>),
-}
-
-/// A socket of which some bytes have been read already, by an inspector.
-#[derive(Debug)]
-pub(crate) struct Prefixed {
-    prefix: Bytes,
-    stream: TcpStream,
-}
-
-// === impl Prefixed ===
-
-impl Prefixed {
-    pub(crate) fn new(prefix: Bytes, stream: TcpStream) -> Self {
-        Self { prefix, stream }
-    }
-}
-
-impl AsyncRead for Prefixed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.prefix.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
-        }
-        let taken = self.prefix.len().min(buf.remaining());
-        buf.put_slice(&self.prefix[..taken]);
-        self.prefix.advance(taken);
-        if self.prefix.is_empty() {
-            self.prefix = Bytes::new();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Prefixed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+    Tls(Box<TlsStream<Io>>),
 }
 
 // === impl Io ===
@@ -85,8 +26,7 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
-            Self::Server(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
-            Self::Client(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -95,8 +35,7 @@ impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
-            Self::Server(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
-            Self::Client(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
         }
     }
 
@@ -107,8 +46,7 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-            Self::Server(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
-            Self::Client(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -119,16 +57,14 @@ impl AsyncWrite for Io {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(io) => Pin::new(io).poll_flush(cx),
-            Self::Server(io) => Pin::new(io.as_mut()).poll_flush(cx),
-            Self::Client(io) => Pin::new(io.as_mut()).poll_flush(cx),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
-            Self::Server(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
-            Self::Client(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
         }
     }
 }

@@ -39,6 +39,7 @@ mod mirror;
 mod original_dst;
 mod outcome;
 mod peer_certificates;
+mod prefixed;
 mod quick_hash;
 mod random;
 mod record;
@@ -60,6 +61,7 @@ mod tcp_proxy;
 mod telemetry;
 mod thread;
 mod tls;
+mod tls_stream;
 mod try_idle;
 mod upstream;
 mod worker;
@@ -85,7 +87,6 @@ use inbox::Workers;
 use listen::Sockets;
 use state::Published;
 use telemetry::Reporter;
-use tls::Contexts;
 use worker::Shared;
 
 /// What a proxy is made of.
@@ -161,14 +162,14 @@ impl Proxy {
         let mut threads = Vec::with_capacity(inboxes.len());
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let reporter = Reporter::new(options.telemetry.sink());
-            let contexts = Contexts::new(options.crypto.clone(), Arc::clone(&options.secrets));
             let thread = thread::spawn(
                 index,
                 Arc::clone(&shared),
                 workers.clone(),
                 inbox,
                 reporter,
-                contexts,
+                options.crypto.clone(),
+                Arc::clone(&options.secrets),
             );
             threads.push(thread.map_err(StartError::Worker)?);
         }

@@ -255,6 +255,11 @@ impl Scratch {
             most: self.most.min(limit),
         }
     }
+
+    /// Lends the buffer for the time of a call.
+    pub(crate) fn lend<R>(&self, borrow: impl FnOnce(&mut [u8]) -> R) -> R {
+        borrow(&mut self.buffer.borrow_mut())
+    }
 }
 
 impl Default for Scratch {

@@ -12,6 +12,7 @@ use std::sync::{Arc, mpsc as channel};
 use std::task::Poll;
 use std::time::Duration;
 
+use leno_tls::{Crypto, Secrets};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
@@ -38,7 +39,8 @@ pub(crate) fn spawn(
     workers: Workers,
     inbox: mpsc::UnboundedReceiver<Message>,
     reporter: Reporter,
-    tls: Contexts,
+    crypto: Crypto,
+    secrets: Arc<Secrets>,
 ) -> io::Result<std::thread::JoinHandle<()>> {
     let (started, starts) = channel::sync_channel(1);
     let thread = std::thread::Builder::new()
@@ -50,6 +52,7 @@ pub(crate) fn spawn(
             };
             // Who waits for it may have gone.
             drop(started.send(Ok(())));
+            let tls = Contexts::new(crypto, secrets);
             let worker = Rc::new(Worker::new(index, shared, workers, reporter, tls));
             runtime.block_on(run(worker, inbox));
         })?;

@@ -22,8 +22,9 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::alpn::{Offer, PEER_EXCHANGE, offered};
 use crate::destination::Destination;
-use crate::io::Prefixed;
+use crate::io::Io;
 use crate::outcome::Failure;
+use crate::tls_stream::{Records, TlsStream};
 
 /// Configurations of each side that a worker keeps.
 const KEPT: usize = 1024;
@@ -31,6 +32,7 @@ const KEPT: usize = 1024;
 /// One worker's TLS contexts.
 pub(crate) struct Contexts {
     secrets: Arc<Secrets>,
+    records: Records,
     configs: RefCell<TlsConfigs>,
     servers: RefCell<HashMap<usize, Translated<DownstreamTls, ServerTls>>>,
     clients: RefCell<HashMap<(usize, Offer), Translated<UpstreamTls, ClientTls>>>,
@@ -54,7 +56,7 @@ pub enum Unsupported {
 
 /// An upstream connection after its handshake.
 pub(crate) struct Secured {
-    pub(crate) stream: tokio_rustls::client::TlsStream<Prefixed>,
+    pub(crate) stream: Box<TlsStream<Io>>,
     pub(crate) peer_principal: Option<Arc<str>>,
     pub(crate) local_principal: Option<Arc<str>>,
     pub(crate) alpn: Option<Vec<u8>>,
@@ -62,7 +64,7 @@ pub(crate) struct Secured {
 
 /// A downstream connection after its handshake.
 pub(crate) struct Accepted {
-    pub(crate) stream: tokio_rustls::server::TlsStream<Prefixed>,
+    pub(crate) stream: Box<TlsStream<Io>>,
     pub(crate) peer: PeerInfo,
     pub(crate) local_principal: Option<Arc<str>>,
 }
@@ -70,7 +72,7 @@ pub(crate) struct Accepted {
 impl Accepted {
     /// What the client showed, the leaf first; nothing unless it was verified.
     pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
-        let shown = self.stream.get_ref().1.peer_certificates();
+        let shown = self.stream.state().peer_certificates();
         shown.filter(|_| self.peer.is_authenticated()).unwrap_or_default()
     }
 }
@@ -95,6 +97,7 @@ impl Contexts {
         Self {
             configs: RefCell::new(TlsConfigs::new(crypto, Arc::clone(&secrets), KEPT)),
             secrets,
+            records: Records::default(),
             servers: RefCell::default(),
             clients: RefCell::default(),
         }
@@ -104,13 +107,13 @@ impl Contexts {
         &self,
         tls: &Arc<DownstreamTls>,
         offered: &[Vec<u8>],
-        io: Prefixed,
+        io: Io,
         timeout: Duration,
     ) -> Result<Accepted, TlsError> {
         let wanted = self.server(tls)?;
         let server = self.configs.borrow_mut().server(&wanted)?;
         let config = server.config_for(offered.iter().map(Vec::as_slice));
-        let handshake = tokio_rustls::TlsAcceptor::from(Arc::clone(config)).accept(io);
+        let handshake = TlsStream::accept(config, io, &self.records);
         let handshake = async { handshake.await.map_err(|e| HandshakeFailure::from_io(&e)) };
         let stream = match timeout.is_zero() {
             true => handshake.await?,
@@ -118,7 +121,7 @@ impl Contexts {
                 .await
                 .map_err(|_| TlsError::Timeout(timeout))??,
         };
-        let peer = server.peer(stream.get_ref().1, SystemTime::now())?;
+        let peer = server.peer(stream.state(), SystemTime::now())?;
         let local_principal = self.principal(Some(&wanted.identity));
         Ok(Accepted {
             stream,
@@ -131,17 +134,16 @@ impl Contexts {
         &self,
         tls: &Arc<UpstreamTls>,
         to: &Destination,
-        io: Prefixed,
+        io: Io,
     ) -> Result<Secured, Failure> {
         let failed = |e: TlsError| Failure::Connect(format!("TLS_error: {e}").into());
         let wanted = self.client(tls, to).map_err(|e| failed(e.into()))?;
         let client = self.configs.borrow_mut().client(&wanted);
         let client = client.map_err(|e| failed(e.into()))?;
         let name = client.server_name(to.host.as_deref(), to.address.ip());
-        let connector = tokio_rustls::TlsConnector::from(Arc::clone(client.config()));
-        let stream = connector.connect(name, io).await;
+        let stream = TlsStream::connect(client.config(), name, io, &self.records).await;
         let stream = stream.map_err(|e| failed(HandshakeFailure::from_io(&e).into()))?;
-        let peer = client.peer(stream.get_ref().1, SystemTime::now());
+        let peer = client.peer(stream.state(), SystemTime::now());
         let peer = peer.map_err(|e| failed(e.into()))?;
         Ok(Secured {
             peer_principal: peer.id.map(|id| id.to_string().into()),

@@ -131,6 +131,7 @@ impl Worker {
             tls: &self.tls,
             workload: self.shared.workload.as_deref(),
             http1: &self.http1,
+            scratch: &self.scratch,
         }
     }
 

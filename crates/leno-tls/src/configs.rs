@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, CommonState, ServerConfig};
 use rustls_pki_types::{DnsName, ServerName};
 
 use crate::config::{ClientAuth, ClientTls, ConfigError, Resolved, ServerCheck, ServerTls};
@@ -139,9 +139,8 @@ impl TlsServer {
     }
 
     /// Who the client is, after the handshake.
-    pub fn peer(&self, connection: &ServerConnection, now: SystemTime) -> Result<PeerInfo, HandshakeFailure> {
-        let sni = connection.server_name().map(str::to_owned);
-        PeerInfo::of(connection, sni, self.verified, now)
+    pub fn peer(&self, connection: &CommonState, now: SystemTime) -> Result<PeerInfo, HandshakeFailure> {
+        PeerInfo::of(connection, self.verified, now)
     }
 }
 
@@ -163,9 +162,8 @@ impl TlsClient {
     }
 
     /// Who the server is, after the handshake.
-    pub fn peer(&self, connection: &ClientConnection, now: SystemTime) -> Result<PeerInfo, HandshakeFailure> {
-        let sni = self.sni.as_ref().map(|name| name.as_ref().to_owned());
-        PeerInfo::of(connection, sni, self.verified, now)
+    pub fn peer(&self, connection: &CommonState, now: SystemTime) -> Result<PeerInfo, HandshakeFailure> {
+        PeerInfo::of(connection, self.verified, now)
     }
 }
 

@@ -21,8 +21,6 @@ pub struct PeerInfo {
     pub certificate_hash: Option<String>,
     pub not_after: Option<SystemTime>,
     pub alpn: Option<Vec<u8>>,
-    /// The server name the client asked for.
-    pub sni: Option<String>,
     pub version: TlsVersion,
     /// IANA name, such as `TLS13_AES_256_GCM_SHA384`.
     pub cipher_suite: String,
@@ -37,7 +35,6 @@ impl PeerInfo {
     /// must not lengthen a certificate's life.
     pub(crate) fn of(
         connection: &CommonState,
-        sni: Option<String>,
         verified: bool,
         now: SystemTime,
     ) -> Result<PeerInfo, HandshakeFailure> {
@@ -62,7 +59,6 @@ impl PeerInfo {
             certificate_hash: None,
             not_after: None,
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
-            sni,
             version,
             cipher_suite,
             group: connection

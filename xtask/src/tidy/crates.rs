@@ -47,6 +47,7 @@ const PURE: &[&str] = &[
     "leno-translate",
     "leno-engine",
     "leno-http1",
+    "leno-http2",
     "leno-dns",
     "leno-xds",
 ];

@@ -28,6 +28,7 @@ const PURE: &[&str] = &[
     "leno-model",
     "leno-translate",
     "leno-engine",
+    "leno-http2",
     "leno-dns",
     "leno-xds",
 ];

@@ -4,32 +4,22 @@
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::header::{DATE, HeaderMap, HeaderValue};
-
 #[derive(Debug, Default)]
-pub(super) struct Date(RefCell<Option<(u64, HeaderValue)>>);
+pub(super) struct Date(RefCell<(u64, String)>);
 
 impl Date {
-    /// Adds it where the upstream has not.
-    pub(super) fn add(&self, headers: &mut HeaderMap) {
-        if !headers.contains_key(DATE)
-            && let Some(value) = self.at(SystemTime::now())
-        {
-            headers.insert(DATE, value);
-        }
+    /// Lends it as of now.
+    pub(super) fn with<R>(&self, write: impl FnOnce(&str) -> R) -> R {
+        self.at(SystemTime::now(), write)
     }
 
-    fn at(&self, now: SystemTime) -> Option<HeaderValue> {
-        let second = now.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    fn at<R>(&self, now: SystemTime, write: impl FnOnce(&str) -> R) -> R {
+        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut kept = self.0.borrow_mut();
-        if let Some((of, value)) = &*kept
-            && *of == second
-        {
-            return Some(value.clone());
+        if kept.0 != second || kept.1.is_empty() {
+            *kept = (second, httpdate::fmt_http_date(now));
         }
-        let value = HeaderValue::from_str(&httpdate::fmt_http_date(now)).ok()?;
-        *kept = Some((second, value.clone()));
-        Some(value)
+        write(&kept.1)
     }
 }
 
@@ -42,7 +32,7 @@ mod tests {
     #[test]
     fn the_date_moves_with_the_second() {
         let date = Date::default();
-        let at = |millis| date.at(UNIX_EPOCH + Duration::from_millis(millis)).unwrap();
+        let at = |millis| date.at(UNIX_EPOCH + Duration::from_millis(millis), str::to_owned);
         assert_eq!(at(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(at(784_111_777_999), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(at(784_111_778_000), "Sun, 06 Nov 1994 08:49:38 GMT");

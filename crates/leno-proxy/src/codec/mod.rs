@@ -1,16 +1,14 @@
-//! HTTP on the wire, behind types of ours: the only modules that name h2 or http types.
+//! HTTP on the wire, behind types of ours: no module names a type of somebody else's codec.
 //!
 //! A codec turns a connection into [`Request`]s and [`Response`]s in the engine's form with streaming bodies, and
-//! back. HTTP/1 is `leno-http1`'s, HTTP/2 is the h2 crate's; either can be replaced without touching a filter, the router
+//! back. HTTP/1 is `leno-http1`'s, HTTP/2 is `leno-http2`'s; either can be replaced without touching a filter, the router
 //! or the pools. Which version a plaintext client speaks is our decision (the HTTP/2 preface, RFC 9113 §3.4),
 //! because a codec that detects by itself keeps both state machines for every connection.
 
 mod body;
-mod convert;
 mod date;
 pub(crate) mod h1;
-pub(crate) mod h2_client;
-pub(crate) mod h2_server;
+pub(crate) mod h2;
 
 use std::future::Future;
 use std::time::Duration;
@@ -95,13 +93,4 @@ pub(crate) struct ServerLimits {
     pub(crate) stream_window: u32,
     pub(crate) connection_window: u32,
     pub(crate) buffer_limit: Option<u32>,
-}
-
-/// Bytes that an HTTP/2 stream may hold for sending before its body is asked for more.
-const H2_SEND_BUFFER: usize = 256 * 1024;
-/// Streams that a peer has reset and that we have not yet accepted: more of them is an attack (CVE-2023-44487).
-const H2_PENDING_RESETS: usize = 128;
-
-fn h2_send_buffer(limit: Option<u32>) -> usize {
-    limit.map_or(H2_SEND_BUFFER, |limit| H2_SEND_BUFFER.min(limit as usize))
 }

@@ -14,7 +14,7 @@ use leno_engine::compile::cluster::{Cluster, Transport};
 use leno_engine::decide::limits::{Permit, Resource};
 
 use crate::alpn::{Offer, is_http2};
-use crate::codec::{Answer, Body, Frame, Request, Source, h1, h2_client};
+use crate::codec::{Answer, Body, Frame, Request, Source, h1, h2};
 use crate::connect::{self, Connector, UpstreamConnection};
 use crate::destination::Destination;
 use crate::outcome::{Failure, StreamError};
@@ -54,7 +54,7 @@ struct Http1 {
 
 #[derive(Clone, Debug)]
 struct Http2 {
-    client: h2_client::Client,
+    client: h2::client::Client,
     info: Rc<UpstreamConnection>,
     requests: Rc<Cell<u32>>,
     idle_since: Rc<Cell<Instant>>,
@@ -190,12 +190,14 @@ impl Pool {
         let (io, info) = connect::connect(with, &self.to).await?;
         let http2 = info.alpn.as_deref().and_then(is_http2).unwrap_or(http2);
         self.speaks_http2.set(Some(http2));
-        let failed = |e: StreamError| Failure::Connect(e.to_string().into());
         let kind = if http2 {
             let connection = Http2 {
-                client: h2_client::Client::start(io, &self.cluster.http2, self.cluster.buffer_limit)
-                    .await
-                    .map_err(failed)?,
+                client: h2::client::Client::start(
+                    io,
+                    &self.cluster.http2,
+                    self.cluster.buffer_limit,
+                    with.scratch.clone(),
+                ),
                 info: Rc::clone(&info),
                 requests: Rc::new(Cell::new(1)),
                 idle_since: Rc::new(Cell::new(Instant::now())),

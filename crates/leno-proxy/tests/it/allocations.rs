@@ -23,7 +23,7 @@ use crate::support::{Client, cluster, http_chain, http1_server, listener, manage
 
 /// Allocations a request, of HTTP/1.1 and HTTP/2 on both sides, on connections that are there already.
 const HTTP1: usize = 10;
-const HTTP2: usize = 30;
+const HTTP2: usize = 10;
 
 /// Until buffers, tables and pools are as large as they will be.
 const WARM_UP: usize = 100;

@@ -29,7 +29,7 @@ pub(crate) fn policy() -> RetryPolicy {
     }
 }
 
-fn retries(forward: &mut Forward) {
+pub(crate) fn retries(forward: &mut Forward) {
     forward.retry = Some(Arc::new(policy()));
 }
 

@@ -19,12 +19,13 @@ fn each_side_records_the_others_identity() {
         &b.server(mesh_server()),
         a.clock.now(),
     );
+    let server_name = outcome.connections.1.server_name().map(str::to_owned);
     let (reviews, productpage) = outcome.both();
     assert_eq!(reviews.id.unwrap().as_str(), spiffe("reviews"));
     assert_eq!(productpage.id.as_ref().unwrap().as_str(), spiffe("productpage"));
     assert_eq!(productpage.alpn.as_deref(), Some(&b"istio-h2"[..]));
     assert_eq!(
-        productpage.sni.as_deref(),
+        server_name.as_deref(),
         Some("outbound_.9080_._.reviews.default.svc.cluster.local")
     );
     assert_eq!(productpage.version, TlsVersion::V1_3);

@@ -1,0 +1,205 @@
+//! HTTP/2 towards an upstream: one connection, many streams.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use leno_engine::compile::cluster::UpstreamHttp2;
+use leno_engine::message::ResponseHead;
+use leno_http2::{Connection, Key};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::body::{Receiving, Sending};
+use super::head::{self, Received};
+use super::link::{Heads, Link, Wire};
+use super::{MAX_RESPONSE_HEADER_BYTES, MAX_RESPONSE_HEADERS, options, unsent, unwritten};
+use crate::codec::{Answer, Body, Request};
+use crate::outcome::StreamError;
+use crate::tcp::Scratch;
+
+/// Turns of one poll, before other connections have theirs.
+const TURNS: usize = 4;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    link: Rc<Link>,
+    max_streams: usize,
+    _open: Rc<Open>,
+}
+
+/// When the last client is gone, the connection ends with its last stream.
+#[derive(Debug)]
+struct Open(Rc<Link>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.with(Connection::shut_down);
+        self.0.wake();
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Starts the connection's own task, which ends with the connection.
+    pub(crate) fn start<IO>(
+        io: IO,
+        configured: &UpstreamHttp2,
+        buffer_limit: Option<u32>,
+        scratch: Scratch,
+    ) -> Self
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let window = configured.initial_stream_window;
+        let options = options(
+            0,
+            (
+                // What a stream may send ahead is what is held for it.
+                buffer_limit.map_or(window, |limit| window.min(limit)),
+                configured.initial_connection_window,
+            ),
+            MAX_RESPONSE_HEADER_BYTES,
+            MAX_RESPONSE_HEADERS,
+        );
+        let link = Link::new(Connection::client(options), unwritten(buffer_limit));
+        let client = Self {
+            _open: Rc::new(Open(Rc::clone(&link))),
+            link: Rc::clone(&link),
+            max_streams: configured.max_concurrent_streams as usize,
+        };
+        tokio::task::spawn_local(drive(Wire::new(io, scratch), link));
+        client
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.link.is_closed() || !self.link.with(|machine| machine.takes_streams())
+    }
+
+    /// Whether another stream fits within the peer's limit and ours.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.link.is_closed()
+            && self
+                .link
+                .with(|machine| machine.has_room() && machine.active() < self.max_streams)
+    }
+
+    pub(crate) fn active(&self) -> usize {
+        self.link.with(|machine| machine.active())
+    }
+
+    pub(crate) async fn send(&self, request: Request) -> Result<Answer, StreamError> {
+        let Request { head, body } = request;
+        if self.link.is_closed() {
+            return Err(StreamError::Refused);
+        }
+        let end = body.is_end();
+        let opened = self
+            .link
+            .with(|machine| machine.open(end, 0, |fields| head::write_request(&head, fields)));
+        let key = opened.map_err(unsent)?;
+        let mut receiving = Receiving::response(Rc::clone(&self.link), key);
+        let (head, length) = if end {
+            poll_fn(|cx| receiving.poll_head(cx)).await?
+        } else {
+            let sending = Sending::new(Rc::clone(&self.link), key);
+            send_and_await(&mut receiving, sending, body).await?
+        };
+        Ok(Answer {
+            body: receiving.into_body(length),
+            head,
+            upgraded: None,
+        })
+    }
+}
+
+/// Sends the body while waiting. What is left of it when the response begins goes on in a task of its own: a client
+/// may read the response only after it has sent everything, or the other way round.
+async fn send_and_await(
+    receiving: &mut Receiving,
+    sending: Sending,
+    body: Body,
+) -> Result<(ResponseHead, Option<u64>), StreamError> {
+    let mut pump: Pin<Box<dyn Future<Output = Result<(), StreamError>>>> = Box::pin(sending.send(body));
+    let mut pumping = true;
+    let head = poll_fn(|cx| {
+        if let Poll::Ready(head) = receiving.poll_head(cx) {
+            return Poll::Ready(head);
+        }
+        if pumping && let Poll::Ready(sent) = pump.as_mut().poll(cx) {
+            pumping = false;
+            if let Err(error @ (StreamError::TooLarge(_) | StreamError::Aborted)) = sent {
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Pending
+    })
+    .await?;
+    if pumping {
+        tokio::task::spawn_local(async move {
+            if let Err(error) = pump.await {
+                tracing::debug!(%error, "request body not sent to its end");
+            }
+        });
+    }
+    Ok(head)
+}
+
+/// Moves the connection's bytes until it ends.
+async fn drive<IO: AsyncRead + AsyncWrite + Unpin>(wire: Wire<IO>, link: Rc<Link>) {
+    let mut wire = pin!(wire);
+    let ended = poll_fn(|cx| poll(&mut wire, &link, cx)).await;
+    let error = match ended {
+        Ok(()) => StreamError::Closed,
+        Err(error) => {
+            tracing::debug!(%error, "upstream HTTP/2 connection ended");
+            error
+        }
+    };
+    link.close(&error);
+    wire.finish(&link).await;
+}
+
+fn poll<IO: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<IO>,
+    link: &Rc<Link>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), StreamError>> {
+    link.awake(cx);
+    for _ in 0..TURNS {
+        let read = wire.read(link, &mut Responses, 0, cx)?;
+        let wrote = wire.write(link, cx)?;
+        if link.with(|machine| machine.is_over() && machine.unwritten() == 0) {
+            return Poll::Ready(Ok(()));
+        }
+        if !read && !wrote {
+            link.sleep();
+            return Poll::Pending;
+        }
+    }
+    link.sleep();
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+struct Responses;
+
+impl Heads for Responses {
+    fn head(&mut self, link: &Rc<Link>, key: Key, head: Received, end: bool) {
+        let reader = link.with(|machine| {
+            let stream = machine.stream(key)?;
+            stream.head = Some(head.response());
+            stream.ended = end;
+            stream.reader()
+        });
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// A response's head that is too large is a fault of its stream.
+    fn too_large(&mut self, _link: &Rc<Link>, _key: Key) {}
+
+    fn reset(&mut self, _key: Key) {}
+}
