@@ -21,6 +21,6 @@ mod text;
 pub use self::{
     netlink::NetlinkError,
     nftables::{apply, remove},
-    plan::RedirectPlan,
+    plan::{RedirectPlan, TABLE},
     ruleset::{Chain, ChainKind, Hook, Match, Protocol, Rule, Ruleset, Verdict},
 };

@@ -45,6 +45,7 @@ const NFTA_VERDICT_CODE: u16 = 1;
 
 const NFT_REG_VERDICT: u32 = 0;
 const NFT_REG_1: u32 = 1;
+const NFT_META_MARK: u32 = 3;
 const NFT_META_SKUID: u32 = 10;
 const NFT_META_NFPROTO: u32 = 15;
 const NFT_META_L4PROTO: u32 = 16;
@@ -186,6 +187,10 @@ impl Match {
             Self::SocketUid(uid) => {
                 meta(expressions, NFT_META_SKUID);
                 compare(expressions, NFT_CMP_EQ, &uid.to_ne_bytes());
+            }
+            Self::Mark(mark) => {
+                meta(expressions, NFT_META_MARK);
+                compare(expressions, NFT_CMP_EQ, &mark.to_ne_bytes());
             }
         }
     }

@@ -1,11 +1,14 @@
 //! What is to be captured, in the mesh's words.
 //!
 //! The order of the rules is the meaning: the proxy's own traffic leaves first (else it would be
-//! sent back to itself for ever), DNS is taken before anything local is let through (a resolver
+//! sent back to itself for ever), but for what it sends to this very workload, which arrives as
+//! from anywhere else; DNS is taken before anything local is let through (a resolver
 //! on 127.0.0.1:53 is the usual case), then what stays on this machine and what is excluded
 //! passes, and the rest of TCP goes to the proxy.
 
-use ipnet::IpNet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::ruleset::{Chain, ChainKind, Hook, Match, Protocol, Rule, Ruleset, Verdict};
 
@@ -14,6 +17,13 @@ const PRIORITY_NAT: i32 = -100;
 /// `NF_IP_PRI_FILTER`: after the rewriting, so that redirected queries are seen as local.
 const PRIORITY_FILTER: i32 = 0;
 const DNS: u16 = 53;
+/// Where the proxy speaks to the application.
+const LOOPBACK: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+];
+/// The table that a plan's rules stand in.
+pub const TABLE: &str = "leno";
 
 /// The redirection of one network namespace's traffic to a sidecar in it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +36,8 @@ pub struct RedirectPlan {
     pub dns: Option<u16>,
     /// Users whose traffic is not captured: the proxy's own, 1337 in Istio.
     pub excluded_uids: Vec<u32>,
+    /// Marks whose traffic is not captured: for a proxy that may set one, 0x539 in Istio.
+    pub excluded_marks: Vec<u32>,
     /// Destinations that are not captured (istio-iptables `-x`).
     pub excluded_destinations: Vec<IpNet>,
     /// Outbound destination ports that are not captured (istio-iptables `-o`).
@@ -47,18 +59,16 @@ impl RedirectPlan {
             chains.push(refuse_udp());
         }
         Ruleset {
-            table: "leno".to_owned(),
+            table: TABLE.to_owned(),
             chains,
         }
     }
 
     fn output(&self) -> Chain {
         let mut rules = Vec::new();
-        rules.extend(
-            self.excluded_uids
-                .iter()
-                .map(|uid| pass([Match::SocketUid(*uid)])),
-        );
+        let proxies = self.excluded_uids.iter().map(|uid| Match::SocketUid(*uid));
+        let proxies = proxies.chain(self.excluded_marks.iter().map(|mark| Match::Mark(*mark)));
+        rules.extend(proxies.flat_map(|proxy| self.proxys_own(proxy)));
         if let Some(port) = self.dns {
             for protocol in [Protocol::Udp, Protocol::Tcp] {
                 rules.push(Rule {
@@ -82,6 +92,21 @@ impl RedirectPlan {
             priority: PRIORITY_NAT,
             rules,
         }
+    }
+
+    /// A workload that calls its own service may be sent to itself, at its address: that has to go through the
+    /// inbound listener, for the caller speaks mTLS. To the application the proxy speaks over loopback.
+    fn proxys_own(&self, proxy: Match) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        if let Some(inbound) = self.inbound {
+            rules.extend(LOOPBACK.map(|net| pass([proxy, Match::DestinationNet(net)])));
+            rules.push(Rule {
+                matches: vec![proxy, Match::Protocol(Protocol::Tcp), Match::DestinationLocal],
+                verdict: Verdict::Redirect(inbound),
+            });
+        }
+        rules.push(pass([proxy]));
+        rules
     }
 
     fn prerouting(&self, inbound: u16) -> Chain {
@@ -142,6 +167,7 @@ mod tests {
             inbound: None,
             dns: Some(15053),
             excluded_uids: vec![1337],
+            excluded_marks: vec![],
             excluded_destinations: vec![],
             excluded_outbound_ports: vec![],
             excluded_inbound_ports: vec![],

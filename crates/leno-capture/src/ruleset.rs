@@ -69,6 +69,8 @@ pub enum Match {
     DestinationElsewhere,
     /// The user that owns the sending socket.
     SocketUid(u32),
+    /// The packet's mark (`SO_MARK` of its socket).
+    Mark(u32),
 }
 
 /// A transport protocol.

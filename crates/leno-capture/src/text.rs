@@ -70,6 +70,7 @@ impl Display for Match {
             Self::DestinationLocal => write!(f, "fib daddr type local"),
             Self::DestinationElsewhere => write!(f, "fib daddr type != local"),
             Self::SocketUid(uid) => write!(f, "meta skuid {uid}"),
+            Self::Mark(mark) => write!(f, "meta mark 0x{mark:08x}"),
         }
     }
 }
@@ -93,7 +94,14 @@ delete table inet leno
 table inet leno {
 	chain output {
 		type nat hook output priority -100; policy accept;
+		meta skuid 1337 ip daddr 127.0.0.0/8 return
+		meta skuid 1337 ip6 daddr ::1/128 return
+		meta skuid 1337 meta l4proto tcp fib daddr type local redirect to :15006
 		meta skuid 1337 return
+		meta mark 0x00000539 ip daddr 127.0.0.0/8 return
+		meta mark 0x00000539 ip6 daddr ::1/128 return
+		meta mark 0x00000539 meta l4proto tcp fib daddr type local redirect to :15006
+		meta mark 0x00000539 return
 		udp dport 53 redirect to :15053
 		tcp dport 53 redirect to :15053
 		fib daddr type local return
@@ -123,6 +131,7 @@ table inet leno {
             inbound: Some(15006),
             dns: Some(15053),
             excluded_uids: vec![1337],
+            excluded_marks: vec![0x539],
             excluded_destinations: vec!["10.0.0.7/8".parse().unwrap(), "fd00::/64".parse().unwrap()],
             excluded_outbound_ports: vec![9000],
             excluded_inbound_ports: vec![15021],

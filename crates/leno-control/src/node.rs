@@ -28,8 +28,38 @@ pub(crate) enum NodeError {
 pub(crate) struct Described {
     pub(crate) proxy: Proxy,
     pub(crate) workload: Workload,
-    /// leno's own proxy: it reports health.
-    pub(crate) leno: bool,
+    pub(crate) program: Program,
+    /// It says when the application listens, and is not healthy before. Of others nobody says so.
+    pub(crate) reports_health: bool,
+}
+
+/// What runs beside, or in, the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    Leno,
+    Envoy,
+    /// A gRPC library in the application itself.
+    Grpc,
+}
+
+impl Program {
+    /// `metadata.LENO` is leno's own; `leno agent` writes it on behalf of the program that it serves.
+    fn of(metadata: &Struct, leno: Option<&Struct>) -> Self {
+        let agent = leno.and_then(|l| field(l, "agent")) == Some(&Kind::BoolValue(true));
+        match text(metadata, "GENERATOR") {
+            Some("grpc") => Self::Grpc,
+            _ if leno.is_some() && !agent => Self::Leno,
+            _ => Self::Envoy,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Leno => "leno",
+            Self::Envoy => "envoy",
+            Self::Grpc => "grpc",
+        }
+    }
 }
 
 pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
@@ -60,6 +90,7 @@ pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
     let service_account = text(metadata, "SERVICE_ACCOUNT").unwrap_or("default");
     let labels = labels(metadata);
     let id = WorkloadId((*name).into());
+    let program = Program::of(metadata, leno);
     let on_demand = leno.is_some_and(|l| matches!(field(l, "onDemand"), Some(Kind::BoolValue(true))));
     let mut addresses: Vec<IpAddr> = text(metadata, "INSTANCE_IPS")
         .map(|list| list.split(',').filter_map(|ip| ip.trim().parse().ok()).collect())
@@ -76,7 +107,10 @@ pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
             service_account: service_account.to_owned(),
             workload: Some(id.clone()),
             on_demand,
-            kind: ProxyKind::Sidecar,
+            kind: match program {
+                Program::Grpc => ProxyKind::Grpc,
+                Program::Leno | Program::Envoy => ProxyKind::Sidecar,
+            },
         },
         workload: Workload {
             id,
@@ -90,14 +124,14 @@ pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
             addresses,
             ports: leno.map(ports).transpose()?.unwrap_or_default(),
             service: leno.and_then(|l| text(l, "service")).map(str::to_owned),
-            // leno's proxy says so when the application listens; others do not say.
             healthy: leno.is_none(),
             mesh_tls: true,
-            http2_upgrade: leno.is_some(),
+            http2_upgrade: program == Program::Leno,
             locality: locality(node),
             weight: 1,
         },
-        leno: leno.is_some(),
+        program,
+        reports_health: leno.is_some(),
     })
 }
 
@@ -199,28 +233,52 @@ mod tests {
         }
     }
 
-    fn node(id: &str, fields: Vec<(&str, Value)>) -> Node {
+    fn fields(fields: Vec<(&str, Value)>) -> Value {
+        let fields = fields.into_iter().map(|(k, v)| (k.into(), v)).collect();
+        Value {
+            kind: Some(Kind::StructValue(Struct { fields })),
+        }
+    }
+
+    fn node(id: &str, metadata: Vec<(&str, Value)>) -> Node {
         Node {
             id: id.into(),
-            metadata: Some(Struct {
-                fields: fields.into_iter().map(|(k, v)| (k.into(), v)).collect(),
-            }),
+            metadata: fields(metadata).kind.as_ref().and_then(structure).cloned(),
             ..Default::default()
         }
     }
 
     #[test]
     fn a_leno_sidecar_is_unhealthy_until_it_says_otherwise_and_an_envoy_is_not() {
-        let leno = Value {
-            kind: Some(Kind::StructValue(Struct::default())),
-        };
         let id = "sidecar~127.0.0.9~web-1.shop~shop.svc.cluster.local";
-        let described = describe(&node(id, vec![("LENO", leno)])).unwrap();
-        assert!(described.leno && !described.workload.healthy);
+        let described = describe(&node(id, vec![("LENO", fields(vec![]))])).unwrap();
+        assert_eq!(described.program, Program::Leno);
+        assert!(!described.workload.healthy && described.workload.http2_upgrade);
         let described = describe(&node(id, vec![])).unwrap();
-        assert!(!described.leno && described.workload.healthy);
+        assert_eq!(described.program, Program::Envoy);
+        assert!(described.workload.healthy && !described.workload.http2_upgrade);
         assert_eq!(described.proxy.namespace, "shop");
         assert_eq!(&*described.workload.id.0, "web-1.shop");
+    }
+
+    #[test]
+    fn an_agent_speaks_for_an_envoy_or_a_grpc_library_and_reports_its_health() {
+        let id = "sidecar~127.0.0.9~web-1.shop~shop.svc.cluster.local";
+        let agent = Value {
+            kind: Some(Kind::BoolValue(true)),
+        };
+        let leno = fields(vec![("agent", agent)]);
+        let envoy = describe(&node(id, vec![("LENO", leno.clone())])).unwrap();
+        let grpc = describe(&node(id, vec![("LENO", leno), ("GENERATOR", string("grpc"))])).unwrap();
+        for (described, program) in [(&envoy, Program::Envoy), (&grpc, Program::Grpc)] {
+            assert_eq!(described.program, program);
+            assert!(described.reports_health && !described.workload.healthy);
+            assert!(!described.workload.http2_upgrade);
+        }
+        assert_eq!(
+            (envoy.proxy.kind, grpc.proxy.kind),
+            (ProxyKind::Sidecar, ProxyKind::Grpc)
+        );
     }
 
     #[test]

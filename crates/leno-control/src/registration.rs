@@ -154,7 +154,7 @@ impl Registrations {
             if before.secure == secure {
                 (streams, holder) = (before.streams, before.holder);
                 // It tells its health in a moment; until then nothing has changed.
-                if described.leno && before.workload.ports == workload.ports {
+                if described.reports_health && before.workload.ports == workload.ports {
                     workload.healthy = before.workload.healthy;
                 }
             }

@@ -54,14 +54,19 @@ impl Roster {
                 .map(ToString::to_string)
                 .unwrap_or_default(),
             healthy: workload.healthy,
-            kind: if described.leno { "leno" } else { "envoy" }.to_owned(),
+            kind: described.program.name().to_owned(),
             ..Default::default()
         };
         let mut seats = self.lock();
         seats.0 += 1;
         let number = seats.0;
+        let before = seats.1.values().find(|s| s.status.node_id == status.node_id);
         let seated = Seated {
-            status,
+            status: ProxyStatus {
+                // What the node said on another stream of its own.
+                healthy: before.map_or(status.healthy, |s| s.status.healthy),
+                ..status
+            },
             workload: workload.name.clone(),
             namespace: workload.namespace.clone(),
             since: Instant::now(),
@@ -92,18 +97,22 @@ impl Roster {
         of_node.map(|seated| seated.status.principal.clone()).collect()
     }
 
+    /// One entry a node: an agent and the Envoy that it serves have a stream each.
     pub(crate) fn proxies(&self) -> Vec<ProxyStatus> {
         let seats = self.lock();
-        let mut proxies: Vec<ProxyStatus> = seats
-            .1
-            .values()
-            .map(|seated| ProxyStatus {
+        let mut proxies = BTreeMap::<(&str, &str), ProxyStatus>::new();
+        for seated in seats.1.values() {
+            let status = &seated.status;
+            let of_stream = ProxyStatus {
                 connected_seconds: seated.since.elapsed().as_secs(),
-                ..seated.status.clone()
-            })
-            .collect();
-        proxies.sort_by(|a, b| a.workload.cmp(&b.workload));
-        proxies
+                ..status.clone()
+            };
+            match proxies.get_mut(&(status.workload.as_str(), status.node_id.as_str())) {
+                Some(known) => known.types.extend(of_stream.types),
+                None => drop(proxies.insert((&status.workload, &status.node_id), of_stream)),
+            }
+        }
+        proxies.into_values().collect()
     }
 
     /// The proxies that a user means: a node id, an instance, a workload or a service, the last three with or without
@@ -141,8 +150,15 @@ impl Roster {
 // === impl Seat ===
 
 impl Seat {
+    /// Of the node, whatever streams it has.
     pub(crate) fn set_health(&self, healthy: bool) {
-        self.with(|status| status.healthy = healthy);
+        let mut seats = self.roster.lock();
+        let node = seats.1.get(&self.number).map(|s| s.status.node_id.clone());
+        let of_node = seats
+            .1
+            .values_mut()
+            .filter(|s| Some(&s.status.node_id) == node.as_ref());
+        of_node.for_each(|seated| seated.status.healthy = healthy);
     }
 
     pub(crate) fn set_status(&self, stream: &Stream) {

@@ -1,6 +1,6 @@
-//! The workload's certificate: asked for with a token, renewed with itself, never handed out.
+//! The workload's certificate: asked for with a token, renewed with itself.
 //!
-//! The key is made here and stays here. Renewal comes at half life, with jitter, so that a control plane may be
+//! The key is made here and stays here, unless somebody beside the workload needs it ([`Renewal::issuing`]). Renewal comes at half life, with jitter, so that a control plane may be
 //! away for the other half; open connections keep the certificate they were made with.
 
 use std::sync::Arc;
@@ -8,16 +8,20 @@ use std::time::{Duration, SystemTime};
 
 use leno_proto::google::protobuf::Struct;
 use leno_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
+use leno_tls::pem::encode_certificate;
 use leno_tls::{
     ConfigError, Crypto, IdentityError, PendingIdentity, ROOT_CA, Secrets, SpiffeId, TrustBundle,
     WORKLOAD_CERTIFICATE,
 };
+use tokio::sync::watch;
 
 use crate::control_plane::ControlPlane;
 use crate::grpc::{self, Channel};
 
 const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// However short certificates live, an authority is not asked without pause.
+const RENEWAL_LEAST: Duration = Duration::from_millis(500);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(10);
 
@@ -50,6 +54,15 @@ pub struct Request {
     pub ttl: Option<Duration>,
 }
 
+/// A certificate with its key, for a process beside us that has no other way to one. All of it is PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// The leaf first, without the root.
+    pub chain: String,
+    pub key: String,
+    pub roots: String,
+}
+
 /// Keeps the secrets `default` and `ROOTCA` fresh.
 #[derive(Debug)]
 pub struct Renewal {
@@ -57,6 +70,7 @@ pub struct Renewal {
     secrets: Arc<Secrets>,
     crypto: Crypto,
     request: Request,
+    issued: Option<watch::Sender<Option<Arc<Issued>>>>,
 }
 
 impl Renewal {
@@ -66,7 +80,15 @@ impl Renewal {
             secrets,
             crypto,
             request,
+            issued: None,
         }
+    }
+
+    /// Tells of each certificate, with its key, as soon as it is in force here.
+    #[must_use]
+    pub fn issuing(mut self, issued: watch::Sender<Option<Arc<Issued>>>) -> Self {
+        self.issued = Some(issued);
+        self
     }
 
     /// Asks until there is a certificate, or the authority refuses. `waiting` hears of each failure.
@@ -96,18 +118,17 @@ impl Renewal {
         }
     }
 
-    /// Up to a tenth before half life.
+    /// Up to a tenth before half of what is left now, which is right after it came: its beginning lies in the past
+    /// for the sake of slow clocks, so half of a short life could be over already.
     #[allow(clippy::disallowed_methods)]
     fn until_renewal(&self, share: f64) -> Duration {
         let set = self.secrets.load();
         let Some(identity) = set.identity(WORKLOAD_CERTIFICATE) else {
             return Duration::ZERO;
         };
-        let left = identity
-            .half_life()
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
-        left.mul_f64(1.0 - 0.1 * share)
+        let left = identity.info().not_after.duration_since(SystemTime::now());
+        let half = left.unwrap_or_default() / 2;
+        half.mul_f64(1.0 - 0.1 * share).max(RENEWAL_LEAST)
     }
 
     async fn ask(&mut self) -> Result<(), Error> {
@@ -155,10 +176,30 @@ impl Renewal {
             .ok_or(Error::NoCertificate)?;
         let identity = pending.complete(chain, &self.crypto)?;
         let bundle = TrustBundle::from_pem(root.as_bytes(), "the certificate authority's root")?;
+        let issued = self.issued.as_ref().map(|_| Issued {
+            chain: identity.chain().iter().map(|c| encode_certificate(c)).collect(),
+            key: pending.key_pem(),
+            roots: bundle
+                .certificates()
+                .iter()
+                .map(|c| encode_certificate(c))
+                .collect(),
+        });
         self.secrets.update(|set| {
             set.set_identity(WORKLOAD_CERTIFICATE, identity);
             set.set_bundle(ROOT_CA, bundle);
         });
+        if let (Some(sender), Some(issued)) = (&self.issued, issued) {
+            sender.send_replace(Some(Arc::new(issued)));
+        }
         Ok(())
+    }
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued")
+            .field("chain", &self.chain)
+            .finish_non_exhaustive()
     }
 }

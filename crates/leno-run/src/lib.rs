@@ -63,6 +63,7 @@ pub use self::{
     handoff::{Handoff, HandoffError, HostListener, HostRole},
     launch::{Launch, LaunchError, ProxyCommand, Publish},
     launcher::launch,
+    listening::listening_sockets,
     message::{Family, FromProxy, MAX_SOCKETS, NamespaceListener, NamespaceRole, ToProxy},
     names::cluster_search,
     ports::{DNS_PORT, INBOUND_PORT, METRICS_PORT, OUTBOUND_PORT},

@@ -51,13 +51,7 @@ impl PortWatch {
 
     /// Looks at the calling process's network namespace.
     pub(crate) fn look(&mut self) -> io::Result<Vec<Change>> {
-        let mut sockets = listeners(BufReader::new(File::open("/proc/self/net/tcp")?))?;
-        match File::open("/proc/self/net/tcp6") {
-            Ok(file) => sockets.extend(listeners(BufReader::new(file))?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        Ok(self.update(sockets))
+        Ok(self.update(listening_sockets()?))
     }
 
     /// What is known, for a proxy that has heard nothing yet.
@@ -88,6 +82,17 @@ impl PortWatch {
         self.listening = now;
         changes
     }
+}
+
+/// The TCP sockets that listen in the calling process's network namespace.
+pub fn listening_sockets() -> io::Result<Vec<(IpAddr, u16)>> {
+    let mut sockets = listeners(BufReader::new(File::open("/proc/self/net/tcp")?))?;
+    match File::open("/proc/self/net/tcp6") {
+        Ok(file) => sockets.extend(listeners(BufReader::new(file))?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(sockets)
 }
 
 /// By which loopback address a listener on this address is reached, if by one. Whether a socket

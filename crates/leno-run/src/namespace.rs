@@ -103,6 +103,7 @@ fn rules() -> Result<(), NamespaceError> {
         inbound: None,
         dns: Some(DNS_PORT),
         excluded_uids: Vec::new(),
+        excluded_marks: Vec::new(),
         excluded_destinations: Vec::new(),
         excluded_outbound_ports: Vec::new(),
         excluded_inbound_ports: Vec::new(),

@@ -12,6 +12,7 @@ use prost::Message;
 
 use crate::cluster::ClusterInput;
 use crate::endpoint::EndpointsInput;
+use crate::grpc::{self, GrpcCluster, GrpcListener, GrpcRoutes};
 use crate::name_table::NameTableInput;
 use crate::route::RouteInput;
 use crate::sidecar::ListenerInput;
@@ -25,6 +26,9 @@ pub(crate) enum Input {
     Cluster(ClusterInput),
     Endpoints(EndpointsInput),
     NameTable(NameTableInput),
+    GrpcListener(GrpcListener),
+    GrpcRoutes(GrpcRoutes),
+    GrpcCluster(GrpcCluster),
 }
 
 impl Input {
@@ -49,6 +53,18 @@ impl Input {
                     made.cluster_name.clone(),
                     made.encode_to_vec(),
                 )
+            }
+            Self::GrpcListener(input) => {
+                let made = grpc::listener(input);
+                (ResourceType::Listener, made.name.clone(), made.encode_to_vec())
+            }
+            Self::GrpcRoutes(input) => {
+                let made = grpc::configuration(input);
+                (ResourceType::Route, made.name.clone(), made.encode_to_vec())
+            }
+            Self::GrpcCluster(input) => {
+                let made = grpc::cluster(input);
+                (ResourceType::Cluster, made.name.clone(), made.encode_to_vec())
             }
             Self::NameTable(input) => (
                 ResourceType::NameTable,

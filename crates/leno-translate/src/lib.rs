@@ -13,6 +13,7 @@ mod cache;
 mod cluster;
 mod connection_manager;
 mod endpoint;
+mod grpc;
 mod name_table;
 mod naming;
 mod parts;
@@ -56,6 +57,8 @@ pub struct Proxy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyKind {
     Sidecar,
+    /// A gRPC library in the application itself, which knows a part of xDS.
+    Grpc,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,16 +123,34 @@ pub fn answer(
     name: &str,
 ) -> Answer {
     let mut reader = Reader::new(snapshot);
-    let input = match kind {
-        ResourceType::Listener => sidecar::listener_input(&mut reader, proxy, name).map(Input::Listener),
-        ResourceType::Route => route::route_input(&mut reader, proxy, name).map(Input::Route),
-        ResourceType::Cluster => cluster::cluster_input(&mut reader, proxy, name).map(Input::Cluster),
-        ResourceType::Endpoints => endpoint::endpoints_input(&mut reader, proxy, name).map(Input::Endpoints),
-        ResourceType::NameTable => Some(Input::NameTable(name_table::name_table_input(&mut reader, proxy))),
+    let input = match proxy.kind {
+        ProxyKind::Sidecar => sidecar_input(&mut reader, proxy, kind, name),
+        ProxyKind::Grpc => grpc_input(&mut reader, proxy, kind, name),
     };
     Answer {
         resource: input.map(|input| cache.get(input)),
         deps: reader.into_deps(),
+    }
+}
+
+fn sidecar_input(reader: &mut Reader<'_>, proxy: &Proxy, kind: ResourceType, name: &str) -> Option<Input> {
+    match kind {
+        ResourceType::Listener => sidecar::listener_input(reader, proxy, name).map(Input::Listener),
+        ResourceType::Route => route::route_input(reader, proxy, name).map(Input::Route),
+        ResourceType::Cluster => cluster::cluster_input(reader, proxy, name).map(Input::Cluster),
+        ResourceType::Endpoints => endpoint::endpoints_input(reader, proxy, name).map(Input::Endpoints),
+        ResourceType::NameTable => Some(Input::NameTable(name_table::name_table_input(reader, proxy))),
+    }
+}
+
+fn grpc_input(reader: &mut Reader<'_>, proxy: &Proxy, kind: ResourceType, name: &str) -> Option<Input> {
+    match kind {
+        ResourceType::Listener => grpc::listener_input(reader, proxy, name).map(Input::GrpcListener),
+        ResourceType::Route => grpc::route_input(reader, proxy, name).map(Input::GrpcRoutes),
+        ResourceType::Cluster => grpc::cluster_input(reader, name).map(Input::GrpcCluster),
+        ResourceType::Endpoints => endpoint::endpoints_input(reader, proxy, name).map(Input::Endpoints),
+        // For the agent beside it, which has the same node.
+        ResourceType::NameTable => Some(Input::NameTable(name_table::name_table_input(reader, proxy))),
     }
 }
 
@@ -139,6 +160,8 @@ pub fn answer(
 pub fn names(snapshot: &Snapshot, proxy: &Proxy, kind: ResourceType) -> (Vec<String>, BTreeSet<Key>) {
     let mut reader = Reader::new(snapshot);
     let names = match kind {
+        // A library asks for what it dials and serves; all that there is means nothing to it.
+        ResourceType::Listener | ResourceType::Cluster if proxy.kind == ProxyKind::Grpc => Vec::new(),
         ResourceType::Listener => sidecar::listener_names(&mut reader, proxy),
         ResourceType::Cluster => cluster::cluster_names(&mut reader, proxy),
         ResourceType::Route | ResourceType::Endpoints => Vec::new(),

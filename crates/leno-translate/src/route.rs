@@ -10,6 +10,8 @@ mod header;
 mod matching;
 mod rewrite;
 
+pub(crate) use rewrite::escaped;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 

@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 
 use leno_model::{Protocol, Service};
 
+use crate::Proxy;
 use crate::access_log::log_input;
 use crate::naming::{self, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND};
 use crate::pb::listener::Listener;
 use crate::reader::Reader;
-use crate::{Proxy, ProxyKind};
 
 pub(crate) use inbound::{inbound_port, mode as mtls_mode};
 
@@ -27,7 +27,6 @@ pub(crate) enum ListenerInput {
 
 /// The name comes from the proxy; what is no listener's name gives None.
 pub(crate) fn listener_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str) -> Option<ListenerInput> {
-    let ProxyKind::Sidecar = proxy.kind;
     match name {
         VIRTUAL_OUTBOUND => Some(ListenerInput::VirtualOutbound(outbound::virtual_outbound_input(
             reader, proxy,
@@ -57,7 +56,6 @@ pub(crate) fn listener(input: &ListenerInput) -> Listener {
 
 /// All that a proxy without on-demand discovery needs; the other kind asks for the rest when it is called.
 pub(crate) fn listener_names(reader: &mut Reader<'_>, proxy: &Proxy) -> Vec<String> {
-    let ProxyKind::Sidecar = proxy.kind;
     let mut names: BTreeSet<String> = [VIRTUAL_OUTBOUND.to_owned(), VIRTUAL_INBOUND.to_owned()].into();
     if !proxy.on_demand {
         for service in reader.services() {

@@ -1,8 +1,9 @@
-//! `leno capture print`: the redirection of a sidecar's namespace, to read or to apply with `nft -f -`.
+//! `leno capture`: the redirection of a sidecar's namespace, put in force over netlink, taken away, or printed.
 
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
-use leno_capture::RedirectPlan;
+use leno_capture::{RedirectPlan, Ruleset, TABLE};
 
 use crate::output;
 
@@ -15,7 +16,11 @@ pub struct Capture {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Print the rules, as for `nft -f -`
+    /// Put the rules in force in this network namespace (needs CAP_NET_ADMIN in it)
+    Apply(Plan),
+    /// Take them away
+    Remove,
+    /// Print them, as for `nft -f -`
     Print(Plan),
 }
 
@@ -38,6 +43,9 @@ struct Plan {
         default_value = "1337"
     )]
     uids: Vec<u32>,
+    /// Marks (SO_MARK) whose traffic is not captured
+    #[arg(long = "exclude-mark", value_delimiter = ',', default_value = "1337")]
+    marks: Vec<u32>,
     /// Destinations that are not captured
     #[arg(short = 'x', long = "exclude-cidr", value_delimiter = ',')]
     destinations: Vec<IpNet>,
@@ -50,16 +58,29 @@ struct Plan {
 }
 
 pub fn run(args: &Capture) -> anyhow::Result<()> {
-    let Verb::Print(plan) = &args.verb;
+    let refused = |error| {
+        anyhow!(
+            "the kernel refuses: {error} — this network namespace — run it as root, or with CAP_NET_ADMIN"
+        )
+    };
+    match &args.verb {
+        Verb::Apply(plan) => leno_capture::apply(&ruleset(plan)).map_err(refused),
+        Verb::Remove => leno_capture::remove(TABLE).map_err(refused),
+        Verb::Print(plan) => Ok(output::text(ruleset(plan).nft_text())?),
+    }
+}
+
+fn ruleset(plan: &Plan) -> Ruleset {
     let plan = RedirectPlan {
         outbound: plan.outbound,
         inbound: Some(plan.inbound),
         dns: Some(plan.dns),
         excluded_uids: plan.uids.clone(),
+        excluded_marks: plan.marks.clone(),
         excluded_destinations: plan.destinations.clone(),
         excluded_outbound_ports: plan.outbound_ports.clone(),
         excluded_inbound_ports: plan.inbound_ports.clone(),
         refuse_udp: false,
     };
-    Ok(output::text(plan.ruleset().nft_text())?)
+    plan.ruleset()
 }

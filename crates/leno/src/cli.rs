@@ -6,7 +6,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::env::Environment;
-use crate::{capture, check, config, control, demo, logging, output, proxy, run, sample, status, validate};
+use crate::{
+    agent, bootstrap, capture, check, config, control, demo, logging, output, proxy, run, sample, status,
+    validate,
+};
 
 /// A service mesh: control plane, data plane and command line in one binary
 #[derive(Debug, Parser)]
@@ -21,6 +24,8 @@ pub enum Verb {
     Demo(demo::Demo),
     Control(control::Control),
     Run(Box<run::Run>),
+    Agent(Box<agent::Agent>),
+    Bootstrap(Box<bootstrap::Bootstrap>),
     Proxy(proxy::Proxy),
     Capture(capture::Capture),
     Validate(validate::Validate),
@@ -47,6 +52,8 @@ impl Verb {
             Self::Run(args) => return run::run(*args, &environment),
             Self::Validate(args) => return validate::run(&args),
             Self::Control(args) => control::run(args, &environment)?,
+            Self::Agent(args) => return agent::run(&args, &environment),
+            Self::Bootstrap(args) => bootstrap::run(&args, &environment)?,
             Self::Proxy(args) => return proxy::run(args, &environment),
             Self::Capture(args) => capture::run(&args)?,
             Self::Status(args) => status::run(&args, &environment)?,

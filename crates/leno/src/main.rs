@@ -2,6 +2,8 @@
 //!
 //! `main` starts no thread before the verb is known: `leno run` must make its namespaces while it is alone.
 
+mod agent;
+mod bootstrap;
 mod capture;
 mod check;
 mod cli;
@@ -13,6 +15,7 @@ mod duration;
 mod env;
 mod join;
 mod logging;
+mod node;
 mod output;
 mod proxy;
 mod random;

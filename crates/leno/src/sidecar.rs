@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::env::Environment;
 use crate::join::{Join, JoinArgs};
+use crate::node::Program;
 use crate::random;
 use crate::workload::WorkloadArgs;
 use supervisor::{AppSockets, News, Supervisor};
@@ -112,7 +113,7 @@ async fn serve(
     certify(args, &join, link()?, &secrets, &crypto).await?;
 
     let name = format!("{}-{}", args.workload.base_name(), random::suffix());
-    let node = node::node(&args.workload, &name, address);
+    let node = crate::node::node(Program::Leno, &args.workload, &name, address);
     let (demand, questions) = Demand::new(PATIENCE);
     let (passed, dns) = sort(inside, host);
     let metrics = Arc::new(Metrics::new(node::local(&args.workload, id.as_str())));
@@ -272,7 +273,7 @@ async fn serve_metrics(own: IpAddr, metrics: Arc<Metrics>, state: watch::Receive
 }
 
 /// Where the machine itself asks.
-fn resolvers() -> anyhow::Result<Vec<std::net::SocketAddr>> {
+pub fn resolvers() -> anyhow::Result<Vec<std::net::SocketAddr>> {
     match std::fs::read_to_string("/etc/resolv.conf") {
         Ok(text) => Ok(dns::resolvers(&text)),
         // A machine without one resolves nothing, and neither do its workloads.

@@ -22,6 +22,7 @@ fn plan() -> RedirectPlan {
         inbound: Some(15006),
         dns: Some(15053),
         excluded_uids: vec![1337, 0],
+        excluded_marks: vec![0x539],
         excluded_destinations: [
             "10.0.0.0/8",
             "192.0.2.64/27",

@@ -54,7 +54,7 @@ fn literal(text: &str) -> String {
 }
 
 /// An expression that matches the text itself.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {
         if !c.is_alphanumeric() && !matches!(c, '/' | '-' | '_' | '~') {

@@ -297,6 +297,9 @@ fn accepted(class: Class, mode: MtlsMode) -> Vec<Accept> {
             vec![new("mtls-http", TLS, MESH_HTTP), new("mtls-tcp", TLS, &[])]
         }
         (Class::Http, MtlsMode::Permissive) => {
+            // A gRPC library without a proxy offers `h2` and nothing of the mesh's. The application speaks
+            // plaintext HTTP here, so TLS can only be meant for us.
+            let mesh = [&mesh[..], &["h2"]].concat();
             vec![new("mtls-http", TLS, &mesh), new("plain-http", RAW, &[])]
         }
         (Class::Tcp, MtlsMode::Permissive) => vec![

@@ -182,10 +182,13 @@ fn permissive_takes_mesh_mtls_and_plaintext() {
     assert_eq!(on("tls", MESH_HTTP).unwrap(), "mtls http inbound|9080||");
     assert_eq!(on("raw_buffer", &[]).unwrap(), "http inbound|9080||");
     assert_eq!(
-        on("tls", &["h2"]),
-        None,
-        "an HTTP port takes no TLS but the mesh's"
+        on("tls", &["h2"]).unwrap(),
+        "mtls http inbound|9080||",
+        "a gRPC library's, which says no more"
     );
+    for other in [&["http/1.1"][..], &[]] {
+        assert_eq!(on("tls", other), None, "an HTTP port takes no other TLS");
+    }
     assert_eq!(served(&listener, 81, "raw_buffer", &[]), None, "not declared");
 }
 

@@ -10,6 +10,7 @@ mod endpoint;
 mod engine;
 mod envoy;
 mod full;
+mod grpc;
 mod listener;
 mod mesh;
 mod name_table;

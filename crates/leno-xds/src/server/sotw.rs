@@ -2,11 +2,17 @@
 //!
 //! Of listeners and clusters a response holds all there are, and what it leaves out is gone; of everything else
 //! it holds what changed, and there is no way to say that something is gone.
+//!
+//! A client that has just asked for a name cannot tell a response that leaves it out from one that was sent before it
+//! asked, and waits (gRPC: 15 s). So such names are also said one by one, for those who read it (gRFC A88).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use leno_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use leno_proto::envoy::service::discovery::v3::{
+    DiscoveryRequest, DiscoveryResponse, ResourceError, ResourceName,
+};
+use leno_proto::google::rpc::Status;
 use leno_proto::type_url;
 
 use super::watch::{Watch, legacy_wildcard};
@@ -76,6 +82,24 @@ impl Watch {
     }
 }
 
+/// `google.rpc.Code.NOT_FOUND`.
+const NOT_FOUND: i32 = 5;
+
+fn not_found(type_url: &str, name: &str) -> ResourceError {
+    let kind = type_url::abbreviation(type_url).unwrap_or(type_url);
+    ResourceError {
+        resource_name: Some(ResourceName {
+            name: name.to_owned(),
+            ..Default::default()
+        }),
+        error_detail: Some(Status {
+            code: NOT_FOUND,
+            message: format!("the mesh has no {name} — {kind} — check the name and the port"),
+            details: Vec::new(),
+        }),
+    }
+}
+
 pub(super) fn respond(
     watch: &mut Watch,
     type_url: &str,
@@ -83,12 +107,15 @@ pub(super) fn respond(
     update: Update<'_>,
 ) -> Option<(Response, Vec<Arc<str>>)> {
     let changed: Vec<Arc<Resource>> = update.present.iter().filter(|r| watch.take(r)).cloned().collect();
-    let removed = update.absent.iter().filter(|name| watch.drop(name)).count();
+    let removed: Vec<&String> = update.absent.iter().filter(|name| watch.drop(name)).collect();
     let first_of_all = update.wildcard && watch.take_wildcard();
     let whole = matches!(type_url, type_url::LISTENER | type_url::CLUSTER);
-    if changed.is_empty() && !first_of_all && !(whole && removed > 0) {
+    let nothing_gone = !whole || removed.is_empty();
+    if changed.is_empty() && !first_of_all && nothing_gone {
         return None;
     }
+    let missing = removed.into_iter().filter(|name| watch.names.contains(*name));
+    let resource_errors = missing.map(|name| not_found(type_url, name)).collect();
     let told: Vec<_> = changed.iter().map(|r| r.name.clone()).collect();
     let resources: Vec<Arc<Resource>> = if whole {
         watch.bodies().cloned().collect()
@@ -105,6 +132,7 @@ pub(super) fn respond(
         version_info: nonce.to_string(),
         nonce: nonce.to_string(),
         resources: resources.iter().map(|r| r.packed(type_url)).collect(),
+        resource_errors,
         ..Default::default()
     };
     Some((Response::Sotw(response), told))

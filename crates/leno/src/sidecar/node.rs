@@ -1,7 +1,6 @@
-//! How the sidecar introduces itself: Istio's node id and metadata, and what leno adds.
+//! What the sidecar tells of itself besides its node: metrics' labels, peer metadata, the secrets in use.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use leno_engine::decide::filter::{LocalMetadata, PeerMetadata, peer_metadata};
 use leno_proto::control::Resource;
@@ -11,8 +10,6 @@ use leno_proto::envoy::config::core::v3::data_source::Specifier;
 use leno_proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, TlsCertificate, secret,
 };
-use leno_proto::google::protobuf::value::Kind;
-use leno_proto::google::protobuf::{ListValue, Struct, Value};
 use leno_proto::type_url;
 use leno_telemetry::record::LocalWorkload;
 use leno_tls::pem::encode_certificate;
@@ -20,58 +17,6 @@ use leno_tls::{Identity, TrustBundle};
 use prost::Message;
 
 use crate::workload::WorkloadArgs;
-
-/// `sidecar~<ip>~<name>.<namespace>~<namespace>.svc.cluster.local`
-pub fn node(workload: &WorkloadArgs, name: &str, address: IpAddr) -> Node {
-    let namespace = &workload.namespace;
-    let labels = workload.all_labels();
-    let app = workload.service.clone();
-    let metadata = [
-        ("NAME", text(name)),
-        ("NAMESPACE", text(namespace)),
-        ("SERVICE_ACCOUNT", text(&workload.service_account)),
-        ("WORKLOAD_NAME", text(&workload.base_name())),
-        ("INSTANCE_IPS", text(&address.to_string())),
-        ("CLUSTER_ID", text("leno")),
-        ("MESH_ID", text(&workload.trust_domain)),
-        (
-            "LABELS",
-            structure(labels.iter().map(|(k, v)| (k.as_str(), text(v)))),
-        ),
-        ("LENO", leno(workload)),
-    ];
-    Node {
-        id: format!("sidecar~{address}~{name}.{namespace}~{namespace}.svc.cluster.local"),
-        cluster: format!("{app}.{namespace}"),
-        metadata: Some(Struct {
-            fields: metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
-        }),
-        user_agent_name: "leno".into(),
-        ..Node::default()
-    }
-}
-
-fn leno(workload: &WorkloadArgs) -> Value {
-    let ports = workload.ports.iter().map(|p| {
-        let protocol = p.protocol.as_deref().map(|name| ("protocol", text(name)));
-        structure([("port", number(f64::from(p.port)))].into_iter().chain(protocol))
-    });
-    let ports = Value {
-        kind: Some(Kind::ListValue(ListValue {
-            values: ports.collect(),
-        })),
-    };
-    structure([
-        ("service", text(&workload.service)),
-        ("ports", ports),
-        (
-            "onDemand",
-            Value {
-                kind: Some(Kind::BoolValue(true)),
-            },
-        ),
-    ])
-}
 
 /// The same for the metrics' labels.
 pub fn local(workload: &WorkloadArgs, principal: &str) -> LocalWorkload {
@@ -108,25 +53,6 @@ pub fn peer_metadata(workload: &WorkloadArgs, node: &Node) -> LocalMetadata {
     LocalMetadata {
         id: node.id.clone().into(),
         encoded: peer_metadata::encode(&metadata),
-    }
-}
-
-fn text(text: &str) -> Value {
-    Value {
-        kind: Some(Kind::StringValue(text.to_owned())),
-    }
-}
-
-fn number(number: f64) -> Value {
-    Value {
-        kind: Some(Kind::NumberValue(number)),
-    }
-}
-
-fn structure<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
-    let fields = fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-    Value {
-        kind: Some(Kind::StructValue(Struct { fields })),
     }
 }
 

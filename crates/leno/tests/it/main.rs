@@ -2,16 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod agent;
 mod certificates;
 mod client;
 mod control_death;
 mod demo;
+mod envoy;
 mod footprint;
+mod grpc;
 mod identity;
 mod input;
 mod kill;
 mod messages;
 mod names;
+mod pod;
 mod privileges;
 mod probing;
 mod protocols;
