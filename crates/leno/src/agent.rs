@@ -4,7 +4,7 @@
 //! names and tell the mesh how the application is, until the command or the agent is told to end.
 //!
 //! The control plane is reached through the agent's socket, byte by byte, over TLS with the workload's certificate:
-//! the join token and the control plane's address stay here, and who speaks is proved (docs/decisions/0007).
+//! the join token and the control plane's address stay here, and who speaks is proved (docs/decisions/0008).
 
 mod caller;
 mod certificates;
