@@ -108,6 +108,22 @@ impl Plan {
     }
 
     pub(crate) fn start(mut self) -> Workload {
+        // Whoever runs the tests may ignore signals (nohup, a shell's background job); a user's shell does not.
+        let heed_signals = || {
+            for number in [
+                libc::SIGHUP,
+                libc::SIGINT,
+                libc::SIGQUIT,
+                libc::SIGTERM,
+                libc::SIGTSTP,
+            ] {
+                // SAFETY: SIG_DFL is a valid disposition, and the child has one thread.
+                unsafe { libc::signal(number, libc::SIG_DFL) };
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec the closure makes system calls only.
+        unsafe { self.command.pre_exec(heed_signals) };
         match self.terminal {
             Some(terminal) => {
                 self.command
