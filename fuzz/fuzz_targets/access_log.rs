@@ -48,6 +48,7 @@ fuzz_target!(|input: &[u8]| {
         direction: Direction::Outbound,
         local: ([240, 240, 0, 7], 9080).into(),
         remote: ([198, 18, 0, 2], 40_000).into(),
+        direct_remote: ([198, 18, 0, 2], 40_000).into(),
         connection_id: 17,
         sni: None,
         tls_version: None,
