@@ -273,7 +273,7 @@ impl Launcher<'_> {
         }
         // What the terminal sends goes to the whole process group, so the command has it; only that
         // it has gone is told to the leader of its session alone.
-        let to_us_alone = matches!(number, libc::SIGHUP | libc::SIGCONT) && leads_session();
+        let to_us_alone = matches!(number, libc::SIGHUP | libc::SIGCONT) && process::leads_session();
         if by_a_process || to_us_alone {
             self.order(&ToSupervisor::Signal(number));
         }
@@ -308,10 +308,6 @@ impl Launcher<'_> {
             }
         }
     }
-}
-
-fn leads_session() -> bool {
-    rustix::process::getsid(None).is_ok_and(|session| session == getpid())
 }
 
 fn milliseconds(duration: Duration) -> u64 {

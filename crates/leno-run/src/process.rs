@@ -71,3 +71,10 @@ pub(crate) fn signal(pid: Pid, number: i32) {
         libc::kill(pid.as_raw_nonzero().get(), number);
     }
 }
+
+/// Whether this process leads its session. A leader in an outer PID namespace, as that of whatever
+/// entered a container, is 0 to getsid(2), which `rustix` does not expect.
+pub(crate) fn leads_session() -> bool {
+    // SAFETY: neither call has memory effects.
+    unsafe { libc::getsid(0) == libc::getpid() }
+}
