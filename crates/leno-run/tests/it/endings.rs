@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::workload::{STUB, User, Workload, launch, state_and_parent, users};
+use crate::workload::{STUB, User, Workload, launch, program, state_and_parent, users};
 
 /// A command with children of its own, one of them in a session of its own.
 const FAMILY: &str = "echo $$; setsid sleep 1000 & sleep 1000 & (sleep 1000; :) & wait";
@@ -107,6 +107,20 @@ fn stopping_and_continuing_the_job_stops_and_continues_the_command() {
     workload.signal(Signal::TERM);
     let outcome = workload.finish();
     assert_eq!(outcome.signal(), Some(15), "{outcome:?}");
+}
+
+/// As in a container that was entered from outside: the session's leader has no number in there.
+#[test]
+fn a_session_led_from_outside_of_the_pid_namespace_is_no_hindrance() {
+    let script = format!(
+        "{STUB} launch -- sh -c 'trap \"exit 7\" CONT; echo up; while :; do sleep 0.02; done' > $STUB_LOG.up &
+         until grep -q up $STUB_LOG.up; do sleep 0.02; done
+         kill -CONT $!; wait $!"
+    );
+    let namespaces = ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"];
+    let arguments = [&namespaces[..], &["sh", "-c", &script]].concat();
+    let outcome = program(User::Ordinary, "unshare", &arguments).run();
+    assert_eq!(outcome.code(), Some(7), "{outcome:?}");
 }
 
 #[test]
