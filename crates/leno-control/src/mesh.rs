@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures_core::Stream as FutureStream;
 use leno_proto::control::mesh_server::Mesh;
 use leno_proto::control::{
-    Command, ConfigRequest, ConfigResponse, Diagnostic, Report, StatusRequest, StatusResponse,
-    TrafficRequest, TrafficResponse,
+    Command, ConfigRequest, ConfigResponse, Diagnostic, Report, Resource, ResourcesRequest,
+    ResourcesResponse, StatusRequest, StatusResponse, TrafficRequest, TrafficResponse,
 };
+use leno_translate::ResourceType;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -24,6 +25,8 @@ use crate::state::State;
 use crate::writer::Diagnostics;
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+/// Resources that are made for one question.
+const MOST_NAMES: usize = 1000;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(crate) struct MeshService {
@@ -130,6 +133,44 @@ impl Mesh for MeshService {
         }
         Ok(Response::new(ConfigResponse {
             resources: dump.resources,
+        }))
+    }
+
+    async fn resources(
+        &self,
+        request: Request<ResourcesRequest>,
+    ) -> Result<Response<ResourcesResponse>, Status> {
+        self.member_or_operator(&request)?;
+        let ResourcesRequest {
+            node_id,
+            type_url,
+            names,
+        } = request.into_inner();
+        let Some(kind) = ResourceType::from_type_url(&type_url) else {
+            let said = format!("{type_url} is not served — type_url — ask for a type that ADS serves");
+            return Err(Status::invalid_argument(said));
+        };
+        if names.len() > MOST_NAMES {
+            let said = format!(
+                "{} names at once — names — ask for {MOST_NAMES} at most",
+                names.len()
+            );
+            return Err(Status::invalid_argument(said));
+        }
+        let Some(proxy) = self.roster.proxy(&node_id) else {
+            let said = format!("{node_id} is not connected — node_id — `leno status` lists those that are");
+            return Err(Status::not_found(said));
+        };
+        let made = names.iter().filter_map(|name| self.push.look(&proxy, kind, name));
+        let resources = made.map(|made| Resource {
+            name: made.name.clone(),
+            type_url: made.type_url.to_owned(),
+            version: made.version.clone(),
+            body: made.body.to_vec(),
+            error: String::new(),
+        });
+        Ok(Response::new(ResourcesResponse {
+            resources: resources.collect(),
         }))
     }
 

@@ -67,6 +67,17 @@ impl Push {
         self.snapshot.borrow().clone()
     }
 
+    /// A resource as a proxy would be sent it now, for whoever asks once.
+    pub(crate) fn look(
+        &self,
+        proxy: &Proxy,
+        kind: ResourceType,
+        name: &str,
+    ) -> Option<Arc<leno_translate::Resource>> {
+        let snapshot = self.snapshot();
+        leno_translate::answer(&mut lock(&self.cache), &snapshot, proxy, kind, name).resource
+    }
+
     /// The single writer has made a new snapshot.
     pub(crate) fn publish(&self, snapshot: Arc<Snapshot>, delta: &Delta) {
         let version = snapshot.version;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use leno_proto::control::{ProxyStatus, TypeStatus};
 use leno_proto::type_url;
+use leno_translate::Proxy;
 use leno_xds::server::{State, Stream};
 use tokio::sync::watch;
 
@@ -25,6 +26,7 @@ struct Seated {
     /// Without what tells the instance: `reviews-v1`.
     workload: String,
     namespace: String,
+    proxy: Proxy,
     since: Instant,
 }
 
@@ -69,6 +71,7 @@ impl Roster {
             },
             workload: workload.name.clone(),
             namespace: workload.namespace.clone(),
+            proxy: described.proxy.clone(),
             since: Instant::now(),
         };
         seats.1.insert(number, seated);
@@ -78,6 +81,13 @@ impl Roster {
             roster: self.clone(),
             number,
         }
+    }
+
+    /// A connected node, as answers are made for it.
+    pub(crate) fn proxy(&self, node: &str) -> Option<Proxy> {
+        let seats = self.lock();
+        let seated = seats.1.values().find(|seated| seated.status.node_id == node)?;
+        Some(seated.proxy.clone())
     }
 
     /// When a node has streams: the identities that it proved with them, empty without a certificate.

@@ -9,4 +9,4 @@ mod answer;
 mod table;
 
 pub use answer::{Answer, Transport, server_failure};
-pub use table::NameTable;
+pub use table::{Lookup, NameTable};

@@ -27,6 +27,17 @@ pub(crate) struct Addresses {
     pub(crate) v6: Vec<Ipv6Addr>,
 }
 
+/// What a workload is told of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// IPv4 first.
+    Addresses(Vec<IpAddr>),
+    /// The name is the mesh's own, and nobody has it.
+    Absent,
+    /// Others are asked.
+    Elsewhere,
+}
+
 /// What the table knows of a name.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found<'a> {
@@ -101,6 +112,19 @@ impl NameTable {
     pub fn with_zones(mut self, zones: impl IntoIterator<Item = String>) -> Self {
         self.zones = zones.into_iter().map(|zone| normal(&zone)).collect();
         self
+    }
+
+    /// What a workload is told of a name.
+    pub fn lookup(&self, name: &str) -> Lookup {
+        match self.find(&normal(name)) {
+            Found::Host(addresses) => {
+                let v4 = addresses.v4.iter().copied().map(IpAddr::V4);
+                let v6 = addresses.v6.iter().copied().map(IpAddr::V6);
+                Lookup::Addresses(v4.chain(v6).collect())
+            }
+            Found::Empty | Found::Absent | Found::Unknown => Lookup::Absent,
+            Found::NotOurs => Lookup::Elsewhere,
+        }
     }
 
     /// `name` in lower case, without the final dot.

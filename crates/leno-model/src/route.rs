@@ -20,6 +20,8 @@ pub struct HttpRule {
     pub name: Option<String>,
     /// `file:line:column` of the rule.
     pub place: String,
+    /// Where it stands in its object: `spec.http[1]`.
+    pub path: String,
     /// Any of them; empty: every request.
     pub matches: Vec<HttpMatch>,
     pub action: HttpAction,

@@ -2,7 +2,9 @@
 //!
 //! Inside the mesh the names are Istio's: they tell the receiving listener what is in the connection.
 
+use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::tls::UpstreamTls;
+use leno_engine::message::{RequestHead, Version};
 
 /// Istio's metadata exchange over TCP. It is not offered and not accepted: who negotiates it must send and expect a
 /// prologue, and peers that do not go on without.
@@ -10,7 +12,7 @@ pub(crate) const PEER_EXCHANGE: &str = "istio-peer-exchange";
 
 /// What a connection is for: which application protocols (ALPN) it offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Offer {
+pub enum Offer {
     Tcp,
     Http1,
     Http2,
@@ -18,6 +20,21 @@ pub(crate) enum Offer {
     Http,
     /// HTTP/1.1 that is going to be something else, which HTTP/2 cannot carry.
     Upgrade,
+}
+
+/// What is spoken for a request where ALPN does not decide, true for HTTP/2, and what ALPN offers. Upgrades (websocket)
+/// are HTTP/1.1's.
+pub fn for_request(protocol: UpstreamProtocol, head: &RequestHead) -> (bool, Offer) {
+    if head.upgrade.is_some() {
+        return (false, Offer::Upgrade);
+    }
+    let exactly = |http2| (http2, if http2 { Offer::Http2 } else { Offer::Http1 });
+    match protocol {
+        UpstreamProtocol::Http1 => exactly(false),
+        UpstreamProtocol::Http2 => exactly(true),
+        UpstreamProtocol::Downstream => exactly(head.version == Version::Http2),
+        UpstreamProtocol::Auto => (false, Offer::Http),
+    }
 }
 
 /// Whether a negotiated protocol is HTTP/2; None: its name does not say.
@@ -35,7 +52,7 @@ pub(crate) fn is_mesh(tls: &UpstreamTls) -> bool {
 }
 
 /// A context's ALPN names, as they are for this use.
-pub(crate) fn offered(tls: &UpstreamTls, offer: Offer) -> Vec<String> {
+pub fn offered(tls: &UpstreamTls, offer: Offer) -> Vec<String> {
     if is_mesh(tls) && offer == Offer::Upgrade {
         // HTTP/1.1 for this connection, although the context may be for HTTP/2.
         return vec!["istio-http/1.1".to_owned(), "istio".to_owned()];

@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use leno_engine::compile::listener::{ListenerFilters, PortRange, TransportProtocol};
+use leno_engine::compile::listener::{ListenerFilters, TransportProtocol};
 use leno_tls::Peek;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -43,10 +43,9 @@ pub(crate) struct Found {
 
 impl Wanted {
     pub(crate) fn of(filters: &ListenerFilters, port: u16) -> Self {
-        let on = |off: &[PortRange]| !off.iter().any(|range| (range.start..range.end).contains(&port));
         Self {
-            tls: filters.tls_inspector && on(&filters.tls_inspector_off),
-            http: filters.http_inspector && on(&filters.http_inspector_off),
+            tls: filters.looks_for_tls(port),
+            http: filters.looks_for_http(port),
         }
     }
 
@@ -146,6 +145,8 @@ fn http(prefix: &[u8]) -> Option<Option<&'static [u8]>> {
 
 #[cfg(test)]
 mod tests {
+    use leno_engine::compile::listener::PortRange;
+
     use super::*;
 
     const BOTH: Wanted = Wanted {

@@ -9,7 +9,7 @@
 
 mod accept;
 pub mod admin;
-mod alpn;
+pub mod alpn;
 pub mod attach;
 pub mod bootstrap;
 mod call;

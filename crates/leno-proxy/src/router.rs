@@ -20,7 +20,7 @@ use leno_engine::decide::timeout::Timeouts;
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, RequestHead, Version};
 
-use crate::alpn::Offer;
+use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body, Request};
 use crate::connect::UpstreamConnection;
 use crate::headers::{self, ORIGINAL_VERSION};
@@ -266,7 +266,7 @@ impl Router<'_> {
         let protocol = upstream.protocol();
         let (http2, pool) = {
             let head = exchange.request.borrow();
-            let (http2, offer) = self.protocol(protocol, &head);
+            let (http2, offer) = alpn::for_request(protocol, &head);
             let authority = Some(head.authority.as_ref());
             let inbound = connection.facts.inbound;
             if offer == Offer::Upgrade
@@ -307,20 +307,6 @@ impl Router<'_> {
             answer.head.version = version;
         }
         Ok(answer)
-    }
-
-    /// What is spoken where ALPN does not decide, and what ALPN offers. Upgrades (websocket) are HTTP/1.1's.
-    fn protocol(&self, protocol: UpstreamProtocol, head: &RequestHead) -> (bool, Offer) {
-        if head.upgrade.is_some() {
-            return (false, Offer::Upgrade);
-        }
-        let exactly = |http2| (http2, if http2 { Offer::Http2 } else { Offer::Http1 });
-        match protocol {
-            UpstreamProtocol::Http1 => exactly(false),
-            UpstreamProtocol::Http2 => exactly(true),
-            UpstreamProtocol::Downstream => exactly(head.version == Version::Http2),
-            UpstreamProtocol::Auto => (false, Offer::Http),
-        }
     }
 
     /// The request as this attempt sends it.

@@ -3,13 +3,13 @@
 mod pool;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use leno_engine::compile::cluster::{Cluster, Transport, TransportSockets, UpstreamProtocol};
+use leno_engine::compile::cluster::{Cluster, Transport, UpstreamProtocol};
 use leno_engine::compile::endpoint::{Endpoint, Target};
 use leno_engine::compile::listener::Address;
 use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError};
@@ -135,7 +135,7 @@ impl Upstream {
     ) -> Result<Destination, Failure> {
         let state = self.state.borrow();
         let address = socket_address(host).ok_or(Failure::NoHealthyUpstream)?;
-        let transport = transport(&state.cluster.transport, &host.endpoint.transport_match).clone();
+        let transport = state.cluster.transport.of(&host.endpoint).clone();
         let name = match &transport {
             Transport::Tls(tls) if tls.auto_host_sni || tls.auto_san_validation => {
                 let hostname = &host.endpoint.hostname;
@@ -244,15 +244,6 @@ impl Upstream {
             self.shortcuts.borrow_mut().clear();
         }
     }
-}
-
-/// The first match whose every pair the endpoint has; an empty match fits all.
-fn transport<'t>(sockets: &'t TransportSockets, endpoint: &BTreeMap<String, String>) -> &'t Transport {
-    let fits = |wanted: &BTreeMap<String, String>| wanted.iter().all(|(k, v)| endpoint.get(k) == Some(v));
-    let mut matches = sockets.matches.iter();
-    matches
-        .find(|(wanted, _)| fits(wanted))
-        .map_or(&sockets.default, |(_, transport)| transport)
 }
 
 fn socket_address(host: &Host) -> Option<SocketAddr> {

@@ -47,8 +47,8 @@ pub(crate) struct OutboundCluster {
     balancer: Option<LoadBalancer>,
     pool: ConnectionPool,
     outlier: Option<OutlierDetection>,
-    /// The user's object that says how, if any: Istio's path of it.
-    policy: Option<String>,
+    /// The user's object that says how, if any: Istio's path of it, and where it was written.
+    policy: Option<(String, String)>,
     transport: Transport,
     http: UpstreamHttp,
     discovery: Discovered,
@@ -159,7 +159,7 @@ fn outbound_input(
         balancer: policy.balancer,
         pool: policy.pool,
         outlier: policy.outlier,
-        policy: rule.map(|rule| naming::object_path(&rule.origin)),
+        policy: rule.map(|rule| (naming::object_path(&rule.origin), rule.origin.place.to_string())),
         transport,
         http,
         discovery,
@@ -387,13 +387,16 @@ fn outbound_metadata(input: &OutboundCluster) -> Option<core::Metadata> {
             .fields
             .insert("external".into(), protobuf::Value { kind: Some(yes) });
     }
-    if let Some(path) = &input.policy {
+    if let Some((path, _)) = &input.policy {
         istio.fields.insert("config".into(), string(path));
     }
     if let Some(subset) = &input.subset {
         istio.fields.insert("subset".into(), string(subset));
     }
-    metadata([("istio", istio)])
+    match &input.policy {
+        None => metadata([("istio", istio)]),
+        Some((_, place)) => metadata([("istio", istio), ("leno", structure([("place", string(place))]))]),
+    }
 }
 
 /// The application itself, on its loopback.

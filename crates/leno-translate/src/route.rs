@@ -168,6 +168,7 @@ fn default_entry(reader: &mut Reader<'_>, host: &Host, port: u16) -> RouteEntry 
     let said = HttpRule {
         name: None,
         place: String::new(),
+        path: String::new(),
         matches: Vec::new(),
         action: HttpAction::Forward(vec![itself]),
         timeout: None,

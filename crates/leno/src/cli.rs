@@ -7,8 +7,8 @@ use clap_complete::Shell;
 
 use crate::env::Environment;
 use crate::{
-    agent, bootstrap, capture, check, config, control, demo, logging, output, proxy, run, sample, status,
-    validate,
+    agent, bootstrap, capture, check, config, control, demo, explain, logging, output, proxy, run, sample,
+    status, validate,
 };
 
 /// A service mesh: control plane, data plane and command line in one binary
@@ -29,6 +29,7 @@ pub enum Verb {
     Proxy(proxy::Proxy),
     Capture(capture::Capture),
     Validate(validate::Validate),
+    Explain(Box<explain::Explain>),
     Status(status::Status),
     Config(config::Config),
     /// What this machine lacks for `leno run`, and the remedy
@@ -51,6 +52,7 @@ impl Verb {
             Self::Demo(args) => return demo::run(&args, &environment),
             Self::Run(args) => return run::run(*args, &environment),
             Self::Validate(args) => return validate::run(&args),
+            Self::Explain(args) => return explain::run(&args, &environment),
             Self::Control(args) => control::run(args, &environment)?,
             Self::Agent(args) => return agent::run(&args, &environment),
             Self::Bootstrap(args) => bootstrap::run(&args, &environment)?,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_proto::control::{
-    ConfigRequest, ConfigResponse, Diagnostic, StatusRequest, StatusResponse, TrafficRequest, TrafficResponse,
+    ConfigRequest, ConfigResponse, Diagnostic, ResourcesRequest, ResourcesResponse, StatusRequest,
+    StatusResponse, TrafficRequest, TrafficResponse,
 };
 use leno_proxy::control_plane::ControlPlane;
 use leno_proxy::grpc::{self, Channel, Receiver};
@@ -55,6 +56,28 @@ impl Mesh {
         };
         self.channel
             .unary(&format!("{SERVICE}/Config"), Some(&self.token), &request, TIMEOUT)
+            .await
+    }
+
+    /// What the control plane has for a connected proxy, by name.
+    pub async fn resources(
+        &self,
+        node_id: &str,
+        type_url: &str,
+        names: Vec<String>,
+    ) -> Result<ResourcesResponse, grpc::Error> {
+        let request = ResourcesRequest {
+            node_id: node_id.to_owned(),
+            type_url: type_url.to_owned(),
+            names,
+        };
+        self.channel
+            .unary(
+                &format!("{SERVICE}/Resources"),
+                Some(&self.token),
+                &request,
+                TIMEOUT,
+            )
             .await
     }
 

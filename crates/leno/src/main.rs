@@ -13,6 +13,7 @@ mod control;
 mod demo;
 mod duration;
 mod env;
+mod explain;
 mod join;
 mod logging;
 mod node;

@@ -29,6 +29,32 @@ pub struct ConnectionInfo<'a> {
     pub application_protocols: &'a [&'a [u8]],
 }
 
+/// What a chain can demand, in the order in which it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Criterion {
+    DestinationPort,
+    DestinationAddress,
+    ServerName,
+    TransportProtocol,
+    ApplicationProtocol,
+    DirectSource,
+    SourceType,
+    SourceAddress,
+    SourcePort,
+}
+
+const CRITERIA: [Criterion; STEPS] = [
+    Criterion::DestinationPort,
+    Criterion::DestinationAddress,
+    Criterion::ServerName,
+    Criterion::TransportProtocol,
+    Criterion::ApplicationProtocol,
+    Criterion::DirectSource,
+    Criterion::SourceType,
+    Criterion::SourceAddress,
+    Criterion::SourcePort,
+];
+
 const STEPS: usize = 9;
 type Ranks = [u32; STEPS];
 
@@ -46,6 +72,22 @@ pub fn choose<'l>(listener: &'l Listener, connection: &ConnectionInfo<'_>) -> Op
         Some((ranks, chain)) if !ranks.contains(&0) => Some(chain),
         _ => listener.default_chain.as_ref(),
     }
+}
+
+/// Each chain with the first of its demands that the connection does not meet; None: it meets all of them (and if it is
+/// not the one that [`choose`] gives, a more specific one is).
+pub fn misses<'l>(
+    listener: &'l Listener,
+    connection: &ConnectionInfo<'_>,
+) -> Vec<(&'l Arc<FilterChain>, Option<Criterion>)> {
+    let local = same_ip_or_loopback(connection);
+    let missed = |chain: &Arc<FilterChain>| {
+        let ranks = ranks(&chain.matches, connection, local);
+        let (_, criterion) = ranks.iter().zip(CRITERIA).find(|(rank, _)| **rank == 0)?;
+        Some(criterion)
+    };
+    let chains = listener.chains.iter();
+    chains.map(|chain| (chain, missed(chain))).collect()
 }
 
 fn ranks(matches: &ChainMatch, connection: &ConnectionInfo<'_>, local: bool) -> Ranks {

@@ -222,6 +222,24 @@ impl crate::compile::route::RouteMatch {
         let query = head.query().unwrap_or_default();
         self.query.iter().find(|q| !q.matches(query)).map(Miss::Query)
     }
+
+    /// Everything that keeps the route from taking the request, in the order in which [`Self::miss`] looks: its first
+    /// is what that one says, and none of the one is none of the other.
+    pub fn misses(&self, head: &RequestHead, cx: &RouteContext) -> Vec<Miss<'_>> {
+        let drawn = self
+            .runtime_fraction
+            .filter(|share| cx.random % 1_000_000 >= u64::from(*share));
+        let path = (!self.path.matches(head, self.case_sensitive)).then_some(Miss::Path(&self.path));
+        let grpc = (self.grpc && !is_grpc(head)).then_some(Miss::NotGrpc);
+        let headers = self.headers.iter().filter(|h| !h.matches_request(head));
+        let query = head.query().unwrap_or_default();
+        let parameters = self.query.iter().filter(|q| !q.matches(query));
+        let first = drawn.map(Miss::Fraction).into_iter().chain(path).chain(grpc);
+        first
+            .chain(headers.map(Miss::Header))
+            .chain(parameters.map(Miss::Query))
+            .collect()
+    }
 }
 
 impl PathMatcher {

@@ -202,6 +202,8 @@ fn end_consumers(ranked: &mut Vec<Ranked>) {
         let rule = HttpRule {
             name: None,
             place: last.rule.place.clone(),
+            // No rule of the object's says it.
+            path: String::new(),
             matches: vec![matching],
             action: HttpAction::Respond {
                 status: 404,
@@ -321,6 +323,7 @@ fn compile_rule(context: &mut Context<'_>, object: &Object, i: usize, spec: &Rul
     let mut rule = HttpRule {
         name: spec.name.clone(),
         place: object.place_of(&at).to_string(),
+        path: at.clone(),
         matches: Vec::new(),
         action: HttpAction::Forward(Vec::new()),
         timeout: timeouts

@@ -187,6 +187,7 @@ fn http_rule(context: &mut Context<'_>, object: &Object, i: usize, rule: &ApiRul
     Some(HttpRule {
         name: rule.name.clone(),
         place: object.place_of(&at).to_string(),
+        path: at.clone(),
         matches,
         action: action(context, object, &at, rule),
         timeout: rule

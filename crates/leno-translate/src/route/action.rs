@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use leno_model::route::{AbortStatus, Fault};
-use leno_model::{HttpAction, Origin};
+use leno_model::{HttpAction, HttpRule, Origin};
 use leno_proto::ToAny;
 
 use super::RouteEntry;
@@ -37,7 +37,7 @@ pub(super) fn route(entry: &RouteEntry) -> Route {
         metadata: entry
             .made_by
             .as_ref()
-            .and_then(|origin| made_by(origin, &rule.said.place)),
+            .and_then(|origin| made_by(origin, &rule.said)),
         typed_per_filter_config: faults.into_iter().collect::<HashMap<_, _>>(),
         request_headers_to_add: request.add,
         request_headers_to_remove: request.remove,
@@ -56,12 +56,20 @@ fn name(entry: &RouteEntry) -> String {
     }
 }
 
-/// The object in Istio's form, and the place in leno's, so that logs and `leno explain` can point at the line.
-fn made_by(origin: &Origin, place: &str) -> Option<core::Metadata> {
-    let place = if place.is_empty() { &origin.place } else { place };
+/// The object in Istio's form, and the place and rule in leno's, so that logs and `leno explain` can point at the line.
+fn made_by(origin: &Origin, rule: &HttpRule) -> Option<core::Metadata> {
+    let place = if rule.place.is_empty() {
+        &origin.place
+    } else {
+        rule.place.as_str()
+    };
+    let mut leno = structure([("place", string(place))]);
+    if !rule.path.is_empty() {
+        leno.fields.insert("rule".into(), string(&rule.path));
+    }
     metadata([
         ("istio", structure([("config", string(object_path(origin)))])),
-        ("leno", structure([("place", string(place))])),
+        ("leno", leno),
     ])
 }
 

@@ -239,6 +239,7 @@ pub(crate) fn rule(matches: Vec<HttpMatch>, action: HttpAction) -> HttpRule {
     HttpRule {
         name: None,
         place: "reviews.yaml:8:5".into(),
+        path: "spec.http[0]".into(),
         matches,
         action,
         timeout: None,

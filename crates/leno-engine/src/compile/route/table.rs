@@ -162,6 +162,7 @@ fn route(at: &At<'_>, message: &pb::Route, retry: Option<&Arc<RetryPolicy>>) -> 
         filter_configs: filter_configs(at, typed_per_filter_config)?,
         origin: text(metadata.as_ref(), "istio", "config"),
         place: text(metadata.as_ref(), "leno", "place"),
+        rule: text(metadata.as_ref(), "leno", "rule"),
     })
 }
 

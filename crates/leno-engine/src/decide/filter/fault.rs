@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use leno_proto::google::protobuf::Any;
 
-use super::{Context, Effect, EffectResult, FilterConfig, FilterFactory, HttpFilter, Kind, Step};
+use super::{Context, Effect, EffectResult, FilterConfig, FilterFactory, Foretold, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::matcher::{self, HeaderMatcher};
@@ -138,8 +138,9 @@ fn parse_abort(at: &At<'_>, message: &pb::FaultAbort) -> Result<(Abort, u32), Re
 
 // === impl Fault ===
 
-impl FilterFactory for Fault {
-    fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
+impl Fault {
+    /// What holds for a request: the route's word, else the list's. None: nothing is injected.
+    fn injection(&self, per_route: Option<&FilterConfig>) -> Option<Injection> {
         let settings = per_route
             .and_then(|config| config.factory.as_any().downcast_ref())
             .unwrap_or(self);
@@ -147,7 +148,7 @@ impl FilterFactory for Fault {
             return None;
         }
         // Only what this request may need: its own copy outlives a change of the configuration.
-        Some(Box::new(Injection {
+        Some(Injection {
             delay: settings.delay,
             abort: settings.abort,
             body: settings.body.clone(),
@@ -158,7 +159,25 @@ impl FilterFactory for Fault {
             active: settings.active.clone(),
             counted: false,
             pending: None,
-        }))
+        })
+    }
+}
+
+impl FilterFactory for Fault {
+    fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
+        Some(Box::new(self.injection(per_route)?))
+    }
+
+    fn foretell(
+        &self,
+        per_route: Option<&FilterConfig>,
+        head: &RequestHead,
+        cluster: Option<&str>,
+    ) -> Vec<Foretold> {
+        match self.injection(per_route) {
+            Some(injection) if injection.applies(cluster, head) => injection.foretell(head),
+            _ => Vec::new(),
+        }
     }
 
     fn as_any(&self) -> &dyn std::any::Any {
@@ -184,7 +203,7 @@ struct Injection {
 
 impl HttpFilter for Injection {
     fn on_request_headers(&mut self, cx: &mut Context<'_>, head: &mut RequestHead, _end: bool) -> Step {
-        if !self.applies(cx, head) {
+        if !self.applies(cx.cluster, head) {
             return Step::Continue;
         }
         let delay = self.draw_delay(cx.random as u32, head);
@@ -212,38 +231,58 @@ impl HttpFilter for Injection {
 }
 
 impl Injection {
-    fn applies(&self, cx: &Context<'_>, head: &RequestHead) -> bool {
+    fn applies(&self, cluster: Option<&str>, head: &RequestHead) -> bool {
         let node = || head.headers.get_str("x-envoy-downstream-service-node");
         self.cluster
             .as_deref()
-            .is_none_or(|wanted| cx.cluster == Some(wanted))
+            .is_none_or(|wanted| cluster == Some(wanted))
             && (self.nodes.is_empty() || node().is_some_and(|node| self.nodes.iter().any(|n| n == node)))
             && self.headers.iter().all(|header| header.matches_request(head))
     }
 
+    /// Both, as they would be drawn.
+    fn foretell(&self, head: &RequestHead) -> Vec<Foretold> {
+        let delay = self
+            .delay_of(head)
+            .map(|(time, share)| Foretold::Delay { time, share });
+        let abort = self.abort_of(head).map(|(abort, share)| Foretold::Reply {
+            status: self.reply(abort, head).status,
+            share,
+        });
+        delay.into_iter().chain(abort).collect()
+    }
+
     fn draw_delay(&self, random: u32, head: &RequestHead) -> Option<Duration> {
+        let (delay, share) = self.delay_of(head)?;
+        hits(random, share).then_some(delay)
+    }
+
+    fn draw_abort(&self, random: u32, head: &RequestHead) -> Option<LocalReply> {
+        let (abort, share) = self.abort_of(head)?;
+        hits(random, share).then(|| self.reply(abort, head))
+    }
+
+    fn delay_of(&self, head: &RequestHead) -> Option<(Duration, u32)> {
         let (delay, share) = self.delay?;
-        let (delay, share) = match delay {
+        Some(match delay {
             Delay::Fixed(delay) => (delay, share),
             Delay::Header => {
                 let milliseconds = number(head, "x-envoy-fault-delay-request")?;
                 let asked = share_asked(head, "x-envoy-fault-delay-request-percentage");
                 (Duration::from_millis(milliseconds), share.min(asked))
             }
-        };
-        hits(random, share).then_some(delay)
+        })
     }
 
-    fn draw_abort(&self, random: u32, head: &RequestHead) -> Option<LocalReply> {
+    fn abort_of(&self, head: &RequestHead) -> Option<(Abort, u32)> {
         let (abort, share) = self.abort?;
-        let (abort, share) = match abort {
+        Some(match abort {
             Abort::Header => {
                 let asked = share_asked(head, "x-envoy-fault-abort-request-percentage");
                 (abort_asked(head)?, share.min(asked))
             }
             abort => (abort, share),
-        };
-        hits(random, share).then(|| self.reply(abort, head))
+        })
     }
 
     fn reply(&self, abort: Abort, head: &RequestHead) -> LocalReply {

@@ -159,7 +159,24 @@ pub trait FilterFactory: std::fmt::Debug + Send + Sync {
     /// `per_route`: the most specific per-route configuration of the same filter, if any.
     /// None: the filter has nothing to do for this request.
     fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>>;
+    /// What the filter may do to a request, and to which share of such; for `leno explain`. Empty: nothing that a
+    /// client would notice.
+    fn foretell(
+        &self,
+        _per_route: Option<&FilterConfig>,
+        _head: &RequestHead,
+        _cluster: Option<&str>,
+    ) -> Vec<Foretold> {
+        Vec::new()
+    }
     fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// What happens to some of the requests of a kind; shares in parts in a million.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foretold {
+    Delay { time: Duration, share: u32 },
+    Reply { status: u16, share: u32 },
 }
 
 /// A kind of filter.
@@ -207,6 +224,19 @@ impl FilterConfig {
             return None;
         }
         self.factory.start(per_route)
+    }
+
+    /// See [`FilterFactory::foretell`].
+    pub fn foretell(
+        &self,
+        per_route: Option<&FilterConfig>,
+        head: &RequestHead,
+        cluster: Option<&str>,
+    ) -> Vec<Foretold> {
+        if self.start(per_route).is_none() {
+            return Vec::new();
+        }
+        self.factory.foretell(per_route, head, cluster)
     }
 }
 

@@ -1,0 +1,99 @@
+//! The far side: which of its chains takes the connection, or why none does.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use leno_engine::compile::http::RouteSource;
+use leno_engine::compile::listener::{self, TerminalFilter, TransportProtocol};
+use leno_engine::compile::route::{Action, ClusterChoice};
+use leno_engine::compile::{NoFiles, Warnings};
+use leno_engine::decide::listener::{ConnectionInfo, Criterion, choose, misses};
+use leno_proto::envoy::config::listener::v3::Listener;
+use leno_translate::ResourceType;
+
+use super::answer::{Inbound, Transport};
+use super::decide::{Question, rejected};
+use super::mesh::Member;
+
+/// None: no sidecar of the mesh's is there, or none that is told what to take.
+pub fn far(
+    question: &mut Question<'_>,
+    member: &Member,
+    at: SocketAddr,
+    sent: &Transport,
+) -> anyhow::Result<Option<Inbound>> {
+    const NAME: &str = "virtualInbound";
+    let Some(message) = question.message_of::<Listener>(member, ResourceType::Listener, NAME)? else {
+        return Ok(None);
+    };
+    let listener = listener::compile(&message, &NoFiles, &mut Warnings::default())
+        .map_err(|why| rejected(NAME, &why))?;
+    let tls = sent.mode != "plaintext" && listener.filters.looks_for_tls(at.port());
+    let looked = !tls && listener.filters.looks_for_http(at.port());
+    let offered: Vec<&[u8]> = match (tls, sent.speaks) {
+        (true, _) => sent.alpn.iter().map(String::as_bytes).collect(),
+        (false, Some("HTTP/2")) if looked => vec![b"h2c"],
+        (false, Some(_)) if looked => vec![b"http/1.1"],
+        (false, _) => Vec::new(),
+    };
+    let client = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 2), 40_000));
+    let connection = ConnectionInfo {
+        destination: at,
+        source: client,
+        direct_source: client,
+        sni: sent.sni.as_deref().filter(|_| tls),
+        transport: if tls {
+            TransportProtocol::Tls
+        } else {
+            TransportProtocol::RawBuffer
+        },
+        application_protocols: &offered,
+    };
+    let chosen = choose(&listener, &connection);
+    Ok(Some(Inbound {
+        workload: member.workload.clone(),
+        chain: chosen.map(|chain| chain.name.clone()),
+        application: chosen.and_then(|chain| application(&chain.terminal)),
+        refused: chosen.is_none().then(|| refusal(&listener, &connection)),
+    }))
+}
+
+fn refusal(listener: &listener::Listener, connection: &ConnectionInfo<'_>) -> String {
+    let port = connection.destination.port();
+    let raw = connection.transport == TransportProtocol::RawBuffer;
+    if let (Some(origin), true) = (listener.strict.get(&port), raw) {
+        return format!("port {port} takes mutual TLS only, and this is plaintext: STRICT by {origin}");
+    }
+    let missed = misses(listener, connection);
+    let of_port = missed
+        .iter()
+        .filter(|(_, why)| *why != Some(Criterion::DestinationPort))
+        .filter(|(chain, _)| chain.matches.destination_port == Some(port))
+        .count();
+    match of_port {
+        0 => format!("the workload does not listen on port {port}"),
+        _ if raw => format!("port {port} takes mutual TLS only, and this is plaintext: STRICT"),
+        _ => format!("port {port} does not take this TLS"),
+    }
+}
+
+/// Where the sidecar sends it on to.
+fn application(terminal: &TerminalFilter) -> Option<String> {
+    let cluster = match terminal {
+        TerminalFilter::Tcp(proxy) => proxy.clusters.first()?.0.clone(),
+        TerminalFilter::Http(manager) => {
+            let RouteSource::Inline(table) = &manager.routes else {
+                return None;
+            };
+            let route = table.hosts.first()?.routes.first()?;
+            match &route.action {
+                Action::Forward(forward) => match &forward.cluster {
+                    ClusterChoice::One(name) => name.clone(),
+                    ClusterChoice::Header(_) | ClusterChoice::Weighted(_) => return None,
+                },
+                Action::Redirect(_) | Action::Respond { .. } => return None,
+            }
+        }
+    };
+    let port = cluster.strip_prefix("inbound|")?.strip_suffix("||")?;
+    Some(format!("port {port} of the workload itself"))
+}
