@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::filter::{
-    ConnectionFacts, Context, Effect, EffectResult, FilterConfig, HttpFilter, KnownPeers, LocalMetadata,
-    PeerMetadata, Step, peer_metadata,
+    ConnectionFacts, Context, Effect, EffectResult, FilterConfig, Foretold, HttpFilter, KnownPeers,
+    LocalMetadata, PeerMetadata, Step, peer_metadata,
 };
 use leno_engine::decide::route::{Decision, RouteContext};
 use leno_engine::flags::{Flag, Flags};
@@ -375,4 +375,47 @@ fn nonsense_in_the_metadata_header_is_passed_over() {
         let known = peer_metadata::decode(nonsense.as_bytes());
         assert!(known.is_none_or(|peer| peer.workload.is_empty()), "{nonsense}");
     }
+}
+
+#[test]
+fn faults_are_foretold_with_their_shares_and_only_where_they_apply() {
+    let percent = |numerator| {
+        Some(FractionalPercent {
+            numerator,
+            ..Default::default()
+        })
+    };
+    let fault = pb::HttpFault {
+        delay: Some(delay::FaultDelay {
+            percentage: percent(50),
+            fault_delay_secifier: seconds(2).map(delay::fault_delay::FaultDelaySecifier::FixedDelay),
+        }),
+        abort: Some(pb::FaultAbort {
+            percentage: percent(1),
+            error_type: Some(pb::fault_abort::ErrorType::HttpStatus(418)),
+            ..Default::default()
+        }),
+        headers: vec![route::HeaderMatcher {
+            name: "x-test".into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let table = on_route(fault.to_any());
+    let mut head = request("h", "/");
+    assert_eq!(config(&table).foretell(None, &head, None), []);
+    head.headers.append("x-test", "1");
+    assert_eq!(
+        config(&table).foretell(None, &head, None),
+        [
+            Foretold::Delay {
+                time: Duration::from_secs(2),
+                share: 500_000
+            },
+            Foretold::Reply {
+                status: 418,
+                share: 10_000
+            },
+        ]
+    );
 }

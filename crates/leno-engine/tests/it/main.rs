@@ -6,6 +6,7 @@
 mod balance;
 mod bootstraps;
 mod compile;
+mod explain;
 mod filter;
 mod listener;
 mod made;

@@ -43,6 +43,8 @@ pub struct Request {
     pub authority: String,
     /// As routes see it.
     pub path: String,
+    /// It is not what was asked for.
+    pub normalised: bool,
     pub headers: Vec<(String, String)>,
 }
 
@@ -106,6 +108,7 @@ pub struct Missed {
 
 /// What becomes of a request besides where it goes.
 #[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Action {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
@@ -209,6 +212,9 @@ pub struct Transport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Inbound {
     pub workload: String,
+    /// What its port takes: `STRICT`, `PERMISSIVE` or `DISABLE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<&'static str>,
     /// None: refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<String>,

@@ -195,7 +195,8 @@ impl Question<'_> {
         clusters: &[(String, u32)],
         destination: SocketAddr,
     ) -> anyhow::Result<Explanation> {
-        if self.target.is_http() {
+        let open = clusters.iter().any(|(name, _)| name != "BlackHoleCluster");
+        if self.target.is_http() && open {
             let note = "the connection is passed on as bytes: no HTTP route is looked at";
             explanation.notes.push(note.into());
         }
@@ -235,6 +236,7 @@ impl Question<'_> {
             method: self.asked.method.clone(),
             authority: String::from_utf8_lossy(&head.authority).into_owned(),
             path: String::from_utf8_lossy(&head.path).into_owned(),
+            normalised: head.path != self.target.path,
             headers: self.asked.headers.clone(),
         });
         let Some(table) = self.table(manager)? else {

@@ -51,10 +51,25 @@ pub fn far(
     let chosen = choose(&listener, &connection);
     Ok(Some(Inbound {
         workload: member.workload.clone(),
+        mode: mode(&listener, at.port()),
         chain: chosen.map(|chain| chain.name.clone()),
         application: chosen.and_then(|chain| application(&chain.terminal)),
         refused: chosen.is_none().then(|| refusal(&listener, &connection)),
     }))
+}
+
+/// By what the port's chains take; None: it has none.
+fn mode(listener: &listener::Listener, port: u16) -> Option<&'static str> {
+    let chains = || listener.chains.iter();
+    let of_port = || chains().filter(|chain| chain.matches.destination_port == Some(port));
+    let mesh = of_port().any(|chain| chain.tls.is_some());
+    let plain = of_port().any(|chain| chain.tls.is_none());
+    match (mesh, plain) {
+        (true, true) => Some("PERMISSIVE"),
+        (true, false) => Some("STRICT"),
+        (false, true) => Some("DISABLE"),
+        (false, false) => None,
+    }
 }
 
 fn refusal(listener: &listener::Listener, connection: &ConnectionInfo<'_>) -> String {

@@ -90,11 +90,7 @@ pub fn explain(
             // Nobody wrote it: the mesh takes only what it knows (`REGISTRY_ONLY`).
             let blocked = *status == 502 && decision.host().is_some_and(|host| host.name == "block_all");
             Ok(match blocked {
-                true => explanation.end(
-                    Kind::Refused,
-                    Some(502),
-                    "the mesh lets nobody out to hosts that it does not know (outboundTrafficPolicy REGISTRY_ONLY)",
-                ),
+                true => explanation.end(Kind::Refused, Some(502), upstream::NOBODY_OUT),
                 false => explanation.end(Kind::Answered, Some(*status), "answered by the route itself"),
             })
         }

@@ -3,6 +3,8 @@
 use super::answer::{Action, Endpoint, Explanation, Inbound, Kind, Made, Target, Transport};
 use super::words;
 
+/// Nobody is behind it, on purpose.
+const BLACK_HOLE: &str = "BlackHoleCluster";
 const WIDTH: usize = 80;
 const LABEL: usize = 11;
 /// Routes that did not take it; the rest is in `-o json`.
@@ -84,6 +86,9 @@ pub fn text(explanation: &Explanation) -> String {
 
 /// From the name to the route.
 fn way(page: &mut Page, explanation: &Explanation) {
+    if let Some(request) = explanation.request.as_ref().filter(|request| request.normalised) {
+        page.line("path", format!("{} after normalisation", request.path));
+    }
     if let Some(name) = &explanation.name {
         let said = match (name.known, name.addresses.as_slice()) {
             (false, _) => format!("{} is nobody's", name.host),
@@ -163,7 +168,7 @@ fn target(page: &mut Page, target: &Target) {
             page.line("", place);
         }
     }
-    if let Some(balance) = &target.balance {
+    if let Some(balance) = target.balance.as_ref().filter(|_| target.cluster != BLACK_HOLE) {
         let mut said = vec![balance.clone()];
         said.extend(target.limits.iter().cloned());
         page.line("balance", said.join("; "));
@@ -188,7 +193,7 @@ fn target(page: &mut Page, target: &Target) {
             );
         }
         far(page, target);
-    } else if target.cluster != "BlackHoleCluster" {
+    } else if target.cluster != BLACK_HOLE {
         page.line("endpoints", "none");
     }
     if let Some(proxy) = &target.proxy {
@@ -252,24 +257,27 @@ fn far(page: &mut Page, target: &Target) {
 fn inbound_said(inbound: &Inbound) -> String {
     match (&inbound.chain, &inbound.application, &inbound.refused) {
         (_, _, Some(refused)) => format!("refuses it: {refused}"),
-        (Some(chain), Some(application), None) => format!("taken by {chain}, goes on to {application}"),
+        (Some(chain), Some(application), None) => {
+            let mode = inbound.mode.map(|mode| format!("{mode}: ")).unwrap_or_default();
+            format!("{mode}taken by {chain}, goes on to {application}")
+        }
         (Some(chain), None, None) => format!("taken by {chain}"),
         (None, ..) => "unknown".into(),
     }
 }
 
 fn transport(transport: &Transport) -> String {
-    let over = match transport.mode {
-        "plaintext" => "plaintext".to_owned(),
-        mode => match &transport.sni {
-            Some(sni) => format!("{mode} as {sni}"),
-            None => mode.to_owned(),
-        },
+    let over = match (transport.mode, &transport.sni) {
+        ("plaintext", _) => {
+            return match transport.speaks {
+                Some(speaks) => format!("{speaks} in plaintext"),
+                None => "what the application sends, without TLS of the mesh's".into(),
+            };
+        }
+        (mode, Some(sni)) => format!("{mode} as {sni}"),
+        (mode, None) => mode.to_owned(),
     };
-    match transport.speaks {
-        Some(speaks) => format!("{speaks} over {over}"),
-        None => format!("bytes over {over}"),
-    }
+    format!("{} over {over}", transport.speaks.unwrap_or("bytes"))
 }
 
 /// What nearly matched, what stands too late, what is not in force.

@@ -22,6 +22,10 @@ use super::decide::{Question, rejected};
 use super::mesh::InForce;
 use super::{inbound, words};
 
+/// What `REGISTRY_ONLY` means for a host that is not the mesh's.
+pub const NOBODY_OUT: &str =
+    "the mesh lets nobody out to hosts that it does not know (outboundTrafficPolicy REGISTRY_ONLY)";
+
 /// To a cluster.
 pub struct Way<'w> {
     pub cluster: &'w str,
@@ -355,19 +359,19 @@ pub fn outcome(question: &Question<'_>, explanation: Explanation) -> Explanation
 }
 
 fn refused(question: &Question<'_>, explanation: Explanation) -> Explanation {
-    let mesh = explanation
-        .name
-        .as_ref()
-        .is_some_and(|name| !name.addresses.is_empty());
-    let said = match mesh {
-        true => format!(
-            "{} is not served on port {}",
-            question.target.host, question.target.port
-        ),
-        false => {
-            "the mesh lets nobody out to hosts that it does not know (outboundTrafficPolicy REGISTRY_ONLY)"
-                .into()
+    let addresses = explanation.name.iter().flat_map(|name| &name.addresses);
+    let address = addresses.filter_map(|address| address.parse().ok()).next();
+    let said = match address {
+        Some(address) => {
+            let ports: Vec<String> = question.mesh.ports(address).iter().map(u16::to_string).collect();
+            let has = match ports.as_slice() {
+                [] => String::new(),
+                ports => format!(": it has {}", ports.join(", ")),
+            };
+            let (host, port) = (&question.target.host, question.target.port);
+            format!("{host} is not served on port {port}{has}")
         }
+        None => NOBODY_OUT.into(),
     };
     explanation.end(Kind::Refused, None, said)
 }

@@ -8,6 +8,7 @@ mod client;
 mod control_death;
 mod demo;
 mod envoy;
+mod explain;
 mod footprint;
 mod grpc;
 mod identity;
