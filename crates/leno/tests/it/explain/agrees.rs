@@ -16,14 +16,14 @@ use crate::support::{SUBSETS, mesh};
 const CONFIGURATIONS: usize = 12;
 const REQUESTS: usize = 10;
 
-/// Tells its version and what it was asked.
+/// Tells its version and what it was asked (by the request line: `path` has lost slashes).
 const SERVER: &str = r#"
 import http.server, json, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def answer(self):
         self.rfile.read(int(self.headers.get("content-length", 0)))
-        said = {"version": sys.argv[1], "path": self.path, "rule": self.headers.get("x-rule")}
+        said = {"version": sys.argv[1], "path": self.requestline.split()[1], "rule": self.headers.get("x-rule")}
         body = json.dumps(said).encode()
         self.send_response(200); self.send_header("content-length", str(len(body))); self.end_headers()
         self.wfile.write(body)
