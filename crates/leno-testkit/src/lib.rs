@@ -5,6 +5,7 @@
 mod condition;
 mod machine;
 mod mesh;
+mod namespace;
 mod process;
 mod skip;
 mod user;
