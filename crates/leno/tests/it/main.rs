@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod agent;
+mod bookinfo;
+mod cases;
 mod certificates;
 mod client;
 mod control_death;
@@ -22,6 +24,7 @@ mod protocols;
 mod readme;
 mod routes;
 mod routing;
+mod samples;
 mod support;
 mod transparency;
 mod verbs;
