@@ -1,5 +1,6 @@
 //! A mesh of real processes on this machine, as an ordinary user.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -7,6 +8,7 @@ use serde_json::Value;
 
 use crate::condition::eventually;
 use crate::machine::Share;
+use crate::namespace::Namespaces;
 use crate::process::Process;
 use crate::user::{OrdinaryUser, shared_binary};
 
@@ -16,6 +18,8 @@ pub struct Mesh {
     binary: &'static Path,
     control_args: Vec<String>,
     control: Option<Process>,
+    // After the processes in them.
+    namespaces: Option<Namespaces>,
     _share: Share,
 }
 
@@ -25,6 +29,7 @@ pub struct MeshBuilder {
     user: OrdinaryUser,
     binary: &'static Path,
     args: Vec<String>,
+    machine: Option<String>,
 }
 
 impl MeshBuilder {
@@ -34,7 +39,15 @@ impl MeshBuilder {
             user: OrdinaryUser::new(),
             binary: shared_binary(binary),
             args: Vec::new(),
+            machine: None,
         }
+    }
+
+    /// On a machine of its own, which this shell script sets up: every port is free there, and nothing leaves it.
+    #[must_use]
+    pub fn on_a_machine(mut self, setup: &str) -> Self {
+        self.machine = Some(setup.to_owned());
+        self
     }
 
     #[must_use]
@@ -63,12 +76,21 @@ impl MeshBuilder {
         self
     }
 
+    /// A file of the user's, beside the mesh's configuration.
+    #[must_use]
+    pub fn beside(self, name: &str, text: &str) -> Self {
+        self.user.write(name, text);
+        self
+    }
+
     /// Starts the control plane and waits until it answers.
     #[track_caller]
     pub fn start(self) -> Mesh {
         self.user.make_dir(&self.user.home().join("mesh"));
         let share = if self.alone { Share::all() } else { Share::some() };
+        let namespaces = self.machine.map(|setup| Namespaces::new(&self.user, &setup));
         let mut mesh = Mesh {
+            namespaces,
             user: self.user,
             binary: self.binary,
             control_args: self.args,
@@ -84,7 +106,7 @@ impl Mesh {
     /// The control plane, on free ports the first time and on the same ones afterwards.
     #[track_caller]
     pub fn start_control(&mut self) {
-        let mut command = self.user.command(self.binary);
+        let mut command = self.program(self.binary);
         command
             .arg("control")
             .arg("--config")
@@ -133,8 +155,26 @@ impl Mesh {
         self.user.write(&format!("mesh/{name}"), yaml);
     }
 
+    /// Takes a file out of the configuration directory.
+    pub fn remove(&self, name: &str) {
+        std::fs::remove_file(self.config_dir().join(name)).expect("the file is there");
+    }
+
+    /// The leno that it is made of.
+    pub fn binary(&self) -> &Path {
+        self.binary
+    }
+
+    /// Any program on the mesh's machine, outside of the mesh.
+    pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        match &self.namespaces {
+            Some(namespaces) => namespaces.command(&self.user, program),
+            None => self.user.command(program),
+        }
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.user.command(self.binary);
+        let mut command = self.program(self.binary);
         command.args(args);
         command
     }

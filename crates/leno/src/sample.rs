@@ -2,25 +2,34 @@
 //!
 //! They find each other by name (`reviews:9080`) and speak plain HTTP/1.1, keep-alive.
 
+mod book;
 mod call;
 mod load;
 mod pages;
+mod productpage;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
+use book::Stars;
 use call::Upstream;
+
+type Answered = Response<Full<Bytes>>;
+
+/// Which instance an answer is of.
+const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
 /// One of the demo's services
 #[derive(Debug, Args)]
@@ -100,62 +109,62 @@ async fn serve(args: Sample) -> anyhow::Result<()> {
 }
 
 impl Site {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>) -> Answered {
+        let mut answer = self.answer_of_app(request).await;
+        if let Ok(instance) = HeaderValue::from_str(&self.instance()) {
+            answer.headers_mut().insert(SERVED_BY, instance);
+        }
+        answer
+    }
+
+    async fn answer_of_app(&self, request: Request<Incoming>) -> Answered {
         let path = request.uri().path();
-        match (self.app, path) {
-            (_, "/health") => text(200, "ok"),
-            (App::Details, p) if p.starts_with("/details") => json(200, pages::details()),
-            (App::Ratings, p) if p.starts_with("/ratings") => json(200, pages::ratings()),
-            (App::Reviews, p) if p.starts_with("/reviews") => self.reviews(request.headers()).await,
-            (App::Productpage, "/" | "/productpage") => self.productpage(request.headers()).await,
-            _ => text(404, "no such page"),
-        }
+        let found = match self.app {
+            _ if path == "/health" => Some(text(200, "ok")),
+            App::Details if path.starts_with("/details") => Some(json(200, &book::details())),
+            App::Ratings if path.starts_with("/ratings") => Some(json(200, &book::ratings())),
+            App::Reviews if path.starts_with("/reviews") => Some(self.reviews(request.headers()).await),
+            App::Productpage => productpage::answer(self, request).await,
+            _ => None,
+        };
+        found.unwrap_or_else(|| text(404, "no such page"))
     }
 
-    /// v1 shows no stars, v2 black ones, v3 red ones.
-    async fn reviews(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        let color = match self.version.as_str() {
-            "v1" => return json(200, pages::reviews(&self.version, None)),
-            "v2" => "black",
-            _ => "red",
+    /// v1 shows no stars, v2 black ones, v3 red ones. How long they wait for ratings is as in bookinfo.
+    async fn reviews(&self, headers: &HeaderMap) -> Answered {
+        let (color, patience) = match self.version.as_str() {
+            "v1" => return json(200, &book::reviews(&self.instance(), None)),
+            "v2" => ("black", Duration::from_secs(10)),
+            _ => ("red", Duration::from_millis(2500)),
         };
-        match self.ratings.get("/ratings/0", headers).await {
-            Ok(ratings) => json(200, pages::reviews(&self.version, Some((color, &ratings)))),
-            Err(error) => json(503, pages::error(&format!("ratings: {error:#}"))),
-        }
-    }
-
-    async fn productpage(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        let (details, reviews) = tokio::join!(
-            self.details.get("/details/0", headers),
-            self.reviews.get("/reviews/0", headers)
-        );
-        let status = if details.is_ok() && reviews.is_ok() {
-            200
-        } else {
-            503
-        };
-        respond(
-            status,
-            "text/html; charset=utf-8",
-            pages::productpage(details, reviews),
+        let ratings = self.ratings.get_within(patience, "/ratings/0", headers).await;
+        let ratings = ratings.ok().and_then(|a| serde_json::from_str(&a.body).ok());
+        json(
+            200,
+            &book::reviews(&self.instance(), Some(&Stars { color, ratings })),
         )
+    }
+
+    /// `reviews-v1`
+    fn instance(&self) -> String {
+        let app = self.app.to_possible_value();
+        format!("{}-{}", app.as_ref().map_or("", |a| a.get_name()), self.version)
     }
 }
 
-fn text(status: u16, body: &str) -> Response<Full<Bytes>> {
+fn text(status: u16, body: &str) -> Answered {
     respond(status, "text/plain", body.to_owned())
 }
 
-fn json(status: u16, body: String) -> Response<Full<Bytes>> {
-    respond(status, "application/json", body)
+fn json(status: u16, body: &serde_json::Value) -> Answered {
+    respond(status, "application/json", body.to_string())
 }
 
-fn respond(status: u16, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+fn respond(status: u16, kind: &'static str, body: String) -> Answered {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     response
         .headers_mut()
-        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

@@ -1,6 +1,7 @@
-//! A plain HTTP/1.1 client that keeps one connection a service, as a simple application does.
+//! A plain HTTP/1.1 client that keeps its connections to a service, as a simple application does.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use http_body_util::{BodyExt, Empty};
@@ -11,12 +12,33 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::SERVED_BY;
+
 /// What a service hands on of a request, so that routes and traces work across it (as bookinfo does).
-const FORWARDED: &[&str] = &["x-request-id", "end-user", "traceparent", "tracestate", "b3"];
+const FORWARDED: &[&str] = &[
+    "x-request-id",
+    "end-user",
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+];
 
 pub struct Upstream {
     authority: String,
     idle: RefCell<Vec<SendRequest<Empty<Bytes>>>>,
+}
+
+/// A 200.
+#[derive(Debug)]
+pub struct Answer {
+    pub body: String,
+    /// What the instance calls itself: `reviews-v1`; empty if it does not say.
+    pub served_by: String,
 }
 
 impl Upstream {
@@ -27,8 +49,19 @@ impl Upstream {
         }
     }
 
-    /// The body of a 200.
-    pub async fn get(&self, path: &str, headers: &HeaderMap) -> anyhow::Result<String> {
+    /// As [`Self::get`], but no longer than this. A connection whose answer did not come is given up.
+    pub async fn get_within(
+        &self,
+        limit: Duration,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> anyhow::Result<Answer> {
+        let answer = tokio::time::timeout(limit, self.get(path, headers)).await;
+        answer.with_context(|| format!("no answer within {} ms", limit.as_millis()))?
+    }
+
+    /// Anything but a 200 is an error.
+    pub async fn get(&self, path: &str, headers: &HeaderMap) -> anyhow::Result<Answer> {
         let mut connection = self.connection().await?;
         let mut request = Request::get(path).header(HOST, &self.authority);
         for name in FORWARDED {
@@ -38,15 +71,20 @@ impl Upstream {
         }
         let response = connection.send_request(request.body(Empty::new())?).await?;
         let status = response.status();
+        let served_by = response.headers().get(SERVED_BY);
+        let served_by = served_by
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
         let body = response.into_body().collect().await?.to_bytes();
         if connection.ready().await.is_ok() {
             self.idle.borrow_mut().push(connection);
         }
         let body = String::from_utf8_lossy(&body).into_owned();
         if status != StatusCode::OK {
-            bail!("{status} {body}");
+            bail!("{} {body}", status.as_u16());
         }
-        Ok(body)
+        Ok(Answer { body, served_by })
     }
 
     async fn connection(&self) -> anyhow::Result<SendRequest<Empty<Bytes>>> {

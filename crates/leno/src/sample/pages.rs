@@ -1,114 +1,181 @@
-//! What the services answer. The JSON has the fields of Istio's bookinfo.
+//! The product page as a browser shows it. Nothing on it comes from anywhere else.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-pub fn details() -> String {
-    json!({
-        "id": 0, "author": "William Shakespeare", "year": 1595, "type": "paperback", "pages": 200,
-        "publisher": "PublisherA", "language": "English", "ISBN-10": "1234567890", "ISBN-13": "123-1234567890",
-    })
-    .to_string()
+use super::book::{SUMMARY, TITLE};
+use super::call::Answer;
+
+/// What the page's parts were told.
+pub struct Parts {
+    pub details: anyhow::Result<Answer>,
+    pub reviews: anyhow::Result<Answer>,
 }
 
-pub fn ratings() -> String {
-    json!({ "id": 0, "ratings": { "Reviewer1": 5, "Reviewer2": 4 } }).to_string()
+/// Files below `/static/`: content type and text.
+pub fn file(name: &str) -> Option<(&'static str, &'static str)> {
+    match name {
+        "style.css" => Some(("text/css", include_str!("page/style.css"))),
+        "live.js" => Some(("text/javascript", include_str!("page/live.js"))),
+        "icon.svg" => Some(("image/svg+xml", include_str!("page/icon.svg"))),
+        "cover.svg" => Some(("image/svg+xml", include_str!("page/cover.svg"))),
+        _ => None,
+    }
 }
 
-/// `stars`: the colour, and what ratings answered.
-pub fn reviews(version: &str, stars: Option<(&str, &str)>) -> String {
-    let ratings: Value = stars
-        .and_then(|(_, text)| serde_json::from_str(text).ok())
-        .unwrap_or_default();
-    let review = |reviewer: &str, text: &str| {
-        let mut review = json!({ "reviewer": reviewer, "text": text });
-        if let Some((color, _)) = stars {
-            review["rating"] = json!({ "stars": ratings["ratings"][reviewer], "color": color });
+/// `instance`: what productpage calls itself.
+pub fn productpage(instance: &str, user: Option<&str>, parts: &Parts) -> String {
+    format!(
+        "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<title>{TITLE}</title>\n\
+         <meta name=viewport content=\"width=device-width, initial-scale=1\">\n\
+         <link rel=icon href=/static/icon.svg>\n<link rel=stylesheet href=/static/style.css>\n\
+         <script type=module src=/static/live.js></script>\n\
+         <div class=top><div class=wrap>\n\
+         <a class=brand href=/productpage><img src=/static/icon.svg alt=\"\">Bookinfo</a>\n{}\n</div></div>\n\
+         <main class=wrap>\n<h1>{TITLE}</h1>\n<p class=lead>{SUMMARY}</p>\n<div class=columns>\n\
+         <div><img class=cover src=/static/cover.svg alt=\"\">\n{}</div>\n<div>\n{}{}</div>\n</div>\n\
+         <p class=by>This page was made by <b>{}</b></p>\n</main>\n</html>\n",
+        sign_in(user),
+        details(&parts.details),
+        reviews(&parts.reviews),
+        ANSWERS,
+        escaped(instance),
+    )
+}
+
+fn sign_in(user: Option<&str>) -> String {
+    match user {
+        Some(user) => format!(
+            "<p class=user>signed in as <b>{}</b> <a href=/logout>Sign out</a></p>",
+            escaped(user)
+        ),
+        None => "<form class=user method=post action=/login>\
+                 <input name=username aria-label=\"User name\" placeholder=\"jason\" required maxlength=40 pattern=\"[A-Za-z0-9._\\-]+\" autocomplete=off> \
+                 <button>Sign in</button></form>"
+            .to_owned(),
+    }
+}
+
+/// In the order in which a reader wants them.
+const DETAILS: [&str; 8] = [
+    "author",
+    "year",
+    "type",
+    "pages",
+    "publisher",
+    "language",
+    "ISBN-10",
+    "ISBN-13",
+];
+
+fn details(told: &anyhow::Result<Answer>) -> String {
+    let (body, by) = match told {
+        Ok(answer) => {
+            let told: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            let row = |name: &&str| {
+                let value = &told[*name];
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                format!("<dt>{}<dd>{}\n", capitalized(name), escaped(&value))
+            };
+            let rows: String = DETAILS.iter().filter(|n| !told[**n].is_null()).map(row).collect();
+            (format!("<dl>\n{rows}</dl>"), answered_by(&answer.served_by))
         }
-        review
+        Err(error) => (unavailable("details", error), String::new()),
     };
-    json!({
-        "id": "0", "podname": format!("reviews-{version}"), "clustername": "",
-        "reviews": [
-            review("Reviewer1", "An extremely entertaining play by Shakespeare. The slapstick humour is refreshing!"),
-            review("Reviewer2", "Absolutely fun and entertaining. The play lacks thematic depth when compared to other plays by Shakespeare."),
-        ],
-    })
-    .to_string()
+    format!("<section id=details>\n<div class=head><h2>Details</h2>{by}</div>\n{body}\n</section>\n")
 }
 
-pub fn error(what: &str) -> String {
-    json!({ "error": what }).to_string()
-}
-
-pub fn productpage(details: anyhow::Result<String>, reviews: anyhow::Result<String>) -> String {
-    let section = |title: &str, body: String| format!("<section><h2>{title}</h2>{body}</section>");
-    let details = match details {
-        Ok(text) => details_table(&text),
-        Err(error) => unavailable("details", &error),
+fn reviews(told: &anyhow::Result<Answer>) -> String {
+    let (body, name, stars) = match told {
+        Ok(answer) => {
+            let told: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            let reviews = told["reviews"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let stars = reviews.first().map_or("none", star_color);
+            let list: String = reviews.iter().map(review).collect();
+            (
+                list,
+                told["podname"].as_str().unwrap_or("reviews").to_owned(),
+                stars,
+            )
+        }
+        Err(error) => (unavailable("reviews", error), String::new(), "failed"),
     };
-    let reviews = match reviews {
-        Ok(text) => review_list(&text),
-        Err(error) => unavailable("reviews", &error),
+    let by = if name.is_empty() {
+        String::new()
+    } else {
+        answered_by(&name)
+    };
+    let answer = if name.is_empty() {
+        "no answer"
+    } else {
+        name.as_str()
     };
     format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>The Comedy of Errors</title>\
-         <meta name=viewport content=\"width=device-width\"><style>{STYLE}</style>\
-         <h1>The Comedy of Errors</h1><p class=lead>One of Shakespeare's early plays: twins, twice over.</p>\
-         <main>{}{}</main></html>",
-        section("Book details", details),
-        section("Reviews", reviews),
+        "<section id=reviews data-answer=\"{}\" data-stars={stars}>\n<div class=head><h2>Reviews</h2>{by}</div>\n{body}</section>\n",
+        escaped(answer)
     )
 }
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}\
-main{display:grid;grid-template-columns:1fr 2fr;gap:2rem}h1{margin-bottom:0}.lead{color:#666;margin-top:.2rem}\
-th{text-align:left;padding-right:1rem;font-weight:500;color:#666}blockquote{margin:0 0 1rem;padding-left:1rem;border-left:3px solid #ddd}\
-.red{color:#c22}.black{color:#222}.by{color:#666;font-size:.9em}.away{color:#a00}";
-
-fn details_table(text: &str) -> String {
-    let details: Value = serde_json::from_str(text).unwrap_or_default();
-    let row = |(name, value): (&String, &Value)| {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        format!("<tr><th>{}<td>{}", escaped(name), escaped(&value))
-    };
-    let rows: String = details.as_object().into_iter().flatten().map(row).collect();
-    format!("<table>{rows}</table>")
-}
-
-fn review_list(text: &str) -> String {
-    let page: Value = serde_json::from_str(text).unwrap_or_default();
-    let one = |review: &Value| {
-        let stars = match (&review["rating"]["stars"], review["rating"]["color"].as_str()) {
-            (Value::Number(n), Some(color)) => {
-                let stars = "★".repeat(usize::try_from(n.as_u64().unwrap_or(0)).unwrap_or(0).min(5));
-                format!("<span class={}>{stars}</span>", escaped(color))
-            }
-            _ => String::new(),
-        };
-        let field = |name: &str| escaped(review[name].as_str().unwrap_or(""));
-        format!(
-            "<blockquote>{}<br><span class=by>{}</span> {stars}</blockquote>",
-            field("text"),
-            field("reviewer")
-        )
-    };
-    let list: String = page["reviews"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(one)
-        .collect();
+fn review(review: &Value) -> String {
+    let field = |name: &str| escaped(review[name].as_str().unwrap_or_default());
     format!(
-        "{list}<p class=by>served by {}</p>",
-        escaped(page["podname"].as_str().unwrap_or("?"))
+        "<article class=review><blockquote>{}</blockquote>\n<footer>{}<cite>{}</cite></footer></article>\n",
+        field("text"),
+        rating(review),
+        field("reviewer")
     )
 }
 
-fn unavailable(service: &str, error: &anyhow::Error) -> String {
+fn rating(review: &Value) -> String {
+    let rating = &review["rating"];
+    if let Some(error) = rating["error"].as_str() {
+        return format!("<span class=trouble>{}</span> ", escaped(error));
+    }
+    let Some(stars) = rating["stars"].as_u64().and_then(|n| usize::try_from(n).ok()) else {
+        return String::new();
+    };
+    let stars = stars.min(5);
     format!(
-        "<p class=away>{service} is not available: {}</p>",
+        "<span class=\"stars {}\" role=img aria-label=\"{stars} of 5 stars\">{}<i>{}</i></span> ",
+        star_color(review),
+        "★".repeat(stars),
+        "★".repeat(5 - stars)
+    )
+}
+
+/// One of the style's classes, whatever the service says.
+fn star_color(review: &Value) -> &'static str {
+    match review["rating"]["color"].as_str() {
+        Some("red") => "red",
+        Some(_) => "black",
+        None => "none",
+    }
+}
+
+/// Filled and shown by `live.js`.
+const ANSWERS: &str = "<section class=answers id=answers hidden>\n\
+<div class=head><h2>Who answered</h2><button class=quiet id=ask aria-pressed=false>Keep asking</button></div>\n\
+<p>Each square is one answer of the reviews service. Change the weights of its route and watch.</p>\n\
+<div class=strip id=strip aria-hidden=true></div>\n<ul class=legend id=legend></ul>\n</section>\n";
+
+fn answered_by(instance: &str) -> String {
+    if instance.is_empty() {
+        return String::new();
+    }
+    format!("<span class=by>answered by <b>{}</b></span>", escaped(instance))
+}
+
+fn unavailable(what: &str, error: &anyhow::Error) -> String {
+    format!(
+        "<div class=away><b>Error fetching product {what}!</b>\n\
+         <p>Sorry, product {what} are currently unavailable for this book.</p><small>{}</small></div>\n",
         escaped(&format!("{error:#}"))
     )
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_uppercase().collect::<String>());
+    first.unwrap_or_default() + letters.as_str()
 }
 
 fn escaped(text: &str) -> String {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod agent;
+mod bookinfo;
+mod cases;
 mod certificates;
 mod client;
 mod control_death;
@@ -19,10 +21,12 @@ mod names;
 mod pod;
 mod privileges;
 mod probing;
+mod productpage;
 mod protocols;
 mod readme;
 mod routes;
 mod routing;
+mod samples;
 mod support;
 mod transparency;
 mod verbs;

@@ -1,0 +1,215 @@
+//! The files that no row tries, and why.
+
+pub struct Elsewhere {
+    pub file: &'static str,
+    /// What leno says of a file that it does not serve whole; empty: it has nothing to say.
+    pub says: &'static str,
+    #[expect(dead_code, reason = "read by people")]
+    why: &'static str,
+}
+
+const fn other(file: &'static str, says: &'static str, why: &'static str) -> Elsewhere {
+    Elsewhere { file, says, why }
+}
+
+const CLUSTER: &str = "Deployments and the like: a cluster runs them, and leno skips them";
+const LATER: &str = "a feature that leno does not have yet";
+const TRIED: &str = "bookinfo's own table is tried with these services";
+const SAME: &str = "the same services as another file, whose workloads a cluster runs";
+const NOT_OBJECTS: &str = "values for another program, no objects";
+
+pub const ELSEWHERE: &[Elsewhere] = &[
+    other(
+        "bookinfo/demo-profile-no-gateways.yaml",
+        "unknown kind IstioOperator",
+        "for istioctl",
+    ),
+    other("bookinfo/platform/kube/bookinfo-certificate.yaml", "", CLUSTER),
+    other("bookinfo/platform/kube/bookinfo-db.yaml", "", TRIED),
+    other("bookinfo/platform/kube/bookinfo-details-dualstack.yaml", "", SAME),
+    other("bookinfo/platform/kube/bookinfo-details-v2.yaml", "", CLUSTER),
+    other("bookinfo/platform/kube/bookinfo-details.yaml", "", SAME),
+    other("bookinfo/platform/kube/bookinfo-dualstack.yaml", "", SAME),
+    other(
+        "bookinfo/platform/kube/bookinfo-ingress.yaml",
+        "Ingress default/gateway is not served",
+        LATER,
+    ),
+    other("bookinfo/platform/kube/bookinfo-mysql.yaml", "", TRIED),
+    other("bookinfo/platform/kube/bookinfo-psa.yaml", "", SAME),
+    other(
+        "bookinfo/platform/kube/bookinfo-ratings-discovery-dualstack.yaml",
+        "",
+        SAME,
+    ),
+    other("bookinfo/platform/kube/bookinfo-ratings-discovery.yaml", "", SAME),
+    other("bookinfo/platform/kube/bookinfo-ratings-dualstack.yaml", "", SAME),
+    other(
+        "bookinfo/platform/kube/bookinfo-ratings-v2-mysql-vm.yaml",
+        "",
+        CLUSTER,
+    ),
+    other(
+        "bookinfo/platform/kube/bookinfo-ratings-v2-mysql.yaml",
+        "",
+        CLUSTER,
+    ),
+    other("bookinfo/platform/kube/bookinfo-ratings-v2.yaml", "", CLUSTER),
+    other("bookinfo/platform/kube/bookinfo-ratings.yaml", "", SAME),
+    other("bookinfo/platform/kube/bookinfo-reviews-v2.yaml", "", CLUSTER),
+    other("bookinfo/platform/kube/bookinfo-versions.yaml", "", TRIED),
+    other("bookinfo/platform/kube/bookinfo.yaml", "", TRIED),
+    other("bookinfo/platform/kube/productpage-nodeport.yaml", "", SAME),
+    other(
+        "bookinfo/policy/productpage_envoy_ratelimit.yaml",
+        "EnvoyFilter istio-system/filter-ratelimit is not served",
+        LATER,
+    ),
+    other(
+        "bookinfo/swagger.yaml",
+        "without apiVersion and kind",
+        "describes an API, and is no object",
+    ),
+    other("custom-bootstrap/custom-bootstrap.yaml", "", CLUSTER),
+    other("custom-bootstrap/example-app.yaml", "", CLUSTER),
+    other(
+        "extauthz/ext-authz.yaml",
+        "",
+        "an authorizer that only an AuthorizationPolicy asks, which leno refuses",
+    ),
+    other(
+        "extauthz/local-ext-authz.yaml",
+        "",
+        "an authorizer that only an AuthorizationPolicy asks, which leno refuses",
+    ),
+    other(
+        "health-check/liveness-command.yaml",
+        "",
+        "a cluster's probe of a container",
+    ),
+    other(
+        "jwt-server/jwt-server.yaml",
+        "",
+        "keys that only a RequestAuthentication asks for, which leno refuses",
+    ),
+    other(
+        "open-telemetry/otel.yaml",
+        "",
+        "a collector that only a Telemetry object uses",
+    ),
+    other(
+        "open-telemetry/tracing/telemetry.yaml",
+        "Telemetry default/otel-demo is not served",
+        LATER,
+    ),
+    other(
+        "ratelimit/local-rate-limit-service.yaml",
+        "EnvoyFilter istio-system/filter-local-ratelimit-svc is not served",
+        LATER,
+    ),
+    other(
+        "ratelimit/rate-limit-service.yaml",
+        "",
+        "limits that only an EnvoyFilter asks for",
+    ),
+    other("security/psp/sidecar-psp.yaml", "", CLUSTER),
+    other(
+        "security/spire-trust-domain-federation/cluster-federated-trust-domain.yaml",
+        "unknown kind ClusterFederatedTrustDomain",
+        "for SPIRE's controller in a cluster",
+    ),
+    other(
+        "security/spire-trust-domain-federation/spire-base.yaml",
+        "without apiVersion and kind",
+        NOT_OBJECTS,
+    ),
+    other(
+        "security/spire-trust-domain-federation/spire-east.yaml",
+        "without apiVersion and kind",
+        NOT_OBJECTS,
+    ),
+    other(
+        "security/spire-trust-domain-federation/spire-west.yaml",
+        "without apiVersion and kind",
+        NOT_OBJECTS,
+    ),
+    other(
+        "security/spire/clusterspiffeid.yaml",
+        "unknown kind ClusterSPIFFEID",
+        "for SPIRE's controller in a cluster",
+    ),
+    other("security/spire/curl-spire.yaml", "", CLUSTER),
+    other(
+        "security/spire/istio-spire-config.yaml",
+        "unknown kind IstioOperator",
+        "for istioctl",
+    ),
+    other("security/spire/sleep-spire.yaml", "", CLUSTER),
+    other("security/spire/spire-quickstart.yaml", "", CLUSTER),
+    // Until there is a gateway.
+    other(
+        "bookinfo/gateway-api/bookinfo-gateway.yaml",
+        "Gateway default/bookinfo-gateway is not served",
+        LATER,
+    ),
+    other(
+        "bookinfo/networking/bookinfo-gateway.yaml",
+        "Gateway default/bookinfo-gateway is not served",
+        LATER,
+    ),
+    other(
+        "bookinfo/networking/certmanager-gateway.yaml",
+        "Gateway istio-system/cert-manager-gateway is not served",
+        LATER,
+    ),
+    other(
+        "helloworld/gateway-api/helloworld-gateway.yaml",
+        "Gateway default/helloworld-gateway is not served",
+        LATER,
+    ),
+    other(
+        "helloworld/gateway-api/helloworld-route.yaml",
+        "Gateway helloworld-gateway is not served",
+        LATER,
+    ),
+    other(
+        "helloworld/helloworld-gateway.yaml",
+        "Gateway default/helloworld-gateway is not served",
+        LATER,
+    ),
+    other(
+        "httpbin/gateway-api/httpbin-gateway.yaml",
+        "Gateway default/httpbin-gateway is not served",
+        LATER,
+    ),
+    other(
+        "httpbin/httpbin-gateway.yaml",
+        "Gateway default/httpbin-gateway is not served",
+        LATER,
+    ),
+    other(
+        "tcp-echo/gateway-api/tcp-echo-20-v2.yaml",
+        "TCPRoute default/tcp-echo is not served",
+        LATER,
+    ),
+    other(
+        "tcp-echo/gateway-api/tcp-echo-all-v1.yaml",
+        "Gateway default/tcp-echo-gateway is not served",
+        LATER,
+    ),
+    other(
+        "tcp-echo/tcp-echo-20-v2.yaml",
+        "gateway tcp-echo-gateway is not served",
+        LATER,
+    ),
+    other(
+        "tcp-echo/tcp-echo-all-v1.yaml",
+        "Gateway default/tcp-echo-gateway is not served",
+        LATER,
+    ),
+    other(
+        "websockets/route.yaml",
+        "Gateway default/tornado-gateway is not served",
+        LATER,
+    ),
+];
