@@ -298,6 +298,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         filter_configs: HashMap::new(),
         origin: None,
         place: None,
+        rule: None,
     };
     RouteTable {
         name: name.to_owned(),

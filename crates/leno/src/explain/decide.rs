@@ -3,32 +3,22 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use anyhow::anyhow;
 use leno_api::nearest;
 use leno_dns::{Lookup, NameTable};
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
 use leno_engine::compile::listener::{self, FilterChain, TerminalFilter, TransportProtocol};
 use leno_engine::compile::route::RouteTable;
-use leno_engine::compile::{NoFiles, Rejection, Warnings, route};
+use leno_engine::compile::{NoFiles, Warnings, route};
 use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_proto::envoy::config::listener::v3::Listener;
 use leno_proto::envoy::config::route::v3::RouteConfiguration;
 use leno_proto::istio::networking::nds::v1::NameTable as NameTableMessage;
 use leno_translate::ResourceType;
-use prost::Message;
 
 use super::answer::{Explanation, Kind, Listener as Told, Name, Request};
-use super::mesh::{Member, Mesh};
-use super::target::{Asked, Scheme, Target};
+use super::question::{Question, rejected};
+use super::target::Scheme;
 use super::{routing, upstream};
-
-/// Who asks what, of which mesh.
-pub struct Question<'q> {
-    pub mesh: &'q mut dyn Mesh,
-    pub from: Member,
-    pub target: Target,
-    pub asked: Asked,
-}
 
 /// For a name that the mesh does not answer for: an address that is nobody's (RFC 5737).
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
@@ -89,7 +79,6 @@ impl Question<'_> {
     }
 
     /// The address, or what is wrong with the name.
-    #[expect(clippy::type_complexity, reason = "an answer, or an end that is no failure")]
     fn resolve(&mut self) -> anyhow::Result<Result<(Name, IpAddr), (Name, String)>> {
         let host = self.target.host.clone();
         let found = |addresses: Vec<IpAddr>| Name {
@@ -257,34 +246,4 @@ impl Question<'_> {
         let compiled = route::compile(&message, &mut Warnings::default());
         compiled.map(Some).map_err(|why| rejected(name, &why))
     }
-
-    /// A resource of the caller's.
-    pub fn message<M: Message + Default>(
-        &mut self,
-        kind: ResourceType,
-        name: &str,
-    ) -> anyhow::Result<Option<M>> {
-        let from = self.from.clone();
-        self.message_of(&from, kind, name)
-    }
-
-    pub fn message_of<M: Message + Default>(
-        &mut self,
-        of: &Member,
-        kind: ResourceType,
-        name: &str,
-    ) -> anyhow::Result<Option<M>> {
-        let Some(body) = self.mesh.resource(of, kind, name)? else {
-            return Ok(None);
-        };
-        let decoded = M::decode(body.as_slice());
-        decoded
-            .map(Some)
-            .map_err(|error| anyhow!("{name} is no message: {error}"))
-    }
-}
-
-/// What the control plane sends is not taken by leno's own engine.
-pub fn rejected(name: &str, why: &Rejection) -> anyhow::Error {
-    anyhow!("a proxy rejects what the control plane sends — {name}: {why} — mend the object it is made of")
 }

@@ -11,8 +11,8 @@ use leno_proto::envoy::config::listener::v3::Listener;
 use leno_translate::ResourceType;
 
 use super::answer::{Inbound, Transport};
-use super::decide::{Question, rejected};
 use super::mesh::Member;
+use super::question::{Question, rejected};
 
 /// None: no sidecar of the mesh's is there, or none that is told what to take.
 pub fn far(

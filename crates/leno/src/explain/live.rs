@@ -13,6 +13,9 @@ use super::mesh::{InForce, Member, Mesh};
 use crate::client;
 use crate::join::Join;
 
+/// What a name may be of a proxy.
+type Meaning = fn(&ProxyStatus) -> String;
+
 pub struct Live {
     runtime: Runtime,
     control: client::Mesh,
@@ -66,7 +69,7 @@ impl Mesh for Live {
             }
             None => (None, name),
         };
-        let meanings: [(&str, fn(&ProxyStatus) -> String); 4] = [
+        let meanings: [(&str, Meaning); 4] = [
             ("workload", |proxy| proxy.workload.clone()),
             ("workload", |proxy| short(&proxy.workload).to_owned()),
             ("service", |proxy| {

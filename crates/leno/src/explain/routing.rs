@@ -11,7 +11,7 @@ use leno_engine::decide::route::{Decision, Forwarding, Miss, Observer, RouteCont
 use leno_engine::message::RequestHead;
 
 use super::answer::{Action, Answer, Explanation, Host, Kind, Missed, Route};
-use super::decide::Question;
+use super::question::Question;
 use super::{upstream, words};
 
 /// Plaintext, and of the shares whichever: they are told one by one.

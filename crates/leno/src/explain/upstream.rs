@@ -18,8 +18,8 @@ use leno_proxy::alpn::{self, Offer};
 use leno_translate::ResourceType;
 
 use super::answer::{Endpoint, Explanation, Kind, Made, Target, Transport};
-use super::decide::{Question, rejected};
 use super::mesh::InForce;
+use super::question::{Question, rejected};
 use super::{inbound, words};
 
 /// What `REGISTRY_ONLY` means for a host that is not the mesh's.
