@@ -18,6 +18,8 @@ pub struct HttpRoute {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HttpRule {
     pub name: Option<String>,
+    /// Which of its object's rules it is, from 1 on; 0: of nobody's.
+    pub number: u32,
     /// `file:line:column` of the rule.
     pub place: String,
     /// Any of them; empty: every request.

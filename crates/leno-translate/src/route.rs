@@ -167,6 +167,7 @@ fn default_entry(reader: &mut Reader<'_>, host: &Host, port: u16) -> RouteEntry 
     };
     let said = HttpRule {
         name: None,
+        number: 0,
         place: String::new(),
         matches: Vec::new(),
         action: HttpAction::Forward(vec![itself]),

@@ -296,6 +296,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
         filter_configs: HashMap::new(),
+        rule: 0,
         origin: None,
         place: None,
     };

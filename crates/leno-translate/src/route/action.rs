@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use leno_model::route::{AbortStatus, Fault};
-use leno_model::{HttpAction, Origin};
+use leno_model::{HttpAction, HttpRule, Origin};
 use leno_proto::ToAny;
 
 use super::RouteEntry;
@@ -13,7 +13,7 @@ use super::header::edits;
 use super::matching::route_match;
 use crate::connection_manager::FAULT_FILTER;
 use crate::naming::object_path;
-use crate::parts::{duration, metadata, per_million, string, structure};
+use crate::parts::{duration, metadata, number, per_million, string, structure};
 use crate::pb::route::Route;
 use crate::pb::{core, fault, fault_delay};
 
@@ -37,7 +37,7 @@ pub(super) fn route(entry: &RouteEntry) -> Route {
         metadata: entry
             .made_by
             .as_ref()
-            .and_then(|origin| made_by(origin, &rule.said.place)),
+            .and_then(|origin| made_by(origin, &rule.said)),
         typed_per_filter_config: faults.into_iter().collect::<HashMap<_, _>>(),
         request_headers_to_add: request.add,
         request_headers_to_remove: request.remove,
@@ -57,11 +57,17 @@ fn name(entry: &RouteEntry) -> String {
 }
 
 /// The object in Istio's form, and the place in leno's, so that logs and `leno explain` can point at the line.
-fn made_by(origin: &Origin, place: &str) -> Option<core::Metadata> {
-    let place = if place.is_empty() { &origin.place } else { place };
+fn made_by(origin: &Origin, rule: &HttpRule) -> Option<core::Metadata> {
+    let place = match rule.place.as_str() {
+        "" => &origin.place,
+        place => place,
+    };
     metadata([
         ("istio", structure([("config", string(object_path(origin)))])),
-        ("leno", structure([("place", string(place))])),
+        (
+            "leno",
+            structure([("place", string(place)), ("rule", number(rule.number))]),
+        ),
     ])
 }
 
