@@ -2,6 +2,7 @@
 //!
 //! A test that cannot run says so with [`skip`] and why; CI fails on any skip that is not in `.ci/allowed-skips`.
 
+mod browser;
 mod condition;
 mod machine;
 mod mesh;
@@ -10,6 +11,7 @@ mod process;
 mod skip;
 mod user;
 
+pub use browser::{Browser, Scheme};
 pub use condition::{eventually, eventually_within};
 pub use mesh::{Mesh, MeshBuilder};
 pub use process::Process;

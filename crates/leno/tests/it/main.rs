@@ -20,6 +20,7 @@ mod names;
 mod pod;
 mod privileges;
 mod probing;
+mod productpage;
 mod protocols;
 mod readme;
 mod routes;
