@@ -10,7 +10,7 @@ use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::access_log::{check, write_request};
-use leno_telemetry::record::{DownstreamRecord, RequestRecord};
+use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord};
 use libfuzzer_sys::fuzz_target;
 
 // Four bytes of time, a line with a path as a client sent it, and the format.
@@ -67,7 +67,7 @@ fuzz_target!(|input: &[u8]| {
         details: "via_upstream",
         bytes_received: 0,
         bytes_sent: 0,
-        route: "",
+        route: RouteRecord::default(),
         upstream: None,
         attempts: 1,
         downstream: &downstream,

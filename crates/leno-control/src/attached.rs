@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use leno_proto::control::{Command, Dump, DumpRequest, Report, command, report};
+use leno_proto::control::{Command, Dump, DumpRequest, Hello, Report, command, report};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Status, Streaming};
 
@@ -79,14 +79,16 @@ impl Attached {
             ));
         };
         speaker.may_speak_for(&hello.node_id).await?;
-        let place = self.take_place(hello.node_id, commands.clone());
+        let place = self.take_place(hello, commands.clone());
         while let Some(what) = next(reports).await {
             let heard = match what {
                 report::What::Hello(_) => {
                     return Err(Status::invalid_argument("Hello comes once, as the first report"));
                 }
                 report::What::Traffic(traffic) => {
-                    place.with(|_| self.traffic().report(&place.node, traffic.edges))
+                    let told = place.with(|_| self.traffic().report(&place.node, traffic.edges));
+                    told.transpose()
+                        .map_err(|bad| Status::invalid_argument(bad.to_string()))?
                 }
                 report::What::Dump(dump) => place.with(|side| {
                     if let Some(waiting) = side.waiting.remove(&dump.id) {
@@ -101,7 +103,8 @@ impl Attached {
         Ok(())
     }
 
-    fn take_place(&self, node: String, commands: mpsc::Sender<Result<Command, Status>>) -> Place<'_> {
+    fn take_place(&self, hello: Hello, commands: mpsc::Sender<Result<Command, Status>>) -> Place<'_> {
+        let node = hello.node_id;
         let stream = self.next.fetch_add(1, Ordering::Relaxed);
         let side = Side {
             stream,
@@ -110,7 +113,7 @@ impl Attached {
         };
         let mut proxies = self.lock();
         proxies.insert(node.clone(), side);
-        self.traffic().arrived(&node);
+        self.traffic().arrived(&node, hello.start);
         drop(proxies);
         Place {
             attached: self,

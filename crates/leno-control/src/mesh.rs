@@ -179,7 +179,8 @@ impl Mesh for MeshService {
         request: Request<TrafficRequest>,
     ) -> Result<Response<Self::TrafficStream>, Status> {
         self.member_or_operator(&request)?;
-        let interval = match request.get_ref().interval_ms {
+        let TrafficRequest { interval_ms, routes } = *request.get_ref();
+        let interval = match interval_ms {
             0 => DEFAULT_INTERVAL,
             ms => Duration::from_millis(ms.into()).max(SHORTEST_INTERVAL),
         };
@@ -193,7 +194,7 @@ impl Mesh for MeshService {
                     _ = running.changed() => return,
                 }
                 let response = TrafficResponse {
-                    edges: attached.traffic().edges(),
+                    edges: attached.traffic().edges(routes),
                 };
                 if send.send(Ok(response)).await.is_err() {
                     return;

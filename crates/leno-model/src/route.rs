@@ -18,10 +18,10 @@ pub struct HttpRoute {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HttpRule {
     pub name: Option<String>,
+    /// Which of its object's rules it is, from 1 on; 0: of nobody's.
+    pub number: u32,
     /// `file:line:column` of the rule.
     pub place: String,
-    /// Where it stands in its object: `spec.http[1]`.
-    pub path: String,
     /// Any of them; empty: every request.
     pub matches: Vec<HttpMatch>,
     pub action: HttpAction,

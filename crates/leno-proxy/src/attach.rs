@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leno_proto::control::{Command, Dump, Edge, Hello, Report, Resource, TrafficReport, command, report};
+use leno_proto::control::{Command, Dump, Hello, Report, Resource, TrafficReport, command, report};
+use leno_telemetry::metrics::Changes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control_plane::ControlPlane;
@@ -12,13 +13,16 @@ use crate::grpc::{self, Channel, Receiver, Sender};
 
 const ATTACH: &str = "/leno.control.v1.Mesh/Attach";
 const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// Edges of one message: with labels, each is less than a kilobyte.
+const MOST_IN_REPORT: usize = 512;
 const RETRY: Duration = Duration::from_secs(1);
 
 pub struct Attachment {
     pub control: ControlPlane,
     pub node_id: String,
-    /// Sums since the start.
-    pub edges: Arc<dyn Fn() -> Vec<Edge> + Send + Sync>,
+    /// Tells this run of the proxy from others.
+    pub start: u64,
+    pub changes: Changes,
     pub dumps: mpsc::Sender<oneshot::Sender<Vec<Dumped>>>,
     /// The certificates in use, without their keys.
     pub secrets: Arc<dyn Fn() -> Vec<Resource> + Send + Sync>,
@@ -47,10 +51,11 @@ impl Attachment {
             &mut sender,
             report::What::Hello(Hello {
                 node_id: self.node_id.clone(),
+                start: self.start,
             }),
         )?;
+        self.changes.forget();
         let mut tick = tokio::time::interval(REPORT_EVERY);
-        let mut last = Vec::new();
         loop {
             tokio::select! {
                 command = receiver.next() => {
@@ -59,9 +64,9 @@ impl Attachment {
                     say(&mut sender, report::What::Dump(dump))?;
                 }
                 _ = tick.tick() => {
-                    let edges = (self.edges)();
-                    if edges != last {
-                        last.clone_from(&edges);
+                    let changed = self.changes.read();
+                    for edges in changed.chunks(MOST_IN_REPORT) {
+                        let edges = edges.to_vec();
                         say(&mut sender, report::What::Traffic(TrafficReport { edges }))?;
                     }
                 }

@@ -14,7 +14,7 @@ use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::Permit;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead};
-use leno_telemetry::record::{DownstreamRecord, RequestRecord, UpstreamRecord};
+use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord, UpstreamRecord};
 
 use crate::connect::UpstreamConnection;
 use crate::drain::{self, CutBy};
@@ -226,7 +226,7 @@ impl Drop for Exchange {
             details: self.details.get(),
             bytes_received: self.received.get(),
             bytes_sent: self.sent.get(),
-            route: route.as_ref().map_or("", |route| &route.name),
+            route: route.as_deref().map(route_record).unwrap_or_default(),
             upstream: self.upstream.get_mut().record(),
             attempts: self.attempts.get(),
             downstream: self.client.as_ref().unwrap_or(&self.session.connection.record),
@@ -234,6 +234,15 @@ impl Drop for Exchange {
         };
         let Session { worker, manager, .. } = &*self.session;
         worker.reporter.request(&record, &manager.access_log);
+    }
+}
+
+fn route_record(route: &Route) -> RouteRecord<'_> {
+    RouteRecord {
+        name: &route.name,
+        rule: route.rule,
+        made_by: route.origin.as_deref().unwrap_or_default(),
+        place: route.place.as_deref().unwrap_or_default(),
     }
 }
 

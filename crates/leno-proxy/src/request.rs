@@ -174,6 +174,8 @@ impl Exchanged<'_> {
             Decision::Forward(forwarding) => tcp_proxy::find(&session.worker, &forwarding.cluster).await,
             _ => Err(Failure::NoCluster),
         };
+        // Known to the record even if a filter answers.
+        exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
         let filters = match session.manager.filters.is_empty() {
             true => None,
             false => Filters::start(exchange, &decision, upstream.as_ref().ok().map(|u| u.cluster())),

@@ -86,7 +86,6 @@ impl Router<'_> {
         exchange.watch.limit(timeouts.idle, timeouts.max_stream);
         self.edit(&mut exchange.request.borrow_mut(), &timeouts);
         let upstream = upstream?;
-        exchange.upstream.borrow_mut().cluster = Some(upstream.cluster());
         let permit = upstream.acquire(Resource::Request).ok_or(Failure::Overflow)?;
         let hashed = self.hash();
         let plan = Plan {

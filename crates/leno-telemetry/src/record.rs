@@ -30,11 +30,23 @@ pub struct RequestRecord<'a> {
     pub details: &'a str,
     pub bytes_received: u64,
     pub bytes_sent: u64,
-    pub route: &'a str,
+    pub route: RouteRecord<'a>,
     pub upstream: Option<UpstreamRecord<'a>>,
     pub attempts: u32,
     pub downstream: &'a DownstreamRecord,
     pub peer: &'a PeerMetadata,
+}
+
+/// The route that decided; all empty where none did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RouteRecord<'a> {
+    pub name: &'a str,
+    /// Which rule of the object, from 1 on; 0: unknown.
+    pub rule: u32,
+    /// The user's object that made it, as Istio writes it: `/apis/…/namespaces/default/virtual-service/reviews`.
+    pub made_by: &'a str,
+    /// Where that rule was written: `file:line:column`.
+    pub place: &'a str,
 }
 
 /// The connection a request came on.

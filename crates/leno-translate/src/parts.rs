@@ -78,6 +78,12 @@ pub(crate) fn string(value: impl Into<String>) -> Value {
     }
 }
 
+pub(crate) fn number(value: u32) -> Value {
+    Value {
+        kind: Some(Kind::NumberValue(value.into())),
+    }
+}
+
 pub(crate) fn structure<const N: usize>(fields: [(&str, Value); N]) -> Struct {
     Struct {
         fields: fields

@@ -167,8 +167,8 @@ fn default_entry(reader: &mut Reader<'_>, host: &Host, port: u16) -> RouteEntry 
     };
     let said = HttpRule {
         name: None,
+        number: 0,
         place: String::new(),
-        path: String::new(),
         matches: Vec::new(),
         action: HttpAction::Forward(vec![itself]),
         timeout: None,

@@ -81,8 +81,12 @@ impl Mesh {
             .await
     }
 
-    /// Sums of all edges, at first and then every `interval`.
-    pub async fn traffic(&self, interval: Duration) -> Result<Receiver<TrafficResponse>, grpc::Error> {
+    /// Sums of all edges, at first and then every `interval`; `routes`: by route, status and flags as well.
+    pub async fn traffic(
+        &self,
+        interval: Duration,
+        routes: bool,
+    ) -> Result<Receiver<TrafficResponse>, grpc::Error> {
         let path = format!("{SERVICE}/Traffic");
         let (mut sender, receiver) = self
             .channel
@@ -90,6 +94,7 @@ impl Mesh {
             .await?;
         sender.send(&TrafficRequest {
             interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
+            routes,
         })?;
         sender.finish()?;
         Ok(receiver)

@@ -132,7 +132,7 @@ impl Run<'_> {
         interrupt: &mut Interrupt,
     ) -> anyhow::Result<()> {
         let mesh = Mesh::connect(join).await?;
-        let mut edges = mesh.traffic(Duration::from_millis(500)).await?;
+        let mut edges = mesh.traffic(Duration::from_millis(500), false).await?;
         let mut screen = Screen::open()?;
         let begun = Instant::now();
         let (mut loaded, mut serving) = (false, None);

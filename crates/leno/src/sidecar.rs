@@ -25,7 +25,7 @@ use leno_proxy::report::MeshTelemetry;
 use leno_proxy::resolve::keep_resolved;
 use leno_proxy::{Demand, Options, Origin, PassedSocket, Proxy};
 use leno_run::{FromProxy, Handoff, HostRole, NamespaceListener, NamespaceRole};
-use leno_telemetry::metrics::Metrics;
+use leno_telemetry::metrics::{Changes, Metrics};
 use leno_tls::{Crypto, Secrets};
 use leno_xds::client::Client;
 use tokio::sync::{mpsc, watch};
@@ -154,7 +154,8 @@ async fn serve(
     let attachment = Attachment {
         control: link()?,
         node_id: node.id.clone(),
-        edges: Arc::new(move || metrics.edges()),
+        start: u64::from(random::number()) << 32 | u64::from(random::number()),
+        changes: Changes::new(metrics),
         dumps,
         secrets: certificates(&secrets),
     };

@@ -2,7 +2,7 @@
 
 use leno_proto::control::mesh_client::MeshClient;
 use leno_proto::control::{
-    ConfigRequest, Dump, Edge, Hello, Report, Resource, StatusRequest, TrafficReport, TrafficRequest,
+    ConfigRequest, Dump, Edge, Hello, Peer, Report, Resource, StatusRequest, TrafficReport, TrafficRequest,
     command, report,
 };
 use leno_proto::envoy::config::core::v3::Node;
@@ -62,15 +62,8 @@ async fn a_proxy_is_asked_for_what_it_has_and_reports_its_traffic() {
     )
     .await;
     let (reports, outgoing) = mpsc::channel(8);
-    let hello = Hello {
-        node_id: node.id.clone(),
-    };
-    reports.send(report(report::What::Hello(hello))).await.unwrap();
-    let edge = Edge {
-        requests: 7,
-        ..Default::default()
-    };
-    let traffic = TrafficReport { edges: vec![edge] };
+    reports.send(report(hello(&node, 1))).await.unwrap();
+    let traffic = TrafficReport { edges: vec![edge(7)] };
     reports
         .send(report(report::What::Traffic(traffic)))
         .await
@@ -98,7 +91,10 @@ async fn a_proxy_is_asked_for_what_it_has_and_reports_its_traffic() {
     });
     let mut mesh = rig.mesh().await;
     let mut seen = mesh
-        .traffic(TrafficRequest { interval_ms: 100 })
+        .traffic(TrafficRequest {
+            interval_ms: 100,
+            ..Default::default()
+        })
         .await
         .unwrap()
         .into_inner();
@@ -154,10 +150,20 @@ async fn attach(channel: Channel, said: Vec<report::What>) -> Result<(), Code> {
         .map_err(|status| status.code())
 }
 
-fn hello(node: &Node) -> report::What {
+fn hello(node: &Node, start: u64) -> report::What {
     report::What::Hello(Hello {
         node_id: node.id.clone(),
+        start,
     })
+}
+
+fn edge(requests: u64) -> Edge {
+    Edge {
+        id: 1,
+        source: Some(Peer::default()),
+        requests,
+        ..Default::default()
+    }
 }
 
 #[tokio::test]
@@ -174,19 +180,31 @@ async fn a_proxy_speaks_for_itself_only_and_introduces_itself_once() {
     let _bank = Proxy::connect(secure("bank").await, bank.clone(), &names).await;
     let mine = secure("web").await;
 
-    assert_eq!(attach(mine.clone(), vec![hello(&web)]).await, Ok(()));
-    let another = attach(mine.clone(), vec![hello(&bank)]).await;
+    assert_eq!(attach(mine.clone(), vec![hello(&web, 1)]).await, Ok(()));
+    let another = attach(mine.clone(), vec![hello(&bank, 1)]).await;
     assert_eq!(another, Err(Code::PermissionDenied));
-    let unproven = attach(rig.plaintext().await, vec![hello(&web)]).await;
+    let unproven = attach(rig.plaintext().await, vec![hello(&web, 1)]).await;
     assert_eq!(unproven, Err(Code::PermissionDenied));
-    let nobody = attach(rig.secure(None).await, vec![hello(&web)]).await;
+    let nobody = attach(rig.secure(None).await, vec![hello(&web, 1)]).await;
     assert_eq!(nobody, Err(Code::Unauthenticated));
-    let unknown = attach(mine.clone(), vec![hello(&node("web-2", "web", None))]).await;
+    let unknown = attach(mine.clone(), vec![hello(&node("web-2", "web", None), 1)]).await;
     assert_eq!(unknown, Err(Code::FailedPrecondition));
-    let twice = attach(mine.clone(), vec![hello(&web), hello(&web)]).await;
+    let twice = attach(mine.clone(), vec![hello(&web, 1), hello(&web, 1)]).await;
     assert_eq!(twice, Err(Code::InvalidArgument));
     let traffic = report::What::Traffic(TrafficReport::default());
-    assert_eq!(attach(mine, vec![traffic]).await, Err(Code::InvalidArgument));
+    assert_eq!(
+        attach(mine.clone(), vec![traffic]).await,
+        Err(Code::InvalidArgument)
+    );
+    let unlabelled = Edge {
+        source: None,
+        ..edge(1)
+    };
+    let traffic = report::What::Traffic(TrafficReport {
+        edges: vec![unlabelled],
+    });
+    let refused = attach(mine, vec![hello(&web, 1), traffic]).await;
+    assert_eq!(refused, Err(Code::InvalidArgument));
 }
 
 #[tokio::test]
@@ -195,13 +213,10 @@ async fn what_a_proxy_counted_stays_when_it_is_gone_or_begins_again() {
     let web = node("web-1", "web", None);
     let names = [(LISTENER, "virtualInbound")];
     let _web = Proxy::connect(rig.plaintext().await, web.clone(), &names).await;
-    for requests in [7, 2] {
-        let edges = vec![Edge {
-            requests,
-            ..Default::default()
-        }];
+    for (start, requests) in [(1, 7), (2, 2), (2, 3)] {
+        let edges = vec![edge(requests)];
         let traffic = report::What::Traffic(TrafficReport { edges });
-        let ended = attach(rig.plaintext().await, vec![hello(&web), traffic]).await;
+        let ended = attach(rig.plaintext().await, vec![hello(&web, start), traffic]).await;
         assert_eq!(ended, Ok(()));
     }
     let mut seen = rig
@@ -212,7 +227,7 @@ async fn what_a_proxy_counted_stays_when_it_is_gone_or_begins_again() {
         .unwrap()
         .into_inner();
     let edges = seen.message().await.unwrap().unwrap().edges;
-    assert_eq!(edges.iter().map(|e| e.requests).sum::<u64>(), 9);
+    assert_eq!(edges.iter().map(|e| e.requests).sum::<u64>(), 10);
 }
 
 #[tokio::test]

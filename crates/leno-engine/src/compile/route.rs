@@ -62,8 +62,8 @@ pub struct Route {
     pub origin: Option<String>,
     /// Where that object was written: `filter_metadata["leno"].place`.
     pub place: Option<String>,
-    /// Which of its rules it is, `spec.http[1]`: `filter_metadata["leno"].rule`.
-    pub rule: Option<String>,
+    /// Which rule of the object, from 1 on: `filter_metadata["leno"].rule`. 0: not said.
+    pub rule: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]

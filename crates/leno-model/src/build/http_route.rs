@@ -17,7 +17,9 @@ use leno_api::kinds::http_route::{
 };
 use leno_api::{Code, Object, Severity, Spec};
 
-use super::{Context, DEFAULT_RETRY_ON, Routes, count, default_retries, of_kind, origin, per_million, port};
+use super::{
+    Context, DEFAULT_RETRY_ON, Routes, count, default_retries, number, of_kind, origin, per_million, port,
+};
 use crate::name::{Host, Origin};
 use crate::route::{
     HeaderEdits, HeaderMatch, HttpAction, HttpMatch, HttpRoute, HttpRule, Mirror, PathMatch, PathRewrite,
@@ -201,9 +203,8 @@ fn end_consumers(ranked: &mut Vec<Ranked>) {
         };
         let rule = HttpRule {
             name: None,
+            number: last.rule.number,
             place: last.rule.place.clone(),
-            // No rule of the object's says it.
-            path: String::new(),
             matches: vec![matching],
             action: HttpAction::Respond {
                 status: 404,
@@ -322,8 +323,8 @@ fn compile_rule(context: &mut Context<'_>, object: &Object, i: usize, spec: &Rul
     let timeouts = spec.timeouts.unwrap_or_default();
     let mut rule = HttpRule {
         name: spec.name.clone(),
+        number: number(i),
         place: object.place_of(&at).to_string(),
-        path: at.clone(),
         matches: Vec::new(),
         action: HttpAction::Forward(Vec::new()),
         timeout: timeouts

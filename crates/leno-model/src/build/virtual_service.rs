@@ -12,7 +12,9 @@ use leno_api::kinds::virtual_service::{
 };
 use leno_api::{Code, Object, Severity, Spec};
 
-use super::{Context, DEFAULT_RETRY_ON, Routes, count, default_retries, of_kind, origin, per_million, port};
+use super::{
+    Context, DEFAULT_RETRY_ON, Routes, count, default_retries, number, of_kind, origin, per_million, port,
+};
 use crate::name::Host;
 use crate::route::{
     AbortStatus, Fault, HeaderEdits, HeaderMatch, HttpAction, HttpMatch, HttpRoute, HttpRule, Mirror,
@@ -186,8 +188,8 @@ fn http_rule(context: &mut Context<'_>, object: &Object, i: usize, rule: &ApiRul
     }
     Some(HttpRule {
         name: rule.name.clone(),
+        number: number(i),
         place: object.place_of(&at).to_string(),
-        path: at.clone(),
         matches,
         action: action(context, object, &at, rule),
         timeout: rule

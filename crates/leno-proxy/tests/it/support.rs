@@ -296,9 +296,9 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
         filter_configs: HashMap::new(),
+        rule: 0,
         origin: None,
         place: None,
-        rule: None,
     };
     RouteTable {
         name: name.to_owned(),

@@ -78,7 +78,7 @@ impl FormatValues for RequestValues<'_> {
             Operator::RequestDuration => millis(out, record.request_duration),
             Operator::ResponseDuration => millis(out, record.response_duration),
             Operator::UpstreamServiceTime => service_time(record, out),
-            Operator::RouteName => text(out, Some(record.route)),
+            Operator::RouteName => text(out, Some(record.route.name)),
             Operator::UpstreamRequestAttemptCount => number(out, u64::from(record.attempts)),
             _ => self.common.write(operator, out),
         }

@@ -9,12 +9,26 @@ use leno_engine::flags::{Flag, Flags};
 
 use crate::record::{DownstreamRecord, RequestRecord, UpstreamRecord};
 
+/// UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: a server's failures by OpenTelemetry's
+/// semantic conventions for gRPC.
+const GRPC_SERVER_ERRORS: [u32; 6] = [2, 4, 12, 13, 14, 15];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub(super) enum Protocol {
     Http = 0,
     Grpc = 1,
     Tcp = 2,
+}
+
+impl Protocol {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 /// Who speaks of it: the caller's proxy or the called one's.
@@ -37,6 +51,10 @@ pub(super) struct Labels<S> {
     pub(super) service: S,
     pub(super) service_name: S,
     pub(super) service_namespace: S,
+    /// The caller's route, and the object and rule that made it.
+    pub(super) route: S,
+    pub(super) made_by: S,
+    pub(super) rule: u32,
     /// 0: no response.
     pub(super) code: u16,
     pub(super) flags: Flags,
@@ -70,6 +88,11 @@ impl<'a> Identity<'a> {
         identity.protocol = if grpc { Protocol::Grpc } else { Protocol::Http };
         identity.code = record.response.map_or(0, |response| response.status);
         identity.grpc_status = record.grpc_status.filter(|_| grpc);
+        if identity.reporter == Reporter::Source {
+            identity.route = record.route.name;
+            identity.made_by = record.route.made_by;
+            identity.rule = record.route.rule;
+        }
         if identity.service.is_empty() && identity.reporter == Reporter::Source {
             // Istio's fallback. For a host that the mesh does not know, the name is the cluster's.
             identity.service = std::str::from_utf8(&record.request.authority).unwrap_or_default();
@@ -118,6 +141,9 @@ impl<'a> Identity<'a> {
                 None => "",
             },
             service_namespace: service.map_or("", |service| service.namespace.as_str()),
+            route: "",
+            made_by: "",
+            rule: 0,
             code: 0,
             flags,
             grpc_status: None,
@@ -134,7 +160,7 @@ impl Identity<'_> {
             self.peer_principal,
             self.service_name,
         ];
-        let mut mix = u64::from(self.code) ^ (self.protocol as u64) << 16;
+        let mut mix = u64::from(self.code) ^ (self.protocol as u64) << 16 ^ u64::from(self.rule) << 20;
         for text in texts {
             let tail = text
                 .as_bytes()
@@ -160,6 +186,9 @@ impl OwnedIdentity {
             service: text(),
             service_name: text(),
             service_namespace: text(),
+            route: String::new(),
+            made_by: String::new(),
+            rule: 0,
             code: 0,
             flags: Flags::default(),
             grpc_status: None,
@@ -175,6 +204,9 @@ impl OwnedIdentity {
             && self.service == identity.service
             && self.service_name == identity.service_name
             && self.service_namespace == identity.service_namespace
+            && self.rule == identity.rule
+            && self.route == identity.route
+            && self.made_by == identity.made_by
             && self.peer_principal == identity.peer_principal
             && self.local_principal == identity.local_principal
             && self.peer.matches(&identity.peer)
@@ -184,11 +216,15 @@ impl OwnedIdentity {
         !self.peer_principal.is_empty() && !self.local_principal.is_empty()
     }
 
-    /// Whether the operator would call it failed: a 5xx, or a flag that is not merely the client's leaving or a
-    /// delay that was asked for.
+    /// Whether the operator would call it failed: a 5xx, a status that gRPC gives for a server's failure, or a flag
+    /// that is not merely the client's leaving or a delay that was asked for.
     pub(super) fn is_failure(&self) -> bool {
         let harmless = [Flag::DownstreamConnectionTermination, Flag::DelayInjected];
-        self.code >= 500 || self.flags.iter().any(|flag| !harmless.contains(&flag))
+        self.code >= 500
+            || self
+                .grpc_status
+                .is_some_and(|status| GRPC_SERVER_ERRORS.contains(&status))
+            || self.flags.iter().any(|flag| !harmless.contains(&flag))
     }
 }
 
@@ -211,6 +247,9 @@ impl From<&Identity<'_>> for OwnedIdentity {
             service: identity.service.to_owned(),
             service_name: identity.service_name.to_owned(),
             service_namespace: identity.service_namespace.to_owned(),
+            route: identity.route.to_owned(),
+            made_by: identity.made_by.to_owned(),
+            rule: identity.rule,
             code: identity.code,
             flags: identity.flags,
             grpc_status: identity.grpc_status,

@@ -6,8 +6,8 @@
 //! turns too fast, and no allocation.
 //! Peers choose some of the labels, so their number is bounded; what comes after is counted as `overflow`.
 
-mod edges;
 mod identity;
+mod report;
 mod series;
 mod text;
 
@@ -22,6 +22,7 @@ use crate::record::{ConnectionRecord, DownstreamRecord, LocalWorkload, RequestRe
 use identity::{Identity, OwnedIdentity, Protocol};
 use series::Series;
 
+pub use report::Changes;
 pub use series::{LATENCY_BOUNDS_US, SIZE_BOUNDS_BYTES};
 
 /// Label sets that one worker keeps apart.
@@ -77,12 +78,18 @@ impl Metrics {
         }
     }
 
-    /// Every label set with the sum of its counters.
+    /// Every label set that Prometheus knows with the sum of its counters: Istio's metrics have no routes.
     fn sums(&self) -> HashMap<OwnedIdentity, series::Sums> {
         let mut sums: HashMap<OwnedIdentity, series::Sums> = HashMap::new();
         for register in lock(&self.shards).iter() {
             for series in lock(&register.0).iter() {
-                series.add_to(sums.entry(series.identity.clone()).or_default());
+                let identity = OwnedIdentity {
+                    route: String::new(),
+                    made_by: String::new(),
+                    rule: 0,
+                    ..series.identity.clone()
+                };
+                series.add_to(sums.entry(identity).or_default());
             }
         }
         sums

@@ -133,12 +133,7 @@ fn labels(local: &LocalWorkload, identity: &OwnedIdentity) -> String {
         "destination_service_namespace",
         or_unknown(&identity.service_namespace),
     );
-    let protocol = match identity.protocol {
-        Protocol::Http => "http",
-        Protocol::Grpc => "grpc",
-        Protocol::Tcp => "tcp",
-    };
-    label(&mut out, "request_protocol", protocol);
+    label(&mut out, "request_protocol", identity.protocol.name());
     if identity.protocol != Protocol::Tcp {
         label(&mut out, "response_code", &identity.code.to_string());
         let status = identity.grpc_status.map(|status| status.to_string());

@@ -1,12 +1,14 @@
 //! What is counted, under which labels.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use leno_engine::compile::listener::Direction;
 use leno_engine::flags::Flag;
-use leno_telemetry::metrics::{LATENCY_BOUNDS_US, Metrics};
+use leno_proto::control::Edge;
+use leno_telemetry::metrics::{Changes, LATENCY_BOUNDS_US, Metrics};
 
 use crate::allocations::allocations;
 use crate::sample::{PRODUCTPAGE, REVIEWS, outbound, productpage};
@@ -312,29 +314,125 @@ fn label_sets_are_bounded_and_nothing_is_lost() {
     );
 }
 
+/// What a reader is told who knows nothing.
+fn edges(metrics: &Arc<Metrics>) -> Vec<Edge> {
+    Changes::new(Arc::clone(metrics)).read()
+}
+
 #[test]
-fn an_edge_sums_over_answers_and_tells_failures() {
-    let metrics = Metrics::new(productpage());
+fn an_edge_tells_the_parties_the_route_and_the_answer() {
+    let metrics = Arc::new(Metrics::new(productpage()));
     let mut shard = metrics.shard();
     let mut sample = outbound();
     shard.request(&sample.record());
+    sample.rule = 2;
     sample.response.as_mut().unwrap().status = 503;
-    shard.request(&sample.record());
-    sample.response = None;
     sample.flags = Flag::UpstreamConnectionFailure.into();
     shard.request(&sample.record());
-    sample.flags = Flag::DownstreamConnectionTermination.into();
     shard.request(&sample.record());
-    shard.connection_closed(&outbound().connection());
-    let edges = metrics.edges();
-    assert_eq!(edges.len(), 2);
-    let edge = edges.iter().find(|edge| edge.protocol == "http").unwrap();
-    assert_eq!((edge.requests, edge.failures, edge.mtls), (4, 2, true));
+    let edges = edges(&metrics);
+    let [edge, failed] = edges.as_slice() else {
+        panic!("{edges:?}")
+    };
+    assert_eq!((edge.requests, edge.failures, edge.mtls), (1, 0, true));
     assert_eq!(edge.source.as_ref().unwrap().app, "productpage");
     assert_eq!(edge.destination.as_ref().unwrap().version, "v2");
     assert_eq!(edge.destination.as_ref().unwrap().principal, REVIEWS);
-    assert_eq!(edge.latency.len(), LATENCY_BOUNDS_US.len() + 1);
-    assert_eq!(edge.latency.iter().sum::<u64>(), 4);
-    assert_eq!(edge.latency_sum_us, 4 * 7_300);
-    assert_eq!(edge.bytes_sent, 4 * 375);
+    assert_eq!(edge.destination_service, "reviews.default.svc.cluster.local");
+    assert_eq!((edge.code, edge.flags.as_str()), (200, ""));
+    assert_eq!(
+        (edge.route.as_str(), edge.rule, edge.made_by.as_str()),
+        (
+            "default",
+            1,
+            "/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews"
+        )
+    );
+    assert_eq!((failed.requests, failed.failures, failed.rule), (2, 2, 2));
+    assert_eq!((failed.code, failed.flags.as_str()), (503, "UF"));
+    assert_eq!(failed.latency.len(), LATENCY_BOUNDS_US.len() + 1);
+    assert_eq!(failed.latency.iter().sum::<u64>(), 2);
+    assert_eq!(failed.latency_sum_us, 2 * 7_300);
+    assert_eq!(failed.bytes_sent, 2 * 375);
+}
+
+#[test]
+fn what_counts_as_a_failure() {
+    let failures = |change: fn(&mut crate::sample::Sample)| {
+        let metrics = Arc::new(Metrics::new(productpage()));
+        let mut sample = outbound();
+        change(&mut sample);
+        metrics.shard().request(&sample.record());
+        edges(&metrics)[0].failures
+    };
+    assert_eq!(failures(|s| s.response.as_mut().unwrap().status = 404), 0);
+    assert_eq!(failures(|s| s.response.as_mut().unwrap().status = 500), 1);
+    assert_eq!(
+        failures(|s| s.flags = Flag::DownstreamConnectionTermination.into()),
+        0
+    );
+    assert_eq!(failures(|s| s.flags = Flag::DelayInjected.into()), 0);
+    assert_eq!(failures(|s| s.flags = Flag::FaultInjected.into()), 1);
+    let grpc = |s: &mut crate::sample::Sample| s.request.headers.append("content-type", "application/grpc");
+    // NOT_FOUND is an answer, UNAVAILABLE is none.
+    for (status, failed) in [(5, 0), (14, 1)] {
+        let metrics = Arc::new(Metrics::new(productpage()));
+        let mut sample = outbound();
+        grpc(&mut sample);
+        sample.grpc_status = Some(status);
+        metrics.shard().request(&sample.record());
+        let edge = &edges(&metrics)[0];
+        assert_eq!((edge.failures, edge.grpc_status), (failed, Some(status)));
+    }
+}
+
+#[test]
+fn connections_are_counted_when_they_begin_and_when_they_end() {
+    let metrics = Arc::new(Metrics::new(productpage()));
+    let mut shard = metrics.shard();
+    let sample = outbound();
+    let opened = sample.connection();
+    for _ in 0..3 {
+        shard.connection_opened(&sample.downstream, opened.upstream, &sample.peer);
+    }
+    shard.connection_closed(&opened);
+    let edges = edges(&metrics);
+    let edge = &edges[0];
+    assert_eq!(
+        (edge.protocol.as_str(), edge.requests, edge.closed),
+        ("tcp", 3, 1)
+    );
+    assert_eq!((edge.bytes_received, edge.bytes_sent), (10, 20));
+}
+
+#[test]
+fn a_reader_is_told_what_has_changed_and_labels_once() {
+    let metrics = Arc::new(Metrics::new(productpage()));
+    let (mut one, mut other) = (metrics.shard(), metrics.shard());
+    let mut changes = Changes::new(Arc::clone(&metrics));
+    let mut sample = outbound();
+    one.request(&sample.record());
+    let first = changes.read();
+    assert_eq!((first[0].id, first[0].requests), (1, 1));
+    assert!(first[0].source.is_some());
+    assert_eq!(changes.read(), []);
+
+    // The workers' counters are added up.
+    other.request(&sample.record());
+    sample.rule = 2;
+    other.request(&sample.record());
+    let second = changes.read();
+    let told: Vec<_> = second
+        .iter()
+        .map(|e| (e.id, e.requests, e.source.is_some()))
+        .collect();
+    assert_eq!(told, [(1, 2, false), (2, 1, true)]);
+
+    changes.forget();
+    let all: Vec<_> = changes
+        .read()
+        .iter()
+        .map(|e| (e.id, e.source.is_some()))
+        .collect();
+    assert_eq!(all, [(1, true), (2, true)]);
 }

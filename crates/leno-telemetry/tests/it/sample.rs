@@ -11,7 +11,7 @@ use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{
-    ConnectionRecord, DownstreamRecord, LocalWorkload, RequestRecord, UpstreamRecord,
+    ConnectionRecord, DownstreamRecord, LocalWorkload, RequestRecord, RouteRecord, UpstreamRecord,
 };
 
 /// Owns what a record borrows.
@@ -21,6 +21,7 @@ pub(crate) struct Sample {
     pub(crate) grpc_status: Option<u32>,
     pub(crate) flags: Flags,
     pub(crate) duration: Duration,
+    pub(crate) rule: u32,
     pub(crate) downstream: DownstreamRecord,
     pub(crate) peer: PeerMetadata,
     pub(crate) cluster: String,
@@ -65,6 +66,7 @@ pub(crate) fn outbound() -> Sample {
         grpc_status: None,
         flags: Flags::default(),
         duration: Duration::from_micros(7_300),
+        rule: 1,
         downstream: DownstreamRecord {
             direction: Direction::Outbound,
             local: "240.240.0.7:9080".parse().unwrap(),
@@ -123,7 +125,12 @@ impl Sample {
             details: "via_upstream",
             bytes_received: 0,
             bytes_sent: 375,
-            route: "default",
+            route: RouteRecord {
+                name: "default",
+                rule: self.rule,
+                made_by: "/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews",
+                place: "reviews.yaml:8:5",
+            },
             upstream: Some(self.upstream()),
             attempts: 1,
             downstream: &self.downstream,

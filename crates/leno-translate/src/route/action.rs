@@ -13,7 +13,7 @@ use super::header::edits;
 use super::matching::route_match;
 use crate::connection_manager::FAULT_FILTER;
 use crate::naming::object_path;
-use crate::parts::{duration, metadata, per_million, string, structure};
+use crate::parts::{duration, metadata, number, per_million, string, structure};
 use crate::pb::route::Route;
 use crate::pb::{core, fault, fault_delay};
 
@@ -56,20 +56,18 @@ fn name(entry: &RouteEntry) -> String {
     }
 }
 
-/// The object in Istio's form, and the place and rule in leno's, so that logs and `leno explain` can point at the line.
+/// The object in Istio's form, and the place in leno's, so that logs and `leno explain` can point at the line.
 fn made_by(origin: &Origin, rule: &HttpRule) -> Option<core::Metadata> {
-    let place = if rule.place.is_empty() {
-        &origin.place
-    } else {
-        rule.place.as_str()
+    let place = match rule.place.as_str() {
+        "" => &origin.place,
+        place => place,
     };
-    let mut leno = structure([("place", string(place))]);
-    if !rule.path.is_empty() {
-        leno.fields.insert("rule".into(), string(&rule.path));
-    }
     metadata([
         ("istio", structure([("config", string(object_path(origin)))])),
-        ("leno", leno),
+        (
+            "leno",
+            structure([("place", string(place)), ("rule", number(rule.number))]),
+        ),
     ])
 }
 

@@ -238,8 +238,8 @@ pub(crate) fn backend(service: &str, subset: Option<&str>, weight: u32) -> Weigh
 pub(crate) fn rule(matches: Vec<HttpMatch>, action: HttpAction) -> HttpRule {
     HttpRule {
         name: None,
+        number: 1,
         place: "reviews.yaml:8:5".into(),
-        path: "spec.http[0]".into(),
         matches,
         action,
         timeout: None,

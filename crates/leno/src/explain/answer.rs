@@ -80,9 +80,9 @@ pub struct Made {
     /// `VirtualService/default/reviews`; none: nobody, it is the service's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// `spec.http[1]`
+    /// Which of its rules, from 1 on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
+    pub rule: Option<u32>,
     /// `file:line:column`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,

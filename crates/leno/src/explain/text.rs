@@ -311,7 +311,9 @@ fn made(made: &Made) -> String {
         return "the service's own: no object routes it".into();
     };
     let mut said = object.clone();
-    said.extend(made.rule.iter().flat_map(|rule| [" ", rule.as_str()]));
+    if let Some(rule) = made.rule {
+        said.push_str(&format!(", rule {rule}"));
+    }
     if let Some(name) = &made.name {
         said.push_str(&format!(" ({name})"));
     }

@@ -33,7 +33,7 @@ pub fn object(path: &str) -> String {
 pub fn made(route: &Route) -> Made {
     Made {
         object: route.origin.as_deref().map(object),
-        rule: route.rule.clone(),
+        rule: Some(route.rule).filter(|number| *number > 0),
         place: route.place.clone(),
         name: Some(route.name.clone()).filter(|name| !name.is_empty() && name != "default"),
     }

@@ -162,16 +162,32 @@ fn route(at: &At<'_>, message: &pb::Route, retry: Option<&Arc<RetryPolicy>>) -> 
         filter_configs: filter_configs(at, typed_per_filter_config)?,
         origin: text(metadata.as_ref(), "istio", "config"),
         place: text(metadata.as_ref(), "leno", "place"),
-        rule: text(metadata.as_ref(), "leno", "rule"),
+        rule: number(metadata.as_ref(), "leno", "rule"),
     })
 }
 
 fn text(metadata: Option<&core::Metadata>, filter: &str, field: &str) -> Option<String> {
-    let value = metadata?.filter_metadata.get(filter)?.fields.get(field)?;
-    match &value.kind {
-        Some(protobuf::value::Kind::StringValue(text)) => Some(text.clone()),
+    match told(metadata, filter, field)? {
+        protobuf::value::Kind::StringValue(text) => Some(text.clone()),
         _ => None,
     }
+}
+
+/// 0 where it is not said.
+fn number(metadata: Option<&core::Metadata>, filter: &str, field: &str) -> u32 {
+    match told(metadata, filter, field) {
+        Some(protobuf::value::Kind::NumberValue(number)) => *number as u32,
+        _ => 0,
+    }
+}
+
+fn told<'a>(
+    metadata: Option<&'a core::Metadata>,
+    filter: &str,
+    field: &str,
+) -> Option<&'a protobuf::value::Kind> {
+    let fields = &metadata?.filter_metadata.get(filter)?.fields;
+    fields.get(field)?.kind.as_ref()
 }
 
 pub(super) fn filter_configs(
