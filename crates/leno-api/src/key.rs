@@ -13,6 +13,14 @@ pub enum Kind {
     VirtualService,
     DestinationRule,
     PeerAuthentication,
+    /// Istio's.
+    Gateway,
+    /// The Gateway API's.
+    KubernetesGateway,
+    GatewayClass,
+    ReferenceGrant,
+    Secret,
+    Namespace,
 }
 
 /// What makes an object the same object after an edit.
@@ -33,6 +41,11 @@ impl Kind {
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
             Self::PeerAuthentication => "PeerAuthentication",
+            Self::Gateway | Self::KubernetesGateway => "Gateway",
+            Self::GatewayClass => "GatewayClass",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::Secret => "Secret",
+            Self::Namespace => "Namespace",
         }
     }
 }

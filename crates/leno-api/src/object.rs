@@ -7,9 +7,13 @@ use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::key::ObjectKey;
 use crate::kinds::Labels;
 use crate::kinds::destination_rule::DestinationRuleSpec;
+use crate::kinds::gateway::GatewaySpec;
+use crate::kinds::gateway_api::{self, GatewayClassSpec, ReferenceGrantSpec};
 use crate::kinds::http_route::HttpRouteSpec;
 use crate::kinds::mesh_config::MeshConfigSpec;
+use crate::kinds::namespace::NamespaceSpec;
 use crate::kinds::peer_authentication::PeerAuthenticationSpec;
+use crate::kinds::secret::SecretSpec;
 use crate::kinds::service::ServiceSpec;
 use crate::kinds::service_entry::ServiceEntrySpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
@@ -33,6 +37,12 @@ pub enum Spec {
     VirtualService(Box<VirtualServiceSpec>),
     DestinationRule(Box<DestinationRuleSpec>),
     PeerAuthentication(Box<PeerAuthenticationSpec>),
+    Gateway(Box<GatewaySpec>),
+    KubernetesGateway(Box<gateway_api::GatewaySpec>),
+    GatewayClass(Box<GatewayClassSpec>),
+    ReferenceGrant(Box<ReferenceGrantSpec>),
+    Secret(Box<SecretSpec>),
+    Namespace(Box<NamespaceSpec>),
 }
 
 impl Object {

@@ -9,10 +9,13 @@ use std::collections::BTreeMap;
 use leno_api::kinds::destination_rule::DestinationRuleSpec;
 use leno_api::kinds::http_route::HttpRouteSpec;
 use leno_api::kinds::mesh_config::MeshConfigSpec;
+use leno_api::kinds::namespace::NamespaceSpec;
 use leno_api::kinds::peer_authentication::PeerAuthenticationSpec;
+use leno_api::kinds::secret::SecretSpec;
 use leno_api::kinds::service::ServiceSpec;
 use leno_api::kinds::service_entry::ServiceEntrySpec;
 use leno_api::kinds::virtual_service::VirtualServiceSpec;
+use leno_api::kinds::{gateway, gateway_api};
 use leno_api::{Kind, Spec};
 use serde::de::value::{Error, StrDeserializer, U32Deserializer};
 use serde::de::{
@@ -45,7 +48,7 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 7] = [
+pub(crate) const KINDS: [Kind; 13] = [
     Kind::Service,
     Kind::ServiceEntry,
     Kind::HttpRoute,
@@ -53,7 +56,21 @@ pub(crate) const KINDS: [Kind; 7] = [
     Kind::DestinationRule,
     Kind::PeerAuthentication,
     Kind::MeshConfig,
+    Kind::Gateway,
+    Kind::KubernetesGateway,
+    Kind::GatewayClass,
+    Kind::ReferenceGrant,
+    Kind::Secret,
+    Kind::Namespace,
 ];
+
+/// The heading of a kind's section: the two dialects have a Gateway each.
+pub(crate) fn heading(kind: Kind) -> String {
+    match kind {
+        Kind::KubernetesGateway => "Gateway of the Gateway API".to_owned(),
+        kind => kind.to_string(),
+    }
+}
 
 pub(crate) fn schema(kind: Kind) -> Schema {
     let schema = RefCell::default();
@@ -65,6 +82,12 @@ pub(crate) fn schema(kind: Kind) -> Schema {
         Kind::DestinationRule => Spec::DestinationRule(ask::<DestinationRuleSpec>(&schema)),
         Kind::PeerAuthentication => Spec::PeerAuthentication(ask::<PeerAuthenticationSpec>(&schema)),
         Kind::MeshConfig => Spec::MeshConfig(ask::<MeshConfigSpec>(&schema)),
+        Kind::Gateway => Spec::Gateway(ask::<gateway::GatewaySpec>(&schema)),
+        Kind::KubernetesGateway => Spec::KubernetesGateway(ask::<gateway_api::GatewaySpec>(&schema)),
+        Kind::GatewayClass => Spec::GatewayClass(ask::<gateway_api::GatewayClassSpec>(&schema)),
+        Kind::ReferenceGrant => Spec::ReferenceGrant(ask::<gateway_api::ReferenceGrantSpec>(&schema)),
+        Kind::Secret => Spec::Secret(ask::<SecretSpec>(&schema)),
+        Kind::Namespace => Spec::Namespace(ask::<NamespaceSpec>(&schema)),
     };
     drop(spec);
     schema.into_inner()
