@@ -12,6 +12,7 @@ mod demo;
 mod envoy;
 mod explain;
 mod footprint;
+mod gateway;
 mod grpc;
 mod identity;
 mod input;
