@@ -214,6 +214,22 @@ const ROWS: &[Row] = &[
             &["80% one hello", "20% two hello"],
         )],
     ),
+    after(
+        &["tcp-echo/tcp-echo-services.yaml"],
+        "tcp-echo/gateway-api/tcp-echo-all-v1.yaml",
+        &[("outside tcp 127.0.0.1 31400 100 hello", &["one hello"])],
+    ),
+    after(
+        &[
+            "tcp-echo/tcp-echo-services.yaml",
+            "tcp-echo/gateway-api/tcp-echo-all-v1.yaml",
+        ],
+        "tcp-echo/gateway-api/tcp-echo-20-v2.yaml",
+        &[(
+            "outside tcp 127.0.0.1 31400 400 hello",
+            &["80% one hello", "20% two hello"],
+        )],
+    ),
 ];
 
 /// 198.18.7.3 is every host outside of the mesh, 140.82.112.4 one of github's addresses; both are here.

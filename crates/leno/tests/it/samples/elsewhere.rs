@@ -146,14 +146,4 @@ pub const ELSEWHERE: &[Elsewhere] = &[
     ),
     other("security/spire/sleep-spire.yaml", "", CLUSTER),
     other("security/spire/spire-quickstart.yaml", "", CLUSTER),
-    other(
-        "tcp-echo/gateway-api/tcp-echo-20-v2.yaml",
-        "TCPRoute default/tcp-echo is not served",
-        LATER,
-    ),
-    other(
-        "tcp-echo/gateway-api/tcp-echo-all-v1.yaml",
-        "TCPRoute default/tcp-echo is not served",
-        LATER,
-    ),
 ];
