@@ -93,11 +93,12 @@ async fn demonstrate(
         "The mesh's configuration is in {}\nThe product page is at {page}\n",
         config.display()
     ))?;
-    let mut workloads = Workloads::start(&join, &logs, port)?;
+    let mut workloads = Workloads::start(&join, &logs)?;
     let mut run = Run {
         args,
         config: &config,
         page: &page,
+        port,
         logs: &logs,
         color: !environment.no_color,
         traffic: Traffic::default(),
@@ -150,6 +151,7 @@ struct Run<'a> {
     args: &'a Demo,
     config: &'a Path,
     page: &'a str,
+    port: u16,
     logs: &'a Path,
     color: bool,
     traffic: Traffic,
@@ -187,8 +189,9 @@ impl Run<'_> {
                 );
             }
             let status = mesh.status().await?;
-            // The load begins when all can serve: a request that fails is then a failure.
+            // Requests begin when all can serve: one that fails is then a failure.
             if !loaded && status.proxies.iter().filter(|p| p.healthy).count() == workloads.count() {
+                workloads.open(join, self.logs, self.port)?;
                 workloads.load(join, self.logs, self.args.rate)?;
                 loaded = true;
             }

@@ -49,12 +49,17 @@ pub struct Workloads {
 }
 
 impl Workloads {
-    /// Starts the six services, and the gateway with its port opened as this one; their output goes to `logs`.
-    pub fn start(join: &Join, logs: &Path, port: u16) -> anyhow::Result<Self> {
+    /// Starts the six services; their output goes to `logs`.
+    pub fn start(join: &Join, logs: &Path) -> anyhow::Result<Self> {
         let mut workloads = Self { children: Vec::new() };
         for (app, version) in WORKLOADS {
             workloads.run(join, logs, app, version, &["--port", "9080:http"], &[])?;
         }
+        Ok(workloads)
+    }
+
+    /// Starts the gateway, its port opened as this one.
+    pub fn open(&mut self, join: &Join, logs: &Path, port: u16) -> anyhow::Result<()> {
         let map = format!("{GATEWAY_PORT}:{port}");
         let mut gateway = leno()?;
         gateway.args([
@@ -71,8 +76,7 @@ impl Workloads {
             &map,
         ]);
         join_by(join, &mut gateway);
-        workloads.spawn(logs, "gateway", gateway)?;
-        Ok(workloads)
+        self.spawn(logs, "gateway", gateway)
     }
 
     /// Starts the load.
