@@ -35,6 +35,10 @@ pub struct Demo {
     /// Requests a second to the product page
     #[arg(long, default_value_t = 20)]
     rate: u32,
+    /// Directory of the mesh's configuration, which stays; files that are there already are left as they are [default: a
+    /// temporary one]
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
     /// Port on loopback for the product page [default: 8080, or a free one if that is taken]
     #[arg(long)]
     port: Option<u16>,
@@ -77,7 +81,7 @@ async fn demonstrate(
     directory: &Path,
     mut interrupt: Interrupt,
 ) -> anyhow::Result<bool> {
-    let config = directory.join("mesh");
+    let config = args.config.clone().unwrap_or_else(|| directory.join("mesh"));
     let logs = directory.join("logs");
     std::fs::create_dir_all(&logs)?;
     mesh::write_configuration(&config)?;

@@ -27,7 +27,7 @@ const GATEWAY: &str = include_str!("mesh/gateway.yaml");
 /// The port that the Gateway names.
 const GATEWAY_PORT: u16 = 8080;
 
-/// Writes the mesh's YAML into `dir`.
+/// Writes the mesh's YAML into `dir`, where it is not there yet.
 pub fn write_configuration(dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
     let files = [
@@ -37,7 +37,9 @@ pub fn write_configuration(dir: &Path) -> anyhow::Result<()> {
     ];
     for (name, text) in files {
         let path = dir.join(name);
-        fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+        if !path.exists() {
+            fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
     }
     Ok(())
 }

@@ -126,6 +126,19 @@ fn its_page_opens_through_its_gateway_and_other_commands_find_it() {
 }
 
 #[test]
+fn its_configuration_stays_where_it_was_asked_for() {
+    let user = OrdinaryUser::new();
+    let mine = "# As I left it.\n";
+    user.write("mine/reviews.yaml", mine);
+    let mut demo = demo(&user, &["--config", "mine"]);
+    assert_eq!(directory(&demo), Path::new("mine"));
+    demo.stop();
+    let file = |name: &str| fs::read_to_string(user.home().join("mine").join(name)).unwrap();
+    assert!(file("services.yaml").contains("name: productpage"));
+    assert_eq!(file("reviews.yaml"), mine);
+}
+
+#[test]
 fn a_port_that_is_taken_is_said_before_anything_is_started() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
