@@ -22,7 +22,7 @@ use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
 
 /// An HTTP/1.1 request with an answer of 128 bytes, both heads parsed and written anew.
-const CEILING: usize = 10;
+const CEILING: usize = 9;
 const REQUESTS: usize = 1000;
 
 struct Counting;
