@@ -20,6 +20,10 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         ("", "Namespace") if version == "v1" => Known::Served(Kind::Namespace),
         ("", "Service" | "Secret" | "Namespace") => Known::WrongVersion("v1"),
         ("gateway.networking.k8s.io", "HTTPRoute") => gateway_api(version, Kind::HttpRoute),
+        ("gateway.networking.k8s.io", "TCPRoute") => match version {
+            "v1" | "v1alpha2" => Known::Served(Kind::TcpRoute),
+            _ => Known::WrongVersion("v1 or v1alpha2"),
+        },
         ("gateway.networking.k8s.io", "Gateway") => gateway_api(version, Kind::KubernetesGateway),
         ("gateway.networking.k8s.io", "GatewayClass") => gateway_api(version, Kind::GatewayClass),
         ("gateway.networking.k8s.io", "ReferenceGrant") => gateway_api(version, Kind::ReferenceGrant),
@@ -82,7 +86,7 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
 }
 
 pub(crate) fn nearest_kind(kind: &str) -> String {
-    const KINDS: [&str; 12] = [
+    const KINDS: [&str; 13] = [
         "Gateway",
         "GatewayClass",
         "Namespace",
@@ -91,6 +95,7 @@ pub(crate) fn nearest_kind(kind: &str) -> String {
         "Service",
         "ServiceEntry",
         "HTTPRoute",
+        "TCPRoute",
         "VirtualService",
         "DestinationRule",
         "PeerAuthentication",

@@ -16,6 +16,7 @@ use crate::kinds::peer_authentication::PeerAuthenticationSpec;
 use crate::kinds::secret::SecretSpec;
 use crate::kinds::service::ServiceSpec;
 use crate::kinds::service_entry::ServiceEntrySpec;
+use crate::kinds::tcp_route::TcpRouteSpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
 use crate::node::{Node, Pos};
 
@@ -34,6 +35,7 @@ pub enum Spec {
     Service(Box<ServiceSpec>),
     ServiceEntry(Box<ServiceEntrySpec>),
     HttpRoute(Box<HttpRouteSpec>),
+    TcpRoute(Box<TcpRouteSpec>),
     VirtualService(Box<VirtualServiceSpec>),
     DestinationRule(Box<DestinationRuleSpec>),
     PeerAuthentication(Box<PeerAuthenticationSpec>),

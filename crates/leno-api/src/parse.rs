@@ -286,6 +286,7 @@ impl Reading {
             Kind::Service => self.typed(kind, node, |spec| Spec::Service(Box::new(spec))),
             Kind::ServiceEntry => self.typed(kind, node, |spec| Spec::ServiceEntry(Box::new(spec))),
             Kind::HttpRoute => self.typed(kind, node, |spec| Spec::HttpRoute(Box::new(spec))),
+            Kind::TcpRoute => self.typed(kind, node, |spec| Spec::TcpRoute(Box::new(spec))),
             Kind::VirtualService => self.typed(kind, node, |spec| Spec::VirtualService(Box::new(spec))),
             Kind::DestinationRule => self.typed(kind, node, |spec| Spec::DestinationRule(Box::new(spec))),
             Kind::PeerAuthentication => {

@@ -266,6 +266,7 @@ impl World {
         let mut routes = Routes::default();
         let mut gateways = build::gateway::declared(&mut context, &objects);
         build::http_route::add_routes(&mut context, &objects, &mut routes, &mut gateways);
+        build::tcp_route::add_routes(&mut context, &objects, &mut gateways);
         build::virtual_service::add_routes(&mut context, &objects, &mut routes, &mut gateways);
         next.gateways = gateways.finish();
         let Context {

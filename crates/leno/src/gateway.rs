@@ -51,6 +51,9 @@ pub struct Gateway {
     /// Port on loopback for metrics and readiness; 0: none
     #[arg(long, default_value_t = leno_run::METRICS_PORT, value_name = "PORT")]
     metrics_port: u16,
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    end_with_parent: bool,
 }
 
 /// Which Gateways, and where
@@ -140,6 +143,9 @@ pub fn mapping(text: &str) -> Result<(u16, u16), String> {
 }
 
 pub fn run(args: &Gateway, environment: &Environment) -> anyhow::Result<ExitCode> {
+    if args.end_with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -13,6 +13,7 @@ pub mod peer_authentication;
 pub mod secret;
 pub mod service;
 pub mod service_entry;
+pub mod tcp_route;
 pub mod virtual_service;
 
 use std::collections::BTreeMap;

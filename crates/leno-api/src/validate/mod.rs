@@ -16,6 +16,7 @@ mod resilience;
 pub mod secret;
 mod service;
 mod service_entry;
+mod tcp_route;
 mod virtual_service;
 
 pub use resilience::grpc_code;
@@ -42,6 +43,7 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
         Spec::Service(spec) => service::check(&mut check, spec),
         Spec::ServiceEntry(spec) => service_entry::check(&mut check, spec),
         Spec::HttpRoute(spec) => http_route::check(&mut check, spec),
+        Spec::TcpRoute(spec) => tcp_route::check(&mut check, spec),
         Spec::VirtualService(spec) => virtual_service::check(&mut check, spec),
         Spec::DestinationRule(spec) => destination_rule::check(&mut check, spec),
         Spec::PeerAuthentication(spec) => peer_authentication::check(&mut check, spec),

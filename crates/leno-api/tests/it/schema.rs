@@ -14,6 +14,7 @@ use leno_api::kinds::peer_authentication::PeerAuthenticationSpec;
 use leno_api::kinds::secret::SecretSpec;
 use leno_api::kinds::service::ServiceSpec;
 use leno_api::kinds::service_entry::ServiceEntrySpec;
+use leno_api::kinds::tcp_route::TcpRouteSpec;
 use leno_api::kinds::virtual_service::VirtualServiceSpec;
 use leno_api::kinds::{gateway, gateway_api};
 use leno_api::{Kind, Spec};
@@ -48,10 +49,11 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 13] = [
+pub(crate) const KINDS: [Kind; 14] = [
     Kind::Service,
     Kind::ServiceEntry,
     Kind::HttpRoute,
+    Kind::TcpRoute,
     Kind::VirtualService,
     Kind::DestinationRule,
     Kind::PeerAuthentication,
@@ -78,6 +80,7 @@ pub(crate) fn schema(kind: Kind) -> Schema {
         Kind::Service => Spec::Service(ask::<ServiceSpec>(&schema)),
         Kind::ServiceEntry => Spec::ServiceEntry(ask::<ServiceEntrySpec>(&schema)),
         Kind::HttpRoute => Spec::HttpRoute(ask::<HttpRouteSpec>(&schema)),
+        Kind::TcpRoute => Spec::TcpRoute(ask::<TcpRouteSpec>(&schema)),
         Kind::VirtualService => Spec::VirtualService(ask::<VirtualServiceSpec>(&schema)),
         Kind::DestinationRule => Spec::DestinationRule(ask::<DestinationRuleSpec>(&schema)),
         Kind::PeerAuthentication => Spec::PeerAuthentication(ask::<PeerAuthenticationSpec>(&schema)),

@@ -30,6 +30,7 @@ use crate::route::{
 };
 
 use attach::Attached;
+pub(super) use attach::is_gateway;
 
 /// One match with what follows from it, on its way to its place in the order.
 struct Ranked {
@@ -465,7 +466,7 @@ fn backend_ref(context: &mut Context<'_>, object: &Object, path: &str, spec: &Ba
     backend
 }
 
-fn resolve_backend(
+pub(super) fn resolve_backend(
     context: &mut Context<'_>,
     object: &Object,
     path: &str,
@@ -488,7 +489,11 @@ fn resolve_backend(
         backend.invalid = true;
     } else if namespace != &*object.key.namespace
         && !context.grants.allows(
-            ("gateway.networking.k8s.io", "HTTPRoute", &object.key.namespace),
+            (
+                "gateway.networking.k8s.io",
+                object.key.kind.as_str(),
+                &object.key.namespace,
+            ),
             ("", "Service", namespace, &spec.name),
         )
     {

@@ -11,6 +11,7 @@ pub(crate) mod mesh;
 pub(crate) mod peer_authentication;
 pub(crate) mod service;
 pub(crate) mod service_entry;
+pub(crate) mod tcp_route;
 pub(crate) mod virtual_service;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -57,7 +57,7 @@ pub(super) fn attached(
     attached
 }
 
-fn is_gateway(parent: &ParentRef) -> bool {
+pub(crate) fn is_gateway(parent: &ParentRef) -> bool {
     let group = parent.group.as_deref().unwrap_or("gateway.networking.k8s.io");
     let kind = parent.kind.as_deref().unwrap_or("Gateway");
     (group, kind) == ("gateway.networking.k8s.io", "Gateway")

@@ -14,7 +14,6 @@ const fn other(file: &'static str, says: &'static str, why: &'static str) -> Els
 
 const CLUSTER: &str = "Deployments and the like: a cluster runs them, and leno skips them";
 const LATER: &str = "a feature that leno does not have yet";
-const GATEWAY: &str = "Gateways and their routes are loaded, and tried elsewhere with others of their kind";
 const TRIED: &str = "bookinfo's own table is tried with these services";
 const SAME: &str = "the same services as another file, whose workloads a cluster runs";
 const NOT_OBJECTS: &str = "values for another program, no objects";
@@ -147,26 +146,4 @@ pub const ELSEWHERE: &[Elsewhere] = &[
     ),
     other("security/spire/sleep-spire.yaml", "", CLUSTER),
     other("security/spire/spire-quickstart.yaml", "", CLUSTER),
-    // At a gateway.
-    other("bookinfo/gateway-api/bookinfo-gateway.yaml", "", GATEWAY),
-    other("bookinfo/networking/bookinfo-gateway.yaml", "", GATEWAY),
-    other("bookinfo/networking/certmanager-gateway.yaml", "", GATEWAY),
-    other("helloworld/gateway-api/helloworld-gateway.yaml", "", GATEWAY),
-    other("helloworld/gateway-api/helloworld-route.yaml", "", GATEWAY),
-    other("helloworld/helloworld-gateway.yaml", "", GATEWAY),
-    other("httpbin/gateway-api/httpbin-gateway.yaml", "", GATEWAY),
-    other("httpbin/httpbin-gateway.yaml", "", GATEWAY),
-    other(
-        "tcp-echo/gateway-api/tcp-echo-20-v2.yaml",
-        "TCPRoute default/tcp-echo is not served",
-        LATER,
-    ),
-    other(
-        "tcp-echo/gateway-api/tcp-echo-all-v1.yaml",
-        "TCPRoute default/tcp-echo is not served",
-        LATER,
-    ),
-    other("tcp-echo/tcp-echo-20-v2.yaml", "", GATEWAY),
-    other("tcp-echo/tcp-echo-all-v1.yaml", "", GATEWAY),
-    other("websockets/route.yaml", "", GATEWAY),
 ];
