@@ -1,6 +1,7 @@
 //! Answers of the proxy's own: what a route says by itself, what went wrong, and gRPC's form of both.
 
 use bytes::Bytes;
+use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::route::Decision;
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
@@ -17,7 +18,15 @@ pub(crate) fn direct(decision: &Decision<'_>) -> LocalReply {
             headers.append("location", location.clone());
             reply(*code, headers, Bytes::new(), "direct_response")
         }
-        Decision::Respond { status, body, .. } => {
+        Decision::Respond {
+            status,
+            body,
+            location,
+            ..
+        } => {
+            if let Some(location) = location {
+                headers.append("location", location.clone());
+            }
             reply(*status, headers, Bytes::clone(body), "direct_response")
         }
         Decision::NoRoute { .. } | Decision::NoHost | Decision::Forward(_) => no_route("route_not_found"),
@@ -42,7 +51,19 @@ pub(crate) fn no_route(details: &'static str) -> LocalReply {
 }
 
 /// What is answered to a request that is nobody's, whatever the routes say.
-pub(crate) fn refusal(head: &RequestHead) -> Option<LocalReply> {
+pub(crate) fn refusal(head: &RequestHead, normalised: Normalised) -> Option<LocalReply> {
+    match normalised {
+        Normalised::GoesOn => {}
+        Normalised::Refused => {
+            let details = "path_normalization_failed";
+            return Some(reply(400, Headers::default(), Bytes::new(), details));
+        }
+        Normalised::Redirected => {
+            let mut headers = Headers::default();
+            headers.append("location", head.path.clone());
+            return Some(reply(307, headers, Bytes::new(), "path_normalization_failed"));
+        }
+    }
     // CONNECT makes tunnels, for which there are no routes.
     if head.method.as_ref() == b"CONNECT" {
         return Some(no_route("route_not_found"));
@@ -126,7 +147,6 @@ pub(crate) fn local(exchange: &Exchange, reply: LocalReply, grpc: bool) -> Answe
 
 fn grpc_status(http: u16) -> &'static str {
     match http {
-        200 => "0",
         400 => "13",
         401 => "16",
         403 => "7",

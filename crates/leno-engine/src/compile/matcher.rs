@@ -78,8 +78,20 @@ pub enum HeaderTest {
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueryMatcher {
     pub name: String,
-    /// None: present.
-    pub value: Option<StringMatcher>,
+    pub test: QueryTest,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueryTest {
+    Present(bool),
+    Value(StringMatcher),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CookieMatcher {
+    pub name: String,
+    pub value: StringMatcher,
+    pub invert: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -192,16 +204,31 @@ pub(crate) fn query(at: &At<'_>, message: &route::QueryParameterMatcher) -> Resu
         query_parameter_match_specifier,
     } = message;
     at.not_empty("name", name)?;
-    let value = match query_parameter_match_specifier {
-        None | Some(M::PresentMatch(true)) => None,
-        Some(M::PresentMatch(false)) => {
-            return Err(at.field("present_match").reject("false is not supported"));
-        }
-        Some(M::StringMatch(message)) => Some(string(&at.field("string_match"), message)?),
+    let test = match query_parameter_match_specifier {
+        None => QueryTest::Present(true),
+        Some(M::PresentMatch(present)) => QueryTest::Present(*present),
+        Some(M::StringMatch(message)) => QueryTest::Value(string(&at.field("string_match"), message)?),
     };
     Ok(QueryMatcher {
         name: name.clone(),
-        value,
+        test,
+    })
+}
+
+pub(crate) fn cookie(at: &At<'_>, message: &route::CookieMatcher) -> Result<CookieMatcher, Rejection> {
+    let route::CookieMatcher {
+        name,
+        string_match,
+        invert_match,
+    } = message;
+    at.not_empty("name", name)?;
+    Ok(CookieMatcher {
+        name: name.clone(),
+        value: string(
+            &at.field("string_match"),
+            at.required("string_match", string_match)?,
+        )?,
+        invert: *invert_match,
     })
 }
 

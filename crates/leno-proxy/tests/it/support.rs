@@ -274,6 +274,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         prefix_rewrite: None,
         regex_rewrite: None,
         host_rewrite: HostRewrite::None,
+        forwarded_host: false,
         hash: vec![],
         mirrors: vec![],
         upgrades: HashMap::new(),
@@ -291,6 +292,8 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             query: vec![],
             grpc: false,
             runtime_fraction: None,
+            cookies: vec![],
+            ignore_parameters: false,
         },
         action: Action::Forward(Box::new(forward)),
         request_headers: HeaderOps::default(),
@@ -310,6 +313,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             response_headers: HeaderOps::default(),
             filter_configs: HashMap::new(),
             include_attempt_count: true,
+            answer_attempt_count: false,
             require_tls: false,
         }],
         domains: DomainIndex {
@@ -317,6 +321,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             ..DomainIndex::default()
         },
         ignore_port: false,
+        most_specific_wins: false,
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
     }

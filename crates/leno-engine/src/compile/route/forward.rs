@@ -53,7 +53,7 @@ pub(super) fn forward(
         cluster_specifier,
         host_rewrite_specifier,
     } = message;
-    refuse!(at; metadata_match, path_rewrite_policy, path_rewrite, append_x_forwarded_host, early_data_policy,
+    refuse!(at; metadata_match, path_rewrite_policy, path_rewrite, early_data_policy,
         retry_policy_typed_config, rate_limits, include_vh_rate_limits, cors, grpc_timeout_offset,
         internal_redirect_policy, internal_redirect_action, max_internal_redirects, hedge_policy);
     no_effect!(at, "not used"; flush_timeout);
@@ -81,6 +81,7 @@ pub(super) fn forward(
             Some(rewrite) => Some(matcher::substitution(&at.field("regex_rewrite"), rewrite)?),
         },
         host_rewrite: host_rewrite(at, host_rewrite_specifier.as_ref())?,
+        forwarded_host: *append_x_forwarded_host,
         hash: at.each("hash_policy", hash_policy, hash)?,
         mirrors: at.each("request_mirror_policies", request_mirror_policies, mirror)?,
         upgrades: upgrades(at, upgrade_configs)?,
@@ -226,9 +227,10 @@ fn host_rewrite(
         Some(H::HostRewriteHeader(name)) => {
             HostRewrite::Header(header::name_of(&at.field("host_rewrite_header"), name)?)
         }
-        Some(H::HostRewritePathRegex(_)) => {
-            return Err(at.field("host_rewrite_path_regex").reject("not supported"));
-        }
+        Some(H::HostRewritePathRegex(rewrite)) => HostRewrite::Path(matcher::substitution(
+            &at.field("host_rewrite_path_regex"),
+            rewrite,
+        )?),
     })
 }
 
