@@ -24,6 +24,10 @@ bench *ARGS:
 bench-profile ROW SECONDS='5':
     PYTHONPATH=bench python3 -m meshbench.profile {{ROW}} {{SECONDS}}
 
+# Instructions a request of a row, by callgrind: the same on a busy machine. LENOs: programs to compare.
+bench-count ROW *LENOS:
+    PYTHONPATH=bench python3 -m meshbench.counts {{ROW}} {{LENOS}}
+
 # Every parser with arbitrary input, so long each; needs `cargo install cargo-fuzz`.
 fuzz SECONDS='60':
     fuzz/run {{SECONDS}}

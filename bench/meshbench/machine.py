@@ -16,6 +16,8 @@ PACKAGES = {
     "h2load": "nghttp2-client",
     "ip": "iproute2",
     "perf": "linux-perf",
+    "valgrind": "valgrind",
+    "cc": "gcc libc6-dev",
 }
 IDLE_DESCRIPTORS = 16000
 

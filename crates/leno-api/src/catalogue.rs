@@ -16,11 +16,18 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     match (group, kind) {
         ("", "Service") if version == "v1" => Known::Served(Kind::Service),
-        ("", "Service") => Known::WrongVersion("v1"),
-        ("gateway.networking.k8s.io", "HTTPRoute") => match version {
-            "v1" | "v1beta1" => Known::Served(Kind::HttpRoute),
-            _ => Known::WrongVersion("v1 or v1beta1"),
+        ("", "Secret") if version == "v1" => Known::Served(Kind::Secret),
+        ("", "Namespace") if version == "v1" => Known::Served(Kind::Namespace),
+        ("", "Service" | "Secret" | "Namespace") => Known::WrongVersion("v1"),
+        ("gateway.networking.k8s.io", "HTTPRoute") => gateway_api(version, Kind::HttpRoute),
+        ("gateway.networking.k8s.io", "TCPRoute") => match version {
+            "v1" | "v1alpha2" => Known::Served(Kind::TcpRoute),
+            _ => Known::WrongVersion("v1 or v1alpha2"),
         },
+        ("gateway.networking.k8s.io", "Gateway") => gateway_api(version, Kind::KubernetesGateway),
+        ("gateway.networking.k8s.io", "GatewayClass") => gateway_api(version, Kind::GatewayClass),
+        ("gateway.networking.k8s.io", "ReferenceGrant") => gateway_api(version, Kind::ReferenceGrant),
+        ("networking.istio.io", "Gateway") => istio(version, Kind::Gateway),
         ("networking.istio.io", "VirtualService") => istio(version, Kind::VirtualService),
         ("networking.istio.io", "DestinationRule") => istio(version, Kind::DestinationRule),
         ("networking.istio.io", "ServiceEntry") => istio(version, Kind::ServiceEntry),
@@ -49,13 +56,19 @@ fn istio(version: &str, kind: Kind) -> Known {
     }
 }
 
+fn gateway_api(version: &str, kind: Kind) -> Known {
+    match version {
+        "v1" | "v1beta1" => Known::Served(kind),
+        _ => Known::WrongVersion("v1 or v1beta1"),
+    }
+}
+
 fn is_kubernetes(group: &str, kind: &str) -> bool {
     const CORE: &[&str] = &[
         "ConfigMap",
         "Endpoints",
         "Event",
         "LimitRange",
-        "Namespace",
         "Node",
         "PersistentVolume",
         "PersistentVolumeClaim",
@@ -63,7 +76,6 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
         "PodTemplate",
         "ReplicationController",
         "ResourceQuota",
-        "Secret",
         "ServiceAccount",
     ];
     match group {
@@ -74,10 +86,16 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
 }
 
 pub(crate) fn nearest_kind(kind: &str) -> String {
-    const KINDS: [&str; 7] = [
+    const KINDS: [&str; 13] = [
+        "Gateway",
+        "GatewayClass",
+        "Namespace",
+        "ReferenceGrant",
+        "Secret",
         "Service",
         "ServiceEntry",
         "HTTPRoute",
+        "TCPRoute",
         "VirtualService",
         "DestinationRule",
         "PeerAuthentication",

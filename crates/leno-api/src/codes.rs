@@ -70,6 +70,11 @@ codes! {
     AddressesExhausted = "LN0310", "no virtual address left", "All addresses of 240.240.0.0/16 are in use or were released less than a day ago.";
     NotSelected = "LN0311", "workload not selected by its service", "A workload says that it belongs to a service whose selector does not match its labels.";
     HostConflict = "LN0312", "host declared twice", "A Service and a ServiceEntry, or two ServiceEntries, declare the same host: the Service, else the first by name, holds.";
+    GatewayNotFound = "LN0320", "gateway not found", "There is no Gateway of this name, or none of its listeners that the route may attach to: it is without effect there until there is.";
+    SecretNotFound = "LN0321", "no certificate for a gateway", "The Secret that a Gateway names is not there, holds no certificate and key, or is in another namespace without a ReferenceGrant. The port stays closed for these hosts until it is; the Gateway's other ports are served.";
+    RouteNotAllowed = "LN0322", "route not allowed by the gateway", "The Gateway's listener does not allow routes of this kind or namespace, or they have no hostname in common.";
+    PortConflict = "LN0323", "two servers for one port and host", "Two Gateways for the same proxies use one port for different protocols, or one port and host name with TLS: the first by name holds.";
+    ClassNotServed = "LN0324", "gateway class not served", "The Gateway's class is none of leno's: istio, leno, or a GatewayClass whose controllerName is istio.io/gateway-controller.";
 
     DirectoryUnreadable = "LN0401", "directory cannot be read", "The configuration directory is missing or cannot be read.";
     FileUnreadable = "LN0402", "file cannot be read", "The file's last good objects stay in force.";

@@ -10,9 +10,18 @@ pub enum Kind {
     Service,
     ServiceEntry,
     HttpRoute,
+    TcpRoute,
     VirtualService,
     DestinationRule,
     PeerAuthentication,
+    /// Istio's.
+    Gateway,
+    /// The Gateway API's.
+    KubernetesGateway,
+    GatewayClass,
+    ReferenceGrant,
+    Secret,
+    Namespace,
 }
 
 /// What makes an object the same object after an edit.
@@ -30,9 +39,15 @@ impl Kind {
             Self::Service => "Service",
             Self::ServiceEntry => "ServiceEntry",
             Self::HttpRoute => "HTTPRoute",
+            Self::TcpRoute => "TCPRoute",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
             Self::PeerAuthentication => "PeerAuthentication",
+            Self::Gateway | Self::KubernetesGateway => "Gateway",
+            Self::GatewayClass => "GatewayClass",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::Secret => "Secret",
+            Self::Namespace => "Namespace",
         }
     }
 }

@@ -9,6 +9,7 @@
 //! [`kinds`] (one file a kind), [`validate`] (the rules an object can be held to by itself), [`codes`]
 //! (every code a diagnostic may carry).
 
+mod base64;
 mod catalogue;
 pub mod codes;
 mod decode;

@@ -7,11 +7,16 @@ use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::key::ObjectKey;
 use crate::kinds::Labels;
 use crate::kinds::destination_rule::DestinationRuleSpec;
+use crate::kinds::gateway::GatewaySpec;
+use crate::kinds::gateway_api::{self, GatewayClassSpec, ReferenceGrantSpec};
 use crate::kinds::http_route::HttpRouteSpec;
 use crate::kinds::mesh_config::MeshConfigSpec;
+use crate::kinds::namespace::NamespaceSpec;
 use crate::kinds::peer_authentication::PeerAuthenticationSpec;
+use crate::kinds::secret::SecretSpec;
 use crate::kinds::service::ServiceSpec;
 use crate::kinds::service_entry::ServiceEntrySpec;
+use crate::kinds::tcp_route::TcpRouteSpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
 use crate::node::{Node, Pos};
 
@@ -30,9 +35,16 @@ pub enum Spec {
     Service(Box<ServiceSpec>),
     ServiceEntry(Box<ServiceEntrySpec>),
     HttpRoute(Box<HttpRouteSpec>),
+    TcpRoute(Box<TcpRouteSpec>),
     VirtualService(Box<VirtualServiceSpec>),
     DestinationRule(Box<DestinationRuleSpec>),
     PeerAuthentication(Box<PeerAuthenticationSpec>),
+    Gateway(Box<GatewaySpec>),
+    KubernetesGateway(Box<gateway_api::GatewaySpec>),
+    GatewayClass(Box<GatewayClassSpec>),
+    ReferenceGrant(Box<ReferenceGrantSpec>),
+    Secret(Box<SecretSpec>),
+    Namespace(Box<NamespaceSpec>),
 }
 
 impl Object {

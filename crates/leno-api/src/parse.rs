@@ -94,9 +94,15 @@ fn add_snippets(diagnostics: &mut [Diagnostic], text: &str) {
         return;
     }
     let lines: Vec<&str> = text.lines().collect();
+    // The text of a Secret goes into no message.
+    let secrets = text.contains("kind: Secret");
+    let secret = |d: &Diagnostic| match &d.object {
+        Some(key) => key.kind == Kind::Secret,
+        None => secrets,
+    };
     for diagnostic in diagnostics
         .iter_mut()
-        .filter(|d| d.snippet.is_none() && d.place.line > 0)
+        .filter(|d| d.snippet.is_none() && d.place.line > 0 && !secret(d))
     {
         let line = lines.get(diagnostic.place.line as usize - 1);
         diagnostic.snippet = line.map(|line| line.chars().take(200).collect());
@@ -196,6 +202,7 @@ impl Reading {
         };
         let (code, severity, message, hint) = match known(api_version, kind) {
             Known::Served(Kind::MeshConfig) => return self.mesh_config(node),
+            Known::Served(Kind::Secret) => return self.secret(node),
             Known::Served(kind) => {
                 if let Value::Map(entries) = &mut node.value {
                     entries.retain(|entry| entry.key != "status");
@@ -236,26 +243,17 @@ impl Reading {
         self.parsed.diagnostics.push(diagnostic);
     }
 
+    /// A Secret's fields stand beside kind and metadata.
+    fn secret(&mut self, mut node: Node) {
+        into_spec(&mut node);
+        self.served(Kind::Secret, node);
+    }
+
     /// `kind: MeshConfig`: the settings beside kind and metadata, or under spec.
     fn mesh_config(&mut self, mut node: Node) {
         let pos = node.pos;
-        if node.get("spec").is_none()
-            && let Value::Map(entries) = &mut node.value
-        {
-            let outer = ["apiVersion", "kind", "metadata", "status"];
-            let (outer, inner): (Vec<Entry>, Vec<Entry>) = std::mem::take(entries)
-                .into_iter()
-                .partition(|entry| outer.contains(&entry.key.as_str()));
-            *entries = outer;
-            let value = Node {
-                pos,
-                value: Value::Map(inner),
-            };
-            entries.push(Entry {
-                key: "spec".into(),
-                key_pos: pos,
-                value,
-            });
+        if node.get("spec").is_none() {
+            into_spec(&mut node);
         }
         if node.get("metadata").is_none()
             && let Value::Map(entries) = &mut node.value
@@ -288,11 +286,18 @@ impl Reading {
             Kind::Service => self.typed(kind, node, |spec| Spec::Service(Box::new(spec))),
             Kind::ServiceEntry => self.typed(kind, node, |spec| Spec::ServiceEntry(Box::new(spec))),
             Kind::HttpRoute => self.typed(kind, node, |spec| Spec::HttpRoute(Box::new(spec))),
+            Kind::TcpRoute => self.typed(kind, node, |spec| Spec::TcpRoute(Box::new(spec))),
             Kind::VirtualService => self.typed(kind, node, |spec| Spec::VirtualService(Box::new(spec))),
             Kind::DestinationRule => self.typed(kind, node, |spec| Spec::DestinationRule(Box::new(spec))),
             Kind::PeerAuthentication => {
                 self.typed(kind, node, |spec| Spec::PeerAuthentication(Box::new(spec)))
             }
+            Kind::Gateway => self.typed(kind, node, |spec| Spec::Gateway(Box::new(spec))),
+            Kind::KubernetesGateway => self.typed(kind, node, |spec| Spec::KubernetesGateway(Box::new(spec))),
+            Kind::GatewayClass => self.typed(kind, node, |spec| Spec::GatewayClass(Box::new(spec))),
+            Kind::ReferenceGrant => self.typed(kind, node, |spec| Spec::ReferenceGrant(Box::new(spec))),
+            Kind::Secret => self.typed(kind, node, |spec| Spec::Secret(Box::new(spec))),
+            Kind::Namespace => self.typed(kind, node, |spec| Spec::Namespace(Box::new(spec))),
         }
     }
 
@@ -349,6 +354,28 @@ impl Reading {
         .path(problem.path)
         .object(key.clone())
     }
+}
+
+/// Puts the fields beside kind and metadata under `spec`.
+fn into_spec(node: &mut Node) {
+    let pos = node.pos;
+    let Value::Map(entries) = &mut node.value else {
+        return;
+    };
+    let outer = ["apiVersion", "kind", "metadata", "status"];
+    let (outer, inner): (Vec<Entry>, Vec<Entry>) = std::mem::take(entries)
+        .into_iter()
+        .partition(|entry| outer.contains(&entry.key.as_str()));
+    *entries = outer;
+    let value = Node {
+        pos,
+        value: Value::Map(inner),
+    };
+    entries.push(Entry {
+        key: "spec".into(),
+        key_pos: pos,
+        value,
+    });
 }
 
 fn key_of(kind: Kind, node: &Node) -> ObjectKey {

@@ -12,6 +12,7 @@ use leno_proto::envoy::service::discovery::v3::{
 use leno_proto::google::rpc;
 use leno_proto::type_url;
 use leno_tls::{SpiffeId, TrustDomain};
+use leno_translate::ProxyKind;
 use leno_xds::server::{Outcome, Protocol, RequestError, Response as Pushed, Stream};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -183,12 +184,15 @@ impl Ads {
     /// Who may have a stream: whoever [is](Self::prove) what its node says, and takes nobody else's place.
     fn admit(&self, peer: Option<&Peer>, node: Option<&Node>) -> Result<(Described, Presence), Status> {
         let node = node.ok_or(crate::node::NodeError::Missing);
-        let (node, described) = node
+        let (node, mut described) = node
             .and_then(|node| Ok((node, describe(node)?)))
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let peer = peer.ok_or_else(|| Status::internal("the connection is not known"))?;
         if peer.secure {
             self.prove(peer, &described)?; // The plaintext port is bound to loopback only.
+            if let ProxyKind::Gateway(ports) = &mut described.proxy.kind {
+                ports.proven = true;
+            }
         }
         let presence = self
             .registrations

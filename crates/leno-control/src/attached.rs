@@ -90,6 +90,9 @@ impl Attached {
                     told.transpose()
                         .map_err(|bad| Status::invalid_argument(bad.to_string()))?
                 }
+                report::What::Problems(told) => {
+                    place.with(|_| speaker.roster.set_problems(&place.node, told.problems))
+                }
                 report::What::Dump(dump) => place.with(|side| {
                     if let Some(waiting) = side.waiting.remove(&dump.id) {
                         let _ = waiting.send(dump);

@@ -6,14 +6,16 @@ use leno_model::{Labels, Protocol, Workload, WorkloadId, WorkloadPort};
 use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::google::protobuf::value::Kind;
 use leno_proto::google::protobuf::{Struct, Value};
-use leno_translate::{Proxy, ProxyKind};
+use leno_translate::{GatewayPorts, Proxy, ProxyKind};
 
 /// Why a node is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NodeError {
     #[error("the first request names no node — xDS node — set node.id")]
     Missing,
-    #[error("the node id {0:?} is not understood — xDS node — use sidecar~IP~NAME.NAMESPACE~DOMAIN")]
+    #[error(
+        "the node id {0:?} is not understood — xDS node — use sidecar~IP~NAME.NAMESPACE~DOMAIN (router~… for a gateway)"
+    )]
     Id(String),
     #[error(
         "the node {name:?} is not of its namespace {namespace:?} — xDS node — use sidecar~IP~NAME.{namespace}~DOMAIN"
@@ -21,6 +23,10 @@ pub(crate) enum NodeError {
     Namespace { name: String, namespace: String },
     #[error("the port {0} of the node is not understood — metadata LENO.ports — use numbers from 1 to 65535")]
     Port(String),
+    #[error(
+        "the node's {0:?} is not understood — metadata LENO.gateway — use map: {{\"80\": 8080}} and bind: [\"0.0.0.0\"]"
+    )]
+    Gateway(String),
 }
 
 /// What a node says of itself.
@@ -68,7 +74,12 @@ pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
     let [kind, address, name, domain] = parts.as_slice() else {
         return Err(bad());
     };
-    if *kind != "sidecar" || name.is_empty() {
+    let gateway = match *kind {
+        "sidecar" => false,
+        "router" => true,
+        _ => return Err(bad()),
+    };
+    if name.is_empty() {
         return Err(bad());
     }
     let address: IpAddr = address.parse().map_err(|_| bad())?;
@@ -108,6 +119,9 @@ pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
             workload: Some(id.clone()),
             on_demand,
             kind: match program {
+                Program::Leno | Program::Envoy if gateway => {
+                    ProxyKind::Gateway(leno.map(gateway_ports).transpose()?.unwrap_or_default())
+                }
                 Program::Grpc => ProxyKind::Grpc,
                 Program::Leno | Program::Envoy => ProxyKind::Sidecar,
             },
@@ -123,16 +137,54 @@ pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
             labels,
             addresses,
             ports: leno.map(ports).transpose()?.unwrap_or_default(),
-            service: leno.and_then(|l| text(l, "service")).map(str::to_owned),
+            service: leno
+                .and_then(|l| text(l, "service"))
+                .filter(|_| !gateway)
+                .map(str::to_owned),
             healthy: leno.is_none(),
-            mesh_tls: true,
-            http2_upgrade: program == Program::Leno,
+            // A gateway's ports are for clients outside.
+            mesh_tls: !gateway,
+            http2_upgrade: program == Program::Leno && !gateway,
             locality: locality(node),
             weight: 1,
         },
         program,
         reports_health: leno.is_some(),
     })
+}
+
+/// What `--map` and `--bind` said.
+fn gateway_ports(leno: &Struct) -> Result<GatewayPorts, NodeError> {
+    let mut ports = GatewayPorts::default();
+    let Some(gateway) = field(leno, "gateway").and_then(structure) else {
+        return Ok(ports);
+    };
+    let number = |value: &Kind| match value {
+        Kind::NumberValue(number) if number.fract() == 0.0 && (0.0..=65535.0).contains(number) => {
+            Some(*number as u16)
+        }
+        _ => None,
+    };
+    if let Some(map) = field(gateway, "map").and_then(structure) {
+        for (port, value) in &map.fields {
+            let to = value.kind.as_ref().and_then(number);
+            let pair = port.parse().ok().zip(to);
+            let (port, to) = pair.ok_or_else(|| NodeError::Gateway(format!("map {port}")))?;
+            ports.map.insert(port, to);
+        }
+    }
+    if let Some(Kind::ListValue(list)) = field(gateway, "bind") {
+        for value in &list.values {
+            let Some(Kind::StringValue(text)) = &value.kind else {
+                return Err(NodeError::Gateway("bind".into()));
+            };
+            let address = text.parse();
+            ports
+                .bind
+                .push(address.map_err(|_| NodeError::Gateway(format!("bind {text}")))?);
+        }
+    }
+    Ok(ports)
 }
 
 fn ports(leno: &Struct) -> Result<Vec<WorkloadPort>, NodeError> {
@@ -312,11 +364,30 @@ mod tests {
     }
 
     #[test]
+    fn a_router_is_a_gateway_that_nobody_calls_by_mesh_mtls() {
+        let id = "router~127.0.0.1~gate-1.shop~shop.svc.cluster.local";
+        let number = |number| Value {
+            kind: Some(Kind::NumberValue(number)),
+        };
+        let map = fields(vec![("80", number(8080.0))]);
+        let leno = |map: Value| fields(vec![("gateway", fields(vec![("map", map)]))]);
+        let described = describe(&node(id, vec![("LENO", leno(map))])).unwrap();
+        let ProxyKind::Gateway(ports) = &described.proxy.kind else {
+            panic!("{:?}", described.proxy.kind);
+        };
+        assert_eq!(ports.map.get(&80), Some(&8080));
+        assert!(!ports.proven && !described.workload.mesh_tls);
+        let bad = fields(vec![("80", number(80_000.0))]);
+        let refused = describe(&node(id, vec![("LENO", leno(bad))])).unwrap_err();
+        assert_eq!(refused, NodeError::Gateway("map 80".into()));
+    }
+
+    #[test]
     fn a_node_that_is_not_istios_is_refused_by_name() {
         for id in [
             "",
             "web",
-            "router~1.2.3.4~a.b~c",
+            "waypoint~1.2.3.4~a.b~c",
             "sidecar~x~a.b~c",
             "sidecar~1.2.3.4~~c",
         ] {

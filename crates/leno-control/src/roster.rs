@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use leno_proto::control::{ProxyStatus, TypeStatus};
+use leno_proto::control::{Problem, ProxyStatus, TypeStatus};
 use leno_proto::type_url;
 use leno_translate::Proxy;
 use leno_xds::server::{State, Stream};
@@ -28,6 +28,8 @@ struct Seated {
     namespace: String,
     proxy: Proxy,
     since: Instant,
+    /// What the proxy says that it cannot serve.
+    problems: Vec<Problem>,
 }
 
 /// A stream's entry; it goes when dropped.
@@ -73,6 +75,7 @@ impl Roster {
             namespace: workload.namespace.clone(),
             proxy: described.proxy.clone(),
             since: Instant::now(),
+            problems: Vec::new(),
         };
         seats.1.insert(number, seated);
         drop(seats);
@@ -101,6 +104,18 @@ impl Roster {
         }
     }
 
+    /// What a node cannot serve, in place of what it said before.
+    pub(crate) fn set_problems(&self, node: &str, problems: Vec<Problem>) {
+        let mut seats = self.lock();
+        let mut of_node = seats
+            .1
+            .values_mut()
+            .filter(|seated| seated.status.node_id == node);
+        if let Some(seated) = of_node.next() {
+            seated.problems = problems;
+        }
+    }
+
     fn principals_of(&self, node: &str) -> Vec<String> {
         let seats = self.lock();
         let of_node = seats.1.values().filter(|seated| seated.status.node_id == node);
@@ -113,10 +128,11 @@ impl Roster {
         let mut proxies = BTreeMap::<(&str, &str), ProxyStatus>::new();
         for seated in seats.1.values() {
             let status = &seated.status;
-            let of_stream = ProxyStatus {
+            let mut of_stream = ProxyStatus {
                 connected_seconds: seated.since.elapsed().as_secs(),
                 ..status.clone()
             };
+            add_problems(&mut of_stream, &seated.problems);
             match proxies.get_mut(&(status.workload.as_str(), status.node_id.as_str())) {
                 Some(known) => known.types.extend(of_stream.types),
                 None => drop(proxies.insert((&status.workload, &status.node_id), of_stream)),
@@ -189,12 +205,37 @@ impl Drop for Seat {
     }
 }
 
+/// A proxy that took a resource and cannot serve by it rejects it, as Envoy does with a port that is taken.
+fn add_problems(status: &mut ProxyStatus, problems: &[Problem]) {
+    for problem in problems {
+        let of_type = status
+            .types
+            .iter_mut()
+            .find(|known| known.r#type == problem.r#type);
+        match of_type {
+            Some(known) if known.error.is_empty() => {
+                known.state = REJECTED.to_owned();
+                known.error.clone_from(&problem.message);
+            }
+            Some(known) => known.error = format!("{}; {}", known.error, problem.message),
+            None => status.types.push(TypeStatus {
+                r#type: problem.r#type.clone(),
+                state: REJECTED.to_owned(),
+                resources: 0,
+                error: problem.message.clone(),
+            }),
+        }
+    }
+}
+
+const REJECTED: &str = "REJECTED";
+
 fn type_status((type_url, state, resources): (&str, State, usize)) -> TypeStatus {
     let (state, error) = match state {
         State::Synced => ("SYNCED", String::new()),
         State::Stale => ("STALE", String::new()),
         State::NotSent => ("NOT_SENT", String::new()),
-        State::Rejected(error) => ("REJECTED", error),
+        State::Rejected(error) => (REJECTED, error),
     };
     TypeStatus {
         r#type: type_url::abbreviation(type_url).unwrap_or(type_url).to_owned(),

@@ -6,7 +6,7 @@ mod headers;
 use bytes::Bytes;
 
 pub use decimal::Decimal;
-pub use headers::Headers;
+pub use headers::{Headers, Lines};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {

@@ -6,8 +6,8 @@
 use bytes::BytesMut;
 use leno_engine::message::Headers;
 
-use crate::connection::is_of_connection;
-use crate::fields::Fields;
+use crate::fields::{Field, Fields};
+use crate::known::Known;
 use crate::{Decoded, Error, HeadScanner, Limits};
 
 #[derive(Debug)]
@@ -173,8 +173,10 @@ impl Chunks {
             return Ok(false);
         };
         let _ = input.split_to(end - before);
-        let fields = Fields::parse(held.get(..end).unwrap_or_default(), 1, &self.limits)?;
-        let (_, trailers) = fields.finish(|name, _| may_trail(name));
+        let section = held.get(..end).unwrap_or_default();
+        let mut fields = Fields::of(section);
+        fields.parse(section, 1, &self.limits)?;
+        let trailers = fields.finish(may_trail);
         self.state = match trailers.is_empty() {
             true => State::End,
             false => State::Read(trailers),
@@ -184,18 +186,10 @@ impl Chunks {
 }
 
 /// What frames, routes or authenticates a message cannot come after it (RFC 9110 §6.5.1).
-fn may_trail(name: &[u8]) -> bool {
-    let forbidden = is_of_connection(name)
-        || matches!(
-            name,
-            b"content-length"
-                | b"host"
-                | b"te"
-                | b"trailer"
-                | b"expect"
-                | b"authorization"
-                | b"cookie"
-                | b"set-cookie"
-        );
-    !forbidden
+fn may_trail(field: &Field, name: &[u8]) -> bool {
+    match field.known {
+        Known::ContentLength | Known::Host | Known::Te | Known::Expect => false,
+        Known::Other => !matches!(name, b"trailer" | b"authorization" | b"cookie" | b"set-cookie"),
+        known => !known.is_of_connection(),
+    }
 }

@@ -1,7 +1,8 @@
 //! The fields that are of one connection only (RFC 9110 §7.6.1) and the length of a body (RFC 9112 §6), found in one
 //! pass over the fields.
 
-use crate::fields::{Field, Fields};
+use crate::fields::{Field, Fields, Span};
+use crate::known::Known;
 use crate::{Error, syntax};
 
 /// As Envoy: a client that names more fields, or as many, is up to something.
@@ -28,6 +29,8 @@ pub(crate) struct Control {
     pub(crate) upgrade: Option<Field>,
     pub(crate) host: Option<Field>,
     pub(crate) expects_continue: bool,
+    /// There is `TE`.
+    pub(crate) te: bool,
     /// `Connection` names fields beside its own words.
     pub(crate) names: bool,
 }
@@ -38,22 +41,23 @@ impl Control {
         let mut encoded = None;
         for field in &fields.list {
             let value = fields.value_of(field);
-            match fields.name(field) {
-                b"content-length" => control.content_length(value, field)?,
-                b"transfer-encoding" => {
+            match field.known {
+                Known::ContentLength => control.content_length(value, field)?,
+                Known::TransferEncoding => {
                     // "chunked" alone: another coding would have to be taken off here.
                     if field.mended {
                         return Err(Error::Syntax("a carriage return in Transfer-Encoding"));
                     }
                     encoded = Some(value.eq_ignore_ascii_case(b"chunked") && encoded.is_none());
                 }
-                b"connection" => control.connection(value),
-                b"proxy-connection" => control.close |= value.eq_ignore_ascii_case(b"close"),
-                b"upgrade" => control.upgrade = Some(field.clone()),
-                b"host" if control.host.is_some() => return Err(Error::Syntax("more than one Host")),
-                b"host" => control.host = Some(field.clone()),
-                b"expect" => control.expects_continue = value.eq_ignore_ascii_case(b"100-continue"),
-                _ => {}
+                Known::Connection => control.connection(value),
+                Known::ProxyConnection => control.close |= value.eq_ignore_ascii_case(b"close"),
+                Known::Upgrade => control.upgrade = Some(*field),
+                Known::Host if control.host.is_some() => return Err(Error::Syntax("more than one Host")),
+                Known::Host => control.host = Some(*field),
+                Known::Expect => control.expects_continue = value.eq_ignore_ascii_case(b"100-continue"),
+                Known::Te => control.te = true,
+                Known::KeepAlive | Known::Http2Settings | Known::Other => {}
             }
         }
         match encoded {
@@ -81,6 +85,11 @@ impl Control {
     }
 
     fn connection(&mut self, value: &[u8]) {
+        match value {
+            b"keep-alive" => return self.keep_alive = true,
+            b"close" => return self.close = true,
+            _ => {}
+        }
         for option in syntax::elements(value) {
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
@@ -97,7 +106,7 @@ impl Control {
     /// Whether the client names only what it may (Envoy: "nominated headers").
     pub(crate) fn may_be_named(fields: &Fields) -> bool {
         let mut named = 0;
-        let connections = fields.list.iter().filter(|f| fields.name(f) == b"connection");
+        let connections = fields.list.iter().filter(|f| f.known == Known::Connection);
         for option in connections.flat_map(|f| syntax::elements(fields.value_of(f))) {
             named += 1;
             let forbidden = |name: &&[u8]| option.eq_ignore_ascii_case(name);
@@ -118,7 +127,7 @@ impl Named {
         if !control.names {
             return Self(Vec::new());
         }
-        let connections = fields.list.iter().filter(|f| fields.name(f) == b"connection");
+        let connections = fields.list.iter().filter(|f| f.known == Known::Connection);
         let named = connections.flat_map(|f| syntax::elements(fields.value_of(f)));
         Self(named.map(<[u8]>::to_ascii_lowercase).collect())
     }
@@ -128,41 +137,21 @@ impl Named {
     }
 }
 
-/// Fields that end here whoever names them.
-pub(crate) fn is_of_connection(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"connection"
-            | b"upgrade"
-            | b"transfer-encoding"
-            | b"keep-alive"
-            | b"proxy-connection"
-            | b"http2-settings"
-    )
-}
-
 /// What is left of `TE`, which offers transfer codings of this connection: `trailers`, which gRPC needs, or nothing.
 pub(crate) fn keep_trailers_of_te(fields: &mut Fields) {
     let wanted = |element: &[u8]| element.trim_ascii() == b"trailers";
-    for i in 0..fields.list.len() {
-        let Some(field) = fields.list.get(i).cloned() else {
-            return;
-        };
-        if fields.name(&field) != b"te" {
-            continue;
-        }
-        let value = fields.value_of(&field);
-        let mut at = field.value.start;
-        let mut kept = field.value.start..field.value.start;
-        for element in value.split(|byte| *byte == b',') {
+    let Fields { text, list } = fields;
+    for field in list.iter_mut().filter(|field| field.known == Known::Te) {
+        let range = field.value.range();
+        let mut at = range.start;
+        let mut kept = range.start..range.start;
+        for element in text.get(range).unwrap_or_default().split(|byte| *byte == b',') {
             if wanted(element) {
                 let blanks = element.len() - element.trim_ascii_start().len();
                 kept = at + blanks..at + blanks + b"trailers".len();
             }
             at += element.len() + 1;
         }
-        if let Some(field) = fields.list.get_mut(i) {
-            field.value = kept;
-        }
+        field.value = Span::of(kept.start, kept.end);
     }
 }

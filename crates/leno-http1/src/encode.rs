@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
+use leno_engine::message::{Decimal, Headers, Lines, RequestHead, ResponseHead, Version};
+
+use crate::syntax::{has_colon, is_line_safe};
 
 /// A message that would break its framing, or the next parser's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +37,8 @@ pub struct Encoded {
     /// The connection ends with the message, because it was said or because nothing else can end it.
     pub close: bool,
 }
+
+const CONTENT_LENGTH: &[u8] = b"content-length";
 
 /// Frames a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,15 +97,20 @@ pub fn encode_response(
     out: &mut Vec<u8>,
 ) -> Result<Encoded, EncodeError> {
     let http10 = to.version == Version::Http10;
-    put(out, &[if http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " }]);
-    number(head.status.into(), out);
-    put(out, &[b" ", reason(head.status).as_bytes(), b"\r\n"]);
+    match (http10, head.status) {
+        (false, 200) => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+        _ => {
+            put(out, &[if http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " }]);
+            number(head.status.into(), out);
+            put(out, &[b" ", reason(head.status).as_bytes(), b"\r\n"]);
+        }
+    }
     let bodiless = head.status < 200 || head.status == 204;
     let withheld = !bodiless && (to.head || head.status == 304);
     // What is said of a body that is not sent is the upstream's to know.
     let length = length.filter(|_| !withheld);
     let said = match bodiless {
-        true => each(&head.headers, |name| name != b"content-length", out).map(|()| None),
+        true => each(&head.headers, |name| name != CONTENT_LENGTH, out).map(|()| None),
         false => fields(&head.headers, length, out),
     }?;
     let ends_with_connection = http10 && !bodiless && !withheld && said.is_none() && length.is_none();
@@ -139,14 +148,21 @@ pub fn encode_response(
 /// that is said.
 fn fields(headers: &Headers, length: Option<u64>, out: &mut Vec<u8>) -> Result<Option<u64>, EncodeError> {
     let mut said = None;
-    for (name, content) in headers.iter() {
-        if name != b"content-length" {
+    are_line_safe(headers)?;
+    for line in headers.lines(CONTENT_LENGTH) {
+        let (name, content) = match line {
+            // As a codec of ours has read it, with nothing in it that ends a line early.
+            Lines::Received(lines) => {
+                out.extend_from_slice(lines);
+                continue;
+            }
+            Lines::Field(name, content) => (name, content),
+        };
+        if name != CONTENT_LENGTH {
             field(name, content, out)?;
             continue;
         }
-        let text = std::str::from_utf8(content)
-            .ok()
-            .and_then(|text| text.parse().ok());
+        let text = length_of(content);
         match (said, length.or(text)) {
             (None, Some(number)) if text == Some(number) => field(name, content, out)?,
             (None, Some(number)) => {
@@ -159,24 +175,40 @@ fn fields(headers: &Headers, length: Option<u64>, out: &mut Vec<u8>) -> Result<O
     Ok(said)
 }
 
+fn length_of(digits: &[u8]) -> Option<u64> {
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    let add = |number: u64, byte: &u8| number.checked_mul(10)?.checked_add(digit(*byte)?);
+    (!digits.is_empty()).then_some(())?;
+    digits.iter().try_fold(0, add)
+}
+
 fn each(headers: &Headers, wanted: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    are_line_safe(headers)?;
     let mut wanted = headers.iter().filter(|(name, _)| wanted(name));
     wanted.try_for_each(|(name, content)| field(name, content, out))
 }
 
-/// Names are tokens wherever they come from; here only what would end the line early is looked for.
+/// Names are tokens and values have no control characters: a codec has read them so. Of what was added since, all at
+/// once, what would end a line early is looked for.
+fn are_line_safe(headers: &Headers) -> Result<(), EncodeError> {
+    match is_line_safe(headers.added()) {
+        true => Ok(()),
+        false => Err(EncodeError::Invalid("header value")),
+    }
+}
+
+/// Of fields that [`are_line_safe`].
 fn field(name: &[u8], content: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    if name.is_empty() || memchr::memchr3(b':', b'\r', b'\n', name).is_some() {
+    if name.is_empty() || has_colon(name) {
         return Err(EncodeError::Invalid("header name"));
     }
-    put(out, &[name, b": "]);
-    value(content, out)?;
-    out.extend_from_slice(b"\r\n");
+    out.reserve(name.len() + content.len() + 4);
+    put(out, &[name, b": ", content, b"\r\n"]);
     Ok(())
 }
 
 fn value(content: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    if memchr::memchr3(b'\r', b'\n', 0, content).is_some() {
+    if !is_line_safe(content) {
         return Err(EncodeError::Invalid("header value"));
     }
     out.extend_from_slice(content);
@@ -185,7 +217,10 @@ fn value(content: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
 
 fn upgrade(protocol: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     out.extend_from_slice(b"connection: upgrade\r\n");
-    field(b"upgrade", protocol, out)
+    out.extend_from_slice(b"upgrade: ");
+    value(protocol, out)?;
+    out.extend_from_slice(b"\r\n");
+    Ok(())
 }
 
 fn content_length(length: u64, out: &mut Vec<u8>) -> BodyWriter {
@@ -204,8 +239,7 @@ fn chunked(out: &mut Vec<u8>) -> BodyWriter {
 }
 
 fn number(number: u64, out: &mut Vec<u8>) {
-    // Writing to memory does not fail.
-    let _ = write!(out, "{number}");
+    out.extend_from_slice(Decimal::from(number).as_ref());
 }
 
 fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {

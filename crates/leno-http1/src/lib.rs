@@ -20,6 +20,7 @@ mod connection;
 mod encode;
 mod error;
 mod fields;
+mod known;
 mod request;
 mod response;
 mod syntax;

@@ -5,8 +5,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use leno_engine::message::{RequestHead, Version};
 
-use crate::connection::{Control, Named, is_of_connection, keep_trailers_of_te};
+use crate::connection::{Control, Named, keep_trailers_of_te};
 use crate::fields::{Fields, line_end};
+use crate::known::Known;
 use crate::target::{self, Target};
 use crate::{Error, Framing, Settings, syntax};
 
@@ -81,7 +82,8 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
     let connect = method == b"CONNECT";
     let target = target::parse(part(&line.target), method)?;
     let version = version(part(&line.version))?;
-    let mut fields = Fields::parse(head, end, &settings.limits)?;
+    let mut fields = Fields::of(head);
+    fields.parse(head, end, &settings.limits)?;
     if version != Version::Http11 && !settings.http10 {
         return Err(Error::Version);
     }
@@ -94,15 +96,18 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
         return Err(Error::BodyDisallowed);
     }
     let named = Named::of(&fields, &control);
-    keep_trailers_of_te(&mut fields);
+    if control.te {
+        keep_trailers_of_te(&mut fields);
+    }
     let target = target.shifted(line.target.start);
     let authority = authority(&target, &fields, &control, &named)?;
-    let (text, headers) = fields.finish(|name, value| {
-        let ends_here = is_of_connection(name)
-            || name == b"host"
-            || name == b"te" && value.is_empty()
-            || name == b"expect" && control.expects_continue
-            || control.names && name != b"te" && named.has(name);
+    let (text, headers) = fields.finish_with_text(|field, name| {
+        let ends_here = match field.known {
+            Known::Te => field.value.is_empty(),
+            Known::Host => true,
+            Known::Expect => control.expects_continue || named.has(name),
+            known => known.is_of_connection() || named.has(name),
+        };
         !ends_here
     });
     Ok(Request {
@@ -141,7 +146,7 @@ fn authority(
     let host = control.host.as_ref().filter(|_| !named.has(b"host"));
     let authority = match (&target.authority, host) {
         (Some(authority), _) => authority.clone(),
-        (None, Some(host)) => host.value.clone(),
+        (None, Some(host)) => host.value.range(),
         (None, None) => return Err(Error::NoHost),
     };
     match fields.text.get(authority.clone()) {
@@ -164,7 +169,7 @@ fn framing(control: &Control, upgrades: bool) -> Framing {
 fn upgrade(fields: &Fields, control: &Control) -> Option<Range<usize>> {
     let field = control.upgrade.as_ref().filter(|_| control.upgrades)?;
     let wanted = fields.value_of(field);
-    (!wanted.is_empty() && !wanted.eq_ignore_ascii_case(b"h2c")).then(|| field.value.clone())
+    (!wanted.is_empty() && !wanted.eq_ignore_ascii_case(b"h2c")).then(|| field.value.range())
 }
 
 /// Parts between blanks, of which there may be several; what follows the second is the version.

@@ -2,8 +2,9 @@
 
 use leno_engine::message::{ResponseHead, Version};
 
-use crate::connection::{Control, Named, is_of_connection, keep_trailers_of_te};
+use crate::connection::{Control, Named, keep_trailers_of_te};
 use crate::fields::{Fields, line_end};
+use crate::known::Known;
 use crate::{Error, Framing, Limits, syntax};
 
 /// A response's head, and what its connection has to know of it.
@@ -30,20 +31,25 @@ pub fn parse_response(head: &[u8], asked: Asked, limits: &Limits) -> Result<Resp
     }
     let end = line_end(head, 0);
     let (version, status) = status_line(head.get(..end).unwrap_or_default())?;
-    let mut fields = Fields::parse(head, end, limits)?;
+    let mut fields = Fields::of(head);
+    fields.parse(head, end, limits)?;
     let control = Control::read(&fields)?;
     if status == 101 && control.upgrade.is_none() {
         return Err(Error::Syntax("an upgrade to nothing"));
     }
     let framing = framing(status, asked, &control)?;
     let named = Named::of(&fields, &control);
-    keep_trailers_of_te(&mut fields);
-    let (_, headers) = fields.finish(|name, value| {
-        let ends_here = is_of_connection(name) && !(status == 101 && matches!(name, b"connection" | b"upgrade"))
-            || name == b"te" && value.is_empty()
+    if control.te {
+        keep_trailers_of_te(&mut fields);
+    }
+    let headers = fields.finish(|field, name| {
+        let ends_here = match field.known {
+            Known::Connection | Known::Upgrade if status == 101 => named.has(name),
+            Known::Te => field.value.is_empty() || named.has(name),
             // What has no body has no length to tell (RFC 9110 §8.6).
-            || status == 204 && name == b"content-length"
-            || control.names && named.has(name);
+            Known::ContentLength => status == 204 || named.has(name),
+            known => known.is_of_connection() || named.has(name),
+        };
         !ends_here
     });
     let asks_to_stay = match version {

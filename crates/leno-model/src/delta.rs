@@ -21,6 +21,10 @@ pub enum Key {
     ServiceList,
     /// Mesh-wide settings.
     Mesh,
+    /// The Gateways, with the routes that are bound to them.
+    Gateways,
+    /// A Secret with a gateway's certificate: namespace and name.
+    Secret(String, String),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

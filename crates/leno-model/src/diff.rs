@@ -35,6 +35,21 @@ pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
         |a, b| all_same(a, b),
         |host| changed.insert(Key::Routes(host.clone())),
     );
+    if old.gateways.len() != new.gateways.len() || !all_same(&old.gateways, &new.gateways) {
+        changed.insert(Key::Gateways);
+    }
+    let secret = |key: &(String, String)| Key::Secret(key.0.clone(), key.1.clone());
+    for (key, value) in &new.secrets {
+        if !old
+            .secrets
+            .get(key)
+            .is_some_and(|before| Arc::ptr_eq(before, value))
+        {
+            changed.insert(secret(key));
+        }
+    }
+    let gone = old.secrets.keys().filter(|key| !new.secrets.contains_key(*key));
+    changed.extend(gone.map(secret));
     different(&old.policies, &new.policies, Arc::ptr_eq, |host| {
         changed.insert(Key::Policy(host.clone()))
     });
@@ -107,6 +122,15 @@ fn share_parts(old: &Snapshot, new: &mut Snapshot) {
     }
     for (host, routes) in &mut new.http_routes {
         share_list(routes, old.http_routes.get(host));
+    }
+    for gateway in &mut new.gateways {
+        share(
+            gateway,
+            old.gateways.iter().find(|before| before.origin == gateway.origin),
+        );
+    }
+    for (name, secret) in &mut new.secrets {
+        share(secret, old.secrets.get(name));
     }
     for (host, routes) in &mut new.tcp_routes {
         share_list(routes, old.tcp_routes.get(host));

@@ -8,6 +8,7 @@
 mod build;
 pub mod delta;
 mod diff;
+pub mod gateway;
 pub mod mesh;
 pub mod name;
 pub mod policy;
@@ -20,6 +21,9 @@ pub mod workload;
 mod world;
 
 pub use delta::Delta;
+pub use gateway::{
+    Gateway, GatewayHost, GatewayProtocol, GatewaySecret, GatewayServer, GatewayStream, GatewayTls,
+};
 pub use mesh::{MeshConfig, OutboundPolicy};
 pub use name::{Host, Labels, Origin, WorkloadId};
 pub use policy::{

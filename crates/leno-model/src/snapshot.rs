@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::gateway::{Gateway, GatewaySecret};
 use crate::mesh::MeshConfig;
 use crate::name::{Host, WorkloadId};
 use crate::policy::{PeerMtls, ServicePolicy};
@@ -32,6 +33,10 @@ pub struct Snapshot {
     pub vips: HashMap<IpAddr, Host>,
     /// Addresses that objects say, the narrowest first.
     pub fixed: Vec<(IpNet, Host)>,
+    /// Gateways, in the order in which the first holds.
+    pub gateways: Vec<Arc<Gateway>>,
+    /// By namespace and name.
+    pub secrets: BTreeMap<(String, String), Arc<GatewaySecret>>,
 }
 
 impl Snapshot {

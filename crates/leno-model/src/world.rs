@@ -14,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use leno_api::{Code, Diagnostic, Object, Place, Severity};
 
+use crate::build::grant::Grants;
 use crate::build::peer_authentication::PeerPolicies;
 use crate::build::{self, Context, Routes};
 use crate::delta::{Delta, Key};
@@ -252,15 +253,22 @@ impl World {
         self.assign_vips(&mut next, now, &mut diagnostics);
 
         let services = std::mem::take(&mut next.services);
+        next.secrets = build::gateway::secrets(&objects);
         let mut context = Context {
             services: &services,
             policies: HashMap::new(),
             diagnostics,
+            secrets: next.secrets.keys().cloned().collect(),
+            grants: Grants::new(&objects),
+            muted: false,
         };
         context.policies = build::destination_rule::policies(&mut context, &objects, &root);
         let mut routes = Routes::default();
-        build::http_route::add_routes(&mut context, &objects, &mut routes);
-        build::virtual_service::add_routes(&mut context, &objects, &mut routes);
+        let mut gateways = build::gateway::declared(&mut context, &objects);
+        build::http_route::add_routes(&mut context, &objects, &mut routes, &mut gateways);
+        build::tcp_route::add_routes(&mut context, &objects, &mut gateways);
+        build::virtual_service::add_routes(&mut context, &objects, &mut routes, &mut gateways);
+        next.gateways = gateways.finish();
         let Context {
             policies,
             diagnostics,

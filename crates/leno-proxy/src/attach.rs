@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leno_proto::control::{Command, Dump, Hello, Report, Resource, TrafficReport, command, report};
+use leno_proto::control::{Command, Dump, Hello, Problems, Report, Resource, TrafficReport, command, report};
+use leno_proto::type_url;
 use leno_telemetry::metrics::Changes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::control_plane::ControlPlane;
-use crate::discovery::Dumped;
+use crate::discovery::{Dumped, Problem, State};
 use crate::grpc::{self, Channel, Receiver, Sender};
 
 const ATTACH: &str = "/leno.control.v1.Mesh/Attach";
@@ -26,6 +27,8 @@ pub struct Attachment {
     pub dumps: mpsc::Sender<oneshot::Sender<Vec<Dumped>>>,
     /// The certificates in use, without their keys.
     pub secrets: Arc<dyn Fn() -> Vec<Resource> + Send + Sync>,
+    /// Where the problems are that are told.
+    pub state: watch::Receiver<State>,
 }
 
 impl Attachment {
@@ -56,6 +59,7 @@ impl Attachment {
         )?;
         self.changes.forget();
         let mut tick = tokio::time::interval(REPORT_EVERY);
+        let mut told = Vec::new();
         loop {
             tokio::select! {
                 command = receiver.next() => {
@@ -64,6 +68,11 @@ impl Attachment {
                     say(&mut sender, report::What::Dump(dump))?;
                 }
                 _ = tick.tick() => {
+                    let problems = self.state.borrow().problems.clone();
+                    if problems != told {
+                        say(&mut sender, report::What::Problems(self::problems(&problems)))?;
+                        told = problems;
+                    }
                     let changed = self.changes.read();
                     for edges in changed.chunks(MOST_IN_REPORT) {
                         let edges = edges.to_vec();
@@ -107,6 +116,18 @@ impl Attachment {
 
 fn say(sender: &mut Sender<Report>, what: report::What) -> Result<(), grpc::Error> {
     sender.send(&Report { what: Some(what) })
+}
+
+fn problems(problems: &[Problem]) -> Problems {
+    let problems = problems.iter().map(|problem| leno_proto::control::Problem {
+        r#type: type_url::abbreviation(problem.kind.type_url())
+            .unwrap_or_default()
+            .to_owned(),
+        message: problem.message.clone(),
+    });
+    Problems {
+        problems: problems.collect(),
+    }
 }
 
 fn wanted(kind: &str, dumped: &Dumped) -> bool {

@@ -52,7 +52,14 @@ pub struct State {
     pub error: Option<String>,
     /// Of a gateway: what cannot be served as it is configured (a port taken, a certificate missing), and how to mend
     /// it.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
+}
+
+/// What it is about, and what is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub kind: Kind,
+    pub message: String,
 }
 
 /// A resource as `leno config` shows it.
@@ -377,7 +384,9 @@ impl Discovery {
                 Change::Set(name, Compiled::Listener(listener)) => {
                     let (listener, gateway) = (*listener, self.mode == Mode::Gateway);
                     match updater.upsert_listener(listener.clone()) {
-                        Ok(()) => memory.own.opened(&name),
+                        Ok(()) => memory
+                            .own
+                            .opened(&name, gateway.then(|| updater.addresses(&name))),
                         Err(error) if gateway => memory.own.postpone(name, listener, &error),
                         Err(error) => tracing::error!(%error, listener = %name, "the listener is not opened"),
                     }
@@ -387,7 +396,7 @@ impl Discovery {
                 Change::Remove((Kind::Cluster, name)) => updater.remove_cluster(&name),
                 Change::Remove((Kind::Route, name)) => updater.remove_route(&name),
                 Change::Remove((Kind::Listener, name)) => {
-                    memory.own.opened(&name);
+                    memory.own.closed(&name);
                     updater.remove_listener(&name);
                 }
             }

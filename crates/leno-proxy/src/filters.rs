@@ -90,9 +90,8 @@ impl Filters {
                 filter.on_request_headers(cx, &mut self.exchange.request.borrow_mut(), end)
             });
             if let Some(limit) = self.settle(index, step).await? {
-                *body = self
-                    .hold(index, std::mem::take(body), limit, Direction::Request)
-                    .await?;
+                let holding = self.hold(index, std::mem::take(body), limit, Direction::Request);
+                *body = Box::pin(holding).await?;
             }
         }
         Ok(())
@@ -108,9 +107,8 @@ impl Filters {
             let end = body.is_end();
             let step = self.with(index, |f, cx| f.on_response_headers(cx, head, end));
             if let Some(limit) = self.settle(index, step).await? {
-                *body = self
-                    .hold(index, std::mem::take(body), limit, Direction::Response)
-                    .await?;
+                let holding = self.hold(index, std::mem::take(body), limit, Direction::Response);
+                *body = Box::pin(holding).await?;
             }
         }
         Ok(())
@@ -185,7 +183,8 @@ impl Filters {
                 Some(Step::Reply(reply)) => return Err(reply),
                 Some(Step::Buffer(limit)) => return Ok(Some(limit)),
                 Some(Step::Effect(effect)) => {
-                    let result = perform(Rc::clone(&self.exchange), effect).await;
+                    // Apart: what few requests ask for is large, and none of the others is to have room for it.
+                    let result = Box::pin(perform(Rc::clone(&self.exchange), effect)).await;
                     step = self.with(index, |f, cx| f.on_effect(cx, result));
                 }
             }

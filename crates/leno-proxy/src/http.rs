@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::http::{Codec, HttpConnectionManager, HttpTimeouts};
@@ -11,7 +12,7 @@ use leno_engine::compile::http::{Codec, HttpConnectionManager, HttpTimeouts};
 use crate::alpn::is_http2;
 use crate::codec::{self, Refusal, Request, Response, ServerLimits, Service};
 use crate::connection::{Connection, Serving};
-use crate::drain::{Activity, ConnectionDrain, Lifetime};
+use crate::ending::{Ending, Lifetime};
 use crate::inspect;
 use crate::io::{Io, Rewound};
 use crate::outcome::StreamError;
@@ -28,8 +29,7 @@ struct Opened {
     connection: Connection,
     manager: Arc<HttpConnectionManager>,
     io: Io,
-    activity: Rc<Activity>,
-    drain: ConnectionDrain,
+    ending: Rc<Ending>,
 }
 
 /// Serves a connection to its end. What only its beginning needs is not kept.
@@ -39,23 +39,19 @@ pub(crate) fn serve(
     manager: Arc<HttpConnectionManager>,
     io: Io,
 ) -> Serving {
-    let activity = Activity::new();
     let alpn = connection.peer.as_ref().and_then(|p| p.alpn.as_deref());
     let known = match manager.codec {
         Codec::Http1 => Some(false),
         Codec::Http2 => Some(true),
         Codec::Auto => alpn.and_then(is_http2),
     };
-    let drain = connection
-        .drain
-        .connection(Rc::clone(&activity), lifetime(&manager));
+    let ending = worker.ending(&connection.drain, lifetime(&manager));
     let opened = Opened {
         worker,
         connection,
         manager,
         io,
-        activity,
-        drain,
+        ending,
     };
     match known {
         Some(http2) => opened.serve(http2, Bytes::new()),
@@ -80,18 +76,24 @@ impl Opened {
             let mut read = BytesMut::new();
             let reading = poll_fn(|cx| {
                 let workspace = &self.worker.http1;
-                workspace.poll_read(&mut self.io, DETECTED, &mut read, cx)
+                match workspace.poll_read(&mut self.io, DETECTED, &mut read, cx) {
+                    Poll::Pending => self.ending.poll_close_idle(cx).map(|()| None),
+                    ready => ready.map(Some),
+                }
             });
-            let ended = tokio::select! {
-                ended = reading => ended.ok()?.0 == 0,
-                () = self.drain.close_idle() => return None,
-            };
-            prefix.extend_from_slice(&read);
+            let ended = reading.await?.ok()?.0 == 0;
+            // Nearly always the first bytes tell, and are passed on as they are.
+            if prefix.is_empty() {
+                prefix = read;
+            } else {
+                prefix.extend_from_slice(&read);
+            }
             match inspect::is_http2(&prefix) {
                 Some(http2) => return Some((http2, prefix.freeze())),
                 None if ended && prefix.is_empty() => return None,
                 None if ended => return Some((false, prefix.freeze())),
-                None => {}
+                // The worker's block is not waited with.
+                None => prefix = BytesMut::from(prefix.as_ref()),
             }
         }
     }
@@ -102,8 +104,7 @@ impl Opened {
             connection,
             manager,
             io,
-            activity,
-            drain,
+            ending,
         } = self;
         let limits = limits(&manager, connection.buffer_limit);
         let secure = connection.facts.tls;
@@ -111,12 +112,10 @@ impl Opened {
         let scratch = worker.scratch.clone();
         let workspace = Rc::clone(&worker.http1);
         let session = Rc::new(Session {
-            drain: drain.watch(),
-            streams: worker.streams(),
+            ending: Rc::clone(&ending),
             worker,
             connection,
             manager,
-            activity,
             requests: Cell::new(0),
         });
         let service = Rc::new(HttpService(session));
@@ -129,10 +128,10 @@ impl Opened {
         // Each in a place of its own: an HTTP/1 connection has not the size of an HTTP/2 one.
         match http2 {
             true => Box::pin(async move {
-                ended(codec::h2::server::serve(io, secure, &limits, scratch, service, drain).await);
+                ended(codec::h2::server::serve(io, secure, &limits, scratch, service, ending).await);
             }),
             false => {
-                let serving = codec::h1::serve(io, secure, &limits, &workspace, service, drain);
+                let serving = codec::h1::serve(io, secure, &limits, &workspace, service, ending);
                 Box::pin(async move { ended(serving.await) })
             }
         }
@@ -183,6 +182,6 @@ impl Service for HttpService {
     fn draining(&self) -> bool {
         let session = &self.0;
         let limit = session.manager.limits.max_requests_per_connection;
-        session.drain.is_draining() || limit.is_some_and(|limit| session.requests.get() >= limit)
+        session.ending.is_draining() || limit.is_some_and(|limit| session.requests.get() >= limit)
     }
 }

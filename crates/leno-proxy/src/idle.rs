@@ -230,7 +230,12 @@ impl Deadlines {
 
     /// Streams have been looked at; this is the earliest deadline left.
     pub(crate) fn reset(&self, now: Instant, next: Option<Instant>) {
-        self.next.set(next.map(|next| next.max(now + LEAST_PAUSE)));
+        let next = next.map(|next| next.max(now + LEAST_PAUSE));
+        let before = self.next.replace(next);
+        // Whoever waits may wait for a later one, or for none.
+        if next.is_some_and(|next| before.is_none_or(|before| next < before)) {
+            self.earlier.notify_one();
+        }
     }
 
     /// When streams should be looked at.
@@ -249,6 +254,8 @@ impl Deadlines {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -330,6 +337,18 @@ mod tests {
         assert_eq!(streams.sweep(begin + MINUTE), Some(begin + MINUTE * 2));
         drop(watches);
         assert_eq!(streams.sweep(begin), None);
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_is_found_earlier_than_the_one_waited_for_is_kept() {
+        let deadlines = Deadlines::default();
+        let now = Instant::now();
+        deadlines.add(now + MINUTE);
+        let mut due = std::pin::pin!(deadlines.due());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(due.as_mut().poll(&mut cx).is_pending());
+        deadlines.reset(now, Some(now + LEAST_PAUSE));
+        due.await;
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) enum Message {
         socket: Arc<ListenSocket>,
         counted: Counted,
     },
+    /// Connections' chains have begun to drain.
+    Look,
     /// Hand on what is held back of records, and say so.
     Flush(oneshot::Sender<()>),
     Stop,
@@ -45,6 +47,13 @@ impl Workers {
             && inbox.send(message).is_err()
         {
             tracing::debug!(worker, "worker has stopped");
+        }
+    }
+
+    /// Lets every worker look after its connections.
+    pub(crate) fn look(&self) {
+        for worker in 0..self.inboxes.len() {
+            self.send(worker, Message::Look);
         }
     }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::prefixed::Prefixed;
 use crate::tls_stream::TlsStream;
@@ -16,7 +17,24 @@ pub(crate) enum Io {
     Tls(Box<TlsStream<Io>>),
 }
 
+/// What carries a connection's bytes, to whoever copies them.
+pub(crate) trait Carrier: AsyncRead + AsyncWrite + Unpin {
+    /// The socket itself, where bytes are as they are on the wire.
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
 // === impl Io ===
+
+impl Carrier for Io {
+    fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(io) => io.socket(),
+            Self::Tls(_) => None,
+        }
+    }
+}
 
 impl AsyncRead for Io {
     fn poll_read(
@@ -83,6 +101,12 @@ impl Rewound {
 
     pub(crate) fn into_parts(self) -> (Bytes, Io) {
         (self.prefix, self.io)
+    }
+}
+
+impl Carrier for Rewound {
+    fn socket(&self) -> Option<&TcpStream> {
+        self.io.socket().filter(|_| self.prefix.is_empty())
     }
 }
 

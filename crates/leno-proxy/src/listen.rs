@@ -181,6 +181,10 @@ impl Sockets {
         }
     }
 
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
     pub(crate) fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
         let held = self.by_listener.get(listener);
         held.map(|held| held.iter().map(|h| h.socket.address).collect())

@@ -21,6 +21,17 @@ impl Prefixed {
     pub(crate) fn new(prefix: Bytes, stream: TcpStream) -> Self {
         Self { prefix, stream }
     }
+
+    /// The socket, where nothing of it has been read ahead.
+    pub(crate) fn socket(&self) -> Option<&TcpStream> {
+        self.prefix.is_empty().then_some(&self.stream)
+    }
+
+    /// Nothing has come that has not been read, nor the end: of what the runtime knows without asking the kernel.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let read = self.stream.try_read(&mut [0]);
+        self.prefix.is_empty() && read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 impl AsyncRead for Prefixed {

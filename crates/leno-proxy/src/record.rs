@@ -17,7 +17,8 @@ use leno_engine::message::{Headers, RequestHead, ResponseHead};
 use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord, UpstreamRecord};
 
 use crate::connect::UpstreamConnection;
-use crate::drain::{self, CutBy};
+use crate::drain::CutBy;
+use crate::ending;
 use crate::idle::{Limits, Watch, Watched};
 use crate::session::Session;
 use crate::worker::Worker;
@@ -48,7 +49,7 @@ pub(crate) struct Exchange {
     response_duration: Cell<Option<Duration>>,
     /// The response has been sent to its end, or was cut off for a reason that `flags` tell.
     finished: Cell<bool>,
-    active: drain::Active,
+    active: ending::Active,
     /// What it is counted as upstream while it lasts.
     counted: RefCell<Option<(Permit, balance::Active)>>,
 }
@@ -93,7 +94,7 @@ impl Exchange {
             grpc_status: Cell::default(),
             response_duration: Cell::default(),
             finished: Cell::default(),
-            active: session.activity.begin(),
+            active: session.ending.begin(),
             counted: RefCell::default(),
             session: Rc::clone(session),
         })
@@ -180,7 +181,7 @@ impl Exchange {
 
     /// What has cut the client's connection off.
     pub(crate) fn cut_by(&self) -> Option<CutBy> {
-        self.session.drain.cut_by()
+        self.session.ending.cut_by()
     }
 
     pub(crate) fn finish(&self) {

@@ -14,7 +14,7 @@ use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHe
 use leno_telemetry::record::DownstreamRecord;
 
 use crate::codec::{Answer, Body, Refusal, Request, Response, Tunnel};
-use crate::drain::{Activity, Lifetime};
+use crate::ending::Lifetime;
 use crate::filters::Filters;
 use crate::headers;
 use crate::lookup::{Answer as Looked, Want};
@@ -37,7 +37,7 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
         headers::prepare(&mut head, &session.connection, manager, &session.worker.random);
     let grpc = is_grpc(&head);
     let exchange = Exchange::new(&session, client, head);
-    session.streams.add(&exchange);
+    session.ending.streams.add(&exchange);
     let body = Received::follow(&exchange, body);
     let exchanged = Exchanged {
         exchange: &exchange,
@@ -123,13 +123,13 @@ fn respond(exchange: Rc<Exchange>, answer: Answer, filters: Option<Rc<Filters>>)
         let tunnel = Tunnel {
             upstream,
             scratch: exchange.worker().scratch.at_most(connection.buffer_limit),
-            drain: connection.drain.connection(Activity::new(), Lifetime::default()),
+            ending: exchange.worker().ending(&connection.drain, Lifetime::default()),
             finish: Box::new(TunnelRecord(exchange)),
         };
         return Response {
             head,
             body: Body::Empty,
-            tunnel: Some(tunnel),
+            tunnel: Some(Box::new(tunnel)),
         };
     }
     let body = match &filters {

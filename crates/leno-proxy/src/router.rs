@@ -212,8 +212,13 @@ impl Router<'_> {
         let active = host.start();
         let reused = Cell::new(false);
         let idle = plan.per_try_idle.map(TryIdle::new);
-        let sending = self.send(plan, &host, fresh, &reused, idle.as_ref());
-        let result = within(plan.per_try, idle.as_ref(), sending).await;
+        let result = {
+            let sending = pin!(self.send(plan, &host, fresh, &reused, idle.as_ref()));
+            match (plan.per_try, &idle) {
+                (None, None) => sending.await,
+                (per_try, idle) => Box::pin(within(per_try, idle.as_ref(), sending)).await,
+            }
+        };
         match result {
             Ok(answer) => {
                 plan.upstream.report_status(&host, answer.head.status);
@@ -344,9 +349,6 @@ async fn within(
     idle: Option<&TryIdle>,
     sending: impl Future<Output = Result<Answer, Failure>>,
 ) -> Result<Answer, Failure> {
-    if per_try.is_none() && idle.is_none() {
-        return sending.await;
-    }
     let late = async {
         match per_try {
             Some(limit) => tokio::time::sleep(limit).await,

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use leno_engine::compile::http::HttpConnectionManager;
 
 use crate::connection::Connection;
-use crate::drain::{Activity, ConnectionDrain};
-use crate::idle::Streams;
+use crate::ending::Ending;
 use crate::worker::Worker;
 
 /// Requests share it and copy nothing of it.
@@ -16,8 +15,6 @@ pub(crate) struct Session {
     pub(crate) worker: Rc<Worker>,
     pub(crate) connection: Connection,
     pub(crate) manager: Arc<HttpConnectionManager>,
-    pub(crate) activity: Rc<Activity>,
-    pub(crate) drain: ConnectionDrain,
+    pub(crate) ending: Rc<Ending>,
     pub(crate) requests: Cell<u32>,
-    pub(crate) streams: Rc<Streams>,
 }

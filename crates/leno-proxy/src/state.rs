@@ -430,6 +430,9 @@ impl Updater {
         }
         self.draining.retain(|d| d.drain.strong_count() > 0);
         self.close_forbidden();
+        if !self.draining.is_empty() {
+            self.sockets.workers().look();
+        }
     }
 
     /// Only a change that forbids a connection closes it.
@@ -438,7 +441,8 @@ impl Updater {
             let state = self.next.listeners.get(&draining.listener);
             let origin = state.and_then(|state| state.forbids(&draining.chain));
             if let (Some(origin), Some(drain)) = (origin, draining.drain.upgrade()) {
-                if drain.connections() > 0 {
+                // Whoever still holds it is a connection.
+                if Arc::strong_count(&drain) > 1 {
                     tracing::warn!(
                         listener = draining.listener,
                         chain = draining.chain.name,
@@ -470,6 +474,7 @@ impl Updater {
         for drain in self.draining.iter().filter_map(|d| d.drain.upgrade()) {
             drain.finish(time);
         }
+        self.sockets.workers().look();
     }
 }
 

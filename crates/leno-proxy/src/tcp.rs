@@ -10,22 +10,35 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
+use crate::ending::Ending;
 use crate::idle::Watch;
-use crate::seldom::Seldom;
+use crate::io::Carrier;
+use crate::splice::{Pipe, Pipes};
 
 /// Bytes of one read.
 const SCRATCH: usize = 256 * 1024;
 /// Reads of one direction before the worker's other connections have their turn.
 const READS: u32 = 4;
 
-/// A worker's buffer, lent for the time of one poll.
+/// So many reads in a row of at least so many bytes are bulk; it is over when nothing more comes after a piece of less
+/// than [`SMALL`].
+const BULK: usize = 64 * 1024;
+const BULKS: u8 = 4;
+const SMALL: usize = 16 * 1024;
+
+/// A worker's buffer, lent for the time of one poll, and its pipes.
 #[derive(Clone)]
 pub(crate) struct Scratch {
-    buffer: Rc<RefCell<Box<[u8]>>>,
+    shared: Rc<Shared>,
     /// Bytes of one read, which is also what is held for a slow receiver.
     most: usize,
+}
+
+struct Shared {
+    buffer: RefCell<Box<[u8]>>,
+    pipes: Pipes,
 }
 
 /// How a pair of connections ended.
@@ -58,6 +71,15 @@ struct Half {
     written: usize,
     bytes: u64,
     phase: Phase,
+    /// Reads of bulk in a row.
+    bulks: u8,
+    /// For bulk from socket to socket.
+    pipe: Option<Box<Splice>>,
+}
+
+struct Splice {
+    pipe: Pipe,
+    last: usize,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -75,36 +97,27 @@ enum Failed {
     Write(io::Error),
 }
 
-/// Copies until both directions have ended, one end fails, `idle` expires, or `cut` comes.
+/// Copies until both directions have ended, one end fails, `idle` expires, or `ending` cuts it off.
 pub(crate) async fn copy_both<D, U>(
     downstream: &mut D,
     upstream: &mut U,
     idle: Option<&Watch>,
     scratch: &Scratch,
-    cut: impl Future<Output = ()>,
+    ending: &Ending,
 ) -> Ended
 where
-    D: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    D: Carrier,
+    U: Carrier,
 {
     let mut request = Half::default();
     let mut response = Half::default();
     let mut downstream_first = false;
-    let mut end = std::pin::pin!(async {
-        let expired = std::future::poll_fn(|cx| match idle {
-            Some(watch) => watch.poll_expired(cx),
-            None => Poll::Pending,
-        });
-        tokio::select! {
-            biased;
-            () = cut => Why::Cut,
-            _ = expired => Why::Idle,
-        }
-    });
-    let mut end = Seldom::new(end.as_mut());
     let why = std::future::poll_fn(|cx| {
-        if let Poll::Ready(why) = end.poll(cx) {
-            return Poll::Ready(why);
+        if ending.poll_close_now(cx).is_ready() {
+            return Poll::Ready(Why::Cut);
+        }
+        if idle.is_some_and(|watch| watch.poll_expired(cx).is_ready()) {
+            return Poll::Ready(Why::Idle);
         }
         let before = request.bytes + response.bytes;
         let there = request.poll(downstream, upstream, scratch, cx);
@@ -151,8 +164,8 @@ impl Half {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Failed>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: Carrier,
+        W: Carrier,
     {
         let mut reads = 0;
         loop {
@@ -190,12 +203,15 @@ impl Half {
         cx: &mut Context<'_>,
     ) -> Result<Poll<()>, Failed>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: Carrier,
+        W: Carrier,
     {
-        let mut buffer = scratch.buffer.borrow_mut();
+        if self.pipe.is_some() {
+            return self.splice(from, to, cx);
+        }
+        let mut buffer = scratch.shared.buffer.borrow_mut();
         let mut buf = ReadBuf::new(buffer.get_mut(..scratch.most).unwrap_or_default());
-        match Pin::new(from).poll_read(cx, &mut buf) {
+        match Pin::new(&mut *from).poll_read(cx, &mut buf) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Err(e)) => return Err(Failed::Read(e)),
             Poll::Ready(Ok(())) => {}
@@ -207,21 +223,67 @@ impl Half {
         }
         self.bytes += read.len() as u64;
         self.phase = Phase::Unflushed;
-        let written = match Pin::new(to).poll_write(cx, read) {
+        let written = match Pin::new(&mut *to).poll_write(cx, read) {
             Poll::Ready(Ok(written)) => written,
             Poll::Ready(Err(e)) => return Err(Failed::Write(e)),
             Poll::Pending => 0,
         };
         self.pending
             .extend_from_slice(read.get(written..).unwrap_or_default());
+        self.bulks = match read.len() {
+            BULK.. => self.bulks + 1,
+            _ => 0,
+        };
+        if self.bulks == BULKS {
+            self.bulks = 0;
+            let may_splice = scratch.most == SCRATCH && from.socket().is_some() && to.socket().is_some();
+            let pipe = may_splice.then(|| scratch.shared.pipes.lend()).flatten();
+            self.pipe = pipe.map(|pipe| Box::new(Splice { pipe, last: BULK }));
+        }
         Ok(Poll::Ready(()))
     }
 
-    fn write_pending<W: AsyncWrite + Unpin>(
-        &mut self,
-        to: &mut W,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Failed>> {
+    /// One turn of the pipe, which is empty.
+    fn splice<R, W>(&mut self, from: &R, to: &W, cx: &mut Context<'_>) -> Result<Poll<()>, Failed>
+    where
+        R: Carrier,
+        W: Carrier,
+    {
+        let (Some(splice), Some(source), Some(sink)) = (&mut self.pipe, from.socket(), to.socket()) else {
+            self.pipe = None;
+            return Ok(Poll::Ready(()));
+        };
+        match splice.pipe.poll_fill(source, cx) {
+            Poll::Pending if splice.last < SMALL => {
+                self.pipe = None;
+                Ok(Poll::Pending)
+            }
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Err(e)) => Err(Failed::Read(e)),
+            Poll::Ready(Ok(0)) => {
+                self.pipe = None;
+                self.phase = Phase::Closing;
+                Ok(Poll::Ready(()))
+            }
+            Poll::Ready(Ok(taken)) => {
+                self.bytes += taken as u64;
+                splice.last = taken;
+                // What it does not take now is waited for before the next turn.
+                match splice.pipe.poll_drain(sink, cx) {
+                    Poll::Ready(Err(e)) => Err(Failed::Write(e)),
+                    _ => Ok(Poll::Ready(())),
+                }
+            }
+        }
+    }
+
+    fn write_pending<W: Carrier>(&mut self, to: &mut W, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        if let Some(splice) = &mut self.pipe
+            && !splice.pipe.is_empty()
+            && let Some(sink) = to.socket()
+        {
+            ready!(splice.pipe.poll_drain(sink, cx)).map_err(Failed::Write)?;
+        }
         while self.written < self.pending.len() {
             let rest = self.pending.get(self.written..).unwrap_or_default();
             let written = ready!(Pin::new(&mut *to).poll_write(cx, rest)).map_err(Failed::Write)?;
@@ -251,21 +313,24 @@ impl Scratch {
     pub(crate) fn at_most(&self, limit: Option<u32>) -> Self {
         let limit = limit.map_or(self.most, |limit| limit.max(1) as usize);
         Self {
-            buffer: Rc::clone(&self.buffer),
+            shared: Rc::clone(&self.shared),
             most: self.most.min(limit),
         }
     }
 
     /// Lends the buffer for the time of a call.
     pub(crate) fn lend<R>(&self, borrow: impl FnOnce(&mut [u8]) -> R) -> R {
-        borrow(&mut self.buffer.borrow_mut())
+        borrow(&mut self.shared.buffer.borrow_mut())
     }
 }
 
 impl Default for Scratch {
     fn default() -> Self {
         Self {
-            buffer: Rc::new(RefCell::new(vec![0; SCRATCH].into_boxed_slice())),
+            shared: Rc::new(Shared {
+                buffer: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+                pipes: Pipes::default(),
+            }),
             most: SCRATCH,
         }
     }
@@ -278,86 +343,4 @@ impl fmt::Debug for Scratch {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-
-    use super::*;
-    use crate::idle::{Limits, Streams};
-
-    #[tokio::test]
-    async fn a_half_close_lets_the_other_direction_go_on() {
-        let (mut client, mut downstream) = duplex(64);
-        let (mut upstream, mut server) = duplex(64);
-        let scratch = Scratch::default();
-        let copy = copy_both(
-            &mut downstream,
-            &mut upstream,
-            None,
-            &scratch,
-            std::future::pending(),
-        );
-        let talk = async {
-            client.write_all(b"question").await.unwrap();
-            client.shutdown().await.unwrap();
-            let mut asked = String::new();
-            server.read_to_string(&mut asked).await.unwrap();
-            assert_eq!(asked, "question");
-            // More than the pipe holds: what does not fit waits without loss.
-            let writer = async {
-                server.write_all(&[7; 1000]).await.unwrap();
-                server.shutdown().await.unwrap();
-            };
-            let mut answer = Vec::new();
-            let (read, ()) = tokio::join!(client.read_to_end(&mut answer), writer);
-            assert_eq!(read.unwrap(), 1000);
-        };
-        let (ended, ()) = tokio::join!(copy, talk);
-        assert!(matches!(
-            ended.why,
-            Why::Finished {
-                downstream_first: true
-            }
-        ));
-        assert_eq!((ended.received, ended.sent), (8, 1000));
-    }
-
-    #[tokio::test]
-    async fn nothing_moving_for_the_idle_time_ends_it() {
-        let (mut client, mut downstream) = duplex(64);
-        let (mut upstream, mut server) = duplex(64);
-        let scratch = Scratch::default();
-        let (begin, minute) = (Instant::now(), Duration::from_secs(60));
-        let streams = Streams::default();
-        let watch = Rc::new(Watch::new(
-            begin,
-            Limits {
-                idle: Some(minute),
-                ..Limits::default()
-            },
-        ));
-        streams.add(&watch);
-        let copy = copy_both(
-            &mut downstream,
-            &mut upstream,
-            Some(&watch),
-            &scratch,
-            std::future::pending(),
-        );
-        let mut copy = std::pin::pin!(copy);
-        let talk = async {
-            client.write_all(b"!").await.unwrap();
-            server.read_exact(&mut [0]).await.unwrap();
-        };
-        tokio::select! {
-            ended = copy.as_mut() => panic!("{ended:?}"),
-            () = talk => {}
-        }
-        streams.sweep(begin + minute);
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert!(copy.as_mut().poll(&mut cx).is_pending(), "it has moved");
-        streams.sweep(begin + minute * 2);
-        assert!(matches!(copy.await.why, Why::Idle));
-    }
-}
+mod tests;

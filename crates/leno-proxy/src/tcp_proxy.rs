@@ -23,7 +23,8 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
 use crate::connection::{Connection, Serving};
-use crate::drain::{Activity, CutBy, Lifetime};
+use crate::drain::CutBy;
+use crate::ending::{Ending, Lifetime};
 use crate::idle::{Limits, Watch};
 use crate::io::Io;
 use crate::lookup::{Answer, Want};
@@ -170,9 +171,8 @@ impl Relay {
                 .opened(record, &upstream_record(&self.connected));
             let scratch = self.worker.scratch.at_most(self.downstream.buffer_limit);
             let scratch = scratch.at_most(self.connected.cluster.buffer_limit);
-            let idle = self.watch();
-            let drain = &self.downstream.drain;
-            let mut drain = drain.connection(Activity::new(), Lifetime::default());
+            let ending = self.worker.ending(&self.downstream.drain, Lifetime::default());
+            let idle = self.watch(&ending);
             let greeted = self.greeting.len() as u64;
             let greeting = std::mem::take(&mut self.greeting);
             let ended = match self.io.write_all(&greeting).await {
@@ -184,21 +184,21 @@ impl Relay {
                 Ok(()) => {
                     drop(greeting);
                     let (io, upstream) = (&mut self.io, &mut self.connected.io);
-                    tcp::copy_both(io, upstream, idle.as_deref(), &scratch, drain.close_now()).await
+                    tcp::copy_both(io, upstream, idle.as_deref(), &scratch, &ending).await
                 }
             };
-            self.end(&ended, greeted, drain.cut_by());
+            self.end(&ended, greeted, ending.cut_by());
         })
     }
 
     /// Listed with the worker, whose sweep finds it when nothing has moved for too long.
-    fn watch(&self) -> Option<Rc<Watch>> {
+    fn watch(&self, ending: &Ending) -> Option<Rc<Watch>> {
         let limits = Limits {
             idle: Some(self.tcp.idle_timeout?),
             ..Limits::default()
         };
         let watch = Rc::new(Watch::new(self.start.1, limits));
-        self.worker.connections.add(&watch);
+        ending.streams.add(&watch);
         Some(watch)
     }
 

@@ -87,6 +87,7 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                 Ok(stream) => serve(&worker, stream, remote, socket, counted),
                 Err(error) => tracing::warn!(%error, "connection lost between workers"),
             },
+            Message::Look => worker.look(),
             Message::Flush(done) => {
                 worker.reporter.flush();
                 // Nobody waits any more.

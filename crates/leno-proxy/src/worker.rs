@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +16,9 @@ use tokio::time::MissedTickBehavior;
 
 use crate::codec::h1::Workspace;
 use crate::connect::{Connector, WorkloadSockets};
-use crate::idle::{Deadlines, Streams};
+use crate::drain::Drain;
+use crate::ending::{Ending, Endings, Lifetime};
+use crate::idle::Deadlines;
 use crate::inbox::Workers;
 use crate::load::Loads;
 use crate::lookup::Demand;
@@ -56,9 +58,7 @@ pub(crate) struct Worker {
     upstreams: RefCell<HashMap<String, Rc<Upstream>, QuickHash>>,
     pub(crate) deadlines: Deadlines,
     pub(crate) peers: RefCell<KnownPeers>,
-    streams: RefCell<Vec<Weak<Streams>>>,
-    /// TCP connections, which the sweep looks after.
-    pub(crate) connections: Streams,
+    endings: Endings,
     /// The two clocks, as they were read together.
     clocks: Cell<(Instant, SystemTime)>,
     swept: Cell<u64>,
@@ -118,8 +118,7 @@ impl Worker {
             upstreams: RefCell::default(),
             deadlines: Deadlines::default(),
             peers: RefCell::default(),
-            streams: RefCell::default(),
-            connections: Streams::default(),
+            endings: Endings::default(),
             clocks: Cell::new((Instant::now(), SystemTime::now())),
             swept: Cell::new(0),
         }
@@ -163,11 +162,14 @@ impl Worker {
         Some(upstream)
     }
 
-    /// A new connection's streams, which the sweep looks after.
-    pub(crate) fn streams(&self) -> Rc<Streams> {
-        let streams = Rc::new(Streams::default());
-        self.streams.borrow_mut().push(Rc::downgrade(&streams));
-        streams
+    /// A new connection's end, and its streams', which this worker looks after.
+    pub(crate) fn ending(&self, drain: &Arc<Drain>, lifetime: Lifetime) -> Rc<Ending> {
+        let now = Instant::now();
+        let ending = Ending::new(drain, lifetime, now);
+        if let Some(at) = self.endings.add(&ending, now) {
+            self.deadlines.add(at);
+        }
+        ending
     }
 
     /// The time of day of a moment: logs want it, and one clock is enough for a request to look at.
@@ -186,30 +188,25 @@ impl Worker {
         loop {
             tokio::select! {
                 _ = sweep.tick() => self.sweep(),
-                () = self.deadlines.due() => self.end_late_streams(Instant::now()),
+                () = self.deadlines.due() => self.look(),
             }
         }
     }
 
-    fn end_late_streams(&self, now: Instant) {
-        let mut next: Option<Instant> = None;
-        self.streams
-            .borrow_mut()
-            .retain(|streams| match streams.upgrade() {
-                Some(streams) => {
-                    next = [next, streams.sweep(now)].into_iter().flatten().min();
-                    true
-                }
-                None => false,
-            });
+    /// Ends what is late or drained, of connections and of what is on them.
+    pub(crate) fn look(&self) {
+        self.look_at(Instant::now());
+    }
+
+    fn look_at(&self, now: Instant) {
+        let next = self.endings.sweep(now);
         self.deadlines.reset(now, next);
     }
 
     fn sweep(&self) {
         let now = Instant::now();
         self.clocks.set((now, SystemTime::now()));
-        self.end_late_streams(now);
-        self.connections.sweep(now);
+        self.look_at(now);
         let snapshot = self.snapshot();
         let mut upstreams = self.upstreams.borrow_mut();
         if self.swept.replace(snapshot.generation()) != snapshot.generation() {

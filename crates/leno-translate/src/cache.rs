@@ -12,6 +12,7 @@ use prost::Message;
 
 use crate::cluster::ClusterInput;
 use crate::endpoint::EndpointsInput;
+use crate::gateway::{self, GatewayListener, GatewaySecretInput};
 use crate::grpc::{self, GrpcCluster, GrpcListener, GrpcRoutes};
 use crate::name_table::NameTableInput;
 use crate::route::RouteInput;
@@ -26,6 +27,8 @@ pub(crate) enum Input {
     Cluster(ClusterInput),
     Endpoints(EndpointsInput),
     NameTable(NameTableInput),
+    GatewayListener(GatewayListener),
+    GatewaySecret(GatewaySecretInput),
     GrpcListener(GrpcListener),
     GrpcRoutes(GrpcRoutes),
     GrpcCluster(GrpcCluster),
@@ -53,6 +56,14 @@ impl Input {
                     made.cluster_name.clone(),
                     made.encode_to_vec(),
                 )
+            }
+            Self::GatewayListener(input) => {
+                let made = gateway::listener(input);
+                (ResourceType::Listener, made.name.clone(), made.encode_to_vec())
+            }
+            Self::GatewaySecret(input) => {
+                let made = gateway::secret(input);
+                (ResourceType::Secret, made.name.clone(), made.encode_to_vec())
             }
             Self::GrpcListener(input) => {
                 let made = grpc::listener(input);

@@ -78,6 +78,7 @@ pub(crate) struct InboundCluster {
 /// Which HTTP is spoken upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum UpstreamHttp {
+    Http1,
     Http2,
     AsDownstream,
     /// As downstream, over connections of which nobody promised that they are HTTP: the port's protocol is detected.
@@ -96,7 +97,7 @@ pub(crate) fn cluster_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str) 
         } => {
             let service = reader.service(&host)?;
             let served = service.ports.iter().find(|served| served.port == port)?;
-            if tcp && (served.protocol != Protocol::Detect || !proxy.on_demand) {
+            if tcp && (served.protocol != Protocol::Detect || !proxy.tells_http_from_bytes()) {
                 return None;
             }
             let outbound = outbound_input(reader, proxy, (service, served), subset, tcp)?;
@@ -125,6 +126,8 @@ fn outbound_input(
     let http = match served.protocol {
         _ if tcp => UpstreamHttp::None,
         Protocol::Http2 | Protocol::Grpc => UpstreamHttp::Http2,
+        // As in Istio: what clients outside speak says nothing of what a service understands.
+        Protocol::Http | Protocol::Detect if proxy.is_gateway() => UpstreamHttp::Http1,
         Protocol::Detect if !proxy.on_demand => UpstreamHttp::Detected,
         Protocol::Http | Protocol::Detect => {
             let workloads = service.backing == Backing::Workloads;

@@ -25,6 +25,10 @@ pub(crate) struct ConnectionManager<'a> {
 }
 
 pub(crate) enum Side {
+    /// At the edge: clients are strangers, whose headers say nothing about themselves.
+    Gateway {
+        routes: String,
+    },
     Inbound(Box<route::RouteConfiguration>),
     Outbound {
         /// The route configuration's name.
@@ -38,24 +42,25 @@ impl ConnectionManager<'_> {
     pub(crate) fn filter(self) -> listener::Filter {
         let filters = self.http_filters();
         let inbound = matches!(self.side, Side::Inbound(_));
+        let edge = matches!(self.side, Side::Gateway { .. });
         let routes = match self.side {
             Side::Inbound(routes) => RouteSpecifier::RouteConfig(*routes),
-            Side::Outbound { routes, .. } => RouteSpecifier::Rds(hcm::Rds {
+            Side::Outbound { routes, .. } | Side::Gateway { routes } => RouteSpecifier::Rds(hcm::Rds {
                 config_source: ads(),
                 route_config_name: routes,
             }),
         };
-        let certificates = if inbound {
-            ForwardClientCertDetails::AppendForward
-        } else {
-            ForwardClientCertDetails::Sanitize
+        let certificates = match (inbound, edge) {
+            (true, _) => ForwardClientCertDetails::AppendForward,
+            (_, true) => ForwardClientCertDetails::SanitizeSet,
+            (false, false) => ForwardClientCertDetails::Sanitize,
         };
         let manager = hcm::HttpConnectionManager {
             stat_prefix: self.stat_prefix,
             route_specifier: Some(routes),
             http_filters: filters,
             access_log: access_log(self.log),
-            use_remote_address: bool_value(false),
+            use_remote_address: bool_value(edge),
             // Streams may idle as long as the application lets them.
             stream_idle_timeout: duration(Duration::ZERO),
             upgrade_configs: vec![UpgradeConfig {
@@ -68,7 +73,7 @@ impl ConnectionManager<'_> {
             // The application's own `server`: it does not know of us.
             server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
             forward_client_cert_details: certificates.into(),
-            set_current_client_cert_details: inbound.then(client_certificate),
+            set_current_client_cert_details: (inbound || edge).then(client_certificate),
             ..Default::default()
         };
         network_filter("envoy.filters.network.http_connection_manager", &manager)
@@ -80,10 +85,12 @@ impl ConnectionManager<'_> {
             let inbound = matches!(self.side, Side::Inbound(_));
             filters.push(peer_metadata::filter(inbound));
         }
-        if let Side::Outbound { detected, .. } = self.side {
-            if detected && !self.leno {
-                filters.push(say_http());
-            }
+        if let Side::Outbound { detected: true, .. } = self.side
+            && !self.leno
+        {
+            filters.push(say_http());
+        }
+        if !matches!(self.side, Side::Inbound(_)) {
             // Without settings of its own: routes bring theirs.
             filters.push(http_filter(FAULT_FILTER, &fault::HttpFault::default()));
         }

@@ -13,6 +13,7 @@ mod cache;
 mod cluster;
 mod connection_manager;
 mod endpoint;
+mod gateway;
 mod grpc;
 mod name_table;
 mod naming;
@@ -26,7 +27,8 @@ mod tcp;
 mod tls;
 mod traffic_policy;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -54,11 +56,24 @@ pub struct Proxy {
     pub kind: ProxyKind,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyKind {
     Sidecar,
+    /// At the mesh's edge: it serves Gateways on ports of its own machine.
+    Gateway(GatewayPorts),
     /// A gRPC library in the application itself, which knows a part of xDS.
     Grpc,
+}
+
+/// Where a gateway proxy serves, and what it may know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayPorts {
+    /// By a Gateway's port: the one that is opened in its place.
+    pub map: BTreeMap<u16, u16>,
+    /// Addresses to listen on; none: all of IPv4.
+    pub bind: Vec<IpAddr>,
+    /// It has proved who it is: it may have the certificates of its Gateways.
+    pub proven: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +83,20 @@ pub enum ResourceType {
     Cluster,
     Endpoints,
     NameTable,
+    /// A gateway's certificates.
+    Secret,
+}
+
+impl Proxy {
+    /// HTTP and bytes of a port whose protocol is detected have a cluster each; else one has both, and a filter of the
+    /// sidecar's says which it is.
+    fn tells_http_from_bytes(&self) -> bool {
+        self.on_demand || self.is_gateway()
+    }
+
+    fn is_gateway(&self) -> bool {
+        matches!(self.kind, ProxyKind::Gateway(_))
+    }
 }
 
 impl ResourceType {
@@ -78,6 +107,7 @@ impl ResourceType {
             Self::Cluster => type_url::CLUSTER,
             Self::Endpoints => type_url::CLUSTER_LOAD_ASSIGNMENT,
             Self::NameTable => type_url::NAME_TABLE,
+            Self::Secret => type_url::SECRET,
         }
     }
 
@@ -89,6 +119,7 @@ impl ResourceType {
             Self::Cluster,
             Self::Endpoints,
             Self::NameTable,
+            Self::Secret,
         ]
         .into_iter()
         .find(|kind| kind.type_url() == type_url)
@@ -123,8 +154,9 @@ pub fn answer(
     name: &str,
 ) -> Answer {
     let mut reader = Reader::new(snapshot);
-    let input = match proxy.kind {
+    let input = match &proxy.kind {
         ProxyKind::Sidecar => sidecar_input(&mut reader, proxy, kind, name),
+        ProxyKind::Gateway(ports) => gateway_input(&mut reader, (proxy, ports), kind, name),
         ProxyKind::Grpc => grpc_input(&mut reader, proxy, kind, name),
     };
     Answer {
@@ -140,6 +172,25 @@ fn sidecar_input(reader: &mut Reader<'_>, proxy: &Proxy, kind: ResourceType, nam
         ResourceType::Cluster => cluster::cluster_input(reader, proxy, name).map(Input::Cluster),
         ResourceType::Endpoints => endpoint::endpoints_input(reader, proxy, name).map(Input::Endpoints),
         ResourceType::NameTable => Some(Input::NameTable(name_table::name_table_input(reader, proxy))),
+        ResourceType::Secret => None,
+    }
+}
+
+fn gateway_input(
+    reader: &mut Reader<'_>,
+    (proxy, ports): (&Proxy, &GatewayPorts),
+    kind: ResourceType,
+    name: &str,
+) -> Option<Input> {
+    match kind {
+        ResourceType::Listener => {
+            gateway::listener_input(reader, proxy, ports, name).map(Input::GatewayListener)
+        }
+        ResourceType::Route => gateway::route_input(reader, proxy, name).map(Input::Route),
+        ResourceType::Secret => gateway::secret_input(reader, proxy, ports, name).map(Input::GatewaySecret),
+        ResourceType::Cluster | ResourceType::Endpoints | ResourceType::NameTable => {
+            sidecar_input(reader, proxy, kind, name)
+        }
     }
 }
 
@@ -151,6 +202,7 @@ fn grpc_input(reader: &mut Reader<'_>, proxy: &Proxy, kind: ResourceType, name: 
         ResourceType::Endpoints => endpoint::endpoints_input(reader, proxy, name).map(Input::Endpoints),
         // For the agent beside it, which has the same node.
         ResourceType::NameTable => Some(Input::NameTable(name_table::name_table_input(reader, proxy))),
+        ResourceType::Secret => None,
     }
 }
 
@@ -159,12 +211,15 @@ fn grpc_input(reader: &mut Reader<'_>, proxy: &Proxy, kind: ResourceType, name: 
 /// Route configurations and endpoints have no wildcard in xDS: their names come from listeners and clusters.
 pub fn names(snapshot: &Snapshot, proxy: &Proxy, kind: ResourceType) -> (Vec<String>, BTreeSet<Key>) {
     let mut reader = Reader::new(snapshot);
+    let gateway = proxy.is_gateway();
     let names = match kind {
+        ResourceType::Listener if gateway => gateway::listener_names(&mut reader, proxy),
+        ResourceType::Cluster if gateway => gateway::cluster_names(&mut reader, proxy),
         // A library asks for what it dials and serves; all that there is means nothing to it.
         ResourceType::Listener | ResourceType::Cluster if proxy.kind == ProxyKind::Grpc => Vec::new(),
         ResourceType::Listener => sidecar::listener_names(&mut reader, proxy),
         ResourceType::Cluster => cluster::cluster_names(&mut reader, proxy),
-        ResourceType::Route | ResourceType::Endpoints => Vec::new(),
+        ResourceType::Route | ResourceType::Endpoints | ResourceType::Secret => Vec::new(),
         ResourceType::NameTable => vec![naming::NAME_TABLE.into()],
     };
     (names, reader.into_deps())

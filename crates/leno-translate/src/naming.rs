@@ -2,8 +2,9 @@
 //!
 //! They are an interface: proxies subscribe by them, dashboards and access logs show them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use leno_model::gateway::{Gateway, GatewaySelector};
 use leno_model::{Host, Origin, Service};
 
 use crate::parts::bracketed;
@@ -15,6 +16,54 @@ pub(crate) const BLACK_HOLE: &str = "BlackHoleCluster";
 pub(crate) const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 /// NDS has one resource, sent whole; this is what a delta subscription calls it.
 pub(crate) const NAME_TABLE: &str = "name-table";
+
+/// A gateway's listener: `0.0.0.0_443`, by the port that its Gateway says.
+pub(crate) fn gateway_listener(bind: Option<IpAddr>, port: u16) -> String {
+    address_listener(bind.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port)
+}
+
+/// A gateway's HTTP routes: `http.80`, for all that share the port.
+pub(crate) fn gateway_http_routes(bind: Option<IpAddr>, port: u16) -> String {
+    match bind {
+        None => format!("http.{port}"),
+        Some(address) => format!("http.{port}.{address}"),
+    }
+}
+
+/// A gateway's HTTPS routes: `https.443.SERVER.GATEWAY.NAMESPACE`, for each server its own.
+pub(crate) fn gateway_https_routes(gateway: &Gateway, server: &str, port: u16) -> String {
+    let origin = &gateway.origin;
+    // The two dialects may have the same names.
+    let dialect = match gateway.selector {
+        GatewaySelector::Labels(_) => "",
+        GatewaySelector::Name => "-gateway-api",
+    };
+    format!(
+        "https.{port}.{server}.{}{dialect}.{}",
+        origin.name, origin.namespace
+    )
+}
+
+/// A certificate, as Istio names those of Kubernetes.
+pub(crate) fn secret(namespace: &str, name: &str) -> String {
+    format!("kubernetes://{namespace}/{name}")
+}
+
+/// The roots that vouch for the clients of whoever shows it.
+pub(crate) fn secret_roots(namespace: &str, name: &str) -> String {
+    format!("kubernetes://{namespace}/{name}{ROOTS}")
+}
+
+const ROOTS: &str = "-cacert";
+
+/// Namespace, name, and whether the roots are meant.
+pub(crate) fn parse_secret(name: &str) -> Option<(&str, &str, bool)> {
+    let (namespace, name) = name.strip_prefix("kubernetes://")?.split_once('/')?;
+    match name.strip_suffix(ROOTS) {
+        Some(name) => Some((namespace, name, true)),
+        None => Some((namespace, name, false)),
+    }
+}
 
 /// A cluster's name, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,7 +215,9 @@ impl From<&Service> for ServiceName {
 /// `/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews`
 pub(crate) fn object_path(origin: &Origin) -> String {
     let group = match &*origin.kind {
-        "HTTPRoute" | "GRPCRoute" | "TCPRoute" | "TLSRoute" => "gateway.networking.k8s.io/v1",
+        "HTTPRoute" | "GRPCRoute" | "TCPRoute" | "TLSRoute" | "GatewayClass" => {
+            "gateway.networking.k8s.io/v1"
+        }
         _ => "networking.istio.io/v1",
     };
     let kind = kebab(&origin.kind);

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use leno_model::delta::Key;
 use leno_model::{
-    Host, HttpRoute, MeshConfig, PeerMtls, Service, ServicePolicy, Snapshot, TcpRoute, Workload, WorkloadId,
+    Gateway, GatewaySecret, Host, HttpRoute, MeshConfig, PeerMtls, Service, ServicePolicy, Snapshot,
+    TcpRoute, Workload, WorkloadId,
 };
 
 pub(crate) struct Reader<'a> {
@@ -109,6 +110,18 @@ impl<'a> Reader<'a> {
     pub(crate) fn policy(&mut self, host: &Host) -> Option<&'a ServicePolicy> {
         self.deps.insert(Key::Policy(host.clone()));
         self.snapshot.policies.get(host).map(Arc::as_ref)
+    }
+
+    /// All Gateways, in the order in which the first holds.
+    pub(crate) fn gateways(&mut self) -> &'a [Arc<Gateway>] {
+        self.deps.insert(Key::Gateways);
+        &self.snapshot.gateways
+    }
+
+    pub(crate) fn secret(&mut self, namespace: &str, name: &str) -> Option<&'a GatewaySecret> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.deps.insert(Key::Secret(key.0.clone(), key.1.clone()));
+        self.snapshot.secrets.get(&key).map(Arc::as_ref)
     }
 
     pub(crate) fn workload(&mut self, id: &WorkloadId) -> Option<&'a Workload> {

@@ -12,17 +12,20 @@ mod rewrite;
 
 pub(crate) use rewrite::escaped;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use leno_model::policy::LoadBalancer;
-use leno_model::{Host, HttpAction, HttpMatch, HttpRule, Origin, OutboundPolicy, Service, WeightedBackend};
+use leno_model::{
+    Host, HttpAction, HttpMatch, HttpRoute, HttpRule, Origin, OutboundPolicy, Service, WeightedBackend,
+};
 
 use crate::Proxy;
-use crate::naming::{PASSTHROUGH, RouteName, ServiceName, aliases};
+use crate::naming::{PASSTHROUGH, RouteName, aliases};
 use crate::parts::bracketed;
 use crate::pb::route::{
     Route, RouteConfiguration, RouteMatch, VirtualHost, route::Action, route_match::PathSpecifier,
+    virtual_host::TlsRequirementType,
 };
 use crate::reader::Reader;
 
@@ -36,10 +39,10 @@ pub(crate) struct RouteInput {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct HostInput {
-    service: ServiceName,
-    port: u16,
+    name: String,
     domains: Vec<String>,
     routes: Vec<RouteEntry>,
+    require_tls: bool,
 }
 
 /// One rule under one of its matches.
@@ -130,27 +133,79 @@ fn host_input(
     let mut routed = false;
     for route in routes.filter(|route| route.ports.is_empty() || route.ports.contains(&port)) {
         routed |= matching::concerns(route, proxy);
-        for rule in &route.rules {
-            let applicable = matching::for_caller(rule, proxy, port);
-            if applicable.is_empty() {
-                continue;
-            }
-            let resolved = Arc::new(resolve(reader, rule, port));
-            entries.extend(applicable.into_iter().map(|matches| RouteEntry {
-                made_by: Some(route.origin.clone()),
-                matches,
-                rule: resolved.clone(),
-            }));
-        }
+        entries.extend(self::entries(reader, proxy, route, port));
     }
     if !routed {
         entries.push(default_entry(reader, host, port));
     }
     HostInput {
-        service: service.into(),
-        port,
+        name: format!("{host}:{port}"),
         domains,
         routes: entries,
+        require_tls: false,
+    }
+}
+
+/// The rules of a route that can hold for this proxy at this port.
+fn entries(reader: &mut Reader<'_>, proxy: &Proxy, route: &HttpRoute, port: u16) -> Vec<RouteEntry> {
+    let mut entries = Vec::new();
+    for rule in &route.rules {
+        let applicable = matching::for_caller(rule, proxy, port);
+        if applicable.is_empty() {
+            continue;
+        }
+        let resolved = Arc::new(resolve(reader, rule, port));
+        entries.extend(applicable.into_iter().map(|matches| RouteEntry {
+            made_by: Some(route.origin.clone()),
+            matches,
+            rule: resolved.clone(),
+        }));
+    }
+    entries
+}
+
+/// A port of a gateway: the routes of each domain, in the order in which they are tried.
+pub(crate) fn gateway_input(
+    reader: &mut Reader<'_>,
+    proxy: &Proxy,
+    (name, port): (&str, u16),
+    domains: Vec<GatewayDomain<'_>>,
+) -> RouteInput {
+    let hosts = domains.into_iter().map(|domain| HostInput {
+        name: format!("{}:{port}", domain.name),
+        routes: domain
+            .routes
+            .iter()
+            .flat_map(|route| entries(reader, proxy, route, port))
+            .collect(),
+        domains: vec![domain.name],
+        require_tls: domain.require_tls,
+    });
+    RouteInput {
+        name: name.into(),
+        hosts: hosts.collect(),
+        others: None,
+    }
+}
+
+/// What a gateway's port does with requests for a name.
+pub(crate) struct GatewayDomain<'a> {
+    pub(crate) name: String,
+    pub(crate) routes: Vec<&'a HttpRoute>,
+    /// Others are sent to HTTPS.
+    pub(crate) require_tls: bool,
+}
+
+impl RouteInput {
+    /// The clusters that requests may go to.
+    pub(crate) fn clusters(&self) -> BTreeSet<String> {
+        let rules = self.hosts.iter().flat_map(|host| &host.routes);
+        let targets = rules.flat_map(|entry| {
+            let mirrored = entry.rule.mirrors.iter().map(|(target, _)| target);
+            entry.rule.targets.iter().chain(mirrored)
+        });
+        let valid = targets.filter(|target| !target.backend.invalid);
+        valid.map(forward::cluster).collect()
     }
 }
 
@@ -254,9 +309,13 @@ pub(crate) fn configuration(input: &RouteInput) -> RouteConfiguration {
 
 fn virtual_host(input: &HostInput) -> VirtualHost {
     VirtualHost {
-        name: format!("{}:{}", input.service.host, input.port),
+        name: input.name.clone(),
         domains: input.domains.clone(),
         routes: input.routes.iter().map(action::route).collect(),
+        require_tls: match input.require_tls {
+            true => TlsRequirementType::All.into(),
+            false => TlsRequirementType::None.into(),
+        },
         include_request_attempt_count: true,
         ..Default::default()
     }

@@ -3,7 +3,7 @@
 mod inbound;
 mod outbound;
 mod port;
-mod screen;
+pub(crate) mod screen;
 
 use std::collections::BTreeSet;
 

@@ -14,6 +14,10 @@ use crate::reader::Reader;
 pub(crate) struct TcpTargets(Vec<(String, u32)>);
 
 impl TcpTargets {
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     pub(crate) fn one(cluster: &str) -> Self {
         Self(vec![(cluster.into(), 1)])
     }
@@ -25,6 +29,11 @@ pub(crate) fn targets(reader: &mut Reader<'_>, proxy: &Proxy, host: &Host, port:
     let Some(route) = reader.tcp_routes(host).iter().find(holds) else {
         return TcpTargets::one(&cluster(reader, proxy, (host, port), None));
     };
+    shares(reader, proxy, route, port)
+}
+
+/// What a route gives to each of its backends; `port` is the one that was called.
+pub(crate) fn shares(reader: &mut Reader<'_>, proxy: &Proxy, route: &TcpRoute, port: u16) -> TcpTargets {
     let mut clusters = Vec::new();
     for backend in route.backends.iter().filter(|backend| backend.weight > 0) {
         let cluster = if backend.invalid {
@@ -53,7 +62,7 @@ fn cluster(
         let mut ports = service.ports.iter();
         ports.any(|served| served.port == port && served.protocol == Protocol::Detect)
     };
-    if proxy.on_demand && reader.service(host).is_some_and(detected) {
+    if proxy.tells_http_from_bytes() && reader.service(host).is_some_and(detected) {
         outbound_tcp_cluster(port, subset, host)
     } else {
         outbound_cluster(port, subset, host)

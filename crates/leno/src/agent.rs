@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
+use leno_proto::envoy::config::core::v3::Node;
 use leno_proxy::control_plane::ControlPlane;
 use leno_proxy::dns::Dns;
 use leno_proxy::identity::{Issued, Renewal, Request};
@@ -49,7 +50,7 @@ pub struct Agent {
 
 #[derive(Debug, Subcommand)]
 enum Kind {
-    /// Beside an Envoy as sidecar: leno agent envoy --service NAME -- envoy -c {bootstrap}
+    /// Beside an Envoy as sidecar or gateway: leno agent envoy --service NAME -- envoy -c {bootstrap}
     Envoy {
         #[command(flatten)]
         peer: Peer,
@@ -85,6 +86,22 @@ struct Plan<'a> {
     envoy: Option<&'a EnvoyArgs>,
     dns: Option<SocketAddr>,
     command: &'a [OsString],
+}
+
+impl Plan<'_> {
+    /// As its peer introduces itself.
+    fn node(&self, place: &Place) -> Node {
+        let workload = &self.peer.workload;
+        match self.envoy {
+            Some(envoy) => envoy.node(workload, place),
+            None => node::node(self.program, workload, &place.name, place.address),
+        }
+    }
+
+    /// Whether an Envoy listens for the workload.
+    fn inbound(&self) -> bool {
+        self.envoy.is_some_and(|envoy| !envoy.is_gateway())
+    }
 }
 
 pub fn run(args: &Agent, environment: &Environment) -> anyhow::Result<ExitCode> {
@@ -129,15 +146,10 @@ async fn serve(plan: &Plan<'_>, join: &Join, place: &Place) -> anyhow::Result<Ex
     let bootstrap = write_bootstrap(&bootstrap, place)?;
 
     let (stopping, stop) = watch::channel(false);
-    let readiness = Readiness::new(plan.program, &plan.peer.workload, place.address);
+    let readiness = Readiness::new(&plan.peer.workload, place.address, plan.inbound());
     let (health, healthy) = watch::channel(readiness.look());
     tokio::spawn(readiness.watch(health, stop));
-    let (membership, names) = Membership::new(
-        node::node(plan.program, &plan.peer.workload, &place.name, place.address),
-        link()?,
-        healthy,
-        plan.dns.is_some(),
-    );
+    let (membership, names) = Membership::new(plan.node(place), link()?, healthy, plan.dns.is_some());
     tokio::spawn(membership.run());
     if let Some(address) = plan.dns {
         serve_dns(address, Dns::new(names, crate::sidecar::resolvers()?)).await?;

@@ -13,7 +13,7 @@ use crate::workload::WorkloadArgs;
 
 pub use envoy::{EnvoyArgs, envoy};
 pub use grpc::grpc;
-pub use place::{Place, PlaceArgs};
+pub use place::{Place, PlaceArgs, towards};
 
 /// What an Envoy or a gRPC library beside `leno agent` starts from, on stdout
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub struct Bootstrap {
 
 #[derive(Debug, Subcommand)]
 enum Kind {
-    /// For an Envoy as sidecar: envoy -c FILE
+    /// For an Envoy as sidecar or gateway: envoy -c FILE
     Envoy {
         #[command(flatten)]
         peer: Peer,

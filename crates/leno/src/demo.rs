@@ -6,14 +6,14 @@ mod traffic;
 mod view;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use leno_control::Options;
+use leno_control::{Handle, Options, StartError};
 use leno_proxy::control_plane::CONTROL_PLANE_NAME;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -35,6 +35,13 @@ pub struct Demo {
     /// Requests a second to the product page
     #[arg(long, default_value_t = 20)]
     rate: u32,
+    /// Directory of the mesh's configuration, which stays; files that are there already are left as they are [default: a
+    /// temporary one]
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// Port on loopback for the product page [default: 8080, or a free one if that is taken]
+    #[arg(long)]
+    port: Option<u16>,
 }
 
 /// How long the workloads may take until all of them serve.
@@ -74,21 +81,28 @@ async fn demonstrate(
     directory: &Path,
     mut interrupt: Interrupt,
 ) -> anyhow::Result<bool> {
-    let config = directory.join("mesh");
+    let config = args.config.clone().unwrap_or_else(|| directory.join("mesh"));
     let logs = directory.join("logs");
     std::fs::create_dir_all(&logs)?;
     mesh::write_configuration(&config)?;
-    let control = leno_control::run(options(&config, directory.join("state"))).await?;
+    let port = page_port(args.port)?;
+    let control = start_control(&config, directory.join("state"), environment).await?;
     let join = Join {
         address: control.secure,
         ca: control.ca.clone(),
         token: control.token.clone(),
     };
-    output::text(format!("The mesh's configuration is in {}\n", config.display()))?;
+    let page = format!("http://127.0.0.1:{port}/productpage");
+    output::text(format!(
+        "The mesh's configuration is in {}\nThe product page is at {page}\n",
+        config.display()
+    ))?;
     let mut workloads = Workloads::start(&join, &logs)?;
     let mut run = Run {
         args,
         config: &config,
+        page: &page,
+        port,
         logs: &logs,
         color: !environment.no_color,
         traffic: Traffic::default(),
@@ -101,22 +115,47 @@ async fn demonstrate(
     Ok(run.summary()?)
 }
 
-/// A control plane of its own: free ports, nothing that others on this machine would find.
-fn options(config: &Path, state: PathBuf) -> Options {
+/// A control plane of its own, on free ports. Other commands find it, unless another control plane is there for them.
+async fn start_control(config: &Path, state: PathBuf, environment: &Environment) -> anyhow::Result<Handle> {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Options {
+    let options = Options {
         config: Some(config.to_owned()),
+        rendezvous: environment.rendezvous_file(),
         secure: free,
         plaintext: None,
         admin: free,
         names: vec![CONTROL_PLANE_NAME.to_owned()],
         ..Options::new(state)
+    };
+    match leno_control::run(options.clone()).await {
+        Err(StartError::AlreadyRunning { .. }) => {
+            let apart = Options {
+                rendezvous: None,
+                ..options
+            };
+            Ok(leno_control::run(apart).await?)
+        }
+        started => Ok(started?),
     }
+}
+
+/// What the user said must be free; else any port does.
+fn page_port(said: Option<u16>) -> anyhow::Result<u16> {
+    let bound = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr();
+    let address = match said {
+        Some(port) => bound(port).with_context(|| {
+            format!("port {port} cannot be opened — --port — end what listens there (ss -ltnp shows it), or give another one")
+        })?,
+        None => bound(8080).or_else(|_| bound(0)).context("no port of 127.0.0.1 is free")?,
+    };
+    Ok(address.port())
 }
 
 struct Run<'a> {
     args: &'a Demo,
     config: &'a Path,
+    page: &'a str,
+    port: u16,
     logs: &'a Path,
     color: bool,
     traffic: Traffic,
@@ -154,8 +193,9 @@ impl Run<'_> {
                 );
             }
             let status = mesh.status().await?;
-            // The load begins when all can serve: a request that fails is then a failure.
+            // Requests begin when all can serve: one that fails is then a failure.
             if !loaded && status.proxies.iter().filter(|p| p.healthy).count() == workloads.count() {
+                workloads.open(join, self.logs, self.port)?;
                 workloads.load(join, self.logs, self.args.rate)?;
                 loaded = true;
             }
@@ -174,6 +214,7 @@ impl Run<'_> {
                 rows: &self.traffic.rows(),
                 workloads: workloads.count(),
                 directory: self.config,
+                page: self.page,
                 elapsed: begun.elapsed(),
                 remaining: self
                     .end(serving)

@@ -14,6 +14,7 @@ mod demo;
 mod duration;
 mod env;
 mod explain;
+mod gateway;
 mod join;
 mod logging;
 mod node;

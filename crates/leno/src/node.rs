@@ -1,5 +1,6 @@
 //! How a workload introduces itself to the control plane: Istio's node id and metadata, and what leno adds.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use leno_proto::envoy::config::core::v3::Node;
@@ -49,6 +50,46 @@ pub fn node(program: Program, workload: &WorkloadArgs, name: &str, address: IpAd
         user_agent_name: "leno".into(),
         ..Node::default()
     }
+}
+
+/// The ports of a gateway that are opened elsewhere, and on which addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayPorts {
+    pub map: BTreeMap<u16, u16>,
+    pub bind: Vec<IpAddr>,
+}
+
+/// The same at the mesh's edge: `router~…`.
+pub fn gateway(
+    program: Program,
+    workload: &WorkloadArgs,
+    name: &str,
+    address: IpAddr,
+    ports: &GatewayPorts,
+) -> Node {
+    let mut node = node(program, workload, name, address);
+    if let Some(rest) = node.id.strip_prefix("sidecar~") {
+        node.id = format!("router~{rest}");
+    }
+    let map: Vec<(String, Value)> = ports
+        .map
+        .iter()
+        .map(|(port, opened)| (port.to_string(), number(f64::from(*opened))))
+        .collect();
+    let bind = ports.bind.iter().map(|address| text(&address.to_string()));
+    let bind = Value {
+        kind: Some(Kind::ListValue(ListValue {
+            values: bind.collect(),
+        })),
+    };
+    let map = structure(map.iter().map(|(port, opened)| (port.as_str(), opened.clone())));
+    let said = structure([("map", map), ("bind", bind)]);
+    let fields = node.metadata.as_mut().map(|metadata| &mut metadata.fields);
+    let leno = fields.and_then(|fields| fields.get_mut("LENO"));
+    if let Some(Kind::StructValue(leno)) = leno.and_then(|value| value.kind.as_mut()) {
+        leno.fields.insert("gateway".to_owned(), said);
+    }
+    node
 }
 
 fn leno(program: Program, workload: &WorkloadArgs) -> Value {

@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::env::Environment;
+use crate::gateway::{self, Gateway};
 use crate::output;
 use crate::sidecar::{self, Sidecar};
 
@@ -45,6 +46,7 @@ pub struct Proxy {
 #[derive(Debug, Subcommand)]
 enum Role {
     Sidecar(Box<Sidecar>),
+    Gateway(Box<Gateway>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -57,8 +59,10 @@ enum Mode {
 }
 
 pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
-    if let Some(Role::Sidecar(args)) = args.role {
-        return sidecar::run(&args, environment);
+    match args.role {
+        Some(Role::Sidecar(args)) => return sidecar::run(&args, environment),
+        Some(Role::Gateway(args)) => return gateway::run(&args, environment),
+        None => {}
     }
     let Some(path) = args.config else {
         bail!("no bootstrap — the command line — give -c BOOTSTRAP")

@@ -2,7 +2,7 @@
 //!
 //! In order: take the sockets, get an identity, learn the mesh, say ready; then serve until the command has ended.
 
-mod node;
+pub mod node;
 mod supervisor;
 
 use std::collections::BTreeSet;
@@ -110,7 +110,7 @@ async fn serve(
         ))
     };
     let id = args.workload.identity()?;
-    certify(args, &join, link()?, &secrets, &crypto).await?;
+    certify(&args.workload, &join, link()?, &secrets, &crypto).await?;
 
     let name = format!("{}-{}", args.workload.base_name(), random::suffix());
     let node = crate::node::node(Program::Leno, &args.workload, &name, address);
@@ -158,6 +158,7 @@ async fn serve(
         changes: Changes::new(metrics),
         dumps,
         secrets: certificates(&secrets),
+        state: ready.clone(),
     };
     tokio::spawn(attachment.run());
 
@@ -177,17 +178,17 @@ async fn serve(
 }
 
 /// The first certificate. Until it is there nothing runs; a refusal is final, an absent control plane is waited for.
-async fn certify(
-    args: &Sidecar,
+pub async fn certify(
+    workload: &WorkloadArgs,
     join: &Join,
     control: ControlPlane,
     secrets: &Arc<Secrets>,
     crypto: &Crypto,
 ) -> anyhow::Result<()> {
     let request = Request {
-        id: args.workload.identity()?,
+        id: workload.identity()?,
         token: Some(join.token()?),
-        ttl: args.workload.cert_ttl,
+        ttl: workload.cert_ttl,
     };
     let mut renewal = Renewal::new(control, Arc::clone(secrets), crypto.clone(), request);
     let mut told = false;
@@ -330,7 +331,7 @@ async fn attend(
 }
 
 /// For `leno config secrets`: the chains and roots in use; keys are not shown.
-fn certificates(secrets: &Arc<Secrets>) -> Arc<dyn Fn() -> Vec<Resource> + Send + Sync> {
+pub fn certificates(secrets: &Arc<Secrets>) -> Arc<dyn Fn() -> Vec<Resource> + Send + Sync> {
     let secrets = Arc::clone(secrets);
     Arc::new(move || {
         let set = secrets.load();

@@ -120,7 +120,7 @@ impl WorkloadArgs {
 }
 
 /// RFC 1123: what Kubernetes takes for names.
-fn dns_label(text: &str) -> Result<String, String> {
+pub fn dns_label(text: &str) -> Result<String, String> {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
     if text.len() <= 63 && text.chars().all(inner) && edge(text.chars().next()) && edge(text.chars().last()) {
@@ -130,7 +130,7 @@ fn dns_label(text: &str) -> Result<String, String> {
     }
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     if key.is_empty() {
         Err("the key is empty: write it as KEY=VALUE".into())

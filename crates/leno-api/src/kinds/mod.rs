@@ -4,11 +4,16 @@
 //! [`Ignored`](crate::decode::Ignored) is accepted with a warning. Fields that are not listed are unknown.
 
 pub mod destination_rule;
+pub mod gateway;
+pub mod gateway_api;
 pub mod http_route;
 pub mod mesh_config;
+pub mod namespace;
 pub mod peer_authentication;
+pub mod secret;
 pub mod service;
 pub mod service_entry;
+pub mod tcp_route;
 pub mod virtual_service;
 
 use std::collections::BTreeMap;

@@ -15,7 +15,7 @@ pub struct VirtualServiceSpec {
     /// Empty, or with `mesh`: for the sidecars.
     pub gateways: Vec<String>,
     pub http: Vec<HttpRule>,
-    tls: Option<NotServed>,
+    pub tls: Vec<TlsRule>,
     pub tcp: Vec<TcpRule>,
     /// Only `*` is served.
     pub export_to: Vec<String>,
@@ -234,4 +234,24 @@ pub struct TcpDestination {
     pub destination: Destination,
     #[serde(default)]
     pub weight: i64,
+}
+
+/// TLS that is not ended here, by the name in the client's hello.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsRule {
+    #[serde(rename = "match")]
+    pub matches: Vec<TlsMatch>,
+    pub route: Vec<TcpDestination>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsMatch {
+    pub sni_hosts: Vec<String>,
+    pub port: Option<i64>,
+    destination_subnets: Option<NotServed>,
+    source_labels: Option<NotServed>,
+    source_namespace: Option<NotServed>,
+    pub gateways: Vec<String>,
 }

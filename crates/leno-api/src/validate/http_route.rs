@@ -15,8 +15,7 @@ pub(super) fn check(check: &mut Check<'_>, spec: &HttpRouteSpec) {
         parent_ref(check, &format!("spec.parentRefs[{i}]"), parent);
     }
     if spec.parent_refs.is_empty() {
-        let hint =
-            "name the Service whose callers it is for: parentRefs: [{group: \"\", kind: Service, name: …}]";
+        let hint = "name the Gateway, or the Service whose callers it is for: parentRefs: [{group: \"\", kind: Service, name: …}]";
         check.warning(
             Code::NoEffect,
             "spec",
@@ -47,14 +46,14 @@ pub(super) fn check(check: &mut Check<'_>, spec: &HttpRouteSpec) {
 fn parent_ref(check: &mut Check<'_>, at: &str, parent: &ParentRef) {
     let group = parent.group.as_deref().unwrap_or("gateway.networking.k8s.io");
     match (group, parent.kind.as_deref().unwrap_or("Gateway")) {
-        ("" | "core", "Service") => {}
+        ("" | "core", "Service") | ("gateway.networking.k8s.io", "Gateway") => {}
         (_, kind) => {
             let message = format!("the parent {kind} {} is not served by leno yet", parent.name);
             check.warning(
                 Code::NotServed,
                 at,
                 message,
-                "attach the route to a Service (group: \"\", kind: Service)",
+                "attach the route to a Gateway, or to a Service (group: \"\", kind: Service)",
             );
         }
     }

@@ -5,14 +5,18 @@
 
 pub mod access_log;
 mod destination_rule;
+mod gateway;
+pub mod gateway_api;
 mod http_filters;
 mod http_route;
 mod mesh_config;
 pub mod names;
 mod peer_authentication;
 mod resilience;
+pub mod secret;
 mod service;
 mod service_entry;
+mod tcp_route;
 mod virtual_service;
 
 pub use resilience::grpc_code;
@@ -39,9 +43,16 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
         Spec::Service(spec) => service::check(&mut check, spec),
         Spec::ServiceEntry(spec) => service_entry::check(&mut check, spec),
         Spec::HttpRoute(spec) => http_route::check(&mut check, spec),
+        Spec::TcpRoute(spec) => tcp_route::check(&mut check, spec),
         Spec::VirtualService(spec) => virtual_service::check(&mut check, spec),
         Spec::DestinationRule(spec) => destination_rule::check(&mut check, spec),
         Spec::PeerAuthentication(spec) => peer_authentication::check(&mut check, spec),
+        Spec::Gateway(spec) => gateway::check(&mut check, spec),
+        Spec::KubernetesGateway(spec) => gateway_api::gateway(&mut check, spec),
+        Spec::GatewayClass(spec) => gateway_api::class(&mut check, spec),
+        Spec::ReferenceGrant(spec) => gateway_api::grant(&mut check, spec),
+        Spec::Secret(spec) => secret::check(&mut check, spec),
+        Spec::Namespace(_) => {}
     }
     check.found
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::Check;
 use super::resilience::{fault, percentage, retries};
+use super::{Check, names};
 use crate::codes::Code;
 use crate::kinds::virtual_service::{
     Destination, HeaderOperations, Headers, HttpMatch, HttpRule, Redirect, Rewrite, StringMatch, TcpRule,
-    VirtualServiceSpec,
+    TlsRule, VirtualServiceSpec,
 };
 
 pub(super) fn check(check: &mut Check<'_>, spec: &VirtualServiceSpec) {
@@ -29,12 +29,12 @@ pub(super) fn check(check: &mut Check<'_>, spec: &VirtualServiceSpec) {
     );
     check.export_to(&spec.export_to);
     gateways(check, "spec.gateways", &spec.gateways);
-    if spec.http.is_empty() && spec.tcp.is_empty() {
+    if spec.http.is_empty() && spec.tcp.is_empty() && spec.tls.is_empty() {
         check.error(
             Code::Empty,
             "spec",
             "a VirtualService without routes",
-            "add http or tcp routes",
+            "add http, tls or tcp routes",
         );
     }
     for (i, rule) in spec.http.iter().enumerate() {
@@ -56,21 +56,23 @@ pub(super) fn check(check: &mut Check<'_>, spec: &VirtualServiceSpec) {
     for (i, rule) in spec.tcp.iter().enumerate() {
         tcp_rule(check, &format!("spec.tcp[{i}]"), rule);
     }
+    let mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh");
+    for (i, rule) in spec.tls.iter().enumerate() {
+        tls_rule(check, &format!("spec.tls[{i}]"), rule, mesh);
+    }
 }
 
+/// `mesh`, a Gateway's name, or `namespace/name`.
 fn gateways(check: &mut Check<'_>, path: &str, gateways: &[String]) {
-    let mesh = gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh");
-    for (i, gateway) in gateways
-        .iter()
-        .enumerate()
-        .filter(|(_, gateway)| *gateway != "mesh")
-    {
-        let path = format!("{path}[{i}]");
-        if mesh {
-            let message = format!("the gateway {gateway} is not served by leno yet; the mesh's sidecars are");
-            check.warning(Code::NotServed, path, message, "");
-        } else {
-            check.not_served(path, format!("the gateway {gateway}"));
+    for (i, gateway) in gateways.iter().enumerate() {
+        let (namespace, name) = gateway.split_once('/').unwrap_or((".", gateway));
+        if (namespace != "." && !names::is_label(namespace)) || !names::is_subdomain(name) {
+            check.error(
+                Code::BadName,
+                format!("{path}[{i}]"),
+                format!("{gateway:?} is no Gateway's name"),
+                "write NAME, NAMESPACE/NAME or mesh",
+            );
         }
     }
 }
@@ -376,6 +378,49 @@ fn tcp_rule(check: &mut Check<'_>, at: &str, rule: &TcpRule) {
             check.port(format!("{at}.match[{i}].port"), port);
         }
         gateways(check, &format!("{at}.match[{i}].gateways"), &matching.gateways);
+    }
+    for (i, route) in rule.route.iter().enumerate() {
+        destination(check, &format!("{at}.route[{i}].destination"), &route.destination);
+    }
+    weights(
+        check,
+        &format!("{at}.route"),
+        rule.route.iter().map(|route| route.weight),
+    );
+}
+
+fn tls_rule(check: &mut Check<'_>, at: &str, rule: &TlsRule, mesh: bool) {
+    if rule.route.is_empty() {
+        check.error(Code::Empty, at, "a TLS rule without route", "add route");
+    }
+    if rule.matches.is_empty() {
+        check.error(
+            Code::Empty,
+            at,
+            "a TLS rule without match",
+            "add match: [{sniHosts: […]}]",
+        );
+    }
+    for (i, matching) in rule.matches.iter().enumerate() {
+        let at = format!("{at}.match[{i}]");
+        let hosts = format!("{at}.sniHosts");
+        if matching.sni_hosts.is_empty() {
+            check.error(Code::Empty, &hosts, "a TLS match without names", "add sniHosts");
+        }
+        for (h, host) in matching.sni_hosts.iter().enumerate() {
+            check.host_or_wildcard(format!("{hosts}[{h}]"), host);
+        }
+        if let Some(port) = matching.port {
+            check.port(format!("{at}.port"), port);
+        }
+        gateways(check, &format!("{at}.gateways"), &matching.gateways);
+        let for_mesh = match matching.gateways.as_slice() {
+            [] => mesh,
+            said => said.iter().any(|gateway| gateway == "mesh"),
+        };
+        if for_mesh {
+            check.not_served(&at, "a TLS rule for the mesh's sidecars (it is for gateways)");
+        }
     }
     for (i, route) in rule.route.iter().enumerate() {
         destination(check, &format!("{at}.route[{i}].destination"), &route.destination);

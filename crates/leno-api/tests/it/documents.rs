@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use leno_api::{Code, Diagnostic, read};
 
-use crate::schema::{Field, KINDS, Standing, schema};
+use crate::schema::{Field, KINDS, Standing, heading, schema};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -75,8 +75,8 @@ fn the_page_names_every_field_that_the_parser_knows_and_no_other() {
     let mut page = sections(&text("docs/configuration.md"));
     for kind in KINDS {
         for (of, fields) in schema(kind) {
-            let at = format!("{kind} {of}");
-            let section = page.remove(&(kind.to_string(), of.to_owned()));
+            let at = format!("{} {of}", heading(kind));
+            let section = page.remove(&(heading(kind), of.to_owned()));
             let section = section.unwrap_or_else(|| panic!("there is no section for {at}"));
             let with = |standing| -> BTreeSet<String> {
                 let fields = fields.iter().filter(|(_, field)| field.standing == standing);
@@ -91,7 +91,7 @@ fn the_page_names_every_field_that_the_parser_knows_and_no_other() {
                 says_all_of(&fields[name.as_str()], &format!("{at} {name}"), effect);
             }
         }
-        let kind = kind.to_string();
+        let kind = heading(kind);
         let more: Vec<_> = page.keys().filter(|(of, _)| *of == kind).collect();
         assert!(more.is_empty(), "sections of nothing: {more:?}");
     }

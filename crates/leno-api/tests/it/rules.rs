@@ -95,11 +95,131 @@ fn virtual_service_rules() {
 }
 
 #[test]
-fn a_virtual_service_for_gateways_only_is_refused_by_name() {
-    let text = virtual_service(&format!("{{{ROUTE}}}")) + "  gateways: [bookinfo-gateway]\n";
-    assert_eq!(errors(&text), [(Code::NotServed, 8)]);
-    let text = virtual_service(&format!("{{{ROUTE}}}")) + "  gateways: [mesh, bookinfo-gateway]\n";
-    assert_eq!(errors(&text), []);
+fn a_virtual_service_names_gateways_by_namespace_and_name() {
+    for good in ["bookinfo-gateway", "mesh, shop/bookinfo-gateway"] {
+        let text = virtual_service(&format!("{{{ROUTE}}}")) + &format!("  gateways: [{good}]\n");
+        assert_eq!(errors(&text), [], "{good}");
+    }
+    for bad in ["Shop/gateway", "a/b/c", "\"\""] {
+        let text = virtual_service(&format!("{{{ROUTE}}}")) + &format!("  gateways: [{bad}]\n");
+        assert_eq!(errors(&text), [(Code::BadName, 8)], "{bad}");
+    }
+}
+
+fn gateway(server: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g}}\nspec:\n  servers:\n  - {server}\n"
+    )
+}
+
+#[test]
+fn gateway_rules() {
+    let port = "port: {number: 443, name: a, protocol: HTTPS}, hosts: [\"*\"]";
+    let cases = [
+        (format!("{{{port}}}"), Code::MissingField),
+        (format!("{{{port}, tls: {{mode: SIMPLE}}}}"), Code::OneOf),
+        (
+            format!("{{{port}, tls: {{credentialName: c}}}}"),
+            Code::BadCombination,
+        ),
+        (
+            format!("{{{port}, tls: {{mode: SIMPLE, serverCertificate: /a}}}}"),
+            Code::MissingField,
+        ),
+        (
+            format!("{{{port}, tls: {{mode: MUTUAL, serverCertificate: /a, privateKey: /b}}}}"),
+            Code::MissingField,
+        ),
+        (
+            format!("{{{port}, tls: {{mode: SIMPLE, serverCertificate: a, privateKey: /b}}}}"),
+            Code::BadPath,
+        ),
+        (
+            format!("{{{port}, tls: {{mode: AUTO_PASSTHROUGH}}}}"),
+            Code::NotServed,
+        ),
+        (
+            "{port: {number: 80, name: a, protocol: HTTPX}, hosts: [\"*\"]}".into(),
+            Code::WrongValue,
+        ),
+        (
+            "{port: {number: 0, name: a, protocol: HTTP}, hosts: [\"*\"]}".into(),
+            Code::OutOfRange,
+        ),
+        (
+            "{port: {number: 80, name: a, protocol: HTTP}, hosts: []}".into(),
+            Code::Empty,
+        ),
+        (
+            "{port: {number: 80, name: a, protocol: HTTP}, hosts: [a b]}".into(),
+            Code::BadHost,
+        ),
+        (
+            "{port: {number: 80, name: a, protocol: TCP}, hosts: [\"*\"], tls: {httpsRedirect: true}}".into(),
+            Code::BadCombination,
+        ),
+    ];
+    for (server, code) in cases {
+        assert_eq!(errors(&gateway(&server)), [(code, 6)], "{server}");
+    }
+    let good = format!("{{{port}, tls: {{mode: SIMPLE, credentialName: c}}}}");
+    assert_eq!(errors(&gateway(&good)), []);
+}
+
+#[test]
+fn listeners_of_the_gateway_api_are_held_to_its_rules() {
+    let text = |listeners: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: g}}\nspec:\n  \
+             gatewayClassName: istio\n  listeners:\n{listeners}"
+        )
+    };
+    let cases = [
+        ("  - {name: a, port: 443, protocol: HTTPS}\n", Code::MissingField),
+        (
+            "  - {name: a, port: 443, protocol: HTTPS, tls: {}}\n",
+            Code::Empty,
+        ),
+        (
+            "  - {name: a, port: 443, protocol: HTTPS, tls: {mode: Passthrough}}\n",
+            Code::BadCombination,
+        ),
+        (
+            "  - {name: a, port: 80, protocol: HTTP, tls: {mode: Passthrough}}\n",
+            Code::BadCombination,
+        ),
+        (
+            "  - {name: a, port: 80, protocol: HTTP, hostname: 10.0.0.1}\n",
+            Code::BadHost,
+        ),
+        (
+            "  - {name: a, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector}}}\n",
+            Code::MissingField,
+        ),
+    ];
+    for (listeners, code) in cases {
+        assert_eq!(errors(&text(listeners)), [(code, 7)], "{listeners}");
+    }
+    let twice = "  - {name: a, port: 80, protocol: HTTP}\n  - {name: a, port: 81, protocol: HTTP}\n";
+    assert_eq!(errors(&text(twice)), [(Code::DuplicateName, 8)]);
+    // Another protocol takes nothing from the listeners beside it.
+    assert_eq!(errors(&text("  - {name: a, port: 80, protocol: UDP}\n")), []);
+}
+
+#[test]
+fn no_message_shows_what_is_secret() {
+    let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ntype: kubernetes.io/tls\nstringData:\n  \
+                tls.crt: hush-hush\n  tls.key: hush-hush\nextra: hush-hush\n";
+    let parsed = leno_api::read("s.yaml", text.as_bytes());
+    assert!(!parsed.diagnostics.is_empty());
+    assert!(
+        !format!("{:?}", parsed.diagnostics).contains("hush"),
+        "{:?}",
+        parsed.diagnostics
+    );
+    let broken = "kind: Secret\napiVersion: v1\ndata: {tls.key: hush-hush\n";
+    let parsed = leno_api::read("s.yaml", broken.as_bytes());
+    assert!(parsed.broken && !format!("{:?}", parsed.diagnostics).contains("hush"));
 }
 
 #[test]

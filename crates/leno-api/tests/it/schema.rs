@@ -9,10 +9,14 @@ use std::collections::BTreeMap;
 use leno_api::kinds::destination_rule::DestinationRuleSpec;
 use leno_api::kinds::http_route::HttpRouteSpec;
 use leno_api::kinds::mesh_config::MeshConfigSpec;
+use leno_api::kinds::namespace::NamespaceSpec;
 use leno_api::kinds::peer_authentication::PeerAuthenticationSpec;
+use leno_api::kinds::secret::SecretSpec;
 use leno_api::kinds::service::ServiceSpec;
 use leno_api::kinds::service_entry::ServiceEntrySpec;
+use leno_api::kinds::tcp_route::TcpRouteSpec;
 use leno_api::kinds::virtual_service::VirtualServiceSpec;
+use leno_api::kinds::{gateway, gateway_api};
 use leno_api::{Kind, Spec};
 use serde::de::value::{Error, StrDeserializer, U32Deserializer};
 use serde::de::{
@@ -45,15 +49,30 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 7] = [
+pub(crate) const KINDS: [Kind; 14] = [
     Kind::Service,
     Kind::ServiceEntry,
     Kind::HttpRoute,
+    Kind::TcpRoute,
     Kind::VirtualService,
     Kind::DestinationRule,
     Kind::PeerAuthentication,
     Kind::MeshConfig,
+    Kind::Gateway,
+    Kind::KubernetesGateway,
+    Kind::GatewayClass,
+    Kind::ReferenceGrant,
+    Kind::Secret,
+    Kind::Namespace,
 ];
+
+/// The heading of a kind's section: the two dialects have a Gateway each.
+pub(crate) fn heading(kind: Kind) -> String {
+    match kind {
+        Kind::KubernetesGateway => "Gateway of the Gateway API".to_owned(),
+        kind => kind.to_string(),
+    }
+}
 
 pub(crate) fn schema(kind: Kind) -> Schema {
     let schema = RefCell::default();
@@ -61,10 +80,17 @@ pub(crate) fn schema(kind: Kind) -> Schema {
         Kind::Service => Spec::Service(ask::<ServiceSpec>(&schema)),
         Kind::ServiceEntry => Spec::ServiceEntry(ask::<ServiceEntrySpec>(&schema)),
         Kind::HttpRoute => Spec::HttpRoute(ask::<HttpRouteSpec>(&schema)),
+        Kind::TcpRoute => Spec::TcpRoute(ask::<TcpRouteSpec>(&schema)),
         Kind::VirtualService => Spec::VirtualService(ask::<VirtualServiceSpec>(&schema)),
         Kind::DestinationRule => Spec::DestinationRule(ask::<DestinationRuleSpec>(&schema)),
         Kind::PeerAuthentication => Spec::PeerAuthentication(ask::<PeerAuthenticationSpec>(&schema)),
         Kind::MeshConfig => Spec::MeshConfig(ask::<MeshConfigSpec>(&schema)),
+        Kind::Gateway => Spec::Gateway(ask::<gateway::GatewaySpec>(&schema)),
+        Kind::KubernetesGateway => Spec::KubernetesGateway(ask::<gateway_api::GatewaySpec>(&schema)),
+        Kind::GatewayClass => Spec::GatewayClass(ask::<gateway_api::GatewayClassSpec>(&schema)),
+        Kind::ReferenceGrant => Spec::ReferenceGrant(ask::<gateway_api::ReferenceGrantSpec>(&schema)),
+        Kind::Secret => Spec::Secret(ask::<SecretSpec>(&schema)),
+        Kind::Namespace => Spec::Namespace(ask::<NamespaceSpec>(&schema)),
     };
     drop(spec);
     schema.into_inner()

@@ -19,12 +19,23 @@ pub struct Headers(Option<Rc<Block>>);
 const FIELDS: usize = 20;
 const ADDED_BYTES: usize = 192;
 
+/// What stands between a name and its value, and after that.
+const COLON: &[u8; 2] = b": ";
+const LINE_END: &[u8; 2] = b"\r\n";
+
 #[derive(Default)]
 struct Block {
     wire: Bytes,
     added: Added,
     fields: SmallVec<[Field; FIELDS]>,
+    /// Which lengths the names have or had: most names that are looked for are not there, and this knows it of nearly
+    /// all of them.
+    lengths: Lengths,
 }
+
+/// A bit for each length of a name, modulo 64.
+#[derive(Clone, Copy, Default)]
+struct Lengths(u64);
 
 /// Bytes one after the other: in place as long as there is room, then all of them in an allocation of their own.
 #[derive(Clone)]
@@ -38,6 +49,14 @@ struct Added {
 struct Field {
     name: Span,
     value: Span,
+}
+
+/// Header fields as a line-based protocol writes them (RFC 9112 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines<'a> {
+    /// One field or several one after the other, as they were received: `name: value`, each with its end of line.
+    Received(&'a [u8]),
+    Field(&'a [u8], &'a [u8]),
 }
 
 /// Bytes of `wire`, or with [`Span::ADDED`] of `added`.
@@ -65,12 +84,9 @@ impl Headers {
             ..Block::default()
         })));
         // In place: a block is too large to be moved for nothing.
-        let list = &mut headers.edit().fields;
+        let block = headers.edit();
         for (name, value) in fields {
-            list.push(Field {
-                name: span(name),
-                value: span(value),
-            });
+            block.push(span(name), span(value));
         }
         headers
     }
@@ -90,6 +106,9 @@ impl Headers {
     /// The first value of `name`, which must be lower case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let block = self.0.as_deref()?;
+        if !block.lengths.has(name.as_bytes()) {
+            return None;
+        }
         let field = block.fields.iter().find(|f| block.is(f, name.as_bytes()))?;
         Some(block.text(field.value))
     }
@@ -99,9 +118,14 @@ impl Headers {
     }
 
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.blocks().flat_map(move |block| {
-            let fields = block.fields.iter().filter(|f| block.is(f, name.as_bytes()));
-            fields.map(|f| block.text(f.value))
+        let block = self
+            .0
+            .as_deref()
+            .filter(|block| block.lengths.has(name.as_bytes()));
+        let fields = block.map_or(&[][..], |block| &block.fields).iter();
+        fields.filter_map(move |f| {
+            let block = block.filter(|block| block.is(f, name.as_bytes()))?;
+            Some(block.text(f.value))
         })
     }
 
@@ -114,7 +138,7 @@ impl Headers {
         let block = self.edit();
         let name = block.add(name.as_ref());
         let value = block.add(value.as_ref());
-        block.fields.push(Field { name, value });
+        block.push(name, value);
     }
 
     /// Replaces every value of `name` by one.
@@ -128,6 +152,9 @@ impl Headers {
     pub fn remove(&mut self, name: &str) -> Option<Bytes> {
         let block = self.0.as_deref()?;
         let name = name.as_bytes();
+        if !block.lengths.has(name) {
+            return None;
+        }
         let last = block.fields.iter().rfind(|f| block.is(f, name))?;
         let value = block.share(last.value);
         self.edit().retain(|n| n != name);
@@ -137,16 +164,53 @@ impl Headers {
     /// Removes every value of every one of `names`.
     pub fn remove_all(&mut self, names: &[&str]) {
         let is_named = |name: &[u8]| names.iter().any(|n| n.as_bytes() == name);
-        if self.iter().any(|(name, _)| is_named(name)) {
+        let lengths = self
+            .0
+            .as_deref()
+            .map_or_else(Lengths::default, |block| block.lengths);
+        let may_have = names.iter().any(|name| lengths.has(name.as_bytes()));
+        if may_have && self.iter().any(|(name, _)| is_named(name)) {
             self.edit().retain(|name| !is_named(name));
         }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.blocks().flat_map(|block| {
-            let fields = block.fields.iter();
-            fields.map(|f| (block.text(f.name), block.text(f.value)))
+        let block = self.0.as_deref();
+        let text = move |span| block.map_or(&[][..], |block| block.text(span));
+        let fields = self.fields().iter();
+        fields.map(move |f| (text(f.name), text(f.value)))
+    }
+
+    /// The fields in their order, in as few pieces as may be: what was received in the form in which HTTP/1.1 writes it
+    /// comes in runs. A field named `alone` comes by itself.
+    pub fn lines<'a>(&'a self, alone: &'a [u8]) -> impl Iterator<Item = Lines<'a>> {
+        let block = self.0.as_deref();
+        let mut rest = self.fields();
+        std::iter::from_fn(move || {
+            let block = block?;
+            let (first, after) = rest.split_first()?;
+            let stands = |f: &Field| block.is_line(f) && !block.is(f, alone);
+            if !stands(first) {
+                rest = after;
+                return Some(Lines::Field(block.text(first.name), block.text(first.value)));
+            }
+            let (mut last, mut next) = (first, after);
+            while let Some((field, after)) = next.split_first()
+                && last.end() + LINE_END.len() == field.name.at as usize
+                && stands(field)
+            {
+                (last, next) = (field, after);
+            }
+            rest = next;
+            let run = first.name.at as usize..last.end() + LINE_END.len();
+            Some(Lines::Received(block.wire.get(run).unwrap_or_default()))
         })
+    }
+
+    /// Every name and value that was added since the message was received, one after the other, also of fields that are
+    /// gone again.
+    pub fn added(&self) -> &[u8] {
+        self.0.as_deref().map_or(&[], |block| block.added.as_ref())
     }
 
     /// Names and values to be kept by somebody else, in one or two shared allocations.
@@ -200,6 +264,25 @@ impl fmt::Debug for Headers {
 // === impl Block ===
 
 impl Block {
+    fn push(&mut self, name: Span, value: Span) {
+        self.lengths.add(name.len as usize);
+        self.fields.push(Field { name, value });
+    }
+
+    /// Whether the field stands in `wire` as a line of HTTP/1.1.
+    fn is_line(&self, field: &Field) -> bool {
+        let Field { name, value } = field;
+        let colon = name.at as usize + name.len as usize;
+        // A span of `added` is beyond the end of `wire`.
+        value.at as usize == colon + COLON.len()
+            && self.two_at(colon) == Some(COLON)
+            && self.two_at(field.end()) == Some(LINE_END)
+    }
+
+    fn two_at(&self, at: usize) -> Option<&[u8; 2]> {
+        self.wire.get(at..)?.first_chunk()
+    }
+
     fn is(&self, field: &Field, name: &[u8]) -> bool {
         field.name.len as usize == name.len() && self.text(field.name) == name
     }
@@ -235,7 +318,7 @@ impl Block {
     fn set(&mut self, name: &[u8], value: Span) {
         let Some(at) = self.fields.iter().position(|f| self.is(f, name)) else {
             let name = self.add(name);
-            return self.fields.push(Field { name, value });
+            return self.push(name, value);
         };
         self.fields[at].value = value;
         if self.fields[at + 1..].iter().any(|f| self.is(f, name)) {
@@ -257,7 +340,30 @@ impl Clone for Block {
             wire: self.wire.clone(),
             added: self.added.clone(),
             fields: SmallVec::from_slice(&self.fields),
+            lengths: self.lengths,
         }
+    }
+}
+
+// === impl Field ===
+
+impl Field {
+    /// Where its value ends.
+    fn end(&self) -> usize {
+        self.value.at as usize + self.value.len as usize
+    }
+}
+
+// === impl Lengths ===
+
+impl Lengths {
+    fn add(&mut self, length: usize) {
+        self.0 |= 1 << (length % 64);
+    }
+
+    /// False: there is no such name.
+    fn has(self, name: &[u8]) -> bool {
+        self.0 & 1 << (name.len() % 64) != 0
     }
 }
 
@@ -332,105 +438,4 @@ impl Span {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::Decimal;
-
-    /// `a: 1`, `b: 2`, `a: 3` as received.
-    fn received() -> Headers {
-        let wire = Bytes::from_static(b"a: 1\r\nb: 2\r\na: 3\r\n");
-        Headers::from_wire(wire, [(0..1, 3..4), (6..7, 9..10), (12..13, 15..16)])
-    }
-
-    fn text(headers: &Headers) -> String {
-        let mut out = String::new();
-        for (name, value) in headers.iter() {
-            out += &format!(
-                "{}={} ",
-                String::from_utf8_lossy(name),
-                String::from_utf8_lossy(value)
-            );
-        }
-        out
-    }
-
-    #[test]
-    fn order_and_repetition_are_kept() {
-        let mut headers = received();
-        headers.append("b", "4");
-        headers.append("c", Decimal::from(5_u64));
-        assert_eq!(text(&headers), "a=1 b=2 a=3 b=4 c=5 ");
-        assert_eq!(headers.get("b"), Some(&b"2"[..]));
-        assert_eq!(headers.get_all("b").collect::<Vec<_>>(), [&b"2"[..], &b"4"[..]]);
-        assert_eq!((headers.len(), headers.size()), (5, 10));
-    }
-
-    #[test]
-    fn set_replaces_every_value_where_the_first_was() {
-        let mut headers = received();
-        headers.set("a", "new");
-        headers.set("d", "7");
-        assert_eq!(text(&headers), "a=new b=2 d=7 ");
-    }
-
-    #[test]
-    fn removed_values_are_gone_and_the_last_is_told() {
-        let mut headers = received();
-        assert_eq!(headers.remove("a").as_deref(), Some(&b"3"[..]));
-        assert_eq!(headers.remove("a"), None);
-        headers.append("x", "y");
-        assert_eq!(headers.remove("x").as_deref(), Some(&b"y"[..]));
-        assert_eq!(text(&headers), "b=2 ");
-        let mut headers = received();
-        headers.remove_all(&["b", "nothing"]);
-        assert_eq!(text(&headers), "a=1 a=3 ");
-    }
-
-    #[test]
-    fn a_clone_does_not_see_what_is_edited_later() {
-        let mut headers = received();
-        headers.append("c", "1");
-        let kept = headers.clone();
-        headers.set("b", "edited");
-        headers.remove("a");
-        assert_eq!(text(&kept), "a=1 b=2 a=3 c=1 ");
-        assert_eq!(text(&headers), "b=edited c=1 ");
-        assert_ne!(kept, headers);
-    }
-
-    #[test]
-    fn shared_fields_are_the_same_as_borrowed_ones() {
-        let mut headers = received();
-        headers.set("b", "added");
-        let shared: Vec<_> = headers.iter_shared().collect();
-        let borrowed: Vec<_> = headers.iter().collect();
-        assert_eq!(shared.len(), borrowed.len());
-        for ((n, v), (name, value)) in shared.iter().zip(borrowed) {
-            assert_eq!((n.as_ref(), v.as_ref()), (name, value));
-        }
-    }
-
-    #[test]
-    fn more_than_there_is_room_for_is_kept_as_well() {
-        let mut headers = received();
-        let long = "x".repeat(ADDED_BYTES / 2);
-        for name in ["c", "d", "e"] {
-            headers.append(name, &long);
-        }
-        headers.set("a", "1");
-        let other = headers.clone();
-        assert_eq!(other.len(), 5);
-        for name in ["c", "d", "e"] {
-            assert_eq!(other.get_str(name), Some(long.as_str()));
-        }
-        assert_eq!(other.get("a"), Some(&b"1"[..]));
-    }
-
-    #[test]
-    fn a_range_outside_of_what_was_received_is_empty() {
-        #[expect(clippy::reversed_empty_ranges, reason = "a codec's mistake")]
-        let wrong = [(0..1, 90..91), (2..3, 9..4), (2..3, usize::MAX - 1..usize::MAX)];
-        let headers = Headers::from_wire(Bytes::from_static(b"abc"), wrong);
-        assert_eq!(text(&headers), "a= c= c= ");
-    }
-}
+mod tests;

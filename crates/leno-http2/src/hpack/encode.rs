@@ -13,6 +13,8 @@ use crate::section::Kind;
 const MOST: usize = 4096;
 /// Fields remembered as seen once.
 const SEEN: usize = 64;
+/// Entries that can be found: of the shortest fields the table holds as many.
+const PLACES: usize = 128;
 
 #[derive(Debug)]
 pub struct Encoder {
@@ -20,6 +22,16 @@ pub struct Encoder {
     /// The peer's limit has changed, or the table was given up: said at the beginning of the next block (§4.2).
     resized: Option<Resized>,
     seen: Box<[u32; SEEN]>,
+    newest: Newest,
+}
+
+/// Where in the table a field is, without looking at all of its entries: for every hash, modulo [`PLACES`], the entry
+/// that came last, as its number since the beginning. One that another has hidden so is sent literally and enters
+/// again.
+#[derive(Debug)]
+struct Newest {
+    entries: u32,
+    by_hash: Box<[u32; PLACES]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +55,26 @@ impl Default for Encoder {
             table: Table::new(MOST),
             resized: None,
             seen: Box::new([0; SEEN]),
+            newest: Newest {
+                entries: 0,
+                by_hash: Box::new([0; PLACES]),
+            },
         }
+    }
+}
+
+impl Newest {
+    fn insert(&mut self, hash: u32) {
+        self.entries = self.entries.wrapping_add(1);
+        if let Some(place) = self.by_hash.get_mut(hash as usize % PLACES) {
+            *place = self.entries;
+        }
+    }
+
+    /// How many entries have come after it. It may not be there any more, or be another.
+    fn place(&self, hash: u32) -> Option<usize> {
+        let number = *self.by_hash.get(hash as usize % PLACES)?;
+        Some(self.entries.wrapping_sub(number) as usize)
     }
 }
 
@@ -98,7 +129,11 @@ impl Encoder {
             return true;
         }
         let hash = hash(name, value);
-        if let Some(place) = self.table.position(|e| e.hash == hash && e.is(name, value)) {
+        if let Some(place) = self.newest.place(hash)
+            && let Some(entry) = self.table.get(place)
+            && entry.hash == hash
+            && entry.is(name, value)
+        {
             integer::write(STATIC.len() + 1 + place, 7, 0x80, out);
             return true;
         }
@@ -116,6 +151,7 @@ impl Encoder {
         if again && size <= self.table.max() / 2 {
             literal(Literal::Indexed, index, name, value, out);
             self.table.insert(Entry::new(name, value, Kind::Plain, hash));
+            self.newest.insert(hash);
         } else {
             literal(Literal::NotIndexed, index, name, value, out);
         }
@@ -185,11 +221,12 @@ fn hash(name: &[u8], value: &[u8]) -> u32 {
         for word in words {
             hash = (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(K);
         }
-        let mut last = [0; 8];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(last)).wrapping_mul(K);
+        // What is left, with what is before it where that makes eight.
+        let last = match part.last_chunk() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte)),
+        };
+        hash = (hash.rotate_left(5) ^ last).wrapping_mul(K);
     }
     // 0 is nobody's: what was never seen has it.
     ((hash >> 32) as u32).max(1)
@@ -243,6 +280,24 @@ mod tests {
         }
         assert_eq!(encoder.table.iter().count(), 1);
         assert_eq!(sizes.last(), Some(&(1 + 1 + 1 + 12 + 1 + 36 + 1)));
+    }
+
+    #[test]
+    fn a_table_that_has_been_full_many_times_still_finds_what_is_in_it() {
+        let mut encoder = Encoder::default();
+        let mut decoder = Decoder::default();
+        for round in 0..2000_usize {
+            // Each comes twice in a row and so enters; the constant one is found, or enters again.
+            let changing = format!("{:040}", round / 2);
+            let fields = [
+                ("x-changing", changing.as_str()),
+                ("x-constant", "the same value"),
+            ];
+            let block = encode(&mut encoder, &fields);
+            assert_eq!(decode(&mut decoder, &block), owned(&fields));
+        }
+        let again = encode(&mut encoder, &[("x-constant", "the same value")]);
+        assert!(again.len() <= 2, "{again:?}");
     }
 
     #[test]

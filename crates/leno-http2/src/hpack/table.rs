@@ -139,10 +139,6 @@ impl Table {
         self.entries.get(place)
     }
 
-    pub(super) fn position(&self, is: impl FnMut(&Entry) -> bool) -> Option<usize> {
-        self.entries.iter().position(is)
-    }
-
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()

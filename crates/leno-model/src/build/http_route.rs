@@ -7,6 +7,8 @@
 //! A route in another namespace than its service is a consumer's: it holds for callers in the route's namespace, and
 //! there in place of the producer's (as in Istio: what no rule of theirs matches is not found).
 
+mod attach;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use leno_api::kinds::http_route::{
 };
 use leno_api::{Code, Object, Severity, Spec};
 
+use super::gateway::Gateways;
 use super::{
     Context, DEFAULT_RETRY_ON, Routes, count, default_retries, number, of_kind, origin, per_million, port,
 };
@@ -25,6 +28,9 @@ use crate::route::{
     HeaderEdits, HeaderMatch, HttpAction, HttpMatch, HttpRoute, HttpRule, Mirror, PathMatch, PathRewrite,
     Retries, Rewrite, StringMatch, WeightedBackend,
 };
+
+use attach::Attached;
+pub(super) use attach::is_gateway;
 
 /// One match with what follows from it, on its way to its place in the order.
 struct Ranked {
@@ -45,19 +51,26 @@ type Rank = (
     usize,
 );
 
-pub(crate) fn add_routes(context: &mut Context<'_>, objects: &[&Arc<Object>], routes: &mut Routes) {
+pub(crate) fn add_routes(
+    context: &mut Context<'_>,
+    objects: &[&Arc<Object>],
+    routes: &mut Routes,
+    gateways: &mut Gateways<'_>,
+) {
     let specs = of_kind(objects, |spec| match spec {
         Spec::HttpRoute(spec) => Some(spec.as_ref()),
         _ => None,
     });
     let mut by_host: BTreeMap<Host, Vec<Ranked>> = BTreeMap::new();
+    let mut at_gateways: BTreeMap<Attached, Vec<Ranked>> = BTreeMap::new();
     let mut order = 0;
     for (object, spec) in specs {
         let parents = parents(context, object, spec);
-        if parents.is_empty() {
+        let attached = attach::attached(context, object, spec, gateways);
+        if parents.is_empty() && attached.is_empty() {
             continue;
         }
-        if !spec.hostnames.is_empty() {
+        if !spec.hostnames.is_empty() && attached.is_empty() {
             let message = "hostnames say nothing for a Service as parent";
             let hint = "it is called by its own names";
             context.report(
@@ -79,16 +92,30 @@ pub(crate) fn add_routes(context: &mut Context<'_>, objects: &[&Arc<Object>], ro
             for matching in matches(rule) {
                 order += 1;
                 for (host, parent_port) in &parents {
-                    let ranked = rank(context, object, &compiled, &matching, host, *parent_port, order);
+                    let home = context
+                        .services
+                        .get(host)
+                        .is_some_and(|service| service.namespace == *object.key.namespace);
+                    let ranked = rank(object, &compiled, &matching, home, *parent_port, order);
                     by_host.entry(host.clone()).or_default().push(ranked);
+                }
+                for place in &attached {
+                    let ranked = rank(object, &compiled, &matching, true, None, order);
+                    at_gateways.entry(place.clone()).or_default().push(ranked);
                 }
             }
         }
     }
+    for (place, mut ranked) in at_gateways {
+        ranked.sort_by_key(|ranked| ranked.rank);
+        attach::put(gateways, place, runs(&[], ranked));
+    }
     for (host, mut ranked) in by_host {
         end_consumers(&mut ranked);
         ranked.sort_by_key(|ranked| ranked.rank);
-        routes.http.insert(host.clone(), runs(&host, ranked));
+        routes
+            .http
+            .insert(host.clone(), runs(std::slice::from_ref(&host), ranked));
     }
 }
 
@@ -141,19 +168,15 @@ fn is_service(parent: &ParentRef) -> bool {
     parent.kind.as_deref() == Some("Service") && matches!(parent.group.as_deref(), Some("" | "core"))
 }
 
+/// `home`: not a consumer's.
 fn rank(
-    context: &Context<'_>,
     object: &Object,
     rule: &HttpRule,
     matching: &HttpMatch,
-    host: &Host,
+    home: bool,
     parent_port: Option<u16>,
     order: usize,
 ) -> Ranked {
-    let home = context
-        .services
-        .get(host)
-        .is_some_and(|service| service.namespace == *object.key.namespace);
     let (kind, length) = match &matching.path {
         Some(PathMatch::Exact(path)) => (3, path.len()),
         Some(PathMatch::ElementPrefix(path) | PathMatch::Prefix(path)) => {
@@ -239,7 +262,7 @@ fn end_consumers(ranked: &mut Vec<Ranked>) {
 }
 
 /// Joins neighbours of one object into one route.
-fn runs(host: &Host, ranked: Vec<Ranked>) -> Vec<Arc<HttpRoute>> {
+fn runs(hosts: &[Host], ranked: Vec<Ranked>) -> Vec<Arc<HttpRoute>> {
     let mut routes: Vec<HttpRoute> = Vec::new();
     for Ranked {
         origin, ports, rule, ..
@@ -249,7 +272,7 @@ fn runs(host: &Host, ranked: Vec<Ranked>) -> Vec<Arc<HttpRoute>> {
             Some(last) if last.origin == origin && last.ports == ports => last.rules.push(rule),
             _ => routes.push(HttpRoute {
                 origin,
-                hosts: vec![host.clone()],
+                hosts: hosts.to_vec(),
                 ports,
                 rules: vec![rule],
             }),
@@ -443,7 +466,7 @@ fn backend_ref(context: &mut Context<'_>, object: &Object, path: &str, spec: &Ba
     backend
 }
 
-fn resolve_backend(
+pub(super) fn resolve_backend(
     context: &mut Context<'_>,
     object: &Object,
     path: &str,
@@ -464,14 +487,22 @@ fn resolve_backend(
     if !is_service {
         // Reported by validation; the Gateway API wants its share to be answered with 500.
         backend.invalid = true;
-    } else if namespace != &*object.key.namespace {
+    } else if namespace != &*object.key.namespace
+        && !context.grants.allows(
+            (
+                "gateway.networking.k8s.io",
+                object.key.kind.as_str(),
+                &object.key.namespace,
+            ),
+            ("", "Service", namespace, &spec.name),
+        )
+    {
         backend.invalid = true;
         let message = format!(
             "{} is in another namespace and no ReferenceGrant allows it",
             backend.host
         );
-        let hint =
-            "ReferenceGrant is not served yet: use a VirtualService, or a backend in the same namespace";
+        let hint = "add a ReferenceGrant to that namespace, or use a backend in the same namespace";
         context.report(
             object,
             (Code::NoReferenceGrant, Severity::Error),

@@ -4,11 +4,14 @@
 //! set of services changes, never for a change of endpoints.
 
 pub(crate) mod destination_rule;
+pub(crate) mod gateway;
+pub(crate) mod grant;
 pub(crate) mod http_route;
 pub(crate) mod mesh;
 pub(crate) mod peer_authentication;
 pub(crate) mod service;
 pub(crate) mod service_entry;
+pub(crate) mod tcp_route;
 pub(crate) mod virtual_service;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,6 +24,9 @@ use crate::policy::ServicePolicy;
 use crate::route::{HttpRoute, Retries, TcpRoute, WeightedBackend};
 use crate::service::Service;
 
+use gateway::SecretName;
+use grant::Grants;
+
 /// Istio's default for routes that say nothing of retries.
 pub(crate) const DEFAULT_RETRY_ON: &str =
     "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
@@ -31,6 +37,11 @@ pub(crate) struct Context<'a> {
     pub(crate) services: &'a BTreeMap<Host, Arc<Service>>,
     pub(crate) policies: HashMap<Host, Arc<ServicePolicy>>,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Secrets with a certificate, by namespace and name.
+    pub(crate) secrets: BTreeSet<SecretName>,
+    pub(crate) grants: Grants,
+    /// What is found has been reported already.
+    pub(crate) muted: bool,
 }
 
 /// The routes of all hosts.
@@ -49,8 +60,10 @@ impl Context<'_> {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.diagnostics
-            .push(object.report(code, severity, path, message).hint(hint));
+        if !self.muted {
+            self.diagnostics
+                .push(object.report(code, severity, path, message).hint(hint));
+        }
     }
 
     /// The full name of a host as written in an object of a namespace. `name` is a service of that namespace, as in

@@ -12,6 +12,7 @@ use leno_api::kinds::virtual_service::{
 };
 use leno_api::{Code, Object, Severity, Spec};
 
+use super::gateway::{Gateways, bind_virtual_services};
 use super::{
     Context, DEFAULT_RETRY_ON, Routes, count, default_retries, number, of_kind, origin, per_million, port,
 };
@@ -24,19 +25,27 @@ use crate::route::{
 const MILLION: u32 = 1_000_000;
 
 /// Adds what VirtualServices say, for hosts that no HTTPRoute speaks for.
-pub(crate) fn add_routes(context: &mut Context<'_>, objects: &[&Arc<Object>], routes: &mut Routes) {
+pub(crate) fn add_routes(
+    context: &mut Context<'_>,
+    objects: &[&Arc<Object>],
+    routes: &mut Routes,
+    gateways: &mut Gateways<'_>,
+) {
     let specs = of_kind(objects, |spec| match spec {
         Spec::VirtualService(spec) => Some(spec.as_ref()),
         _ => None,
     });
+    let mut of_mesh = specs.clone();
+    of_mesh.retain(|(_, spec)| in_mesh(&spec.gateways));
     let mut hosts_of: BTreeMap<usize, Vec<Host>> = BTreeMap::new();
-    for (host, winner) in winners(context, &specs) {
+    for (host, winner) in winners(context, &of_mesh) {
         hosts_of.entry(winner).or_default().push(host);
     }
-    for (i, (object, spec)) in specs.into_iter().enumerate() {
+    for (i, (object, spec)) in of_mesh.into_iter().enumerate() {
         let hosts = hosts_of.remove(&i).unwrap_or_default();
         compile(context, object, spec, hosts, routes);
     }
+    bind_virtual_services(context, &specs, gateways);
 }
 
 /// Which VirtualService holds for each service of the mesh. The losers are reported.
@@ -117,7 +126,7 @@ fn compile(
         .http
         .iter()
         .enumerate()
-        .filter_map(|(i, rule)| http_rule(context, object, i, rule))
+        .filter_map(|(i, rule)| http_rule(context, object, i, rule, &in_mesh))
         .collect();
     let (dialect, http_hosts): (Vec<Host>, Vec<Host>) = hosts
         .iter()
@@ -161,15 +170,22 @@ fn compile(
 }
 
 /// Whether rules with these `gateways` hold for sidecars.
-fn in_mesh(gateways: &[String]) -> bool {
+pub(super) fn in_mesh(gateways: &[String]) -> bool {
     gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh")
 }
 
-fn http_rule(context: &mut Context<'_>, object: &Object, i: usize, rule: &ApiRule) -> Option<HttpRule> {
+/// `applies`: whether a match with these `gateways` holds where the rule is for. None: none of its matches does.
+pub(super) fn http_rule(
+    context: &mut Context<'_>,
+    object: &Object,
+    i: usize,
+    rule: &ApiRule,
+    applies: &dyn Fn(&[String]) -> bool,
+) -> Option<HttpRule> {
     let matches: Vec<HttpMatch> = rule
         .matches
         .iter()
-        .filter(|m| in_mesh(&m.gateways))
+        .filter(|m| applies(&m.gateways))
         .map(http_match)
         .collect();
     if matches.is_empty() && !rule.matches.is_empty() {
@@ -443,9 +459,23 @@ fn tcp_rule(
     } else {
         matches.iter().filter_map(|m| port(m.port?)).collect()
     };
-    let single = rule.route.len() == 1;
-    let backends = rule.route.iter().enumerate().map(|(r, route)| {
-        let path = format!("spec.tcp[{i}].route[{r}].destination");
+    Some(TcpRoute {
+        origin: origin(object),
+        hosts: hosts.to_vec(),
+        ports,
+        backends: stream_backends(context, object, &format!("spec.tcp[{i}]"), &rule.route),
+    })
+}
+
+pub(super) fn stream_backends(
+    context: &mut Context<'_>,
+    object: &Object,
+    at: &str,
+    routes: &[api::TcpDestination],
+) -> Vec<WeightedBackend> {
+    let single = routes.len() == 1;
+    let backends = routes.iter().enumerate().map(|(r, route)| {
+        let path = format!("{at}.route[{r}].destination");
         let mut backend = backend(context, object, &path, &route.destination);
         backend.weight = if single && route.weight == 0 {
             100
@@ -454,11 +484,5 @@ fn tcp_rule(
         };
         backend
     });
-    let backends = backends.collect();
-    Some(TcpRoute {
-        origin: origin(object),
-        hosts: hosts.to_vec(),
-        ports,
-        backends,
-    })
+    backends.collect()
 }

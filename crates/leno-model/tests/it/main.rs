@@ -6,6 +6,7 @@ mod deltas;
 mod dialects;
 mod policies;
 mod services;
+mod tcp_routes;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

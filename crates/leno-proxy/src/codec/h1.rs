@@ -4,7 +4,6 @@
 //! through one block of memory a worker, and goes on from there to the other side without a copy.
 
 mod client;
-mod closing;
 mod sending;
 mod server;
 mod wire;

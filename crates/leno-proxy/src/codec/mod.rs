@@ -11,11 +11,12 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 
 use std::future::Future;
+use std::rc::Rc;
 use std::time::Duration;
 
 use leno_engine::message::{RequestHead, ResponseHead};
 
-use crate::drain::ConnectionDrain;
+use crate::ending::Ending;
 use crate::io::Rewound;
 use crate::tcp::Scratch;
 
@@ -35,7 +36,7 @@ pub(crate) struct Response {
     pub(crate) head: ResponseHead,
     pub(crate) body: Body,
     /// With 101: the upstream's side of the upgraded connection, and what is to be told at its end.
-    pub(crate) tunnel: Option<Tunnel>,
+    pub(crate) tunnel: Option<Box<Tunnel>>,
 }
 
 /// What a client connection received.
@@ -44,7 +45,7 @@ pub(crate) struct Answer {
     pub(crate) head: ResponseHead,
     pub(crate) body: Body,
     /// With 101: the connection, which has left HTTP.
-    pub(crate) upgraded: Option<Upgraded>,
+    pub(crate) upgraded: Option<Box<Upgraded>>,
 }
 
 pub(crate) type Upgraded = Rewound;
@@ -52,9 +53,9 @@ pub(crate) type Upgraded = Rewound;
 /// A connection that has left HTTP.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    pub(crate) upstream: Upgraded,
+    pub(crate) upstream: Box<Upgraded>,
     pub(crate) scratch: Scratch,
-    pub(crate) drain: ConnectionDrain,
+    pub(crate) ending: Rc<Ending>,
     pub(crate) finish: Box<dyn TunnelEnd>,
 }
 

@@ -2,13 +2,15 @@
 //! may be missing, expire, or be replaced in a file. What is wrong is told, and tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use leno_engine::compile::listener::Listener;
 use tokio::sync::watch;
 
-use super::State;
+use super::{Problem, State};
 use crate::Proxy;
+use crate::resources::Kind;
 use crate::secret::{self, FileSecrets};
 use crate::state::Refused;
 
@@ -16,12 +18,27 @@ use crate::state::Refused;
 pub(super) struct Own {
     /// Listeners that could not be opened yet, each with the reason.
     postponed: BTreeMap<String, (Listener, String)>,
+    /// Where the others are open.
+    open: BTreeMap<String, Vec<SocketAddr>>,
     files: FileSecrets,
 }
 
 impl Own {
-    pub(super) fn opened(&mut self, listener: &str) {
+    /// Of a gateway it is told where.
+    pub(super) fn opened(&mut self, listener: &str, addresses: Option<Vec<SocketAddr>>) {
+        let waited = self.postponed.remove(listener).is_some();
+        if let Some(addresses) = addresses
+            && (self.open.insert(listener.to_owned(), addresses.clone()) != Some(addresses.clone()) || waited)
+        {
+            tracing::info!(listener, ?addresses, "open");
+        }
+    }
+
+    pub(super) fn closed(&mut self, listener: &str) {
         self.postponed.remove(listener);
+        if self.open.remove(listener).is_some() {
+            tracing::info!(listener, "closed");
+        }
     }
 
     /// What was in force under its name stays.
@@ -35,8 +52,9 @@ impl Own {
         for (name, (listener, _)) in std::mem::take(&mut self.postponed) {
             match updater.upsert_listener(listener.clone()) {
                 Ok(()) => {
-                    tracing::info!(listener = %name, "open now");
                     updater.publish();
+                    let addresses = updater.addresses(&name);
+                    self.opened(&name, Some(addresses));
                 }
                 Err(error) => self.postpone(name, listener, &error),
             }
@@ -50,14 +68,17 @@ impl Own {
         }
         let (set, now) = (updater.secrets(), SystemTime::now());
         drop(updater);
-        let ports = self.postponed.values().map(|(_, why)| why.clone());
+        let problem = |kind, message| Problem { kind, message };
+        let ports = self.postponed.values();
+        let ports = ports.map(|(_, why)| problem(Kind::Listener, why.clone()));
         let certificates = named.iter().filter_map(|name| secret::problem(&set, name, now));
-        let problems: Vec<String> = ports.chain(certificates).collect();
+        let certificates = certificates.map(|why| problem(Kind::Secret, why));
+        let problems: Vec<Problem> = ports.chain(certificates).collect();
         state.send_if_modified(|state| {
             let new = problems
                 .iter()
                 .filter(|problem| !state.problems.contains(problem));
-            new.for_each(|problem| tracing::error!("{problem}"));
+            new.for_each(|problem| tracing::error!("{}", problem.message));
             let changed = state.problems != problems;
             state.problems = problems;
             changed

@@ -5,13 +5,15 @@
 //! run out.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use leno_engine::compile::cluster::{Cluster, Transport};
 use leno_engine::decide::limits::{Permit, Resource};
+use leno_engine::message::ResponseHead;
 
 use crate::alpn::{Offer, is_http2};
 use crate::codec::{Answer, Body, Frame, Request, Source, h1, h2};
@@ -33,6 +35,8 @@ pub(crate) struct Pool {
     connecting: tokio::sync::Mutex<()>,
     /// A connection came free, for those that may not make another.
     freed: tokio::sync::Notify,
+    /// Since the last sweep.
+    used: Cell<bool>,
     last_used: Cell<Instant>,
     /// As of the last connection.
     speaks_http2: Cell<Option<bool>>,
@@ -41,7 +45,8 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct IdleHttp1 {
     connection: Http1,
-    since: Instant,
+    /// Looked at by the sweep only: a request costs no look at the clock.
+    since: Cell<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -95,6 +100,7 @@ impl Pool {
             connections: Rc::default(),
             connecting: tokio::sync::Mutex::new(()),
             freed: tokio::sync::Notify::new(),
+            used: Cell::new(false),
             last_used: Cell::new(Instant::now()),
             speaks_http2: Cell::new(None),
         }
@@ -108,7 +114,7 @@ impl Pool {
         http2: bool,
         fresh: bool,
     ) -> Result<Checkout, Failure> {
-        self.last_used.set(Instant::now());
+        self.used.set(true);
         if !fresh && let Some(checkout) = self.reuse() {
             return Ok(checkout);
         }
@@ -120,9 +126,10 @@ impl Pool {
             if !fresh && let Some(checkout) = self.reuse() {
                 return Ok(checkout);
             }
-            return self.connect(with, upstream, http2, fresh).await;
+            return Box::pin(self.connect(with, upstream, http2, fresh)).await;
         }
-        self.connect(with, upstream, http2, fresh).await
+        // Apart: a request that finds a connection has no room for making one.
+        Box::pin(self.connect(with, upstream, http2, fresh)).await
     }
 
     /// Whether the next connection may turn out to carry several requests at once.
@@ -237,18 +244,23 @@ impl Pool {
         if connection.client.is_free() && limit.is_none_or(|limit| connection.requests < limit) {
             self.idle.borrow_mut().push(IdleHttp1 {
                 connection,
-                since: Instant::now(),
+                since: Cell::new(None),
             });
         }
         self.freed.notify_one();
     }
 
     pub(crate) fn sweep(&self, now: Instant, idle_timeout: Option<Duration>) {
+        if self.used.take() {
+            self.last_used.set(now);
+        }
         let old =
             |since: Instant| idle_timeout.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
-        self.idle
-            .borrow_mut()
-            .retain(|c| c.connection.client.is_quiet() && !old(c.since));
+        self.idle.borrow_mut().retain_mut(|c| {
+            let since = c.since.get().unwrap_or(now);
+            c.since.set(Some(since));
+            c.connection.client.is_quiet() && !old(since)
+        });
         self.streams.borrow_mut().retain(|c| {
             if c.client.active() > 0 {
                 c.idle_since.set(now);
@@ -281,11 +293,19 @@ impl Checkout {
             Kind::Http2(connection) => connection.client.send(request).await,
             Kind::Http1 { mut connection, pool } => {
                 connection.requests += 1;
-                let lease = Lease {
+                let mut asking = connection.client.ask(request);
+                let mut lease = Some(Lease {
                     connection: Some(connection),
                     pool,
-                };
-                lease.send(request).await
+                });
+                poll_fn(|cx| {
+                    let Some(connection) = lease.as_mut().and_then(|lease| lease.connection.as_mut()) else {
+                        return Poll::Ready(Err(StreamError::Closed));
+                    };
+                    let head = ready!(connection.client.poll_answer(&mut asking, cx))?;
+                    Poll::Ready(lease.take().ok_or(StreamError::Closed)?.answered(head))
+                })
+                .await
             }
         }
     }
@@ -300,11 +320,7 @@ struct Lease {
 }
 
 impl Lease {
-    async fn send(mut self, request: Request) -> Result<Answer, StreamError> {
-        let Some(connection) = &mut self.connection else {
-            return Err(StreamError::Closed);
-        };
-        let head = connection.client.send(request).await?;
+    fn answered(mut self, head: ResponseHead) -> Result<Answer, StreamError> {
         let mut answer = Answer {
             head,
             body: Body::Empty,
@@ -312,13 +328,10 @@ impl Lease {
         };
         if answer.head.status == 101 {
             let connection = self.connection.take();
-            answer.upgraded = connection.and_then(|c| c.client.into_upgraded());
-            if answer.upgraded.is_none() {
-                return Err(StreamError::Protocol(
-                    "an upgrade in the middle of a request".into(),
-                ));
-            }
-        } else if connection.client.is_end() {
+            let upgraded = connection.and_then(|c| c.client.into_upgraded());
+            let in_the_middle = StreamError::Protocol("an upgrade in the middle of a request".into());
+            answer.upgraded = Some(Box::new(upgraded.ok_or(in_the_middle)?));
+        } else if self.is_end() {
             self.end();
         } else {
             answer.body = Body::Stream(Box::new(self));

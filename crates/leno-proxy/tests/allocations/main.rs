@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leno_engine::compile::access_log::{AccessLog, Sink};
 use leno_engine::compile::http::HttpConnectionManager;
@@ -20,24 +20,35 @@ use leno_proxy::{Options, Proxy};
 use leno_telemetry::access_log::default_text;
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
+use rustix::process::{Resource, getrlimit};
 
 /// An HTTP/1.1 request with an answer of 128 bytes, both heads parsed and written anew.
-const CEILING: usize = 10;
+const CEILING: usize = 9;
 const REQUESTS: usize = 1000;
+
+/// Bytes that a connection holds once its request is answered.
+const IDLE_BYTES: usize = 2400;
+const IDLE: usize = 10_000;
+/// Descriptors of everything else.
+const OTHERS: u64 = 500;
 
 struct Counting;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Bytes that are allocated and not freed.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: hands every call on to the system's allocator; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Relaxed);
+        LIVE.fetch_add(layout.size(), Relaxed);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Relaxed);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -111,9 +122,48 @@ fn allocations_a_request(
     made / REQUESTS
 }
 
+/// Ten thousand connections that have each had an answer and are kept.
+fn bytes_of_idle_connections() -> usize {
+    let proxy = Proxy::start(Options::default()).unwrap();
+    let address = {
+        let mut updater = proxy.updater();
+        updater
+            .upsert_cluster(support::cluster("c", &[upstream()]))
+            .unwrap();
+        updater.upsert_route(support::table("routes", "c", |_| {}));
+        let listener = support::listener("http", support::http_chain(support::manager("routes")));
+        updater.upsert_listener(listener).unwrap();
+        updater.publish();
+        updater.addresses("http")[0]
+    };
+    // Both ends of each are in this process, which may not have as many descriptors.
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let count = IDLE.min((most.saturating_sub(OTHERS) / 2) as usize);
+    let mut held = Vec::with_capacity(count);
+    let open = || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        ask(&mut stream);
+        stream
+    };
+    // Buffers and pools are made with the first.
+    let first = open();
+    let before = LIVE.load(Relaxed);
+    held.extend((0..count).map(|_| open()));
+    // What a request has left is let go of with the next look at its connection.
+    let end = Instant::now() + Duration::from_secs(20);
+    let each = || LIVE.load(Relaxed).saturating_sub(before) / count;
+    while each() > IDLE_BYTES && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let each = each();
+    drop((first, held));
+    proxy.shutdown();
+    each
+}
+
 /// In one test: the count is the process's.
 #[test]
-fn a_request_allocates_no_more_than_it_did() {
+fn a_request_allocates_no_more_than_it_did_and_an_idle_connection_holds_no_more() {
     let plain = allocations_a_request(|_| {}, |forward| forward.timeout = Some(Duration::from_secs(15)));
     assert!(plain <= CEILING, "plain: {plain}");
     let mesh = allocations_a_request(
@@ -140,4 +190,6 @@ fn a_request_allocates_no_more_than_it_did() {
         },
     );
     assert!(mesh <= CEILING, "with retries and an access log: {mesh}");
+    let idle = bytes_of_idle_connections();
+    assert!(idle <= IDLE_BYTES, "an idle connection holds {idle} bytes");
 }

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use crate::support::{Client, cluster, http_chain, http1_server, listener, manager, ok, table, tcp_server};
 
 /// Allocations a request, of HTTP/1.1 and HTTP/2 on both sides, on connections that are there already.
-const HTTP1: usize = 10;
+const HTTP1: usize = 9;
 const HTTP2: usize = 10;
 
 /// Until buffers, tables and pools are as large as they will be.

@@ -274,7 +274,11 @@ async fn who_opens_streams_only_to_reset_them_is_sent_away() {
         sender = match sender.ready().await {
             Ok(sender) => sender,
             Err(error) => {
-                assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
+                // Who goes on writing may find the connection gone before it reads why.
+                assert!(
+                    error.is_io() || error.reason() == Some(Reason::ENHANCE_YOUR_CALM),
+                    "{error:?}"
+                );
                 assert!(opened < 2000, "{opened} streams");
                 return;
             }

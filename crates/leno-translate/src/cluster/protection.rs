@@ -62,6 +62,9 @@ pub(super) fn panic_threshold(outlier: Option<&OutlierDetection>) -> Option<type
 pub(super) fn http_options(http: UpstreamHttp, pool: &ConnectionPool) -> HashMap<String, Any> {
     let protocol = match http {
         UpstreamHttp::None => return HashMap::new(),
+        UpstreamHttp::Http1 => UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+            protocol_config: Some(ProtocolConfig::HttpProtocolOptions(Default::default())),
+        }),
         UpstreamHttp::Http2 => UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
             protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(Default::default())),
         }),

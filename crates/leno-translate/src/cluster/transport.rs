@@ -78,7 +78,7 @@ fn mesh(reader: &mut Reader<'_>, service: &Service, sni: String, http: UpstreamH
         identities: identities.into_iter().collect(),
         inside: match http {
             UpstreamHttp::Http2 => Inside::Http2,
-            UpstreamHttp::AsDownstream => Inside::Http,
+            UpstreamHttp::Http1 | UpstreamHttp::AsDownstream => Inside::Http,
             UpstreamHttp::Detected | UpstreamHttp::None => Inside::Tcp,
         },
     }

@@ -82,7 +82,7 @@ pub(super) fn forward(rule: &Rule, matched: Option<&PathMatch>, made_by: Option<
     Action::Route(action)
 }
 
-fn cluster(target: &Target) -> String {
+pub(super) fn cluster(target: &Target) -> String {
     let (host, subset) = (&target.backend.host, target.backend.subset.as_deref());
     if target.backend.invalid {
         invalid_cluster(target.port, subset, host)

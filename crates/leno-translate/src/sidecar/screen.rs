@@ -13,12 +13,12 @@ use crate::pb::listener::{
 use crate::pb::{core, http_inspector, listener, original_dst, tls_inspector, types};
 
 /// What the HTTP inspector reports of plaintext (Envoy's `http_inspector`).
-pub(super) const PLAINTEXT_HTTP: &[&str] = &["http/1.0", "http/1.1", "h2c"];
-pub(super) const RAW: &str = "raw_buffer";
-pub(super) const TLS: &str = "tls";
+pub(crate) const PLAINTEXT_HTTP: &[&str] = &["http/1.0", "http/1.1", "h2c"];
+pub(crate) const RAW: &str = "raw_buffer";
+pub(crate) const TLS: &str = "tls";
 
 /// A listener on every address of a port, of both families where the host has both.
-pub(super) fn wildcard(name: &str, port: u16, ipv6: bool, direction: core::TrafficDirection) -> Listener {
+pub(crate) fn wildcard(name: &str, port: u16, ipv6: bool, direction: core::TrafficDirection) -> Listener {
     let more = ipv6.then(|| AdditionalAddress {
         address: socket_address("::", port),
         ..Default::default()
@@ -32,7 +32,7 @@ pub(super) fn wildcard(name: &str, port: u16, ipv6: bool, direction: core::Traff
     }
 }
 
-pub(super) fn chain(name: &str, matches: FilterChainMatch, filter: Filter) -> FilterChain {
+pub(crate) fn chain(name: &str, matches: FilterChainMatch, filter: Filter) -> FilterChain {
     FilterChain {
         name: name.into(),
         filter_chain_match: (matches != FilterChainMatch::default()).then_some(matches),
@@ -41,11 +41,11 @@ pub(super) fn chain(name: &str, matches: FilterChainMatch, filter: Filter) -> Fi
     }
 }
 
-pub(super) fn protocols(names: &[&str]) -> Vec<String> {
+pub(crate) fn protocols(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-pub(super) fn original_destination() -> ListenerFilter {
+pub(crate) fn original_destination() -> ListenerFilter {
     filter(
         "envoy.filters.listener.original_dst",
         &original_dst::OriginalDst::default(),
@@ -53,7 +53,7 @@ pub(super) fn original_destination() -> ListenerFilter {
 }
 
 /// Reads the client's hello, but not on these destination ports, where nobody may be going to speak first.
-pub(super) fn inspect_tls(except: &[u16]) -> ListenerFilter {
+pub(crate) fn inspect_tls(except: &[u16]) -> ListenerFilter {
     let inspector = filter(
         "envoy.filters.listener.tls_inspector",
         &tls_inspector::TlsInspector::default(),
@@ -64,7 +64,7 @@ pub(super) fn inspect_tls(except: &[u16]) -> ListenerFilter {
     }
 }
 
-pub(super) fn inspect_http(except: &[u16]) -> ListenerFilter {
+pub(crate) fn inspect_http(except: &[u16]) -> ListenerFilter {
     let inspector = filter(
         "envoy.filters.listener.http_inspector",
         &http_inspector::HttpInspector::default(),
@@ -76,7 +76,7 @@ pub(super) fn inspect_http(except: &[u16]) -> ListenerFilter {
 }
 
 /// Istio's `protocolDetectionTimeout`: 0s, and on with what is known.
-pub(super) fn wait_for_inspectors(listener: &mut Listener) {
+pub(crate) fn wait_for_inspectors(listener: &mut Listener) {
     listener.listener_filters_timeout = duration(Duration::ZERO);
     listener.continue_on_listener_filters_timeout = true;
 }

@@ -3,7 +3,7 @@
 //! - `input.yaml`: objects as a user writes them;
 //! - `calls.yaml`: the workloads that registered, and calls with what becomes of them. A call is answered as leno's
 //!   proxy answers it: the name by the name table, the address by its listener, the request by its route, each
-//!   compiled and decided by the proxy's own engine;
+//!   compiled and decided by the proxy's own engine. A call from a gateway proxy is one that comes in there;
 //! - `want.yaml`: the route configurations and clusters that the calls went through, as they go over the wire.
 //!   `UPDATE_GOLDEN=1` writes it anew.
 
@@ -22,6 +22,9 @@ use mesh::Mesh;
 #[serde(deny_unknown_fields)]
 struct Calls {
     workloads: Vec<mesh::Registration>,
+    /// Gateway proxies; calls from them come from outside.
+    #[serde(default)]
+    gateways: Vec<mesh::GatewayProxy>,
     calls: Vec<call::Call>,
 }
 
@@ -51,7 +54,7 @@ fn run(schema: &Schema, case: &Path) -> Vec<String> {
         Ok(calls) => calls,
         Err(error) => return vec![format!("{name}/calls.yaml: {error}")],
     };
-    let mesh = Mesh::new(&case.join("input.yaml"), calls.workloads);
+    let mesh = Mesh::new(&case.join("input.yaml"), calls.workloads, calls.gateways);
     let mut seen = Seen::new();
     let mut wrong = Vec::new();
     for call in &calls.calls {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use leno_run::INBOUND_PORT;
 use tokio::sync::watch;
 
-use crate::node::Program;
 use crate::workload::WorkloadArgs;
 
 /// How often to look while a port is missing, and once all are there.
@@ -22,9 +21,10 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    pub fn new(program: Program, workload: &WorkloadArgs, address: IpAddr) -> Self {
+    /// `inbound`: a sidecar listens before it.
+    pub fn new(workload: &WorkloadArgs, address: IpAddr, inbound: bool) -> Self {
         let mut ports: BTreeSet<u16> = workload.ports.iter().map(|p| p.port).collect();
-        if program == Program::Envoy {
+        if inbound {
             ports.insert(INBOUND_PORT);
         }
         Self { ports, address }

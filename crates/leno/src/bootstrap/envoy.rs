@@ -1,10 +1,14 @@
 //! Envoy's bootstrap: everything over one delta ADS stream, secrets from the agent.
 
-use clap::Args;
+use std::net::IpAddr;
+
+use clap::{Args, ValueEnum};
+use leno_proto::envoy::config::core::v3::Node;
 use serde_json::{Value, json};
 
 use super::Place;
-use crate::node::{self, Program};
+use crate::gateway;
+use crate::node::{self, GatewayPorts, Program};
 use crate::workload::WorkloadArgs;
 
 /// `SO_MARK` of asm-generic/socket.h, at `SOL_SOCKET`.
@@ -13,6 +17,15 @@ const SO_MARK: u32 = 36;
 
 #[derive(Clone, Debug, Args)]
 pub struct EnvoyArgs {
+    /// Where it stands: beside a workload, or at the mesh's edge, where it serves Gateways
+    #[arg(long, value_enum, default_value_t = EnvoyRole::Sidecar)]
+    role: EnvoyRole,
+    /// Open another port in place of a Gateway's: 80:8080
+    #[arg(long = "map", value_name = "PORT:OPENED", value_parser = gateway::mapping)]
+    maps: Vec<(u16, u16)>,
+    /// Address that a gateway listens on [default: all of this machine]
+    #[arg(long = "bind", value_name = "ADDR")]
+    binds: Vec<IpAddr>,
     /// Port of Envoy's admin interface, on loopback; 0 picks a free one
     #[arg(long, default_value_t = 15000, value_name = "PORT")]
     admin_port: u16,
@@ -22,8 +35,40 @@ pub struct EnvoyArgs {
     mark: Option<u32>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EnvoyRole {
+    Sidecar,
+    Gateway,
+}
+
+impl EnvoyArgs {
+    pub fn is_gateway(&self) -> bool {
+        self.role == EnvoyRole::Gateway
+    }
+
+    /// How it introduces itself, and its agent on its behalf.
+    pub fn node(&self, workload: &WorkloadArgs, place: &Place) -> Node {
+        if !self.is_gateway() {
+            return node::node(Program::Envoy, workload, &place.name, place.address);
+        }
+        let mut workload = workload.clone();
+        if workload.labels.is_empty() {
+            let (key, value) = gateway::LABEL;
+            workload.labels.push((key.to_owned(), value.to_owned()));
+        }
+        let ports = GatewayPorts {
+            map: self.maps.iter().copied().collect(),
+            bind: match self.binds.as_slice() {
+                [] => gateway::everywhere(),
+                said => said.to_vec(),
+            },
+        };
+        node::gateway(Program::Envoy, &workload, &place.name, place.address, &ports)
+    }
+}
+
 pub fn envoy(workload: &WorkloadArgs, place: &Place, args: &EnvoyArgs) -> Value {
-    let node = node::node(Program::Envoy, workload, &place.name, place.address);
+    let node = args.node(workload, place);
     let ads = json!({ "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" });
     let mut bootstrap = json!({
         "node": node::json(&node),

@@ -105,7 +105,7 @@ fn default_dir(environment: &Environment) -> anyhow::Result<PathBuf> {
 }
 
 /// The address of this machine from which the control plane is reached. Nothing is sent.
-fn towards(control: SocketAddr) -> anyhow::Result<IpAddr> {
+pub fn towards(control: SocketAddr) -> anyhow::Result<IpAddr> {
     let any: IpAddr = if control.is_ipv4() {
         [0, 0, 0, 0].into()
     } else {

@@ -23,13 +23,23 @@ const LOAD: &str = "load";
 
 const SERVICES: &str = include_str!("mesh/services.yaml");
 const REVIEWS: &str = include_str!("mesh/reviews.yaml");
+const GATEWAY: &str = include_str!("mesh/gateway.yaml");
+/// The port that the Gateway names.
+const GATEWAY_PORT: u16 = 8080;
 
-/// Writes the mesh's YAML into `dir`.
+/// Writes the mesh's YAML into `dir`, where it is not there yet.
 pub fn write_configuration(dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
-    for (name, text) in [("services.yaml", SERVICES), ("reviews.yaml", REVIEWS)] {
+    let files = [
+        ("services.yaml", SERVICES),
+        ("reviews.yaml", REVIEWS),
+        ("gateway.yaml", GATEWAY),
+    ];
+    for (name, text) in files {
         let path = dir.join(name);
-        fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+        if !path.exists() {
+            fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
     }
     Ok(())
 }
@@ -45,17 +55,39 @@ impl Workloads {
     pub fn start(join: &Join, logs: &Path) -> anyhow::Result<Self> {
         let mut workloads = Self { children: Vec::new() };
         for (app, version) in WORKLOADS {
-            workloads.spawn(join, logs, app, version, &["--port", "9080:http"], &[])?;
+            workloads.run(join, logs, app, version, &["--port", "9080:http"], &[])?;
         }
         Ok(workloads)
     }
 
-    /// Starts the load.
-    pub fn load(&mut self, join: &Join, logs: &Path, rate: u32) -> anyhow::Result<()> {
-        self.spawn(join, logs, LOAD, "v1", &[], &["--rate", &rate.to_string()])
+    /// Starts the gateway, its port opened as this one.
+    pub fn open(&mut self, join: &Join, logs: &Path, port: u16) -> anyhow::Result<()> {
+        let map = format!("{GATEWAY_PORT}:{port}");
+        let mut gateway = leno()?;
+        gateway.args([
+            "proxy",
+            "gateway",
+            "--end-with-parent",
+            "--name",
+            "gateway",
+            "--bind",
+            "127.0.0.1",
+            "--metrics-port",
+            "0",
+            "--map",
+            &map,
+        ]);
+        join_by(join, &mut gateway);
+        self.spawn(logs, "gateway", gateway)
     }
 
-    fn spawn(
+    /// Starts the load.
+    pub fn load(&mut self, join: &Join, logs: &Path, rate: u32) -> anyhow::Result<()> {
+        self.run(join, logs, LOAD, "v1", &[], &["--rate", &rate.to_string()])
+    }
+
+    /// `leno run ... -- leno sample APP`
+    fn run(
         &mut self,
         join: &Join,
         logs: &Path,
@@ -64,37 +96,27 @@ impl Workloads {
         ports: &[&str],
         extra: &[&str],
     ) -> anyhow::Result<()> {
-        let name = format!("{app}-{version}");
-        let log = fs::File::create(logs.join(format!("{name}.log")))?;
-        let own = std::env::current_exe().context("the path of this program")?;
-        let mut command = Command::new(&own);
-        command.args([
-            "run",
-            "--end-with-parent",
-            "--service",
-            app,
-            "--version",
-            version,
-            "--service-account",
-            app,
-        ]);
+        let mut command = leno()?;
         command
-            .args(["--control", &join.address.to_string()])
-            .arg("--ca")
-            .arg(&join.ca)
-            .arg("--token")
-            .arg(&join.token);
+            .args(["run", "--end-with-parent", "--service", app, "--version", version])
+            .args(["--service-account", app])
+            .args(ports);
+        join_by(join, &mut command);
         command
-            .args(ports)
             .arg("--")
-            .arg(&own)
+            .arg(leno()?.get_program())
             .args(["sample", app, "--version", version])
             .args(extra);
+        self.spawn(logs, &format!("{app}-{version}"), command)
+    }
+
+    fn spawn(&mut self, logs: &Path, name: &str, mut command: Command) -> anyhow::Result<()> {
+        let log = fs::File::create(logs.join(format!("{name}.log")))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command
             .spawn()
             .with_context(|| format!("{name} cannot be started"))?;
-        self.children.push((name, child));
+        self.children.push((name.to_owned(), child));
         Ok(())
     }
 
@@ -134,6 +156,19 @@ impl Drop for Workloads {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// This program.
+fn leno() -> anyhow::Result<Command> {
+    Ok(Command::new(
+        std::env::current_exe().context("the path of this program")?,
+    ))
+}
+
+/// The demo's own control plane, whatever else is on this machine.
+fn join_by(join: &Join, command: &mut Command) {
+    command.args(["--control", &join.address.to_string()]);
+    command.arg("--ca").arg(&join.ca).arg("--token").arg(&join.token);
 }
 
 fn signal(child: &Child, signal: rustix::process::Signal) {

@@ -23,6 +23,8 @@ pub struct Model<'a> {
     pub rows: &'a [Row],
     pub workloads: usize,
     pub directory: &'a Path,
+    /// Address of the product page.
+    pub page: &'a str,
     pub elapsed: Duration,
     pub remaining: Option<Duration>,
     /// What the control plane has to say of the configuration, newest last.
@@ -88,8 +90,11 @@ fn headline(model: &Model<'_>) -> Line<'static> {
 
 fn footer(model: &Model<'_>) -> Vec<Line<'static>> {
     vec![
-        Line::raw(format!(" Configuration: {}", model.directory.display())),
-        Line::raw(" Edit the weights in reviews.yaml and watch the traffic move.   Ctrl-C ends."),
+        Line::raw(format!(" Product page: {}", model.page)),
+        Line::raw(format!(
+            " Change the weights in {}.   Ctrl-C ends.",
+            model.directory.join("reviews.yaml").display()
+        )),
     ]
 }
 
@@ -252,6 +257,7 @@ mod tests {
             rows,
             workloads: 7,
             directory: Path::new("/tmp/demo/mesh"),
+            page: "http://127.0.0.1:8080/productpage",
             elapsed: Duration::from_secs(3),
             remaining: None,
             problems: &[],

@@ -1,14 +1,13 @@
 //! Istio's bookinfo, file by file: what each says, put as it is into the configuration directory of a running mesh, is
 //! what then happens. The results are those that Istio's tasks on traffic management describe.
 
-mod shares;
 mod site;
 
 use leno_testkit::eventually;
 use serde_json::Value;
 
 use crate::cases::{istio_samples, yaml_files};
-use shares::bounds;
+use crate::shares::bounds;
 use site::{HOSTS, Site};
 
 /// One file and what it does.
@@ -144,13 +143,17 @@ const ROWS: &[Row] = &[
     row("gateway-api/route-reviews-v3.yaml", &[], all_red),
     row("gateway-api/route-reviews-50-v3.yaml", &[], half_of_reviews_v3),
     row("gateway-api/route-reviews-90-10.yaml", &[], a_tenth_of_reviews_v2),
-];
-
-/// Files that wait for `leno proxy gateway`.
-const LATER: [&str; 3] = [
-    "gateway-api/bookinfo-gateway.yaml",
-    "networking/bookinfo-gateway.yaml",
-    "networking/certmanager-gateway.yaml",
+    row("networking/bookinfo-gateway.yaml", &[], |site| {
+        the_page_is_at(site, 8080)
+    }),
+    row("gateway-api/bookinfo-gateway.yaml", &[], |site| {
+        the_page_is_at(site, 80)
+    }),
+    row(
+        "networking/certmanager-gateway.yaml",
+        &[],
+        challenges_go_to_their_resolver,
+    ),
 ];
 
 #[test]
@@ -161,7 +164,7 @@ fn each_file_of_bookinfo_does_what_istio_s_tasks_say() {
     let bookinfo = samples.join("bookinfo");
     let mut files: Vec<String> = yaml_files(&bookinfo);
     files.retain(|file| file.starts_with("networking/") || file.starts_with("gateway-api/"));
-    let mut rows: Vec<&str> = ROWS.iter().map(|row| row.file).chain(LATER).collect();
+    let mut rows: Vec<&str> = ROWS.iter().map(|row| row.file).collect();
     rows.sort_unstable();
     assert_eq!(files, rows, "a row for each file");
 
@@ -308,6 +311,41 @@ fn plain_http_leaves_as_tls(site: &Site) {
         } else {
             Err(told)
         }
+    });
+}
+
+/// What the gateway leads to productpage, and nothing else.
+fn the_page_is_at(site: &Site, port: u16) {
+    let url = format!("http://127.0.0.1:{port}");
+    eventually("the page, with all its parts", || {
+        let page = site.try_curl(&[&format!("{url}/productpage")])?;
+        has(&page, "answered by <b>details-v").and_then(|()| has(&page, "answered by <b>reviews-v"))
+    });
+    for (path, expected) in [
+        ("/static/style.css", "200"),
+        ("/api/v1/products", "200"),
+        ("/api/v1/products/0/ratings", "200"),
+        ("/logout", "303"),
+        ("/", "404"),
+        ("/productpage/more", "404"),
+        ("/details/0", "404"),
+    ] {
+        assert_eq!(site.status(&format!("{url}{path}"), &[]), expected, "{path}");
+    }
+    let signed_in = site.curl(&["-L", "-c", "jar", "-d", "username=jason", &format!("{url}/login")]);
+    assert_eq!(has(&signed_in, "signed in as <b>jason</b>"), Ok(()));
+}
+
+/// cert-manager answers a challenge where a certificate is asked for; without it there is nobody to answer.
+fn challenges_go_to_their_resolver(site: &Site) {
+    let challenge = "http://127.0.0.1/.well-known/acme-challenge/token";
+    eventually("the gateway serves it, and there is nobody yet", || {
+        has(&site.try_curl(&["-w", "%{http_code}", challenge])?, "503")
+    });
+    assert_eq!(site.status("http://127.0.0.1/other", &[]), "404");
+    let _resolver = site.challenge_resolver("token");
+    eventually("the challenge is answered", || {
+        has(&site.try_curl(&[challenge])?, "token")
     });
 }
 

@@ -1,17 +1,29 @@
 //! `leno demo`: the first thing that anybody sees.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use leno_testkit::{OrdinaryUser, Process, eventually, shared_binary};
 
-use crate::support::LENO;
+use crate::support::{LENO, stdout};
 
+/// On a port of its own: others run beside it.
 fn demo(user: &OrdinaryUser, args: &[&str]) -> Process {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    drop(listener);
+    demo_at(&port, user, args)
+}
+
+fn demo_at(port: &str, user: &OrdinaryUser, args: &[&str]) -> Process {
     let mut command = user.command(shared_binary(Path::new(LENO)));
     let tmp = user.home().join("tmp");
     user.make_dir(&tmp);
-    command.arg("demo").args(args).env("TMPDIR", tmp);
+    command
+        .args(["demo", "--port", port])
+        .args(args)
+        .env("TMPDIR", tmp);
     Process::spawn(command)
 }
 
@@ -76,6 +88,70 @@ spec:
     assert_eq!(status.code(), Some(1), "{said}");
     let summary = said.lines().find(|l| l.contains("without mTLS")).unwrap();
     assert!(!summary.contains(" 0 without mTLS"), "{summary}");
+}
+
+#[test]
+fn its_page_opens_through_its_gateway_and_other_commands_find_it() {
+    let user = OrdinaryUser::new();
+    let demo = demo(&user, &[]);
+    directory(&demo);
+    let said = demo.wait_for_output("The product page is at ");
+    let page = said
+        .lines()
+        .find_map(|l| l.strip_prefix("The product page is at "));
+    eventually("the page with all its parts", || {
+        let mut curl = user.command("curl");
+        let output = curl.args(["-sS", "-m", "20", page.unwrap()]).output().unwrap();
+        let page = stdout(&output);
+        match ["details-v1", "reviews-v"]
+            .iter()
+            .all(|by| page.contains(&format!("answered by <b>{by}")))
+        {
+            true => Ok(()),
+            false => Err(page),
+        }
+    });
+    eventually("the gateway is in the mesh", || {
+        let status = user
+            .command(shared_binary(Path::new(LENO)))
+            .arg("status")
+            .output()
+            .unwrap();
+        if stdout(&status).contains("gateway") {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    });
+}
+
+#[test]
+fn its_configuration_stays_where_it_was_asked_for() {
+    let user = OrdinaryUser::new();
+    let mine = "# As I left it.\n";
+    user.write("mine/reviews.yaml", mine);
+    let mut demo = demo(&user, &["--config", "mine"]);
+    assert_eq!(directory(&demo), Path::new("mine"));
+    demo.stop();
+    let file = |name: &str| fs::read_to_string(user.home().join("mine").join(name)).unwrap();
+    assert!(file("services.yaml").contains("name: productpage"));
+    assert_eq!(file("reviews.yaml"), mine);
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_before_anything_is_started() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let user = OrdinaryUser::new();
+    let mut demo = demo_at(&port, &user, &[]);
+    assert_eq!(demo.wait().code(), Some(1));
+    let said = demo.output();
+    assert!(
+        said.contains(&format!(
+            "error: port {port} cannot be opened — --port — end what listens there"
+        )),
+        "{said}"
+    );
 }
 
 #[test]

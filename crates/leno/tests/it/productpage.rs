@@ -1,10 +1,12 @@
-//! The demo's product page in a real browser.
+//! The demo's product page in a real browser, through a gateway.
 
-use leno_testkit::{Browser, Mesh, Process, Scheme};
+use leno_testkit::{Browser, Mesh, Process, Scheme, eventually};
 
 use crate::support::{SUBSETS, mesh};
 
-const PORT: &str = "19080";
+/// As the demo has it.
+const GATEWAY: &str = include_str!("../../src/demo/mesh/gateway.yaml");
+const PAGE: &str = "http://127.0.0.1:8080/productpage";
 
 fn start() -> (Mesh, Vec<Process>) {
     let three = SUBSETS.to_owned() + "  - {name: v3, labels: {version: v3}}\n";
@@ -12,27 +14,35 @@ fn start() -> (Mesh, Vec<Process>) {
         .on_a_machine("")
         .file("rules.yaml", &three)
         .file("route.yaml", &reviews("v1"))
+        .file("gateway.yaml", GATEWAY)
         .start();
-    let publish = format!("{PORT}:9080");
-    let workload = |service: &str, version: &str, flags: &[&str]| {
+    let workload = |service: &str, version: &str| {
         let leno = mesh.binary().display().to_string();
         let args = ["--service", service, "--version", version, "--port", "9080:http"];
-        mesh.run(
-            &[&args, flags].concat(),
-            &[&leno, "sample", service, "--version", version],
-        )
+        mesh.run(&args, &[&leno, "sample", service, "--version", version])
     };
+    let gateway = mesh.command(&["proxy", "gateway", "--metrics-port", "0"]);
     let workloads = vec![
-        workload("details", "v1", &[]),
-        workload("ratings", "v1", &[]),
-        workload("reviews", "v1", &[]),
-        workload("reviews", "v2", &[]),
-        workload("reviews", "v3", &[]),
-        workload("productpage", "v1", &["--publish", &publish]),
+        Process::spawn(gateway),
+        workload("details", "v1"),
+        workload("ratings", "v1"),
+        workload("reviews", "v1"),
+        workload("reviews", "v2"),
+        workload("reviews", "v3"),
+        workload("productpage", "v1"),
     ];
     for (service, count) in [("details", 1), ("ratings", 1), ("reviews", 3), ("productpage", 1)] {
         mesh.wait_for_instances(service, count);
     }
+    eventually("the page is served at the gateway", || {
+        let mut curl = mesh.program("curl");
+        let output = curl.args(["-sS", "--fail", "-m", "20", PAGE]).output().unwrap();
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(output)
+        }
+    });
     (mesh, workloads)
 }
 
@@ -66,7 +76,7 @@ fn a_browser_shows_reviews_that_change_with_their_version() {
     let Some(mut browser) = browser("a_browser_shows_reviews_that_change_with_their_version", &mesh) else {
         return;
     };
-    browser.open(&format!("http://127.0.0.1:{PORT}/productpage"));
+    browser.open(PAGE);
     browser.wait_until("document.querySelector('h1').textContent == 'The Comedy of Errors'");
     browser.wait_until("document.querySelector('#details').innerText.includes('William Shakespeare')");
     browser.wait_until("document.querySelector('#reviews').innerText.includes('answered by reviews-v1')");
@@ -101,12 +111,11 @@ fn the_page_needs_nothing_from_elsewhere_and_fits_every_window() {
     ) else {
         return;
     };
-    let url = format!("http://127.0.0.1:{PORT}/productpage");
     for (scheme, dark) in [(Scheme::Light, false), (Scheme::Dark, true)] {
         browser.scheme(scheme);
         for (width, height) in [(1200, 900), (480, 900)] {
             browser.size(width, height);
-            browser.open(&url);
+            browser.open(PAGE);
             let elsewhere = "performance.getEntriesByType('resource').filter(r => !r.name.startsWith(location.origin)).length";
             assert_eq!(browser.value(elsewhere), 0);
             // Everything that the page names has come: style, script, pictures.

@@ -3,12 +3,14 @@
 mod elsewhere;
 mod programs;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use leno_testkit::{Mesh, MeshBuilder, Process, eventually};
 
 use crate::cases::{istio_samples, yaml_files};
+use crate::shares::bounds;
 use crate::support::{LENO, stdout};
 use elsewhere::ELSEWHERE;
 use programs::{APPLICATION, CALLER, NAMES};
@@ -16,14 +18,21 @@ use programs::{APPLICATION, CALLER, NAMES};
 /// A file, and who answers which call while it is in force.
 struct Row {
     file: &'static str,
+    /// Files that its own instructions want to be there before it.
+    before: &'static [&'static str],
     calls: &'static [Call],
 }
 
-/// KIND HOST PORT COUNT of the caller, and all the different answers that it gets.
+/// `[outside] KIND HOST PORT COUNT WHAT` of the caller, and all the different answers that it gets. `90% ANSWER` is one
+/// that comes so often.
 type Call = (&'static str, &'static [&'static str]);
 
 const fn row(file: &'static str, calls: &'static [Call]) -> Row {
-    Row { file, calls }
+    after(&[], file, calls)
+}
+
+const fn after(before: &'static [&'static str], file: &'static str, calls: &'static [Call]) -> Row {
+    Row { file, before, calls }
 }
 
 /// Two workloads answer by turns; 2^-32 that one is never asked.
@@ -146,6 +155,81 @@ const ROWS: &[Row] = &[
             ("tls github.com 443 1 github.com", &["refused"]),
         ],
     ),
+    // From outside of the mesh, through a gateway.
+    after(
+        &["helloworld/helloworld.yaml"],
+        "helloworld/helloworld-gateway.yaml",
+        &[
+            ("outside http 127.0.0.1 80 32 /hello", BOTH_HELLOS),
+            ("outside http 127.0.0.1 80 1 /other", &["404"]),
+        ],
+    ),
+    after(
+        &["helloworld/helloworld.yaml"],
+        "helloworld/gateway-api/helloworld-gateway.yaml",
+        &[
+            ("outside http 127.0.0.1 80 32 /hello", BOTH_HELLOS),
+            ("outside http 127.0.0.1 80 1 /other", &["404"]),
+        ],
+    ),
+    after(
+        &[
+            "helloworld/gateway-api/helloworld-versions.yaml",
+            "helloworld/gateway-api/helloworld-gateway.yaml",
+        ],
+        "helloworld/gateway-api/helloworld-route.yaml",
+        &[(
+            "outside http 127.0.0.1 80 400 /hello",
+            &["90% v1 /hello", "10% v2 /hello"],
+        )],
+    ),
+    after(
+        &["httpbin/httpbin.yaml"],
+        "httpbin/httpbin-gateway.yaml",
+        &[(
+            "outside http 127.0.0.1 80 1 /status/any",
+            &["httpbin /status/any"],
+        )],
+    ),
+    after(
+        &["httpbin/httpbin.yaml"],
+        "httpbin/gateway-api/httpbin-gateway.yaml",
+        &[("outside http 127.0.0.1 80 1 /get", &["httpbin /get"])],
+    ),
+    after(
+        &["websockets/app.yaml"],
+        "websockets/route.yaml",
+        &[("outside websocket 127.0.0.1 80 1 hello", &["tornado hello"])],
+    ),
+    after(
+        &["tcp-echo/tcp-echo-services.yaml"],
+        "tcp-echo/tcp-echo-all-v1.yaml",
+        &[("outside tcp 127.0.0.1 31400 100 hello", &["one hello"])],
+    ),
+    after(
+        &["tcp-echo/tcp-echo-services.yaml", "tcp-echo/tcp-echo-all-v1.yaml"],
+        "tcp-echo/tcp-echo-20-v2.yaml",
+        &[(
+            "outside tcp 127.0.0.1 31400 400 hello",
+            &["80% one hello", "20% two hello"],
+        )],
+    ),
+    after(
+        &["tcp-echo/tcp-echo-services.yaml"],
+        "tcp-echo/gateway-api/tcp-echo-all-v1.yaml",
+        &[("outside tcp 127.0.0.1 31400 100 hello", &["one hello"])],
+    ),
+    after(
+        &[
+            "tcp-echo/tcp-echo-services.yaml",
+            "tcp-echo/gateway-api/tcp-echo-all-v1.yaml",
+        ],
+        "tcp-echo/gateway-api/tcp-echo-20-v2.yaml",
+        &[(
+            "outside tcp 127.0.0.1 31400 400 hello",
+            &["80% one hello", "20% two hello"],
+        )],
+    ),
 ];
 
 /// 198.18.7.3 is every host outside of the mesh, 140.82.112.4 one of github's addresses; both are here.
@@ -195,19 +279,23 @@ fn each_file_does_what_it_says() {
         .file("mesh.yaml", ONLY_WHAT_IS_NAMED)
         .start();
     let _programs = start_programs(&mesh);
+    let before = |number: usize| format!("b-before-{number}.yaml");
     for row in ROWS {
         println!("{}", row.file);
-        let text = fs::read_to_string(samples.join(row.file)).unwrap();
-        mesh.write("row.yaml", &text);
+        let put = |name: &str, file: &str| mesh.write(name, &fs::read_to_string(samples.join(file)).unwrap());
+        for (number, file) in row.before.iter().enumerate() {
+            put(&before(number), file);
+        }
+        // Of an object that is given twice the first by file name holds: the newer one.
+        put("a-row.yaml", row.file);
         for (call, answers) in row.calls {
             eventually(&format!("{}: {call}", row.file), || {
                 let said = call_of(&mesh, call);
-                if said.lines().eq(answers.iter().copied()) {
-                    Ok(())
-                } else {
-                    Err(said)
-                }
+                if are(&said, answers) { Ok(()) } else { Err(said) }
             });
+        }
+        for number in 0..row.before.len() {
+            mesh.remove(&before(number));
         }
     }
 }
@@ -228,18 +316,39 @@ fn every_file_is_somewhere(samples: &Path) {
     assert_eq!(files, known, "a row for each file, or the reason why not");
 }
 
-/// The answers, each once, in order.
+/// Answers, and how often each came.
+type Answers = BTreeMap<String, usize>;
+
+/// By a program in the mesh, or by one outside of it.
 #[track_caller]
-fn call_of(mesh: &Mesh, call: &str) -> String {
-    let output = mesh.client(
-        &[
-            &["python3", "caller.py"],
-            &call.split(' ').collect::<Vec<_>>()[..],
-        ]
-        .concat(),
-    );
+fn call_of(mesh: &Mesh, call: &str) -> Answers {
+    let output = match call.strip_prefix("outside ") {
+        Some(call) => {
+            let mut caller = mesh.program("python3");
+            caller.arg("caller.py").args(call.split(' ')).output().unwrap()
+        }
+        None => mesh.client(
+            &[
+                &["python3", "caller.py"],
+                &call.split(' ').collect::<Vec<_>>()[..],
+            ]
+            .concat(),
+        ),
+    };
     assert!(output.status.success(), "{call}: {output:?}");
-    stdout(&output)
+    serde_json::from_str(&stdout(&output)).unwrap()
+}
+
+fn are(said: &Answers, expected: &[&str]) -> bool {
+    let all = said.values().sum();
+    said.len() == expected.len()
+        && expected.iter().all(|answer| match answer.split_once("% ") {
+            Some((share, answer)) => {
+                let bounds = bounds(all, share.parse::<f64>().unwrap() / 100.0);
+                said.get(answer).is_some_and(|count| bounds.contains(count))
+            }
+            None => said.contains_key(*answer),
+        })
 }
 
 /// The workloads are there before any file says their names: `app` is not what they are called.
@@ -293,6 +402,9 @@ fn start_programs(mesh: &Mesh) -> Vec<Process> {
         "198.18.7.3:tls:443:outside",
         "0.0.0.0:tcp:22:outside",
     ];
+    // The outside has ports 80 and 22 at other addresses of this machine.
+    let gateway = ["proxy", "gateway", "--bind", "127.0.0.1", "--metrics-port", "0"];
+    programs.push(Process::spawn(mesh.command(&gateway)));
     for program in [&["names.py"][..], &[&["app.py"], &outside[..]].concat()] {
         let mut command = mesh.program("python3");
         command.args(program);

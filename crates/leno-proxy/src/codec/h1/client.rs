@@ -35,7 +35,10 @@ struct Rest {
 }
 
 /// A request on its way, and its response's head when that comes.
-struct Asking {
+#[derive(Debug)]
+pub(crate) struct Asking {
+    /// Until it is sent.
+    request: Option<Request>,
     sending: Option<Sending>,
     asked: Asked,
     scanner: HeadScanner,
@@ -68,35 +71,42 @@ impl Client {
         self.wire.borrow_mut().is_quiet()
     }
 
-    /// Sends a request and waits for the head of its response; [`Self::poll_frame`] gives the body.
-    pub(crate) async fn send(&mut self, request: Request) -> Result<ResponseHead, StreamError> {
+    /// Begins with a request; [`Self::poll_answer`] goes on.
+    pub(crate) fn ask(&mut self, request: Request) -> Asking {
         self.persistent = false;
         let asked = match (&request.head.upgrade, request.head.method.as_ref()) {
             (Some(_), _) => Asked::Upgrade,
             (None, b"HEAD") => Asked::Head,
             (None, _) => Asked::Other,
         };
-        let mut asking = Asking {
+        Asking {
+            request: Some(request),
             sending: None,
             asked,
             scanner: HeadScanner::default(),
             received: false,
             interim: 0,
-        };
-        let mut request = Some(request);
-        let response = poll_fn(|cx| {
-            if let Some(request) = request.take() {
-                asking.begin(request, &self.wire, cx)?;
-            }
-            asking.poll(&self.wire, cx)
-        })
-        .await?;
-        if let Some(sending) = asking.sending.filter(|_| response.head.status != 101) {
+        }
+    }
+
+    /// Sends the request and waits for the head of its response; [`Self::poll_frame`] gives the body. No future of its
+    /// own, which would be another copy of the request in those around it.
+    pub(crate) fn poll_answer(
+        &mut self,
+        asking: &mut Asking,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<ResponseHead, StreamError>> {
+        if let Some(request) = asking.request.take() {
+            asking.begin(request, &self.wire, cx)?;
+        }
+        let response = ready!(asking.poll(&self.wire, cx))?;
+        let unsent = asking.sending.take();
+        if let Some(sending) = unsent.filter(|_| response.head.status != 101) {
             self.rest = Some(Rest::start(sending, &self.wire));
         }
         self.persistent = response.persistent;
         self.decoder = Decoder::new(response.framing, &RESPONSE_LIMITS);
-        Ok(response.head)
+        Poll::Ready(Ok(response.head))
     }
 
     /// The connection, which has left HTTP. None: part of a message is still on its way.

@@ -11,6 +11,10 @@ use super::wire::Wire;
 use crate::codec::{Body, Frame};
 use crate::outcome::StreamError;
 
+/// A piece of a body of no more bytes is copied behind what stands before it: the kernel takes one piece for less than
+/// two.
+const COPIED: usize = 2048;
+
 #[derive(Debug)]
 pub(super) struct Sending {
     body: Body,
@@ -93,7 +97,13 @@ impl Sending {
             Some(Ok(Frame::Data(data))) => {
                 let last = self.body.is_end();
                 let after = self.writer.data(data.len(), last, before)?;
-                wire.borrow_mut().write(&[before, &data, after], cx)?;
+                if data.len() <= COPIED {
+                    before.extend_from_slice(&data);
+                    before.extend_from_slice(after);
+                    wire.borrow_mut().write(&[before], cx)?;
+                } else {
+                    wire.borrow_mut().write(&[before, &data, after], cx)?;
+                }
                 self.ended = last;
             }
             Some(Ok(Frame::Trailers(trailers))) => {

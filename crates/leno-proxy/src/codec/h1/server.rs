@@ -16,11 +16,10 @@ use leno_http1::{
 use tokio::time::{Sleep, sleep};
 
 use super::Workspace;
-use super::closing::Closing;
 use super::sending::{SendError, Sending};
 use super::wire::Wire;
 use crate::codec::{Body, Frame, Refusal, Request, Response, ServerLimits, Service, Source, Tunnel};
-use crate::drain::ConnectionDrain;
+use crate::ending::Ending;
 use crate::io::Rewound;
 use crate::outcome::StreamError;
 use crate::tcp;
@@ -88,7 +87,7 @@ pub(crate) fn serve<S: Service>(
     limits: &ServerLimits,
     workspace: &Rc<Workspace>,
     service: Rc<S>,
-    drain: ConnectionDrain,
+    ending: Rc<Ending>,
 ) -> impl Future<Output = Result<(), StreamError>> + use<S> {
     let settings = Settings {
         limits: Limits {
@@ -107,10 +106,9 @@ pub(crate) fn serve<S: Service>(
         header_timeout: limits.header_timeout,
         settings,
     });
-    let closing = Closing::watch(drain);
     async move {
         loop {
-            let after = connection.turn(&closing, &*service).await.await?;
+            let after = connection.turn(&ending, &*service).await.await?;
             match after {
                 After::Next => {}
                 After::Ended => return Ok(()),
@@ -128,21 +126,21 @@ impl Connection {
     /// Waits for what is to be done next. What a request needs, an idle connection does not have.
     async fn turn<'c, S: Service>(
         self: &'c Rc<Self>,
-        closing: &'c Closing,
+        ending: &'c Ending,
         service: &'c S,
     ) -> Pin<Box<dyn Future<Output = Result<After, StreamError>> + 'c>> {
-        match self.next(closing).await {
-            Next::Request(request) => Box::pin(self.exchange(request, closing, service)),
+        match self.next(ending).await {
+            Next::Request(request) => Box::pin(self.exchange(request, ending, service)),
             Next::Refused(refusal) => Box::pin(self.refuse(refusal, service)),
             Next::Closed => Box::pin(std::future::ready(Ok(After::Ended))),
         }
     }
 
-    async fn next(&self, closing: &Closing) -> Next {
+    async fn next(&self, ending: &Ending) -> Next {
         let mut scanner = HeadScanner::default();
         let mut late: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
-            if let Poll::Ready(next) = self.poll_next(&mut scanner, closing, cx) {
+            if let Poll::Ready(next) = self.poll_next(&mut scanner, ending, cx) {
                 return Poll::Ready(next);
             }
             // A timer only for heads that come in pieces.
@@ -161,7 +159,7 @@ impl Connection {
         .await
     }
 
-    fn poll_next(&self, scanner: &mut HeadScanner, closing: &Closing, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_next(&self, scanner: &mut HeadScanner, ending: &Ending, cx: &mut Context<'_>) -> Poll<Next> {
         let mut wire = self.wire.borrow_mut();
         // What is left of an answer before this, which may have been taken only in part.
         if matches!(wire.poll_flush(cx), Poll::Ready(Err(_))) {
@@ -199,8 +197,8 @@ impl Connection {
             }
         }
         wire.own_input();
-        closing.wake(cx);
-        if closing.when_idle() || closing.now() {
+        ending.wake(cx);
+        if ending.is_to_close_idle() || ending.is_to_close_now() {
             return Poll::Ready(Next::Closed);
         }
         Poll::Pending
@@ -210,7 +208,7 @@ impl Connection {
     async fn exchange<S: Service>(
         self: &Rc<Self>,
         request: leno_http1::Request,
-        closing: &Closing,
+        ending: &Ending,
         service: &S,
     ) -> Result<After, StreamError> {
         let leno_http1::Request {
@@ -235,7 +233,7 @@ impl Connection {
             let mut call = pin!(service.call(Request { head, body }));
             poll_fn(|cx| match call.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
-                Poll::Pending => self.poll_gone(closing, cx).map(|()| None),
+                Poll::Pending => self.poll_gone(ending, cx).map(|()| None),
             })
             .await
         };
@@ -243,8 +241,8 @@ impl Connection {
         let Some(response) = response.filter(|_| !self.truncated.get()) else {
             return Err(StreamError::Closed);
         };
-        let draining = service.draining() || closing.when_idle();
-        self.respond(response, asked, draining, closing).await
+        let draining = service.draining() || ending.is_to_close_idle();
+        self.respond(response, asked, draining, ending).await
     }
 
     /// Sends a response.
@@ -253,7 +251,7 @@ impl Connection {
         response: Response,
         asked: Asked,
         draining: bool,
-        closing: &Closing,
+        ending: &Ending,
     ) -> Result<After, StreamError> {
         let Response {
             mut head,
@@ -263,17 +261,21 @@ impl Connection {
         // A service says `Connection: close` of itself; of an upstream's connection nothing comes here.
         let asked_to_close = tunnel.is_none() && head.headers.remove("connection").is_some();
         let all = self.skim();
+        let date = match head.headers.contains("date") {
+            true => [b' '; 29],
+            false => self.wire.borrow().workspace().date(SystemTime::now()),
+        };
         let to = ResponseTo {
             version: asked.version,
             head: asked.head,
             // As Envoy: a client that has more to send than is wanted is told to go elsewhere with it, and what
             // follows a refused upgrade or tunnel may be of another protocol.
             close: asked_to_close || !asked.persistent || draining || !all || asked.upgrade || asked.connect,
-            date: &self.wire.borrow().workspace().date(SystemTime::now()),
+            date: &date,
         };
-        let close = self.send(head, body, &to, closing).await?;
+        let close = self.send(head, body, &to, ending).await?;
         if let Some(tunnel) = tunnel {
-            return Ok(After::Tunnel(Box::new(tunnel)));
+            return Ok(After::Tunnel(tunnel));
         }
         Ok(match (close, self.skim()) {
             (true, true) if !draining => After::Close,
@@ -288,7 +290,7 @@ impl Connection {
         head: leno_engine::message::ResponseHead,
         body: Body,
         to: &ResponseTo<'_>,
-        closing: &Closing,
+        ending: &Ending,
     ) -> Result<bool, StreamError> {
         let mut close = to.close;
         let mut first = Some((head, body));
@@ -310,7 +312,7 @@ impl Connection {
             };
             match sending.poll(&self.wire, cx) {
                 Poll::Ready(sent) => Poll::Ready(sent.map(|()| close).map_err(unsent)),
-                Poll::Pending => self.poll_gone(closing, cx).map(|()| Err(StreamError::Closed)),
+                Poll::Pending => self.poll_gone(ending, cx).map(|()| Err(StreamError::Closed)),
             }
         })
         .await
@@ -370,9 +372,9 @@ impl Connection {
 
     /// Ready when nobody waits for the response any more, or nobody may. As Envoy: a client that ends its side has
     /// gone, and what it asked for is given up.
-    fn poll_gone(&self, closing: &Closing, cx: &mut Context<'_>) -> Poll<()> {
-        closing.wake(cx);
-        if closing.now() {
+    fn poll_gone(&self, ending: &Ending, cx: &mut Context<'_>) -> Poll<()> {
+        ending.wake(cx);
+        if ending.is_to_close_now() {
             return Poll::Ready(());
         }
         let mut wire = self.wire.borrow_mut();
@@ -393,6 +395,10 @@ impl Connection {
 
     /// Lets the client take what has been sent.
     async fn close(&self, linger: bool) -> Result<(), StreamError> {
+        if !linger && self.wire.borrow().is_plain() {
+            // Closing says the same.
+            return Ok(());
+        }
         let shut = poll_fn(|cx| self.wire.borrow_mut().poll_shutdown(cx)).await;
         if !linger || shut.is_err() {
             return Ok(());
@@ -416,15 +422,15 @@ impl Connection {
     }
 }
 
-async fn run_tunnel(connection: Rc<Connection>, mut tunnel: Tunnel) -> Result<(), StreamError> {
+async fn run_tunnel(connection: Rc<Connection>, tunnel: Tunnel) -> Result<(), StreamError> {
     let Ok(connection) = Rc::try_unwrap(connection) else {
         tunnel.finish.ended(0, 0);
         return Err(StreamError::Aborted);
     };
     let mut downstream = connection.wire.into_inner().into_upgraded();
-    let mut upstream = tunnel.upstream;
-    let cut = tunnel.drain.close_now();
-    let ended = tcp::copy_both(&mut downstream, &mut upstream, None, &tunnel.scratch, cut).await;
+    let mut upstream = *tunnel.upstream;
+    let ending = &tunnel.ending;
+    let ended = tcp::copy_both(&mut downstream, &mut upstream, None, &tunnel.scratch, ending).await;
     tunnel.finish.ended(ended.received, ended.sent);
     Ok(())
 }

@@ -36,12 +36,19 @@ impl Wire {
             io,
             workspace: Rc::clone(workspace),
             most: limit.map_or(usize::MAX, |limit| limit.max(1) as usize),
-            input: BytesMut::from(prefix.as_ref()),
-            borrowed: false,
+            borrowed: !prefix.is_empty(),
+            input: prefix
+                .try_into_mut()
+                .unwrap_or_else(|prefix| BytesMut::from(prefix.as_ref())),
             ended: false,
             output: BytesMut::new(),
             unflushed: false,
         }
+    }
+
+    /// Nothing stands between this and the socket that would have a last word.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.io, Io::Plain(_))
     }
 
     pub(super) fn workspace(&self) -> &Rc<Workspace> {
@@ -79,6 +86,9 @@ impl Wire {
 
     /// Nothing has come, and the peer is there: as far as is known without asking the kernel.
     pub(super) fn is_quiet(&mut self) -> bool {
+        if let Io::Plain(io) = &self.io {
+            return self.is_empty() && io.is_quiet();
+        }
         let mut cx = Context::from_waker(Waker::noop());
         self.is_empty() && self.poll_read(&mut cx).is_pending()
     }
@@ -101,7 +111,12 @@ impl Wire {
             }
             let slices = slices.get(..count).unwrap_or_default();
             self.unflushed |= !matches!(self.io, Io::Plain(_));
-            written = match Pin::new(&mut self.io).poll_write_vectored(cx, slices) {
+            let io = Pin::new(&mut self.io);
+            let taken = match slices {
+                [one] => io.poll_write(cx, one),
+                several => io.poll_write_vectored(cx, several),
+            };
+            written = match taken {
                 Poll::Ready(written) => written?,
                 Poll::Pending => 0,
             };

@@ -16,7 +16,7 @@ use super::tasks::Tasks;
 use super::{options, unsent, unwritten};
 use crate::codec::date::Date;
 use crate::codec::{Refusal, Request, Response, ServerLimits, Service};
-use crate::drain::ConnectionDrain;
+use crate::ending::Ending;
 use crate::outcome::StreamError;
 use crate::tcp::Scratch;
 
@@ -30,7 +30,7 @@ pub(crate) async fn serve<IO, S>(
     limits: &ServerLimits,
     scratch: Scratch,
     service: Rc<S>,
-    mut drain: ConnectionDrain,
+    ending: Rc<Ending>,
 ) -> Result<(), StreamError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -69,13 +69,13 @@ where
             tokio::select! {
                 biased;
                 ended = serving => break ended,
-                () = drain.close_now() => break Ok(()),
+                () = ending.close_now() => break Ok(()),
             }
         }
         tokio::select! {
             biased;
             ended = serving => break ended,
-            () = drain.started_or_idle() => {
+            () = ending.leave() => {
                 closing = true;
                 link.with(Connection::shut_down);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use leno_engine::compile::http::RouteSource;
@@ -17,7 +17,7 @@ use leno_proto::envoy::config::listener::v3::Listener;
 use leno_proto::envoy::config::route::v3::RouteConfiguration;
 use leno_proto::istio::networking::nds::v1::NameTable;
 use leno_proto_text::Schema;
-use leno_translate::{Proxy, ResourceType};
+use leno_translate::{Proxy, ProxyKind, ResourceType};
 use serde::Deserialize;
 
 use super::Seen;
@@ -28,7 +28,7 @@ use super::mesh::Mesh;
 pub(super) struct Call {
     /// A workload of the case.
     from: String,
-    /// `http://reviews:9080/path`, `tls://example.com:443`, `tcp://db:3306`.
+    /// `http://reviews:9080/path`, `tls://example.com:443`, `tcp://db:3306`; `https://…` where TLS ends at a gateway.
     to: String,
     /// The address that the caller has found out by itself; else the mesh's.
     #[serde(default)]
@@ -127,6 +127,10 @@ impl Call {
         self.to.split_once("://").unwrap().0
     }
 
+    fn is_encrypted(&self) -> bool {
+        matches!(self.scheme(), "tls" | "https")
+    }
+
     fn authority(&self) -> &str {
         self.rest().split('/').next().unwrap()
     }
@@ -143,7 +147,8 @@ impl Call {
 /// The name, the address, the listener and its chain.
 fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut Seen) -> Reached {
     let (host, port) = call.authority().rsplit_once(':').unwrap();
-    let Some(address) = call.at.or_else(|| resolve(mesh, proxy, host)) else {
+    let edge = matches!(proxy.kind, ProxyKind::Gateway(_)).then_some(Ipv4Addr::UNSPECIFIED.into());
+    let Some(address) = call.at.or(edge).or_else(|| resolve(mesh, proxy, host)) else {
         return Reached::Nowhere("no name");
     };
     let destination = SocketAddr::new(address, port.parse().unwrap());
@@ -166,10 +171,10 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
         destination,
         source: client,
         direct_source: client,
-        sni: (call.scheme() == "tls").then_some(host),
-        transport: match call.scheme() {
-            "tls" => TransportProtocol::Tls,
-            _ => TransportProtocol::RawBuffer,
+        sni: call.is_encrypted().then_some(host),
+        transport: match call.is_encrypted() {
+            true => TransportProtocol::Tls,
+            false => TransportProtocol::RawBuffer,
         },
         application_protocols: if listener.filters.http_inspector {
             looks_like
@@ -200,7 +205,10 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
 const FORWARDED: &str = "to ";
 
 fn decide(table: &RouteTable, call: &Call, random: u64) -> String {
-    let cx = RouteContext { random, tls: false };
+    let cx = RouteContext {
+        random,
+        tls: call.scheme() == "https",
+    };
     match table.route(&head(call), &cx) {
         Decision::Forward(to) => format!("{FORWARDED}{}", to.cluster),
         Decision::Redirect { location, code, .. } => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_model::{Change, Protocol, Snapshot, VipTable, Workload, WorkloadId, WorkloadPort, World};
-use leno_translate::{Cache, Proxy, ProxyKind, ResourceType, answer};
+use leno_translate::{Cache, GatewayPorts, Proxy, ProxyKind, ResourceType, answer};
 use prost::Message;
 use serde::Deserialize;
 
@@ -24,16 +24,28 @@ pub(super) struct Registration {
     ports: Vec<u16>,
 }
 
+/// A gateway proxy, which has proved who it is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GatewayProxy {
+    name: String,
+    #[serde(default = "default_namespace")]
+    namespace: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
 fn default_namespace() -> String {
     "default".into()
 }
 
 pub(super) struct Mesh {
     snapshot: Arc<Snapshot>,
+    gateways: Vec<GatewayProxy>,
 }
 
 impl Mesh {
-    pub(super) fn new(input: &Path, workloads: Vec<Registration>) -> Self {
+    pub(super) fn new(input: &Path, workloads: Vec<Registration>, gateways: Vec<GatewayProxy>) -> Self {
         let read = leno_api::read("input.yaml", &std::fs::read(input).unwrap());
         let errors: Vec<_> = read.diagnostics.iter().filter(|d| d.is_error()).collect();
         assert!(errors.is_empty(), "{}: {errors:#?}", input.display());
@@ -49,11 +61,29 @@ impl Mesh {
         let outcome = world.apply(changes, Duration::from_secs(1_000_000));
         Self {
             snapshot: outcome.snapshot,
+            gateways,
         }
     }
 
-    /// leno's proxy beside a workload of the case.
+    /// leno's proxy beside a workload of the case, or at the mesh's edge.
     pub(super) fn proxy(&self, name: &str) -> Proxy {
+        if let Some(gateway) = self.gateways.iter().find(|gateway| gateway.name == name) {
+            return Proxy {
+                id: format!(
+                    "router~127.0.0.1~{name}.{0}~{0}.svc.cluster.local",
+                    gateway.namespace
+                ),
+                namespace: gateway.namespace.clone(),
+                labels: gateway.labels.clone(),
+                service_account: "default".into(),
+                workload: None,
+                on_demand: true,
+                kind: ProxyKind::Gateway(GatewayPorts {
+                    proven: true,
+                    ..GatewayPorts::default()
+                }),
+            };
+        }
         let found = self
             .snapshot
             .workloads

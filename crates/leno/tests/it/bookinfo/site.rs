@@ -147,7 +147,7 @@ const PAGE: &str = "http://127.0.0.1:9080";
 pub struct Site {
     pub mesh: Mesh,
     pub bookinfo: PathBuf,
-    _workloads: Vec<Process>,
+    processes: Vec<Process>,
 }
 
 /// What the client was told.
@@ -169,15 +169,15 @@ impl Site {
         }
         let mesh = builder.file("vm.yaml", VIRTUAL_MACHINE).start();
         let mut site = Self {
-            _workloads: Vec::new(),
+            processes: Vec::new(),
             mesh,
             bookinfo: bookinfo.to_owned(),
         };
-        site.start_workloads();
+        site.start_processes();
         site
     }
 
-    fn start_workloads(&mut self) {
+    fn start_processes(&mut self) {
         for (file, text) in [
             ("ratings.py", RATINGS),
             ("database.py", DATABASE),
@@ -235,8 +235,10 @@ impl Site {
         ] {
             let mut command = self.mesh.program("python3");
             command.args(outside);
-            self._workloads.push(Process::spawn(command));
+            self.processes.push(Process::spawn(command));
         }
+        let gateway = self.mesh.command(&["proxy", "gateway", "--metrics-port", "0"]);
+        self.processes.push(Process::spawn(gateway));
         for (service, count) in [
             ("productpage", 1),
             ("details", 2),
@@ -258,7 +260,7 @@ impl Site {
         let command = if program.is_empty() { &sample[..] } else { &python };
         let args = ["--service", service, "--version", version, "--port", port];
         let workload = self.mesh.run(&[&args, flags].concat(), command);
-        self._workloads.push(workload);
+        self.processes.push(workload);
     }
 
     /// Puts a file of Istio's, as it is, in the place of the one before it.
@@ -334,16 +336,47 @@ impl Site {
         self.curl(&[&format!("{PAGE}{path}"), "-b", &format!("user={user}")])
     }
 
+    /// The status of an answer.
+    #[track_caller]
+    pub fn status(&self, url: &str, args: &[&str]) -> String {
+        self.curl(&[&["-o", "/dev/null", "-w", "%{http_code}", url], args].concat())
+    }
+
+    /// What cert-manager starts to answer a challenge.
+    pub fn challenge_resolver(&self, token: &str) -> Process {
+        let file = format!("challenges/.well-known/acme-challenge/{token}");
+        self.mesh.user.write(&file, token);
+        let args = [
+            "--service",
+            "cert-manager-resolver",
+            "--namespace",
+            "istio-system",
+            "--port",
+            "8089",
+        ];
+        let serve = ["python3", "-m", "http.server", "-d", "challenges", "8089"];
+        self.mesh.run(&args, &serve)
+    }
+
     /// curl on this machine, outside of the mesh.
     #[track_caller]
     pub fn curl(&self, args: &[&str]) -> String {
+        let answer = self.try_curl(args);
+        answer.unwrap_or_else(|error| panic!("{args:?}: {error}"))
+    }
+
+    /// Without an answer there is only what curl says of it.
+    pub fn try_curl(&self, args: &[&str]) -> Result<String, String> {
         let mut curl = self.mesh.program("curl");
         let output = curl
             .args(["-sS", "--max-time", "60"])
             .args(args)
             .output()
             .unwrap();
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        stdout(&output)
+        if output.status.success() {
+            Ok(stdout(&output))
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     }
 }

@@ -58,9 +58,9 @@ for serve in sys.argv[1:]:
     threading.Thread(target=server.serve_forever).start()
 "#;
 
-/// `KIND HOST PORT COUNT WHAT`: calls so often, and prints each answer once.
+/// `KIND HOST PORT COUNT WHAT`: calls so often, and prints how often each answer came.
 pub const CALLER: &str = r#"
-import http.client, os, socket, ssl, subprocess, sys
+import collections, http.client, json, os, socket, ssl, subprocess, sys
 kind, host, port, count, what = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 def connected():
     family = socket.AF_INET6 if kind.endswith("6") else socket.AF_INET
@@ -92,12 +92,12 @@ def over_h2c():
     run = ["curl", "-sS", "-m", "20", "--http2-prior-knowledge", "-w", "%{http_code}/%{http_version}", "-o", "-", url]
     return subprocess.run(run, capture_output=True, text=True).stdout
 calls = {"http": over_http, "tcp": over_tcp, "tls": over_tls, "websocket": over_websocket, "h2c": over_h2c}
-answers = set()
+answers = collections.Counter()
 for _ in range(count):
-    try: answers.add(calls[kind.rstrip("6")]())
-    except socket.gaierror: answers.add("no such name")
-    except OSError: answers.add("refused")
-print(*sorted(answers), sep="\n")
+    try: answers[calls[kind.rstrip("6")]()] += 1
+    except socket.gaierror: answers["no such name"] += 1
+    except OSError: answers["refused"] += 1
+print(json.dumps(answers))
 "#;
 
 /// The machine's name server: every name has one IPv4 address, 198.18.7.3.

@@ -1,0 +1,351 @@
+//! How a connection comes to its end, apart from its peers' doing: its chain drains, nothing happens on it, or it has
+//! lasted for as long as it may.
+//!
+//! A connection waits for none of this with a task, a timer or a channel: each would cost more than the rest of what
+//! an idle connection holds, and setting it up a good part of what a new one takes. Its worker has a list of all its
+//! connections and looks after them: once a second, when it is told that a drain has begun, and when the next of their
+//! deadlines comes. What it finds is left here as flags, and the connection's task is woken.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::drain::{CutBy, Drain, Phase};
+use crate::idle::Streams;
+
+/// A shorter idle time is kept to the millisecond; for others the look once a second is enough.
+const COARSE: Duration = Duration::from_secs(10);
+
+/// How long a connection may last, apart from its chain's drain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lifetime {
+    /// Without a stream.
+    pub(crate) idle: Option<Duration>,
+    /// Until it is drained (`max_connection_duration`), and from then on until it is cut off.
+    pub(crate) most: Option<(Duration, Duration)>,
+}
+
+/// One connection's end, and what its worker's sweep looks after.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    drain: Arc<Drain>,
+    lifetime: Lifetime,
+    began: Instant,
+    /// Streams in progress, and when the last one ended.
+    active: Cell<u32>,
+    last: Cell<Instant>,
+    due: Cell<Due>,
+    waker: RefCell<Option<Waker>>,
+    /// What has time limits of its own on it.
+    pub(crate) streams: Streams,
+}
+
+/// What has been found out; it is never taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Due {
+    /// No new streams: GOAWAY.
+    leave: bool,
+    /// The end after what is being done.
+    close_idle: bool,
+    /// The end, whatever is being done.
+    close_now: bool,
+}
+
+/// A stream in progress, and when it ended if somebody has looked.
+#[derive(Debug)]
+pub(crate) struct Active(Rc<Ending>, Option<Instant>);
+
+/// A worker's connections.
+#[derive(Debug, Default)]
+pub(crate) struct Endings(RefCell<Vec<Weak<Ending>>>);
+
+// === impl Ending ===
+
+impl Ending {
+    pub(crate) fn new(drain: &Arc<Drain>, lifetime: Lifetime, now: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            drain: Arc::clone(drain),
+            lifetime,
+            began: now,
+            active: Cell::new(0),
+            last: Cell::new(now),
+            due: Cell::default(),
+            waker: RefCell::default(),
+            streams: Streams::default(),
+        })
+    }
+
+    /// A stream begins.
+    pub(crate) fn begin(self: &Rc<Self>) -> Active {
+        self.active.set(self.active.get() + 1);
+        Active(Rc::clone(self), None)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain.has_started() || self.over().is_some_and(|at| at <= Instant::now())
+    }
+
+    /// What cuts the connection off, once it does.
+    pub(crate) fn cut_by(&self) -> Option<CutBy> {
+        match self.drain.phase() {
+            Phase::Draining {
+                cut: Some((at, by)), ..
+            } if at <= Instant::now() => Some(by),
+            _ => None,
+        }
+    }
+
+    /// An HTTP/1 connection ends after what it is doing: it is drained, or idle for too long.
+    pub(crate) fn is_to_close_idle(&self) -> bool {
+        self.due.get().close_idle
+    }
+
+    /// The process takes no more excuses, or the connection has lasted for too long.
+    pub(crate) fn is_to_close_now(&self) -> bool {
+        self.due.get().close_now
+    }
+
+    /// The task to be woken when there is news.
+    pub(crate) fn wake(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &*waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => *waker = Some(cx.waker().clone()),
+        }
+    }
+
+    /// When [`Self::is_to_close_idle`].
+    pub(crate) fn poll_close_idle(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, |due| due.close_idle)
+    }
+
+    /// When an HTTP/2 connection should say GOAWAY.
+    pub(crate) async fn leave(&self) {
+        poll_fn(|cx| self.poll(cx, |due| due.leave)).await;
+    }
+
+    /// When [`Self::is_to_close_now`].
+    pub(crate) fn poll_close_now(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, |due| due.close_now)
+    }
+
+    pub(crate) async fn close_now(&self) {
+        poll_fn(|cx| self.poll_close_now(cx)).await;
+    }
+
+    fn poll(&self, cx: &Context<'_>, is_due: impl Fn(Due) -> bool) -> Poll<()> {
+        self.wake(cx);
+        match is_due(self.due.get()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Finds out what is due, and when something will be that cannot wait for the next look.
+    pub(crate) fn look(&self, now: Instant) -> Option<Instant> {
+        let (draining, drained, cut) = match self.drain.phase() {
+            Phase::Serving => (false, None, None),
+            Phase::Draining { close_idle, cut } => (true, Some(close_idle), cut.map(|(at, _)| at)),
+        };
+        let (over, end, idle) = (self.over(), self.end(), self.idle_until());
+        let is_past = |times: &[Option<Instant>]| times.iter().flatten().any(|at| *at <= now);
+        let before = self.due.get();
+        let due = Due {
+            leave: before.leave || draining || is_past(&[over, idle]),
+            close_idle: before.close_idle || is_past(&[drained, over, idle]),
+            close_now: before.close_now || is_past(&[cut, end]),
+        };
+        if due != before {
+            self.due.set(due);
+            if let Some(waker) = &*self.waker.borrow() {
+                waker.wake_by_ref();
+            }
+        }
+        let short = self.lifetime.idle.filter(|idle| *idle < COARSE);
+        let idle = short.map(|short| idle.unwrap_or(now + short));
+        let ahead = [drained, over, cut, end, idle];
+        ahead.into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    fn idle_until(&self) -> Option<Instant> {
+        match self.active.get() {
+            0 => Some(self.last.get() + self.lifetime.idle?),
+            _ => None,
+        }
+    }
+
+    /// When it has lasted for as long as it may.
+    fn over(&self) -> Option<Instant> {
+        self.lifetime.most.map(|(most, _)| self.began + most)
+    }
+
+    fn end(&self) -> Option<Instant> {
+        self.lifetime.most.map(|(most, drain)| self.began + most + drain)
+    }
+}
+
+// === impl Active ===
+
+impl Active {
+    /// It ends at once, and what time it is is known.
+    pub(crate) fn end(&mut self, now: Instant) {
+        self.1 = Some(now);
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() - 1);
+        self.0.last.set(self.1.unwrap_or_else(Instant::now));
+    }
+}
+
+// === impl Endings ===
+
+impl Endings {
+    /// Another connection. The result: when it must be looked at.
+    pub(crate) fn add(&self, ending: &Rc<Ending>, now: Instant) -> Option<Instant> {
+        self.0.borrow_mut().push(Rc::downgrade(ending));
+        ending.look(now)
+    }
+
+    /// Looks after all of them, and what is on them. The result: when the next must be looked at.
+    pub(crate) fn sweep(&self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        self.0.borrow_mut().retain(|ending| match ending.upgrade() {
+            Some(ending) => {
+                let ahead = [next, ending.look(now), ending.streams.sweep(now)];
+                next = ahead.into_iter().flatten().min();
+                true
+            }
+            None => false,
+        });
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn ending(drain: &Arc<Drain>, lifetime: Lifetime) -> (Rc<Ending>, Instant) {
+        let now = Instant::now();
+        (Ending::new(drain, lifetime, now), now)
+    }
+
+    fn due(ending: &Ending, now: Instant) -> (bool, bool, bool) {
+        ending.look(now);
+        let Due {
+            leave,
+            close_idle,
+            close_now,
+        } = ending.due.get();
+        (leave, close_idle, close_now)
+    }
+
+    #[test]
+    fn an_idle_connection_closes_only_when_the_drain_time_is_over() {
+        let drain = Arc::new(Drain::default());
+        let (ending, now) = ending(&drain, Lifetime::default());
+        assert_eq!(ending.look(now), None);
+        drain.start(SECOND * 4);
+        assert!(ending.is_draining());
+        assert!(ending.look(now).is_some_and(|next| next >= now + SECOND * 4));
+        assert_eq!(due(&ending, now + SECOND * 3), (true, false, false));
+        assert_eq!(due(&ending, now + SECOND * 5), (true, true, false));
+    }
+
+    #[test]
+    fn a_busy_connection_is_not_idle() {
+        let lifetime = Lifetime {
+            idle: Some(SECOND),
+            most: None,
+        };
+        let (ending, now) = ending(&Arc::default(), lifetime);
+        let active = ending.begin();
+        assert_eq!(ending.look(now), Some(now + SECOND));
+        assert_eq!(due(&ending, now + SECOND * 2), (false, false, false));
+        drop(active);
+        let ended = ending.last.get();
+        assert_eq!(due(&ending, ended + SECOND / 2), (false, false, false));
+        assert_eq!(due(&ending, ended + SECOND), (true, true, false));
+    }
+
+    #[test]
+    fn a_long_idle_time_sets_no_timer() {
+        let lifetime = Lifetime {
+            idle: Some(COARSE),
+            most: None,
+        };
+        let (ending, now) = ending(&Arc::default(), lifetime);
+        assert_eq!(ending.look(now), None);
+        assert_eq!(due(&ending, now + COARSE), (true, true, false));
+    }
+
+    #[test]
+    fn a_connection_lasts_no_longer_than_it_may() {
+        let lifetime = Lifetime {
+            idle: None,
+            most: Some((SECOND, SECOND)),
+        };
+        let (ending, now) = ending(&Arc::default(), lifetime);
+        let _busy = ending.begin();
+        assert_eq!(ending.look(now), Some(now + SECOND));
+        assert!(!ending.is_draining());
+        assert_eq!(due(&ending, now + SECOND), (true, true, false));
+        assert_eq!(due(&ending, now + SECOND * 2), (true, true, true));
+    }
+
+    #[test]
+    fn a_changed_chain_never_cuts_what_is_in_flight() {
+        let drain = Arc::new(Drain::default());
+        let (ending, now) = ending(&drain, Lifetime::default());
+        drain.start(SECOND);
+        assert_eq!(due(&ending, now + SECOND * 60), (true, true, false));
+        drain.finish(SECOND);
+        assert_eq!(due(&ending, now + SECOND * 60), (true, true, true));
+    }
+
+    #[test]
+    fn a_forbidden_chain_is_cut_at_once_and_keeps_its_reason() {
+        let drain = Arc::new(Drain::default());
+        let (ending, _) = ending(&drain, Lifetime::default());
+        let _busy = ending.begin();
+        drain.finish(SECOND * 60);
+        assert_eq!(ending.cut_by(), None);
+        drain.forbid(CutBy::Strict);
+        drain.finish(SECOND * 60);
+        assert_eq!(due(&ending, Instant::now()), (true, true, true));
+        assert_eq!(ending.cut_by(), Some(CutBy::Strict));
+    }
+
+    #[test]
+    fn what_is_due_wakes_the_connection() {
+        let drain = Arc::new(Drain::default());
+        let (ending, now) = ending(&drain, Lifetime::default());
+        let endings = Endings::default();
+        assert_eq!(endings.add(&ending, now), None);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let cx = Context::from_waker(&waker);
+        assert!(ending.poll_close_now(&cx).is_pending());
+        drain.forbid(CutBy::Strict);
+        endings.sweep(Instant::now());
+        assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed));
+        assert!(ending.poll_close_now(&cx).is_ready());
+    }
+
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
