@@ -255,6 +255,8 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         normalize_path: true,
         merge_slashes: false,
         strip_port: false,
+        strip_trailing_dot: false,
+        escaped_slashes: leno_engine::compile::http::EscapedSlashes::Kept,
         via: None,
         any_method: false,
         http2: Http2Options {
