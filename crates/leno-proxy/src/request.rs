@@ -21,7 +21,7 @@ use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::Failure;
 use crate::record::Exchange;
 use crate::replay::Received;
-use crate::reply::{direct, failed, local, no_route, refusal, upgrade_refused};
+use crate::reply::{direct, failed, local, no_route, refusal, shape, upgrade_refused};
 use crate::router::Router;
 use crate::sent::{SentBody, TunnelRecord};
 use crate::session::Session;
@@ -249,10 +249,16 @@ impl Exchanged<'_> {
             headers: reply.headers,
         };
         decision.edit_response(&exchange.request.borrow(), &mut head, &**exchange);
-        if reply.body.is_empty() {
-            head.headers.remove("content-type");
-        }
         reply.headers = head.headers;
+        if let Decision::Respond {
+            format: Some(format), ..
+        } = decision
+        {
+            shape(exchange, format, &mut reply);
+        }
+        if reply.body.is_empty() {
+            reply.headers.remove("content-type");
+        }
         self.local(reply)
     }
 

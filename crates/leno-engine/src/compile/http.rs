@@ -1,11 +1,13 @@
 //! `HttpConnectionManager` and the HTTP filters' configurations.
 
+pub(crate) mod local_reply;
 mod manager;
 pub(crate) mod options;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::local_reply::{BodyFormat, Comparison, LocalReplies, Mapper, ReplyFilter};
 pub(crate) use self::manager::manager;
 use super::access_log::AccessLog;
 use super::route::RouteTable;
@@ -33,6 +35,8 @@ pub struct HttpConnectionManager {
     pub strip_port: bool,
     pub strip_trailing_dot: bool,
     pub escaped_slashes: EscapedSlashes,
+    /// None: answers of the proxy's own go out as they are.
+    pub local_replies: Option<Arc<LocalReplies>>,
     pub via: Option<String>,
     /// Methods outside of the list that Envoy knows are passed on.
     pub any_method: bool,

@@ -51,6 +51,8 @@ pub enum PathMatcher {
     /// By whole path elements.
     SeparatedPrefix(String),
     Regex(StringMatcher),
+    /// A URI template, as an expression with its variables for groups.
+    Template(StringMatcher),
     /// `connect_matcher`
     Connect,
 }
@@ -119,6 +121,11 @@ pub(crate) fn regex(at: &At<'_>, message: &pb::RegexMatcher) -> Result<Regex, Re
     // By itself first: `a)|(b` is no expression, and must not become one between our own parentheses.
     build(at, regex, regex)?;
     build(at, &format!("^(?:{regex})$"), regex)
+}
+
+/// The expression of a URI template.
+pub(crate) fn template_regex(at: &At<'_>, pattern: &str) -> Result<Regex, Rejection> {
+    build(at, pattern, pattern)
 }
 
 fn build(at: &At<'_>, pattern: &str, said: &str) -> Result<Regex, Rejection> {

@@ -5,6 +5,7 @@ mod forward;
 mod matching;
 mod retry;
 mod table;
+mod template;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub(crate) use self::table::table;
 use super::at::compiling;
 pub use super::header::{AppendAction, HeaderOp, HeaderOps};
+use super::http::BodyFormat;
 use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
 use super::pb::route as pb;
 use super::{NoFiles, Rejection, Warnings};
@@ -88,7 +90,11 @@ pub struct RouteMatch {
 pub enum Action {
     Forward(Box<Forward>),
     Redirect(Redirect),
-    Respond { status: u16, body: bytes::Bytes },
+    Respond {
+        status: u16,
+        body: bytes::Bytes,
+        format: Option<BodyFormat>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

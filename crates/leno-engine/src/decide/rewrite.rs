@@ -11,7 +11,7 @@ use crate::message::RequestHead;
 pub(crate) fn replace_prefix(matches: &RouteMatch, head: &RequestHead, prefix: &str) -> Bytes {
     let matched = match &matches.path {
         PathMatcher::Prefix(p) | PathMatcher::SeparatedPrefix(p) | PathMatcher::Exact(p) => p.len(),
-        PathMatcher::Regex(_) => head.path_only().len(),
+        PathMatcher::Regex(_) | PathMatcher::Template(_) => head.path_only().len(),
         PathMatcher::Connect => 0,
     };
     let rest = head.path.get(matched..).unwrap_or_default();

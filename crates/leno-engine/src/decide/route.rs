@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::authority::without_any_port;
 use super::matcher::{equal, starts_with};
 use super::rewrite::redirect_location;
+use crate::compile::http::BodyFormat;
 use crate::compile::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher};
 use crate::compile::route::{
     Action, ClusterChoice, Forward, Route, RouteTable, VirtualHost, WeightedCluster,
@@ -46,6 +47,8 @@ pub enum Decision<'t> {
         route: &'t Arc<Route>,
         status: u16,
         body: &'t Bytes,
+        /// What the body is made of, if it is not sent as it is.
+        format: Option<&'t BodyFormat>,
         /// Of 201 and redirects: the request's own place.
         location: Option<Bytes>,
     },
@@ -165,7 +168,8 @@ impl RouteTable {
                 location: redirect_location(redirect, &route.matches, head, is_secure(head, cx)),
                 code: redirect.code,
             },
-            Action::Respond { status, body } => Decision::Respond {
+            Action::Respond { status, body, format } => Decision::Respond {
+                format: format.as_ref(),
                 table: self,
                 host,
                 route,
@@ -280,7 +284,7 @@ impl PathMatcher {
                 starts_with(path, prefix.as_bytes(), fold)
                     && matches!(path.get(prefix.len()), None | Some(b'/'))
             }
-            Self::Regex(matcher) => matcher.matches(path),
+            Self::Regex(matcher) | Self::Template(matcher) => matcher.matches(path),
         }
     }
 }

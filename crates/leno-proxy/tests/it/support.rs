@@ -257,6 +257,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         strip_port: false,
         strip_trailing_dot: false,
         escaped_slashes: leno_engine::compile::http::EscapedSlashes::Kept,
+        local_replies: None,
         via: None,
         any_method: false,
         http2: Http2Options {

@@ -121,7 +121,7 @@ fn path(wanted: &PathMatcher, case_sensitive: bool) -> String {
         PathMatcher::Prefix(prefix) => format!("path begins with {prefix}{fold}"),
         PathMatcher::Exact(exact) => format!("path is {exact}{fold}"),
         PathMatcher::SeparatedPrefix(prefix) => format!("path is {prefix} or below it{fold}"),
-        PathMatcher::Regex(matcher) => format!("path {}", string(matcher)),
+        PathMatcher::Regex(matcher) | PathMatcher::Template(matcher) => format!("path {}", string(matcher)),
         PathMatcher::Connect => "a CONNECT".into(),
     }
 }

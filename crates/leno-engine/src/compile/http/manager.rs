@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use leno_proto::FromAny;
 
-use super::options;
 use super::*;
+use super::{local_reply, options};
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
 use crate::compile::at::{At, no_effect, refuse};
@@ -83,7 +83,7 @@ pub(crate) fn manager(
     refuse!(at; scheme_header_transformation, original_ip_detection_extensions,
         early_header_mutation_extensions, internal_address_config, skip_xff_append,
         always_set_request_id_in_response, forward_client_cert_matcher, proxy_100_continue,
-        represent_ipv4_remote_address_as_ipv4_mapped_ipv6, request_id_extension, local_reply_config,
+        represent_ipv4_remote_address_as_ipv4_mapped_ipv6, request_id_extension,
         strip_matching_host_port, path_normalization_options,
         typed_header_validation_config, append_x_forwarded_port, forward_proto_config);
     no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
@@ -119,6 +119,13 @@ pub(crate) fn manager(
         preserve_request_id: *preserve_external_request_id,
         normalize_path: is_true(normalize_path),
         escaped_slashes: escaped_slashes(at, *path_with_escaped_slashes_action)?,
+        local_replies: match local_reply_config {
+            None => None,
+            Some(config) => {
+                let at = at.field("local_reply_config");
+                Some(Arc::new(local_reply::local_replies(&at, config)?))
+            }
+        },
         strip_trailing_dot: *strip_trailing_host_dot,
         merge_slashes: *merge_slashes,
         strip_port: match strip_port_mode {

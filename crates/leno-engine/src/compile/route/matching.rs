@@ -1,6 +1,6 @@
 //! `RouteMatch`.
 
-use super::RouteMatch;
+use super::{RouteMatch, template};
 use crate::compile::Rejection;
 use crate::compile::at::{At, refuse};
 use crate::compile::matcher::{self, PathMatcher, Pattern, StringMatcher};
@@ -53,6 +53,9 @@ fn path(at: &At<'_>, specifier: &pb::route_match::PathSpecifier) -> Result<PathM
             ignore_case: false,
         }),
         P::ConnectMatcher(_) => PathMatcher::Connect,
-        P::PathMatchPolicy(_) => return Err(at.field("path_match_policy").reject("not supported")),
+        P::PathMatchPolicy(policy) => PathMatcher::Template(StringMatcher {
+            pattern: Pattern::Regex(template::matching(&at.field("path_match_policy"), policy)?),
+            ignore_case: false,
+        }),
     })
 }

@@ -154,10 +154,11 @@ fn route(at: &At<'_>, message: &pb::Route, retry: Option<&Arc<RetryPolicy>>) -> 
         request_body_buffer_limit);
     // It names spans; Istio always sends it.
     let _ = decorator;
+    let matches = matching::route_match(&at.field("match"), at.required("match", r#match)?)?;
     Ok(Route {
         name: name.clone(),
-        matches: matching::route_match(&at.field("match"), at.required("match", r#match)?)?,
-        action: action::action(at, at.required("action", action)?, retry)?,
+        action: action::action(at, at.required("action", action)?, retry, &matches.path)?,
+        matches,
         request_headers: header::edits(
             at,
             &header::request(request_headers_to_add, request_headers_to_remove),
