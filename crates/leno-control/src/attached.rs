@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use leno_proto::control::{Command, Dump, DumpRequest, Hello, Report, command, report};
+use leno_proto::control::{Command, Dump, DumpRequest, Hello, Report, TapStop, command, report};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Status, Streaming};
 
 use crate::listener::Peer;
 use crate::roster::Roster;
+use crate::tap::{Tap, Taps};
 use crate::traffic::Traffic;
 
 /// A proxy that has not answered by then is taken for hung.
@@ -23,6 +24,7 @@ const XDS_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Attached {
     proxies: Mutex<HashMap<String, Side>>,
     traffic: Mutex<Traffic>,
+    taps: Taps,
     next: AtomicU64,
 }
 
@@ -80,6 +82,7 @@ impl Attached {
         };
         speaker.may_speak_for(&hello.node_id).await?;
         let place = self.take_place(hello, commands.clone());
+        self.ask_newcomer(&place.node, &speaker.roster);
         while let Some(what) = next(reports).await {
             let heard = match what {
                 report::What::Hello(_) => {
@@ -89,6 +92,9 @@ impl Attached {
                     let told = place.with(|_| self.traffic().report(&place.node, traffic.edges));
                     told.transpose()
                         .map_err(|bad| Status::invalid_argument(bad.to_string()))?
+                }
+                report::What::Tap(report) => {
+                    place.with(|_| ()).map(|()| self.taps.heard(&place.node, report))
                 }
                 report::What::Problems(told) => {
                     place.with(|_| speaker.roster.set_problems(&place.node, told.problems))
@@ -159,6 +165,58 @@ impl Attached {
         })
     }
 
+    /// Asks these proxies for their requests, and those that come later and are meant as well. Without a side stream:
+    /// none of them can be asked.
+    pub(crate) fn open_tap(&self, tap: &Arc<Tap>, nodes: &[String]) {
+        self.taps.open(Arc::clone(tap));
+        for node in nodes {
+            self.ask(tap, node);
+        }
+    }
+
+    pub(crate) fn close_tap(&self, tap: &Tap) {
+        self.taps.close(tap.id);
+        for node in tap.nodes() {
+            self.command(&node, command::What::Untap(TapStop { id: tap.id }), 0);
+        }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn ask_newcomer(&self, node: &str, roster: &Roster) {
+        for tap in self.taps.all() {
+            // An older stream's may not have reached it.
+            tap.ended(node);
+            if roster
+                .meant(&tap.target)
+                .iter()
+                .any(|proxy| proxy.node_id == node)
+            {
+                self.ask(&tap, node);
+            }
+        }
+    }
+
+    fn ask(&self, tap: &Tap, node: &str) {
+        if self.command(node, command::What::Tap(tap.start.clone()), tap.id) {
+            tap.ask(node);
+        }
+    }
+
+    /// False: the proxy has no side stream.
+    fn command(&self, node: &str, what: command::What, id: u64) -> bool {
+        let Some(commands) = self.with(node, |side| side.commands.clone()) else {
+            return false;
+        };
+        let command = Command { id, what: Some(what) };
+        if let Err(mpsc::error::TrySendError::Full(command)) = commands.try_send(Ok(command)) {
+            tokio::spawn(async move { commands.send(command).await });
+        }
+        true
+    }
+
     fn with<T>(&self, node: &str, change: impl FnOnce(&mut Side) -> T) -> Option<T> {
         self.lock().get_mut(node).map(change)
     }
@@ -192,6 +250,9 @@ impl Drop for Place<'_> {
         {
             proxies.remove(&self.node);
             self.attached.traffic().ended(&self.node);
+            for tap in self.attached.taps.all() {
+                tap.ended(&self.node);
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ mod roster;
 mod session;
 mod source;
 mod state;
+mod tap;
 mod traffic;
 mod writer;
 

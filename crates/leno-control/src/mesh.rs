@@ -8,8 +8,10 @@ use futures_core::Stream as FutureStream;
 use leno_proto::control::mesh_server::Mesh;
 use leno_proto::control::{
     Command, ConfigRequest, ConfigResponse, Diagnostic, Report, Resource, ResourcesRequest,
-    ResourcesResponse, StatusRequest, StatusResponse, TrafficRequest, TrafficResponse,
+    ResourcesResponse, StatusRequest, StatusResponse, TapRequest, TapResponse, TapStart, TrafficRequest,
+    TrafficResponse,
 };
+use leno_telemetry::tap::Filter;
 use leno_translate::ResourceType;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,6 +24,7 @@ use crate::listener::Peer;
 use crate::push::Push;
 use crate::roster::Roster;
 use crate::state::State;
+use crate::tap::Tap;
 use crate::writer::Diagnostics;
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,9 +50,7 @@ impl MeshService {
         let found = self.roster.named(workload);
         match found.as_slice() {
             [one] => Ok(one.node_id.clone()),
-            [] => Err(Status::not_found(format!(
-                "no proxy of {workload} is connected — workload — `leno status` lists those that are"
-            ))),
+            [] => Err(self.nobody(workload, "workload")),
             several => {
                 let names: Vec<&str> = several.iter().map(|p| p.workload.as_str()).collect();
                 Err(Status::invalid_argument(format!(
@@ -58,6 +59,16 @@ impl MeshService {
                 )))
             }
         }
+    }
+
+    fn nobody(&self, name: &str, field: &str) -> Status {
+        let near = match self.roster.nearest(name) {
+            Some(near) => format!("did you mean {near}? "),
+            None => String::new(),
+        };
+        Status::not_found(format!(
+            "no proxy of {name} is connected — {field} — {near}`leno status` lists those that are"
+        ))
     }
 
     /// What operators ask is not for whoever happens to reach the port: a member of the mesh may ask, and on this
@@ -99,6 +110,7 @@ type Streamed<T> = Pin<Box<dyn FutureStream<Item = Result<T, Status>> + Send>>;
 impl Mesh for MeshService {
     type AttachStream = Streamed<Command>;
     type TrafficStream = Streamed<TrafficResponse>;
+    type TapStream = Streamed<TapResponse>;
 
     async fn attach(
         &self,
@@ -134,6 +146,35 @@ impl Mesh for MeshService {
         Ok(Response::new(ConfigResponse {
             resources: dump.resources,
         }))
+    }
+
+    async fn tap(&self, request: Request<TapRequest>) -> Result<Response<Self::TapStream>, Status> {
+        self.member_or_operator(&request)?;
+        let TapRequest {
+            target,
+            filter,
+            max_per_second,
+        } = request.into_inner();
+        Filter::parse(&filter.clone().unwrap_or_default())
+            .map_err(|bad| Status::invalid_argument(bad.to_string()))?;
+        let meant = self.roster.meant(&target);
+        if meant.is_empty() && !target.is_empty() {
+            return Err(self.nobody(&target, "target"));
+        }
+        let start = TapStart {
+            filter,
+            max_per_second: if max_per_second == 0 { 100 } else { max_per_second },
+        };
+        let (tap, records) = Tap::new(self.attached.number(), target, start);
+        let nodes: Vec<String> = meant.into_iter().map(|proxy| proxy.node_id).collect();
+        self.attached.open_tap(&tap, &nodes);
+        let (send, responses) = mpsc::channel(1);
+        let (attached, running) = (self.attached.clone(), self.running.clone());
+        tokio::spawn(async move {
+            tap.pass_on(records, send, running).await;
+            attached.close_tap(&tap);
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
 
     async fn resources(

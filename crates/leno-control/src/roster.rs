@@ -20,6 +20,18 @@ pub(crate) struct Roster {
     taken: watch::Sender<()>,
 }
 
+/// What a name may be of a proxy.
+type Meaning = fn(&Seated) -> &str;
+
+const NODE: Meaning = |seated| &seated.status.node_id;
+const INSTANCE: Meaning = |seated| {
+    let instance = &seated.status.workload;
+    instance.split_once('.').map_or(instance, |(name, _)| name)
+};
+const WORKLOAD: Meaning = |seated| &seated.workload;
+const SERVICE: Meaning = |seated| &seated.status.service;
+const NAMESPACE: Meaning = |seated| &seated.namespace;
+
 #[derive(Debug)]
 struct Seated {
     status: ProxyStatus,
@@ -59,6 +71,7 @@ impl Roster {
                 .unwrap_or_default(),
             healthy: workload.healthy,
             kind: described.program.name().to_owned(),
+            workload_name: workload.name.clone(),
             ..Default::default()
         };
         let mut seats = self.lock();
@@ -144,16 +157,41 @@ impl Roster {
     /// The proxies that a user means: a node id, an instance, a workload or a service, the last three with or without
     /// the namespace. The narrowest of these meanings that fits any proxy counts.
     pub(crate) fn named(&self, name: &str) -> Vec<ProxyStatus> {
+        self.of(name, &[NODE, INSTANCE, WORKLOAD, SERVICE])
+    }
+
+    /// As [`Self::named`], and `svc/NAME`, `workload/NAME` and `ns/NAMESPACE` say which is meant; all: empty.
+    pub(crate) fn meant(&self, target: &str) -> Vec<ProxyStatus> {
+        match target.split_once('/') {
+            None if target.is_empty() => self.proxies(),
+            None => self.named(target),
+            Some(("svc" | "service", name)) => self.of(name, &[SERVICE]),
+            Some(("workload" | "deploy" | "deployment", name)) => self.of(name, &[WORKLOAD]),
+            Some(("ns" | "namespace", namespace)) => self.of(namespace, &[NAMESPACE]),
+            Some(_) => Vec::new(),
+        }
+    }
+
+    /// A name that looks like one that nobody has.
+    pub(crate) fn nearest(&self, name: &str) -> Option<String> {
         let seats = self.lock();
-        let meanings: [fn(&Seated) -> &str; 4] = [
-            |seated| &seated.status.node_id,
-            |seated| {
-                let instance = &seated.status.workload;
-                instance.split_once('.').map_or(instance, |(name, _)| name)
-            },
-            |seated| &seated.workload,
-            |seated| &seated.status.service,
-        ];
+        let (kind, name) = match name.split_once('/') {
+            Some((kind, name)) => (format!("{kind}/"), name),
+            None => (String::new(), name),
+        };
+        let mut names: Vec<&str> = seats
+            .1
+            .values()
+            .flat_map(|seated| [WORKLOAD(seated), SERVICE(seated), NAMESPACE(seated)])
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let near = leno_api::nearest(name, names.iter().copied())?;
+        Some(format!("{kind}{near}"))
+    }
+
+    fn of(&self, name: &str, meanings: &[Meaning]) -> Vec<ProxyStatus> {
+        let seats = self.lock();
         let fits = |seated: &Seated, short: &str| {
             let namespace = name.strip_prefix(short);
             namespace.is_some_and(|n| n.is_empty() || n.strip_prefix('.') == Some(&seated.namespace))

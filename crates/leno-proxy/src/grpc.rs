@@ -3,6 +3,7 @@
 //! One HTTP/2 connection per [`Channel`]; messages are length-prefixed (gRPC over HTTP/2, "Length-Prefixed-Message").
 //! A message is bounded by [`MAX_MESSAGE`]; what arrives compressed is refused, since nothing was offered.
 
+use std::future::poll_fn;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Bytes of one message; an answer that names 10,000 services fits.
 pub const MAX_MESSAGE: usize = 64 << 20;
+/// Bytes of a message that must be able to go at once before it is queued; a peer's window may be no larger than 64 KiB.
+const IN_TURN: usize = 16 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WINDOW: u32 = 1 << 20;
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -237,6 +240,20 @@ impl<Q: Message> Sender<Q> {
             .encode(&mut frame)
             .map_err(|e| Error::Protocol(e.to_string()))?;
         Ok(self.stream.send_data(frame.freeze(), false)?)
+    }
+
+    /// Queues a message once some of it can go: for messages that are many, so that they do not pile up here when the
+    /// peer is slow. Not cancel safe.
+    pub async fn send_in_turn(&mut self, message: &Q) -> Result<(), Error> {
+        let wanted = (5 + message.encoded_len()).min(IN_TURN);
+        self.stream.reserve_capacity(wanted);
+        while self.stream.capacity() < wanted {
+            match poll_fn(|cx| self.stream.poll_capacity(cx)).await {
+                Some(capacity) => drop(capacity?),
+                None => return Err(Error::Ended),
+            }
+        }
+        self.send(message)
     }
 
     pub fn finish(&mut self) -> Result<(), Error> {

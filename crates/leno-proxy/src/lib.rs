@@ -57,6 +57,7 @@ mod session;
 mod socket;
 mod splice;
 mod state;
+mod tap;
 mod tcp;
 mod tcp_proxy;
 mod telemetry;

@@ -1,4 +1,4 @@
-//! Where the mesh's records go: Istio's metrics, the edges, and the access logs.
+//! Where the mesh's records go: Istio's metrics, the edges, the access logs, and whoever watches live requests.
 //!
 //! Log lines are formatted into a worker's own buffer and written by one thread, in batches, so that a slow disk or
 //! pipe is never waited for on a request's way. A writer that cannot keep up loses lines, and says how many.
@@ -16,6 +16,7 @@ use leno_engine::decide::filter::PeerMetadata;
 use leno_telemetry::access_log::{write_connection, write_request};
 use leno_telemetry::metrics::{Metrics, Shard};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
+use leno_telemetry::tap::{Tapping, Taps};
 
 use crate::telemetry::{Sink, Telemetry};
 
@@ -30,6 +31,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct MeshTelemetry {
     metrics: Arc<Metrics>,
+    taps: Arc<Taps>,
     writer: SyncSender<Batch>,
 }
 
@@ -45,7 +47,9 @@ enum Batch {
 
 /// One worker's part.
 struct WorkerSink {
+    metrics: Arc<Metrics>,
     shard: Shard,
+    tapping: Tapping,
     writer: SyncSender<Batch>,
     pending: HashMap<Target, Pending>,
 }
@@ -64,14 +68,25 @@ impl MeshTelemetry {
         std::thread::Builder::new()
             .name("access-log".into())
             .spawn(move || write_all(&batches))?;
-        Ok(Self { metrics, writer })
+        Ok(Self {
+            metrics,
+            taps: Arc::default(),
+            writer,
+        })
+    }
+
+    /// Who watches requests as they end.
+    pub fn taps(&self) -> Arc<Taps> {
+        Arc::clone(&self.taps)
     }
 }
 
 impl Telemetry for MeshTelemetry {
     fn sink(&self) -> Box<dyn Sink + Send> {
         Box::new(WorkerSink {
+            metrics: Arc::clone(&self.metrics),
             shard: self.metrics.shard(),
+            tapping: Tapping::new(Arc::clone(&self.taps)),
             writer: self.writer.clone(),
             pending: HashMap::new(),
         })
@@ -140,6 +155,7 @@ impl Pending {
 impl Sink for WorkerSink {
     fn request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
         self.shard.request(record);
+        self.tapping.request(record, self.metrics.local());
         self.log(logs, |log, out| write_request(&log.format, record, out));
     }
 

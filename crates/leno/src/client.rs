@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_proto::control::{
-    ConfigRequest, ConfigResponse, Diagnostic, ResourcesRequest, ResourcesResponse, StatusRequest,
-    StatusResponse, TrafficRequest, TrafficResponse,
+    ConfigRequest, ConfigResponse, Diagnostic, Edge, ResourcesRequest, ResourcesResponse, StatusRequest,
+    StatusResponse, TapRequest, TapResponse, TrafficRequest, TrafficResponse,
 };
 use leno_proxy::control_plane::ControlPlane;
 use leno_proxy::grpc::{self, Channel, Receiver};
@@ -96,6 +96,28 @@ impl Mesh {
             interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
             routes,
         })?;
+        sender.finish()?;
+        Ok(receiver)
+    }
+}
+
+impl Mesh {
+    /// The sums of all edges as of now.
+    pub async fn edges_now(&self, routes: bool) -> anyhow::Result<Vec<Edge>> {
+        let mut sums = self.traffic(Duration::from_secs(60), routes).await?;
+        let first = tokio::time::timeout(TIMEOUT, sums.next()).await;
+        let first = first.map_err(|_| anyhow::anyhow!("no answer within {TIMEOUT:?}"))??;
+        Ok(first.map(|response| response.edges).unwrap_or_default())
+    }
+
+    /// Requests as they end; the first response comes at once.
+    pub async fn tap(&self, request: &TapRequest) -> Result<Receiver<TapResponse>, grpc::Error> {
+        let path = format!("{SERVICE}/Tap");
+        let (mut sender, receiver) = self
+            .channel
+            .stream::<TapRequest, _>(&path, Some(&self.token))
+            .await?;
+        sender.send(request)?;
         sender.finish()?;
         Ok(receiver)
     }

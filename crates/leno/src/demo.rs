@@ -1,7 +1,6 @@
 //! `leno demo`: a whole mesh on this machine, and a view of it.
 
 mod mesh;
-mod screen;
 mod traffic;
 mod view;
 
@@ -14,16 +13,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use leno_control::{Handle, Options, StartError};
+use leno_proto::control::{StatusResponse, TrafficResponse};
 use leno_proxy::control_plane::CONTROL_PLANE_NAME;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use leno_proxy::grpc::Receiver;
 
 use crate::client::{self, Mesh};
 use crate::duration;
 use crate::env::Environment;
+use crate::interrupt::Interrupt;
 use crate::join::Join;
 use crate::output;
+use crate::screen::Screen;
+use crate::seeing::show;
 use mesh::Workloads;
-use screen::Screen;
 use traffic::Traffic;
 
 /// A whole mesh on this machine: control plane, sample services, load, live view
@@ -46,6 +48,10 @@ pub struct Demo {
 
 /// How long the workloads may take until all of them serve.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the view is drawn anew.
+const REDRAW: Duration = Duration::from_millis(500);
+/// How long a control plane may be away where nobody looks.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Edges from the load to the last service.
 const EDGES: usize = 5;
 
@@ -105,8 +111,13 @@ async fn demonstrate(
         port,
         logs: &logs,
         color: !environment.no_color,
+        begun: Instant::now(),
+        serving: None,
+        loaded: false,
         traffic: Traffic::default(),
         problems: Vec::new(),
+        ended: Vec::new(),
+        lost: None,
     };
     let result = run.watch(&join, &mut workloads, &mut interrupt).await;
     tokio::task::spawn_blocking(move || workloads.stop()).await?;
@@ -158,8 +169,36 @@ struct Run<'a> {
     port: u16,
     logs: &'a Path,
     color: bool,
+    begun: Instant,
+    /// Since when all services are called.
+    serving: Option<Instant>,
+    loaded: bool,
     traffic: Traffic,
     problems: Vec<String>,
+    ended: Vec<String>,
+    /// Since when the control plane has not answered.
+    lost: Option<Instant>,
+}
+
+/// What the control plane is asked on; the channel ends with it.
+struct Link {
+    mesh: Mesh,
+    edges: Receiver<TrafficResponse>,
+}
+
+impl Link {
+    async fn open(join: &Join) -> anyhow::Result<Self> {
+        let mesh = Mesh::connect(join).await?;
+        let edges = mesh.traffic(REDRAW, false).await?;
+        Ok(Self { mesh, edges })
+    }
+
+    /// The newest sums, and who is there.
+    async fn next(&mut self) -> anyhow::Result<(TrafficResponse, StatusResponse)> {
+        let update = self.edges.next().await?;
+        let update = update.context("the control plane ended the traffic stream")?;
+        Ok((update, self.mesh.status().await?))
+    }
 }
 
 impl Run<'_> {
@@ -170,85 +209,121 @@ impl Run<'_> {
         workloads: &mut Workloads,
         interrupt: &mut Interrupt,
     ) -> anyhow::Result<()> {
-        let mesh = Mesh::connect(join).await?;
-        let mut edges = mesh.traffic(Duration::from_millis(500), false).await?;
+        let mut link = Some(Link::open(join).await?);
         let mut screen = Screen::open()?;
-        let begun = Instant::now();
-        let (mut loaded, mut serving) = (false, None);
         loop {
             let update = tokio::select! {
-                update = edges.next() => update?,
-                () = interrupt.wait() => return Ok(()),
-                () = sleep_until(self.end(serving)) => return Ok(()),
+                update = news(&mut link, join) => update,
+                () = interrupt.wait() => return self.verdict(),
+                () = sleep_until(self.end()) => return self.verdict(),
             };
-            let Some(update) = update else {
-                bail!("the control plane ended the traffic stream")
-            };
-            self.traffic.add(Instant::now(), &update.edges);
-            if let Some(ended) = workloads.ended()? {
-                bail!(
-                    "{ended} — its log is {} — {}",
-                    self.logs.display(),
-                    self.last_words(&ended)
-                );
+            match update {
+                Ok((update, status)) => {
+                    self.lost = None;
+                    self.traffic.add(Instant::now(), &update.edges);
+                    self.problems = status.diagnostics.iter().map(client::line).collect();
+                    self.advance(&status, join, workloads)?;
+                }
+                Err(error) => {
+                    link = None;
+                    let since = *self.lost.get_or_insert_with(Instant::now);
+                    if !screen.is_terminal() && since.elapsed() > PATIENCE {
+                        return Err(error.context("the control plane does not answer any more"));
+                    }
+                }
             }
-            let status = mesh.status().await?;
-            // Requests begin when all can serve: one that fails is then a failure.
-            if !loaded && status.proxies.iter().filter(|p| p.healthy).count() == workloads.count() {
-                workloads.open(join, self.logs, self.port)?;
-                workloads.load(join, self.logs, self.args.rate)?;
-                loaded = true;
+            self.ended = self.obituaries(workloads)?;
+            // With nobody looking there is nothing to wait for.
+            if !screen.is_terminal() && !self.ended.is_empty() {
+                return self.verdict();
             }
-            if serving.is_none() && self.traffic.totals().count() >= EDGES {
-                serving = Some(Instant::now());
-            }
-            if serving.is_none() && begun.elapsed() > START_TIMEOUT {
-                bail!(
-                    "the workloads do not serve after {} s — their logs are in {}",
-                    START_TIMEOUT.as_secs(),
-                    self.logs.display()
-                );
-            }
-            self.problems = status.diagnostics.iter().map(client::line).collect();
-            screen.draw(&view::Model {
-                rows: &self.traffic.rows(),
-                workloads: workloads.count(),
-                directory: self.config,
-                page: self.page,
-                elapsed: begun.elapsed(),
-                remaining: self
-                    .end(serving)
-                    .map(|end| end.saturating_duration_since(Instant::now())),
-                problems: &self.problems,
-                color: self.color,
-            })?;
+            self.draw(&mut screen, workloads.count())?;
+        }
+    }
+
+    /// Requests begin when all can serve: one that fails is then a failure.
+    fn advance(
+        &mut self,
+        status: &StatusResponse,
+        join: &Join,
+        workloads: &mut Workloads,
+    ) -> anyhow::Result<()> {
+        let healthy = status.proxies.iter().filter(|p| p.healthy).count();
+        if !self.loaded && healthy == workloads.count() {
+            workloads.open(join, self.logs, self.port)?;
+            workloads.load(join, self.logs, self.args.rate)?;
+            self.loaded = true;
+        }
+        if self.serving.is_none() && self.traffic.totals().count() >= EDGES {
+            self.serving = Some(Instant::now());
+        }
+        if self.serving.is_none() && self.ended.is_empty() && self.begun.elapsed() > START_TIMEOUT {
+            bail!(
+                "the workloads do not serve after {} s — their logs are in {}",
+                START_TIMEOUT.as_secs(),
+                self.logs.display()
+            );
+        }
+        Ok(())
+    }
+
+    fn draw(&self, screen: &mut Screen, workloads: usize) -> io::Result<()> {
+        let rows = self.traffic.rows();
+        let model = view::Model {
+            rows: &rows,
+            workloads,
+            ended: &self.ended,
+            lost: self.lost.map(|since| since.elapsed()),
+            directory: self.config,
+            page: self.page,
+            elapsed: self.begun.elapsed(),
+            remaining: self
+                .end()
+                .map(|end| end.saturating_duration_since(Instant::now())),
+            problems: &self.problems,
+            color: self.color,
+        };
+        screen.draw(|frame| view::draw(frame, &model))
+    }
+
+    /// Workloads that have ended by themselves, which none should.
+    fn obituaries(&self, workloads: &mut Workloads) -> io::Result<Vec<String>> {
+        let ended = workloads.ended()?.into_iter().map(|(name, status)| {
+            let log = self.logs.join(format!("{name}.log"));
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let last = text.lines().last().unwrap_or("it said nothing");
+            format!(
+                "{name} ended: {status} — {} — {}",
+                log.display(),
+                show::harmless(last)
+            )
+        });
+        Ok(ended.collect())
+    }
+
+    fn verdict(&self) -> anyhow::Result<()> {
+        match self.ended.as_slice() {
+            [] => Ok(()),
+            ended => bail!("{}", ended.join("\n")),
         }
     }
 
     /// `--for` counts from the moment all services are called.
-    fn end(&self, serving: Option<Instant>) -> Option<Instant> {
-        serving.zip(self.args.limit).map(|(start, limit)| start + limit)
-    }
-
-    fn last_words(&self, ended: &str) -> String {
-        let name = ended.split(' ').next().unwrap_or_default();
-        let log: PathBuf = self.logs.join(format!("{name}.log"));
-        let text = std::fs::read_to_string(log).unwrap_or_default();
-        text.lines().last().unwrap_or("it says nothing").to_owned()
+    fn end(&self) -> Option<Instant> {
+        self.serving
+            .zip(self.args.limit)
+            .map(|(start, limit)| start + limit)
     }
 
     /// Prints what happened; true if every request succeeded over mTLS.
     fn summary(&self) -> io::Result<bool> {
-        let mut sums = (0, 0, 0);
+        let (mut requests, mut failures, mut plaintext) = (0, 0, 0);
         for (_, total) in self.traffic.totals() {
-            sums = (
-                sums.0 + total.requests,
-                sums.1 + total.failures,
-                sums.2 + total.plaintext,
-            );
+            requests += total.sums.requests;
+            failures += total.sums.failures;
+            plaintext += total.sums.plaintext;
         }
-        let (requests, failures, plaintext) = sums;
-        let table = view::text(&self.traffic.rows(), screen::width());
+        let table = view::text(&self.traffic.rows(), output::width());
         output::text(format!(
             "\n{table}\n{requests} requests, {failures} failed, {plaintext} without mTLS\n"
         ))?;
@@ -256,31 +331,20 @@ impl Run<'_> {
     }
 }
 
+/// What the control plane says next, over a link that is made anew where the last one broke.
+async fn news(link: &mut Option<Link>, join: &Join) -> anyhow::Result<(TrafficResponse, StatusResponse)> {
+    match link {
+        Some(link) => link.next().await,
+        None => {
+            tokio::time::sleep(REDRAW).await;
+            link.insert(Link::open(join).await?).next().await
+        }
+    }
+}
+
 async fn sleep_until(end: Option<Instant>) {
     match end {
         Some(end) => tokio::time::sleep_until(end.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Ctrl-C, or `kill`.
-struct Interrupt {
-    int: Signal,
-    term: Signal,
-}
-
-impl Interrupt {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            int: signal(SignalKind::interrupt())?,
-            term: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.int.recv() => {}
-            _ = self.term.recv() => {}
-        }
     }
 }

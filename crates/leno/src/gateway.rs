@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use leno_proxy::attach::Attachment;
+use leno_proxy::attach::{Attachment, Farewell};
 use leno_proxy::control_plane::ControlPlane;
 use leno_proxy::discovery::{Discovery, Mode, State};
 use leno_proxy::report::MeshTelemetry;
@@ -37,6 +37,8 @@ pub const LABEL: (&str, &str) = ("istio", "ingressgateway");
 const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// For what was begun when it is told to end.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long the last report to the control plane may take.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// The data plane at the mesh's edge: serves Gateways on ports of this machine
 #[derive(Debug, Args)]
@@ -178,12 +180,14 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
         workload.identity()?.as_str(),
     )));
     let (demand, questions) = Demand::new(Duration::from_secs(2));
+    let telemetry = Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?);
+    let taps = telemetry.taps();
     let proxy = Arc::new(Proxy::start(Options {
         concurrency: args.concurrency,
         demand,
         secrets: Arc::clone(&secrets),
         crypto: crypto.clone(),
-        telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
+        telemetry,
         local_metadata: told::peer_metadata(&workload, &node),
         ..Options::default()
     })?);
@@ -208,11 +212,14 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
     let resolving = Arc::clone(&proxy);
     tokio::spawn(async move { keep_resolved(&resolving).await });
     serve_metrics(args.metrics_port, Arc::clone(&metrics), ready.clone()).await;
+    let (farewell, farewells) = Farewell::new();
     let attachment = Attachment {
         control: link()?,
         node_id: node.id.clone(),
         start: u64::from(random::number()) << 32 | u64::from(random::number()),
         changes: Changes::new(metrics),
+        taps,
+        farewell: farewells,
         dumps,
         secrets: certificates(&secrets),
         state: ready.clone(),
@@ -234,6 +241,7 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
         _ = term.recv() => {}
     }
     proxy.drain(DRAIN).await;
+    farewell.say(FAREWELL).await;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! How data is printed: a table for people, JSON and YAML for programs.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::ValueEnum;
 
@@ -15,6 +15,15 @@ pub enum Format {
 pub fn table<'a>(
     heads: impl IntoIterator<Item = &'a str>,
     rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
+    columns(heads, rows, &[])
+}
+
+/// As [`table`]; figures stand in the columns `right`, counted from 0, one under the other.
+pub fn columns<'a>(
+    heads: impl IntoIterator<Item = &'a str>,
+    rows: impl IntoIterator<Item = Vec<String>>,
+    right: &[usize],
 ) -> String {
     let mut lines = vec![heads.into_iter().map(str::to_owned).collect::<Vec<_>>()];
     lines.extend(rows);
@@ -33,12 +42,25 @@ pub fn table<'a>(
         let padded: Vec<String> = line
             .iter()
             .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
+            .enumerate()
+            .map(|(at, (cell, width))| match right.contains(&at) {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            })
             .collect();
         out.push_str(padded.join("  ").trim_end());
         out.push('\n');
     }
     out
+}
+
+/// Columns of the terminal; None where there is none.
+pub fn width() -> Option<u16> {
+    let (columns, _) = io::stdout()
+        .is_terminal()
+        .then(ratatui::crossterm::terminal::size)?
+        .ok()?;
+    Some(columns)
 }
 
 /// To standard output. Whoever reads it may have seen enough (`leno status | head -1`): that is no failure.

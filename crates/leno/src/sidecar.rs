@@ -16,7 +16,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use leno_dns::NameTable;
 use leno_proto::control::Resource;
-use leno_proxy::attach::Attachment;
+use leno_proxy::attach::{Attachment, Farewell};
 use leno_proxy::control_plane::ControlPlane;
 use leno_proxy::discovery::{Discovery, Mode, State};
 use leno_proxy::dns::{self, Dns};
@@ -59,6 +59,8 @@ const VIPS: [(IpAddr, u8); 2] = [
 ];
 /// How long what is still on its way out may take once the command has ended.
 const AFTER_EXIT: Duration = Duration::from_millis(500);
+/// How long the last report to the control plane may take.
+const FAREWELL: Duration = Duration::from_millis(300);
 /// How long a worker waits for the control plane to say what a new destination is.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -117,13 +119,15 @@ async fn serve(
     let (demand, questions) = Demand::new(PATIENCE);
     let (passed, dns) = sort(inside, host);
     let metrics = Arc::new(Metrics::new(node::local(&args.workload, id.as_str())));
+    let telemetry = Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?);
+    let taps = telemetry.taps();
     let proxy = Arc::new(Proxy::start(Options {
         concurrency: args.concurrency,
         sockets: passed,
         demand,
         secrets: Arc::clone(&secrets),
         crypto: crypto.clone(),
-        telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
+        telemetry,
         workload: Some(Arc::new(AppSockets(supervisor.stock()))),
         local_metadata: node::peer_metadata(&args.workload, &node),
         fail_closed: VIPS.to_vec(),
@@ -151,11 +155,14 @@ async fn serve(
     tokio::spawn(async move { keep_resolved(&resolving).await });
     serve_dns(dns, Dns::new(table, resolvers()?))?;
     serve_metrics(own, Arc::clone(&metrics), ready.clone()).await;
+    let (farewell, farewells) = Farewell::new();
     let attachment = Attachment {
         control: link()?,
         node_id: node.id.clone(),
         start: u64::from(random::number()) << 32 | u64::from(random::number()),
         changes: Changes::new(metrics),
+        taps,
+        farewell: farewells,
         dumps,
         secrets: certificates(&secrets),
         state: ready.clone(),
@@ -172,6 +179,8 @@ async fn serve(
     });
     attend(&args.workload, supervisor, &health, ready).await?;
     proxy.drain(AFTER_EXIT).await;
+    // What was counted since the last report.
+    farewell.say(FAREWELL).await;
     // The supervisor may be gone already: then nobody waits.
     let _ = supervisor.say(&FromProxy::Drained).await;
     Ok(())

@@ -63,6 +63,13 @@ pub const DEFAULT_JSON: [(&str, &str); 24] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported(pub String);
 
+/// `2016-04-15T20:17:00.310Z`
+pub fn rfc3339(time: std::time::SystemTime) -> String {
+    let mut out = Vec::new();
+    start_time::write(time, None, &mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// [`DEFAULT_TEXT`], parsed.
 pub fn default_text() -> Result<LogFormat, String> {
     Format::parse(DEFAULT_TEXT).map(LogFormat::Text)

@@ -15,14 +15,14 @@ const GRPC_SERVER_ERRORS: [u32; 6] = [2, 4, 12, 13, 14, 15];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     Http = 0,
     Grpc = 1,
     Tcp = 2,
 }
 
 impl Protocol {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Grpc => "grpc",
@@ -33,52 +33,52 @@ impl Protocol {
 
 /// Who speaks of it: the caller's proxy or the called one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Reporter {
+pub(crate) enum Reporter {
     Source,
     Destination,
 }
 
 /// `S` is a borrowed string while a record is counted, an owned one once its label set is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Labels<S> {
-    pub(super) reporter: Reporter,
-    pub(super) protocol: Protocol,
+pub(crate) struct Labels<S> {
+    pub(crate) reporter: Reporter,
+    pub(crate) protocol: Protocol,
     /// The other workload; empty where unknown.
-    pub(super) peer: Party<S>,
+    pub(crate) peer: Party<S>,
     /// SPIFFE ids as in the handshake; empty without mTLS.
-    pub(super) peer_principal: S,
-    pub(super) local_principal: S,
-    pub(super) service: S,
-    pub(super) service_name: S,
-    pub(super) service_namespace: S,
+    pub(crate) peer_principal: S,
+    pub(crate) local_principal: S,
+    pub(crate) service: S,
+    pub(crate) service_name: S,
+    pub(crate) service_namespace: S,
     /// The caller's route, and the object and rule that made it.
-    pub(super) route: S,
-    pub(super) made_by: S,
-    pub(super) rule: u32,
+    pub(crate) route: S,
+    pub(crate) made_by: S,
+    pub(crate) rule: u32,
     /// 0: no response.
-    pub(super) code: u16,
-    pub(super) flags: Flags,
-    pub(super) grpc_status: Option<u32>,
+    pub(crate) code: u16,
+    pub(crate) flags: Flags,
+    pub(crate) grpc_status: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Party<S> {
-    pub(super) workload: S,
-    pub(super) namespace: S,
-    pub(super) app: S,
-    pub(super) version: S,
-    pub(super) canonical_service: S,
-    pub(super) canonical_revision: S,
-    pub(super) cluster: S,
+pub(crate) struct Party<S> {
+    pub(crate) workload: S,
+    pub(crate) namespace: S,
+    pub(crate) app: S,
+    pub(crate) version: S,
+    pub(crate) canonical_service: S,
+    pub(crate) canonical_revision: S,
+    pub(crate) cluster: S,
 }
 
-pub(super) type Identity<'a> = Labels<&'a str>;
-pub(super) type OwnedIdentity = Labels<String>;
+pub(crate) type Identity<'a> = Labels<&'a str>;
+pub(crate) type OwnedIdentity = Labels<String>;
 
 // === impl Identity ===
 
 impl<'a> Identity<'a> {
-    pub(super) fn of_request(record: &RequestRecord<'a>) -> Self {
+    pub(crate) fn of_request(record: &RequestRecord<'a>) -> Self {
         let grpc = record
             .request
             .headers
@@ -100,7 +100,7 @@ impl<'a> Identity<'a> {
         identity
     }
 
-    pub(super) fn of_connection(
+    pub(crate) fn of_connection(
         downstream: &'a DownstreamRecord,
         upstream: Option<UpstreamRecord<'a>>,
         peer: &'a PeerMetadata,
@@ -153,7 +153,7 @@ impl<'a> Identity<'a> {
 
 impl Identity<'_> {
     /// A hash that is cheap and easily fooled: it says where to look first, never what is found there.
-    pub(super) fn glance(&self) -> usize {
+    pub(crate) fn glance(&self) -> usize {
         let texts = [
             self.service,
             self.peer.workload,
@@ -172,10 +172,29 @@ impl Identity<'_> {
     }
 }
 
+// === impl Labels ===
+
+impl<S: AsRef<str>> Labels<S> {
+    pub(crate) fn is_mutual_tls(&self) -> bool {
+        !self.peer_principal.as_ref().is_empty() && !self.local_principal.as_ref().is_empty()
+    }
+
+    /// Whether the operator would call it failed: a 5xx, a status that gRPC gives for a server's failure, or a flag
+    /// that is not merely the client's leaving or a delay that was asked for.
+    pub(crate) fn is_failure(&self) -> bool {
+        let harmless = [Flag::DownstreamConnectionTermination, Flag::DelayInjected];
+        self.code >= 500
+            || self
+                .grpc_status
+                .is_some_and(|status| GRPC_SERVER_ERRORS.contains(&status))
+            || self.flags.iter().any(|flag| !harmless.contains(&flag))
+    }
+}
+
 // === impl OwnedIdentity ===
 
 impl OwnedIdentity {
-    pub(super) fn overflow(protocol: Protocol) -> Self {
+    pub(crate) fn overflow(protocol: Protocol) -> Self {
         let text = || "overflow".to_owned();
         Labels {
             reporter: Reporter::Source,
@@ -195,7 +214,7 @@ impl OwnedIdentity {
         }
     }
 
-    pub(super) fn matches(&self, identity: &Identity<'_>) -> bool {
+    pub(crate) fn matches(&self, identity: &Identity<'_>) -> bool {
         self.reporter == identity.reporter
             && self.protocol == identity.protocol
             && self.code == identity.code
@@ -210,21 +229,6 @@ impl OwnedIdentity {
             && self.peer_principal == identity.peer_principal
             && self.local_principal == identity.local_principal
             && self.peer.matches(&identity.peer)
-    }
-
-    pub(super) fn is_mutual_tls(&self) -> bool {
-        !self.peer_principal.is_empty() && !self.local_principal.is_empty()
-    }
-
-    /// Whether the operator would call it failed: a 5xx, a status that gRPC gives for a server's failure, or a flag
-    /// that is not merely the client's leaving or a delay that was asked for.
-    pub(super) fn is_failure(&self) -> bool {
-        let harmless = [Flag::DownstreamConnectionTermination, Flag::DelayInjected];
-        self.code >= 500
-            || self
-                .grpc_status
-                .is_some_and(|status| GRPC_SERVER_ERRORS.contains(&status))
-            || self.flags.iter().any(|flag| !harmless.contains(&flag))
     }
 }
 

@@ -19,9 +19,10 @@ use leno_engine::decide::filter::PeerMetadata;
 use smallvec::SmallVec;
 
 use crate::record::{ConnectionRecord, DownstreamRecord, LocalWorkload, RequestRecord, UpstreamRecord};
-use identity::{Identity, OwnedIdentity, Protocol};
+use identity::{OwnedIdentity, Protocol};
 use series::Series;
 
+pub(crate) use identity::{Identity, Reporter};
 pub use report::Changes;
 pub use series::{LATENCY_BOUNDS_US, SIZE_BOUNDS_BYTES};
 
@@ -62,6 +63,11 @@ impl Metrics {
             local,
             shards: Mutex::default(),
         }
+    }
+
+    /// Whose requests these are.
+    pub fn local(&self) -> &LocalWorkload {
+        &self.local
     }
 
     /// A new worker's counters. They stay in the sums after the shard is dropped.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use leno_proto::control::{Edge, Peer};
 
-use super::identity::{OwnedIdentity, Party, Protocol, Reporter};
+use super::identity::{Labels, OwnedIdentity, Party, Protocol, Reporter};
 use super::series::{Series, Sums};
 use super::{Metrics, lock};
+use crate::record::LocalWorkload;
 
 /// Label sets that are told apart; those of later ones are added up under `overflow`.
 const MAX_EDGES: usize = 4096;
@@ -120,17 +121,17 @@ impl Changes {
     }
 }
 
-impl OwnedIdentity {
+impl<S: AsRef<str>> Labels<S> {
     /// Its labels, with nothing counted yet.
-    fn edge(&self, local: &crate::record::LocalWorkload) -> Edge {
+    pub(crate) fn edge(&self, local: &LocalWorkload) -> Edge {
         let here = Peer {
             app: either(&local.canonical_service, &local.app),
             version: either(&local.canonical_revision, &local.version),
             namespace: local.namespace.clone(),
             workload: local.workload.clone(),
-            principal: self.local_principal.clone(),
+            principal: self.local_principal.as_ref().to_owned(),
         };
-        let there = peer(&self.peer, &self.peer_principal);
+        let there = peer(&self.peer, self.peer_principal.as_ref());
         let (reporter, source, destination) = match self.reporter {
             Reporter::Source => ("source", here, there),
             Reporter::Destination => ("destination", there, here),
@@ -142,13 +143,13 @@ impl OwnedIdentity {
         Edge {
             source: Some(source),
             destination: Some(destination),
-            destination_service: either(&self.service, &self.service_name),
+            destination_service: either(self.service.as_ref(), self.service_name.as_ref()),
             reporter: reporter.to_owned(),
             protocol: self.protocol.name().to_owned(),
             mtls: self.is_mutual_tls(),
-            route: self.route.clone(),
+            route: self.route.as_ref().to_owned(),
             rule: self.rule,
-            made_by: self.made_by.clone(),
+            made_by: self.made_by.as_ref().to_owned(),
             code: self.code.into(),
             grpc_status: self.grpc_status,
             flags,
@@ -184,12 +185,12 @@ fn counted(identity: &OwnedIdentity, sums: &Sums, labels: Edge) -> Edge {
     }
 }
 
-fn peer(party: &Party<String>, principal: &str) -> Peer {
+fn peer<S: AsRef<str>>(party: &Party<S>, principal: &str) -> Peer {
     Peer {
-        app: either(&party.canonical_service, &party.app),
-        version: either(&party.canonical_revision, &party.version),
-        namespace: party.namespace.clone(),
-        workload: party.workload.clone(),
+        app: either(party.canonical_service.as_ref(), party.app.as_ref()),
+        version: either(party.canonical_revision.as_ref(), party.version.as_ref()),
+        namespace: party.namespace.as_ref().to_owned(),
+        workload: party.workload.as_ref().to_owned(),
         principal: principal.to_owned(),
     }
 }

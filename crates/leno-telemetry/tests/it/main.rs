@@ -6,3 +6,4 @@ mod access_log;
 mod allocations;
 mod metrics;
 mod sample;
+mod tap;

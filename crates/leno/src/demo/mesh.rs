@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -124,14 +124,15 @@ impl Workloads {
         self.children.len()
     }
 
-    /// The first workload that has ended by itself, which none should.
-    pub fn ended(&mut self) -> io::Result<Option<String>> {
+    /// The workloads that have ended by themselves, which none should.
+    pub fn ended(&mut self) -> io::Result<Vec<(String, ExitStatus)>> {
+        let mut ended = Vec::new();
         for (name, child) in &mut self.children {
             if let Some(status) = child.try_wait()? {
-                return Ok(Some(format!("{name} ended: {status}")));
+                ended.push((name.clone(), status));
             }
         }
-        Ok(None)
+        Ok(ended)
     }
 
     /// Asks all to end, waits, and ends by force what does not.

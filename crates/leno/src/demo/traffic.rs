@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use leno_proto::control::{Edge, Peer};
-use leno_telemetry::metrics::LATENCY_BOUNDS_US;
+
+use crate::seeing::show;
+use crate::seeing::sums::Sums;
 
 /// Rates are over this long.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -17,27 +19,29 @@ pub struct EdgeName {
 }
 
 /// Sums since the beginning.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    pub requests: u64,
-    pub failures: u64,
-    pub plaintext: u64,
-    pub latency: Vec<u64>,
-    pub principal: String,
+    pub sums: Sums,
+    service: String,
+    principal: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     pub name: EdgeName,
+    /// Of what the caller asks of the service; None: nothing.
+    pub share: Option<f64>,
     pub per_second: f64,
     /// Share of the window's requests that succeeded; None: there were none.
     pub success: Option<f64>,
     pub p50: Option<Duration>,
+    pub p95: Option<Duration>,
     pub p99: Option<Duration>,
-    pub mtls: bool,
+    /// None: nobody was reached.
+    pub mtls: Option<bool>,
     /// The called side's SPIFFE id, as recorded in the handshake.
     pub principal: String,
-    pub total: u64,
+    pub total: Sums,
 }
 
 #[derive(Debug, Default)]
@@ -71,22 +75,34 @@ impl Traffic {
             return Vec::new();
         };
         let seconds = to.duration_since(*from).as_secs_f64();
-        after
+        let grown: BTreeMap<&EdgeName, Sums> = after
             .iter()
-            .map(|(name, now)| row(name, before.get(name), now, seconds))
-            .collect()
+            .map(|(name, now)| {
+                let nothing = Sums::default();
+                let earlier = before.get(name).map_or(&nothing, |totals| &totals.sums);
+                (name, now.sums.since(earlier))
+            })
+            .collect();
+        let asked = |source: &str, service: &str| -> u64 {
+            let same = after
+                .iter()
+                .filter(|(name, totals)| name.source == source && totals.service == service);
+            same.filter_map(|(name, _)| grown.get(name))
+                .map(|sums| sums.requests)
+                .sum()
+        };
+        let rows = after.iter().map(|(name, now)| {
+            let grown = grown.get(name).cloned().unwrap_or_default();
+            row(name, now, &grown, asked(&name.source, &now.service), seconds)
+        });
+        rows.collect()
     }
 }
 
 impl Totals {
     fn add(&mut self, edge: &Edge) {
-        self.requests += edge.requests;
-        self.failures += edge.failures;
-        self.plaintext += if edge.mtls { 0 } else { edge.requests };
-        self.latency.resize(self.latency.len().max(edge.latency.len()), 0);
-        for (sum, count) in self.latency.iter_mut().zip(&edge.latency) {
-            *sum += count;
-        }
+        self.sums.add(edge);
+        self.service.clone_from(&edge.destination_service);
         if let Some(peer) = edge.destination.as_ref().filter(|p| !p.principal.is_empty()) {
             self.principal.clone_from(&peer.principal);
         }
@@ -102,61 +118,32 @@ fn name(edge: &Edge) -> EdgeName {
     let source = edge.source.as_ref().map_or_else(String::new, |p| p.app.clone());
     let mut destination = show(edge.destination.as_ref());
     if destination.is_empty() || destination == "unknown" {
-        destination.clone_from(&edge.destination_service);
+        // Nobody was reached, or somebody outside.
+        destination = show::service(&edge.destination_service);
     }
     EdgeName { source, destination }
 }
 
-fn row(name: &EdgeName, before: Option<&Totals>, now: &Totals, seconds: f64) -> Row {
-    let none = Totals::default();
-    let before = before.unwrap_or(&none);
-    let requests = now.requests.saturating_sub(before.requests);
-    let failures = now.failures.saturating_sub(before.failures);
-    let earlier = before.latency.iter().chain(std::iter::repeat(&0));
-    let latency: Vec<u64> = now
-        .latency
-        .iter()
-        .zip(earlier)
-        .map(|(n, b)| n.saturating_sub(*b))
-        .collect();
+fn row(name: &EdgeName, now: &Totals, grown: &Sums, asked: u64, seconds: f64) -> Row {
     Row {
         name: name.clone(),
+        share: (asked > 0).then(|| grown.requests as f64 / asked as f64),
         per_second: if seconds > 0.0 {
-            requests as f64 / seconds
+            grown.requests as f64 / seconds
         } else {
             0.0
         },
-        success: (requests > 0).then(|| 1.0 - failures as f64 / requests as f64),
-        p50: quantile(&latency, 0.50),
-        p99: quantile(&latency, 0.99),
-        mtls: now.requests > 0 && now.plaintext == before.plaintext,
+        success: grown.success(),
+        p50: grown.quantile(0.50),
+        p95: grown.quantile(0.95),
+        p99: grown.quantile(0.99),
+        mtls: match (grown.plaintext, now.principal.is_empty()) {
+            (0, true) => None,
+            (plaintext, _) => Some(plaintext == 0),
+        },
         principal: now.principal.clone(),
-        total: now.requests,
+        total: now.sums.clone(),
     }
-}
-
-/// Linear within the bucket that holds the quantile.
-pub fn quantile(counts: &[u64], q: f64) -> Option<Duration> {
-    let total: u64 = counts.iter().sum();
-    if total == 0 {
-        return None;
-    }
-    let rank = q * total as f64;
-    let mut below = 0.0;
-    for (at, count) in counts.iter().enumerate() {
-        let count = *count as f64;
-        if below + count >= rank && count > 0.0 {
-            let low = at
-                .checked_sub(1)
-                .and_then(|i| LATENCY_BOUNDS_US.get(i))
-                .map_or(0.0, |b| *b as f64);
-            let high = LATENCY_BOUNDS_US.get(at).map_or(low * 2.0, |b| *b as f64);
-            let share = ((rank - below) / count).clamp(0.0, 1.0);
-            return Some(Duration::from_micros((low + (high - low) * share) as u64));
-        }
-        below += count;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -168,12 +155,19 @@ mod tests {
             Some(Peer {
                 app: app.into(),
                 version: "v1".into(),
+                workload: format!("{app}-v1"),
+                principal: if mtls {
+                    format!("spiffe://m/{app}")
+                } else {
+                    String::new()
+                },
                 ..Peer::default()
             })
         };
         Edge {
             source: peer("a"),
             destination: peer("b"),
+            destination_service: "b.default.svc.cluster.local".into(),
             reporter: "source".into(),
             requests,
             failures,
@@ -191,7 +185,7 @@ mod tests {
         let rows = traffic.rows();
         assert_eq!(rows[0].per_second, 20.0);
         assert_eq!(rows[0].success, Some(0.75));
-        assert!(rows[0].mtls);
+        assert_eq!(rows[0].mtls, Some(true));
     }
 
     #[test]
@@ -203,15 +197,38 @@ mod tests {
             start + Duration::from_secs(1),
             &[edge(110, 0, true), edge(1, 0, false)],
         );
-        assert!(!traffic.rows()[0].mtls);
+        assert_eq!(traffic.rows()[0].mtls, Some(false));
     }
 
     #[test]
-    fn a_quantile_lies_in_its_bucket() {
-        let mut counts = vec![0; LATENCY_BOUNDS_US.len() + 1];
-        counts[2] = 100;
-        let p50 = quantile(&counts, 0.5).unwrap().as_micros() as u64;
-        assert!(LATENCY_BOUNDS_US[1] <= p50 && p50 <= LATENCY_BOUNDS_US[2]);
-        assert_eq!(quantile(&[0, 0], 0.5), None);
+    fn shares_are_of_the_service_and_who_does_not_answer_is_named() {
+        let mut traffic = Traffic::default();
+        let mut second = edge(30, 0, true);
+        if let Some(peer) = &mut second.destination {
+            peer.version = "v2".into();
+        }
+        let unanswered = Edge {
+            destination: None,
+            ..edge(10, 10, false)
+        };
+        let now = Instant::now();
+        traffic.add(now, &[]);
+        traffic.add(
+            now + Duration::from_secs(1),
+            &[edge(60, 0, true), second, unanswered],
+        );
+        let rows = traffic.rows();
+        let shown: Vec<_> = rows
+            .iter()
+            .map(|row| (row.name.destination.as_str(), row.share.unwrap(), row.mtls))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("b v1", 0.6, Some(true)),
+                ("b v2", 0.3, Some(true)),
+                ("b.default", 0.1, None)
+            ]
+        );
     }
 }

@@ -7,21 +7,37 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table};
+use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, Wrap};
 
 use super::traffic::Row;
+use crate::output;
+use crate::screen::colored;
+use crate::seeing::show;
 
-const HEADINGS: [&str; 8] = ["FROM", "TO", "REQ/S", "OK", "P50", "P99", "MTLS", "PEER IDENTITY"];
-/// Columns before the identity, with the gaps between.
-const FIXED: u16 = 12 + 15 + 5 + 6 + 5 + 5 + 4 + 7;
+const HEADINGS: [&str; 10] = [
+    "FROM", "TO", "SHARE", "REQ/S", "OK", "P50", "P95", "P99", "MTLS", "IDENTITY",
+];
+/// Columns of each, and of the gaps between them; the identity gets the rest.
+const WIDTHS: [u16; 9] = [12, 15, 5, 6, 6, 5, 5, 5, 4];
+const FIXED: u16 = 12 + 15 + 5 + 6 + 6 + 5 + 5 + 5 + 4 + 9;
 /// `spiffe://cluster.local/ns/default/sa/productpage`
 const WHOLE_IDENTITY: u16 = 48;
+/// `productpage`, and somewhat more.
+const SHORT_IDENTITY: u16 = 14;
+/// Which column that is.
+const P95: usize = 6;
+/// Lines of what is wrong; more are counted.
+const MOST_PROBLEMS: usize = 6;
 
 /// Everything the view shows.
 #[derive(Debug)]
 pub struct Model<'a> {
     pub rows: &'a [Row],
     pub workloads: usize,
+    /// Workloads that have ended, which none should: which, how, and what they said last.
+    pub ended: &'a [String],
+    /// How long the control plane has not answered.
+    pub lost: Option<Duration>,
     pub directory: &'a Path,
     /// Address of the product page.
     pub page: &'a str,
@@ -33,205 +49,213 @@ pub struct Model<'a> {
 }
 
 pub fn draw(frame: &mut Frame<'_>, model: &Model<'_>) {
-    let problems = u16::try_from(model.problems.len().min(4)).unwrap_or(0);
+    let problems = problems(model);
+    let wide = usize::from(frame.area().width.max(1));
+    let lines: usize = problems
+        .iter()
+        .map(|(_, said)| said.chars().count().div_ceil(wide).max(1))
+        .sum();
+    let height = u16::try_from(lines.min(usize::from(frame.area().height) / 3)).unwrap_or(0);
     let [head, _, table, problem, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Min(3),
-        Constraint::Length(problems),
-        Constraint::Length(2),
+        Constraint::Length(height),
+        Constraint::Length(3),
     ])
     .areas(frame.area());
     frame.render_widget(Paragraph::new(headline(model)), head);
     if model.rows.is_empty() {
-        frame.render_widget(
-            Paragraph::new(" The workloads are starting; the first requests follow."),
-            table,
-        );
+        let waiting = vec![
+            Line::raw(" The workloads are starting; the first requests follow."),
+            Line::raw(""),
+            Line::styled(
+                " Each gets a network of its own, an identity and a sidecar: a few seconds.",
+                Style::new().add_modifier(Modifier::DIM),
+            ),
+        ];
+        frame.render_widget(Paragraph::new(waiting), table);
     } else {
         frame.render_widget(edges(model, table.width), table);
     }
-    let first = model.problems.len().saturating_sub(4);
-    let lines: Vec<Line<'_>> = model
-        .problems
-        .iter()
-        .skip(first)
-        .map(|p| Line::styled(format!(" {p}"), style(model, Color::Yellow)))
+    let lines: Vec<Line<'_>> = problems
+        .into_iter()
+        .map(|(color, said)| Line::styled(said, colored(model.color, color)))
         .collect();
-    frame.render_widget(Paragraph::new(lines), problem);
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), problem);
     frame.render_widget(Paragraph::new(footer(model)), foot);
 }
 
-fn headline(model: &Model<'_>) -> Line<'static> {
-    let workloads = format!("   {} workloads", model.workloads);
-    let name = Span::styled(" leno demo", Style::new().add_modifier(Modifier::BOLD));
-    if model.rows.is_empty() {
-        return Line::from(vec![name, Span::raw(format!("{workloads}   starting"))]);
+fn problems(model: &Model<'_>) -> Vec<(Color, String)> {
+    let mut said = Vec::new();
+    if let Some(lost) = model.lost {
+        said.push((
+            Color::Red,
+            format!(
+                " The control plane has not answered for {} s. Calls go on; the figures above are old. Trying again …",
+                lost.as_secs()
+            ),
+        ));
     }
-    let rate: f64 = model.rows.iter().map(|r| r.per_second).sum();
-    let all_mtls = model.rows.iter().all(|r| r.mtls);
-    let mtls = if all_mtls { "all mTLS" } else { "NOT ALL MTLS" };
+    let ended = model.ended.iter().map(|ended| (Color::Red, format!(" {ended}")));
+    let config = model
+        .problems
+        .iter()
+        .map(|problem| (Color::Yellow, format!(" {problem}")));
+    said.extend(ended.chain(config));
+    if said.len() > MOST_PROBLEMS {
+        let more = said.len() - MOST_PROBLEMS;
+        said.truncate(MOST_PROBLEMS);
+        said.push((Color::Yellow, format!(" … and {more} more")));
+    }
+    said
+}
+
+fn headline(model: &Model<'_>) -> Line<'static> {
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    let alarm = colored(model.color, Color::Red).add_modifier(Modifier::BOLD);
+    let calm = colored(model.color, Color::Green);
+    let mut line = vec![Span::styled(" leno demo", bold)];
+    let mut say = |text: String, style: Style| {
+        line.push(Span::raw("   "));
+        line.push(Span::styled(text, style));
+    };
+    say(format!("{} workloads", model.workloads), Style::new());
+    match model.ended.len() {
+        0 => {}
+        1 => say("1 HAS ENDED".into(), alarm),
+        more => say(format!("{more} HAVE ENDED"), alarm),
+    }
+    if model.lost.is_some() {
+        say("NO CONTROL PLANE".into(), alarm);
+    } else if model.rows.is_empty() {
+        say("starting".into(), Style::new());
+    } else {
+        let rate: f64 = model.rows.iter().map(|r| r.per_second).sum();
+        say(format!("{rate:.0} req/s"), Style::new());
+        match model.rows.iter().all(|r| r.success.is_none_or(|s| s >= 1.0)) {
+            true => say("all succeed".into(), calm),
+            false => say("SOME FAIL".into(), alarm),
+        }
+        match model.rows.iter().all(|r| r.mtls != Some(false)) {
+            true => say("all mTLS".into(), calm),
+            false => say("NOT ALL MTLS".into(), alarm),
+        }
+    }
     let time = match model.remaining {
         Some(left) => format!("{} s left", left.as_secs()),
         None => format!("{} s", model.elapsed.as_secs()),
     };
-    let mtls_style = if all_mtls {
-        style(model, Color::Green)
-    } else {
-        style(model, Color::Red).add_modifier(Modifier::BOLD)
-    };
-    Line::from(vec![
-        name,
-        Span::raw(format!("{workloads}   {rate:.0} requests/s   ")),
-        Span::styled(mtls, mtls_style),
-        Span::raw(format!("   {time}")),
-    ])
+    say(time, Style::new().add_modifier(Modifier::DIM));
+    Line::from(line)
 }
 
 fn footer(model: &Model<'_>) -> Vec<Line<'static>> {
+    let dim = Style::new().add_modifier(Modifier::DIM);
     vec![
-        Line::raw(format!(" Product page: {}", model.page)),
-        Line::raw(format!(
-            " Change the weights in {}.   Ctrl-C ends.",
-            model.directory.join("reviews.yaml").display()
-        )),
+        Line::raw(""),
+        Line::styled(format!(" Product page: {}", model.page), dim),
+        Line::styled(
+            format!(
+                " Change the weights in {}.   Ctrl-C ends.",
+                model.directory.join("reviews.yaml").display()
+            ),
+            dim,
+        ),
     ]
 }
 
 fn edges(model: &Model<'_>, width: u16) -> Table<'static> {
     let whole = width >= FIXED + WHOLE_IDENTITY;
+    // Without it the identity has room at 80 columns.
+    let shown = |at: &usize| *at != P95 || width >= FIXED + SHORT_IDENTITY;
     let rows = model.rows.iter().map(|row| {
-        let failing = row.success.is_some_and(|s| s < 1.0);
-        let success = if failing {
-            style(model, Color::Red)
-        } else {
-            Style::new()
+        let bad = colored(model.color, Color::Red);
+        let success = match row.success {
+            Some(share) if share < 1.0 => bad,
+            _ => Style::new(),
         };
-        let mtls = if row.mtls {
-            style(model, Color::Green)
-        } else {
-            style(model, Color::Red)
+        let mtls = match row.mtls {
+            Some(true) => colored(model.color, Color::Green),
+            Some(false) => bad,
+            None => Style::new(),
         };
-        let [from, to, rate, ok, p50, p99, tls, identity] = cells(row, whole);
-        TableRow::new([
-            Cell::new(format!(" {from}")),
-            Cell::new(to),
-            Cell::new(Line::raw(rate).right_aligned()),
-            Cell::new(Line::styled(ok, success).right_aligned()),
-            Cell::new(Line::raw(p50).right_aligned()),
-            Cell::new(Line::raw(p99).right_aligned()),
-            Cell::new(Line::styled(tls, mtls)),
-            Cell::new(identity),
-        ])
+        let quiet = row.per_second == 0.0 || model.lost.is_some();
+        let cells = cells(row, whole).into_iter().enumerate();
+        let cells = cells.filter(|(at, _)| shown(at)).map(|(at, cell)| {
+            let line = Line::raw(if at == 0 { format!(" {cell}") } else { cell });
+            match at {
+                4 => Cell::new(line.right_aligned()).style(success),
+                2..8 => Cell::new(line.right_aligned()),
+                8 => Cell::new(line).style(mtls),
+                _ => Cell::new(line),
+            }
+        });
+        let row = TableRow::new(cells);
+        match quiet {
+            true => row.style(Style::new().add_modifier(Modifier::DIM)),
+            false => row,
+        }
     });
-    let right = [false, false, true, true, true, true, false, false];
-    let head = HEADINGS.iter().zip(right).map(|(name, right)| {
-        let line = if *name == "FROM" {
-            Line::raw(format!(" {name}"))
-        } else {
-            Line::raw(*name)
-        };
-        Cell::new(if right { line.right_aligned() } else { line })
+    let head = HEADINGS.iter().enumerate().filter(|(at, _)| shown(at));
+    let head = head.map(|(at, name)| match at {
+        0 => Cell::new(format!(" {name}")),
+        2..8 => Cell::new(Line::raw(*name).right_aligned()),
+        _ => Cell::new(*name),
     });
-    let widths = [12, 15, 5, 6, 5, 5, 4]
-        .map(Constraint::Length)
-        .into_iter()
-        .chain([Constraint::Fill(1)]);
+    let widths = WIDTHS.iter().enumerate().filter(|(at, _)| shown(at));
+    let widths = widths.map(|(_, width)| Constraint::Length(*width));
+    let widths = widths.chain([Constraint::Fill(1)]);
     Table::new(rows, widths).header(TableRow::new(head).style(Style::new().add_modifier(Modifier::DIM)))
 }
 
-fn style(model: &Model<'_>, color: Color) -> Style {
-    if model.color {
-        Style::new().fg(color)
-    } else {
-        Style::new()
-    }
-}
-
-fn cells(row: &Row, whole_identity: bool) -> [String; 8] {
-    let identity = if whole_identity || row.principal.is_empty() {
-        row.principal.clone()
-    } else {
-        short(&row.principal)
+fn cells(row: &Row, whole_identity: bool) -> [String; 10] {
+    let identity = match row.principal.as_str() {
+        "" => "-".into(),
+        principal if whole_identity => principal.to_owned(),
+        principal => account(principal),
     };
+    let quantile = |value: Option<Duration>| show::or_dash(value.map(show::latency));
     [
         row.name.source.clone(),
         row.name.destination.clone(),
-        format!("{:.1}", row.per_second),
-        row.success.map_or("-".into(), percent),
-        row.p50.map_or("-".into(), latency),
-        row.p99.map_or("-".into(), latency),
-        if row.mtls { "yes" } else { "NO" }.into(),
-        if identity.is_empty() {
-            "none".into()
-        } else {
-            identity
-        },
+        show::or_dash(row.share.map(|share| format!("{:.0}%", share * 100.0))),
+        show::rate(row.per_second),
+        show::or_dash(row.success.map(show::percent)),
+        quantile(row.p50),
+        quantile(row.p95),
+        quantile(row.p99),
+        match row.mtls {
+            Some(true) => "yes",
+            Some(false) => "NO",
+            None => "-",
+        }
+        .into(),
+        identity,
     ]
 }
 
-/// `spiffe://cluster.local/ns/default/sa/reviews` as `default/reviews`: what differs within a mesh.
-fn short(principal: &str) -> String {
-    let path = principal
-        .strip_prefix("spiffe://")
-        .and_then(|rest| rest.split_once("/ns/"));
-    let parts = path.and_then(|(_, path)| path.split_once("/sa/"));
-    parts.map_or_else(
-        || principal.to_owned(),
-        |(namespace, account)| format!("{namespace}/{account}"),
-    )
-}
-
-/// Never rounds a failure away: 99.99 % stays under 100 %.
-fn percent(share: f64) -> String {
-    if share >= 1.0 {
-        "100%".into()
-    } else {
-        format!("{:.2}%", (share * 10_000.0).floor() / 100.0)
-    }
-}
-
-fn latency(value: Duration) -> String {
-    let ms = value.as_secs_f64() * 1000.0;
-    match ms {
-        ms if ms < 10.0 => format!("{ms:.1}ms"),
-        ms if ms < 1000.0 => format!("{ms:.0}ms"),
-        ms => format!("{:.1}s", ms / 1000.0),
+/// The service account: what differs within the demo's namespace.
+fn account(principal: &str) -> String {
+    let short = show::identity(principal);
+    match short.strip_prefix("default/") {
+        Some(account) => account.to_owned(),
+        None => short,
     }
 }
 
 /// The table as text, for the summary: identities whole where the width (in columns; None: no terminal) allows it.
 pub fn text(rows: &[Row], width: Option<u16>) -> String {
     let whole = width.is_none_or(|width| width >= FIXED + WHOLE_IDENTITY);
-    let mut lines = vec![HEADINGS.map(str::to_owned)];
-    lines.extend(rows.iter().map(|row| cells(row, whole)));
-    let mut widths = [0; 8];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut out = String::new();
-    for line in &lines {
-        let mut text = String::new();
-        for (at, (cell, width)) in line.iter().zip(widths).enumerate() {
-            let padded = if (2..6).contains(&at) {
-                format!("{cell:>width$}  ")
-            } else {
-                format!("{cell:<width$}  ")
-            };
-            text.push_str(&padded);
-        }
-        out.push_str(text.trim_end());
-        out.push('\n');
-    }
-    out
+    let lines = rows.iter().map(|row| cells(row, whole).to_vec());
+    output::columns(HEADINGS, lines, &[2, 3, 4, 5, 6, 7])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::demo::traffic::EdgeName;
+    use crate::seeing::sums::Sums;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -241,29 +265,36 @@ mod tests {
                 source: "productpage".into(),
                 destination: "reviews v3".into(),
             },
+            share: Some(0.5),
             per_second: 12.34,
             success: Some(0.99999),
             p50: Some(Duration::from_micros(1500)),
+            p95: Some(Duration::from_millis(30)),
             p99: Some(Duration::from_millis(42)),
-            mtls,
+            mtls: Some(mtls),
             principal: "spiffe://cluster.local/ns/default/sa/reviews".into(),
-            total: 100,
+            total: Sums::default(),
         }
     }
 
-    fn screen(width: u16, rows: &[Row]) -> Vec<String> {
-        let mut terminal = Terminal::new(TestBackend::new(width, 12)).unwrap();
-        let model = Model {
+    fn model<'a>(rows: &'a [Row]) -> Model<'a> {
+        Model {
             rows,
             workloads: 7,
+            ended: &[],
+            lost: None,
             directory: Path::new("/tmp/demo/mesh"),
             page: "http://127.0.0.1:8080/productpage",
             elapsed: Duration::from_secs(3),
             remaining: None,
             problems: &[],
             color: false,
-        };
-        terminal.draw(|frame| draw(frame, &model)).unwrap();
+        }
+    }
+
+    fn screen(width: u16, model: &Model<'_>) -> Vec<String> {
+        let mut terminal = Terminal::new(TestBackend::new(width, 16)).unwrap();
+        terminal.draw(|frame| draw(frame, model)).unwrap();
         let buffer = terminal.backend().buffer();
         let line = |y| {
             (0..width)
@@ -272,25 +303,27 @@ mod tests {
                 .trim_end()
                 .to_owned()
         };
-        (0..12).map(line).collect()
+        (0..16).map(line).collect()
     }
 
     #[test]
     fn eighty_columns_hold_every_figure() {
-        let lines = screen(80, &[row(true)]);
+        let rows = [row(true)];
+        let lines = screen(80, &model(&rows));
         assert_eq!(
             lines[0],
-            " leno demo   7 workloads   12 requests/s   all mTLS   3 s"
+            " leno demo   7 workloads   12 req/s   SOME FAIL   all mTLS   3 s"
         );
         for part in [
             "productpage",
             "reviews v3",
+            "50%",
             "12.3",
             "99.99%",
             "1.5ms",
             "42ms",
             "yes",
-            "default/reviews",
+            "reviews",
         ] {
             assert!(lines[3].contains(part), "{part} is missing in {:?}", lines[3]);
         }
@@ -298,18 +331,44 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_shows_the_whole_identity() {
-        assert!(screen(120, &[row(true)])[3].ends_with("spiffe://cluster.local/ns/default/sa/reviews"));
+        let rows = [row(true)];
+        assert!(screen(120, &model(&rows))[3].ends_with("spiffe://cluster.local/ns/default/sa/reviews"));
     }
 
     #[test]
     fn plaintext_is_said_aloud() {
-        let lines = screen(80, &[row(true), row(false)]);
+        let rows = [row(true), row(false)];
+        let lines = screen(80, &model(&rows));
         assert!(lines[0].contains("NOT ALL MTLS"));
         assert!(lines[4].contains(" NO "));
     }
 
     #[test]
     fn the_empty_state_says_what_is_awaited() {
-        assert!(screen(80, &[])[2].contains("workloads are starting"));
+        assert!(screen(80, &model(&[]))[2].contains("workloads are starting"));
+    }
+
+    #[test]
+    fn a_workload_that_ended_and_a_lost_control_plane_are_said_with_what_to_look_at() {
+        let rows = [row(true)];
+        let ended = ["reviews-v2 ended: signal 9 — /tmp/logs/reviews-v2.log — out of memory".to_owned()];
+        let model = Model {
+            ended: &ended,
+            lost: Some(Duration::from_secs(4)),
+            ..model(&rows)
+        };
+        let lines = screen(80, &model);
+        assert_eq!(
+            lines[0],
+            " leno demo   7 workloads   1 HAS ENDED   NO CONTROL PLANE   3 s"
+        );
+        let all = lines.join("\n");
+        for part in [
+            "not answered for 4 s",
+            "reviews-v2 ended: signal 9",
+            "Ctrl-C ends",
+        ] {
+            assert!(all.contains(part), "{part} is missing: {all}");
+        }
     }
 }

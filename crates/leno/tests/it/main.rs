@@ -28,6 +28,7 @@ mod readme;
 mod routes;
 mod routing;
 mod samples;
+mod seeing;
 mod shares;
 mod support;
 mod transparency;

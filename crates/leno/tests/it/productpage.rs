@@ -87,6 +87,7 @@ fn a_browser_shows_reviews_that_change_with_their_version() {
     );
 
     // The page goes on asking, without being loaded anew, and follows the route.
+    browser.wait_until("!document.querySelector('#answers').hidden");
     browser.value("document.querySelector('#ask').click()");
     mesh.write("route.yaml", &reviews("v3"));
     browser.wait_until(&format!("{STARS}?.className == 'stars red'"));

@@ -1,5 +1,7 @@
 //! The README does what it says: its commands by hand are run as they stand.
 
+mod tour;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -38,7 +40,9 @@ fn shell(user: &OrdinaryUser, line: &str) -> Command {
     let binary = shared_binary(Path::new(LENO));
     let path = std::env::var("PATH").unwrap();
     let mut command = user.command("sh");
-    command.args(["-c", &format!("exec {line}")]);
+    // One command is the shell itself, so that a signal reaches it.
+    let exec = if line.starts_with("leno ") { "exec " } else { "" };
+    command.args(["-c", &format!("{exec}{line}")]);
     command.env("PATH", format!("{}:{path}", binary.parent().unwrap().display()));
     command
 }
@@ -89,6 +93,18 @@ fn the_commands_by_hand_work_as_they_stand() {
     assert!(stdout(&called).contains("Directory listing"), "{called:?}");
     let said = stdout(&shell(&user, status).output().unwrap());
     assert!(!said.contains("LN0"), "{said}");
+}
+
+#[test]
+fn its_links_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = readme();
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    let missing: Vec<&str> = links
+        .map(|(link, _)| link)
+        .filter(|link| !root.join(link).exists())
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

@@ -242,7 +242,7 @@ fn completions_are_a_script_that_bash_accepts() {
     let user = OrdinaryUser::new();
     let script = leno(&user, &["completions", "bash"]);
     assert!(script.status.success());
-    let try_out = b"\nCOMP_WORDS=(leno stat) COMP_CWORD=1; _leno leno stat leno; echo ${COMPREPLY[@]}\n";
+    let try_out = b"\nCOMP_WORDS=(leno statu) COMP_CWORD=1; _leno leno statu leno; echo ${COMPREPLY[@]}\n";
     let ran = fed(
         user.command("bash").args(["--norc", "-s"]),
         &[&script.stdout[..], try_out].concat(),

@@ -57,6 +57,8 @@ async function ask() {
 
 function keepAsking(on) {
   asking = on;
+  // It goes on after signing in.
+  sessionStorage.setItem("asking", on ? "yes" : "no");
   button.textContent = on ? "Stop" : "Keep asking";
   button.setAttribute("aria-pressed", on);
   if (on) setTimeout(ask, EVERY_MS);
@@ -65,4 +67,4 @@ function keepAsking(on) {
 panel.hidden = false;
 button.addEventListener("click", () => keepAsking(!asking));
 note(document);
-if (location.hash === "#live") keepAsking(true);
+if (location.hash === "#live" || sessionStorage.getItem("asking") === "yes") keepAsking(true);

@@ -1,15 +1,14 @@
-//! The terminal: the whole screen while the view runs, the user's own lines back afterwards.
+//! The terminal: the whole screen while a view runs, the user's own lines back afterwards.
 
 use std::io::{self, IsTerminal, Stdout};
 
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
+use ratatui::style::{Color, Style};
+use ratatui::{Frame, Terminal};
 
-use super::view::{self, Model};
-
-/// Without a terminal nothing is drawn: the summary says all.
+/// Without a terminal nothing is drawn: what is printed at the end says all.
 pub struct Screen {
     terminal: Option<Terminal<CrosstermBackend<Stdout>>>,
 }
@@ -28,9 +27,14 @@ impl Screen {
         })
     }
 
-    pub fn draw(&mut self, model: &Model<'_>) -> io::Result<()> {
+    pub fn is_terminal(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    /// What is the same as before is not written again.
+    pub fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         if let Some(terminal) = &mut self.terminal {
-            terminal.draw(|frame| view::draw(frame, model))?;
+            terminal.draw(view)?;
         }
         Ok(())
     }
@@ -46,11 +50,11 @@ impl Drop for Screen {
     }
 }
 
-/// Columns of the terminal; None where there is none.
-pub fn width() -> Option<u16> {
-    let (columns, _) = io::stdout()
-        .is_terminal()
-        .then(ratatui::crossterm::terminal::size)?
-        .ok()?;
-    Some(columns)
+/// A colour, where the user wants any.
+pub fn colored(wanted: bool, color: Color) -> Style {
+    if wanted {
+        Style::new().fg(color)
+    } else {
+        Style::new()
+    }
 }
