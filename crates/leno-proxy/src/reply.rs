@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use leno_engine::compile::access_log::{FormatValues, Heads, Operator};
-use leno_engine::compile::http::{BodyFormat, LocalReplies};
+use leno_engine::compile::local_reply::{BodyFormat, LocalReplies};
 use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::route::Decision;
 use leno_engine::flags::Flag;

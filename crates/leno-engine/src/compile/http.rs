@@ -1,15 +1,14 @@
 //! `HttpConnectionManager` and the HTTP filters' configurations.
 
-pub(crate) mod local_reply;
 mod manager;
 pub(crate) mod options;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::local_reply::{BodyFormat, Comparison, LocalReplies, Mapper, ReplyFilter};
 pub(crate) use self::manager::manager;
 use super::access_log::AccessLog;
+use super::local_reply::LocalReplies;
 use super::route::RouteTable;
 use crate::decide::filter::FilterConfig;
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(crate) use self::table::table;
 use super::at::compiling;
 pub use super::header::{AppendAction, HeaderOp, HeaderOps};
-use super::http::BodyFormat;
+use super::local_reply::BodyFormat;
 use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
 use super::pb::route as pb;
 use super::{NoFiles, Rejection, Warnings};

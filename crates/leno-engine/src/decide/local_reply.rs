@@ -1,6 +1,6 @@
 //! Which mapper takes an answer of the proxy's own.
 
-use crate::compile::http::{Comparison, LocalReplies, Mapper, ReplyFilter};
+use crate::compile::local_reply::{Comparison, LocalReplies, Mapper, ReplyFilter};
 use crate::flags::Flags;
 use crate::message::RequestHead;
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::authority::without_any_port;
 use super::matcher::{equal, starts_with};
 use super::rewrite::redirect_location;
-use crate::compile::http::BodyFormat;
+use crate::compile::local_reply::BodyFormat;
 use crate::compile::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher};
 use crate::compile::route::{
     Action, ClusterChoice, Forward, Route, RouteTable, VirtualHost, WeightedCluster,

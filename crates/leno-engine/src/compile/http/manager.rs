@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use leno_proto::FromAny;
 
+use super::options;
 use super::*;
-use super::{local_reply, options};
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
 use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::local_reply;
 use crate::compile::pb::hcm as pb;
 use crate::compile::pb::{core, protobuf, router};
 use crate::compile::route;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Action, Redirect, RetryPolicy, forward};
 use crate::compile::Rejection;
 use crate::compile::at::At;
-use crate::compile::http::local_reply;
+use crate::compile::local_reply;
 use crate::compile::matcher::{self, PathMatcher};
 use crate::compile::pb::route as pb;
 

@@ -58,7 +58,7 @@ pub struct BodyFormat {
     pub content_type: String,
 }
 
-pub(super) fn local_replies(at: &At<'_>, message: &pb::LocalReplyConfig) -> Result<LocalReplies, Rejection> {
+pub(crate) fn local_replies(at: &At<'_>, message: &pb::LocalReplyConfig) -> Result<LocalReplies, Rejection> {
     let pb::LocalReplyConfig { mappers, body_format } = message;
     Ok(LocalReplies {
         mappers: at.each("mappers", mappers, mapper)?,
