@@ -120,7 +120,7 @@ impl Decision<'_> {
 }
 
 /// The most specific first, or last.
-fn in_order<'o>(levels: [Option<&'o HeaderOps>; 4], reversed: bool) -> impl Iterator<Item = &'o HeaderOps> {
+fn in_order(levels: [Option<&HeaderOps>; 4], reversed: bool) -> impl Iterator<Item = &HeaderOps> {
     let at = move |i: usize| if reversed { 3 - i } else { i };
     (0..4).filter_map(move |i| levels[at(i)])
 }
