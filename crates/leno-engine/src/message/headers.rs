@@ -346,8 +346,8 @@ impl Clone for Block {
 }
 
 /// Whether two names of one length are the same; eight bytes at a time, the last ones perhaps twice. Not by `memcmp`:
-/// with AVX-512 it reads behind its arguments under a mask, and where that is a page that is not there (behind
-/// constants that were given back after the start, for one) each call costs a hundred times as much.
+/// glibc's for AVX-512 reads behind its arguments under a mask, and where that is a page that is not there (behind
+/// constants that were given back after the start, for one) each call takes a microsecond instead of a nanosecond.
 fn same(a: &[u8], b: &[u8]) -> bool {
     let (words, rest) = a.as_chunks::<8>();
     let (others, other_rest) = b.as_chunks::<8>();
