@@ -100,7 +100,12 @@ fn its_links_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let text = readme();
     let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    let pictures = ["srcset=\"", "src=\""]
+        .into_iter()
+        .flat_map(|begin| text.split(begin).skip(1));
+    let pictures = pictures.filter_map(|rest| rest.split_once('"'));
     let missing: Vec<&str> = links
+        .chain(pictures)
         .map(|(link, _)| link)
         .filter(|link| !root.join(link).exists())
         .collect();
