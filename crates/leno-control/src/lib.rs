@@ -4,13 +4,15 @@
 //! files ─▶ leno-sources ─▶┐
 //! registration.rs ───────▶├─▶ writer.rs (owns the World) ─▶ push.rs (index) ─▶ session.rs ─▶ ads.rs
 //! state.rs (VIPs, …) ────▶┘                                                     translate, xds
-//! listener.rs (TLS, who is there) ─▶ ads.rs, ca.rs, mesh.rs                     admin.rs: /metrics, /debug
+//! listener.rs (TLS, who is there) ─▶ ads.rs, ca.rs, mesh.rs         admin.rs: /metrics, /debug, dashboard/
 //! ```
 
 mod admin;
 mod ads;
 mod attached;
 mod ca;
+mod catalogue;
+mod dashboard;
 mod error;
 mod listener;
 mod mesh;
@@ -50,6 +52,8 @@ use admin::Admin;
 use ads::{Ads, AdsService};
 use attached::Attached;
 use ca::Certificates;
+use catalogue::Catalogue;
+use dashboard::Dashboard;
 use listener::{Connection, Tls};
 use mesh::MeshService;
 use once::Once;
@@ -101,6 +105,7 @@ struct Parts {
     push: Arc<Push>,
     state: Arc<State>,
     diagnostics: Arc<Diagnostics>,
+    catalogue: Arc<Catalogue>,
     registrations: Arc<Registrations>,
     certificates: Arc<Certificates>,
     roster: Arc<Roster>,
@@ -146,6 +151,7 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
     let registrations = Arc::new(registrations);
     let mut writer = Writer::new(remembered.vips, queue, state.clone());
     let (push, diagnostics) = (writer.push.clone(), writer.diagnostics.clone());
+    let catalogue = writer.catalogue.clone();
     let source = match &options.config {
         Some(directory) => Some(source::start(directory, changes, diagnostics.clone()).await?),
         None => None,
@@ -163,6 +169,7 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
         push,
         state: state.clone(),
         diagnostics,
+        catalogue,
         registrations,
         trust_domain,
     };
@@ -279,6 +286,15 @@ fn serve(parts: Parts, sockets: Sockets, tls: Arc<Tls>) -> Result<Handle, StartE
         roster: parts.roster.clone(),
         diagnostics: parts.diagnostics.clone(),
         certificates: parts.certificates.clone(),
+        dashboard: Arc::new(Dashboard {
+            push: parts.push.clone(),
+            roster: parts.roster.clone(),
+            attached: parts.attached.clone(),
+            diagnostics: parts.diagnostics.clone(),
+            catalogue: parts.catalogue.clone(),
+            state: parts.state.clone(),
+            seen: Default::default(),
+        }),
     };
     servers.push(tokio::spawn(admin::serve(
         sockets.admin,

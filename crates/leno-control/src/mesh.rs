@@ -7,9 +7,8 @@ use std::time::Duration;
 use futures_core::Stream as FutureStream;
 use leno_proto::control::mesh_server::Mesh;
 use leno_proto::control::{
-    Command, ConfigRequest, ConfigResponse, Diagnostic, Report, Resource, ResourcesRequest,
-    ResourcesResponse, StatusRequest, StatusResponse, TapRequest, TapResponse, TapStart, TrafficRequest,
-    TrafficResponse,
+    Command, ConfigRequest, ConfigResponse, Report, Resource, ResourcesRequest, ResourcesResponse,
+    StatusRequest, StatusResponse, TapRequest, TapResponse, TapStart, TrafficRequest, TrafficResponse,
 };
 use leno_telemetry::tap::Filter;
 use leno_translate::ResourceType;
@@ -19,7 +18,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::attached::{Attached, Speaker};
 use crate::ca::Certificates;
-use crate::error::STATE_NOT_WRITTEN;
 use crate::listener::Peer;
 use crate::push::Push;
 use crate::roster::Roster;
@@ -84,24 +82,6 @@ impl MeshService {
             )),
         }
     }
-
-    fn diagnostics(&self) -> Vec<Diagnostic> {
-        let state = self.state.failure().map(|message| Diagnostic {
-            code: STATE_NOT_WRITTEN.to_owned(),
-            severity: "error".to_owned(),
-            message,
-            ..Default::default()
-        });
-        let config = self.diagnostics.all().into_iter().map(|d| Diagnostic {
-            code: d.code.to_string(),
-            severity: d.severity.to_string(),
-            place: d.place.to_string(),
-            object: d.object.map(|o| o.to_string()).unwrap_or_default(),
-            message: d.message,
-            hint: d.hint,
-        });
-        state.into_iter().chain(config).collect()
-    }
 }
 
 type Streamed<T> = Pin<Box<dyn FutureStream<Item = Result<T, Status>> + Send>>;
@@ -129,7 +109,7 @@ impl Mesh for MeshService {
         self.member_or_operator(&request)?;
         Ok(Response::new(StatusResponse {
             proxies: self.roster.proxies(),
-            diagnostics: self.diagnostics(),
+            diagnostics: self.diagnostics.told(&self.state),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             snapshot: self.push.snapshot().version,
         }))
