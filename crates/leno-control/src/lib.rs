@@ -17,6 +17,7 @@ mod error;
 mod listener;
 mod mesh;
 mod node;
+mod objects;
 mod once;
 mod options;
 mod probe;
@@ -362,6 +363,7 @@ impl Parts {
             push: self.push.clone(),
             roster: self.roster.clone(),
             diagnostics: self.diagnostics.clone(),
+            catalogue: self.catalogue.clone(),
             state: self.state.clone(),
             attached: self.attached.clone(),
             certificates: self.certificates.clone(),

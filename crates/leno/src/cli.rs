@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::env::Environment;
 use crate::{
-    agent, bootstrap, capture, check, config, control, dashboard, demo, edges, explain, logging, output,
+    agent, bootstrap, capture, check, config, control, dashboard, demo, edges, explain, get, logging, output,
     proxy, run, sample, stat, status, tap, top, validate,
 };
 
@@ -33,6 +33,7 @@ pub enum Verb {
     Status(status::Status),
     Config(config::Config),
     Dashboard(dashboard::Dashboard),
+    Get(get::Get),
     Stat(Box<stat::Stat>),
     Top(Box<top::Top>),
     Tap(Box<tap::Tap>),
@@ -66,6 +67,7 @@ impl Verb {
             Self::Status(args) => status::run(&args, &environment)?,
             Self::Config(args) => config::run(&args, &environment)?,
             Self::Dashboard(args) => dashboard::run(&args, &environment)?,
+            Self::Get(args) => get::run(&args, &environment)?,
             Self::Stat(args) => stat::run(&args, &environment)?,
             Self::Top(args) => top::run(&args, &environment)?,
             Self::Tap(args) => tap::run(&args, &environment)?,
