@@ -22,6 +22,7 @@ mod parse;
 pub mod quantity;
 mod suggest;
 pub mod validate;
+mod yaml;
 
 pub use codes::Code;
 pub use diagnostic::{Diagnostic, Place, Severity};

@@ -11,10 +11,12 @@ mod admin;
 mod ads;
 mod attached;
 mod ca;
+mod catalogue;
 mod error;
 mod listener;
 mod mesh;
 mod node;
+mod objects;
 mod once;
 mod options;
 mod probe;
@@ -50,6 +52,7 @@ use admin::Admin;
 use ads::{Ads, AdsService};
 use attached::Attached;
 use ca::Certificates;
+use catalogue::Catalogue;
 use listener::{Connection, Tls};
 use mesh::MeshService;
 use once::Once;
@@ -101,6 +104,7 @@ struct Parts {
     push: Arc<Push>,
     state: Arc<State>,
     diagnostics: Arc<Diagnostics>,
+    catalogue: Arc<Catalogue>,
     registrations: Arc<Registrations>,
     certificates: Arc<Certificates>,
     roster: Arc<Roster>,
@@ -146,6 +150,7 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
     let registrations = Arc::new(registrations);
     let mut writer = Writer::new(remembered.vips, queue, state.clone());
     let (push, diagnostics) = (writer.push.clone(), writer.diagnostics.clone());
+    let catalogue = writer.catalogue.clone();
     let source = match &options.config {
         Some(directory) => Some(source::start(directory, changes, diagnostics.clone()).await?),
         None => None,
@@ -163,6 +168,7 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
         push,
         state: state.clone(),
         diagnostics,
+        catalogue,
         registrations,
         trust_domain,
     };
@@ -346,6 +352,7 @@ impl Parts {
             push: self.push.clone(),
             roster: self.roster.clone(),
             diagnostics: self.diagnostics.clone(),
+            catalogue: self.catalogue.clone(),
             state: self.state.clone(),
             attached: self.attached.clone(),
             certificates: self.certificates.clone(),

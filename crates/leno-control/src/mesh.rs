@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_core::Stream as FutureStream;
 use leno_proto::control::mesh_server::Mesh;
 use leno_proto::control::{
-    Command, ConfigRequest, ConfigResponse, Diagnostic, Report, Resource, ResourcesRequest,
-    ResourcesResponse, StatusRequest, StatusResponse, TapRequest, TapResponse, TapStart, TrafficRequest,
-    TrafficResponse,
+    Command, ConfigRequest, ConfigResponse, ObjectsRequest, ObjectsResponse, Report, Resource,
+    ResourcesRequest, ResourcesResponse, StatusRequest, StatusResponse, TapRequest, TapResponse, TapStart,
+    TrafficRequest, TrafficResponse,
 };
 use leno_telemetry::tap::Filter;
 use leno_translate::ResourceType;
@@ -19,8 +19,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::attached::{Attached, Speaker};
 use crate::ca::Certificates;
-use crate::error::STATE_NOT_WRITTEN;
+use crate::catalogue::Catalogue;
 use crate::listener::Peer;
+use crate::objects::{self, Asked};
 use crate::push::Push;
 use crate::roster::Roster;
 use crate::state::State;
@@ -36,6 +37,7 @@ pub(crate) struct MeshService {
     pub(crate) push: Arc<Push>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) diagnostics: Arc<Diagnostics>,
+    pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) state: Arc<State>,
     pub(crate) attached: Arc<Attached>,
     pub(crate) certificates: Arc<Certificates>,
@@ -84,24 +86,6 @@ impl MeshService {
             )),
         }
     }
-
-    fn diagnostics(&self) -> Vec<Diagnostic> {
-        let state = self.state.failure().map(|message| Diagnostic {
-            code: STATE_NOT_WRITTEN.to_owned(),
-            severity: "error".to_owned(),
-            message,
-            ..Default::default()
-        });
-        let config = self.diagnostics.all().into_iter().map(|d| Diagnostic {
-            code: d.code.to_string(),
-            severity: d.severity.to_string(),
-            place: d.place.to_string(),
-            object: d.object.map(|o| o.to_string()).unwrap_or_default(),
-            message: d.message,
-            hint: d.hint,
-        });
-        state.into_iter().chain(config).collect()
-    }
 }
 
 type Streamed<T> = Pin<Box<dyn FutureStream<Item = Result<T, Status>> + Send>>;
@@ -129,7 +113,7 @@ impl Mesh for MeshService {
         self.member_or_operator(&request)?;
         Ok(Response::new(StatusResponse {
             proxies: self.roster.proxies(),
-            diagnostics: self.diagnostics(),
+            diagnostics: self.diagnostics.told(&self.state),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             snapshot: self.push.snapshot().version,
         }))
@@ -146,6 +130,18 @@ impl Mesh for MeshService {
         Ok(Response::new(ConfigResponse {
             resources: dump.resources,
         }))
+    }
+
+    async fn objects(&self, request: Request<ObjectsRequest>) -> Result<Response<ObjectsResponse>, Status> {
+        self.member_or_operator(&request)?;
+        let request = request.into_inner();
+        let asked =
+            Asked::parse(&request).map_err(|unknown| Status::invalid_argument(unknown.to_string()))?;
+        let files = self.catalogue.files();
+        let in_force = files.iter().flat_map(|objects| objects.iter());
+        objects::objects(&asked, &request, in_force, self.diagnostics.all())
+            .map(Response::new)
+            .map_err(|unknown| Status::not_found(unknown.to_string()))
     }
 
     async fn tap(&self, request: Request<TapRequest>) -> Result<Response<Self::TapStream>, Status> {

@@ -7,8 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leno_api::{Diagnostic, Severity};
 use leno_model::{Change, VipTable, World};
+use leno_proto::control;
 use tokio::sync::mpsc;
 
+use crate::catalogue::Catalogue;
+use crate::error::STATE_NOT_WRITTEN;
 use crate::push::Push;
 use crate::state::State;
 
@@ -30,6 +33,25 @@ impl Diagnostics {
         let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let mesh = self.mesh.lock().unwrap_or_else(PoisonError::into_inner);
         reading.values().flatten().chain(mesh.iter()).cloned().collect()
+    }
+
+    /// All of it, and what is wrong with the control plane itself, as it is told to operators.
+    pub(crate) fn told(&self, state: &State) -> Vec<control::Diagnostic> {
+        let state = state.failure().map(|message| control::Diagnostic {
+            code: STATE_NOT_WRITTEN.to_owned(),
+            severity: "error".to_owned(),
+            message,
+            ..Default::default()
+        });
+        let config = self.all().into_iter().map(|d| control::Diagnostic {
+            code: d.code.to_string(),
+            severity: d.severity.to_string(),
+            place: d.place.to_string(),
+            object: d.object.map(|o| o.to_string()).unwrap_or_default(),
+            message: d.message,
+            hint: d.hint,
+        });
+        state.into_iter().chain(config).collect()
     }
 
     /// What reading a file said, in place of what it said before. What is new is logged, once.
@@ -56,6 +78,7 @@ pub(crate) struct Writer {
     state: Arc<State>,
     pub(crate) push: Arc<Push>,
     pub(crate) diagnostics: Arc<Diagnostics>,
+    pub(crate) catalogue: Arc<Catalogue>,
 }
 
 // === impl Writer ===
@@ -70,6 +93,7 @@ impl Writer {
             changes,
             state,
             diagnostics: Arc::default(),
+            catalogue: Arc::default(),
         }
     }
 
@@ -91,7 +115,9 @@ impl Writer {
     }
 
     fn apply(&mut self, changes: impl Iterator<Item = Change>) {
-        let outcome = self.world.apply(changes, since_epoch());
+        let catalogue = self.catalogue.clone();
+        let noted = changes.inspect(|change| catalogue.note(change));
+        let outcome = self.world.apply(noted, since_epoch());
         if outcome.vips_changed {
             self.state.save_vips(self.world.vips());
         }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_proto::control::{
-    ConfigRequest, ConfigResponse, Diagnostic, Edge, ResourcesRequest, ResourcesResponse, StatusRequest,
-    StatusResponse, TapRequest, TapResponse, TrafficRequest, TrafficResponse,
+    ConfigRequest, ConfigResponse, Diagnostic, Edge, ObjectsRequest, ObjectsResponse, ResourcesRequest,
+    ResourcesResponse, StatusRequest, StatusResponse, TapRequest, TapResponse, TrafficRequest,
+    TrafficResponse,
 };
 use leno_proxy::control_plane::ControlPlane;
 use leno_proxy::grpc::{self, Channel, Receiver};
@@ -108,6 +109,13 @@ impl Mesh {
         let first = tokio::time::timeout(TIMEOUT, sums.next()).await;
         let first = first.map_err(|_| anyhow::anyhow!("no answer within {TIMEOUT:?}"))??;
         Ok(first.map(|response| response.edges).unwrap_or_default())
+    }
+
+    pub async fn objects(&self, request: &ObjectsRequest) -> Result<ObjectsResponse, grpc::Error> {
+        let path = format!("{SERVICE}/Objects");
+        self.channel
+            .unary(&path, Some(&self.token), request, TIMEOUT)
+            .await
     }
 
     /// Requests as they end; the first response comes at once.

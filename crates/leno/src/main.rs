@@ -16,6 +16,7 @@ mod edges;
 mod env;
 mod explain;
 mod gateway;
+mod get;
 mod interrupt;
 mod join;
 mod logging;

@@ -402,6 +402,76 @@ fn what_cannot_be_meant_is_refused_with_a_remedy() {
     );
 }
 
+#[test]
+fn get_shows_objects_with_what_became_of_them() {
+    let (mesh, _servers) = split();
+    let table = stdout(&mesh.leno(&["get", "vs"]));
+    let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(
+        row[..4],
+        ["default", "VirtualService", "reviews", "accepted"],
+        "{table}"
+    );
+    assert!(row[4].contains("split.yaml:"), "{table}");
+    let object = json(&mesh, &["get", "virtualservice", "reviews", "-o", "json"]);
+    assert_eq!(object["spec"]["http"][1]["name"], "rest");
+    assert_eq!(object["status"]["leno"]["status"], "accepted");
+
+    // The last good one stays, and the reason is there.
+    mesh.write(
+        "split.yaml",
+        &format!("{SUBSETS}---{}", SPLIT.replace("hosts:", "hots:")),
+    );
+    let stale = eventually("the broken version is noticed", || {
+        let object = json(&mesh, &["get", "vs", "reviews.default", "-o", "json"]);
+        if object["status"]["leno"]["status"] == "stale" {
+            Ok(object)
+        } else {
+            Err(object)
+        }
+    });
+    assert_eq!(stale["spec"]["hosts"][0], "reviews", "{stale}");
+    let table = stdout(&mesh.leno(&["get", "vs", "reviews"]));
+    assert!(
+        table.contains("unknown field hots") && table.contains("did you mean hosts"),
+        "{table}"
+    );
+
+    // One that never was in force.
+    mesh.write(
+        "new.yaml",
+        &SPLIT
+            .replace("name: reviews", "name: other")
+            .replace("hosts:", "hots:"),
+    );
+    eventually("it is rejected", || {
+        let list = json(&mesh, &["get", "vs", "-n", "default", "-o", "json"]);
+        let items = list["items"].as_array().unwrap();
+        let other = items.iter().find(|item| item["metadata"]["name"] == "other");
+        if other.is_some_and(|o| o["status"]["leno"]["status"] == "rejected") {
+            Ok(())
+        } else {
+            Err(list)
+        }
+    });
+    let yaml = stdout(&mesh.leno(&["get", "dr", "-o", "yaml"]));
+    assert!(
+        yaml.contains("kind: DestinationRule") && yaml.contains("status: accepted"),
+        "{yaml}"
+    );
+    let workloads = json(&mesh, &["get", "workloads", "reviews-v1", "-o", "json"]);
+    assert_eq!(workloads["items"][0]["identity"], IDENTITY, "{workloads}");
+    for (args, words) in [
+        (&["get", "virtualservics"][..], "did you mean virtualservices?"),
+        (&["get", "vs", "revews"], "did you mean reviews?"),
+        (&["get", "workloads", "reviews-v9"], "did you mean reviews-v"),
+    ] {
+        let output = mesh.leno(args);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(stderr(&output).contains(words), "{output:?}");
+    }
+}
+
 /// Reads a page as Prometheus' text format 0.0.4 has it: name and labels by value.
 fn samples(page: &str) -> Vec<(String, f64)> {
     assert!(page.ends_with('\n'), "{page}");

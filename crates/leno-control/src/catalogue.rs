@@ -1,0 +1,34 @@
+//! The objects of the configuration that are in force, for whoever wants to see them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use leno_api::Object;
+use leno_model::Change;
+
+#[derive(Debug, Default)]
+pub(crate) struct Catalogue {
+    /// By source file.
+    files: Mutex<BTreeMap<Arc<str>, Arc<[Object]>>>,
+}
+
+// === impl Catalogue ===
+
+impl Catalogue {
+    /// What the model is told, the catalogue is told too.
+    pub(crate) fn note(&self, change: &Change) {
+        if let Change::File { file, objects } = change {
+            let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+            match objects.is_empty() {
+                true => files.remove(file),
+                false => files.insert(file.clone(), objects.clone().into()),
+            };
+        }
+    }
+
+    /// File by file.
+    pub(crate) fn files(&self) -> Vec<Arc<[Object]>> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.values().cloned().collect()
+    }
+}
