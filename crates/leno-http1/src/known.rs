@@ -21,21 +21,20 @@ pub(crate) enum Known {
 impl Known {
     /// `name` in lower case.
     pub(crate) fn of(name: &[u8]) -> Self {
-        // By length first: nearly all others end here.
-        let (known, is) = match name.len() {
-            2 => (Self::Te, &b"te"[..]),
-            4 => (Self::Host, &b"host"[..]),
-            6 => (Self::Expect, &b"expect"[..]),
-            7 => (Self::Upgrade, &b"upgrade"[..]),
-            10 if name.first() == Some(&b'k') => (Self::KeepAlive, &b"keep-alive"[..]),
-            10 => (Self::Connection, &b"connection"[..]),
-            14 if name.first() == Some(&b'h') => (Self::Http2Settings, &b"http2-settings"[..]),
-            14 => (Self::ContentLength, &b"content-length"[..]),
-            16 => (Self::ProxyConnection, &b"proxy-connection"[..]),
-            17 => (Self::TransferEncoding, &b"transfer-encoding"[..]),
-            _ => return Self::Other,
-        };
-        if name == is { known } else { Self::Other }
+        // Each against a constant, which the compiler compares in place.
+        match name {
+            b"te" => Self::Te,
+            b"host" => Self::Host,
+            b"expect" => Self::Expect,
+            b"upgrade" => Self::Upgrade,
+            b"keep-alive" => Self::KeepAlive,
+            b"connection" => Self::Connection,
+            b"http2-settings" => Self::Http2Settings,
+            b"content-length" => Self::ContentLength,
+            b"proxy-connection" => Self::ProxyConnection,
+            b"transfer-encoding" => Self::TransferEncoding,
+            _ => Self::Other,
+        }
     }
 
     /// Fields that are of one connection only (RFC 9110 §7.6.1), whoever names them.

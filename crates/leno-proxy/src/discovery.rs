@@ -85,6 +85,8 @@ pub struct Discovery {
     pub state: watch::Sender<State>,
     pub random: fn() -> u32,
     pub mode: Mode,
+    /// Who holds a port of this machine, for messages.
+    pub port_owner: fn(SocketAddr) -> Option<String>,
 }
 
 /// How much of the mesh the proxy wants to know.
@@ -309,7 +311,7 @@ impl Discovery {
         let departed = memory.resources.depart(now);
         self.apply(memory, departed);
         if self.mode == Mode::Gateway {
-            memory.own.tend(&self.proxy, &self.state);
+            memory.own.tend(&self.proxy, &self.state, self.port_owner);
         }
         memory.forget_old_negatives();
         self.follow(memory);
@@ -387,7 +389,7 @@ impl Discovery {
                         Ok(()) => memory
                             .own
                             .opened(&name, gateway.then(|| updater.addresses(&name))),
-                        Err(error) if gateway => memory.own.postpone(name, listener, &error),
+                        Err(error) if gateway => memory.own.postpone(name, listener, &error, self.port_owner),
                         Err(error) => tracing::error!(%error, listener = %name, "the listener is not opened"),
                     }
                 }

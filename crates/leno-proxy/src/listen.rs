@@ -47,10 +47,12 @@ pub enum BindError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "end what listens there (ss -ltnp shows it), or serve the port at another one"
+            "end what listens there (ss -ltnp shows it), or open another port in its place (leno proxy gateway: --map \
+             PORT:OTHER)"
         }
         io::ErrorKind::PermissionDenied => {
-            "ports below 1024 are for root: serve the port at another one, or lower net.ipv4.ip_unprivileged_port_start"
+            "ports below 1024 are for root: open another one in its place (leno proxy gateway: --map 80:8080), or allow it \
+             (setcap cap_net_bind_service=+ep on the program, or sysctl net.ipv4.ip_unprivileged_port_start=80)"
         }
         io::ErrorKind::AddrNotAvailable => "this machine has no such address: listen on one that it has",
         _ => "listen elsewhere",
@@ -119,7 +121,7 @@ impl Sockets {
         };
         for address in missing {
             let failed = |source| BindError::Bind {
-                listener: listener.name.clone(),
+                listener: described(listener),
                 address,
                 source,
             };
@@ -189,6 +191,15 @@ impl Sockets {
         let held = self.by_listener.get(listener);
         held.map(|held| held.iter().map(|h| h.socket.address).collect())
             .unwrap_or_default()
+    }
+}
+
+/// With what its first chain says of who wants it.
+fn described(listener: &Listener) -> String {
+    let chain = listener.chains.iter().chain(&listener.default_chain).next();
+    match chain.map(|chain| chain.name.as_str()) {
+        Some(chain) if !chain.is_empty() && chain != listener.name => format!("{} of {chain}", listener.name),
+        _ => listener.name.clone(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! Files are named as Istio names them, `file-cert:CHAIN~KEY` and `file-root:ROOTS`. Only a gateway reads them: to a
 //! sidecar a control plane may not name files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::SystemTime;
 
@@ -16,6 +16,9 @@ use leno_tls::{Crypto, Identity, ROOT_CA, SecretSet, TrustBundle, WORKLOAD_CERTI
 
 const CERTIFICATE_FILES: &str = "file-cert:";
 const ROOTS_FILE: &str = "file-root:";
+/// Istio's names for what comes from Secrets.
+const KUBERNETES: &str = "kubernetes://";
+const ROOTS_SUFFIX: &str = "-cacert";
 
 /// A secret in usable form.
 #[derive(Clone, Debug)]
@@ -78,10 +81,11 @@ fn trust(roots: &[u8], origin: &str) -> Result<Secret, String> {
 }
 
 /// What the listener's TLS needs besides the proxy's own identity: certificates, and whom to trust.
-pub(crate) fn named_by(listener: &Listener) -> BTreeSet<String> {
+/// Each with the chain that needs it, which says who asked for it.
+pub(crate) fn named_by(listener: &Listener) -> BTreeMap<String, String> {
     let chains = listener.chains.iter().chain(&listener.default_chain);
-    let tls = chains.filter_map(|chain| chain.tls.as_ref());
-    let names = tls.flat_map(|tls| {
+    let tls = chains.filter_map(|chain| Some((chain, chain.tls.as_ref()?)));
+    let names = tls.flat_map(|(chain, tls)| {
         let certificate = match &tls.common.certificate {
             Some(SecretSource::Sds(name)) => Some(name),
             Some(SecretSource::Inline { .. }) | None => None,
@@ -90,29 +94,40 @@ pub(crate) fn named_by(listener: &Listener) -> BTreeSet<String> {
             Some(TrustSource::Sds(name)) => Some(name),
             _ => None,
         };
-        certificate.into_iter().chain(trust).cloned().collect::<Vec<_>>()
+        let named = certificate.into_iter().chain(trust);
+        named
+            .map(|name| (name.clone(), chain.name.clone()))
+            .collect::<Vec<_>>()
     });
     names
-        .filter(|name| name != WORKLOAD_CERTIFICATE && name != ROOT_CA)
+        .filter(|(name, _)| name != WORKLOAD_CERTIFICATE && name != ROOT_CA)
         .collect()
 }
 
 /// Why a secret that a listener needs does not serve, and how to mend it; None: it does.
-pub(crate) fn problem(set: &SecretSet, name: &str, now: SystemTime) -> Option<String> {
+pub(crate) fn problem(set: &SecretSet, name: &str, chain: &str, now: SystemTime) -> Option<String> {
     match set.identity(name) {
         Some(identity) if identity.is_expired(now) => Some(format!(
-            "the certificate has expired — {name} — put a new one in its place; it is taken without a restart"
+            "the certificate {name} has expired — {chain} — put a new one in its place; it is taken without a restart"
         )),
         Some(_) => None,
         None if set.bundle(name).is_some() => None,
         None if is_file(name) => Some(format!(
-            "there is no certificate — {name} — see above why the file is not usable"
+            "the certificate {name} is not usable — {chain} — put PEM files that the gateway may read there; they are \
+             taken without a restart"
         )),
         None => {
-            let secret = name.rsplit('/').next().unwrap_or(name);
+            let path = name.strip_prefix(KUBERNETES).unwrap_or(name);
+            let (namespace, secret) = path.split_once('/').unwrap_or(("", path));
+            let remedy = match secret.strip_suffix(ROOTS_SUFFIX) {
+                Some(secret) => format!("give the Secret {secret} a ca.crt, which vouches for clients"),
+                None => format!(
+                    "put a Secret {secret} of the namespace {namespace} into the configuration directory \
+                     (kubernetes.io/tls: tls.crt, tls.key)"
+                ),
+            };
             Some(format!(
-                "there is no certificate — {name} — put a Secret {secret} (kubernetes.io/tls: tls.crt, tls.key) of \
-                 the gateway's namespace into the configuration directory"
+                "the certificate {name} is not there — {chain} — {remedy}"
             ))
         }
     }
@@ -126,10 +141,13 @@ pub(crate) struct FileSecrets {
 
 impl FileSecrets {
     /// What is new or has changed since the last call, of these names.
-    pub(crate) fn refresh(&mut self, names: &BTreeSet<String>) -> Vec<(String, Result<Secret, String>)> {
-        self.seen.retain(|name, _| names.contains(name));
+    pub(crate) fn refresh(
+        &mut self,
+        names: &BTreeMap<String, String>,
+    ) -> Vec<(String, Result<Secret, String>)> {
+        self.seen.retain(|name, _| names.contains_key(name));
         let mut changed = Vec::new();
-        for name in names.iter().filter(|name| is_file(name)) {
+        for name in names.keys().filter(|name| is_file(name)) {
             let stamp = paths(name).into_iter().map(stamp).collect();
             if self.seen.get(name) != Some(&stamp) {
                 changed.push((name.clone(), load(name)));

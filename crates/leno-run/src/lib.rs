@@ -70,3 +70,4 @@ pub use self::{
     probe::{Abilities, ProbeError, probe},
     resident::let_go_of_start_up,
 };
+pub use port_owner::find as port_owner;

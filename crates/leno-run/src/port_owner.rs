@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::Path};
 
 /// The process that holds the port, as `name (pid N)`, if this user may see it.
-pub(crate) fn find(address: SocketAddr) -> Option<String> {
+pub fn find(address: SocketAddr) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())

@@ -73,12 +73,23 @@ impl Served<'_> {
 
     /// Of HTTP.
     fn routes(&self) -> String {
-        let GatewayServer { port, bind, name, .. } = self.server;
-        match (&self.server.tls, name.is_empty()) {
-            (None, _) => naming::gateway_http_routes(*bind, *port),
-            (Some(_), false) => naming::gateway_https_routes(self.gateway, name, *port),
-            (Some(_), true) => naming::gateway_https_routes(self.gateway, &self.index.to_string(), *port),
+        let GatewayServer { port, bind, .. } = self.server;
+        match &self.server.tls {
+            None => naming::gateway_http_routes(*bind, *port),
+            Some(_) => naming::gateway_https_routes(self.gateway, &self.name(), *port),
         }
+    }
+
+    fn name(&self) -> String {
+        match self.server.name.as_str() {
+            "" => self.index.to_string(),
+            name => name.to_owned(),
+        }
+    }
+
+    /// Who asked for it, in messages: `Gateway/default/shop/https`.
+    fn label(&self) -> String {
+        format!("{}/{}", self.gateway.origin, self.name())
     }
 }
 

@@ -207,6 +207,7 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
         state,
         random: random::number,
         mode: Mode::Gateway,
+        port_owner: leno_run::port_owner,
     };
     tokio::spawn(discovery.run());
     let resolving = Arc::clone(&proxy);

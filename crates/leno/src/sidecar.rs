@@ -149,6 +149,7 @@ async fn serve(
         state,
         random: random::number,
         mode: Mode::OnDemand,
+        port_owner: leno_run::port_owner,
     };
     tokio::spawn(discovery.run());
     let resolving = Arc::clone(&proxy);

@@ -1,7 +1,7 @@
 //! What a gateway has that a sidecar has not: ports of the machine, which may be taken, and certificates of its own, which
 //! may be missing, expire, or be replaced in a file. What is wrong is told, and tried again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
@@ -10,9 +10,12 @@ use tokio::sync::watch;
 
 use super::{Problem, State};
 use crate::Proxy;
+use crate::listen::BindError;
 use crate::resources::Kind;
 use crate::secret::{self, FileSecrets};
 use crate::state::Refused;
+
+type PortOwner = fn(SocketAddr) -> Option<String>;
 
 #[derive(Default)]
 pub(super) struct Own {
@@ -42,12 +45,24 @@ impl Own {
     }
 
     /// What was in force under its name stays.
-    pub(super) fn postpone(&mut self, name: String, listener: Listener, error: &Refused) {
-        self.postponed.insert(name, (listener, error.to_string()));
+    pub(super) fn postpone(&mut self, name: String, listener: Listener, error: &Refused, owner: PortOwner) {
+        let held = match error {
+            Refused::Bind(BindError::Bind { address, source, .. })
+                if source.kind() == std::io::ErrorKind::AddrInUse =>
+            {
+                owner(*address)
+            }
+            _ => None,
+        };
+        let why = match held {
+            Some(owner) => format!("{error}; {owner} has it"),
+            None => error.to_string(),
+        };
+        self.postponed.insert(name, (listener, why));
     }
 
     #[allow(clippy::disallowed_methods)]
-    pub(super) fn tend(&mut self, proxy: &Proxy, state: &watch::Sender<State>) {
+    pub(super) fn tend(&mut self, proxy: &Proxy, state: &watch::Sender<State>, owner: PortOwner) {
         let mut updater = proxy.updater();
         for (name, (listener, _)) in std::mem::take(&mut self.postponed) {
             match updater.upsert_listener(listener.clone()) {
@@ -56,10 +71,11 @@ impl Own {
                     let addresses = updater.addresses(&name);
                     self.opened(&name, Some(addresses));
                 }
-                Err(error) => self.postpone(name, listener, &error),
+                Err(error) => self.postpone(name, listener, &error, owner),
             }
         }
-        let named: BTreeSet<String> = updater.config().listeners().flat_map(secret::named_by).collect();
+        let named: BTreeMap<String, String> =
+            updater.config().listeners().flat_map(secret::named_by).collect();
         for (name, loaded) in self.files.refresh(&named) {
             match loaded {
                 Ok(secret) => updater.upsert_secret(&name, secret),
@@ -71,7 +87,9 @@ impl Own {
         let problem = |kind, message| Problem { kind, message };
         let ports = self.postponed.values();
         let ports = ports.map(|(_, why)| problem(Kind::Listener, why.clone()));
-        let certificates = named.iter().filter_map(|name| secret::problem(&set, name, now));
+        let certificates = named
+            .iter()
+            .filter_map(|(name, chain)| secret::problem(&set, name, chain, now));
         let certificates = certificates.map(|why| problem(Kind::Secret, why));
         let problems: Vec<Problem> = ports.chain(certificates).collect();
         state.send_if_modified(|state| {

@@ -62,19 +62,21 @@ pub(crate) fn listener_input(
     let mut chains = Vec::new();
     match form {
         // All of them are one route configuration.
-        Form::Http => chains.extend(servers.first().map(|served| plaintext(name, served))),
+        Form::Http => chains.extend(servers.first().map(plaintext)),
         Form::Encrypted => {
             let mut taken = BTreeSet::new();
             for served in servers {
-                chains.extend(encrypted(reader, proxy, (name, served), &mut taken));
+                chains.extend(encrypted(reader, proxy, served, &mut taken));
             }
         }
         Form::Tcp => {
-            let mut streams = servers.iter().flat_map(|served| &served.server.streams);
-            let stream = streams.next()?;
+            let mut streams = servers
+                .iter()
+                .filter_map(|served| Some((served, served.server.streams.first()?)));
+            let (served, stream) = streams.next()?;
             let targets = shares(reader, proxy, &stream.route, port);
             chains.push(Chain {
-                name: name.to_owned(),
+                name: served.label(),
                 names: Vec::new(),
                 tls: None,
                 carries: Carries::Bytes(targets),
@@ -100,9 +102,9 @@ pub(crate) fn listener_input(
     })
 }
 
-fn plaintext(name: &str, served: &Served<'_>) -> Chain {
+fn plaintext(served: &Served<'_>) -> Chain {
     Chain {
-        name: name.to_owned(),
+        name: served.label(),
         names: Vec::new(),
         tls: None,
         carries: Carries::Http(served.routes()),
@@ -114,7 +116,7 @@ fn plaintext(name: &str, served: &Served<'_>) -> Chain {
 fn encrypted(
     reader: &mut Reader<'_>,
     proxy: &Proxy,
-    (listener, served): (&str, Served<'_>),
+    served: Served<'_>,
     taken: &mut BTreeSet<String>,
 ) -> Vec<Chain> {
     let server = served.server;
@@ -129,7 +131,7 @@ fn encrypted(
             (_, false) => Some(free),
         }
     };
-    let label = format!("{listener}-{}-{}", served.gateway.origin, server.name);
+    let label = served.label();
     let Some(tls) = &server.tls else {
         let streams = server.streams.iter().enumerate();
         let mut chains = Vec::new();
@@ -137,7 +139,7 @@ fn encrypted(
             if let Some(names) = free(&stream.names) {
                 let targets = shares(reader, proxy, &stream.route, server.port);
                 chains.push(Chain {
-                    name: format!("{label}-{i}"),
+                    name: format!("{label}/{i}"),
                     names,
                     tls: None,
                     carries: Carries::Bytes(targets),

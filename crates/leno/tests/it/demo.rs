@@ -144,14 +144,10 @@ fn a_port_that_is_taken_is_said_before_anything_is_started() {
     let port = taken.local_addr().unwrap().port().to_string();
     let user = OrdinaryUser::new();
     let mut demo = demo_at(&port, &user, &[]);
+    demo.wait_for_output(&format!(
+        "error: port {port} cannot be opened — --port — end what listens there"
+    ));
     assert_eq!(demo.wait().code(), Some(1));
-    let said = demo.output();
-    assert!(
-        said.contains(&format!(
-            "error: port {port} cannot be opened — --port — end what listens there"
-        )),
-        "{said}"
-    );
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! `leno proxy gateway`: Gateways of both dialects on ports of the host, as clients outside of the mesh see them.
 
+mod envoy;
+mod input;
+mod page;
+mod tls;
+
 use std::net::TcpListener;
 use std::process::{Command, Output};
 

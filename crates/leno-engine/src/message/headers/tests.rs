@@ -64,6 +64,19 @@ fn a_name_that_is_as_long_as_another_is_not_taken_for_it() {
 }
 
 #[test]
+fn names_are_the_same_only_if_every_byte_is() {
+    for length in 0..40 {
+        let name = vec![b'x'; length];
+        assert!(same(&name, &name.clone()));
+        for at in 0..length {
+            let mut other = name.clone();
+            other[at] = b'y';
+            assert!(!same(&name, &other), "{at} of {length}");
+        }
+    }
+}
+
+#[test]
 fn set_replaces_every_value_where_the_first_was() {
     let mut headers = received();
     headers.set("a", "new");
