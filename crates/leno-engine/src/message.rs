@@ -64,6 +64,19 @@ impl RequestHead {
         }
     }
 
+    /// The first cookie of this name, without its quotes.
+    pub fn cookie(&self, name: &str) -> Option<&[u8]> {
+        let pairs = self
+            .headers
+            .get_all("cookie")
+            .flat_map(|v| v.split(|b| *b == b';'));
+        pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
+            let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            let inner = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
+            Some(inner.unwrap_or(value))
+        })
+    }
+
     pub fn query(&self) -> Option<&[u8]> {
         let start = self.path.iter().position(|b| *b == b'?')?;
         Some(&self.path[start + 1..])

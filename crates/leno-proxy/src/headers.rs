@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use leno_engine::compile::http::{HttpConnectionManager, ServerHeader};
+use leno_engine::decide::normalise::Normalised;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 
 use crate::client_cert;
@@ -30,13 +31,14 @@ const INTERNAL: [&str; 5] = [
     "x-envoy-original-path",
 ];
 
-/// Prepares a request for routing. The result: the version that the pair's other proxy restored, if there is one.
+/// Prepares a request for routing. The result: the version that the pair's other proxy restored, if there is one, and
+/// what its path has come to.
 pub(crate) fn prepare(
     head: &mut RequestHead,
     connection: &Connection,
     manager: &HttpConnectionManager,
     random: &Random,
-) -> Option<Version> {
+) -> (Option<Version>, Normalised) {
     let restored = head
         .headers
         .remove(ORIGINAL_VERSION)
@@ -57,11 +59,11 @@ pub(crate) fn prepare(
     }
     client_cert::forward(&mut head.headers, &manager.client_cert, connection);
     request_id(&mut head.headers, manager, random);
-    manager.normalise(head);
+    let normalised = manager.normalise(head);
     if let Some(via) = &manager.via {
         head.headers.append("via", via);
     }
-    restored
+    (restored, normalised)
 }
 
 /// Finishes a response for the client.

@@ -1,6 +1,9 @@
 //! Answers of the proxy's own: what a route says by itself, what went wrong, and gRPC's form of both.
 
 use bytes::Bytes;
+use leno_engine::compile::access_log::{FormatValues, Heads, Operator};
+use leno_engine::compile::local_reply::{BodyFormat, LocalReplies};
+use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::route::Decision;
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
@@ -17,7 +20,15 @@ pub(crate) fn direct(decision: &Decision<'_>) -> LocalReply {
             headers.append("location", location.clone());
             reply(*code, headers, Bytes::new(), "direct_response")
         }
-        Decision::Respond { status, body, .. } => {
+        Decision::Respond {
+            status,
+            body,
+            location,
+            ..
+        } => {
+            if let Some(location) = location {
+                headers.append("location", location.clone());
+            }
             reply(*status, headers, Bytes::clone(body), "direct_response")
         }
         Decision::NoRoute { .. } | Decision::NoHost | Decision::Forward(_) => no_route("route_not_found"),
@@ -42,7 +53,19 @@ pub(crate) fn no_route(details: &'static str) -> LocalReply {
 }
 
 /// What is answered to a request that is nobody's, whatever the routes say.
-pub(crate) fn refusal(head: &RequestHead) -> Option<LocalReply> {
+pub(crate) fn refusal(head: &RequestHead, normalised: Normalised) -> Option<LocalReply> {
+    match normalised {
+        Normalised::GoesOn => {}
+        Normalised::Refused => {
+            let details = "path_normalization_failed";
+            return Some(reply(400, Headers::default(), Bytes::new(), details));
+        }
+        Normalised::Redirected => {
+            let mut headers = Headers::default();
+            headers.append("location", head.path.clone());
+            return Some(reply(307, headers, Bytes::new(), "path_normalization_failed"));
+        }
+    }
     // CONNECT makes tunnels, for which there are no routes.
     if head.method.as_ref() == b"CONNECT" {
         return Some(no_route("route_not_found"));
@@ -80,7 +103,10 @@ pub(crate) fn failed(failure: &Failure) -> LocalReply {
 
 /// An answer of our own. To a gRPC call it is an answer without a body, with the status that gRPC has for it
 /// (gRPC's "HTTP to gRPC Status Code Mapping").
-pub(crate) fn local(exchange: &Exchange, reply: LocalReply, grpc: bool) -> Answer {
+pub(crate) fn local(exchange: &Exchange, mut reply: LocalReply, grpc: bool) -> Answer {
+    if let Some(replies) = &exchange.session().manager.local_replies {
+        rewrite(exchange, replies, &mut reply);
+    }
     let LocalReply {
         status,
         mut headers,
@@ -124,9 +150,69 @@ pub(crate) fn local(exchange: &Exchange, reply: LocalReply, grpc: bool) -> Answe
     }
 }
 
+/// What the connection manager makes of answers of the proxy's own: the first mapper's status, body and headers, and
+/// its format or the one for all.
+fn rewrite(exchange: &Exchange, replies: &LocalReplies, reply: &mut LocalReply) {
+    exchange.details.set(reply.details);
+    let request = exchange.request.borrow();
+    let mut flags = exchange.flags.get();
+    flags |= reply.flags;
+    let mapper = replies.mapper(&request, reply.status, flags);
+    if let Some(mapper) = mapper {
+        reply.status = mapper.status.unwrap_or(reply.status);
+        if let Some(body) = &mapper.body {
+            reply.body = Bytes::clone(body);
+        }
+    }
+    let own = mapper.and_then(|mapper| mapper.format.as_ref());
+    if let Some(format) = own.or(replies.format.as_ref()) {
+        shape(exchange, format, reply);
+    }
+    if let Some(mapper) = mapper.filter(|mapper| !mapper.headers.is_empty()) {
+        let mut head = ResponseHead {
+            version: Version::Http11,
+            status: reply.status,
+            headers: std::mem::take(&mut reply.headers),
+        };
+        mapper.headers.edit_response(&request, &mut head, exchange);
+        reply.headers = head.headers;
+    }
+}
+
+/// The body as a format makes it.
+pub(crate) fn shape(exchange: &Exchange, format: &BodyFormat, reply: &mut LocalReply) {
+    let values = Replied { exchange, reply };
+    let request = exchange.request.borrow();
+    let heads = Heads {
+        request: Some(&request),
+        ..Heads::default()
+    };
+    let mut body = Vec::new();
+    leno_telemetry::access_log::write(&format.format, heads, &values, &mut body);
+    reply.body = body.into();
+    reply.headers.set("content-type", &format.content_type);
+}
+
+/// What an answer of the proxy's own says of itself.
+struct Replied<'r> {
+    exchange: &'r Exchange,
+    reply: &'r LocalReply,
+}
+
+impl FormatValues for Replied<'_> {
+    fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
+        match operator {
+            Operator::LocalReplyBody => out.extend_from_slice(&self.reply.body),
+            Operator::ResponseCode => out.extend_from_slice(self.reply.status.to_string().as_bytes()),
+            Operator::ResponseCodeDetails => out.extend_from_slice(self.reply.details.as_bytes()),
+            other => return self.exchange.write(other, out),
+        }
+        true
+    }
+}
+
 fn grpc_status(http: u16) -> &'static str {
     match http {
-        200 => "0",
         400 => "13",
         401 => "16",
         403 => "7",

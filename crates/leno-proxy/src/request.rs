@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
 use leno_engine::compile::route::RouteTable;
+use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
@@ -20,7 +21,7 @@ use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::Failure;
 use crate::record::Exchange;
 use crate::replay::Received;
-use crate::reply::{direct, failed, local, no_route, refusal, upgrade_refused};
+use crate::reply::{direct, failed, local, no_route, refusal, shape, upgrade_refused};
 use crate::router::Router;
 use crate::sent::{SentBody, TunnelRecord};
 use crate::session::Session;
@@ -32,7 +33,8 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
     let Request { mut head, body } = request;
     let manager = &session.manager;
     let client = client(&session, &head);
-    let restored = headers::prepare(&mut head, &session.connection, manager, &session.worker.random);
+    let (restored, normalised) =
+        headers::prepare(&mut head, &session.connection, manager, &session.worker.random);
     let grpc = is_grpc(&head);
     let exchange = Exchange::new(&session, client, head);
     session.ending.streams.add(&exchange);
@@ -40,6 +42,7 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
     let exchanged = Exchanged {
         exchange: &exchange,
         grpc,
+        normalised,
     };
     let (mut answer, filters, origin) = exchanged.answer(body).await;
     if let Some(filters) = &filters
@@ -150,13 +153,14 @@ enum Origin {
 struct Exchanged<'e> {
     exchange: &'e Rc<Exchange>,
     grpc: bool,
+    normalised: Normalised,
 }
 
 impl Exchanged<'_> {
     async fn answer(&self, mut body: Body) -> (Answer, Option<Rc<Filters>>, Origin) {
         let exchange = self.exchange;
         let session = exchange.session();
-        if let Some(reply) = refusal(&exchange.request.borrow()) {
+        if let Some(reply) = refusal(&exchange.request.borrow(), self.normalised) {
             return (self.local(reply), None, Origin::Local);
         }
         let table = match table(session).await {
@@ -191,7 +195,7 @@ impl Exchanged<'_> {
                 self.forward(&forwarding, upstream, filters.as_deref(), body)
                     .await
             }
-            other => (self.local(direct(&other)), Origin::Local),
+            other => (self.direct(&other), Origin::Local),
         };
         (answer, filters, origin)
     }
@@ -213,7 +217,14 @@ impl Exchanged<'_> {
         }
         let router = Router { exchange, forwarding };
         let (mut answer, origin) = match router.forward(upstream, body).await {
-            Ok(answer) => (answer, Origin::Upstream),
+            Ok(mut answer) => {
+                exchange.details.set("via_upstream");
+                if forwarding.host.answer_attempt_count {
+                    let count = Decimal::from(u64::from(exchange.attempts.get()));
+                    answer.head.headers.set("x-envoy-attempt-count", count);
+                }
+                (answer, Origin::Upstream)
+            }
             Err(failure) => {
                 let of_filter = filters.and_then(Filters::take_reply);
                 let mut reply = of_filter.unwrap_or_else(|| failed(&failure));
@@ -225,6 +236,30 @@ impl Exchanged<'_> {
         };
         forwarding.edit_response(&exchange.request.borrow(), &mut answer.head, &**exchange);
         (answer, origin)
+    }
+
+    /// What a route answers by itself, with its header edits: what is said of the body comes after them.
+    fn direct(&self, decision: &Decision<'_>) -> Answer {
+        let exchange = self.exchange;
+        let mut reply = direct(decision);
+        exchange.details.set(reply.details);
+        let mut head = ResponseHead {
+            version: Version::Http11,
+            status: reply.status,
+            headers: reply.headers,
+        };
+        decision.edit_response(&exchange.request.borrow(), &mut head, &**exchange);
+        reply.headers = head.headers;
+        if let Decision::Respond {
+            format: Some(format), ..
+        } = decision
+        {
+            shape(exchange, format, &mut reply);
+        }
+        if reply.body.is_empty() {
+            reply.headers.remove("content-type");
+        }
+        self.local(reply)
     }
 
     /// An answer of the proxy's own; nothing is waited for any more.

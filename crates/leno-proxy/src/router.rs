@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::decide::balance::{Active, Host, PickContext};
@@ -323,7 +322,8 @@ impl Router<'_> {
         }
         let mut head = exchange.request.borrow().clone();
         if self.forwarding.auto_host() && !host.endpoint.hostname.is_empty() {
-            head.authority = Bytes::copy_from_slice(host.endpoint.hostname.as_bytes());
+            self.forwarding
+                .set_host(&mut head, host.endpoint.hostname.as_bytes());
         }
         if tell_version && head.version != Version::Http2 {
             head.headers.set(ORIGINAL_VERSION, head.version.as_str());

@@ -7,7 +7,7 @@ mod config;
 
 use std::path::PathBuf;
 
-pub(crate) use self::config::access_logs;
+pub(crate) use self::config::{access_logs, flags_of, format_of};
 use crate::flags::Flags;
 use crate::message::{Headers, RequestHead, ResponseHead};
 
@@ -89,6 +89,8 @@ pub enum Operator {
     RouteName,
     VirtualClusterName,
     UpstreamRequestAttemptCount,
+    /// Of an answer of the proxy's own, before it is formatted.
+    LocalReplyBody,
     Hostname,
     ConnectionId,
     DynamicMetadata(String),
@@ -309,6 +311,7 @@ fn named(name: &str, argument: Option<&str>) -> Result<Operator, String> {
         "ROUTE_NAME" => Some(O::RouteName),
         "VIRTUAL_CLUSTER_NAME" => Some(O::VirtualClusterName),
         "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Some(O::UpstreamRequestAttemptCount),
+        "LOCAL_REPLY_BODY" => Some(O::LocalReplyBody),
         "HOSTNAME" => Some(O::Hostname),
         "CONNECTION_ID" => Some(O::ConnectionId),
         _ => None,

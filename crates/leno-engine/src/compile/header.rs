@@ -49,6 +49,14 @@ pub(crate) fn response<'m>(add: &'m [core::HeaderValueOption], remove: &'m [Stri
     }
 }
 
+/// Only what is added, under this field's name.
+pub(crate) fn added<'m>(field: &'static str, add: &'m [core::HeaderValueOption]) -> Fields<'m> {
+    Fields {
+        add: (field, add),
+        remove: ("", &[]),
+    }
+}
+
 pub(crate) fn edits(at: &At<'_>, fields: &Fields<'_>) -> Result<HeaderOps, Rejection> {
     let (add_field, add) = fields.add;
     let (remove_field, remove) = fields.remove;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub(crate) use self::manager::manager;
 use super::access_log::AccessLog;
+use super::local_reply::LocalReplies;
 use super::route::RouteTable;
 use crate::decide::filter::FilterConfig;
 
@@ -31,10 +32,24 @@ pub struct HttpConnectionManager {
     pub normalize_path: bool,
     pub merge_slashes: bool,
     pub strip_port: bool,
+    pub strip_trailing_dot: bool,
+    pub escaped_slashes: EscapedSlashes,
+    /// None: answers of the proxy's own go out as they are.
+    pub local_replies: Option<Arc<LocalReplies>>,
     pub via: Option<String>,
     /// Methods outside of the list that Envoy knows are passed on.
     pub any_method: bool,
     pub http2: Http2Options,
+}
+
+/// What becomes of `%2F` and `%5C` in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    Kept,
+    Refused,
+    /// The client is told to ask again.
+    Redirected,
+    Unescaped,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

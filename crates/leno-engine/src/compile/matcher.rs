@@ -51,6 +51,8 @@ pub enum PathMatcher {
     /// By whole path elements.
     SeparatedPrefix(String),
     Regex(StringMatcher),
+    /// A URI template, as an expression with its variables for groups.
+    Template(StringMatcher),
     /// `connect_matcher`
     Connect,
 }
@@ -78,8 +80,20 @@ pub enum HeaderTest {
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueryMatcher {
     pub name: String,
-    /// None: present.
-    pub value: Option<StringMatcher>,
+    pub test: QueryTest,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueryTest {
+    Present(bool),
+    Value(StringMatcher),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CookieMatcher {
+    pub name: String,
+    pub value: StringMatcher,
+    pub invert: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -107,6 +121,11 @@ pub(crate) fn regex(at: &At<'_>, message: &pb::RegexMatcher) -> Result<Regex, Re
     // By itself first: `a)|(b` is no expression, and must not become one between our own parentheses.
     build(at, regex, regex)?;
     build(at, &format!("^(?:{regex})$"), regex)
+}
+
+/// The expression of a URI template.
+pub(crate) fn template_regex(at: &At<'_>, pattern: &str) -> Result<Regex, Rejection> {
+    build(at, pattern, pattern)
 }
 
 fn build(at: &At<'_>, pattern: &str, said: &str) -> Result<Regex, Rejection> {
@@ -192,16 +211,31 @@ pub(crate) fn query(at: &At<'_>, message: &route::QueryParameterMatcher) -> Resu
         query_parameter_match_specifier,
     } = message;
     at.not_empty("name", name)?;
-    let value = match query_parameter_match_specifier {
-        None | Some(M::PresentMatch(true)) => None,
-        Some(M::PresentMatch(false)) => {
-            return Err(at.field("present_match").reject("false is not supported"));
-        }
-        Some(M::StringMatch(message)) => Some(string(&at.field("string_match"), message)?),
+    let test = match query_parameter_match_specifier {
+        None => QueryTest::Present(true),
+        Some(M::PresentMatch(present)) => QueryTest::Present(*present),
+        Some(M::StringMatch(message)) => QueryTest::Value(string(&at.field("string_match"), message)?),
     };
     Ok(QueryMatcher {
         name: name.clone(),
-        value,
+        test,
+    })
+}
+
+pub(crate) fn cookie(at: &At<'_>, message: &route::CookieMatcher) -> Result<CookieMatcher, Rejection> {
+    let route::CookieMatcher {
+        name,
+        string_match,
+        invert_match,
+    } = message;
+    at.not_empty("name", name)?;
+    Ok(CookieMatcher {
+        name: name.clone(),
+        value: string(
+            &at.field("string_match"),
+            at.required("string_match", string_match)?,
+        )?,
+        invert: *invert_match,
     })
 }
 

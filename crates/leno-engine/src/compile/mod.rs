@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod endpoint;
 pub mod http;
 pub mod listener;
+pub mod local_reply;
 pub mod matcher;
 pub mod reject;
 pub mod route;

@@ -18,6 +18,8 @@ pub(crate) use leno_proto::envoy::extensions::filters::listener::{
 };
 pub(crate) use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub(crate) use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template_match;
+pub(crate) use leno_proto::envoy::extensions::path::rewrite::uri_template::v3 as uri_template_rewrite;
 pub(crate) use leno_proto::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;
 pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
     raw_buffer::v3 as raw_buffer, tls::v3 as tls,

@@ -5,6 +5,7 @@ mod forward;
 mod matching;
 mod retry;
 mod table;
+mod template;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use std::time::Duration;
 pub(crate) use self::table::table;
 use super::at::compiling;
 pub use super::header::{AppendAction, HeaderOp, HeaderOps};
-use super::matcher::{HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
+use super::local_reply::BodyFormat;
+use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
 use super::pb::route as pb;
 use super::{NoFiles, Rejection, Warnings};
 use crate::decide::filter::FilterConfig;
@@ -25,6 +27,8 @@ pub struct RouteTable {
     /// Domain tables in Envoy's precedence: exact, suffix (`*.x`, longest first), prefix (`x.*`), `*`.
     pub domains: DomainIndex,
     pub ignore_port: bool,
+    /// Header edits of the table come first and the route's last, so that those win.
+    pub most_specific_wins: bool,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
 }
@@ -46,6 +50,8 @@ pub struct VirtualHost {
     pub response_headers: HeaderOps,
     pub filter_configs: HashMap<String, Arc<FilterConfig>>,
     pub include_attempt_count: bool,
+    /// Tells the client as well.
+    pub answer_attempt_count: bool,
     pub require_tls: bool,
 }
 
@@ -70,8 +76,11 @@ pub struct Route {
 pub struct RouteMatch {
     pub path: PathMatcher,
     pub case_sensitive: bool,
+    /// Paths are matched without what stands behind a `;` in each of their segments.
+    pub ignore_parameters: bool,
     pub headers: Vec<HeaderMatcher>,
     pub query: Vec<QueryMatcher>,
+    pub cookies: Vec<CookieMatcher>,
     pub grpc: bool,
     /// Parts in a million.
     pub runtime_fraction: Option<u32>,
@@ -81,7 +90,11 @@ pub struct RouteMatch {
 pub enum Action {
     Forward(Box<Forward>),
     Redirect(Redirect),
-    Respond { status: u16, body: bytes::Bytes },
+    Respond {
+        status: u16,
+        body: bytes::Bytes,
+        format: Option<BodyFormat>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -94,6 +107,8 @@ pub struct Forward {
     pub prefix_rewrite: Option<String>,
     pub regex_rewrite: Option<RegexRewrite>,
     pub host_rewrite: HostRewrite,
+    /// The authority that a rewrite replaces goes into `x-forwarded-host`.
+    pub forwarded_host: bool,
     pub hash: Vec<HashPolicy>,
     pub mirrors: Vec<MirrorPolicy>,
     pub upgrades: HashMap<String, bool>,
@@ -124,6 +139,8 @@ pub enum HostRewrite {
     None,
     Literal(String),
     Header(String),
+    /// Of the path without its query.
+    Path(RegexRewrite),
     /// The upstream's hostname.
     Auto,
 }

@@ -14,6 +14,14 @@ pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
     }
 }
 
+/// The same of an authority that is only compared: whatever stands behind the colon.
+pub(crate) fn without_any_port(authority: &[u8]) -> &[u8] {
+    match authority.iter().rposition(|b| *b == b':') {
+        Some(at) if at > 0 && !in_brackets(authority, at) => &authority[..at],
+        _ => authority,
+    }
+}
+
 fn in_brackets(authority: &[u8], at: usize) -> bool {
     authority.first() == Some(&b'[') && authority.get(at - 1) != Some(&b']')
 }

@@ -2,70 +2,125 @@
 
 use bytes::Bytes;
 
-use super::rewrite::{replace_prefix, substitute};
-use super::route::Forwarding;
+use super::rewrite::{replace_prefix, substitute, substitute_path};
+use super::route::{Decision, Forwarding};
 use crate::compile::access_log::FormatValues;
-use crate::compile::route::HostRewrite;
+use crate::compile::route::{HeaderOps, HostRewrite};
 use crate::message::{RequestHead, ResponseHead};
 
+/// Envoy's name for the authority that a rewrite has replaced.
+const ORIGINAL_HOST: &str = "x-envoy-original-host";
+
 impl Forwarding<'_> {
-    /// Header edits and rewrites, before the request goes upstream. Envoy's order: the most specific edits first,
-    /// so that the table's win; then host, then path.
+    /// Header edits and rewrites, before the request goes upstream. Envoy's order: the most specific edits first, so
+    /// that the table's win, or the other way round; then host, then path.
     pub fn edit_request(&self, head: &mut RequestHead, values: &dyn FormatValues) {
-        if let Some(weighted) = self.weighted {
-            weighted.request_headers.edit_request(head, values);
+        let weighted = self.weighted.map(|weighted| &weighted.request_headers);
+        let levels = [
+            weighted,
+            Some(&self.route.request_headers),
+            Some(&self.host.request_headers),
+            Some(&self.table.request_headers),
+        ];
+        for ops in in_order(levels, self.table.most_specific_wins) {
+            ops.edit_request(head, values);
         }
-        self.route.request_headers.edit_request(head, values);
-        self.host.request_headers.edit_request(head, values);
-        self.table.request_headers.edit_request(head, values);
         self.rewrite_host(head);
         self.rewrite_path(head);
     }
 
     /// Header edits of an answer, in the same order.
     pub fn edit_response(&self, request: &RequestHead, head: &mut ResponseHead, values: &dyn FormatValues) {
-        if let Some(weighted) = self.weighted {
-            weighted.response_headers.edit_response(request, head, values);
+        let weighted = self.weighted.map(|weighted| &weighted.response_headers);
+        let levels = [
+            weighted,
+            Some(&self.route.response_headers),
+            Some(&self.host.response_headers),
+            Some(&self.table.response_headers),
+        ];
+        for ops in in_order(levels, self.table.most_specific_wins) {
+            ops.edit_response(request, head, values);
         }
-        self.route.response_headers.edit_response(request, head, values);
-        self.host.response_headers.edit_response(request, head, values);
-        self.table.response_headers.edit_response(request, head, values);
     }
 
     /// [`HostRewrite::Auto`] is the caller's, once it knows the endpoint: [`Self::auto_host`].
     fn rewrite_host(&self, head: &mut RequestHead) {
+        // The route's word comes after its share's, as in Envoy.
         if let Some(host) = self.weighted.and_then(|w| w.host_rewrite.as_ref()) {
-            head.authority = Bytes::copy_from_slice(host.as_bytes());
-            return;
+            self.set_host(head, host.as_bytes());
         }
         match &self.forward.host_rewrite {
             HostRewrite::None | HostRewrite::Auto => {}
-            HostRewrite::Literal(host) => head.authority = Bytes::copy_from_slice(host.as_bytes()),
+            HostRewrite::Literal(host) => self.set_host(head, host.as_bytes()),
             HostRewrite::Header(name) => {
-                if let Some(host) = head.headers.get(name) {
-                    head.authority = Bytes::copy_from_slice(host);
+                let host = head.headers.get(name).filter(|host| !host.is_empty());
+                if let Some(host) = host.map(<[u8]>::to_vec) {
+                    self.set_host(head, &host);
                 }
             }
+            HostRewrite::Path(regex) => {
+                let host = substitute(regex, head.path_only());
+                self.set_host(head, &host);
+            }
+        }
+    }
+
+    /// Another authority, and what it was where somebody may want to know.
+    pub fn set_host(&self, head: &mut RequestHead, host: &[u8]) {
+        let before = std::mem::replace(&mut head.authority, Bytes::copy_from_slice(host));
+        head.headers.set(ORIGINAL_HOST, &before);
+        if self.forward.forwarded_host {
+            let told: Vec<&[u8]> = head
+                .headers
+                .get_all("x-forwarded-host")
+                .chain([&before[..]])
+                .collect();
+            let told = told.join(&b","[..]);
+            head.headers.set("x-forwarded-host", told);
         }
     }
 
     /// Whether the authority becomes the chosen endpoint's hostname.
     pub fn auto_host(&self) -> bool {
         self.forward.host_rewrite == HostRewrite::Auto
-            && self.weighted.is_none_or(|w| w.host_rewrite.is_none())
     }
 
     fn rewrite_path(&self, head: &mut RequestHead) {
         let rewritten = if let Some(prefix) = &self.forward.prefix_rewrite {
             replace_prefix(&self.route.matches, head, prefix)
         } else if let Some(regex) = &self.forward.regex_rewrite {
-            substitute(regex, head)
+            substitute_path(regex, head)
         } else {
             return;
         };
-        if rewritten != head.path {
-            let original = std::mem::replace(&mut head.path, rewritten);
-            head.headers.set("x-envoy-original-path", original);
+        let original = std::mem::replace(&mut head.path, rewritten);
+        head.headers.set("x-envoy-original-path", original);
+    }
+}
+
+impl Decision<'_> {
+    /// Header edits of an answer that the proxy gives because a route says so.
+    pub fn edit_response(&self, request: &RequestHead, head: &mut ResponseHead, values: &dyn FormatValues) {
+        let (Self::Redirect { table, .. } | Self::Respond { table, .. }) = self else {
+            return;
+        };
+        let levels = [
+            None,
+            self.route().map(|route| &route.response_headers),
+            self.host().map(|host| &host.response_headers),
+            Some(&table.response_headers),
+        ];
+        // Without a route, the host itself has redirected: nothing of it is the answer's.
+        if self.route().is_some() {
+            for ops in in_order(levels, table.most_specific_wins) {
+                ops.edit_response(request, head, values);
+            }
         }
     }
+}
+
+/// The most specific first, or last.
+fn in_order(levels: [Option<&HeaderOps>; 4], reversed: bool) -> impl Iterator<Item = &HeaderOps> {
+    let at = move |i: usize| if reversed { 3 - i } else { i };
+    (0..4).filter_map(move |i| levels[at(i)])
 }

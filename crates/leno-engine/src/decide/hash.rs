@@ -34,7 +34,7 @@ impl Forwarding<'_> {
                     (value.map(|v| xxh64(v, 0)), *terminal)
                 }
                 HashPolicy::Cookie { name, terminal, .. } => {
-                    let value = cookie(head, name).map(|v| xxh64(v, 0));
+                    let value = head.cookie(name).map(|v| xxh64(v, 0));
                     (
                         value.or_else(|| new_cookie(policy, random, &mut hashed.set_cookie)),
                         *terminal,
@@ -68,22 +68,6 @@ fn header(head: &RequestHead, name: &str) -> Option<u64> {
             Some(many.iter().fold(0, |seed, value| xxh64(value, seed)))
         }
     }
-}
-
-fn cookie<'h>(head: &'h RequestHead, name: &str) -> Option<&'h [u8]> {
-    let pairs = head
-        .headers
-        .get_all("cookie")
-        .flat_map(|v| v.split(|b| *b == b';'));
-    pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
-        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        Some(
-            value
-                .strip_prefix(b"\"")
-                .and_then(|v| v.strip_suffix(b"\""))
-                .unwrap_or(value),
-        )
-    })
 }
 
 /// A policy with a lifetime makes a cookie where there is none.

@@ -1,8 +1,8 @@
 //! Evaluation of the matchers.
 
-use std::borrow::Cow;
-
-use crate::compile::matcher::{HeaderMatcher, HeaderTest, Pattern, QueryMatcher, StringMatcher};
+use crate::compile::matcher::{
+    CookieMatcher, HeaderMatcher, HeaderTest, Pattern, QueryMatcher, QueryTest, StringMatcher,
+};
 use crate::message::{Headers, RequestHead};
 
 impl StringMatcher {
@@ -24,47 +24,57 @@ impl StringMatcher {
 
 impl HeaderMatcher {
     pub fn matches_request(&self, head: &RequestHead) -> bool {
-        self.holds(
-            || {
-                head.field(&self.name)
-                    .map(Cow::Borrowed)
-                    .filter(|_| is_field(&self.name))
-            },
-            &head.headers,
-        )
+        match is_field(&self.name) {
+            true => self.holds(head.field(&self.name)),
+            false => self.matches_headers(&head.headers),
+        }
     }
 
     pub fn matches_headers(&self, headers: &Headers) -> bool {
-        self.holds(|| None, headers)
+        self.holds(headers.get_all(&self.name))
     }
 
-    fn holds<'h>(&self, field: impl FnOnce() -> Option<Cow<'h, [u8]>>, headers: &'h Headers) -> bool {
-        let value = field().or_else(|| joined(headers, &self.name));
-        let value = match value {
-            None if self.missing_as_empty => Some(Cow::Borrowed(&b""[..])),
-            value => value,
-        };
-        match (&self.test, value) {
+    /// Any of the values, each by itself (Envoy since 1.39: `match_headers_individually`), or with `invert` none.
+    fn holds<'h>(&self, values: impl IntoIterator<Item = &'h [u8]>) -> bool {
+        let mut values = values.into_iter().peekable();
+        if let HeaderTest::Present(wanted) = self.test {
+            let there = values.peek().is_some() || self.missing_as_empty;
+            return (there == wanted) != self.invert;
+        }
+        if values.peek().is_none() {
             // Presence is the only test that a missing header can pass; the others fail, inverted or not.
-            (HeaderTest::Present(wanted), value) => (value.is_some() == *wanted) != self.invert,
-            (_, None) => false,
-            (HeaderTest::Value(matcher), Some(value)) => matcher.matches(&value) != self.invert,
-            (HeaderTest::Range { start, end }, Some(value)) => {
-                let number: Option<i64> = std::str::from_utf8(&value)
-                    .ok()
-                    .and_then(|text| text.parse().ok());
-                number.is_some_and(|n| (*start..*end).contains(&n)) != self.invert
+            return self.missing_as_empty && (self.passes(b"") != self.invert);
+        }
+        values.any(|value| self.passes(value)) != self.invert
+    }
+
+    fn passes(&self, value: &[u8]) -> bool {
+        match &self.test {
+            HeaderTest::Present(wanted) => *wanted,
+            HeaderTest::Value(matcher) => matcher.matches(value),
+            HeaderTest::Range { start, end } => {
+                let text = std::str::from_utf8(value).ok();
+                let number: Option<i64> = text.and_then(|text| text.parse().ok());
+                number.is_some_and(|n| (*start..*end).contains(&n))
             }
         }
     }
 }
 
+impl CookieMatcher {
+    pub fn matches(&self, head: &RequestHead) -> bool {
+        let value = head.cookie(&self.name);
+        value.is_some_and(|value| self.value.matches(value)) != self.invert
+    }
+}
+
 impl QueryMatcher {
     pub fn matches(&self, query: &[u8]) -> bool {
-        let Some(value) = query_parameter(query, self.name.as_bytes()) else {
-            return false;
-        };
-        self.value.as_ref().is_none_or(|matcher| matcher.matches(value))
+        let value = query_parameter(query, self.name.as_bytes());
+        match &self.test {
+            QueryTest::Present(wanted) => value.is_some() == *wanted,
+            QueryTest::Value(matcher) => value.is_some_and(|value| matcher.matches(value)),
+        }
     }
 }
 
@@ -102,20 +112,4 @@ fn contains(value: &[u8], part: &[u8], ignore_case: bool) -> bool {
 
 fn is_field(name: &str) -> bool {
     name.starts_with(':') || name == "host"
-}
-
-/// All values of a header, with commas between them, as Envoy's matchers see repeated headers.
-pub(crate) fn joined<'h>(headers: &'h Headers, name: &str) -> Option<Cow<'h, [u8]>> {
-    let mut found: Option<Cow<'h, [u8]>> = None;
-    for (_, value) in headers.iter().filter(|(key, _)| *key == name.as_bytes()) {
-        match &mut found {
-            None => found = Some(Cow::Borrowed(value)),
-            Some(so_far) => {
-                let so_far = so_far.to_mut();
-                so_far.push(b',');
-                so_far.extend_from_slice(value);
-            }
-        }
-    }
-    found
 }

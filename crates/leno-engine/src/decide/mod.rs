@@ -11,6 +11,7 @@ pub mod hash;
 pub mod headers;
 pub mod limits;
 pub mod listener;
+mod local_reply;
 pub mod matcher;
 pub mod normalise;
 pub mod outlier;

@@ -1,12 +1,52 @@
 //! What a connection manager makes of authority and path before they are matched (Envoy: `normalize_path`,
 //! `merge_slashes`, `strip_any_host_port`).
 
-use crate::compile::http::HttpConnectionManager;
+use super::authority::without_port;
+use crate::compile::http::{EscapedSlashes, HttpConnectionManager};
 use crate::message::RequestHead;
 
+/// What becomes of a request whose path has been looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Normalised {
+    GoesOn,
+    /// It is answered 400: `path_normalization_failed`.
+    Refused,
+    /// It is answered 307, to its own path as it now is.
+    Redirected,
+}
+
 impl HttpConnectionManager {
-    /// Routes see what this leaves, and so does whoever gets the request.
-    pub fn normalise(&self, head: &mut RequestHead) {
+    /// Routes see what this leaves, and so does whoever gets the request. Envoy's order: escaped slashes, RFC 3986,
+    /// slashes beside each other.
+    pub fn normalise(&self, head: &mut RequestHead) -> Normalised {
+        self.normalise_authority(head);
+        let mut outcome = Normalised::GoesOn;
+        if self.escaped_slashes != EscapedSlashes::Kept
+            && let Some(unescaped) = unescaped_slashes(head.path_only())
+        {
+            match self.escaped_slashes {
+                EscapedSlashes::Refused => return Normalised::Refused,
+                EscapedSlashes::Redirected => outcome = Normalised::Redirected,
+                EscapedSlashes::Unescaped | EscapedSlashes::Kept => {}
+            }
+            replace_path(head, unescaped);
+        }
+        if self.normalize_path && needs_normalising(head.path_only()) {
+            let normal = normal_path(head.path_only());
+            replace_path(head, normal);
+        }
+        if self.merge_slashes && head.path_only().windows(2).any(|pair| pair == b"//") {
+            let merged = merged_slashes(head.path_only());
+            replace_path(head, merged);
+        }
+        outcome
+    }
+
+    fn normalise_authority(&self, head: &mut RequestHead) {
+        if self.strip_trailing_dot {
+            without_dot(head);
+        }
         if self.strip_port
             && let Some(at) = head.authority.iter().rposition(|b| *b == b':')
             && head
@@ -17,24 +57,62 @@ impl HttpConnectionManager {
         {
             head.authority.truncate(at);
         }
-        if self.normalize_path && needs_normalising(head.path_only()) {
-            let end = head.path_only().len();
-            let mut path = normal_path(head.path_only());
-            path.extend_from_slice(head.path.get(end..).unwrap_or_default());
-            head.path = path.into();
-        }
-        if self.merge_slashes && head.path_only().windows(2).any(|pair| pair == b"//") {
-            let end = head.path_only().len();
-            let mut path: Vec<u8> = Vec::with_capacity(head.path.len());
-            for byte in head.path_only() {
-                if *byte != b'/' || path.last() != Some(&b'/') {
-                    path.push(*byte);
-                }
+    }
+}
+
+/// `host.` and `host.:80` lose one dot.
+fn without_dot(head: &mut RequestHead) {
+    let name = without_port(&head.authority);
+    let Some(bare) = name.strip_suffix(b".").filter(|bare| !bare.is_empty()) else {
+        return;
+    };
+    let port = head.authority.get(name.len()..).unwrap_or_default();
+    head.authority = [bare, port].concat().into();
+}
+
+/// The path anew, with its query as it was.
+fn replace_path(head: &mut RequestHead, mut path: Vec<u8>) {
+    let end = head.path_only().len();
+    path.extend_from_slice(head.path.get(end..).unwrap_or_default());
+    head.path = path.into();
+}
+
+/// `%2F` as `/` and `%5C` as `\`. None: there is none.
+fn unescaped_slashes(path: &[u8]) -> Option<Vec<u8>> {
+    let slash = |rest: &[u8]| match rest {
+        [b'%', b'2', b'F' | b'f', ..] => Some(b'/'),
+        [b'%', b'5', b'C' | b'c', ..] => Some(b'\\'),
+        _ => None,
+    };
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, after)) = rest.split_first() {
+        match slash(rest) {
+            Some(byte) => {
+                out.push(byte);
+                rest = after.get(2..).unwrap_or_default();
             }
-            path.extend_from_slice(head.path.get(end..).unwrap_or_default());
-            head.path = path.into();
+            None => {
+                out.push(*first);
+                rest = after;
+            }
         }
     }
+    (out.len() < path.len()).then_some(out)
+}
+
+fn merged_slashes(path: &[u8]) -> Vec<u8> {
+    let mut merged: Vec<u8> = Vec::with_capacity(path.len());
+    for byte in path {
+        if *byte != b'/' || merged.last() != Some(&b'/') {
+            merged.push(*byte);
+        }
+    }
+    // Envoy keeps the first and the last: of nothing but slashes two are left.
+    if merged == b"/" {
+        merged.push(b'/');
+    }
+    merged
 }
 
 fn needs_normalising(path: &[u8]) -> bool {

@@ -11,7 +11,7 @@ use crate::message::RequestHead;
 pub(crate) fn replace_prefix(matches: &RouteMatch, head: &RequestHead, prefix: &str) -> Bytes {
     let matched = match &matches.path {
         PathMatcher::Prefix(p) | PathMatcher::SeparatedPrefix(p) | PathMatcher::Exact(p) => p.len(),
-        PathMatcher::Regex(_) => head.path_only().len(),
+        PathMatcher::Regex(_) | PathMatcher::Template(_) => head.path_only().len(),
         PathMatcher::Connect => 0,
     };
     let rest = head.path.get(matched..).unwrap_or_default();
@@ -21,10 +21,15 @@ pub(crate) fn replace_prefix(matches: &RouteMatch, head: &RequestHead, prefix: &
     path.into()
 }
 
-pub(crate) fn substitute(rewrite: &RegexRewrite, head: &RequestHead) -> Bytes {
+pub(crate) fn substitute(rewrite: &RegexRewrite, text: &[u8]) -> Vec<u8> {
+    let replaced = rewrite.pattern.replace_all(text, rewrite.substitution.as_slice());
+    replaced.into_owned()
+}
+
+/// The path without its query, which stays.
+pub(crate) fn substitute_path(rewrite: &RegexRewrite, head: &RequestHead) -> Bytes {
     let path = head.path_only();
-    let replaced = rewrite.pattern.replace_all(path, rewrite.substitution.as_slice());
-    let mut whole = replaced.into_owned();
+    let mut whole = substitute(rewrite, path);
     whole.extend_from_slice(&head.path[path.len()..]);
     whole.into()
 }
@@ -81,7 +86,7 @@ fn redirect_path(redirect: &Redirect, matches: &RouteMatch, head: &RequestHead) 
     let whole = if let Some(prefix) = &redirect.prefix {
         replace_prefix(matches, head, prefix)
     } else if let Some(regex) = &redirect.regex {
-        substitute(regex, head)
+        substitute_path(regex, head)
     } else {
         head.path.clone()
     };

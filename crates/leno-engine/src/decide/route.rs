@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::authority::without_port;
+use super::authority::without_any_port;
 use super::matcher::{equal, starts_with};
 use super::rewrite::redirect_location;
-use crate::compile::matcher::{HeaderMatcher, PathMatcher, QueryMatcher};
+use crate::compile::local_reply::BodyFormat;
+use crate::compile::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher};
 use crate::compile::route::{
     Action, ClusterChoice, Forward, Route, RouteTable, VirtualHost, WeightedCluster,
 };
@@ -23,7 +24,8 @@ use crate::message::RequestHead;
 pub struct RouteContext {
     /// A fresh random number: runtime fractions, weighted clusters.
     pub random: u64,
-    /// The request came over TLS, or a trusted proxy said `x-forwarded-proto: https`.
+    /// The request came over TLS. What `x-forwarded-proto` says goes before that: it is the connection manager's to
+    /// leave there only what can be trusted.
     pub tls: bool,
 }
 
@@ -32,6 +34,7 @@ pub struct RouteContext {
 pub enum Decision<'t> {
     Forward(Forwarding<'t>),
     Redirect {
+        table: &'t RouteTable,
         host: &'t VirtualHost,
         /// None: the host demands TLS.
         route: Option<&'t Arc<Route>>,
@@ -39,10 +42,15 @@ pub enum Decision<'t> {
         code: u16,
     },
     Respond {
+        table: &'t RouteTable,
         host: &'t VirtualHost,
         route: &'t Arc<Route>,
         status: u16,
         body: &'t Bytes,
+        /// What the body is made of, if it is not sent as it is.
+        format: Option<&'t BodyFormat>,
+        /// Of 201 and redirects: the request's own place.
+        location: Option<Bytes>,
     },
     /// The host is known, none of its routes matches.
     NoRoute {
@@ -69,6 +77,7 @@ pub enum Miss<'t> {
     Path(&'t PathMatcher),
     Header(&'t HeaderMatcher),
     Query(&'t QueryMatcher),
+    Cookie(&'t CookieMatcher),
     NotGrpc,
     /// The route takes only this share (parts in a million), and this request is not of it.
     Fraction(u32),
@@ -102,8 +111,9 @@ impl RouteTable {
             return Decision::NoHost;
         };
         observer.host(host);
-        if host.require_tls && !cx.tls {
+        if host.require_tls && !is_secure(head, cx) {
             return Decision::Redirect {
+                table: self,
                 host,
                 route: None,
                 location: https_location(head),
@@ -125,7 +135,7 @@ impl RouteTable {
     /// The virtual host for an authority.
     pub fn host(&self, authority: &[u8]) -> Option<&VirtualHost> {
         let authority = if self.ignore_port {
-            without_port(authority)
+            without_any_port(authority)
         } else {
             authority
         };
@@ -152,16 +162,20 @@ impl RouteTable {
                 })
             }
             Action::Redirect(redirect) => Decision::Redirect {
+                table: self,
                 host,
                 route: Some(route),
-                location: redirect_location(redirect, &route.matches, head, cx.tls),
+                location: redirect_location(redirect, &route.matches, head, is_secure(head, cx)),
                 code: redirect.code,
             },
-            Action::Respond { status, body } => Decision::Respond {
+            Action::Respond { status, body, format } => Decision::Respond {
+                format: format.as_ref(),
+                table: self,
                 host,
                 route,
                 status: *status,
                 body,
+                location: matches!(status, 201 | 300..400).then(|| own_location(head, is_secure(head, cx))),
             },
         }
     }
@@ -210,7 +224,7 @@ impl crate::compile::route::RouteMatch {
         {
             return Some(Miss::Fraction(share));
         }
-        if !self.path.matches(head, self.case_sensitive) {
+        if !self.takes_path(head) {
             return Some(Miss::Path(&self.path));
         }
         if self.grpc && !is_grpc(head) {
@@ -220,7 +234,20 @@ impl crate::compile::route::RouteMatch {
             return Some(Miss::Header(header));
         }
         let query = head.query().unwrap_or_default();
-        self.query.iter().find(|q| !q.matches(query)).map(Miss::Query)
+        if let Some(parameter) = self.query.iter().find(|q| !q.matches(query)) {
+            return Some(Miss::Query(parameter));
+        }
+        self.cookies.iter().find(|c| !c.matches(head)).map(Miss::Cookie)
+    }
+
+    fn takes_path(&self, head: &RequestHead) -> bool {
+        let path = head.path_only();
+        if self.ignore_parameters && path.contains(&b';') {
+            return self
+                .path
+                .matches(head, &without_parameters(path), self.case_sensitive);
+        }
+        self.path.matches(head, path, self.case_sensitive)
     }
 
     /// Everything that keeps the route from taking the request, in the order in which [`Self::miss`] looks: its first
@@ -229,22 +256,24 @@ impl crate::compile::route::RouteMatch {
         let drawn = self
             .runtime_fraction
             .filter(|share| cx.random % 1_000_000 >= u64::from(*share));
-        let path = (!self.path.matches(head, self.case_sensitive)).then_some(Miss::Path(&self.path));
+        let path = (!self.takes_path(head)).then_some(Miss::Path(&self.path));
         let grpc = (self.grpc && !is_grpc(head)).then_some(Miss::NotGrpc);
         let headers = self.headers.iter().filter(|h| !h.matches_request(head));
         let query = head.query().unwrap_or_default();
         let parameters = self.query.iter().filter(|q| !q.matches(query));
+        let cookies = self.cookies.iter().filter(|c| !c.matches(head));
         let first = drawn.map(Miss::Fraction).into_iter().chain(path).chain(grpc);
         first
             .chain(headers.map(Miss::Header))
             .chain(parameters.map(Miss::Query))
+            .chain(cookies.map(Miss::Cookie))
             .collect()
     }
 }
 
 impl PathMatcher {
-    pub fn matches(&self, head: &RequestHead, case_sensitive: bool) -> bool {
-        let path = head.path_only();
+    /// `path`: the request's, without query, as it is to be compared.
+    fn matches(&self, head: &RequestHead, path: &[u8], case_sensitive: bool) -> bool {
         let fold = !case_sensitive;
         match self {
             // A CONNECT has no path; only a route that asks for CONNECT takes it.
@@ -255,9 +284,16 @@ impl PathMatcher {
                 starts_with(path, prefix.as_bytes(), fold)
                     && matches!(path.get(prefix.len()), None | Some(b'/'))
             }
-            Self::Regex(matcher) => matcher.matches(path),
+            Self::Regex(matcher) | Self::Template(matcher) => matcher.matches(path),
         }
     }
+}
+
+/// `/a;x=1/b` → `/a/b` (RFC 3986 §3.3).
+fn without_parameters(path: &[u8]) -> Vec<u8> {
+    let segments = path.split(|b| *b == b'/');
+    let bare = segments.map(|segment| segment.split(|b| *b == b';').next().unwrap_or_default());
+    bare.collect::<Vec<_>>().join(&b'/')
 }
 
 fn is_plain_connect(head: &RequestHead) -> bool {
@@ -336,9 +372,18 @@ fn choose_cluster<'t>(
     }
 }
 
+fn is_secure(head: &RequestHead, cx: &RouteContext) -> bool {
+    match head.headers.get("x-forwarded-proto") {
+        Some(scheme) => scheme == b"https",
+        None => cx.tls,
+    }
+}
+
 fn https_location(head: &RequestHead) -> Bytes {
-    let mut location = b"https://".to_vec();
-    location.extend_from_slice(&head.authority);
-    location.extend_from_slice(&head.path);
-    location.into()
+    own_location(head, true)
+}
+
+fn own_location(head: &RequestHead, tls: bool) -> Bytes {
+    let scheme: &[u8] = if tls { b"https://" } else { b"http://" };
+    [scheme, &head.authority, &head.path].concat().into()
 }

@@ -210,8 +210,11 @@ fn headers_match_by_value_range_and_presence() {
             Some("x"),
             false,
         ),
-        // Repeated headers are one value with commas.
-        (M::ExactMatch("a,b".into()), false, Some("a|b"), true),
+        // Each of repeated headers by itself (Envoy since 1.39).
+        (M::ExactMatch("a,b".into()), false, Some("a|b"), false),
+        (M::ExactMatch("b".into()), false, Some("a|b"), true),
+        (M::ExactMatch("b".into()), true, Some("a|b"), false),
+        (M::ExactMatch("c".into()), true, Some("a|b"), true),
     ] {
         let table = one_route(forward(
             header("X-Test", specifier.clone(), invert),

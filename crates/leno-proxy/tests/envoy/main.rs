@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bootstrap;
+mod config;
 mod envoy;
 mod h2spec;
 mod http1;

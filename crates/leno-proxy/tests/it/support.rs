@@ -255,6 +255,9 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         normalize_path: true,
         merge_slashes: false,
         strip_port: false,
+        strip_trailing_dot: false,
+        escaped_slashes: leno_engine::compile::http::EscapedSlashes::Kept,
+        local_replies: None,
         via: None,
         any_method: false,
         http2: Http2Options {
@@ -274,6 +277,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         prefix_rewrite: None,
         regex_rewrite: None,
         host_rewrite: HostRewrite::None,
+        forwarded_host: false,
         hash: vec![],
         mirrors: vec![],
         upgrades: HashMap::new(),
@@ -291,6 +295,8 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             query: vec![],
             grpc: false,
             runtime_fraction: None,
+            cookies: vec![],
+            ignore_parameters: false,
         },
         action: Action::Forward(Box::new(forward)),
         request_headers: HeaderOps::default(),
@@ -310,6 +316,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             response_headers: HeaderOps::default(),
             filter_configs: HashMap::new(),
             include_attempt_count: true,
+            answer_attempt_count: false,
             require_tls: false,
         }],
         domains: DomainIndex {
@@ -317,6 +324,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             ..DomainIndex::default()
         },
         ignore_port: false,
+        most_specific_wins: false,
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
     }

@@ -127,7 +127,8 @@ pub fn write_connection(format: &LogFormat, record: &ConnectionRecord<'_>, out: 
     write(format, Heads::default(), &ConnectionValues::new(record), out);
 }
 
-fn write(format: &LogFormat, heads: Heads<'_>, values: &dyn FormatValues, out: &mut Vec<u8>) {
+/// Appends what the format makes of these values.
+pub fn write(format: &LogFormat, heads: Heads<'_>, values: &dyn FormatValues, out: &mut Vec<u8>) {
     match format {
         LogFormat::Text(format) => format.write(heads, values, out),
         LogFormat::Json(keys) => json::write(keys, heads, values, out),

@@ -10,6 +10,7 @@ use leno_engine::compile::listener::{self, FilterChain, TerminalFilter, Transpor
 use leno_engine::compile::route::RouteTable;
 use leno_engine::compile::{NoFiles, Warnings, route};
 use leno_engine::decide::listener::{ConnectionInfo, choose};
+use leno_engine::decide::normalise::Normalised;
 use leno_proto::envoy::config::listener::v3::Listener;
 use leno_proto::envoy::config::route::v3::RouteConfiguration;
 use leno_proto::istio::networking::nds::v1::NameTable as NameTableMessage;
@@ -220,7 +221,18 @@ impl Question<'_> {
         if !head.headers.contains("x-forwarded-proto") {
             head.headers.append("x-forwarded-proto", "http");
         }
-        manager.normalise(&mut head);
+        match manager.normalise(&mut head) {
+            Normalised::GoesOn => {}
+            Normalised::Refused => {
+                let said = "the path has escaped slashes, which the listener refuses";
+                return Ok(explanation.end(Kind::Refused, Some(400), said));
+            }
+            Normalised::Redirected => {
+                let path = String::from_utf8_lossy(&head.path);
+                let said = format!("redirected to {path}, without escaped slashes");
+                return Ok(explanation.end(Kind::Answered, Some(307), said));
+            }
+        }
         explanation.request = Some(Request {
             method: self.asked.method.clone(),
             authority: String::from_utf8_lossy(&head.authority).into_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leno_engine::compile::access_log::NoValues;
 use leno_engine::compile::matcher::{
-    HeaderMatcher, HeaderTest, PathMatcher, Pattern, QueryMatcher, StringMatcher,
+    CookieMatcher, HeaderMatcher, HeaderTest, PathMatcher, Pattern, QueryMatcher, QueryTest, StringMatcher,
 };
 use leno_engine::compile::route::{HashPolicy, HeaderOps, RetryOn, Route, RouteMatch};
 use leno_engine::decide::matcher::query_parameter;
@@ -57,6 +57,12 @@ pub fn matches(matches: &RouteMatch) -> Vec<String> {
     );
     all.extend(
         matches
+            .cookies
+            .iter()
+            .map(|wanted| format!("cookie {} {}", wanted.name, cookie(wanted))),
+    );
+    all.extend(
+        matches
             .runtime_fraction
             .map(|share| format!("{} of requests", percent(share))),
     );
@@ -95,6 +101,14 @@ pub fn miss(miss: &Miss<'_>, case_sensitive: bool, head: &RequestHead) -> String
             });
             format!("query {} {}: {has}", wanted.name, query(wanted))
         }
+        Miss::Cookie(wanted) => {
+            let has = head
+                .cookie(&wanted.name)
+                .map_or("the request has none".to_owned(), |value| {
+                    format!("it is {:?}", String::from_utf8_lossy(value))
+                });
+            format!("cookie {} {}: {has}", wanted.name, cookie(wanted))
+        }
         Miss::NotGrpc => "a gRPC call: its content-type is another".into(),
         Miss::Fraction(share) => format!("only {} of requests", percent(*share)),
     }
@@ -107,7 +121,7 @@ fn path(wanted: &PathMatcher, case_sensitive: bool) -> String {
         PathMatcher::Prefix(prefix) => format!("path begins with {prefix}{fold}"),
         PathMatcher::Exact(exact) => format!("path is {exact}{fold}"),
         PathMatcher::SeparatedPrefix(prefix) => format!("path is {prefix} or below it{fold}"),
-        PathMatcher::Regex(matcher) => format!("path {}", string(matcher)),
+        PathMatcher::Regex(matcher) | PathMatcher::Template(matcher) => format!("path {}", string(matcher)),
         PathMatcher::Connect => "a CONNECT".into(),
     }
 }
@@ -138,7 +152,16 @@ fn header(wanted: &HeaderMatcher) -> String {
 }
 
 fn query(wanted: &QueryMatcher) -> String {
-    wanted.value.as_ref().map_or("is there".into(), string)
+    match &wanted.test {
+        QueryTest::Present(true) => "is there".into(),
+        QueryTest::Present(false) => "is not there".into(),
+        QueryTest::Value(matcher) => string(matcher),
+    }
+}
+
+fn cookie(wanted: &CookieMatcher) -> String {
+    let not = if wanted.invert { "not: " } else { "" };
+    format!("{not}{}", string(&wanted.value))
 }
 
 fn string(wanted: &StringMatcher) -> String {

@@ -62,12 +62,14 @@ fn access_log(at: &At<'_>, message: &pb::AccessLog) -> Result<AccessLog, Rejecti
 fn flag_filter(at: &At<'_>, message: &pb::AccessLogFilter) -> Result<Flags, Rejection> {
     use pb::access_log_filter::FilterSpecifier;
     let pb::AccessLogFilter { filter_specifier } = message;
-    let FilterSpecifier::ResponseFlagFilter(pb::ResponseFlagFilter { flags: names }) =
-        at.required("filter_specifier", filter_specifier)?
-    else {
-        return Err(at.reject("only response_flag_filter is supported"));
-    };
-    let at = at.field("response_flag_filter");
+    match at.required("filter_specifier", filter_specifier)? {
+        FilterSpecifier::ResponseFlagFilter(flags) => Ok(flags_of(&at.field("response_flag_filter"), flags)),
+        _ => Err(at.reject("only response_flag_filter is supported")),
+    }
+}
+
+pub(crate) fn flags_of(at: &At<'_>, message: &pb::ResponseFlagFilter) -> Flags {
+    let pb::ResponseFlagFilter { flags: names } = message;
     let mut flags = Flags::default();
     // None named: any will do.
     let all = names.is_empty().then_some(Flag::ALL);
@@ -80,7 +82,7 @@ fn flag_filter(at: &At<'_>, message: &pb::AccessLogFilter) -> Result<Flags, Reje
             None => at.item("flags", i).warn("this flag is never set"),
         }
     }
-    Ok(flags)
+    flags
 }
 
 fn file(at: &At<'_>, message: &file_log::FileAccessLog) -> Result<(Sink, LogFormat), Rejection> {
@@ -106,7 +108,6 @@ fn file(at: &At<'_>, message: &file_log::FileAccessLog) -> Result<(Sink, LogForm
 }
 
 fn log_format(at: &At<'_>, message: Option<&core::SubstitutionFormatString>) -> Result<LogFormat, Rejection> {
-    use core::substitution_format_string::Format as F;
     let at = &at.field("log_format");
     let Some(message) = message else {
         return Ok(LogFormat::Text(format(at, DEFAULT)?));
@@ -120,7 +121,15 @@ fn log_format(at: &At<'_>, message: Option<&core::SubstitutionFormatString>) -> 
         format: said,
     } = message;
     no_effect!(at, "not used in access logs"; omit_empty_values, content_type, json_format_options);
-    match at.required("format", said)? {
+    format_of(at, at.required("format", said)?)
+}
+
+pub(crate) fn format_of(
+    at: &At<'_>,
+    said: &core::substitution_format_string::Format,
+) -> Result<LogFormat, Rejection> {
+    use core::substitution_format_string::Format as F;
+    match said {
         F::TextFormat(text) => Ok(LogFormat::Text(format(&at.field("text_format"), text)?)),
         F::JsonFormat(fields) => json(&at.field("json_format"), fields),
         F::TextFormatSource(source) => {

@@ -10,6 +10,7 @@ use super::*;
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
 use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::local_reply;
 use crate::compile::pb::hcm as pb;
 use crate::compile::pb::{core, protobuf, router};
 use crate::compile::route;
@@ -83,8 +84,8 @@ pub(crate) fn manager(
     refuse!(at; scheme_header_transformation, original_ip_detection_extensions,
         early_header_mutation_extensions, internal_address_config, skip_xff_append,
         always_set_request_id_in_response, forward_client_cert_matcher, proxy_100_continue,
-        represent_ipv4_remote_address_as_ipv4_mapped_ipv6, request_id_extension, local_reply_config,
-        strip_matching_host_port, path_normalization_options, strip_trailing_host_dot,
+        represent_ipv4_remote_address_as_ipv4_mapped_ipv6, request_id_extension,
+        strip_matching_host_port, path_normalization_options,
         typed_header_validation_config, append_x_forwarded_port, forward_proto_config);
     no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
         delayed_close_timeout, access_log_flush_interval, flush_access_log_on_new_request, access_log_options,
@@ -95,7 +96,6 @@ pub(crate) fn manager(
     if is_true(add_user_agent) {
         return Err(at.field("add_user_agent").reject("not supported"));
     }
-    escaped_slashes(at, *path_with_escaped_slashes_action)?;
     let http1 = match http_protocol_options {
         None => options::Http1::default(),
         Some(options) => options::http1(&at.field("http_protocol_options"), options)?,
@@ -119,6 +119,15 @@ pub(crate) fn manager(
         generate_request_id: generate_request_id.as_ref().is_none_or(|generate| generate.value),
         preserve_request_id: *preserve_external_request_id,
         normalize_path: is_true(normalize_path),
+        escaped_slashes: escaped_slashes(at, *path_with_escaped_slashes_action)?,
+        local_replies: match local_reply_config {
+            None => None,
+            Some(config) => {
+                let at = at.field("local_reply_config");
+                Some(Arc::new(local_reply::local_replies(&at, config)?))
+            }
+        },
+        strip_trailing_dot: *strip_trailing_host_dot,
         merge_slashes: *merge_slashes,
         strip_port: match strip_port_mode {
             None => false,
@@ -144,15 +153,15 @@ fn codec(at: &At<'_>, codec_type: i32) -> Result<Codec, Rejection> {
     })
 }
 
-fn escaped_slashes(at: &At<'_>, action: i32) -> Result<(), Rejection> {
-    use pb::http_connection_manager::PathWithEscapedSlashesAction as A;
-    let field = "path_with_escaped_slashes_action";
-    match at.choice(field, action)? {
-        A::ImplementationSpecificDefault | A::KeepUnchanged => Ok(()),
-        A::RejectRequest | A::UnescapeAndRedirect | A::UnescapeAndForward => {
-            Err(at.field(field).reject("only KEEP_UNCHANGED is supported"))
-        }
-    }
+fn escaped_slashes(at: &At<'_>, action: i32) -> Result<EscapedSlashes, Rejection> {
+    use pb::http_connection_manager::PathWithEscapedSlashesAction as Action;
+    Ok(match at.choice("path_with_escaped_slashes_action", action)? {
+        // Without a runtime the default is to keep them, as Envoy's is.
+        Action::ImplementationSpecificDefault | Action::KeepUnchanged => EscapedSlashes::Kept,
+        Action::RejectRequest => EscapedSlashes::Refused,
+        Action::UnescapeAndRedirect => EscapedSlashes::Redirected,
+        Action::UnescapeAndForward => EscapedSlashes::Unescaped,
+    })
 }
 
 fn routes(

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use super::{Action, Redirect, RetryPolicy, forward};
 use crate::compile::Rejection;
-use crate::compile::at::{At, refuse};
-use crate::compile::matcher;
+use crate::compile::at::At;
+use crate::compile::local_reply;
+use crate::compile::matcher::{self, PathMatcher};
 use crate::compile::pb::route as pb;
 
 pub(super) fn action(
     at: &At<'_>,
     action: &pb::route::Action,
     retry: Option<&Arc<RetryPolicy>>,
+    matched: &PathMatcher,
 ) -> Result<Action, Rejection> {
     match action {
         pb::route::Action::Route(route) => {
-            let forward = forward::forward(&at.field("route"), route, retry)?;
+            let forward = forward::forward(&at.field("route"), route, retry, matched)?;
             Ok(Action::Forward(Box::new(forward)))
         }
         pb::route::Action::Redirect(message) => {
@@ -35,7 +37,6 @@ fn respond(at: &At<'_>, message: &pb::DirectResponseAction) -> Result<Action, Re
         body,
         body_format,
     } = message;
-    refuse!(at; body_format);
     let body = match body {
         None => Vec::new(),
         Some(body) => at.field("body").data_source(body)?,
@@ -44,6 +45,10 @@ fn respond(at: &At<'_>, message: &pb::DirectResponseAction) -> Result<Action, Re
         Ok(status @ 200..600) => Ok(Action::Respond {
             status,
             body: body.into(),
+            format: match body_format {
+                None => None,
+                Some(format) => Some(local_reply::body_format(&at.field("body_format"), format)?),
+            },
         }),
         _ => Err(at.field("status").reject(format!("200 to 599, not {status}"))),
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::retry;
 use super::table::filter_configs;
+use super::template;
 use super::{ClusterChoice, Forward, HashPolicy, HostRewrite, MirrorPolicy, RetryPolicy, WeightedCluster};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::header;
-use crate::compile::matcher;
+use crate::compile::matcher::{self, PathMatcher, Pattern, StringMatcher};
 use crate::compile::pb::core::RoutingPriority;
 use crate::compile::pb::route as pb;
 
@@ -21,6 +22,7 @@ pub(super) fn forward(
     at: &At<'_>,
     message: &pb::RouteAction,
     hosts_retry: Option<&Arc<RetryPolicy>>,
+    matched: &PathMatcher,
 ) -> Result<Forward, Rejection> {
     let pb::RouteAction {
         cluster_not_found_response_code,
@@ -53,7 +55,7 @@ pub(super) fn forward(
         cluster_specifier,
         host_rewrite_specifier,
     } = message;
-    refuse!(at; metadata_match, path_rewrite_policy, path_rewrite, append_x_forwarded_host, early_data_policy,
+    refuse!(at; metadata_match, path_rewrite, early_data_policy,
         retry_policy_typed_config, rate_limits, include_vh_rate_limits, cors, grpc_timeout_offset,
         internal_redirect_policy, internal_redirect_action, max_internal_redirects, hedge_policy);
     no_effect!(at, "not used"; flush_timeout);
@@ -66,6 +68,11 @@ pub(super) fn forward(
             .field("regex_rewrite")
             .reject("prefix_rewrite and regex_rewrite exclude each other"));
     }
+    if path_rewrite_policy.is_some() && (regex_rewrite.is_some() || !prefix_rewrite.is_empty()) {
+        return Err(at
+            .field("path_rewrite_policy")
+            .reject("prefix_rewrite, regex_rewrite and path_rewrite_policy exclude each other"));
+    }
     let streams = stream_duration(at, max_stream_duration.as_ref())?;
     Ok(Forward {
         cluster: cluster(at, at.required("cluster_specifier", cluster_specifier)?)?,
@@ -76,11 +83,16 @@ pub(super) fn forward(
             Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
         },
         prefix_rewrite: Some(prefix_rewrite.clone()).filter(|prefix| !prefix.is_empty()),
-        regex_rewrite: match regex_rewrite {
-            None => None,
-            Some(rewrite) => Some(matcher::substitution(&at.field("regex_rewrite"), rewrite)?),
+        regex_rewrite: match (regex_rewrite, path_rewrite_policy) {
+            (None, None) => None,
+            (Some(rewrite), _) => Some(matcher::substitution(&at.field("regex_rewrite"), rewrite)?),
+            (None, Some(policy)) => {
+                let at = at.field("path_rewrite_policy");
+                Some(template::rewriting(&at, policy, template_of(matched))?)
+            }
         },
         host_rewrite: host_rewrite(at, host_rewrite_specifier.as_ref())?,
+        forwarded_host: *append_x_forwarded_host,
         hash: at.each("hash_policy", hash_policy, hash)?,
         mirrors: at.each("request_mirror_policies", request_mirror_policies, mirror)?,
         upgrades: upgrades(at, upgrade_configs)?,
@@ -97,6 +109,16 @@ pub(super) fn forward(
             pb::route_action::ClusterNotFoundResponseCode::InternalServerError => 500,
         },
     })
+}
+
+fn template_of(matched: &PathMatcher) -> Option<&regex::bytes::Regex> {
+    match matched {
+        PathMatcher::Template(StringMatcher {
+            pattern: Pattern::Regex(regex),
+            ..
+        }) => Some(regex),
+        _ => None,
+    }
 }
 
 struct StreamDuration {
@@ -226,9 +248,10 @@ fn host_rewrite(
         Some(H::HostRewriteHeader(name)) => {
             HostRewrite::Header(header::name_of(&at.field("host_rewrite_header"), name)?)
         }
-        Some(H::HostRewritePathRegex(_)) => {
-            return Err(at.field("host_rewrite_path_regex").reject("not supported"));
-        }
+        Some(H::HostRewritePathRegex(rewrite)) => HostRewrite::Path(matcher::substitution(
+            &at.field("host_rewrite_path_regex"),
+            rewrite,
+        )?),
     })
 }
 

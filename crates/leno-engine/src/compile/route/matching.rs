@@ -1,6 +1,6 @@
 //! `RouteMatch`.
 
-use super::RouteMatch;
+use super::{RouteMatch, template};
 use crate::compile::Rejection;
 use crate::compile::at::{At, refuse};
 use crate::compile::matcher::{self, PathMatcher, Pattern, StringMatcher};
@@ -19,12 +19,15 @@ pub(super) fn route_match(at: &At<'_>, message: &pb::RouteMatch) -> Result<Route
         filter_state,
         path_specifier,
     } = message;
-    refuse!(at; cookies, tls_context, dynamic_metadata, filter_state);
+    refuse!(at; tls_context, dynamic_metadata, filter_state);
     Ok(RouteMatch {
         path: path(at, at.required("path_specifier", path_specifier)?)?,
         case_sensitive: case_sensitive.is_none_or(|sensitive| sensitive.value),
         headers: at.each("headers", headers, matcher::header)?,
         query: at.each("query_parameters", query_parameters, matcher::query)?,
+        cookies: at.each("cookies", cookies, matcher::cookie)?,
+        // The table's word.
+        ignore_parameters: false,
         grpc: grpc.is_some(),
         runtime_fraction: match runtime_fraction {
             None => None,
@@ -50,6 +53,9 @@ fn path(at: &At<'_>, specifier: &pb::route_match::PathSpecifier) -> Result<PathM
             ignore_case: false,
         }),
         P::ConnectMatcher(_) => PathMatcher::Connect,
-        P::PathMatchPolicy(_) => return Err(at.field("path_match_policy").reject("not supported")),
+        P::PathMatchPolicy(policy) => PathMatcher::Template(StringMatcher {
+            pattern: Pattern::Regex(template::matching(&at.field("path_match_policy"), policy)?),
+            ignore_case: false,
+        }),
     })
 }

@@ -31,18 +31,20 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
         metadata: _,
         route_specifiers,
     } = message;
-    refuse!(at; vhds, internal_only_headers, most_specific_header_mutations_wins, cluster_specifier_plugins,
-        request_mirror_policies, vhost_header, ignore_path_parameters_in_path_matching,
-        typed_per_filter_config, route_specifiers);
+    refuse!(at; vhds, internal_only_headers, cluster_specifier_plugins,
+        request_mirror_policies, vhost_header, typed_per_filter_config, route_specifiers);
     no_effect!(at, "clusters are looked up when a request comes"; validate_clusters);
     // Envoy's limit, 4 KiB, guards its memory against the control plane; ours is the message's own size.
     no_effect!(at, "there is no limit"; max_direct_response_body_size_bytes);
-    let hosts = at.each("virtual_hosts", virtual_hosts, virtual_host)?;
+    let hosts = at.each("virtual_hosts", virtual_hosts, |at, host| {
+        virtual_host(at, host, *ignore_path_parameters_in_path_matching)
+    })?;
     Ok(RouteTable {
         name: name.clone(),
         domains: domains(at, &hosts)?,
         hosts,
         ignore_port: *ignore_port_in_host_matching,
+        most_specific_wins: *most_specific_header_mutations_wins,
         request_headers: header::edits(
             at,
             &header::request(request_headers_to_add, request_headers_to_remove),
@@ -54,7 +56,11 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
     })
 }
 
-fn virtual_host(at: &At<'_>, message: &pb::VirtualHost) -> Result<VirtualHost, Rejection> {
+fn virtual_host(
+    at: &At<'_>,
+    message: &pb::VirtualHost,
+    ignore_parameters: bool,
+) -> Result<VirtualHost, Rejection> {
     let pb::VirtualHost {
         name,
         domains,
@@ -81,7 +87,7 @@ fn virtual_host(at: &At<'_>, message: &pb::VirtualHost) -> Result<VirtualHost, R
         metadata: _,
         route_specifiers,
     } = message;
-    refuse!(at; matcher, rate_limits, cors, include_attempt_count_in_response, retry_policy_typed_config,
+    refuse!(at; matcher, rate_limits, cors, retry_policy_typed_config,
         hedge_policy, include_is_timeout_retry_header, request_mirror_policies, route_specifiers);
     no_effect!(at, "leno has its own statistics"; virtual_clusters);
     no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
@@ -100,7 +106,9 @@ fn virtual_host(at: &At<'_>, message: &pb::VirtualHost) -> Result<VirtualHost, R
         name: name.clone(),
         domains: at.each("domains", domains, |at, domain| self::domain(at, domain))?,
         routes: at.each("routes", routes, |at, one| {
-            route(at, one, retry.as_ref()).map(Arc::new)
+            let mut route = route(at, one, retry.as_ref())?;
+            route.matches.ignore_parameters = ignore_parameters;
+            Ok(Arc::new(route))
         })?,
         request_headers: header::edits(
             at,
@@ -112,12 +120,11 @@ fn virtual_host(at: &At<'_>, message: &pb::VirtualHost) -> Result<VirtualHost, R
         )?,
         filter_configs: filter_configs(at, typed_per_filter_config)?,
         include_attempt_count: *include_request_attempt_count,
+        answer_attempt_count: *include_attempt_count_in_response,
         require_tls: match at.choice("require_tls", *require_tls)? {
             TlsRequirementType::None => false,
-            TlsRequirementType::All => true,
-            TlsRequirementType::ExternalOnly => {
-                return Err(at.field("require_tls").reject("EXTERNAL_ONLY is not supported"));
-            }
+            // No request is taken for one from inside: nothing proves it.
+            TlsRequirementType::All | TlsRequirementType::ExternalOnly => true,
         },
     })
 }
@@ -147,10 +154,11 @@ fn route(at: &At<'_>, message: &pb::Route, retry: Option<&Arc<RetryPolicy>>) -> 
         request_body_buffer_limit);
     // It names spans; Istio always sends it.
     let _ = decorator;
+    let matches = matching::route_match(&at.field("match"), at.required("match", r#match)?)?;
     Ok(Route {
         name: name.clone(),
-        matches: matching::route_match(&at.field("match"), at.required("match", r#match)?)?,
-        action: action::action(at, at.required("action", action)?, retry)?,
+        action: action::action(at, at.required("action", action)?, retry, &matches.path)?,
+        matches,
         request_headers: header::edits(
             at,
             &header::request(request_headers_to_add, request_headers_to_remove),
