@@ -1,12 +1,14 @@
 //! The admin port: readiness, metrics, and debug pages that list themselves.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::extract::State as With;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware;
 use axum::response::{Html, IntoResponse, Json};
 use axum::routing::get;
 use serde_json::{Value, json};
@@ -14,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::ca::Certificates;
+use crate::dashboard::{self, Dashboard, only_known_hosts};
 use crate::push::Push;
 use crate::roster::Roster;
 use crate::writer::Diagnostics;
@@ -24,6 +27,7 @@ pub(crate) struct Admin {
     pub(crate) roster: Arc<Roster>,
     pub(crate) diagnostics: Arc<Diagnostics>,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) dashboard: Arc<Dashboard>,
 }
 
 /// A debug page: path, what it shows, its content.
@@ -61,7 +65,11 @@ pub(crate) async fn serve(listener: TcpListener, admin: Admin, mut running: watc
     let stopped = async move {
         let _ = running.changed().await;
     };
-    let served = axum::serve(listener, router.with_state(admin)).with_graceful_shutdown(stopped);
+    let dashboard = dashboard::router(admin.dashboard.clone());
+    let router = router.with_state(admin).merge(dashboard);
+    let router = router.layer(middleware::from_fn(only_known_hosts));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(stopped);
     if let Err(error) = served.await {
         tracing::warn!("the admin port stopped: {error}");
     }
@@ -69,7 +77,11 @@ pub(crate) async fn serve(listener: TcpListener, admin: Admin, mut running: watc
 
 async fn index() -> Html<String> {
     let mut page = String::from("<title>leno control</title><ul>");
-    let own = [("/ready", "200 when serving"), ("/metrics", "Prometheus text")];
+    let own = [
+        ("/dashboard/", "the mesh as a page"),
+        ("/ready", "200 when serving"),
+        ("/metrics", "Prometheus text"),
+    ];
     let debug = PAGES.iter().map(|(path, what, _)| (*path, *what));
     for (path, what) in own.into_iter().chain(debug) {
         let _ = write!(page, "<li><a href=\"{path}\">{path}</a> {what}");

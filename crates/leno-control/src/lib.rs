@@ -4,7 +4,7 @@
 //! files ─▶ leno-sources ─▶┐
 //! registration.rs ───────▶├─▶ writer.rs (owns the World) ─▶ push.rs (index) ─▶ session.rs ─▶ ads.rs
 //! state.rs (VIPs, …) ────▶┘                                                     translate, xds
-//! listener.rs (TLS, who is there) ─▶ ads.rs, ca.rs, mesh.rs                     admin.rs: /metrics, /debug
+//! listener.rs (TLS, who is there) ─▶ ads.rs, ca.rs, mesh.rs         admin.rs: /metrics, /debug, dashboard/
 //! ```
 
 mod admin;
@@ -12,6 +12,7 @@ mod ads;
 mod attached;
 mod ca;
 mod catalogue;
+mod dashboard;
 mod error;
 mod listener;
 mod mesh;
@@ -53,6 +54,7 @@ use ads::{Ads, AdsService};
 use attached::Attached;
 use ca::Certificates;
 use catalogue::Catalogue;
+use dashboard::Dashboard;
 use listener::{Connection, Tls};
 use mesh::MeshService;
 use once::Once;
@@ -285,6 +287,15 @@ fn serve(parts: Parts, sockets: Sockets, tls: Arc<Tls>) -> Result<Handle, StartE
         roster: parts.roster.clone(),
         diagnostics: parts.diagnostics.clone(),
         certificates: parts.certificates.clone(),
+        dashboard: Arc::new(Dashboard {
+            push: parts.push.clone(),
+            roster: parts.roster.clone(),
+            attached: parts.attached.clone(),
+            diagnostics: parts.diagnostics.clone(),
+            catalogue: parts.catalogue.clone(),
+            state: parts.state.clone(),
+            seen: Default::default(),
+        }),
     };
     servers.push(tokio::spawn(admin::serve(
         sockets.admin,

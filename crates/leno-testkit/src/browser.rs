@@ -141,6 +141,43 @@ impl Browser {
         picture["data"].as_str().expect("base64").to_owned()
     }
 
+    /// Keeps what the window shows as `NAME.png` in the directory `LENO_SCREENSHOTS`, if somebody wants to look at it.
+    #[track_caller]
+    pub fn keep(&mut self, name: &str) {
+        let Some(directory) = std::env::var_os("LENO_SCREENSHOTS") else {
+            return;
+        };
+        let picture = decode(&self.picture());
+        let path = Path::new(&directory).join(format!("{name}.png"));
+        std::fs::create_dir_all(&directory).expect("a directory for screenshots");
+        std::fs::write(path, picture).expect("a screenshot can be written");
+    }
+
+    /// A key, as the user who looks at the page presses it: `Tab`, `/`, `ArrowRight`.
+    #[track_caller]
+    pub fn press(&mut self, key: &str) {
+        let text = match key {
+            "Enter" => "\r",
+            key if key.chars().count() == 1 => key,
+            _ => "",
+        };
+        let code = match key {
+            "Tab" => 9,
+            "Enter" => 13,
+            "Escape" => 27,
+            "ArrowLeft" => 37,
+            "ArrowUp" => 38,
+            "ArrowRight" => 39,
+            "ArrowDown" => 40,
+            _ => 0,
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let text = if kind == "keyDown" { text } else { "" };
+            let event = json!({ "type": kind, "key": key, "text": text, "windowsVirtualKeyCode": code });
+            self.call("Input.dispatchKeyEvent", event);
+        }
+    }
+
     /// One command of the DevTools protocol, and its answer; what happens meanwhile is left unread.
     #[track_caller]
     pub fn call(&mut self, method: &str, params: Value) -> Value {
@@ -170,6 +207,28 @@ impl Browser {
             }
         }
     }
+}
+
+/// Base64, from a program that writes it right.
+fn decode(text: &str) -> Vec<u8> {
+    let digits = text.bytes().filter_map(|byte| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    });
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
+    for digit in digits {
+        bits = (bits << 6) | u32::from(digit);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    bytes
 }
 
 impl Drop for Browser {

@@ -7,8 +7,8 @@ use clap_complete::Shell;
 
 use crate::env::Environment;
 use crate::{
-    agent, bootstrap, capture, check, config, control, demo, edges, explain, get, logging, output, proxy,
-    run, sample, stat, status, tap, top, validate,
+    agent, bootstrap, capture, check, config, control, dashboard, demo, edges, explain, get, logging, output,
+    proxy, run, sample, stat, status, tap, top, validate,
 };
 
 /// A service mesh: control plane, data plane and command line in one binary
@@ -32,6 +32,7 @@ pub enum Verb {
     Explain(Box<explain::Explain>),
     Status(status::Status),
     Config(config::Config),
+    Dashboard(dashboard::Dashboard),
     Get(get::Get),
     Stat(Box<stat::Stat>),
     Top(Box<top::Top>),
@@ -65,6 +66,7 @@ impl Verb {
             Self::Capture(args) => capture::run(&args)?,
             Self::Status(args) => status::run(&args, &environment)?,
             Self::Config(args) => config::run(&args, &environment)?,
+            Self::Dashboard(args) => dashboard::run(&args, &environment)?,
             Self::Get(args) => get::run(&args, &environment)?,
             Self::Stat(args) => stat::run(&args, &environment)?,
             Self::Top(args) => top::run(&args, &environment)?,

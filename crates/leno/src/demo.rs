@@ -18,6 +18,7 @@ use leno_proxy::control_plane::CONTROL_PLANE_NAME;
 use leno_proxy::grpc::Receiver;
 
 use crate::client::{self, Mesh};
+use crate::dashboard;
 use crate::duration;
 use crate::env::Environment;
 use crate::interrupt::Interrupt;
@@ -99,8 +100,9 @@ async fn demonstrate(
         token: control.token.clone(),
     };
     let page = format!("http://127.0.0.1:{port}/productpage");
+    let dashboard = dashboard::url(control.admin);
     output::text(format!(
-        "The mesh's configuration is in {}\nThe product page is at {page}\n",
+        "The mesh's configuration is in {}\nThe product page is at {page}\nThe dashboard is at {dashboard}\n",
         config.display()
     ))?;
     let mut workloads = Workloads::start(&join, &logs)?;
@@ -108,6 +110,7 @@ async fn demonstrate(
         args,
         config: &config,
         page: &page,
+        dashboard: &dashboard,
         port,
         logs: &logs,
         color: !environment.no_color,
@@ -166,6 +169,7 @@ struct Run<'a> {
     args: &'a Demo,
     config: &'a Path,
     page: &'a str,
+    dashboard: &'a str,
     port: u16,
     logs: &'a Path,
     color: bool,
@@ -276,6 +280,7 @@ impl Run<'_> {
             lost: self.lost.map(|since| since.elapsed()),
             directory: self.config,
             page: self.page,
+            dashboard: self.dashboard,
             elapsed: self.begun.elapsed(),
             remaining: self
                 .end()

@@ -15,6 +15,8 @@ pub struct Environment {
     pub log: Option<String>,
     /// `NO_COLOR`: no colours, whatever the terminal.
     pub no_color: bool,
+    /// `DISPLAY` or `WAYLAND_DISPLAY`: there is a screen on which a browser could open.
+    pub has_screen: bool,
 }
 
 impl Environment {
@@ -30,6 +32,7 @@ impl Environment {
             state_home: path("XDG_STATE_HOME"),
             log: std::env::var("LENO_LOG").ok(),
             no_color: std::env::var_os("NO_COLOR").is_some(),
+            has_screen: path("DISPLAY").or_else(|| path("WAYLAND_DISPLAY")).is_some(),
         }
     }
 

@@ -66,7 +66,8 @@ impl Join {
     }
 }
 
-fn rendezvous(environment: &Environment) -> anyhow::Result<Rendezvous> {
+/// What the rendezvous file says.
+pub fn rendezvous(environment: &Environment) -> anyhow::Result<Rendezvous> {
     let path = environment.rendezvous_file().ok_or_else(|| {
         anyhow!("neither XDG_RUNTIME_DIR nor HOME is set — the environment — set one, or give --control, --ca and --token")
     })?;

@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod config;
 mod control;
+mod dashboard;
 mod demo;
 mod duration;
 mod edges;

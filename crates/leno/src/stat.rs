@@ -149,10 +149,10 @@ fn table(view: &View, measured: &Measured) -> String {
     let rows = measured.rows.iter().map(|(name, row)| {
         let mut cells = match view.routes {
             true => vec![
-                show::service(&name.name),
+                show::short(&show::service(&name.name)).to_owned(),
                 name.route.clone(),
-                show::made_by(&name.made_by),
-                name.to.clone(),
+                show::short(&show::made_by(&name.made_by)).to_owned(),
+                show::short(&name.to).to_owned(),
             ],
             false => vec![name.name.clone(), meshed(row)],
         };

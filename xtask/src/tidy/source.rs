@@ -25,6 +25,7 @@ const MAX_LINES: usize = 600;
 const UNSAFE_CRATES: &[&str] = &["leno-run", "leno-capture"];
 const PURE: &[&str] = &[
     "leno-api",
+    "leno-dashboard",
     "leno-model",
     "leno-translate",
     "leno-engine",

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod certificates;
+mod dashboard;
+mod large_mesh;
 mod mesh_service;
 mod push;
 mod registration;

@@ -191,7 +191,7 @@ pub(crate) fn node(name: &str, service: &str, port: Option<u16>) -> Node {
     }
 }
 
-fn text(text: &str) -> Value {
+pub(crate) fn text(text: &str) -> Value {
     Value {
         kind: Some(Kind::StringValue(text.to_owned())),
     }
@@ -203,7 +203,7 @@ fn number(number: u16) -> Value {
     }
 }
 
-fn structure(fields: Vec<(&str, Value)>) -> Value {
+pub(crate) fn structure(fields: Vec<(&str, Value)>) -> Value {
     let fields = fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
     Value {
         kind: Some(Kind::StructValue(Struct { fields })),

@@ -41,6 +41,8 @@ pub struct Model<'a> {
     pub directory: &'a Path,
     /// Address of the product page.
     pub page: &'a str,
+    /// And of the control plane's.
+    pub dashboard: &'a str,
     pub elapsed: Duration,
     pub remaining: Option<Duration>,
     /// What the control plane has to say of the configuration, newest last.
@@ -61,7 +63,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model<'_>) {
         Constraint::Length(1),
         Constraint::Min(3),
         Constraint::Length(height),
-        Constraint::Length(3),
+        Constraint::Length(4),
     ])
     .areas(frame.area());
     frame.render_widget(Paragraph::new(headline(model)), head);
@@ -155,6 +157,7 @@ fn footer(model: &Model<'_>) -> Vec<Line<'static>> {
     vec![
         Line::raw(""),
         Line::styled(format!(" Product page: {}", model.page), dim),
+        Line::styled(format!(" Dashboard:    {}", model.dashboard), dim),
         Line::styled(
             format!(
                 " Change the weights in {}.   Ctrl-C ends.",
@@ -285,6 +288,7 @@ mod tests {
             lost: None,
             directory: Path::new("/tmp/demo/mesh"),
             page: "http://127.0.0.1:8080/productpage",
+            dashboard: "http://127.0.0.1:15014/dashboard/",
             elapsed: Duration::from_secs(3),
             remaining: None,
             problems: &[],

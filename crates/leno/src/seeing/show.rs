@@ -16,8 +16,9 @@ pub fn percent(share: f64) -> String {
 pub fn latency(value: Duration) -> String {
     let ms = value.as_secs_f64() * 1000.0;
     match ms {
-        ms if ms < 10.0 => format!("{ms:.1}ms"),
-        ms if ms < 1000.0 => format!("{ms:.0}ms"),
+        // As they are rounded: 9.96 ms are 10ms, no wider than its column.
+        ms if ms < 9.95 => format!("{ms:.1}ms"),
+        ms if ms < 999.5 => format!("{ms:.0}ms"),
         ms if ms < 100_000.0 => format!("{:.1}s", ms / 1000.0),
         ms => format!("{:.0}s", ms / 1000.0),
     }
@@ -25,7 +26,7 @@ pub fn latency(value: Duration) -> String {
 
 pub fn rate(per_second: f64) -> String {
     match per_second {
-        rate if rate < 1000.0 => format!("{rate:.1}"),
+        rate if rate < 999.95 => format!("{rate:.1}"),
         rate if rate < 100_000.0 => format!("{rate:.0}"),
         rate => format!("{:.0}k", rate / 1000.0),
     }
@@ -136,6 +137,7 @@ mod tests {
     fn figures_keep_their_width() {
         let ms = |ms| latency(Duration::from_micros(ms));
         assert_eq!([ms(120), ms(42_000), ms(1_500_000)], ["0.1ms", "42ms", "1.5s"]);
+        assert_eq!([ms(9_960), ms(999_600), rate(999.96)], ["10ms", "1.0s", "1000"]);
         assert_eq!(
             [rate(0.04), rate(999.9), rate(12_345.6)],
             ["0.0", "999.9", "12346"]

@@ -8,6 +8,7 @@ mod cases;
 mod certificates;
 mod client;
 mod control_death;
+mod dashboard;
 mod demo;
 mod envoy;
 mod explain;
