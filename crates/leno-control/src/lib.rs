@@ -294,6 +294,7 @@ fn serve(parts: Parts, sockets: Sockets, tls: Arc<Tls>) -> Result<Handle, StartE
             diagnostics: parts.diagnostics.clone(),
             catalogue: parts.catalogue.clone(),
             state: parts.state.clone(),
+            watched: Default::default(),
             seen: Default::default(),
         }),
     };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Facts ─▶ history.rs (rates) ─▶ cards.rs (who calls whom) ─▶ graph.rs ─▶ layout/ (where it stands)
-//!                            └─▶ workload.rs, objects.rs, overview.rs
+//!                            └─▶ workload.rs (with requests.rs), objects.rs, overview.rs
 //! page.rs: HTML, CSS and JavaScript modules as they are written
 //! ```
 //!
@@ -17,6 +17,7 @@ pub mod layout;
 pub mod objects;
 pub mod overview;
 pub mod page;
+mod requests;
 mod rules;
 mod status;
 pub mod workload;
@@ -24,4 +25,5 @@ pub mod workload;
 pub use facts::Facts;
 pub use graph::{Graph, Pictures, View};
 pub use history::{History, WINDOW};
+pub use requests::Request;
 pub use status::Status;

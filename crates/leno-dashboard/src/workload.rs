@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::cards::app_and_version;
 use crate::facts::Facts;
 use crate::history::{End, History, LinkKey, Measures, Point};
+use crate::requests::Request;
 use crate::rules::{HostRules, Policy, Source, mtls};
 use crate::status::{Status, share_status};
 
@@ -47,6 +48,8 @@ pub struct Page {
     pub leads_here: Vec<HostRules>,
     /// For the hosts that it calls.
     pub follows: Vec<HostRules>,
+    /// The newest first; none before the page has been open for a while.
+    pub requests: Vec<Request>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -134,7 +137,13 @@ pub fn page(facts: &Facts, history: &History, namespace: &str, name: &str) -> Op
             .filter(|host| facts.snapshot.service(host).is_some())
             .map(rules)
             .collect(),
+        requests: requests(facts, namespace, name),
     })
+}
+
+fn requests(facts: &Facts, namespace: &str, name: &str) -> Vec<Request> {
+    let of_name = facts.requests.get(&(namespace.to_owned(), name.to_owned()));
+    of_name.into_iter().flatten().map(Request::new).collect()
 }
 
 /// The hosts that select an instance, by its id.

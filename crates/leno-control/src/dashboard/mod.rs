@@ -5,6 +5,7 @@
 
 mod guard;
 mod query;
+mod watched;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,7 @@ use crate::state::State;
 use crate::writer::Diagnostics;
 pub(crate) use guard::only_known_hosts;
 use query::Query;
+use watched::Watched;
 
 /// The mesh is not looked at more often.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -47,6 +49,7 @@ pub(crate) struct Dashboard {
     pub(crate) diagnostics: Arc<Diagnostics>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) state: Arc<State>,
+    pub(crate) watched: Watched,
     pub(crate) seen: Mutex<Seen>,
 }
 
@@ -84,6 +87,9 @@ const QUESTIONS: &[(&str, Question)] = &[
         answer(seen, Text::new(&seen.facts, kind, namespace, name)?)
     }),
 ];
+
+/// While it is asked for, the workload's requests are watched.
+const WORKLOAD_PAGE: &str = "/dashboard/api/workload";
 
 /// None: there is no such thing.
 type Question = fn(&mut Seen, &Query) -> Option<Vec<u8>>;
@@ -143,6 +149,11 @@ fn answer(seen: &Seen, data: impl Serialize) -> Option<Vec<u8>> {
 
 impl Dashboard {
     fn answer(&self, uri: &Uri, question: Question) -> Option<Bytes> {
+        let query = Query::new(uri.query().unwrap_or_default());
+        if uri.path() == WORKLOAD_PAGE {
+            let (namespace, name) = (query.get("namespace"), query.get("name"));
+            self.watched.ask(&self.attached, &self.roster, namespace, name);
+        }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.at.is_none_or(|at| at.elapsed() >= BETWEEN_LOOKS) {
             self.look(&mut seen);
@@ -151,7 +162,6 @@ impl Dashboard {
         if let Some(answer) = seen.answers.get(&asked) {
             return answer.clone();
         }
-        let query = Query::new(uri.query().unwrap_or_default());
         let answer = question(&mut seen, &query).map(Bytes::from);
         if seen.answers.len() >= MOST_ANSWERS {
             seen.answers.clear();
@@ -173,6 +183,7 @@ impl Dashboard {
             proxies: self.roster.proxies(),
             diagnostics: self.diagnostics.told(&self.state),
             objects: self.catalogue.files(),
+            requests: self.watched.requests(),
         };
         seen.answers.clear();
         seen.at = Some(now);

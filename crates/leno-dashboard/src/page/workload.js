@@ -3,7 +3,7 @@
 import { query } from './data.js';
 import { measures } from './details.js';
 import { h } from './dom.js';
-import { STATUS_WORDS, age, count, host, latency, percent, rate } from './format.js';
+import { STATUS_WORDS, age, clock, count, host, latency, percent, rate } from './format.js';
 import { icon, lock, statusIcon } from './icons.js';
 import { spark } from './spark.js';
 import { SYNC_STATUS } from './workloads.js';
@@ -35,7 +35,7 @@ function content(page) {
     h('div', { class: 'pair' }, golden('Inbound', page.inbound, page.inbound_series), golden('Outbound', page.outbound, page.outbound_series)),
     h('div', { class: 'pair' }, peers('Called by', page.callers, 'Nobody has called it yet.'), peers('Calls', page.called, 'It has not called anybody yet.')),
     h('section', { class: 'block' }, h('h2', null, 'Proxies', h('small', null, 'does each have what it should?')), page.instances_of.map(instance)),
-    requests(page.requests),
+    requests(page.instances_of.some((one) => one.proxy === 'leno') && page.requests),
     rules('Routes that lead here', page.leads_here, 'for calls of the services that it is part of'),
     rules('Routes that it follows', page.follows, 'for the hosts that it calls'),
     policies('Policies of its own', page.policies),
@@ -76,12 +76,13 @@ function instance(one) {
       h('span', null, h('strong', null, `${TYPES[of.type] ?? of.type} rejected: `), of.error))));
 }
 
+// Only leno's own proxies tell of single requests.
 function requests(all) {
   if (!all) return null;
   return h('section', { class: 'block' }, h('h2', null, 'Recent requests', h('small', null, 'paths without their parameters')),
     all.length === 0 ? h('p', { class: 'none' }, 'Waiting for the next request…')
       : h('div', { class: 'scroll' }, h('table', { class: 'requests' }, h('tbody', null, all.map((one) => h('tr', { key: one.key },
-        h('td', { class: 'mono muted' }, one.time), h('td', null, one.direction), h('td', { class: 'mono' }, one.method),
+        h('td', { class: 'mono muted' }, clock(new Date(one.time))), h('td', null, one.direction), h('td', { class: 'mono' }, one.method),
         h('td', { class: 'mono path' }, one.path), h('td', null, one.peer),
         h('td', { class: one.failed ? 'number bad' : 'number' }, one.failed && statusIcon('error'), one.status),
         h('td', { class: 'number' }, latency(one.latency))))))));

@@ -1,6 +1,6 @@
 use leno_dashboard::objects::{Objects, Text};
 use leno_dashboard::{Graph, Status, workload};
-use leno_proto::control::{Diagnostic, Edge, Peer, ProxyStatus, TypeStatus};
+use leno_proto::control::{Diagnostic, Edge, Peer, ProxyStatus, TapRecord, TypeStatus};
 use serde_json::json;
 
 use crate::mesh::{Mesh, calls};
@@ -252,6 +252,8 @@ fn a_workload_has_its_routes_policies_and_proxies_in_words() {
     assert!(page.policies[0].says.starts_with("PERMISSIVE"));
     assert!(workload::page(&mesh.facts, &mesh.history, "default", "nobody").is_none());
 
+    assert!(page.requests.is_empty());
+
     let caller = workload::page(&mesh.facts, &mesh.history, "default", "web-v1").unwrap();
     assert_eq!(caller.follows[0].host, HOST);
     let topology = mesh.graph("versions", "");
@@ -286,4 +288,52 @@ fn an_object_has_what_is_said_of_it_and_the_rest_is_not_lost() {
     assert_eq!((all.objects.len(), all.others.len()), (5, 1));
     let text = Text::new(&mesh.facts, "DestinationRule", "default", "shop").unwrap();
     assert!(text.yaml.contains("simple: ROUND_ROBIN") && text.listed.place.starts_with("mesh.yaml:"));
+}
+
+#[test]
+fn a_workloads_requests_are_shown_without_what_their_parameters_say() {
+    let mut mesh = shop();
+    let edge = |reporter: &str, code, flags: &str| {
+        let mut edge = calls("default/web/v1", "default/shop/v1", HOST, 1, 0);
+        (edge.reporter, edge.code, edge.flags) = (reporter.to_owned(), code, flags.to_owned());
+        Some(edge)
+    };
+    let record = |edge, path: &str| TapRecord {
+        edge,
+        start_us: 1_500,
+        duration_us: 2_500,
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        ..TapRecord::default()
+    };
+    let seen = vec![
+        record(edge("destination", 200, ""), "/api?token=secret"),
+        record(edge("source", 0, "UF"), "/"),
+    ];
+    mesh.facts
+        .requests
+        .insert(("default".to_owned(), "shop-v1".to_owned()), seen);
+    let page = workload::page(&mesh.facts, &mesh.history, "default", "shop-v1").unwrap();
+    let shown = serde_json::to_string(&page.requests).unwrap();
+    assert!(!shown.contains("secret"), "{shown}");
+    let rows: Vec<_> = page
+        .requests
+        .iter()
+        .map(|r| {
+            (
+                r.direction,
+                r.path.as_str(),
+                r.status.as_str(),
+                r.failed,
+                r.latency,
+            )
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("in", "/api", "200", false, 2.5),
+            ("out", "/", "none UF", true, 2.5)
+        ]
+    );
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use leno_testkit::{Browser, Mesh, OrdinaryUser, Process, Scheme, eventually, shared_binary};
 
+use crate::demo::demo;
 use crate::support::{LENO, mesh, reviews, stdout};
 
 fn browser(test: &str, user: &OrdinaryUser) -> Option<Browser> {
@@ -25,12 +26,8 @@ fn label(from: &str, to: &str) -> String {
     format!("document.querySelector('[data-label=\"default/{from}→default/{to}\"]')?.textContent ?? ''")
 }
 
-fn demo(user: &OrdinaryUser) -> (Process, PathBuf, String) {
-    let mut command = user.command(shared_binary(Path::new(LENO)));
-    let tmp = user.home().join("tmp");
-    user.make_dir(&tmp);
-    command.arg("demo").env("TMPDIR", tmp);
-    let demo = Process::spawn(command);
+fn start_demo(user: &OrdinaryUser) -> (Process, PathBuf, String) {
+    let demo = demo(user, &[]);
     let said = demo.wait_for_output("/dashboard/");
     let after = |words: &str| {
         said.split(words)
@@ -53,7 +50,7 @@ fn the_demo_is_a_graph_that_follows_its_weights_and_outlives_its_control_plane()
     let Some(mut browser) = browser(test, &user) else {
         return;
     };
-    let (mut demo, mesh, url) = demo(&user);
+    let (mut demo, mesh, url) = start_demo(&user);
     browser.open(&url);
     let names = "[...document.querySelectorAll('[data-node]')].map((n) => n.dataset.node.split('/')[1]).sort().join()";
     browser.wait_until(&format!(
@@ -103,6 +100,10 @@ fn the_demo_is_a_graph_that_follows_its_weights_and_outlives_its_control_plane()
         "[...document.querySelectorAll('.share')].map((s) => s.textContent).join().endsWith('0%,0%,100%')",
     );
     browser.wait_until("document.querySelectorAll('.types .ok').length >= 4");
+    // While it is looked at its requests are shown.
+    browser.wait_until(
+        "[...document.querySelectorAll('.requests tr')].some((r) => r.textContent.includes('GET/reviews/') && r.textContent.includes('200'))",
+    );
     browser.keep("dashboard-workload");
     browser.value("location.hash = '#/configuration'");
     browser.wait_until("document.querySelectorAll('tbody tr').length == 8");

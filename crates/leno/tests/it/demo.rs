@@ -9,7 +9,7 @@ use leno_testkit::{OrdinaryUser, Process, eventually, shared_binary};
 use crate::support::{LENO, stdout};
 
 /// On a port of its own: others run beside it.
-fn demo(user: &OrdinaryUser, args: &[&str]) -> Process {
+pub(crate) fn demo(user: &OrdinaryUser, args: &[&str]) -> Process {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     drop(listener);
