@@ -176,8 +176,8 @@ fn examples(page: &str) -> Vec<Example> {
             let bad = match words.next() {
                 None => None,
                 Some("bad") => Some(before.to_owned()),
-                // Envoy's, not the mesh's.
-                Some("bootstrap") => continue,
+                // Other programs' words, not the mesh's.
+                Some("bootstrap" | "prometheus") => continue,
                 Some(other) => panic!("line {}: a fence marked {other:?}", at + 1),
             };
             let text = inside.join("\n");
