@@ -24,7 +24,8 @@ pub fn compile(kind: ResourceType, body: &[u8]) -> Option<Result<(), Rejection>>
         ResourceType::Endpoints => {
             compile::endpoint::compile(&ClusterLoadAssignment::decode(body).ok()?, warnings).map(drop)
         }
-        ResourceType::NameTable => return None,
+        // Neither goes through the engine: the proxy reads them itself.
+        ResourceType::NameTable | ResourceType::Secret => return None,
     };
     if let Err(rejection) = &done {
         let _ = rejection.to_string();
