@@ -44,6 +44,8 @@ impl Envoy {
                 "--disable-hot-restart",
                 "--log-level",
                 "error",
+                "--file-flush-interval-msec",
+                "20",
                 "-c",
             ])
             .arg(&file)

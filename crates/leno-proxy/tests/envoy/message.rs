@@ -52,7 +52,7 @@ impl Message {
     }
 
     /// 0: there is none.
-    fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         let status = self.first_line().split(' ').nth(1);
         status.and_then(|status| status.parse().ok()).unwrap_or_default()
     }

@@ -1,46 +1,73 @@
-//! The backends `a`, `b` and `c`: each answers with what it got and who it is.
+//! The backends: `a` to `f` speak HTTP, `echo-a` and `echo-b` bytes; all stay for all cases of a run.
 
+mod http1;
+mod http2;
+mod script;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use leno_proto_text::Schema;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-
-use crate::message::{Kind, Message, first};
+use tokio::sync::watch;
 
 use super::case::socket;
 
-const NAMES: [&str; 3] = ["a", "b", "c"];
+const HTTP: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+const ECHO: [&str; 2] = ["echo-a", "echo-b"];
+/// Those with a cluster of their name in every case.
+const CLUSTERS: [&str; 3] = ["a", "b", "c"];
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(crate) struct Backends {
-    addresses: Vec<(&'static str, SocketAddr)>,
+    addresses: BTreeMap<&'static str, SocketAddr>,
+    pub(crate) told: Arc<Told>,
     /// Dear to load.
     pub(crate) schema: Schema,
 }
 
+/// What the requests so far have told the backends, all of them together.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// How often each scripted request has come.
+    tries: Mutex<BTreeMap<String, usize>>,
+    /// How many requests are held, by what they are held for; None: no longer.
+    held: watch::Sender<BTreeMap<String, Option<usize>>>,
+}
+
+// === impl Backends ===
+
 impl Backends {
     pub(crate) async fn start() -> Self {
-        let mut all = Vec::new();
-        for name in NAMES {
+        let told = Arc::new(Told::default());
+        let mut addresses = BTreeMap::new();
+        for name in HTTP.into_iter().chain(ECHO).chain(["silent"]) {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            all.push((name, listener.local_addr().unwrap()));
-            tokio::spawn(async move {
-                while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(serve(stream, name));
-                }
-            });
+            addresses.insert(name, listener.local_addr().unwrap());
+            tokio::spawn(listen(listener, name, Arc::clone(&told)));
         }
+        // Nobody listens there.
+        addresses.insert("refused", SocketAddr::from(([127, 0, 0, 1], 1)));
         Self {
-            addresses: all,
+            addresses,
+            told,
             schema: Schema::load(),
         }
     }
 
+    /// `a` to `f`, `echo-a`, `echo-b`; `silent` takes connections and says nothing, `refused` takes none.
+    pub(crate) fn address(&self, name: &str) -> SocketAddr {
+        let known = self.addresses.get(name);
+        *known.unwrap_or_else(|| panic!("there is no backend {name:?}"))
+    }
+
     pub(crate) fn clusters(&self) -> Vec<Value> {
-        let cluster = |(name, address): &(&str, SocketAddr)| {
-            let endpoint =
-                json!({"address": socket(*address), "hostname": format!("{name}.backend.example")});
+        let cluster = |name: &str| {
+            let address = socket(self.address(name));
+            let endpoint = json!({"address": address, "hostname": format!("{name}.backend.example")});
             json!({
                 "name": name, "connect_timeout": "5s",
                 "load_assignment": {
@@ -48,36 +75,93 @@ impl Backends {
                 },
             })
         };
-        self.addresses.iter().map(cluster).collect()
+        CLUSTERS.into_iter().map(cluster).collect()
     }
 }
 
-/// The status that `x-answer` asks for, else 200; one request after the other.
-async fn serve(mut stream: TcpStream, name: &str) -> std::io::Result<()> {
-    let mut pending = Vec::new();
+// === impl Told ===
+
+impl Told {
+    /// Which try it is, from 1.
+    fn tried(&self, key: &str) -> usize {
+        let mut tries = self.tries.lock().unwrap();
+        let tries = tries.entry(key.to_owned()).or_default();
+        *tries += 1;
+        *tries
+    }
+
+    /// Until what it is held for is released.
+    async fn hold(&self, what: &str) {
+        self.held.send_modify(|held| {
+            if let Some(count) = held.entry(what.to_owned()).or_insert(Some(0)) {
+                *count += 1;
+            }
+        });
+        let mut held = self.held.subscribe();
+        let _ = held.wait_for(|held| held[what].is_none()).await;
+    }
+
+    pub(crate) fn release(&self, what: &str) {
+        self.held.send_modify(|held| {
+            held.insert(what.to_owned(), None);
+        });
+    }
+
+    /// Until that many are held.
+    pub(crate) async fn arrived(&self, what: &str, count: usize) {
+        let mut held = self.held.subscribe();
+        let here = |held: &BTreeMap<String, Option<usize>>| held.get(what).copied().flatten() >= Some(count);
+        let _ = held.wait_for(here).await;
+    }
+}
+
+async fn listen(listener: TcpListener, name: &'static str, told: Arc<Told>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let told = Arc::clone(&told);
+        tokio::spawn(async move {
+            match name {
+                "silent" => drain(stream).await,
+                _ if ECHO.contains(&name) => echo(stream, name).await,
+                _ => serve(stream, name, told).await,
+            }
+        });
+    }
+}
+
+/// HTTP of the version that the client begins with.
+async fn serve(stream: TcpStream, name: &'static str, told: Arc<Told>) -> std::io::Result<()> {
+    let mut start = vec![0; PREFACE.len()];
+    let seen = loop {
+        stream.readable().await?;
+        let seen = stream.peek(&mut start).await?;
+        if seen == 0 || !PREFACE.starts_with(&start[..seen]) || seen == PREFACE.len() {
+            break seen;
+        }
+        tokio::task::yield_now().await;
+    };
+    if seen == PREFACE.len() && start == PREFACE {
+        http2::serve(stream, name, told).await;
+        return Ok(());
+    }
+    http1::serve(stream, name, told).await
+}
+
+/// Everything comes back behind the backend's name.
+async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, name: &str) -> std::io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let read = stream.read(&mut buffer).await?;
         if read == 0 {
             return Ok(());
         }
-        pending.extend_from_slice(&buffer[..read]);
-        while let Some((message, rest)) = first(&pending, Kind::Requests, false) {
-            if !message.complete {
-                break;
-            }
-            let answer = answer(&message, name);
-            pending = rest.to_vec();
-            stream.write_all(answer.as_bytes()).await?;
-        }
+        let mut answer = format!("{name}: ").into_bytes();
+        answer.extend_from_slice(&buffer[..read]);
+        stream.write_all(&answer).await?;
     }
 }
 
-fn answer(message: &Message, name: &str) -> String {
-    let body = format!("{name} gets {}", message.head.join(" | "));
-    let status = message.header("x-answer").unwrap_or("200");
-    format!(
-        "HTTP/1.1 {status} Said\r\nx-backend: {name}\r\nx-twice: 1\r\nx-twice: 2\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
+async fn drain(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    while stream.read(&mut buffer).await? > 0 {}
+    Ok(())
 }

@@ -1,11 +1,13 @@
 //! A case's file.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+use super::backend::Backends;
+use super::request::Step;
 
 #[derive(Debug)]
 pub(crate) struct Case {
@@ -15,39 +17,68 @@ pub(crate) struct Case {
     file: File,
 }
 
+/// Anywhere in it `{backend: a}` stands for that backend's address, `{file: log}` for a path of the case's own.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     /// Fields of the HTTP connection manager.
     #[serde(default)]
-    manager: serde_json::Map<String, Value>,
+    manager: Map<String, Value>,
     /// Fields of the route configuration besides its virtual hosts.
     #[serde(default)]
-    table: serde_json::Map<String, Value>,
+    table: Map<String, Value>,
     /// Of one virtual host for every name, where there are no `hosts`. `to: a` is `route: {cluster: a}`.
     #[serde(default)]
     routes: Vec<Value>,
     #[serde(default)]
     hosts: Vec<Value>,
-    requests: Vec<Request>,
+    /// HTTP filters before the router.
+    #[serde(default)]
+    filters: Vec<Value>,
+    /// Fields of the listener besides its filter chains.
+    #[serde(default)]
+    listener: Map<String, Value>,
+    /// Filter chains in place of the one with the HTTP connection manager. A filter `{http: true}` is that manager.
+    #[serde(default)]
+    chains: Vec<Value>,
+    /// Besides `a`, `b` and `c`; their names are of all cases of the category.
+    #[serde(default)]
+    clusters: Vec<Value>,
+    #[serde(default)]
+    log: Option<Log>,
+    requests: Vec<Step>,
     /// Why leno does otherwise than Envoy.
     #[serde(default)]
     intent: Option<String>,
 }
 
-/// `GET /path`, or with a host and headers.
+/// An access log of the HTTP connection manager, shown behind the requests.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
-pub(crate) enum Request {
-    Line(String),
+enum Log {
+    Text(String),
     Full {
-        send: String,
         #[serde(default)]
-        host: Option<String>,
-        /// Values may be lists, for headers that come more than once.
+        text: Option<String>,
         #[serde(default)]
-        headers: BTreeMap<String, Value>,
+        json: Option<Value>,
+        /// Fields of `SubstitutionFormatString` besides.
+        #[serde(default)]
+        format: Map<String, Value>,
+        #[serde(default)]
+        filter: Option<Value>,
+        /// How many come in all; as many as there are requests if it is not said.
+        #[serde(default)]
+        lines: Option<usize>,
     },
+}
+
+/// Where a case runs: what the words in its file stand for.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'p> {
+    pub(crate) backends: &'p Backends,
+    /// For the files of all cases.
+    pub(crate) directory: &'p Path,
 }
 
 // === impl Case ===
@@ -64,12 +95,54 @@ impl Case {
         }
     }
 
-    pub(crate) fn requests(&self) -> &[Request] {
+    pub(crate) fn steps(&self) -> &[Step] {
         &self.file.requests
     }
 
+    /// The file `{file: NAME}`.
+    pub(crate) fn path(&self, place: Place<'_>, name: &str) -> PathBuf {
+        place.directory.join(format!("{}.{name}", self.name))
+    }
+
+    /// How many lines the access log has in the end; None: there is no log.
+    pub(crate) fn logged(&self) -> Option<usize> {
+        let requests = self.file.requests.iter().map(Step::times).sum();
+        match self.file.log.as_ref()? {
+            Log::Text(_) => Some(requests),
+            Log::Full { lines, .. } => Some(lines.unwrap_or(requests)),
+        }
+    }
+
+    pub(crate) fn clusters(&self, place: Place<'_>) -> Vec<Value> {
+        let clusters = self.file.clusters.iter().cloned().map(|mut cluster| {
+            cluster
+                .as_object_mut()
+                .unwrap()
+                .entry("connect_timeout")
+                .or_insert_with(|| "5s".into());
+            self.filled(cluster, place)
+        });
+        clusters.collect()
+    }
+
     /// A whole listener, on a free port.
-    pub(crate) fn listener(&self, number: usize) -> Value {
+    pub(crate) fn listener(&self, number: usize, place: Place<'_>) -> Value {
+        let http = json!({
+            "name": "envoy.filters.network.http_connection_manager", "typed_config": self.manager(place)
+        });
+        let chains = match self.file.chains.as_slice() {
+            [] => vec![json!({"filters": [http]})],
+            chains => chains.iter().map(|chain| with_http(chain, &http)).collect(),
+        };
+        let mut listener = json!({
+            "name": number.to_string(), "address": socket(([127, 0, 0, 1], 0).into()),
+            "filter_chains": chains,
+        });
+        extend(&mut listener, &self.file.listener);
+        self.filled(listener, place)
+    }
+
+    fn manager(&self, place: Place<'_>) -> Value {
         let mut hosts = self.file.hosts.clone();
         if hosts.is_empty() {
             hosts.push(json!({"domains": ["*"], "routes": self.file.routes}));
@@ -82,25 +155,98 @@ impl Case {
         }
         let mut table = self.file.table.clone();
         table.insert("virtual_hosts".into(), hosts.into());
+        let mut filters = self.file.filters.clone();
+        filters.push(json!({
+            "name": "envoy.filters.http.router",
+            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+        }));
         let mut manager = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "test", "server_name": "proxy", "generate_request_id": false,
-            "route_config": table,
-            "http_filters": [{
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-            }],
+            "route_config": table, "http_filters": filters,
         });
-        if let Value::Object(fields) = &mut manager {
-            fields.extend(self.file.manager.clone());
+        if let Some(log) = &self.file.log {
+            manager["access_log"] = json!([log.config(&self.path(place, "log"))]);
         }
-        let filter =
-            json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": manager});
-        json!({
-            "name": number.to_string(), "address": socket(([127, 0, 0, 1], 0).into()),
-            "filter_chains": [{"filters": [filter]}],
-        })
+        extend(&mut manager, &self.file.manager);
+        if manager.get("rds").or(manager.get("scoped_routes")).is_some() {
+            manager.as_object_mut().unwrap().remove("route_config");
+        }
+        manager
     }
+
+    fn filled(&self, mut value: Value, place: Place<'_>) -> Value {
+        self.fill(&mut value, place);
+        value
+    }
+
+    fn fill(&self, value: &mut Value, place: Place<'_>) {
+        match value {
+            Value::Object(fields) => {
+                let only = (fields.len() == 1).then(|| fields.iter().next()).flatten();
+                match only.map(|(name, value)| (name.as_str(), value)) {
+                    Some(("backend", Value::String(name))) => *value = socket(place.backends.address(name)),
+                    Some(("file", Value::String(name))) => {
+                        *value = self.path(place, name).to_string_lossy().into();
+                    }
+                    _ => fields.values_mut().for_each(|value| self.fill(value, place)),
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.fill(item, place)),
+            _ => {}
+        }
+    }
+}
+
+// === impl Log ===
+
+impl Log {
+    fn config(&self, path: &Path) -> Value {
+        let (text, json, format, filter) = match self {
+            Self::Text(text) => (Some(text), &None, &Map::new(), &None),
+            Self::Full {
+                text,
+                json,
+                format,
+                filter,
+                lines: _,
+            } => (text.as_ref(), json, format, filter),
+        };
+        let mut written = Value::Object(format.clone());
+        if let Some(text) = text {
+            written["text_format_source"] = json!({"inline_string": format!("{text}\n")});
+        }
+        if let Some(json) = json {
+            written["json_format"] = json.clone();
+        }
+        let mut config = json!({
+            "name": "envoy.access_loggers.file",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                "path": path, "log_format": written,
+            },
+        });
+        if let Some(filter) = filter {
+            config["filter"] = filter.clone();
+        }
+        config
+    }
+}
+
+fn extend(value: &mut Value, more: &Map<String, Value>) {
+    if let Value::Object(fields) = value {
+        fields.extend(more.clone());
+    }
+}
+
+fn with_http(chain: &Value, http: &Value) -> Value {
+    let mut chain = chain.clone();
+    for filter in chain["filters"].as_array_mut().into_iter().flatten() {
+        if filter.get("http").is_some() {
+            *filter = http.clone();
+        }
+    }
+    chain
 }
 
 fn named(host: &mut Value, number: usize) {
@@ -123,48 +269,4 @@ fn complete(route: &mut Value) {
 
 pub(crate) fn socket(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
-}
-
-// === impl Request ===
-
-impl Request {
-    pub(crate) fn shown(&self) -> String {
-        match self {
-            Self::Line(line) => line.clone(),
-            Self::Full { send, host, headers } => {
-                let host = host.iter().map(|host| format!(" | host: {host}"));
-                let fields = fields(headers);
-                let fields = fields.iter().map(|(name, value)| format!(" | {name}: {value}"));
-                send.clone() + &host.chain(fields).collect::<String>()
-            }
-        }
-    }
-
-    pub(crate) fn bytes(&self) -> String {
-        let (line, host, headers) = match self {
-            Self::Line(line) => (line, None, Vec::new()),
-            Self::Full { send, host, headers } => (send, host.as_deref(), fields(headers)),
-        };
-        let host = host.unwrap_or("a.example");
-        let fields = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
-        format!(
-            "{line} HTTP/1.1\r\nhost: {host}\r\n{}connection: close\r\n\r\n",
-            fields.collect::<String>()
-        )
-    }
-}
-
-fn fields(headers: &BTreeMap<String, Value>) -> Vec<(&str, String)> {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let mut all = Vec::new();
-    for (name, value) in headers {
-        match value {
-            Value::Array(values) => all.extend(values.iter().map(|value| (name.as_str(), text(value)))),
-            one => all.push((name.as_str(), text(one))),
-        }
-    }
-    all
 }

@@ -1,94 +1,195 @@
-//! The requests of one case against one proxy, each on a connection of its own.
+//! The steps of one case against one proxy, each request on a connection of its own.
 
+mod http1;
+mod http2;
+mod raw;
+
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use leno_testkit::eventually;
+use tokio::task::JoinHandle;
 
-use super::case::{Case, Request};
-use crate::message::{Framing, Kind, Message, messages, quoted};
+use super::case::{Case, Place};
+use super::request::{Request, Show, Step};
+use crate::message::quoted;
 
 /// Nothing takes that long.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Differ from run to run.
 const VARIABLE: [&str; 3] = ["date", "x-envoy-upstream-service-time", "content-length"];
+/// Between a case and its backends.
+const OURS: [&str; 3] = ["x-key", "x-hold", "x-script"];
 
-pub(crate) async fn all(case: &Case, proxy: SocketAddr) -> String {
+/// An answer as it is told.
+struct Told {
+    /// 0: none came.
+    status: u16,
+    backend: Option<String>,
+    text: String,
+}
+
+/// `run` tells this run of the case from all others.
+pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketAddr) -> String {
     let mut text = String::new();
-    for request in case.requests() {
-        let answer = tokio::time::timeout(PATIENCE, one(request, proxy)).await;
-        let answer = answer.unwrap_or_else(|_| "STUCK".into());
-        let _ = writeln!(text, "> {}\n{answer}", request.shown());
+    let mut held: Vec<(String, JoinHandle<Told>)> = Vec::new();
+    for (number, step) in case.steps().iter().enumerate() {
+        match step {
+            Step::Line(line) if line == "release" => {
+                place.backends.told.release(run);
+                for (shown, answer) in held.drain(..) {
+                    let told = answer.await.unwrap();
+                    let _ = writeln!(text, "< {shown}\n{}", told.text);
+                }
+            }
+            Step::Line(line) => {
+                let told = one(Request::plain(line), proxy).await;
+                let _ = writeln!(text, "> {line}\n{}", told.text);
+            }
+            Step::Request(request) if request.hold => {
+                let keyed = request.keyed(run, number);
+                let mut answer = tokio::spawn(one(keyed, proxy));
+                let _ = writeln!(text, "> {}", step.shown());
+                let count = held.len() + 1;
+                tokio::select! {
+                    () = place.backends.told.arrived(run, count) => held.push((step.shown(), answer)),
+                    told = &mut answer => { let _ = writeln!(text, "{}", told.unwrap().text); }
+                }
+            }
+            Step::Request(request) => {
+                let outcome = several(request, run, number, proxy).await;
+                let _ = writeln!(text, "> {}\n{outcome}", step.shown());
+            }
+            Step::Bytes(bytes) => {
+                tokio::time::sleep(Duration::from_millis(bytes.after)).await;
+                let mut outcomes = Vec::new();
+                for _ in 0..bytes.times {
+                    outcomes.push(within(raw::bytes(bytes, proxy)).await);
+                }
+                let _ = writeln!(text, "> {}\n{}", step.shown(), folded(outcomes));
+            }
+        }
+    }
+    if let Some(lines) = case.logged() {
+        let path = case.path(place, "log");
+        let log = tokio::task::spawn_blocking(move || {
+            eventually("the access log is whole", || {
+                let log = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+                match log.lines().count() {
+                    all if all >= lines => Ok(log),
+                    some => Err(format!("{some} lines of {lines}: {log}")),
+                }
+            })
+        });
+        let _ = write!(text, "log\n{}", log.await.unwrap());
     }
     text
 }
 
-async fn one(request: &Request, proxy: SocketAddr) -> String {
-    let mut stream = TcpStream::connect(proxy).await.unwrap();
-    let mut received = Vec::new();
-    let head = request.shown().starts_with("HEAD ");
-    // The proxy may have seen enough before all is written.
-    let _ = stream.write_all(request.bytes().as_bytes()).await;
-    let kind = Kind::Responses { head };
-    let mut buffer = vec![0; 16 * 1024];
-    // Envoy waits for its client before it closes: what is whole is enough.
-    while !is_whole(&received, kind) {
-        match stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(read) => received.extend_from_slice(&buffer[..read]),
+async fn several(request: &Request, run: &str, number: usize, proxy: SocketAddr) -> String {
+    tokio::time::sleep(Duration::from_millis(request.after)).await;
+    if let Some(status) = request.until {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let told = one(request.clone(), proxy).await;
+            if told.status == status {
+                return format!("becomes {status}");
+            }
+            if tokio::time::Instant::now() > deadline {
+                return format!("never becomes {status}: {}", told.text);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-    let (found, rest) = messages(&received, kind);
-    let mut lines: Vec<String> = found.iter().map(shown).collect();
-    if !rest.is_empty() {
-        lines.push(quoted(rest));
+    let mut outcomes = Vec::new();
+    for time in 0..request.times {
+        let told = one(request.keyed(run, number * 1000 + time), proxy).await;
+        outcomes.push(match request.show {
+            Show::All => told.text,
+            Show::Backend | Show::Set => format!("{} {}", told.status, told.backend.unwrap_or_default()),
+        });
+    }
+    match request.show {
+        Show::Set => {
+            let set: BTreeSet<String> = outcomes.into_iter().collect();
+            set.into_iter().collect::<Vec<_>>().join("\n")
+        }
+        _ => folded(outcomes),
+    }
+}
+
+/// The same again and again is told once.
+fn folded(outcomes: Vec<String>) -> String {
+    let mut lines = Vec::new();
+    for group in outcomes.chunk_by(|one, next| one == next) {
+        lines.push(match group.len() {
+            1 => group[0].clone(),
+            count => format!("{} (× {count})", group[0]),
+        });
     }
     lines.join("\n")
 }
 
-fn is_whole(received: &[u8], kind: Kind) -> bool {
-    let (found, _) = messages(received, kind);
-    let ends = |message: &Message| message.complete && message.body.framing != Framing::Rest;
-    found.last().is_some_and(ends)
+async fn one(request: Request, proxy: SocketAddr) -> Told {
+    let exchange = async {
+        match request.http2 {
+            true => http2::exchange(&request, proxy).await,
+            false => http1::exchange(&request, proxy).await,
+        }
+    };
+    let answer = tokio::time::timeout(PATIENCE, exchange).await;
+    answer.unwrap_or_else(|_| Told {
+        status: 0,
+        backend: None,
+        text: "STUCK".into(),
+    })
 }
 
-/// Headers in the order of their names: theirs among each other is kept.
-fn shown(message: &Message) -> String {
-    let is_variable = |line: &&String| {
-        let name = line.split(':').next().unwrap_or_default();
-        VARIABLE
-            .iter()
-            .any(|variable| variable.eq_ignore_ascii_case(name))
-    };
-    let mut headers: Vec<&String> = message
-        .head
-        .iter()
-        .skip(1)
-        .filter(|line| !is_variable(line))
-        .collect();
-    headers.sort_by_key(|line| line.split(':').next().unwrap_or_default().to_ascii_lowercase());
-    let mut text = message.first_line().to_owned();
+async fn within(exchange: impl Future<Output = String>) -> String {
+    let answer = tokio::time::timeout(PATIENCE, exchange).await;
+    answer.unwrap_or_else(|_| "STUCK".into())
+}
+
+/// `line | name: value | …`, then the body: headers in the order of their names, theirs among each other is kept.
+fn shown(line: &str, mut headers: Vec<String>, body: &[u8], trailers: &[String]) -> String {
+    headers.retain(|line| !is_one_of(line, &VARIABLE));
+    headers.sort_by_key(|line| name(line));
+    let mut text = line.to_owned();
     for header in headers {
         let _ = write!(text, " | {header}");
     }
-    if !message.body.bytes.is_empty() {
-        let _ = write!(text, "\n  {}", body(message));
+    if !body.is_empty() {
+        let _ = write!(text, "\n  {}", told_by_backend(body));
+    }
+    for trailer in trailers {
+        let _ = write!(text, "\n  (trailer) {trailer}");
     }
     text
 }
 
+fn name(line: &str) -> String {
+    // Pseudo-headers begin with what divides the others.
+    let from = usize::from(line.starts_with(':'));
+    let end = line[from..].find(':').map_or(line.len(), |end| from + end);
+    line[..end].to_ascii_lowercase()
+}
+
+fn is_one_of(line: &str, names: &[&str]) -> bool {
+    names.contains(&name(line).as_str())
+}
+
 /// What a backend got is told without what differs from run to run; its headers in the order of their names too.
-fn body(message: &Message) -> String {
-    let text = String::from_utf8_lossy(&message.body.bytes).into_owned();
+fn told_by_backend(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body).into_owned();
     let mut parts = text.split(" | ");
     let first = parts.next().unwrap_or_default().to_owned();
     if !first.contains(" gets ") {
-        return quoted(&message.body.bytes);
+        return quoted(body);
     }
-    let mut headers: Vec<&str> = parts.collect();
-    headers.sort_by_key(|line| line.split(':').next().unwrap_or_default().to_ascii_lowercase());
+    let mut headers: Vec<&str> = parts.filter(|line| !is_one_of(line, &OURS)).collect();
+    headers.sort_by_key(|line| name(line));
     [first.as_str()]
         .into_iter()
         .chain(headers)

@@ -3,11 +3,13 @@
 //!
 //! A new case is one file. What Envoy 1.40 does is kept beside the categories, in `CATEGORY.txt`, so that leno is held to
 //! it where there is no Envoy, and that file is held to Envoy where there is one. `UPDATE=1` writes it. Where leno does
-//! otherwise on purpose, the file's `intent` says why, and what it does then is kept in `CATEGORY.leno.txt`.
+//! otherwise on purpose, the file's `intent` says why, and what it does then is kept in `CATEGORY.leno.txt`. What a file
+//! may say is in `cases/README.md`. `CASES=CATEGORY` or `CASES=CATEGORY/NAME` tries only those.
 
 mod backend;
 mod case;
 mod exchange;
+mod request;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -18,7 +20,8 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 
 use crate::envoy::{Envoy, Leno, program};
 use backend::Backends;
-use case::Case;
+use case::{Case, Place};
+use serde_json::Value;
 
 /// What there is to be at least, in each category.
 const ENOUGH: usize = 8;
@@ -27,15 +30,35 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/envoy/cases")
 }
 
-/// By category.
-fn cases() -> BTreeMap<String, Vec<Case>> {
-    let mut all = BTreeMap::<String, Vec<Case>>::new();
-    for category in entries(&directory()).into_iter().filter(|path| path.is_dir()) {
-        let name = category.file_name().unwrap().to_string_lossy().into_owned();
-        let files = entries(&category).into_iter();
-        all.insert(name, files.map(|file| Case::read(&file)).collect());
+struct Category {
+    name: String,
+    cases: Vec<Case>,
+    /// Fields of the bootstrap, for all its cases: `CATEGORY.yaml`.
+    bootstrap: Value,
+}
+
+fn categories() -> Vec<Category> {
+    let wanted = std::env::var("CASES").unwrap_or_default();
+    let (wanted, one) = wanted.split_once('/').unwrap_or((&wanted, ""));
+    let mut all = Vec::new();
+    for directory in entries(&directory()).into_iter().filter(|path| path.is_dir()) {
+        let name = directory.file_name().unwrap().to_string_lossy().into_owned();
+        if !wanted.is_empty() && name != wanted {
+            continue;
+        }
+        let files = entries(&directory).into_iter().map(|file| Case::read(&file));
+        let common = std::fs::read_to_string(directory.with_extension("yaml"));
+        all.push(Category {
+            cases: files.filter(|case| one.is_empty() || case.name == one).collect(),
+            bootstrap: common.map_or(Value::Null, |text| serde_saphyr::from_str(&text).unwrap()),
+            name,
+        });
     }
     all
+}
+
+fn is_filtered() -> bool {
+    std::env::var_os("CASES").is_some()
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
@@ -47,10 +70,10 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_category_has_enough_cases() {
-    for (category, cases) in cases() {
-        assert!(cases.len() >= ENOUGH, "{category}: {}", cases.len());
+    for Category { name, cases, .. } in categories() {
+        assert!(cases.len() >= ENOUGH || is_filtered(), "{name}: {}", cases.len());
         let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
-        assert_eq!(names.len(), cases.len(), "{category}: names are used once");
+        assert_eq!(names.len(), cases.len(), "{name}: names are used once");
     }
 }
 
@@ -61,17 +84,22 @@ async fn the_facts_of_the_cases_are_what_envoy_does() {
     };
     let backends = Backends::start().await;
     let mut wrong = Vec::new();
-    for (category, cases) in cases() {
-        let bootstrap = bootstrap(&cases, &backends);
+    for category in categories() {
+        let files = tempfile::tempdir().unwrap();
+        let place = Place {
+            backends: &backends,
+            directory: files.path(),
+        };
+        let bootstrap = category.bootstrap(&category.cases, place);
         let envoy = Envoy::start(&program, &bootstrap);
-        let outcomes = run(cases.iter(), &envoy.listeners).await;
+        let outcomes = run("envoy", category.cases.iter(), place, &envoy.listeners).await;
         let title = "What Envoy 1.40 does. Written by the test beside it.\n";
-        let text = facts(title, cases.iter().zip(&outcomes));
-        let file = directory().join(format!("{category}.txt"));
+        let text = facts(title, category.cases.iter().zip(&outcomes));
+        let file = directory().join(format!("{}.txt", category.name));
         if updating() {
-            std::fs::write(&file, &text).unwrap();
+            write(&file, &text);
         }
-        wrong.extend(differences(&category, &read(&file), &parse(&text)));
+        wrong.extend(differences(&category.name, &read(&file), &parse(&text)));
     }
     assert!(
         wrong.is_empty(),
@@ -84,33 +112,30 @@ async fn the_facts_of_the_cases_are_what_envoy_does() {
 async fn leno_does_in_every_case_what_envoy_does() {
     let backends = Backends::start().await;
     let mut wrong = Vec::new();
-    for (category, cases) in cases() {
-        let outcomes = by_leno(&cases, &backends).await;
-        let both = || cases.iter().zip(&outcomes);
-        let own = directory().join(format!("{category}.leno.txt"));
+    for category in categories() {
+        let name = &category.name;
+        let outcomes = by_leno(&category, &backends).await;
+        let both = || category.cases.iter().zip(&outcomes);
+        let own = directory().join(format!("{name}.leno.txt"));
         if updating() {
             let intended: Vec<_> = both().filter(|(case, _)| case.intent.is_some()).collect();
-            match intended.is_empty() {
-                true => drop(std::fs::remove_file(&own)),
-                false => {
-                    let title = "What leno does otherwise than Envoy. Written by the test beside it.\n";
-                    std::fs::write(&own, facts(title, intended.into_iter())).unwrap();
-                }
+            let title = "What leno does otherwise than Envoy. Written by the test beside it.\n";
+            if !intended.is_empty() {
+                write(&own, &facts(title, intended.into_iter()));
+            } else if !is_filtered() {
+                let _ = std::fs::remove_file(&own);
             }
         }
-        let (envoy, leno) = (read(&directory().join(format!("{category}.txt"))), read(&own));
+        let (envoy, leno) = (read(&directory().join(format!("{name}.txt"))), read(&own));
         for (case, outcome) in both() {
             let got = BTreeMap::from([(case.name.clone(), outcome.trim_end().to_owned())]);
-            let like_envoy = differences(&category, &envoy, &got);
+            let like_envoy = differences(name, &envoy, &got);
             match &case.intent {
                 None => wrong.extend(like_envoy),
                 Some(_) if like_envoy.is_empty() => {
-                    wrong.push(format!(
-                        "{category}: {}: there is no difference any more",
-                        case.name
-                    ));
+                    wrong.push(format!("{name}: {}: there is no difference any more", case.name));
                 }
-                Some(_) => wrong.extend(differences(&category, &leno, &got)),
+                Some(_) => wrong.extend(differences(name, &leno, &got)),
             }
         }
     }
@@ -118,59 +143,83 @@ async fn leno_does_in_every_case_what_envoy_does() {
 }
 
 /// What leno does not have it says by the field's name.
-async fn by_leno(cases: &[Case], backends: &Backends) -> Vec<String> {
-    let rejections: Vec<Option<String>> = cases
-        .iter()
-        .map(|case| {
-            let alone = bootstrap([case], backends);
-            let compiled = leno_proxy::Bootstrap::compile(&alone, &NoFiles);
-            compiled.err().map(|why| format!("rejected: {why}\n"))
-        })
-        .collect();
-    let both = || cases.iter().zip(&rejections);
+async fn by_leno(category: &Category, backends: &Backends) -> Vec<String> {
+    let files = tempfile::tempdir().unwrap();
+    let place = Place {
+        backends,
+        directory: files.path(),
+    };
+    let rejections = category.cases.iter().map(|case| {
+        let alone = category.bootstrap([case], place);
+        let compiled = leno_proxy::Bootstrap::compile(&alone, &NoFiles);
+        compiled.err().map(|why| format!("rejected: {why}\n"))
+    });
+    let rejections: Vec<Option<String>> = rejections.collect();
+    let both = || category.cases.iter().zip(&rejections);
     let taken: Vec<&Case> = both()
         .filter(|(_, why)| why.is_none())
         .map(|(case, _)| case)
         .collect();
-    let leno = Leno::start(&bootstrap(taken.iter().copied(), backends));
-    let mut outcomes = run(taken.into_iter(), &leno.listeners).await.into_iter();
+    let leno = Leno::start(&category.bootstrap(taken.iter().copied(), place));
+    let outcomes = run("leno", taken.into_iter(), place, &leno.listeners).await;
+    let mut outcomes = outcomes.into_iter();
     let outcome = |why: &Option<String>| why.clone().or_else(|| outcomes.next());
     rejections.iter().filter_map(outcome).collect()
 }
 
-/// The n-th listener is the n-th case's.
-fn bootstrap<'c>(cases: impl IntoIterator<Item = &'c Case>, backends: &Backends) -> Bootstrap {
-    let cases: Vec<&Case> = cases.into_iter().collect();
-    let schema = &backends.schema;
-    let listeners: Vec<_> = cases
-        .iter()
-        .enumerate()
-        .map(|(n, case)| case.listener(n))
-        .collect();
-    let text = serde_json::json!({
-        "admin": {"address": case::socket(([127, 0, 0, 1], 0).into())},
-        "static_resources": {"listeners": listeners, "clusters": backends.clusters()},
-    });
-    match schema.from_text(&text.to_string()) {
-        Ok(bootstrap) => bootstrap,
-        Err(all) => {
+impl Category {
+    /// The n-th listener is the n-th case's.
+    fn bootstrap<'c>(&self, cases: impl IntoIterator<Item = &'c Case>, place: Place<'_>) -> Bootstrap {
+        let cases: Vec<&Case> = cases.into_iter().collect();
+        let schema = &place.backends.schema;
+        let listeners = cases.iter().enumerate();
+        let listeners: Vec<_> = listeners.map(|(n, case)| case.listener(n, place)).collect();
+        let mut clusters = place.backends.clusters();
+        clusters.extend(cases.iter().flat_map(|case| case.clusters(place)));
+        let mut text = serde_json::json!({
+            "admin": {"address": case::socket(([127, 0, 0, 1], 0).into())},
+            "static_resources": {"listeners": listeners, "clusters": clusters},
+        });
+        if let (Value::Object(fields), Value::Object(common)) = (&mut text, &self.bootstrap) {
+            fields.extend(common.clone());
+        }
+        match schema.from_text(&text.to_string()) {
+            Ok(bootstrap) => bootstrap,
             // Which of them it is.
-            for case in cases {
-                let alone = schema.from_text::<leno_proto::envoy::config::listener::v3::Listener>(
-                    &case.listener(0).to_string(),
-                );
-                if let Err(error) = alone {
-                    panic!("{}: {error}", case.name);
+            Err(error) if cases.len() == 1 => panic!("{}/{}: {error}", self.name, cases[0].name),
+            Err(error) => {
+                for case in cases {
+                    self.bootstrap([case], place);
                 }
+                panic!("{}: {error}", self.name)
             }
-            panic!("{all}")
         }
     }
 }
 
-async fn run<'c>(cases: impl Iterator<Item = &'c Case>, listeners: &[SocketAddr]) -> Vec<String> {
-    let each = cases.zip(listeners);
-    futures_util::future::join_all(each.map(|(case, listener)| exchange::all(case, *listener))).await
+async fn run<'c>(
+    proxy: &str,
+    cases: impl Iterator<Item = &'c Case>,
+    place: Place<'_>,
+    listeners: &[SocketAddr],
+) -> Vec<String> {
+    let each = cases.zip(listeners).map(|(case, listener)| async move {
+        let run = format!("{proxy} {}", case.name);
+        exchange::all(case, place, &run, *listener).await
+    });
+    futures_util::future::join_all(each).await
+}
+
+/// What is known of other cases stays.
+fn write(file: &Path, text: &str) {
+    let mut known = match is_filtered() {
+        true => read(file),
+        false => BTreeMap::new(),
+    };
+    known.extend(parse(text));
+    let title = text.lines().next().unwrap_or_default();
+    let sections = known.iter().map(|(name, text)| format!("\n# {name}\n{text}\n"));
+    std::fs::write(file, format!("{title}\n{}", sections.collect::<String>())).unwrap();
 }
 
 fn updating() -> bool {

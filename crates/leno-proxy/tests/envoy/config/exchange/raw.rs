@@ -1,0 +1,47 @@
+//! Bytes, without HTTP.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::config::request::Bytes;
+use crate::message::quoted;
+
+pub(super) async fn bytes(bytes: &Bytes, proxy: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(proxy).await.unwrap();
+    talk(&mut stream, &bytes.bytes, bytes.close).await
+}
+
+/// What comes back for each text; `close`: then to the end.
+pub(super) async fn talk(stream: &mut TcpStream, texts: &[String], close: bool) -> String {
+    let mut lines = Vec::new();
+    let mut buffer = vec![0; 16 * 1024];
+    for text in texts {
+        if stream.write_all(text.as_bytes()).await.is_err() {
+            lines.push("  (closed)".into());
+            break;
+        }
+        match stream.read(&mut buffer).await {
+            Ok(0) => {
+                lines.push("  (end)".to_owned());
+                break;
+            }
+            Ok(read) => lines.push(format!("  {}", quoted(&buffer[..read]))),
+            Err(_) => {
+                lines.push("  (reset)".into());
+                break;
+            }
+        }
+    }
+    if close {
+        let _ = stream.shutdown().await;
+        let mut rest = Vec::new();
+        let ended = stream.read_to_end(&mut rest).await;
+        if !rest.is_empty() {
+            lines.push(format!("  {}", quoted(&rest)));
+        }
+        lines.push(if ended.is_ok() { "  (end)" } else { "  (reset)" }.to_owned());
+    }
+    lines.join("\n")
+}
