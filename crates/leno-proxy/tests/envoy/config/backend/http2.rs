@@ -48,8 +48,13 @@ async fn answer(
     let status = match answer.what {
         What::Status(status) => status,
         What::Half => 200,
-        What::Reset => return Ok(respond.send_reset(Reason::INTERNAL_ERROR)),
-        What::Refuse => return Ok(respond.send_reset(Reason::REFUSED_STREAM)),
+        What::Reset | What::Refuse => {
+            respond.send_reset(match answer.what {
+                What::Refuse => Reason::REFUSED_STREAM,
+                _ => Reason::INTERNAL_ERROR,
+            });
+            return Ok(());
+        }
         What::Never => {
             while body.data().await.is_some() {}
             std::future::poll_fn(|cx| respond.poll_reset(cx)).await?;
