@@ -4,23 +4,16 @@ mod crates;
 mod modules;
 mod source;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// `file: what is wrong — how to mend it`, one a line.
-pub fn run() -> anyhow::Result<Vec<String>> {
-    let root = root();
-    let mut findings = crates::check(&root)?;
-    for dir in source::crate_dirs(&root)? {
+pub fn run(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut findings = crates::check(root)?;
+    for dir in source::crate_dirs(root)? {
         let files = source::load(&dir)?;
         findings.extend(source::check(&dir, &files));
         findings.extend(modules::check(&dir, &files));
     }
     findings.sort();
     Ok(findings)
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }

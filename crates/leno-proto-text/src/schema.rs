@@ -33,6 +33,11 @@ impl Schema {
         Schema { pool }
     }
 
+    /// Every message there is.
+    pub fn descriptors(&self) -> &DescriptorPool {
+        &self.pool
+    }
+
     /// Reads a message from YAML or JSON.
     pub fn from_text<M: Message + Name + Default>(&self, text: &str) -> Result<M, Error> {
         let message = self.dynamic_from_text(text, &M::full_name())?;

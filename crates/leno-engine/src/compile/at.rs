@@ -46,7 +46,14 @@ macro_rules! no_effect {
     };
 }
 
-pub(crate) use {no_effect, refuse};
+/// Says of fields that they have no effect, without a warning: they name or describe, and are set everywhere.
+macro_rules! silent {
+    ($reason:literal; $($field:ident),* $(,)?) => {
+        $(let _ = $field;)*
+    };
+}
+
+pub(crate) use {no_effect, refuse, silent};
 
 /// Runs a compilation and hands its warnings over.
 pub(crate) fn compiling<T>(
@@ -292,8 +299,11 @@ impl At<'_> {
         match config_source_specifier {
             Some(Source::Ads(core::AggregatedConfigSource {})) => Ok(()),
             Some(Source::Self_(core::SelfConfigSource {
-                transport_api_version: _,
-            })) => Ok(()),
+                transport_api_version,
+            })) => {
+                silent!("there is only v3"; transport_api_version);
+                Ok(())
+            }
             Some(Source::Path(_)) => Err(self.field("path").reject("only ads is supported")),
             Some(Source::PathConfigSource(_)) => {
                 Err(self.field("path_config_source").reject("only ads is supported"))

@@ -288,10 +288,8 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
     let kind = match &message.cluster_discovery_type {
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => at.choice("type", *kind)?,
-        Some(ClusterDiscoveryType::ClusterType(pb::cluster::CustomClusterType {
-            name,
-            typed_config: _,
-        })) => {
+        Some(ClusterDiscoveryType::ClusterType(pb::cluster::CustomClusterType { name, typed_config })) => {
+            refuse!(at; typed_config);
             return Err(at
                 .field("cluster_type")
                 .reject(format!("{name:?} is not supported")));

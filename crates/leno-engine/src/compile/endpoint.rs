@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 pub use super::address::Target;
 
-use super::at::{At, compiling, no_effect, refuse};
+use super::at::{At, compiling, no_effect, refuse, silent};
 use super::pb::{core, endpoint as pb, protobuf};
 use super::{NoFiles, Rejection, Warnings, address};
 
@@ -64,11 +64,12 @@ pub fn compile(
 
 pub(crate) fn assignment(at: &At<'_>, message: &pb::ClusterLoadAssignment) -> Result<Assignment, Rejection> {
     let pb::ClusterLoadAssignment {
-        cluster_name: _,
+        cluster_name,
         endpoints,
         named_endpoints,
         policy,
     } = message;
+    silent!("an assignment is known by where it stands, or by its resource name"; cluster_name);
     refuse!(at; named_endpoints);
     let overprovisioning = match policy {
         None => 140,
@@ -110,8 +111,7 @@ fn overprovisioning(at: &At<'_>, message: &pb::cluster_load_assignment::Policy) 
 
 fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Locality), Rejection> {
     let pb::LocalityLbEndpoints {
-        // Which zone is nearer is said by priority and weight.
-        locality: _,
+        locality,
         metadata,
         lb_endpoints,
         load_balancing_weight,
@@ -119,6 +119,7 @@ fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Lo
         proximity,
         lb_config,
     } = message;
+    silent!("which zone is nearer is said by priority and weight"; locality);
     no_effect!(at, "not used"; metadata, proximity);
     refuse!(at; lb_config);
     if *priority > 128 {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::compile::Rejection;
 use crate::compile::access_log::{LogFormat, flags_of, format_of};
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::header::{self, HeaderOps};
 use crate::compile::matcher::{self, HeaderMatcher};
 use crate::compile::pb::hcm as pb;
@@ -162,10 +162,11 @@ pub(crate) fn body_format(
     let core::SubstitutionFormatString {
         omit_empty_values,
         content_type,
-        formatters: _,
+        formatters,
         json_format_options,
         format,
     } = message;
+    silent!("each brings operators: one that is used and not known is rejected where it stands"; formatters);
     refuse!(at; omit_empty_values);
     no_effect!(at, "keys are always in their order"; json_format_options);
     let format = format_of(at, at.required("format", format)?)?;

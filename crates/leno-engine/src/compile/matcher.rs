@@ -3,7 +3,7 @@
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::Rejection;
-use super::at::At;
+use super::at::{At, silent};
 use super::header::name_of;
 use super::pb::{matcher as pb, route, types};
 
@@ -114,10 +114,8 @@ const REGEX_LIMIT: usize = 1 << 20;
 
 /// An expression that must match the whole, as Envoy's RE2 does.
 pub(crate) fn regex(at: &At<'_>, message: &pb::RegexMatcher) -> Result<Regex, Rejection> {
-    let pb::RegexMatcher {
-        regex,
-        engine_type: _,
-    } = message;
+    let pb::RegexMatcher { regex, engine_type } = message;
+    silent!("the engine is always RE2's syntax"; engine_type);
     // By itself first: `a)|(b` is no expression, and must not become one between our own parentheses.
     build(at, regex, regex)?;
     build(at, &format!("^(?:{regex})$"), regex)
@@ -247,10 +245,8 @@ pub(crate) fn substitution(
         pattern,
         substitution,
     } = message;
-    let pb::RegexMatcher {
-        regex,
-        engine_type: _,
-    } = at.required("pattern", pattern)?;
+    let pb::RegexMatcher { regex, engine_type } = at.required("pattern", pattern)?;
+    silent!("the engine is always RE2's syntax"; engine_type);
     let pattern = build(&at.field("pattern"), regex, regex)?;
     let substitution = references(&at.field("substitution"), substitution, pattern.captures_len())?;
     Ok(RegexRewrite {

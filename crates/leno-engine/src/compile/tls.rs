@@ -1,7 +1,7 @@
 //! TLS contexts: which secrets, which peers. The handshake itself is `leno-tls`.
 
 use super::Rejection;
-use super::at::{At, no_effect, refuse};
+use super::at::{At, no_effect, refuse, silent};
 use super::matcher::{self, StringMatcher};
 use super::pb::{core, raw_buffer, tls as pb};
 
@@ -165,7 +165,8 @@ fn typed_config<'m>(
     message: &'m core::TransportSocket,
 ) -> Result<&'m leno_proto::google::protobuf::Any, Rejection> {
     use core::transport_socket::ConfigType;
-    let core::TransportSocket { name: _, config_type } = message;
+    let core::TransportSocket { name, config_type } = message;
+    silent!("names are for people"; name);
     let ConfigType::TypedConfig(any) = at.required("typed_config", config_type)?;
     Ok(any)
 }

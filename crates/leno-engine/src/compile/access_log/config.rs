@@ -7,7 +7,7 @@ use leno_proto::FromAny;
 
 use super::{AccessLog, Format, LogFormat, Sink};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect};
+use crate::compile::at::{At, no_effect, silent};
 use crate::compile::pb::{accesslog as pb, core, file_log, protobuf, stream_log};
 use crate::flags::{Flag, Flags};
 
@@ -29,10 +29,11 @@ pub(crate) fn access_logs(
 
 fn access_log(at: &At<'_>, message: &pb::AccessLog) -> Result<AccessLog, Rejection> {
     let pb::AccessLog {
-        name: _,
+        name,
         filter,
         config_type,
     } = message;
+    silent!("names are for people"; name);
     let only = match filter {
         None => None,
         Some(filter) => Some(flag_filter(&at.field("filter"), filter)?),
@@ -115,11 +116,11 @@ fn log_format(at: &At<'_>, message: Option<&core::SubstitutionFormatString>) -> 
     let core::SubstitutionFormatString {
         omit_empty_values,
         content_type,
-        // Each brings operators; one that is used and not known fails where it stands.
-        formatters: _,
+        formatters,
         json_format_options,
         format: said,
     } = message;
+    silent!("each brings operators: one that is used and not known is rejected where it stands"; formatters);
     no_effect!(at, "not used in access logs"; omit_empty_values, content_type, json_format_options);
     format_of(at, at.required("format", said)?)
 }

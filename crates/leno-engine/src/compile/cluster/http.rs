@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{UpstreamHttp2, UpstreamProtocol};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::http::options::{self as shared, http1};
 use crate::compile::pb::{core, hcm, upstream_http as pb};
 
@@ -83,11 +83,13 @@ pub(super) fn legacy_http2(
 fn codec_filter(at: &At<'_>, message: &hcm::HttpFilter) -> Result<(), Rejection> {
     use hcm::http_filter::ConfigType;
     let hcm::HttpFilter {
-        name: _,
-        is_optional: _,
+        name,
+        is_optional,
         disabled,
         config_type,
     } = message;
+    silent!("names are for people"; name);
+    silent!("what is not known is rejected all the same"; is_optional);
     refuse!(at; disabled);
     match at.required("typed_config", config_type)? {
         ConfigType::TypedConfig(any)

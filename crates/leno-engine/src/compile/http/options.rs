@@ -1,7 +1,7 @@
 //! Protocol options that listeners and clusters share.
 
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::pb::core;
 use crate::compile::pb::protobuf::UInt32Value;
 
@@ -22,12 +22,10 @@ pub(crate) struct Http1 {
 pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result<Http1, Rejection> {
     let core::Http1ProtocolOptions {
         allow_absolute_url,
-        // Spoken always: HTTP/1.0 clients are served.
-        accept_http_10: _,
+        accept_http_10,
         default_host_for_http_10,
         header_key_format,
-        // Passed on always.
-        enable_trailers: _,
+        enable_trailers,
         allow_chunked_length,
         override_stream_error_on_invalid_http_message,
         send_fully_qualified_url,
@@ -35,6 +33,8 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
         allow_custom_methods,
         ignore_http_11_upgrade,
     } = message;
+    silent!("HTTP/1.0 clients are always served"; accept_http_10);
+    silent!("trailers are always passed on"; enable_trailers);
     // Header names are sent in lower case.
     refuse!(at; header_key_format, default_host_for_http_10, allow_chunked_length, send_fully_qualified_url, ignore_http_11_upgrade);
     if allow_absolute_url.is_some_and(|allow| !allow.value) {

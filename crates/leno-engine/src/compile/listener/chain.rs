@@ -7,7 +7,7 @@ use leno_proto::FromAny;
 use prost::Message;
 
 use super::*;
-use crate::compile::at::refuse;
+use crate::compile::at::{refuse, silent};
 use crate::compile::pb::{hcm, listener as pb, protobuf, tcp_proxy};
 use crate::compile::{address, http, tls};
 
@@ -124,7 +124,8 @@ fn network_filters(at: &At<'_>, filters: &[pb::Filter]) -> Result<TerminalFilter
 /// None: a filter that does nothing here, which has been told.
 fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<Option<TerminalFilter>, Rejection> {
     use pb::filter::ConfigType;
-    let pb::Filter { name: _, config_type } = message;
+    let pb::Filter { name, config_type } = message;
+    silent!("names are for people"; name);
     let any = match at.required("typed_config", config_type)? {
         ConfigType::TypedConfig(any) => any,
         ConfigType::ConfigDiscovery(_) => return Err(at.field("config_discovery").reject("not supported")),

@@ -6,7 +6,7 @@ use leno_proto::FromAny;
 
 use super::{ListenerFilters, PortRange};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::pb::{http_inspector, listener as pb, original_dst, tls_inspector, types};
 
 pub(super) fn filters(at: &At<'_>, message: &pb::Listener) -> Result<ListenerFilters, Rejection> {
@@ -26,10 +26,11 @@ pub(super) fn filters(at: &At<'_>, message: &pb::Listener) -> Result<ListenerFil
 fn filter(at: &At<'_>, message: &pb::ListenerFilter, filters: &mut ListenerFilters) -> Result<(), Rejection> {
     use pb::listener_filter::ConfigType;
     let pb::ListenerFilter {
-        name: _,
+        name,
         filter_disabled,
         config_type,
     } = message;
+    silent!("names are for people"; name);
     let off = match filter_disabled {
         None => Disabled::On(Vec::new()),
         Some(predicate) => disabled(&at.field("filter_disabled"), predicate)?,

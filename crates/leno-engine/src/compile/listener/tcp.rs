@@ -5,14 +5,13 @@ use std::time::Duration;
 use super::TcpProxy;
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::pb::tcp_proxy as pb;
 
 pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy, Rejection> {
     use pb::tcp_proxy::ClusterSpecifier;
     let pb::TcpProxy {
-        // leno has its own statistics.
-        stat_prefix: _,
+        stat_prefix,
         on_demand,
         metadata_match,
         idle_timeout,
@@ -38,6 +37,7 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
     refuse!(at; on_demand, metadata_match, hash_policy, tunneling_config, max_downstream_connection_duration,
         proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes,
         downstream_idle_timeout, upstream_idle_timeout);
+    silent!("leno has its own statistics"; stat_prefix);
     no_effect!(at, "not used"; backoff_options, max_downstream_connection_duration_jitter_percentage,
         access_log_flush_interval, flush_access_log_on_connected, access_log_options, check_drain_close);
     let clusters = match at.required("cluster", cluster_specifier)? {

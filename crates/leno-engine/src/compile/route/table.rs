@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::header;
 use crate::compile::pb::{core, protobuf};
 use crate::decide::filter;
@@ -28,9 +28,10 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
         vhost_header,
         ignore_path_parameters_in_path_matching,
         typed_per_filter_config,
-        metadata: _,
+        metadata,
         route_specifiers,
     } = message;
+    silent!("nothing here reads it"; metadata);
     refuse!(at; vhds, internal_only_headers, cluster_specifier_plugins,
         request_mirror_policies, vhost_header, typed_per_filter_config, route_specifiers);
     no_effect!(at, "clusters are looked up when a request comes"; validate_clusters);
@@ -84,9 +85,10 @@ fn virtual_host(
         per_request_buffer_limit_bytes,
         request_body_buffer_limit,
         request_mirror_policies,
-        metadata: _,
+        metadata,
         route_specifiers,
     } = message;
+    silent!("nothing here reads it"; metadata);
     refuse!(at; matcher, rate_limits, cors, retry_policy_typed_config,
         hedge_policy, include_is_timeout_retry_header, request_mirror_policies, route_specifiers);
     no_effect!(at, "leno has its own statistics"; virtual_clusters);

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use regex::bytes::Regex;
 
 use crate::compile::Rejection;
-use crate::compile::at::At;
+use crate::compile::at::{At, silent};
 use crate::compile::matcher::{RegexRewrite, template_regex};
 use crate::compile::pb::core;
 use crate::compile::pb::{uri_template_match, uri_template_rewrite};
@@ -20,10 +20,8 @@ const MOST_VARIABLES: usize = 5;
 const LONGEST_NAME: usize = 16;
 
 pub(super) fn matching(at: &At<'_>, message: &core::TypedExtensionConfig) -> Result<Regex, Rejection> {
-    let core::TypedExtensionConfig {
-        name: _,
-        typed_config,
-    } = message;
+    let core::TypedExtensionConfig { name, typed_config } = message;
+    silent!("names are for people"; name);
     let any = at.required("typed_config", typed_config)?;
     let at = at.field("typed_config");
     let uri_template_match::UriTemplateMatchConfig { path_template } = at.unpack(any)?;
@@ -38,10 +36,8 @@ pub(super) fn rewriting(
     message: &core::TypedExtensionConfig,
     matched: Option<&Regex>,
 ) -> Result<RegexRewrite, Rejection> {
-    let core::TypedExtensionConfig {
-        name: _,
-        typed_config,
-    } = message;
+    let core::TypedExtensionConfig { name, typed_config } = message;
+    silent!("names are for people"; name);
     let any = at.required("typed_config", typed_config)?;
     let Some(matched) = matched else {
         return Err(at.reject("the route does not match by a URI template"));
