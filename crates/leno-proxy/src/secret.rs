@@ -9,8 +9,9 @@ use std::fs;
 use std::time::SystemTime;
 
 use leno_engine::compile::listener::Listener;
+use leno_engine::compile::secret;
 use leno_engine::compile::tls::{SecretSource, TrustSource};
-use leno_proto::envoy::config::core::v3 as core;
+use leno_engine::compile::{NoFiles, Warnings};
 use leno_proto::envoy::extensions::transport_sockets::tls::v3 as pb;
 use leno_tls::{Crypto, Identity, ROOT_CA, SecretSet, TrustBundle, WORKLOAD_CERTIFICATE};
 
@@ -36,37 +37,20 @@ fn is_file(name: &str) -> bool {
     name.starts_with(CERTIFICATE_FILES) || name.starts_with(ROOTS_FILE)
 }
 
-/// Makes the usable form, or says what is wrong.
+/// Makes the usable form, or says what is wrong. Over xDS everything comes inline.
 pub(crate) fn compile(message: &pb::Secret) -> Result<Secret, String> {
-    let name = &message.name;
-    match &message.r#type {
-        Some(pb::secret::Type::TlsCertificate(certificate)) => {
-            let chain = inline(
-                &certificate.certificate_chain,
-                "tls_certificate.certificate_chain",
-            )?;
-            let key = inline(&certificate.private_key, "tls_certificate.private_key")?;
-            identity(chain, name, key, name)
-        }
-        Some(pb::secret::Type::ValidationContext(context)) => {
-            let roots = inline(&context.trusted_ca, "validation_context.trusted_ca")?;
-            trust(roots, name)
-        }
-        Some(pb::secret::Type::SessionTicketKeys(_) | pb::secret::Type::GenericSecret(_)) | None => {
-            Err("only tls_certificate and validation_context are supported".into())
-        }
-    }
+    let compiled = secret::compile(message, &NoFiles, &mut Warnings::default());
+    let (name, pem) = compiled.map_err(|rejection| rejection.to_string())?;
+    usable(&name, &pem)
 }
 
-fn inline<'m>(source: &'m Option<core::DataSource>, field: &str) -> Result<&'m [u8], String> {
-    use core::data_source::Specifier;
-    match source.as_ref().and_then(|source| source.specifier.as_ref()) {
-        Some(Specifier::InlineBytes(bytes)) => Ok(bytes),
-        Some(Specifier::InlineString(text)) => Ok(text.as_bytes()),
-        Some(Specifier::Filename(_) | Specifier::EnvironmentVariable(_)) => {
-            Err(format!("{field}: over xDS it comes inline"))
-        }
-        None => Err(format!("{field}: required")),
+pub(crate) fn usable(name: &str, pem: &secret::Secret) -> Result<Secret, String> {
+    match pem {
+        secret::Secret::Identity {
+            certificate_chain,
+            private_key,
+        } => identity(certificate_chain, name, private_key, name),
+        secret::Secret::Trust(roots) => trust(roots, name),
     }
 }
 

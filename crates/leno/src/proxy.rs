@@ -119,7 +119,7 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
         ..Options::default()
     };
     let proxy = DataPlane::start(options)?;
-    let admin = bootstrap.admin;
+    let admin = bootstrap.admin();
     bootstrap.apply(&mut proxy.updater())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

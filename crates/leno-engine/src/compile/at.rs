@@ -268,6 +268,14 @@ impl At<'_> {
         }
     }
 
+    /// `self` and `ads` need not say it; Envoy takes its absence for v3 as well.
+    pub(crate) fn version(&self, field: &'static str, version: i32) -> Result<(), Rejection> {
+        match self.choice(field, version)? {
+            core::ApiVersion::V3 | core::ApiVersion::Auto => Ok(()),
+            core::ApiVersion::V2 => Err(self.field(field).reject("only v3 is supported")),
+        }
+    }
+
     /// Resources come by ADS; whoever compiles does not fetch.
     pub(crate) fn config_source(&self, source: &Option<core::ConfigSource>) -> Result<(), Rejection> {
         use core::config_source::ConfigSourceSpecifier as Source;
@@ -288,14 +296,7 @@ impl At<'_> {
             self.field("initial_fetch_timeout")
                 .warn("resources are waited for without a limit");
         }
-        match self.choice("resource_api_version", *resource_api_version)? {
-            core::ApiVersion::V3 => {}
-            // `self` and `ads` need not say it; Envoy takes its absence for v3 as well.
-            core::ApiVersion::Auto => {}
-            core::ApiVersion::V2 => {
-                return Err(self.field("resource_api_version").reject("only v3 is supported"));
-            }
-        }
+        self.version("resource_api_version", *resource_api_version)?;
         match config_source_specifier {
             Some(Source::Ads(core::AggregatedConfigSource {})) => Ok(()),
             Some(Source::Self_(core::SelfConfigSource {

@@ -156,7 +156,7 @@ pub fn compile(
     compiling(files, warnings, |at| cluster(at, message))
 }
 
-fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rejection> {
+pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rejection> {
     let pb::Cluster {
         transport_socket_matches,
         transport_socket_matcher,

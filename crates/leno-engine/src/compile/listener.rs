@@ -126,7 +126,7 @@ pub fn compile(
     compiling(files, warnings, |at| listener(at, message))
 }
 
-fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, Rejection> {
+pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, Rejection> {
     let pb::Listener {
         name,
         address: first,

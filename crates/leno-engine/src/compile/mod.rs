@@ -3,12 +3,13 @@
 // Deprecated fields are read as well: what they say counts.
 #![allow(deprecated)]
 
-mod address;
+pub mod address;
 pub(crate) mod at;
 mod header;
 pub(crate) mod pb;
 
 pub mod access_log;
+pub mod bootstrap;
 pub mod cluster;
 pub mod endpoint;
 pub mod http;
@@ -17,6 +18,7 @@ pub mod local_reply;
 pub mod matcher;
 pub mod reject;
 pub mod route;
+pub mod secret;
 pub mod tls;
 
 pub use reject::{FieldPath, Rejection, Warnings};

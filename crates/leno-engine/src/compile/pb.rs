@@ -1,6 +1,7 @@
 //! xDS v3 messages under the names by which this crate calls them.
 
 pub(crate) use leno_proto::envoy::config::accesslog::v3 as accesslog;
+pub(crate) use leno_proto::envoy::config::bootstrap::v3 as bootstrap;
 pub(crate) use leno_proto::envoy::config::cluster::v3 as cluster;
 pub(crate) use leno_proto::envoy::config::core::v3 as core;
 pub(crate) use leno_proto::envoy::config::endpoint::v3 as endpoint;

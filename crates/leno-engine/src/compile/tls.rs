@@ -245,6 +245,15 @@ fn common(at: &At<'_>, message: &pb::CommonTlsContext) -> Result<CommonTls, Reje
 }
 
 fn certificate(at: &At<'_>, message: &pb::TlsCertificate) -> Result<SecretSource, Rejection> {
+    let (certificate_chain, private_key) = key_pair(at, message)?;
+    Ok(SecretSource::Inline {
+        certificate_chain,
+        private_key,
+    })
+}
+
+/// A certificate's chain and its key, as PEM.
+pub(crate) fn key_pair(at: &At<'_>, message: &pb::TlsCertificate) -> Result<(Vec<u8>, Vec<u8>), Rejection> {
     let pb::TlsCertificate {
         certificate_chain,
         private_key,
@@ -261,17 +270,34 @@ fn certificate(at: &At<'_>, message: &pb::TlsCertificate) -> Result<SecretSource
     no_effect!(at, "files are read once"; watched_directory);
     let read =
         |field, source: &Option<core::DataSource>| at.field(field).data_source(at.required(field, source)?);
-    Ok(SecretSource::Inline {
-        certificate_chain: read("certificate_chain", certificate_chain)?,
-        private_key: read("private_key", private_key)?,
-    })
+    Ok((
+        read("certificate_chain", certificate_chain)?,
+        read("private_key", private_key)?,
+    ))
 }
 
-/// A secret's name. The proxy's own identity (`default`, `ROOTCA`) needs no source: it never comes by the network.
+/// The roots of a validation context that is a secret by itself, as PEM.
+pub(crate) fn roots(at: &At<'_>, message: &pb::CertificateValidationContext) -> Result<Vec<u8>, Rejection> {
+    let Validation { trust, sans } = validation(at, message, None)?;
+    if !sans.is_empty() {
+        return Err(at
+            .field("match_typed_subject_alt_names")
+            .reject("names are supported where the secret is used, not in it"));
+    }
+    match trust {
+        TrustSource::InlinePem(roots) => Ok(roots),
+        TrustSource::Sds(_) | TrustSource::System | TrustSource::None => {
+            Err(at.field("trusted_ca").reject("required"))
+        }
+    }
+}
+
+/// A secret's name. The proxy's own identity (`default`, `ROOTCA`) needs no source: it never comes by the network; nor
+/// does what has no source, which is one of the bootstrap's own.
 fn sds(at: &At<'_>, message: &pb::SdsSecretConfig) -> Result<String, Rejection> {
     let pb::SdsSecretConfig { name, sds_config } = message;
     at.not_empty("name", name)?;
-    if !matches!(name.as_str(), "default" | "ROOTCA") {
+    if sds_config.is_some() && !matches!(name.as_str(), "default" | "ROOTCA") {
         at.field("sds_config").config_source(sds_config)?;
     }
     Ok(name.clone())

@@ -113,7 +113,12 @@ impl Leno {
     pub(crate) fn start(bootstrap: &Bootstrap) -> Self {
         let proxy = Proxy::start(Options::default()).unwrap();
         let compiled = leno_proxy::Bootstrap::compile(bootstrap, &NoFiles).unwrap();
-        let names: Vec<String> = compiled.listeners.iter().map(|l| l.name.clone()).collect();
+        let names: Vec<String> = compiled
+            .compiled
+            .listeners
+            .iter()
+            .map(|l| l.name.clone())
+            .collect();
         let mut updater = proxy.updater();
         compiled.apply(&mut updater).unwrap();
         let listeners = names.iter().map(|name| updater.addresses(name)[0]).collect();

@@ -4,6 +4,7 @@
 
 mod bootstrap;
 mod config;
+mod corpus;
 mod envoy;
 mod h2spec;
 mod http1;

@@ -1,0 +1,56 @@
+//! `envoy.extensions.transport_sockets.tls.v3.Secret`: certificates and trust, as PEM.
+
+use super::at::{At, compiling};
+use super::pb::tls as pb;
+use super::tls;
+use super::{Files, Rejection, Warnings};
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    Identity {
+        certificate_chain: Vec<u8>,
+        private_key: Vec<u8>,
+    },
+    Trust(Vec<u8>),
+}
+
+/// Keys are never shown.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Identity {
+                certificate_chain, ..
+            } => write!(f, "Identity({})", certificate_chain.escape_ascii()),
+            Self::Trust(roots) => write!(f, "Trust({})", roots.escape_ascii()),
+        }
+    }
+}
+
+/// A secret and its name.
+pub fn compile(
+    message: &pb::Secret,
+    files: &dyn Files,
+    warnings: &mut Warnings,
+) -> Result<(String, Secret), Rejection> {
+    compiling(files, warnings, |at| secret(at, message))
+}
+
+pub(crate) fn secret(at: &At<'_>, message: &pb::Secret) -> Result<(String, Secret), Rejection> {
+    use pb::secret::Type;
+    let pb::Secret { name, r#type } = message;
+    let secret = match at.required("type", r#type)? {
+        Type::TlsCertificate(certificate) => {
+            let (certificate_chain, private_key) = tls::key_pair(&at.field("tls_certificate"), certificate)?;
+            Secret::Identity {
+                certificate_chain,
+                private_key,
+            }
+        }
+        Type::ValidationContext(context) => {
+            Secret::Trust(tls::roots(&at.field("validation_context"), context)?)
+        }
+        Type::SessionTicketKeys(_) => return Err(at.field("session_ticket_keys").reject("not supported")),
+        Type::GenericSecret(_) => return Err(at.field("generic_secret").reject("not supported")),
+    };
+    Ok((name.clone(), secret))
+}

@@ -1,0 +1,54 @@
+//! Bootstraps that others wrote: each is taken, or refused with the field and the extension that is why.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use leno_engine::compile::NoFiles;
+use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_proto_text::Schema;
+
+/// What is refused and why, one a line.
+const REFUSED: &str = "tests/envoy/corpus.txt";
+
+/// The files, where there are any.
+fn files(test: &str) -> Option<Vec<PathBuf>> {
+    let cases = std::env::var_os("LENO_CASES").map_or_else(|| "../../../shared/cases".into(), PathBuf::from);
+    let directory = cases.join("envoy-bootstraps");
+    let Ok(entries) = std::fs::read_dir(&directory) else {
+        leno_testkit::skip(test, "LENO_CASES not found");
+        return None;
+    };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    Some(files)
+}
+
+#[test]
+fn each_bootstrap_is_taken_or_refused_by_name() {
+    let Some(files) = files("each_bootstrap_is_taken_or_refused_by_name") else {
+        return;
+    };
+    let schema = Schema::load();
+    let mut refused = String::new();
+    for file in &files {
+        let text = std::fs::read_to_string(file).unwrap();
+        let bootstrap = schema.from_text::<Bootstrap>(&text).map_err(|why| why.to_string());
+        let compiled = bootstrap.and_then(|bootstrap| {
+            let compiled = leno_proxy::Bootstrap::compile(&bootstrap, &NoFiles);
+            compiled.map_err(|why| why.to_string())
+        });
+        if let Err(why) = compiled {
+            let name = file.file_stem().unwrap().to_string_lossy();
+            let _ = writeln!(refused, "{name}: {why}");
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(REFUSED);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &refused).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(path).unwrap_or_default(),
+        refused,
+        "UPDATE=1 writes it"
+    );
+}
