@@ -34,9 +34,9 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let before = head.clone();
-    forwarding.timeouts(&head);
+    forwarding.timeouts(&head, Heard::Yes);
     forwarding.hash(&head, None, context.random);
-    forwarding.edit_request(&mut head, &NoValues);
+    forwarding.edit_request(&mut head, &NoValues, true);
     let mut response = ResponseHead {
         version: Version::Http11,
         status: 200,

@@ -3,13 +3,15 @@
 
 use std::net::IpAddr;
 
-use leno_engine::compile::http::{HttpConnectionManager, ServerHeader};
+use leno_engine::compile::http::{HttpConnectionManager, Scheme, ServerHeader, Underscores};
 use leno_engine::decide::normalise::Normalised;
+use leno_engine::decide::timeout::Heard;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 
 use crate::client_cert;
 use crate::connection::Connection;
 use crate::random::Random;
+use crate::router::CONTROLS;
 
 /// Between two leno proxies that speak HTTP/2 to each other: the version that the client, or the application, spoke.
 /// Believed only of a peer that has proved a mesh identity.
@@ -22,23 +24,39 @@ const REQUEST_ID: &str = "x-request-id";
 /// Said by the proxy that decides it, which none here does (Envoy: without `internal_address_config`).
 const IS_INTERNAL: &str = "x-envoy-internal";
 
-/// Headers by which only a proxy speaks to a proxy; from outside of the mesh they mean nothing.
-const INTERNAL: [&str; 5] = [
-    "x-envoy-external-address",
+/// Where the client is, as the proxy at the edge saw it.
+const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
+
+/// Headers by which only a proxy speaks to a proxy; at the edge they mean nothing.
+const OF_PROXIES: [&str; 6] = [
+    EXTERNAL_ADDRESS,
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
     "x-envoy-ip-tags",
     "x-envoy-original-path",
+    "x-envoy-decorator-operation",
 ];
 
-/// Prepares a request for routing. The result: the version that the pair's other proxy restored, if there is one, and
-/// what its path has come to.
+/// What a request has turned out to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prepared {
+    /// The version that the pair's other proxy restored, if there is one.
+    pub(crate) restored: Option<Version>,
+    /// What its path has come to.
+    pub(crate) normalised: Normalised,
+    /// Whether its sender may say what only a proxy may say.
+    pub(crate) heard: Heard,
+    /// It has header names that are refused.
+    pub(crate) underscored: bool,
+}
+
+/// Prepares a request for routing.
 pub(crate) fn prepare(
     head: &mut RequestHead,
     connection: &Connection,
     manager: &HttpConnectionManager,
     random: &Random,
-) -> (Option<Version>, Normalised) {
+) -> Prepared {
     let restored = head
         .headers
         .remove(ORIGINAL_VERSION)
@@ -47,23 +65,86 @@ pub(crate) fn prepare(
     if let Some(version) = restored {
         head.version = version;
     }
+    let underscored = underscores(&mut head.headers, manager);
+    let heard = heard(head, connection, manager);
     head.headers.remove(IS_INTERNAL);
-    if manager.use_remote_address {
-        head.headers.remove_all(&INTERNAL);
-        append_forwarded_for(head, connection);
-        head.headers
-            .set(XFP, if connection.facts.tls { "https" } else { "http" });
-    } else if !head.headers.contains(XFP) {
-        head.headers
-            .set(XFP, if connection.facts.tls { "https" } else { "http" });
+    if heard == Heard::No {
+        head.headers.remove_all(&CONTROLS);
+    } else {
+        head.headers.append(IS_INTERNAL, "true");
     }
+    if manager.use_remote_address {
+        if heard == Heard::No {
+            head.headers.remove_all(&OF_PROXIES);
+            let client = connection.record.remote.ip().to_string();
+            head.headers.append(EXTERNAL_ADDRESS, client);
+        }
+        if !manager.keep_forwarded_for {
+            append_forwarded_for(head, connection);
+        }
+    }
+    scheme(&mut head.headers, connection, manager);
     client_cert::forward(&mut head.headers, &manager.client_cert, connection);
     request_id(&mut head.headers, manager, random);
-    let normalised = manager.normalise(head);
+    let normalised = manager.normalise(head, connection.destination.port());
     if let Some(via) = &manager.via {
         head.headers.append("via", via);
     }
-    (restored, normalised)
+    Prepared {
+        restored,
+        normalised,
+        heard,
+        underscored,
+    }
+}
+
+/// Whether one is refused; those that are to be dropped are dropped.
+fn underscores(headers: &mut Headers, manager: &HttpConnectionManager) -> bool {
+    if manager.underscores == Underscores::Allowed {
+        return false;
+    }
+    let is_one = |name: &[u8]| name.contains(&b'_');
+    if !headers.iter().any(|(name, _)| is_one(name)) {
+        return false;
+    }
+    if manager.underscores == Underscores::Dropped {
+        headers.remove_matching(is_one);
+        return false;
+    }
+    true
+}
+
+/// Envoy's internal requests: from an internal address, and not on behalf of somebody else.
+fn heard(head: &RequestHead, connection: &Connection, manager: &HttpConnectionManager) -> Heard {
+    if manager.internal.ranges.is_empty() {
+        return Heard::No;
+    }
+    let client = match manager.use_remote_address {
+        true if head.headers.contains(XFF) => None,
+        true => Some(connection.record.remote.ip()),
+        false => {
+            let mut values = head.headers.get_all(XFF);
+            let only = values.next().filter(|_| values.next().is_none());
+            only.and_then(|only| std::str::from_utf8(only).ok()?.trim().parse().ok())
+        }
+    };
+    match client {
+        Some(client) if manager.internal.contains(client) => match manager.router.respect_expected_timeout {
+            true => Heard::WithExpected,
+            false => Heard::Yes,
+        },
+        _ => Heard::No,
+    }
+}
+
+fn scheme(headers: &mut Headers, connection: &Connection, manager: &HttpConnectionManager) {
+    let own = if connection.facts.tls { "https" } else { "http" };
+    match manager.scheme {
+        Some(Scheme::Http) => headers.set(XFP, "http"),
+        Some(Scheme::Https) => headers.set(XFP, "https"),
+        None if manager.use_remote_address || !headers.contains(XFP) => headers.set(XFP, own),
+        None => {}
+    }
 }
 
 /// Finishes a response for the client.

@@ -2,13 +2,17 @@
 
 use bytes::Bytes;
 use leno_engine::compile::access_log::{FormatValues, Heads, Operator};
+use leno_engine::compile::http::HttpConnectionManager;
 use leno_engine::compile::local_reply::{BodyFormat, LocalReplies};
 use leno_engine::decide::normalise::Normalised;
+use leno_engine::decide::retry::is_valid_control;
 use leno_engine::decide::route::Decision;
+use leno_engine::decide::timeout::Heard;
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
 
 use crate::codec::{Answer, Body};
+use crate::headers::Prepared;
 use crate::outcome::Failure;
 use crate::record::Exchange;
 
@@ -53,8 +57,18 @@ pub(crate) fn no_route(details: &'static str) -> LocalReply {
 }
 
 /// What is answered to a request that is nobody's, whatever the routes say.
-pub(crate) fn refusal(head: &RequestHead, normalised: Normalised) -> Option<LocalReply> {
-    match normalised {
+pub(crate) fn refusal(
+    head: &RequestHead,
+    prepared: &Prepared,
+    manager: &HttpConnectionManager,
+) -> Option<LocalReply> {
+    if prepared.underscored {
+        return Some(malformed(head, "unexpected_underscore"));
+    }
+    if let Some(reply) = unclear(head, prepared.heard, manager) {
+        return Some(reply);
+    }
+    match prepared.normalised {
         Normalised::GoesOn => {}
         Normalised::Refused => {
             let details = "path_normalization_failed";
@@ -87,6 +101,34 @@ pub(crate) fn refusal(head: &RequestHead, normalised: Normalised) -> Option<Loca
         return Some(reply(400, headers, Bytes::new(), "path_normalization_failed"));
     }
     None
+}
+
+/// What breaks the protocol as it is configured: the connection ends with it.
+fn malformed(head: &RequestHead, details: &'static str) -> LocalReply {
+    let mut headers = Headers::default();
+    if head.version != Version::Http2 {
+        headers.append("connection", "close");
+    }
+    reply(400, headers, Bytes::from_static(b"Bad Request"), details)
+}
+
+/// The refusal of headers that mean nothing, where they are checked.
+fn unclear(head: &RequestHead, heard: Heard, manager: &HttpConnectionManager) -> Option<LocalReply> {
+    if heard == Heard::No {
+        return None;
+    }
+    manager.router.strict_headers.iter().find_map(|name| {
+        let value = head.headers.get_str(name)?;
+        (!is_valid_control(name, value)).then(|| {
+            let body = format!("invalid header '{name}' with value '{value}'");
+            reply(
+                400,
+                Headers::default(),
+                body.into(),
+                "request_headers_failed_strict_check",
+            )
+        })
+    })
 }
 
 pub(crate) fn upgrade_refused() -> LocalReply {

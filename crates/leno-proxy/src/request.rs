@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
 use leno_engine::compile::route::RouteTable;
-use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
@@ -16,7 +15,7 @@ use leno_telemetry::record::DownstreamRecord;
 use crate::codec::{Answer, Body, Refusal, Request, Response, Tunnel};
 use crate::ending::Lifetime;
 use crate::filters::Filters;
-use crate::headers;
+use crate::headers::{self, Prepared};
 use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::Failure;
 use crate::record::Exchange;
@@ -33,8 +32,7 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
     let Request { mut head, body } = request;
     let manager = &session.manager;
     let client = client(&session, &head);
-    let (restored, normalised) =
-        headers::prepare(&mut head, &session.connection, manager, &session.worker.random);
+    let prepared = headers::prepare(&mut head, &session.connection, manager, &session.worker.random);
     let grpc = is_grpc(&head);
     let exchange = Exchange::new(&session, client, head);
     session.ending.streams.add(&exchange);
@@ -42,7 +40,7 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
     let exchanged = Exchanged {
         exchange: &exchange,
         grpc,
-        normalised,
+        prepared,
     };
     let (mut answer, filters, origin) = exchanged.answer(body).await;
     if let Some(filters) = &filters
@@ -50,11 +48,16 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
     {
         answer = exchanged.local(reply);
     }
-    if matches!(origin, Origin::Upstream) {
+    if matches!(origin, Origin::Upstream) && !manager.router.suppress_envoy_headers {
         let time = Decimal::from(exchange.service_time());
         answer.head.headers.set("x-envoy-upstream-service-time", time);
     }
-    headers::finish(&mut answer.head, manager, restored);
+    if manager.answer_request_id
+        && let Some(id) = exchange.request.borrow().headers.get("x-request-id")
+    {
+        answer.head.headers.set("x-request-id", id);
+    }
+    headers::finish(&mut answer.head, manager, prepared.restored);
     respond(exchange, answer, filters)
 }
 
@@ -153,14 +156,14 @@ enum Origin {
 struct Exchanged<'e> {
     exchange: &'e Rc<Exchange>,
     grpc: bool,
-    normalised: Normalised,
+    prepared: Prepared,
 }
 
 impl Exchanged<'_> {
     async fn answer(&self, mut body: Body) -> (Answer, Option<Rc<Filters>>, Origin) {
         let exchange = self.exchange;
         let session = exchange.session();
-        if let Some(reply) = refusal(&exchange.request.borrow(), self.normalised) {
+        if let Some(reply) = refusal(&exchange.request.borrow(), &self.prepared, &session.manager) {
             return (self.local(reply), None, Origin::Local);
         }
         let table = match table(session).await {
@@ -215,7 +218,11 @@ impl Exchanged<'_> {
         ) {
             return (self.local(upgrade_refused()), Origin::Local);
         }
-        let router = Router { exchange, forwarding };
+        let router = Router {
+            exchange,
+            forwarding,
+            heard: self.prepared.heard,
+        };
         let (mut answer, origin) = match router.forward(upstream, body).await {
             Ok(mut answer) => {
                 exchange.details.set("via_upstream");

@@ -1,16 +1,15 @@
 //! Endpoints by name: STRICT_DNS and LOGICAL_DNS clusters, resolved again and again by the system's resolver.
 //!
 //! A name that does not resolve keeps the addresses it had; one that never did leaves its cluster empty, so that
-//! requests fail at once (`UH`) instead of waiting. Where a name has IPv4 and IPv6 addresses, the IPv4 ones are used:
-//! without happy eyeballs a family that is not routed would take its share of the load.
+//! requests fail at once (`UH`) instead of waiting.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use leno_engine::compile::cluster::Discovery;
+use leno_engine::compile::cluster::dns::{Family, Resolving};
 use leno_engine::compile::endpoint::{Assignment, Endpoint, Locality, Target};
 use leno_engine::compile::listener::Address;
 use tokio::time::Instant;
@@ -18,14 +17,11 @@ use tokio::time::Instant;
 use crate::Proxy;
 use crate::state::Config;
 
-/// After a failure, sooner than the cluster's own refresh.
-const AFTER_FAILURE: Duration = Duration::from_secs(1);
-
 /// A cluster whose endpoints are names.
 #[derive(Clone, Debug)]
 struct Named {
     template: Arc<Assignment>,
-    refresh: Duration,
+    resolving: Resolving,
     /// LOGICAL_DNS: one address stands for the name.
     logical: bool,
 }
@@ -36,6 +32,8 @@ struct Known {
     template: Arc<Assignment>,
     due: Instant,
     resolved: Option<Assignment>,
+    /// How often in a row they did not resolve.
+    failures: u32,
 }
 
 /// Keeps DNS clusters resolved, for as long as it is polled.
@@ -51,8 +49,7 @@ pub async fn keep_resolved(proxy: &Proxy) {
                 .get(&name)
                 .is_none_or(|k| k.due <= Instant::now() || !Arc::ptr_eq(&k.template, &cluster.template));
             if due {
-                let before = known.remove(&name).and_then(|k| k.resolved);
-                let after = look_up(proxy, &name, &cluster, before).await;
+                let after = look_up(proxy, &name, &cluster, known.remove(&name)).await;
                 known.insert(name, after);
             }
         }
@@ -81,12 +78,16 @@ pub(crate) async fn first(discovery: &Discovery) -> Option<Assignment> {
     }
 }
 
-async fn look_up(proxy: &Proxy, name: &str, cluster: &Named, before: Option<Assignment>) -> Known {
-    let (resolved, again) = match resolve(cluster).await {
-        Ok(resolved) => (resolved, cluster.refresh),
+async fn look_up(proxy: &Proxy, name: &str, cluster: &Named, before: Option<Known>) -> Known {
+    let failed = before.as_ref().map_or(0, |known| known.failures);
+    let before = before.and_then(|known| known.resolved);
+    let (resolved, again, failures) = match resolve(cluster).await {
+        Ok(resolved) => (resolved, cluster.resolving.refresh, 0),
         Err(error) => {
             tracing::warn!(cluster = name, %error, "endpoints not resolved");
-            (before.clone().unwrap_or_default(), AFTER_FAILURE)
+            let (first, most) = cluster.resolving.after_failure;
+            let again = first.saturating_mul(1 << failed.min(16)).min(most);
+            (before.clone().unwrap_or_default(), again, failed + 1)
         }
     };
     if before.as_ref() != Some(&resolved) {
@@ -98,6 +99,7 @@ async fn look_up(proxy: &Proxy, name: &str, cluster: &Named, before: Option<Assi
         template: Arc::clone(&cluster.template),
         due: Instant::now() + again,
         resolved: Some(resolved),
+        failures,
     }
 }
 
@@ -109,14 +111,20 @@ fn named(config: &Config) -> HashMap<String, Named> {
 }
 
 fn by_name(discovery: &Discovery) -> Option<Named> {
-    let (template, refresh, logical) = match discovery {
-        Discovery::StrictDns { assignment, refresh } => (assignment, refresh, false),
-        Discovery::LogicalDns { assignment, refresh } => (assignment, refresh, true),
+    let (template, resolving, logical) = match discovery {
+        Discovery::StrictDns {
+            assignment,
+            resolving,
+        } => (assignment, resolving, false),
+        Discovery::LogicalDns {
+            assignment,
+            resolving,
+        } => (assignment, resolving, true),
         Discovery::Static(_) | Discovery::Eds(_) | Discovery::OriginalDst => return None,
     };
     Some(Named {
         template: Arc::clone(template),
-        refresh: *refresh,
+        resolving: resolving.clone(),
         logical,
     })
 }
@@ -132,7 +140,7 @@ async fn resolve(cluster: &Named) -> io::Result<Assignment> {
         for locality in localities {
             let mut endpoints = Vec::new();
             for endpoint in &locality.endpoints {
-                endpoints.extend(addresses(endpoint, cluster.logical).await?);
+                endpoints.extend(addresses(endpoint, cluster.resolving.family, cluster.logical).await?);
             }
             level.push(Locality {
                 endpoints,
@@ -144,14 +152,22 @@ async fn resolve(cluster: &Named) -> io::Result<Assignment> {
     Ok(resolved)
 }
 
-async fn addresses(endpoint: &Arc<Endpoint>, logical: bool) -> io::Result<Vec<Arc<Endpoint>>> {
+async fn addresses(
+    endpoint: &Arc<Endpoint>,
+    family: Family,
+    logical: bool,
+) -> io::Result<Vec<Arc<Endpoint>>> {
     let Target::Name { host, port } = &endpoint.address else {
         return Ok(vec![Arc::clone(endpoint)]);
     };
     let mut found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), *port)).await?.collect();
-    if found.iter().any(SocketAddr::is_ipv4) {
-        found.retain(SocketAddr::is_ipv4);
-    }
+    let has_v4 = found.iter().any(SocketAddr::is_ipv4);
+    found.retain(|address| match family {
+        Family::V4Only => address.is_ipv4(),
+        Family::V6Only => address.is_ipv6(),
+        Family::V4Preferred => address.is_ipv4() || !has_v4,
+        Family::All => true,
+    });
     // Resolvers turn their answers round; the same addresses are the same endpoints.
     found.sort_unstable();
     found.dedup();

@@ -6,16 +6,17 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
+use leno_engine::compile::route::RetryPolicy;
 use leno_engine::decide::balance::{Active, Host, PickContext};
 use leno_engine::decide::hash::Hashed;
 use leno_engine::decide::limits::{Permit, Resource};
 use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
-use leno_engine::decide::timeout::Timeouts;
+use leno_engine::decide::timeout::{Heard, Timeouts};
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, RequestHead, Version};
 
@@ -37,21 +38,29 @@ const STALE_REPLAY: usize = 64 * 1024;
 /// Kept where a retry policy or a mirror needs it, unless the listener says otherwise: Envoy's default.
 const RETRY_REPLAY: usize = 1024 * 1024;
 
-/// Headers by which a caller controls this router, or which are ours to set.
-const CONTROLS: [&str; 7] = [
+const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
+
+/// Headers by which a caller controls this router. Of the first two the next proxy may want to know.
+pub(crate) const CONTROLS: [&str; 11] = [
+    EXPECTED,
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-rq-per-try-timeout-ms",
     "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-alt-stat-name",
     "x-envoy-retry-on",
     "x-envoy-retry-grpc-on",
     "x-envoy-max-retries",
-    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
 ];
 
 /// One request on its way to its cluster.
 pub(crate) struct Router<'r> {
     pub(crate) exchange: &'r Rc<Exchange>,
     pub(crate) forwarding: &'r Forwarding<'r>,
+    /// Whether the caller's own wishes count.
+    pub(crate) heard: Heard,
 }
 
 /// What all attempts of a request have in common.
@@ -61,6 +70,7 @@ struct Plan {
     per_try: Option<Duration>,
     per_try_idle: Option<Duration>,
     replay: Replay,
+    retry: Option<Arc<RetryPolicy>>,
 }
 
 /// An attempt that has no answer.
@@ -81,7 +91,8 @@ impl Router<'_> {
         body: Body,
     ) -> Result<Answer, Failure> {
         let exchange = self.exchange;
-        let timeouts = self.forwarding.timeouts(&exchange.request.borrow());
+        let timeouts = self.forwarding.timeouts(&exchange.request.borrow(), self.heard);
+        let retry = self.forwarding.retry(&exchange.request.borrow(), self.heard);
         exchange.watch.limit(timeouts.idle, timeouts.max_stream);
         self.edit(&mut exchange.request.borrow_mut(), &timeouts);
         let upstream = upstream?;
@@ -92,7 +103,8 @@ impl Router<'_> {
             hash: hashed.hash,
             per_try: timeouts.per_try,
             per_try_idle: timeouts.per_try_idle,
-            replay: Replay::new(body, self.replay_limit()),
+            replay: Replay::new(body, self.replay_limit(retry.is_some())),
+            retry,
         };
         let mirrors = &self.forwarding.forward.mirrors;
         mirror::start(exchange, mirrors, &exchange.request.borrow(), &plan.replay);
@@ -122,9 +134,8 @@ impl Router<'_> {
     }
 
     /// How much of the request is kept to be sent again.
-    fn replay_limit(&self) -> usize {
-        let forward = self.forwarding.forward;
-        if forward.retry.is_none() && forward.mirrors.is_empty() {
+    fn replay_limit(&self, retries: bool) -> usize {
+        if !retries && self.forwarding.forward.mirrors.is_empty() {
             return STALE_REPLAY;
         }
         let limit = self.exchange.session().connection.buffer_limit;
@@ -132,19 +143,32 @@ impl Router<'_> {
     }
 
     fn edit(&self, head: &mut RequestHead, timeouts: &Timeouts) {
-        head.headers.remove_all(&CONTROLS);
-        if let Some(global) = timeouts.per_try.or(timeouts.global) {
-            let limit = u64::try_from(global.as_millis()).unwrap_or(u64::MAX);
-            head.headers
-                .append("x-envoy-expected-rq-timeout-ms", Decimal::from(limit));
+        let options = &self.exchange.session().manager.router;
+        if self.heard != Heard::No {
+            // What a proxy before this one was told stays, where it counts.
+            match options.respect_expected_timeout && head.headers.contains(EXPECTED) {
+                true => head.headers.remove_all(&CONTROLS[2..]),
+                false => head.headers.remove_all(&CONTROLS),
+            }
         }
-        self.forwarding.edit_request(head, &**self.exchange);
+        if let Some(global) = timeouts.per_try.or(timeouts.global)
+            && !options.suppress_envoy_headers
+        {
+            let limit = u64::try_from(global.as_millis()).unwrap_or(u64::MAX);
+            head.headers.set(EXPECTED, Decimal::from(limit));
+        }
+        self.forwarding.edit_request(head, &**self.exchange, self.tells());
+    }
+
+    /// Whether what was rewritten is told to the upstream.
+    fn tells(&self) -> bool {
+        !self.exchange.session().manager.router.suppress_envoy_headers
     }
 
     async fn attempts(&self, plan: &Plan) -> Result<(Answer, Active), Failure> {
         let exchange = self.exchange;
         let random = || exchange.worker().random.next();
-        let mut retry = self.forwarding.forward.retry.clone().map(RetryState::new);
+        let mut retry = plan.retry.clone().map(RetryState::new);
         let mut previous: Vec<Target> = Vec::new();
         let mut fresh = false;
         let mut _retry_permit: Option<Permit> = None;
@@ -157,7 +181,10 @@ impl Router<'_> {
             let (verdict, host) = match &attempted {
                 Ok((answer, host, _)) => {
                     let verdict = retry.as_mut().filter(|_| repeatable && answer.upgraded.is_none());
-                    (verdict.map(|r| r.on_response(&answer.head, random())), Some(host))
+                    (
+                        verdict.map(|r| r.on_response(&answer.head, random(), now())),
+                        Some(host),
+                    )
                 }
                 Err(failed) => {
                     if !fresh && repeatable && is_stale(failed, &exchange.request.borrow()) {
@@ -323,7 +350,7 @@ impl Router<'_> {
         let mut head = exchange.request.borrow().clone();
         if self.forwarding.auto_host() && !host.endpoint.hostname.is_empty() {
             self.forwarding
-                .set_host(&mut head, host.endpoint.hostname.as_bytes());
+                .set_host(&mut head, host.endpoint.hostname.as_bytes(), self.tells());
         }
         if tell_version && head.version != Version::Http2 {
             head.headers.set(ORIGINAL_VERSION, head.version.as_str());
@@ -341,6 +368,12 @@ impl Router<'_> {
     fn note_failure(&self, failure: &Failure) {
         self.exchange.upstream.borrow_mut().failure = failure.transport_reason();
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// One attempt's time-outs.

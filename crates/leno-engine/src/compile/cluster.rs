@@ -1,8 +1,10 @@
 //! `envoy.config.cluster.v3.Cluster`.
 
 mod balance;
+pub mod dns;
 mod http;
 mod outlier;
+mod policy;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,9 +12,12 @@ use std::time::Duration;
 
 use super::at::{At, compiling, no_effect, refuse};
 use super::endpoint::{self, Assignment};
-use super::pb::{cluster as pb, core, protobuf, upstream_http};
+use super::pb::{cluster as pb, core, dns_cluster, protobuf, upstream_http};
+use leno_proto::FromAny;
+
 use super::tls::{self, UpstreamTls};
 use super::{Files, Rejection, Warnings};
+use dns::Resolving;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -63,11 +68,12 @@ pub enum Discovery {
     Eds(String),
     StrictDns {
         assignment: Arc<Assignment>,
-        refresh: Duration,
+        resolving: Resolving,
     },
+    /// One address stands for the name.
     LogicalDns {
         assignment: Arc<Assignment>,
-        refresh: Duration,
+        resolving: Resolving,
     },
     /// The connection's original destination.
     OriginalDst,
@@ -78,17 +84,45 @@ pub enum BalancePolicy {
     RoundRobin,
     LeastRequest {
         choices: u32,
+        /// All hosts are looked at, and not `choices` of them.
+        full_scan: bool,
     },
     Random,
     RingHash {
         minimum: u64,
         maximum: u64,
+        function: HashFunction,
+        key: HashKey,
     },
     Maglev {
         table_size: u64,
+        key: HashKey,
     },
     /// The cluster says the destination itself (ORIGINAL_DST).
     ClusterProvided,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashFunction {
+    XxHash,
+    /// With the seed of libstdc++'s `std::hash`.
+    Murmur2,
+}
+
+/// What of an endpoint is hashed, where its metadata have no `hash_key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashKey {
+    Address,
+    Hostname,
+}
+
+impl HashKey {
+    fn of(use_hostname: bool) -> Self {
+        match use_hostname {
+            true => Self::Hostname,
+            false => Self::Address,
+        }
+    }
 }
 
 /// Limits of the default priority; per process.
@@ -179,9 +213,9 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         typed_extension_protocol_options,
         dns_refresh_rate: _,
         dns_jitter,
-        dns_failure_refresh_rate,
+        dns_failure_refresh_rate: _,
         respect_dns_ttl,
-        dns_lookup_family,
+        dns_lookup_family: _,
         dns_resolvers,
         use_tcp_for_dns_lookups,
         dns_resolution_config,
@@ -199,7 +233,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         close_connections_on_host_health_failure,
         ignore_health_on_host_removal,
         filters,
-        load_balancing_policy,
+        load_balancing_policy: _,
         lrs_server,
         lrs_report_endpoint_metrics,
         track_timeout_budgets,
@@ -212,13 +246,13 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         lb_config: _,
     } = message;
     refuse!(at; transport_socket_matcher, health_checks, upstream_bind_config, lb_subset_config,
-        protocol_selection, filters, load_balancing_policy, upstream_config, dns_resolvers,
-        dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups, dns_lookup_family,
+        protocol_selection, filters, upstream_config, dns_resolvers,
+        dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups,
         upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
         connection_pool_per_downstream_connection, queuing_policies);
     no_effect!(at, "leno has its own statistics"; stats_matcher, lrs_server, lrs_report_endpoint_metrics,
         track_timeout_budgets, track_cluster_stats);
-    no_effect!(at, "not used"; dns_jitter, dns_failure_refresh_rate, respect_dns_ttl, wait_for_warm_on_init,
+    no_effect!(at, "not used"; dns_jitter, respect_dns_ttl, wait_for_warm_on_init,
         cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout,
         close_connections_on_host_health_failure, ignore_health_on_host_removal,
         upstream_connection_options);
@@ -227,7 +261,8 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
     if let Some(http2) = http2_protocol_options {
         http::legacy_http2(&at.field("http2_protocol_options"), http2, &mut http)?;
     }
-    let common = balance::common(at, common_lb_config.as_ref())?;
+    let mut common = balance::common(at, common_lb_config.as_ref())?;
+    let balance = balance::policy(at, message, &mut common)?;
     let transport = TransportSockets {
         matches: at.each("transport_socket_matches", transport_socket_matches, |at, one| {
             socket_match(at, one, &http)
@@ -247,7 +282,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         }
         .clone(),
         discovery: discovery(at, message)?,
-        balance: balance::policy(at, message)?,
+        balance,
         connect_timeout: at.positive("connect_timeout", connect_timeout, Duration::from_secs(5))?,
         limits: limits(at, circuit_breakers.as_ref())?,
         outlier: match outlier_detection {
@@ -285,16 +320,6 @@ fn upstream_http(
 
 fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection> {
     use pb::cluster::{ClusterDiscoveryType, DiscoveryType};
-    let kind = match &message.cluster_discovery_type {
-        None => DiscoveryType::Static,
-        Some(ClusterDiscoveryType::Type(kind)) => at.choice("type", *kind)?,
-        Some(ClusterDiscoveryType::ClusterType(pb::cluster::CustomClusterType { name, typed_config })) => {
-            refuse!(at; typed_config);
-            return Err(at
-                .field("cluster_type")
-                .reject(format!("{name:?} is not supported")));
-        }
-    };
     // A cluster without endpoints is a black hole.
     let assignment = || -> Result<Arc<Assignment>, Rejection> {
         let empty = Default::default();
@@ -302,16 +327,16 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
         let assignment = endpoint::assignment(&at.field("load_assignment"), message)?;
         Ok(Arc::new(assignment))
     };
-    let refresh = at.positive(
-        "dns_refresh_rate",
-        &message.dns_refresh_rate,
-        Duration::from_secs(5),
-    )?;
+    let kind = match &message.cluster_discovery_type {
+        None => DiscoveryType::Static,
+        Some(ClusterDiscoveryType::Type(kind)) => at.choice("type", *kind)?,
+        Some(ClusterDiscoveryType::ClusterType(custom)) => return extension(at, custom, assignment()?),
+    };
     Ok(match kind {
         DiscoveryType::Static => Discovery::Static(numeric(&at.field("load_assignment"), assignment()?)?),
         DiscoveryType::StrictDns => Discovery::StrictDns {
             assignment: assignment()?,
-            refresh,
+            resolving: dns::named(at, message)?,
         },
         DiscoveryType::LogicalDns => {
             let assignment = assignment()?;
@@ -325,7 +350,10 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
                     .field("load_assignment")
                     .reject("LOGICAL_DNS has exactly one endpoint"));
             }
-            Discovery::LogicalDns { assignment, refresh }
+            Discovery::LogicalDns {
+                assignment,
+                resolving: dns::named(at, message)?,
+            }
         }
         DiscoveryType::Eds => {
             at.unsupported("load_assignment", &message.load_assignment)?;
@@ -350,6 +378,24 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
             Discovery::OriginalDst
         }
     })
+}
+
+/// A kind of cluster that is an extension.
+fn extension(
+    at: &At<'_>,
+    message: &pb::cluster::CustomClusterType,
+    assignment: Arc<Assignment>,
+) -> Result<Discovery, Rejection> {
+    let at = at.field("cluster_type");
+    let pb::cluster::CustomClusterType { name, typed_config } = message;
+    let Some(any) = typed_config else {
+        return Err(at.reject(format!("{name:?} is not supported")));
+    };
+    let at = at.field("typed_config");
+    if any.is::<dns_cluster::DnsCluster>() {
+        return dns::typed(&at, any, assignment);
+    }
+    Err(at.unknown_extension(any))
 }
 
 /// A static cluster's endpoints are addresses, not names.

@@ -29,6 +29,8 @@ pub struct Endpoint {
     pub hostname: String,
     pub weight: u32,
     pub health: Health,
+    /// `filter_metadata["envoy.lb"].hash_key`: what consistent hashing takes in place of the address.
+    pub hash_key: Option<String>,
     /// `filter_metadata["envoy.transport_socket_match"]`
     pub transport_match: BTreeMap<String, String>,
     /// `filter_metadata["istio"].workload`, parsed.
@@ -168,6 +170,7 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
         hostname: hostname.clone(),
         weight,
         health,
+        hash_key: strings(metadata, "envoy.lb").remove("hash_key"),
         transport_match: strings(metadata, "envoy.transport_socket_match"),
         workload: workload(metadata),
     }))

@@ -3,8 +3,11 @@
 mod manager;
 pub(crate) mod options;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 pub(crate) use self::manager::manager;
 use super::access_log::AccessLog;
@@ -27,11 +30,20 @@ pub struct HttpConnectionManager {
     /// Proxies before this one whose `x-forwarded-for` is believed.
     pub xff_trusted_hops: usize,
     pub upgrades: Vec<String>,
+    /// Who is believed to be one of us (Envoy: "internal request").
+    pub internal: InternalAddresses,
+    pub underscores: Underscores,
+    /// What `x-forwarded-proto` becomes, whatever the client and its connection say.
+    pub scheme: Option<Scheme>,
+    /// The client's address is not appended to `x-forwarded-for`.
+    pub keep_forwarded_for: bool,
     pub generate_request_id: bool,
     pub preserve_request_id: bool,
+    /// The client is told the request's id too.
+    pub answer_request_id: bool,
     pub normalize_path: bool,
     pub merge_slashes: bool,
-    pub strip_port: bool,
+    pub strip_port: StripPort,
     pub strip_trailing_dot: bool,
     pub escaped_slashes: EscapedSlashes,
     /// None: answers of the proxy's own go out as they are.
@@ -40,6 +52,56 @@ pub struct HttpConnectionManager {
     /// Methods outside of the list that Envoy knows are passed on.
     pub any_method: bool,
     pub http2: Http2Options,
+    pub router: RouterOptions,
+}
+
+/// Which ports are taken off the authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StripPort {
+    None,
+    /// The port that the connection came to.
+    Matching,
+    Any,
+}
+
+/// Addresses whose requests may say what only a proxy may say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InternalAddresses {
+    pub ranges: Vec<IpNet>,
+    pub unix_sockets: bool,
+}
+
+/// What becomes of header names with an underscore, which some take for a dash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Underscores {
+    Allowed,
+    /// The request is refused.
+    Refused,
+    /// The header is dropped.
+    Dropped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// `envoy.filters.http.router`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouterOptions {
+    /// Nothing that begins with `x-envoy-` is added, but the count of attempts.
+    pub suppress_envoy_headers: bool,
+    /// A proxy before this one has said how long the request may take.
+    pub respect_expected_timeout: bool,
+    /// Headers whose values are checked; a request with another is refused.
+    pub strict_headers: Vec<String>,
+}
+
+impl InternalAddresses {
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(&address))
+    }
 }
 
 /// What becomes of `%2F` and `%5C` in a path.

@@ -10,6 +10,9 @@ pub(crate) use leno_proto::envoy::config::route::v3 as route;
 pub(crate) use leno_proto::envoy::extensions::access_loggers::{
     file::v3 as file_log, stream::v3 as stream_log,
 };
+pub(crate) use leno_proto::envoy::extensions::clusters::{
+    common::dns::v3 as common_dns, dns::v3 as dns_cluster,
+};
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
@@ -19,6 +22,14 @@ pub(crate) use leno_proto::envoy::extensions::filters::listener::{
 };
 pub(crate) use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub(crate) use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+/// Load balancing policies.
+pub(crate) mod lb {
+    pub(crate) use leno_proto::envoy::extensions::load_balancing_policies::{
+        cluster_provided::v3 as cluster_provided, common::v3 as common, least_request::v3 as least_request,
+        maglev::v3 as maglev, random::v3 as random, ring_hash::v3 as ring_hash,
+        round_robin::v3 as round_robin, wrr_locality::v3 as wrr_locality,
+    };
+}
 pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template_match;
 pub(crate) use leno_proto::envoy::extensions::path::rewrite::uri_template::v3 as uri_template_rewrite;
 pub(crate) use leno_proto::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;

@@ -13,8 +13,9 @@ const ORIGINAL_HOST: &str = "x-envoy-original-host";
 
 impl Forwarding<'_> {
     /// Header edits and rewrites, before the request goes upstream. Envoy's order: the most specific edits first, so
-    /// that the table's win, or the other way round; then host, then path.
-    pub fn edit_request(&self, head: &mut RequestHead, values: &dyn FormatValues) {
+    /// that the table's win, or the other way round; then host, then path. `tells`: what was there
+    /// before goes into `x-envoy-original-…`.
+    pub fn edit_request(&self, head: &mut RequestHead, values: &dyn FormatValues, tells: bool) {
         let weighted = self.weighted.map(|weighted| &weighted.request_headers);
         let levels = [
             weighted,
@@ -25,8 +26,8 @@ impl Forwarding<'_> {
         for ops in in_order(levels, self.table.most_specific_wins) {
             ops.edit_request(head, values);
         }
-        self.rewrite_host(head);
-        self.rewrite_path(head);
+        self.rewrite_host(head, tells);
+        self.rewrite_path(head, tells);
     }
 
     /// Header edits of an answer, in the same order.
@@ -44,31 +45,33 @@ impl Forwarding<'_> {
     }
 
     /// [`HostRewrite::Auto`] is the caller's, once it knows the endpoint: [`Self::auto_host`].
-    fn rewrite_host(&self, head: &mut RequestHead) {
+    fn rewrite_host(&self, head: &mut RequestHead, tells: bool) {
         // The route's word comes after its share's, as in Envoy.
         if let Some(host) = self.weighted.and_then(|w| w.host_rewrite.as_ref()) {
-            self.set_host(head, host.as_bytes());
+            self.set_host(head, host.as_bytes(), tells);
         }
         match &self.forward.host_rewrite {
             HostRewrite::None | HostRewrite::Auto => {}
-            HostRewrite::Literal(host) => self.set_host(head, host.as_bytes()),
+            HostRewrite::Literal(host) => self.set_host(head, host.as_bytes(), tells),
             HostRewrite::Header(name) => {
                 let host = head.headers.get(name).filter(|host| !host.is_empty());
                 if let Some(host) = host.map(<[u8]>::to_vec) {
-                    self.set_host(head, &host);
+                    self.set_host(head, &host, tells);
                 }
             }
             HostRewrite::Path(regex) => {
                 let host = substitute(regex, head.path_only());
-                self.set_host(head, &host);
+                self.set_host(head, &host, tells);
             }
         }
     }
 
     /// Another authority, and what it was where somebody may want to know.
-    pub fn set_host(&self, head: &mut RequestHead, host: &[u8]) {
+    pub fn set_host(&self, head: &mut RequestHead, host: &[u8], tells: bool) {
         let before = std::mem::replace(&mut head.authority, Bytes::copy_from_slice(host));
-        head.headers.set(ORIGINAL_HOST, &before);
+        if tells {
+            head.headers.set(ORIGINAL_HOST, &before);
+        }
         if self.forward.forwarded_host {
             let told: Vec<&[u8]> = head
                 .headers
@@ -85,7 +88,7 @@ impl Forwarding<'_> {
         self.forward.host_rewrite == HostRewrite::Auto
     }
 
-    fn rewrite_path(&self, head: &mut RequestHead) {
+    fn rewrite_path(&self, head: &mut RequestHead, tells: bool) {
         let rewritten = if let Some(prefix) = &self.forward.prefix_rewrite {
             replace_prefix(&self.route.matches, head, prefix)
         } else if let Some(regex) = &self.forward.regex_rewrite {
@@ -94,7 +97,9 @@ impl Forwarding<'_> {
             return;
         };
         let original = std::mem::replace(&mut head.path, rewritten);
-        head.headers.set("x-envoy-original-path", original);
+        if tells {
+            head.headers.set("x-envoy-original-path", original);
+        }
     }
 }
 

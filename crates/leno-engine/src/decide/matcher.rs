@@ -23,6 +23,16 @@ impl StringMatcher {
 }
 
 impl HeaderMatcher {
+    /// Of a header that is there, whatever it says.
+    pub fn present(name: &str) -> Self {
+        Self {
+            name: name.to_ascii_lowercase(),
+            test: HeaderTest::Present(true),
+            invert: false,
+            missing_as_empty: false,
+        }
+    }
+
     pub fn matches_request(&self, head: &RequestHead) -> bool {
         match is_field(&self.name) {
             true => self.holds(head.field(&self.name)),

@@ -2,7 +2,7 @@
 //! `merge_slashes`, `strip_any_host_port`).
 
 use super::authority::without_port;
-use crate::compile::http::{EscapedSlashes, HttpConnectionManager};
+use crate::compile::http::{EscapedSlashes, HttpConnectionManager, StripPort};
 use crate::message::RequestHead;
 
 /// What becomes of a request whose path has been looked at.
@@ -19,8 +19,9 @@ pub enum Normalised {
 impl HttpConnectionManager {
     /// Routes see what this leaves, and so does whoever gets the request. Envoy's order: escaped slashes, RFC 3986,
     /// slashes beside each other.
-    pub fn normalise(&self, head: &mut RequestHead) -> Normalised {
-        self.normalise_authority(head);
+    /// `port`: the one that the connection came to.
+    pub fn normalise(&self, head: &mut RequestHead, port: u16) -> Normalised {
+        self.normalise_authority(head, port);
         let mut outcome = Normalised::GoesOn;
         if self.escaped_slashes != EscapedSlashes::Kept
             && let Some(unescaped) = unescaped_slashes(head.path_only())
@@ -43,16 +44,18 @@ impl HttpConnectionManager {
         outcome
     }
 
-    fn normalise_authority(&self, head: &mut RequestHead) {
+    fn normalise_authority(&self, head: &mut RequestHead, port: u16) {
         if self.strip_trailing_dot {
             without_dot(head);
         }
-        if self.strip_port
+        let strips = |digits: &[u8]| match self.strip_port {
+            StripPort::None => false,
+            StripPort::Any => digits.iter().all(u8::is_ascii_digit),
+            StripPort::Matching => digits == port.to_string().as_bytes(),
+        };
+        if self.strip_port != StripPort::None
             && let Some(at) = head.authority.iter().rposition(|b| *b == b':')
-            && head
-                .authority
-                .get(at + 1..)
-                .is_some_and(|port| port.iter().all(u8::is_ascii_digit))
+            && head.authority.get(at + 1..).is_some_and(strips)
             && !(head.authority.first() == Some(&b'[') && head.authority.last() == Some(&b']'))
         {
             head.authority.truncate(at);

@@ -1,14 +1,18 @@
 //! Whether and when a failed attempt is tried again.
 //!
 //! Envoy's `retry_on` conditions (router filter documentation, `x-envoy-retry-on` and `x-envoy-retry-grpc-on`).
-//! Retries by request headers (`x-envoy-retry-on`, `x-envoy-max-retries`) are not honoured: any caller could then
-//! multiply the load.
+//! Retries that request headers ask for (`x-envoy-retry-on`, `x-envoy-max-retries`) are for callers whose headers count
+//! ([`Heard`]): any other could multiply the load.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::route::Forwarding;
+use super::timeout::Heard;
+use crate::compile::matcher::HeaderMatcher;
 use crate::compile::route::RetryPolicy;
-use crate::message::ResponseHead;
+use crate::compile::route::retry::conditions;
+use crate::message::{RequestHead, ResponseHead};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -61,7 +65,8 @@ impl RetryState {
         self.made < self.policy.num_retries
     }
 
-    pub fn on_response(&mut self, head: &ResponseHead, random: u64) -> Verdict {
+    /// `now`: seconds since 1970.
+    pub fn on_response(&mut self, head: &ResponseHead, random: u64, now: u64) -> Verdict {
         // `x-envoy-ratelimited` asks not to be retried, unless retrying on it is wanted.
         let wanted = if head.headers.contains("x-envoy-ratelimited") {
             self.policy.on.envoy_ratelimited
@@ -70,7 +75,29 @@ impl RetryState {
                 || wants_grpc(&self.policy, head)
                 || wants_headers(&self.policy, head)
         };
-        self.verdict(wanted, random)
+        match self.verdict(wanted, random) {
+            Verdict::Retry { after } => Verdict::Retry {
+                after: self.reset_after(head, random, now).unwrap_or(after),
+            },
+            verdict => verdict,
+        }
+    }
+
+    /// How long the answer itself says to wait, and up to half as much again, so that not all come at once.
+    fn reset_after(&self, head: &ResponseHead, random: u64, now: u64) -> Option<Duration> {
+        let limited = self.policy.rate_limited.as_ref()?;
+        let said = limited.resets.iter().find_map(|reset| {
+            let value: u64 = head.headers.get_str(&reset.name)?.parse().ok()?;
+            let seconds = if reset.unix {
+                value.checked_sub(now)?
+            } else {
+                value
+            };
+            let said = Duration::from_secs(seconds);
+            (said <= limited.longest && !said.is_zero()).then_some(said)
+        })?;
+        let jitter = u64::try_from(said.as_nanos() / 2).unwrap_or(u64::MAX).max(1);
+        Some(said + Duration::from_nanos(random % jitter))
     }
 
     pub fn on_failure(&mut self, kind: FailureKind, random: u64) -> Verdict {
@@ -114,6 +141,54 @@ impl RetryState {
             0 => Duration::ZERO,
             nanos => Duration::from_nanos(random % nanos),
         }
+    }
+}
+
+impl Forwarding<'_> {
+    /// The route's policy, with what the caller's own headers ask for. None: nothing is retried.
+    pub fn retry(&self, head: &RequestHead, heard: Heard) -> Option<Arc<RetryPolicy>> {
+        let policy = self.forward.retry.as_ref();
+        let excluded = |policy: &Arc<RetryPolicy>| {
+            let wanted = &policy.request_headers;
+            !wanted.is_empty() && !wanted.iter().any(|one| one.matches_headers(&head.headers))
+        };
+        if policy.is_some_and(excluded) {
+            return None;
+        }
+        let asks = |name: &str| head.headers.get_str(name).filter(|_| heard != Heard::No);
+        let words = [asks("x-envoy-retry-on"), asks("x-envoy-retry-grpc-on")];
+        let most = asks("x-envoy-max-retries").and_then(|most| most.parse().ok());
+        let codes = asks("x-envoy-retriable-status-codes");
+        let names = asks("x-envoy-retriable-header-names");
+        if words == [None, None] && most.is_none() && codes.is_none() && names.is_none() {
+            return policy.cloned();
+        }
+        let mut merged = policy.map_or_else(RetryPolicy::default, |policy| RetryPolicy::clone(policy));
+        for words in words.into_iter().flatten() {
+            merged.on = merged.on.and(conditions(words, &mut |_, _| {}));
+        }
+        merged.num_retries = most.unwrap_or(merged.num_retries);
+        let codes = codes.into_iter().flat_map(|codes| codes.split(','));
+        merged
+            .status_codes
+            .extend(codes.filter_map(|code| code.trim().parse::<u16>().ok()));
+        let names = names.into_iter().flat_map(|names| names.split(','));
+        merged
+            .retriable_headers
+            .extend(names.map(|name| HeaderMatcher::present(name.trim())));
+        Some(Arc::new(merged))
+    }
+}
+
+/// Whether a header that is checked strictly has a value that means something.
+pub fn is_valid_control(name: &str, value: &str) -> bool {
+    match name {
+        "x-envoy-retry-on" | "x-envoy-retry-grpc-on" => {
+            let mut known = true;
+            conditions(value, &mut |_, _| known = false);
+            known
+        }
+        _ => value.parse::<u64>().is_ok(),
     }
 }
 

@@ -17,11 +17,20 @@ pub struct Timeouts {
     pub max_stream: Option<Duration>,
 }
 
+/// Whether the caller's `x-envoy-…` headers count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    No,
+    Yes,
+    /// And a proxy before this one has said how long it waits (`respect_expected_rq_timeout`).
+    WithExpected,
+}
+
 impl Forwarding<'_> {
     /// As Envoy's `FilterUtility::finalTimeout`: `x-envoy-upstream-rq-timeout-ms` and
     /// `x-envoy-upstream-rq-per-try-timeout-ms` replace the route's timeouts, `grpc-timeout` that of a gRPC call
-    /// where the route allows it. A per-try timeout not shorter than the whole has no meaning and is dropped.
-    pub fn timeouts(&self, head: &RequestHead) -> Timeouts {
+    /// where the route allows it. What the caller says is heard only as far as `heard`. A per-try timeout not shorter than the whole has no meaning and is dropped.
+    pub fn timeouts(&self, head: &RequestHead, heard: Heard) -> Timeouts {
         let retry = self.forward.retry.as_deref();
         let mut global = self.forward.timeout;
         if let Some(maximum) = self.forward.grpc_timeout_max
@@ -35,10 +44,12 @@ impl Forwarding<'_> {
                 _ => (!unlimited).then_some(maximum),
             };
         }
-        if let Some(asked) = milliseconds(head, "x-envoy-upstream-rq-timeout-ms") {
+        let asks = |header| milliseconds(head, header).filter(|_| heard != Heard::No);
+        let expected = || asks("x-envoy-expected-rq-timeout-ms").filter(|_| heard == Heard::WithExpected);
+        if let Some(asked) = expected().or_else(|| asks("x-envoy-upstream-rq-timeout-ms")) {
             global = (!asked.is_zero()).then_some(asked);
         }
-        let per_try = milliseconds(head, "x-envoy-upstream-rq-per-try-timeout-ms")
+        let per_try = asks("x-envoy-upstream-rq-per-try-timeout-ms")
             .or_else(|| retry.and_then(|r| r.per_try_timeout))
             .filter(|per_try| !per_try.is_zero() && global.is_none_or(|global| *per_try < global));
         Timeouts {

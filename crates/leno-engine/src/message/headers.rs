@@ -174,6 +174,11 @@ impl Headers {
         }
     }
 
+    /// Removes every field whose name is one.
+    pub fn remove_matching(&mut self, is_one: impl Fn(&[u8]) -> bool) {
+        self.edit().retain(|name| !is_one(name));
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let block = self.0.as_deref();
         let text = move |span| block.map_or(&[][..], |block| block.text(span));

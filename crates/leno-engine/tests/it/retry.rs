@@ -36,7 +36,7 @@ const CONTEXT: RouteContext = RouteContext {
 
 fn retries_status(retry_on: &str, status: u16) -> bool {
     let mut state = RetryState::new(policy(retry_on, 1));
-    matches!(state.on_response(&response(status), 0), Verdict::Retry { .. })
+    matches!(state.on_response(&response(status), 0, 0), Verdict::Retry { .. })
 }
 
 fn retries_failure(retry_on: &str, kind: FailureKind) -> bool {
@@ -95,24 +95,24 @@ fn grpc_statuses_in_the_head_are_seen() {
     let mut state = RetryState::new(policy("unavailable,cancelled", 1));
     let mut head = response(200);
     head.headers.set("grpc-status", "13");
-    assert_eq!(state.on_response(&head, 0), Verdict::No);
+    assert_eq!(state.on_response(&head, 0, 0), Verdict::No);
     head.headers.set("grpc-status", "14");
-    assert!(matches!(state.on_response(&head, 0), Verdict::Retry { .. }));
+    assert!(matches!(state.on_response(&head, 0, 0), Verdict::Retry { .. }));
 }
 
 #[test]
 fn attempts_run_out() {
     let mut state = RetryState::new(policy("5xx", 2));
     assert!(matches!(
-        state.on_response(&response(503), 0),
+        state.on_response(&response(503), 0, 0),
         Verdict::Retry { .. }
     ));
     assert!(matches!(
         state.on_failure(FailureKind::Connect, 0),
         Verdict::Retry { .. }
     ));
-    assert_eq!(state.on_response(&response(503), 0), Verdict::Exhausted);
-    assert_eq!(state.on_response(&response(200), 0), Verdict::No);
+    assert_eq!(state.on_response(&response(503), 0, 0), Verdict::Exhausted);
+    assert_eq!(state.on_response(&response(200), 0, 0), Verdict::No);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn waits_grow_twofold_up_to_ten_times_the_base() {
             .filter_map(|i| {
                 match state
                     .clone()
-                    .on_response(&response(500), i.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+                    .on_response(&response(500), i.wrapping_mul(0x9e37_79b9_7f4a_7c15), 0)
                 {
                     Verdict::Retry { after } => Some(after),
                     _ => None,
@@ -133,7 +133,7 @@ fn waits_grow_twofold_up_to_ten_times_the_base() {
             })
             .max();
         ceilings.push(most.expect("retried").as_millis().div_ceil(5) * 5);
-        state.on_response(&response(500), 0);
+        state.on_response(&response(500), 0, 0);
     }
     assert_eq!(ceilings, [25, 50, 100, 200, 250, 250]);
 }
@@ -141,7 +141,7 @@ fn waits_grow_twofold_up_to_ten_times_the_base() {
 fn timeouts(action: pb::RouteAction, head: &RequestHead) -> Timeouts {
     let table = one_route(forward(prefix("/"), action));
     match table.route(head, &CONTEXT) {
-        Decision::Forward(forwarding) => forwarding.timeouts(head),
+        Decision::Forward(forwarding) => forwarding.timeouts(head, leno_engine::decide::timeout::Heard::Yes),
         other => panic!("{other:?}"),
     }
 }

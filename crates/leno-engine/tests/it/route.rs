@@ -315,7 +315,7 @@ fn weights_are_kept_over_random_numbers() {
 fn rewritten(action: pb::RouteAction, matches: pb::RouteMatch, path: &str) -> (String, String) {
     let table = one_route(forward(matches, action));
     let mut head = request("a.example", path);
-    forwarding(&table, &head).edit_request(&mut head, &NoValues);
+    forwarding(&table, &head).edit_request(&mut head, &NoValues, true);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&head.authority), text(&head.path))
 }
@@ -350,7 +350,7 @@ fn the_host_is_rewritten_and_the_original_path_is_told() {
     };
     let table = one_route(forward(prefix("/x/"), action));
     let mut head = request("a", "/x/y");
-    forwarding(&table, &head).edit_request(&mut head, &NoValues);
+    forwarding(&table, &head).edit_request(&mut head, &NoValues, true);
     assert_eq!(head.authority, "b");
     assert_eq!(head.headers.get_str("x-envoy-original-path"), Some("/x/y"));
 }
@@ -448,7 +448,7 @@ fn header_edits_go_from_route_to_table_and_see_the_request() {
         head.headers.append(name, value);
     }
     let forwarding = forwarding(&table, &head);
-    forwarding.edit_request(&mut head, &Values);
+    forwarding.edit_request(&mut head, &Values, true);
     assert_eq!(head.headers.get_str("x-from"), Some("route /p R"));
     assert_eq!(head.headers.get_str("x-absent"), Some("old"));
     assert_eq!(head.headers.get_str("x-level"), Some("table"));

@@ -186,6 +186,7 @@ fn a_request_allocates_no_more_than_it_did_and_an_idle_connection_holds_no_more(
                 backoff_max: Duration::from_millis(250),
                 avoid_previous_hosts: true,
                 host_selection_attempts: 5,
+                ..RetryPolicy::default()
             }));
         },
     );

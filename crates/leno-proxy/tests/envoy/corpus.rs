@@ -32,7 +32,9 @@ fn each_bootstrap_is_taken_or_refused_by_name() {
     let mut refused = String::new();
     for file in &files {
         let text = std::fs::read_to_string(file).unwrap();
-        let bootstrap = schema.from_text::<Bootstrap>(&text).map_err(|why| why.to_string());
+        let bootstrap = schema
+            .from_text::<Bootstrap>(&text)
+            .map_err(|why| why.to_string());
         let compiled = bootstrap.and_then(|bootstrap| {
             let compiled = leno_proxy::Bootstrap::compile(&bootstrap, &NoFiles);
             compiled.map_err(|why| why.to_string())

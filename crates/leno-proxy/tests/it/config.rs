@@ -296,7 +296,11 @@ async fn endpoints_by_name_are_resolved() {
         let mut cluster = cluster("c", &[]);
         cluster.discovery = leno_engine::compile::cluster::Discovery::StrictDns {
             assignment: Arc::new(named),
-            refresh: Duration::from_secs(5),
+            resolving: leno_engine::compile::cluster::dns::Resolving {
+                refresh: Duration::from_secs(5),
+                after_failure: (Duration::from_secs(1), Duration::from_secs(5)),
+                family: leno_engine::compile::cluster::dns::Family::V4Preferred,
+            },
         };
         updater.upsert_cluster(cluster).unwrap();
     });

@@ -26,6 +26,7 @@ pub(crate) fn policy() -> RetryPolicy {
         backoff_max: Duration::from_millis(5),
         avoid_previous_hosts: false,
         host_selection_attempts: 0,
+        ..RetryPolicy::default()
     }
 }
 

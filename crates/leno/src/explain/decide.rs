@@ -221,7 +221,7 @@ impl Question<'_> {
         if !head.headers.contains("x-forwarded-proto") {
             head.headers.append("x-forwarded-proto", "http");
         }
-        match manager.normalise(&mut head) {
+        match manager.normalise(&mut head, destination.port()) {
             Normalised::GoesOn => {}
             Normalised::Refused => {
                 let said = "the path has escaped slashes, which the listener refuses";

@@ -193,7 +193,7 @@ fn aborted(manager: &HttpConnectionManager, decision: &Decision<'_>, head: &Requ
 }
 
 fn forwarded(action: &mut Action, forwarding: &Forwarding<'_>, head: &RequestHead) {
-    let timeouts = forwarding.timeouts(head);
+    let timeouts = forwarding.timeouts(head, leno_engine::decide::timeout::Heard::No);
     action.timeout = timeouts.global.map(words::span);
     action.retries = forwarding.forward.retry.as_deref().and_then(retries);
     action.mirrors = forwarding
@@ -209,7 +209,7 @@ fn forwarded(action: &mut Action, forwarding: &Forwarding<'_>, head: &RequestHea
         ..forwarding.clone()
     };
     let mut sent = head.clone();
-    common.edit_request(&mut sent, &NoValues);
+    common.edit_request(&mut sent, &NoValues, true);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     action.authority = (sent.authority != head.authority).then(|| text(&sent.authority));
     action.path = (sent.path != head.path).then(|| text(&sent.path));

@@ -237,10 +237,11 @@ fn identities(tls: &Arc<UpstreamTls>) -> Vec<String> {
 fn balance(policy: BalancePolicy) -> Option<String> {
     Some(match policy {
         BalancePolicy::RoundRobin => "round robin".into(),
-        BalancePolicy::LeastRequest { choices } => format!("least request of {choices}"),
+        BalancePolicy::LeastRequest { full_scan: true, .. } => "least request of all".into(),
+        BalancePolicy::LeastRequest { choices, .. } => format!("least request of {choices}"),
         BalancePolicy::Random => "random".into(),
         BalancePolicy::RingHash { minimum, .. } => format!("ring hash of {minimum}"),
-        BalancePolicy::Maglev { table_size } => format!("Maglev of {table_size}"),
+        BalancePolicy::Maglev { table_size, .. } => format!("Maglev of {table_size}"),
         BalancePolicy::ClusterProvided => return None,
     })
 }

@@ -1,14 +1,16 @@
 //! `lb_policy` and its settings.
 
-use super::BalancePolicy;
+use super::policy;
+use super::{BalancePolicy, HashFunction, HashKey};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::pb::cluster as pb;
-use crate::compile::pb::types;
+use crate::compile::pb::{protobuf, types};
 
 pub(super) struct Common {
     pub(super) panic_threshold: u32,
     pub(super) locality_weighted: bool,
+    hash_key: HashKey,
 }
 
 pub(super) fn common(
@@ -21,6 +23,7 @@ pub(super) fn common(
     let mut common = Common {
         panic_threshold: 50,
         locality_weighted: false,
+        hash_key: HashKey::Address,
     };
     let Some(message) = message else { return Ok(common) };
     let at = &at.field("common_lb_config");
@@ -47,7 +50,8 @@ pub(super) fn common(
         hash_balance_factor,
     }) = consistent_hashing_lb_config
     {
-        refuse!(at.field("consistent_hashing_lb_config"); use_hostname_for_hashing, hash_balance_factor);
+        refuse!(at.field("consistent_hashing_lb_config"); hash_balance_factor);
+        common.hash_key = HashKey::of(*use_hostname_for_hashing);
     }
     match locality_config_specifier {
         None => {}
@@ -66,15 +70,30 @@ pub(super) fn common(
     Ok(common)
 }
 
-pub(super) fn policy(at: &At<'_>, message: &pb::Cluster) -> Result<BalancePolicy, Rejection> {
-    use pb::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy};
-    let policy: LbPolicy = at.choice("lb_policy", message.lb_policy)?;
+/// What `load_balancing_policy` says goes before the older fields; its localities go to `common`.
+pub(super) fn policy(
+    at: &At<'_>,
+    message: &pb::Cluster,
+    common: &mut Common,
+) -> Result<BalancePolicy, Rejection> {
+    let balance = match &message.load_balancing_policy {
+        Some(typed) => policy::typed(&at.field("load_balancing_policy"), typed, common)?,
+        None => named(at, message, common.hash_key)?,
+    };
+    use pb::cluster::{ClusterDiscoveryType, DiscoveryType};
     let original_dst = matches!(&message.cluster_discovery_type,
         Some(ClusterDiscoveryType::Type(kind)) if *kind == DiscoveryType::OriginalDst as i32);
-    if original_dst != (policy == LbPolicy::ClusterProvided) {
+    if original_dst != (balance == BalancePolicy::ClusterProvided) {
         let reason = "CLUSTER_PROVIDED and ORIGINAL_DST need each other";
         return Err(at.field("lb_policy").reject(reason));
     }
+    Ok(balance)
+}
+
+/// `lb_policy`.
+fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePolicy, Rejection> {
+    use pb::cluster::{LbConfig, LbPolicy};
+    let policy: LbPolicy = at.choice("lb_policy", message.lb_policy)?;
     let config = message.lb_config.as_ref();
     Ok(match (policy, config) {
         (LbPolicy::RoundRobin, None) => BalancePolicy::RoundRobin,
@@ -83,13 +102,39 @@ pub(super) fn policy(at: &At<'_>, message: &pb::Cluster) -> Result<BalancePolicy
             refuse!(at.field("round_robin_lb_config"); slow_start_config);
             BalancePolicy::RoundRobin
         }
-        (LbPolicy::LeastRequest, None) => BalancePolicy::LeastRequest { choices: 2 },
-        (LbPolicy::LeastRequest, Some(LbConfig::LeastRequestLbConfig(config))) => least_request(at, config)?,
+        (LbPolicy::LeastRequest, None) => least_request(at, None, false)?,
+        (LbPolicy::LeastRequest, Some(LbConfig::LeastRequestLbConfig(config))) => {
+            let pb::cluster::LeastRequestLbConfig {
+                choice_count,
+                active_request_bias,
+                slow_start_config,
+            } = config;
+            let at = at.field("least_request_lb_config");
+            refuse!(at; active_request_bias, slow_start_config);
+            least_request(&at, choice_count.as_ref(), false)?
+        }
         (LbPolicy::Random, None) => BalancePolicy::Random,
-        (LbPolicy::RingHash, None) => ring_hash(at, &Default::default())?,
-        (LbPolicy::RingHash, Some(LbConfig::RingHashLbConfig(config))) => ring_hash(at, config)?,
-        (LbPolicy::Maglev, None) => BalancePolicy::Maglev { table_size: 65_537 },
-        (LbPolicy::Maglev, Some(LbConfig::MaglevLbConfig(config))) => maglev(at, config)?,
+        (LbPolicy::RingHash, None) => ring_hash(at, None, None, HashFunction::XxHash, key)?,
+        (LbPolicy::RingHash, Some(LbConfig::RingHashLbConfig(config))) => {
+            use pb::cluster::ring_hash_lb_config::HashFunction as Function;
+            let pb::cluster::RingHashLbConfig {
+                minimum_ring_size,
+                hash_function,
+                maximum_ring_size,
+            } = config;
+            let at = at.field("ring_hash_lb_config");
+            let function = match at.choice("hash_function", *hash_function)? {
+                Function::XxHash => HashFunction::XxHash,
+                Function::MurmurHash2 => HashFunction::Murmur2,
+            };
+            let (minimum, maximum) = (minimum_ring_size.as_ref(), maximum_ring_size.as_ref());
+            ring_hash(&at, minimum, maximum, function, key)?
+        }
+        (LbPolicy::Maglev, None) => maglev(at, None, key)?,
+        (LbPolicy::Maglev, Some(LbConfig::MaglevLbConfig(config))) => {
+            let pb::cluster::MaglevLbConfig { table_size } = config;
+            maglev(&at.field("maglev_lb_config"), table_size.as_ref(), key)?
+        }
         (LbPolicy::ClusterProvided, None) => BalancePolicy::ClusterProvided,
         (LbPolicy::ClusterProvided, Some(LbConfig::OriginalDstLbConfig(config))) => {
             let pb::cluster::OriginalDstLbConfig {
@@ -105,48 +150,38 @@ pub(super) fn policy(at: &At<'_>, message: &pb::Cluster) -> Result<BalancePolicy
         (LbPolicy::LoadBalancingPolicyConfig, _) => {
             return Err(at
                 .field("lb_policy")
-                .reject("LOAD_BALANCING_POLICY_CONFIG is not supported"));
+                .reject("LOAD_BALANCING_POLICY_CONFIG needs load_balancing_policy"));
         }
         (_, Some(_)) => return Err(at.field("lb_config").reject("not of this lb_policy")),
     })
 }
 
-fn least_request(
+pub(super) fn least_request(
     at: &At<'_>,
-    message: &pb::cluster::LeastRequestLbConfig,
+    choice_count: Option<&protobuf::UInt32Value>,
+    full_scan: bool,
 ) -> Result<BalancePolicy, Rejection> {
-    let pb::cluster::LeastRequestLbConfig {
-        choice_count,
-        active_request_bias,
-        slow_start_config,
-    } = message;
-    let at = at.field("least_request_lb_config");
-    refuse!(at; active_request_bias, slow_start_config);
-    let choices = choice_count.as_ref().map_or(2, |count| count.value);
+    let choices = choice_count.map_or(2, |count| count.value);
     if !(2..=1024).contains(&choices) {
         return Err(at
             .field("choice_count")
             .reject(format!("2 to 1024, not {choices}")));
     }
-    Ok(BalancePolicy::LeastRequest { choices })
+    Ok(BalancePolicy::LeastRequest { choices, full_scan })
 }
 
 /// Envoy's limit for rings.
 const LARGEST_RING: u64 = 8 * 1024 * 1024;
 
-fn ring_hash(at: &At<'_>, message: &pb::cluster::RingHashLbConfig) -> Result<BalancePolicy, Rejection> {
-    use pb::cluster::ring_hash_lb_config::HashFunction;
-    let pb::cluster::RingHashLbConfig {
-        minimum_ring_size,
-        hash_function,
-        maximum_ring_size,
-    } = message;
-    let at = at.field("ring_hash_lb_config");
-    if at.choice::<HashFunction>("hash_function", *hash_function)? != HashFunction::XxHash {
-        return Err(at.field("hash_function").reject("only XX_HASH is supported"));
-    }
-    let minimum = minimum_ring_size.as_ref().map_or(1024, |size| size.value);
-    let maximum = maximum_ring_size.as_ref().map_or(LARGEST_RING, |size| size.value);
+pub(super) fn ring_hash(
+    at: &At<'_>,
+    minimum_ring_size: Option<&protobuf::UInt64Value>,
+    maximum_ring_size: Option<&protobuf::UInt64Value>,
+    function: HashFunction,
+    key: HashKey,
+) -> Result<BalancePolicy, Rejection> {
+    let minimum = minimum_ring_size.map_or(1024, |size| size.value);
+    let maximum = maximum_ring_size.map_or(LARGEST_RING, |size| size.value);
     if maximum > LARGEST_RING || maximum == 0 {
         return Err(at
             .field("maximum_ring_size")
@@ -160,20 +195,27 @@ fn ring_hash(at: &At<'_>, message: &pb::cluster::RingHashLbConfig) -> Result<Bal
     Ok(BalancePolicy::RingHash {
         minimum: minimum.max(1),
         maximum,
+        function,
+        key,
     })
 }
 
-fn maglev(at: &At<'_>, message: &pb::cluster::MaglevLbConfig) -> Result<BalancePolicy, Rejection> {
-    let pb::cluster::MaglevLbConfig { table_size } = message;
-    let size = table_size.as_ref().map_or(65_537, |size| size.value);
+pub(super) fn maglev(
+    at: &At<'_>,
+    table_size: Option<&protobuf::UInt64Value>,
+    key: HashKey,
+) -> Result<BalancePolicy, Rejection> {
+    let size = table_size.map_or(65_537, |size| size.value);
     // The preference lists visit every place of the table only if its size is prime.
     if size > 5_000_011 || !is_prime(size) {
-        let at = at.field("maglev_lb_config");
         return Err(at
             .field("table_size")
             .reject(format!("a prime up to 5000011, not {size}")));
     }
-    Ok(BalancePolicy::Maglev { table_size: size })
+    Ok(BalancePolicy::Maglev {
+        table_size: size,
+        key,
+    })
 }
 
 fn is_prime(n: u64) -> bool {

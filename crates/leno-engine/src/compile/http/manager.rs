@@ -9,6 +9,7 @@ use super::options;
 use super::*;
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
+use crate::compile::address;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::local_reply;
 use crate::compile::pb::hcm as pb;
@@ -80,11 +81,10 @@ pub(crate) fn manager(
         route_specifier,
         strip_port_mode,
     } = message;
-    refuse!(at; scheme_header_transformation, original_ip_detection_extensions,
-        early_header_mutation_extensions, internal_address_config, skip_xff_append,
-        always_set_request_id_in_response, forward_client_cert_matcher, proxy_100_continue,
+    refuse!(at; original_ip_detection_extensions,
+        early_header_mutation_extensions, forward_client_cert_matcher, proxy_100_continue,
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6, request_id_extension,
-        strip_matching_host_port, path_normalization_options,
+        path_normalization_options,
         typed_header_validation_config, append_x_forwarded_port, forward_proto_config);
     no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
         delayed_close_timeout, access_log_flush_interval, flush_access_log_on_new_request, access_log_options,
@@ -100,10 +100,12 @@ pub(crate) fn manager(
         None => options::Http1::default(),
         Some(options) => options::http1(&at.field("http_protocol_options"), options)?,
     };
+    let (filters, router) = http_filter_list(at, http_filters)?;
     Ok(HttpConnectionManager {
         codec: codec(at, *codec_type)?,
         routes: routes(at, route_specifier.as_ref())?,
-        filters: http_filter_list(at, http_filters)?,
+        filters,
+        router,
         access_log: access_logs(at, "access_log", access_log)?,
         limits: limits(at, message)?,
         timeouts: timeouts(at, message)?,
@@ -118,6 +120,17 @@ pub(crate) fn manager(
         upgrades: upgrades(at, upgrade_configs)?,
         generate_request_id: generate_request_id.as_ref().is_none_or(|generate| generate.value),
         preserve_request_id: *preserve_external_request_id,
+        answer_request_id: *always_set_request_id_in_response,
+        internal: match internal_address_config {
+            None => InternalAddresses::default(),
+            Some(config) => internal(&at.field("internal_address_config"), config)?,
+        },
+        underscores: underscores(at, message)?,
+        scheme: match scheme_header_transformation {
+            None => None,
+            Some(transformation) => scheme(&at.field("scheme_header_transformation"), transformation)?,
+        },
+        keep_forwarded_for: *skip_xff_append,
         normalize_path: is_true(normalize_path),
         escaped_slashes: escaped_slashes(at, *path_with_escaped_slashes_action)?,
         local_replies: match local_reply_config {
@@ -130,8 +143,9 @@ pub(crate) fn manager(
         strip_trailing_dot: *strip_trailing_host_dot,
         merge_slashes: *merge_slashes,
         strip_port: match strip_port_mode {
-            None => false,
-            Some(pb::http_connection_manager::StripPortMode::StripAnyHostPort(strip)) => *strip,
+            Some(pb::http_connection_manager::StripPortMode::StripAnyHostPort(true)) => StripPort::Any,
+            _ if *strip_matching_host_port => StripPort::Matching,
+            _ => StripPort::None,
         },
         via: Some(via.clone()).filter(|via| !via.is_empty()),
         any_method: http1.any_method,
@@ -192,30 +206,30 @@ fn routes(
 fn http_filter_list(
     at: &At<'_>,
     filters: &[pb::HttpFilter],
-) -> Result<Vec<Arc<filter::FilterConfig>>, Rejection> {
+) -> Result<(Vec<Arc<filter::FilterConfig>>, RouterOptions), Rejection> {
     let mut compiled = Vec::new();
-    let mut routed = false;
+    let mut router = None;
     for (i, one) in filters.iter().enumerate() {
         let at = at.item("http_filters", i);
-        if routed {
+        if router.is_some() {
             return Err(at.reject("a filter after the router"));
         }
         match http_filter(&at, one)? {
-            HttpFilter::Router => routed = true,
+            HttpFilter::Router(options) => router = Some(options),
             HttpFilter::Filter(config) => compiled.push(Arc::new(config)),
             HttpFilter::Nothing => {}
         }
     }
-    if !routed {
+    let Some(router) = router else {
         return Err(at
             .field("http_filters")
             .reject("the last filter must be the router"));
-    }
-    Ok(compiled)
+    };
+    Ok((compiled, router))
 }
 
 enum HttpFilter {
-    Router,
+    Router(RouterOptions),
     Filter(filter::FilterConfig),
     /// It only counts, and leno counts anyway; or it is optional and unknown.
     Nothing,
@@ -236,8 +250,7 @@ fn http_filter(at: &At<'_>, message: &pb::HttpFilter) -> Result<HttpFilter, Reje
     };
     let at = at.field("typed_config");
     if any.is::<router::Router>() {
-        router_options(&at, &at.unpack(any)?)?;
-        return Ok(HttpFilter::Router);
+        return router_options(&at, &at.unpack(any)?).map(HttpFilter::Router);
     }
     if filter::only_counts(any) {
         at.warn("leno has its own statistics");
@@ -253,7 +266,7 @@ fn http_filter(at: &At<'_>, message: &pb::HttpFilter) -> Result<HttpFilter, Reje
     }
 }
 
-fn router_options(at: &At<'_>, message: &router::Router) -> Result<(), Rejection> {
+fn router_options(at: &At<'_>, message: &router::Router) -> Result<RouterOptions, Rejection> {
     let router::Router {
         dynamic_stats,
         start_child_span,
@@ -266,12 +279,75 @@ fn router_options(at: &At<'_>, message: &router::Router) -> Result<(), Rejection
         upstream_http_filters,
         reject_connect_request_early_data,
     } = message;
-    refuse!(at; strict_check_headers, respect_expected_rq_timeout, upstream_http_filters,
-        reject_connect_request_early_data, suppress_envoy_headers);
+    refuse!(at; upstream_http_filters, reject_connect_request_early_data);
     no_effect!(at, "leno has its own statistics"; dynamic_stats, suppress_grpc_request_failure_code_stats);
     no_effect!(at, "traces are not exported"; start_child_span);
     no_effect!(at, "only downstream requests are logged"; upstream_log, upstream_log_options);
-    Ok(())
+    for (i, name) in strict_check_headers.iter().enumerate() {
+        if !STRICT.contains(&name.as_str()) {
+            let at = at.item("strict_check_headers", i);
+            return Err(at.reject(format!("{name:?} is none of {}", STRICT.join(", "))));
+        }
+    }
+    Ok(RouterOptions {
+        suppress_envoy_headers: *suppress_envoy_headers,
+        respect_expected_timeout: *respect_expected_rq_timeout,
+        strict_headers: strict_check_headers.clone(),
+    })
+}
+
+/// What may be checked strictly.
+const STRICT: [&str; 5] = [
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-max-retries",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+];
+
+fn internal(
+    at: &At<'_>,
+    message: &pb::http_connection_manager::InternalAddressConfig,
+) -> Result<InternalAddresses, Rejection> {
+    let pb::http_connection_manager::InternalAddressConfig {
+        unix_sockets,
+        cidr_ranges,
+    } = message;
+    Ok(InternalAddresses {
+        ranges: at.each("cidr_ranges", cidr_ranges, address::cidr)?,
+        unix_sockets: *unix_sockets,
+    })
+}
+
+fn underscores(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<Underscores, Rejection> {
+    use core::http_protocol_options::HeadersWithUnderscoresAction as Action;
+    let action = common(message).headers_with_underscores_action;
+    let at = at.field("common_http_protocol_options");
+    Ok(match at.choice("headers_with_underscores_action", action)? {
+        Action::Allow => Underscores::Allowed,
+        Action::RejectRequest => Underscores::Refused,
+        Action::DropHeader => Underscores::Dropped,
+    })
+}
+
+fn scheme(at: &At<'_>, message: &core::SchemeHeaderTransformation) -> Result<Option<Scheme>, Rejection> {
+    use core::scheme_header_transformation::Transformation;
+    let core::SchemeHeaderTransformation {
+        match_upstream,
+        transformation,
+    } = message;
+    refuse!(at; match_upstream);
+    Ok(match transformation {
+        None => None,
+        Some(Transformation::SchemeToOverwrite(scheme)) => match scheme.as_str() {
+            "http" => Some(Scheme::Http),
+            "https" => Some(Scheme::Https),
+            other => {
+                let at = at.field("scheme_to_overwrite");
+                return Err(at.reject(format!("http or https, not {other:?}")));
+            }
+        },
+    })
 }
 
 fn common(message: &pb::HttpConnectionManager) -> core::HttpProtocolOptions {
@@ -287,11 +363,10 @@ fn limits(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<HttpLimits
         max_headers_count,
         max_response_headers_kb,
         max_stream_duration: _,
-        headers_with_underscores_action,
+        headers_with_underscores_action: _,
         max_requests_per_connection,
     } = &common(message);
     let options = at.field("common_http_protocol_options");
-    refuse!(options; headers_with_underscores_action);
     no_effect!(options, "not used"; max_connection_duration_jitter, max_response_headers_kb);
     let kilobytes = message.max_request_headers_kb.as_ref().map_or(60, |kb| kb.value);
     if !(1..=8192).contains(&kilobytes) {

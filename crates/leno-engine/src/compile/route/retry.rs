@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leno_proto::FromAny;
 
-use super::{RetryOn, RetryPolicy};
+use super::{RateLimited, ResetHeader, RetryOn, RetryPolicy};
 use crate::compile::Rejection;
 use crate::compile::at::{At, refuse};
 use crate::compile::matcher;
@@ -27,12 +27,13 @@ pub(super) fn policy(at: &At<'_>, message: &pb::RetryPolicy) -> Result<RetryPoli
         retriable_request_headers,
         refresh_cluster_on_retry,
     } = message;
-    refuse!(at; retry_priority, retry_options_predicates, rate_limited_retry_back_off,
-        retriable_request_headers, refresh_cluster_on_retry);
+    refuse!(at; retry_priority, retry_options_predicates, refresh_cluster_on_retry);
     let attempts = u32::try_from(*host_selection_retry_max_attempts).unwrap_or(0);
     let (backoff_base, backoff_max) = backoff(at, retry_back_off.as_ref())?;
     Ok(RetryPolicy {
-        on: conditions(at, retry_on),
+        on: conditions(retry_on, &mut |word, why| {
+            at.field("retry_on").warn(&format!("{word:?} {why}"))
+        }),
         num_retries: num_retries.as_ref().map_or(1, |retries| retries.value),
         per_try_timeout: at.timeout("per_try_timeout", per_try_timeout, None)?,
         per_try_idle_timeout: at.timeout("per_try_idle_timeout", per_try_idle_timeout, None)?,
@@ -40,6 +41,15 @@ pub(super) fn policy(at: &At<'_>, message: &pb::RetryPolicy) -> Result<RetryPoli
             u16::try_from(*code).map_err(|_| at.reject(format!("not a status: {code}")))
         })?,
         retriable_headers: at.each("retriable_headers", retriable_headers, matcher::header)?,
+        request_headers: at.each(
+            "retriable_request_headers",
+            retriable_request_headers,
+            matcher::header,
+        )?,
+        rate_limited: match rate_limited_retry_back_off {
+            None => None,
+            Some(message) => Some(rate_limited(&at.field("rate_limited_retry_back_off"), message)?),
+        },
         backoff_base,
         backoff_max,
         avoid_previous_hosts: !at
@@ -83,8 +93,34 @@ fn backoff(
     Ok((base, most))
 }
 
-/// Words that are not known are passed over, as Envoy does, but told.
-fn conditions(at: &At<'_>, text: &str) -> RetryOn {
+fn rate_limited(
+    at: &At<'_>,
+    message: &pb::retry_policy::RateLimitedRetryBackOff,
+) -> Result<RateLimited, Rejection> {
+    use pb::retry_policy::ResetHeaderFormat;
+    let pb::retry_policy::RateLimitedRetryBackOff {
+        reset_headers,
+        max_interval,
+    } = message;
+    if reset_headers.is_empty() {
+        return Err(at.field("reset_headers").reject("required"));
+    }
+    Ok(RateLimited {
+        resets: at.each("reset_headers", reset_headers, |at, header| {
+            let pb::retry_policy::ResetHeader { name, format } = header;
+            at.not_empty("name", name)?;
+            Ok(ResetHeader {
+                name: name.to_ascii_lowercase(),
+                unix: at.choice::<ResetHeaderFormat>("format", *format)? == ResetHeaderFormat::UnixTimestamp,
+            })
+        })?,
+        longest: at.positive("max_interval", max_interval, Duration::from_secs(300))?,
+    })
+}
+
+/// `retry_on`, and `x-envoy-retry-on` and `x-envoy-retry-grpc-on`. Words that are not known are passed over, as Envoy
+/// does, but told.
+pub(crate) fn conditions(text: &str, unknown: &mut dyn FnMut(&str, &str)) -> RetryOn {
     let mut on = RetryOn::default();
     for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         match word {
@@ -98,15 +134,13 @@ fn conditions(at: &At<'_>, text: &str) -> RetryOn {
             "retriable-status-codes" => on.retriable_status_codes = true,
             "retriable-headers" => on.retriable_headers = true,
             "envoy-ratelimited" => on.envoy_ratelimited = true,
-            "http3-post-connect-failure" => at.field("retry_on").warn("HTTP/3 is not spoken"),
+            "http3-post-connect-failure" => unknown(word, "is of HTTP/3, which is not spoken"),
             "cancelled" => on.grpc_cancelled = true,
             "deadline-exceeded" => on.grpc_deadline_exceeded = true,
             "internal" => on.grpc_internal = true,
             "resource-exhausted" => on.grpc_resource_exhausted = true,
             "unavailable" => on.grpc_unavailable = true,
-            other => at
-                .field("retry_on")
-                .warn(&format!("{other:?} is not a condition")),
+            other => unknown(other, "is not a condition"),
         }
     }
     on

@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::{Host, PickContext, Policy, WeightedHost};
+use super::{HashKey, Host, PickContext, Policy, WeightedHost};
 
 const EMPTY: u32 = u32::MAX;
 
@@ -23,13 +23,13 @@ struct Row {
 
 impl Maglev {
     /// `size` is a prime greater than 1: compile sees to it.
-    pub(super) fn new(hosts: &[WeightedHost<'_>], size: u64) -> Self {
+    pub(super) fn new(hosts: &[WeightedHost<'_>], size: u64, key: HashKey) -> Self {
         let size = size.max(2);
         let heaviest = hosts.iter().map(|h| h.share).fold(0.0, f64::max);
         let mut rows: Vec<Row> = hosts
             .iter()
             .enumerate()
-            .map(|(at, host)| Row::new(at, host, size))
+            .map(|(at, host)| Row::new(at, host, size, key))
             .collect();
         let mut table = vec![EMPTY; size as usize];
         let mut filled = 0;
@@ -54,8 +54,8 @@ impl Maglev {
 }
 
 impl Row {
-    fn new(index: usize, host: &WeightedHost<'_>, size: u64) -> Self {
-        let key = host.host.endpoint.address.to_string();
+    fn new(index: usize, host: &WeightedHost<'_>, size: u64, key: HashKey) -> Self {
+        let key = host.host.hash_key(key);
         Self {
             index: index as u32,
             offset: xxh64(key.as_bytes(), 0) % size,

@@ -7,10 +7,12 @@
 mod health;
 mod least_request;
 mod maglev;
+mod murmur;
 mod random;
 mod ring_hash;
 mod round_robin;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,9 +20,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use xxhash_rust::xxh64::xxh64;
+
 use self::health::Level;
 use super::outlier::{self, Outcome, OutlierState};
-use crate::compile::cluster::{BalancePolicy, Cluster, OutlierDetection};
+use crate::compile::cluster::{BalancePolicy, Cluster, HashFunction, HashKey, OutlierDetection};
 use crate::compile::endpoint::{Assignment, Endpoint, Health, Target};
 use crate::compile::listener::Address;
 
@@ -96,12 +100,23 @@ trait Policy: std::fmt::Debug {
 fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<dyn Policy> {
     match *policy {
         BalancePolicy::RoundRobin => Box::new(round_robin::RoundRobin::new(hosts, seed)),
-        BalancePolicy::LeastRequest { choices } => Box::new(least_request::LeastRequest::new(choices)),
-        BalancePolicy::Random | BalancePolicy::ClusterProvided => Box::new(random::Random),
-        BalancePolicy::RingHash { minimum, maximum } => {
-            Box::new(ring_hash::RingHash::new(hosts, minimum, maximum))
+        BalancePolicy::LeastRequest { choices, full_scan } => {
+            Box::new(least_request::LeastRequest::new(choices, full_scan))
         }
-        BalancePolicy::Maglev { table_size } => Box::new(maglev::Maglev::new(hosts, table_size)),
+        BalancePolicy::Random | BalancePolicy::ClusterProvided => Box::new(random::Random),
+        BalancePolicy::RingHash {
+            minimum,
+            maximum,
+            function,
+            key,
+        } => {
+            let hash: fn(&[u8]) -> u64 = match function {
+                HashFunction::XxHash => |bytes| xxh64(bytes, 0),
+                HashFunction::Murmur2 => murmur::murmur2,
+            };
+            Box::new(ring_hash::RingHash::new(hosts, (minimum, maximum), hash, key))
+        }
+        BalancePolicy::Maglev { table_size, key } => Box::new(maglev::Maglev::new(hosts, table_size, key)),
     }
 }
 
@@ -118,6 +133,15 @@ impl Host {
     pub fn start(&self) -> Active {
         self.state.active.set(self.state.active.get() + 1);
         Active(self.state.clone())
+    }
+
+    /// What consistent hashing knows it by.
+    fn hash_key(&self, key: HashKey) -> Cow<'_, str> {
+        match (&self.endpoint.hash_key, key) {
+            (Some(own), _) => own.into(),
+            (None, HashKey::Hostname) => self.endpoint.hostname.as_str().into(),
+            (None, HashKey::Address) => self.endpoint.address.to_string().into(),
+        }
     }
 
     fn is_healthy(&self) -> bool {
@@ -292,6 +316,7 @@ impl Endpoint {
             hostname: String::new(),
             weight: 1,
             health: Health::Unknown,
+            hash_key: None,
             transport_match: Default::default(),
             workload: None,
         }

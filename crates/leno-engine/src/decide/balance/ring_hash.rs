@@ -1,8 +1,6 @@
-//! RING_HASH: Ketama's ring as Envoy builds it (xxHash64 of `address_N`).
+//! RING_HASH: Ketama's ring as Envoy builds it (the hash of `address_N`).
 
-use xxhash_rust::xxh64::xxh64;
-
-use super::{Host, PickContext, Policy, WeightedHost};
+use super::{HashKey, Host, PickContext, Policy, WeightedHost};
 
 #[derive(Debug)]
 pub(super) struct RingHash {
@@ -11,7 +9,12 @@ pub(super) struct RingHash {
 }
 
 impl RingHash {
-    pub(super) fn new(hosts: &[WeightedHost<'_>], minimum: u64, maximum: u64) -> Self {
+    pub(super) fn new(
+        hosts: &[WeightedHost<'_>],
+        (minimum, maximum): (u64, u64),
+        hash: fn(&[u8]) -> u64,
+        key: HashKey,
+    ) -> Self {
         let smallest = hosts.iter().map(|h| h.share).fold(1.0, f64::min);
         // So many that the lightest host has a whole number of places, within the bounds.
         let scale = ((smallest * minimum as f64).ceil() / smallest).min(maximum as f64);
@@ -19,10 +22,10 @@ impl RingHash {
         let mut target = 0.0;
         for (index, host) in hosts.iter().enumerate() {
             target += scale * host.share;
-            let key = host.host.endpoint.address.to_string();
+            let key = host.host.hash_key(key);
             let mut n = 0;
             while (ring.len() as f64) < target {
-                ring.push((xxh64(format!("{key}_{n}").as_bytes(), 0), index as u32));
+                ring.push((hash(format!("{key}_{n}").as_bytes()), index as u32));
                 n += 1;
             }
         }

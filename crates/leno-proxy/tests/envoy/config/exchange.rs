@@ -188,11 +188,19 @@ fn told_by_backend(body: &[u8]) -> String {
     if !first.contains(" gets ") {
         return quoted(body);
     }
-    let mut headers: Vec<&str> = parts.filter(|line| !is_one_of(line, &OURS)).collect();
+    let headers = parts.filter(|line| !is_one_of(line, &OURS));
+    let mut headers: Vec<String> = headers.map(rounded).collect();
     headers.sort_by_key(|line| name(line));
-    [first.as_str()]
-        .into_iter()
-        .chain(headers)
-        .collect::<Vec<_>>()
-        .join(" | ")
+    [first].into_iter().chain(headers).collect::<Vec<_>>().join(" | ")
+}
+
+/// What is left of a long time-out is told in steps.
+fn rounded(line: &str) -> String {
+    let left = line.strip_prefix("x-envoy-expected-rq-timeout-ms: ");
+    match left.and_then(|left| left.parse::<u64>().ok()) {
+        Some(left) if left > 2_000 => {
+            format!("x-envoy-expected-rq-timeout-ms: {}", left.next_multiple_of(1_000))
+        }
+        _ => line.to_owned(),
+    }
 }

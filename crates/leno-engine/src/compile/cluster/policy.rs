@@ -1,0 +1,184 @@
+//! `load_balancing_policy`: Envoy's typed extensions.
+
+use super::balance::{self, Common};
+use super::{BalancePolicy, HashFunction, HashKey};
+use crate::compile::Rejection;
+use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::pb::cluster as pb;
+use crate::compile::pb::lb::{
+    cluster_provided, common as lb, least_request, maglev, random, ring_hash, round_robin, wrr_locality,
+};
+use crate::compile::pb::{core, protobuf};
+use leno_proto::FromAny;
+
+/// The first of the list that is known, as in Envoy. Its localities go to `common`.
+pub(super) fn typed(
+    at: &At<'_>,
+    message: &pb::LoadBalancingPolicy,
+    common: &mut Common,
+) -> Result<BalancePolicy, Rejection> {
+    let pb::LoadBalancingPolicy { policies } = message;
+    for (i, policy) in policies.iter().enumerate() {
+        let at = at.item("policies", i);
+        let pb::load_balancing_policy::Policy {
+            typed_extension_config,
+        } = policy;
+        let core::TypedExtensionConfig { name, typed_config } =
+            at.required("typed_extension_config", typed_extension_config)?;
+        silent!("names are for people"; name);
+        let at = at.field("typed_extension_config");
+        let any = at.required("typed_config", typed_config)?;
+        if let Some(policy) = one(&at.field("typed_config"), any, common)? {
+            return Ok(policy);
+        }
+    }
+    match policies
+        .first()
+        .and_then(|first| first.typed_extension_config.as_ref())
+    {
+        Some(core::TypedExtensionConfig {
+            name: _,
+            typed_config: Some(any),
+        }) => {
+            let at = at.item("policies", 0);
+            let at = at.field("typed_extension_config");
+            Err(at.field("typed_config").unknown_extension(any))
+        }
+        _ => Err(at.field("policies").reject("required")),
+    }
+}
+
+/// None: leno does not have it.
+fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<BalancePolicy>, Rejection> {
+    if any.is::<least_request::LeastRequest>() {
+        use least_request::least_request::SelectionMethod as Method;
+        let least_request::LeastRequest {
+            choice_count,
+            active_request_bias,
+            slow_start_config,
+            locality_lb_config,
+            enable_full_scan,
+            selection_method,
+        } = &at.unpack::<least_request::LeastRequest>(any)?;
+        refuse!(at; active_request_bias, slow_start_config);
+        common.locality_weighted = locality(at, locality_lb_config.as_ref())?;
+        let method: Method = at.choice("selection_method", *selection_method)?;
+        let full_scan = method == Method::FullScan || enable_full_scan.is_some_and(|enabled| enabled.value);
+        return balance::least_request(at, choice_count.as_ref(), full_scan).map(Some);
+    }
+    if any.is::<round_robin::RoundRobin>() {
+        let round_robin::RoundRobin {
+            slow_start_config,
+            locality_lb_config,
+        } = &at.unpack::<round_robin::RoundRobin>(any)?;
+        refuse!(at; slow_start_config);
+        common.locality_weighted = locality(at, locality_lb_config.as_ref())?;
+        return Ok(Some(BalancePolicy::RoundRobin));
+    }
+    if any.is::<random::Random>() {
+        let random::Random { locality_lb_config } = &at.unpack::<random::Random>(any)?;
+        common.locality_weighted = locality(at, locality_lb_config.as_ref())?;
+        return Ok(Some(BalancePolicy::Random));
+    }
+    if any.is::<ring_hash::RingHash>() {
+        return ring(at, &at.unpack(any)?, common).map(Some);
+    }
+    if any.is::<maglev::Maglev>() {
+        let maglev::Maglev {
+            table_size,
+            consistent_hashing_lb_config,
+            locality_weighted_lb_config,
+        } = &at.unpack::<maglev::Maglev>(any)?;
+        common.locality_weighted = locality_weighted_lb_config.is_some();
+        let key = consistent(at, consistent_hashing_lb_config.as_ref())?;
+        return balance::maglev(at, table_size.as_ref(), key).map(Some);
+    }
+    if any.is::<wrr_locality::WrrLocality>() {
+        let wrr_locality::WrrLocality {
+            endpoint_picking_policy,
+        } = &at.unpack::<wrr_locality::WrrLocality>(any)?;
+        let inner = at.required("endpoint_picking_policy", endpoint_picking_policy)?;
+        let policy = typed(&at.field("endpoint_picking_policy"), inner, common)?;
+        common.locality_weighted = true;
+        return Ok(Some(policy));
+    }
+    if any.is::<cluster_provided::ClusterProvided>() {
+        let cluster_provided::ClusterProvided {} = at.unpack(any)?;
+        return Ok(Some(BalancePolicy::ClusterProvided));
+    }
+    Ok(None)
+}
+
+fn ring(at: &At<'_>, message: &ring_hash::RingHash, common: &mut Common) -> Result<BalancePolicy, Rejection> {
+    use ring_hash::ring_hash::HashFunction as Function;
+    let ring_hash::RingHash {
+        hash_function,
+        minimum_ring_size,
+        maximum_ring_size,
+        use_hostname_for_hashing,
+        hash_balance_factor,
+        consistent_hashing_lb_config,
+        locality_weighted_lb_config,
+    } = message;
+    refuse!(at; hash_balance_factor);
+    common.locality_weighted = locality_weighted_lb_config.is_some();
+    let function = match at.choice("hash_function", *hash_function)? {
+        Function::DefaultHash | Function::XxHash => HashFunction::XxHash,
+        Function::MurmurHash2 => HashFunction::Murmur2,
+    };
+    let key = match use_hostname_for_hashing {
+        true => HashKey::Hostname,
+        false => consistent(at, consistent_hashing_lb_config.as_ref())?,
+    };
+    balance::ring_hash(
+        at,
+        minimum_ring_size.as_ref(),
+        maximum_ring_size.as_ref(),
+        function,
+        key,
+    )
+}
+
+fn consistent(at: &At<'_>, message: Option<&lb::ConsistentHashingLbConfig>) -> Result<HashKey, Rejection> {
+    let Some(lb::ConsistentHashingLbConfig {
+        use_hostname_for_hashing,
+        hash_balance_factor,
+        hash_policy,
+    }) = message
+    else {
+        return Ok(HashKey::Address);
+    };
+    let at = at.field("consistent_hashing_lb_config");
+    refuse!(at; hash_balance_factor, hash_policy);
+    Ok(HashKey::of(*use_hostname_for_hashing))
+}
+
+/// Whether localities are weighted.
+fn locality(at: &At<'_>, message: Option<&lb::LocalityLbConfig>) -> Result<bool, Rejection> {
+    use lb::locality_lb_config::{LocalityConfigSpecifier as L, LocalityWeightedLbConfig, ZoneAwareLbConfig};
+    let Some(lb::LocalityLbConfig {
+        locality_config_specifier,
+    }) = message
+    else {
+        return Ok(false);
+    };
+    let at = at.field("locality_lb_config");
+    match at.required("locality_config_specifier", locality_config_specifier)? {
+        L::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}) => Ok(true),
+        L::ZoneAwareLbConfig(ZoneAwareLbConfig {
+            routing_enabled,
+            min_cluster_size,
+            fail_traffic_on_panic,
+            force_locality_direct_routing,
+            force_local_zone,
+            locality_basis,
+        }) => {
+            let at = at.field("zone_aware_lb_config");
+            refuse!(at; fail_traffic_on_panic);
+            // Zone awareness needs a local cluster, which a bootstrap may not name here.
+            no_effect!(at, "there is no local cluster"; routing_enabled, min_cluster_size,
+                force_locality_direct_routing, force_local_zone, locality_basis);
+            Ok(false)
+        }
+    }
+}
