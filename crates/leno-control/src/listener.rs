@@ -78,6 +78,7 @@ impl Tls {
         };
         let server = ServerTls {
             identity: WORKLOAD_CERTIFICATE.to_owned(),
+            further: Vec::new(),
             client_auth: ClientAuth::Optional(check),
             alpn: vec!["h2".to_owned()],
             versions: Versions::TLS13,

@@ -27,11 +27,11 @@ macro_rules! flags {
 }
 
 flags! {
+    UpstreamRetryLimitExceeded = 4, "URX", "UpstreamRetryLimitExceeded";
     NoHealthyUpstream = 0, "UH", "NoHealthyUpstream";
     UpstreamConnectionFailure = 1, "UF", "UpstreamConnectionFailure";
     UpstreamOverflow = 2, "UO", "UpstreamOverflow";
     NoRouteFound = 3, "NR", "NoRouteFound";
-    UpstreamRetryLimitExceeded = 4, "URX", "UpstreamRetryLimitExceeded";
     NoClusterFound = 5, "NC", "NoClusterFound";
     DurationTimeout = 6, "DT", "DurationTimeout";
     DownstreamConnectionTermination = 7, "DC", "DownstreamConnectionTermination";

@@ -99,4 +99,6 @@ pub struct LocalReply {
     /// `%RESPONSE_CODE_DETAILS%`.
     pub details: &'static str,
     pub flags: crate::flags::Flags,
+    /// `grpc-status` of the answer to a gRPC call, where it is not the one that goes with `status`.
+    pub grpc_status: Option<u32>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::decide::balance::PickContext;
-use leno_engine::decide::limits::Resource;
+use leno_engine::decide::limits::{Priority, Resource};
 use leno_engine::flags::Flags;
 use leno_engine::message::{RequestHead, ResponseHead, Version};
 
@@ -44,7 +44,9 @@ pub(crate) async fn send(
     body: Body,
 ) -> Result<Answer, Failure> {
     let upstream = tcp_proxy::find(worker, cluster).await?;
-    let _permit = upstream.acquire(Resource::Request).ok_or(Failure::Overflow)?;
+    let _permit = upstream
+        .acquire(Resource::Request, Priority::Default)
+        .ok_or(Failure::Overflow)?;
     let host = upstream.pick(&PickContext {
         random: worker.random.next(),
         ..PickContext::default()
@@ -55,7 +57,7 @@ pub(crate) async fn send(
     let _active = host.start();
     let checkout = upstream
         .pool(&to)
-        .checkout(worker.connector(), &upstream, http2, false)
+        .checkout(worker.connector(), &upstream, Priority::Default, http2, false)
         .await?;
     checkout
         .send(Request { head, body })

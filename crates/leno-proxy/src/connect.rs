@@ -72,7 +72,7 @@ async fn connect_and_secure(
         (Some(workload), true) => connect_workload(workload, to.address.port()).await,
         _ => TcpStream::connect(to.address).await,
     };
-    let stream = stream.map_err(|e| Failure::Connect(e.to_string().into()))?;
+    let stream = stream.map_err(|e| Failure::Connect(reason(&e).into()))?;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
@@ -96,6 +96,13 @@ async fn connect_and_secure(
         }
     };
     Ok((io, Rc::new(connection)))
+}
+
+/// In Envoy's words, which has no spaces there.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    format!("delayed_connect_error:_{}", words.replace(' ', "_"))
 }
 
 /// Applications listen on 127.0.0.1, on [::1], or on all addresses.

@@ -271,6 +271,7 @@ fn too_large() -> LocalReply {
         body: Bytes::from_static(b"Payload Too Large"),
         details: "request_payload_too_large",
         flags: Default::default(),
+        grpc_status: None,
     }
 }
 

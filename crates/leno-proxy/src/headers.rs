@@ -65,6 +65,11 @@ pub(crate) fn prepare(
     if let Some(version) = restored {
         head.version = version;
     }
+    if let Some(upgrade) = &head.upgrade
+        && manager.ignored_upgrades.iter().any(|one| one.matches(upgrade))
+    {
+        head.upgrade = None;
+    }
     let underscored = underscores(&mut head.headers, manager);
     let heard = heard(head, connection, manager);
     head.headers.remove(IS_INTERNAL);

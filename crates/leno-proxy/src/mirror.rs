@@ -5,7 +5,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use leno_engine::compile::route::MirrorPolicy;
+use bytes::Bytes;
+use leno_engine::compile::route::{MirrorCluster, MirrorPolicy};
 use leno_engine::message::RequestHead;
 
 use crate::call;
@@ -22,9 +23,19 @@ pub(crate) fn start(exchange: &Rc<Exchange>, mirrors: &[MirrorPolicy], head: &Re
             continue;
         }
         let worker = Rc::clone(worker);
-        let cluster = mirror.cluster.clone();
+        let cluster = match &mirror.cluster {
+            MirrorCluster::One(name) => name.clone(),
+            MirrorCluster::Header(header) => match head.headers.get_str(header) {
+                Some(name) => name.to_owned(),
+                None => continue,
+            },
+        };
         let mut head = head.clone();
-        head.authority = shadow(&head.authority).into();
+        match &mirror.host {
+            Some(host) => head.authority = Bytes::copy_from_slice(host.as_bytes()),
+            None if mirror.shadow => head.authority = shadow(&head.authority).into(),
+            None => {}
+        }
         let replay = replay.clone();
         let ended = Ended::of(exchange);
         tokio::task::spawn_local(async move {

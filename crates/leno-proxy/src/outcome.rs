@@ -59,8 +59,14 @@ pub(crate) enum Failure {
     NoCluster,
     /// The control plane did not answer for a name we do not know.
     Unanswered,
-    /// Nothing moved for too long, the request did not end in time, or the stream lasted too long.
-    Expired(Expired),
+    /// Nothing moved for too long, the request did not end in time, or the stream lasted too long. `ended`: the request
+    /// had been received whole.
+    Expired {
+        what: Expired,
+        ended: bool,
+    },
+    /// The stream lasted longer than its cluster allows.
+    UpstreamDuration,
     /// The client went away before its request had ended.
     Downstream,
 }
@@ -71,10 +77,13 @@ impl Failure {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::TryTimeout | Self::TryIdle | Self::Timeout => 504,
-            Self::Expired(expired) => match expired {
-                Expired::Idle | Expired::Request => 408,
-                Expired::Whole | Expired::Answer => 504,
-            },
+            Self::UpstreamDuration
+            | Self::Expired {
+                what: Expired::Answer,
+                ..
+            }
+            | Self::Expired { ended: true, .. } => 504,
+            Self::Expired { ended: false, .. } => 408,
             Self::Stream(StreamError::Protocol(_)) => 502,
             Self::Stream(StreamError::Malformed { status, .. }) => *status,
             Self::Stream(StreamError::TooLarge(_)) => 413,
@@ -101,7 +110,8 @@ impl Failure {
             Self::Overflow => Flag::UpstreamOverflow,
             Self::NoHealthyUpstream => Flag::NoHealthyUpstream,
             Self::NoCluster | Self::Unanswered => Flag::NoClusterFound,
-            Self::Expired(expired) => expired.flag(),
+            Self::Expired { what, .. } => what.flag(),
+            Self::UpstreamDuration => Flag::UpstreamMaxStreamDurationReached,
             Self::Downstream => Flag::DownstreamConnectionTermination,
         }
     }
@@ -130,7 +140,8 @@ impl Failure {
             Self::NoHealthyUpstream => "no_healthy_upstream",
             Self::NoCluster => "cluster_not_found",
             Self::Unanswered => "on_demand_unanswered",
-            Self::Expired(expired) => expired.details(),
+            Self::Expired { what, .. } => what.details(),
+            Self::UpstreamDuration => "upstream_max_stream_duration_reached",
             Self::Downstream => "downstream_remote_disconnect",
         }
     }
@@ -140,8 +151,13 @@ impl Failure {
         match self {
             Self::NoHealthyUpstream => "no healthy upstream",
             Self::TryTimeout | Self::TryIdle | Self::Timeout => "upstream request timeout",
-            Self::Expired(Expired::Idle) => "stream timeout",
-            Self::Expired(Expired::Request) => "request timeout",
+            Self::Expired { what, .. } => match what {
+                Expired::Idle => "stream timeout",
+                Expired::Request => "request timeout",
+                Expired::Whole => "downstream duration timeout",
+                Expired::Answer => "upstream request timeout",
+            },
+            Self::UpstreamDuration => "upstream max stream duration reached",
             Self::Connect(_) => {
                 "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"
             }
@@ -165,6 +181,17 @@ impl Failure {
         }
     }
 
+    /// Where it is not the one that goes with the status: a stream that lasted too long has missed its deadline.
+    pub(crate) fn grpc_status(&self) -> Option<u32> {
+        match self {
+            Self::UpstreamDuration
+            | Self::Expired {
+                what: Expired::Whole, ..
+            } => Some(4),
+            _ => None,
+        }
+    }
+
     /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
     pub(crate) fn transport_reason(&self) -> Option<Arc<str>> {
         match self {
@@ -181,7 +208,7 @@ impl Expired {
         match self {
             Self::Idle => Flag::StreamIdleTimeout,
             Self::Request => Flag::DownstreamProtocolError,
-            Self::Whole => Flag::UpstreamMaxStreamDurationReached,
+            Self::Whole => Flag::DurationTimeout,
             Self::Answer => Flag::UpstreamRequestTimeout,
         }
     }

@@ -283,7 +283,10 @@ impl FormatValues for Exchange {
             Operator::ConnectionId => downstream.connection_id.to_string(),
             Operator::UpstreamRequestAttemptCount => self.attempts.get().to_string(),
             Operator::ResponseFlags => self.flags.get().to_string(),
-            Operator::ResponseCodeDetails => self.details.get().to_owned(),
+            Operator::ResponseCodeDetails => {
+                let failure = self.upstream.borrow().failure.clone();
+                leno_telemetry::access_log::details(self.details.get(), failure.as_deref()).into_owned()
+            }
             Operator::UpstreamCluster => match &self.upstream.borrow().cluster {
                 Some(cluster) => cluster.name.clone(),
                 None => return false,

@@ -46,6 +46,7 @@ fn reply(status: u16, headers: Headers, body: Bytes, details: &'static str) -> L
         body,
         details,
         flags: Default::default(),
+        grpc_status: None,
     }
 }
 
@@ -139,6 +140,7 @@ pub(crate) fn failed(failure: &Failure) -> LocalReply {
     let body = Bytes::from_static(failure.body().as_bytes());
     LocalReply {
         flags: failure.flag().into(),
+        grpc_status: failure.grpc_status(),
         ..reply(failure.status(), Headers::default(), body, failure.details())
     }
 }
@@ -146,6 +148,10 @@ pub(crate) fn failed(failure: &Failure) -> LocalReply {
 /// An answer of our own. To a gRPC call it is an answer without a body, with the status that gRPC has for it
 /// (gRPC's "HTTP to gRPC Status Code Mapping").
 pub(crate) fn local(exchange: &Exchange, mut reply: LocalReply, grpc: bool) -> Answer {
+    let mut all = exchange.flags.get();
+    all |= reply.flags;
+    exchange.flags.set(all);
+    exchange.details.set(reply.details);
     if let Some(replies) = &exchange.session().manager.local_replies {
         rewrite(exchange, replies, &mut reply);
     }
@@ -153,16 +159,15 @@ pub(crate) fn local(exchange: &Exchange, mut reply: LocalReply, grpc: bool) -> A
         status,
         mut headers,
         body,
-        details,
-        flags,
+        grpc_status: said,
+        ..
     } = reply;
-    let mut all = exchange.flags.get();
-    all |= flags;
-    exchange.flags.set(all);
-    exchange.details.set(details);
     let (status, body) = if grpc {
         headers.set("content-type", "application/grpc");
-        headers.set("grpc-status", grpc_status(status));
+        match said {
+            Some(code) => headers.set("grpc-status", Decimal::from(u64::from(code))),
+            None => headers.set("grpc-status", grpc_status(status)),
+        }
         if !body.is_empty() {
             headers.set("grpc-message", percent_encoded(&body));
         }
@@ -195,11 +200,8 @@ pub(crate) fn local(exchange: &Exchange, mut reply: LocalReply, grpc: bool) -> A
 /// What the connection manager makes of answers of the proxy's own: the first mapper's status, body and headers, and
 /// its format or the one for all.
 fn rewrite(exchange: &Exchange, replies: &LocalReplies, reply: &mut LocalReply) {
-    exchange.details.set(reply.details);
     let request = exchange.request.borrow();
-    let mut flags = exchange.flags.get();
-    flags |= reply.flags;
-    let mapper = replies.mapper(&request, reply.status, flags);
+    let mapper = replies.mapper(&request, reply.status, exchange.flags.get());
     if let Some(mapper) = mapper {
         reply.status = mapper.status.unwrap_or(reply.status);
         if let Some(body) = &mapper.body {
@@ -246,7 +248,6 @@ impl FormatValues for Replied<'_> {
         match operator {
             Operator::LocalReplyBody => out.extend_from_slice(&self.reply.body),
             Operator::ResponseCode => out.extend_from_slice(self.reply.status.to_string().as_bytes()),
-            Operator::ResponseCodeDetails => out.extend_from_slice(self.reply.details.as_bytes()),
             other => return self.exchange.write(other, out),
         }
         true

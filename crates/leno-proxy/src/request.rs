@@ -94,11 +94,7 @@ pub(crate) fn refuse(session: &Rc<Session>, refusal: &Refusal) -> Response {
         status: refusal.status,
         headers: Headers::default(),
     };
-    let body = if refusal.malformed {
-        leno_http1::reason(refusal.status)
-    } else {
-        ""
-    };
+    let body = refusal.body;
     if !body.is_empty() {
         head.headers.append("content-length", Decimal::from(body.len()));
         head.headers.append("content-type", "text/plain");
@@ -235,6 +231,11 @@ impl Exchanged<'_> {
             Err(failure) => {
                 let of_filter = filters.and_then(Filters::take_reply);
                 let mut reply = of_filter.unwrap_or_else(|| failed(&failure));
+                if matches!(failure, Failure::Overflow)
+                    && !exchange.session().manager.router.suppress_envoy_headers
+                {
+                    reply.headers.append("x-envoy-overloaded", "true");
+                }
                 if matches!(failure, Failure::NoCluster) {
                     reply.status = forwarding.forward.cluster_not_found;
                 }

@@ -13,7 +13,7 @@ use leno_engine::compile::cluster::{Cluster, Discovery};
 use leno_engine::compile::endpoint::Assignment;
 use leno_engine::compile::http::RouteSource;
 use leno_engine::compile::listener::{FilterChain, Listener, TerminalFilter};
-use leno_engine::compile::route::{Action, ClusterChoice, RouteTable};
+use leno_engine::compile::route::{Action, ClusterChoice, MirrorCluster, RouteTable};
 use leno_engine::compile::tls::{CommonTls, SecretSource, TrustSource};
 use leno_proto::type_url;
 
@@ -299,15 +299,15 @@ fn cluster_needs(cluster: &Cluster) -> BTreeSet<Name> {
 
 /// The secrets that come from the control plane. The proxy's own identity and files on its machine do not.
 fn secrets(tls: &CommonTls) -> impl Iterator<Item = Name> {
-    let certificate = match &tls.certificate {
-        Some(SecretSource::Sds(name)) => Some(name),
-        Some(SecretSource::Inline { .. }) | None => None,
-    };
+    let certificates = tls.certificates.iter().filter_map(|source| match source {
+        SecretSource::Sds(name) => Some(name),
+        SecretSource::Inline { .. } => None,
+    });
     let trust = match tls.validation.as_ref().map(|validation| &validation.trust) {
         Some(TrustSource::Sds(name)) => Some(name),
         Some(TrustSource::InlinePem(_) | TrustSource::System | TrustSource::None) | None => None,
     };
-    let named = certificate.into_iter().chain(trust);
+    let named = certificates.chain(trust);
     named
         .filter(|name| secret::comes_by_network(name))
         .map(|name| (Kind::Secret, name.clone()))
@@ -344,13 +344,18 @@ fn table_needs(table: &RouteTable) -> BTreeSet<Name> {
             ClusterChoice::One(name) => {
                 names.insert((Kind::Cluster, name.clone()));
             }
-            ClusterChoice::Weighted(list) => {
-                names.extend(list.iter().map(|c| (Kind::Cluster, c.name.clone())))
+            ClusterChoice::Weighted { clusters: list, .. } => {
+                let named = list.iter().filter(|cluster| cluster.header.is_none());
+                names.extend(named.map(|c| (Kind::Cluster, c.name.clone())))
             }
             // Named by the request: nothing to wait for.
             ClusterChoice::Header(_) => {}
         }
-        names.extend(forward.mirrors.iter().map(|m| (Kind::Cluster, m.cluster.clone())));
+        let mirrored = forward.mirrors.iter().filter_map(|mirror| match &mirror.cluster {
+            MirrorCluster::One(name) => Some((Kind::Cluster, name.clone())),
+            MirrorCluster::Header(_) => None,
+        });
+        names.extend(mirrored);
     }
     names
 }

@@ -6,14 +6,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::compile::route::RetryPolicy;
 use leno_engine::decide::balance::{Active, Host, PickContext};
 use leno_engine::decide::hash::Hashed;
-use leno_engine::decide::limits::{Permit, Resource};
+use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
 use leno_engine::decide::timeout::{Heard, Timeouts};
@@ -93,10 +93,22 @@ impl Router<'_> {
         let exchange = self.exchange;
         let timeouts = self.forwarding.timeouts(&exchange.request.borrow(), self.heard);
         let retry = self.forwarding.retry(&exchange.request.borrow(), self.heard);
-        exchange.watch.limit(timeouts.idle, timeouts.max_stream);
+        let of_cluster = upstream
+            .as_ref()
+            .ok()
+            .and_then(|upstream| upstream.cluster().max_stream_duration);
+        let by_cluster = of_cluster.is_some_and(|most| timeouts.max_stream.is_none_or(|own| most < own));
+        let max_stream = if by_cluster {
+            of_cluster
+        } else {
+            timeouts.max_stream
+        };
+        exchange.watch.limit(timeouts.idle, max_stream);
         self.edit(&mut exchange.request.borrow_mut(), &timeouts);
         let upstream = upstream?;
-        let permit = upstream.acquire(Resource::Request).ok_or(Failure::Overflow)?;
+        let permit = upstream
+            .acquire(Resource::Request, self.priority())
+            .ok_or(Failure::Overflow)?;
         let hashed = self.hash();
         let plan = Plan {
             upstream,
@@ -113,7 +125,11 @@ impl Router<'_> {
         let answered = poll_fn(|cx| match attempts.as_mut().poll(cx) {
             Poll::Pending => exchange.watch.poll_expired(cx).map(|expired| match expired {
                 Expired::Answer => Err(Failure::Timeout),
-                expired => Err(Failure::Expired(expired)),
+                Expired::Whole if by_cluster => Err(Failure::UpstreamDuration),
+                what => Err(Failure::Expired {
+                    what,
+                    ended: exchange.request_has_ended(),
+                }),
             }),
             ready => ready,
         });
@@ -151,6 +167,11 @@ impl Router<'_> {
                 false => head.headers.remove_all(&CONTROLS),
             }
         }
+        if let Some(left) = timeouts.grpc {
+            let milliseconds = Decimal::from(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+            head.headers
+                .set("grpc-timeout", [milliseconds.as_ref(), b"m"].concat());
+        }
         if let Some(global) = timeouts.per_try.or(timeouts.global)
             && !options.suppress_envoy_headers
         {
@@ -158,6 +179,10 @@ impl Router<'_> {
             head.headers.set(EXPECTED, Decimal::from(limit));
         }
         self.forwarding.edit_request(head, &**self.exchange, self.tells());
+    }
+
+    fn priority(&self) -> Priority {
+        self.forwarding.forward.priority
     }
 
     /// Whether what was rewritten is told to the upstream.
@@ -200,18 +225,20 @@ impl Router<'_> {
                 }
             };
             match verdict {
-                Some(Verdict::Retry { after }) => match plan.upstream.acquire(Resource::Retry) {
-                    Some(permit) => {
-                        previous.extend(host.map(|h| h.endpoint.address.clone()));
-                        // The failed attempt's connection and stream are let go before the pause.
-                        drop(attempted);
-                        _retry_permit = Some(permit);
-                        fresh = false;
-                        tokio::time::sleep(after).await;
-                        continue;
+                Some(Verdict::Retry { after }) => {
+                    match plan.upstream.acquire(Resource::Retry, self.priority()) {
+                        Some(permit) => {
+                            previous.extend(host.map(|h| h.endpoint.address.clone()));
+                            // The failed attempt's connection and stream are let go before the pause.
+                            drop(attempted);
+                            _retry_permit = Some(permit);
+                            fresh = false;
+                            tokio::time::sleep(after).await;
+                            continue;
+                        }
+                        None => exchange.flag(Flag::UpstreamOverflow),
                     }
-                    None => exchange.flag(Flag::UpstreamOverflow),
-                },
+                }
                 Some(Verdict::Exhausted) => exchange.flag(Flag::UpstreamRetryLimitExceeded),
                 Some(Verdict::No) | None => {}
             }
@@ -310,8 +337,15 @@ impl Router<'_> {
         };
         self.note(host, None);
         let checkout = pool
-            .checkout(exchange.worker().connector(), upstream, http2, fresh)
+            .checkout(
+                exchange.worker().connector(),
+                upstream,
+                self.priority(),
+                http2,
+                fresh,
+            )
             .await?;
+        upstream.report_connected(host);
         reused.set(checkout.reused);
         self.note(host, Some(&checkout.info));
         let to_mesh_peer = checkout.info.peer_principal.is_some();
@@ -348,6 +382,9 @@ impl Router<'_> {
             headers.set("x-envoy-attempt-count", count);
         }
         let mut head = exchange.request.borrow().clone();
+        if exchange.attempts.get() > 1 {
+            self.tell_what_is_left(&mut head);
+        }
         if self.forwarding.auto_host() && !host.endpoint.hostname.is_empty() {
             self.forwarding
                 .set_host(&mut head, host.endpoint.hostname.as_bytes(), self.tells());
@@ -356,6 +393,22 @@ impl Router<'_> {
             head.headers.set(ORIGINAL_VERSION, head.version.as_str());
         }
         head
+    }
+
+    /// An attempt that is not the first has less time.
+    fn tell_what_is_left(&self, head: &mut RequestHead) {
+        let Some(deadline) = self.exchange.watch.deadline() else {
+            return;
+        };
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        let told = head
+            .headers
+            .get_str(EXPECTED)
+            .and_then(|told| told.parse::<u128>().ok());
+        if told.is_some_and(|told| left < told) {
+            let left = u64::try_from(left).unwrap_or(u64::MAX);
+            head.headers.set(EXPECTED, Decimal::from(left));
+        }
     }
 
     fn note(&self, host: &Host, connection: Option<&Rc<UpstreamConnection>>) {
@@ -431,7 +484,8 @@ fn failure_kind(failure: &Failure) -> Option<FailureKind> {
         | Failure::NoHealthyUpstream
         | Failure::NoCluster
         | Failure::Unanswered
-        | Failure::Expired(_)
+        | Failure::Expired { .. }
+        | Failure::UpstreamDuration
         | Failure::Downstream => return None,
     })
 }

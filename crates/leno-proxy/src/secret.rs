@@ -70,15 +70,15 @@ pub(crate) fn named_by(listener: &Listener) -> BTreeMap<String, String> {
     let chains = listener.chains.iter().chain(&listener.default_chain);
     let tls = chains.filter_map(|chain| Some((chain, chain.tls.as_ref()?)));
     let names = tls.flat_map(|(chain, tls)| {
-        let certificate = match &tls.common.certificate {
-            Some(SecretSource::Sds(name)) => Some(name),
-            Some(SecretSource::Inline { .. }) | None => None,
-        };
+        let certificates = tls.common.certificates.iter().filter_map(|source| match source {
+            SecretSource::Sds(name) => Some(name),
+            SecretSource::Inline { .. } => None,
+        });
         let trust = match tls.common.validation.as_ref().map(|validation| &validation.trust) {
             Some(TrustSource::Sds(name)) => Some(name),
             _ => None,
         };
-        let named = certificate.into_iter().chain(trust);
+        let named = certificates.chain(trust);
         named
             .map(|name| (name.clone(), chain.name.clone()))
             .collect::<Vec<_>>()

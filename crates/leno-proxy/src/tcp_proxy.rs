@@ -15,7 +15,7 @@ use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::listener::{Direction, TcpProxy};
 use leno_engine::decide::balance::{Active, Host, PickContext};
 use leno_engine::decide::filter::PeerMetadata;
-use leno_engine::decide::limits::{Permit, Resource};
+use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::record::{ConnectionRecord, UpstreamRecord};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
@@ -260,7 +260,9 @@ async fn connect(
 ) -> Result<Connected, Failure> {
     let name = choose(tcp, worker.random.next()).ok_or(Failure::NoCluster)?;
     let upstream = find(worker, name).await?;
-    let permit = upstream.acquire(Resource::Connection).ok_or(Failure::Overflow)?;
+    let permit = upstream
+        .acquire(Resource::Connection, Priority::Default)
+        .ok_or(Failure::Overflow)?;
     let mut previous = Vec::new();
     let mut last = Failure::NoHealthyUpstream;
     for _ in 0..tcp.max_connect_attempts.max(1) {

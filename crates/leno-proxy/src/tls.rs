@@ -186,7 +186,8 @@ impl Contexts {
 
 /// A listener's context in leno-tls's form.
 pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> {
-    let identity = identity(&tls.common).ok_or(Unsupported::NoCertificate)?;
+    let mut identities = tls.common.certificates.iter().map(identity);
+    let identity = identities.next().ok_or(Unsupported::NoCertificate)?;
     let client_auth = match peer_check(&tls.common)? {
         Some(check) if tls.require_client_certificate => ClientAuth::Require(check),
         Some(check) => ClientAuth::Optional(check),
@@ -196,6 +197,7 @@ pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> 
     let accepted = accepted.cloned().collect();
     Ok(ServerTls {
         identity,
+        further: identities.collect(),
         client_auth,
         alpn: accepted,
         versions: versions(&tls.common),
@@ -213,7 +215,7 @@ pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, U
         None => ServerCheck::Unverified,
     };
     Ok(ClientTls {
-        identity: identity(&tls.common),
+        identity: tls.common.certificates.first().map(identity),
         server,
         sni: tls.sni.clone(),
         alpn: offered(tls, offer),
@@ -226,11 +228,14 @@ pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, U
 
 /// Puts a context's inline certificates, and the machine's roots, where the workers find secrets by name.
 pub(crate) fn register(common: &CommonTls, secrets: &Secrets, crypto: &Crypto) -> Result<(), Unsupported> {
-    if let Some(SecretSource::Inline {
-        certificate_chain,
-        private_key,
-    }) = &common.certificate
-    {
+    for source in &common.certificates {
+        let SecretSource::Inline {
+            certificate_chain,
+            private_key,
+        } = source
+        else {
+            continue;
+        };
         let origins = ("certificate_chain", "private_key");
         let identity = Identity::from_pem(certificate_chain, origins.0, private_key, origins.1, crypto)?;
         secrets.set_identity(&inline_name(certificate_chain), identity);
@@ -254,13 +259,13 @@ fn inline_name(bytes: &[u8]) -> String {
     format!("\0inline:{:016x}:{}", hasher.finish(), bytes.len())
 }
 
-fn identity(common: &CommonTls) -> Option<String> {
-    common.certificate.as_ref().map(|source| match source {
+fn identity(source: &SecretSource) -> String {
+    match source {
         SecretSource::Sds(name) => name.clone(),
         SecretSource::Inline {
             certificate_chain, ..
         } => inline_name(certificate_chain),
-    })
+    }
 }
 
 fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {

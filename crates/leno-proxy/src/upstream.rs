@@ -13,7 +13,7 @@ use leno_engine::compile::cluster::{Cluster, Transport, UpstreamProtocol};
 use leno_engine::compile::endpoint::{Endpoint, Target};
 use leno_engine::compile::listener::Address;
 use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError};
-use leno_engine::decide::limits::{Permit, Resource};
+use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::outlier::Outcome;
 
 use crate::alpn::Offer;
@@ -114,8 +114,8 @@ impl Upstream {
         self.state.borrow().cluster.protocol
     }
 
-    pub(crate) fn acquire(&self, resource: Resource) -> Option<Permit> {
-        self.state.borrow().limits.acquire(resource)
+    pub(crate) fn acquire(&self, resource: Resource, priority: Priority) -> Option<Permit> {
+        self.state.borrow().limits.acquire(resource, priority)
     }
 
     pub(crate) fn pick(&self, cx: &PickContext<'_>) -> Result<Host, Failure> {
@@ -219,7 +219,8 @@ impl Upstream {
             | Failure::NoHealthyUpstream
             | Failure::NoCluster
             | Failure::Unanswered
-            | Failure::Expired(_)
+            | Failure::Expired { .. }
+            | Failure::UpstreamDuration
             | Failure::Downstream => {}
         }
     }

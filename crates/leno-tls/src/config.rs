@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use rustls::client::{ClientConfig, Resumption as ClientResumption};
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, ServerConfig, ServerSessionMemoryCache};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert, ServerConfig, ServerSessionMemoryCache};
 use rustls::sign::SingleCertAndKey;
 use rustls::{SupportedProtocolVersion, version};
 use rustls_pki_types::DnsName;
 
+use crate::choice::ByServerName;
 use crate::crypto::Crypto;
 use crate::identity::{Identity, TrustBundle};
 use crate::san::SanMatcher;
@@ -29,6 +30,8 @@ use crate::verify::{
 pub struct ServerTls {
     /// The secret that holds the certificate and key.
     pub identity: String,
+    /// Secrets of more certificates: the server name that a client asks for decides which one it is shown.
+    pub further: Vec<String>,
     pub client_auth: ClientAuth,
     /// Application protocols, most preferred first.
     pub alpn: Vec<String>,
@@ -135,6 +138,7 @@ pub enum ConfigError {
 pub(crate) struct Resolved<T> {
     pub(crate) tls: Arc<T>,
     identity: Option<Identity>,
+    further: Vec<Identity>,
     trust: Option<TrustBundle>,
 }
 
@@ -223,8 +227,13 @@ impl ServerCheck {
 impl Resolved<ServerTls> {
     pub(crate) fn server(tls: Arc<ServerTls>, secrets: &SecretSet) -> Result<Self, ConfigError> {
         let identity = Some(identity(secrets, &tls.identity)?);
-        let trust = trust(secrets, tls.client_auth.check())?;
-        Ok(Resolved { tls, identity, trust })
+        let further = tls.further.iter().map(|name| self::identity(secrets, name));
+        Ok(Resolved {
+            identity,
+            further: further.collect::<Result<_, _>>()?,
+            trust: trust(secrets, tls.client_auth.check())?,
+            tls,
+        })
     }
 
     pub(crate) fn is_current(&self, secrets: &SecretSet) -> bool {
@@ -249,8 +258,11 @@ impl Resolved<ServerTls> {
         let identity = identity.ok_or_else(|| ConfigError::NoIdentity {
             name: tls.identity.clone(),
         })?;
-        let resolver = SingleCertAndKey::from(identity.certified_key());
-        let mut config = builder.with_cert_resolver(Arc::new(resolver));
+        let resolver: Arc<dyn ResolvesServerCert> = match self.further.as_slice() {
+            [] => Arc::new(SingleCertAndKey::from(identity.certified_key())),
+            further => Arc::new(ByServerName::new([identity].into_iter().chain(further))),
+        };
+        let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = alpn(&tls.alpn);
         match tls.resumption {
             Resumption::Off => {
@@ -271,7 +283,12 @@ impl Resolved<ClientTls> {
             .map(|name| identity(secrets, name))
             .transpose()?;
         let trust = trust(secrets, tls.server.check())?;
-        Ok(Resolved { tls, identity, trust })
+        Ok(Resolved {
+            tls,
+            identity,
+            further: Vec::new(),
+            trust,
+        })
     }
 
     pub(crate) fn is_current(&self, secrets: &SecretSet) -> bool {

@@ -14,6 +14,7 @@
 //! and are passed in.
 
 mod certificate;
+mod choice;
 mod config;
 mod configs;
 mod crypto;

@@ -37,6 +37,10 @@ pub struct Cluster {
     pub locality_weighted: bool,
     pub max_requests_per_connection: Option<u32>,
     /// Pooled connections: Envoy's default 1 h.
+    /// After which a connection takes no more requests.
+    pub max_connection_duration: Option<Duration>,
+    /// Of a request and its answer, where the route does not say less.
+    pub max_stream_duration: Option<Duration>,
     pub idle_timeout: Option<Duration>,
     /// Istio's `filter_metadata["istio"].services[0]`.
     pub service: Option<ServiceName>,
@@ -125,22 +129,40 @@ impl HashKey {
     }
 }
 
-/// Limits of the default priority; per process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Limits of each priority; per process.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CircuitBreakers {
+    pub default: Thresholds,
+    pub high: Thresholds,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Thresholds {
     pub max_connections: u32,
     pub max_pending_requests: u32,
     pub max_requests: u32,
     pub max_retries: u32,
+    /// In place of `max_retries`.
+    pub retry_budget: Option<RetryBudget>,
 }
 
-impl Default for CircuitBreakers {
+/// How many retries there may be for so many requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryBudget {
+    /// Percent of the requests that are under way or wait.
+    pub percent: f64,
+    /// So many always.
+    pub minimum: u32,
+}
+
+impl Default for Thresholds {
     fn default() -> Self {
         Self {
             max_connections: 1024,
             max_pending_requests: 1024,
             max_requests: 1024,
             max_retries: 3,
+            retry_budget: None,
         }
     }
 }
@@ -297,6 +319,8 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             .max_requests_per_connection
             .or(per_connection.filter(|most| *most > 0)),
         idle_timeout: http.idle_timeout,
+        max_connection_duration: http.max_connection_duration,
+        max_stream_duration: http.max_stream_duration,
         service: service(metadata.as_ref()),
         external: is_external(metadata.as_ref()),
         buffer_limit: per_connection_buffer_limit_bytes
@@ -437,25 +461,47 @@ fn limits(at: &At<'_>, message: Option<&pb::CircuitBreakers>) -> Result<CircuitB
             track_remaining,
             max_connection_pools,
         } = threshold;
-        refuse!(at; retry_budget);
         no_effect!(at, "leno has its own statistics"; track_remaining);
         no_effect!(at, "pools are one a worker and endpoint"; max_connection_pools);
-        if at.choice::<core::RoutingPriority>("priority", *priority)? == core::RoutingPriority::High {
-            at.field("priority")
-                .warn("all requests are of the default priority");
-            return Ok(());
-        }
+        let limits = match at.choice("priority", *priority)? {
+            core::RoutingPriority::Default => &mut limits.default,
+            core::RoutingPriority::High => &mut limits.high,
+        };
         let or =
             |said: &Option<protobuf::UInt32Value>, default: u32| said.as_ref().map_or(default, |v| v.value);
-        limits = CircuitBreakers {
+        *limits = Thresholds {
             max_connections: or(max_connections, limits.max_connections),
             max_pending_requests: or(max_pending_requests, limits.max_pending_requests),
             max_requests: or(max_requests, limits.max_requests),
             max_retries: or(max_retries, limits.max_retries),
+            retry_budget: match retry_budget {
+                None => None,
+                Some(budget) => Some(self::retry_budget(&at.field("retry_budget"), budget)?),
+            },
         };
         Ok(())
     })?;
     Ok(limits)
+}
+
+fn retry_budget(
+    at: &At<'_>,
+    message: &pb::circuit_breakers::thresholds::RetryBudget,
+) -> Result<RetryBudget, Rejection> {
+    let pb::circuit_breakers::thresholds::RetryBudget {
+        budget_percent,
+        min_retry_concurrency,
+        budget_interval,
+    } = message;
+    refuse!(at; budget_interval);
+    let percent = budget_percent.as_ref().map_or(20.0, |percent| percent.value);
+    if !(0.0..=100.0).contains(&percent) {
+        return Err(at.field("budget_percent").reject("0 to 100"));
+    }
+    Ok(RetryBudget {
+        percent,
+        minimum: min_retry_concurrency.as_ref().map_or(3, |minimum| minimum.value),
+    })
 }
 
 fn socket_match(

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 pub(crate) use self::manager::manager;
 use super::access_log::AccessLog;
 use super::local_reply::LocalReplies;
+use super::matcher::StringMatcher;
 use super::route::RouteTable;
 use crate::decide::filter::FilterConfig;
 
@@ -30,6 +31,8 @@ pub struct HttpConnectionManager {
     /// Proxies before this one whose `x-forwarded-for` is believed.
     pub xff_trusted_hops: usize,
     pub upgrades: Vec<String>,
+    /// Requests for these are taken as if they had not asked.
+    pub ignored_upgrades: Vec<StringMatcher>,
     /// Who is believed to be one of us (Envoy: "internal request").
     pub internal: InternalAddresses,
     pub underscores: Underscores,

@@ -19,6 +19,7 @@ use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, Re
 use super::pb::route as pb;
 use super::{NoFiles, Rejection, Warnings};
 use crate::decide::filter::FilterConfig;
+use crate::decide::limits::Priority;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteTable {
@@ -113,20 +114,37 @@ pub struct Forward {
     pub mirrors: Vec<MirrorPolicy>,
     pub upgrades: HashMap<String, bool>,
     pub max_stream_duration: Option<Duration>,
+    /// `max_grpc_timeout`
     pub grpc_timeout_max: Option<Duration>,
+    pub grpc_streams: Option<GrpcStreams>,
     pub cluster_not_found: u16,
+    pub priority: Priority,
+}
+
+/// How far `grpc-timeout` counts (`grpc_timeout_header_max`, `grpc_timeout_header_offset`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcStreams {
+    /// Zero: as far as the caller says.
+    pub maximum: Duration,
+    pub offset: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClusterChoice {
     One(String),
     Header(String),
-    Weighted(Vec<WeightedCluster>),
+    Weighted {
+        clusters: Vec<WeightedCluster>,
+        /// The header whose value decides, in place of a random number.
+        by: Option<String>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightedCluster {
     pub name: String,
+    /// The header whose value is the name, where there is none.
+    pub header: Option<String>,
     pub weight: u32,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
@@ -180,9 +198,32 @@ pub enum HashPolicy {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct MirrorPolicy {
-    pub cluster: String,
+    pub cluster: MirrorCluster,
     /// Parts in a million.
     pub share: u32,
+    /// `-shadow` is appended to the host.
+    pub shadow: bool,
+    /// In place of the request's host, and of `-shadow`.
+    pub host: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MirrorCluster {
+    One(String),
+    /// The value of this header; nothing is mirrored without it.
+    Header(String),
+}
+
+impl MirrorPolicy {
+    /// Everything, to this cluster.
+    pub fn to(cluster: impl Into<String>) -> Self {
+        Self {
+            cluster: MirrorCluster::One(cluster.into()),
+            share: 1_000_000,
+            shadow: true,
+            host: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

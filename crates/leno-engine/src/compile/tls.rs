@@ -21,7 +21,8 @@ pub struct UpstreamTls {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommonTls {
-    pub certificate: Option<SecretSource>,
+    /// The first is shown where no other fits the server name that a client asks for.
+    pub certificates: Vec<SecretSource>,
     pub validation: Option<Validation>,
     pub alpn: Vec<String>,
     pub min_version: TlsVersion,
@@ -101,13 +102,13 @@ pub(crate) fn downstream(
     } = &at.unpack::<pb::DownstreamTlsContext>(any)?;
     refuse!(at; require_sni, ocsp_staple_policy);
     no_effect!(at, "sessions are not resumed"; disable_stateful_session_resumption, session_timeout, session_ticket_keys_type);
-    no_effect!(at, "there is one certificate"; full_scan_certs_on_sni_mismatch);
+    no_effect!(at, "all certificates are looked at"; full_scan_certs_on_sni_mismatch);
     no_effect!(at, "the client's order is taken"; prefer_client_ciphers);
     let common = common(
         &at.field("common_tls_context"),
         at.required("common_tls_context", common_tls_context)?,
     )?;
-    if common.certificate.is_none() {
+    if common.certificates.is_empty() {
         return Err(at
             .field("common_tls_context")
             .reject("a server needs a certificate"));
@@ -189,22 +190,17 @@ fn common(at: &At<'_>, message: &pb::CommonTlsContext) -> Result<CommonTls, Reje
     refuse!(at; tls_certificate_provider_instance, custom_tls_certificate_selector,
         tls_certificate_certificate_provider, tls_certificate_certificate_provider_instance,
         custom_handshaker, key_log);
-    let certificate = match (
-        tls_certificates.as_slice(),
-        tls_certificate_sds_secret_configs.as_slice(),
-    ) {
-        ([], []) => None,
-        ([one], []) => Some(certificate(&at.item("tls_certificates", 0), one)?),
-        ([], [one]) => {
-            let at = at.item("tls_certificate_sds_secret_configs", 0);
-            Some(SecretSource::Sds(sds(&at, one)?))
-        }
-        _ => {
-            return Err(at
-                .field("tls_certificates")
-                .reject("one certificate is supported"));
-        }
-    };
+    if !tls_certificates.is_empty() && !tls_certificate_sds_secret_configs.is_empty() {
+        return Err(at
+            .field("tls_certificates")
+            .reject("there is another source of certificates beside it"));
+    }
+    let mut certificates = at.each("tls_certificates", tls_certificates, certificate)?;
+    certificates.extend(at.each(
+        "tls_certificate_sds_secret_configs",
+        tls_certificate_sds_secret_configs,
+        |at, secret| sds(at, secret).map(SecretSource::Sds),
+    )?);
     let validation = match validation_context_type {
         None => None,
         Some(V::ValidationContext(context)) => {
@@ -236,7 +232,7 @@ fn common(at: &At<'_>, message: &pb::CommonTlsContext) -> Result<CommonTls, Reje
         return Err(at.item("alpn_protocols", i).reject("1 to 255 bytes"));
     }
     Ok(CommonTls {
-        certificate,
+        certificates,
         validation,
         alpn: alpn_protocols.clone(),
         min_version,

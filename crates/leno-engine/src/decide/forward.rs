@@ -48,7 +48,7 @@ impl Forwarding<'_> {
     fn rewrite_host(&self, head: &mut RequestHead, tells: bool) {
         // The route's word comes after its share's, as in Envoy.
         if let Some(host) = self.weighted.and_then(|w| w.host_rewrite.as_ref()) {
-            self.set_host(head, host.as_bytes(), tells);
+            self.set_host(head, host.as_bytes(), false);
         }
         match &self.forward.host_rewrite {
             HostRewrite::None | HostRewrite::Auto => {}

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crate::compile::cluster::CircuitBreakers;
+use crate::compile::cluster::{CircuitBreakers, RetryBudget, Thresholds};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
@@ -16,14 +16,37 @@ pub enum Resource {
     Retry,
 }
 
+/// Requests of different priorities have limits of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    #[default]
+    Default,
+    High,
+}
+
 /// A cluster's limits and what is in use; shared by all workers.
 #[derive(Debug, Default)]
 pub struct ClusterLimits {
-    gauges: [Gauge; 4],
+    default: Budgeted<Padded>,
+    /// Seldom used: not worth a cache line each.
+    high: Budgeted<Gauge>,
 }
+
+/// The limits of one priority.
+#[derive(Debug, Default)]
+struct Budgeted<G> {
+    gauges: [G; 4],
+    /// The budget's percent in millionths and its minimum, where there is one: [`NO_BUDGET`].
+    budget: (AtomicU32, AtomicU32),
+}
+
+const NO_BUDGET: u32 = u32::MAX;
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
+struct Padded(Gauge);
+
+#[derive(Debug, Default)]
 struct Gauge {
     used: AtomicU32,
     limit: AtomicU32,
@@ -35,6 +58,7 @@ struct Gauge {
 pub struct Permit {
     limits: Arc<ClusterLimits>,
     resource: Resource,
+    priority: Priority,
 }
 
 // === impl ClusterLimits ===
@@ -48,11 +72,66 @@ impl ClusterLimits {
 
     /// Takes new limits; what is in use stays in use.
     pub fn set(&self, limits: &CircuitBreakers) {
-        let CircuitBreakers {
+        self.default.set(&limits.default);
+        self.high.set(&limits.high);
+    }
+
+    /// None: the circuit is open (`UO`).
+    pub fn acquire(self: &Arc<Self>, resource: Resource, priority: Priority) -> Option<Permit> {
+        let gauge = self.gauge(resource, priority);
+        let limit = self.limit(resource, priority);
+        let one_more = |used: u32| (used < limit).then(|| used + 1);
+        gauge.used.fetch_update(Relaxed, Relaxed, one_more).ok()?;
+        Some(Permit {
+            limits: self.clone(),
+            resource,
+            priority,
+        })
+    }
+
+    pub fn used(&self, resource: Resource, priority: Priority) -> u32 {
+        self.gauge(resource, priority).used.load(Relaxed)
+    }
+
+    /// Of retries under a budget, as of now.
+    pub fn limit(&self, resource: Resource, priority: Priority) -> u32 {
+        let fixed = || self.gauge(resource, priority).limit.load(Relaxed);
+        if resource != Resource::Retry {
+            return fixed();
+        }
+        let (percent, minimum) = match priority {
+            Priority::Default => &self.default.budget,
+            Priority::High => &self.high.budget,
+        };
+        match percent.load(Relaxed) {
+            NO_BUDGET => fixed(),
+            millionths => {
+                let under_way = u64::from(self.used(Resource::Request, priority))
+                    + u64::from(self.used(Resource::PendingRequest, priority));
+                let allowed = under_way * u64::from(millionths) / 1_000_000;
+                minimum
+                    .load(Relaxed)
+                    .max(u32::try_from(allowed).unwrap_or(u32::MAX))
+            }
+        }
+    }
+
+    fn gauge(&self, resource: Resource, priority: Priority) -> &Gauge {
+        match priority {
+            Priority::Default => &of(&self.default.gauges, resource).0,
+            Priority::High => of(&self.high.gauges, resource),
+        }
+    }
+}
+
+impl<G: AsRef<Gauge>> Budgeted<G> {
+    fn set(&self, limits: &Thresholds) {
+        let Thresholds {
             max_connections,
             max_pending_requests,
             max_requests,
             max_retries,
+            retry_budget,
         } = *limits;
         for (resource, limit) in [
             (Resource::Connection, max_connections),
@@ -60,44 +139,45 @@ impl ClusterLimits {
             (Resource::Request, max_requests),
             (Resource::Retry, max_retries),
         ] {
-            self.gauge(resource).limit.store(limit, Relaxed);
+            of(&self.gauges, resource).as_ref().limit.store(limit, Relaxed);
         }
+        let (percent, minimum) = match retry_budget {
+            None => (NO_BUDGET, 0),
+            Some(RetryBudget { percent, minimum }) => ((percent * 10_000.0) as u32, minimum),
+        };
+        self.budget.0.store(percent, Relaxed);
+        self.budget.1.store(minimum, Relaxed);
     }
+}
 
-    /// None: the circuit is open (`UO`).
-    pub fn acquire(self: &Arc<Self>, resource: Resource) -> Option<Permit> {
-        let gauge = self.gauge(resource);
-        let limit = gauge.limit.load(Relaxed);
-        let one_more = |used: u32| (used < limit).then(|| used + 1);
-        gauge.used.fetch_update(Relaxed, Relaxed, one_more).ok()?;
-        Some(Permit {
-            limits: self.clone(),
-            resource,
-        })
+fn of<G>(gauges: &[G; 4], resource: Resource) -> &G {
+    let [connections, pending, requests, retries] = gauges;
+    match resource {
+        Resource::Connection => connections,
+        Resource::PendingRequest => pending,
+        Resource::Request => requests,
+        Resource::Retry => retries,
     }
+}
 
-    pub fn used(&self, resource: Resource) -> u32 {
-        self.gauge(resource).used.load(Relaxed)
+impl AsRef<Gauge> for Padded {
+    fn as_ref(&self) -> &Gauge {
+        &self.0
     }
+}
 
-    pub fn limit(&self, resource: Resource) -> u32 {
-        self.gauge(resource).limit.load(Relaxed)
-    }
-
-    fn gauge(&self, resource: Resource) -> &Gauge {
-        let [connections, pending, requests, retries] = &self.gauges;
-        match resource {
-            Resource::Connection => connections,
-            Resource::PendingRequest => pending,
-            Resource::Request => requests,
-            Resource::Retry => retries,
-        }
+impl AsRef<Gauge> for Gauge {
+    fn as_ref(&self) -> &Gauge {
+        self
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.limits.gauge(self.resource).used.fetch_sub(1, Relaxed);
+        self.limits
+            .gauge(self.resource, self.priority)
+            .used
+            .fetch_sub(1, Relaxed);
     }
 }
 
@@ -108,7 +188,10 @@ mod tests {
     #[test]
     fn a_limit_of_one_is_never_exceeded_by_two_workers() {
         let limits = Arc::new(ClusterLimits::new(&CircuitBreakers {
-            max_requests: 1,
+            default: Thresholds {
+                max_requests: 1,
+                ..Default::default()
+            },
             ..Default::default()
         }));
         let inside = AtomicU32::new(0);
@@ -117,7 +200,7 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while granted.load(Relaxed) < 10_000 {
-                        if let Some(_permit) = limits.acquire(Resource::Request) {
+                        if let Some(_permit) = limits.acquire(Resource::Request, Priority::Default) {
                             assert_eq!(inside.fetch_add(1, Relaxed), 0);
                             granted.fetch_add(1, Relaxed);
                             inside.fetch_sub(1, Relaxed);
@@ -126,20 +209,25 @@ mod tests {
                 });
             }
         });
-        assert_eq!(limits.used(Resource::Request), 0);
+        assert_eq!(limits.used(Resource::Request, Priority::Default), 0);
     }
 
     #[test]
     fn a_lowered_limit_grants_nothing_until_enough_is_given_back() {
         let limits = Arc::new(ClusterLimits::new(&CircuitBreakers::default()));
-        let held: Vec<_> = (0..3).filter_map(|_| limits.acquire(Resource::Retry)).collect();
+        let held: Vec<_> = (0..3)
+            .filter_map(|_| limits.acquire(Resource::Retry, Priority::Default))
+            .collect();
         assert_eq!(held.len(), 3);
         limits.set(&CircuitBreakers {
-            max_retries: 1,
+            default: Thresholds {
+                max_retries: 1,
+                ..Default::default()
+            },
             ..Default::default()
         });
-        assert!(limits.acquire(Resource::Retry).is_none());
+        assert!(limits.acquire(Resource::Retry, Priority::Default).is_none());
         drop(held);
-        assert!(limits.acquire(Resource::Retry).is_some());
+        assert!(limits.acquire(Resource::Retry, Priority::Default).is_some());
     }
 }

@@ -150,7 +150,7 @@ impl Forwarding<'_> {
         let policy = self.forward.retry.as_ref();
         let excluded = |policy: &Arc<RetryPolicy>| {
             let wanted = &policy.request_headers;
-            !wanted.is_empty() && !wanted.iter().any(|one| one.matches_headers(&head.headers))
+            !wanted.is_empty() && !wanted.iter().any(|one| one.matches_request(head))
         };
         if policy.is_some_and(excluded) {
             return None;

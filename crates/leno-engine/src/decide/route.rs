@@ -357,14 +357,26 @@ fn choose_cluster<'t>(
             let name = head.field(header).unwrap_or_default();
             (Cow::Owned(String::from_utf8_lossy(name).into_owned()), None)
         }
-        ClusterChoice::Weighted(clusters) => {
+        ClusterChoice::Weighted { clusters, by } => {
             let total: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
             // Not the low digits: those decided the runtime fraction.
-            let mut point = (random >> 20) % total.max(1);
+            let said = by
+                .as_deref()
+                .and_then(|by| std::str::from_utf8(head.field(by)?).ok()?.parse::<u64>().ok());
+            let mut point = said.unwrap_or(random >> 20) % total.max(1);
             for cluster in clusters {
                 match point.checked_sub(u64::from(cluster.weight)) {
                     Some(rest) => point = rest,
-                    None => return (Cow::Borrowed(&cluster.name), Some(cluster)),
+                    None => {
+                        let name = match &cluster.header {
+                            None => Cow::Borrowed(cluster.name.as_str()),
+                            Some(header) => {
+                                let name = head.field(header).unwrap_or_default();
+                                Cow::Owned(String::from_utf8_lossy(name).into_owned())
+                            }
+                        };
+                        return (name, Some(cluster));
+                    }
                 }
             }
             (Cow::Borrowed(""), None)

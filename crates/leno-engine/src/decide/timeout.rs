@@ -15,6 +15,8 @@ pub struct Timeouts {
     /// No byte in either direction for this long. None: the connection manager's.
     pub idle: Option<Duration>,
     pub max_stream: Option<Duration>,
+    /// What the upstream is told in `grpc-timeout`, where it is not what the caller said.
+    pub grpc: Option<Duration>,
 }
 
 /// Whether the caller's `x-envoy-…` headers count.
@@ -33,6 +35,24 @@ impl Forwarding<'_> {
     pub fn timeouts(&self, head: &RequestHead, heard: Heard) -> Timeouts {
         let retry = self.forward.retry.as_deref();
         let mut global = self.forward.timeout;
+        let mut max_stream = self.forward.max_stream_duration;
+        if let Some(streams) = &self.forward.grpc_streams
+            && is_grpc(head)
+            && let Some(asked) = head.headers.get("grpc-timeout").and_then(grpc_timeout)
+        {
+            let most = if streams.maximum.is_zero() {
+                asked
+            } else {
+                streams.maximum
+            };
+            let limit = asked.min(most);
+            let limit = limit
+                .checked_sub(streams.offset)
+                .filter(|left| !left.is_zero())
+                .unwrap_or(limit);
+            max_stream = Some(limit);
+        }
+        let mut grpc = max_stream.filter(|_| is_grpc(head));
         if let Some(maximum) = self.forward.grpc_timeout_max
             && is_grpc(head)
         {
@@ -43,6 +63,7 @@ impl Forwarding<'_> {
                 Some(asked) if unlimited || asked < maximum => Some(asked),
                 _ => (!unlimited).then_some(maximum),
             };
+            grpc = global;
         }
         let asks = |header| milliseconds(head, header).filter(|_| heard != Heard::No);
         let expected = || asks("x-envoy-expected-rq-timeout-ms").filter(|_| heard == Heard::WithExpected);
@@ -57,7 +78,8 @@ impl Forwarding<'_> {
             per_try,
             per_try_idle: retry.and_then(|r| r.per_try_idle_timeout),
             idle: self.forward.idle_timeout,
-            max_stream: self.forward.max_stream_duration,
+            max_stream,
+            grpc,
         }
     }
 }

@@ -294,7 +294,10 @@ fn defaults_are_envoys() {
     assert_eq!(cluster.panic_threshold, 50);
     assert_eq!(cluster.connect_timeout.as_secs(), 5);
     assert_eq!(
-        (cluster.limits.max_requests, cluster.limits.max_retries),
+        (
+            cluster.limits.default.max_requests,
+            cluster.limits.default.max_retries
+        ),
         (1024, 3)
     );
 }

@@ -79,6 +79,8 @@ pub(crate) struct Refusal {
     pub(crate) status: u16,
     /// `%RESPONSE_CODE_DETAILS%`.
     pub(crate) details: &'static str,
+    /// What is said of it.
+    pub(crate) body: &'static str,
     /// It breaks the protocol, and is not only without what a proxy needs.
     pub(crate) malformed: bool,
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use leno_engine::compile::cluster::{Cluster, Transport};
-use leno_engine::decide::limits::{Permit, Resource};
+use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::message::ResponseHead;
 
 use crate::alpn::{Offer, is_http2};
@@ -53,6 +53,7 @@ struct IdleHttp1 {
 struct Http1 {
     client: h1::Client,
     info: Rc<UpstreamConnection>,
+    made: Instant,
     requests: u32,
     _held: Held,
 }
@@ -61,6 +62,7 @@ struct Http1 {
 struct Http2 {
     client: h2::client::Client,
     info: Rc<UpstreamConnection>,
+    made: Instant,
     requests: Rc<Cell<u32>>,
     idle_since: Rc<Cell<Instant>>,
     _held: Rc<Held>,
@@ -111,6 +113,7 @@ impl Pool {
         self: &Rc<Self>,
         with: Connector<'_>,
         upstream: &Upstream,
+        priority: Priority,
         http2: bool,
         fresh: bool,
     ) -> Result<Checkout, Failure> {
@@ -119,17 +122,17 @@ impl Pool {
             return Ok(checkout);
         }
         let _pending = upstream
-            .acquire(Resource::PendingRequest)
+            .acquire(Resource::PendingRequest, priority)
             .ok_or(Failure::Overflow)?;
         if self.may_share(http2) {
             let _turn = self.connecting.lock().await;
             if !fresh && let Some(checkout) = self.reuse() {
                 return Ok(checkout);
             }
-            return Box::pin(self.connect(with, upstream, http2, fresh)).await;
+            return Box::pin(self.connect(with, upstream, priority, http2, fresh)).await;
         }
         // Apart: a request that finds a connection has no room for making one.
-        Box::pin(self.connect(with, upstream, http2, fresh)).await
+        Box::pin(self.connect(with, upstream, priority, http2, fresh)).await
     }
 
     /// Whether the next connection may turn out to carry several requests at once.
@@ -166,7 +169,11 @@ impl Pool {
             return None;
         }
         let limit = self.cluster.max_requests_per_connection;
-        streams.retain(|c| !c.client.is_closed() && limit.is_none_or(|limit| c.requests.get() < limit));
+        streams.retain(|c| {
+            !c.client.is_closed()
+                && limit.is_none_or(|limit| c.requests.get() < limit)
+                && !self.is_old(c.made)
+        });
         let connection = streams.iter().find(|c| c.client.has_room())?.clone();
         connection.requests.set(connection.requests.get() + 1);
         Some(Checkout {
@@ -180,12 +187,13 @@ impl Pool {
         self: &Rc<Self>,
         with: Connector<'_>,
         upstream: &Upstream,
+        priority: Priority,
         http2: bool,
         fresh: bool,
     ) -> Result<Checkout, Failure> {
         let held = loop {
             // As Envoy, one connection is always allowed, or nothing would ever free a place.
-            let permit = upstream.acquire(Resource::Connection);
+            let permit = upstream.acquire(Resource::Connection, priority);
             if permit.is_some() || self.connections.get() == 0 {
                 break self.hold(permit);
             }
@@ -206,6 +214,7 @@ impl Pool {
                     with.scratch.clone(),
                 ),
                 info: Rc::clone(&info),
+                made: Instant::now(),
                 requests: Rc::new(Cell::new(1)),
                 idle_since: Rc::new(Cell::new(Instant::now())),
                 _held: Rc::new(held),
@@ -216,6 +225,7 @@ impl Pool {
             let connection = Http1 {
                 client: h1::Client::new(io, with.http1, self.cluster.buffer_limit),
                 info: Rc::clone(&info),
+                made: Instant::now(),
                 requests: 0,
                 _held: held,
             };
@@ -241,13 +251,22 @@ impl Pool {
 
     fn put_back(&self, connection: Http1) {
         let limit = self.cluster.max_requests_per_connection;
-        if connection.client.is_free() && limit.is_none_or(|limit| connection.requests < limit) {
+        if connection.client.is_free()
+            && limit.is_none_or(|limit| connection.requests < limit)
+            && !self.is_old(connection.made)
+        {
             self.idle.borrow_mut().push(IdleHttp1 {
                 connection,
                 since: Cell::new(None),
             });
         }
         self.freed.notify_one();
+    }
+
+    /// It has lived as long as the cluster allows. The clock is only looked at where it does not allow for ever.
+    fn is_old(&self, made: Instant) -> bool {
+        let most = self.cluster.max_connection_duration;
+        most.is_some_and(|most| made.elapsed() >= most)
     }
 
     pub(crate) fn sweep(&self, now: Instant, idle_timeout: Option<Duration>) {
@@ -259,13 +278,13 @@ impl Pool {
         self.idle.borrow_mut().retain_mut(|c| {
             let since = c.since.get().unwrap_or(now);
             c.since.set(Some(since));
-            c.connection.client.is_quiet() && !old(since)
+            c.connection.client.is_quiet() && !old(since) && !self.is_old(c.connection.made)
         });
         self.streams.borrow_mut().retain(|c| {
             if c.client.active() > 0 {
                 c.idle_since.set(now);
             }
-            !c.client.is_closed() && !old(c.idle_since.get())
+            !c.client.is_closed() && !old(c.idle_since.get()) && !self.is_old(c.made)
         });
     }
 

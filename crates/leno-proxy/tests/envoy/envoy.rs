@@ -3,10 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
 
 use leno_engine::compile::NoFiles;
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_proxy::report::MeshTelemetry;
 use leno_proxy::{Options, Proxy};
+use leno_telemetry::metrics::Metrics;
+use leno_telemetry::record::LocalWorkload;
 use leno_testkit::{Process, eventually};
 use prost::Message;
 use tempfile::TempDir;
@@ -111,7 +115,12 @@ pub(crate) struct Leno {
 
 impl Leno {
     pub(crate) fn start(bootstrap: &Bootstrap) -> Self {
-        let proxy = Proxy::start(Options::default()).unwrap();
+        let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
+        let proxy = Proxy::start(Options {
+            telemetry: Arc::new(MeshTelemetry::start(metrics).unwrap()),
+            ..Options::default()
+        })
+        .unwrap();
         let compiled = leno_proxy::Bootstrap::compile(bootstrap, &NoFiles).unwrap();
         let names: Vec<String> = compiled
             .compiled

@@ -284,7 +284,7 @@ async fn connections_spread_over_workers_and_limits_hold_for_all_of_them() {
     let address = harness.serve(listener("http", http_chain(manager("routes"))), &[upstream]);
     harness.update(|updater| {
         let mut cluster = cluster("c", &[upstream]);
-        cluster.limits.max_requests = 1;
+        cluster.limits.default.max_requests = 1;
         updater.upsert_cluster(cluster).unwrap();
     });
     let mut clients = Vec::new();

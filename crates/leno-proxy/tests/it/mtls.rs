@@ -67,7 +67,7 @@ impl Ca {
 
 fn common(alpn: &[&str], peer: Option<&str>) -> CommonTls {
     CommonTls {
-        certificate: Some(SecretSource::Sds(WORKLOAD_CERTIFICATE.to_owned())),
+        certificates: vec![SecretSource::Sds(WORKLOAD_CERTIFICATE.to_owned())],
         validation: Some(Validation {
             trust: TrustSource::Sds(ROOT_CA.to_owned()),
             sans: peer
@@ -476,10 +476,10 @@ async fn a_server_outside_of_the_mesh_is_known_by_the_machines_roots() {
         let upstream = http1_server(|_, _| ok("outside")).await;
         let mut tls = common(&[], None);
         tls.validation = None;
-        tls.certificate = Some(SecretSource::Inline {
+        tls.certificates = vec![SecretSource::Inline {
             certificate_chain: certificate.pem().into_bytes(),
             private_key: key.serialize_pem().into_bytes(),
-        });
+        }];
         let mut chain = http_chain(manager("routes"));
         chain.tls = Some(Arc::new(DownstreamTls {
             common: tls,
@@ -492,7 +492,7 @@ async fn a_server_outside_of_the_mesh_is_known_by_the_machines_roots() {
         near.update(|updater| {
             let mut cluster = cluster("c", &[server]);
             let mut tls = common(&[], None);
-            tls.certificate = None;
+            tls.certificates = Vec::new();
             tls.validation = Some(Validation {
                 trust: TrustSource::System,
                 sans: vec![SanMatcher {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use leno_engine::compile::cluster::CircuitBreakers;
+use leno_engine::compile::cluster::{CircuitBreakers, Thresholds};
 use leno_engine::compile::route::{Forward, MirrorPolicy, RetryOn, RetryPolicy};
 use leno_engine::flags::Flag;
 use tokio::io::AsyncWriteExt;
@@ -158,7 +158,10 @@ async fn over_the_circuit_breaker_is_503_with_uo() {
     harness.update(|updater| {
         let mut cluster = cluster("c", &[upstream]);
         cluster.limits = CircuitBreakers {
-            max_requests: 1,
+            default: Thresholds {
+                max_requests: 1,
+                ..Thresholds::default()
+            },
             ..CircuitBreakers::default()
         };
         updater.upsert_cluster(cluster).unwrap();
@@ -167,7 +170,7 @@ async fn over_the_circuit_breaker_is_503_with_uo() {
     first.send("GET /first HTTP/1.1\r\nhost: a\r\n\r\n").await;
     // Until the first has its place, the second may get it instead.
     let limits = Arc::clone(&harness.proxy.updater().config().cluster("c").unwrap().limits);
-    while limits.used(leno_engine::decide::limits::Resource::Request) == 0 {
+    while limits.used(leno_engine::decide::limits::Resource::Request, Default::default()) == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(Client::connect(address).await.get("/second").await.status(), 503);
@@ -195,10 +198,7 @@ async fn a_mirror_gets_the_request_and_its_answer_is_ignored() {
     let (harness, address) = Harness::http(&[upstream]);
     harness.update(|updater| updater.upsert_cluster(cluster("shadow", &[shadow])).unwrap());
     route(&harness, |forward| {
-        forward.mirrors = vec![MirrorPolicy {
-            cluster: "shadow".to_owned(),
-            share: 1_000_000,
-        }];
+        forward.mirrors = vec![MirrorPolicy::to("shadow")];
     });
     let mut client = Client::connect(address).await;
     client

@@ -256,6 +256,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         merge_slashes: false,
         strip_port: leno_engine::compile::http::StripPort::None,
         internal: Default::default(),
+        ignored_upgrades: Vec::new(),
         underscores: leno_engine::compile::http::Underscores::Allowed,
         scheme: None,
         keep_forwarded_for: false,
@@ -289,7 +290,9 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         upgrades: HashMap::new(),
         max_stream_duration: None,
         grpc_timeout_max: None,
+        grpc_streams: None,
         cluster_not_found: 503,
+        priority: Default::default(),
     };
     edit(&mut forward);
     let route = Route {
@@ -341,6 +344,8 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         name: name.to_owned(),
         stat_name: name.to_owned(),
         discovery: Discovery::Static(Arc::new(assignment(endpoints))),
+        max_connection_duration: None,
+        max_stream_duration: None,
         balance: BalancePolicy::RoundRobin,
         connect_timeout: Duration::from_secs(5),
         limits: CircuitBreakers::default(),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use leno_engine::compile::access_log::AccessLog;
-use leno_engine::compile::cluster::CircuitBreakers;
+use leno_engine::compile::cluster::{CircuitBreakers, Thresholds};
 use leno_engine::flags::Flag;
 use leno_proxy::{Options, Proxy, Sink, Telemetry};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
@@ -141,7 +141,10 @@ async fn one_tcp_connection_is_one_for_both_workers() {
     let harness = two_workers();
     let address = harness.serve(listener("tcp", tcp_chain("c")), &[upstream]);
     let limits = CircuitBreakers {
-        max_connections: 1,
+        default: Thresholds {
+            max_connections: 1,
+            ..Thresholds::default()
+        },
         ..CircuitBreakers::default()
     };
     limit(&harness, upstream, limits);
@@ -170,8 +173,11 @@ async fn one_pending_request_is_one_for_both_workers() {
     let harness = two_workers();
     let address = harness.serve(listener("http", http_chain(manager("routes"))), &[upstream]);
     let limits = CircuitBreakers {
-        max_connections: 1,
-        max_pending_requests: 1,
+        default: Thresholds {
+            max_connections: 1,
+            max_pending_requests: 1,
+            ..Thresholds::default()
+        },
         ..CircuitBreakers::default()
     };
     limit(&harness, upstream, limits);
@@ -207,7 +213,10 @@ async fn one_retry_is_one_for_both_workers() {
     let harness = two_workers();
     let address = harness.serve(listener("http", http_chain(manager("routes"))), &[upstream]);
     let limits = CircuitBreakers {
-        max_retries: 1,
+        default: Thresholds {
+            max_retries: 1,
+            ..Thresholds::default()
+        },
         ..CircuitBreakers::default()
     };
     limit(&harness, upstream, limits);

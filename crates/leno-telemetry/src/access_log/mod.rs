@@ -12,6 +12,7 @@ mod values;
 use leno_engine::compile::access_log::{Format, FormatValues, Heads, LogFormat, Operator, Piece};
 
 use crate::record::{ConnectionRecord, RequestRecord};
+pub use values::details;
 use values::{ConnectionValues, RequestValues};
 
 /// Istio's default line.

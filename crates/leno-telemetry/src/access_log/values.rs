@@ -1,5 +1,6 @@
 //! Operators answered from a record.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -104,7 +105,13 @@ impl Common<'_> {
             Operator::StartTime(format) => start_time::write(self.start, format.as_deref(), out),
             Operator::Duration => millis(out, Some(self.duration)),
             Operator::ResponseFlags => flags(out, self.flags),
-            Operator::ResponseCodeDetails => text(out, Some(self.details)),
+            Operator::ResponseCodeDetails => {
+                let failure = self
+                    .upstream
+                    .as_ref()
+                    .and_then(|upstream| upstream.transport_failure);
+                text(out, Some(&details(self.details, failure)))
+            }
             Operator::BytesReceived => number(out, self.received),
             Operator::BytesSent => number(out, self.sent),
             Operator::UpstreamHost => address(out, upstream.and_then(|u| u.remote)),
@@ -236,5 +243,16 @@ mod tests {
             assert_eq!(String::from_utf8(whole).unwrap(), parsed.to_string());
             assert_eq!(String::from_utf8(ip).unwrap(), parsed.ip().to_string());
         }
+    }
+}
+
+/// Of a connection that was not made: with the reason, which has no spaces there.
+pub fn details<'d>(details: &'d str, failure: Option<&str>) -> Cow<'d, str> {
+    match (details.strip_suffix("{remote_connection_failure}"), failure) {
+        (Some(before), Some(why)) => {
+            let why = why.replace(' ', "_");
+            format!("{before}{{remote_connection_failure|{why}}}").into()
+        }
+        _ => details.into(),
     }
 }

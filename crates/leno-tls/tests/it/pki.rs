@@ -158,6 +158,7 @@ impl End {
 pub(crate) fn mesh_server() -> ServerTls {
     ServerTls {
         identity: WORKLOAD_CERTIFICATE.into(),
+        further: Vec::new(),
         client_auth: ClientAuth::Require(PeerCheck::any(ROOT_CA)),
         alpn: vec!["istio-h2".into(), "istio".into()],
         versions: Versions::default(),

@@ -261,7 +261,7 @@ fn mesh_mtls_demands_a_certificate_under_the_mesh_root() {
     .unwrap();
     let tls = chain.tls.as_ref().unwrap();
     assert!(tls.require_client_certificate);
-    assert_eq!(tls.common.certificate, Some(SecretSource::Sds("default".into())));
+    assert_eq!(tls.common.certificates, [SecretSource::Sds("default".into())]);
     assert_eq!(
         tls.common.validation.as_ref().unwrap().trust,
         TrustSource::Sds("ROOTCA".into())

@@ -103,7 +103,7 @@ fn application(terminal: &TerminalFilter) -> Option<String> {
             match &route.action {
                 Action::Forward(forward) => match &forward.cluster {
                     ClusterChoice::One(name) => name.clone(),
-                    ClusterChoice::Header(_) | ClusterChoice::Weighted(_) => return None,
+                    ClusterChoice::Header(_) | ClusterChoice::Weighted { .. } => return None,
                 },
                 Action::Redirect(_) | Action::Respond { .. } => return None,
             }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use leno_engine::compile::access_log::NoValues;
 use leno_engine::compile::http::HttpConnectionManager;
-use leno_engine::compile::route::{ClusterChoice, RetryPolicy, Route as Compiled, RouteTable, VirtualHost};
+use leno_engine::compile::route::{
+    ClusterChoice, MirrorCluster, RetryPolicy, Route as Compiled, RouteTable, VirtualHost,
+};
 use leno_engine::decide::filter::Foretold;
 use leno_engine::decide::route::{Decision, Forwarding, Miss, Observer, RouteContext};
 use leno_engine::message::RequestHead;
@@ -200,7 +202,13 @@ fn forwarded(action: &mut Action, forwarding: &Forwarding<'_>, head: &RequestHea
         .forward
         .mirrors
         .iter()
-        .map(|mirror| format!("{} to {}", words::percent(mirror.share), mirror.cluster))
+        .map(|mirror| {
+            let to = match &mirror.cluster {
+                MirrorCluster::One(name) => name.clone(),
+                MirrorCluster::Header(header) => format!("what {header} says"),
+            };
+            format!("{} to {to}", words::percent(mirror.share))
+        })
         .collect();
     action.hashed = forwarding.forward.hash.iter().map(words::hash).collect();
     // What every share has in common; its own edits are told with it.
@@ -256,7 +264,7 @@ fn shares(forwarding: &Forwarding<'_>, head: &RequestHead) -> Vec<(String, f64, 
         ClusterChoice::One(_) | ClusterChoice::Header(_) => {
             vec![(forwarding.cluster.clone().into_owned(), 100.0, Vec::new())]
         }
-        ClusterChoice::Weighted(clusters) => {
+        ClusterChoice::Weighted { clusters, .. } => {
             let total: f64 = clusters.iter().map(|cluster| f64::from(cluster.weight)).sum();
             let share = |weight: u32| f64::from(weight) * 100.0 / total.max(1.0);
             clusters

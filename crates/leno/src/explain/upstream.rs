@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use leno_engine::compile::cluster::{self, BalancePolicy, CircuitBreakers, Discovery, UpstreamProtocol};
+use leno_engine::compile::cluster::{self, BalancePolicy, Discovery, Thresholds, UpstreamProtocol};
 use leno_engine::compile::endpoint::{self, Assignment, Endpoint as Compiled, Health, Target as Address};
 use leno_engine::compile::listener::Address as Socket;
 use leno_engine::compile::matcher::Pattern;
@@ -204,7 +204,7 @@ fn transport(cluster: &cluster::Cluster, endpoint: &Compiled, head: Option<&Requ
             speaks,
         },
         cluster::Transport::Tls(tls) => Transport {
-            mode: if tls.common.certificate.is_some() {
+            mode: if !tls.common.certificates.is_empty() {
                 "mTLS"
             } else {
                 "TLS"
@@ -249,12 +249,23 @@ fn balance(policy: BalancePolicy) -> Option<String> {
 /// What is not Istio's default.
 fn limits(cluster: &cluster::Cluster) -> Vec<String> {
     let mut said = Vec::new();
-    let CircuitBreakers {
+    let Thresholds {
         max_connections,
         max_pending_requests,
         max_requests,
         max_retries,
-    } = cluster.limits;
+        retry_budget,
+    } = cluster.limits.default;
+    let max_retries = match retry_budget {
+        None => max_retries,
+        Some(budget) => {
+            said.push(format!(
+                "retries for at most {} % of the requests",
+                budget.percent
+            ));
+            u32::MAX
+        }
+    };
     for (limit, what) in [
         (max_connections, "connections"),
         (max_pending_requests, "pending requests"),

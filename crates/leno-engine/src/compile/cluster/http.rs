@@ -11,6 +11,8 @@ use crate::compile::pb::{core, hcm, upstream_http as pb};
 pub(super) struct UpstreamHttp {
     pub(super) protocol: UpstreamProtocol,
     pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_connection_duration: Option<Duration>,
+    pub(super) max_stream_duration: Option<Duration>,
     pub(super) max_requests_per_connection: Option<u32>,
     pub(super) http2: UpstreamHttp2,
     /// `upstream_http_protocol_options`: the server name is the request's authority.
@@ -24,6 +26,8 @@ impl Default for UpstreamHttp {
         Self {
             protocol: UpstreamProtocol::Http1,
             idle_timeout: Some(Duration::from_secs(3600)),
+            max_connection_duration: None,
+            max_stream_duration: None,
             max_requests_per_connection: None,
             http2: UpstreamHttp2 {
                 max_concurrent_streams: 1024,
@@ -119,7 +123,8 @@ fn common(
         headers_with_underscores_action,
         max_requests_per_connection,
     } = message;
-    refuse!(at; max_connection_duration, max_stream_duration);
+    http.max_connection_duration = at.timeout("max_connection_duration", max_connection_duration, None)?;
+    http.max_stream_duration = at.timeout("max_stream_duration", max_stream_duration, None)?;
     no_effect!(at, "not used upstream"; max_connection_duration_jitter, headers_with_underscores_action);
     no_effect!(at, "leno's own limits hold for answers"; max_headers_count, max_response_headers_kb);
     http.idle_timeout = at.timeout("idle_timeout", idle_timeout, http.idle_timeout)?;

@@ -118,6 +118,7 @@ pub(crate) fn manager(
         use_remote_address: is_true(use_remote_address),
         xff_trusted_hops: *xff_num_trusted_hops as usize,
         upgrades: upgrades(at, upgrade_configs)?,
+        ignored_upgrades: http1.ignored_upgrades,
         generate_request_id: generate_request_id.as_ref().is_none_or(|generate| generate.value),
         preserve_request_id: *preserve_external_request_id,
         answer_request_id: *always_set_request_id_in_response,

@@ -2,6 +2,7 @@
 
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::matcher::{self, StringMatcher};
 use crate::compile::pb::core;
 use crate::compile::pb::protobuf::UInt32Value;
 
@@ -14,8 +15,9 @@ pub(crate) struct Http2 {
 }
 
 /// What is said of HTTP/1.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Http1 {
+    pub(crate) ignored_upgrades: Vec<StringMatcher>,
     pub(crate) any_method: bool,
 }
 
@@ -36,12 +38,13 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
     silent!("HTTP/1.0 clients are always served"; accept_http_10);
     silent!("trailers are always passed on"; enable_trailers);
     // Header names are sent in lower case.
-    refuse!(at; header_key_format, default_host_for_http_10, allow_chunked_length, send_fully_qualified_url, ignore_http_11_upgrade);
+    refuse!(at; header_key_format, default_host_for_http_10, allow_chunked_length, send_fully_qualified_url);
     if allow_absolute_url.is_some_and(|allow| !allow.value) {
         return Err(at.field("allow_absolute_url").reject("false is not supported"));
     }
     no_effect!(at, "there is one codec"; use_balsa_parser, override_stream_error_on_invalid_http_message);
     Ok(Http1 {
+        ignored_upgrades: at.each("ignore_http_11_upgrade", ignore_http_11_upgrade, matcher::string)?,
         any_method: *allow_custom_methods,
     })
 }

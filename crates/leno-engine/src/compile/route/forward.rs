@@ -7,13 +7,18 @@ use std::time::Duration;
 use super::retry;
 use super::table::filter_configs;
 use super::template;
-use super::{ClusterChoice, Forward, HashPolicy, HostRewrite, MirrorPolicy, RetryPolicy, WeightedCluster};
+use super::{
+    ClusterChoice, Forward, GrpcStreams, HashPolicy, HostRewrite, MirrorCluster, MirrorPolicy, RetryPolicy,
+    WeightedCluster,
+};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::header;
 use crate::compile::matcher::{self, PathMatcher, Pattern, StringMatcher};
 use crate::compile::pb::core::RoutingPriority;
+use crate::compile::pb::protobuf;
 use crate::compile::pb::route as pb;
+use crate::decide::limits::Priority;
 
 /// Envoy's default.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -59,10 +64,6 @@ pub(super) fn forward(
         retry_policy_typed_config, rate_limits, include_vh_rate_limits, cors, grpc_timeout_offset,
         internal_redirect_policy, internal_redirect_action, max_internal_redirects, hedge_policy);
     no_effect!(at, "not used"; flush_timeout);
-    if at.choice::<RoutingPriority>("priority", *priority)? == RoutingPriority::High {
-        at.field("priority")
-            .warn("all requests are of the default priority");
-    }
     if regex_rewrite.is_some() && !prefix_rewrite.is_empty() {
         return Err(at
             .field("regex_rewrite")
@@ -76,7 +77,13 @@ pub(super) fn forward(
     let streams = stream_duration(at, max_stream_duration.as_ref())?;
     Ok(Forward {
         cluster: cluster(at, at.required("cluster_specifier", cluster_specifier)?)?,
-        timeout: at.timeout("timeout", timeout, Some(TIMEOUT))?,
+        timeout: match max_stream_duration {
+            None => at.timeout("timeout", timeout, Some(TIMEOUT))?,
+            Some(_) => {
+                no_effect!(at, "max_stream_duration takes its place"; timeout);
+                None
+            }
+        },
         idle_timeout: at.timeout("idle_timeout", idle_timeout, None)?,
         retry: match retry_policy {
             None => hosts_retry.cloned(),
@@ -97,9 +104,12 @@ pub(super) fn forward(
         mirrors: at.each("request_mirror_policies", request_mirror_policies, mirror)?,
         upgrades: upgrades(at, upgrade_configs)?,
         max_stream_duration: streams.maximum,
-        grpc_timeout_max: at
-            .duration("max_grpc_timeout", max_grpc_timeout)?
-            .or(streams.grpc_maximum),
+        grpc_timeout_max: at.duration("max_grpc_timeout", max_grpc_timeout)?,
+        grpc_streams: streams.grpc,
+        priority: match at.choice("priority", *priority)? {
+            RoutingPriority::Default => Priority::Default,
+            RoutingPriority::High => Priority::High,
+        },
         cluster_not_found: match at.choice(
             "cluster_not_found_response_code",
             *cluster_not_found_response_code,
@@ -123,7 +133,7 @@ fn template_of(matched: &PathMatcher) -> Option<&regex::bytes::Regex> {
 
 struct StreamDuration {
     maximum: Option<Duration>,
-    grpc_maximum: Option<Duration>,
+    grpc: Option<GrpcStreams>,
 }
 
 fn stream_duration(
@@ -138,14 +148,18 @@ fn stream_duration(
     else {
         return Ok(StreamDuration {
             maximum: None,
-            grpc_maximum: None,
+            grpc: None,
         });
     };
     let at = at.field("max_stream_duration");
-    refuse!(at; grpc_timeout_header_offset);
+    let offset = at.duration("grpc_timeout_header_offset", grpc_timeout_header_offset)?;
+    let maximum = at.duration("grpc_timeout_header_max", grpc_timeout_header_max)?;
     Ok(StreamDuration {
         maximum: at.timeout("max_stream_duration", max_stream_duration, None)?,
-        grpc_maximum: at.duration("grpc_timeout_header_max", grpc_timeout_header_max)?,
+        grpc: maximum.map(|maximum| GrpcStreams {
+            maximum,
+            offset: offset.unwrap_or_default(),
+        }),
     })
 }
 
@@ -169,13 +183,22 @@ fn cluster(at: &At<'_>, specifier: &pb::route_action::ClusterSpecifier) -> Resul
 }
 
 fn weighted_clusters(at: &At<'_>, message: &pb::WeightedCluster) -> Result<ClusterChoice, Rejection> {
+    use pb::weighted_cluster::RandomValueSpecifier;
     let pb::WeightedCluster {
         clusters,
         total_weight,
         runtime_key_prefix,
         random_value_specifier,
     } = message;
-    refuse!(at; random_value_specifier);
+    let by = match random_value_specifier {
+        None | Some(RandomValueSpecifier::UseHashPolicy(protobuf::BoolValue { value: false })) => None,
+        Some(RandomValueSpecifier::HeaderName(name)) => {
+            Some(header::name_of(&at.field("header_name"), name)?)
+        }
+        Some(RandomValueSpecifier::UseHashPolicy(_)) => {
+            return Err(at.field("use_hash_policy").reject("not supported"));
+        }
+    };
     no_effect!(at, "there is no runtime"; runtime_key_prefix);
     let clusters = at.each("clusters", clusters, weighted_cluster)?;
     let sum: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
@@ -192,7 +215,7 @@ fn weighted_clusters(at: &At<'_>, message: &pb::WeightedCluster) -> Result<Clust
             .field("total_weight")
             .reject(format!("the weights add up to {sum}")));
     }
-    Ok(ClusterChoice::Weighted(clusters))
+    Ok(ClusterChoice::Weighted { clusters, by })
 }
 
 fn weighted_cluster(
@@ -212,10 +235,20 @@ fn weighted_cluster(
         typed_per_filter_config,
         host_rewrite_specifier,
     } = message;
-    refuse!(at; cluster_header, metadata_match);
-    at.not_empty("name", name)?;
+    refuse!(at; metadata_match);
+    let header = match (name.as_str(), cluster_header.as_str()) {
+        ("", "") => return Err(at.field("name").reject("required")),
+        ("", header) => Some(header::name_of(&at.field("cluster_header"), header)?),
+        (_, "") => None,
+        _ => {
+            return Err(at
+                .field("cluster_header")
+                .reject("name and cluster_header exclude each other"));
+        }
+    };
     Ok(WeightedCluster {
         name: name.clone(),
+        header,
         weight: at.required("weight", weight)?.value,
         request_headers: header::edits(
             at,
@@ -332,11 +365,21 @@ fn mirror(at: &At<'_>, message: &pb::route_action::RequestMirrorPolicy) -> Resul
         request_headers_mutations,
         host_rewrite_literal,
     } = message;
-    refuse!(at; cluster_header, disable_shadow_host_suffix_append, request_headers_mutations, host_rewrite_literal);
+    refuse!(at; request_headers_mutations);
     no_effect!(at, "traces are not exported"; trace_sampled);
-    at.not_empty("cluster", cluster)?;
     Ok(MirrorPolicy {
-        cluster: cluster.clone(),
+        cluster: match (cluster.as_str(), cluster_header.as_str()) {
+            ("", "") => return Err(at.field("cluster").reject("required")),
+            ("", header) => MirrorCluster::Header(header.to_ascii_lowercase()),
+            (cluster, "") => MirrorCluster::One(cluster.to_owned()),
+            _ => {
+                return Err(at
+                    .field("cluster_header")
+                    .reject("cluster and cluster_header exclude each other"));
+            }
+        },
+        shadow: !disable_shadow_host_suffix_append,
+        host: Some(host_rewrite_literal.clone()).filter(|host| !host.is_empty()),
         share: match runtime_fraction {
             None => 1_000_000,
             Some(fraction) => at.field("runtime_fraction").runtime_fraction(fraction)?,

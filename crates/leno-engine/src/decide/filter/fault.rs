@@ -297,6 +297,7 @@ impl Injection {
             body: self.body.clone(),
             details: "fault_filter_abort",
             flags: Flag::FaultInjected.into(),
+            grpc_status: None,
         };
         if let (Abort::Grpc(status), true) = (abort, is_grpc(head)) {
             grpc::answer(&mut reply, status);

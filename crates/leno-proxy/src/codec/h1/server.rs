@@ -34,6 +34,7 @@ const LINGER_BYTES: usize = 4 * 1024 * 1024;
 const TOO_LATE: Refusal = Refusal {
     status: 408,
     details: "request_header_timeout",
+    body: "request header timeout",
     malformed: false,
 };
 
@@ -450,6 +451,10 @@ impl Next {
         Self::Refused(Refusal {
             status: error.status(),
             details: error.details(),
+            body: match error {
+                Error::NoHost => "",
+                error => leno_http1::reason(error.status()),
+            },
             malformed: error != Error::NoHost,
         })
     }

@@ -92,6 +92,7 @@ where
 const TOO_LARGE: Refusal = Refusal {
     status: 431,
     details: "http2.too_many_headers",
+    body: "",
     malformed: false,
 };
 

@@ -70,6 +70,8 @@ impl Backends {
             let endpoint = json!({"address": address, "hostname": format!("{name}.backend.example")});
             json!({
                 "name": name, "connect_timeout": "5s",
+                // All cases of a category share them at the same time.
+                "circuit_breakers": {"thresholds": [{"max_retries": 1000}]},
                 "load_assignment": {
                     "cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
                 },

@@ -92,7 +92,7 @@ async fn the_facts_of_the_cases_are_what_envoy_does() {
         };
         let bootstrap = category.bootstrap(&category.cases, place);
         let envoy = Envoy::start(&program, &bootstrap);
-        let outcomes = run("envoy", category.cases.iter(), place, &envoy.listeners).await;
+        let outcomes = run("e", category.cases.iter(), place, &envoy.listeners).await;
         let title = "What Envoy 1.40 does. Written by the test beside it.\n";
         let text = facts(title, category.cases.iter().zip(&outcomes));
         let file = directory().join(format!("{}.txt", category.name));
@@ -161,7 +161,7 @@ async fn by_leno(category: &Category, backends: &Backends) -> Vec<String> {
         .map(|(case, _)| case)
         .collect();
     let leno = Leno::start(&category.bootstrap(taken.iter().copied(), place));
-    let outcomes = run("leno", taken.into_iter(), place, &leno.listeners).await;
+    let outcomes = run("l", taken.into_iter(), place, &leno.listeners).await;
     let mut outcomes = outcomes.into_iter();
     let outcome = |why: &Option<String>| why.clone().or_else(|| outcomes.next());
     rejections.iter().filter_map(outcome).collect()

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::message::quoted;
+
 /// `GET /path`, or with a host, headers and more; bytes to a listener without HTTP; or `release`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
@@ -98,7 +100,10 @@ impl Step {
         match self {
             Self::Line(line) => line.clone(),
             Self::Request(request) => request.shown(),
-            Self::Bytes(bytes) => bytes.bytes.join(" | "),
+            Self::Bytes(bytes) => {
+                let shown = bytes.bytes.iter().map(|text| quoted(text.as_bytes()));
+                shown.collect::<Vec<_>>().join(" | ")
+            }
         }
     }
 }

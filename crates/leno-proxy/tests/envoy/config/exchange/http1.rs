@@ -56,7 +56,7 @@ fn is_whole(received: &[u8], kind: Kind, tunnel: bool) -> bool {
     found.last().is_some_and(|last| ends(last) && is_final(last))
 }
 
-fn told(message: &Message) -> String {
+pub(super) fn told(message: &Message) -> String {
     let headers = message.head[1..].to_vec();
     let mut text = shown(
         message.first_line(),

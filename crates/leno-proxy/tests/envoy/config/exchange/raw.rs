@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::http1;
 use crate::config::request::Bytes;
-use crate::message::quoted;
+use crate::message::{Kind, messages, quoted};
 
 pub(super) async fn bytes(bytes: &Bytes, proxy: SocketAddr) -> String {
     let mut stream = TcpStream::connect(proxy).await.unwrap();
@@ -27,7 +28,7 @@ pub(super) async fn talk(stream: &mut TcpStream, texts: &[String], close: bool) 
                 lines.push("  (end)".to_owned());
                 break;
             }
-            Ok(read) => lines.push(format!("  {}", quoted(&buffer[..read]))),
+            Ok(read) => lines.push(format!("  {}", told(&buffer[..read]))),
             Err(_) => {
                 lines.push("  (reset)".into());
                 break;
@@ -39,9 +40,18 @@ pub(super) async fn talk(stream: &mut TcpStream, texts: &[String], close: bool) 
         let mut rest = Vec::new();
         let ended = stream.read_to_end(&mut rest).await;
         if !rest.is_empty() {
-            lines.push(format!("  {}", quoted(&rest)));
+            lines.push(format!("  {}", told(&rest)));
         }
         lines.push(if ended.is_ok() { "  (end)" } else { "  (reset)" }.to_owned());
     }
     lines.join("\n")
+}
+
+/// An answer of HTTP is told as one.
+fn told(bytes: &[u8]) -> String {
+    let (found, rest) = messages(bytes, Kind::Responses { head: false });
+    match found.is_empty() || !bytes.starts_with(b"HTTP/1.") || !rest.is_empty() {
+        true => quoted(bytes),
+        false => found.iter().map(http1::told).collect::<Vec<_>>().join("\n"),
+    }
 }
