@@ -230,6 +230,7 @@ impl Drop for Exchange {
             route: route.as_deref().map(route_record).unwrap_or_default(),
             upstream: self.upstream.get_mut().record(),
             attempts: self.attempts.get(),
+            random: self.session.worker.random.next(),
             downstream: self.client.as_ref().unwrap_or(&self.session.connection.record),
             peer: self.peer.get_mut().as_deref().unwrap_or(&UNKNOWN),
         };

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use leno_engine::compile::access_log::{FormatValues, Heads, Operator};
 use leno_engine::compile::http::HttpConnectionManager;
 use leno_engine::compile::local_reply::{BodyFormat, LocalReplies};
+use leno_engine::decide::log_filter::Facts;
 use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::retry::is_valid_control;
 use leno_engine::decide::route::Decision;
@@ -201,7 +202,14 @@ pub(crate) fn local(exchange: &Exchange, mut reply: LocalReply, grpc: bool) -> A
 /// its format or the one for all.
 fn rewrite(exchange: &Exchange, replies: &LocalReplies, reply: &mut LocalReply) {
     let request = exchange.request.borrow();
-    let mapper = replies.mapper(&request, reply.status, exchange.flags.get());
+    let mapper = replies.mapper(&Facts {
+        request: Some(&request),
+        status: reply.status,
+        grpc_status: None,
+        flags: exchange.flags.get(),
+        duration: exchange.watch.began().elapsed(),
+        random: exchange.worker().random.next(),
+    });
     if let Some(mapper) = mapper {
         reply.status = mapper.status.unwrap_or(reply.status);
         if let Some(body) = &mapper.body {

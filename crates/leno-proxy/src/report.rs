@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use leno_engine::compile::access_log::{AccessLog, Sink as Target};
 use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::decide::log_filter::Facts;
 use leno_telemetry::access_log::{write_connection, write_request};
 use leno_telemetry::metrics::{Metrics, Shard};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
@@ -102,8 +103,11 @@ impl Telemetry for MeshTelemetry {
 }
 
 impl WorkerSink {
-    fn log(&mut self, logs: &[Arc<AccessLog>], write: impl Fn(&AccessLog, &mut Vec<u8>)) {
+    fn log(&mut self, logs: &[Arc<AccessLog>], facts: &Facts<'_>, write: impl Fn(&AccessLog, &mut Vec<u8>)) {
         for log in logs {
+            if log.filter.as_ref().is_some_and(|filter| !filter.takes(facts)) {
+                continue;
+            }
             if !self.pending.contains_key(&log.sink) {
                 self.pending.insert(log.sink.clone(), Pending::default());
             }
@@ -156,7 +160,15 @@ impl Sink for WorkerSink {
     fn request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
         self.shard.request(record);
         self.tapping.request(record, self.metrics.local());
-        self.log(logs, |log, out| write_request(&log.format, record, out));
+        let facts = Facts {
+            request: Some(record.request),
+            status: record.response.map_or(0, |head| head.status),
+            grpc_status: record.grpc_status,
+            flags: record.flags,
+            duration: record.duration,
+            random: record.random,
+        };
+        self.log(logs, &facts, |log, out| write_request(&log.format, record, out));
     }
 
     fn opened(&mut self, downstream: &DownstreamRecord, upstream: &UpstreamRecord<'_>) {
@@ -168,7 +180,21 @@ impl Sink for WorkerSink {
         if opened {
             self.shard.connection_closed(record);
         }
-        self.log(logs, |log, out| write_connection(&log.format, record, out));
+        let facts = Facts {
+            request: None,
+            status: 0,
+            grpc_status: None,
+            flags: record.flags,
+            duration: record.duration,
+            random: record
+                .downstream
+                .connection_id
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                >> 16,
+        };
+        self.log(logs, &facts, |log, out| {
+            write_connection(&log.format, record, out)
+        });
     }
 
     fn flush(&mut self) {

@@ -171,7 +171,7 @@ impl Relay {
                 .opened(record, &upstream_record(&self.connected));
             let scratch = self.worker.scratch.at_most(self.downstream.buffer_limit);
             let scratch = scratch.at_most(self.connected.cluster.buffer_limit);
-            let ending = self.worker.ending(&self.downstream.drain, Lifetime::default());
+            let ending = self.worker.ending(&self.downstream.drain, self.lifetime());
             let idle = self.watch(&ending);
             let greeted = self.greeting.len() as u64;
             let greeting = std::mem::take(&mut self.greeting);
@@ -200,6 +200,13 @@ impl Relay {
         let watch = Rc::new(Watch::new(self.start.1, limits));
         ending.streams.add(&watch);
         Some(watch)
+    }
+
+    fn lifetime(&self) -> Lifetime {
+        Lifetime {
+            idle: None,
+            most: self.tcp.max_duration.map(|most| (most, Duration::ZERO)),
+        }
     }
 
     fn end(&self, ended: &Ended, greeted: u64, cut_by: Option<CutBy>) {
@@ -245,10 +252,10 @@ fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
         Why::Downstream(_) => (Flag::DownstreamConnectionTermination.into(), "downstream_reset"),
         Why::Upstream(_) => (Flag::UpstreamConnectionTermination.into(), "upstream_reset"),
         Why::Idle => (Flag::StreamIdleTimeout.into(), "idle_timeout"),
-        Why::Cut => (
-            Flag::LocalReset.into(),
-            cut_by.unwrap_or(CutBy::Shutdown).details(),
-        ),
+        Why::Cut => match cut_by {
+            Some(by) => (Flag::LocalReset.into(), by.details()),
+            None => (Flag::DurationTimeout.into(), "max_connection_duration"),
+        },
     }
 }
 

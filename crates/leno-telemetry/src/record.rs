@@ -33,6 +33,8 @@ pub struct RequestRecord<'a> {
     pub route: RouteRecord<'a>,
     pub upstream: Option<UpstreamRecord<'a>>,
     pub attempts: u32,
+    /// For what is decided by chance: a share of the log.
+    pub random: u64,
     pub downstream: &'a DownstreamRecord,
     pub peer: &'a PeerMetadata,
 }

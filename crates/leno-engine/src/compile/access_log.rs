@@ -7,16 +7,16 @@ mod config;
 
 use std::path::PathBuf;
 
-pub(crate) use self::config::{access_logs, flags_of, format_of};
-use crate::flags::Flags;
+pub(crate) use self::config::{access_logs, format_of};
+use super::log_filter::LogFilter;
 use crate::message::{Headers, RequestHead, ResponseHead};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessLog {
     pub sink: Sink,
     pub format: LogFormat,
-    /// Only requests with one of these flags; None: all.
-    pub only: Option<Flags>,
+    /// None: everything.
+    pub filter: Option<LogFilter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,9 +28,50 @@ pub enum Sink {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogFormat {
-    Text(Format),
+    Text {
+        format: Format,
+        /// What there is not is left out, in place of `-`.
+        omit_empty: bool,
+    },
+    Json {
+        value: Json,
+        /// Keys without a value are left out, in place of `null`.
+        omit_empty: bool,
+    },
+}
+
+/// A JSON value whose strings are formats.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Json {
+    Format(Format),
+    /// A number, boolean or null, as it is written.
+    Fixed(String),
+    List(Vec<Json>),
     /// Keys in order.
-    Json(Vec<(String, Format)>),
+    Object(Vec<(String, Json)>),
+}
+
+impl LogFormat {
+    /// Every format string in it.
+    pub fn formats(&self) -> Vec<&Format> {
+        let mut found = Vec::new();
+        match self {
+            Self::Text { format, .. } => found.push(format),
+            Self::Json { value, .. } => value.collect(&mut found),
+        }
+        found
+    }
+}
+
+impl Json {
+    fn collect<'f>(&'f self, found: &mut Vec<&'f Format>) {
+        match self {
+            Self::Format(format) => found.push(format),
+            Self::Fixed(_) => {}
+            Self::List(items) => items.iter().for_each(|item| item.collect(found)),
+            Self::Object(keys) => keys.iter().for_each(|(_, value)| value.collect(found)),
+        }
+    }
 }
 
 /// A parsed format string.
@@ -63,6 +104,16 @@ pub enum Operator {
     ResponseCode,
     ResponseCodeDetails,
     ResponseFlags,
+    ResponseFlagsLong,
+    GrpcStatus(GrpcForm),
+    FilterChainName,
+    AccessLogType,
+    StreamId,
+    UpstreamRemotePort,
+    UpstreamHostName,
+    DownstreamRemotePort,
+    DownstreamDirectRemotePort,
+    DownstreamPeerSubject,
     ConnectionTerminationDetails,
     UpstreamTransportFailureReason,
     BytesReceived,
@@ -96,6 +147,16 @@ pub enum Operator {
     DynamicMetadata(String),
     FilterState(String),
     Environment(String),
+}
+
+/// How `grpc-status` is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrpcForm {
+    /// `DeadlineExceeded`
+    Camel,
+    /// `DEADLINE_EXCEEDED`
+    Snake,
+    Number,
 }
 
 /// The messages a format may speak of.
@@ -286,6 +347,16 @@ fn named(name: &str, argument: Option<&str>) -> Result<Operator, String> {
         "RESPONSE_CODE" => Some(O::ResponseCode),
         "RESPONSE_CODE_DETAILS" => Some(O::ResponseCodeDetails),
         "RESPONSE_FLAGS" => Some(O::ResponseFlags),
+        "RESPONSE_FLAGS_LONG" => Some(O::ResponseFlagsLong),
+        "GRPC_STATUS_NUMBER" => Some(O::GrpcStatus(GrpcForm::Number)),
+        "FILTER_CHAIN_NAME" => Some(O::FilterChainName),
+        "ACCESS_LOG_TYPE" => Some(O::AccessLogType),
+        "STREAM_ID" => Some(O::StreamId),
+        "UPSTREAM_REMOTE_PORT" => Some(O::UpstreamRemotePort),
+        "UPSTREAM_HOST_NAME" => Some(O::UpstreamHostName),
+        "DOWNSTREAM_REMOTE_PORT" => Some(O::DownstreamRemotePort),
+        "DOWNSTREAM_DIRECT_REMOTE_PORT" => Some(O::DownstreamDirectRemotePort),
+        "DOWNSTREAM_PEER_SUBJECT" => Some(O::DownstreamPeerSubject),
         "CONNECTION_TERMINATION_DETAILS" => Some(O::ConnectionTerminationDetails),
         "UPSTREAM_TRANSPORT_FAILURE_REASON" => Some(O::UpstreamTransportFailureReason),
         "BYTES_RECEIVED" => Some(O::BytesReceived),
@@ -329,6 +400,16 @@ fn with_argument(name: &str, argument: Option<&str>) -> Result<Operator, String>
     use Operator as O;
     let wanted = || argument.ok_or_else(|| format!("%{name}(…)% needs an argument"));
     Ok(match name {
+        "GRPC_STATUS" => O::GrpcStatus(match argument {
+            None | Some("CAMEL_STRING") => GrpcForm::Camel,
+            Some("SNAKE_STRING") => GrpcForm::Snake,
+            Some("NUMBER") => GrpcForm::Number,
+            Some(other) => {
+                return Err(format!(
+                    "%GRPC_STATUS({other})%: CAMEL_STRING, SNAKE_STRING or NUMBER"
+                ));
+            }
+        }),
         "START_TIME" => O::StartTime(argument.map(str::to_owned)),
         "REQ" => {
             let (name, alternative) = header_names(wanted()?)?;

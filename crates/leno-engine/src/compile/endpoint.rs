@@ -182,11 +182,7 @@ fn health(at: &At<'_>, status: i32) -> Result<Health, Rejection> {
         core::HealthStatus::Healthy => Health::Healthy,
         core::HealthStatus::Unhealthy | core::HealthStatus::Timeout => Health::Unhealthy,
         core::HealthStatus::Draining => Health::Draining,
-        core::HealthStatus::Degraded => {
-            at.field("health_status")
-                .warn("degraded endpoints are used as healthy ones");
-            Health::Degraded
-        }
+        core::HealthStatus::Degraded => Health::Degraded,
     })
 }
 

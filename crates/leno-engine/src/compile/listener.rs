@@ -112,6 +112,8 @@ pub struct TcpProxy {
     /// One or more, with weights.
     pub clusters: Vec<(String, u32)>,
     pub idle_timeout: Option<Duration>,
+    /// After which the connection is ended, whatever goes over it.
+    pub max_duration: Option<Duration>,
     pub max_connect_attempts: u32,
     pub access_log: Vec<Arc<AccessLog>>,
     /// The object that made it (`metadata` of weighted clusters or stat prefix), for logs.

@@ -3,13 +3,12 @@
 use bytes::Bytes;
 
 use crate::compile::Rejection;
-use crate::compile::access_log::{LogFormat, flags_of, format_of};
-use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::access_log::{LogFormat, format_of};
+use crate::compile::at::{At, no_effect, silent};
 use crate::compile::header::{self, HeaderOps};
-use crate::compile::matcher::{self, HeaderMatcher};
+use crate::compile::log_filter::{self, LogFilter};
+use crate::compile::pb::core;
 use crate::compile::pb::hcm as pb;
-use crate::compile::pb::{accesslog, core};
-use crate::flags::Flags;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LocalReplies {
@@ -20,35 +19,12 @@ pub struct LocalReplies {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapper {
-    pub filter: ReplyFilter,
+    pub filter: LogFilter,
     pub status: Option<u16>,
     pub body: Option<Bytes>,
     /// Instead of the one for all.
     pub format: Option<BodyFormat>,
     pub headers: HeaderOps,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum ReplyFilter {
-    Status {
-        comparison: Comparison,
-        value: u16,
-    },
-    Header(HeaderMatcher),
-    /// Any of them.
-    Flags(Flags),
-    And(Vec<ReplyFilter>),
-    Or(Vec<ReplyFilter>),
-    /// Health checks are no requests of leno's.
-    Any,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
-    Equal,
-    NotEqual,
-    AtLeast,
-    AtMost,
 }
 
 /// What a body is made of; `%LOCAL_REPLY_BODY%` is the one that was to be sent.
@@ -86,7 +62,7 @@ fn mapper(at: &At<'_>, message: &pb::ResponseMapper) -> Result<Mapper, Rejection
         },
     };
     Ok(Mapper {
-        filter: self::filter(&at.field("filter"), at.required("filter", filter)?)?,
+        filter: log_filter::filter(&at.field("filter"), at.required("filter", filter)?)?,
         status,
         body: match body {
             None => None,
@@ -94,57 +70,6 @@ fn mapper(at: &At<'_>, message: &pb::ResponseMapper) -> Result<Mapper, Rejection
         },
         format: optional_format(&at.field("body_format_override"), body_format_override.as_ref())?,
         headers: header::edits(at, &header::added("headers_to_add", headers_to_add))?,
-    })
-}
-
-fn filter(at: &At<'_>, message: &accesslog::AccessLogFilter) -> Result<ReplyFilter, Rejection> {
-    use accesslog::access_log_filter::FilterSpecifier as F;
-    let accesslog::AccessLogFilter { filter_specifier } = message;
-    Ok(match at.required("filter_specifier", filter_specifier)? {
-        F::StatusCodeFilter(accesslog::StatusCodeFilter { comparison }) => {
-            let at = at.field("status_code_filter");
-            status(&at.field("comparison"), at.required("comparison", comparison)?)?
-        }
-        F::HeaderFilter(accesslog::HeaderFilter { header }) => {
-            let at = at.field("header_filter");
-            let header = at.required("header", header)?;
-            ReplyFilter::Header(matcher::header(&at.field("header"), header)?)
-        }
-        F::ResponseFlagFilter(flags) => {
-            ReplyFilter::Flags(flags_of(&at.field("response_flag_filter"), flags))
-        }
-        F::AndFilter(accesslog::AndFilter { filters }) => {
-            ReplyFilter::And(at.field("and_filter").each("filters", filters, filter)?)
-        }
-        F::OrFilter(accesslog::OrFilter { filters }) => {
-            ReplyFilter::Or(at.field("or_filter").each("filters", filters, filter)?)
-        }
-        F::NotHealthCheckFilter(accesslog::NotHealthCheckFilter {}) => ReplyFilter::Any,
-        _ => {
-            return Err(at.reject(
-                "only status_code_filter, header_filter, response_flag_filter, not_health_check_filter, \
-                 and_filter and or_filter are supported",
-            ));
-        }
-    })
-}
-
-fn status(at: &At<'_>, message: &accesslog::ComparisonFilter) -> Result<ReplyFilter, Rejection> {
-    use accesslog::comparison_filter::Op;
-    let accesslog::ComparisonFilter { op, value } = message;
-    let core::RuntimeUInt32 {
-        default_value,
-        runtime_key,
-    } = at.required("value", value)?;
-    no_effect!(at.field("value"), "there is no runtime: the default value holds"; runtime_key);
-    Ok(ReplyFilter::Status {
-        comparison: match at.choice("op", *op)? {
-            Op::Eq => Comparison::Equal,
-            Op::Ge => Comparison::AtLeast,
-            Op::Le => Comparison::AtMost,
-            Op::Ne => Comparison::NotEqual,
-        },
-        value: u16::try_from(*default_value).unwrap_or(u16::MAX),
     })
 }
 
@@ -167,12 +92,11 @@ pub(crate) fn body_format(
         format,
     } = message;
     silent!("each brings operators: one that is used and not known is rejected where it stands"; formatters);
-    refuse!(at; omit_empty_values);
     no_effect!(at, "keys are always in their order"; json_format_options);
-    let format = format_of(at, at.required("format", format)?)?;
+    let format = format_of(at, at.required("format", format)?, *omit_empty_values)?;
     let usual = match format {
-        LogFormat::Text(_) => "text/plain",
-        LogFormat::Json(_) => "application/json",
+        LogFormat::Text { .. } => "text/plain",
+        LogFormat::Json { .. } => "application/json",
     };
     Ok(BodyFormat {
         format,

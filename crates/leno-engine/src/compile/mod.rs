@@ -15,6 +15,7 @@ pub mod endpoint;
 pub mod http;
 pub mod listener;
 pub mod local_reply;
+pub mod log_filter;
 pub mod matcher;
 pub mod reject;
 pub mod route;

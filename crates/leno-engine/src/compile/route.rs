@@ -179,6 +179,8 @@ pub struct Redirect {
 pub enum HashPolicy {
     Header {
         name: String,
+        /// What of the value is hashed.
+        rewrite: Option<RegexRewrite>,
         terminal: bool,
     },
     Cookie {

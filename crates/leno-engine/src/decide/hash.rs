@@ -6,7 +6,9 @@ use bytes::Bytes;
 use xxhash_rust::xxh64::xxh64;
 
 use super::matcher::query_parameter;
+use super::rewrite::substitute;
 use super::route::Forwarding;
+use crate::compile::matcher::RegexRewrite;
 use crate::compile::route::HashPolicy;
 use crate::message::RequestHead;
 
@@ -24,7 +26,11 @@ impl Forwarding<'_> {
         let mut hashed = Hashed::default();
         for policy in &self.forward.hash {
             let (one, terminal) = match policy {
-                HashPolicy::Header { name, terminal } => (header(head, name), *terminal),
+                HashPolicy::Header {
+                    name,
+                    rewrite,
+                    terminal,
+                } => (header(head, name, rewrite.as_ref()), *terminal),
                 HashPolicy::SourceIp { terminal } => {
                     let hash = source.map(|ip| xxh64(ip.to_canonical().to_string().as_bytes(), 0));
                     (hash, *terminal)
@@ -55,7 +61,22 @@ impl Forwarding<'_> {
 }
 
 /// Several values: sorted, so that their order does not count.
-fn header(head: &RequestHead, name: &str) -> Option<u64> {
+fn header(head: &RequestHead, name: &str, rewrite: Option<&RegexRewrite>) -> Option<u64> {
+    if let Some(rewrite) = rewrite {
+        let mut values: Vec<Vec<u8>> = match head.field(name) {
+            Some(only) if name.starts_with(':') => vec![substitute(rewrite, only)],
+            _ => head
+                .headers
+                .get_all(name)
+                .map(|value| substitute(rewrite, value))
+                .collect(),
+        };
+        values.sort_unstable();
+        return match values.as_slice() {
+            [] => None,
+            many => Some(many.iter().fold(0, |seed, value| xxh64(value, seed))),
+        };
+    }
     if let field @ (":path" | ":method" | ":authority" | ":scheme" | "host") = name {
         return head.field(field).map(|v| xxh64(v, 0));
     }

@@ -12,6 +12,7 @@ pub mod headers;
 pub mod limits;
 pub mod listener;
 mod local_reply;
+pub mod log_filter;
 pub mod matcher;
 pub mod normalise;
 pub mod outlier;

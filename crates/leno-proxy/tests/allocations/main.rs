@@ -171,7 +171,7 @@ fn a_request_allocates_no_more_than_it_did_and_an_idle_connection_holds_no_more(
             manager.access_log.push(Arc::new(AccessLog {
                 sink: Sink::File("/dev/null".into()),
                 format: default_text().unwrap(),
-                only: None,
+                filter: None,
             }));
         },
         |forward| {

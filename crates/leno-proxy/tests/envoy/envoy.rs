@@ -110,7 +110,13 @@ fn listeners(answer: &str) -> Result<Vec<SocketAddr>, String> {
 
 pub(crate) struct Leno {
     pub(crate) listeners: Vec<SocketAddr>,
-    _proxy: Proxy,
+    resolving: tokio::task::AbortHandle,
+}
+
+impl Drop for Leno {
+    fn drop(&mut self) {
+        self.resolving.abort();
+    }
 }
 
 impl Leno {
@@ -132,9 +138,10 @@ impl Leno {
         compiled.apply(&mut updater).unwrap();
         let listeners = names.iter().map(|name| updater.addresses(name)[0]).collect();
         drop(updater);
+        let resolving = tokio::spawn(async move { leno_proxy::resolve::keep_resolved(&proxy).await });
         Self {
             listeners,
-            _proxy: proxy,
+            resolving: resolving.abort_handle(),
         }
     }
 }

@@ -212,6 +212,7 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
     chain(TerminalFilter::Tcp(Arc::new(TcpProxy {
         clusters: vec![(cluster.to_owned(), 1)],
         idle_timeout: None,
+        max_duration: None,
         max_connect_attempts: 1,
         access_log: vec![],
         origin: None,

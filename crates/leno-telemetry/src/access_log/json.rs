@@ -3,44 +3,102 @@
 
 use std::io::Write;
 
-use leno_engine::compile::access_log::{Format, FormatValues, Heads, Operator, Piece};
+use leno_engine::compile::access_log::{Format, FormatValues, GrpcForm, Heads, Json, Operator, Piece};
 
 pub(super) fn write(
-    keys: &[(String, Format)],
+    value: &Json,
+    omit_empty: bool,
     heads: Heads<'_>,
     values: &dyn FormatValues,
     out: &mut Vec<u8>,
 ) {
-    out.push(b'{');
-    for (at, (key, format)) in keys.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        let start = out.len();
-        out.extend_from_slice(key.as_bytes());
-        quote(out, start);
-        out.push(b':');
-        value(format, heads, values, out);
+    let line = Line {
+        omit_empty,
+        heads,
+        values,
+    };
+    // Nothing at all is still an object.
+    if !line.value(value, out) {
+        out.extend_from_slice(b"{}");
     }
-    out.extend_from_slice(b"}\n");
+    out.push(b'\n');
 }
 
-fn value(format: &Format, heads: Heads<'_>, values: &dyn FormatValues, out: &mut Vec<u8>) {
-    let start = out.len();
-    let [Piece::Operator { operator, max }] = format.0.as_slice() else {
-        format.write(heads, values, out);
-        return quote(out, start);
-    };
-    if !operator.write(heads, values, out) {
-        out.truncate(start);
-        out.extend_from_slice(b"null");
-        return;
+struct Line<'l> {
+    omit_empty: bool,
+    heads: Heads<'l>,
+    values: &'l dyn FormatValues,
+}
+
+impl Line<'_> {
+    /// False: it is empty, and nothing was written.
+    fn value(&self, value: &Json, out: &mut Vec<u8>) -> bool {
+        match value {
+            Json::Format(format) => return self.format(format, out),
+            Json::Fixed(text) => out.extend_from_slice(text.as_bytes()),
+            Json::List(items) => {
+                out.push(b'[');
+                for (at, item) in items.iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    if !self.value(item, out) {
+                        out.extend_from_slice(b"null");
+                    }
+                }
+                out.push(b']');
+            }
+            Json::Object(keys) => return self.object(keys, out),
+        }
+        true
     }
-    if let Some(max) = max {
-        out.truncate(start.saturating_add(*max));
+
+    fn object(&self, keys: &[(String, Json)], out: &mut Vec<u8>) -> bool {
+        let begin = out.len();
+        out.push(b'{');
+        for (key, value) in keys {
+            let start = out.len();
+            if start > begin + 1 {
+                out.push(b',');
+            }
+            let name = out.len();
+            out.extend_from_slice(key.as_bytes());
+            quote(out, name);
+            out.push(b':');
+            if !self.value(value, out) {
+                out.truncate(start);
+            }
+        }
+        if self.omit_empty && out.len() == begin + 1 {
+            out.truncate(begin);
+            return false;
+        }
+        out.push(b'}');
+        true
     }
-    if max.is_some() || !is_number(operator) {
-        quote(out, start);
+
+    fn format(&self, format: &Format, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        let [Piece::Operator { operator, max }] = format.0.as_slice() else {
+            format.write(self.heads, self.values, out);
+            quote(out, start);
+            return true;
+        };
+        if !operator.write(self.heads, self.values, out) {
+            out.truncate(start);
+            if self.omit_empty {
+                return false;
+            }
+            out.extend_from_slice(b"null");
+            return true;
+        }
+        if let Some(max) = max {
+            out.truncate(start.saturating_add(*max));
+        }
+        if max.is_some() || !is_number(operator) {
+            quote(out, start);
+        }
+        true
     }
 }
 
@@ -56,6 +114,10 @@ fn is_number(operator: &Operator) -> bool {
             | Operator::UpstreamRequestAttemptCount
             | Operator::ConnectionId
             | Operator::DownstreamLocalPort
+            | Operator::DownstreamRemotePort
+            | Operator::DownstreamDirectRemotePort
+            | Operator::UpstreamRemotePort
+            | Operator::GrpcStatus(GrpcForm::Number)
     )
 }
 

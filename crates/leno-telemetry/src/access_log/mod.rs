@@ -9,7 +9,7 @@ mod json;
 mod start_time;
 mod values;
 
-use leno_engine::compile::access_log::{Format, FormatValues, Heads, LogFormat, Operator, Piece};
+use leno_engine::compile::access_log::{Format, FormatValues, Heads, Json, LogFormat, Operator, Piece};
 
 use crate::record::{ConnectionRecord, RequestRecord};
 pub use values::details;
@@ -73,29 +73,31 @@ pub fn rfc3339(time: std::time::SystemTime) -> String {
 
 /// [`DEFAULT_TEXT`], parsed.
 pub fn default_text() -> Result<LogFormat, String> {
-    Format::parse(DEFAULT_TEXT).map(LogFormat::Text)
+    Format::parse(DEFAULT_TEXT).map(|format| LogFormat::Text {
+        format,
+        omit_empty: false,
+    })
 }
 
 /// [`DEFAULT_JSON`], parsed.
 pub fn default_json() -> Result<LogFormat, String> {
     let keys = DEFAULT_JSON
         .iter()
-        .map(|(key, text)| Ok(((*key).to_owned(), Format::parse(text)?)));
-    keys.collect::<Result<_, String>>().map(LogFormat::Json)
+        .map(|(key, text)| Ok(((*key).to_owned(), Json::Format(Format::parse(text)?))));
+    let value = Json::Object(keys.collect::<Result<_, String>>()?);
+    Ok(LogFormat::Json {
+        value,
+        omit_empty: false,
+    })
 }
 
 /// Finds what a format asks for and no line would ever show, so that it is refused and not logged as `-`.
 pub fn check(format: &LogFormat) -> Result<(), Unsupported> {
-    let check = |format: &Format| {
-        format.0.iter().try_for_each(|piece| match piece {
-            Piece::Operator { operator, .. } => supported(operator),
-            Piece::Literal(_) => Ok(()),
-        })
-    };
-    match format {
-        LogFormat::Text(format) => check(format),
-        LogFormat::Json(keys) => keys.iter().try_for_each(|(_, format)| check(format)),
-    }
+    let mut pieces = format.formats().into_iter().flat_map(|format| &format.0);
+    pieces.try_for_each(|piece| match piece {
+        Piece::Operator { operator, .. } => supported(operator),
+        Piece::Literal(_) => Ok(()),
+    })
 }
 
 fn supported(operator: &Operator) -> Result<(), Unsupported> {
@@ -108,6 +110,9 @@ fn supported(operator: &Operator) -> Result<(), Unsupported> {
         Operator::FilterState(key) => format!("%FILTER_STATE({key})%"),
         Operator::Environment(name) => format!("%ENVIRONMENT({name})%"),
         Operator::Hostname => "%HOSTNAME%".to_owned(),
+        Operator::UpstreamHostName => "%UPSTREAM_HOST_NAME%".to_owned(),
+        Operator::DownstreamPeerSubject => "%DOWNSTREAM_PEER_SUBJECT%".to_owned(),
+        Operator::FilterChainName => "%FILTER_CHAIN_NAME%".to_owned(),
         _ => return Ok(()),
     };
     Err(Unsupported(name))
@@ -131,8 +136,15 @@ pub fn write_connection(format: &LogFormat, record: &ConnectionRecord<'_>, out: 
 /// Appends what the format makes of these values.
 pub fn write(format: &LogFormat, heads: Heads<'_>, values: &dyn FormatValues, out: &mut Vec<u8>) {
     match format {
-        LogFormat::Text(format) => format.write(heads, values, out),
-        LogFormat::Json(keys) => json::write(keys, heads, values, out),
+        LogFormat::Text {
+            format,
+            omit_empty: false,
+        } => format.write(heads, values, out),
+        LogFormat::Text {
+            format,
+            omit_empty: true,
+        } => format.write_omitting(heads, values, out),
+        LogFormat::Json { value, omit_empty } => json::write(value, *omit_empty, heads, values, out),
     }
 }
 

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use leno_engine::compile::access_log::{FormatValues, Operator};
+use leno_engine::compile::access_log::{FormatValues, GrpcForm, Operator};
+use leno_engine::decide::route::is_grpc;
 use leno_engine::flags::Flags;
 use leno_engine::message::Decimal;
 
@@ -80,6 +81,15 @@ impl FormatValues for RequestValues<'_> {
             Operator::ResponseDuration => millis(out, record.response_duration),
             Operator::UpstreamServiceTime => service_time(record, out),
             Operator::RouteName => text(out, Some(record.route.name)),
+            Operator::GrpcStatus(form) => grpc(out, *form, record),
+            Operator::AccessLogType => text(out, Some("DownstreamEnd")),
+            Operator::StreamId => match record.request.headers.get("x-request-id") {
+                Some(id) => {
+                    out.extend_from_slice(id);
+                    true
+                }
+                None => false,
+            },
             Operator::UpstreamRequestAttemptCount => number(out, u64::from(record.attempts)),
             _ => self.common.write(operator, out),
         }
@@ -93,6 +103,7 @@ impl FormatValues for ConnectionValues<'_> {
             Operator::ResponseCode => number(out, 0),
             Operator::ResponseCodeDetails => false,
             Operator::ConnectionTerminationDetails => text(out, Some(record.details)),
+            Operator::AccessLogType => text(out, Some("TcpConnectionEnd")),
             _ => self.common.write(operator, out),
         }
     }
@@ -105,6 +116,7 @@ impl Common<'_> {
             Operator::StartTime(format) => start_time::write(self.start, format.as_deref(), out),
             Operator::Duration => millis(out, Some(self.duration)),
             Operator::ResponseFlags => flags(out, self.flags),
+            Operator::ResponseFlagsLong => flags_long(out, self.flags),
             Operator::ResponseCodeDetails => {
                 let failure = self
                     .upstream
@@ -122,6 +134,12 @@ impl Common<'_> {
             Operator::DownstreamLocalAddress => address(out, Some(downstream.local)),
             Operator::DownstreamLocalAddressWithoutPort => without_port(out, downstream.local),
             Operator::DownstreamLocalPort => number(out, downstream.local.port().into()),
+            Operator::DownstreamRemotePort => number(out, downstream.remote.port().into()),
+            Operator::DownstreamDirectRemotePort => number(out, downstream.direct_remote.port().into()),
+            Operator::UpstreamRemotePort => match upstream.and_then(|u| u.remote) {
+                Some(remote) => number(out, remote.port().into()),
+                None => false,
+            },
             Operator::DownstreamRemoteAddress => address(out, Some(downstream.remote)),
             Operator::DownstreamRemoteAddressWithoutPort => without_port(out, downstream.remote),
             Operator::DownstreamDirectRemoteAddress => address(out, Some(downstream.direct_remote)),
@@ -169,6 +187,48 @@ fn flags(out: &mut Vec<u8>, flags: Flags) -> bool {
     }
     // Writing to memory does not fail.
     write!(out, "{flags}").is_ok()
+}
+
+fn flags_long(out: &mut Vec<u8>, flags: Flags) -> bool {
+    for (at, flag) in flags.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(flag.long().as_bytes());
+    }
+    !flags.is_empty()
+}
+
+/// Of a gRPC call, by trailers, or by the status of an answer without any.
+fn grpc(out: &mut Vec<u8>, form: GrpcForm, record: &RequestRecord<'_>) -> bool {
+    let Some(code) = record.grpc_status.filter(|_| is_grpc(record.request)) else {
+        return false;
+    };
+    let (camel, snake) = match code {
+        0 => ("OK", "OK"),
+        1 => ("Canceled", "CANCELLED"),
+        2 => ("Unknown", "UNKNOWN"),
+        3 => ("InvalidArgument", "INVALID_ARGUMENT"),
+        4 => ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+        5 => ("NotFound", "NOT_FOUND"),
+        6 => ("AlreadyExists", "ALREADY_EXISTS"),
+        7 => ("PermissionDenied", "PERMISSION_DENIED"),
+        8 => ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+        9 => ("FailedPrecondition", "FAILED_PRECONDITION"),
+        10 => ("Aborted", "ABORTED"),
+        11 => ("OutOfRange", "OUT_OF_RANGE"),
+        12 => ("Unimplemented", "UNIMPLEMENTED"),
+        13 => ("Internal", "INTERNAL"),
+        14 => ("Unavailable", "UNAVAILABLE"),
+        15 => ("DataLoss", "DATA_LOSS"),
+        16 => ("Unauthenticated", "UNAUTHENTICATED"),
+        other => return number(out, other.into()),
+    };
+    match form {
+        GrpcForm::Camel => text(out, Some(camel)),
+        GrpcForm::Snake => text(out, Some(snake)),
+        GrpcForm::Number => number(out, code.into()),
+    }
 }
 
 fn number(out: &mut Vec<u8>, value: u64) -> bool {

@@ -1,7 +1,7 @@
 //! Lines as operators read them, and as their tools parse them.
 
 use bytes::Bytes;
-use leno_engine::compile::access_log::{Format, LogFormat};
+use leno_engine::compile::access_log::{Format, Json, LogFormat};
 use leno_engine::flags::Flag;
 use leno_telemetry::access_log::{check, default_json, default_text, write_connection, write_request};
 
@@ -15,7 +15,10 @@ fn line(format: &LogFormat, sample: &Sample) -> String {
 }
 
 fn text(format: &str) -> LogFormat {
-    LogFormat::Text(Format::parse(format).unwrap())
+    LogFormat::Text {
+        format: Format::parse(format).unwrap(),
+        omit_empty: false,
+    }
 }
 
 #[test]
@@ -70,10 +73,14 @@ fn json_keeps_numbers_writes_nulls_and_escapes() {
 
 #[test]
 fn a_value_of_several_pieces_is_a_string() {
-    let format = LogFormat::Json(vec![(
+    let value = Json::Object(vec![(
         "request".into(),
-        Format::parse("%REQ(:METHOD)% %RESPONSE_CODE% %REQ(NO)%").unwrap(),
+        Json::Format(Format::parse("%REQ(:METHOD)% %RESPONSE_CODE% %REQ(NO)%").unwrap()),
     )]);
+    let format = LogFormat::Json {
+        value,
+        omit_empty: false,
+    };
     assert_eq!(line(&format, &outbound()), "{\"request\":\"GET 200 -\"}\n");
 }
 

@@ -133,6 +133,7 @@ impl Sample {
             },
             upstream: Some(self.upstream()),
             attempts: 1,
+            random: 0,
             downstream: &self.downstream,
             peer: &self.peer,
         }

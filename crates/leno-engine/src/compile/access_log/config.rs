@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use leno_proto::FromAny;
 
-use super::{AccessLog, Format, LogFormat, Sink};
+use super::{AccessLog, Format, Json, LogFormat, Sink};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, silent};
+use crate::compile::log_filter;
 use crate::compile::pb::{accesslog as pb, core, file_log, protobuf, stream_log};
-use crate::flags::{Flag, Flags};
 
 /// Envoy's default line.
 const DEFAULT: &str = concat!(
@@ -34,9 +34,9 @@ fn access_log(at: &At<'_>, message: &pb::AccessLog) -> Result<AccessLog, Rejecti
         config_type,
     } = message;
     silent!("names are for people"; name);
-    let only = match filter {
+    let filter = match filter {
         None => None,
-        Some(filter) => Some(flag_filter(&at.field("filter"), filter)?),
+        Some(filter) => Some(log_filter::filter(&at.field("filter"), filter)?),
     };
     let pb::access_log::ConfigType::TypedConfig(any) = at.required("typed_config", config_type)?;
     let at = at.field("typed_config");
@@ -57,33 +57,7 @@ fn access_log(at: &At<'_>, message: &pb::AccessLog) -> Result<AccessLog, Rejecti
     } else {
         return Err(at.unknown_extension(any));
     };
-    Ok(AccessLog { sink, format, only })
-}
-
-fn flag_filter(at: &At<'_>, message: &pb::AccessLogFilter) -> Result<Flags, Rejection> {
-    use pb::access_log_filter::FilterSpecifier;
-    let pb::AccessLogFilter { filter_specifier } = message;
-    match at.required("filter_specifier", filter_specifier)? {
-        FilterSpecifier::ResponseFlagFilter(flags) => Ok(flags_of(&at.field("response_flag_filter"), flags)),
-        _ => Err(at.reject("only response_flag_filter is supported")),
-    }
-}
-
-pub(crate) fn flags_of(at: &At<'_>, message: &pb::ResponseFlagFilter) -> Flags {
-    let pb::ResponseFlagFilter { flags: names } = message;
-    let mut flags = Flags::default();
-    // None named: any will do.
-    let all = names.is_empty().then_some(Flag::ALL);
-    for flag in all.into_iter().flatten() {
-        flags.insert(*flag);
-    }
-    for (i, name) in names.iter().enumerate() {
-        match Flag::ALL.iter().find(|flag| flag.short() == name) {
-            Some(flag) => flags.insert(*flag),
-            None => at.item("flags", i).warn("this flag is never set"),
-        }
-    }
-    flags
+    Ok(AccessLog { sink, format, filter })
 }
 
 fn file(at: &At<'_>, message: &file_log::FileAccessLog) -> Result<(Sink, LogFormat), Rejection> {
@@ -100,9 +74,9 @@ fn file(at: &At<'_>, message: &file_log::FileAccessLog) -> Result<(Sink, LogForm
     };
     let format = match access_log_format {
         None => log_format(at, None)?,
-        Some(F::Format(text)) => LogFormat::Text(format(&at.field("format"), text)?),
-        Some(F::JsonFormat(fields)) => json(&at.field("json_format"), fields)?,
-        Some(F::TypedJsonFormat(fields)) => json(&at.field("typed_json_format"), fields)?,
+        Some(F::Format(text)) => text_format(&at.field("format"), text, false)?,
+        Some(F::JsonFormat(fields)) => json(&at.field("json_format"), fields, false)?,
+        Some(F::TypedJsonFormat(fields)) => json(&at.field("typed_json_format"), fields, false)?,
         Some(F::LogFormat(said)) => log_format(at, Some(said))?,
     };
     Ok((sink, format))
@@ -111,7 +85,7 @@ fn file(at: &At<'_>, message: &file_log::FileAccessLog) -> Result<(Sink, LogForm
 fn log_format(at: &At<'_>, message: Option<&core::SubstitutionFormatString>) -> Result<LogFormat, Rejection> {
     let at = &at.field("log_format");
     let Some(message) = message else {
-        return Ok(LogFormat::Text(format(at, DEFAULT)?));
+        return text_format(at, DEFAULT, false);
     };
     let core::SubstitutionFormatString {
         omit_empty_values,
@@ -121,23 +95,25 @@ fn log_format(at: &At<'_>, message: Option<&core::SubstitutionFormatString>) -> 
         format: said,
     } = message;
     silent!("each brings operators: one that is used and not known is rejected where it stands"; formatters);
-    no_effect!(at, "not used in access logs"; omit_empty_values, content_type, json_format_options);
-    format_of(at, at.required("format", said)?)
+    no_effect!(at, "not used in access logs"; content_type);
+    no_effect!(at, "keys are always in their order"; json_format_options);
+    format_of(at, at.required("format", said)?, *omit_empty_values)
 }
 
 pub(crate) fn format_of(
     at: &At<'_>,
     said: &core::substitution_format_string::Format,
+    omit_empty: bool,
 ) -> Result<LogFormat, Rejection> {
     use core::substitution_format_string::Format as F;
     match said {
-        F::TextFormat(text) => Ok(LogFormat::Text(format(&at.field("text_format"), text)?)),
-        F::JsonFormat(fields) => json(&at.field("json_format"), fields),
+        F::TextFormat(text) => text_format(&at.field("text_format"), text, omit_empty),
+        F::JsonFormat(fields) => json(&at.field("json_format"), fields, omit_empty),
         F::TextFormatSource(source) => {
             let at = at.field("text_format_source");
             let text = String::from_utf8(at.data_source(source)?);
             let text = text.map_err(|_| at.reject("not UTF-8"))?;
-            Ok(LogFormat::Text(format(&at, &text)?))
+            text_format(&at, &text, omit_empty)
         }
     }
 }
@@ -146,17 +122,41 @@ fn format(at: &At<'_>, text: &str) -> Result<Format, Rejection> {
     Format::parse(text).map_err(|why| at.reject(why))
 }
 
+fn text_format(at: &At<'_>, text: &str, omit_empty: bool) -> Result<LogFormat, Rejection> {
+    Ok(LogFormat::Text {
+        format: format(at, text)?,
+        omit_empty,
+    })
+}
+
+fn json(at: &At<'_>, message: &protobuf::Struct, omit_empty: bool) -> Result<LogFormat, Rejection> {
+    Ok(LogFormat::Json {
+        value: object(at, message)?,
+        omit_empty,
+    })
+}
+
 /// Keys sorted: a protobuf map has no order of its own.
-fn json(at: &At<'_>, message: &protobuf::Struct) -> Result<LogFormat, Rejection> {
+fn object(at: &At<'_>, message: &protobuf::Struct) -> Result<Json, Rejection> {
     let protobuf::Struct { fields } = message;
-    let mut formats = Vec::with_capacity(fields.len());
-    for (key, value) in fields {
-        let at = at.entry("fields", key);
-        match &value.kind {
-            Some(protobuf::value::Kind::StringValue(text)) => formats.push((key.clone(), format(&at, text)?)),
-            _ => return Err(at.reject("only strings are supported")),
-        }
+    let mut keys = Vec::with_capacity(fields.len());
+    for (key, field) in fields {
+        keys.push((key.clone(), value(&at.entry("fields", key), field)?));
     }
-    formats.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(LogFormat::Json(formats))
+    keys.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(Json::Object(keys))
+}
+
+fn value(at: &At<'_>, message: &protobuf::Value) -> Result<Json, Rejection> {
+    use protobuf::value::Kind;
+    Ok(match &message.kind {
+        None | Some(Kind::NullValue(_)) => Json::Fixed("null".into()),
+        Some(Kind::BoolValue(value)) => Json::Fixed(value.to_string()),
+        // As JSON writes them: 5, not 5.0.
+        Some(Kind::NumberValue(value)) if value.is_finite() => Json::Fixed(value.to_string()),
+        Some(Kind::NumberValue(value)) => return Err(at.reject(format!("not a number of JSON: {value}"))),
+        Some(Kind::StringValue(text)) => Json::Format(format(at, text)?),
+        Some(Kind::ListValue(list)) => Json::List(at.each("values", &list.values, value)?),
+        Some(Kind::StructValue(inner)) => object(at, inner)?,
+    })
 }

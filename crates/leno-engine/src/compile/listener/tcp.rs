@@ -34,7 +34,7 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
         check_drain_close,
         cluster_specifier,
     } = message;
-    refuse!(at; on_demand, metadata_match, hash_policy, tunneling_config, max_downstream_connection_duration,
+    refuse!(at; on_demand, metadata_match, hash_policy, tunneling_config,
         proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes,
         downstream_idle_timeout, upstream_idle_timeout);
     silent!("leno has its own statistics"; stat_prefix);
@@ -57,6 +57,11 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
         clusters,
         idle_timeout: at.timeout("idle_timeout", idle_timeout, Some(Duration::from_secs(3600)))?,
         max_connect_attempts: attempts,
+        max_duration: at.timeout(
+            "max_downstream_connection_duration",
+            max_downstream_connection_duration,
+            None,
+        )?,
         access_log: access_logs(at, "access_log", access_log)?,
         origin: None,
     })

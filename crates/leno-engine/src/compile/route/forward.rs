@@ -313,9 +313,12 @@ fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolic
             regex_rewrite,
         }) => {
             let at = at.field("header");
-            refuse!(at; regex_rewrite);
             HashPolicy::Header {
                 name: header::name_of(&at.field("header_name"), header_name)?,
+                rewrite: match regex_rewrite {
+                    None => None,
+                    Some(rewrite) => Some(matcher::substitution(&at.field("regex_rewrite"), rewrite)?),
+                },
                 terminal,
             }
         }

@@ -10,13 +10,15 @@ use std::sync::Arc;
 /// One priority.
 #[derive(Debug)]
 pub(super) struct Level {
-    /// Percent of the cluster's load; all levels' add up to 100, or the cluster has nothing.
-    load: u32,
+    /// Percent of the cluster's load that its healthy hosts take, and its degraded ones; all levels' add up to 100, or
+    /// the cluster has nothing.
+    load: [u32; 2],
     /// Too few are healthy: all are used.
     panic: bool,
     localities: Vec<LocalityHosts>,
-    /// The sets that policies choose from, made when first used: all localities in one, or one each.
-    sets: Option<Vec<HostSet>>,
+    /// The sets that policies choose from, made when first used: all localities in one, or one each. Of healthy hosts,
+    /// and of degraded ones.
+    sets: [Option<Vec<HostSet>>; 2],
     overprovisioning: u32,
 }
 
@@ -47,10 +49,10 @@ pub(super) fn levels(
             hosts: locality.endpoints.iter().map(&mut *host).collect(),
         });
         levels.push(Level {
-            load: 0,
+            load: [0; 2],
             panic: false,
             localities: localities.collect(),
-            sets: None,
+            sets: [None, None],
             overprovisioning: assignment.overprovisioning,
         });
     }
@@ -58,36 +60,49 @@ pub(super) fn levels(
     levels
 }
 
-/// The level for a point in 0..100.
-pub(super) fn choose_level(levels: &mut [Level], mut point: u32) -> Option<&mut Level> {
-    levels
-        .iter_mut()
-        .find(|level| match point.checked_sub(level.load) {
-            Some(rest) => {
-                point = rest;
-                false
+/// The level for a point in 0..100, and which of its hosts.
+pub(super) fn choose_level(levels: &mut [Level], mut point: u32) -> Option<(&mut Level, Class)> {
+    for class in [Class::Healthy, Class::Degraded] {
+        for (at, level) in levels.iter().enumerate() {
+            let load = level.load[class as usize];
+            match point.checked_sub(load) {
+                Some(rest) => point = rest,
+                None => return levels.get_mut(at).map(|level| (level, class)),
             }
-            None => true,
-        })
+        }
+    }
+    None
 }
 
+/// Healthy hosts of all levels go before degraded ones of any.
 fn spread(levels: &mut [Level], overprovisioning: u32, panic_threshold: u32) {
-    let health: Vec<u32> = levels.iter().map(|l| l.health(overprovisioning)).collect();
-    let total = health.iter().sum::<u32>().min(100);
+    let health: Vec<[u32; 2]> = levels
+        .iter()
+        .map(|level| level.healths(overprovisioning))
+        .collect();
+    let total = health.iter().flatten().sum::<u32>().min(100);
     let mut left = 100;
-    for (level, health) in levels.iter_mut().zip(&health) {
-        level.load = (health * 100).checked_div(total).unwrap_or(0).min(left);
-        left -= level.load;
+    for class in [Class::Healthy, Class::Degraded] {
+        for (level, health) in levels.iter_mut().zip(&health) {
+            let load = (health[class as usize] * 100)
+                .checked_div(total)
+                .unwrap_or(0)
+                .min(left);
+            level.load[class as usize] = load;
+            left -= load;
+        }
     }
     // What rounding left over.
+    let mut loads = levels.iter_mut().flat_map(|level| &mut level.load);
     if total > 0
-        && let Some(first) = levels.iter_mut().find(|l| l.load > 0)
+        && let Some(first) = loads.find(|load| **load > 0)
     {
-        first.load += left;
+        *first += left;
     }
     let mut all = true;
     for level in levels.iter_mut() {
-        level.panic = total < 100 && level.healthy_percent() < panic_threshold;
+        let usable: u32 = level.healths(100).iter().sum();
+        level.panic = total < 100 && usable < panic_threshold;
         all &= level.panic;
     }
     if all {
@@ -101,14 +116,21 @@ fn spread_by_size(levels: &mut [Level]) {
     let mut left = 100;
     for level in levels.iter_mut() {
         let share = (level.hosts().count() * 100).checked_div(total).unwrap_or(0) as u32;
-        level.load = share.min(left);
-        left -= level.load;
+        level.load = [share.min(left), 0];
+        left -= level.load[0];
     }
     if total > 0
         && let Some(first) = levels.iter_mut().find(|l| l.hosts().next().is_some())
     {
-        first.load += left;
+        first.load[0] += left;
     }
+}
+
+/// How well hosts are that are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Healthy = 0,
+    Degraded = 1,
 }
 
 // === impl Level ===
@@ -120,15 +142,16 @@ impl Level {
 
     pub(super) fn pick(
         &mut self,
+        class: Class,
         settings: &Settings,
         seed: u64,
         cx: &PickContext<'_>,
         attempt: u32,
     ) -> Option<Host> {
-        if self.sets.is_none() {
-            self.sets = Some(self.make_sets(settings, seed));
+        if self.sets[class as usize].is_none() {
+            self.sets[class as usize] = Some(self.make_sets(class, settings, seed));
         }
-        let sets = self.sets.as_mut()?;
+        let sets = self.sets[class as usize].as_mut()?;
         let total: f64 = sets.iter().map(|set| set.weight).sum();
         // The top 53 bits, as a fraction.
         let mut point = (mix(cx.random, 0x5e7) >> 11) as f64 / (1_u64 << 53) as f64 * total;
@@ -146,23 +169,21 @@ impl Level {
         set.hosts.get(index).cloned()
     }
 
-    /// Percent, 100 at most.
-    fn health(&self, overprovisioning: u32) -> u32 {
+    /// Of healthy hosts, and of degraded ones: percent, 100 at most each.
+    fn healths(&self, overprovisioning: u32) -> [u32; 2] {
         let total = self.hosts().count() as u64;
-        let healthy = self.hosts().filter(|host| host.is_healthy()).count() as u64;
-        let percent = (u64::from(overprovisioning) * healthy).checked_div(total);
-        percent.unwrap_or(0).min(100) as u32
+        [Class::Healthy, Class::Degraded].map(|class| {
+            let count = self.hosts().filter(|host| host.class() == Some(class)).count() as u64;
+            let percent = (u64::from(overprovisioning) * count).checked_div(total);
+            percent.unwrap_or(0).min(100) as u32
+        })
     }
 
-    fn healthy_percent(&self) -> u32 {
-        self.health(100)
-    }
-
-    fn make_sets(&self, settings: &Settings, seed: u64) -> Vec<HostSet> {
+    fn make_sets(&self, class: Class, settings: &Settings, seed: u64) -> Vec<HostSet> {
         let usable = |locality: &LocalityHosts| -> Vec<Host> {
             let hosts = locality.hosts.iter();
             hosts
-                .filter(|host| self.panic || host.is_healthy())
+                .filter(|host| self.panic || host.class() == Some(class))
                 .cloned()
                 .collect()
         };

@@ -13,6 +13,7 @@ pub(super) struct Maglev {
 
 /// A host's preferences: `offset + n × skip`.
 struct Row {
+    key: String,
     index: u32,
     offset: u64,
     skip: u64,
@@ -31,6 +32,8 @@ impl Maglev {
             .enumerate()
             .map(|(at, host)| Row::new(at, host, size, key))
             .collect();
+        // Whoever is first in a round has the first choice: by key, so that an order of the endpoints means nothing.
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
         let mut table = vec![EMPTY; size as usize];
         let mut filled = 0;
         let mut round = 1.0;
@@ -61,6 +64,7 @@ impl Row {
             offset: xxh64(key.as_bytes(), 0) % size,
             skip: xxh64(key.as_bytes(), 1) % (size - 1) + 1,
             next: 0,
+            key: key.into_owned(),
             share: host.share,
             target: 0.0,
         }

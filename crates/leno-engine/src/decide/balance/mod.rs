@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh64::xxh64;
 
-use self::health::Level;
+use self::health::{Class, Level};
 use super::outlier::{self, Outcome, OutlierState};
 use crate::compile::cluster::{BalancePolicy, Cluster, HashFunction, HashKey, OutlierDetection};
 use crate::compile::endpoint::{Assignment, Endpoint, Health, Target};
@@ -144,10 +144,13 @@ impl Host {
         }
     }
 
-    fn is_healthy(&self) -> bool {
+    /// None: it is not used while there are others.
+    fn class(&self) -> Option<Class> {
         match self.endpoint.health {
-            Health::Unknown | Health::Healthy | Health::Degraded => !self.state.outlier.is_ejected(),
-            Health::Unhealthy | Health::Draining => false,
+            _ if self.state.outlier.is_ejected() => None,
+            Health::Unknown | Health::Healthy => Some(Class::Healthy),
+            Health::Degraded => Some(Class::Degraded),
+            Health::Unhealthy | Health::Draining => None,
         }
     }
 }
@@ -261,8 +264,8 @@ impl Balancer {
     fn pick_once(&mut self, cx: &PickContext<'_>, attempt: u32) -> Option<Host> {
         // The hash decides on the priority too, so that it keeps deciding alone.
         let point = cx.hash.unwrap_or(cx.random) % 100;
-        let level = health::choose_level(&mut self.levels, point as u32)?;
-        level.pick(&self.settings, self.seed, cx, attempt)
+        let (level, class) = health::choose_level(&mut self.levels, point as u32)?;
+        level.pick(class, &self.settings, self.seed, cx, attempt)
     }
 
     fn original_destination(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {

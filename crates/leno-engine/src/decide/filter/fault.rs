@@ -16,8 +16,6 @@ use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::matcher::{self, HeaderMatcher};
 use crate::compile::pb::{fault as pb, fault_delay};
-use crate::decide::grpc;
-use crate::decide::route::is_grpc;
 use crate::flags::Flag;
 use crate::message::{Headers, LocalReply, RequestHead};
 
@@ -246,7 +244,7 @@ impl Injection {
             .delay_of(head)
             .map(|(time, share)| Foretold::Delay { time, share });
         let abort = self.abort_of(head).map(|(abort, share)| Foretold::Reply {
-            status: self.reply(abort, head).status,
+            status: self.reply(abort).status,
             share,
         });
         delay.into_iter().chain(abort).collect()
@@ -259,7 +257,7 @@ impl Injection {
 
     fn draw_abort(&self, random: u32, head: &RequestHead) -> Option<LocalReply> {
         let (abort, share) = self.abort_of(head)?;
-        hits(random, share).then(|| self.reply(abort, head))
+        hits(random, share).then(|| self.reply(abort))
     }
 
     fn delay_of(&self, head: &RequestHead) -> Option<(Duration, u32)> {
@@ -285,23 +283,23 @@ impl Injection {
         })
     }
 
-    fn reply(&self, abort: Abort, head: &RequestHead) -> LocalReply {
+    fn reply(&self, abort: Abort) -> LocalReply {
         let status = match abort {
             Abort::Http(status) => status,
-            Abort::Grpc(status) => grpc::to_http(status),
+            Abort::Grpc(_) => 200,
             Abort::Header => 500,
         };
-        let mut reply = LocalReply {
+        let reply = LocalReply {
             status,
             headers: Headers::default(),
             body: self.body.clone(),
             details: "fault_filter_abort",
             flags: Flag::FaultInjected.into(),
-            grpc_status: None,
+            grpc_status: match abort {
+                Abort::Grpc(status) => Some(status),
+                Abort::Http(_) | Abort::Header => None,
+            },
         };
-        if let (Abort::Grpc(status), true) = (abort, is_grpc(head)) {
-            grpc::answer(&mut reply, status);
-        }
         reply
     }
 

@@ -1,0 +1,53 @@
+//! Whether a filter takes a request.
+
+use std::time::Duration;
+
+use crate::compile::log_filter::{Comparison, LogFilter};
+use crate::decide::grpc;
+use crate::flags::Flags;
+use crate::message::RequestHead;
+
+/// What is known of a request at its end, or when it is answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'r> {
+    /// None: a connection without HTTP.
+    pub request: Option<&'r RequestHead>,
+    pub status: u16,
+    pub grpc_status: Option<u32>,
+    pub flags: Flags,
+    pub duration: Duration,
+    pub random: u64,
+}
+
+impl LogFilter {
+    pub fn takes(&self, facts: &Facts<'_>) -> bool {
+        match self {
+            Self::Status { comparison, value } => comparison.holds(u64::from(facts.status), *value),
+            Self::Duration { comparison, value } => {
+                let milliseconds = u64::try_from(facts.duration.as_millis()).unwrap_or(u64::MAX);
+                comparison.holds(milliseconds, *value)
+            }
+            Self::Header(header) => facts.request.is_some_and(|head| header.matches_request(head)),
+            Self::Flags(wanted) => wanted.iter().any(|flag| facts.flags.contains(flag)),
+            Self::Grpc { codes, exclude } => {
+                let status = facts.grpc_status.unwrap_or_else(|| grpc::from_http(facts.status));
+                codes.contains(&status) != *exclude
+            }
+            Self::Share(share) => facts.random % 1_000_000 < u64::from(*share),
+            Self::And(filters) => filters.iter().all(|filter| filter.takes(facts)),
+            Self::Or(filters) => filters.iter().any(|filter| filter.takes(facts)),
+            Self::Any => true,
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, is: u64, wanted: u64) -> bool {
+        match self {
+            Self::Equal => is == wanted,
+            Self::NotEqual => is != wanted,
+            Self::AtLeast => is >= wanted,
+            Self::AtMost => is <= wanted,
+        }
+    }
+}
