@@ -8,6 +8,7 @@ check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
     cargo xtask tidy
+    cargo xtask compatibility --check
 
 test:
     cargo test --workspace

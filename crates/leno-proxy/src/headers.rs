@@ -11,7 +11,6 @@ use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use crate::client_cert;
 use crate::connection::Connection;
 use crate::random::Random;
-use crate::router::CONTROLS;
 
 /// Between two leno proxies that speak HTTP/2 to each other: the version that the client, or the application, spoke.
 /// Believed only of a peer that has proved a mesh identity.
@@ -35,6 +34,24 @@ const OF_PROXIES: [&str; 6] = [
     "x-envoy-ip-tags",
     "x-envoy-original-path",
     "x-envoy-decorator-operation",
+];
+
+/// How long the caller of this proxy waits, as this proxy was told or tells.
+pub(crate) const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
+
+/// Headers by which a caller controls the router. Of the first two the next proxy may want to know.
+pub(crate) const CONTROLS: [&str; 11] = [
+    EXPECTED,
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
 ];
 
 /// What a request has turned out to be.

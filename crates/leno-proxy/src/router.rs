@@ -23,7 +23,7 @@ use leno_engine::message::{Decimal, RequestHead, Version};
 use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body, Request};
 use crate::connect::UpstreamConnection;
-use crate::headers::{self, ORIGINAL_VERSION};
+use crate::headers::{self, CONTROLS, EXPECTED, ORIGINAL_VERSION};
 use crate::idle::Expired;
 use crate::mirror;
 use crate::outcome::{Failure, StreamError};
@@ -37,23 +37,6 @@ use crate::upstream::Upstream;
 const STALE_REPLAY: usize = 64 * 1024;
 /// Kept where a retry policy or a mirror needs it, unless the listener says otherwise: Envoy's default.
 const RETRY_REPLAY: usize = 1024 * 1024;
-
-const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
-
-/// Headers by which a caller controls this router. Of the first two the next proxy may want to know.
-pub(crate) const CONTROLS: [&str; 11] = [
-    EXPECTED,
-    "x-envoy-upstream-rq-timeout-ms",
-    "x-envoy-upstream-rq-per-try-timeout-ms",
-    "x-envoy-upstream-rq-timeout-alt-response",
-    "x-envoy-upstream-alt-stat-name",
-    "x-envoy-retry-on",
-    "x-envoy-retry-grpc-on",
-    "x-envoy-max-retries",
-    "x-envoy-hedge-on-per-try-timeout",
-    "x-envoy-retriable-status-codes",
-    "x-envoy-retriable-header-names",
-];
 
 /// One request on its way to its cluster.
 pub(crate) struct Router<'r> {

@@ -16,6 +16,7 @@ use leno_engine::compile::listener::{Address, FilterChain, Listener, TerminalFil
 use leno_engine::compile::route::RouteTable;
 use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::limits::ClusterLimits;
+use leno_telemetry::access_log;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
@@ -101,6 +102,8 @@ pub enum Refused {
     Bind(#[from] BindError),
     #[error("{resource}: {source}")]
     Tls { resource: String, source: Unsupported },
+    #[error("{resource}: access_log: {why}")]
+    AccessLog { resource: String, why: String },
 }
 
 // === impl Config ===
@@ -288,6 +291,7 @@ impl Updater {
                 check.map_err(|source| refused(&listener.name, source))?;
             }
         }
+        check_logs(&listener)?;
         self.sockets.bind(&listener)?;
         let name = listener.name.clone();
         self.stopped.retain(|s| *s != name);
@@ -476,6 +480,22 @@ impl Updater {
         }
         self.sockets.workers().look();
     }
+}
+
+/// A time format that cannot be written is a mistake of its listener.
+fn check_logs(listener: &Listener) -> Result<(), Refused> {
+    let chains = listener.chains.iter().chain(&listener.default_chain);
+    let of_chains = chains.flat_map(|chain| match &chain.terminal {
+        TerminalFilter::Http(http) => &http.access_log,
+        TerminalFilter::Tcp(tcp) => &tcp.access_log,
+    });
+    for log in of_chains.chain(&listener.access_log) {
+        access_log::check(&log.format).map_err(|why| Refused::AccessLog {
+            resource: listener.name.clone(),
+            why: why.to_string(),
+        })?;
+    }
+    Ok(())
 }
 
 /// Its endpoints are names, for somebody to resolve.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 pub(crate) use self::config::{access_logs, format_of};
 use super::log_filter::LogFilter;
-use crate::message::{Headers, RequestHead, ResponseHead};
+use crate::message::{RequestHead, ResponseHead};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessLog {
@@ -96,7 +96,6 @@ pub enum Operator {
         name: String,
         alternative: Option<String>,
     },
-    Trailer(String),
     Method,
     Path,
     Authority,
@@ -106,14 +105,11 @@ pub enum Operator {
     ResponseFlags,
     ResponseFlagsLong,
     GrpcStatus(GrpcForm),
-    FilterChainName,
     AccessLogType,
     StreamId,
     UpstreamRemotePort,
-    UpstreamHostName,
     DownstreamRemotePort,
     DownstreamDirectRemotePort,
-    DownstreamPeerSubject,
     ConnectionTerminationDetails,
     UpstreamTransportFailureReason,
     BytesReceived,
@@ -142,11 +138,7 @@ pub enum Operator {
     UpstreamRequestAttemptCount,
     /// Of an answer of the proxy's own, before it is formatted.
     LocalReplyBody,
-    Hostname,
     ConnectionId,
-    DynamicMetadata(String),
-    FilterState(String),
-    Environment(String),
 }
 
 /// How `grpc-status` is written.
@@ -164,12 +156,11 @@ pub enum GrpcForm {
 pub struct Heads<'a> {
     pub request: Option<&'a RequestHead>,
     pub response: Option<&'a ResponseHead>,
-    pub trailers: Option<&'a Headers>,
 }
 
 /// What a format needs besides the messages: the connection, the upstream, times and sizes.
 ///
-/// Never asked for `Req`, `Resp`, `Trailer`, `Method`, `Path`, `Authority` and `Protocol`: those are read from
+/// Never asked for `Req`, `Resp`, `Method`, `Path`, `Authority` and `Protocol`: those are read from
 /// [`Heads`]. `ResponseCode` falls back to the response head's status where this has none.
 pub trait FormatValues {
     /// Appends the operator's value; false if it has none (which a log prints as `-`).
@@ -268,7 +259,6 @@ impl Operator {
                 let get = |name: &str| head.headers.get(name);
                 get(name).or_else(|| alternative.as_ref().and_then(|name| get(name)))
             }),
-            Self::Trailer(name) => heads.trailers.and_then(|trailers| trailers.get(name)),
             Self::Method => heads.request.map(|head| head.method.as_ref()),
             Self::Path => heads.request.map(|head| head.path.as_ref()),
             Self::Authority => heads.request.map(|head| head.authority.as_ref()),
@@ -349,14 +339,11 @@ fn named(name: &str, argument: Option<&str>) -> Result<Operator, String> {
         "RESPONSE_FLAGS" => Some(O::ResponseFlags),
         "RESPONSE_FLAGS_LONG" => Some(O::ResponseFlagsLong),
         "GRPC_STATUS_NUMBER" => Some(O::GrpcStatus(GrpcForm::Number)),
-        "FILTER_CHAIN_NAME" => Some(O::FilterChainName),
         "ACCESS_LOG_TYPE" => Some(O::AccessLogType),
         "STREAM_ID" => Some(O::StreamId),
         "UPSTREAM_REMOTE_PORT" => Some(O::UpstreamRemotePort),
-        "UPSTREAM_HOST_NAME" => Some(O::UpstreamHostName),
         "DOWNSTREAM_REMOTE_PORT" => Some(O::DownstreamRemotePort),
         "DOWNSTREAM_DIRECT_REMOTE_PORT" => Some(O::DownstreamDirectRemotePort),
-        "DOWNSTREAM_PEER_SUBJECT" => Some(O::DownstreamPeerSubject),
         "CONNECTION_TERMINATION_DETAILS" => Some(O::ConnectionTerminationDetails),
         "UPSTREAM_TRANSPORT_FAILURE_REASON" => Some(O::UpstreamTransportFailureReason),
         "BYTES_RECEIVED" => Some(O::BytesReceived),
@@ -383,7 +370,6 @@ fn named(name: &str, argument: Option<&str>) -> Result<Operator, String> {
         "VIRTUAL_CLUSTER_NAME" => Some(O::VirtualClusterName),
         "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Some(O::UpstreamRequestAttemptCount),
         "LOCAL_REPLY_BODY" => Some(O::LocalReplyBody),
-        "HOSTNAME" => Some(O::Hostname),
         "CONNECTION_ID" => Some(O::ConnectionId),
         _ => None,
     };
@@ -424,10 +410,6 @@ fn with_argument(name: &str, argument: Option<&str>) -> Result<Operator, String>
             (name, None) if name == "x-envoy-upstream-service-time" => O::UpstreamServiceTime,
             (name, alternative) => O::Resp { name, alternative },
         },
-        "TRAILER" => O::Trailer(wanted()?.to_ascii_lowercase()),
-        "DYNAMIC_METADATA" => O::DynamicMetadata(wanted()?.to_owned()),
-        "FILTER_STATE" => O::FilterState(wanted()?.to_owned()),
-        "ENVIRONMENT" => O::Environment(wanted()?.to_owned()),
         _ => return Err(format!("unknown command operator %{name}%")),
     })
 }

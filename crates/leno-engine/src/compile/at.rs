@@ -145,6 +145,16 @@ impl At<'_> {
         Ok(())
     }
 
+    /// A header's name in lower case: a token (RFC 9110), or one with a leading colon.
+    pub(crate) fn header_name(&self, name: &str) -> Result<String, Rejection> {
+        let token = name.strip_prefix(':').unwrap_or(name);
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if token.is_empty() || !token.bytes().all(is_token) {
+            return Err(self.reject(format!("not a header name: {name:?}")));
+        }
+        Ok(name.to_ascii_lowercase())
+    }
+
     /// Each item of a repeated field, compiled at its place.
     pub(crate) fn each<T, U>(
         &self,

@@ -5,6 +5,7 @@ pub mod dns;
 mod http;
 mod outlier;
 mod policy;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

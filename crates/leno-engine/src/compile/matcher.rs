@@ -4,7 +4,6 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use super::Rejection;
 use super::at::{At, silent};
-use super::header::name_of;
 use super::pb::{matcher as pb, route, types};
 
 #[derive(Clone, Debug)]
@@ -195,7 +194,7 @@ pub(crate) fn header(at: &At<'_>, message: &route::HeaderMatcher) -> Result<Head
         Some(M::StringMatch(message)) => HeaderTest::Value(string(&at.field("string_match"), message)?),
     };
     Ok(HeaderMatcher {
-        name: name_of(&at.field("name"), name)?,
+        name: at.field("name").header_name(name)?,
         test,
         invert: *invert_match,
         missing_as_empty: *treat_missing_header_as_empty,

@@ -36,7 +36,6 @@ impl HeaderOps {
         let heads = Heads {
             request: Some(request),
             response: Some(head),
-            trailers: None,
         };
         let added = self.evaluate(heads, values);
         add(added, &mut head.headers);

@@ -310,7 +310,6 @@ fn formatted(format: &str) -> String {
     let heads = Heads {
         request: Some(&request),
         response: Some(&response),
-        trailers: None,
     };
     let mut out = Vec::new();
     Format::parse(format)

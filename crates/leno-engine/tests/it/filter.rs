@@ -167,12 +167,17 @@ fn grpc_callers_get_a_grpc_status() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(reply(&mut request("a", "/")).status, 503);
+    let told = reply(&mut request("a", "/"));
+    assert_eq!(
+        (told.status, told.grpc_status),
+        (200, Some(14)),
+        "as Envoy answers HTTP"
+    );
     let mut head = request("a", "/");
     head.headers.set("content-type", "application/grpc");
     let told = reply(&mut head);
     assert_eq!(told.status, 200);
-    assert_eq!(told.headers.get_str("grpc-status"), Some("14"));
+    assert_eq!(told.grpc_status, Some(14));
 }
 
 #[test]

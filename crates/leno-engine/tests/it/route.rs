@@ -432,7 +432,7 @@ fn header_edits_go_from_route_to_table_and_see_the_request() {
             A::AppendIfExistsOrAdd.into(),
         ),
         option("x-absent", "new", A::AddIfAbsent.into()),
-        option("x-missing", "%HOSTNAME%", A::AppendIfExistsOrAdd.into()),
+        option("x-missing", "%UPSTREAM_HOST%", A::AppendIfExistsOrAdd.into()),
     ];
     route.request_headers_to_remove = vec!["X-Secret".into()];
     let mut message = table(vec![host("h", &["*"], vec![route])]);

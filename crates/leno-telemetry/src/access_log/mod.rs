@@ -60,10 +60,6 @@ pub const DEFAULT_JSON: [(&str, &str); 24] = [
     ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
 ];
 
-/// An operator that parses but that no record can answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsupported(pub String);
-
 /// `2016-04-15T20:17:00.310Z`
 pub fn rfc3339(time: std::time::SystemTime) -> String {
     let mut out = Vec::new();
@@ -91,31 +87,20 @@ pub fn default_json() -> Result<LogFormat, String> {
     })
 }
 
-/// Finds what a format asks for and no line would ever show, so that it is refused and not logged as `-`.
+/// A time format that cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported(pub String);
+
+/// Finds time formats that cannot be written, so that they are refused and not logged wrong.
 pub fn check(format: &LogFormat) -> Result<(), Unsupported> {
     let mut pieces = format.formats().into_iter().flat_map(|format| &format.0);
     pieces.try_for_each(|piece| match piece {
-        Piece::Operator { operator, .. } => supported(operator),
-        Piece::Literal(_) => Ok(()),
+        Piece::Operator {
+            operator: Operator::StartTime(Some(format)),
+            ..
+        } => start_time::check(format).map_err(|text| Unsupported(format!("%START_TIME({text})%"))),
+        _ => Ok(()),
     })
-}
-
-fn supported(operator: &Operator) -> Result<(), Unsupported> {
-    let name = match operator {
-        Operator::StartTime(Some(format)) => {
-            return start_time::check(format).map_err(|text| Unsupported(format!("%START_TIME({text})%")));
-        }
-        Operator::Trailer(name) => format!("%TRAILER({name})%"),
-        Operator::DynamicMetadata(key) => format!("%DYNAMIC_METADATA({key})%"),
-        Operator::FilterState(key) => format!("%FILTER_STATE({key})%"),
-        Operator::Environment(name) => format!("%ENVIRONMENT({name})%"),
-        Operator::Hostname => "%HOSTNAME%".to_owned(),
-        Operator::UpstreamHostName => "%UPSTREAM_HOST_NAME%".to_owned(),
-        Operator::DownstreamPeerSubject => "%DOWNSTREAM_PEER_SUBJECT%".to_owned(),
-        Operator::FilterChainName => "%FILTER_CHAIN_NAME%".to_owned(),
-        _ => return Ok(()),
-    };
-    Err(Unsupported(name))
 }
 
 /// Appends a request's line.
@@ -123,7 +108,6 @@ pub fn write_request(format: &LogFormat, record: &RequestRecord<'_>, out: &mut V
     let heads = Heads {
         request: Some(record.request),
         response: record.response,
-        trailers: None,
     };
     write(format, heads, &RequestValues::new(record), out);
 }
@@ -155,5 +139,3 @@ impl std::fmt::Display for Unsupported {
         write!(f, "command operator {} is not supported", self.0)
     }
 }
-
-impl std::error::Error for Unsupported {}

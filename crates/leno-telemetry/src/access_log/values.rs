@@ -284,6 +284,17 @@ fn v4(out: &mut Vec<u8>, ip: Ipv4Addr) {
     out.extend_from_slice(&text[..len]);
 }
 
+/// Of a connection that was not made: with the reason, which has no spaces there.
+pub fn details<'d>(details: &'d str, failure: Option<&str>) -> Cow<'d, str> {
+    match (details.strip_suffix("{remote_connection_failure}"), failure) {
+        (Some(before), Some(why)) => {
+            let why = why.replace(' ', "_");
+            format!("{before}{{remote_connection_failure|{why}}}").into()
+        }
+        _ => details.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,16 +314,5 @@ mod tests {
             assert_eq!(String::from_utf8(whole).unwrap(), parsed.to_string());
             assert_eq!(String::from_utf8(ip).unwrap(), parsed.ip().to_string());
         }
-    }
-}
-
-/// Of a connection that was not made: with the reason, which has no spaces there.
-pub fn details<'d>(details: &'d str, failure: Option<&str>) -> Cow<'d, str> {
-    match (details.strip_suffix("{remote_connection_failure}"), failure) {
-        (Some(before), Some(why)) => {
-            let why = why.replace(' ', "_");
-            format!("{before}{{remote_connection_failure|{why}}}").into()
-        }
-        _ => details.into(),
     }
 }

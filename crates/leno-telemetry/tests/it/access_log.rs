@@ -114,18 +114,22 @@ fn a_line_into_a_warm_buffer_costs_no_allocation() {
 
 #[test]
 fn what_no_record_can_answer_is_refused_by_name() {
-    for (format, name) in [
-        ("%ENVIRONMENT(HOME)%", "%ENVIRONMENT(HOME)%"),
-        ("%DYNAMIC_METADATA(a:b)%", "%DYNAMIC_METADATA(a:b)%"),
-        ("%START_TIME(%Q)%", "%START_TIME(%Q)%"),
+    let error = check(&text("%START_TIME(%Q)%")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "command operator %START_TIME(%Q)% is not supported"
+    );
+    for name in [
+        "NONSENSE",
+        "ENVIRONMENT",
+        "DYNAMIC_METADATA",
+        "FILTER_STATE",
+        "TRAILER",
+        "HOSTNAME",
     ] {
-        let error = check(&text(format)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("command operator {name} is not supported")
-        );
+        let error = Format::parse(&format!("%{name}(a)%")).unwrap_err();
+        assert!(error.contains(name), "{error}");
     }
-    assert!(Format::parse("%NONSENSE%").unwrap_err().contains("NONSENSE"));
     assert_eq!(check(&default_text().unwrap()), Ok(()));
     assert_eq!(check(&default_json().unwrap()), Ok(()));
 }

@@ -1,6 +1,6 @@
 //! `load_balancing_policy`: Envoy's typed extensions.
 
-use super::balance::{self, Common};
+use super::settings::{self, Common};
 use super::{BalancePolicy, HashFunction, HashKey};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
@@ -64,7 +64,7 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
         common.locality_weighted = locality(at, locality_lb_config.as_ref())?;
         let method: Method = at.choice("selection_method", *selection_method)?;
         let full_scan = method == Method::FullScan || enable_full_scan.is_some_and(|enabled| enabled.value);
-        return balance::least_request(at, choice_count.as_ref(), full_scan).map(Some);
+        return settings::least_request(at, choice_count.as_ref(), full_scan).map(Some);
     }
     if any.is::<round_robin::RoundRobin>() {
         let round_robin::RoundRobin {
@@ -91,7 +91,7 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
         } = &at.unpack::<maglev::Maglev>(any)?;
         common.locality_weighted = locality_weighted_lb_config.is_some();
         let key = consistent(at, consistent_hashing_lb_config.as_ref())?;
-        return balance::maglev(at, table_size.as_ref(), key).map(Some);
+        return settings::maglev(at, table_size.as_ref(), key).map(Some);
     }
     if any.is::<wrr_locality::WrrLocality>() {
         let wrr_locality::WrrLocality {
@@ -130,7 +130,7 @@ fn ring(at: &At<'_>, message: &ring_hash::RingHash, common: &mut Common) -> Resu
         true => HashKey::Hostname,
         false => consistent(at, consistent_hashing_lb_config.as_ref())?,
     };
-    balance::ring_hash(
+    settings::ring_hash(
         at,
         minimum_ring_size.as_ref(),
         maximum_ring_size.as_ref(),

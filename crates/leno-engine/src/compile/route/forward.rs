@@ -171,7 +171,7 @@ fn cluster(at: &At<'_>, specifier: &pb::route_action::ClusterSpecifier) -> Resul
             Ok(ClusterChoice::One(name.clone()))
         }
         C::ClusterHeader(name) => {
-            let name = header::name_of(&at.field("cluster_header"), name)?;
+            let name = at.field("cluster_header").header_name(name)?;
             Ok(ClusterChoice::Header(name))
         }
         C::WeightedClusters(weighted) => weighted_clusters(&at.field("weighted_clusters"), weighted),
@@ -192,9 +192,7 @@ fn weighted_clusters(at: &At<'_>, message: &pb::WeightedCluster) -> Result<Clust
     } = message;
     let by = match random_value_specifier {
         None | Some(RandomValueSpecifier::UseHashPolicy(protobuf::BoolValue { value: false })) => None,
-        Some(RandomValueSpecifier::HeaderName(name)) => {
-            Some(header::name_of(&at.field("header_name"), name)?)
-        }
+        Some(RandomValueSpecifier::HeaderName(name)) => Some(at.field("header_name").header_name(name)?),
         Some(RandomValueSpecifier::UseHashPolicy(_)) => {
             return Err(at.field("use_hash_policy").reject("not supported"));
         }
@@ -238,7 +236,7 @@ fn weighted_cluster(
     refuse!(at; metadata_match);
     let header = match (name.as_str(), cluster_header.as_str()) {
         ("", "") => return Err(at.field("name").reject("required")),
-        ("", header) => Some(header::name_of(&at.field("cluster_header"), header)?),
+        ("", header) => Some(at.field("cluster_header").header_name(header)?),
         (_, "") => None,
         _ => {
             return Err(at
@@ -279,7 +277,7 @@ fn host_rewrite(
         Some(H::AutoHostRewrite(auto)) if auto.value => HostRewrite::Auto,
         Some(H::AutoHostRewrite(_)) => HostRewrite::None,
         Some(H::HostRewriteHeader(name)) => {
-            HostRewrite::Header(header::name_of(&at.field("host_rewrite_header"), name)?)
+            HostRewrite::Header(at.field("host_rewrite_header").header_name(name)?)
         }
         Some(H::HostRewritePathRegex(rewrite)) => HostRewrite::Path(matcher::substitution(
             &at.field("host_rewrite_path_regex"),
@@ -314,7 +312,7 @@ fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolic
         }) => {
             let at = at.field("header");
             HashPolicy::Header {
-                name: header::name_of(&at.field("header_name"), header_name)?,
+                name: at.field("header_name").header_name(header_name)?,
                 rewrite: match regex_rewrite {
                     None => None,
                     Some(rewrite) => Some(matcher::substitution(&at.field("regex_rewrite"), rewrite)?),
@@ -335,7 +333,7 @@ fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolic
                 return Err(at.field("path").reject("not a path"));
             }
             HashPolicy::Cookie {
-                name: header::name_of(&at.field("name"), name).map(|_| name.clone())?,
+                name: at.field("name").header_name(name).map(|_| name.clone())?,
                 path: Some(path.clone()).filter(|path| !path.is_empty()),
                 ttl: at.duration("ttl", ttl)?,
                 terminal,

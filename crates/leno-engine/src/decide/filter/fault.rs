@@ -289,7 +289,7 @@ impl Injection {
             Abort::Grpc(_) => 200,
             Abort::Header => 500,
         };
-        let reply = LocalReply {
+        LocalReply {
             status,
             headers: Headers::default(),
             body: self.body.clone(),
@@ -299,8 +299,7 @@ impl Injection {
                 Abort::Grpc(status) => Some(status),
                 Abort::Http(_) | Abort::Header => None,
             },
-        };
-        reply
+        }
     }
 
     /// Takes one of the places for requests with a fault.

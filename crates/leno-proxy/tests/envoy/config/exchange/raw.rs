@@ -14,35 +14,39 @@ pub(super) async fn bytes(bytes: &Bytes, proxy: SocketAddr) -> String {
     talk(&mut stream, &bytes.bytes, bytes.close).await
 }
 
-/// What comes back for each text; `close`: then to the end.
+/// What comes back for each text; `close`: then to the end. How a connection ends that never said anything depends on
+/// who was faster.
 pub(super) async fn talk(stream: &mut TcpStream, texts: &[String], close: bool) -> String {
     let mut lines = Vec::new();
     let mut buffer = vec![0; 16 * 1024];
+    let mut ended = None;
     for text in texts {
         if stream.write_all(text.as_bytes()).await.is_err() {
-            lines.push("  (closed)".into());
+            ended = Some("(reset)");
             break;
         }
         match stream.read(&mut buffer).await {
-            Ok(0) => {
-                lines.push("  (end)".to_owned());
-                break;
-            }
+            Ok(0) => ended = Some("(end)"),
             Ok(read) => lines.push(format!("  {}", told(&buffer[..read]))),
-            Err(_) => {
-                lines.push("  (reset)".into());
-                break;
-            }
+            Err(_) => ended = Some("(reset)"),
+        }
+        if ended.is_some() {
+            break;
         }
     }
-    if close {
+    if close && ended.is_none() {
         let _ = stream.shutdown().await;
         let mut rest = Vec::new();
-        let ended = stream.read_to_end(&mut rest).await;
+        let end = stream.read_to_end(&mut rest).await;
         if !rest.is_empty() {
             lines.push(format!("  {}", told(&rest)));
         }
-        lines.push(if ended.is_ok() { "  (end)" } else { "  (reset)" }.to_owned());
+        ended = Some(if end.is_ok() { "(end)" } else { "(reset)" });
+    }
+    match ended {
+        Some(_) if lines.is_empty() => return "  (closed)".into(),
+        Some(how) => lines.push(format!("  {how}")),
+        None => {}
     }
     lines.join("\n")
 }
