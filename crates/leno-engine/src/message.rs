@@ -97,7 +97,7 @@ pub struct LocalReply {
     pub headers: Headers,
     pub body: Bytes,
     /// `%RESPONSE_CODE_DETAILS%`.
-    pub details: &'static str,
+    pub details: std::borrow::Cow<'static, str>,
     pub flags: crate::flags::Flags,
     /// `grpc-status` of the answer to a gRPC call, where it is not the one that goes with `status`.
     pub grpc_status: Option<u32>,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use leno_engine::decide::filter::ConnectionFacts;
+use leno_engine::decide::rbac::Peer;
 use leno_telemetry::record::DownstreamRecord;
 use leno_tls::PeerInfo;
 
@@ -32,6 +33,20 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// What policies know of the other end.
+    pub(crate) fn caller(&self) -> Peer<'_> {
+        let peer = self.peer.as_deref();
+        Peer {
+            address: self.record.direct_remote.ip(),
+            destination: self.destination,
+            server_name: self.record.sni.as_deref(),
+            tls: self.facts.tls,
+            uris: peer.map_or(&[], |peer| &peer.sans.uris),
+            names: peer.map_or(&[], |peer| &peer.sans.dns),
+            subject: peer.map_or("", |peer| &peer.subject),
+        }
+    }
+
     /// The peer's certificate has proved a mesh identity.
     pub(crate) fn is_mesh_peer(&self) -> bool {
         self.facts.peer_principal.is_some()

@@ -147,6 +147,7 @@ impl Filters {
         run: impl FnOnce(&mut dyn HttpFilter, &mut Context<'_>) -> T,
     ) -> Option<T> {
         let exchange = &self.exchange;
+        let connection = &exchange.session().connection;
         let mut flags = exchange.flags.get();
         let mut peer = exchange.peer.borrow_mut();
         let upstream_principal = exchange.upstream_principal();
@@ -156,7 +157,9 @@ impl Filters {
             peer: &mut peer,
             peers: &mut exchange.worker().peers.borrow_mut(),
             local: &exchange.worker().shared.local_metadata,
-            connection: &exchange.session().connection.facts,
+            connection: &connection.facts,
+            caller: connection.caller(),
+            remote: exchange.downstream().remote.ip(),
             upstream_principal: upstream_principal.as_deref(),
             cluster: match &self.cluster {
                 Routed::Known(cluster) => Some(&cluster.name),
@@ -269,7 +272,7 @@ fn too_large() -> LocalReply {
         status: 413,
         headers: Default::default(),
         body: Bytes::from_static(b"Payload Too Large"),
-        details: "request_payload_too_large",
+        details: "request_payload_too_large".into(),
         flags: Default::default(),
         grpc_status: None,
     }

@@ -1,5 +1,6 @@
 //! What is known of a request while it runs, and its one record at its end: the only place where telemetry is made.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(crate) struct Exchange {
     pub(crate) request: RefCell<RequestHead>,
     pub(crate) response: RefCell<Option<ResponseHead>>,
     pub(crate) flags: Cell<Flags>,
-    pub(crate) details: Cell<&'static str>,
+    pub(crate) details: RefCell<Cow<'static, str>>,
     pub(crate) received: Cell<u64>,
     pub(crate) sent: Cell<u64>,
     pub(crate) route: RefCell<Option<Arc<Route>>>,
@@ -83,7 +84,7 @@ impl Exchange {
             request: RefCell::new(request),
             response: RefCell::default(),
             flags: Cell::default(),
-            details: Cell::new(""),
+            details: RefCell::default(),
             received: Cell::default(),
             sent: Cell::default(),
             route: RefCell::default(),
@@ -197,7 +198,7 @@ impl Exchange {
             ),
         };
         self.flag(flag);
-        self.details.set(details);
+        self.details.replace(details.into());
     }
 }
 
@@ -224,7 +225,7 @@ impl Drop for Exchange {
             response: self.response.get_mut().as_ref(),
             grpc_status: self.grpc_status.get(),
             flags: self.flags.get(),
-            details: self.details.get(),
+            details: self.details.get_mut(),
             bytes_received: self.received.get(),
             bytes_sent: self.sent.get(),
             route: route.as_deref().map(route_record).unwrap_or_default(),
@@ -286,7 +287,7 @@ impl FormatValues for Exchange {
             Operator::ResponseFlags => self.flags.get().to_string(),
             Operator::ResponseCodeDetails => {
                 let failure = self.upstream.borrow().failure.clone();
-                leno_telemetry::access_log::details(self.details.get(), failure.as_deref()).into_owned()
+                leno_telemetry::access_log::details(&self.details.borrow(), failure.as_deref()).into_owned()
             }
             Operator::UpstreamCluster => match &self.upstream.borrow().cluster {
                 Some(cluster) => cluster.name.clone(),

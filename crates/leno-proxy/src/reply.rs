@@ -45,7 +45,7 @@ fn reply(status: u16, headers: Headers, body: Bytes, details: &'static str) -> L
         status,
         headers,
         body,
-        details,
+        details: details.into(),
         flags: Default::default(),
         grpc_status: None,
     }
@@ -152,7 +152,7 @@ pub(crate) fn local(exchange: &Exchange, mut reply: LocalReply, grpc: bool) -> A
     let mut all = exchange.flags.get();
     all |= reply.flags;
     exchange.flags.set(all);
-    exchange.details.set(reply.details);
+    exchange.details.replace(reply.details.clone());
     if let Some(replies) = &exchange.session().manager.local_replies {
         rewrite(exchange, replies, &mut reply);
     }

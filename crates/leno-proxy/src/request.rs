@@ -88,7 +88,7 @@ pub(crate) fn refuse(session: &Rc<Session>, refusal: &Refusal) -> Response {
     if refusal.malformed {
         exchange.flag(Flag::DownstreamProtocolError);
     }
-    exchange.details.set(refusal.details);
+    exchange.details.replace(refusal.details.into());
     let mut head = ResponseHead {
         version: Version::Http11,
         status: refusal.status,
@@ -112,8 +112,8 @@ pub(crate) fn refuse(session: &Rc<Session>, refusal: &Refusal) -> Response {
 /// Hands an answer to the codec; what it becomes of is followed to its end.
 fn respond(exchange: Rc<Exchange>, answer: Answer, filters: Option<Rc<Filters>>) -> Response {
     let Answer { head, body, upgraded } = answer;
-    if exchange.details.get().is_empty() {
-        exchange.details.set("via_upstream");
+    if exchange.details.borrow().is_empty() {
+        exchange.details.replace("via_upstream".into());
     }
     exchange.see_grpc_status(&head.headers);
     exchange.response.replace(Some(head.clone()));
@@ -221,7 +221,7 @@ impl Exchanged<'_> {
         };
         let (mut answer, origin) = match router.forward(upstream, body).await {
             Ok(mut answer) => {
-                exchange.details.set("via_upstream");
+                exchange.details.replace("via_upstream".into());
                 if forwarding.host.answer_attempt_count {
                     let count = Decimal::from(u64::from(exchange.attempts.get()));
                     answer.head.headers.set("x-envoy-attempt-count", count);
@@ -250,7 +250,7 @@ impl Exchanged<'_> {
     fn direct(&self, decision: &Decision<'_>) -> Answer {
         let exchange = self.exchange;
         let mut reply = direct(decision);
-        exchange.details.set(reply.details);
+        exchange.details.replace(reply.details.clone());
         let mut head = ResponseHead {
             version: Version::Http11,
             status: reply.status,

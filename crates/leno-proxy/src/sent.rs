@@ -47,7 +47,7 @@ impl SentBody {
             ),
         };
         exchange.flag(flag);
-        exchange.details.set(details);
+        exchange.details.replace(details.into());
         exchange.finish();
     }
 }
@@ -58,7 +58,7 @@ impl Source for SentBody {
         let Poll::Ready(frame) = self.body.poll_frame(cx) else {
             let expired = ready!(exchange.watch.poll_expired(cx));
             exchange.flag(expired.flag());
-            exchange.details.set(expired.details());
+            exchange.details.replace(expired.details().into());
             exchange.finish();
             return Poll::Ready(Some(Err(StreamError::TimedOut)));
         };

@@ -6,6 +6,7 @@ pub(crate) use leno_proto::envoy::config::cluster::v3 as cluster;
 pub(crate) use leno_proto::envoy::config::core::v3 as core;
 pub(crate) use leno_proto::envoy::config::endpoint::v3 as endpoint;
 pub(crate) use leno_proto::envoy::config::listener::v3 as listener;
+pub(crate) use leno_proto::envoy::config::rbac::v3 as rbac;
 pub(crate) use leno_proto::envoy::config::route::v3 as route;
 pub(crate) use leno_proto::envoy::extensions::access_loggers::{
     file::v3 as file_log, stream::v3 as stream_log,
@@ -15,6 +16,7 @@ pub(crate) use leno_proto::envoy::extensions::clusters::{
 };
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
+pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_filter;
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
 pub(crate) use leno_proto::envoy::extensions::filters::listener::{
     http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,

@@ -16,6 +16,7 @@ pub mod log_filter;
 pub mod matcher;
 pub mod normalise;
 pub mod outlier;
+pub mod rbac;
 pub mod retry;
 pub mod route;
 pub mod timeout;

@@ -1,5 +1,8 @@
 //! HTTP filters, with plain values.
 
+use std::net::IpAddr;
+
+use leno_engine::decide::rbac::Peer;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -81,6 +84,16 @@ impl Cx {
             peers: &mut self.peers,
             local: &self.local,
             connection: &self.facts,
+            caller: Peer {
+                address: IpAddr::from([198, 18, 0, 1]),
+                destination: ([198, 18, 0, 2], 80).into(),
+                server_name: None,
+                tls: false,
+                uris: &[],
+                names: &[],
+                subject: "",
+            },
+            remote: IpAddr::from([198, 18, 0, 1]),
             upstream_principal: self.upstream,
             cluster: Some("outbound|80||a.default.svc.cluster.local"),
             external: self.external,
@@ -129,7 +142,7 @@ fn a_delay_comes_before_an_abort() {
     }
     assert!(cx.flags.contains(Flag::DelayInjected));
     match filter.on_effect(&mut cx.context(), EffectResult::Slept) {
-        Step::Reply(reply) => assert_eq!((reply.status, reply.details), (418, "fault_filter_abort")),
+        Step::Reply(reply) => assert_eq!((reply.status, &*reply.details), (418, "fault_filter_abort")),
         other => panic!("{other:?}"),
     }
     assert!(cx.flags.contains(Flag::FaultInjected));

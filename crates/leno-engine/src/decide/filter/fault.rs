@@ -20,7 +20,7 @@ use crate::flags::Flag;
 use crate::message::{Headers, LocalReply, RequestHead};
 
 pub(super) const KIND: Kind = Kind {
-    message: "envoy.extensions.filters.http.fault.v3.HTTPFault",
+    messages: &["envoy.extensions.filters.http.fault.v3.HTTPFault"],
     parse,
 };
 
@@ -293,7 +293,7 @@ impl Injection {
             status,
             headers: Headers::default(),
             body: self.body.clone(),
-            details: "fault_filter_abort",
+            details: "fault_filter_abort".into(),
             flags: Flag::FaultInjected.into(),
             grpc_status: match abort {
                 Abort::Grpc(status) => Some(status),

@@ -7,7 +7,9 @@
 mod fault;
 mod known_peers;
 pub mod peer_metadata;
+mod rbac;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use leno_proto::google::protobuf::Any;
 use crate::compile::Rejection;
 use crate::compile::at::At;
 use crate::compile::pb::route as pb;
+use crate::decide::rbac::Peer;
 use crate::flags::Flags;
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
 
@@ -73,6 +76,10 @@ pub struct Context<'a> {
     /// The proxy's own metadata to send to the peer.
     pub local: &'a LocalMetadata,
     pub connection: &'a ConnectionFacts,
+    /// The other end of the connection.
+    pub caller: Peer<'a>,
+    /// The client, as far as it is told by proxies that are trusted.
+    pub remote: IpAddr,
     /// Who answers, once it has proved it.
     pub upstream_principal: Option<&'a str>,
     /// The route's cluster name, once routed.
@@ -181,16 +188,15 @@ pub enum Foretold {
 
 /// A kind of filter.
 struct Kind {
-    /// The full name of its configuration's message.
-    message: &'static str,
-    /// Also of its per-route configuration, which has the same message.
+    /// The full names of its configuration's message, and of its per-route configuration's where that is another.
+    messages: &'static [&'static str],
     parse: Parse,
 }
 
 type Parse = fn(&At<'_>, &Any) -> Result<Box<dyn FilterFactory>, Rejection>;
 
 /// The HTTP filters that leno has, besides the router.
-const FILTERS: &[Kind] = &[fault::KIND, peer_metadata::KIND];
+const FILTERS: &[Kind] = &[fault::KIND, peer_metadata::KIND, rbac::KIND];
 
 /// Filters of Envoy and Istio that only count. leno counts by itself, so they are accepted and left out.
 const ONLY_COUNT: &[&str] = &[
@@ -306,7 +312,9 @@ pub(crate) fn only_counts(any: &Any) -> bool {
 }
 
 fn kind(any: &Any) -> Option<&'static Kind> {
-    FILTERS.iter().find(|kind| kind.message == message_name(any))
+    FILTERS
+        .iter()
+        .find(|kind| kind.messages.contains(&message_name(any)))
 }
 
 fn message_name(any: &Any) -> &str {

@@ -26,7 +26,7 @@ const LONGEST: usize = 16 * 1024;
 const LONGEST_NAME: usize = 256;
 
 pub(super) const KIND: Kind = Kind {
-    message: "io.istio.http.peer_metadata.Config",
+    messages: &["io.istio.http.peer_metadata.Config"],
     parse,
 };
 

@@ -1,0 +1,209 @@
+//! `envoy.config.rbac.v3.RBAC`: who may do what.
+
+use ipnet::IpNet;
+
+use super::Rejection;
+use super::address;
+use super::at::{At, refuse};
+use super::matcher::{self, HeaderMatcher, StringMatcher};
+use super::pb::{matcher as matcher_pb, rbac as pb, types};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rbac {
+    pub action: Action,
+    /// In the order of their names, in which Envoy tries them too.
+    pub policies: Vec<(String, Policy)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Only what a policy matches is allowed.
+    Allow,
+    /// What a policy matches is denied.
+    Deny,
+    /// Everything is allowed.
+    Log,
+}
+
+/// Matches where one of the permissions and one of the principals does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    pub permissions: Vec<Permission>,
+    pub principals: Vec<Principal>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Permission {
+    Any,
+    And(Vec<Permission>),
+    Or(Vec<Permission>),
+    Not(Box<Permission>),
+    Header(HeaderMatcher),
+    /// The path without its query.
+    Path(StringMatcher),
+    DestinationIp(IpNet),
+    /// Half open.
+    DestinationPorts {
+        start: u32,
+        end: u32,
+    },
+    ServerName(StringMatcher),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Principal {
+    Any,
+    And(Vec<Principal>),
+    Or(Vec<Principal>),
+    Not(Box<Principal>),
+    /// A peer over TLS; with a name, one whose certificate has it.
+    Authenticated(Option<StringMatcher>),
+    /// The other end of the connection.
+    DirectRemoteIp(IpNet),
+    /// The client, as far as `x-forwarded-for` is trusted.
+    RemoteIp(IpNet),
+    Header(HeaderMatcher),
+    Path(StringMatcher),
+}
+
+pub(crate) fn rbac(at: &At<'_>, message: &pb::Rbac) -> Result<Rbac, Rejection> {
+    let pb::Rbac {
+        action,
+        policies,
+        audit_logging_options,
+    } = message;
+    refuse!(at; audit_logging_options);
+    let mut compiled = Vec::with_capacity(policies.len());
+    for (name, policy) in policies {
+        compiled.push((name.clone(), self::policy(&at.entry("policies", name), policy)?));
+    }
+    compiled.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(Rbac {
+        action: match at.choice("action", *action)? {
+            pb::rbac::Action::Allow => Action::Allow,
+            pb::rbac::Action::Deny => Action::Deny,
+            pb::rbac::Action::Log => Action::Log,
+        },
+        policies: compiled,
+    })
+}
+
+fn policy(at: &At<'_>, message: &pb::Policy) -> Result<Policy, Rejection> {
+    let pb::Policy {
+        permissions,
+        principals,
+        condition,
+        checked_condition,
+        cel_config,
+    } = message;
+    refuse!(at; condition, checked_condition, cel_config);
+    some(at, "permissions", permissions)?;
+    some(at, "principals", principals)?;
+    Ok(Policy {
+        permissions: at.each("permissions", permissions, permission)?,
+        principals: at.each("principals", principals, principal)?,
+    })
+}
+
+/// An empty set is a mistake, as in Envoy: it would match nothing, or everything.
+fn some<T>(at: &At<'_>, field: &'static str, items: &[T]) -> Result<(), Rejection> {
+    match items {
+        [] => Err(at.field(field).reject("required")),
+        _ => Ok(()),
+    }
+}
+
+fn permission(at: &At<'_>, message: &pb::Permission) -> Result<Permission, Rejection> {
+    use pb::permission::{Rule, Set};
+    let pb::Permission { rule } = message;
+    Ok(match at.required("rule", rule)? {
+        Rule::AndRules(Set { rules }) => {
+            let at = at.field("and_rules");
+            some(&at, "rules", rules)?;
+            Permission::And(at.each("rules", rules, permission)?)
+        }
+        Rule::OrRules(Set { rules }) => {
+            let at = at.field("or_rules");
+            some(&at, "rules", rules)?;
+            Permission::Or(at.each("rules", rules, permission)?)
+        }
+        Rule::NotRule(inner) => Permission::Not(Box::new(permission(&at.field("not_rule"), inner)?)),
+        Rule::Any(true) => Permission::Any,
+        Rule::Any(false) => return Err(at.field("any").reject("must be true")),
+        Rule::Header(header) => Permission::Header(matcher::header(&at.field("header"), header)?),
+        Rule::UrlPath(path) => Permission::Path(self::path(&at.field("url_path"), path)?),
+        Rule::DestinationIp(range) => {
+            Permission::DestinationIp(address::cidr(&at.field("destination_ip"), range)?)
+        }
+        Rule::DestinationPort(port) => {
+            let start = u32::from(at.port("destination_port", *port)?);
+            Permission::DestinationPorts {
+                start,
+                end: start + 1,
+            }
+        }
+        Rule::DestinationPortRange(types::Int32Range { start, end }) => {
+            let at = at.field("destination_port_range");
+            match (u32::try_from(*start), u32::try_from(*end)) {
+                (Ok(start), Ok(end)) if start < end && end <= 65_536 => {
+                    Permission::DestinationPorts { start, end }
+                }
+                _ => return Err(at.reject(format!("not ports: {start} to {end}"))),
+            }
+        }
+        Rule::RequestedServerName(name) => {
+            Permission::ServerName(matcher::string(&at.field("requested_server_name"), name)?)
+        }
+        Rule::Metadata(_) => return Err(at.field("metadata").reject("not supported")),
+        Rule::SourcedMetadata(_) => return Err(at.field("sourced_metadata").reject("not supported")),
+        Rule::Matcher(_) => return Err(at.field("matcher").reject("not supported")),
+        Rule::UriTemplate(_) => return Err(at.field("uri_template").reject("not supported")),
+    })
+}
+
+fn principal(at: &At<'_>, message: &pb::Principal) -> Result<Principal, Rejection> {
+    use pb::principal::{Authenticated, Identifier, Set};
+    let pb::Principal { identifier } = message;
+    Ok(match at.required("identifier", identifier)? {
+        Identifier::AndIds(Set { ids }) => {
+            let at = at.field("and_ids");
+            some(&at, "ids", ids)?;
+            Principal::And(at.each("ids", ids, principal)?)
+        }
+        Identifier::OrIds(Set { ids }) => {
+            let at = at.field("or_ids");
+            some(&at, "ids", ids)?;
+            Principal::Or(at.each("ids", ids, principal)?)
+        }
+        Identifier::NotId(inner) => Principal::Not(Box::new(principal(&at.field("not_id"), inner)?)),
+        Identifier::Any(true) => Principal::Any,
+        Identifier::Any(false) => return Err(at.field("any").reject("must be true")),
+        Identifier::Authenticated(Authenticated { principal_name }) => {
+            let at = at.field("authenticated");
+            Principal::Authenticated(match principal_name {
+                None => None,
+                Some(name) => Some(matcher::string(&at.field("principal_name"), name)?),
+            })
+        }
+        Identifier::SourceIp(range) => {
+            Principal::DirectRemoteIp(address::cidr(&at.field("source_ip"), range)?)
+        }
+        Identifier::DirectRemoteIp(range) => {
+            Principal::DirectRemoteIp(address::cidr(&at.field("direct_remote_ip"), range)?)
+        }
+        Identifier::RemoteIp(range) => Principal::RemoteIp(address::cidr(&at.field("remote_ip"), range)?),
+        Identifier::Header(header) => Principal::Header(matcher::header(&at.field("header"), header)?),
+        Identifier::UrlPath(path) => Principal::Path(self::path(&at.field("url_path"), path)?),
+        Identifier::Metadata(_) => return Err(at.field("metadata").reject("not supported")),
+        Identifier::FilterState(_) => return Err(at.field("filter_state").reject("not supported")),
+        Identifier::SourcedMetadata(_) => return Err(at.field("sourced_metadata").reject("not supported")),
+        Identifier::Custom(_) => return Err(at.field("custom").reject("not supported")),
+    })
+}
+
+fn path(at: &At<'_>, message: &matcher_pb::PathMatcher) -> Result<StringMatcher, Rejection> {
+    use matcher_pb::path_matcher::Rule;
+    let matcher_pb::PathMatcher { rule } = message;
+    let Rule::Path(path) = at.required("path", rule)?;
+    matcher::string(&at.field("path"), path)
+}
