@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use leno_engine::compile::cluster::Cluster;
@@ -152,6 +153,7 @@ impl Filters {
         let mut peer = exchange.peer.borrow_mut();
         let upstream_principal = exchange.upstream_principal();
         let mut cx = Context {
+            clock: Instant::now,
             random: exchange.worker().random.next(),
             flags: &mut flags,
             peer: &mut peer,

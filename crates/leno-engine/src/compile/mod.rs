@@ -5,7 +5,7 @@
 
 pub mod address;
 pub(crate) mod at;
-mod header;
+pub(crate) mod header;
 pub(crate) mod pb;
 
 pub mod access_log;

@@ -15,7 +15,9 @@ pub(crate) use leno_proto::envoy::extensions::clusters::{
     common::dns::v3 as common_dns, dns::v3 as dns_cluster,
 };
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
+pub(crate) use leno_proto::envoy::extensions::filters::http::cors::v3 as cors;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
+pub(crate) use leno_proto::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_filter;
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
 pub(crate) use leno_proto::envoy::extensions::filters::listener::{

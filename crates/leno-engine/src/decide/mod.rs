@@ -5,6 +5,7 @@ mod forward;
 mod rewrite;
 
 pub mod balance;
+pub mod bucket;
 pub mod filter;
 pub mod grpc;
 pub mod hash;

@@ -78,6 +78,7 @@ impl Cx {
 
     fn context(&mut self) -> Context<'_> {
         Context {
+            clock: std::time::Instant::now,
             random: self.random,
             flags: &mut self.flags,
             peer: &mut self.peer,

@@ -15,7 +15,7 @@ const TAKEN: usize = 50;
 const REFUSED: &str = "tests/envoy/corpus.txt";
 
 /// The files, where there are any.
-fn files(test: &str) -> Option<Vec<PathBuf>> {
+pub(crate) fn files(test: &str) -> Option<Vec<PathBuf>> {
     let cases = std::env::var_os("LENO_CASES").map_or_else(|| "../../../shared/cases".into(), PathBuf::from);
     let directory = cases.join("envoy-bootstraps");
     let Ok(entries) = std::fs::read_dir(&directory) else {
@@ -28,7 +28,7 @@ fn files(test: &str) -> Option<Vec<PathBuf>> {
 }
 
 /// The machine's roots, of which not every machine has any: in their place some bytes.
-struct Roots;
+pub(crate) struct Roots;
 
 impl Files for Roots {
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {

@@ -9,3 +9,4 @@ mod envoy;
 mod h2spec;
 mod http1;
 mod message;
+mod mutation;

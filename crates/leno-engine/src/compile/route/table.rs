@@ -154,8 +154,7 @@ fn route(at: &At<'_>, message: &pb::Route, retry: Option<&Arc<RetryPolicy>>) -> 
     no_effect!(at, "leno has its own statistics"; stat_prefix);
     no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
         request_body_buffer_limit);
-    // It names spans; Istio always sends it.
-    let _ = decorator;
+    silent!("it names spans"; decorator);
     let matches = matching::route_match(&at.field("match"), at.required("match", r#match)?)?;
     Ok(Route {
         name: name.clone(),

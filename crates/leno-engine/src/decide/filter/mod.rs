@@ -4,14 +4,16 @@
 //! behaviour and its tests. What a filter cannot do by itself it asks for as an [`Effect`]; one executor in the
 //! proxy performs effects, `leno explain` prints them.
 
+mod cors;
 mod fault;
 mod known_peers;
+mod local_ratelimit;
 pub mod peer_metadata;
 mod rbac;
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -66,6 +68,8 @@ pub enum EffectResult {
 /// What a filter may know and change besides the message.
 #[derive(Debug)]
 pub struct Context<'a> {
+    /// The time, for those who need it.
+    pub clock: fn() -> Instant,
     /// A fresh random number for this request.
     pub random: u64,
     pub flags: &'a mut Flags,
@@ -196,7 +200,13 @@ struct Kind {
 type Parse = fn(&At<'_>, &Any) -> Result<Box<dyn FilterFactory>, Rejection>;
 
 /// The HTTP filters that leno has, besides the router.
-const FILTERS: &[Kind] = &[fault::KIND, peer_metadata::KIND, rbac::KIND];
+const FILTERS: &[Kind] = &[
+    cors::KIND,
+    fault::KIND,
+    local_ratelimit::KIND,
+    peer_metadata::KIND,
+    rbac::KIND,
+];
 
 /// Filters of Envoy and Istio that only count. leno counts by itself, so they are accepted and left out.
 const ONLY_COUNT: &[&str] = &[
@@ -204,7 +214,6 @@ const ONLY_COUNT: &[&str] = &[
     "stats.PluginConfig",
 ];
 
-#[derive(Debug)]
 pub struct FilterConfig {
     /// The name in the filter list, which per-route configurations use as key.
     pub name: String,
@@ -212,6 +221,15 @@ pub struct FilterConfig {
     pub encoded: Bytes,
     pub disabled: bool,
     pub factory: Box<dyn FilterFactory>,
+}
+
+/// What it was compiled into, and not the bytes that it came from.
+impl std::fmt::Debug for FilterConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("FilterConfig");
+        shown.field("name", &self.name).field("disabled", &self.disabled);
+        shown.field("factory", &self.factory).finish_non_exhaustive()
+    }
 }
 
 impl PartialEq for FilterConfig {

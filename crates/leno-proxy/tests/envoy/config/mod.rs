@@ -19,7 +19,7 @@ use leno_engine::compile::NoFiles;
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 
 use crate::envoy::{Envoy, Leno, program};
-use backend::Backends;
+pub(crate) use backend::Backends;
 use case::{Case, Place};
 use serde_json::Value;
 
@@ -55,6 +55,23 @@ fn categories() -> Vec<Category> {
         });
     }
     all
+}
+
+/// The listeners and clusters of all cases.
+pub(crate) fn fragments(backends: &Backends) -> (Vec<Value>, Vec<Value>) {
+    let place = Place {
+        backends,
+        directory: Path::new("/tmp"),
+    };
+    let cases: Vec<Case> = categories()
+        .into_iter()
+        .flat_map(|category| category.cases)
+        .collect();
+    let listeners = cases.iter().map(|case| case.listener(0, place)).collect();
+    (
+        listeners,
+        cases.iter().flat_map(|case| case.clusters(place)).collect(),
+    )
 }
 
 fn is_filtered() -> bool {

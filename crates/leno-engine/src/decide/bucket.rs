@@ -1,0 +1,82 @@
+//! A token bucket of the whole process.
+//!
+//! It is kept as the moment at which it was, or will be, empty (the "theoretical arrival time" of GCRA): one word, one
+//! compare-and-swap a token, and nobody fills it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+pub struct TokenBucket {
+    /// Nanoseconds of one token.
+    token: u64,
+    /// Nanoseconds of a full bucket.
+    full: u64,
+    /// When it was first asked, full.
+    began: OnceLock<Instant>,
+    /// Nanoseconds since then, and a full bucket's more: when it is empty.
+    empty: AtomicU64,
+}
+
+impl TokenBucket {
+    /// `tokens` come each `interval`, evenly; at most `most` are kept.
+    pub fn new(most: u32, tokens: u32, interval: Duration) -> Self {
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        let token = (interval / u64::from(tokens.max(1))).max(1);
+        Self {
+            token,
+            full: token.saturating_mul(u64::from(most)),
+            began: OnceLock::new(),
+            empty: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes one; false: there is none.
+    pub fn take(&self, now: Instant) -> bool {
+        let began = *self.began.get_or_init(|| now);
+        let passed = now.saturating_duration_since(began).as_nanos();
+        let now = u64::try_from(passed)
+            .unwrap_or(u64::MAX)
+            .saturating_add(self.full);
+        let next = |empty: u64| {
+            let taken = empty.max(now - self.full).checked_add(self.token)?;
+            (taken <= now).then_some(taken)
+        };
+        self.empty.fetch_update(Relaxed, Relaxed, next).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_full_at_first_and_filled_evenly() {
+        let bucket = TokenBucket::new(2, 4, Duration::from_secs(1));
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert_eq!([0, 0, 0].map(|t| bucket.take(at(t))), [true, true, false]);
+        assert_eq!([249, 250, 251].map(|t| bucket.take(at(t))), [false, true, false]);
+        // No more than fit are kept.
+        assert_eq!([60_000; 3].map(|t| bucket.take(at(t))), [true, true, false]);
+    }
+
+    #[test]
+    fn two_workers_never_take_more_than_there_are() {
+        let bucket = TokenBucket::new(1000, 1, Duration::from_secs(3600));
+        let now = Instant::now();
+        let take = || (0..1000).filter(|_| bucket.take(now)).count();
+        let taken: usize = std::thread::scope(|scope| {
+            let both = [scope.spawn(take), scope.spawn(take)];
+            both.map(|one| one.join().unwrap()).iter().sum()
+        });
+        assert_eq!(taken, 1000);
+    }
+
+    #[test]
+    fn one_without_room_gives_nothing() {
+        let bucket = TokenBucket::new(0, 1, Duration::from_secs(1));
+        assert!(!bucket.take(Instant::now()));
+    }
+}
