@@ -8,9 +8,11 @@ use bytes::BytesMut;
 use leno_engine::compile::listener::{Direction, FilterChain, Listener, TerminalFilter, TransportProtocol};
 use leno_engine::decide::filter::ConnectionFacts;
 use leno_engine::decide::listener::{ConnectionInfo, choose};
+use leno_engine::decide::network::Admission;
 use leno_engine::flags::Flag;
 use leno_telemetry::record::DownstreamRecord;
 use leno_tls::PeerInfo;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::connection::{Connection, Serving};
@@ -138,14 +140,52 @@ impl Arrival {
             return None;
         };
         let plain = Prefixed::new(prefix.freeze(), stream);
-        let (io, connection) = self.secure(plain, listener, &chain, drain, &found).await?;
+        let (mut io, mut connection) = self.secure(plain, listener, &chain, drain, &found).await?;
+        if !chain.network.is_empty() {
+            Box::pin(self.admit(&chain, &mut connection)).await?;
+        }
         match &chain.terminal {
             TerminalFilter::Http(manager) => {
                 let manager = Arc::clone(manager);
                 Some(http::serve(self.worker, connection, manager, io))
             }
             TerminalFilter::Tcp(tcp) => tcp_proxy::open(self.worker, connection, tcp, io, early).await,
+            TerminalFilter::DirectResponse(bytes) => {
+                let bytes = bytes.clone();
+                Some(Box::pin(async move {
+                    let _connection = connection;
+                    if io.write_all(&bytes).await.is_ok() {
+                        let _ = io.shutdown().await;
+                    }
+                }))
+            }
+            TerminalFilter::Echo => Some(Box::pin(echo(io, connection))),
         }
+    }
+
+    /// Asks the network filters; what one of them refuses ends here.
+    async fn admit(&self, chain: &FilterChain, connection: &mut Connection) -> Option<()> {
+        for filter in &chain.network {
+            match filter.admit(&connection.without_request(), std::time::Instant::now()) {
+                Admission::Admitted => {}
+                Admission::Holding(place) => connection.places.push(place),
+                Admission::Refused { details, delay } => {
+                    tracing::debug!(remote = %self.remote, details, "connection refused by a filter");
+                    let logs = match &chain.terminal {
+                        TerminalFilter::Tcp(tcp) => tcp.access_log.as_slice(),
+                        _ => &[],
+                    };
+                    self.worker
+                        .reporter
+                        .turned_away(&connection.record, &details, logs);
+                    if let Some(delay) = delay {
+                        tokio::time::sleep(delay).await;
+                    }
+                    return None;
+                }
+            }
+        }
+        Some(())
     }
 
     fn chain(&self, state: &ListenerState, found: &Found) -> (Option<Arc<FilterChain>>, Option<Arc<Drain>>) {
@@ -173,7 +213,7 @@ impl Arrival {
     ) -> Option<(Found, Option<Early>)> {
         let (silent_chain, _) = self.chain(state, &Found::raw());
         let tcp = silent_chain.as_ref().and_then(|chain| match &chain.terminal {
-            TerminalFilter::Tcp(tcp) if chain.tls.is_none() => Some(Arc::clone(tcp)),
+            TerminalFilter::Tcp(tcp) if chain.tls.is_none() && !tcp.by_server_name => Some(Arc::clone(tcp)),
             _ => None,
         });
         let filters = &state.listener.filters;
@@ -270,6 +310,7 @@ impl Arrival {
             client_cert,
             peer,
             drain,
+            places: Vec::new(),
         };
         Some((io, connection))
     }
@@ -348,6 +389,15 @@ impl Arrival {
             peer_principal: peer.and_then(|p| p.id.as_ref()).map(|id| id.to_string().into()),
             local_principal,
         }
+    }
+}
+
+/// What comes goes back, until it ends.
+async fn echo(io: Io, connection: Connection) {
+    let _connection = connection;
+    let (mut from, mut to) = tokio::io::split(io);
+    if tokio::io::copy(&mut from, &mut to).await.is_ok() {
+        let _ = to.shutdown().await;
     }
 }
 

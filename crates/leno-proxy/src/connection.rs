@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use leno_engine::decide::filter::ConnectionFacts;
-use leno_engine::decide::rbac::Peer;
+use leno_engine::decide::network::Place;
+use leno_engine::decide::rbac::{Caller, Peer};
 use leno_telemetry::record::DownstreamRecord;
 use leno_tls::PeerInfo;
 
@@ -30,9 +31,20 @@ pub(crate) struct Connection {
     /// For `x-forwarded-client-cert`, where the chain asks for them.
     pub(crate) client_cert: PeerCertificates,
     pub(crate) buffer_limit: Option<u32>,
+    /// What network filters count of it.
+    pub(crate) places: Vec<Place>,
 }
 
 impl Connection {
+    /// As policies see it that know no request.
+    pub(crate) fn without_request(&self) -> Caller<'_> {
+        Caller {
+            request: None,
+            remote: self.record.remote.ip(),
+            peer: self.caller(),
+        }
+    }
+
     /// What policies know of the other end.
     pub(crate) fn caller(&self) -> Peer<'_> {
         let peer = self.peer.as_deref();

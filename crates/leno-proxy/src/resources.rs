@@ -315,6 +315,7 @@ fn secrets(tls: &CommonTls) -> impl Iterator<Item = Name> {
 
 fn chain_needs(chain: &FilterChain) -> BTreeSet<Name> {
     let mut names: BTreeSet<Name> = match &chain.terminal {
+        TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => BTreeSet::new(),
         TerminalFilter::Tcp(proxy) => proxy
             .clusters
             .iter()

@@ -486,8 +486,9 @@ impl Updater {
 fn check_logs(listener: &Listener) -> Result<(), Refused> {
     let chains = listener.chains.iter().chain(&listener.default_chain);
     let of_chains = chains.flat_map(|chain| match &chain.terminal {
-        TerminalFilter::Http(http) => &http.access_log,
-        TerminalFilter::Tcp(tcp) => &tcp.access_log,
+        TerminalFilter::Http(http) => http.access_log.as_slice(),
+        TerminalFilter::Tcp(tcp) => tcp.access_log.as_slice(),
+        TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => &[],
     });
     for log in of_chains.chain(&listener.access_log) {
         access_log::check(&log.format).map_err(|why| Refused::AccessLog {

@@ -64,7 +64,7 @@ impl Race {
         destination: SocketAddr,
         direction: Direction,
     ) -> Early {
-        match connect(worker, tcp, destination, direction).await {
+        match connect(worker, tcp, None, destination, direction).await {
             Ok(connected) => self.0.replace(Some(connected)),
             Err(failure) => {
                 return Early {
@@ -129,7 +129,8 @@ pub(crate) async fn open(
         Some(early) => (early.connected, early.greeting),
         None => {
             let direction = downstream.record.direction;
-            let connected = connect(&worker, tcp, downstream.destination, direction).await;
+            let name = downstream.record.sni.as_deref();
+            let connected = connect(&worker, tcp, name, downstream.destination, direction).await;
             (connected, Bytes::new())
         }
     };
@@ -262,10 +263,13 @@ fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
 async fn connect(
     worker: &Rc<Worker>,
     tcp: &TcpProxy,
+    server_name: Option<&str>,
     destination: SocketAddr,
     direction: Direction,
 ) -> Result<Connected, Failure> {
-    let name = choose(tcp, worker.random.next()).ok_or(Failure::NoCluster)?;
+    let asked = server_name.filter(|_| tcp.by_server_name);
+    let name = asked.or_else(|| choose(tcp, worker.random.next()));
+    let name = name.ok_or(Failure::NoCluster)?;
     let upstream = find(worker, name).await?;
     let permit = upstream
         .acquire(Resource::Connection, Priority::Default)

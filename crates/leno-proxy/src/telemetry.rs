@@ -75,6 +75,22 @@ impl Reporter {
         self.connection(&record, false, logs);
     }
 
+    /// A connection that a network filter has turned away.
+    pub(crate) fn turned_away(&self, downstream: &DownstreamRecord, details: &str, logs: &[Arc<AccessLog>]) {
+        let record = ConnectionRecord {
+            start: SystemTime::now(),
+            duration: Duration::ZERO,
+            flags: Default::default(),
+            bytes_received: 0,
+            bytes_sent: 0,
+            upstream: None,
+            downstream,
+            peer: &PeerMetadata::default(),
+            details,
+        };
+        self.connection(&record, false, logs);
+    }
+
     pub(crate) fn flush(&self) {
         self.0.borrow_mut().flush();
     }

@@ -246,6 +246,29 @@ impl At<'_> {
             .fraction(self.required("default_value", default_value)?)
     }
 
+    /// A feature that may only be on.
+    pub(crate) fn enabled(
+        &self,
+        field: &'static str,
+        flag: Option<&core::RuntimeFeatureFlag>,
+    ) -> Result<(), Rejection> {
+        let Some(core::RuntimeFeatureFlag {
+            default_value,
+            runtime_key,
+        }) = flag
+        else {
+            return Ok(());
+        };
+        let at = self.field(field);
+        no_effect!(at, "there is no runtime: the default value holds"; runtime_key);
+        match default_value {
+            Some(enabled) if !enabled.value => Err(at
+                .field("default_value")
+                .reject("false is not supported: leave the filter out")),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn unpack<M: Message + Name + Default>(&self, any: &protobuf::Any) -> Result<M, Rejection> {
         any.unpack().map_err(|error| match error {
             UnpackError::Type { .. } => self.unknown_extension(any),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ipnet::IpNet;
 
 pub use super::address::Address;
@@ -18,6 +19,7 @@ use super::http::HttpConnectionManager;
 use super::pb::{core, listener as pb, protobuf};
 use super::tls::DownstreamTls;
 use super::{Files, Rejection, Warnings, address};
+use crate::decide::network::NetworkFilterConfig;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -70,6 +72,8 @@ pub struct FilterChain {
     pub matches: ChainMatch,
     /// None: plaintext.
     pub tls: Option<Arc<DownstreamTls>>,
+    /// Before the terminal one, in order.
+    pub network: Vec<Arc<NetworkFilterConfig>>,
     pub terminal: TerminalFilter,
     pub handshake_timeout: Duration,
 }
@@ -105,10 +109,16 @@ pub enum SourceType {
 pub enum TerminalFilter {
     Http(Arc<HttpConnectionManager>),
     Tcp(Arc<TcpProxy>),
+    /// These bytes, and the end.
+    DirectResponse(Bytes),
+    /// What comes goes back.
+    Echo,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct TcpProxy {
+    /// The cluster is named by the server name that the client asks for, where it asks for one.
+    pub by_server_name: bool,
     /// One or more, with weights.
     pub clusters: Vec<(String, u32)>,
     pub idle_timeout: Option<Duration>,

@@ -22,6 +22,7 @@ pub mod reject;
 pub mod route;
 pub mod secret;
 pub mod tls;
+pub(crate) mod token_bucket;
 
 pub use reject::{FieldPath, Rejection, Warnings};
 

@@ -24,6 +24,13 @@ pub(crate) use leno_proto::envoy::extensions::filters::listener::{
     http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
     tls_inspector::v3 as tls_inspector,
 };
+/// Network filters besides the two proxies.
+pub(crate) mod network {
+    pub(crate) use leno_proto::envoy::extensions::filters::network::{
+        connection_limit::v3 as connection_limit, direct_response::v3 as direct_response, echo::v3 as echo,
+        local_ratelimit::v3 as local_ratelimit, rbac::v3 as rbac, sni_cluster::v3 as sni_cluster,
+    };
+}
 pub(crate) use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub(crate) use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 /// Load balancing policies.

@@ -88,6 +88,38 @@ pub(crate) fn rbac(at: &At<'_>, message: &pb::Rbac) -> Result<Rbac, Rejection> {
     })
 }
 
+impl Rbac {
+    /// Whether a rule looks at headers, which a connection has not.
+    pub(crate) fn names_headers(&self) -> bool {
+        self.policies.iter().any(|(_, policy)| {
+            policy.permissions.iter().any(Permission::names_headers)
+                || policy.principals.iter().any(Principal::names_headers)
+        })
+    }
+}
+
+impl Permission {
+    fn names_headers(&self) -> bool {
+        match self {
+            Self::Header(_) => true,
+            Self::And(all) | Self::Or(all) => all.iter().any(Self::names_headers),
+            Self::Not(inner) => inner.names_headers(),
+            _ => false,
+        }
+    }
+}
+
+impl Principal {
+    fn names_headers(&self) -> bool {
+        match self {
+            Self::Header(_) => true,
+            Self::And(all) | Self::Or(all) => all.iter().any(Self::names_headers),
+            Self::Not(inner) => inner.names_headers(),
+            _ => false,
+        }
+    }
+}
+
 fn policy(at: &At<'_>, message: &pb::Policy) -> Result<Policy, Rejection> {
     let pb::Policy {
         permissions,

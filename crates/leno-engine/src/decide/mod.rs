@@ -15,6 +15,7 @@ pub mod listener;
 mod local_reply;
 pub mod log_filter;
 pub mod matcher;
+pub mod network;
 pub mod normalise;
 pub mod outlier;
 pub mod rbac;

@@ -97,3 +97,9 @@ impl Principal {
         }
     }
 }
+
+/// `%RESPONSE_CODE_DETAILS%` of what is denied; it has no spaces.
+pub(crate) fn details(policy: Option<&str>) -> String {
+    let policy = policy.unwrap_or("none").replace(' ', "_");
+    format!("rbac_access_denied_matched_policy[{policy}]")
+}

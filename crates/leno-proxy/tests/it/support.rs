@@ -199,6 +199,7 @@ pub(crate) fn chain(terminal: TerminalFilter) -> FilterChain {
         name: String::new(),
         matches: ChainMatch::default(),
         tls: None,
+        network: Vec::new(),
         terminal,
         handshake_timeout: Duration::from_secs(5),
     }
@@ -210,6 +211,7 @@ pub(crate) fn http_chain(manager: HttpConnectionManager) -> FilterChain {
 
 pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
     chain(TerminalFilter::Tcp(Arc::new(TcpProxy {
+        by_server_name: false,
         clusters: vec![(cluster.to_owned(), 1)],
         idle_timeout: None,
         max_duration: None,

@@ -39,6 +39,7 @@ fn chain(listener: &Listener, to: SocketAddr, transport: &str, alpn: &[&str]) ->
 fn does(chain: &FilterChain) -> String {
     let tls = if chain.tls.is_some() { "mtls " } else { "" };
     match &chain.terminal {
+        other @ (TerminalFilter::DirectResponse(_) | TerminalFilter::Echo) => panic!("{other:?}"),
         TerminalFilter::Http(manager) => match &manager.routes {
             RouteSource::Rds(name) => format!("{tls}http {name}"),
             RouteSource::Inline(table) => format!("{tls}http {}", table.name),

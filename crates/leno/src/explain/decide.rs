@@ -68,6 +68,10 @@ impl Question<'_> {
                 explanation.listener = Some(told);
                 self.tcp(explanation, &proxy.clusters, destination)
             }
+            TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => {
+                explanation.listener = Some(told);
+                Ok(explanation.end(Kind::Answered, None, "the listener answers by itself"))
+            }
             TerminalFilter::Http(manager) => {
                 told.taken_as = "HTTP";
                 if let RouteSource::Rds(routes) = &manager.routes {

@@ -8,8 +8,9 @@ use prost::Message;
 
 use super::*;
 use crate::compile::at::{refuse, silent};
-use crate::compile::pb::{hcm, listener as pb, protobuf, tcp_proxy};
+use crate::compile::pb::{hcm, listener as pb, network as filters_pb, protobuf, tcp_proxy};
 use crate::compile::{address, http, tls};
+use crate::decide::network::{self, NetworkFilterConfig};
 
 pub(super) fn chain(at: &At<'_>, message: &pb::FilterChain) -> Result<Arc<FilterChain>, Rejection> {
     let pb::FilterChain {
@@ -22,13 +23,12 @@ pub(super) fn chain(at: &At<'_>, message: &pb::FilterChain) -> Result<Arc<Filter
         name,
     } = message;
     refuse!(at; use_proxy_proto);
-    // Metadata is for whoever reads the configuration.
-    let _ = metadata;
+    silent!("it is for whoever reads the configuration"; metadata);
     let tls = match transport_socket {
         None => None,
         Some(socket) => tls::downstream(&at.field("transport_socket"), socket)?.map(Arc::new),
     };
-    let terminal = network_filters(at, filters)?;
+    let (network, terminal) = network_filters(at, filters)?;
     let matches = match filter_chain_match {
         None => ChainMatch::default(),
         Some(matches) => chain_match(&at.field("filter_chain_match"), matches)?,
@@ -37,6 +37,7 @@ pub(super) fn chain(at: &At<'_>, message: &pb::FilterChain) -> Result<Arc<Filter
         name: name.clone(),
         matches,
         tls,
+        network,
         terminal,
         handshake_timeout: at.positive(
             "transport_socket_connect_timeout",
@@ -106,23 +107,51 @@ fn server_name(at: &At<'_>, name: &str) -> Result<String, Rejection> {
     Ok(name.to_ascii_lowercase())
 }
 
-fn network_filters(at: &At<'_>, filters: &[pb::Filter]) -> Result<TerminalFilter, Rejection> {
+fn network_filters(
+    at: &At<'_>,
+    filters: &[pb::Filter],
+) -> Result<(Vec<Arc<NetworkFilterConfig>>, TerminalFilter), Rejection> {
+    let mut before = Vec::new();
     let mut terminal = None;
+    let mut by_server_name = false;
     for (i, filter) in filters.iter().enumerate() {
         let at = at.item("filters", i);
         if terminal.is_some() {
             return Err(at.reject("a filter after the terminal one"));
         }
-        terminal = network_filter(&at, filter)?;
+        match network_filter(&at, filter)? {
+            NetworkFilter::Before(filter) => before.push(Arc::new(filter)),
+            NetworkFilter::Terminal(filter) => terminal = Some(filter),
+            NetworkFilter::ServerName => by_server_name = true,
+            NetworkFilter::Nothing => {}
+        }
     }
-    terminal.ok_or_else(|| {
-        at.field("filters")
-            .reject("the last filter must be a proxy: HTTP or TCP")
-    })
+    match terminal {
+        Some(TerminalFilter::Tcp(proxy)) if by_server_name => {
+            let proxy = TcpProxy {
+                by_server_name,
+                ..TcpProxy::clone(&proxy)
+            };
+            Ok((before, TerminalFilter::Tcp(Arc::new(proxy))))
+        }
+        Some(_) if by_server_name => Err(at.field("filters").reject("sni_cluster is for the TCP proxy")),
+        Some(terminal) => Ok((before, terminal)),
+        None => Err(at
+            .field("filters")
+            .reject("the last filter must be a proxy: HTTP or TCP")),
+    }
 }
 
-/// None: a filter that does nothing here, which has been told.
-fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<Option<TerminalFilter>, Rejection> {
+enum NetworkFilter {
+    Before(NetworkFilterConfig),
+    Terminal(TerminalFilter),
+    /// The cluster is named by the client.
+    ServerName,
+    /// It does nothing here, which has been told.
+    Nothing,
+}
+
+fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<NetworkFilter, Rejection> {
     use pb::filter::ConfigType;
     let pb::Filter { name, config_type } = message;
     silent!("names are for people"; name);
@@ -133,19 +162,41 @@ fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<Option<TerminalFi
     let at = at.field("typed_config");
     if any.is::<hcm::HttpConnectionManager>() {
         let manager = http::manager(&at, &at.unpack(any)?)?;
-        return Ok(Some(TerminalFilter::Http(Arc::new(manager))));
+        return Ok(NetworkFilter::Terminal(TerminalFilter::Http(Arc::new(manager))));
     }
     if any.is::<tcp_proxy::TcpProxy>() {
         let proxy = tcp::tcp_proxy(&at, &at.unpack(any)?)?;
-        return Ok(Some(TerminalFilter::Tcp(Arc::new(proxy))));
+        return Ok(NetworkFilter::Terminal(TerminalFilter::Tcp(Arc::new(proxy))));
     }
     if any
         .type_url
         .ends_with("/envoy.tcp.metadataexchange.config.MetadataExchange")
     {
-        return metadata_exchange(&at, any).map(|()| None);
+        return metadata_exchange(&at, any).map(|()| NetworkFilter::Nothing);
     }
-    Err(at.unknown_extension(any))
+    if any.is::<filters_pb::direct_response::Config>() {
+        let filters_pb::direct_response::Config { response } =
+            &at.unpack::<filters_pb::direct_response::Config>(any)?;
+        let bytes = match response {
+            None => Vec::new(),
+            Some(source) => at.field("response").data_source(source)?,
+        };
+        return Ok(NetworkFilter::Terminal(TerminalFilter::DirectResponse(
+            bytes.into(),
+        )));
+    }
+    if any.is::<filters_pb::echo::Echo>() {
+        let filters_pb::echo::Echo {} = at.unpack(any)?;
+        return Ok(NetworkFilter::Terminal(TerminalFilter::Echo));
+    }
+    if any.is::<filters_pb::sni_cluster::SniCluster>() {
+        let filters_pb::sni_cluster::SniCluster {} = at.unpack(any)?;
+        return Ok(NetworkFilter::ServerName);
+    }
+    match network::config(&at, any)? {
+        Some(filter) => Ok(NetworkFilter::Before(filter)),
+        None => Err(at.unknown_extension(any)),
+    }
 }
 
 /// Istio's message, as much of it as is used.

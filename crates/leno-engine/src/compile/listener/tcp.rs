@@ -54,6 +54,7 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
         return Err(at.field("max_connect_attempts").reject("must be more than 0"));
     }
     Ok(TcpProxy {
+        by_server_name: false,
         clusters,
         idle_timeout: at.timeout("idle_timeout", idle_timeout, Some(Duration::from_secs(3600)))?,
         max_connect_attempts: attempts,

@@ -1,7 +1,6 @@
 //! `envoy.filters.http.local_ratelimit`: a token bucket of the process for the requests of a listener, or of a route.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -11,6 +10,7 @@ use crate::compile::access_log::NoValues;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::header::{self, HeaderOps};
 use crate::compile::pb::{local_ratelimit as pb, protobuf, types};
+use crate::compile::token_bucket;
 use crate::decide::bucket::TokenBucket;
 use crate::flags::Flag;
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead, Version};
@@ -48,7 +48,7 @@ fn limit(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Option<Limit>, Rej
     let pb::LocalRateLimit {
         stat_prefix,
         status,
-        token_bucket,
+        token_bucket: bucket,
         filter_enabled,
         filter_enforced,
         request_headers_to_add_when_not_enforced,
@@ -70,16 +70,15 @@ fn limit(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Option<Limit>, Rej
         enable_x_ratelimit_headers, rate_limits, enable_retry_after_header);
     no_effect!(at, "there are no descriptors"; stage, vh_rate_limits, always_consume_default_token_bucket,
         max_dynamic_descriptors);
-    let Some(bucket) = token_bucket else {
+    let Some(bucket) = bucket else {
         return Ok(None);
     };
-    let tokens = bucket_of(&at.field("token_bucket"), bucket)?;
     let share = |field, message: &Option<_>| match message {
         None => Ok(0),
         Some(share) => at.field(field).runtime_fraction(share),
     };
     Ok(Some(Limit {
-        bucket: TokenBucket::new(tokens.0, tokens.1, tokens.2),
+        bucket: token_bucket::token_bucket(&at.field("token_bucket"), bucket)?,
         status: match status {
             // As Envoy: what is no error is not taken for one.
             Some(types::HttpStatus {
@@ -102,28 +101,6 @@ fn limit(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Option<Limit>, Rej
         )?,
         resource_exhausted: *rate_limited_as_resource_exhausted,
     }))
-}
-
-/// Most tokens, tokens a fill, and the fill's interval.
-fn bucket_of(at: &At<'_>, message: &types::TokenBucket) -> Result<(u32, u32, Duration), Rejection> {
-    let types::TokenBucket {
-        max_tokens,
-        tokens_per_fill,
-        fill_interval,
-    } = message;
-    if *max_tokens == 0 {
-        return Err(at.field("max_tokens").reject("must be more than 0"));
-    }
-    let fill = tokens_per_fill.as_ref().map_or(1, |tokens| tokens.value);
-    if fill == 0 {
-        return Err(at.field("tokens_per_fill").reject("must be more than 0"));
-    }
-    at.required("fill_interval", fill_interval)?;
-    let interval = at.positive("fill_interval", fill_interval, Duration::from_secs(1))?;
-    if interval < Duration::from_millis(50) {
-        return Err(at.field("fill_interval").reject("50 ms at least"));
-    }
-    Ok((*max_tokens, fill, interval))
 }
 
 impl FilterFactory for Factory {

@@ -10,7 +10,7 @@ use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::pb::{protobuf, rbac_filter as pb};
 use crate::compile::rbac::{Rbac, rbac};
-use crate::decide::rbac::Caller;
+use crate::decide::rbac::{Caller, details};
 use crate::message::{Headers, LocalReply, RequestHead};
 
 pub(super) const KIND: Kind = Kind {
@@ -118,10 +118,4 @@ impl HttpFilter for Filter {
     fn sees_bodies(&self) -> bool {
         false
     }
-}
-
-/// `%RESPONSE_CODE_DETAILS%`, which has no spaces.
-fn details(policy: Option<&str>) -> String {
-    let policy = policy.unwrap_or("none").replace(' ', "_");
-    format!("rbac_access_denied_matched_policy[{policy}]")
 }

@@ -1,0 +1,50 @@
+//! `envoy.filters.network.local_ratelimit`: a token a connection.
+
+use std::time::Instant;
+
+use leno_proto::google::protobuf::Any;
+
+use super::{Admission, Kind, NetworkFilter};
+use crate::compile::Rejection;
+use crate::compile::at::{At, refuse, silent};
+use crate::compile::pb::network::local_ratelimit as pb;
+use crate::compile::token_bucket::token_bucket;
+use crate::decide::bucket::TokenBucket;
+use crate::decide::rbac::Caller;
+
+pub(super) const KIND: Kind = Kind {
+    message: "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit",
+    parse,
+};
+
+#[derive(Debug)]
+struct LocalRateLimit(TokenBucket);
+
+fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
+    let pb::LocalRateLimit {
+        stat_prefix,
+        token_bucket: bucket,
+        runtime_enabled,
+        share_key,
+    } = &at.unpack::<pb::LocalRateLimit>(any)?;
+    silent!("leno has its own statistics"; stat_prefix);
+    refuse!(at; share_key);
+    at.enabled("runtime_enabled", runtime_enabled.as_ref())?;
+    let bucket = at.required("token_bucket", bucket)?;
+    Ok(Box::new(LocalRateLimit(token_bucket(
+        &at.field("token_bucket"),
+        bucket,
+    )?)))
+}
+
+impl NetworkFilter for LocalRateLimit {
+    fn admit(&self, _caller: &Caller<'_>, now: Instant) -> Admission {
+        match self.0.take(now) {
+            true => Admission::Admitted,
+            false => Admission::Refused {
+                details: "local_ratelimit_close".into(),
+                delay: None,
+            },
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Network filters before the one that serves the connection: who may connect, and how many, how often.
+//!
+//! One filter is one file and one row in [`FILTERS`]. They are asked once, when a connection has its chain and, with TLS,
+//! has shaken hands. (Envoy asks some of them when the first byte comes; what is refused is refused all the same.)
+
+mod connection_limit;
+mod local_ratelimit;
+mod rbac;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use leno_proto::google::protobuf::Any;
+
+use crate::compile::Rejection;
+use crate::compile::at::At;
+use crate::decide::rbac::Caller;
+
+pub use connection_limit::Place;
+
+/// What becomes of a connection.
+#[derive(Debug)]
+pub enum Admission {
+    Admitted,
+    /// While the connection lasts it holds a place.
+    Holding(Place),
+    Refused {
+        /// `%CONNECTION_TERMINATION_DETAILS%`
+        details: String,
+        /// Kept open and unanswered for so long.
+        delay: Option<Duration>,
+    },
+}
+
+/// A filter's compiled configuration, with its state in this process.
+pub trait NetworkFilter: std::fmt::Debug + Send + Sync {
+    fn admit(&self, caller: &Caller<'_>, now: Instant) -> Admission;
+}
+
+/// Equal when their configurations are.
+pub struct NetworkFilterConfig {
+    encoded: Bytes,
+    filter: Box<dyn NetworkFilter>,
+}
+
+struct Kind {
+    /// The full name of its configuration's message.
+    message: &'static str,
+    parse: Parse,
+}
+
+type Parse = fn(&At<'_>, &Any) -> Result<Box<dyn NetworkFilter>, Rejection>;
+
+const FILTERS: &[Kind] = &[connection_limit::KIND, local_ratelimit::KIND, rbac::KIND];
+
+/// None: it is none of them.
+pub(crate) fn config(at: &At<'_>, any: &Any) -> Result<Option<NetworkFilterConfig>, Rejection> {
+    let name = any.type_url.rsplit_once('/').map_or("", |(_, name)| name);
+    let Some(kind) = FILTERS.iter().find(|kind| kind.message == name) else {
+        return Ok(None);
+    };
+    Ok(Some(NetworkFilterConfig {
+        encoded: Bytes::copy_from_slice(&any.value),
+        filter: (kind.parse)(at, any)?,
+    }))
+}
+
+impl NetworkFilterConfig {
+    pub fn admit(&self, caller: &Caller<'_>, now: Instant) -> Admission {
+        self.filter.admit(caller, now)
+    }
+}
+
+impl std::fmt::Debug for NetworkFilterConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.filter.fmt(f)
+    }
+}
+
+impl PartialEq for NetworkFilterConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.encoded == other.encoded
+    }
+}
