@@ -139,6 +139,13 @@ impl Arrival {
             self.unmatched(listener, &found);
             return None;
         };
+        let found = match &chain.tls {
+            Some(tls) if !wanted.tls && !tls.common.alpn.is_empty() => {
+                let protocols = Box::pin(self.protocols(&mut stream, &mut prefix, &chain)).await?;
+                Found { protocols, ..found }
+            }
+            _ => found,
+        };
         let plain = Prefixed::new(prefix.freeze(), stream);
         let (mut io, mut connection) = self.secure(plain, listener, &chain, drain, &found).await?;
         if !chain.network.is_empty() {
@@ -160,6 +167,38 @@ impl Arrival {
                 }))
             }
             TerminalFilter::Echo => Some(Box::pin(echo(io, connection))),
+        }
+    }
+
+    /// What a client offers by ALPN, where no listener filter has looked: a chain accepts those that it knows, and goes
+    /// on without where it knows none.
+    async fn protocols(
+        &self,
+        stream: &mut TcpStream,
+        prefix: &mut BytesMut,
+        chain: &FilterChain,
+    ) -> Option<Vec<Vec<u8>>> {
+        let hello = Wanted {
+            tls: true,
+            http: false,
+        };
+        let looking = async {
+            loop {
+                if let Some(found) = hello.inspect(prefix) {
+                    return Some(found.protocols);
+                }
+                match inspect::read_more(stream, prefix).await {
+                    Ok(read) if read > 0 => {}
+                    _ => return None,
+                }
+            }
+        };
+        match tokio::time::timeout(chain.handshake_timeout, looking).await {
+            Ok(protocols) => protocols,
+            Err(_) => {
+                tracing::debug!(remote = %self.remote, "closed: no TLS in time");
+                None
+            }
         }
     }
 

@@ -57,6 +57,10 @@ pub fn offered(tls: &UpstreamTls, offer: Offer) -> Vec<String> {
         // HTTP/1.1 for this connection, although the context may be for HTTP/2.
         return vec!["istio-http/1.1".to_owned(), "istio".to_owned()];
     }
+    // Where ALPN is to decide, there is something to decide on.
+    if offer == Offer::Http && tls.common.alpn.is_empty() {
+        return vec!["h2".to_owned(), "http/1.1".to_owned()];
+    }
     let fits = |name: &&String| match (is_http2(name.as_bytes()), offer) {
         _ if *name == PEER_EXCHANGE => false,
         (Some(http2), Offer::Http1 | Offer::Upgrade) => !http2,

@@ -3,6 +3,7 @@
 mod http1;
 mod http2;
 mod script;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::case::socket;
+use super::pki::Pki;
 
 const HTTP: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const ECHO: [&str; 2] = ["echo-a", "echo-b"];
@@ -25,6 +27,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) struct Backends {
     addresses: BTreeMap<&'static str, SocketAddr>,
     pub(crate) told: Arc<Told>,
+    pub(crate) pki: Arc<Pki>,
     /// Dear to load.
     pub(crate) schema: Schema,
 }
@@ -49,16 +52,25 @@ impl Backends {
             addresses.insert(name, listener.local_addr().unwrap());
             tokio::spawn(listen(listener, name, Arc::clone(&told)));
         }
+        let pki = Pki::new();
+        for (name, mutual) in [("tls-a", false), ("mtls-a", true)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let acceptor = tls::acceptor(&pki, mutual);
+            let behind = addresses["a"];
+            addresses.insert(name, listener.local_addr().unwrap());
+            tokio::spawn(tls::listen(listener, acceptor, behind));
+        }
         // Nobody listens there.
         addresses.insert("refused", SocketAddr::from(([127, 0, 0, 1], 1)));
         Self {
             addresses,
             told,
+            pki: Arc::new(pki),
             schema: Schema::load(),
         }
     }
 
-    /// `a` to `f`, `echo-a`, `echo-b`; `silent` takes connections and says nothing, `refused` takes none.
+    /// `a` to `f`, `echo-a`, `echo-b`, `tls-a`, `mtls-a`; `silent` takes connections and says nothing, `refused` takes none.
     pub(crate) fn address(&self, name: &str) -> SocketAddr {
         let known = self.addresses.get(name);
         *known.unwrap_or_else(|| panic!("there is no backend {name:?}"))

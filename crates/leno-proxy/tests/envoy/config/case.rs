@@ -17,7 +17,8 @@ pub(crate) struct Case {
     file: File,
 }
 
-/// Anywhere in it `{backend: a}` stands for that backend's address, `{file: log}` for a path of the case's own.
+/// Anywhere in it `{backend: a}` stands for that backend's address, `{file: log}` for a path of the case's own, `{pem:
+/// ca.crt}` for a certificate or key.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -186,6 +187,9 @@ impl Case {
                 let only = (fields.len() == 1).then(|| fields.iter().next()).flatten();
                 match only.map(|(name, value)| (name.as_str(), value)) {
                     Some(("backend", Value::String(name))) => *value = socket(place.backends.address(name)),
+                    Some(("pem", Value::String(name))) => {
+                        *value = json!({"inline_string": place.backends.pki.pem(name)});
+                    }
                     Some(("file", Value::String(name))) => {
                         *value = self.path(place, name).to_string_lossy().into();
                     }

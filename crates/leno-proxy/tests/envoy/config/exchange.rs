@@ -3,16 +3,20 @@
 mod http1;
 mod http2;
 mod raw;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use leno_testkit::eventually;
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::case::{Case, Place};
+use super::pki::Pki;
 use super::request::{Request, Show, Step};
 use crate::message::quoted;
 
@@ -34,6 +38,7 @@ struct Told {
 /// `run` tells this run of the case from all others.
 pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketAddr) -> String {
     let mut text = String::new();
+    let pki = || Arc::clone(&place.backends.pki);
     let mut held: Vec<(String, JoinHandle<Told>)> = Vec::new();
     for (number, step) in case.steps().iter().enumerate() {
         match step {
@@ -45,12 +50,12 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
                 }
             }
             Step::Line(line) => {
-                let told = one(Request::plain(line), proxy).await;
+                let told = one(Request::plain(line), pki(), proxy).await;
                 let _ = writeln!(text, "> {line}\n{}", told.text);
             }
             Step::Request(request) if request.hold => {
                 let keyed = request.keyed(run, number);
-                let mut answer = tokio::spawn(one(keyed, proxy));
+                let mut answer = tokio::spawn(one(keyed, pki(), proxy));
                 let _ = writeln!(text, "> {}", step.shown());
                 let count = held.len() + 1;
                 tokio::select! {
@@ -59,7 +64,7 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
                 }
             }
             Step::Request(request) => {
-                let outcome = several(request, run, number, proxy).await;
+                let outcome = several(request, &pki(), run, number, proxy).await;
                 let _ = writeln!(text, "> {}\n{outcome}", step.shown());
             }
             Step::Bytes(bytes) => {
@@ -88,12 +93,12 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
     text
 }
 
-async fn several(request: &Request, run: &str, number: usize, proxy: SocketAddr) -> String {
+async fn several(request: &Request, pki: &Arc<Pki>, run: &str, number: usize, proxy: SocketAddr) -> String {
     tokio::time::sleep(Duration::from_millis(request.after)).await;
     if let Some(status) = request.until {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let told = one(request.clone(), proxy).await;
+            let told = one(request.clone(), Arc::clone(pki), proxy).await;
             if told.status == status {
                 return format!("becomes {status}");
             }
@@ -105,7 +110,7 @@ async fn several(request: &Request, run: &str, number: usize, proxy: SocketAddr)
     }
     let mut outcomes = Vec::new();
     for time in 0..request.times {
-        let told = one(request.keyed(run, number * 1000 + time), proxy).await;
+        let told = one(request.keyed(run, number * 1000 + time), Arc::clone(pki), proxy).await;
         outcomes.push(match request.show {
             Show::All => told.text,
             Show::Backend | Show::Set => format!("{} {}", told.status, told.backend.unwrap_or_default()),
@@ -132,11 +137,32 @@ fn folded(outcomes: Vec<String>) -> String {
     lines.join("\n")
 }
 
-async fn one(request: Request, proxy: SocketAddr) -> Told {
+async fn one(request: Request, pki: Arc<Pki>, proxy: SocketAddr) -> Told {
     let exchange = async {
-        match request.http2 {
-            true => http2::exchange(&request, proxy).await,
-            false => http1::exchange(&request, proxy).await,
+        let stream = TcpStream::connect(proxy).await.unwrap();
+        let Some(tls) = &request.tls else {
+            return match request.http2 {
+                true => http2::exchange(&request, stream).await,
+                false => http1::exchange(&request, stream).await,
+            };
+        };
+        let (stream, described) = match tls::connect(tls, &pki, stream).await {
+            Ok(connected) => connected,
+            Err(text) => {
+                return Told {
+                    status: 0,
+                    backend: None,
+                    text,
+                };
+            }
+        };
+        let told = match request.http2 {
+            true => http2::exchange(&request, stream).await,
+            false => http1::exchange(&request, stream).await,
+        };
+        Told {
+            text: format!("{described}\n{}", told.text),
+            ..told
         }
     };
     let answer = tokio::time::timeout(PATIENCE, exchange).await;

@@ -9,6 +9,7 @@
 mod backend;
 mod case;
 mod exchange;
+mod pki;
 mod request;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -30,6 +30,9 @@ pub(crate) struct Request {
     /// HTTP/2 with prior knowledge.
     #[serde(default)]
     pub(crate) http2: bool,
+    /// Over TLS: version, protocol and the names of the server's certificate are told first.
+    #[serde(default)]
+    pub(crate) tls: Option<Tls>,
     /// One after the other, each on a connection of its own.
     #[serde(default = "once")]
     pub(crate) times: usize,
@@ -52,6 +55,21 @@ pub(crate) struct Request {
     /// Milliseconds to let pass before it, where time is what the case is about.
     #[serde(default)]
     pub(crate) after: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    #[serde(default)]
+    pub(crate) sni: Option<String>,
+    #[serde(default)]
+    pub(crate) alpn: Vec<String>,
+    /// `client` or `stranger`.
+    #[serde(default)]
+    pub(crate) certificate: Option<String>,
+    /// `1.2` or `1.3`; else both.
+    #[serde(default)]
+    pub(crate) version: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -119,6 +137,7 @@ impl Request {
             headers: BTreeMap::new(),
             body: None,
             http2: false,
+            tls: None,
             times: 1,
             show: Show::All,
             until: None,
@@ -151,6 +170,17 @@ impl Request {
         let mut text = self.send.clone();
         if self.http2 {
             text += " HTTP/2";
+        }
+        if let Some(tls) = &self.tls {
+            text += " | TLS";
+            let told = [
+                tls.sni.as_deref(),
+                tls.certificate.as_deref(),
+                Some(tls.version.as_str()),
+            ];
+            for told in told.into_iter().flatten().filter(|told| !told.is_empty()) {
+                text += &format!(" {told}");
+            }
         }
         if let Some(host) = &self.host {
             text += &format!(" | host: {host}");

@@ -1,16 +1,15 @@
 //! HTTP/1.1.
 
-use std::net::SocketAddr;
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{Told, raw, shown};
 use crate::config::request::Request;
 use crate::message::{Framing, Kind, Message, messages, quoted};
 
-pub(super) async fn exchange(request: &Request, proxy: SocketAddr) -> Told {
-    let mut stream = TcpStream::connect(proxy).await.unwrap();
+pub(super) async fn exchange<S>(request: &Request, mut stream: S) -> Told
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut received = Vec::new();
     // The proxy may have seen enough before all is written.
     let _ = stream.write_all(request.bytes().as_bytes()).await;

@@ -1,17 +1,17 @@
 //! HTTP/2 with prior knowledge.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http::Request as Head;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Told, shown};
 use crate::config::request::Request;
 use crate::message::quoted;
 
-pub(super) async fn exchange(request: &Request, proxy: SocketAddr) -> Told {
-    let stream = TcpStream::connect(proxy).await.unwrap();
+pub(super) async fn exchange<S>(request: &Request, stream: S) -> Told
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     match over(request, stream).await {
         Ok(told) => told,
         Err(error) => Told {
@@ -30,7 +30,10 @@ fn failure(error: &h2::Error) -> String {
     }
 }
 
-async fn over(request: &Request, stream: TcpStream) -> Result<Told, h2::Error> {
+async fn over<S>(request: &Request, stream: S) -> Result<Told, h2::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (send, connection) = h2::client::handshake::<_>(stream).await?;
     let driver = tokio::spawn(connection);
     let mut send = send.ready().await?;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::http1;
@@ -16,7 +16,10 @@ pub(super) async fn bytes(bytes: &Bytes, proxy: SocketAddr) -> String {
 
 /// What comes back for each text; `close`: then to the end. How a connection ends that never said anything depends on
 /// who was faster.
-pub(super) async fn talk(stream: &mut TcpStream, texts: &[String], close: bool) -> String {
+pub(super) async fn talk<S>(stream: &mut S, texts: &[String], close: bool) -> String
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut lines = Vec::new();
     let mut buffer = vec![0; 16 * 1024];
     let mut ended = None;
