@@ -4,7 +4,11 @@
 //! control plane said. Where it said nothing in time the question stays unanswered, and the connection or request
 //! fails with a flag; nothing is ever let through because nobody answered.
 
+mod feeds;
+mod file;
 mod own;
+mod stream;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -15,27 +19,30 @@ use bytes::Bytes;
 
 use leno_dns::NameTable;
 use leno_engine::compile::cluster::Discovery as ClusterDiscovery;
+use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::endpoint::Assignment;
 use leno_engine::compile::{Files, Warnings, cluster, endpoint, listener, route};
-use leno_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::google::protobuf::Any;
 use leno_proto::type_url;
-use leno_xds::client::{Client, Lookup, Received};
+use leno_xds::WILDCARD;
+use leno_xds::client::{Lookup, Received};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::Proxy;
-use crate::control_plane::ControlPlane;
-use crate::grpc::{self, Channel, Receiver, Sender};
 use crate::lookup::{Answer, Question, Want};
 use crate::resolve;
-use crate::resources::{Change, Compiled, Kind, Name, Resources};
+use crate::resources::{Change, Compiled, Kind, Name, Needs, Resources};
 use crate::secret;
 
+pub use stream::Via;
+pub use text::Text;
+
+use feeds::{Connection, Feeds, Said};
 use own::Own;
 
-const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 /// Names that were asked for and do not exist; the oldest is forgotten beyond this.
 const MAX_NEGATIVE: usize = 1024;
 const TICK: Duration = Duration::from_millis(250);
@@ -72,8 +79,9 @@ pub struct Dumped {
 }
 
 pub struct Discovery {
-    pub client: Client,
-    pub control: ControlPlane,
+    pub node: Node,
+    /// What `ads` means in configuration sources.
+    pub ads: Option<Via>,
     pub proxy: Arc<Proxy>,
     pub questions: mpsc::UnboundedReceiver<Question>,
     pub dumps: mpsc::Receiver<oneshot::Sender<Vec<Dumped>>>,
@@ -87,24 +95,27 @@ pub struct Discovery {
     pub mode: Mode,
     /// Who holds a port of this machine, for messages.
     pub port_owner: fn(SocketAddr) -> Option<String>,
+    /// Reads what is YAML or JSON; None: nothing is.
+    pub text: Option<Text>,
 }
 
-/// How much of the mesh the proxy wants to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the proxy wants to know.
+#[derive(Debug)]
 pub enum Mode {
-    /// Its own listeners, and what its workload really calls.
+    /// Of a mesh: its own listeners, and what its workload really calls.
     OnDemand,
-    /// Everything that the control plane gives: wildcard LDS and CDS.
-    Full,
     /// As on demand, but what it serves is opened on the machine's own ports, and may be nothing.
     Gateway,
+    /// As an Envoy bootstrap says it: everything that these sources have, and what is static.
+    Bootstrap(Dynamic),
 }
 
-struct Link {
-    /// Keeps the connection open.
-    _channel: Channel,
-    sender: Sender<DeltaDiscoveryRequest>,
-    receiver: Receiver<DeltaDiscoveryResponse>,
+/// What a bootstrap makes known by itself and by its `dynamic_resources`.
+#[derive(Debug, Default)]
+pub struct Dynamic {
+    pub listeners: Option<Source>,
+    pub clusters: Option<Source>,
+    pub resources: Vec<(Name, Compiled)>,
 }
 
 /// What the task keeps beside its connections.
@@ -115,8 +126,12 @@ struct Memory {
     roots: BTreeSet<Name>,
     /// Names that workers asked for, oldest first; they are roots too.
     asked: VecDeque<Name>,
-    /// Names that are subscribed to one by one.
-    subscribed: BTreeSet<Name>,
+    /// Of the roots, what is the bootstrap's own: nobody can change it.
+    fixed: BTreeSet<Name>,
+    /// Names that are subscribed to one by one, and where.
+    subscribed: Needs,
+    /// What is to be said again until then, or it is gone.
+    leases: BTreeMap<Name, (Instant, Source)>,
     waiting: BTreeMap<Name, Vec<oneshot::Sender<Answer>>>,
     answered: BTreeSet<String>,
     /// What only a gateway has.
@@ -126,8 +141,7 @@ struct Memory {
 }
 
 enum Event {
-    Linked(Result<Link, grpc::Error>),
-    Message(Result<Option<DeltaDiscoveryResponse>, grpc::Error>),
+    Said(Said),
     Question(Question),
     Dump(oneshot::Sender<Vec<Dumped>>),
     Health,
@@ -141,116 +155,104 @@ impl Discovery {
     /// Runs until the workers' side of the questions is gone.
     #[allow(clippy::disallowed_methods)]
     pub async fn run(mut self) {
-        let mut memory = Memory::default();
-        self.client.subscribe_wildcard(type_url::LISTENER);
-        self.client.subscribe_wildcard(type_url::NAME_TABLE);
-        if self.mode == Mode::Full {
-            self.client.subscribe_wildcard(type_url::CLUSTER);
-        }
-        self.client.set_health(self.health.borrow().clone());
-        let mut link: Option<Link> = None;
-        let mut connecting = self.connect(Duration::ZERO);
+        let in_mesh = !matches!(self.mode, Mode::Bootstrap(_));
+        let mut memory = Memory {
+            resources: Resources::new(in_mesh),
+            ..Memory::default()
+        };
+        let mut feeds = Feeds::new(
+            self.node.clone(),
+            self.ads.take(),
+            self.text.take(),
+            Arc::clone(&self.proxy),
+        );
+        self.begin(&mut memory, &mut feeds, Instant::now());
+        self.settle(&mut memory, &mut feeds, Instant::now());
+        feeds.flush();
         let mut tick = tokio::time::interval(TICK);
         let mut look = tokio::time::interval(LOOK);
         loop {
             let event = tokio::select! {
-                result = &mut connecting, if link.is_none() => {
-                    Event::Linked(result.unwrap_or_else(|e| Err(grpc::Error::Protocol(e.to_string()))))
-                }
-                message = next(&mut link) => Event::Message(message),
+                said = feeds.next() => Event::Said(said),
                 question = self.questions.recv() => question.map_or(Event::Stop, Event::Question),
                 Some(reply) = self.dumps.recv() => Event::Dump(reply),
                 Ok(()) = self.health.changed() => Event::Health,
                 Some(Ok((cluster, resolved))) = memory.resolving.join_next() => Event::Resolved(cluster, resolved),
                 _ = tick.tick(), if memory.needs_tick() => Event::Tick,
-                _ = look.tick(), if self.mode == Mode::Gateway => Event::Tick,
+                _ = look.tick(), if matches!(self.mode, Mode::Gateway) => Event::Tick,
             };
             let now = Instant::now();
-            let lost = match event {
-                Event::Linked(Ok(opened)) => {
-                    link = Some(opened);
-                    self.state.send_modify(|s| (s.connected, s.error) = (true, None));
-                    let requests = self.client.on_connected();
-                    send(&mut link, requests).err()
-                }
-                Event::Linked(Err(error)) => Some(error),
-                Event::Message(Ok(Some(response))) => self.take(&mut memory, &mut link, response, now).err(),
-                Event::Message(Ok(None)) => Some(grpc::Error::Ended),
-                Event::Message(Err(error)) => Some(error),
-                Event::Question(question) => {
-                    memory.ask(question);
-                    None
-                }
+            match event {
+                Event::Said(said) => self.take(&mut memory, &mut feeds, said, now),
+                Event::Question(question) => memory.ask(question),
                 Event::Dump(reply) => {
                     // Nobody waits any more: nothing to do.
                     let _ = reply.send(memory.dump());
-                    None
                 }
-                Event::Health => {
-                    self.client.set_health(self.health.borrow_and_update().clone());
-                    None
-                }
-                Event::Resolved(cluster, assignment) => {
-                    memory.resources.resolved(&cluster, assignment);
-                    None
-                }
-                Event::Tick => None,
+                Event::Health => feeds.set_health(self.health.borrow_and_update().clone()),
+                Event::Resolved(cluster, assignment) => memory.resources.resolved(&cluster, assignment),
+                Event::Tick => {}
                 Event::Stop => return,
-            };
-            self.settle(&mut memory, now);
-            let requests = self.client.next_requests();
-            if let Some(error) = lost.or_else(|| send(&mut link, requests).err()) {
-                link = None;
-                let wait = self.client.on_disconnected((self.random)());
-                self.report_loss(&error, wait);
-                connecting = self.connect(wait);
+            }
+            memory.expire(&mut feeds, now);
+            self.settle(&mut memory, &mut feeds, now);
+            feeds.flush();
+        }
+    }
+
+    /// Asks for the roots.
+    fn begin(&mut self, memory: &mut Memory, feeds: &mut Feeds, now: Instant) {
+        let Mode::Bootstrap(dynamic) = &mut self.mode else {
+            feeds.subscribe_type(type_url::LISTENER);
+            feeds.subscribe_type(type_url::NAME_TABLE);
+            feeds.set_health(self.health.borrow().clone());
+            return;
+        };
+        for (name, compiled) in std::mem::take(&mut dynamic.resources) {
+            memory.resolve(&compiled);
+            memory.roots.insert(name.clone());
+            memory.fixed.insert(name.clone());
+            memory.resources.accept(name, String::new(), Bytes::new(), compiled, now);
+        }
+        let roots = [(Kind::Cluster, &dynamic.clusters), (Kind::Listener, &dynamic.listeners)];
+        for (kind, source) in roots {
+            if let Some(source) = source {
+                feeds.subscribe(source, kind, WILDCARD);
             }
         }
     }
 
-    fn report_loss(&self, error: &grpc::Error, wait: Duration) {
-        let was_connected = self.state.borrow().connected;
-        let address = self.control.address();
-        if was_connected {
-            tracing::warn!(%error, %address, "the control plane is away; what is known stays in force");
-        } else {
-            tracing::debug!(%error, %address, ?wait, "the control plane does not answer yet");
-        }
-        self.state
-            .send_modify(|s| (s.connected, s.error) = (false, Some(error.to_string())));
-    }
-
-    fn connect(&mut self, wait: Duration) -> tokio::task::JoinHandle<Result<Link, grpc::Error>> {
-        let target = self.control.joined();
-        tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            let target = target.map_err(|e| grpc::Error::Protocol(e.to_string()))?;
-            let channel = Channel::connect(&target).await?;
-            let (sender, receiver) = channel.stream(DELTA, None).await?;
-            Ok(Link {
-                _channel: channel,
-                sender,
-                receiver,
-            })
-        })
-    }
-
-    /// A response: compile, remember, acknowledge.
-    fn take(
-        &mut self,
-        memory: &mut Memory,
-        link: &mut Option<Link>,
-        response: DeltaDiscoveryResponse,
-        now: Instant,
-    ) -> Result<(), grpc::Error> {
-        let received = self.client.on_response(response);
+    /// What a source says: compile, remember, acknowledge.
+    fn take(&mut self, memory: &mut Memory, feeds: &mut Feeds, said: Said, now: Instant) {
+        let (received, connection) = feeds.take(said, (self.random)());
+        self.report(connection);
+        let Some((key, received)) = received else { return };
         memory.answered.insert(received.type_url.clone());
         let errors = match Kind::of(&received.type_url) {
-            Some(kind) => self.take_resources(memory, kind, &received, now),
+            Some(kind) => {
+                let errors = self.take_resources(memory, kind, &received, now);
+                memory.lease(kind, &received, key.origin(), now);
+                errors
+            }
             None => self.take_names(&received),
         };
-        let request = self.client.finish(received.ticket, &errors);
-        send(link, request.into_iter().collect())
+        feeds.finish(&key, received.ticket, &errors);
+    }
+
+    fn report(&self, connection: Connection) {
+        match connection {
+            Connection::Same => {}
+            Connection::Opened => self.state.send_modify(|s| (s.connected, s.error) = (true, None)),
+            Connection::Lost { peer, error, wait } => {
+                if self.state.borrow().connected {
+                    tracing::warn!(%error, peer, "the control plane is away; what is known stays in force");
+                } else {
+                    tracing::debug!(%error, peer, ?wait, "the control plane does not answer yet");
+                }
+                self.state
+                    .send_modify(|s| (s.connected, s.error) = (false, Some(error.to_string())));
+            }
+        }
     }
 
     fn take_resources(
@@ -263,10 +265,22 @@ impl Discovery {
         let mut errors = Vec::new();
         for (name, version, body) in &received.updates {
             let key = (kind, name.clone());
+            if memory.fixed.contains(&key) {
+                tracing::warn!(resource = %name, ?kind, "the bootstrap has one of this name, which stays");
+                continue;
+            }
             if self.is_root(memory, &key) {
                 memory.roots.insert(key.clone());
             }
-            match compile(kind, &body.value) {
+            if memory.resources.is_same(&key, version, &body.value) {
+                continue;
+            }
+            let compiled = compile(kind, &body.value, self.files());
+            let compiled = compiled.and_then(|compiled| {
+                let conflict = memory.resources.conflict(&compiled, &memory.subscribed);
+                conflict.map_or(Ok(compiled), Err)
+            });
+            match compiled {
                 Ok(compiled) => {
                     memory.resolve(&compiled);
                     // A private key is shown to nobody.
@@ -285,8 +299,10 @@ impl Discovery {
         }
         for name in &received.removed {
             let key = (kind, name.clone());
-            memory.roots.remove(&key);
-            memory.resources.remove(&key, now);
+            if !memory.fixed.contains(&key) {
+                memory.roots.remove(&key);
+                memory.resources.remove(&key, now);
+            }
         }
         errors
     }
@@ -306,18 +322,27 @@ impl Discovery {
 
     /// After every event: put in force what can be, drop what is gone after what replaces it, subscribe to what is
     /// named, answer.
-    fn settle(&mut self, memory: &mut Memory, now: Instant) {
-        self.promote(memory, now);
+    fn settle(&mut self, memory: &mut Memory, feeds: &mut Feeds, now: Instant) {
+        self.promote(memory, feeds, now);
         let departed = memory.resources.depart(now);
         self.apply(memory, departed);
-        if self.mode == Mode::Gateway {
+        if matches!(self.mode, Mode::Gateway) {
             memory.own.tend(&self.proxy, &self.state, self.port_owner);
         }
         memory.forget_old_negatives();
-        self.follow(memory);
+        self.follow(memory, feeds);
         memory.answer();
-        let any = self.mode == Mode::Gateway || memory.has_listener();
-        let ready = memory.answered.contains(type_url::LISTENER) && any && memory.roots_in_force();
+        let ready = match &self.mode {
+            Mode::OnDemand => memory.answered.contains(type_url::LISTENER) && memory.has_listener(),
+            Mode::Gateway => memory.answered.contains(type_url::LISTENER),
+            Mode::Bootstrap(dynamic) => {
+                let answered = |source: &Option<Source>, kind: Kind| {
+                    source.is_none() || memory.answered.contains(kind.type_url())
+                };
+                answered(&dynamic.listeners, Kind::Listener) && answered(&dynamic.clusters, Kind::Cluster)
+            }
+        };
+        let ready = ready && memory.roots_in_force();
         self.state.send_if_modified(|s| {
             let first = ready && !s.ready;
             s.ready |= ready;
@@ -326,43 +351,68 @@ impl Discovery {
     }
 
     /// Subscriptions follow references: what can be reached from the roots is asked for, and nothing else.
-    fn follow(&mut self, memory: &mut Memory) {
-        let wanted = memory
-            .resources
-            .reachable(memory.roots.iter().chain(&memory.asked).cloned());
-        let subscribed = &memory.subscribed;
-        let new: Vec<_> = wanted
-            .iter()
-            .filter(|n| !subscribed.contains(*n) && !memory.roots.contains(*n))
-            .cloned()
-            .collect();
-        let old: Vec<_> = subscribed
-            .iter()
-            .filter(|n| !wanted.contains(*n))
-            .cloned()
-            .collect();
-        for name in new {
-            self.client.subscribe(name.0.type_url(), &name.1);
-            memory.subscribed.insert(name);
-        }
+    fn follow(&mut self, memory: &mut Memory, feeds: &mut Feeds) {
+        let roots = memory.roots.iter().chain(&memory.asked).cloned();
+        let mut wanted = memory.resources.reachable(roots.map(|name| (name, Source::ads())));
+        wanted.retain(|name, _| self.comes_by_name(name.0) && !memory.roots.contains(name));
+        let same = |name: &Name, source: &Source, all: &Needs| {
+            let other = all.get(name);
+            other.is_some_and(|other| other.origin == source.origin)
+        };
+        let subscribed = memory.subscribed.iter();
+        let old = subscribed.filter(|(name, source)| !same(name, source, &wanted));
+        let old: Vec<_> = old.map(|(name, source)| (name.clone(), source.clone())).collect();
         let mut changes = Vec::new();
-        for name in old {
-            self.client.unsubscribe(name.0.type_url(), &name.1);
+        for (name, source) in old {
+            feeds.unsubscribe(&source, &name);
+            memory.leases.remove(&name);
             changes.extend(memory.resources.forget(&name));
             memory.subscribed.remove(&name);
         }
+        for (name, source) in wanted {
+            if !memory.subscribed.contains_key(&name) {
+                feeds.subscribe(&source, name.0, &name.1);
+                memory.subscribed.insert(name, source);
+            }
+        }
+        let roots = match &self.mode {
+            Mode::Bootstrap(dynamic) => [&dynamic.listeners, &dynamic.clusters].map(Option::as_ref),
+            Mode::OnDemand | Mode::Gateway => [None, None],
+        };
+        feeds.retain(|kind, origin| {
+            let [listeners, clusters] = roots;
+            let root = match kind {
+                Kind::Listener => listeners,
+                Kind::Cluster => clusters,
+                Kind::Endpoints | Kind::Secret | Kind::Route => None,
+            };
+            root.is_some_and(|source| source.origin == *origin)
+                || memory.subscribed.iter().any(|(name, source)| name.0 == kind && source.origin == *origin)
+        });
         self.apply(memory, changes);
     }
 
-    fn promote(&mut self, memory: &mut Memory, now: Instant) {
-        let client = &self.client;
-        let changes = memory.resources.promote(now, |(kind, name)| {
-            matches!(
-                client.lookup(kind.type_url(), name),
-                Lookup::Absent | Lookup::Rejected
-            )
+    /// Under a bootstrap listeners and clusters come all, or not at all.
+    fn comes_by_name(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Endpoints | Kind::Secret | Kind::Route => true,
+            Kind::Cluster | Kind::Listener => !matches!(self.mode, Mode::Bootstrap(_)),
+        }
+    }
+
+    fn promote(&mut self, memory: &mut Memory, feeds: &Feeds, now: Instant) {
+        let changes = memory.resources.promote(now, |name, source| {
+            !self.comes_by_name(name.0) || matches!(feeds.lookup(source, name), Lookup::Absent | Lookup::Rejected)
         });
         self.apply(memory, changes);
+    }
+
+    /// Files of this machine that a resource may name.
+    fn files(&self) -> &'static dyn Files {
+        match self.mode {
+            Mode::OnDemand | Mode::Gateway => &SystemTrust,
+            Mode::Bootstrap(_) => &Disk,
+        }
     }
 
     /// One batch is one new configuration.
@@ -384,7 +434,7 @@ impl Discovery {
                 }
                 Change::Set(_, Compiled::Route(table)) => updater.upsert_route(*table),
                 Change::Set(name, Compiled::Listener(listener)) => {
-                    let (listener, gateway) = (*listener, self.mode == Mode::Gateway);
+                    let (listener, gateway) = (*listener, matches!(self.mode, Mode::Gateway));
                     match updater.upsert_listener(listener.clone()) {
                         Ok(()) => memory
                             .own
@@ -410,7 +460,7 @@ impl Discovery {
     fn is_root(&self, memory: &Memory, name: &Name) -> bool {
         match name.0 {
             Kind::Listener => !memory.asked.contains(name),
-            Kind::Cluster => self.mode == Mode::Full,
+            Kind::Cluster => matches!(self.mode, Mode::Bootstrap(_)),
             Kind::Route | Kind::Endpoints | Kind::Secret => false,
         }
     }
@@ -453,7 +503,35 @@ impl Memory {
     }
 
     fn needs_tick(&self) -> bool {
-        !self.waiting.is_empty() || self.resources.is_warming()
+        !self.waiting.is_empty() || !self.leases.is_empty() || self.resources.is_warming()
+    }
+
+    /// How long what was said just now is to live.
+    fn lease(&mut self, kind: Kind, received: &Received, origin: &Origin, now: Instant) {
+        for (name, lease) in &received.leases {
+            let name = (kind, name.clone());
+            let source = Source {
+                origin: origin.clone(),
+                initial_fetch_timeout: None,
+            };
+            match lease {
+                Some(lease) => self.leases.insert(name, (now + *lease, source)),
+                None => self.leases.remove(&name),
+            };
+        }
+    }
+
+    /// What was not said again in time is gone, as if it had been removed.
+    fn expire(&mut self, feeds: &mut Feeds, now: Instant) {
+        let over = self.leases.iter().filter(|(_, (until, _))| *until <= now);
+        let over: Vec<_> = over.map(|(name, (_, source))| (name.clone(), source.clone())).collect();
+        for (name, source) in over {
+            tracing::warn!(resource = %name.1, kind = ?name.0, "its time to live is over");
+            self.leases.remove(&name);
+            feeds.expire(&source, &name);
+            self.roots.remove(&name);
+            self.resources.remove(&name, now);
+        }
     }
 
     /// A worker that no longer waits has closed its end: nothing to tell it.
@@ -501,18 +579,6 @@ impl Memory {
     }
 }
 
-async fn next(link: &mut Option<Link>) -> Result<Option<DeltaDiscoveryResponse>, grpc::Error> {
-    match link {
-        Some(link) => link.receiver.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn send(link: &mut Option<Link>, requests: Vec<DeltaDiscoveryRequest>) -> Result<(), grpc::Error> {
-    let Some(link) = link else { return Ok(()) };
-    requests.iter().try_for_each(|request| link.sender.send(request))
-}
-
 fn name_table(body: &Any, namespace: &str) -> Result<NameTable, String> {
     let table = leno_proto::istio::networking::nds::v1::NameTable::decode(body.value.as_slice())
         .map_err(|e| e.to_string())?;
@@ -528,20 +594,20 @@ fn listener_name(destination: SocketAddr) -> String {
 }
 
 /// Makes the validated form of a resource, or says which field is why not.
-fn compile(kind: Kind, body: &[u8]) -> Result<Compiled, String> {
+fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Compiled, String> {
     let mut warnings = Warnings::default();
     let compiled = match kind {
         Kind::Endpoints => {
             endpoint::compile(&decode(body)?, &mut warnings).map(|e| Compiled::Endpoints(Box::new(e)))
         }
         Kind::Secret => {
-            let secret = secret::compile(&decode(body)?)?;
+            let secret = secret::compile(&decode(body)?, files)?;
             return Ok(Compiled::Secret(Box::new(secret)));
         }
-        Kind::Cluster => cluster::compile(&decode(body)?, &SystemTrust, &mut warnings)
+        Kind::Cluster => cluster::compile(&decode(body)?, files, &mut warnings)
             .map(|c| Compiled::Cluster(Box::new(c))),
         Kind::Route => route::compile(&decode(body)?, &mut warnings).map(|r| Compiled::Route(Box::new(r))),
-        Kind::Listener => listener::compile(&decode(body)?, &SystemTrust, &mut warnings)
+        Kind::Listener => listener::compile(&decode(body)?, files, &mut warnings)
             .map(|l| Compiled::Listener(Box::new(l))),
     };
     for warning in &warnings.0 {
@@ -550,7 +616,16 @@ fn compile(kind: Kind, body: &[u8]) -> Result<Compiled, String> {
     compiled.map_err(|rejection| rejection.to_string())
 }
 
-/// The one file that a control plane may name: the machine's own trust store, for TLS to the outside (Istio's
+/// Whose control planes the machine's owner has chosen: they may name its files, as Envoy's may.
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        std::fs::read(path).map_err(|error| error.to_string())
+    }
+}
+
+/// The one file that a mesh's control plane may name: the machine's own trust store, for TLS to the outside (Istio's
 /// `SIMPLE` without `caCertificates`).
 struct SystemTrust;
 

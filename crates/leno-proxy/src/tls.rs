@@ -261,7 +261,7 @@ fn inline_name(bytes: &[u8]) -> String {
 
 fn identity(source: &SecretSource) -> String {
     match source {
-        SecretSource::Sds(name) => name.clone(),
+        SecretSource::Sds(name, _) => name.clone(),
         SecretSource::Inline {
             certificate_chain, ..
         } => inline_name(certificate_chain),
@@ -274,7 +274,7 @@ fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
     };
     let trust = match &validation.trust {
         TrustSource::None => return Ok(None),
-        TrustSource::Sds(name) => name.clone(),
+        TrustSource::Sds(name, _) => name.clone(),
         TrustSource::InlinePem(pem) => inline_name(pem),
         TrustSource::System => SYSTEM_ROOTS.to_owned(),
     };

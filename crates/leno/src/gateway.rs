@@ -18,7 +18,6 @@ use leno_proxy::resolve::keep_resolved;
 use leno_proxy::{Demand, Options, Proxy, admin};
 use leno_telemetry::metrics::{Changes, Metrics};
 use leno_tls::{Crypto, Secrets};
-use leno_xds::client::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -196,8 +195,8 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
     let (state, ready) = watch::channel(State::default());
     let (dumps, asked) = mpsc::channel(4);
     let discovery = Discovery {
-        client: Client::new(node.clone()),
-        control: link()?,
+        node: node.clone(),
+        ads: Some(Via::Mesh(link()?)),
         proxy: Arc::clone(&proxy),
         questions,
         dumps: asked,
@@ -208,6 +207,7 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
         random: random::number,
         mode: Mode::Gateway,
         port_owner: leno_run::port_owner,
+        text: None,
     };
     tokio::spawn(discovery.run());
     let resolving = Arc::clone(&proxy);

@@ -27,7 +27,6 @@ use leno_proxy::{Demand, Options, Origin, PassedSocket, Proxy};
 use leno_run::{FromProxy, Handoff, HostRole, NamespaceListener, NamespaceRole};
 use leno_telemetry::metrics::{Changes, Metrics};
 use leno_tls::{Crypto, Secrets};
-use leno_xds::client::Client;
 use tokio::sync::{mpsc, watch};
 
 use crate::env::Environment;
@@ -138,8 +137,8 @@ async fn serve(
     let (state, ready) = watch::channel(State::default());
     let (dumps, asked) = mpsc::channel(4);
     let discovery = Discovery {
-        client: Client::new(node.clone()),
-        control: link()?,
+        node: node.clone(),
+        ads: Some(Via::Mesh(link()?)),
         proxy: Arc::clone(&proxy),
         questions,
         dumps: asked,
@@ -150,6 +149,7 @@ async fn serve(
         random: random::number,
         mode: Mode::OnDemand,
         port_owner: leno_run::port_owner,
+        text: None,
     };
     tokio::spawn(discovery.run());
     let resolving = Arc::clone(&proxy);

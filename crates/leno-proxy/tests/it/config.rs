@@ -64,7 +64,7 @@ async fn endpoints_change_under_an_open_connection() {
     let (harness, address) = Harness::http(&[]);
     harness.update(|updater| {
         let mut cluster = cluster("c", &[]);
-        cluster.discovery = leno_engine::compile::cluster::Discovery::Eds("eds".to_owned());
+        cluster.discovery = leno_engine::compile::cluster::Discovery::Eds("eds".to_owned(), Source::ads());
         updater.upsert_endpoints("eds", assignment(&[old]));
         updater.upsert_cluster(cluster).unwrap();
     });

@@ -67,9 +67,9 @@ impl Ca {
 
 fn common(alpn: &[&str], peer: Option<&str>) -> CommonTls {
     CommonTls {
-        certificates: vec![SecretSource::Sds(WORKLOAD_CERTIFICATE.to_owned())],
+        certificates: vec![SecretSource::Sds(WORKLOAD_CERTIFICATE.to_owned(), None)],
         validation: Some(Validation {
-            trust: TrustSource::Sds(ROOT_CA.to_owned()),
+            trust: TrustSource::Sds(ROOT_CA.to_owned(), None),
             sans: peer
                 .map(|peer| SanMatcher {
                     kind: SanKind::Uri,

@@ -224,7 +224,7 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
 pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
     HttpConnectionManager {
         codec: Codec::Auto,
-        routes: RouteSource::Rds(routes.to_owned()),
+        routes: RouteSource::Rds(routes.to_owned(), Source::ads()),
         filters: vec![],
         access_log: vec![],
         limits: HttpLimits {

@@ -41,7 +41,7 @@ fn does(chain: &FilterChain) -> String {
     match &chain.terminal {
         other @ (TerminalFilter::DirectResponse(_) | TerminalFilter::Echo) => panic!("{other:?}"),
         TerminalFilter::Http(manager) => match &manager.routes {
-            RouteSource::Rds(name) => format!("{tls}http {name}"),
+            RouteSource::Rds(name, _) => format!("{tls}http {name}"),
             RouteSource::Inline(table) => format!("{tls}http {}", table.name),
         },
         TerminalFilter::Tcp(proxy) => match proxy.clusters.as_slice() {

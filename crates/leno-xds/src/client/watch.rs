@@ -136,11 +136,16 @@ impl Watch {
             }
         }
         for name in removed {
-            self.kept.remove(&name);
-            self.rejected.remove(&name);
-            if self.wanted.contains(&name) {
-                self.absent.insert(name);
-            }
+            self.expire(&name);
+        }
+    }
+
+    /// There is none (any more).
+    pub(super) fn expire(&mut self, name: &str) {
+        self.kept.remove(name);
+        self.rejected.remove(name);
+        if self.wanted.contains(name) {
+            self.absent.insert(name.to_owned());
         }
     }
 }
