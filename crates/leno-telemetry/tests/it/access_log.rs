@@ -48,7 +48,7 @@ fn a_request_without_response_says_zero_and_why() {
     sample.flags = Flag::UpstreamConnectionFailure.into();
     sample.flags |= Flag::UpstreamRetryLimitExceeded.into();
     let format = text("%RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_PEER_URI_SAN% %DOWNSTREAM_PEER_URI_SAN%");
-    assert_eq!(line(&format, &sample), format!("0 UF,URX {REVIEWS} -"));
+    assert_eq!(line(&format, &sample), format!("0 URX,UF {REVIEWS} -"));
 }
 
 #[test]
