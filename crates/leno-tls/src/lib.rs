@@ -34,8 +34,7 @@ mod verify;
 
 pub use certificate::{CertificateError, CertificateInfo, SubjectAltNames};
 pub use config::{
-    ClientAuth, ClientTls, ConfigError, Resumption, ServerCheck, ServerTls, TlsVersion,
-    Versions,
+    ClientAuth, ClientTls, ConfigError, Resumption, ServerCheck, ServerTls, TlsVersion, Versions,
 };
 pub use configs::{TlsClient, TlsConfigs, TlsServer};
 pub use crypto::Crypto;

@@ -7,11 +7,9 @@ use std::sync::Arc;
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
 use webpki::{
-    CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth,
+    CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, RevocationOptions,
     RevocationOptionsBuilder, UnknownStatusPolicy,
 };
-
-use crate::verify::Verify;
 
 /// Lists of certificates that their authorities have taken back. A certificate is accepted only if there is a current
 /// list of its authority, as in Envoy.
@@ -29,6 +27,9 @@ pub struct Revocation {
 pub struct RevocationError {
     pub detail: String,
 }
+
+/// A verification that revocation lists are lent to.
+pub(crate) type Verify<'v, R> = &'v dyn Fn(Option<RevocationOptions<'_>>) -> Result<R, webpki::Error>;
 
 // === impl Revocation ===
 

@@ -14,9 +14,9 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, RevocationOptions, VerifiedPath};
 
 use crate::certificate::{CertificateInfo, fingerprints};
-use crate::peer_check::{PeerCheck, Pin};
 use crate::failure::{PeerError, system_time};
 use crate::identity::TrustBundle;
+use crate::peer_check::{PeerCheck, Pin};
 use crate::san::SanMatcher;
 
 /// The chain and names of a peer, either side.

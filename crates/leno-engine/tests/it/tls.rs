@@ -38,7 +38,8 @@ fn compiled(common: tls::CommonTlsContext) -> Result<leno_engine::compile::tls::
         let place = "filter_chains[0].transport_socket.typed_config.common_tls_context.";
         text.strip_prefix(place).unwrap_or(&text).to_owned()
     })?;
-    Ok(listener.chains[0].tls.as_ref().unwrap().common.clone())
+    let tls = listener.chains[0].tls.as_ref().expect("it has TLS");
+    Ok(tls.common.clone())
 }
 
 fn validation(context: tls::CertificateValidationContext) -> Result<Validation, String> {
@@ -48,7 +49,7 @@ fn validation(context: tls::CertificateValidationContext) -> Result<Validation, 
         )),
         ..Default::default()
     })?;
-    Ok(common.validation.unwrap())
+    Ok(common.validation.expect("it was given"))
 }
 
 #[test]
