@@ -26,7 +26,7 @@ use crate::peer_certificates::PeerCertificates;
 use crate::prefixed::Prefixed;
 use crate::socket::ListenSocket;
 use crate::state::ListenerState;
-use crate::tcp_proxy::{self, Early, Race};
+use crate::tcp_proxy::{self, Early, Origin, Race};
 use crate::worker::{Snapshot, Worker};
 
 /// Finds out what a new connection is. None: it was refused, or has gone.
@@ -265,8 +265,13 @@ impl Arrival {
                 return std::future::pending().await;
             };
             tokio::time::sleep(inspect::SILENCE).await;
-            race.await_server(&self.worker, tcp, self.destination, state.listener.direction)
-                .await
+            let of = Origin {
+                server_name: None,
+                source: self.remote.ip(),
+                destination: self.destination,
+                direction: state.listener.direction,
+            };
+            race.await_server(&self.worker, tcp, &of).await
         });
         loop {
             let silent = prefix.is_empty();

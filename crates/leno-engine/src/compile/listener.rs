@@ -16,6 +16,7 @@ pub use super::address::Address;
 use super::access_log::{AccessLog, access_logs};
 use super::at::{At, compiling, no_effect, refuse};
 use super::http::HttpConnectionManager;
+use super::metadata::Fields;
 use super::pb::{core, listener as pb, protobuf};
 use super::tls::DownstreamTls;
 use super::{Files, Rejection, Warnings, address};
@@ -116,11 +117,23 @@ pub enum TerminalFilter {
 }
 
 #[derive(Clone, Debug, PartialEq)]
+pub struct TcpCluster {
+    pub name: String,
+    pub weight: u32,
+    /// What its endpoints must have (`metadata_match`, with the proxy's).
+    pub metadata: Fields,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub struct TcpProxy {
     /// The cluster is named by the server name that the client asks for, where it asks for one.
     pub by_server_name: bool,
-    /// One or more, with weights.
-    pub clusters: Vec<(String, u32)>,
+    /// One or more.
+    pub clusters: Vec<TcpCluster>,
+    /// What the cluster's endpoints must have, where the client names the cluster.
+    pub metadata: Fields,
+    /// Connections of one source stick together (`hash_policy`).
+    pub hash_source: bool,
     pub idle_timeout: Option<Duration>,
     /// After which the connection is ended, whatever goes over it.
     pub max_duration: Option<Duration>,

@@ -17,6 +17,7 @@ pub mod listener;
 pub mod local_reply;
 pub mod log_filter;
 pub mod matcher;
+pub mod metadata;
 pub mod rbac;
 pub mod reject;
 pub mod route;
