@@ -82,11 +82,11 @@ class Server(grpc.GenericRpcHandler):
     def wait(self, message, context):
         """One message, then none until the caller has gone."""
         key = dict(context.invocation_metadata()).get("x-key")
-        gone = threading.Event()
-        context.add_callback(gone.set)
+        gone, end = threading.Event(), self.end(key)
+        # Nobody comes back behind a yield to a caller who has gone.
+        context.add_callback(lambda: (end.put("gone"), gone.set()))
         yield b"waiting"
-        ended = "gone" if gone.wait(PATIENCE) else "still there"
-        self.end(key).put(ended)
+        gone.wait(PATIENCE)
 
     def ended(self, _message, context):
         """What has become of the case's last Wait."""
