@@ -175,9 +175,16 @@ impl Call {
             (self.deadline > 0, format!(" | within {} ms", self.deadline)),
             (self.cancel > 0, format!(" | cancelled after {}", self.cancel)),
         ];
-        text.extend(told.into_iter().filter_map(|(is_said, told)| is_said.then_some(told)));
+        text.extend(
+            told.into_iter()
+                .filter_map(|(is_said, told)| is_said.then_some(told)),
+        );
         text.extend(self.compression.iter().map(|word| format!(" | {word}")));
-        text.extend(self.metadata.iter().map(|(name, value)| format!(" | {name}: {value}")));
+        text.extend(
+            self.metadata
+                .iter()
+                .map(|(name, value)| format!(" | {name}: {value}")),
+        );
         text
     }
 }
