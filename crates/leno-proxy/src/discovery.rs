@@ -36,6 +36,7 @@ use crate::lookup::{Answer, Question, Want};
 use crate::resolve;
 use crate::resources::{Change, Compiled, Kind, Name, Needs, Resources};
 use crate::secret;
+use crate::state::Refused;
 
 pub use stream::Via;
 pub use text::Text;
@@ -57,6 +58,8 @@ pub struct State {
     pub ready: bool,
     /// Why there is no connection.
     pub error: Option<String>,
+    /// What the bootstrap itself says and cannot be in force.
+    pub refused: Option<String>,
     /// Of a gateway: what cannot be served as it is configured (a port taken, a certificate missing), and how to mend
     /// it.
     pub problems: Vec<Problem>,
@@ -230,7 +233,7 @@ impl Discovery {
         memory.answered.insert(received.type_url.clone());
         let errors = match Kind::of(&received.type_url) {
             Some(kind) => {
-                let errors = self.take_resources(memory, kind, &received, now);
+                let errors = self.take_resources(memory, feeds, kind, &received, now);
                 memory.lease(kind, &received, key.origin(), now);
                 errors
             }
@@ -258,6 +261,7 @@ impl Discovery {
     fn take_resources(
         &mut self,
         memory: &mut Memory,
+        feeds: &Feeds,
         kind: Kind,
         received: &Received,
         now: Instant,
@@ -277,7 +281,8 @@ impl Discovery {
             }
             let compiled = compile(kind, &body.value, self.files());
             let compiled = compiled.and_then(|compiled| {
-                let conflict = memory.resources.conflict(&compiled, &memory.subscribed);
+                let has = |origin: &Origin| feeds.has(origin);
+                let conflict = memory.resources.conflict(&compiled, &memory.subscribed, has);
                 conflict.map_or(Ok(compiled), Err)
             });
             match compiled {
@@ -429,6 +434,7 @@ impl Discovery {
                 Change::Set(name, Compiled::Secret(secret)) => updater.upsert_secret(&name, *secret),
                 Change::Set(name, Compiled::Cluster(cluster)) => {
                     if let Err(error) = updater.upsert_cluster(*cluster) {
+                        self.refused(memory, (Kind::Cluster, &name), &error);
                         tracing::error!(%error, cluster = %name, "the cluster is not in force");
                     }
                 }
@@ -440,7 +446,10 @@ impl Discovery {
                             .own
                             .opened(&name, gateway.then(|| updater.addresses(&name))),
                         Err(error) if gateway => memory.own.postpone(name, listener, &error, self.port_owner),
-                        Err(error) => tracing::error!(%error, listener = %name, "the listener is not opened"),
+                        Err(error) => {
+                            self.refused(memory, (Kind::Listener, &name), &error);
+                            tracing::error!(%error, listener = %name, "the listener is not opened");
+                        }
                     }
                 }
                 Change::Remove((Kind::Endpoints, name)) => updater.remove_endpoints(&name),
@@ -454,6 +463,13 @@ impl Discovery {
             }
         }
         updater.publish();
+    }
+
+    /// Of the bootstrap itself an error is everybody's.
+    fn refused(&self, memory: &Memory, (kind, name): (Kind, &str), error: &Refused) {
+        if memory.fixed.contains(&(kind, name.to_owned())) {
+            self.state.send_modify(|state| state.refused = Some(error.to_string()));
+        }
     }
 
     /// Nobody asked for it by name: the wildcard brought it.

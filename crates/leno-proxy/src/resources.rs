@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use leno_engine::compile::cluster::Transport;
 use leno_engine::compile::cluster::{Cluster, Discovery};
-use leno_engine::compile::config_source::Source;
+use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::endpoint::Assignment;
 use leno_engine::compile::http::RouteSource;
 use leno_engine::compile::listener::{FilterChain, Listener, TerminalFilter};
@@ -120,9 +120,17 @@ impl Resources {
         }
     }
 
-    /// What of it comes from somewhere else than what has that name already.
-    pub fn conflict(&self, compiled: &Compiled, known: &Needs) -> Option<String> {
+    /// What of it can come from nowhere, or comes from somewhere else than what has that name already.
+    pub fn conflict(
+        &self,
+        compiled: &Compiled,
+        known: &Needs,
+        has: impl Fn(&Origin) -> bool,
+    ) -> Option<String> {
         let needs = self.needs(compiled);
+        if let Some(why) = without_origin(&needs, has) {
+            return Some(why);
+        }
         let mut needs = needs.iter();
         let conflicts = |(name, source): &(&Name, &Source)| {
             known.get(name).is_some_and(|known| known.origin != source.origin)
@@ -310,7 +318,7 @@ impl Resources {
 }
 
 /// What a resource names and cannot serve without.
-fn needs(compiled: &Compiled) -> Needs {
+pub(crate) fn needs(compiled: &Compiled) -> Needs {
     match compiled {
         Compiled::Endpoints(_) | Compiled::Secret(_) => Needs::new(),
         Compiled::Cluster(cluster) => cluster_needs(cluster),
@@ -320,6 +328,13 @@ fn needs(compiled: &Compiled) -> Needs {
             chains.flat_map(|chain| chain_needs(chain)).collect()
         }
     }
+}
+
+/// What of it can come from nowhere. Clusters are there or not: where from is not theirs who name them.
+pub(crate) fn without_origin(needs: &Needs, has: impl Fn(&Origin) -> bool) -> Option<String> {
+    let mut needs = needs.iter().filter(|((kind, _), _)| *kind != Kind::Cluster);
+    let ((kind, name), _) = needs.find(|(_, source)| !has(&source.origin))?;
+    Some(format!("{kind:?} {name:?} is to come by ads, and the bootstrap has no ads_config"))
 }
 
 /// Endpoints that somebody resolves here.
@@ -367,7 +382,7 @@ fn chain_needs(chain: &FilterChain) -> Needs {
         TerminalFilter::Tcp(proxy) => proxy
             .clusters
             .iter()
-            .map(|(name, _)| ((Kind::Cluster, name.clone()), Source::ads()))
+            .map(|one| ((Kind::Cluster, one.name.clone()), Source::ads()))
             .collect(),
         TerminalFilter::Http(http) => match &http.routes {
             RouteSource::Rds(name, source) => Needs::from([((Kind::Route, name.clone()), source.clone())]),
@@ -471,12 +486,12 @@ mod tests {
         let mut resources = Resources::default();
         put(&mut resources, cluster("old"), endpoints(), now);
         put(&mut resources, route.clone(), routes_to("old"), now);
-        assert_eq!(resources.promote(now, |_| false).len(), 2);
+        assert_eq!(resources.promote(now, |_, _| false).len(), 2);
 
         // One change: the route goes to a new cluster, and the old one is gone.
         put(&mut resources, route, routes_to("new"), now);
         resources.remove(&cluster("old"), now);
-        assert_eq!(shown(&resources.promote(now, |_| false)), [""; 0]);
+        assert_eq!(shown(&resources.promote(now, |_, _| false)), [""; 0]);
         assert_eq!(
             shown(&resources.depart(now)),
             [""; 0],
@@ -484,7 +499,7 @@ mod tests {
         );
 
         put(&mut resources, cluster("new"), endpoints(), now);
-        assert_eq!(shown(&resources.promote(now, |_| false)), ["+new", "+r"]);
+        assert_eq!(shown(&resources.promote(now, |_, _| false)), ["+new", "+r"]);
         assert_eq!(shown(&resources.depart(now)), ["-old"]);
     }
 
@@ -498,9 +513,9 @@ mod tests {
             routes_to("missing"),
             now,
         );
-        assert!(resources.promote(now, |_| false).is_empty());
+        assert!(resources.promote(now, |_, _| false).is_empty());
         assert_eq!(
-            shown(&resources.promote(now + WARMING_TIMEOUT, |_| false)),
+            shown(&resources.promote(now + WARMING_TIMEOUT, |_, _| false)),
             ["+r"]
         );
     }

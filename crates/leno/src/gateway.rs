@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use leno_proxy::attach::{Attachment, Farewell};
 use leno_proxy::control_plane::ControlPlane;
-use leno_proxy::discovery::{Discovery, Mode, State};
+use leno_proxy::discovery::{Discovery, Mode, State, Via};
 use leno_proxy::report::MeshTelemetry;
 use leno_proxy::resolve::keep_resolved;
 use leno_proxy::{Demand, Options, Proxy, admin};

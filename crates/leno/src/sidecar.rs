@@ -18,7 +18,7 @@ use leno_dns::NameTable;
 use leno_proto::control::Resource;
 use leno_proxy::attach::{Attachment, Farewell};
 use leno_proxy::control_plane::ControlPlane;
-use leno_proxy::discovery::{Discovery, Mode, State};
+use leno_proxy::discovery::{Discovery, Mode, State, Via};
 use leno_proxy::dns::{self, Dns};
 use leno_proxy::identity::{Renewal, Request};
 use leno_proxy::report::MeshTelemetry;

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use super::Rejection;
 use super::at::{At, no_effect, refuse, silent};
-use super::pb::{core, protobuf};
+use super::pb::core;
 
 /// Envoy's default `initial_fetch_timeout`.
 const INITIAL_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
-/// Envoy's default `request_timeout`.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 const LEAST_POLL: Duration = Duration::from_millis(1);
 /// Envoy's `RateLimitSettings` where they say nothing of their own.
 const RATE_LIMIT: (u32, f64) = (100, 10.0);
@@ -27,7 +25,6 @@ pub enum Origin {
     Ads,
     /// A stream of this type's own.
     Stream(ControlPlane),
-    Rest(Polled),
     File(WatchedFile),
 }
 
@@ -63,15 +60,6 @@ pub struct Service {
 pub enum Protocol {
     StateOfTheWorld,
     Delta,
-}
-
-/// REST-JSON: asked again and again.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Polled {
-    /// The next one after each failure.
-    pub clusters: Vec<String>,
-    pub refresh_delay: Duration,
-    pub request_timeout: Duration,
 }
 
 /// `path_config_source`
@@ -186,7 +174,7 @@ fn watched_file(at: &At<'_>, message: &core::PathConfigSource) -> Result<Watched
 pub(crate) fn ads(at: &At<'_>, message: &core::ApiConfigSource) -> Result<ControlPlane, Rejection> {
     match api(at, message)? {
         Origin::Stream(control) => Ok(control),
-        Origin::Ads | Origin::Rest(_) | Origin::File(_) => Err(at.field("api_type").reject("ADS is gRPC")),
+        Origin::Ads | Origin::File(_) => Err(at.field("api_type").reject("ADS is gRPC")),
     }
 }
 
@@ -223,11 +211,7 @@ fn api(at: &At<'_>, message: &core::ApiConfigSource) -> Result<Origin, Rejection
         ApiType::DeprecatedAndUnavailableDoNotUse => {
             return Err(at.field("api_type").reject("required"));
         }
-        ApiType::Rest => {
-            refuse!(at; grpc_services, rate_limit_settings);
-            let polled = polled(at, cluster_names, refresh_delay, request_timeout)?;
-            return Ok(Origin::Rest(polled));
-        }
+        ApiType::Rest => return Err(at.field("api_type").reject("only gRPC is supported")),
     };
     refuse!(at; cluster_names);
     no_effect!(at, "it is of REST only"; refresh_delay, request_timeout);
@@ -242,25 +226,6 @@ fn api(at: &At<'_>, message: &core::ApiConfigSource) -> Result<Origin, Rejection
             Some(settings) => Some(rate(&at.field("rate_limit_settings"), settings)?),
         },
     }))
-}
-
-fn polled(
-    at: &At<'_>,
-    clusters: &[String],
-    refresh_delay: &Option<protobuf::Duration>,
-    request_timeout: &Option<protobuf::Duration>,
-) -> Result<Polled, Rejection> {
-    if clusters.is_empty() {
-        return Err(at.field("cluster_names").reject("required"));
-    }
-    let delay = at.duration("refresh_delay", refresh_delay)?;
-    Ok(Polled {
-        clusters: clusters.to_vec(),
-        refresh_delay: delay
-            .filter(|delay| !delay.is_zero())
-            .ok_or_else(|| at.field("refresh_delay").reject("required"))?,
-        request_timeout: at.positive("request_timeout", request_timeout, REQUEST_TIMEOUT)?,
-    })
 }
 
 fn rate(at: &At<'_>, message: &core::RateLimitSettings) -> Result<Rate, Rejection> {

@@ -107,6 +107,11 @@ impl Feeds {
         }
     }
 
+    /// Whether anything can come from there.
+    pub(super) fn has(&self, origin: &Origin) -> bool {
+        *origin != Origin::Ads || self.ads.is_some()
+    }
+
     /// Cancel safe.
     pub(super) async fn next(&mut self) -> Said {
         match self.said.recv().await {
@@ -122,7 +127,8 @@ impl Feeds {
         match &key.origin {
             Origin::Ads => match &mut self.ads {
                 Some(stream) => stream.subscribe(kind.type_url(), name),
-                None => tracing::warn!(?kind, name, "it is to come by ADS, and there is no ads_config"),
+                // Whatever says so was refused for it.
+                None => tracing::debug!(?kind, name, "there is no ADS"),
             },
             Origin::Stream(control) => {
                 let stream = self.streams.entry(key.clone()).or_insert_with(|| {
@@ -136,7 +142,6 @@ impl Feeds {
                 });
                 file.subscribe(name);
             }
-            Origin::Rest(_) => {}
         }
     }
 

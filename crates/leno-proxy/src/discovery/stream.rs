@@ -54,11 +54,16 @@ enum Conversation {
 enum Link {
     Closed,
     Opening(Task),
-    Open(Task, mpsc::UnboundedSender<Outgoing>),
+    Open {
+        _task: Task,
+        out: mpsc::UnboundedSender<Outgoing>,
+    },
 }
 
 /// Ends with its owner.
-struct Task(JoinHandle<()>);
+struct Task {
+    handle: JoinHandle<()>,
+}
 
 pub(super) enum Outgoing {
     Delta(DeltaDiscoveryRequest),
@@ -134,10 +139,6 @@ impl Stream {
         self.epoch
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.link, Link::Open(..))
-    }
-
     /// Who is asked, for messages.
     pub(super) fn peer(&self) -> String {
         match &self.via {
@@ -167,7 +168,7 @@ impl Stream {
             events: events.clone(),
         };
         let path = self.path;
-        let task = match &self.conversation {
+        let handle = match &self.conversation {
             Conversation::Delta(_) => tokio::spawn(async move {
                 tokio::time::sleep(wait).await;
                 let error = run(target, path, &teller, delta_out, Incoming::Delta).await;
@@ -179,13 +180,13 @@ impl Stream {
                 teller.tell(Event::Lost(error)).await;
             }),
         };
-        self.link = Link::Opening(Task(task));
+        self.link = Link::Opening(Task { handle });
     }
 
     /// It is open: asks for everything.
     pub(super) fn opened(&mut self, out: mpsc::UnboundedSender<Outgoing>) {
         if let Link::Opening(task) = std::mem::replace(&mut self.link, Link::Closed) {
-            self.link = Link::Open(task, out);
+            self.link = Link::Open { _task: task, out };
         }
         let requests: Vec<Outgoing> = match &mut self.conversation {
             Conversation::Delta(client) => client.on_connected().into_iter().map(Outgoing::Delta).collect(),
@@ -229,7 +230,7 @@ impl Stream {
     }
 
     fn send(&mut self, requests: Vec<Outgoing>) {
-        if let Link::Open(_, out) = &self.link {
+        if let Link::Open { out, .. } = &self.link {
             for request in requests {
                 // Of a stream that has ended, that it has is told next.
                 let _ = out.send(request);
@@ -276,7 +277,7 @@ impl Stream {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.0.abort();
+        self.handle.abort();
     }
 }
 

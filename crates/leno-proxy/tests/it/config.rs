@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use leno_engine::compile::config_source::Source;
 use leno_engine::compile::listener::Listener;
 use leno_engine::flags::Flag;
 use leno_proxy::{Answer, Demand, Options, Origin, PassedSocket, Question, Want};
