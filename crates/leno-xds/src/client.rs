@@ -295,6 +295,12 @@ impl Client {
     }
 }
 
+/// Of these types a response of the state of the world says all that there is, and a first request that names nothing
+/// asks for all.
+fn is_whole(type_url: &str) -> bool {
+    matches!(type_url, type_url::LISTENER | type_url::CLUSTER)
+}
+
 /// What is no duration is no limit.
 fn lease(ttl: Option<leno_proto::google::protobuf::Duration>) -> Option<Duration> {
     let ttl = ttl?;

@@ -9,10 +9,9 @@ use std::time::Duration;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse, Resource};
 use leno_proto::google::protobuf::Any;
-use leno_proto::type_url;
 use prost::Message;
 
-use super::{Lookup, Received, Ticket, lease, rejection};
+use super::{Lookup, Received, Ticket, is_whole, lease, rejection};
 use crate::WILDCARD;
 use crate::backoff::Backoff;
 use crate::order::push_order;
@@ -291,11 +290,6 @@ impl Watch {
             ..Default::default()
         }
     }
-}
-
-/// A response of this type says all that there is.
-fn is_whole(type_url: &str) -> bool {
-    matches!(type_url, type_url::LISTENER | type_url::CLUSTER)
 }
 
 /// As it is, or in a `Resource`, which says how long it lives.
