@@ -116,7 +116,10 @@ impl Decision<'_> {
     /// A redirect that rewrites a part of the path has rewritten the request itself: what its answer and the access log
     /// say of the path is the new one.
     pub fn rewrite_request(&self, head: &mut RequestHead, tells: bool) {
-        let Self::Redirect { route: Some(route), .. } = self else {
+        let Self::Redirect {
+            route: Some(route), ..
+        } = self
+        else {
             return;
         };
         let Action::Redirect(redirect) = &route.action else {
@@ -141,7 +144,11 @@ impl Decision<'_> {
         };
         // Without a route, the host itself has redirected: nothing of it is the answer's.
         if let (Some(route), Some(host)) = (self.route(), self.host()) {
-            let levels = [&route.response_headers, &host.response_headers, &table.response_headers];
+            let levels = [
+                &route.response_headers,
+                &host.response_headers,
+                &table.response_headers,
+            ];
             for ops in in_order(levels, table.most_specific_wins) {
                 ops.edit_response(request, head, values);
             }

@@ -35,7 +35,9 @@ async fn generated_route_tables_are_taken_as_envoy_takes_them() {
         let cases = seeds.iter().zip(&files);
         let category = Category {
             name: "generated".into(),
-            cases: cases.map(|(seed, file)| Case::of(format!("seed {seed}"), file)).collect(),
+            cases: cases
+                .map(|(seed, file)| Case::of(format!("seed {seed}"), file))
+                .collect(),
             bootstrap: Value::Null,
         };
         let directory = tempfile::tempdir().unwrap();
@@ -46,7 +48,12 @@ async fn generated_route_tables_are_taken_as_envoy_takes_them() {
         let envoy = Envoy::start(&program, &category.bootstrap(&category.cases, place));
         let by_envoy = run("e", category.cases.iter(), place, &envoy.listeners).await;
         let by_leno = by_leno(&category, &backends).await;
-        for ((case, file), (want, got)) in category.cases.iter().zip(&files).zip(by_envoy.iter().zip(&by_leno)) {
+        for ((case, file), (want, got)) in category
+            .cases
+            .iter()
+            .zip(&files)
+            .zip(by_envoy.iter().zip(&by_leno))
+        {
             answers += want.matches("\nHTTP/").count();
             forwarded += want.matches(" gets ").count();
             wrong.extend(difference(&case.name, file, want, got));
@@ -55,7 +62,10 @@ async fn generated_route_tables_are_taken_as_envoy_takes_them() {
     let count = wrong.len();
     wrong.truncate(5);
     assert!(wrong.is_empty(), "{count} tables differ:\n{}", wrong.join("\n"));
-    assert!(answers < forwarded * 4, "{forwarded} of {answers} answers come from a backend");
+    assert!(
+        answers < forwarded * 4,
+        "{forwarded} of {answers} answers come from a backend"
+    );
 }
 
 /// The first request that is answered in another way, with the table.
@@ -70,7 +80,9 @@ fn difference(name: &str, file: &Value, want: &str, got: &str) -> Option<String>
     let first = each.find(|(want, got)| want != got);
     let (want, got) = first.unwrap_or((&want, &got));
     let table = serde_json::to_string_pretty(&shown).unwrap();
-    Some(format!("{name}: {table}\n\n> {want}\n  and from leno:\n> {got}\n"))
+    Some(format!(
+        "{name}: {table}\n\n> {want}\n  and from leno:\n> {got}\n"
+    ))
 }
 
 // === impl Dice ===
