@@ -6,11 +6,14 @@
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MapKey, ReflectMessage, SerializeOptions, Value};
 use serde_json::{Map, Value as Json, json};
 
+use crate::redact;
 use crate::scalar;
 use crate::well_known::Form;
 
 pub(crate) struct Writer<'a> {
     pub(crate) pool: &'a DescriptorPool,
+    /// Secrets are not written.
+    pub(crate) redacted: bool,
 }
 
 impl Writer<'_> {
@@ -34,10 +37,15 @@ impl Writer<'_> {
 
     /// What is set, by the names of the `.proto` file.
     fn fields(&self, message: &DynamicMessage) -> Result<Map<String, Json>, String> {
-        message
-            .fields()
-            .map(|(field, value)| Ok((field.name().to_owned(), self.value(&field.kind(), value)?)))
-            .collect()
+        let descriptor = message.descriptor();
+        let fields = message.fields().map(|(field, value)| {
+            let mut json = self.value(&field.kind(), value)?;
+            if self.redacted && redact::is_sensitive(descriptor.full_name(), field.name()) {
+                redact::redact(&mut json);
+            }
+            Ok((field.name().to_owned(), json))
+        });
+        fields.collect()
     }
 
     fn any(&self, any: &DynamicMessage) -> Result<Json, String> {

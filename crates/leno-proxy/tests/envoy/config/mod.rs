@@ -21,6 +21,7 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 
 use crate::envoy::{Envoy, Leno, program};
 pub(crate) use backend::Backends;
+pub(crate) use pki::Pki;
 use case::{Case, Place};
 use serde_json::Value;
 
