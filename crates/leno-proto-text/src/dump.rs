@@ -108,6 +108,8 @@ impl Schema {
         let writer = Writer {
             pool: self.descriptors(),
             redacted: true,
+            // As Envoy does with this one.
+            defaults: any.type_url.ends_with("/envoy.admin.v3.ServerInfo"),
         };
         let failed = |message| Error::Write {
             type_name: any.type_url.clone(),

@@ -9,34 +9,112 @@ const TEXT: &str = "[redacted]";
 
 /// Message and field.
 pub(crate) const SENSITIVE: [(&str, &str); 28] = [
-    ("envoy.config.core.v3.GrpcService.GoogleGrpc.SslCredentials", "private_key"),
-    ("envoy.config.grpc_credential.v3.FileBasedMetadataConfig", "secret_data"),
+    (
+        "envoy.config.core.v3.GrpcService.GoogleGrpc.SslCredentials",
+        "private_key",
+    ),
+    (
+        "envoy.config.grpc_credential.v3.FileBasedMetadataConfig",
+        "secret_data",
+    ),
     ("envoy.config.trace.v3.ClientConfig", "backend_token"),
-    ("envoy.extensions.common.aws.v3.AssumeRoleWithWebIdentityCredentialProvider", "web_identity_token_data_source"),
-    ("envoy.extensions.common.aws.v3.CredentialsFileCredentialProvider", "credentials_data_source"),
-    ("envoy.extensions.common.aws.v3.IAMRolesAnywhereCredentialProvider", "private_key"),
-    ("envoy.extensions.common.aws.v3.InlineCredentialProvider", "secret_access_key"),
-    ("envoy.extensions.common.aws.v3.InlineCredentialProvider", "session_token"),
-    ("envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth", "credentials"),
-    ("envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute", "credentials"),
+    (
+        "envoy.extensions.common.aws.v3.AssumeRoleWithWebIdentityCredentialProvider",
+        "web_identity_token_data_source",
+    ),
+    (
+        "envoy.extensions.common.aws.v3.CredentialsFileCredentialProvider",
+        "credentials_data_source",
+    ),
+    (
+        "envoy.extensions.common.aws.v3.IAMRolesAnywhereCredentialProvider",
+        "private_key",
+    ),
+    (
+        "envoy.extensions.common.aws.v3.InlineCredentialProvider",
+        "secret_access_key",
+    ),
+    (
+        "envoy.extensions.common.aws.v3.InlineCredentialProvider",
+        "session_token",
+    ),
+    (
+        "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth",
+        "credentials",
+    ),
+    (
+        "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
+        "credentials",
+    ),
     ("envoy.extensions.filters.http.basic_auth.v3.BasicAuth", "users"),
-    ("envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute", "users"),
-    ("envoy.extensions.filters.http.ext_authz.v3.CheckSettings", "context_extensions"),
-    ("envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions", "auth_password"),
-    ("envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions", "auth_username"),
-    ("envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions.Credential", "auth_password"),
-    ("envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions.Credential", "auth_username"),
-    ("envoy.extensions.filters.network.redis_proxy.v3.RedisProxy", "downstream_auth_password"),
-    ("envoy.extensions.filters.network.redis_proxy.v3.RedisProxy", "downstream_auth_passwords"),
-    ("envoy.extensions.filters.network.redis_proxy.v3.RedisProxy", "downstream_auth_username"),
-    ("envoy.extensions.grpc_service.call_credentials.file_based_metadata.v3.FileBasedMetadataCallCredentials", "secret_data"),
-    ("envoy.extensions.transport_sockets.tls.v3.GenericSecret", "secret"),
-    ("envoy.extensions.transport_sockets.tls.v3.GenericSecret", "secrets"),
-    ("envoy.extensions.transport_sockets.tls.v3.PrivateKeyProvider", "typed_config"),
-    ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", "password"),
-    ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", "pkcs12"),
-    ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", "private_key"),
-    ("envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys", "keys"),
+    (
+        "envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute",
+        "users",
+    ),
+    (
+        "envoy.extensions.filters.http.ext_authz.v3.CheckSettings",
+        "context_extensions",
+    ),
+    (
+        "envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions",
+        "auth_password",
+    ),
+    (
+        "envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions",
+        "auth_username",
+    ),
+    (
+        "envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions.Credential",
+        "auth_password",
+    ),
+    (
+        "envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions.Credential",
+        "auth_username",
+    ),
+    (
+        "envoy.extensions.filters.network.redis_proxy.v3.RedisProxy",
+        "downstream_auth_password",
+    ),
+    (
+        "envoy.extensions.filters.network.redis_proxy.v3.RedisProxy",
+        "downstream_auth_passwords",
+    ),
+    (
+        "envoy.extensions.filters.network.redis_proxy.v3.RedisProxy",
+        "downstream_auth_username",
+    ),
+    (
+        "envoy.extensions.grpc_service.call_credentials.file_based_metadata.v3.FileBasedMetadataCallCredentials",
+        "secret_data",
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.GenericSecret",
+        "secret",
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.GenericSecret",
+        "secrets",
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.PrivateKeyProvider",
+        "typed_config",
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
+        "password",
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
+        "pkcs12",
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
+        "private_key",
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys",
+        "keys",
+    ),
 ];
 
 pub(crate) fn is_sensitive(message: &str, field: &str) -> bool {

@@ -94,6 +94,7 @@ impl Schema {
         let writer = Writer {
             pool: &self.pool,
             redacted: false,
+            defaults: false,
         };
         writer.message(&message).map_err(failed)
     }

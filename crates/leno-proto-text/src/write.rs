@@ -14,6 +14,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) pool: &'a DescriptorPool,
     /// Secrets are not written.
     pub(crate) redacted: bool,
+    /// Fields without presence are written whatever they hold.
+    pub(crate) defaults: bool,
 }
 
 impl Writer<'_> {
@@ -45,7 +47,17 @@ impl Writer<'_> {
             }
             Ok((field.name().to_owned(), json))
         });
-        fields.collect()
+        let mut written: Map<String, Json> = fields.collect::<Result<_, String>>()?;
+        if self.defaults {
+            let unset = descriptor
+                .fields()
+                .filter(|field| !field.supports_presence() && !message.has_field(field));
+            for field in unset {
+                let json = self.value(&field.kind(), &message.get_field(&field))?;
+                written.insert(field.name().to_owned(), json);
+            }
+        }
+        Ok(written)
     }
 
     fn any(&self, any: &DynamicMessage) -> Result<Json, String> {

@@ -21,8 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Buf, BytesMut};
 use leno_engine::message::Version;
 use leno_http1::{
-    Framing, HeadScanner, Limits, ResponseTo, Settings, encode_response, leading_empty_lines,
-    parse_request,
+    Framing, HeadScanner, Limits, ResponseTo, Settings, encode_response, leading_empty_lines, parse_request,
 };
 use leno_proto::google::protobuf::Any;
 use leno_telemetry::metrics::Metrics;

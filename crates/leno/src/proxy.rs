@@ -200,9 +200,8 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
     runtime.block_on(async {
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         if let Some(address) = admin {
-            let socket = bind(&address).map_err(|e| {
-                anyhow!("no admin port: {e} — {address} — change admin.address")
-            })?;
+            let socket = bind(&address)
+                .map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
             let admin = Admin {
                 metrics,
                 ready: Arc::new(|| true),

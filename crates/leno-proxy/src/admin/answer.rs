@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use leno_engine::message::{Decimal, Headers, ResponseHead, Version};
+use serde::Serialize;
+use serde_json::Value;
 
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -41,8 +43,8 @@ impl Answer {
     }
 
     /// Laid out as Envoy does.
-    pub(super) fn json_value(value: &serde_json::Value) -> Self {
-        Self::json(super::server::pretty(value))
+    pub(super) fn json_value(value: &Value) -> Self {
+        Self::json(pretty(value))
     }
 
     pub(super) fn head(&self) -> ResponseHead {
@@ -57,4 +59,15 @@ impl Answer {
             headers,
         }
     }
+}
+
+/// By one space, as Envoy does.
+fn pretty(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
+    let mut writer = serde_json::Serializer::with_formatter(&mut out, format);
+    // A value that is JSON already is written to memory.
+    let _ = value.serialize(&mut writer);
+    out.push(b'\n');
+    out
 }

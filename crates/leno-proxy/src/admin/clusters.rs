@@ -12,11 +12,15 @@ use leno_proto::envoy::config::core::v3 as core;
 use leno_proto::google::protobuf::UInt32Value;
 use regex::Regex;
 
-use super::endpoints::{address, health};
+use super::endpoints::{address, health, sorted};
 use crate::state::{ClusterState, Config};
 
 const PRIORITIES: [(Priority, &str, core::RoutingPriority); 2] = [
-    (Priority::Default, "default_priority", core::RoutingPriority::Default),
+    (
+        Priority::Default,
+        "default_priority",
+        core::RoutingPriority::Default,
+    ),
     (Priority::High, "high_priority", core::RoutingPriority::High),
 ];
 
@@ -27,19 +31,12 @@ const LIMITS: [(Resource, &str); 4] = [
     (Resource::Retry, "max_retries"),
 ];
 
-/// By name, those that match.
-pub(super) fn sorted<'c>(config: &'c Config, filter: Option<&Regex>) -> Vec<&'c Arc<ClusterState>> {
-    let clusters = config.clusters();
-    let mut clusters: Vec<_> = clusters
-        .filter(|state| filter.is_none_or(|filter| filter.is_match(&state.cluster.name)))
-        .collect();
-    clusters.sort_by(|a, b| a.cluster.name.cmp(&b.cluster.name));
-    clusters
-}
-
 /// With their priorities.
 fn hosts(state: &ClusterState) -> impl Iterator<Item = (usize, &Arc<Endpoint>)> {
-    let levels = state.assignment.iter().flat_map(|a| a.priorities.iter().enumerate());
+    let levels = state
+        .assignment
+        .iter()
+        .flat_map(|a| a.priorities.iter().enumerate());
     levels.flat_map(|(priority, localities)| {
         let endpoints = localities.iter().flat_map(|locality| &locality.endpoints);
         endpoints.map(move |endpoint| (priority, endpoint))
@@ -60,7 +57,11 @@ fn cluster_text(state: &ClusterState, out: &mut String) -> std::fmt::Result {
     writeln!(out, "{name}::observability_name::{}", state.cluster.stat_name)?;
     for (priority, label, _) in PRIORITIES {
         for (resource, limit) in LIMITS {
-            writeln!(out, "{name}::{label}::{limit}::{}", state.limits.limit(resource, priority))?;
+            writeln!(
+                out,
+                "{name}::{label}::{limit}::{}",
+                state.limits.limit(resource, priority)
+            )?;
         }
     }
     writeln!(out, "{name}::added_via_api::false")?;
@@ -86,16 +87,23 @@ fn flags(health: Health) -> &'static str {
 
 pub(super) fn message(config: &Config, filter: Option<&Regex>) -> Clusters {
     Clusters {
-        cluster_statuses: sorted(config, filter).into_iter().map(|state| status(state)).collect(),
+        cluster_statuses: sorted(config, filter)
+            .into_iter()
+            .map(|state| status(state))
+            .collect(),
     }
 }
 
 fn status(state: &ClusterState) -> ClusterStatus {
     ClusterStatus {
         name: state.cluster.name.clone(),
-        host_statuses: hosts(state).map(|(priority, host)| host_status(priority, host)).collect(),
+        host_statuses: hosts(state)
+            .map(|(priority, host)| host_status(priority, host))
+            .collect(),
         circuit_breakers: Some(CircuitBreakers {
-            thresholds: PRIORITIES.map(|(priority, _, name)| thresholds(state, priority, name)).into(),
+            thresholds: PRIORITIES
+                .map(|(priority, _, name)| thresholds(state, priority, name))
+                .into(),
             ..Default::default()
         }),
         observability_name: state.cluster.stat_name.clone(),

@@ -38,18 +38,18 @@ pub(super) fn dump(
     let mut configs = vec![
         admin::BootstrapConfigDump {
             bootstrap: Some(message.clone()),
-            last_updated: since.clone(),
+            last_updated: since,
         }
         .to_any(),
-        clusters(resources, since.as_ref(), shown).to_any(),
+        clusters(resources, since, shown).to_any(),
     ];
     if shown.endpoints {
         configs.push(endpoints::dump(config, |name| shown.has(name)).to_any());
     }
     configs.extend([
-        listeners(resources, since.as_ref(), shown).to_any(),
+        listeners(resources, since, shown).to_any(),
         admin::ScopedRoutesConfigDump::default().to_any(),
-        routes(resources, since.as_ref(), shown).to_any(),
+        routes(resources, since, shown).to_any(),
         secrets(resources, shown).to_any(),
     ]);
     admin::ConfigDump { configs }
@@ -63,11 +63,14 @@ impl Shown {
     }
 }
 
-fn clusters(resources: &Resources, since: Option<&Timestamp>, shown: &Shown) -> admin::ClustersConfigDump {
-    let clusters = resources.clusters.iter().filter(|cluster| shown.has(&cluster.name));
+fn clusters(resources: &Resources, since: Option<Timestamp>, shown: &Shown) -> admin::ClustersConfigDump {
+    let clusters = resources
+        .clusters
+        .iter()
+        .filter(|cluster| shown.has(&cluster.name));
     let each = clusters.map(|cluster| admin::clusters_config_dump::StaticCluster {
         cluster: Some(cluster.to_any()),
-        last_updated: since.cloned(),
+        last_updated: since,
     });
     admin::ClustersConfigDump {
         static_clusters: each.collect(),
@@ -75,11 +78,14 @@ fn clusters(resources: &Resources, since: Option<&Timestamp>, shown: &Shown) -> 
     }
 }
 
-fn listeners(resources: &Resources, since: Option<&Timestamp>, shown: &Shown) -> admin::ListenersConfigDump {
-    let listeners = resources.listeners.iter().filter(|listener| shown.has(&listener.name));
+fn listeners(resources: &Resources, since: Option<Timestamp>, shown: &Shown) -> admin::ListenersConfigDump {
+    let listeners = resources
+        .listeners
+        .iter()
+        .filter(|listener| shown.has(&listener.name));
     let each = listeners.map(|listener| admin::listeners_config_dump::StaticListener {
         listener: Some(listener.to_any()),
-        last_updated: since.cloned(),
+        last_updated: since,
     });
     admin::ListenersConfigDump {
         static_listeners: each.collect(),
@@ -87,12 +93,12 @@ fn listeners(resources: &Resources, since: Option<&Timestamp>, shown: &Shown) ->
     }
 }
 
-fn routes(resources: &Resources, since: Option<&Timestamp>, shown: &Shown) -> admin::RoutesConfigDump {
+fn routes(resources: &Resources, since: Option<Timestamp>, shown: &Shown) -> admin::RoutesConfigDump {
     let tables = resources.listeners.iter().flat_map(tables);
     let tables = tables.filter(|table| shown.has(&table.name));
     let each = tables.map(|table| admin::routes_config_dump::StaticRouteConfig {
         route_config: Some(table.to_any()),
-        last_updated: since.cloned(),
+        last_updated: since,
     });
     admin::RoutesConfigDump {
         static_route_configs: each.collect(),

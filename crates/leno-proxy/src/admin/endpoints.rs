@@ -1,5 +1,7 @@
 //! The endpoints in a config dump: as they are in force, wherever they came from.
 
+use std::sync::Arc;
+
 use leno_engine::compile::address::Address;
 use leno_engine::compile::endpoint::{Endpoint, Health, Locality, Target};
 use leno_proto::ToAny;
@@ -7,10 +9,20 @@ use leno_proto::envoy::admin::v3 as admin;
 use leno_proto::envoy::config::core::v3 as core;
 use leno_proto::envoy::config::endpoint::v3 as pb;
 use leno_proto::google::protobuf::UInt32Value;
+use regex::Regex;
 
-use super::clusters::sorted;
 use super::listeners::socket;
 use crate::state::{ClusterState, Config};
+
+/// By name, those that match.
+pub(super) fn sorted<'c>(config: &'c Config, filter: Option<&Regex>) -> Vec<&'c Arc<ClusterState>> {
+    let clusters = config.clusters();
+    let mut clusters: Vec<_> = clusters
+        .filter(|state| filter.is_none_or(|filter| filter.is_match(&state.cluster.name)))
+        .collect();
+    clusters.sort_by(|a, b| a.cluster.name.cmp(&b.cluster.name));
+    clusters
+}
 
 pub(super) fn dump(config: &Config, shown: impl Fn(&str) -> bool) -> admin::EndpointsConfigDump {
     let clusters = sorted(config, None).into_iter();
@@ -34,7 +46,9 @@ fn assignment(state: &ClusterState) -> pb::ClusterLoadAssignment {
         .flat_map(|(priority, localities)| localities.iter().map(move |locality| (priority, locality)));
     pb::ClusterLoadAssignment {
         cluster_name: state.cluster.name.clone(),
-        endpoints: localities.map(|(priority, locality)| group(priority, locality)).collect(),
+        endpoints: localities
+            .map(|(priority, locality)| group(priority, locality))
+            .collect(),
         policy: Some(pb::cluster_load_assignment::Policy {
             overprovisioning_factor: number(assignment.map_or(140, |assignment| assignment.overprovisioning)),
             ..Default::default()

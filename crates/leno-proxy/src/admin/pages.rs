@@ -25,7 +25,6 @@ enum Kind {
     Help,
     Ready,
     Prometheus,
-    Certs,
     Clusters,
     ConfigDump,
     DrainListeners,
@@ -52,11 +51,6 @@ const fn page(path: &'static str, does: &'static str, kind: Kind) -> Page {
 
 const PAGES: &[Page] = &[
     page("/", "this list", Kind::Home),
-    page(
-        "/certs",
-        "certificates that listeners and clusters use",
-        Kind::Certs,
-    ),
     Page {
         path: "/clusters",
         does: "clusters, their circuit breakers and hosts",
@@ -99,10 +93,7 @@ const PAGES: &[Page] = &[
                 "first let connections end, for the drain time, and listen meanwhile",
             ),
             ("skip_exit", "let connections end, and listen on"),
-            (
-                "inboundonly",
-                "only listeners whose traffic_direction is INBOUND",
-            ),
+            ("inboundonly", "only listeners whose traffic_direction is INBOUND"),
         ],
         kind: Kind::DrainListeners,
     },
@@ -138,11 +129,7 @@ const PAGES: &[Page] = &[
     page("/metrics", "as /stats/prometheus", Kind::Prometheus),
     page("/quitquitquit", "end the process", Kind::Quit),
     page("/ready", "LIVE if it serves, else 503", Kind::Ready),
-    page(
-        "/server_info",
-        "version, state, uptime, node",
-        Kind::ServerInfo,
-    ),
+    page("/server_info", "version, state, uptime, node", Kind::ServerInfo),
     page("/stats/prometheus", "metrics for Prometheus", Kind::Prometheus),
     page(
         "/stats/recentlookups",
@@ -192,7 +179,11 @@ pub(super) async fn answer(admin: &Admin, asked: Asked) -> Answer {
 impl Page {
     /// Some pages are of a proxy with a bootstrap of its own.
     fn is_of(&self, admin: &Admin) -> bool {
-        admin.own.is_some() || matches!(self.kind, Kind::Home | Kind::Help | Kind::Ready | Kind::Prometheus)
+        admin.own.is_some()
+            || matches!(
+                self.kind,
+                Kind::Home | Kind::Help | Kind::Ready | Kind::Prometheus
+            )
     }
 
     fn has(&self, parameter: &str) -> bool {
@@ -213,7 +204,10 @@ impl Page {
 
 fn help(admin: &Admin) -> String {
     let pages = PAGES.iter().filter(|page| page.is_of(admin));
-    format!("admin commands are:\n{}", pages.map(Page::help).collect::<String>())
+    format!(
+        "admin commands are:\n{}",
+        pages.map(Page::help).collect::<String>()
+    )
 }
 
 impl Kind {
@@ -242,7 +236,6 @@ impl Kind {
                 let status = if state == "LIVE" { 200 } else { 503 };
                 Answer::text(status, format!("{state}\n"))
             }
-            Self::Certs => Answer::json_value(&serde_json::json!({"certificates": []})),
             Self::Clusters => {
                 let filter = query.regex("filter")?;
                 let config = own.proxy.config();
@@ -325,7 +318,10 @@ async fn written(own: &Own, message: Any, wanted: Wanted) -> Result<Answer, Answ
             let why = format!("FieldMask {mask} could not be successfully applied to any configs.");
             Err(Answer::text(400, why))
         }
-        Ok(Err(why)) => Err(Answer::text(500, format!("it cannot be written as JSON: {why}\n"))),
+        Ok(Err(why)) => Err(Answer::text(
+            500,
+            format!("it cannot be written as JSON: {why}\n"),
+        )),
         Err(_) => Err(Answer::text(500, "it cannot be written as JSON\n")),
     }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use leno_proto::envoy::admin::v3 as admin;
 use leno_proto::google::protobuf;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::query::Query;
@@ -79,15 +78,4 @@ pub(super) fn drain_listeners(own: &Own, query: &Query) {
     } else {
         proxy.updater().stop_listening(inbound_only);
     }
-}
-
-/// By one space, as Envoy does.
-pub(super) fn pretty(value: &Value) -> Vec<u8> {
-    let mut out = Vec::new();
-    let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
-    let mut writer = serde_json::Serializer::with_formatter(&mut out, format);
-    // A value that is JSON already is written to memory.
-    let _ = value.serialize(&mut writer);
-    out.push(b'\n');
-    out
 }

@@ -115,7 +115,9 @@ async fn shows(bootstrap: &Bootstrap, pki: &Pki, document: &Value) -> Result<(),
         ("listeners", "static_listeners", "listener"),
         ("clusters", "static_clusters", "cluster"),
     ] {
-        let (_, dump) = leno.ask("GET", &format!("/config_dump?resource={field}&mask={inner}.name")).await?;
+        let (_, dump) = leno
+            .ask("GET", &format!("/config_dump?resource={field}&mask={inner}.name"))
+            .await?;
         let dump: Value = serde_json::from_str(&dump).map_err(|e| format!("{e}: {dump}"))?;
         let names = |items: &Value, name: &dyn Fn(&Value) -> Value| {
             let items = items.as_array().into_iter().flatten();
@@ -140,7 +142,11 @@ impl Files for TheseRoots<'_> {
 
 /// Listens on free ports of this machine and on sockets of a directory; certificates are real ones.
 fn localise(value: &mut Value, directory: &Path, pki: &Pki) {
-    for listener in value["static_resources"]["listeners"].as_array_mut().into_iter().flatten() {
+    for listener in value["static_resources"]["listeners"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+    {
         let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
         if listener["address"].get("socket_address").is_some() {
             listener["address"] = address;
@@ -157,7 +163,11 @@ fn certify(value: &mut Value, directory: &Path, pki: &Pki) {
                     "certificate_chain" => "server.crt",
                     "private_key" => "server.key",
                     "trusted_ca" => "ca.crt",
-                    "path" if field.as_str().is_some_and(|path| path.starts_with('/') && path.ends_with(".sock")) => {
+                    "path"
+                        if field
+                            .as_str()
+                            .is_some_and(|path| path.starts_with('/') && path.ends_with(".sock")) =>
+                    {
                         let file = field.as_str().unwrap_or_default().replace('/', "_");
                         *field = directory.join(file).to_string_lossy().into();
                         continue;
