@@ -125,7 +125,7 @@ fn dump(selection: &Selection) -> anyhow::Result<ExitCode> {
     let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
     let mut out = serde_json::Serializer::with_formatter(io::stdout().lock(), format);
     json.serialize(&mut out)?;
-    output::text("\n".into())?;
+    output::text("\n")?;
     Ok(ExitCode::SUCCESS)
 }
 
