@@ -87,11 +87,11 @@ impl Router<'_> {
             timeouts.max_stream
         };
         exchange.watch.limit(timeouts.idle, max_stream);
-        self.edit(&mut exchange.request.borrow_mut(), &timeouts);
         let upstream = upstream?;
         let permit = upstream
             .acquire(Resource::Request, self.priority())
             .ok_or(Failure::Overflow)?;
+        self.edit(&mut exchange.request.borrow_mut(), &timeouts);
         let hashed = self.hash();
         let plan = Plan {
             upstream,

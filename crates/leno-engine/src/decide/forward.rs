@@ -97,7 +97,10 @@ impl Forwarding<'_> {
 
     fn rewrite_path(&self, head: &mut RequestHead, tells: bool) {
         let rewritten = if let Some(prefix) = &self.forward.prefix_rewrite {
-            replace_prefix(&self.route.matches, head, prefix)
+            let Some(rewritten) = replace_prefix(&self.route.matches, head, prefix) else {
+                return;
+            };
+            rewritten
         } else if let Some(regex) = &self.forward.regex_rewrite {
             substitute_path(regex, head)
         } else {
@@ -131,8 +134,8 @@ impl Decision<'_> {
     }
 }
 
-/// The most specific first, or last.
+/// The most specific first, or last; a share's before all, as in Envoy.
 fn in_order(levels: [Option<&HeaderOps>; 4], reversed: bool) -> impl Iterator<Item = &HeaderOps> {
-    let at = move |i: usize| if reversed { 3 - i } else { i };
+    let at = move |i: usize| if reversed && i > 0 { 4 - i } else { i };
     (0..4).filter_map(move |i| levels[at(i)])
 }

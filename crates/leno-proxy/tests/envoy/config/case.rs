@@ -96,6 +96,15 @@ impl Case {
         }
     }
 
+    /// One that no file says.
+    pub(crate) fn made(name: String, file: Value) -> Self {
+        Self {
+            name,
+            intent: None,
+            file: serde_json::from_value(file).unwrap(),
+        }
+    }
+
     pub(crate) fn steps(&self) -> &[Step] {
         &self.file.requests
     }

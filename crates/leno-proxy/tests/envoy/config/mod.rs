@@ -9,6 +9,7 @@
 mod backend;
 mod case;
 mod exchange;
+mod generated;
 mod pki;
 mod request;
 
