@@ -3,17 +3,17 @@
 use bytes::Bytes;
 
 use super::authority::without_port;
+use super::matcher::starts_with;
 use crate::compile::matcher::{PathMatcher, RegexRewrite};
 use crate::compile::route::{Redirect, RouteMatch};
 use crate::message::RequestHead;
 
-/// The path with the matched part replaced. An exact match is replaced whole; the query stays.
-/// None: the path begins otherwise, its parameters apart.
+/// The path with the matched part replaced. An exact match is replaced whole; the query stays. None: the path does not
+/// begin with what has matched, which was found without its parameters.
 pub(crate) fn replace_prefix(matches: &RouteMatch, head: &RequestHead, prefix: &str) -> Option<Bytes> {
     let matched = match &matches.path {
         PathMatcher::Prefix(p) | PathMatcher::SeparatedPrefix(p) | PathMatcher::Exact(p) => {
-            let begins = head.path.get(..p.len());
-            if begins.is_none_or(|begins| !begins.eq_ignore_ascii_case(p.as_bytes())) {
+            if !starts_with(&head.path, p.as_bytes(), !matches.case_sensitive) {
                 return None;
             }
             p.len()

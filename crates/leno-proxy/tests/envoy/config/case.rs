@@ -96,12 +96,11 @@ impl Case {
         }
     }
 
-    /// One that no file says.
-    pub(crate) fn made(name: String, file: Value) -> Self {
+    pub(crate) fn of(name: String, file: &Value) -> Self {
         Self {
             name,
             intent: None,
-            file: serde_json::from_value(file).unwrap(),
+            file: serde_json::from_value(file.clone()).unwrap(),
         }
     }
 
