@@ -221,7 +221,10 @@ impl Exchanged<'_> {
                     let request = exchange.request.borrow();
                     followed.follow(policy, &forwarding.route.name, table, &cx, &request, head)
                 };
-                match self.forward(&forwarding, upstream, filters.as_deref(), body, follow).await {
+                match self
+                    .forward(&forwarding, upstream, filters.as_deref(), body, follow)
+                    .await
+                {
                     Ok(answered) => answered,
                     Err((next, body)) => return Pass::LedOn(next, body),
                 }

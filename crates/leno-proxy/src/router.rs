@@ -50,7 +50,10 @@ pub(crate) struct Router<'r> {
 pub(crate) enum Forwarded {
     Answered(Answer),
     /// Perhaps to another route, with the request's body once more.
-    Redirected { answer: Answer, body: Body },
+    Redirected {
+        answer: Answer,
+        body: Body,
+    },
 }
 
 /// What all attempts of a request have in common.

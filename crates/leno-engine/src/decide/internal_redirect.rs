@@ -144,10 +144,20 @@ mod tests {
         let whole = |tls, authority: &str, path: &'static str| {
             Some((tls, authority.to_owned(), Bytes::from_static(path.as_bytes())))
         };
-        assert_eq!(parsed("http://b.example/x?y#z"), whole(false, "b.example", "/x?y"));
+        assert_eq!(
+            parsed("http://b.example/x?y#z"),
+            whole(false, "b.example", "/x?y")
+        );
         assert_eq!(parsed("HTTPS://b.example:81"), whole(true, "b.example:81", "/"));
         assert_eq!(parsed("http://b.example?y"), whole(false, "b.example", "/?y"));
-        for not in ["/x", "//b.example/x", "ftp://b.example/", "http:///x", "http://b.example/ x", ""] {
+        for not in [
+            "/x",
+            "//b.example/x",
+            "ftp://b.example/",
+            "http:///x",
+            "http://b.example/ x",
+            "",
+        ] {
             assert_eq!(parsed(not), None, "{not}");
         }
     }

@@ -37,7 +37,10 @@ pub enum RedirectPredicate {
 /// What Envoy takes for redirects.
 const STATUSES: [u32; 5] = [301, 302, 303, 307, 308];
 
-pub(super) fn policy(at: &At<'_>, message: &pb::InternalRedirectPolicy) -> Result<InternalRedirect, Rejection> {
+pub(super) fn policy(
+    at: &At<'_>,
+    message: &pb::InternalRedirectPolicy,
+) -> Result<InternalRedirect, Rejection> {
     let pb::InternalRedirectPolicy {
         max_internal_redirects,
         redirect_response_codes,
@@ -49,7 +52,9 @@ pub(super) fn policy(at: &At<'_>, message: &pb::InternalRedirectPolicy) -> Resul
     for (i, status) in redirect_response_codes.iter().enumerate() {
         match STATUSES.contains(status) {
             true => statuses.push(*status as u16),
-            false => at.item("redirect_response_codes", i).warn("not a redirect: ignored"),
+            false => at
+                .item("redirect_response_codes", i)
+                .warn("not a redirect: ignored"),
         }
     }
     if redirect_response_codes.is_empty() {
@@ -60,9 +65,11 @@ pub(super) fn policy(at: &At<'_>, message: &pb::InternalRedirectPolicy) -> Resul
         statuses,
         other_scheme: *allow_cross_scheme_redirect,
         predicates: at.each("predicates", predicates, predicate)?,
-        copied: at.each("response_headers_to_copy", response_headers_to_copy, |at, name| {
-            at.header_name(name)
-        })?,
+        copied: at.each(
+            "response_headers_to_copy",
+            response_headers_to_copy,
+            |at, name| at.header_name(name),
+        )?,
     })
 }
 

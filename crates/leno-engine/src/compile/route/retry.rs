@@ -92,7 +92,8 @@ fn host_predicate(
         let at = at.field("metadata_match");
         let filters = metadata_match.iter().flat_map(|one| one.filter_metadata.keys());
         for other in filters.filter(|filter| *filter != LB) {
-            at.entry("filter_metadata", other).warn("only that of envoy.lb is looked at");
+            at.entry("filter_metadata", other)
+                .warn("only that of envoy.lb is looked at");
         }
         refuse_typed(&at, metadata_match.as_ref())?;
         return Ok(HostPredicate::Metadata(metadata::of(metadata_match.as_ref(), LB)));

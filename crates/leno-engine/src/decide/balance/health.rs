@@ -111,7 +111,9 @@ pub(super) fn pick_among_others(
 
 /// Whether there is a level with hosts to use besides those.
 pub(super) fn has_others(levels: &[Level], left: &[usize]) -> bool {
-    other_healths(levels, left).iter().any(|(_, _, health)| *health > 0)
+    other_healths(levels, left)
+        .iter()
+        .any(|(_, _, health)| *health > 0)
 }
 
 /// Healthy hosts of all of them first.
