@@ -47,6 +47,16 @@ pub(crate) struct Router<'r> {
     pub(crate) heard: Heard,
 }
 
+/// What a route has come to.
+pub(crate) enum Forwarded {
+    Answered(Answer),
+    /// Perhaps to another route, with the request's body once more.
+    Redirected {
+        answer: Answer,
+        body: Body,
+    },
+}
+
 /// What all attempts of a request have in common.
 struct Plan {
     upstream: Rc<Upstream>,
@@ -73,7 +83,7 @@ impl Router<'_> {
         &self,
         upstream: Result<Rc<Upstream>, Failure>,
         body: Body,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Forwarded, Failure> {
         let exchange = self.exchange;
         let timeouts = self.forwarding.timeouts(&exchange.request.borrow(), self.heard);
         let retry = self.forwarding.retry(&exchange.request.borrow(), self.heard);
@@ -122,7 +132,18 @@ impl Router<'_> {
             answer.head.headers.append("set-cookie", cookie);
         }
         exchange.count(permit, active);
-        Ok(answer)
+        if self.leads_on(&answer)
+            && let Some(body) = plan.replay.again()
+        {
+            return Ok(Forwarded::Redirected { answer, body });
+        }
+        Ok(Forwarded::Answered(answer))
+    }
+
+    /// Whether the route may follow the answer by itself.
+    fn leads_on(&self, answer: &Answer) -> bool {
+        let policy = self.forwarding.forward.redirects.as_ref();
+        policy.is_some_and(|policy| policy.statuses.contains(&answer.head.status))
     }
 
     fn hash(&self) -> Hashed {
@@ -135,7 +156,8 @@ impl Router<'_> {
 
     /// How much of the request is kept to be sent again.
     fn replay_limit(&self, retries: bool) -> usize {
-        if !retries && self.forwarding.forward.mirrors.is_empty() {
+        let forward = self.forwarding.forward;
+        if !retries && forward.mirrors.is_empty() && forward.redirects.is_none() {
             return STALE_REPLAY;
         }
         let limit = self.exchange.session().connection.buffer_limit;
@@ -285,15 +307,15 @@ impl Router<'_> {
     }
 
     fn pick(&self, plan: &Plan, retry: Option<&RetryState>, previous: &[Target]) -> Result<Host, Failure> {
-        let avoid = retry
-            .map(RetryState::policy)
-            .filter(|policy| policy.avoid_previous_hosts);
+        let policy = retry.map(RetryState::policy).filter(|_| !previous.is_empty());
         plan.upstream.pick(&PickContext {
             random: self.exchange.worker().random.next(),
             hash: plan.hash,
             metadata: Some(self.forwarding.metadata()),
-            previous: if avoid.is_some() { previous } else { &[] },
-            attempts: avoid.map_or(0, |policy| policy.host_selection_attempts),
+            previous,
+            omit: policy.map_or(&[], |policy| &policy.omit),
+            attempts: policy.map_or(0, |policy| policy.host_selection_attempts),
+            leave_priorities: policy.and_then(|policy| policy.leave_priorities),
             original_destination: Some(self.exchange.session().connection.destination),
         })
     }
