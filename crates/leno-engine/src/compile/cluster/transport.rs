@@ -88,10 +88,11 @@ fn socket_match(
     http: &UpstreamHttp,
 ) -> Result<(BTreeMap<String, String>, Transport), Rejection> {
     let pb::cluster::TransportSocketMatch {
-        name: _,
+        name,
         r#match,
         transport_socket,
     } = message;
+    silent!("names are for people"; name);
     let mut wanted = BTreeMap::new();
     for (name, value) in r#match.iter().flat_map(|fields| &fields.fields) {
         match &value.kind {
