@@ -1,10 +1,8 @@
 //! Envoy's bootstrap, compiled whole or refused with the field's path: what is in it is put in force, what it says comes
 //! from elsewhere is followed.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use leno_engine::compile::address::Address;
 use leno_engine::compile::config_source::{ControlPlane, Origin};
 use leno_engine::compile::{Files, Rejection, Warnings, bootstrap, cluster};
 use leno_proto::envoy::config::bootstrap::v3 as pb;
@@ -168,13 +166,6 @@ impl Bootstrap {
             task: tokio::spawn(discovery.run()).abort_handle(),
             _questions,
         })
-    }
-
-    pub fn admin(&self) -> Option<SocketAddr> {
-        match self.compiled.admin {
-            Some(Address::Socket(address)) => Some(address),
-            Some(Address::Pipe(_)) | None => None,
-        }
     }
 
     /// Puts it in force: clusters first, so that no listener is open before what it sends to.

@@ -57,6 +57,9 @@ impl Reach {
         match (&endpoint.address, transport) {
             (Target::Address(Address::Socket(address)), transport) => {
                 let tls = match transport {
+                    Transport::Introduced(_) => {
+                        return Err(format!("the cluster {cluster:?} speaks the PROXY protocol, which no control plane does"));
+                    }
                     Transport::Raw => None,
                     Transport::Tls(tls) => Some(self.tls(tls, endpoint, address.ip(), offer)?),
                 };
@@ -66,8 +69,8 @@ impl Reach {
                 }))
             }
             (Target::Address(Address::Pipe(path)), Transport::Raw) => Ok(Place::Pipe(path.clone())),
-            (Target::Address(Address::Pipe(_)), Transport::Tls(_)) => {
-                Err(format!("the cluster {cluster:?} has TLS over a pipe, which is not supported here"))
+            (Target::Address(Address::Pipe(_)), Transport::Tls(_) | Transport::Introduced(_)) => {
+                Err(format!("the cluster {cluster:?} has more than plaintext over a pipe, which is not supported here"))
             }
             (Target::Name { host, .. }, _) => Err(format!("{host} is not resolved yet")),
         }

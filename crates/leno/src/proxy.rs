@@ -4,26 +4,31 @@
 //! otherwise stay in the data plane's memory for ever.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use leno_engine::compile::address::Address;
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap as BootstrapMessage;
 use leno_proto::envoy::service::discovery::v3::DiscoveryResponse;
-use leno_proto_text::Schema;
+use leno_proto::google::protobuf::Any;
+use leno_proto_text::{Dumped, Schema, Selection};
+use leno_proxy::admin::{self, Admin, Json, Own, Process, Socket, Wanted};
 use leno_proxy::bootstrap::Bootstrap;
 use leno_proxy::discovery::State;
 use leno_proxy::report::MeshTelemetry;
-use leno_proxy::{Options, Proxy as DataPlane, admin, resolve};
+use leno_proxy::{Options, Proxy as DataPlane, resolve};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
 use prost::{Message, Name};
-use tokio::net::TcpListener;
+use serde::Serialize;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::env::Environment;
 use crate::gateway::{self, Gateway};
@@ -38,11 +43,16 @@ pub struct Proxy {
     #[command(subcommand)]
     role: Option<Role>,
     /// Envoy v3 bootstrap, YAML or JSON
-    #[arg(short, long, value_name = "BOOTSTRAP", required = true)]
+    #[arg(short, long, value_name = "BOOTSTRAP", required_unless_present_any = ["mode"])]
     config: Option<PathBuf>,
     /// `validate` checks the bootstrap and exits
     #[arg(long, value_enum, default_value_t = Mode::Serve)]
     mode: Mode,
+    /// What of a config dump is written
+    #[arg(long, hide = true)]
+    resource: Option<String>,
+    #[arg(long, hide = true)]
+    mask: Option<String>,
     /// Worker threads; by default as many as there are cores
     #[arg(long)]
     concurrency: Option<usize>,
@@ -64,6 +74,9 @@ enum Mode {
     /// The same of a discovery response
     #[value(hide = true)]
     EncodeResponse,
+    /// Write the message on stdin, a `google.protobuf.Any`, as JSON to stdout: what the child of the admin port does
+    #[value(hide = true)]
+    Dump,
 }
 
 pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
@@ -72,6 +85,12 @@ pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
         Some(Role::Gateway(args)) => return gateway::run(&args, environment),
         None => {}
     }
+    if args.mode == Mode::Dump {
+        return dump(&Selection {
+            resource: args.resource,
+            mask: args.mask,
+        });
+    }
     let Some(path) = args.config else {
         bail!("no bootstrap — the command line — give -c BOOTSTRAP")
     };
@@ -79,10 +98,11 @@ pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
         Mode::Encode => encode::<BootstrapMessage>(&path)?,
         Mode::EncodeResponse => encode::<DiscoveryResponse>(&path)?,
         Mode::Validate => {
-            compile(&path)?;
+            compile(&path, &read(&path)?)?;
             output::text(format!("configuration '{}' OK\n", path.display()))?;
         }
         Mode::Serve => serve(&path, args.concurrency)?,
+        Mode::Dump => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -95,6 +115,59 @@ fn encode<M: Message + Name + Default>(path: &Path) -> anyhow::Result<()> {
         .map_err(|e| anyhow!("{e} — {}", path.display()))?;
     io::stdout().write_all(&message.encode_to_vec())?;
     Ok(())
+}
+
+/// The exit code says which of [`Json`] it is.
+const NO_RESOURCE: u8 = 3;
+const NO_FIELD: u8 = 4;
+
+fn dump(selection: &Selection) -> anyhow::Result<ExitCode> {
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes)?;
+    let message = Any::decode(bytes.as_slice())?;
+    let json = match Schema::load().dump(&message, selection)? {
+        Dumped::Json(json) => json,
+        Dumped::NoResource => return Ok(NO_RESOURCE.into()),
+        Dumped::NoField => return Ok(NO_FIELD.into()),
+    };
+    let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
+    let mut out = serde_json::Serializer::with_formatter(io::stdout().lock(), format);
+    json.serialize(&mut out)?;
+    output::text("\n")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is asked of the child.
+fn write_json(message: &Any, wanted: &Wanted) -> Result<Json, String> {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["proxy", "--mode", "dump"]);
+    for (option, value) in [("--resource", &wanted.resource), ("--mask", &wanted.mask)] {
+        if let Some(value) = value {
+            command.arg(format!("{option}={value}"));
+        }
+    }
+    let output = ask(&mut command, &message.encode_to_vec())?;
+    match output.status.code().map(u8::try_from) {
+        Some(Ok(0)) => {}
+        Some(Ok(NO_RESOURCE)) => return Ok(Json::NoResource),
+        Some(Ok(NO_FIELD)) => return Ok(Json::NoField),
+        _ => return Err(format!("the child ended with {}", output.status)),
+    }
+    let text = String::from_utf8(output.stdout);
+    text.map(Json::Text).map_err(|_| "it is no text".to_owned())
+}
+
+/// A child of ours, and what it makes of this.
+fn ask(command: &mut Command, input: &[u8]) -> Result<Output, String> {
+    let mut ask = || {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        // The child reads to the end before it writes.
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input)?;
+        }
+        child.wait_with_output()
+    };
+    ask().map_err(|e| format!("this program cannot be started again: {e}"))
 }
 
 /// The child's standard error is ours: what is wrong with the text has been said when this fails.
@@ -113,27 +186,18 @@ fn read(path: &Path) -> anyhow::Result<BootstrapMessage> {
 
 /// What is in a file that is watched: read by a child too.
 fn response(text: &str) -> Result<Vec<u8>, String> {
-    let mut child = Command::new("/proc/self/exe")
-        .args(["proxy", "--mode", "encode-response", "-c", "/dev/stdin"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("this program cannot be started again: {error}"))?;
-    // Closed, so that the child sees the end; it says nothing before.
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(text.as_bytes()).map_err(|error| error.to_string())?;
-    }
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["proxy", "--mode", "encode-response", "-c", "/dev/stdin"]);
+    command.stderr(Stdio::piped());
+    let output = ask(&mut command, text.as_bytes())?;
     match output.status.success() {
         true => Ok(output.stdout),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
     }
 }
 
-fn compile(path: &Path) -> anyhow::Result<Bootstrap> {
-    let compiled =
-        Bootstrap::compile(&read(path)?, &Disk).map_err(|e| anyhow!("{e} — {}", path.display()))?;
+fn compile(path: &Path, message: &BootstrapMessage) -> anyhow::Result<Bootstrap> {
+    let compiled = Bootstrap::compile(message, &Disk).map_err(|e| anyhow!("{e} — {}", path.display()))?;
     for warning in &compiled.warnings.0 {
         eprintln!("warning: {warning} — {}", path.display());
     }
@@ -141,18 +205,22 @@ fn compile(path: &Path) -> anyhow::Result<Bootstrap> {
 }
 
 fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
-    let bootstrap = compile(path)?;
+    let (started, started_at) = (Instant::now(), SystemTime::now());
+    let message = read(path)?;
+    let bootstrap = compile(path, &message)?;
+    let concurrency = concurrency.unwrap_or_else(cores);
     let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
     let options = Options {
-        concurrency: concurrency.unwrap_or_else(cores),
+        concurrency,
         telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
         ..Options::default()
     };
     let proxy = Arc::new(DataPlane::start(options)?);
-    let admin = bootstrap.admin();
+    let admin = bootstrap.compiled.admin.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let quit = Arc::new(Notify::new());
     runtime.block_on(async {
         let (state, following) = if bootstrap.is_static() {
             bootstrap.apply(&mut proxy.updater())?;
@@ -167,18 +235,36 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
         };
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         if let Some(address) = admin {
-            let listener = TcpListener::bind(address).await;
-            let listener =
-                listener.map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
+            let socket = bind(&address)
+                .map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
             let ready = state.clone();
-            tokio::spawn(admin::serve(listener, metrics, Arc::new(move || ready.borrow().ready)));
+            let admin = Admin {
+                metrics,
+                ready: Arc::new(move || ready.borrow().ready),
+                own: Some(Own {
+                    proxy: proxy.handle(),
+                    bootstrap: message.encode_to_vec(),
+                    json: Arc::new(write_json),
+                    process: Process {
+                        version: format!("leno/{}", env!("CARGO_PKG_VERSION")),
+                        config_path: path.to_owned(),
+                        concurrency,
+                        started,
+                        started_at,
+                    },
+                    quit: Arc::clone(&quit),
+                }),
+            };
+            tokio::spawn(admin::serve(socket, Arc::new(admin)));
         }
+        drop(message);
         if let Err(error) = leno_run::let_go_of_start_up() {
             tracing::debug!(%error, "memory of the start is not given back");
         }
         tokio::select! {
             _ = int.recv() => {}
             _ = term.recv() => {}
+            () = quit.notified() => {}
             () = resolve::keep_resolved(&proxy) => {}
             why = refused(state) => bail!("{why}"),
         }
@@ -199,6 +285,24 @@ async fn refused(mut state: watch::Receiver<State>) -> String {
         Some(why) => why,
         // Nobody says anything any more.
         None => std::future::pending().await,
+    }
+}
+
+/// A socket that an earlier process has left in the file system is taken over.
+fn bind(address: &Address) -> io::Result<Socket> {
+    match address {
+        Address::Socket(address) => {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            Ok(Socket::Tcp(TcpListener::from_std(listener)?))
+        }
+        Address::Pipe(path) => {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            Ok(Socket::Unix(UnixListener::bind(path)?))
+        }
     }
 }
 
