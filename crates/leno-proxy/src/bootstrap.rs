@@ -76,7 +76,10 @@ impl Bootstrap {
         let clusters = clusters.map(|cluster| Compiled::Cluster(Box::new(cluster)));
         let listeners = self.compiled.listeners.iter().cloned();
         let listeners = listeners.map(|listener| Compiled::Listener(Box::new(listener)));
-        let mut all: Needs = clusters.chain(listeners).flat_map(|resource| needs(&resource)).collect();
+        let mut all: Needs = clusters
+            .chain(listeners)
+            .flat_map(|resource| needs(&resource))
+            .collect();
         all.retain(|(kind, _), _| *kind != Kind::Cluster);
         all
     }
@@ -89,7 +92,10 @@ impl Bootstrap {
         if let Some(why) = without_origin(&needs, has) {
             return Err(why);
         }
-        let roots = [("lds_config", &dynamic.listeners), ("cds_config", &dynamic.clusters)];
+        let roots = [
+            ("lds_config", &dynamic.listeners),
+            ("cds_config", &dynamic.clusters),
+        ];
         for (field, source) in roots {
             if source.as_ref().is_some_and(|source| !has(&source.origin)) {
                 return Err(format!("dynamic_resources.{field}.ads: there is no ads_config"));
@@ -100,17 +106,29 @@ impl Bootstrap {
             Origin::Stream(control) => Some(control),
             Origin::Ads | Origin::File(_) => None,
         });
-        streams.chain(&dynamic.ads).try_for_each(|control| self.check_way(control))
+        streams
+            .chain(&dynamic.ads)
+            .try_for_each(|control| self.check_way(control))
     }
 
     fn check_way(&self, control: &ControlPlane) -> Result<(), String> {
         for service in &control.services {
             let name = &service.cluster;
-            let cluster = self.compiled.clusters.iter().find(|cluster| cluster.name == *name);
+            let cluster = self
+                .compiled
+                .clusters
+                .iter()
+                .find(|cluster| cluster.name == *name);
             match cluster.map(|cluster| &cluster.discovery) {
-                None => return Err(format!("the control plane's cluster {name:?} is not in static_resources")),
+                None => {
+                    return Err(format!(
+                        "the control plane's cluster {name:?} is not in static_resources"
+                    ));
+                }
                 Some(cluster::Discovery::Eds(_, source)) if !matches!(source.origin, Origin::File(_)) => {
-                    return Err(format!("the control plane's cluster {name:?} has its endpoints from a control plane"));
+                    return Err(format!(
+                        "the control plane's cluster {name:?} has its endpoints from a control plane"
+                    ));
                 }
                 Some(_) => {}
             }

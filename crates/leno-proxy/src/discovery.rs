@@ -215,9 +215,14 @@ impl Discovery {
             memory.resolve(&compiled);
             memory.roots.insert(name.clone());
             memory.fixed.insert(name.clone());
-            memory.resources.accept(name, String::new(), Bytes::new(), compiled, now);
+            memory
+                .resources
+                .accept(name, String::new(), Bytes::new(), compiled, now);
         }
-        let roots = [(Kind::Cluster, &dynamic.clusters), (Kind::Listener, &dynamic.listeners)];
+        let roots = [
+            (Kind::Cluster, &dynamic.clusters),
+            (Kind::Listener, &dynamic.listeners),
+        ];
         for (kind, source) in roots {
             if let Some(source) = source {
                 feeds.subscribe(source, kind, WILDCARD);
@@ -358,7 +363,9 @@ impl Discovery {
     /// Subscriptions follow references: what can be reached from the roots is asked for, and nothing else.
     fn follow(&mut self, memory: &mut Memory, feeds: &mut Feeds) {
         let roots = memory.roots.iter().chain(&memory.asked).cloned();
-        let mut wanted = memory.resources.reachable(roots.map(|name| (name, Source::ads())));
+        let mut wanted = memory
+            .resources
+            .reachable(roots.map(|name| (name, Source::ads())));
         wanted.retain(|name, _| self.comes_by_name(name.0) && !memory.roots.contains(name));
         let same = |name: &Name, source: &Source, all: &Needs| {
             let other = all.get(name);
@@ -392,7 +399,10 @@ impl Discovery {
                 Kind::Endpoints | Kind::Secret | Kind::Route => None,
             };
             root.is_some_and(|source| source.origin == *origin)
-                || memory.subscribed.iter().any(|(name, source)| name.0 == kind && source.origin == *origin)
+                || memory
+                    .subscribed
+                    .iter()
+                    .any(|(name, source)| name.0 == kind && source.origin == *origin)
         });
         self.apply(memory, changes);
     }
@@ -407,7 +417,8 @@ impl Discovery {
 
     fn promote(&mut self, memory: &mut Memory, feeds: &Feeds, now: Instant) {
         let changes = memory.resources.promote(now, |name, source| {
-            !self.comes_by_name(name.0) || matches!(feeds.lookup(source, name), Lookup::Absent | Lookup::Rejected)
+            !self.comes_by_name(name.0)
+                || matches!(feeds.lookup(source, name), Lookup::Absent | Lookup::Rejected)
         });
         self.apply(memory, changes);
     }
@@ -468,7 +479,8 @@ impl Discovery {
     /// Of the bootstrap itself an error is everybody's.
     fn refused(&self, memory: &Memory, (kind, name): (Kind, &str), error: &Refused) {
         if memory.fixed.contains(&(kind, name.to_owned())) {
-            self.state.send_modify(|state| state.refused = Some(error.to_string()));
+            self.state
+                .send_modify(|state| state.refused = Some(error.to_string()));
         }
     }
 
@@ -540,7 +552,9 @@ impl Memory {
     /// What was not said again in time is gone, as if it had been removed.
     fn expire(&mut self, feeds: &mut Feeds, now: Instant) {
         let over = self.leases.iter().filter(|(_, (until, _))| *until <= now);
-        let over: Vec<_> = over.map(|(name, (_, source))| (name.clone(), source.clone())).collect();
+        let over: Vec<_> = over
+            .map(|(name, (_, source))| (name.clone(), source.clone()))
+            .collect();
         for (name, source) in over {
             tracing::warn!(resource = %name.1, kind = ?name.0, "its time to live is over");
             self.leases.remove(&name);
@@ -620,11 +634,13 @@ fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Compiled, Strin
             let secret = secret::compile(&decode(body)?, files)?;
             return Ok(Compiled::Secret(Box::new(secret)));
         }
-        Kind::Cluster => cluster::compile(&decode(body)?, files, &mut warnings)
-            .map(|c| Compiled::Cluster(Box::new(c))),
+        Kind::Cluster => {
+            cluster::compile(&decode(body)?, files, &mut warnings).map(|c| Compiled::Cluster(Box::new(c)))
+        }
         Kind::Route => route::compile(&decode(body)?, &mut warnings).map(|r| Compiled::Route(Box::new(r))),
-        Kind::Listener => listener::compile(&decode(body)?, files, &mut warnings)
-            .map(|l| Compiled::Listener(Box::new(l))),
+        Kind::Listener => {
+            listener::compile(&decode(body)?, files, &mut warnings).map(|l| Compiled::Listener(Box::new(l)))
+        }
     };
     for warning in &warnings.0 {
         tracing::debug!(%warning, ?kind, "a field has no effect");

@@ -41,7 +41,13 @@ impl Reach {
     }
 
     /// An endpoint of the cluster that may be used: of `turn` in a row each, so that after a failure it is another.
-    pub(crate) fn place(&mut self, proxy: &Proxy, cluster: &str, offer: Offer, turn: usize) -> Result<Place, String> {
+    pub(crate) fn place(
+        &mut self,
+        proxy: &Proxy,
+        cluster: &str,
+        offer: Offer,
+        turn: usize,
+    ) -> Result<Place, String> {
         let state = proxy.updater().config().cluster(cluster).cloned();
         let state = state.ok_or_else(|| format!("there is no cluster {cluster:?}"))?;
         let assignment = state.assignment.as_ref();
@@ -58,7 +64,9 @@ impl Reach {
             (Target::Address(Address::Socket(address)), transport) => {
                 let tls = match transport {
                     Transport::Introduced(_) => {
-                        return Err(format!("the cluster {cluster:?} speaks the PROXY protocol, which no control plane does"));
+                        return Err(format!(
+                            "the cluster {cluster:?} speaks the PROXY protocol, which no control plane does"
+                        ));
                     }
                     Transport::Raw => None,
                     Transport::Tls(tls) => Some(self.tls(tls, endpoint, address.ip(), offer)?),
@@ -70,7 +78,9 @@ impl Reach {
             }
             (Target::Address(Address::Pipe(path)), Transport::Raw) => Ok(Place::Pipe(path.clone())),
             (Target::Address(Address::Pipe(_)), Transport::Tls(_) | Transport::Introduced(_)) => {
-                Err(format!("the cluster {cluster:?} has more than plaintext over a pipe, which is not supported here"))
+                Err(format!(
+                    "the cluster {cluster:?} has more than plaintext over a pipe, which is not supported here"
+                ))
             }
             (Target::Name { host, .. }, _) => Err(format!("{host} is not resolved yet")),
         }
@@ -84,7 +94,10 @@ impl Reach {
         offer: Offer,
     ) -> Result<TlsTarget, String> {
         let wanted = tls::client_tls(tls, offer).map_err(|error| error.to_string())?;
-        let client = self.configs.client(&Arc::new(wanted)).map_err(|error| error.to_string())?;
+        let client = self
+            .configs
+            .client(&Arc::new(wanted))
+            .map_err(|error| error.to_string())?;
         let host = (!endpoint.hostname.is_empty()).then_some(endpoint.hostname.as_str());
         let name = client.server_name(host, ip);
         Ok((client.config().clone(), name))

@@ -136,7 +136,9 @@ impl Resources {
             known.get(name).is_some_and(|known| known.origin != source.origin)
         };
         let ((kind, name), _) = needs.find(conflicts)?;
-        Some(format!("{kind:?} {name:?} comes from another source already; one name has one source"))
+        Some(format!(
+            "{kind:?} {name:?} comes from another source already; one name has one source"
+        ))
     }
 
     fn needs(&self, compiled: &Compiled) -> Needs {
@@ -257,10 +259,12 @@ impl Resources {
                 .iter()
                 .filter(|(_, e)| {
                     let waited = now.duration_since(e.since);
-                    let given_up = |source: &Source| source.initial_fetch_timeout.is_some_and(|t| waited >= t);
+                    let given_up =
+                        |source: &Source| source.initial_fetch_timeout.is_some_and(|t| waited >= t);
                     let mut needs = e.needs.iter();
                     let resolves = !matches!(e.resolution, Resolution::Awaited) || waited >= WARMING_TIMEOUT;
-                    resolves && needs.all(|(n, source)| self.is_resolved(n, source, &settled) || given_up(source))
+                    resolves
+                        && needs.all(|(n, source)| self.is_resolved(n, source, &settled) || given_up(source))
                 })
                 .map(|(name, _)| name.clone())
                 .collect();
@@ -334,7 +338,9 @@ pub(crate) fn needs(compiled: &Compiled) -> Needs {
 pub(crate) fn without_origin(needs: &Needs, has: impl Fn(&Origin) -> bool) -> Option<String> {
     let mut needs = needs.iter().filter(|((kind, _), _)| *kind != Kind::Cluster);
     let ((kind, name), _) = needs.find(|(_, source)| !has(&source.origin))?;
-    Some(format!("{kind:?} {name:?} is to come by ads, and the bootstrap has no ads_config"))
+    Some(format!(
+        "{kind:?} {name:?} is to come by ads, and the bootstrap has no ads_config"
+    ))
 }
 
 /// Endpoints that somebody resolves here.

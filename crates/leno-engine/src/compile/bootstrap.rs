@@ -2,8 +2,8 @@
 
 use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
-use super::config_source::{ControlPlane, Source, ads, config_source};
 use super::cluster::{self, Cluster};
+use super::config_source::{ControlPlane, Source, ads, config_source};
 use super::listener::{self, Listener};
 use super::pb::{bootstrap as pb, core};
 use super::secret::{self, Secret};

@@ -13,8 +13,8 @@ mod transport;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config_source::{Source, config_source};
 use super::at::{At, compiling, no_effect, refuse};
+use super::config_source::{Source, config_source};
 use super::endpoint::{self, Assignment};
 use super::pb::{cluster as pb, core, dns_cluster, protobuf, upstream_http};
 use leno_proto::FromAny;

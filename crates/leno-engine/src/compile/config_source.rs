@@ -92,10 +92,7 @@ impl Source {
 }
 
 /// Whoever compiles does not fetch: the source says where.
-pub(crate) fn config_source(
-    at: &At<'_>,
-    source: &Option<core::ConfigSource>,
-) -> Result<Source, Rejection> {
+pub(crate) fn config_source(at: &At<'_>, source: &Option<core::ConfigSource>) -> Result<Source, Rejection> {
     use core::config_source::ConfigSourceSpecifier as Specifier;
     let Some(core::ConfigSource {
         authorities,
@@ -124,7 +121,9 @@ pub(crate) fn config_source(
                 poll: None,
             })
         }
-        Specifier::PathConfigSource(file) => Origin::File(watched_file(&at.field("path_config_source"), file)?),
+        Specifier::PathConfigSource(file) => {
+            Origin::File(watched_file(&at.field("path_config_source"), file)?)
+        }
         Specifier::ApiConfigSource(api) => api_config_source(&at.field("api_config_source"), api)?,
     };
     Ok(Source {
@@ -229,7 +228,10 @@ fn api(at: &At<'_>, message: &core::ApiConfigSource) -> Result<Origin, Rejection
 }
 
 fn rate(at: &At<'_>, message: &core::RateLimitSettings) -> Result<Rate, Rejection> {
-    let core::RateLimitSettings { max_tokens, fill_rate } = message;
+    let core::RateLimitSettings {
+        max_tokens,
+        fill_rate,
+    } = message;
     let fill = fill_rate.as_ref().map_or(RATE_LIMIT.1, |rate| rate.value);
     // Envoy's least rate is one a year.
     let every = Duration::try_from_secs_f64(1.0 / fill);

@@ -158,8 +158,10 @@ impl Feeds {
 
     /// Sources that are asked for nothing any more end.
     pub(super) fn retain(&mut self, still: impl Fn(Kind, &Origin) -> bool) {
-        self.streams.retain(|key, _| key.kind.is_none_or(|kind| still(kind, &key.origin)));
-        self.files.retain(|key, _| key.kind.is_none_or(|kind| still(kind, &key.origin)));
+        self.streams
+            .retain(|key, _| key.kind.is_none_or(|kind| still(kind, &key.origin)));
+        self.files
+            .retain(|key, _| key.kind.is_none_or(|kind| still(kind, &key.origin)));
     }
 
     /// For types that are no resources of the proxy's configuration: by ADS alone.
@@ -197,9 +199,12 @@ impl Feeds {
 
     /// Opens what is not open and asks for what is new.
     pub(super) fn flush(&mut self) {
-        for (key, stream) in self.ads.iter_mut().map(|s| (Key::ads(), s)).chain(
-            self.streams.iter_mut().map(|(key, stream)| (key.clone(), stream)),
-        ) {
+        for (key, stream) in self
+            .ads
+            .iter_mut()
+            .map(|s| (Key::ads(), s))
+            .chain(self.streams.iter_mut().map(|(key, stream)| (key.clone(), stream)))
+        {
             stream.open(&self.proxy, &mut self.reach, &key, &self.events, Duration::ZERO);
             stream.flush();
         }

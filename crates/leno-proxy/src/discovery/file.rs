@@ -94,7 +94,10 @@ impl File {
     }
 
     pub(super) fn finish(&mut self, ticket: Ticket, errors: &[(String, String)]) {
-        let refused = self.client.finish(ticket, errors).and_then(|request| request.error_detail);
+        let refused = self
+            .client
+            .finish(ticket, errors)
+            .and_then(|request| request.error_detail);
         if let Some(status) = refused {
             tracing::warn!("{} — {}", status.message, self.path);
         }
@@ -156,7 +159,9 @@ impl Reader {
         let extension = self.path.extension().and_then(OsStr::to_str).unwrap_or_default();
         let wire = match (extension, &self.text) {
             ("pb", _) => bytes,
-            ("pb_text", _) => return Err("protobuf's text format is not supported: use YAML or JSON".to_owned()),
+            ("pb_text", _) => {
+                return Err("protobuf's text format is not supported: use YAML or JSON".to_owned());
+            }
             (_, None) => return Err("YAML and JSON are not read here".to_owned()),
             (_, Some(text)) => {
                 let text = Arc::clone(text);

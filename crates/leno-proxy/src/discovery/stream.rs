@@ -143,7 +143,9 @@ impl Stream {
     pub(super) fn peer(&self) -> String {
         match &self.via {
             Via::Mesh(control) => control.address().to_string(),
-            Via::Cluster(control) => self.service(control).map_or_else(String::new, |s| s.cluster.clone()),
+            Via::Cluster(control) => self
+                .service(control)
+                .map_or_else(String::new, |s| s.cluster.clone()),
         }
     }
 

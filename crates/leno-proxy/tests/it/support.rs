@@ -9,8 +9,8 @@ use leno_engine::compile::access_log::AccessLog;
 use leno_engine::compile::cluster::{
     BalancePolicy, CircuitBreakers, Cluster, Discovery, TransportSockets, UpstreamHttp2, UpstreamProtocol,
 };
-use leno_engine::compile::endpoint::{Assignment, Endpoint, Locality};
 use leno_engine::compile::config_source::Source;
+use leno_engine::compile::endpoint::{Assignment, Endpoint, Locality};
 use leno_engine::compile::http::{
     Codec, ForwardClientCert, ForwardClientCertMode, Http2Options, HttpConnectionManager, HttpLimits,
     HttpTimeouts, RouteSource, ServerHeader,

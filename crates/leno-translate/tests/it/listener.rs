@@ -263,7 +263,9 @@ fn mesh_mtls_demands_a_certificate_under_the_mesh_root() {
     let tls = chain.tls.as_ref().unwrap();
     assert!(tls.require_client_certificate);
     assert!(matches!(tls.common.certificates.as_slice(), [SecretSource::Sds(name, _)] if name == "default"));
-    assert!(matches!(&tls.common.validation.as_ref().unwrap().trust, TrustSource::Sds(name, _) if name == "ROOTCA"));
+    assert!(
+        matches!(&tls.common.validation.as_ref().unwrap().trust, TrustSource::Sds(name, _) if name == "ROOTCA")
+    );
 }
 
 #[test]

@@ -75,13 +75,19 @@ fn an_acknowledgement_says_the_version_and_a_rejection_the_last_good_one() {
     client.on_connected();
     let received = client.on_response(response("1", vec![cluster("a")]));
     let ack = client.finish(received.ticket, &[]).unwrap();
-    assert_eq!((ack.version_info.as_str(), ack.response_nonce.as_str()), ("1", "n1"));
+    assert_eq!(
+        (ack.version_info.as_str(), ack.response_nonce.as_str()),
+        ("1", "n1")
+    );
     assert!(ack.error_detail.is_none());
     let received = client.on_response(response("2", vec![cluster("a"), cluster("b")]));
     let nack = client
         .finish(received.ticket, &[("b".into(), "name: bad".into())])
         .unwrap();
-    assert_eq!((nack.version_info.as_str(), nack.response_nonce.as_str()), ("1", "n2"));
+    assert_eq!(
+        (nack.version_info.as_str(), nack.response_nonce.as_str()),
+        ("1", "n2")
+    );
     assert_eq!(nack.error_detail.unwrap().message, "b: name: bad");
     assert_eq!(client.lookup(CLUSTER, "a"), Lookup::Present);
 }
@@ -92,7 +98,10 @@ fn a_cluster_that_is_not_in_the_next_response_is_gone_and_endpoints_are_not() {
     client.subscribe(CLUSTER_LOAD_ASSIGNMENT, "a");
     client.subscribe(CLUSTER_LOAD_ASSIGNMENT, "b");
     client.on_connected();
-    for resources in [vec![cluster("a"), cluster("b")], vec![assignment("a"), assignment("b")]] {
+    for resources in [
+        vec![cluster("a"), cluster("b")],
+        vec![assignment("a"), assignment("b")],
+    ] {
         let received = client.on_response(response("1", resources));
         client.finish(received.ticket, &[]);
     }
@@ -130,7 +139,10 @@ fn a_new_stream_begins_with_the_versions_in_force_and_without_nonces() {
     assert!(client.finish(received.ticket, &[]).is_none());
     client.on_disconnected(0);
     let again = client.on_connected();
-    assert_eq!((again[0].version_info.as_str(), again[0].response_nonce.as_str()), ("7", ""));
+    assert_eq!(
+        (again[0].version_info.as_str(), again[0].response_nonce.as_str()),
+        ("7", "")
+    );
     assert!(again[0].node.is_some());
 }
 

@@ -2,8 +2,8 @@
 
 use super::pb;
 use crate::compile::Rejection;
-use crate::compile::config_source::Source;
 use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::config_source::Source;
 use crate::compile::matcher::{self, StringMatcher};
 use crate::message::base64;
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::background::Background;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
@@ -13,7 +14,6 @@ use leno_proto::envoy::service::discovery::v3::{
 };
 use leno_proto::google::protobuf::Any;
 use prost::Message;
-use super::background::Background;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -35,6 +35,9 @@ struct World {
     types: BTreeMap<String, Of>,
     /// What was asked, by type.
     log: BTreeMap<String, Vec<String>>,
+    /// Answers that nobody has acknowledged or refused yet: the stream, the type, the nonce.
+    open: BTreeSet<(usize, String, String)>,
+    streams: usize,
 }
 
 /// All there is of a type.
@@ -92,6 +95,11 @@ impl Plane {
         self.world().log.get(type_url).cloned().unwrap_or_default()
     }
 
+    /// Whether everything that was said has been acknowledged or refused.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.world().open.is_empty()
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.shared.world.lock().unwrap()
     }
@@ -107,13 +115,24 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
         tokio::spawn(async move {
             // The proxy is gone: so is the stream.
             let path = head.uri.path().to_owned();
-            let extra = head.headers.get("x-said").map(|said| said.to_str().unwrap().to_owned());
-            let (own, world) = (path.clone(), Arc::clone(&shared));
-            let _ = match path.contains("/Delta") {
-                true => stream_of::<DeltaDiscoveryRequest>(path, extra, body, respond, shared).await,
-                false => stream_of::<DiscoveryRequest>(path, extra, body, respond, shared).await,
+            let extra = head
+                .headers
+                .get("x-said")
+                .map(|said| said.to_str().unwrap().to_owned());
+            let own = path.clone();
+            let id = {
+                let mut world = shared.world.lock().unwrap();
+                world.streams += 1;
+                world.streams
             };
-            for lines in world.world.lock().unwrap().log.values_mut() {
+            let call = (id, path, extra);
+            let _ = match own.contains("/Delta") {
+                true => stream_of::<DeltaDiscoveryRequest>(call, body, respond, &shared).await,
+                false => stream_of::<DiscoveryRequest>(call, body, respond, &shared).await,
+            };
+            let mut world = shared.world.lock().unwrap();
+            world.open.retain(|(stream, ..)| *stream != id);
+            for lines in world.log.values_mut() {
                 if lines.first().is_some_and(|line| line.starts_with(&own)) {
                     lines.push("closed".to_owned());
                 }
@@ -125,6 +144,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
 /// What a request of either protocol does.
 trait Request: Message + Default {
     fn type_url(&self) -> &str;
+    fn nonce(&self) -> &str;
     fn node(&self) -> Option<String>;
     fn written(&self) -> String;
     /// Takes it in; whether an answer is due.
@@ -134,11 +154,10 @@ trait Request: Message + Default {
 }
 
 async fn stream_of<Q: Request>(
-    path: String,
-    extra: Option<String>,
+    (id, path, extra): (usize, String, Option<String>),
     mut body: RecvStream,
     mut respond: SendResponse<Bytes>,
-    shared: Arc<Shared>,
+    shared: &Shared,
 ) -> Result<(), h2::Error> {
     let response = http::Response::builder()
         .header("content-type", "application/grpc")
@@ -159,12 +178,12 @@ async fn stream_of<Q: Request>(
             }
             _ = changed.changed() => {
                 for (type_url, asked) in &mut types {
-                    let world = shared.world.lock().unwrap();
+                    let mut world = shared.world.lock().unwrap();
                     let of = world.types.get(type_url).cloned().unwrap_or_default();
-                    drop(world);
                     if of.version != asked.version
                         && let Some(answer) = Q::answer(type_url, &of, asked)
                     {
+                        world.open.insert((id, type_url.clone(), asked.nonce.to_string()));
                         send(&mut out, answer)?;
                     }
                 }
@@ -176,18 +195,24 @@ async fn stream_of<Q: Request>(
             let log = world.log.entry(type_url.clone()).or_default();
             if std::mem::take(&mut first) {
                 let extra = extra.as_deref().unwrap_or_default();
-                log.push(format!("{path} {extra} node {}", request.node().unwrap_or_default()));
+                log.push(format!(
+                    "{path} {extra} node {}",
+                    request.node().unwrap_or_default()
+                ));
             } else if let Some(node) = request.node() {
                 log.push(format!("node {node} again"));
             }
             log.push(request.written());
+            world
+                .open
+                .remove(&(id, type_url.clone(), request.nonce().to_owned()));
             let of = world.types.get(&type_url).cloned().unwrap_or_default();
-            drop(world);
             let known = types.contains_key(&type_url);
             let asked = types.entry(type_url.clone()).or_default();
             if request.ask(asked, known)
                 && let Some(answer) = Q::answer(&type_url, &of, asked)
             {
+                world.open.insert((id, type_url, asked.nonce.to_string()));
                 send(&mut out, answer)?;
             }
         }
@@ -220,6 +245,10 @@ impl Request for DiscoveryRequest {
         &self.type_url
     }
 
+    fn nonce(&self) -> &str {
+        &self.response_nonce
+    }
+
     fn node(&self) -> Option<String> {
         self.node.as_ref().map(|node| node.id.clone())
     }
@@ -228,7 +257,10 @@ impl Request for DiscoveryRequest {
         let mut names = self.resource_names.clone();
         names.sort();
         let (version, nonce) = (&self.version_info, &self.response_nonce);
-        format!("{names:?} version {version:?} nonce {nonce:?}{}", error(self.error_detail.as_ref()))
+        format!(
+            "{names:?} version {version:?} nonce {nonce:?}{}",
+            error(self.error_detail.as_ref())
+        )
     }
 
     fn ask(&self, asked: &mut Asked, known: bool) -> bool {
@@ -267,6 +299,10 @@ impl Request for DeltaDiscoveryRequest {
         &self.type_url
     }
 
+    fn nonce(&self) -> &str {
+        &self.response_nonce
+    }
+
     fn node(&self) -> Option<String> {
         self.node.as_ref().map(|node| node.id.clone())
     }
@@ -291,7 +327,12 @@ impl Request for DeltaDiscoveryRequest {
         if !initial.is_empty() {
             let _ = write!(text, "initial {initial:?} ");
         }
-        let _ = write!(text, "nonce {:?}{}", self.response_nonce, error(self.error_detail.as_ref()));
+        let _ = write!(
+            text,
+            "nonce {:?}{}",
+            self.response_nonce,
+            error(self.error_detail.as_ref())
+        );
         text
     }
 

@@ -35,7 +35,14 @@ impl Proxy {
         std::fs::write(&file, bootstrap.encode_to_vec()).unwrap();
         let mut command = Command::new(program);
         command
-            .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning", "-c"])
+            .args([
+                "--concurrency",
+                "1",
+                "--disable-hot-restart",
+                "--log-level",
+                "warning",
+                "-c",
+            ])
             .arg(&file);
         Self {
             _envoy: Some((Process::spawn(command), directory)),
@@ -51,7 +58,9 @@ impl Proxy {
         let schema = Schema::load();
         let text = move |text: &str| {
             let response = schema.from_text::<DiscoveryResponse>(text);
-            response.map(|response| response.encode_to_vec()).map_err(|error| error.to_string())
+            response
+                .map(|response| response.encode_to_vec())
+                .map_err(|error| error.to_string())
         };
         let following = compiled.follow(&proxy, Some(Arc::new(text)), || 0).unwrap();
         drop(inside);
