@@ -4,13 +4,16 @@
 //! control plane said. Where it said nothing in time the question stays unanswered, and the connection or request
 //! fails with a flag; nothing is ever let through because nobody answered.
 
+mod compile;
 mod feeds;
 mod file;
+mod memory;
 mod own;
+mod said;
 mod stream;
 mod text;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,34 +21,28 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use leno_dns::NameTable;
-use leno_engine::compile::cluster::Discovery as ClusterDiscovery;
+use leno_engine::compile::Files;
 use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::endpoint::Assignment;
-use leno_engine::compile::{Files, Warnings, cluster, endpoint, listener, route};
 use leno_proto::envoy::config::core::v3::Node;
-use leno_proto::google::protobuf::Any;
 use leno_proto::type_url;
 use leno_xds::WILDCARD;
 use leno_xds::client::{Lookup, Received};
-use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 
 use crate::Proxy;
-use crate::lookup::{Answer, Question, Want};
-use crate::resolve;
+use crate::lookup::Question;
 use crate::resources::{Change, Compiled, Kind, Name, Needs, Resources};
-use crate::secret;
 use crate::state::Refused;
 
 pub use stream::Via;
 pub use text::Text;
 
-use feeds::{Connection, Feeds, Said};
-use own::Own;
+use compile::{Disk, SystemTrust, compile, name_table};
+use feeds::{Connection, Feeds};
+use memory::Memory;
+use said::Said;
 
-/// Names that were asked for and do not exist; the oldest is forgotten beyond this.
-const MAX_NEGATIVE: usize = 1024;
 const TICK: Duration = Duration::from_millis(250);
 /// How often a gateway looks whether certificates were replaced, or expired, and ports became free.
 const LOOK: Duration = Duration::from_secs(2);
@@ -121,30 +118,8 @@ pub struct Dynamic {
     pub resources: Vec<(Name, Compiled)>,
 }
 
-/// What the task keeps beside its connections.
-#[derive(Default)]
-struct Memory {
-    resources: Resources,
-    /// Names that wildcard answers brought; they are roots.
-    roots: BTreeSet<Name>,
-    /// Names that workers asked for, oldest first; they are roots too.
-    asked: VecDeque<Name>,
-    /// Of the roots, what is the bootstrap's own: nobody can change it.
-    fixed: BTreeSet<Name>,
-    /// Names that are subscribed to one by one, and where.
-    subscribed: Needs,
-    /// What is to be said again until then, or it is gone.
-    leases: BTreeMap<Name, (Instant, Source)>,
-    waiting: BTreeMap<Name, Vec<oneshot::Sender<Answer>>>,
-    answered: BTreeSet<String>,
-    /// What only a gateway has.
-    own: Own,
-    /// What clusters that wait are waiting for.
-    resolving: JoinSet<(String, Assignment)>,
-}
-
 enum Event {
-    Said(Said),
+    Said(Box<Said>),
     Question(Question),
     Dump(oneshot::Sender<Vec<Dumped>>),
     Health,
@@ -176,7 +151,7 @@ impl Discovery {
         let mut look = tokio::time::interval(LOOK);
         loop {
             let event = tokio::select! {
-                said = feeds.next() => Event::Said(said),
+                said = feeds.next() => Event::Said(Box::new(said)),
                 question = self.questions.recv() => question.map_or(Event::Stop, Event::Question),
                 Some(reply) = self.dumps.recv() => Event::Dump(reply),
                 Ok(()) = self.health.changed() => Event::Health,
@@ -186,7 +161,7 @@ impl Discovery {
             };
             let now = Instant::now();
             match event {
-                Event::Said(said) => self.take(&mut memory, &mut feeds, said, now),
+                Event::Said(said) => self.take(&mut memory, &mut feeds, *said, now),
                 Event::Question(question) => memory.ask(question),
                 Event::Dump(reply) => {
                     // Nobody waits any more: nothing to do.
@@ -382,9 +357,10 @@ impl Discovery {
             memory.subscribed.remove(&name);
         }
         for (name, source) in wanted {
-            if !memory.subscribed.contains_key(&name) {
-                feeds.subscribe(&source, name.0, &name.1);
-                memory.subscribed.insert(name, source);
+            if let Entry::Vacant(new) = memory.subscribed.entry(name) {
+                let (kind, name) = new.key();
+                feeds.subscribe(&source, *kind, name);
+                new.insert(source);
             }
         }
         let roots = match &self.mode {
@@ -492,186 +468,4 @@ impl Discovery {
             Kind::Route | Kind::Endpoints | Kind::Secret => false,
         }
     }
-}
-
-impl Memory {
-    fn ask(&mut self, question: Question) {
-        let name = match question.want {
-            Want::Listener(destination) => (Kind::Listener, listener_name(destination)),
-            Want::Route(name) => (Kind::Route, name),
-            Want::Cluster(name) => (Kind::Cluster, name),
-        };
-        if !self.asked.contains(&name) {
-            self.asked.push_back(name.clone());
-        }
-        self.waiting.entry(name).or_default().push(question.answer);
-    }
-
-    fn has_listener(&self) -> bool {
-        self.roots.iter().any(|(kind, _)| *kind == Kind::Listener)
-    }
-
-    fn roots_in_force(&self) -> bool {
-        self.roots.iter().all(|name| self.resources.is_active(name))
-    }
-
-    /// A cluster whose endpoints are names waits for their addresses, so that its first request finds some.
-    fn resolve(&mut self, compiled: &Compiled) {
-        let Compiled::Cluster(cluster) = compiled else {
-            return;
-        };
-        let (name, discovery) = (cluster.name.clone(), cluster.discovery.clone());
-        if matches!(
-            discovery,
-            ClusterDiscovery::StrictDns { .. } | ClusterDiscovery::LogicalDns { .. }
-        ) {
-            self.resolving
-                .spawn(async move { (name, resolve::first(&discovery).await.unwrap_or_default()) });
-        }
-    }
-
-    fn needs_tick(&self) -> bool {
-        !self.waiting.is_empty() || !self.leases.is_empty() || self.resources.is_warming()
-    }
-
-    /// How long what was said just now is to live.
-    fn lease(&mut self, kind: Kind, received: &Received, origin: &Origin, now: Instant) {
-        for (name, lease) in &received.leases {
-            let name = (kind, name.clone());
-            let source = Source {
-                origin: origin.clone(),
-                initial_fetch_timeout: None,
-            };
-            match lease {
-                Some(lease) => self.leases.insert(name, (now + *lease, source)),
-                None => self.leases.remove(&name),
-            };
-        }
-    }
-
-    /// What was not said again in time is gone, as if it had been removed.
-    fn expire(&mut self, feeds: &mut Feeds, now: Instant) {
-        let over = self.leases.iter().filter(|(_, (until, _))| *until <= now);
-        let over: Vec<_> = over
-            .map(|(name, (_, source))| (name.clone(), source.clone()))
-            .collect();
-        for (name, source) in over {
-            tracing::warn!(resource = %name.1, kind = ?name.0, "its time to live is over");
-            self.leases.remove(&name);
-            feeds.expire(&source, &name);
-            self.roots.remove(&name);
-            self.resources.remove(&name, now);
-        }
-    }
-
-    /// A worker that no longer waits has closed its end: nothing to tell it.
-    fn answer(&mut self) {
-        let (resources, asked) = (&self.resources, &mut self.asked);
-        self.waiting.retain(|name, waiters| {
-            let answer = match (resources.is_active(name), resources.is_absent(name)) {
-                (true, _) => Answer::Found,
-                (_, true) => Answer::Absent,
-                _ => {
-                    waiters.retain(|w| !w.is_closed());
-                    if waiters.is_empty() {
-                        // Nobody waits and nobody knows it: asked again, it is subscribed to again.
-                        asked.retain(|a| a != name);
-                    }
-                    return !waiters.is_empty();
-                }
-            };
-            for waiter in waiters.drain(..) {
-                let _ = waiter.send(answer);
-            }
-            false
-        });
-    }
-
-    fn forget_old_negatives(&mut self) {
-        let mut negatives = self.asked.iter().filter(|n| self.resources.is_absent(n)).count();
-        while negatives > MAX_NEGATIVE {
-            let Some(at) = self.asked.iter().position(|n| self.resources.is_absent(n)) else {
-                return;
-            };
-            self.asked.remove(at);
-            negatives -= 1;
-        }
-    }
-
-    fn dump(&self) -> Vec<Dumped> {
-        let dumped = |(name, version, body, error): (&Name, &str, &Bytes, Option<&str>)| Dumped {
-            name: name.clone(),
-            version: version.to_owned(),
-            body: body.clone(),
-            error: error.map(str::to_owned),
-        };
-        self.resources.dump().map(dumped).collect()
-    }
-}
-
-fn name_table(body: &Any, namespace: &str) -> Result<NameTable, String> {
-    let table = leno_proto::istio::networking::nds::v1::NameTable::decode(body.value.as_slice())
-        .map_err(|e| e.to_string())?;
-    Ok(NameTable::in_namespace(&table, namespace))
-}
-
-/// The name of the listener for an original destination: `240.240.0.7_9080`, `[fd00::7]_9080`.
-fn listener_name(destination: SocketAddr) -> String {
-    match destination {
-        SocketAddr::V4(v4) => format!("{}_{}", v4.ip(), v4.port()),
-        SocketAddr::V6(v6) => format!("[{}]_{}", v6.ip(), v6.port()),
-    }
-}
-
-/// Makes the validated form of a resource, or says which field is why not.
-fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Compiled, String> {
-    let mut warnings = Warnings::default();
-    let compiled = match kind {
-        Kind::Endpoints => {
-            endpoint::compile(&decode(body)?, &mut warnings).map(|e| Compiled::Endpoints(Box::new(e)))
-        }
-        Kind::Secret => {
-            let secret = secret::compile(&decode(body)?, files)?;
-            return Ok(Compiled::Secret(Box::new(secret)));
-        }
-        Kind::Cluster => {
-            cluster::compile(&decode(body)?, files, &mut warnings).map(|c| Compiled::Cluster(Box::new(c)))
-        }
-        Kind::Route => route::compile(&decode(body)?, &mut warnings).map(|r| Compiled::Route(Box::new(r))),
-        Kind::Listener => {
-            listener::compile(&decode(body)?, files, &mut warnings).map(|l| Compiled::Listener(Box::new(l)))
-        }
-    };
-    for warning in &warnings.0 {
-        tracing::debug!(%warning, ?kind, "a field has no effect");
-    }
-    compiled.map_err(|rejection| rejection.to_string())
-}
-
-/// Whose control planes the machine's owner has chosen: they may name its files, as Envoy's may.
-struct Disk;
-
-impl Files for Disk {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        std::fs::read(path).map_err(|error| error.to_string())
-    }
-}
-
-/// The one file that a mesh's control plane may name: the machine's own trust store, for TLS to the outside (Istio's
-/// `SIMPLE` without `caCertificates`).
-struct SystemTrust;
-
-const SYSTEM_TRUST: &str = "/etc/ssl/certs/ca-certificates.crt";
-
-impl Files for SystemTrust {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        match path {
-            SYSTEM_TRUST => std::fs::read(path).map_err(|e| e.to_string()),
-            _ => Err("over xDS a secret is named, not a file".to_owned()),
-        }
-    }
-}
-
-fn decode<M: Message + Default>(body: &[u8]) -> Result<M, String> {
-    M::decode(body).map_err(|e| e.to_string())
 }

@@ -10,7 +10,8 @@ use leno_xds::client::{Lookup, Received, Ticket};
 use tokio::sync::mpsc;
 
 use super::file::File;
-use super::stream::{Incoming, Outgoing, Stream, Via};
+use super::said::{Event, Key, Said};
+use super::stream::{Stream, Via};
 use super::text::Text;
 use crate::Proxy;
 use crate::grpc;
@@ -19,29 +20,6 @@ use crate::resources::{Kind, Name};
 
 /// Messages that wait to be taken: a control plane that says more waits itself.
 const WAITING: usize = 4;
-
-/// A source, and of which type; ADS is of all.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    origin: Origin,
-    kind: Option<Kind>,
-}
-
-/// What a feed tells.
-pub(super) struct Said {
-    pub(super) key: Key,
-    /// Of which connection.
-    pub(super) epoch: u64,
-    pub(super) event: Event,
-}
-
-pub(super) enum Event {
-    Opened(mpsc::UnboundedSender<Outgoing>),
-    Message(Incoming),
-    Lost(grpc::Error),
-    /// A file has been read.
-    Read(Result<leno_proto::envoy::service::discovery::v3::DiscoveryResponse, String>),
-}
 
 pub(super) struct Feeds {
     node: Node,
@@ -64,29 +42,6 @@ pub(super) enum Connection {
         error: grpc::Error,
         wait: Duration,
     },
-}
-
-// === impl Key ===
-
-impl Key {
-    fn new(source: &Source, kind: Kind) -> Self {
-        let kind = (source.origin != Origin::Ads).then_some(kind);
-        Self {
-            origin: source.origin.clone(),
-            kind,
-        }
-    }
-
-    pub(super) fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    fn ads() -> Self {
-        Self {
-            origin: Origin::Ads,
-            kind: None,
-        }
-    }
 }
 
 // === impl Feeds ===
@@ -124,7 +79,7 @@ impl Feeds {
     /// Asks for a name, or for all.
     pub(super) fn subscribe(&mut self, source: &Source, kind: Kind, name: &str) {
         let key = Key::new(source, kind);
-        match &key.origin {
+        match key.origin() {
             Origin::Ads => match &mut self.ads {
                 Some(stream) => stream.subscribe(kind.type_url(), name),
                 // Whatever says so was refused for it.
@@ -159,9 +114,9 @@ impl Feeds {
     /// Sources that are asked for nothing any more end.
     pub(super) fn retain(&mut self, still: impl Fn(Kind, &Origin) -> bool) {
         self.streams
-            .retain(|key, _| key.kind.is_none_or(|kind| still(kind, &key.origin)));
+            .retain(|key, _| key.kind().is_none_or(|kind| still(kind, key.origin())));
         self.files
-            .retain(|key, _| key.kind.is_none_or(|kind| still(kind, &key.origin)));
+            .retain(|key, _| key.kind().is_none_or(|kind| still(kind, key.origin())));
     }
 
     /// For types that are no resources of the proxy's configuration: by ADS alone.
@@ -179,7 +134,7 @@ impl Feeds {
 
     pub(super) fn lookup(&self, source: &Source, (kind, name): &Name) -> Lookup {
         let key = Key::new(source, *kind);
-        let stream = match key.origin {
+        let stream = match key.origin() {
             Origin::Ads => self.ads.as_ref(),
             _ => self.streams.get(&key),
         };
@@ -217,7 +172,7 @@ impl Feeds {
             let received = self.files.get_mut(&key).and_then(|file| file.receive(read));
             return (received.map(|received| (key, received)), Connection::Same);
         }
-        let stream = match key.origin {
+        let stream = match key.origin() {
             Origin::Ads => self.ads.as_mut(),
             _ => self.streams.get_mut(&key),
         };
@@ -252,7 +207,7 @@ impl Feeds {
     }
 
     fn stream(&mut self, key: &Key) -> Option<&mut Stream> {
-        match key.origin {
+        match key.origin() {
             Origin::Ads => self.ads.as_mut(),
             _ => self.streams.get_mut(key),
         }

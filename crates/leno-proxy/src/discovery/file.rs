@@ -23,7 +23,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use super::feeds::{Event, Key, Said};
+use super::said::{Event, Key, Said};
 use super::text::Text;
 use crate::resources::Kind;
 

@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use leno_engine::compile::config_source::{self, Protocol, Service};
 use leno_proto::envoy::config::core::v3::Node;
-use leno_proto::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-};
+use leno_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use leno_xds::client::{Client, Lookup, Received, Ticket};
 use leno_xds::{StateClient, WILDCARD};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::feeds::{Event, Key, Said};
+use super::said::{Event, Incoming, Key, Outgoing, Said};
 use crate::Proxy;
 use crate::alpn::Offer;
 use crate::control_plane::ControlPlane;
@@ -63,16 +61,6 @@ enum Link {
 /// Ends with its owner.
 struct Task {
     handle: JoinHandle<()>,
-}
-
-pub(super) enum Outgoing {
-    Delta(DeltaDiscoveryRequest),
-    State(DiscoveryRequest),
-}
-
-pub(super) enum Incoming {
-    Delta(DeltaDiscoveryResponse),
-    State(DiscoveryResponse),
 }
 
 // === impl Stream ===
