@@ -319,7 +319,7 @@ fn chain_needs(chain: &FilterChain) -> BTreeSet<Name> {
         TerminalFilter::Tcp(proxy) => proxy
             .clusters
             .iter()
-            .map(|(name, _)| (Kind::Cluster, name.clone()))
+            .map(|one| (Kind::Cluster, one.name.clone()))
             .collect(),
         TerminalFilter::Http(http) => match &http.routes {
             RouteSource::Rds(name) => BTreeSet::from([(Kind::Route, name.clone())]),

@@ -286,6 +286,7 @@ impl Router<'_> {
         plan.upstream.pick(&PickContext {
             random: self.exchange.worker().random.next(),
             hash: plan.hash,
+            metadata: Some(self.forwarding.metadata()),
             previous: if avoid.is_some() { previous } else { &[] },
             attempts: avoid.map_or(0, |policy| policy.host_selection_attempts),
             original_destination: Some(self.exchange.session().connection.destination),

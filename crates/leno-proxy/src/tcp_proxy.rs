@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,9 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::cluster::Cluster;
-use leno_engine::compile::listener::{Direction, TcpProxy};
+use leno_engine::compile::listener::{Direction, TcpCluster, TcpProxy};
 use leno_engine::decide::balance::{Active, Host, PickContext};
 use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::decide::hash::hash_source;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::record::{ConnectionRecord, UpstreamRecord};
@@ -57,14 +58,8 @@ pub(crate) struct Race(RefCell<Option<Connected>>);
 
 impl Race {
     /// Connects as [`serve`] would, and comes back when the server has spoken, or cannot be reached.
-    pub(crate) async fn await_server(
-        &self,
-        worker: &Rc<Worker>,
-        tcp: &TcpProxy,
-        destination: SocketAddr,
-        direction: Direction,
-    ) -> Early {
-        match connect(worker, tcp, None, destination, direction).await {
+    pub(crate) async fn await_server(&self, worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Early {
+        match connect(worker, tcp, of).await {
             Ok(connected) => self.0.replace(Some(connected)),
             Err(failure) => {
                 return Early {
@@ -128,10 +123,13 @@ pub(crate) async fn open(
     let (connected, greeting) = match early {
         Some(early) => (early.connected, early.greeting),
         None => {
-            let direction = downstream.record.direction;
-            let name = downstream.record.sni.as_deref();
-            let connected = connect(&worker, tcp, name, downstream.destination, direction).await;
-            (connected, Bytes::new())
+            let of = Origin {
+                server_name: downstream.record.sni.as_deref(),
+                source: downstream.record.remote.ip(),
+                destination: downstream.destination,
+                direction: downstream.record.direction,
+            };
+            (connect(&worker, tcp, &of).await, Bytes::new())
         }
     };
     match connected {
@@ -260,16 +258,21 @@ fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
     }
 }
 
-async fn connect(
-    worker: &Rc<Worker>,
-    tcp: &TcpProxy,
-    server_name: Option<&str>,
-    destination: SocketAddr,
-    direction: Direction,
-) -> Result<Connected, Failure> {
-    let asked = server_name.filter(|_| tcp.by_server_name);
-    let name = asked.or_else(|| choose(tcp, worker.random.next()));
-    let name = name.ok_or(Failure::NoCluster)?;
+/// Who wants to be connected, and where to.
+pub(crate) struct Origin<'c> {
+    pub(crate) server_name: Option<&'c str>,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: SocketAddr,
+    pub(crate) direction: Direction,
+}
+
+async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result<Connected, Failure> {
+    let chosen = choose(tcp, worker.random.next());
+    let (name, metadata) = match (of.server_name.filter(|_| tcp.by_server_name), chosen) {
+        (Some(asked), _) => (asked, &tcp.metadata),
+        (None, Some(chosen)) => (chosen.name.as_str(), &chosen.metadata),
+        (None, None) => return Err(Failure::NoCluster),
+    };
     let upstream = find(worker, name).await?;
     let permit = upstream
         .acquire(Resource::Connection, Priority::Default)
@@ -279,12 +282,13 @@ async fn connect(
     for _ in 0..tcp.max_connect_attempts.max(1) {
         let host = upstream.pick(&PickContext {
             random: worker.random.next(),
-            hash: None,
+            hash: tcp.hash_source.then(|| hash_source(of.source)),
+            metadata: Some(metadata),
             previous: &previous,
             attempts: if previous.is_empty() { 0 } else { 3 },
-            original_destination: Some(destination),
+            original_destination: Some(of.destination),
         })?;
-        let to = upstream.destination(&host, None, Offer::Tcp, direction == Direction::Inbound)?;
+        let to = upstream.destination(&host, None, Offer::Tcp, of.direction == Direction::Inbound)?;
         let active = host.start();
         match crate::connect::connect(worker.connector(), &to).await {
             Ok((io, connection)) => {
@@ -308,18 +312,18 @@ async fn connect(
     Err(last)
 }
 
-fn choose(tcp: &TcpProxy, random: u64) -> Option<&str> {
-    let total: u64 = tcp.clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
+fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {
+    let total: u64 = tcp.clusters.iter().map(|one| u64::from(one.weight)).sum();
     let mut point = random % total.max(1);
     let mut clusters = tcp.clusters.iter();
-    let chosen = clusters.find(|(_, weight)| match point.checked_sub(u64::from(*weight)) {
+    let chosen = clusters.find(|one| match point.checked_sub(u64::from(one.weight)) {
         Some(rest) => {
             point = rest;
             false
         }
         None => true,
     });
-    chosen.or(tcp.clusters.first()).map(|(name, _)| name.as_str())
+    chosen.or(tcp.clusters.first())
 }
 
 /// A cluster by name, asked for if it is not known.
@@ -360,7 +364,7 @@ fn report(
     outcome: &Outcome,
 ) {
     let duration: Duration = start.1.elapsed();
-    let cluster = tcp.clusters.first().map_or("", |(name, _)| name.as_str());
+    let cluster = tcp.clusters.first().map_or("", |one| one.name.as_str());
     let unconnected = UpstreamRecord {
         cluster,
         service: None,

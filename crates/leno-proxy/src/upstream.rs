@@ -227,7 +227,7 @@ impl Upstream {
 
     fn report(&self, host: &Host, outcome: Outcome) {
         let mut balancer = self.balancer.borrow_mut();
-        if balancer.tick_interval().is_some() {
+        if balancer.heeds_outcomes() {
             balancer.report(host, outcome, Instant::now());
         }
     }

@@ -6,6 +6,8 @@ mod http;
 mod outlier;
 mod policy;
 mod settings;
+mod slow_start;
+mod subset;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use leno_proto::FromAny;
 use super::tls::{self, UpstreamTls};
 use super::{Files, Rejection, Warnings};
 use dns::Resolving;
+pub use slow_start::SlowStart;
+pub use subset::{Fallback, Selector, SubsetConfig};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -34,6 +38,7 @@ pub struct Cluster {
     pub protocol: UpstreamProtocol,
     /// Percent; below this share of healthy hosts all are used. Envoy's default 50.
     pub panic_threshold: u32,
+    pub subsets: Option<Arc<SubsetConfig>>,
     /// `locality_weighted_lb_config`: localities share a priority's load by their weights.
     pub locality_weighted: bool,
     pub max_requests_per_connection: Option<u32>,
@@ -84,14 +89,12 @@ pub enum Discovery {
     OriginalDst,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum BalancePolicy {
-    RoundRobin,
-    LeastRequest {
-        choices: u32,
-        /// All hosts are looked at, and not `choices` of them.
-        full_scan: bool,
+    RoundRobin {
+        slow_start: Option<SlowStart>,
     },
+    LeastRequest(LeastRequest),
     Random,
     RingHash {
         minimum: u64,
@@ -105,6 +108,16 @@ pub enum BalancePolicy {
     },
     /// The cluster says the destination itself (ORIGINAL_DST).
     ClusterProvided,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LeastRequest {
+    pub choices: u32,
+    /// All hosts are looked at, and not `choices` of them.
+    pub full_scan: bool,
+    /// How much requests under way count where weights differ: 0 not at all.
+    pub bias: f64,
+    pub slow_start: Option<SlowStart>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,8 +281,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; transport_socket_matcher, health_checks, upstream_bind_config, lb_subset_config,
-        protocol_selection, filters, upstream_config, dns_resolvers,
+    refuse!(at; transport_socket_matcher, health_checks, upstream_bind_config, protocol_selection, filters, upstream_config, dns_resolvers,
         dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups,
         upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
         connection_pool_per_downstream_connection, queuing_policies);
@@ -285,6 +297,9 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         http::legacy_http2(&at.field("http2_protocol_options"), http2, &mut http)?;
     }
     let mut common = balance::common(at, common_lb_config.as_ref())?;
+    if let Some(subsets) = lb_subset_config {
+        common.subsets = subset::older(&at.field("lb_subset_config"), subsets)?;
+    }
     let balance = balance::policy(at, message, &mut common)?;
     let transport = TransportSockets {
         matches: at.each("transport_socket_matches", transport_socket_matches, |at, one| {
@@ -315,6 +330,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         transport,
         protocol: http.protocol,
         panic_threshold: common.panic_threshold,
+        subsets: common.subsets,
         locality_weighted: common.locality_weighted,
         max_requests_per_connection: http
             .max_requests_per_connection

@@ -6,6 +6,7 @@ use std::sync::Arc;
 pub use super::address::Target;
 
 use super::at::{At, compiling, no_effect, refuse, silent};
+use super::metadata::{self, Fields};
 use super::pb::{core, endpoint as pb, protobuf};
 use super::{NoFiles, Rejection, Warnings, address};
 
@@ -29,7 +30,9 @@ pub struct Endpoint {
     pub hostname: String,
     pub weight: u32,
     pub health: Health,
-    /// `filter_metadata["envoy.lb"].hash_key`: what consistent hashing takes in place of the address.
+    /// `filter_metadata["envoy.lb"]`: what subsets are made by.
+    pub metadata: Fields,
+    /// `hash_key` of these: what consistent hashing takes in place of the address.
     pub hash_key: Option<String>,
     /// `filter_metadata["envoy.transport_socket_match"]`
     pub transport_match: BTreeMap<String, String>,
@@ -171,6 +174,7 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
         weight,
         health,
         hash_key: strings(metadata, "envoy.lb").remove("hash_key"),
+        metadata: metadata::of(metadata.as_ref(), "envoy.lb"),
         transport_match: strings(metadata, "envoy.transport_socket_match"),
         workload: workload(metadata),
     }))

@@ -23,7 +23,7 @@ pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_fi
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
 pub(crate) use leno_proto::envoy::extensions::filters::listener::{
     http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
-    tls_inspector::v3 as tls_inspector,
+    proxy_protocol::v3 as proxy_protocol, tls_inspector::v3 as tls_inspector,
 };
 /// Network filters besides the two proxies.
 pub(crate) mod network {
@@ -39,7 +39,7 @@ pub(crate) mod lb {
     pub(crate) use leno_proto::envoy::extensions::load_balancing_policies::{
         cluster_provided::v3 as cluster_provided, common::v3 as common, least_request::v3 as least_request,
         maglev::v3 as maglev, random::v3 as random, ring_hash::v3 as ring_hash,
-        round_robin::v3 as round_robin, wrr_locality::v3 as wrr_locality,
+        round_robin::v3 as round_robin, subset::v3 as subset, wrr_locality::v3 as wrr_locality,
     };
 }
 pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template_match;

@@ -16,6 +16,7 @@ use super::at::compiling;
 pub use super::header::{AppendAction, HeaderOp, HeaderOps};
 use super::local_reply::BodyFormat;
 use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
+use super::metadata::Fields;
 use super::pb::route as pb;
 use super::rate_limit::{RateLimit, RouteLimits};
 use super::{NoFiles, Rejection, Warnings};
@@ -104,6 +105,8 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     pub cluster: ClusterChoice,
+    /// What the cluster's endpoints must have: `metadata_match`, `envoy.lb`.
+    pub metadata: Fields,
     /// None: no timeout (`0s`); Envoy's default 15 s is filled in.
     pub timeout: Option<Duration>,
     pub idle_timeout: Option<Duration>,
@@ -147,6 +150,8 @@ pub enum ClusterChoice {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightedCluster {
     pub name: String,
+    /// What its endpoints must have (`metadata_match`, with the route's).
+    pub metadata: Fields,
     /// The header whose value is the name, where there is none.
     pub header: Option<String>,
     pub weight: u32,

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::rewrite::{replace_prefix, substitute, substitute_path};
 use super::route::{Decision, Forwarding};
 use crate::compile::access_log::FormatValues;
+use crate::compile::metadata::Fields;
 use crate::compile::route::{HeaderOps, HostRewrite};
 use crate::message::{RequestHead, ResponseHead};
 
@@ -12,6 +13,12 @@ use crate::message::{RequestHead, ResponseHead};
 const ORIGINAL_HOST: &str = "x-envoy-original-host";
 
 impl Forwarding<'_> {
+    /// What the endpoint must have that takes the request: its subset.
+    pub fn metadata(&self) -> &Fields {
+        self.weighted
+            .map_or(&self.forward.metadata, |weighted| &weighted.metadata)
+    }
+
     /// Header edits and rewrites, before the request goes upstream. Envoy's order: the most specific edits first, so
     /// that the table's win, or the other way round; then host, then path. `tells`: what was there
     /// before goes into `x-envoy-original-…`.

@@ -32,7 +32,7 @@ impl Forwarding<'_> {
                     terminal,
                 } => (header(head, name, rewrite.as_ref()), *terminal),
                 HashPolicy::SourceIp { terminal } => {
-                    let hash = source.map(|ip| xxh64(ip.to_canonical().to_string().as_bytes(), 0));
+                    let hash = source.map(hash_source);
                     (hash, *terminal)
                 }
                 HashPolicy::Query { name, terminal } => {
@@ -58,6 +58,11 @@ impl Forwarding<'_> {
         }
         hashed
     }
+}
+
+/// A client's address.
+pub fn hash_source(ip: IpAddr) -> u64 {
+    xxh64(ip.to_canonical().to_string().as_bytes(), 0)
 }
 
 /// Several values: sorted, so that their order does not count.

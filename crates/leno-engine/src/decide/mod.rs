@@ -19,6 +19,7 @@ pub mod network;
 pub mod normalise;
 pub mod outlier;
 pub mod rate_limit;
+pub mod proxy_protocol;
 pub mod rbac;
 pub mod retry;
 pub mod route;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use leno_engine::decide::balance::{Balancer, PickContext, PickError};
 use leno_proto::envoy::config::cluster::v3 as pb;
@@ -83,6 +84,72 @@ fn least_request_prefers_the_idle() {
     // Only when both draws fall on it.
     let share = counts.get("10.0.0.1:80").copied().unwrap_or(0);
     assert!((150..350).contains(&share), "{share}");
+}
+
+#[test]
+fn least_request_heeds_weights_and_what_is_under_way() {
+    let hosts = vec![lb_endpoint("10.0.0.1", 1), lb_endpoint("10.0.0.2", 99)];
+    let mut idle = balancer(LbPolicy::LeastRequest, hosts.clone());
+    let share = counts(&mut idle, 400).get("10.0.0.2:80").copied();
+    assert!(
+        share.is_some_and(|n| (395..=397).contains(&n)),
+        "{share:?} of 400"
+    );
+
+    let mut busy = balancer(LbPolicy::LeastRequest, hosts);
+    let heavy = busy
+        .hosts()
+        .find(|host| host.endpoint.weight == 99)
+        .expect("a host")
+        .clone();
+    let _active: Vec<_> = (0..98).map(|_| heavy.start()).collect();
+    // 99 / (98 + 1): as heavy as the other.
+    let share = counts(&mut busy, 400).get("10.0.0.2:80").copied();
+    assert!(
+        share.is_some_and(|n| (195..=250).contains(&n)),
+        "{share:?} of 400"
+    );
+}
+
+#[test]
+fn slow_start_lets_an_endpoint_grow_until_it_is_like_the_others() {
+    let slow_start = pb::cluster::SlowStartConfig {
+        slow_start_window: Some(leno_proto::google::protobuf::Duration {
+            seconds: 100,
+            nanos: 0,
+        }),
+        aggression: None,
+        min_weight_percent: Some(Percent { value: 10.0 }),
+    };
+    let cluster = pb::Cluster {
+        lb_policy: LbPolicy::RoundRobin.into(),
+        lb_config: Some(pb::cluster::LbConfig::RoundRobinLbConfig(
+            pb::cluster::RoundRobinLbConfig {
+                slow_start_config: Some(slow_start),
+            },
+        )),
+        ..eds_cluster()
+    };
+    let cluster = compile_cluster(&cluster).expect("compiles");
+    let with = |of| Arc::new(assignment(vec![locality(0, endpoints(of))]));
+    let mut balancer = Balancer::new(&cluster, with(1..=1), 7);
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    balancer.tick(at(0));
+    balancer.tick(at(100));
+    balancer.update(&cluster, with(1..=2));
+    let mut share = |seconds| {
+        balancer.tick(at(seconds));
+        let of_new = counts(&mut balancer, 1100).get("10.0.0.2:80").copied();
+        of_new.expect("some")
+    };
+    // A tenth of the other's weight, then half of it, then the same.
+    let new = share(200);
+    assert!((95..=105).contains(&new), "{new} of 1100");
+    let half = share(250);
+    assert!((355..=375).contains(&half), "{half} of 1100");
+    let grown = share(300);
+    assert!((549..=551).contains(&grown), "{grown} of 1100");
 }
 
 #[test]

@@ -15,7 +15,8 @@ use leno_engine::compile::http::{
     HttpTimeouts, RouteSource, ServerHeader,
 };
 use leno_engine::compile::listener::{
-    Address, ChainMatch, Direction, FilterChain, Listener, ListenerFilters, TcpProxy, TerminalFilter,
+    Address, ChainMatch, Direction, FilterChain, Listener, ListenerFilters, TcpCluster, TcpProxy,
+    TerminalFilter,
 };
 use leno_engine::compile::matcher::PathMatcher;
 use leno_engine::compile::route::{
@@ -212,7 +213,13 @@ pub(crate) fn http_chain(manager: HttpConnectionManager) -> FilterChain {
 pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
     chain(TerminalFilter::Tcp(Arc::new(TcpProxy {
         by_server_name: false,
-        clusters: vec![(cluster.to_owned(), 1)],
+        clusters: vec![TcpCluster {
+            name: cluster.to_owned(),
+            weight: 1,
+            metadata: Default::default(),
+        }],
+        metadata: Default::default(),
+        hash_source: false,
         idle_timeout: None,
         max_duration: None,
         max_connect_attempts: 1,
@@ -280,6 +287,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
 
 pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) -> RouteTable {
     let mut forward = Forward {
+        metadata: Default::default(),
         cluster: ClusterChoice::One(cluster.to_owned()),
         timeout: None,
         idle_timeout: None,
@@ -349,7 +357,8 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         discovery: Discovery::Static(Arc::new(assignment(endpoints))),
         max_connection_duration: None,
         max_stream_duration: None,
-        balance: BalancePolicy::RoundRobin,
+        balance: BalancePolicy::RoundRobin { slow_start: None },
+        subsets: None,
         connect_timeout: Duration::from_secs(5),
         limits: CircuitBreakers::default(),
         outlier: None,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use leno_engine::compile::http::RouteSource;
-use leno_engine::compile::listener::{FilterChain, TerminalFilter, TransportProtocol, compile};
+use leno_engine::compile::listener::{FilterChain, TcpCluster, TerminalFilter, TransportProtocol, compile};
 use leno_engine::compile::tls::{SecretSource, TrustSource};
 use leno_engine::compile::{NoFiles, Warnings};
 use leno_engine::decide::listener::{ConnectionInfo, choose};
@@ -45,9 +45,9 @@ fn does(chain: &FilterChain) -> String {
             RouteSource::Inline(table) => format!("{tls}http {}", table.name),
         },
         TerminalFilter::Tcp(proxy) => match proxy.clusters.as_slice() {
-            [(only, _)] => format!("{tls}tcp {only}"),
+            [only] => format!("{tls}tcp {}", only.name),
             several => {
-                let share = |(name, weight): &(String, u32)| format!(" {name}={weight}");
+                let share = |one: &TcpCluster| format!(" {}={}", one.name, one.weight);
                 format!("{tls}tcp{}", several.iter().map(share).collect::<String>())
             }
         },

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use leno_api::nearest;
 use leno_dns::{Lookup, NameTable};
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
-use leno_engine::compile::listener::{self, FilterChain, TerminalFilter, TransportProtocol};
+use leno_engine::compile::listener::{self, FilterChain, TcpCluster, TerminalFilter, TransportProtocol};
 use leno_engine::compile::route::RouteTable;
 use leno_engine::compile::{NoFiles, Warnings, route};
 use leno_engine::decide::listener::{ConnectionInfo, choose};
@@ -186,16 +186,21 @@ impl Question<'_> {
     fn tcp(
         &mut self,
         mut explanation: Explanation,
-        clusters: &[(String, u32)],
+        clusters: &[TcpCluster],
         destination: SocketAddr,
     ) -> anyhow::Result<Explanation> {
-        let open = clusters.iter().any(|(name, _)| name != "BlackHoleCluster");
+        let open = clusters.iter().any(|one| one.name != "BlackHoleCluster");
         if self.target.is_http() && open {
             let note = "the connection is passed on as bytes: no HTTP route is looked at";
             explanation.notes.push(note.into());
         }
-        let total: f64 = clusters.iter().map(|(_, weight)| f64::from(*weight)).sum();
-        for (cluster, weight) in clusters {
+        let total: f64 = clusters.iter().map(|one| f64::from(one.weight)).sum();
+        for TcpCluster {
+            name: cluster,
+            weight,
+            ..
+        } in clusters
+        {
             let share = f64::from(*weight) * 100.0 / total.max(1.0);
             let way = upstream::Way {
                 cluster,

@@ -95,7 +95,7 @@ fn refusal(listener: &listener::Listener, connection: &ConnectionInfo<'_>) -> St
 fn application(terminal: &TerminalFilter) -> Option<String> {
     let cluster = match terminal {
         TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => return None,
-        TerminalFilter::Tcp(proxy) => proxy.clusters.first()?.0.clone(),
+        TerminalFilter::Tcp(proxy) => proxy.clusters.first()?.name.clone(),
         TerminalFilter::Http(manager) => {
             let RouteSource::Inline(table) = &manager.routes else {
                 return None;

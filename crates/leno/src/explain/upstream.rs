@@ -62,7 +62,7 @@ pub fn target(question: &mut Question<'_>, way: &Way<'_>) -> anyhow::Result<Targ
         place: text(message.metadata.as_ref(), "leno", "place"),
         name: None,
     });
-    target.balance = balance(compiled.balance);
+    target.balance = balance(&compiled.balance);
     target.limits = limits(&compiled);
     let mut used = vec![(ResourceType::Cluster, way.cluster.to_owned())];
     let assignment = match &compiled.discovery {
@@ -234,11 +234,11 @@ fn identities(tls: &Arc<UpstreamTls>) -> Vec<String> {
     .collect()
 }
 
-fn balance(policy: BalancePolicy) -> Option<String> {
+fn balance(policy: &BalancePolicy) -> Option<String> {
     Some(match policy {
-        BalancePolicy::RoundRobin => "round robin".into(),
-        BalancePolicy::LeastRequest { full_scan: true, .. } => "least request of all".into(),
-        BalancePolicy::LeastRequest { choices, .. } => format!("least request of {choices}"),
+        BalancePolicy::RoundRobin { .. } => "round robin".into(),
+        BalancePolicy::LeastRequest(settings) if settings.full_scan => "least request of all".into(),
+        BalancePolicy::LeastRequest(settings) => format!("least request of {}", settings.choices),
         BalancePolicy::Random => "random".into(),
         BalancePolicy::RingHash { minimum, .. } => format!("ring hash of {minimum}"),
         BalancePolicy::Maglev { table_size, .. } => format!("Maglev of {table_size}"),

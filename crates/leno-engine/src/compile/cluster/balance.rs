@@ -2,6 +2,7 @@
 
 use super::policy;
 use super::settings::{Common, least_request, maglev, ring_hash};
+use super::slow_start;
 use super::{BalancePolicy, HashFunction, HashKey};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
@@ -19,6 +20,7 @@ pub(super) fn common(
         panic_threshold: 50,
         locality_weighted: false,
         hash_key: HashKey::Address,
+        subsets: None,
     };
     let Some(message) = message else { return Ok(common) };
     let at = &at.field("common_lb_config");
@@ -91,13 +93,15 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
     let policy: LbPolicy = at.choice("lb_policy", message.lb_policy)?;
     let config = message.lb_config.as_ref();
     Ok(match (policy, config) {
-        (LbPolicy::RoundRobin, None) => BalancePolicy::RoundRobin,
+        (LbPolicy::RoundRobin, None) => BalancePolicy::RoundRobin { slow_start: None },
         (LbPolicy::RoundRobin, Some(LbConfig::RoundRobinLbConfig(config))) => {
             let pb::cluster::RoundRobinLbConfig { slow_start_config } = config;
-            refuse!(at.field("round_robin_lb_config"); slow_start_config);
-            BalancePolicy::RoundRobin
+            let at = at.field("round_robin_lb_config");
+            BalancePolicy::RoundRobin {
+                slow_start: slow_start::older(&at, slow_start_config.as_ref())?,
+            }
         }
-        (LbPolicy::LeastRequest, None) => least_request(at, None, false)?,
+        (LbPolicy::LeastRequest, None) => least_request(at, None, None, false, None)?,
         (LbPolicy::LeastRequest, Some(LbConfig::LeastRequestLbConfig(config))) => {
             let pb::cluster::LeastRequestLbConfig {
                 choice_count,
@@ -105,8 +109,14 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
                 slow_start_config,
             } = config;
             let at = at.field("least_request_lb_config");
-            refuse!(at; active_request_bias, slow_start_config);
-            least_request(&at, choice_count.as_ref(), false)?
+            let slow_start = slow_start::older(&at, slow_start_config.as_ref())?;
+            least_request(
+                &at,
+                choice_count.as_ref(),
+                active_request_bias.as_ref(),
+                false,
+                slow_start,
+            )?
         }
         (LbPolicy::Random, None) => BalancePolicy::Random,
         (LbPolicy::RingHash, None) => ring_hash(at, None, None, HashFunction::XxHash, key)?,

@@ -1,12 +1,17 @@
 //! `load_balancing_policy`: Envoy's typed extensions.
 
+use std::sync::Arc;
+
 use super::settings::{self, Common};
+use super::slow_start::slow_start;
+use super::subset::subsets;
 use super::{BalancePolicy, HashFunction, HashKey};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::pb::cluster as pb;
 use crate::compile::pb::lb::{
-    cluster_provided, common as lb, least_request, maglev, random, ring_hash, round_robin, wrr_locality,
+    cluster_provided, common as lb, least_request, maglev, random, ring_hash, round_robin, subset,
+    wrr_locality,
 };
 use crate::compile::pb::{core, protobuf};
 use leno_proto::FromAny;
@@ -60,20 +65,28 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
             enable_full_scan,
             selection_method,
         } = &at.unpack::<least_request::LeastRequest>(any)?;
-        refuse!(at; active_request_bias, slow_start_config);
+        let slow_start = slow_start(at, slow_start_config.as_ref())?;
         common.locality_weighted = locality(at, locality_lb_config.as_ref())?;
         let method: Method = at.choice("selection_method", *selection_method)?;
         let full_scan = method == Method::FullScan || enable_full_scan.is_some_and(|enabled| enabled.value);
-        return settings::least_request(at, choice_count.as_ref(), full_scan).map(Some);
+        return settings::least_request(
+            at,
+            choice_count.as_ref(),
+            active_request_bias.as_ref(),
+            full_scan,
+            slow_start,
+        )
+        .map(Some);
     }
     if any.is::<round_robin::RoundRobin>() {
         let round_robin::RoundRobin {
             slow_start_config,
             locality_lb_config,
         } = &at.unpack::<round_robin::RoundRobin>(any)?;
-        refuse!(at; slow_start_config);
         common.locality_weighted = locality(at, locality_lb_config.as_ref())?;
-        return Ok(Some(BalancePolicy::RoundRobin));
+        return Ok(Some(BalancePolicy::RoundRobin {
+            slow_start: slow_start(at, slow_start_config.as_ref())?,
+        }));
     }
     if any.is::<random::Random>() {
         let random::Random { locality_lb_config } = &at.unpack::<random::Random>(any)?;
@@ -101,6 +114,12 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
         let policy = typed(&at.field("endpoint_picking_policy"), inner, common)?;
         common.locality_weighted = true;
         return Ok(Some(policy));
+    }
+    if any.is::<subset::Subset>() {
+        let message = at.unpack::<subset::Subset>(any)?;
+        let inner = at.required("subset_lb_policy", &message.subset_lb_policy)?;
+        common.subsets = Some(Arc::new(subsets(at, &message)?));
+        return typed(&at.field("subset_lb_policy"), inner, common).map(Some);
     }
     if any.is::<cluster_provided::ClusterProvided>() {
         let cluster_provided::ClusterProvided {} = at.unpack(any)?;

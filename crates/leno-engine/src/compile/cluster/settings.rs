@@ -1,21 +1,27 @@
 //! What both ways of naming a policy come to.
 
-use super::{BalancePolicy, HashFunction, HashKey};
+use std::sync::Arc;
+
+use super::slow_start::{SlowStart, double};
+use super::{BalancePolicy, HashFunction, HashKey, LeastRequest, SubsetConfig};
 use crate::compile::Rejection;
 use crate::compile::at::At;
-use crate::compile::pb::protobuf;
+use crate::compile::pb::{core, protobuf};
 
 /// What is said beside the policy.
 pub(super) struct Common {
     pub(super) panic_threshold: u32,
     pub(super) locality_weighted: bool,
     pub(super) hash_key: HashKey,
+    pub(super) subsets: Option<Arc<SubsetConfig>>,
 }
 
 pub(super) fn least_request(
     at: &At<'_>,
     choice_count: Option<&protobuf::UInt32Value>,
+    active_request_bias: Option<&core::RuntimeDouble>,
     full_scan: bool,
+    slow_start: Option<SlowStart>,
 ) -> Result<BalancePolicy, Rejection> {
     let choices = choice_count.map_or(2, |count| count.value);
     if !(2..=1024).contains(&choices) {
@@ -23,7 +29,12 @@ pub(super) fn least_request(
             .field("choice_count")
             .reject(format!("2 to 1024, not {choices}")));
     }
-    Ok(BalancePolicy::LeastRequest { choices, full_scan })
+    Ok(BalancePolicy::LeastRequest(LeastRequest {
+        choices,
+        full_scan,
+        bias: double(at, "active_request_bias", active_request_bias)?.unwrap_or(1.0),
+        slow_start,
+    }))
 }
 
 /// Envoy's limit for rings.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::TcpProxy;
+use super::{TcpCluster, TcpProxy};
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
 use crate::compile::at::{At, no_effect, refuse, silent};
-use crate::compile::pb::tcp_proxy as pb;
+use crate::compile::metadata::{self, Fields};
+use crate::compile::pb::{tcp_proxy as pb, types};
 
 pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy, Rejection> {
     use pb::tcp_proxy::ClusterSpecifier;
@@ -34,19 +35,24 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
         check_drain_close,
         cluster_specifier,
     } = message;
-    refuse!(at; on_demand, metadata_match, hash_policy, tunneling_config,
+    refuse!(at; on_demand, tunneling_config,
         proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes,
         downstream_idle_timeout, upstream_idle_timeout);
     silent!("leno has its own statistics"; stat_prefix);
     no_effect!(at, "not used"; backoff_options, max_downstream_connection_duration_jitter_percentage,
         access_log_flush_interval, flush_access_log_on_connected, access_log_options, check_drain_close);
+    let metadata = metadata::of(metadata_match.as_ref(), "envoy.lb");
     let clusters = match at.required("cluster", cluster_specifier)? {
         ClusterSpecifier::Cluster(name) => {
             at.not_empty("cluster", name)?;
-            vec![(name.clone(), 1)]
+            vec![TcpCluster {
+                name: name.clone(),
+                weight: 1,
+                metadata: metadata.clone(),
+            }]
         }
         ClusterSpecifier::WeightedClusters(weighted) => {
-            weighted_clusters(&at.field("weighted_clusters"), weighted)?
+            weighted_clusters(&at.field("weighted_clusters"), weighted, &metadata)?
         }
     };
     let attempts = max_connect_attempts.as_ref().map_or(1, |attempts| attempts.value);
@@ -56,6 +62,8 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
     Ok(TcpProxy {
         by_server_name: false,
         clusters,
+        metadata,
+        hash_source: hash_source(at, hash_policy)?,
         idle_timeout: at.timeout("idle_timeout", idle_timeout, Some(Duration::from_secs(3600)))?,
         max_connect_attempts: attempts,
         max_duration: at.timeout(
@@ -71,7 +79,8 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
 fn weighted_clusters(
     at: &At<'_>,
     message: &pb::tcp_proxy::WeightedCluster,
-) -> Result<Vec<(String, u32)>, Rejection> {
+    metadata: &Fields,
+) -> Result<Vec<TcpCluster>, Rejection> {
     let pb::tcp_proxy::WeightedCluster { clusters } = message;
     let clusters = at.each("clusters", clusters, |at, cluster| {
         let pb::tcp_proxy::weighted_cluster::ClusterWeight {
@@ -79,15 +88,31 @@ fn weighted_clusters(
             weight,
             metadata_match,
         } = cluster;
-        refuse!(at; metadata_match);
+        let own = metadata::of(metadata_match.as_ref(), "envoy.lb");
         at.not_empty("name", name)?;
         if *weight == 0 {
             return Err(at.field("weight").reject("must be more than 0"));
         }
-        Ok((name.clone(), *weight))
+        Ok(TcpCluster {
+            name: name.clone(),
+            weight: *weight,
+            metadata: metadata.clone().into_iter().chain(own).collect(),
+        })
     })?;
     if clusters.is_empty() {
         return Err(at.field("clusters").reject("required"));
     }
     Ok(clusters)
+}
+
+fn hash_source(at: &At<'_>, policies: &[types::HashPolicy]) -> Result<bool, Rejection> {
+    use types::hash_policy::{PolicySpecifier as P, SourceIp};
+    let each = at.each("hash_policy", policies, |at, policy| {
+        let types::HashPolicy { policy_specifier } = policy;
+        match at.required("policy_specifier", policy_specifier)? {
+            P::SourceIp(SourceIp {}) => Ok(()),
+            P::FilterState(_) => Err(at.field("filter_state").reject("not supported")),
+        }
+    })?;
+    Ok(!each.is_empty())
 }

@@ -15,6 +15,7 @@ use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::header;
 use crate::compile::matcher::{self, PathMatcher, Pattern, StringMatcher};
+use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::core::RoutingPriority;
 use crate::compile::pb::protobuf;
 use crate::compile::pb::route as pb;
@@ -61,8 +62,7 @@ pub(super) fn forward(
         cluster_specifier,
         host_rewrite_specifier,
     } = message;
-    refuse!(at; metadata_match, path_rewrite, early_data_policy,
-        retry_policy_typed_config, cors, grpc_timeout_offset,
+    refuse!(at; path_rewrite, early_data_policy, retry_policy_typed_config, cors, grpc_timeout_offset,
         internal_redirect_policy, internal_redirect_action, max_internal_redirects, hedge_policy);
     no_effect!(at, "not used"; flush_timeout);
     if regex_rewrite.is_some() && !prefix_rewrite.is_empty() {
@@ -76,13 +76,16 @@ pub(super) fn forward(
             .reject("prefix_rewrite, regex_rewrite and path_rewrite_policy exclude each other"));
     }
     let streams = stream_duration(at, max_stream_duration.as_ref())?;
+    let metadata = metadata::of(metadata_match.as_ref(), "envoy.lb");
+    let specifier = at.required("cluster_specifier", cluster_specifier)?;
     Ok(Forward {
         rate_limits: RouteLimits {
             route: at.each("rate_limits", rate_limits, rate_limit::rate_limit)?,
             host: Arc::default(),
             include_host: include_vh_rate_limits.as_ref().is_some_and(|include| include.value),
         },
-        cluster: cluster(at, at.required("cluster_specifier", cluster_specifier)?)?,
+        cluster: cluster(at, specifier, &metadata)?,
+        metadata,
         timeout: match max_stream_duration {
             None => at.timeout("timeout", timeout, Some(TIMEOUT))?,
             Some(_) => {
@@ -169,7 +172,11 @@ fn stream_duration(
     })
 }
 
-fn cluster(at: &At<'_>, specifier: &pb::route_action::ClusterSpecifier) -> Result<ClusterChoice, Rejection> {
+fn cluster(
+    at: &At<'_>,
+    specifier: &pb::route_action::ClusterSpecifier,
+    metadata: &Fields,
+) -> Result<ClusterChoice, Rejection> {
     use pb::route_action::ClusterSpecifier as C;
     match specifier {
         C::Cluster(name) => {
@@ -180,7 +187,9 @@ fn cluster(at: &At<'_>, specifier: &pb::route_action::ClusterSpecifier) -> Resul
             let name = at.field("cluster_header").header_name(name)?;
             Ok(ClusterChoice::Header(name))
         }
-        C::WeightedClusters(weighted) => weighted_clusters(&at.field("weighted_clusters"), weighted),
+        C::WeightedClusters(weighted) => {
+            weighted_clusters(&at.field("weighted_clusters"), weighted, metadata)
+        }
         C::ClusterSpecifierPlugin(_) => Err(at.field("cluster_specifier_plugin").reject("not supported")),
         C::InlineClusterSpecifierPlugin(_) => Err(at
             .field("inline_cluster_specifier_plugin")
@@ -188,7 +197,11 @@ fn cluster(at: &At<'_>, specifier: &pb::route_action::ClusterSpecifier) -> Resul
     }
 }
 
-fn weighted_clusters(at: &At<'_>, message: &pb::WeightedCluster) -> Result<ClusterChoice, Rejection> {
+fn weighted_clusters(
+    at: &At<'_>,
+    message: &pb::WeightedCluster,
+    metadata: &Fields,
+) -> Result<ClusterChoice, Rejection> {
     use pb::weighted_cluster::RandomValueSpecifier;
     let pb::WeightedCluster {
         clusters,
@@ -204,7 +217,9 @@ fn weighted_clusters(at: &At<'_>, message: &pb::WeightedCluster) -> Result<Clust
         }
     };
     no_effect!(at, "there is no runtime"; runtime_key_prefix);
-    let clusters = at.each("clusters", clusters, weighted_cluster)?;
+    let clusters = at.each("clusters", clusters, |at, one| {
+        weighted_cluster(at, one, metadata)
+    })?;
     let sum: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
     if sum == 0 || sum > u64::from(u32::MAX) {
         return Err(at
@@ -225,6 +240,7 @@ fn weighted_clusters(at: &At<'_>, message: &pb::WeightedCluster) -> Result<Clust
 fn weighted_cluster(
     at: &At<'_>,
     message: &pb::weighted_cluster::ClusterWeight,
+    metadata: &Fields,
 ) -> Result<WeightedCluster, Rejection> {
     use pb::weighted_cluster::cluster_weight::HostRewriteSpecifier;
     let pb::weighted_cluster::ClusterWeight {
@@ -239,7 +255,7 @@ fn weighted_cluster(
         typed_per_filter_config,
         host_rewrite_specifier,
     } = message;
-    refuse!(at; metadata_match);
+    let own = metadata::of(metadata_match.as_ref(), "envoy.lb");
     let header = match (name.as_str(), cluster_header.as_str()) {
         ("", "") => return Err(at.field("name").reject("required")),
         ("", header) => Some(at.field("cluster_header").header_name(header)?),
@@ -254,6 +270,8 @@ fn weighted_cluster(
         name: name.clone(),
         header,
         weight: at.required("weight", weight)?.value,
+        // The route's, and its own in their place.
+        metadata: metadata.clone().into_iter().chain(own).collect(),
         request_headers: header::edits(
             at,
             &header::request(request_headers_to_add, request_headers_to_remove),

@@ -2,7 +2,7 @@
 //!
 //! Envoy's `LoadBalancerBase` (docs: "Priority levels", "Panic threshold", "Locality weighted load balancing").
 
-use super::{Host, PickContext, Policy, Settings, WeightedHost, mix, policy};
+use super::{Choice, Host, PickContext, Policy, WeightedHost, mix, policy};
 use crate::compile::endpoint::{Assignment, Endpoint};
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) struct Level {
 
 #[derive(Debug)]
 struct LocalityHosts {
-    weight: u32,
+    weight: f64,
     hosts: Vec<Host>,
 }
 
@@ -36,17 +36,28 @@ struct HostSet {
     policy: Box<dyn Policy>,
 }
 
-/// The levels of an assignment, with their loads.
+/// The levels of those endpoints of an assignment that belong to a set, with their loads. `scaled`: localities weigh
+/// by the share of their endpoints that do.
 pub(super) fn levels(
     assignment: &Assignment,
     panic_threshold: u32,
+    belongs: &dyn Fn(&Endpoint) -> bool,
+    scaled: bool,
     host: &mut dyn FnMut(&Arc<Endpoint>) -> Host,
 ) -> Vec<Level> {
     let mut levels: Vec<Level> = Vec::with_capacity(assignment.priorities.len());
     for localities in &assignment.priorities {
-        let localities = localities.iter().map(|locality| LocalityHosts {
-            weight: locality.weight,
-            hosts: locality.endpoints.iter().map(&mut *host).collect(),
+        let localities = localities.iter().map(|locality| {
+            let endpoints = locality.endpoints.iter().filter(|endpoint| belongs(endpoint));
+            let hosts: Vec<Host> = endpoints.map(&mut *host).collect();
+            let share = match scaled {
+                true => hosts.len() as f64 / locality.endpoints.len().max(1) as f64,
+                false => 1.0,
+            };
+            LocalityHosts {
+                weight: f64::from(locality.weight) * share,
+                hosts,
+            }
         });
         levels.push(Level {
             load: [0; 2],
@@ -60,8 +71,22 @@ pub(super) fn levels(
     levels
 }
 
+/// One of the levels' hosts.
+pub(super) fn pick(
+    levels: &mut [Level],
+    choice: &Choice,
+    seed: u64,
+    cx: &PickContext<'_>,
+    attempt: u32,
+) -> Option<Host> {
+    // The hash decides on the priority too, so that it keeps deciding alone.
+    let point = cx.hash.unwrap_or(cx.random) % 100;
+    let (level, class) = choose_level(levels, point as u32)?;
+    level.pick(class, choice, seed, cx, attempt)
+}
+
 /// The level for a point in 0..100, and which of its hosts.
-pub(super) fn choose_level(levels: &mut [Level], mut point: u32) -> Option<(&mut Level, Class)> {
+fn choose_level(levels: &mut [Level], mut point: u32) -> Option<(&mut Level, Class)> {
     for class in [Class::Healthy, Class::Degraded] {
         for (at, level) in levels.iter().enumerate() {
             let load = level.load[class as usize];
@@ -140,10 +165,10 @@ impl Level {
         self.localities.iter().flat_map(|locality| &locality.hosts)
     }
 
-    pub(super) fn pick(
+    fn pick(
         &mut self,
         class: Class,
-        settings: &Settings,
+        settings: &Choice,
         seed: u64,
         cx: &PickContext<'_>,
         attempt: u32,
@@ -179,7 +204,7 @@ impl Level {
         })
     }
 
-    fn make_sets(&self, class: Class, settings: &Settings, seed: u64) -> Vec<HostSet> {
+    fn make_sets(&self, class: Class, settings: &Choice, seed: u64) -> Vec<HostSet> {
         let usable = |locality: &LocalityHosts| -> Vec<Host> {
             let hosts = locality.hosts.iter();
             hosts
@@ -224,7 +249,7 @@ impl Level {
     fn effective_weight(&self, locality: &LocalityHosts, usable: usize) -> f64 {
         let ratio = usable as f64 / locality.hosts.len().max(1) as f64;
         let available = ratio * f64::from(self.overprovisioning) / 100.0;
-        f64::from(locality.weight) * available.min(1.0)
+        locality.weight * available.min(1.0)
     }
 }
 
@@ -236,7 +261,7 @@ impl HostSet {
         hosts: Vec<Host>,
         factor: impl Fn(usize) -> f64,
         weight: f64,
-        settings: &Settings,
+        settings: &Choice,
         seed: u64,
     ) -> Option<Self> {
         if hosts.is_empty() {

@@ -11,6 +11,8 @@ mod murmur;
 mod random;
 mod ring_hash;
 mod round_robin;
+mod schedule;
+mod subset;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -23,17 +25,36 @@ use std::time::{Duration, Instant};
 use xxhash_rust::xxh64::xxh64;
 
 use self::health::{Class, Level};
+use self::subset::Subsets;
 use super::outlier::{self, Outcome, OutlierState};
-use crate::compile::cluster::{BalancePolicy, Cluster, HashFunction, HashKey, OutlierDetection};
+use crate::compile::cluster::{
+    BalancePolicy, Cluster, HashFunction, HashKey, LeastRequest, OutlierDetection, SlowStart, SubsetConfig,
+};
 use crate::compile::endpoint::{Assignment, Endpoint, Health, Target};
 use crate::compile::listener::Address;
+use crate::compile::metadata::Fields;
 
 /// What one worker knows of an endpoint; it survives changes of the assignment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EndpointState {
     /// Requests (HTTP) or connections (TCP) under way.
     pub active: Cell<u32>,
     pub outlier: OutlierState,
+    /// In slow start: what of its weight it has, a fraction.
+    ramp: Cell<f64>,
+    /// In slow start: when it was first seen.
+    since: Cell<Option<Instant>>,
+}
+
+impl Default for EndpointState {
+    fn default() -> Self {
+        Self {
+            active: Cell::new(0),
+            outlier: OutlierState::default(),
+            ramp: Cell::new(1.0),
+            since: Cell::new(None),
+        }
+    }
 }
 
 /// An endpoint with its state.
@@ -54,6 +75,8 @@ pub struct PickContext<'a> {
     pub random: u64,
     /// By the route's hash policies.
     pub hash: Option<u64>,
+    /// What the route asks of endpoints' metadata: their subset.
+    pub metadata: Option<&'a Fields>,
     /// Endpoints of earlier attempts, avoided if `attempts` allow.
     pub previous: &'a [Target],
     /// How often another endpoint is picked when one of `previous` came up (`host_selection_retry_max_attempts`).
@@ -77,6 +100,7 @@ pub struct Balancer {
     assignment: Arc<Assignment>,
     states: HashMap<Target, Rc<EndpointState>>,
     levels: Vec<Level>,
+    subsets: Option<Subsets>,
     seed: u64,
     ejected: usize,
     last_check: Option<Instant>,
@@ -84,10 +108,17 @@ pub struct Balancer {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Settings {
-    policy: BalancePolicy,
+    choice: Choice,
+    subsets: Option<Arc<SubsetConfig>>,
     panic_threshold: u32,
-    locality_weighted: bool,
     outlier: Option<OutlierDetection>,
+}
+
+/// How one of a priority's hosts is chosen.
+#[derive(Clone, Debug, PartialEq)]
+struct Choice {
+    policy: BalancePolicy,
+    locality_weighted: bool,
 }
 
 /// A policy's choice among the hosts of one set.
@@ -99,9 +130,9 @@ trait Policy: std::fmt::Debug {
 /// The table of policies.
 fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<dyn Policy> {
     match *policy {
-        BalancePolicy::RoundRobin => Box::new(round_robin::RoundRobin::new(hosts, seed)),
-        BalancePolicy::LeastRequest { choices, full_scan } => {
-            Box::new(least_request::LeastRequest::new(choices, full_scan))
+        BalancePolicy::RoundRobin { .. } => Box::new(round_robin::RoundRobin::new(hosts, seed)),
+        BalancePolicy::LeastRequest(ref settings) => {
+            Box::new(least_request::LeastRequest::new(settings, hosts, seed))
         }
         BalancePolicy::Random | BalancePolicy::ClusterProvided => Box::new(random::Random),
         BalancePolicy::RingHash {
@@ -133,6 +164,11 @@ impl Host {
     pub fn start(&self) -> Active {
         self.state.active.set(self.state.active.get() + 1);
         Active(self.state.clone())
+    }
+
+    /// What it weighs now.
+    fn weight(&self) -> f64 {
+        f64::from(self.endpoint.weight) * self.state.ramp.get()
     }
 
     /// What consistent hashing knows it by.
@@ -171,6 +207,7 @@ impl Balancer {
             assignment,
             states: HashMap::new(),
             levels: Vec::new(),
+            subsets: None,
             seed,
             ejected: 0,
             last_check: None,
@@ -191,7 +228,7 @@ impl Balancer {
     }
 
     pub fn pick(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {
-        if self.settings.policy == BalancePolicy::ClusterProvided {
+        if self.settings.choice.policy == BalancePolicy::ClusterProvided {
             return self.original_destination(cx);
         }
         let mut last = None;
@@ -227,8 +264,31 @@ impl Balancer {
         }
     }
 
-    /// Lets ejected endpoints return. To be called often; does something once an interval.
+    /// Lets ejected endpoints return, once an interval, and new ones grow. To be called often.
     pub fn tick(&mut self, now: Instant) {
+        self.let_grow(now);
+        self.let_return(now);
+    }
+
+    fn let_grow(&mut self, now: Instant) {
+        let Some(slow_start) = self.settings.slow_start() else {
+            return;
+        };
+        let mut grown = false;
+        for state in self.states.values().filter(|state| state.ramp.get() < 1.0) {
+            let since = state.since.get().unwrap_or(now);
+            state.since.set(Some(since));
+            state
+                .ramp
+                .set(slow_start.weight(now.saturating_duration_since(since)));
+            grown |= state.ramp.get() == 1.0;
+        }
+        if grown {
+            self.rebuild();
+        }
+    }
+
+    fn let_return(&mut self, now: Instant) {
         let Some(config) = self.settings.outlier else {
             return;
         };
@@ -246,9 +306,9 @@ impl Balancer {
         }
     }
 
-    /// How often [`Self::tick`] has something to do; None: never.
-    pub fn tick_interval(&self) -> Option<Duration> {
-        self.settings.outlier.map(|config| config.interval)
+    /// Whether it matters how requests end.
+    pub fn heeds_outcomes(&self) -> bool {
+        self.settings.outlier.is_some()
     }
 
     /// Endpoints that this worker has ejected.
@@ -262,10 +322,11 @@ impl Balancer {
     }
 
     fn pick_once(&mut self, cx: &PickContext<'_>, attempt: u32) -> Option<Host> {
-        // The hash decides on the priority too, so that it keeps deciding alone.
-        let point = cx.hash.unwrap_or(cx.random) % 100;
-        let (level, class) = health::choose_level(&mut self.levels, point as u32)?;
-        level.pick(class, &self.settings, self.seed, cx, attempt)
+        let (levels, choice) = (&mut self.levels, &self.settings.choice);
+        match &mut self.subsets {
+            None => health::pick(levels, choice, self.seed, cx, attempt),
+            Some(subsets) => subsets.pick(levels, choice, self.seed, cx, attempt),
+        }
     }
 
     fn original_destination(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {
@@ -279,17 +340,30 @@ impl Balancer {
     fn rebuild(&mut self) {
         let mut states = HashMap::with_capacity(self.states.len());
         let old = &self.states;
+        let slow_start = self.settings.slow_start();
+        let fresh = || {
+            let state = EndpointState::default();
+            if let Some(slow_start) = slow_start {
+                state.ramp.set(slow_start.weight(Duration::ZERO));
+            }
+            Rc::new(state)
+        };
         let mut host = |endpoint: &Arc<Endpoint>| {
             let key = &endpoint.address;
             let state: &mut Rc<EndpointState> = states
                 .entry(key.clone())
-                .or_insert_with(|| old.get(key).cloned().unwrap_or_default());
+                .or_insert_with(|| old.get(key).cloned().unwrap_or_else(fresh));
             Host {
                 endpoint: endpoint.clone(),
                 state: state.clone(),
             }
         };
-        self.levels = health::levels(&self.assignment, self.settings.panic_threshold, &mut host);
+        let (assignment, settings) = (&self.assignment, &self.settings);
+        let panic = settings.panic_threshold;
+        self.levels = health::levels(assignment, panic, &|_| true, false, &mut host);
+        let subsets = settings.subsets.as_ref();
+        self.subsets =
+            subsets.map(|subsets| Subsets::new(subsets, assignment, panic, &settings.choice, &mut host));
         self.states = states;
         self.ejected = self.states.values().filter(|s| s.outlier.is_ejected()).count();
         self.seed = mix(self.seed, 1);
@@ -299,11 +373,22 @@ impl Balancer {
 // === impl Settings ===
 
 impl Settings {
+    fn slow_start(&self) -> Option<SlowStart> {
+        match self.choice.policy {
+            BalancePolicy::RoundRobin { slow_start }
+            | BalancePolicy::LeastRequest(LeastRequest { slow_start, .. }) => slow_start,
+            _ => None,
+        }
+    }
+
     fn of(cluster: &Cluster) -> Self {
         Self {
-            policy: cluster.balance,
+            choice: Choice {
+                policy: cluster.balance.clone(),
+                locality_weighted: cluster.locality_weighted,
+            },
+            subsets: cluster.subsets.clone(),
             panic_threshold: cluster.panic_threshold,
-            locality_weighted: cluster.locality_weighted,
             outlier: cluster.outlier,
         }
     }
@@ -320,10 +405,18 @@ impl Endpoint {
             weight: 1,
             health: Health::Unknown,
             hash_key: None,
+            metadata: Default::default(),
             transport_match: Default::default(),
             workload: None,
         }
     }
+}
+
+/// Whether some weigh more than others.
+fn is_uneven(hosts: &[WeightedHost<'_>]) -> bool {
+    let mut weights = hosts.iter().map(|host| host.host.weight());
+    let first = weights.next();
+    weights.any(|weight| Some(weight) != first)
 }
 
 /// Another random number from one and a counter (SplitMix64's finalizer); the same for counter 0.

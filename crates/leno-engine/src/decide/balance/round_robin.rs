@@ -6,12 +6,17 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use super::schedule::Schedule;
 use super::{Host, PickContext, Policy, WeightedHost};
 
 #[derive(Debug)]
 pub(super) enum RoundRobin {
-    Equal { next: usize },
+    Equal {
+        next: usize,
+    },
     Weighted(BinaryHeap<Reverse<Due>>),
+    /// Some are in slow start: weights change.
+    Growing(Schedule),
 }
 
 /// The `turn`-th turn of a host: due at `turn / weight`.
@@ -24,6 +29,10 @@ pub(super) struct Due {
 
 impl RoundRobin {
     pub(super) fn new(hosts: &[WeightedHost<'_>], seed: u64) -> Self {
+        if hosts.iter().any(|host| host.host.state.ramp.get() < 1.0) {
+            let weight = |index: usize| hosts.get(index).map_or(1.0, |host| host.host.weight());
+            return Self::Growing(Schedule::new(hosts.len(), seed % 128, weight));
+        }
         let weight = |host: &WeightedHost<'_>| host.host.endpoint.weight.max(1);
         let mut weights = hosts.iter().map(weight);
         let first = weights.next();
@@ -55,6 +64,7 @@ impl Policy for RoundRobin {
                 Some(at)
             }
             Self::Weighted(heap) => serve(heap),
+            Self::Growing(schedule) => schedule.serve(|index| hosts.get(index).map_or(1.0, Host::weight)),
         }
     }
 }

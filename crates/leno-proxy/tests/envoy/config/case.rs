@@ -18,7 +18,7 @@ pub(crate) struct Case {
 }
 
 /// Anywhere in it `{backend: a}` stands for that backend's address, `{file: log}` for a path of the case's own, `{pem:
-/// ca.crt}` for a certificate or key.
+/// ca.crt}` for a certificate or key, `{sha256: client}` and `{spki: client}` for a certificate's hash and its key's.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -116,11 +116,7 @@ impl Case {
 
     pub(crate) fn clusters(&self, place: Place<'_>) -> Vec<Value> {
         let clusters = self.file.clusters.iter().cloned().map(|mut cluster| {
-            cluster
-                .as_object_mut()
-                .unwrap()
-                .entry("connect_timeout")
-                .or_insert_with(|| "5s".into());
+            complete_cluster(&mut cluster);
             self.filled(cluster, place)
         });
         clusters.collect()
@@ -189,6 +185,12 @@ impl Case {
                     Some(("backend", Value::String(name))) => *value = socket(place.backends.address(name)),
                     Some(("pem", Value::String(name))) => {
                         *value = json!({"inline_string": place.backends.pki.pem(name)});
+                    }
+                    Some(("sha256", Value::String(name))) => {
+                        *value = place.backends.pki.hashes(name).0.clone().into();
+                    }
+                    Some(("spki", Value::String(name))) => {
+                        *value = place.backends.pki.hashes(name).1.clone().into();
                     }
                     Some(("file", Value::String(name))) => {
                         *value = self.path(place, name).to_string_lossy().into();
@@ -268,6 +270,27 @@ fn complete(route: &mut Value) {
     if let Some(cluster) = fields.remove("to") {
         let action = fields.entry("route").or_insert_with(|| json!({}));
         action["cluster"] = cluster;
+    }
+}
+
+/// `at: a` is short for that backend as the only endpoint, `http2: true` for HTTP/2 to it.
+fn complete_cluster(cluster: &mut Value) {
+    let Value::Object(fields) = cluster else { return };
+    fields.entry("connect_timeout").or_insert_with(|| "5s".into());
+    if let Some(backend) = fields.remove("at") {
+        let endpoint = json!({"endpoint": {"address": {"backend": backend}}});
+        let name = fields["name"].clone();
+        fields.insert(
+            "load_assignment".into(),
+            json!({"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}),
+        );
+    }
+    if fields.remove("http2").is_some() {
+        let options = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }});
+        fields.insert("typed_extension_protocol_options".into(), options);
     }
 }
 

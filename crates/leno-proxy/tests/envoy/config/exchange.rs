@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_testkit::eventually;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -65,6 +66,11 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
             }
             Step::Request(request) => {
                 let outcome = several(request, &pki(), run, number, proxy).await;
+                let _ = writeln!(text, "> {}\n{outcome}", step.shown());
+            }
+            Step::Call(call) => {
+                let key = format!("{run} {number}");
+                let outcome = within(place.backends.grpc().call(call, &key, proxy)).await;
                 let _ = writeln!(text, "> {}\n{outcome}", step.shown());
             }
             Step::Bytes(bytes) => {
@@ -139,7 +145,10 @@ fn folded(outcomes: Vec<String>) -> String {
 
 async fn one(request: Request, pki: Arc<Pki>, proxy: SocketAddr) -> Told {
     let exchange = async {
-        let stream = TcpStream::connect(proxy).await.unwrap();
+        let mut stream = TcpStream::connect(proxy).await.unwrap();
+        if let Some(ahead) = &request.ahead {
+            stream.write_all(ahead.as_bytes()).await.unwrap();
+        }
         let Some(tls) = &request.tls else {
             return match request.http2 {
                 true => http2::exchange(&request, stream).await,

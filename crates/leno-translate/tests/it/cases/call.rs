@@ -185,7 +185,7 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
     match choose(&listener, &connection).map(|chain| &chain.terminal) {
         None => Reached::Nowhere("refused"),
         Some(other @ (TerminalFilter::DirectResponse(_) | TerminalFilter::Echo)) => panic!("{other:?}"),
-        Some(TerminalFilter::Tcp(proxy)) => Reached::Tcp(proxy.clusters[0].0.clone()),
+        Some(TerminalFilter::Tcp(proxy)) => Reached::Tcp(proxy.clusters[0].name.clone()),
         Some(TerminalFilter::Http(manager)) => {
             let RouteSource::Rds(name) = &manager.routes else {
                 panic!("outbound routes come by RDS");
