@@ -107,7 +107,10 @@ mod tests {
         let start = Instant::now();
         assert_eq!((bucket.most(), bucket.left(start)), (3, 3));
         assert!(bucket.take_some(2, start) && !bucket.take_some(2, start));
-        assert_eq!((bucket.left(start), bucket.until_next(start)), (1, Duration::ZERO));
+        assert_eq!(
+            (bucket.left(start), bucket.until_next(start)),
+            (1, Duration::ZERO)
+        );
         assert!(bucket.take(start));
         let later = start + Duration::from_secs(3);
         assert_eq!(

@@ -82,7 +82,9 @@ pub(super) fn forward(
         rate_limits: RouteLimits {
             route: at.each("rate_limits", rate_limits, rate_limit::rate_limit)?,
             host: Arc::default(),
-            include_host: include_vh_rate_limits.as_ref().is_some_and(|include| include.value),
+            include_host: include_vh_rate_limits
+                .as_ref()
+                .is_some_and(|include| include.value),
         },
         cluster: cluster(at, specifier, &metadata)?,
         metadata,

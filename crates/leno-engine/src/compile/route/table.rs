@@ -104,7 +104,9 @@ fn virtual_host(
         None => None,
         Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
     };
-    let rate_limits: Arc<[RateLimit]> = at.each("rate_limits", rate_limits, rate_limit::rate_limit)?.into();
+    let rate_limits: Arc<[RateLimit]> = at
+        .each("rate_limits", rate_limits, rate_limit::rate_limit)?
+        .into();
     use pb::virtual_host::TlsRequirementType;
     Ok(VirtualHost {
         name: name.clone(),

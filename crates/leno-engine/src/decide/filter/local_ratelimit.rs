@@ -50,7 +50,10 @@ struct Limit {
 enum Descriptors {
     Own(Vec<RateLimit>),
     /// As the route says of this stage.
-    Route { stage: u32, host: Host },
+    Route {
+        stage: u32,
+        host: Host,
+    },
 }
 
 /// When that counts which the virtual host says.
@@ -189,7 +192,10 @@ impl Descriptors {
                 (&limits.route, if counts { &limits.host } else { &[] }, *stage)
             }
         };
-        first.iter().chain(second).filter(move |limit| limit.stage == stage)
+        first
+            .iter()
+            .chain(second)
+            .filter(move |limit| limit.stage == stage)
     }
 }
 
@@ -237,7 +243,9 @@ impl HttpFilter for Filter {
             headers: Headers::default(),
         };
         if let Some(wait) = wait.filter(|_| limit.retry_after) {
-            answer.headers.append("retry-after", Decimal::from(seconds(wait).max(1)));
+            answer
+                .headers
+                .append("retry-after", Decimal::from(seconds(wait).max(1)));
         }
         limit.response_headers.edit_response(head, &mut answer, cx.values);
         Step::Reply(LocalReply {
@@ -256,7 +264,10 @@ impl HttpFilter for Filter {
             let headers = &mut head.headers;
             headers.append("x-ratelimit-limit", Decimal::from(bucket.most()));
             headers.append("x-ratelimit-remaining", Decimal::from(bucket.left(now)));
-            headers.append("x-ratelimit-reset", Decimal::from(seconds(bucket.until_next(now))));
+            headers.append(
+                "x-ratelimit-reset",
+                Decimal::from(seconds(bucket.until_next(now))),
+            );
         }
         Step::Continue
     }

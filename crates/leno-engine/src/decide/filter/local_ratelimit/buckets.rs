@@ -182,9 +182,10 @@ impl Buckets {
 
 impl Described {
     fn matches(&self, entries: &Entries<'_>) -> bool {
-        let same = |((key, value), (of_request, said)): (&(String, String), &(&str, std::borrow::Cow<'_, [u8]>))| {
-            key == of_request && (value.is_empty() || value.as_bytes() == said.as_ref())
-        };
+        let same =
+            |((key, value), (of_request, said)): (&(String, String), &(&str, std::borrow::Cow<'_, [u8]>))| {
+                key == of_request && (value.is_empty() || value.as_bytes() == said.as_ref())
+            };
         self.entries.len() == entries.len() && self.entries.iter().zip(entries).all(same)
     }
 
@@ -279,7 +280,10 @@ mod tests {
             };
             buckets.take([&limit].into_iter(), &request, now).allowed
         };
-        assert_eq!(["a", "a", "b", "b", "a"].map(take), [true, false, true, false, false]);
+        assert_eq!(
+            ["a", "a", "b", "b", "a"].map(take),
+            [true, false, true, false, false]
+        );
         // `c` takes the place of `b`, which was not asked for as long; `b` then begins anew.
         assert_eq!(["c", "a", "b"].map(take), [true, false, true]);
     }
