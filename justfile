@@ -33,7 +33,8 @@ bench-count ROW *LENOS:
 fuzz SECONDS='60':
     fuzz/run {{SECONDS}}
 
-# Long forms: every fuzz target for ten minutes, and the whole mesh ten times over; figures go to RESULTS files.
+# Long forms: every fuzz target for ten minutes, thousands of generated route tables, and the whole mesh ten times over; figures go to RESULTS files.
 nightly:
     fuzz/run 600
+    SEEDS=4000 cargo test --package leno-proxy --test envoy generated
     for i in $(seq 10); do cargo test --package leno --test it || exit 1; done

@@ -9,13 +9,16 @@
 //! A [`Schema`] holds every message's descriptor, some twenty MiB: load it in short-lived processes only, never
 //! in the data plane.
 
+mod dump;
 mod error;
 mod node;
 mod read;
+mod redact;
 mod scalar;
 mod schema;
 mod well_known;
 mod write;
 
+pub use dump::{Dumped, Selection};
 pub use error::{Error, Position, Problem};
 pub use schema::{Schema, parse_bootstrap, to_json};

@@ -91,7 +91,12 @@ impl Schema {
         };
         let message =
             DynamicMessage::decode(self.message(full_name)?, bytes).map_err(|e| failed(e.to_string()))?;
-        Writer { pool: &self.pool }.message(&message).map_err(failed)
+        let writer = Writer {
+            pool: &self.pool,
+            redacted: false,
+            defaults: false,
+        };
+        writer.message(&message).map_err(failed)
     }
 
     fn message(&self, full_name: &str) -> Result<MessageDescriptor, Error> {

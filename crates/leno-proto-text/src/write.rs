@@ -6,11 +6,16 @@
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MapKey, ReflectMessage, SerializeOptions, Value};
 use serde_json::{Map, Value as Json, json};
 
+use crate::redact;
 use crate::scalar;
 use crate::well_known::Form;
 
 pub(crate) struct Writer<'a> {
     pub(crate) pool: &'a DescriptorPool,
+    /// Secrets are not written.
+    pub(crate) redacted: bool,
+    /// Fields without presence are written whatever they hold.
+    pub(crate) defaults: bool,
 }
 
 impl Writer<'_> {
@@ -34,10 +39,25 @@ impl Writer<'_> {
 
     /// What is set, by the names of the `.proto` file.
     fn fields(&self, message: &DynamicMessage) -> Result<Map<String, Json>, String> {
-        message
-            .fields()
-            .map(|(field, value)| Ok((field.name().to_owned(), self.value(&field.kind(), value)?)))
-            .collect()
+        let descriptor = message.descriptor();
+        let fields = message.fields().map(|(field, value)| {
+            let mut json = self.value(&field.kind(), value)?;
+            if self.redacted && redact::is_sensitive(descriptor.full_name(), field.name()) {
+                redact::redact(&mut json);
+            }
+            Ok((field.name().to_owned(), json))
+        });
+        let mut written: Map<String, Json> = fields.collect::<Result<_, String>>()?;
+        if self.defaults {
+            let unset = descriptor
+                .fields()
+                .filter(|field| !field.supports_presence() && !message.has_field(field));
+            for field in unset {
+                let json = self.value(&field.kind(), &message.get_field(&field))?;
+                written.insert(field.name().to_owned(), json);
+            }
+        }
+        Ok(written)
     }
 
     fn any(&self, any: &DynamicMessage) -> Result<Json, String> {

@@ -1,28 +1,95 @@
-//! What the proxy says of itself over HTTP: readiness, and metrics for Prometheus.
+//! What the proxy says of itself over HTTP, and what it may be told there: Envoy's admin interface
+//! (<https://www.envoyproxy.io/docs/envoy/latest/operations/admin>).
+//!
+//! Pages in JSON are Envoy's own messages (`envoy.admin.v3`); whoever can write messages as text does that
+//! ([`WriteJson`]), for the descriptors that it takes are not to stay in the data plane's memory.
+
+mod answer;
+mod clusters;
+mod config_dump;
+mod endpoints;
+mod listeners;
+mod pages;
+mod query;
+mod server;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use bytes::{Buf, Bytes, BytesMut};
-use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
+use bytes::{Buf, BytesMut};
+use leno_engine::message::Version;
 use leno_http1::{
-    Framing, HeadScanner, Limits, Request, ResponseTo, Settings, encode_response, leading_empty_lines,
-    parse_request,
+    Framing, HeadScanner, Limits, ResponseTo, Settings, encode_response, leading_empty_lines, parse_request,
 };
+use leno_proto::google::protobuf::Any;
 use leno_telemetry::metrics::Metrics;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Notify, Semaphore};
 
-const TEXT: &str = "text/plain; charset=utf-8";
-/// The exposition format that Prometheus asks for.
-const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
-const PATHS: &str =
-    "/ready: LIVE when the proxy serves\n/stats/prometheus, /metrics: Istio's standard metrics\n";
+use crate::Handle;
+use answer::Answer;
+use pages::Asked;
 
 /// Whether the proxy has what it needs to serve.
 pub type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Writes a message as JSON, without its secrets. It may take its time.
+pub type WriteJson = Arc<dyn Fn(&Any, &Wanted) -> Result<Json, String> + Send + Sync>;
+
+/// What is wanted of a config dump: Envoy's parameters of these names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub resource: Option<String>,
+    pub mask: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Json {
+    Text(String),
+    /// There is no such resource.
+    NoResource,
+    /// The mask is of no message in the dump.
+    NoField,
+}
+
+/// What the pages are made of.
+pub struct Admin {
+    pub metrics: Arc<Metrics>,
+    pub ready: Ready,
+    /// None: the pages about the configuration and the process are not there.
+    pub own: Option<Own>,
+}
+
+/// What a proxy with a bootstrap of its own tells, and how it is told something.
+pub struct Own {
+    pub proxy: Handle,
+    /// `envoy.config.bootstrap.v3.Bootstrap`, encoded.
+    pub bootstrap: Vec<u8>,
+    pub json: WriteJson,
+    pub process: Process,
+    /// Somebody wants the process to end.
+    pub quit: Arc<Notify>,
+}
+
+/// What the process was started with.
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub version: String,
+    pub config_path: PathBuf,
+    pub concurrency: usize,
+    pub started: Instant,
+    pub started_at: SystemTime,
+}
+
+/// Where the pages are served.
+#[derive(Debug)]
+pub enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
 
 /// Connections at one time; more wait in the backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -38,24 +105,44 @@ const SETTINGS: Settings = Settings {
     any_method: true,
 };
 
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl From<TcpListener> for Socket {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
 /// Serves until the process ends.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, ready: Ready) {
+pub async fn serve(socket: impl Into<Socket>, admin: Arc<Admin>) {
+    let socket = socket.into();
     let open = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&open).acquire_owned().await else {
             return;
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let stream = match socket.accept().await {
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "the admin port");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let (metrics, ready) = (Arc::clone(&metrics), Arc::clone(&ready));
+        let admin = Arc::clone(&admin);
         tokio::spawn(async move {
-            if let Err(error) = serve_connection(stream, &metrics, &ready).await {
+            if let Err(error) = serve_connection(stream, &admin).await {
                 tracing::debug!(%error, "admin connection");
             }
             drop(permit);
@@ -63,7 +150,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, ready: Ready) {
     }
 }
 
-async fn serve_connection(mut stream: TcpStream, metrics: &Metrics, ready: &Ready) -> io::Result<()> {
+async fn serve_connection(mut stream: Box<dyn Stream>, admin: &Admin) -> io::Result<()> {
     let mut input = BytesMut::new();
     loop {
         let read = tokio::time::timeout(HEADER_TIMEOUT, read_head(&mut stream, &mut input));
@@ -71,7 +158,7 @@ async fn serve_connection(mut stream: TcpStream, metrics: &Metrics, ready: &Read
             return Ok(());
         };
         let head = input.split_to(end);
-        let (reply, close) = reply(&head, metrics, ready)?;
+        let (reply, close) = reply(&head, admin).await?;
         stream.write_all(&reply).await?;
         if close {
             return stream.shutdown().await;
@@ -80,7 +167,7 @@ async fn serve_connection(mut stream: TcpStream, metrics: &Metrics, ready: &Read
 }
 
 /// The length of the next head. None: there is none.
-async fn read_head(stream: &mut TcpStream, input: &mut BytesMut) -> io::Result<Option<usize>> {
+async fn read_head(stream: &mut Box<dyn Stream>, input: &mut BytesMut) -> io::Result<Option<usize>> {
     let mut scanner = HeadScanner::default();
     loop {
         let empty = leading_empty_lines(input);
@@ -102,51 +189,30 @@ async fn read_head(stream: &mut TcpStream, input: &mut BytesMut) -> io::Result<O
 }
 
 /// The answer to a request, and whether it is the last.
-fn reply(head: &[u8], metrics: &Metrics, ready: &Ready) -> io::Result<(Vec<u8>, bool)> {
-    let request = parse_request(head, false, &SETTINGS);
-    let (answer, body) = match &request {
-        Ok(request) => answer(&request.head, metrics, ready),
-        Err(error) => respond(error.status(), TEXT, format!("{error}\n")),
-    };
-    let asked = request.as_ref().ok();
-    let is_last = |request: &Request| !request.persistent || request.framing != Framing::None;
+async fn reply(head: &[u8], admin: &Admin) -> io::Result<(Vec<u8>, bool)> {
     let date = httpdate::fmt_http_date(SystemTime::now());
-    let to = ResponseTo {
-        version: asked.map_or(Version::Http11, |request| request.head.version),
-        head: asked.is_some_and(|request| request.head.method.as_ref() == b"HEAD"),
-        close: asked.is_none_or(is_last),
+    let mut to = ResponseTo {
+        version: Version::Http11,
+        head: false,
+        close: true,
         date: date.as_bytes(),
     };
+    let asked = parse_request(head, false, &SETTINGS).map(|request| {
+        to.version = request.head.version;
+        to.head = request.head.method.as_ref() == b"HEAD";
+        // A body is not read.
+        to.close = !request.persistent || request.framing != Framing::None;
+        Asked::new(&request.head)
+    });
+    let answer = match asked {
+        Ok(asked) => pages::answer(admin, asked).await,
+        Err(error) => Answer::text(error.status(), format!("{error}\n")),
+    };
     let mut out = Vec::new();
-    let encoded =
-        encode_response(&answer, Some(body.len() as u64), &to, &mut out).map_err(io::Error::other)?;
+    let length = Some(answer.body.len() as u64);
+    let encoded = encode_response(&answer.head(), length, &to, &mut out).map_err(io::Error::other)?;
     if !encoded.body.is_withheld() {
-        out.extend_from_slice(&body);
+        out.extend_from_slice(&answer.body);
     }
     Ok((out, encoded.close))
-}
-
-fn answer(request: &RequestHead, metrics: &Metrics, ready: &Ready) -> (ResponseHead, Bytes) {
-    if !matches!(request.method.as_ref(), b"GET" | b"HEAD") {
-        return respond(405, TEXT, "only GET\n".into());
-    }
-    match request.path_only() {
-        b"/ready" if ready() => respond(200, TEXT, "LIVE\n".into()),
-        b"/ready" => respond(503, TEXT, "PRE_INITIALIZING\n".into()),
-        b"/stats/prometheus" | b"/metrics" => respond(200, EXPOSITION, metrics.prometheus_text()),
-        b"/" => respond(200, TEXT, PATHS.into()),
-        _ => respond(404, TEXT, format!("no such page; there are\n{PATHS}")),
-    }
-}
-
-fn respond(status: u16, kind: &'static str, body: String) -> (ResponseHead, Bytes) {
-    let mut headers = Headers::default();
-    headers.append("content-type", kind);
-    headers.append("content-length", Decimal::from(body.len()));
-    let head = ResponseHead {
-        version: Version::Http11,
-        status,
-        headers,
-    };
-    (head, body.into())
 }

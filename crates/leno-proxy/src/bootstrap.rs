@@ -1,8 +1,5 @@
 //! A static configuration: Envoy's bootstrap, compiled whole or refused with the field's path.
 
-use std::net::SocketAddr;
-
-use leno_engine::compile::address::Address;
 use leno_engine::compile::{Files, Rejection, Warnings, bootstrap};
 use leno_proto::envoy::config::bootstrap::v3 as pb;
 
@@ -37,13 +34,6 @@ impl Bootstrap {
             compiled: compiled.map_err(BootstrapError::Rejected)?,
             warnings,
         })
-    }
-
-    pub fn admin(&self) -> Option<SocketAddr> {
-        match self.compiled.admin {
-            Some(Address::Socket(address)) => Some(address),
-            Some(Address::Pipe(_)) | None => None,
-        }
     }
 
     /// Puts it in force: clusters first, so that no listener is open before what it sends to.

@@ -70,6 +70,7 @@ mod upstream;
 mod worker;
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -118,9 +119,16 @@ pub enum StartError {
     Worker(std::io::Error),
 }
 
+/// A running data plane as seen from beside: what is in force, and how it is told something.
+#[derive(Clone)]
+pub struct Handle {
+    updater: Arc<Mutex<Updater>>,
+    shared: Arc<Shared>,
+}
+
 /// A running data plane.
 pub struct Proxy {
-    updater: Mutex<Updater>,
+    handle: Handle,
     shared: Arc<Shared>,
     workers: Workers,
     telemetry: Arc<dyn Telemetry>,
@@ -177,7 +185,15 @@ impl Proxy {
             threads.push(thread.map_err(StartError::Worker)?);
         }
         Ok(Self {
-            updater: Mutex::new(Updater::new(published, sockets, options.secrets, options.crypto)),
+            handle: Handle {
+                updater: Arc::new(Mutex::new(Updater::new(
+                    published,
+                    sockets,
+                    options.secrets,
+                    options.crypto,
+                ))),
+                shared: Arc::clone(&shared),
+            },
             shared,
             workers,
             telemetry: options.telemetry,
@@ -187,7 +203,11 @@ impl Proxy {
 
     /// The writer of the configuration; one at a time.
     pub fn updater(&self) -> MutexGuard<'_, Updater> {
-        self.updater.lock().unwrap_or_else(PoisonError::into_inner)
+        self.handle.updater()
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Downstream connections that are open.
@@ -222,5 +242,28 @@ impl Proxy {
             }
         }
         self.telemetry.settle();
+    }
+}
+
+// === impl Handle ===
+
+impl Handle {
+    /// The writer of the configuration; one at a time.
+    pub fn updater(&self) -> MutexGuard<'_, Updater> {
+        self.updater.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.shared.published.load()
+    }
+
+    /// Whether the proxy says of itself that it is to get no more traffic.
+    pub fn fails_health_checks(&self) -> bool {
+        self.shared.health_failed.load(Ordering::Relaxed)
+    }
+
+    pub fn fail_health_checks(&self, fail: bool) {
+        self.shared.health_failed.store(fail, Ordering::Relaxed);
     }
 }

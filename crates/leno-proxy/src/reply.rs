@@ -189,7 +189,8 @@ pub(crate) fn local(exchange: &Exchange, mut reply: LocalReply, grpc: bool) -> A
             status,
             headers,
         },
-        body: if body.is_empty() {
+        // Of HEAD only the length is told.
+        body: if body.is_empty() || exchange.request.borrow().method.as_ref() == b"HEAD" {
             Body::Empty
         } else {
             Body::Full(body)

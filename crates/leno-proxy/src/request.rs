@@ -249,6 +249,8 @@ impl Exchanged<'_> {
     /// What a route answers by itself, with its header edits: what is said of the body comes after them.
     fn direct(&self, decision: &Decision<'_>) -> Answer {
         let exchange = self.exchange;
+        let tells = !exchange.session().manager.router.suppress_envoy_headers;
+        decision.rewrite_request(&mut exchange.request.borrow_mut(), tells);
         let mut reply = direct(decision);
         exchange.details.replace(reply.details.clone());
         let mut head = ResponseHead {

@@ -87,8 +87,8 @@ impl Router<'_> {
             timeouts.max_stream
         };
         exchange.watch.limit(timeouts.idle, max_stream);
-        self.edit(&mut exchange.request.borrow_mut(), &timeouts);
         let upstream = upstream?;
+        self.edit(&mut exchange.request.borrow_mut(), &timeouts);
         let permit = upstream
             .acquire(Resource::Request, self.priority())
             .ok_or(Failure::Overflow)?;
@@ -227,7 +227,11 @@ impl Router<'_> {
             }
             plan.replay.commit();
             return match attempted {
-                Ok((answer, _, active)) => Ok((answer, active)),
+                Ok((answer, host, active)) => {
+                    // Edits of the answer and the access log see the authority that was sent.
+                    self.rewrite_host(&mut exchange.request.borrow_mut(), &host);
+                    Ok((answer, active))
+                }
                 Err(failed) => Err(failed.failure),
             };
         }
@@ -369,14 +373,19 @@ impl Router<'_> {
         if exchange.attempts.get() > 1 {
             self.tell_what_is_left(&mut head);
         }
-        if self.forwarding.auto_host() && !host.endpoint.hostname.is_empty() {
-            self.forwarding
-                .set_host(&mut head, host.endpoint.hostname.as_bytes(), self.tells());
-        }
+        self.rewrite_host(&mut head, host);
         if tell_version && head.version != Version::Http2 {
             head.headers.set(ORIGINAL_VERSION, head.version.as_str());
         }
         head
+    }
+
+    /// To the endpoint's name, where the route wants that.
+    fn rewrite_host(&self, head: &mut RequestHead, host: &Host) {
+        let name = &host.endpoint.hostname;
+        if self.forwarding.auto_host() && !name.is_empty() {
+            self.forwarding.set_host(head, name.as_bytes(), self.tells());
+        }
     }
 
     /// An attempt that is not the first has less time.

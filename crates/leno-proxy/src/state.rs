@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
 use leno_engine::compile::endpoint::Assignment;
-use leno_engine::compile::listener::{Address, FilterChain, Listener, TerminalFilter};
+use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener, TerminalFilter};
 use leno_engine::compile::route::RouteTable;
 use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::limits::ClusterLimits;
@@ -462,6 +462,33 @@ impl Updater {
     /// Where a listener is listening; a port of 0 has become a real one.
     pub fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
         self.sockets.addresses(listener)
+    }
+
+    fn listeners_of(&self, inbound_only: bool) -> impl Iterator<Item = &Arc<ListenerState>> {
+        let listeners = self.next.listeners.values();
+        listeners.filter(move |state| !inbound_only || state.listener.direction == Direction::Inbound)
+    }
+
+    /// Stops accepting; connections stay.
+    pub(crate) fn stop_listening(&mut self, inbound_only: bool) {
+        let names: Vec<String> = self
+            .listeners_of(inbound_only)
+            .map(|state| state.listener.name.clone())
+            .collect();
+        for name in &names {
+            self.sockets.close(name);
+        }
+    }
+
+    /// Lets connections end within the time that it gives back, as they become idle; new ones are still accepted.
+    pub(crate) fn drain_listeners(&self, inbound_only: bool) -> Duration {
+        for state in self.listeners_of(inbound_only) {
+            for (_, drain) in &state.drains {
+                drain.start(DRAIN_TIME);
+            }
+        }
+        self.sockets.workers().look();
+        DRAIN_TIME
     }
 
     /// Stops accepting and drains every connection; what is left after `time` is cut off.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant, SystemTime};
 
 use leno_engine::decide::filter::{KnownPeers, LocalMetadata};
@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) fail_closed: Vec<(std::net::IpAddr, u8)>,
     pub(crate) connection_ids: AtomicU64,
     pub(crate) loads: Arc<Loads>,
+    /// Somebody wants health checks to fail.
+    pub(crate) health_failed: AtomicBool,
 }
 
 /// One worker's own state.
@@ -91,6 +93,7 @@ impl Shared {
             fail_closed,
             connection_ids: AtomicU64::new(1),
             loads: Arc::new(Loads::new(workers)),
+            health_failed: AtomicBool::new(false),
         }
     }
 }

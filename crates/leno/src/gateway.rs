@@ -253,7 +253,12 @@ async fn serve_metrics(port: u16, metrics: Arc<Metrics>, state: watch::Receiver<
     match tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
         Ok(listener) => {
             let ready = Arc::new(move || state.borrow().ready);
-            drop(tokio::spawn(admin::serve(listener, metrics, ready)));
+            let admin = Arc::new(admin::Admin {
+                metrics,
+                ready,
+                own: None,
+            });
+            drop(tokio::spawn(admin::serve(listener, admin)));
         }
         Err(error) => {
             tracing::warn!(

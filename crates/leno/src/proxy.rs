@@ -4,22 +4,29 @@
 //! otherwise stay in the data plane's memory for ever.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use leno_engine::compile::address::Address;
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap as BootstrapMessage;
+use leno_proto::google::protobuf::Any;
+use leno_proto_text::{Dumped, Schema, Selection};
+use leno_proxy::admin::{self, Admin, Json, Own, Process, Socket, Wanted};
 use leno_proxy::bootstrap::Bootstrap;
 use leno_proxy::report::MeshTelemetry;
-use leno_proxy::{Options, Proxy as DataPlane, admin, resolve};
+use leno_proxy::{Options, Proxy as DataPlane, resolve};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
 use prost::Message;
-use tokio::net::TcpListener;
+use serde::Serialize;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::env::Environment;
 use crate::gateway::{self, Gateway};
@@ -33,11 +40,16 @@ pub struct Proxy {
     #[command(subcommand)]
     role: Option<Role>,
     /// Envoy v3 bootstrap, YAML or JSON
-    #[arg(short, long, value_name = "BOOTSTRAP", required = true)]
+    #[arg(short, long, value_name = "BOOTSTRAP", required_unless_present_any = ["mode"])]
     config: Option<PathBuf>,
     /// `validate` checks the bootstrap and exits
     #[arg(long, value_enum, default_value_t = Mode::Serve)]
     mode: Mode,
+    /// What of a config dump is written
+    #[arg(long, hide = true)]
+    resource: Option<String>,
+    #[arg(long, hide = true)]
+    mask: Option<String>,
     /// Worker threads; by default as many as there are cores
     #[arg(long)]
     concurrency: Option<usize>,
@@ -56,6 +68,9 @@ enum Mode {
     /// Write the bootstrap in protobuf's wire format to stdout: what the child does
     #[value(hide = true)]
     Encode,
+    /// Write the message on stdin, a `google.protobuf.Any`, as JSON to stdout: what the child of the admin port does
+    #[value(hide = true)]
+    Dump,
 }
 
 pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
@@ -64,16 +79,23 @@ pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
         Some(Role::Gateway(args)) => return gateway::run(&args, environment),
         None => {}
     }
+    if args.mode == Mode::Dump {
+        return dump(&Selection {
+            resource: args.resource,
+            mask: args.mask,
+        });
+    }
     let Some(path) = args.config else {
         bail!("no bootstrap — the command line — give -c BOOTSTRAP")
     };
     match args.mode {
         Mode::Encode => encode(&path)?,
         Mode::Validate => {
-            compile(&path)?;
+            compile(&path, &read(&path)?)?;
             output::text(format!("configuration '{}' OK\n", path.display()))?;
         }
         Mode::Serve => serve(&path, args.concurrency)?,
+        Mode::Dump => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -85,6 +107,54 @@ fn encode(path: &Path) -> anyhow::Result<()> {
         leno_proto_text::parse_bootstrap(&text).map_err(|e| anyhow!("{e} — {}", path.display()))?;
     io::stdout().write_all(&bootstrap.encode_to_vec())?;
     Ok(())
+}
+
+/// The exit code says which of [`Json`] it is.
+const NO_RESOURCE: u8 = 3;
+const NO_FIELD: u8 = 4;
+
+fn dump(selection: &Selection) -> anyhow::Result<ExitCode> {
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes)?;
+    let message = Any::decode(bytes.as_slice())?;
+    let json = match Schema::load().dump(&message, selection)? {
+        Dumped::Json(json) => json,
+        Dumped::NoResource => return Ok(NO_RESOURCE.into()),
+        Dumped::NoField => return Ok(NO_FIELD.into()),
+    };
+    let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
+    let mut out = serde_json::Serializer::with_formatter(io::stdout().lock(), format);
+    json.serialize(&mut out)?;
+    output::text("\n")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is asked of the child.
+fn write_json(message: &Any, wanted: &Wanted) -> Result<Json, String> {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["proxy", "--mode", "dump"]);
+    for (option, value) in [("--resource", &wanted.resource), ("--mask", &wanted.mask)] {
+        if let Some(value) = value {
+            command.arg(format!("{option}={value}"));
+        }
+    }
+    let mut ask = || {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        // The child reads to the end before it writes.
+        if let Some(mut input) = child.stdin.take() {
+            input.write_all(&message.encode_to_vec())?;
+        }
+        child.wait_with_output()
+    };
+    let output = ask().map_err(|e| format!("this program cannot be started again: {e}"))?;
+    match output.status.code().map(u8::try_from) {
+        Some(Ok(0)) => {}
+        Some(Ok(NO_RESOURCE)) => return Ok(Json::NoResource),
+        Some(Ok(NO_FIELD)) => return Ok(Json::NoField),
+        _ => return Err(format!("the child ended with {}", output.status)),
+    }
+    let text = String::from_utf8(output.stdout);
+    text.map(Json::Text).map_err(|_| "it is no text".to_owned())
 }
 
 /// The child's standard error is ours: what is wrong with the text has been said when this fails.
@@ -101,9 +171,8 @@ fn read(path: &Path) -> anyhow::Result<BootstrapMessage> {
     Ok(BootstrapMessage::decode(output.stdout.as_slice())?)
 }
 
-fn compile(path: &Path) -> anyhow::Result<Bootstrap> {
-    let compiled =
-        Bootstrap::compile(&read(path)?, &Disk).map_err(|e| anyhow!("{e} — {}", path.display()))?;
+fn compile(path: &Path, message: &BootstrapMessage) -> anyhow::Result<Bootstrap> {
+    let compiled = Bootstrap::compile(message, &Disk).map_err(|e| anyhow!("{e} — {}", path.display()))?;
     for warning in &compiled.warnings.0 {
         eprintln!("warning: {warning} — {}", path.display());
     }
@@ -111,39 +180,79 @@ fn compile(path: &Path) -> anyhow::Result<Bootstrap> {
 }
 
 fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
-    let bootstrap = compile(path)?;
+    let (started, started_at) = (Instant::now(), SystemTime::now());
+    let message = read(path)?;
+    let bootstrap = compile(path, &message)?;
+    let concurrency = concurrency.unwrap_or_else(cores);
     let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
     let options = Options {
-        concurrency: concurrency.unwrap_or_else(cores),
+        concurrency,
         telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
         ..Options::default()
     };
     let proxy = DataPlane::start(options)?;
-    let admin = bootstrap.admin();
+    let admin = bootstrap.compiled.admin.clone();
     bootstrap.apply(&mut proxy.updater())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let quit = Arc::new(Notify::new());
     runtime.block_on(async {
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         if let Some(address) = admin {
-            let listener = TcpListener::bind(address).await;
-            let listener =
-                listener.map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
-            tokio::spawn(admin::serve(listener, metrics, Arc::new(|| true)));
+            let socket = bind(&address)
+                .map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
+            let admin = Admin {
+                metrics,
+                ready: Arc::new(|| true),
+                own: Some(Own {
+                    proxy: proxy.handle(),
+                    bootstrap: message.encode_to_vec(),
+                    json: Arc::new(write_json),
+                    process: Process {
+                        version: format!("leno/{}", env!("CARGO_PKG_VERSION")),
+                        config_path: path.to_owned(),
+                        concurrency,
+                        started,
+                        started_at,
+                    },
+                    quit: Arc::clone(&quit),
+                }),
+            };
+            tokio::spawn(admin::serve(socket, Arc::new(admin)));
         }
+        drop(message);
         if let Err(error) = leno_run::let_go_of_start_up() {
             tracing::debug!(%error, "memory of the start is not given back");
         }
         tokio::select! {
             _ = int.recv() => {}
             _ = term.recv() => {}
+            () = quit.notified() => {}
             () = resolve::keep_resolved(&proxy) => {}
         }
         anyhow::Ok(())
     })?;
     proxy.shutdown();
     Ok(())
+}
+
+/// A socket that an earlier process has left in the file system is taken over.
+fn bind(address: &Address) -> io::Result<Socket> {
+    match address {
+        Address::Socket(address) => {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            Ok(Socket::Tcp(TcpListener::from_std(listener)?))
+        }
+        Address::Pipe(path) => {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            Ok(Socket::Unix(UnixListener::bind(path)?))
+        }
+    }
 }
 
 /// Aware of cgroups and affinity.

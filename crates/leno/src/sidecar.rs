@@ -276,7 +276,12 @@ async fn serve_metrics(own: IpAddr, metrics: Arc<Metrics>, state: watch::Receive
     match tokio::net::TcpListener::bind((own, leno_run::METRICS_PORT)).await {
         Ok(listener) => {
             let ready = Arc::new(move || state.borrow().ready);
-            drop(tokio::spawn(leno_proxy::admin::serve(listener, metrics, ready)));
+            let admin = Arc::new(leno_proxy::admin::Admin {
+                metrics,
+                ready,
+                own: None,
+            });
+            drop(tokio::spawn(leno_proxy::admin::serve(listener, admin)));
         }
         Err(error) => {
             tracing::warn!(%error, address = %own, port = leno_run::METRICS_PORT, "metrics are not served")

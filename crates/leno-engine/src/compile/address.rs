@@ -23,14 +23,25 @@ pub enum Target {
     Name { host: String, port: u16 },
 }
 
+// === impl Address ===
+
+/// `10.0.0.1:80`, `[::1]:80`, or a path.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Pipe(path) => path.display().fmt(f),
+        }
+    }
+}
+
 // === impl Target ===
 
 /// `10.0.0.1:80`, `[::1]:80`, a path, or `host:80`; consistent hashing depends on this form.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address(Address::Socket(address)) => address.fmt(f),
-            Self::Address(Address::Pipe(path)) => path.display().fmt(f),
+            Self::Address(address) => address.fmt(f),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }

@@ -186,11 +186,7 @@ fn admin(at: &At<'_>, message: &pb::Admin) -> Result<Option<Address>, Rejection>
     let Some(port) = port else {
         return Ok(None);
     };
-    let at = at.field("address");
-    match address::address(&at, port)? {
-        Address::Pipe(_) => Err(at.field("pipe").reject("not supported for the admin port")),
-        address => Ok(Some(address)),
-    }
+    address::address(&at.field("address"), port).map(Some)
 }
 
 fn dynamic(at: &At<'_>, message: &pb::bootstrap::DynamicResources) -> Result<Dynamic, Rejection> {

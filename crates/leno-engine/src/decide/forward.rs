@@ -6,11 +6,12 @@ use super::rewrite::{replace_prefix, substitute, substitute_path};
 use super::route::{Decision, Forwarding};
 use crate::compile::access_log::FormatValues;
 use crate::compile::metadata::Fields;
-use crate::compile::route::{HeaderOps, HostRewrite};
+use crate::compile::route::{Action, HeaderOps, HostRewrite};
 use crate::message::{RequestHead, ResponseHead};
 
 /// Envoy's name for the authority that a rewrite has replaced.
 const ORIGINAL_HOST: &str = "x-envoy-original-host";
+const ORIGINAL_PATH: &str = "x-envoy-original-path";
 
 impl Forwarding<'_> {
     /// What the endpoint must have that takes the request: its subset.
@@ -19,16 +20,20 @@ impl Forwarding<'_> {
             .map_or(&self.forward.metadata, |weighted| &weighted.metadata)
     }
 
-    /// Header edits and rewrites, before the request goes upstream. Envoy's order: the most specific edits first, so
-    /// that the table's win, or the other way round; then host, then path. `tells`: what was there
-    /// before goes into `x-envoy-original-…`.
+    /// Header edits and rewrites, before the request goes upstream. Envoy's order: a weighted cluster's own, always; then
+    /// the most specific edits first, so that the table's win, or the other way round; then host, then path. `tells`: what
+    /// was there before goes into `x-envoy-original-…`.
     pub fn edit_request(&self, head: &mut RequestHead, values: &dyn FormatValues, tells: bool) {
-        let weighted = self.weighted.map(|weighted| &weighted.request_headers);
+        if let Some(weighted) = self.weighted {
+            weighted.request_headers.edit_request(head, values);
+            if let Some(host) = &weighted.host_rewrite {
+                head.authority = Bytes::copy_from_slice(host.as_bytes());
+            }
+        }
         let levels = [
-            weighted,
-            Some(&self.route.request_headers),
-            Some(&self.host.request_headers),
-            Some(&self.table.request_headers),
+            &self.route.request_headers,
+            &self.host.request_headers,
+            &self.table.request_headers,
         ];
         for ops in in_order(levels, self.table.most_specific_wins) {
             ops.edit_request(head, values);
@@ -39,12 +44,13 @@ impl Forwarding<'_> {
 
     /// Header edits of an answer, in the same order.
     pub fn edit_response(&self, request: &RequestHead, head: &mut ResponseHead, values: &dyn FormatValues) {
-        let weighted = self.weighted.map(|weighted| &weighted.response_headers);
+        if let Some(weighted) = self.weighted {
+            weighted.response_headers.edit_response(request, head, values);
+        }
         let levels = [
-            weighted,
-            Some(&self.route.response_headers),
-            Some(&self.host.response_headers),
-            Some(&self.table.response_headers),
+            &self.route.response_headers,
+            &self.host.response_headers,
+            &self.table.response_headers,
         ];
         for ops in in_order(levels, self.table.most_specific_wins) {
             ops.edit_response(request, head, values);
@@ -53,10 +59,6 @@ impl Forwarding<'_> {
 
     /// [`HostRewrite::Auto`] is the caller's, once it knows the endpoint: [`Self::auto_host`].
     fn rewrite_host(&self, head: &mut RequestHead, tells: bool) {
-        // The route's word comes after its share's, as in Envoy.
-        if let Some(host) = self.weighted.and_then(|w| w.host_rewrite.as_ref()) {
-            self.set_host(head, host.as_bytes(), false);
-        }
         match &self.forward.host_rewrite {
             HostRewrite::None | HostRewrite::Auto => {}
             HostRewrite::Literal(host) => self.set_host(head, host.as_bytes(), tells),
@@ -98,32 +100,55 @@ impl Forwarding<'_> {
     fn rewrite_path(&self, head: &mut RequestHead, tells: bool) {
         let rewritten = if let Some(prefix) = &self.forward.prefix_rewrite {
             replace_prefix(&self.route.matches, head, prefix)
-        } else if let Some(regex) = &self.forward.regex_rewrite {
-            substitute_path(regex, head)
         } else {
-            return;
+            let regex = self.forward.regex_rewrite.as_ref();
+            regex.map(|regex| substitute_path(regex, head))
         };
+        let Some(rewritten) = rewritten else { return };
         let original = std::mem::replace(&mut head.path, rewritten);
         if tells {
-            head.headers.set("x-envoy-original-path", original);
+            head.headers.set(ORIGINAL_PATH, original);
         }
     }
 }
 
 impl Decision<'_> {
+    /// A redirect that rewrites a part of the path has rewritten the request itself: what its answer and the access log
+    /// say of the path is the new one.
+    pub fn rewrite_request(&self, head: &mut RequestHead, tells: bool) {
+        let Self::Redirect {
+            route: Some(route), ..
+        } = self
+        else {
+            return;
+        };
+        let Action::Redirect(redirect) = &route.action else {
+            return;
+        };
+        let rewritten = match (&redirect.prefix, &redirect.regex) {
+            (Some(prefix), _) => replace_prefix(&route.matches, head, prefix),
+            (None, Some(regex)) => Some(substitute_path(regex, head)),
+            (None, None) => None,
+        };
+        let Some(rewritten) = rewritten else { return };
+        let original = std::mem::replace(&mut head.path, rewritten);
+        if tells {
+            head.headers.set(ORIGINAL_PATH, original);
+        }
+    }
+
     /// Header edits of an answer that the proxy gives because a route says so.
     pub fn edit_response(&self, request: &RequestHead, head: &mut ResponseHead, values: &dyn FormatValues) {
         let (Self::Redirect { table, .. } | Self::Respond { table, .. }) = self else {
             return;
         };
-        let levels = [
-            None,
-            self.route().map(|route| &route.response_headers),
-            self.host().map(|host| &host.response_headers),
-            Some(&table.response_headers),
-        ];
         // Without a route, the host itself has redirected: nothing of it is the answer's.
-        if self.route().is_some() {
+        if let (Some(route), Some(host)) = (self.route(), self.host()) {
+            let levels = [
+                &route.response_headers,
+                &host.response_headers,
+                &table.response_headers,
+            ];
             for ops in in_order(levels, table.most_specific_wins) {
                 ops.edit_response(request, head, values);
             }
@@ -132,7 +157,7 @@ impl Decision<'_> {
 }
 
 /// The most specific first, or last.
-fn in_order(levels: [Option<&HeaderOps>; 4], reversed: bool) -> impl Iterator<Item = &HeaderOps> {
-    let at = move |i: usize| if reversed { 3 - i } else { i };
-    (0..4).filter_map(move |i| levels[at(i)])
+fn in_order(levels: [&HeaderOps; 3], reversed: bool) -> impl Iterator<Item = &HeaderOps> {
+    let at = move |i: usize| if reversed { 2 - i } else { i };
+    (0..3).map(move |i| levels[at(i)])
 }

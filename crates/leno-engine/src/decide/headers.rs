@@ -1,7 +1,7 @@
 //! Header edits (`request_headers_to_add`, `…_to_remove` and their kind).
 //!
 //! Envoy's order: first what is removed, then every value is formatted, then all are added: no added value sees
-//! another.
+//! another. Of these, what overwrites comes before what is appended.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -47,11 +47,23 @@ impl HeaderOps {
         }
     }
 
+    /// What is added, and whether it is decides the message as it is before any of it.
     fn evaluate(&self, heads: Heads<'_>, values: &dyn FormatValues) -> SmallVec<[(&HeaderOp, Bytes); 4]> {
         let evaluate = |op| {
             let HeaderOp {
-                value, keep_empty, ..
+                name,
+                value,
+                append,
+                keep_empty,
             }: &HeaderOp = op;
+            let headers = heads.response.map(|head| &head.headers);
+            let headers = headers.or_else(|| heads.request.map(|head| &head.headers));
+            let is_there = || headers.is_some_and(|headers| headers.contains(name));
+            match append {
+                AppendAction::AddIfAbsent if is_there() => return None,
+                AppendAction::OverwriteIfExists if !is_there() => return None,
+                _ => {}
+            }
             let mut out = Vec::new();
             value.write_omitting(heads, values, &mut out);
             (*keep_empty || !out.is_empty()).then(|| (op, Bytes::from(out)))
@@ -60,16 +72,18 @@ impl HeaderOps {
     }
 }
 
+/// First what takes a header's place, then what is appended: wherever they stand among each other.
 fn add(added: SmallVec<[(&HeaderOp, Bytes); 4]>, headers: &mut Headers) {
-    for (op, value) in added {
-        let name = op.name.as_str();
-        match op.append {
-            AppendAction::AppendOrAdd => headers.append(name, value),
-            AppendAction::AddIfAbsent if headers.contains(name) => {}
-            AppendAction::AddIfAbsent => headers.append(name, value),
-            AppendAction::OverwriteOrAdd => headers.set(name, value),
-            AppendAction::OverwriteIfExists if headers.contains(name) => headers.set(name, value),
-            AppendAction::OverwriteIfExists => {}
-        }
+    let overwrites = |op: &HeaderOp| {
+        matches!(
+            op.append,
+            AppendAction::OverwriteOrAdd | AppendAction::OverwriteIfExists
+        )
+    };
+    for (op, value) in added.iter().filter(|(op, _)| overwrites(op)) {
+        headers.set(&op.name, value);
+    }
+    for (op, value) in added.into_iter().filter(|(op, _)| !overwrites(op)) {
+        headers.append(&op.name, value);
     }
 }

@@ -3,14 +3,21 @@
 use bytes::Bytes;
 
 use super::authority::without_port;
+use super::matcher::starts_with;
 use crate::compile::matcher::{PathMatcher, RegexRewrite};
 use crate::compile::route::{Redirect, RouteMatch};
 use crate::message::RequestHead;
 
-/// The path with the matched part replaced. An exact match is replaced whole; the query stays.
-pub(crate) fn replace_prefix(matches: &RouteMatch, head: &RequestHead, prefix: &str) -> Bytes {
+/// The path with the matched part replaced. An exact match is replaced whole; the query stays. None: the path does not
+/// begin with what has matched, which was found without its parameters.
+pub(crate) fn replace_prefix(matches: &RouteMatch, head: &RequestHead, prefix: &str) -> Option<Bytes> {
     let matched = match &matches.path {
-        PathMatcher::Prefix(p) | PathMatcher::SeparatedPrefix(p) | PathMatcher::Exact(p) => p.len(),
+        PathMatcher::Prefix(p) | PathMatcher::SeparatedPrefix(p) | PathMatcher::Exact(p) => {
+            if !starts_with(&head.path, p.as_bytes(), !matches.case_sensitive) {
+                return None;
+            }
+            p.len()
+        }
         PathMatcher::Regex(_) | PathMatcher::Template(_) => head.path_only().len(),
         PathMatcher::Connect => 0,
     };
@@ -18,7 +25,7 @@ pub(crate) fn replace_prefix(matches: &RouteMatch, head: &RequestHead, prefix: &
     let mut path = Vec::with_capacity(prefix.len() + rest.len());
     path.extend_from_slice(prefix.as_bytes());
     path.extend_from_slice(rest);
-    path.into()
+    Some(path.into())
 }
 
 pub(crate) fn substitute(rewrite: &RegexRewrite, text: &[u8]) -> Vec<u8> {
@@ -84,7 +91,7 @@ fn redirect_path(redirect: &Redirect, matches: &RouteMatch, head: &RequestHead) 
         return whole;
     }
     let whole = if let Some(prefix) = &redirect.prefix {
-        replace_prefix(matches, head, prefix)
+        replace_prefix(matches, head, prefix).unwrap_or_else(|| head.path.clone())
     } else if let Some(regex) = &redirect.regex {
         substitute_path(regex, head)
     } else {

@@ -242,7 +242,9 @@ impl crate::compile::route::RouteMatch {
 
     fn takes_path(&self, head: &RequestHead) -> bool {
         let path = head.path_only();
-        if self.ignore_parameters && path.contains(&b';') {
+        // Templates see all of it, as in Envoy.
+        let is_template = matches!(self.path, PathMatcher::Template(_));
+        if self.ignore_parameters && !is_template && path.contains(&b';') {
             return self
                 .path
                 .matches(head, &without_parameters(path), self.case_sensitive);

@@ -3,10 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Instant, SystemTime};
 
-use leno_engine::compile::NoFiles;
+use leno_engine::compile::{Files, NoFiles};
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_proto::google::protobuf::Any;
+use leno_proto_text::{Dumped, Schema, Selection};
+use leno_proxy::admin::{self, Admin, Json, Own, Wanted};
 use leno_proxy::report::MeshTelemetry;
 use leno_proxy::{Options, Proxy};
 use leno_telemetry::metrics::Metrics;
@@ -30,6 +34,8 @@ pub(crate) fn program(test: &str) -> Option<String> {
 /// Ended when dropped.
 pub(crate) struct Envoy {
     pub(crate) listeners: Vec<SocketAddr>,
+    /// Where its admin port is.
+    pub(crate) admin: String,
     _process: Process,
     _directory: TempDir,
 }
@@ -63,8 +69,10 @@ impl Envoy {
             }
             listeners(&ask(&admin, "/listeners?format=json")?)
         });
+        let admin = std::fs::read_to_string(&admin).unwrap();
         Self {
             listeners,
+            admin,
             _process: process,
             _directory: directory,
         }
@@ -72,12 +80,18 @@ impl Envoy {
 }
 
 /// GET of the admin port, the body.
-fn ask(admin: &str, path: &str) -> Result<String, String> {
+pub(crate) fn ask(admin: &str, path: &str) -> Result<String, String> {
+    let (_, body) = answer(admin, "GET", path)?;
+    Ok(body)
+}
+
+/// The first line of the answer, and its body.
+pub(crate) fn answer(admin: &str, method: &str, path: &str) -> Result<(String, String), String> {
     let ask = || {
         let mut stream = TcpStream::connect(admin)?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
         )?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
@@ -85,7 +99,9 @@ fn ask(admin: &str, path: &str) -> Result<String, String> {
     };
     let answer = ask().map_err(|e| e.to_string())?;
     let (message, _) = first(&answer, Kind::Responses { head: false }, false).ok_or("no answer")?;
-    String::from_utf8(message.body.bytes).map_err(|e| e.to_string())
+    let line = answer.split(|b| *b == b'\r').next().unwrap_or_default();
+    let body = String::from_utf8(message.body.bytes).map_err(|e| e.to_string())?;
+    Ok((String::from_utf8_lossy(line).into_owned(), body))
 }
 
 /// In the order of their names, which are numbers.
@@ -110,24 +126,37 @@ fn listeners(answer: &str) -> Result<Vec<SocketAddr>, String> {
 
 pub(crate) struct Leno {
     pub(crate) listeners: Vec<SocketAddr>,
-    resolving: tokio::task::AbortHandle,
+    pub(crate) admin: String,
+    tasks: [tokio::task::AbortHandle; 2],
 }
 
 impl Drop for Leno {
     fn drop(&mut self) {
-        self.resolving.abort();
+        self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
     }
 }
 
 impl Leno {
     pub(crate) fn start(bootstrap: &Bootstrap) -> Self {
+        Self::start_with(bootstrap, &NoFiles).unwrap()
+    }
+
+    /// The admin port's answer: its first line, and its body.
+    pub(crate) async fn ask(&self, method: &'static str, path: &str) -> Result<(String, String), String> {
+        let (admin, path) = (self.admin.clone(), path.to_owned());
+        let asked = tokio::task::spawn_blocking(move || answer(&admin, method, &path));
+        asked.await.unwrap()
+    }
+
+    /// Its listeners are in the order of the bootstrap.
+    pub(crate) fn start_with(bootstrap: &Bootstrap, files: &dyn Files) -> Result<Self, String> {
         let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
         let proxy = Proxy::start(Options {
-            telemetry: Arc::new(MeshTelemetry::start(metrics).unwrap()),
+            telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics)).unwrap()),
             ..Options::default()
         })
         .unwrap();
-        let compiled = leno_proxy::Bootstrap::compile(bootstrap, &NoFiles).unwrap();
+        let compiled = leno_proxy::Bootstrap::compile(bootstrap, files).map_err(|e| e.to_string())?;
         let names: Vec<String> = compiled
             .compiled
             .listeners
@@ -135,13 +164,52 @@ impl Leno {
             .map(|l| l.name.clone())
             .collect();
         let mut updater = proxy.updater();
-        compiled.apply(&mut updater).unwrap();
-        let listeners = names.iter().map(|name| updater.addresses(name)[0]).collect();
+        compiled.apply(&mut updater).map_err(|e| e.to_string())?;
+        let addresses = |name: &String| updater.addresses(name).first().copied();
+        let listeners = names.iter().filter_map(addresses).collect();
         drop(updater);
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        let admin = Admin {
+            metrics,
+            ready: Arc::new(|| true),
+            own: Some(Own {
+                proxy: proxy.handle(),
+                bootstrap: bootstrap.encode_to_vec(),
+                json: Arc::new(json),
+                process: admin::Process {
+                    version: "leno/0".into(),
+                    config_path: "bootstrap.yaml".into(),
+                    concurrency: 1,
+                    started: Instant::now(),
+                    started_at: SystemTime::now(),
+                },
+                quit: Arc::default(),
+            }),
+        };
+        let socket = tokio::net::TcpListener::from_std(socket).unwrap();
+        let serving = tokio::spawn(admin::serve(socket, Arc::new(admin)));
         let resolving = tokio::spawn(async move { leno_proxy::resolve::keep_resolved(&proxy).await });
-        Self {
+        Ok(Self {
             listeners,
-            resolving: resolving.abort_handle(),
-        }
+            admin: address,
+            tasks: [serving.abort_handle(), resolving.abort_handle()],
+        })
     }
+}
+
+/// What the child of the program does.
+fn json(message: &Any, wanted: &Wanted) -> Result<Json, String> {
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::load);
+    let selection = Selection {
+        resource: wanted.resource.clone(),
+        mask: wanted.mask.clone(),
+    };
+    let dumped = SCHEMA.dump(message, &selection).map_err(|e| e.to_string())?;
+    Ok(match dumped {
+        Dumped::Json(json) => Json::Text(json.to_string()),
+        Dumped::NoResource => Json::NoResource,
+        Dumped::NoField => Json::NoField,
+    })
 }

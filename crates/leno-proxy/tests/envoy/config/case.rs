@@ -96,6 +96,14 @@ impl Case {
         }
     }
 
+    pub(crate) fn of(name: String, file: &Value) -> Self {
+        Self {
+            name,
+            intent: None,
+            file: serde_json::from_value(file.clone()).unwrap(),
+        }
+    }
+
     pub(crate) fn steps(&self) -> &[Step] {
         &self.file.requests
     }

@@ -9,6 +9,7 @@
 mod backend;
 mod case;
 mod exchange;
+mod generated;
 mod grpc;
 mod pki;
 mod request;
@@ -23,6 +24,7 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use crate::envoy::{Envoy, Leno, program};
 pub(crate) use backend::Backends;
 use case::{Case, Place};
+pub(crate) use pki::Pki;
 use serde_json::Value;
 
 /// What there is to be at least, in each category.

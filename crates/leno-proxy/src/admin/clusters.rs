@@ -1,0 +1,147 @@
+//! `/clusters`: each with its circuit breakers and hosts.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use leno_engine::compile::cluster::Discovery;
+use leno_engine::compile::endpoint::{Endpoint, Health};
+use leno_engine::decide::limits::{Priority, Resource};
+use leno_proto::envoy::admin::v3::{ClusterStatus, Clusters, HostHealthStatus, HostStatus};
+use leno_proto::envoy::config::cluster::v3::{CircuitBreakers, circuit_breakers::Thresholds};
+use leno_proto::envoy::config::core::v3 as core;
+use leno_proto::google::protobuf::UInt32Value;
+use regex::Regex;
+
+use super::endpoints::{address, health, sorted};
+use crate::state::{ClusterState, Config};
+
+const PRIORITIES: [(Priority, &str, core::RoutingPriority); 2] = [
+    (
+        Priority::Default,
+        "default_priority",
+        core::RoutingPriority::Default,
+    ),
+    (Priority::High, "high_priority", core::RoutingPriority::High),
+];
+
+const LIMITS: [(Resource, &str); 4] = [
+    (Resource::Connection, "max_connections"),
+    (Resource::PendingRequest, "max_pending_requests"),
+    (Resource::Request, "max_requests"),
+    (Resource::Retry, "max_retries"),
+];
+
+/// With their priorities.
+fn hosts(state: &ClusterState) -> impl Iterator<Item = (usize, &Arc<Endpoint>)> {
+    let levels = state
+        .assignment
+        .iter()
+        .flat_map(|a| a.priorities.iter().enumerate());
+    levels.flat_map(|(priority, localities)| {
+        let endpoints = localities.iter().flat_map(|locality| &locality.endpoints);
+        endpoints.map(move |endpoint| (priority, endpoint))
+    })
+}
+
+pub(super) fn text(config: &Config, filter: Option<&Regex>) -> String {
+    let mut out = String::new();
+    for state in sorted(config, filter) {
+        // Writing to a string does not fail.
+        let _ = cluster_text(state, &mut out);
+    }
+    out
+}
+
+fn cluster_text(state: &ClusterState, out: &mut String) -> std::fmt::Result {
+    let name = &state.cluster.name;
+    writeln!(out, "{name}::observability_name::{}", state.cluster.stat_name)?;
+    for (priority, label, _) in PRIORITIES {
+        for (resource, limit) in LIMITS {
+            writeln!(
+                out,
+                "{name}::{label}::{limit}::{}",
+                state.limits.limit(resource, priority)
+            )?;
+        }
+    }
+    writeln!(out, "{name}::added_via_api::false")?;
+    for (priority, host) in hosts(state) {
+        let address = &host.address;
+        writeln!(out, "{name}::{address}::hostname::{}", host.hostname)?;
+        writeln!(out, "{name}::{address}::health_flags::{}", flags(host.health))?;
+        writeln!(out, "{name}::{address}::weight::{}", host.weight)?;
+        writeln!(out, "{name}::{address}::priority::{priority}")?;
+    }
+    Ok(())
+}
+
+/// Envoy's words.
+fn flags(health: Health) -> &'static str {
+    match health {
+        Health::Unknown | Health::Healthy => "healthy",
+        Health::Unhealthy => "/failed_eds_health",
+        Health::Draining => "/eds_status_draining",
+        Health::Degraded => "/degraded_eds_health",
+    }
+}
+
+pub(super) fn message(config: &Config, filter: Option<&Regex>) -> Clusters {
+    Clusters {
+        cluster_statuses: sorted(config, filter)
+            .into_iter()
+            .map(|state| status(state))
+            .collect(),
+    }
+}
+
+fn status(state: &ClusterState) -> ClusterStatus {
+    ClusterStatus {
+        name: state.cluster.name.clone(),
+        host_statuses: hosts(state)
+            .map(|(priority, host)| host_status(priority, host))
+            .collect(),
+        circuit_breakers: Some(CircuitBreakers {
+            thresholds: PRIORITIES
+                .map(|(priority, _, name)| thresholds(state, priority, name))
+                .into(),
+            ..Default::default()
+        }),
+        observability_name: state.cluster.stat_name.clone(),
+        eds_service_name: match &state.cluster.discovery {
+            Discovery::Eds(service) if *service != state.cluster.name => service.clone(),
+            _ => String::new(),
+        },
+        ..Default::default()
+    }
+}
+
+fn thresholds(state: &ClusterState, priority: Priority, name: core::RoutingPriority) -> Thresholds {
+    let limit = |resource| {
+        Some(UInt32Value {
+            value: state.limits.limit(resource, priority),
+        })
+    };
+    Thresholds {
+        priority: name.into(),
+        max_connections: limit(Resource::Connection),
+        max_pending_requests: limit(Resource::PendingRequest),
+        max_requests: limit(Resource::Request),
+        max_retries: limit(Resource::Retry),
+        ..Default::default()
+    }
+}
+
+fn host_status(priority: usize, host: &Endpoint) -> HostStatus {
+    HostStatus {
+        address: Some(address(&host.address)),
+        health_status: Some(HostHealthStatus {
+            eds_health_status: health(host.health).into(),
+            ..Default::default()
+        }),
+        weight: host.weight,
+        hostname: host.hostname.clone(),
+        priority: u32::try_from(priority).unwrap_or(u32::MAX),
+        locality: Some(core::Locality::default()),
+        ..Default::default()
+    }
+}

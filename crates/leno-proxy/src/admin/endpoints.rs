@@ -1,0 +1,112 @@
+//! The endpoints in a config dump: as they are in force, wherever they came from.
+
+use std::sync::Arc;
+
+use leno_engine::compile::address::Address;
+use leno_engine::compile::endpoint::{Endpoint, Health, Locality, Target};
+use leno_proto::ToAny;
+use leno_proto::envoy::admin::v3 as admin;
+use leno_proto::envoy::config::core::v3 as core;
+use leno_proto::envoy::config::endpoint::v3 as pb;
+use leno_proto::google::protobuf::UInt32Value;
+use regex::Regex;
+
+use super::listeners::socket;
+use crate::state::{ClusterState, Config};
+
+/// By name, those that match.
+pub(super) fn sorted<'c>(config: &'c Config, filter: Option<&Regex>) -> Vec<&'c Arc<ClusterState>> {
+    let clusters = config.clusters();
+    let mut clusters: Vec<_> = clusters
+        .filter(|state| filter.is_none_or(|filter| filter.is_match(&state.cluster.name)))
+        .collect();
+    clusters.sort_by(|a, b| a.cluster.name.cmp(&b.cluster.name));
+    clusters
+}
+
+pub(super) fn dump(config: &Config, shown: impl Fn(&str) -> bool) -> admin::EndpointsConfigDump {
+    let clusters = sorted(config, None).into_iter();
+    let clusters = clusters.filter(|state| shown(&state.cluster.name));
+    let each = clusters.map(|state| admin::endpoints_config_dump::StaticEndpointConfig {
+        endpoint_config: Some(assignment(state).to_any()),
+        last_updated: None,
+    });
+    admin::EndpointsConfigDump {
+        static_endpoint_configs: each.collect(),
+        ..Default::default()
+    }
+}
+
+fn assignment(state: &ClusterState) -> pb::ClusterLoadAssignment {
+    let assignment = state.assignment.as_deref();
+    let levels = assignment.map_or(&[][..], |assignment| assignment.priorities.as_slice());
+    let localities = levels
+        .iter()
+        .enumerate()
+        .flat_map(|(priority, localities)| localities.iter().map(move |locality| (priority, locality)));
+    pb::ClusterLoadAssignment {
+        cluster_name: state.cluster.name.clone(),
+        endpoints: localities
+            .map(|(priority, locality)| group(priority, locality))
+            .collect(),
+        policy: Some(pb::cluster_load_assignment::Policy {
+            overprovisioning_factor: number(assignment.map_or(140, |assignment| assignment.overprovisioning)),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn group(priority: usize, locality: &Locality) -> pb::LocalityLbEndpoints {
+    pb::LocalityLbEndpoints {
+        locality: Some(core::Locality::default()),
+        lb_endpoints: locality.endpoints.iter().map(|one| endpoint(one)).collect(),
+        load_balancing_weight: number(locality.weight),
+        priority: u32::try_from(priority).unwrap_or(u32::MAX),
+        ..Default::default()
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> pb::LbEndpoint {
+    pb::LbEndpoint {
+        host_identifier: Some(pb::lb_endpoint::HostIdentifier::Endpoint(pb::Endpoint {
+            address: Some(address(&endpoint.address)),
+            health_check_config: Some(pb::endpoint::HealthCheckConfig::default()),
+            hostname: endpoint.hostname.clone(),
+            ..Default::default()
+        })),
+        health_status: health(endpoint.health).into(),
+        load_balancing_weight: number(endpoint.weight),
+        ..Default::default()
+    }
+}
+
+fn number(value: u32) -> Option<UInt32Value> {
+    Some(UInt32Value { value })
+}
+
+pub(super) fn health(health: Health) -> core::HealthStatus {
+    match health {
+        Health::Unknown | Health::Healthy => core::HealthStatus::Healthy,
+        Health::Unhealthy => core::HealthStatus::Unhealthy,
+        Health::Draining => core::HealthStatus::Draining,
+        Health::Degraded => core::HealthStatus::Degraded,
+    }
+}
+
+pub(super) fn address(target: &Target) -> core::Address {
+    use core::address::Address as Kind;
+    let kind = match target {
+        Target::Address(Address::Socket(address)) => return socket(*address),
+        Target::Address(Address::Pipe(path)) => Kind::Pipe(core::Pipe {
+            path: path.to_string_lossy().into_owned(),
+            mode: 0,
+        }),
+        Target::Name { host, port } => Kind::SocketAddress(core::SocketAddress {
+            address: host.clone(),
+            port_specifier: Some(core::socket_address::PortSpecifier::PortValue((*port).into())),
+            ..Default::default()
+        }),
+    };
+    core::Address { address: Some(kind) }
+}

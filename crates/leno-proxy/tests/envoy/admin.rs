@@ -1,0 +1,164 @@
+//! The admin port beside Envoy's: the same bootstrap, the same questions, the same answers but for ports, times and what
+//! each says of its own process. What Envoy 1.40 answers is kept in `admin.txt`; `UPDATE=1` writes it.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_proto_text::Schema;
+use regex::Regex;
+use serde_json::Value;
+
+use crate::config::Pki;
+use crate::envoy::{Envoy, Leno, answer, program};
+
+const FACTS: &str = "tests/envoy/admin.txt";
+
+const BOOTSTRAP: &str = include_str!("admin.yaml");
+
+/// The order matters: the last ones change something.
+const ASKED: [(&str, &str); 29] = [
+    ("GET", "/ready"),
+    ("GET", "/listeners"),
+    ("GET", "/listeners?format=json"),
+    ("GET", "/clusters?format=json"),
+    ("GET", "/clusters?filter=%5Eb&format=json"),
+    ("GET", "/memory"),
+    ("GET", "/server_info"),
+    ("GET", "/init_dump"),
+    ("GET", "/hot_restart_version"),
+    ("GET", "/config_dump"),
+    ("GET", "/config_dump?include_eds"),
+    ("GET", "/config_dump?resource=static_clusters"),
+    (
+        "GET",
+        "/config_dump?resource=static_listeners&mask=listener.name,last_updated",
+    ),
+    (
+        "GET",
+        "/config_dump?resource=static_route_configs&name_regex=ro.*",
+    ),
+    ("GET", "/config_dump?resource=dynamic_listeners"),
+    ("GET", "/config_dump?resource=static_secrets"),
+    ("GET", "/config_dump?resource=static_endpoint_configs"),
+    ("GET", "/config_dump?resource=static_endpoint_configs&include_eds"),
+    ("GET", "/config_dump?resource=nothing"),
+    ("GET", "/config_dump?mask=static_clusters.cluster.name"),
+    ("GET", "/quitquitquit"),
+    ("GET", "/healthcheck/fail"),
+    ("GET", "/drain_listeners"),
+    ("POST", "/healthcheck/fail"),
+    ("GET", "/ready"),
+    ("POST", "/healthcheck/ok"),
+    ("POST", "/ready"),
+    ("POST", "/drain_listeners?inboundonly"),
+    ("POST", "/drain_listeners?skip_exit"),
+];
+
+fn bootstrap() -> Bootstrap {
+    let pki = Pki::new();
+    let quoted = |name: &str| Value::from(pki.pem(name)).to_string();
+    let text = BOOTSTRAP
+        .replace("CERTIFICATE", &quoted("server.crt"))
+        .replace("KEY", &quoted("server.key"));
+    Schema::load().from_text(&text).unwrap()
+}
+
+fn facts() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(FACTS)).unwrap_or_default()
+}
+
+#[test]
+fn the_facts_of_the_admin_port_are_what_envoy_answers() {
+    let Some(program) = program("the_facts_of_the_admin_port_are_what_envoy_answers") else {
+        return;
+    };
+    let envoy = Envoy::start(&program, &bootstrap());
+    let mut text = String::new();
+    for (method, path) in ASKED {
+        let answered = answer(&envoy.admin, method, path).unwrap();
+        tell(&mut text, method, path, &answered);
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(FACTS), &text).unwrap();
+    }
+    pretty_same(&facts(), &text);
+}
+
+#[tokio::test]
+async fn the_admin_port_answers_as_envoys() {
+    let leno = Leno::start(&bootstrap());
+    let mut text = String::new();
+    for (method, path) in ASKED {
+        let answered = leno.ask(method, path).await.unwrap();
+        tell(&mut text, method, path, &answered);
+    }
+    pretty_same(&facts(), &text);
+}
+
+fn pretty_same(want: &str, got: &str) {
+    let sections = |text: &str| text.split("\n# ").map(str::to_owned).collect::<Vec<_>>();
+    let (want, got) = (sections(want), sections(got));
+    let differ = want.iter().zip(&got).filter(|(want, got)| want != got);
+    let differ: Vec<String> = differ
+        .map(|(want, got)| format!("--- Envoy\n{want}\n--- here\n{got}"))
+        .collect();
+    assert!(
+        differ.is_empty() && want.len() == got.len(),
+        "{}",
+        differ.join("\n")
+    );
+}
+
+fn tell(out: &mut String, method: &str, path: &str, (line, body): &(String, String)) {
+    let body = match serde_json::from_str::<Value>(body) {
+        Ok(mut json) => {
+            comparable(&mut json);
+            match path {
+                // What it says is the process's own; which fields there are is not.
+                "/memory" => keys(&json),
+                "/server_info" => {
+                    let told = ["state", "node", "hot_restart_version"];
+                    serde_json::to_string_pretty(&told.map(|name| &json[name])).unwrap()
+                }
+                _ => serde_json::to_string_pretty(&json).unwrap(),
+            }
+        }
+        Err(_) => body.clone(),
+    };
+    let ports = Regex::new(r"127\.0\.0\.1:\d+").unwrap();
+    let body = ports.replace_all(body.trim_end(), "127.0.0.1:PORT");
+    writeln!(out, "\n# {method} {path}\n{line}\n{body}").unwrap();
+}
+
+/// Without what differs from run to run, and without what only Envoy can say of itself.
+fn comparable(json: &mut Value) {
+    match json {
+        Value::Object(fields) => {
+            // Of a node: which program it is. Of a host: its own statistics.
+            for own in [
+                "user_agent_name",
+                "user_agent_build_version",
+                "extensions",
+                "stats",
+            ] {
+                fields.remove(own);
+            }
+            for (name, value) in fields {
+                match name.as_str() {
+                    "last_updated" => *value = "TIME".into(),
+                    "certificate_chain" => *value = "PEM".into(),
+                    "port_value" => *value = "PORT".into(),
+                    _ => comparable(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(comparable),
+        _ => {}
+    }
+}
+
+fn keys(json: &Value) -> String {
+    let fields = json.as_object().into_iter().flatten();
+    fields.map(|(name, _)| format!("{name}\n")).collect()
+}
