@@ -7,7 +7,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use crate::compile::Rejection;
-use crate::compile::at::At;
+use crate::compile::at::{At, no_effect};
 use crate::compile::pb::{local_ratelimit as pb, ratelimit};
 use crate::compile::rate_limit::RateLimit;
 use crate::compile::token_bucket::{self, BucketSize};
@@ -74,6 +74,10 @@ pub(super) fn buckets(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Optio
         if described[..i].iter().any(|other| other.entries == one.entries) {
             return Err(at.item("descriptors", i).reject("it is there already"));
         }
+    }
+    if !described.iter().any(|one| matches!(one.kept, Kept::Each { .. })) {
+        let max_dynamic_descriptors = &message.max_dynamic_descriptors;
+        no_effect!(at, "no descriptor is of any value"; max_dynamic_descriptors);
     }
     if default.is_none() && described.is_empty() {
         return Ok(None);
@@ -182,11 +186,11 @@ impl Buckets {
 
 impl Described {
     fn matches(&self, entries: &Entries<'_>) -> bool {
-        let same =
-            |((key, value), (of_request, said)): (&(String, String), &(&str, std::borrow::Cow<'_, [u8]>))| {
+        let mut both = self.entries.iter().zip(entries);
+        self.entries.len() == entries.len()
+            && both.all(|((key, value), (of_request, said))| {
                 key == of_request && (value.is_empty() || value.as_bytes() == said.as_ref())
-            };
-        self.entries.len() == entries.len() && self.entries.iter().zip(entries).all(same)
+            })
     }
 
     fn bucket(&self, entries: &Entries<'_>) -> Arc<TokenBucket> {
