@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::listener::{Direction, TcpCluster, TcpProxy};
+use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Active, Host, PickContext};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::hash::hash_source;
@@ -24,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
 use crate::connection::{Connection, Serving};
+use crate::destination::{Behalf, Purpose};
 use crate::drain::CutBy;
 use crate::ending::{Ending, Lifetime};
 use crate::idle::{Limits, Watch};
@@ -125,7 +127,7 @@ pub(crate) async fn open(
         None => {
             let of = Origin {
                 server_name: downstream.record.sni.as_deref(),
-                source: downstream.record.remote.ip(),
+                behalf: downstream.behalf(),
                 destination: downstream.destination,
                 direction: downstream.record.direction,
             };
@@ -261,7 +263,7 @@ fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
 /// Who wants to be connected, and where to.
 pub(crate) struct Origin<'c> {
     pub(crate) server_name: Option<&'c str>,
-    pub(crate) source: IpAddr,
+    pub(crate) behalf: Behalf<'c>,
     pub(crate) destination: SocketAddr,
     pub(crate) direction: Direction,
 }
@@ -282,13 +284,23 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
     for _ in 0..tcp.max_connect_attempts.max(1) {
         let host = upstream.pick(&PickContext {
             random: worker.random.next(),
-            hash: tcp.hash_source.then(|| hash_source(of.source)),
+            hash: tcp
+                .hash_source
+                .then(|| hash_source(of.behalf.addresses.source.ip())),
             metadata: Some(metadata),
             previous: &previous,
+            omit: &[HostPredicate::Previous],
             attempts: if previous.is_empty() { 0 } else { 3 },
+            leave_priorities: None,
             original_destination: Some(of.destination),
         })?;
-        let to = upstream.destination(&host, None, Offer::Tcp, of.direction == Direction::Inbound)?;
+        let purpose = Purpose {
+            authority: None,
+            offer: Offer::Tcp,
+            inbound: of.direction == Direction::Inbound,
+            behalf: Some(of.behalf),
+        };
+        let to = upstream.destination(&host, &purpose)?;
         let active = host.start();
         match crate::connect::connect(worker.connector(), &to).await {
             Ok((io, connection)) => {
