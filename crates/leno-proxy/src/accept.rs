@@ -12,11 +12,13 @@ use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_engine::decide::network::Admission;
 use leno_engine::flags::Flag;
 use leno_telemetry::record::DownstreamRecord;
+use leno_telemetry::stats::ListenerStat;
 use leno_tls::PeerInfo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::connection::{Connection, Serving};
+use crate::counts::Lasting;
 use crate::drain::Drain;
 use crate::http;
 use crate::inspect::{self, Found, Wanted};
@@ -135,6 +137,9 @@ impl Arrival {
 
     async fn establish(mut self, mut stream: TcpStream, state: &Arc<ListenerState>) -> Option<Serving> {
         let listener = &state.listener;
+        let counts = self.worker.listener_counts(&listener.stat_name);
+        counts.inc(ListenerStat::CxTotal);
+        let active = Lasting::begin(&counts, ListenerStat::CxActive, Some(ListenerStat::CxDestroy));
         let mut prefix = BytesMut::new();
         if let Some(protocol) = &listener.filters.proxy_protocol {
             Box::pin(self.introduced(&mut stream, &mut prefix, protocol, listener)).await?;
@@ -145,6 +150,7 @@ impl Arrival {
             true => Box::pin(self.inspect(&mut stream, &mut prefix, wanted, state)).await?,
         };
         let (Some(chain), Some(drain)) = self.chain(state, &found) else {
+            counts.inc(ListenerStat::NoFilterChainMatch);
             self.unmatched(listener, &found);
             return None;
         };
@@ -157,6 +163,7 @@ impl Arrival {
         };
         let plain = Prefixed::new(prefix.freeze(), stream);
         let (mut io, mut connection) = self.secure(plain, listener, &chain, drain, &found).await?;
+        connection.active = Some(active);
         if !chain.network.is_empty() {
             Box::pin(self.admit(&chain, &mut connection)).await?;
         }
@@ -396,6 +403,7 @@ impl Arrival {
             peer,
             drain,
             places: Vec::new(),
+            active: None,
         };
         Some((io, connection))
     }

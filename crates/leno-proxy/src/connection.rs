@@ -10,8 +10,10 @@ use leno_engine::decide::filter::ConnectionFacts;
 use leno_engine::decide::network::Place;
 use leno_engine::decide::rbac::{Caller, Peer};
 use leno_telemetry::record::DownstreamRecord;
+use leno_telemetry::stats::ListenerStat;
 use leno_tls::PeerInfo;
 
+use crate::counts::Lasting;
 use crate::drain::Drain;
 use crate::peer_certificates::PeerCertificates;
 
@@ -33,6 +35,8 @@ pub(crate) struct Connection {
     pub(crate) buffer_limit: Option<u32>,
     /// What network filters count of it.
     pub(crate) places: Vec<Place>,
+    /// Counted at its listener.
+    pub(crate) active: Option<Lasting<ListenerStat>>,
 }
 
 impl Connection {

@@ -182,6 +182,7 @@ impl Harness {
 pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
     Listener {
         name: name.to_owned(),
+        stat_name: name.to_owned(),
         addresses: vec![Address::Socket(([127, 0, 0, 1], 0).into())],
         bind_to_port: true,
         use_original_dst: false,
@@ -212,6 +213,7 @@ pub(crate) fn http_chain(manager: HttpConnectionManager) -> FilterChain {
 
 pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
     chain(TerminalFilter::Tcp(Arc::new(TcpProxy {
+        stat_prefix: "tcp".to_owned(),
         by_server_name: false,
         clusters: vec![TcpCluster {
             name: cluster.to_owned(),
@@ -230,6 +232,7 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
 
 pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
     HttpConnectionManager {
+        stat_prefix: "http".to_owned(),
         codec: Codec::Auto,
         routes: RouteSource::Rds(routes.to_owned()),
         filters: vec![],
