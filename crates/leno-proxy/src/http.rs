@@ -155,7 +155,11 @@ fn count(counts: &Rc<Counts<HttpStat>>, http2: bool, secure: bool) -> [Option<La
         counts.inc(HttpStat::CxSslTotal);
     }
     [
-        Some(Lasting::begin(counts, HttpStat::CxActive, Some(HttpStat::CxDestroy))),
+        Some(Lasting::begin(
+            counts,
+            HttpStat::CxActive,
+            Some(HttpStat::CxDestroy),
+        )),
         Some(Lasting::begin(counts, active, None)),
         secure.then(|| Lasting::begin(counts, HttpStat::CxSslActive, None)),
     ]

@@ -15,8 +15,8 @@ use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::Permit;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
-use leno_telemetry::stats::{ClusterStat, HttpStat};
 use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord, UpstreamRecord};
+use leno_telemetry::stats::{ClusterStat, HttpStat};
 
 use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;

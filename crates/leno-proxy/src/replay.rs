@@ -99,6 +99,15 @@ impl Replay {
         }))
     }
 
+    /// The body for another request, if it has passed and is kept.
+    pub(crate) fn again(&self) -> Option<Body> {
+        let is_whole = |state: &Rc<RefCell<State>>| {
+            let state = state.borrow();
+            state.ended && !state.lost
+        };
+        self.0.as_ref().is_none_or(is_whole).then(|| self.attempt())
+    }
+
     /// The whole body, if it has passed and is kept.
     pub(crate) fn copy(&self) -> Option<Body> {
         let Some(state) = &self.0 else {

@@ -7,7 +7,7 @@ use leno_engine::compile::local_reply::{BodyFormat, LocalReplies};
 use leno_engine::decide::log_filter::Facts;
 use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::retry::is_valid_control;
-use leno_engine::decide::route::Decision;
+use leno_engine::decide::route::{Decision, is_grpc};
 use leno_engine::decide::timeout::Heard;
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
@@ -73,6 +73,11 @@ pub(crate) fn refusal(
     match prepared.normalised {
         Normalised::GoesOn => {}
         Normalised::Refused => {
+            let details = "path_normalization_failed";
+            return Some(reply(400, Headers::default(), Bytes::new(), details));
+        }
+        // A gRPC client follows no redirect.
+        Normalised::Redirected if is_grpc(head) => {
             let details = "path_normalization_failed";
             return Some(reply(400, Headers::default(), Bytes::new(), details));
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
 use leno_engine::compile::route::RouteTable;
+use leno_engine::decide::internal_redirect::{Followed, NextRequest};
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
@@ -22,7 +23,7 @@ use crate::outcome::Failure;
 use crate::record::Exchange;
 use crate::replay::Received;
 use crate::reply::{direct, failed, local, no_route, refusal, shape, upgrade_refused};
-use crate::router::Router;
+use crate::router::{Forwarded, Router};
 use crate::sent::{SentBody, TunnelRecord};
 use crate::session::Session;
 use crate::tcp_proxy;
@@ -149,6 +150,13 @@ enum Origin {
     Local,
 }
 
+/// What a request has come to on its way through the route table.
+enum Pass {
+    Answered(Answer, Option<Rc<Filters>>, Origin),
+    /// To this request, with that body.
+    LedOn(NextRequest, Body),
+}
+
 /// A request on its way to its answer.
 struct Exchanged<'e> {
     exchange: &'e Rc<Exchange>,
@@ -167,6 +175,23 @@ impl Exchanged<'_> {
             Ok(table) => table,
             Err(reply) => return (self.local(reply), None, Origin::Local),
         };
+        let mut followed = Followed::default();
+        loop {
+            match self.pass(&table, &mut followed, body).await {
+                Pass::Answered(answer, filters, origin) => return (answer, filters, origin),
+                Pass::LedOn(next, again) => {
+                    exchange.request.replace(next.head);
+                    exchange.attempts.set(0);
+                    body = if next.without_body { Body::Empty } else { again };
+                }
+            }
+        }
+    }
+
+    /// Through route and filters to an answer, or to a redirect that the proxy follows by itself.
+    async fn pass(&self, table: &RouteTable, followed: &mut Followed, mut body: Body) -> Pass {
+        let exchange = self.exchange;
+        let session = exchange.session();
         let cx = RouteContext {
             random: session.worker.random.next(),
             tls: session.connection.facts.tls,
@@ -190,27 +215,39 @@ impl Exchanged<'_> {
         };
         if let Some(filters) = &filters {
             if let Err(reply) = filters.request_headers(&mut body).await {
-                return (self.local(reply), Some(Rc::clone(filters)), Origin::Local);
+                return Pass::Answered(self.local(reply), Some(Rc::clone(filters)), Origin::Local);
             }
             body = filters.request_body(body);
         }
         let (answer, origin) = match decision {
             Decision::Forward(forwarding) => {
-                self.forward(&forwarding, upstream, filters.as_deref(), body)
+                let follow = |head: &ResponseHead| {
+                    let policy = forwarding.forward.redirects.as_ref()?;
+                    let request = exchange.request.borrow();
+                    followed.follow(policy, &forwarding.route.name, table, &cx, &request, head)
+                };
+                match self
+                    .forward(&forwarding, upstream, filters.as_deref(), body, follow)
                     .await
+                {
+                    Ok(answered) => answered,
+                    Err((next, body)) => return Pass::LedOn(next, body),
+                }
             }
             other => (self.direct(&other), Origin::Local),
         };
-        (answer, filters, origin)
+        Pass::Answered(answer, filters, origin)
     }
 
+    /// Err: what to do instead of answering.
     async fn forward(
         &self,
         forwarding: &Forwarding<'_>,
         upstream: Result<Rc<Upstream>, Failure>,
         filters: Option<&Filters>,
         body: Body,
-    ) -> (Answer, Origin) {
+        follow: impl FnOnce(&ResponseHead) -> Option<NextRequest>,
+    ) -> Result<(Answer, Origin), (NextRequest, Body)> {
         let exchange = self.exchange;
         if refuses_upgrade(
             &exchange.session().manager,
@@ -218,7 +255,7 @@ impl Exchanged<'_> {
             forwarding,
         ) {
             exchange.session().counts.inc(HttpStat::RqWsOnNonWsRoute);
-            return (self.local(upgrade_refused()), Origin::Local);
+            return Ok((self.local(upgrade_refused()), Origin::Local));
         }
         let router = Router {
             exchange,
@@ -226,7 +263,14 @@ impl Exchanged<'_> {
             heard: self.prepared.heard,
         };
         let (mut answer, origin) = match router.forward(upstream, body).await {
-            Ok(mut answer) => {
+            Ok(forwarded) => {
+                let mut answer = match forwarded {
+                    Forwarded::Answered(answer) => answer,
+                    Forwarded::Redirected { answer, body } => match follow(&answer.head) {
+                        Some(next) => return Err((next, body)),
+                        None => answer,
+                    },
+                };
                 exchange.details.replace("via_upstream".into());
                 if forwarding.host.answer_attempt_count {
                     let count = Decimal::from(u64::from(exchange.attempts.get()));
@@ -249,7 +293,7 @@ impl Exchanged<'_> {
             }
         };
         forwarding.edit_response(&exchange.request.borrow(), &mut answer.head, &**exchange);
-        (answer, origin)
+        Ok((answer, origin))
     }
 
     /// What a route answers by itself, with its header edits: what is said of the body comes after them.

@@ -23,8 +23,8 @@ use leno_telemetry::stats::ClusterStat;
 
 use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body, Request};
-use crate::counts::Lasting;
 use crate::connect::UpstreamConnection;
+use crate::counts::Lasting;
 use crate::headers::{self, CONTROLS, EXPECTED, ORIGINAL_VERSION};
 use crate::idle::Expired;
 use crate::mirror;
@@ -46,6 +46,16 @@ pub(crate) struct Router<'r> {
     pub(crate) forwarding: &'r Forwarding<'r>,
     /// Whether the caller's own wishes count.
     pub(crate) heard: Heard,
+}
+
+/// What a route has come to.
+pub(crate) enum Forwarded {
+    Answered(Answer),
+    /// Perhaps to another route, with the request's body once more.
+    Redirected {
+        answer: Answer,
+        body: Body,
+    },
 }
 
 /// What all attempts of a request have in common.
@@ -77,7 +87,7 @@ impl Router<'_> {
         &self,
         upstream: Result<Rc<Upstream>, Failure>,
         body: Body,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Forwarded, Failure> {
         let exchange = self.exchange;
         let timeouts = self.forwarding.timeouts(&exchange.request.borrow(), self.heard);
         let retry = self.forwarding.retry(&exchange.request.borrow(), self.heard);
@@ -95,7 +105,9 @@ impl Router<'_> {
         let upstream = upstream?;
         self.edit(&mut exchange.request.borrow_mut(), &timeouts);
         let counted = Rc::clone(&upstream);
-        let forwarded = self.forward_to(upstream, &timeouts, retry, by_cluster, body).await;
+        let forwarded = self
+            .forward_to(upstream, &timeouts, retry, by_cluster, body)
+            .await;
         count(&counted, &forwarded);
         forwarded
     }
@@ -107,7 +119,7 @@ impl Router<'_> {
         retry: Option<Arc<RetryPolicy>>,
         by_cluster: bool,
         body: Body,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Forwarded, Failure> {
         let exchange = self.exchange;
         let Some(permit) = upstream.acquire(Resource::Request, self.priority()) else {
             // As Envoy, which finds out when the request has its turn.
@@ -145,7 +157,18 @@ impl Router<'_> {
         }
         let (active, lasting) = active;
         exchange.count(permit, active, lasting);
-        Ok(answer)
+        if self.leads_on(&answer)
+            && let Some(body) = plan.replay.again()
+        {
+            return Ok(Forwarded::Redirected { answer, body });
+        }
+        Ok(Forwarded::Answered(answer))
+    }
+
+    /// Whether the route may follow the answer by itself.
+    fn leads_on(&self, answer: &Answer) -> bool {
+        let policy = self.forwarding.forward.redirects.as_ref();
+        policy.is_some_and(|policy| policy.statuses.contains(&answer.head.status))
     }
 
     fn hash(&self) -> Hashed {
@@ -158,7 +181,8 @@ impl Router<'_> {
 
     /// How much of the request is kept to be sent again.
     fn replay_limit(&self, retries: bool) -> usize {
-        if !retries && self.forwarding.forward.mirrors.is_empty() {
+        let forward = self.forwarding.forward;
+        if !retries && forward.mirrors.is_empty() && forward.redirects.is_none() {
             return STALE_REPLAY;
         }
         let limit = self.exchange.session().connection.buffer_limit;
@@ -322,15 +346,15 @@ impl Router<'_> {
     }
 
     fn pick(&self, plan: &Plan, retry: Option<&RetryState>, previous: &[Target]) -> Result<Host, Failure> {
-        let avoid = retry
-            .map(RetryState::policy)
-            .filter(|policy| policy.avoid_previous_hosts);
+        let policy = retry.map(RetryState::policy).filter(|_| !previous.is_empty());
         plan.upstream.pick(&PickContext {
             random: self.exchange.worker().random.next(),
             hash: plan.hash,
             metadata: Some(self.forwarding.metadata()),
-            previous: if avoid.is_some() { previous } else { &[] },
-            attempts: avoid.map_or(0, |policy| policy.host_selection_attempts),
+            previous,
+            omit: policy.map_or(&[], |policy| &policy.omit),
+            attempts: policy.map_or(0, |policy| policy.host_selection_attempts),
+            leave_priorities: policy.and_then(|policy| policy.leave_priorities),
             original_destination: Some(self.exchange.session().connection.destination),
         })
     }
@@ -468,9 +492,9 @@ fn count_failure(upstream: &Upstream, failure: &Failure) {
 }
 
 /// What a request has come to.
-fn count(upstream: &Upstream, forwarded: &Result<Answer, Failure>) {
+fn count(upstream: &Upstream, forwarded: &Result<Forwarded, Failure>) {
     let status = match forwarded {
-        Ok(answer) => answer.head.status,
+        Ok(Forwarded::Answered(answer) | Forwarded::Redirected { answer, .. }) => answer.head.status,
         Err(Failure::Downstream | Failure::Stream(StreamError::Malformed { .. })) => return,
         Err(failure) => failure.status(),
     };

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::listener::{Direction, TcpCluster, TcpProxy};
+use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Active, Host, PickContext};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::hash::hash_source;
@@ -289,7 +290,9 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             hash: tcp.hash_source.then(|| hash_source(of.source)),
             metadata: Some(metadata),
             previous: &previous,
+            omit: &[HostPredicate::Previous],
             attempts: if previous.is_empty() { 0 } else { 3 },
+            leave_priorities: None,
             original_destination: Some(of.destination),
         })?;
         let to = upstream.destination(&host, None, Offer::Tcp, of.direction == Direction::Inbound)?;

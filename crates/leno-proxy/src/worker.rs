@@ -16,8 +16,8 @@ use leno_telemetry::stats::{Counts, HttpStat, ListenerStat, Stats, TcpStat};
 use tokio::time::MissedTickBehavior;
 
 use crate::codec::h1::Workspace;
-use crate::counts::WorkerCounts;
 use crate::connect::{Connector, WorkloadSockets};
+use crate::counts::WorkerCounts;
 use crate::drain::Drain;
 use crate::ending::{Ending, Endings, Lifetime};
 use crate::idle::Deadlines;
@@ -178,7 +178,11 @@ impl Worker {
             upstream.set_generation(generation);
             return Some(Rc::clone(upstream));
         }
-        let upstream = Rc::new(Upstream::new(Arc::clone(state), self.random.next(), &self.counts.stats));
+        let upstream = Rc::new(Upstream::new(
+            Arc::clone(state),
+            self.random.next(),
+            &self.counts.stats,
+        ));
         upstream.set_generation(generation);
         upstreams.insert(name.to_owned(), Rc::clone(&upstream));
         Some(upstream)

@@ -43,7 +43,21 @@ pub(crate) mod lb {
 }
 pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template_match;
 pub(crate) use leno_proto::envoy::extensions::path::rewrite::uri_template::v3 as uri_template_rewrite;
-pub(crate) use leno_proto::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;
+/// Which hosts and priorities a retry leaves out.
+pub(crate) mod retry {
+    pub(crate) use leno_proto::envoy::extensions::retry::host::{
+        omit_canary_hosts::v3 as omit_canary_hosts, omit_host_metadata::v3 as omit_host_metadata,
+        previous_hosts::v3 as previous_hosts,
+    };
+    pub(crate) use leno_proto::envoy::extensions::retry::priority::previous_priorities::v3 as previous_priorities;
+}
+/// Where a redirect may lead.
+pub(crate) mod internal_redirect {
+    pub(crate) use leno_proto::envoy::extensions::internal_redirect::{
+        allow_listed_routes::v3 as allow_listed_routes, previous_routes::v3 as previous_routes,
+        safe_cross_scheme::v3 as safe_cross_scheme,
+    };
+}
 pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
     raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };

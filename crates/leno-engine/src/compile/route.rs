@@ -2,6 +2,7 @@
 
 mod action;
 mod forward;
+mod internal_redirect;
 mod matching;
 pub(crate) mod retry;
 mod table;
@@ -11,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::internal_redirect::{InternalRedirect, RedirectPredicate};
 pub(crate) use self::table::table;
 use super::at::compiling;
 pub use super::header::{AppendAction, HeaderOp, HeaderOps};
@@ -121,6 +123,8 @@ pub struct Forward {
     pub grpc_timeout_max: Option<Duration>,
     pub grpc_streams: Option<GrpcStreams>,
     pub cluster_not_found: u16,
+    /// None: the upstream's redirects are the client's.
+    pub redirects: Option<InternalRedirect>,
     pub priority: Priority,
 }
 
@@ -247,9 +251,20 @@ pub struct RetryPolicy {
     pub rate_limited: Option<RateLimited>,
     pub backoff_base: Duration,
     pub backoff_max: Duration,
-    /// `envoy.retry_host_predicates.previous_hosts`
-    pub avoid_previous_hosts: bool,
+    /// Hosts that another is picked in place of.
+    pub omit: Vec<HostPredicate>,
+    /// Priorities of earlier attempts are left out, looked at anew after so many.
+    pub leave_priorities: Option<u32>,
     pub host_selection_attempts: u32,
+}
+
+/// `retry_host_predicate`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPredicate {
+    /// Those of earlier attempts.
+    Previous,
+    /// With all of this in their metadata.
+    Metadata(Fields),
 }
 
 /// `rate_limited_retry_back_off`
@@ -326,7 +341,8 @@ impl Default for RetryPolicy {
             rate_limited: None,
             backoff_base: Duration::from_millis(25),
             backoff_max: Duration::from_millis(250),
-            avoid_previous_hosts: false,
+            omit: Vec::new(),
+            leave_priorities: None,
             host_selection_attempts: 0,
         }
     }

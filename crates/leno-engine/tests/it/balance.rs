@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Balancer, PickContext, PickError};
 use leno_proto::envoy::config::cluster::v3 as pb;
 use leno_proto::envoy::config::cluster::v3::cluster::LbPolicy;
@@ -291,6 +292,7 @@ fn an_endpoint_that_failed_before_is_avoided() {
         let cx = PickContext {
             random: random(i),
             previous: std::slice::from_ref(&failed),
+            omit: &[HostPredicate::Previous],
             attempts: 50,
             ..Default::default()
         };

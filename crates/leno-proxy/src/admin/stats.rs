@@ -17,7 +17,12 @@ pub(super) fn answer(admin: &Admin, own: &Own, query: &Query) -> Result<Answer, 
         None | Some("" | "text") => Form::Text,
         Some("json") => Form::Json,
         Some("prometheus") => return prometheus(admin, own, query),
-        Some(_) => return Err(Answer::text(400, "usage: /stats?format=(json|prometheus|text)\n\n")),
+        Some(_) => {
+            return Err(Answer::text(
+                400,
+                "usage: /stats?format=(json|prometheus|text)\n\n",
+            ));
+        }
     };
     let text = shown(own, query, form)?;
     Ok(match form {
@@ -105,7 +110,10 @@ fn cluster(snapshot: &mut Snapshot, state: &ClusterState) {
             gauge(&format!("circuit_breakers.{label}.{stat}"), u64::from(open));
         }
     }
-    let levels = state.assignment.iter().flat_map(|assignment| &assignment.priorities);
+    let levels = state
+        .assignment
+        .iter()
+        .flat_map(|assignment| &assignment.priorities);
     let endpoints = levels.flatten().flat_map(|locality| &locality.endpoints);
     let (mut total, mut healthy, mut degraded) = (0, 0, 0);
     for endpoint in endpoints {

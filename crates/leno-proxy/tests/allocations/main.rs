@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use leno_engine::compile::access_log::{AccessLog, Sink};
 use leno_engine::compile::http::HttpConnectionManager;
-use leno_engine::compile::route::{Forward, RetryOn, RetryPolicy};
+use leno_engine::compile::route::{Forward, HostPredicate, RetryOn, RetryPolicy};
 use leno_proxy::report::MeshTelemetry;
 use leno_proxy::{Options, Proxy};
 use leno_telemetry::access_log::default_text;
@@ -184,7 +184,7 @@ fn a_request_allocates_no_more_than_it_did_and_an_idle_connection_holds_no_more(
                 retriable_headers: vec![],
                 backoff_base: Duration::from_millis(25),
                 backoff_max: Duration::from_millis(250),
-                avoid_previous_hosts: true,
+                omit: vec![HostPredicate::Previous],
                 host_selection_attempts: 5,
                 ..RetryPolicy::default()
             }));

@@ -24,7 +24,8 @@ pub(crate) fn policy() -> RetryPolicy {
         retriable_headers: vec![],
         backoff_base: Duration::from_millis(1),
         backoff_max: Duration::from_millis(5),
-        avoid_previous_hosts: false,
+        omit: Vec::new(),
+        leave_priorities: None,
         host_selection_attempts: 0,
         ..RetryPolicy::default()
     }

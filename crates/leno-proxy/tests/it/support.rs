@@ -306,6 +306,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         grpc_timeout_max: None,
         grpc_streams: None,
         cluster_not_found: 503,
+        redirects: None,
         priority: Default::default(),
     };
     edit(&mut forward);

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use smallvec::SmallVec;
 
-pub use names::{ClusterStat, HttpStat, ListenerStat, Stat, TcpStat};
-pub use snapshot::{Kind, Sample, Snapshot};
+pub use names::{ClusterStat, HttpStat, Kind, ListenerStat, Stat, TcpStat};
+pub use snapshot::{Sample, Snapshot};
 pub use text::{Form, text};
 
 /// What is counted together, with the first part of its names.
@@ -46,14 +46,17 @@ struct Registered {
 struct Block {
     counters: Box<[AtomicU64]>,
     /// By status code, those that have occurred.
-    codes: Mutex<Vec<(u16, Arc<AtomicU64>)>>,
+    codes: Mutex<Vec<OfCode>>,
 }
+
+/// A status code, and how often it has occurred.
+type OfCode = (u16, Arc<AtomicU64>);
 
 /// One worker's counters of one scope.
 #[derive(Debug)]
 pub struct Counts<S> {
     block: Arc<Block>,
-    codes: RefCell<SmallVec<[(u16, Arc<AtomicU64>); 4]>>,
+    codes: RefCell<SmallVec<[OfCode; 4]>>,
     _of: PhantomData<S>,
 }
 

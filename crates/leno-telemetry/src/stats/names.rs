@@ -1,7 +1,13 @@
 //! What is counted, by Envoy's names.
 
 use super::Scope;
-use super::snapshot::Kind;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    /// A state: it goes up and down.
+    Gauge,
+}
 
 /// One of the things that are counted in a scope.
 pub trait Stat: Copy + 'static {

@@ -3,14 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::names::Kind;
 use super::{Scope, Stats, lock, names};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Counter,
-    /// A state: it goes up and down.
-    Gauge,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {

@@ -95,10 +95,19 @@ fn tagged(name: &str) -> (String, String) {
     }
     let family: String = rest
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     let labels = labels.iter().map(|(label, value)| {
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let value = value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
         format!("{label}=\"{value}\"")
     });
     (format!("envoy_{family}"), labels.collect::<Vec<_>>().join(","))
@@ -147,12 +156,20 @@ mod tests {
                 "envoy_server_live{} 1",
             ]
         );
-        assert!(text.contains("# TYPE envoy_cluster_upstream_rq counter\n"), "{text}");
+        assert!(
+            text.contains("# TYPE envoy_cluster_upstream_rq counter\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn only_what_is_asked_for_is_shown() {
-        let text = text(&snapshot(), Form::Json, |name, sample| name.contains("rq") && sample.value > 1);
-        assert_eq!(text, r#"{"stats":[{"name":"cluster.a.b.upstream_rq_200","value":3}]}"#);
+        let text = text(&snapshot(), Form::Json, |name, sample| {
+            name.contains("rq") && sample.value > 1
+        });
+        assert_eq!(
+            text,
+            r#"{"stats":[{"name":"cluster.a.b.upstream_rq_200","value":3}]}"#
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::internal_redirect;
 use super::retry;
 use super::table::filter_configs;
 use super::template;
@@ -63,7 +64,7 @@ pub(super) fn forward(
     } = message;
     refuse!(at; path_rewrite, early_data_policy,
         retry_policy_typed_config, rate_limits, include_vh_rate_limits, cors, grpc_timeout_offset,
-        internal_redirect_policy, internal_redirect_action, max_internal_redirects, hedge_policy);
+        internal_redirect_action, max_internal_redirects, hedge_policy);
     no_effect!(at, "not used"; flush_timeout);
     if regex_rewrite.is_some() && !prefix_rewrite.is_empty() {
         return Err(at
@@ -113,6 +114,13 @@ pub(super) fn forward(
         priority: match at.choice("priority", *priority)? {
             RoutingPriority::Default => Priority::Default,
             RoutingPriority::High => Priority::High,
+        },
+        redirects: match internal_redirect_policy {
+            None => None,
+            Some(policy) => {
+                let at = at.field("internal_redirect_policy");
+                Some(internal_redirect::policy(&at, policy)?)
+            }
         },
         cluster_not_found: match at.choice(
             "cluster_not_found_response_code",

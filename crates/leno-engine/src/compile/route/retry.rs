@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use leno_proto::FromAny;
 
-use super::{RateLimited, ResetHeader, RetryOn, RetryPolicy};
+use super::{HostPredicate, RateLimited, ResetHeader, RetryOn, RetryPolicy};
 use crate::compile::Rejection;
-use crate::compile::at::{At, refuse};
-use crate::compile::matcher;
-use crate::compile::pb::{previous_hosts, route as pb};
+use crate::compile::at::{At, refuse, silent};
+use crate::compile::pb::retry::{
+    omit_canary_hosts::OmitCanaryHostsPredicate, omit_host_metadata::OmitHostMetadataConfig,
+    previous_hosts::PreviousHostsPredicate, previous_priorities::PreviousPrioritiesConfig,
+};
+use crate::compile::pb::{core, route as pb};
+use crate::compile::{matcher, metadata};
 
 pub(super) fn policy(at: &At<'_>, message: &pb::RetryPolicy) -> Result<RetryPolicy, Rejection> {
     let pb::RetryPolicy {
@@ -27,7 +31,7 @@ pub(super) fn policy(at: &At<'_>, message: &pb::RetryPolicy) -> Result<RetryPoli
         retriable_request_headers,
         refresh_cluster_on_retry,
     } = message;
-    refuse!(at; retry_priority, retry_options_predicates, refresh_cluster_on_retry);
+    refuse!(at; retry_options_predicates, refresh_cluster_on_retry);
     let attempts = u32::try_from(*host_selection_retry_max_attempts).unwrap_or(0);
     let (backoff_base, backoff_max) = backoff(at, retry_back_off.as_ref())?;
     Ok(RetryPolicy {
@@ -52,22 +56,81 @@ pub(super) fn policy(at: &At<'_>, message: &pb::RetryPolicy) -> Result<RetryPoli
         },
         backoff_base,
         backoff_max,
-        avoid_previous_hosts: !at
-            .each("retry_host_predicate", retry_host_predicate, host_predicate)?
-            .is_empty(),
+        omit: at.each("retry_host_predicate", retry_host_predicate, host_predicate)?,
+        leave_priorities: match retry_priority {
+            None => None,
+            Some(message) => Some(priority(&at.field("retry_priority"), message)?),
+        },
         // Envoy's default is one pick; a bound, since each attempt is a pick on the request path.
         host_selection_attempts: attempts.min(100),
     })
 }
 
-fn host_predicate(at: &At<'_>, message: &pb::retry_policy::RetryHostPredicate) -> Result<(), Rejection> {
+fn host_predicate(
+    at: &At<'_>,
+    message: &pb::retry_policy::RetryHostPredicate,
+) -> Result<HostPredicate, Rejection> {
     use pb::retry_policy::retry_host_predicate::ConfigType;
     let pb::retry_policy::RetryHostPredicate { name, config_type } = message;
-    match config_type {
-        None if name == "envoy.retry_host_predicates.previous_hosts" => Ok(()),
-        None => Err(at.field("name").reject(format!("{name:?} is not supported"))),
-        Some(ConfigType::TypedConfig(any)) if any.is::<previous_hosts::PreviousHostsPredicate>() => Ok(()),
-        Some(ConfigType::TypedConfig(any)) => Err(at.field("typed_config").unknown_extension(any)),
+    let any = match config_type {
+        None if name == "envoy.retry_host_predicates.previous_hosts" => return Ok(HostPredicate::Previous),
+        None => return Err(at.field("name").reject(format!("{name:?} is not supported"))),
+        Some(ConfigType::TypedConfig(any)) => any,
+    };
+    let at = at.field("typed_config");
+    if any.is::<PreviousHostsPredicate>() {
+        let PreviousHostsPredicate {} = at.unpack(any)?;
+        return Ok(HostPredicate::Previous);
+    }
+    if any.is::<OmitCanaryHostsPredicate>() {
+        let OmitCanaryHostsPredicate {} = at.unpack(any)?;
+        let canary = [("canary".to_owned(), metadata::Value::Bool(true))];
+        return Ok(HostPredicate::Metadata(canary.into()));
+    }
+    if any.is::<OmitHostMetadataConfig>() {
+        let OmitHostMetadataConfig { metadata_match } = at.unpack(any)?;
+        let at = at.field("metadata_match");
+        let filters = metadata_match.iter().flat_map(|one| one.filter_metadata.keys());
+        for other in filters.filter(|filter| *filter != LB) {
+            at.entry("filter_metadata", other)
+                .warn("only that of envoy.lb is looked at");
+        }
+        refuse_typed(&at, metadata_match.as_ref())?;
+        return Ok(HostPredicate::Metadata(metadata::of(metadata_match.as_ref(), LB)));
+    }
+    Err(at.unknown_extension(any))
+}
+
+/// What hosts are told apart by.
+const LB: &str = "envoy.lb";
+
+fn refuse_typed(at: &At<'_>, metadata: Option<&core::Metadata>) -> Result<(), Rejection> {
+    let Some(core::Metadata {
+        // The caller's.
+        filter_metadata: _,
+        typed_filter_metadata,
+    }) = metadata
+    else {
+        return Ok(());
+    };
+    refuse!(at; typed_filter_metadata);
+    Ok(())
+}
+
+/// After how many attempts the priorities of those before are left out.
+fn priority(at: &At<'_>, message: &pb::retry_policy::RetryPriority) -> Result<u32, Rejection> {
+    use pb::retry_policy::retry_priority::ConfigType;
+    let pb::retry_policy::RetryPriority { name, config_type } = message;
+    silent!("names are for people"; name);
+    let ConfigType::TypedConfig(any) = at.required("typed_config", config_type)?;
+    let at = at.field("typed_config");
+    if !any.is::<PreviousPrioritiesConfig>() {
+        return Err(at.unknown_extension(any));
+    }
+    let PreviousPrioritiesConfig { update_frequency } = at.unpack(any)?;
+    match u32::try_from(update_frequency) {
+        Ok(every @ 1..) => Ok(every),
+        _ => Err(at.field("update_frequency").reject("more than 0")),
     }
 }
 

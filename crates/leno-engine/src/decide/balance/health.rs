@@ -85,6 +85,57 @@ pub(super) fn pick(
     level.pick(class, choice, seed, cx, attempt)
 }
 
+/// One of the hosts of the levels that are not left out: what these took is the others', by their health.
+pub(super) fn pick_among_others(
+    levels: &mut [Level],
+    left: &[usize],
+    choice: &Choice,
+    seed: u64,
+    cx: &PickContext<'_>,
+    attempt: u32,
+) -> Option<Host> {
+    let healths = other_healths(levels, left);
+    let total: u32 = healths.iter().map(|(_, _, health)| health).sum();
+    let mut point = (cx.hash.unwrap_or(cx.random) % u64::from(total.max(1))) as u32;
+    let (at, class, _) = healths
+        .into_iter()
+        .find(|(_, _, health)| match point.checked_sub(*health) {
+            Some(rest) => {
+                point = rest;
+                false
+            }
+            None => true,
+        })?;
+    levels.get_mut(at)?.pick(class, choice, seed, cx, attempt)
+}
+
+/// Whether there is a level with hosts to use besides those.
+pub(super) fn has_others(levels: &[Level], left: &[usize]) -> bool {
+    other_healths(levels, left)
+        .iter()
+        .any(|(_, _, health)| *health > 0)
+}
+
+/// Healthy hosts of all of them first.
+fn other_healths(levels: &[Level], left: &[usize]) -> Vec<(usize, Class, u32)> {
+    let of_class = |class: Class| {
+        let others = levels.iter().enumerate().filter(|(at, _)| !left.contains(at));
+        others.map(move |(at, level)| {
+            let healths = level.healths(level.overprovisioning);
+            (at, class, healths[class as usize])
+        })
+    };
+    let mut all: Vec<_> = of_class(Class::Healthy).collect();
+    // As far as they are needed: what is whole needs nobody besides.
+    let mut missing = 100;
+    all.extend(of_class(Class::Degraded));
+    for (_, _, health) in &mut all {
+        *health = (*health).min(missing);
+        missing -= *health;
+    }
+    all
+}
+
 /// The level for a point in 0..100, and which of its hosts.
 fn choose_level(levels: &mut [Level], mut point: u32) -> Option<(&mut Level, Class)> {
     for class in [Class::Healthy, Class::Degraded] {

@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use xxhash_rust::xxh64::xxh64;
 
 use self::health::{Class, Level};
@@ -33,6 +34,7 @@ use crate::compile::cluster::{
 use crate::compile::endpoint::{Assignment, Endpoint, Health, Target};
 use crate::compile::listener::Address;
 use crate::compile::metadata::Fields;
+use crate::compile::route::HostPredicate;
 
 /// What one worker knows of an endpoint; it survives changes of the assignment.
 #[derive(Debug)]
@@ -77,10 +79,14 @@ pub struct PickContext<'a> {
     pub hash: Option<u64>,
     /// What the route asks of endpoints' metadata: their subset.
     pub metadata: Option<&'a Fields>,
-    /// Endpoints of earlier attempts, avoided if `attempts` allow.
+    /// Endpoints of earlier attempts.
     pub previous: &'a [Target],
-    /// How often another endpoint is picked when one of `previous` came up (`host_selection_retry_max_attempts`).
+    /// Endpoints that are avoided if `attempts` allow.
+    pub omit: &'a [HostPredicate],
+    /// How often another endpoint is picked when one of `omit` came up (`host_selection_retry_max_attempts`).
     pub attempts: u32,
+    /// The priorities of `previous` are left out, looked at anew after so many.
+    pub leave_priorities: Option<u32>,
     /// For `ORIGINAL_DST` clusters.
     pub original_destination: Option<SocketAddr>,
 }
@@ -158,6 +164,20 @@ struct WeightedHost<'h> {
     share: f64,
 }
 
+// === impl PickContext ===
+
+impl PickContext<'_> {
+    fn omits(&self, endpoint: &Endpoint) -> bool {
+        self.omit.iter().any(|predicate| match predicate {
+            HostPredicate::Previous => self.previous.contains(&endpoint.address),
+            HostPredicate::Metadata(fields) => {
+                let mut fields = fields.iter();
+                fields.all(|(name, value)| endpoint.metadata.get(name) == Some(value))
+            }
+        })
+    }
+}
+
 // === impl Host ===
 
 impl Host {
@@ -232,12 +252,13 @@ impl Balancer {
             return self.original_destination(cx);
         }
         let mut last = None;
+        let left = self.left_priorities(cx);
         for attempt in 0..=cx.attempts {
             let random = mix(cx.random, attempt);
-            let Some(host) = self.pick_once(&PickContext { random, ..*cx }, attempt) else {
+            let Some(host) = self.pick_once(&PickContext { random, ..*cx }, attempt, &left) else {
                 break;
             };
-            if !cx.previous.contains(&host.endpoint.address) {
+            if !cx.omits(&host.endpoint) {
                 return Ok(host);
             }
             last = Some(host);
@@ -321,8 +342,31 @@ impl Balancer {
         state.is_some_and(|state| Rc::ptr_eq(state, &host.state))
     }
 
-    fn pick_once(&mut self, cx: &PickContext<'_>, attempt: u32) -> Option<Host> {
+    /// The priorities that a retry leaves out (`envoy.retry_priorities.previous_priorities`). Where nothing would be left,
+    /// it begins anew.
+    fn left_priorities(&self, cx: &PickContext<'_>) -> SmallVec<[usize; 4]> {
+        let (mut left, mut since) = (SmallVec::new(), SmallVec::<[usize; 4]>::new());
+        let Some(every) = cx.leave_priorities else {
+            return left;
+        };
+        for (tried, target) in (1..).zip(cx.previous) {
+            let is_there = |level: &Level| level.hosts().any(|host| host.endpoint.address == *target);
+            since.extend(self.levels.iter().position(is_there));
+            if tried % every == 0 {
+                left.extend(since.drain(..));
+                if !health::has_others(&self.levels, &left) {
+                    left.clear();
+                }
+            }
+        }
+        left
+    }
+
+    fn pick_once(&mut self, cx: &PickContext<'_>, attempt: u32, left: &[usize]) -> Option<Host> {
         let (levels, choice) = (&mut self.levels, &self.settings.choice);
+        if !left.is_empty() && self.subsets.is_none() {
+            return health::pick_among_others(levels, left, choice, self.seed, cx, attempt);
+        }
         match &mut self.subsets {
             None => health::pick(levels, choice, self.seed, cx, attempt),
             Some(subsets) => subsets.pick(levels, choice, self.seed, cx, attempt),

@@ -243,7 +243,10 @@ async fn statistics(case: &Case, admin: &str) -> String {
     if names.is_empty() {
         return String::new();
     }
-    let (admin, active) = (admin.to_owned(), format!("http.{}.downstream_cx_active: ", case.name));
+    let (admin, active) = (
+        admin.to_owned(),
+        format!("http.{}.downstream_cx_active: ", case.name),
+    );
     let asked = tokio::task::spawn_blocking(move || {
         leno_testkit::eventually("all connections have ended", || {
             let text = crate::envoy::ask(&admin, "/stats")?;
