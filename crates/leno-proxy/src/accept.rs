@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use leno_engine::compile::listener::{Direction, FilterChain, Listener, TerminalFilter, TransportProtocol};
-use leno_engine::compile::proxy_protocol::ProxyProtocol;
+use leno_engine::compile::proxy_protocol::{ProxyProtocol, Tlv};
 use leno_engine::decide::filter::ConnectionFacts;
 use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_engine::decide::network::Admission;
+use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::flags::Flag;
 use leno_telemetry::record::DownstreamRecord;
 use leno_telemetry::stats::ListenerStat;
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 
 use crate::connection::{Connection, Serving};
 use crate::counts::Lasting;
+use crate::destination::Behalf;
 use crate::drain::Drain;
 use crate::http;
 use crate::inspect::{self, Found, Wanted};
@@ -56,6 +58,7 @@ pub(crate) async fn accept(
         direct: remote,
         remote,
         destination,
+        tlvs: Vec::new(),
     };
     let listener = arrival.listener(&socket.listener).await?;
     arrival.establish(stream, &listener).await
@@ -69,6 +72,8 @@ struct Arrival {
     /// Whose connection it is: [`Self::direct`], unless the PROXY protocol says otherwise, as of `destination`.
     remote: SocketAddr,
     destination: SocketAddr,
+    /// Of its PROXY protocol.
+    tlvs: Vec<Tlv>,
 }
 
 impl Arrival {
@@ -186,6 +191,16 @@ impl Arrival {
         }
     }
 
+    fn behalf(&self) -> Behalf<'_> {
+        Behalf {
+            addresses: Addresses {
+                source: self.remote,
+                destination: self.destination,
+            },
+            tlvs: &self.tlvs,
+        }
+    }
+
     /// Learns from the PROXY protocol whose connection it is. None: it is over.
     async fn introduced(
         &mut self,
@@ -197,9 +212,12 @@ impl Arrival {
         let reading = introduction::read(stream, prefix, protocol, inspect::patience(&listener.filters));
         match reading.await {
             Ok(header) => {
-                if let Some(addresses) = header.and_then(|header| header.addresses) {
-                    self.remote = addresses.source;
-                    self.destination = addresses.destination;
+                if let Some(header) = header {
+                    if let Some(addresses) = header.addresses {
+                        self.remote = addresses.source;
+                        self.destination = addresses.destination;
+                    }
+                    self.tlvs = header.tlvs;
                 }
                 Some(())
             }
@@ -315,7 +333,7 @@ impl Arrival {
             tokio::time::sleep(inspect::SILENCE).await;
             let of = Origin {
                 server_name: None,
-                source: self.remote.ip(),
+                behalf: self.behalf(),
                 destination: self.destination,
                 direction: state.listener.direction,
             };
@@ -404,6 +422,7 @@ impl Arrival {
             drain,
             places: Vec::new(),
             active: None,
+            tlvs: self.tlvs.clone(),
         };
         Some((io, connection))
     }

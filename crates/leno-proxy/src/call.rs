@@ -11,6 +11,7 @@ use leno_engine::message::{RequestHead, ResponseHead, Version};
 
 use crate::alpn::Offer;
 use crate::codec::{Answer, Body, Frame, Request};
+use crate::destination::Purpose;
 use crate::outcome::Failure;
 use crate::tcp_proxy;
 use crate::worker::Worker;
@@ -53,7 +54,13 @@ pub(crate) async fn send(
     })?;
     let http2 = head.version == Version::Http2;
     let offer = if http2 { Offer::Http2 } else { Offer::Http1 };
-    let to = upstream.destination(&host, None, offer, false)?;
+    let purpose = Purpose {
+        authority: None,
+        offer,
+        inbound: false,
+        behalf: None,
+    };
+    let to = upstream.destination(&host, &purpose)?;
     let _active = host.start();
     let checkout = upstream
         .pool(&to)

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use leno_engine::compile::cluster::Transport;
+use leno_engine::compile::proxy_protocol::Introduction;
+use leno_engine::decide::proxy_protocol::{Addresses, Client};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::codec::h1::Workspace;
@@ -72,11 +74,17 @@ async fn connect_and_secure(
         (Some(workload), true) => connect_workload(workload, to.address.port()).await,
         _ => TcpStream::connect(to.address).await,
     };
-    let stream = stream.map_err(|e| Failure::Connect(reason(&e).into()))?;
+    let mut stream = stream.map_err(|e| Failure::Connect(reason(&e).into()))?;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
     let local = stream.local_addr().ok();
+    if let Some(introduction) = to.transport.introduction() {
+        let introducing = introduce(&mut stream, introduction, to.client.as_ref());
+        introducing
+            .await
+            .map_err(|e| Failure::Connect(reason(&e).into()))?;
+    }
     let plain = Prefixed::new(Bytes::new(), stream);
     let mut connection = UpstreamConnection {
         remote: to.address,
@@ -85,9 +93,9 @@ async fn connect_and_secure(
         local_principal: None,
         alpn: None,
     };
-    let io = match &to.transport {
-        Transport::Raw => Io::Plain(plain),
-        Transport::Tls(tls) => {
+    let io = match to.transport.tls() {
+        None => Io::Plain(plain),
+        Some(tls) => {
             let secured = with.tls.connect(tls, to, Io::Plain(plain)).await?;
             connection.peer_principal = secured.peer_principal;
             connection.local_principal = secured.local_principal;
@@ -96,6 +104,20 @@ async fn connect_and_secure(
         }
     };
     Ok((io, Rc::new(connection)))
+}
+
+/// Says whose connection it is, before anything else.
+async fn introduce(
+    stream: &mut TcpStream,
+    introduction: &Introduction,
+    client: Option<&Client>,
+) -> io::Result<()> {
+    let own = Addresses {
+        source: stream.local_addr()?,
+        destination: stream.peer_addr()?,
+    };
+    let header = introduction.write(client, own).map_err(io::Error::other)?;
+    stream.write_all(&header).await
 }
 
 /// In Envoy's words, which has no spaces there.

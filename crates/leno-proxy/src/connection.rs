@@ -6,14 +6,17 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use leno_engine::compile::proxy_protocol::Tlv;
 use leno_engine::decide::filter::ConnectionFacts;
 use leno_engine::decide::network::Place;
+use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::decide::rbac::{Caller, Peer};
 use leno_telemetry::record::DownstreamRecord;
 use leno_telemetry::stats::ListenerStat;
 use leno_tls::PeerInfo;
 
 use crate::counts::Lasting;
+use crate::destination::Behalf;
 use crate::drain::Drain;
 use crate::peer_certificates::PeerCertificates;
 
@@ -37,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) places: Vec<Place>,
     /// Counted at its listener.
     pub(crate) active: Option<Lasting<ListenerStat>>,
+    /// Extensions of the PROXY protocol that it came with and that are passed on.
+    pub(crate) tlvs: Vec<Tlv>,
 }
 
 impl Connection {
@@ -46,6 +51,17 @@ impl Connection {
             request: None,
             remote: self.record.remote.ip(),
             peer: self.caller(),
+        }
+    }
+
+    /// For connections to upstreams that are told of it.
+    pub(crate) fn behalf(&self) -> Behalf<'_> {
+        Behalf {
+            addresses: Addresses {
+                source: self.record.remote,
+                destination: self.record.local,
+            },
+            tlvs: &self.tlvs,
         }
     }
 

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use leno_engine::compile::cluster::Transport;
+use leno_engine::compile::proxy_protocol::Tlv;
+use leno_engine::decide::proxy_protocol::{Addresses, Client};
 
 use crate::alpn::{Offer, is_mesh};
 
@@ -18,11 +20,46 @@ pub(crate) struct Destination {
     /// To the workload itself, from an inbound listener.
     pub(crate) inbound: bool,
     pub(crate) timeout: Duration,
+    /// Whose connection it is to be, where the far end is told.
+    pub(crate) client: Option<Client>,
 }
+
+/// What a connection is wanted for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Purpose<'p> {
+    /// The request's, for transports that take a name from there.
+    pub(crate) authority: Option<&'p [u8]>,
+    pub(crate) offer: Offer,
+    /// To the workload itself, from an inbound listener.
+    pub(crate) inbound: bool,
+    /// None: it is the proxy's own.
+    pub(crate) behalf: Option<Behalf<'p>>,
+}
+
+/// A client on whose behalf a connection is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Behalf<'c> {
+    pub(crate) addresses: Addresses,
+    /// Of the PROXY protocol that it came with.
+    pub(crate) tlvs: &'c [Tlv],
+}
+
+// === impl Behalf ===
+
+impl From<Behalf<'_>> for Client {
+    fn from(behalf: Behalf<'_>) -> Self {
+        Self {
+            addresses: behalf.addresses,
+            tlvs: behalf.tlvs.to_vec(),
+        }
+    }
+}
+
+// === impl Destination ===
 
 impl Destination {
     /// The far end is a proxy of the mesh.
     pub(crate) fn is_mesh(&self) -> bool {
-        matches!(&self.transport, Transport::Tls(tls) if is_mesh(tls))
+        self.transport.tls().is_some_and(|tls| is_mesh(tls))
     }
 }

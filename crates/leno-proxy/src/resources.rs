@@ -288,11 +288,8 @@ fn cluster_needs(cluster: &Cluster) -> BTreeSet<Name> {
     if let Discovery::Eds(service) = &cluster.discovery {
         names.insert((Kind::Endpoints, service.clone()));
     }
-    let sockets = cluster.transport.matches.iter().map(|(_, transport)| transport);
-    for transport in sockets.chain([&cluster.transport.default]) {
-        if let Transport::Tls(tls) = transport {
-            names.extend(secrets(&tls.common));
-        }
+    for tls in cluster.transport.all().filter_map(Transport::tls) {
+        names.extend(secrets(&tls.common));
     }
     names
 }

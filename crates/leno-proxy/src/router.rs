@@ -25,6 +25,7 @@ use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body, Request};
 use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;
+use crate::destination::Purpose;
 use crate::headers::{self, CONTROLS, EXPECTED, ORIGINAL_VERSION};
 use crate::idle::Expired;
 use crate::mirror;
@@ -374,15 +375,19 @@ impl Router<'_> {
         let (http2, pool) = {
             let head = exchange.request.borrow();
             let (http2, offer) = alpn::for_request(protocol, &head);
-            let authority = Some(head.authority.as_ref());
-            let inbound = connection.facts.inbound;
+            let purpose = Purpose {
+                authority: Some(head.authority.as_ref()),
+                offer,
+                inbound: connection.facts.inbound,
+                behalf: Some(connection.behalf()),
+            };
             if offer == Offer::Upgrade
                 && protocol == UpstreamProtocol::Http2
-                && !upstream.destination(host, authority, offer, inbound)?.is_mesh()
+                && !upstream.destination(host, &purpose)?.is_mesh()
             {
                 return Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2")));
             }
-            let pool = upstream.pool_for(host, authority, offer, inbound)?;
+            let pool = upstream.pool_for(host, &purpose)?;
             (http2, pool)
         };
         self.note(host, None);

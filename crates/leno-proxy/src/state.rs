@@ -332,12 +332,9 @@ impl Updater {
                 cluster.transport = old.cluster.transport.clone();
             }
         }
-        let matches = cluster.transport.matches.iter().map(|(_, transport)| transport);
-        for transport in matches.chain([&cluster.transport.default]) {
-            if let Transport::Tls(tls) = transport {
-                let check = tls::client_tls(tls, Offer::Tcp).and_then(|_| self.register(&tls.common));
-                check.map_err(|source| refused(&cluster.name, source))?;
-            }
+        for tls in cluster.transport.all().filter_map(Transport::tls) {
+            let check = tls::client_tls(tls, Offer::Tcp).and_then(|_| self.register(&tls.common));
+            check.map_err(|source| refused(&cluster.name, source))?;
         }
         let assignment = match &cluster.discovery {
             Discovery::Static(assignment) => Some(Arc::clone(assignment)),

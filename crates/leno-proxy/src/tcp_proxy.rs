@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
 use crate::connection::{Connection, Serving};
 use crate::counts::Lasting;
+use crate::destination::{Behalf, Purpose};
 use crate::drain::CutBy;
 use crate::ending::{Ending, Lifetime};
 use crate::idle::{Limits, Watch};
@@ -129,7 +130,7 @@ pub(crate) async fn open(
         None => {
             let of = Origin {
                 server_name: downstream.record.sni.as_deref(),
-                source: downstream.record.remote.ip(),
+                behalf: downstream.behalf(),
                 destination: downstream.destination,
                 direction: downstream.record.direction,
             };
@@ -265,7 +266,7 @@ fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
 /// Who wants to be connected, and where to.
 pub(crate) struct Origin<'c> {
     pub(crate) server_name: Option<&'c str>,
-    pub(crate) source: IpAddr,
+    pub(crate) behalf: Behalf<'c>,
     pub(crate) destination: SocketAddr,
     pub(crate) direction: Direction,
 }
@@ -287,7 +288,9 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
     for _ in 0..tcp.max_connect_attempts.max(1) {
         let host = upstream.pick(&PickContext {
             random: worker.random.next(),
-            hash: tcp.hash_source.then(|| hash_source(of.source)),
+            hash: tcp
+                .hash_source
+                .then(|| hash_source(of.behalf.addresses.source.ip())),
             metadata: Some(metadata),
             previous: &previous,
             omit: &[HostPredicate::Previous],
@@ -295,7 +298,13 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             leave_priorities: None,
             original_destination: Some(of.destination),
         })?;
-        let to = upstream.destination(&host, None, Offer::Tcp, of.direction == Direction::Inbound)?;
+        let purpose = Purpose {
+            authority: None,
+            offer: Offer::Tcp,
+            inbound: of.direction == Direction::Inbound,
+            behalf: Some(of.behalf),
+        };
+        let to = upstream.destination(&host, &purpose)?;
         let active = host.start();
         let lasting = upstream.count_connection();
         match crate::connect::connect(worker.connector(), &to).await {

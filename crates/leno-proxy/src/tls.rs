@@ -302,7 +302,8 @@ fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
 }
 
 fn san(matcher: &compiled::SanMatcher) -> Result<SanMatcher, Unsupported> {
-    let kind = match matcher.kind {
+    let kind = match &matcher.kind {
+        compiled::SanKind::Other(oid) => leno_tls::SanKind::Other(oid.clone()),
         compiled::SanKind::Any => leno_tls::SanKind::Any,
         compiled::SanKind::Dns => leno_tls::SanKind::Dns,
         compiled::SanKind::Uri => leno_tls::SanKind::Uri,

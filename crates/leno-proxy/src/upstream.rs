@@ -15,11 +15,12 @@ use leno_engine::compile::listener::Address;
 use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::outlier::Outcome;
+use leno_engine::decide::proxy_protocol::Client;
 use leno_telemetry::stats::{ClusterStat, Counts, Stats};
 
 use crate::alpn::Offer;
 use crate::counts::Lasting;
-use crate::destination::Destination;
+use crate::destination::{Destination, Purpose};
 use crate::outcome::{Failure, StreamError};
 use crate::quick_hash::QuickHash;
 use crate::state::ClusterState;
@@ -51,8 +52,9 @@ struct Shortcut {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PoolKey {
     address: SocketAddr,
-    /// The TLS context's address, which the pool's destination keeps alive; 0 is plaintext.
-    tls: usize,
+    /// The transport's address, which the pool's destination keeps alive; 0 is plaintext.
+    transport: usize,
+    client: Option<Client>,
     host: Option<String>,
     offer: Offer,
     inbound: bool,
@@ -132,53 +134,47 @@ impl Upstream {
         })
     }
 
-    /// How a connection to this endpoint is made. `host`: the request's, for transports that take it from there.
-    pub(crate) fn destination(
-        &self,
-        host: &Host,
-        authority: Option<&[u8]>,
-        offer: Offer,
-        inbound: bool,
-    ) -> Result<Destination, Failure> {
+    /// How a connection to this endpoint is made.
+    pub(crate) fn destination(&self, host: &Host, purpose: &Purpose<'_>) -> Result<Destination, Failure> {
         let state = self.state.borrow();
         let address = socket_address(host).ok_or(Failure::NoHealthyUpstream)?;
         let transport = state.cluster.transport.of(&host.endpoint).clone();
-        let name = match &transport {
-            Transport::Tls(tls) if tls.auto_host_sni || tls.auto_san_validation => {
+        let name = match transport.tls() {
+            Some(tls) if tls.auto_host_sni || tls.auto_san_validation => {
                 let hostname = &host.endpoint.hostname;
-                let authority = authority.and_then(|a| std::str::from_utf8(a).ok());
+                let authority = purpose.authority.and_then(|a| std::str::from_utf8(a).ok());
                 authority
                     .map(|authority| without_port(authority).to_owned())
                     .or_else(|| (!hostname.is_empty()).then(|| hostname.clone()))
             }
             _ => None,
         };
+        let is_told = transport.introduction().is_some();
         Ok(Destination {
             address,
             transport,
             host: name,
-            offer,
-            inbound,
+            offer: purpose.offer,
+            inbound: purpose.inbound,
+            client: purpose.behalf.filter(|_| is_told).map(Client::from),
             timeout: state.cluster.connect_timeout,
         })
     }
 
     /// The pool of [`Self::destination`].
-    pub(crate) fn pool_for(
-        &self,
-        host: &Host,
-        authority: Option<&[u8]>,
-        offer: Offer,
-        inbound: bool,
-    ) -> Result<Rc<Pool>, Failure> {
-        let key = (Arc::as_ptr(&host.endpoint) as usize, offer, inbound);
+    pub(crate) fn pool_for(&self, host: &Host, purpose: &Purpose<'_>) -> Result<Rc<Pool>, Failure> {
+        let key = (
+            Arc::as_ptr(&host.endpoint) as usize,
+            purpose.offer,
+            purpose.inbound,
+        );
         if let Some(shortcut) = self.shortcuts.borrow().get(&key) {
             return Ok(Rc::clone(&shortcut.pool));
         }
-        let to = self.destination(host, authority, offer, inbound)?;
+        let to = self.destination(host, purpose)?;
         let pool = self.pool(&to);
-        // An original destination is another endpoint each time; a name may be another with each request.
-        if to.host.is_none() && !is_original_dst(&self.state.borrow().cluster) {
+        // An original destination is another endpoint each time; a name may be another with each request, and a client.
+        if to.host.is_none() && to.client.is_none() && !is_original_dst(&self.state.borrow().cluster) {
             let shortcut = Shortcut {
                 _endpoint: Arc::clone(&host.endpoint),
                 pool: Rc::clone(&pool),
@@ -191,10 +187,12 @@ impl Upstream {
     pub(crate) fn pool(&self, to: &Destination) -> Rc<Pool> {
         let key = PoolKey {
             address: to.address,
-            tls: match &to.transport {
+            transport: match &to.transport {
                 Transport::Raw => 0,
                 Transport::Tls(tls) => Arc::as_ptr(tls) as usize,
+                Transport::Introduced(introduced) => Arc::as_ptr(introduced) as usize,
             },
+            client: to.client.clone(),
             host: to.host.clone(),
             offer: to.offer,
             inbound: to.inbound,

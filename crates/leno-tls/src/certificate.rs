@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
 use rustls_pki_types::CertificateDer;
+use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
@@ -34,6 +35,16 @@ pub struct SubjectAltNames {
     pub dns: Vec<String>,
     pub emails: Vec<String>,
     pub ips: Vec<IpAddr>,
+    /// Names of kinds that an authority has defined itself, those that are texts.
+    pub others: Vec<OtherName>,
+}
+
+/// RFC 5280's `OtherName`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherName {
+    /// What kind of name it is: `1.3.6.1.4.1.311.20.2.3`.
+    pub oid: String,
+    pub text: String,
 }
 
 /// Why a certificate cannot be read.
@@ -131,9 +142,14 @@ impl SubjectAltNames {
                         .push(ip(octets).ok_or(CertificateError::SubjectAltNames)?);
                 }
                 GeneralName::Invalid(..) => return Err(CertificateError::SubjectAltNames),
-                // Kinds that no mesh rule can name.
-                GeneralName::OtherName(..)
-                | GeneralName::X400Address(_)
+                GeneralName::OtherName(oid, value) => {
+                    sans.others.extend(other_text(value).map(|text| OtherName {
+                        oid: oid.to_id_string(),
+                        text,
+                    }))
+                }
+                // Kinds that no rule can name.
+                GeneralName::X400Address(_)
                 | GeneralName::DirectoryName(_)
                 | GeneralName::EDIPartyName(_)
                 | GeneralName::RegisteredID(_) => {}
@@ -141,6 +157,18 @@ impl SubjectAltNames {
         }
         Ok(sans)
     }
+}
+
+/// `[0] EXPLICIT` one of the kinds of text.
+fn other_text(value: &[u8]) -> Option<String> {
+    let (_, explicit) = Any::from_der(value).ok()?;
+    let (_, inner) = Any::from_der(explicit.data).ok()?;
+    let is_text = matches!(
+        inner.tag(),
+        Tag::Utf8String | Tag::Ia5String | Tag::PrintableString | Tag::VisibleString | Tag::OctetString
+    );
+    let text = std::str::from_utf8(inner.data).ok().filter(|_| is_text);
+    text.map(str::to_owned)
 }
 
 fn ip(octets: &[u8]) -> Option<IpAddr> {
@@ -209,6 +237,8 @@ mod tests {
         params
             .subject_alt_names
             .push(SanType::URI("spiffe://a/ns/b/sa/c".try_into().unwrap()));
+        let principal = SanType::OtherName((vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3], "knitter@a".into()));
+        params.subject_alt_names.push(principal);
         params.distinguished_name = rcgen::DistinguishedName::new();
         params
             .distinguished_name
@@ -219,6 +249,11 @@ mod tests {
         assert_eq!(info.sans.dns, ["a.example"]);
         assert_eq!(info.sans.ips, ["fd00::7".parse::<IpAddr>().unwrap()]);
         assert_eq!(info.spiffe_id().unwrap().as_str(), "spiffe://a/ns/b/sa/c");
+        let principal = OtherName {
+            oid: "1.3.6.1.4.1.311.20.2.3".into(),
+            text: "knitter@a".into(),
+        };
+        assert_eq!(info.sans.others, [principal]);
         assert_eq!(info.subject, "CN=leno,O=Knitters\\, Inc.");
     }
 

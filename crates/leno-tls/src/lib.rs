@@ -32,7 +32,7 @@ mod suites;
 mod system;
 mod verify;
 
-pub use certificate::{CertificateError, CertificateInfo, SubjectAltNames};
+pub use certificate::{CertificateError, CertificateInfo, OtherName, SubjectAltNames};
 pub use config::{
     ClientAuth, ClientTls, ConfigError, Resumption, ServerCheck, ServerTls, TlsVersion, Versions,
 };

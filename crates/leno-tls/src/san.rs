@@ -21,13 +21,15 @@ pub struct SanMatcher {
 }
 
 /// Which kind of name is looked at; `Any` is Envoy's older `match_subject_alt_names`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SanKind {
     Any,
     Uri,
     Dns,
     Email,
     Ip,
+    /// `OtherName`, by its OID.
+    Other(String),
 }
 
 /// How a name is compared. `ignore_case` is ASCII, as in Envoy, and has no
@@ -69,6 +71,10 @@ impl SanMatcher {
 
     pub fn matches(&self, sans: &SubjectAltNames) -> bool {
         let wants = |kind| self.kind == SanKind::Any || self.kind == kind;
+        if let SanKind::Other(oid) = &self.kind {
+            let mut others = sans.others.iter();
+            return others.any(|name| name.oid == *oid && self.matcher.matches(&name.text));
+        }
         let text = |names: &[String]| names.iter().any(|name| self.matcher.matches(name));
         (wants(SanKind::Uri) && text(&sans.uris))
             || (wants(SanKind::Dns) && sans.dns.iter().any(|name| self.matches_dns(name)))
@@ -94,7 +100,8 @@ impl SanMatcher {
 
 impl fmt::Display for SanMatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
+        let kind = match &self.kind {
+            SanKind::Other(oid) => return write!(f, "{oid} {}", self.matcher),
             SanKind::Any => "",
             SanKind::Uri => "URI ",
             SanKind::Dns => "DNS ",

@@ -8,8 +8,8 @@ mod policy;
 mod settings;
 mod slow_start;
 mod subset;
+mod transport;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use super::endpoint::{self, Assignment};
 use super::pb::{cluster as pb, core, dns_cluster, protobuf, upstream_http};
 use leno_proto::FromAny;
 
-use super::tls::{self, UpstreamTls};
 use super::{Files, Rejection, Warnings};
 use dns::Resolving;
 pub use slow_start::SlowStart;
 pub use subset::{Fallback, Selector, SubsetConfig};
+pub use transport::{Introduced, Transport, TransportSockets};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -194,20 +194,6 @@ pub struct OutlierDetection {
     pub always_eject_one_host: bool,
 }
 
-/// `transport_socket_matches` in order, then `transport_socket`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TransportSockets {
-    pub matches: Vec<(BTreeMap<String, String>, Transport)>,
-    pub default: Transport,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Transport {
-    #[default]
-    Raw,
-    Tls(Arc<UpstreamTls>),
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamProtocol {
     Http1,
@@ -301,15 +287,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         common.subsets = subset::older(&at.field("lb_subset_config"), subsets)?;
     }
     let balance = balance::policy(at, message, &mut common)?;
-    let transport = TransportSockets {
-        matches: at.each("transport_socket_matches", transport_socket_matches, |at, one| {
-            socket_match(at, one, &http)
-        })?,
-        default: match transport_socket {
-            None => Transport::Raw,
-            Some(socket) => transport(&at.field("transport_socket"), socket, &http)?,
-        },
-    };
+    let transport = transport::sockets(at, transport_socket_matches, transport_socket.as_ref(), &http)?;
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
     Ok(Cluster {
         name: name.clone(),
@@ -518,42 +496,6 @@ fn retry_budget(
     Ok(RetryBudget {
         percent,
         minimum: min_retry_concurrency.as_ref().map_or(3, |minimum| minimum.value),
-    })
-}
-
-fn socket_match(
-    at: &At<'_>,
-    message: &pb::cluster::TransportSocketMatch,
-    http: &http::UpstreamHttp,
-) -> Result<(BTreeMap<String, String>, Transport), Rejection> {
-    let pb::cluster::TransportSocketMatch {
-        name: _,
-        r#match,
-        transport_socket,
-    } = message;
-    let mut wanted = BTreeMap::new();
-    for (name, value) in r#match.iter().flat_map(|fields| &fields.fields) {
-        match &value.kind {
-            Some(protobuf::value::Kind::StringValue(text)) => wanted.insert(name.clone(), text.clone()),
-            _ => return Err(at.entry("match", name).reject("only strings are supported")),
-        };
-    }
-    let socket = at.required("transport_socket", transport_socket)?;
-    Ok((wanted, transport(&at.field("transport_socket"), socket, http)?))
-}
-
-fn transport(
-    at: &At<'_>,
-    socket: &core::TransportSocket,
-    http: &http::UpstreamHttp,
-) -> Result<Transport, Rejection> {
-    Ok(match tls::upstream(at, socket)? {
-        None => Transport::Raw,
-        Some(mut tls) => {
-            tls.auto_host_sni |= http.auto_sni;
-            tls.auto_san_validation |= http.auto_san_validation;
-            Transport::Tls(Arc::new(tls))
-        }
     })
 }
 

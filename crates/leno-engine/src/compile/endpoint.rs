@@ -157,6 +157,7 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
         return Err(at.field("load_balancing_weight").reject("must be more than 0"));
     }
     let health = health(at, *health_status)?;
+    told_apart(at, metadata.as_ref())?;
     let at = at.field("endpoint");
     let pb::Endpoint {
         address: host_address,
@@ -188,6 +189,18 @@ fn health(at: &At<'_>, status: i32) -> Result<Health, Rejection> {
         core::HealthStatus::Draining => Health::Draining,
         core::HealthStatus::Degraded => Health::Degraded,
     })
+}
+
+/// Extensions of the PROXY protocol for one endpoint only.
+fn told_apart(at: &At<'_>, metadata: Option<&core::Metadata>) -> Result<(), Rejection> {
+    let filter = "envoy.transport_sockets.proxy_protocol";
+    match metadata.is_some_and(|metadata| metadata.typed_filter_metadata.contains_key(filter)) {
+        true => Err(at
+            .field("metadata")
+            .entry("typed_filter_metadata", filter)
+            .reject("not supported: use added_tlvs of the transport socket")),
+        false => Ok(()),
+    }
 }
 
 /// The string fields of one filter's metadata.

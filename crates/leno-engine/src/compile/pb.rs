@@ -59,7 +59,7 @@ pub(crate) mod internal_redirect {
     };
 }
 pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
-    raw_buffer::v3 as raw_buffer, tls::v3 as tls,
+    proxy_protocol::v3 as upstream_proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;

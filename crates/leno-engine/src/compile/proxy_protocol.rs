@@ -1,4 +1,5 @@
-//! The PROXY protocol, as listeners read it (`envoy.extensions.filters.listener.proxy_protocol.v3`).
+//! The PROXY protocol, as listeners read it (`envoy.extensions.filters.listener.proxy_protocol.v3`) and as upstreams
+//! are told it (`envoy.config.core.v3.ProxyProtocolConfig`).
 
 use super::Rejection;
 use super::at::{At, no_effect, refuse, silent};
@@ -19,6 +20,65 @@ pub struct ProxyProtocol {
 pub enum TlvTypes {
     All,
     Some(Vec<u8>),
+}
+
+/// What an upstream is told before a client's first byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Introduction {
+    V1,
+    V2 {
+        /// Those of the client's own header that go on.
+        passed: TlvTypes,
+        /// In place of the client's of the same type.
+        added: Vec<Tlv>,
+    },
+}
+
+/// An extension of version 2.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tlv {
+    pub kind: u8,
+    pub value: Vec<u8>,
+}
+
+pub(super) fn introduction(
+    at: &At<'_>,
+    message: &core::ProxyProtocolConfig,
+) -> Result<Introduction, Rejection> {
+    use core::proxy_protocol_config::Version;
+    let core::ProxyProtocolConfig {
+        version,
+        pass_through_tlvs,
+        added_tlvs,
+    } = message;
+    match at.choice("version", *version)? {
+        Version::V1 => {
+            no_effect!(at, "version 1 has no extensions"; pass_through_tlvs, added_tlvs);
+            Ok(Introduction::V1)
+        }
+        Version::V2 => Ok(Introduction::V2 {
+            passed: passed(at, pass_through_tlvs.as_ref())?,
+            added: at.each("added_tlvs", added_tlvs, tlv)?,
+        }),
+    }
+}
+
+fn tlv(at: &At<'_>, message: &core::TlvEntry) -> Result<Tlv, Rejection> {
+    let core::TlvEntry {
+        r#type,
+        value,
+        format_string,
+    } = message;
+    refuse!(at; format_string);
+    let kind = u8::try_from(*r#type).map_err(|_| at.field("type").reject(format!("0 to 255, not {type}")))?;
+    // With all of a header's addresses there must be room in a length of 16 bits.
+    if value.len() > 0x7fff {
+        return Err(at.field("value").reject("more than 32767 bytes"));
+    }
+    Ok(Tlv {
+        kind,
+        value: value.clone(),
+    })
 }
 
 pub(super) fn listener_filter(at: &At<'_>, message: &pb::ProxyProtocol) -> Result<ProxyProtocol, Rejection> {

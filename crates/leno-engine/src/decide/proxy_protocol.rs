@@ -3,7 +3,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::compile::proxy_protocol::{ProxyProtocol, TlvTypes};
+use crate::compile::proxy_protocol::{ProxyProtocol, Tlv, TlvTypes};
+
+mod write;
+
+pub use write::{Client, TooLong};
 
 const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -36,12 +40,6 @@ pub struct Header {
 pub struct Addresses {
     pub source: SocketAddr,
     pub destination: SocketAddr,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Tlv {
-    pub kind: u8,
-    pub value: Vec<u8>,
 }
 
 /// Why a connection that begins so is closed.

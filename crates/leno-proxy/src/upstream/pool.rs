@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use leno_engine::compile::cluster::{Cluster, Transport};
+use leno_engine::compile::cluster::Cluster;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::message::ResponseHead;
 use leno_telemetry::stats::ClusterStat;
@@ -144,9 +144,9 @@ impl Pool {
 
     /// Whether the next connection may turn out to carry several requests at once.
     fn may_share(&self, http2: bool) -> bool {
-        self.speaks_http2.get().unwrap_or(match &self.to.transport {
-            Transport::Raw => http2,
-            Transport::Tls(_) => self.to.offer != Offer::Upgrade,
+        self.speaks_http2.get().unwrap_or(match self.to.transport.tls() {
+            None => http2,
+            Some(_) => self.to.offer != Offer::Upgrade,
         })
     }
 

@@ -195,15 +195,15 @@ fn transport(cluster: &cluster::Cluster, endpoint: &Compiled, head: Option<&Requ
         (_, false) if head.version == Version::Http10 => "HTTP/1.0",
         (_, false) => "HTTP/1.1",
     });
-    match cluster.transport.of(endpoint) {
-        cluster::Transport::Raw => Transport {
+    match cluster.transport.of(endpoint).tls() {
+        None => Transport {
             mode: "plaintext",
             sni: None,
             identities: Vec::new(),
             alpn: Vec::new(),
             speaks,
         },
-        cluster::Transport::Tls(tls) => Transport {
+        Some(tls) => Transport {
             mode: if !tls.common.certificates.is_empty() {
                 "mTLS"
             } else {

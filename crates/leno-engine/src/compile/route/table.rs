@@ -213,13 +213,13 @@ pub(super) fn filter_configs(
     Ok(compiled)
 }
 
-/// In lower case. A `*` stands alone, first or last.
+/// In lower case. A `*` stands alone, first or last. An empty one is taken, as in Envoy, and is no request's.
 fn domain(at: &At<'_>, domain: &str) -> Result<String, Rejection> {
     let inner = domain
         .strip_prefix('*')
         .or(domain.strip_suffix('*'))
         .unwrap_or(domain);
-    if domain.is_empty() || inner.contains('*') {
+    if inner.contains('*') {
         return Err(at.reject(format!("not a domain: {domain:?}")));
     }
     Ok(domain.to_ascii_lowercase())

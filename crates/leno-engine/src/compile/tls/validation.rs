@@ -53,13 +53,15 @@ pub struct SanMatcher {
     pub matcher: StringMatcher,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SanKind {
     Any,
     Dns,
     Uri,
     Email,
     Ip,
+    /// A kind of its authority's own, by its OID.
+    Other(String),
 }
 
 // === impl Validation ===
@@ -219,6 +221,15 @@ fn hexadecimal(text: &str) -> Option<[u8; 32]> {
     bytes?.try_into().ok()
 }
 
+/// `1.3.6.1.4.1.311.20.2.3`
+fn is_oid(text: &str) -> bool {
+    let number = |part: &str| {
+        let canonical = part == "0" || !part.starts_with('0');
+        canonical && part.len() <= 20 && !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit())
+    };
+    text.contains('.') && text.split('.').all(number)
+}
+
 fn san(at: &At<'_>, message: &pb::SubjectAltNameMatcher) -> Result<SanMatcher, Rejection> {
     use pb::subject_alt_name_matcher::SanType;
     let pb::SubjectAltNameMatcher {
@@ -226,15 +237,18 @@ fn san(at: &At<'_>, message: &pb::SubjectAltNameMatcher) -> Result<SanMatcher, R
         matcher,
         oid,
     } = message;
-    refuse!(at; oid);
-    let kind = match at.choice("san_type", *san_type)? {
+    let san_type = at.choice("san_type", *san_type)?;
+    if san_type != SanType::OtherName {
+        no_effect!(at, "only for OTHER_NAME"; oid);
+    }
+    let kind = match san_type {
         SanType::Email => SanKind::Email,
         SanType::Dns => SanKind::Dns,
         SanType::Uri => SanKind::Uri,
         SanType::IpAddress => SanKind::Ip,
-        SanType::Unspecified | SanType::OtherName => {
-            return Err(at.field("san_type").reject("not supported"));
-        }
+        SanType::OtherName if is_oid(oid) => SanKind::Other(oid.clone()),
+        SanType::OtherName => return Err(at.field("oid").reject(format!("not numbers with dots: {oid:?}"))),
+        SanType::Unspecified => return Err(at.field("san_type").reject("required")),
     };
     let matcher = matcher::string(&at.field("matcher"), at.required("matcher", matcher)?)?;
     Ok(SanMatcher { kind, matcher })

@@ -1,4 +1,7 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::compile::proxy_protocol::Introduction;
 
 const ANY: ProxyProtocol = ProxyProtocol {
     optional: false,
@@ -167,4 +170,83 @@ fn a_version_may_be_disallowed() {
     );
     assert_eq!(only(false, true, true).read(line), Ok(Beginning::Plain));
     assert_eq!(only(true, false, true).read(&binary), Ok(Beginning::Plain));
+}
+
+fn told(introduction: &Introduction, client: Option<&Client>) -> Vec<u8> {
+    let own = v4("127.0.0.1:1", "127.0.0.1:2").unwrap();
+    introduction.write(client, own).unwrap()
+}
+
+#[test]
+fn without_a_client_the_proxy_speaks_for_itself() {
+    assert_eq!(
+        told(&Introduction::V1, None),
+        b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n"
+    );
+    let v2 = Introduction::V2 {
+        passed: TlvTypes::All,
+        added: Vec::new(),
+    };
+    assert_eq!(header(&told(&v2, None)).addresses, None);
+}
+
+#[test]
+fn addresses_of_two_families_are_both_of_version_6() {
+    let client = Client {
+        addresses: v4("192.0.2.1:258", "[2001:db8::2]:80").unwrap(),
+        tlvs: Vec::new(),
+    };
+    assert_eq!(
+        told(&Introduction::V1, Some(&client)),
+        b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 258 80\r\n"
+    );
+}
+
+#[test]
+fn more_extensions_than_a_header_holds_are_too_many() {
+    let tlv = |kind| Tlv {
+        kind,
+        value: vec![0; 0x7fff],
+    };
+    let client = Client {
+        addresses: v4("192.0.2.1:258", "192.0.2.2:80").unwrap(),
+        tlvs: vec![tlv(1)],
+    };
+    let introduction = Introduction::V2 {
+        passed: TlvTypes::All,
+        added: vec![tlv(2)],
+    };
+    let own = client.addresses;
+    assert_eq!(introduction.write(Some(&client), own), Err(TooLong));
+}
+
+proptest! {
+    /// What is told is what the other side reads.
+    #[test]
+    fn what_is_written_is_read(
+        source: SocketAddr,
+        destination: SocketAddr,
+        tlvs in proptest::collection::vec((any::<u8>(), proptest::collection::vec(any::<u8>(), 0..40)), 0..5),
+        v1: bool,
+    ) {
+        let tlvs: Vec<Tlv> = tlvs.into_iter().map(|(kind, value)| Tlv { kind, value }).collect();
+        let client = Client { addresses: Addresses { source, destination }, tlvs };
+        let introduction = match v1 {
+            true => Introduction::V1,
+            false => Introduction::V2 { passed: TlvTypes::All, added: Vec::new() },
+        };
+        let written = told(&introduction, Some(&client));
+        match ANY.read(&written) {
+            Err(Malformed::NotUnicast) => {}
+            Ok(Beginning::Header(read)) => {
+                let addresses = read.addresses.unwrap();
+                prop_assert_eq!(read.length, written.len());
+                prop_assert_eq!(addresses.source.port(), source.port());
+                prop_assert_eq!(addresses.source.ip().to_canonical(), source.ip().to_canonical());
+                prop_assert_eq!(addresses.destination.ip().to_canonical(), destination.ip().to_canonical());
+                prop_assert_eq!(read.tlvs, if v1 { Vec::new() } else { client.tlvs });
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+    }
 }

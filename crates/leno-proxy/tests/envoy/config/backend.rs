@@ -50,7 +50,7 @@ impl Backends {
     pub(crate) async fn start() -> Self {
         let told = Arc::new(Told::default());
         let mut addresses = BTreeMap::new();
-        for name in HTTP.into_iter().chain(ECHO).chain(["silent"]) {
+        for name in HTTP.into_iter().chain(ECHO).chain(["silent", "proxied"]) {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             addresses.insert(name, listener.local_addr().unwrap());
             tokio::spawn(listen(listener, name, Arc::clone(&told)));
@@ -79,7 +79,7 @@ impl Backends {
     }
 
     /// `a` to `f`, `echo-a`, `echo-b`, `tls-a`, `mtls-a`; `silent` takes connections and says nothing, `refused` takes none.
-    /// `grpc` is grpcio, where there is one.
+    /// `proxied` speaks HTTP behind the PROXY protocol, whose header becomes its name. `grpc` is grpcio, where there is one.
     pub(crate) fn address(&self, name: &str) -> SocketAddr {
         if name == "grpc" && grpc::is_there() {
             return self.grpc().address;
@@ -148,6 +148,7 @@ async fn listen(listener: TcpListener, name: &'static str, told: Arc<Told>) {
         tokio::spawn(async move {
             match name {
                 "silent" => drain(stream).await,
+                "proxied" => proxied(stream, told).await,
                 _ if ECHO.contains(&name) => echo(stream, name).await,
                 _ => serve(stream, name, told).await,
             }
@@ -171,6 +172,23 @@ async fn serve(stream: TcpStream, name: &'static str, told: Arc<Told>) -> std::i
         return Ok(());
     }
     http1::serve(stream, name, told).await
+}
+
+/// HTTP behind a header of the PROXY protocol, which becomes the backend's name.
+async fn proxied(mut stream: TcpStream, told: Arc<Told>) -> std::io::Result<()> {
+    let mut header = Vec::new();
+    while !header.ends_with(b"\r\n") || header.len() < 16 {
+        header.push(stream.read_u8().await?);
+        if header.len() == 16 && header.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {
+            let mut rest = vec![0; usize::from(u16::from_be_bytes([header[14], header[15]]))];
+            stream.read_exact(&mut rest).await?;
+            header.extend(rest);
+            break;
+        }
+    }
+    let name = header.escape_ascii().to_string();
+    // A few bytes a connection, until the test has ended.
+    serve(stream, name.leak(), told).await
 }
 
 /// Everything comes back behind the backend's name.

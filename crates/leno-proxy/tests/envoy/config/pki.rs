@@ -1,7 +1,7 @@
 //! Certificates of one run. `{pem: NAME}` in a case stands for one of them as a data source.
 //!
 //! `ca.crt`; signed by it `server.crt` (`a.example`, `*.wild.example`), `other.crt` (`b.example`) and `client.crt`
-//! (`spiffe://cluster.local/ns/x/sa/client`), each with its `.key`; `expired.crt`, `revoked.crt`, which is in `ca.crl`,
+//! (`spiffe://cluster.local/ns/x/sa/client` and the principal `knitter@x`), each with its `.key`; `expired.crt`, `revoked.crt`, which is in `ca.crl`,
 //! and `deep.crt`, by way of an authority between. `stranger.crt` is signed by itself. `{sha256: NAME}` and `{spki: NAME}`
 //! are a certificate's and its key's hash.
 
@@ -35,6 +35,7 @@ impl Pki {
         all.insert("ca.crt".into(), ca.pem());
         let issuer = Issuer::new(params, key);
         let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+        let principal = SanType::OtherName((vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3], "knitter@x".into()));
         let uri = SanType::URI("spiffe://cluster.local/ns/x/sa/client".try_into().unwrap());
         let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -45,7 +46,7 @@ impl Pki {
         for (name, sans) in [
             ("server", vec![dns("a.example"), dns("*.wild.example")]),
             ("other", vec![dns("b.example")]),
-            ("client", vec![uri.clone()]),
+            ("client", vec![uri.clone(), principal]),
             ("expired", vec![uri.clone()]),
             ("revoked", vec![uri.clone()]),
             ("deep", vec![uri]),

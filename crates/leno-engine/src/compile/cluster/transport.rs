@@ -1,0 +1,161 @@
+//! How connections to a cluster's endpoints are made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use leno_proto::FromAny;
+
+use super::http::UpstreamHttp;
+use crate::compile::Rejection;
+use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::pb::{cluster as pb, core, protobuf, upstream_proxy_protocol as pp};
+use crate::compile::proxy_protocol::{self, Introduction};
+use crate::compile::tls::{self, UpstreamTls};
+
+/// `transport_socket_matches` in order, then `transport_socket`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TransportSockets {
+    pub matches: Vec<(BTreeMap<String, String>, Transport)>,
+    pub default: Transport,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Transport {
+    #[default]
+    Raw,
+    Tls(Arc<UpstreamTls>),
+    /// The PROXY protocol before the first byte of another.
+    Introduced(Arc<Introduced>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Introduced {
+    pub introduction: Introduction,
+    /// [`Transport::Raw`] or [`Transport::Tls`].
+    pub behind: Transport,
+}
+
+// === impl Transport ===
+
+impl Transport {
+    pub fn tls(&self) -> Option<&Arc<UpstreamTls>> {
+        match self {
+            Self::Raw => None,
+            Self::Tls(tls) => Some(tls),
+            Self::Introduced(introduced) => introduced.behind.tls(),
+        }
+    }
+
+    /// What is said before the first byte.
+    pub fn introduction(&self) -> Option<&Introduction> {
+        match self {
+            Self::Raw | Self::Tls(_) => None,
+            Self::Introduced(introduced) => Some(&introduced.introduction),
+        }
+    }
+}
+
+// === impl TransportSockets ===
+
+impl TransportSockets {
+    /// All that endpoints may need.
+    pub fn all(&self) -> impl Iterator<Item = &Transport> {
+        let matches = self.matches.iter().map(|(_, transport)| transport);
+        matches.chain([&self.default])
+    }
+}
+
+pub(super) fn sockets(
+    at: &At<'_>,
+    matches: &[pb::cluster::TransportSocketMatch],
+    socket: Option<&core::TransportSocket>,
+    http: &UpstreamHttp,
+) -> Result<TransportSockets, Rejection> {
+    Ok(TransportSockets {
+        matches: at.each("transport_socket_matches", matches, |at, one| {
+            socket_match(at, one, http)
+        })?,
+        default: match socket {
+            None => Transport::Raw,
+            Some(socket) => transport(&at.field("transport_socket"), socket, http)?,
+        },
+    })
+}
+
+fn socket_match(
+    at: &At<'_>,
+    message: &pb::cluster::TransportSocketMatch,
+    http: &UpstreamHttp,
+) -> Result<(BTreeMap<String, String>, Transport), Rejection> {
+    let pb::cluster::TransportSocketMatch {
+        name,
+        r#match,
+        transport_socket,
+    } = message;
+    silent!("names are for people"; name);
+    let mut wanted = BTreeMap::new();
+    for (name, value) in r#match.iter().flat_map(|fields| &fields.fields) {
+        match &value.kind {
+            Some(protobuf::value::Kind::StringValue(text)) => wanted.insert(name.clone(), text.clone()),
+            _ => return Err(at.entry("match", name).reject("only strings are supported")),
+        };
+    }
+    let socket = at.required("transport_socket", transport_socket)?;
+    Ok((wanted, transport(&at.field("transport_socket"), socket, http)?))
+}
+
+fn transport(
+    at: &At<'_>,
+    socket: &core::TransportSocket,
+    http: &UpstreamHttp,
+) -> Result<Transport, Rejection> {
+    if let Some(introduced) = introduced(at, socket, http)? {
+        return Ok(Transport::Introduced(Arc::new(introduced)));
+    }
+    Ok(match tls::upstream(at, socket)? {
+        None => Transport::Raw,
+        Some(mut tls) => {
+            tls.auto_host_sni |= http.auto_sni;
+            tls.auto_san_validation |= http.auto_san_validation;
+            Transport::Tls(Arc::new(tls))
+        }
+    })
+}
+
+/// None: it is no socket with the PROXY protocol.
+fn introduced(
+    at: &At<'_>,
+    socket: &core::TransportSocket,
+    http: &UpstreamHttp,
+) -> Result<Option<Introduced>, Rejection> {
+    use core::transport_socket::ConfigType;
+    let core::TransportSocket { name, config_type } = socket;
+    silent!("names are for people"; name);
+    let ConfigType::TypedConfig(any) = at.required("typed_config", config_type)?;
+    if !any.is::<pp::ProxyProtocolUpstreamTransport>() {
+        return Ok(None);
+    }
+    let at = at.field("typed_config");
+    let pp::ProxyProtocolUpstreamTransport {
+        config,
+        transport_socket,
+        allow_unspecified_address,
+        tlv_as_pool_key,
+    } = &at.unpack::<pp::ProxyProtocolUpstreamTransport>(any)?;
+    refuse!(at; allow_unspecified_address);
+    no_effect!(at, "always"; tlv_as_pool_key);
+    let behind = at.required("transport_socket", transport_socket)?;
+    let behind = match transport(&at.field("transport_socket"), behind, http)? {
+        Transport::Introduced(_) => {
+            return Err(at
+                .field("transport_socket")
+                .reject("the PROXY protocol comes once"));
+        }
+        behind => behind,
+    };
+    let config = config.clone().unwrap_or_default();
+    Ok(Some(Introduced {
+        introduction: proxy_protocol::introduction(&at.field("config"), &config)?,
+        behind,
+    }))
+}
