@@ -211,7 +211,7 @@ impl Pool {
             }
         };
         // With TLS it is known afterwards.
-        let known = matches!(self.to.transport, Transport::Raw);
+        let known = self.to.transport.tls().is_none();
         if known {
             upstream.count_protocol(http2);
         }
