@@ -235,7 +235,6 @@ impl Exchanged<'_> {
     }
 
     /// Err: what to do instead of answering.
-
     async fn forward(
         &self,
         forwarding: &Forwarding<'_>,

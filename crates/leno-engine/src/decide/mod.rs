@@ -23,5 +23,6 @@ pub mod proxy_protocol;
 pub mod rbac;
 pub mod retry;
 pub mod route;
+pub mod tcp_proxy;
 pub mod timeout;
 mod transport;
