@@ -127,6 +127,7 @@ async fn serve(
         secrets: Arc::clone(&secrets),
         crypto: crypto.clone(),
         telemetry,
+        stats: Arc::default(),
         workload: Some(Arc::new(AppSockets(supervisor.stock()))),
         local_metadata: node::peer_metadata(&args.workload, &node),
         fail_closed: VIPS.to_vec(),

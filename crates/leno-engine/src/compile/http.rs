@@ -19,6 +19,8 @@ use crate::decide::filter::FilterConfig;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpConnectionManager {
+    /// Its part of the statistics' names.
+    pub stat_prefix: String,
     pub codec: Codec,
     pub routes: RouteSource,
     /// In order; the router is not among them (it is what comes after the last).

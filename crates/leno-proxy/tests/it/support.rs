@@ -184,9 +184,11 @@ impl Harness {
 pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
     Listener {
         name: name.to_owned(),
+        stat_name: name.to_owned(),
         addresses: vec![Address::Socket(([127, 0, 0, 1], 0).into())],
         bind_to_port: true,
         use_original_dst: false,
+        socket: Default::default(),
         direction: Direction::Outbound,
         filters: ListenerFilters::default(),
         chains: vec![Arc::new(chain)],
@@ -214,6 +216,7 @@ pub(crate) fn http_chain(manager: HttpConnectionManager) -> FilterChain {
 
 pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
     chain(TerminalFilter::Tcp(Arc::new(TcpProxy {
+        stat_prefix: "tcp".to_owned(),
         by_server_name: false,
         clusters: vec![TcpCluster {
             name: cluster.to_owned(),
@@ -224,6 +227,7 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
         hash_source: false,
         idle_timeout: None,
         max_duration: None,
+        max_duration_jitter: 0.0,
         max_connect_attempts: 1,
         access_log: vec![],
         origin: None,
@@ -232,6 +236,7 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
 
 pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
     HttpConnectionManager {
+        stat_prefix: "http".to_owned(),
         codec: Codec::Auto,
         routes: RouteSource::Rds(routes.to_owned(), Source::ads()),
         filters: vec![],
