@@ -45,6 +45,7 @@ mod peer_certificates;
 mod prefixed;
 mod quick_hash;
 mod random;
+mod reach;
 mod record;
 mod replay;
 mod reply;

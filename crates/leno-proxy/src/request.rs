@@ -334,7 +334,7 @@ async fn table(session: &Session) -> Result<Arc<RouteTable>, LocalReply> {
     let worker = &session.worker;
     let name = match &session.manager.routes {
         RouteSource::Inline(table) => return Ok(Arc::clone(table)),
-        RouteSource::Rds(name) => name,
+        RouteSource::Rds(name, _) => name,
     };
     if let Some(table) = worker.snapshot().route(name) {
         return Ok(Arc::clone(table));

@@ -9,6 +9,7 @@ use leno_engine::compile::access_log::AccessLog;
 use leno_engine::compile::cluster::{
     BalancePolicy, CircuitBreakers, Cluster, Discovery, TransportSockets, UpstreamHttp2, UpstreamProtocol,
 };
+use leno_engine::compile::config_source::Source;
 use leno_engine::compile::endpoint::{Assignment, Endpoint, Locality};
 use leno_engine::compile::http::{
     Codec, ForwardClientCert, ForwardClientCertMode, Http2Options, HttpConnectionManager, HttpLimits,
@@ -237,7 +238,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
     HttpConnectionManager {
         stat_prefix: "http".to_owned(),
         codec: Codec::Auto,
-        routes: RouteSource::Rds(routes.to_owned()),
+        routes: RouteSource::Rds(routes.to_owned(), Source::ads()),
         filters: vec![],
         access_log: vec![],
         limits: HttpLimits {

@@ -196,8 +196,8 @@ fn routes(
         })) => {
             let at = at.field("rds");
             at.not_empty("route_config_name", route_config_name)?;
-            at.field("config_source").config_source(config_source)?;
-            Ok(RouteSource::Rds(route_config_name.clone()))
+            let source = source::config_source(&at.field("config_source"), config_source)?;
+            Ok(RouteSource::Rds(route_config_name.clone(), source))
         }
         Some(R::ScopedRoutes(_)) => Err(at.field("scoped_routes").reject("not supported")),
     }
