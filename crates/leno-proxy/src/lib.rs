@@ -24,8 +24,10 @@ pub mod discovery;
 pub mod dns;
 mod drain;
 mod ending;
+mod export;
 mod filters;
 pub mod grpc;
+mod grpc_call;
 mod headers;
 mod http;
 pub mod identity;
@@ -74,6 +76,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use leno_engine::decide::filter::LocalMetadata;
+use leno_proto::envoy::config::core::v3::Node;
 use leno_tls::{Crypto, Secrets};
 
 pub use bootstrap::{Bootstrap, BootstrapError};
@@ -105,6 +108,8 @@ pub struct Options {
     pub telemetry: Arc<dyn Telemetry>,
     /// What this proxy tells peers about its workload.
     pub local_metadata: LocalMetadata,
+    /// Who it is, for those that get its records.
+    pub node: Node,
     /// Networks (address, leading bits) whose outbound destinations never pass as unknown traffic.
     pub fail_closed: Vec<(IpAddr, u8)>,
 }
@@ -139,6 +144,7 @@ impl Default for Options {
             crypto: Crypto::system(),
             telemetry: Arc::new(NoTelemetry),
             local_metadata: LocalMetadata::default(),
+            node: Node::default(),
             fail_closed: Vec::new(),
         }
     }
@@ -159,6 +165,7 @@ impl Proxy {
             options.demand,
             options.workload,
             options.local_metadata,
+            options.node,
             options.fail_closed,
         ));
         let mut threads = Vec::with_capacity(inboxes.len());
