@@ -7,7 +7,7 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use leno_proto_text::Schema;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::case::socket;
+use super::grpc::{self, Peer};
 use super::pki::Pki;
 
 const HTTP: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -30,6 +31,8 @@ pub(crate) struct Backends {
     pub(crate) pki: Arc<Pki>,
     /// Dear to load.
     pub(crate) schema: Schema,
+    /// Dear too: not before it is asked for.
+    grpc: OnceLock<Peer>,
 }
 
 /// What the requests so far have told the backends, all of them together.
@@ -67,11 +70,21 @@ impl Backends {
             told,
             pki: Arc::new(pki),
             schema: Schema::load(),
+            grpc: OnceLock::new(),
         }
     }
 
+    pub(crate) fn grpc(&self) -> &Peer {
+        self.grpc.get_or_init(Peer::start)
+    }
+
     /// `a` to `f`, `echo-a`, `echo-b`, `tls-a`, `mtls-a`; `silent` takes connections and says nothing, `refused` takes none.
+    /// `grpc` is grpcio, where there is one.
     pub(crate) fn address(&self, name: &str) -> SocketAddr {
+        if name == "grpc" && grpc::is_there() {
+            return self.grpc().address;
+        }
+        let name = if name == "grpc" { "refused" } else { name };
         let known = self.addresses.get(name);
         *known.unwrap_or_else(|| panic!("there is no backend {name:?}"))
     }

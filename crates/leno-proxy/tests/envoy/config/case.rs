@@ -116,11 +116,7 @@ impl Case {
 
     pub(crate) fn clusters(&self, place: Place<'_>) -> Vec<Value> {
         let clusters = self.file.clusters.iter().cloned().map(|mut cluster| {
-            cluster
-                .as_object_mut()
-                .unwrap()
-                .entry("connect_timeout")
-                .or_insert_with(|| "5s".into());
+            complete_cluster(&mut cluster);
             self.filled(cluster, place)
         });
         clusters.collect()
@@ -268,6 +264,27 @@ fn complete(route: &mut Value) {
     if let Some(cluster) = fields.remove("to") {
         let action = fields.entry("route").or_insert_with(|| json!({}));
         action["cluster"] = cluster;
+    }
+}
+
+/// `at: a` is short for that backend as the only endpoint, `http2: true` for HTTP/2 to it.
+fn complete_cluster(cluster: &mut Value) {
+    let Value::Object(fields) = cluster else { return };
+    fields.entry("connect_timeout").or_insert_with(|| "5s".into());
+    if let Some(backend) = fields.remove("at") {
+        let endpoint = json!({"endpoint": {"address": {"backend": backend}}});
+        let name = fields["name"].clone();
+        fields.insert(
+            "load_assignment".into(),
+            json!({"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}),
+        );
+    }
+    if fields.remove("http2").is_some() {
+        let options = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }});
+        fields.insert("typed_extension_protocol_options".into(), options);
     }
 }
 

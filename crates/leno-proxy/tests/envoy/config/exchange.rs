@@ -67,6 +67,11 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
                 let outcome = several(request, &pki(), run, number, proxy).await;
                 let _ = writeln!(text, "> {}\n{outcome}", step.shown());
             }
+            Step::Call(call) => {
+                let key = format!("{run} {number}");
+                let outcome = within(place.backends.grpc().call(call, &key, proxy)).await;
+                let _ = writeln!(text, "> {}\n{outcome}", step.shown());
+            }
             Step::Bytes(bytes) => {
                 tokio::time::sleep(Duration::from_millis(bytes.after)).await;
                 let mut outcomes = Vec::new();

@@ -9,6 +9,7 @@
 mod backend;
 mod case;
 mod exchange;
+mod grpc;
 mod pki;
 mod request;
 
@@ -49,6 +50,10 @@ fn categories() -> Vec<Category> {
         }
         let files = entries(&directory).into_iter().map(|file| Case::read(&file));
         let common = std::fs::read_to_string(directory.with_extension("yaml"));
+        if name == "grpc" && !grpc::is_there() {
+            leno_testkit::skip("the cases of grpc", "no grpcio: set LENO_GRPC_PYTHON");
+            continue;
+        }
         all.push(Category {
             cases: files.filter(|case| one.is_empty() || case.name == one).collect(),
             bootstrap: common.map_or(Value::Null, |text| serde_saphyr::from_str(&text).unwrap()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::message::quoted;
@@ -14,6 +14,7 @@ pub(crate) enum Step {
     Line(String),
     Request(Box<Request>),
     Bytes(Bytes),
+    Call(Call),
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -98,6 +99,42 @@ pub(crate) struct Bytes {
     pub(crate) close: bool,
 }
 
+/// Of the grpcio server, by a grpcio client.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Call {
+    /// `One`, `Up`, `Down`, `Both`, `Wait`, `Ended` (`grpc/peer.py`), or a path.
+    call: String,
+    /// Messages; of `Both` each is sent when the one before has been answered.
+    #[serde(default = "one_message")]
+    send: Vec<String>,
+    /// Each message that often over, in one.
+    #[serde(default)]
+    size: usize,
+    #[serde(default = "host")]
+    host: String,
+    /// `x-script`: a status for each try.
+    #[serde(default)]
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// Milliseconds.
+    #[serde(default)]
+    deadline: u64,
+    /// The caller goes after so many messages.
+    #[serde(default)]
+    cancel: usize,
+    /// Of what is sent: `gzip` or `deflate`.
+    #[serde(default)]
+    compression: Option<String>,
+}
+
+fn one_message() -> Vec<String> {
+    vec!["hello".to_owned()]
+}
+
+fn host() -> String {
+    "a.example".to_owned()
+}
+
 fn once() -> usize {
     1
 }
@@ -108,7 +145,7 @@ impl Step {
     pub(crate) fn times(&self) -> usize {
         match self {
             Self::Line(line) if line == "release" => 0,
-            Self::Line(_) => 1,
+            Self::Line(_) | Self::Call(_) => 1,
             Self::Request(request) => request.times,
             Self::Bytes(bytes) => bytes.times,
         }
@@ -122,7 +159,33 @@ impl Step {
                 let shown = bytes.bytes.iter().map(|text| quoted(text.as_bytes()));
                 shown.collect::<Vec<_>>().join(" | ")
             }
+            Self::Call(call) => call.shown(),
         }
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    fn shown(&self) -> String {
+        let mut text = format!("{} {}", self.call, self.send.join(" "));
+        let told = [
+            (self.size > 0, format!(" × {}", self.size)),
+            (self.host != host(), format!(" | host: {}", self.host)),
+            (self.deadline > 0, format!(" | within {} ms", self.deadline)),
+            (self.cancel > 0, format!(" | cancelled after {}", self.cancel)),
+        ];
+        text.extend(
+            told.into_iter()
+                .filter_map(|(is_said, told)| is_said.then_some(told)),
+        );
+        text.extend(self.compression.iter().map(|word| format!(" | {word}")));
+        text.extend(
+            self.metadata
+                .iter()
+                .map(|(name, value)| format!(" | {name}: {value}")),
+        );
+        text
     }
 }
 
