@@ -22,6 +22,7 @@ use crate::drain::CutBy;
 use crate::ending;
 use crate::idle::{Limits, Watch, Watched};
 use crate::session::Session;
+use crate::upstream;
 use crate::worker::Worker;
 
 /// Who has told nothing.
@@ -325,7 +326,10 @@ impl Attempted {
             cluster: &cluster.stat_name,
             service: cluster.service.as_ref(),
             workload: self.endpoint.as_ref().and_then(|e| e.workload.as_ref()),
-            remote: connection.map(|c| c.remote),
+            // Whom it was for, if there is no connection.
+            remote: connection
+                .map(|c| c.remote)
+                .or_else(|| upstream::socket_address(self.endpoint.as_deref()?)),
             local: connection.and_then(|c| c.local),
             peer_principal: connection.and_then(|c| c.peer_principal.as_ref()),
             local_principal: connection.and_then(|c| c.local_principal.as_ref()),

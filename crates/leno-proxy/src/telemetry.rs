@@ -104,6 +104,7 @@ impl Reporter {
             downstream,
             peer: &PeerMetadata::default(),
             details,
+            termination: details,
         };
         self.connection(&record, false, logs);
     }
@@ -120,6 +121,7 @@ impl Reporter {
             downstream,
             peer: &PeerMetadata::default(),
             details,
+            termination: details,
         };
         self.connection(&record, false, logs);
     }

@@ -126,7 +126,10 @@ pub struct ConnectionRecord<'a> {
     pub upstream: Option<UpstreamRecord<'a>>,
     pub downstream: &'a DownstreamRecord,
     pub peer: &'a PeerMetadata,
+    /// How it ended, or why it was not let in.
     pub details: &'a str,
+    /// `%CONNECTION_TERMINATION_DETAILS%`: of who ended it on purpose, else empty.
+    pub termination: &'a str,
 }
 
 /// Who this proxy stands for: one half of every metric's labels.

@@ -122,12 +122,13 @@ impl Drop for Leno {
 impl Leno {
     pub(crate) fn start(bootstrap: &Bootstrap) -> Self {
         let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
+        let compiled = leno_proxy::Bootstrap::compile(bootstrap, &NoFiles).unwrap();
         let proxy = Proxy::start(Options {
             telemetry: Arc::new(MeshTelemetry::start(metrics).unwrap()),
+            node: compiled.compiled.node.message.clone(),
             ..Options::default()
         })
         .unwrap();
-        let compiled = leno_proxy::Bootstrap::compile(bootstrap, &NoFiles).unwrap();
         let names: Vec<String> = compiled
             .compiled
             .listeners

@@ -47,8 +47,9 @@ pub fn of_request(log: &Entries, record: &RequestRecord<'_>) -> pb::HttpAccessLo
 pub fn of_connection(log: &Entries, record: &ConnectionRecord<'_>) -> pb::TcpAccessLogEntry {
     pb::TcpAccessLogEntry {
         common_properties: Some(pb::AccessLogCommon {
-            connection_termination_details: record.details.to_owned(),
+            connection_termination_details: record.termination.to_owned(),
             access_log_type: pb::AccessLogType::TcpConnectionEnd.into(),
+            upstream_request_attempt_count: record.upstream.is_some().into(),
             custom_tags: tags(&log.custom_tags, Heads::default(), &ConnectionValues::new(record)),
             ..common(
                 record.start,
@@ -118,14 +119,16 @@ fn request(log: &Entries, record: &RequestRecord<'_>) -> pb::HttpRequestProperti
         original_path: field("x-envoy-original-path"),
         request_headers_bytes: (of_pseudo + size(&head.headers)) as u64,
         request_body_bytes: record.bytes_received,
-        request_headers: named(&log.request_headers, |name| head.field(name).map(text)),
+        request_headers: named(&log.request_headers, |name| match name.starts_with(':') {
+            true => head.field(name).map(text),
+            false => joined(&head.headers, name),
+        }),
         ..Default::default()
     }
 }
 
 fn response(log: &Entries, record: &RequestRecord<'_>) -> pb::HttpResponseProperties {
     let failure = record.upstream.as_ref().and_then(|u| u.transport_failure);
-    let from = |headers: &Headers, name: &str| headers.get(name).map(text);
     pb::HttpResponseProperties {
         response_code: record.response.map(|head| protobuf::UInt32Value {
             value: u32::from(head.status),
@@ -135,8 +138,8 @@ fn response(log: &Entries, record: &RequestRecord<'_>) -> pb::HttpResponseProper
             (":status".len() + 3 + size(&head.headers)) as u64
         }),
         response_body_bytes: record.bytes_sent,
-        response_headers: named(&log.response_headers, |name| from(&record.response?.headers, name)),
-        response_trailers: named(&log.response_trailers, |name| from(record.trailers?, name)),
+        response_headers: named(&log.response_headers, |name| joined(&record.response?.headers, name)),
+        response_trailers: named(&log.response_trailers, |name| joined(record.trailers?, name)),
         response_code_details: details(record.details, failure).into_owned(),
         ..Default::default()
     }
@@ -165,6 +168,14 @@ fn size(headers: &Headers) -> usize {
 
 fn field(headers: &Headers, name: &str) -> String {
     headers.get(name).map(text).unwrap_or_default()
+}
+
+/// All values of a header.
+fn joined(headers: &Headers, name: &str) -> Option<String> {
+    headers.contains(name).then(|| {
+        let values: Vec<&[u8]> = headers.get_all(name).collect();
+        text(values.join(&b","[..]))
+    })
 }
 
 /// Headers may hold any byte, protobuf's strings may not.

@@ -151,6 +151,7 @@ impl Sample {
             downstream: &self.downstream,
             peer: &self.peer,
             details: "",
+            termination: "",
         }
     }
 }
