@@ -1,5 +1,6 @@
 //! The engine's own message types: a filter sees these, never a codec's.
 
+pub(crate) mod base64;
 mod decimal;
 mod headers;
 

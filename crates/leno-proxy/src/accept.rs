@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use leno_engine::compile::listener::{Direction, FilterChain, Listener, TerminalFilter, TransportProtocol};
+use leno_engine::compile::proxy_protocol::ProxyProtocol;
 use leno_engine::decide::filter::ConnectionFacts;
 use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_engine::decide::network::Admission;
@@ -19,6 +20,7 @@ use crate::connection::{Connection, Serving};
 use crate::drain::Drain;
 use crate::http;
 use crate::inspect::{self, Found, Wanted};
+use crate::introduction::{self, IntroductionError};
 use crate::io::Io;
 use crate::lookup::{Answer, Want};
 use crate::original_dst::original_destination;
@@ -49,6 +51,7 @@ pub(crate) async fn accept(
     };
     let arrival = Arrival {
         worker,
+        direct: remote,
         remote,
         destination,
     };
@@ -59,6 +62,9 @@ pub(crate) async fn accept(
 /// A connection before it has a chain.
 struct Arrival {
     worker: Rc<Worker>,
+    /// The connection's own other end.
+    direct: SocketAddr,
+    /// Whose connection it is: [`Self::direct`], unless the PROXY protocol says otherwise, as of `destination`.
     remote: SocketAddr,
     destination: SocketAddr,
 }
@@ -127,9 +133,12 @@ impl Arrival {
             .refused(&record, flag, details, &listener.access_log);
     }
 
-    async fn establish(self, mut stream: TcpStream, state: &Arc<ListenerState>) -> Option<Serving> {
+    async fn establish(mut self, mut stream: TcpStream, state: &Arc<ListenerState>) -> Option<Serving> {
         let listener = &state.listener;
         let mut prefix = BytesMut::new();
+        if let Some(protocol) = &listener.filters.proxy_protocol {
+            Box::pin(self.introduced(&mut stream, &mut prefix, protocol, listener)).await?;
+        }
         let wanted = Wanted::of(&listener.filters, self.destination.port());
         let (found, early) = match wanted.any() {
             false => (Found::raw(), None),
@@ -167,6 +176,35 @@ impl Arrival {
                 }))
             }
             TerminalFilter::Echo => Some(Box::pin(echo(io, connection))),
+        }
+    }
+
+    /// Learns from the PROXY protocol whose connection it is. None: it is over.
+    async fn introduced(
+        &mut self,
+        stream: &mut TcpStream,
+        prefix: &mut BytesMut,
+        protocol: &ProxyProtocol,
+        listener: &Listener,
+    ) -> Option<()> {
+        let reading = introduction::read(stream, prefix, protocol, inspect::patience(&listener.filters));
+        match reading.await {
+            Ok(header) => {
+                if let Some(addresses) = header.and_then(|header| header.addresses) {
+                    self.remote = addresses.source;
+                    self.destination = addresses.destination;
+                }
+                Some(())
+            }
+            Err(IntroductionError::Late) if listener.filters.continue_on_timeout => Some(()),
+            Err(error) => {
+                tracing::debug!(remote = %self.remote, %error, "closed: no PROXY protocol");
+                let record = self.record(listener, &Found::raw(), None, None);
+                self.worker
+                    .reporter
+                    .turned_away(&record, error.details(), &listener.access_log);
+                None
+            }
         }
     }
 
@@ -232,7 +270,7 @@ impl Arrival {
         let info = ConnectionInfo {
             destination: self.destination,
             source: self.remote,
-            direct_source: self.remote,
+            direct_source: self.direct,
             sni: found.sni.as_deref(),
             transport: found.transport,
             application_protocols: &protocols,
@@ -258,6 +296,9 @@ impl Arrival {
         let filters = &state.listener.filters;
         let patience = inspect::patience(filters);
         // Where the server may speak first, the client's time begins with its first byte.
+        if let Some(found) = (!prefix.is_empty()).then(|| wanted.inspect(prefix)).flatten() {
+            return Some((found, None));
+        }
         let mut deadline = tcp.is_none().then(|| tokio::time::Instant::now() + patience);
         let race = Race::default();
         let mut speaks = std::pin::pin!(async {
@@ -420,7 +461,7 @@ impl Arrival {
             direction: listener.direction,
             local: self.destination,
             remote: self.remote,
-            direct_remote: self.remote,
+            direct_remote: self.direct,
             connection_id: ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             sni: match found.transport {
                 TransportProtocol::Tls => found.sni.clone(),

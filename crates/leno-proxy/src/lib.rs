@@ -34,6 +34,7 @@ pub mod identity;
 mod idle;
 mod inbox;
 mod inspect;
+mod introduction;
 mod io;
 mod listen;
 mod load;

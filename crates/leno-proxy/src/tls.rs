@@ -14,9 +14,9 @@ use leno_engine::compile::tls::{
     self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls,
 };
 use leno_tls::{
-    ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo,
-    Resumption, SYSTEM_ROOTS, SanMatcher, Secrets, ServerCheck, ServerTls, StringMatch, SystemRootsError,
-    TlsConfigs, TlsVersion, TrustBundle, Versions,
+    ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo, Pin,
+    Resumption, Revocation, RevocationError, SYSTEM_ROOTS, SanMatcher, Secrets, ServerCheck, ServerTls,
+    StringMatch, SystemRootsError, TlsConfigs, TlsVersion, TrustBundle, Versions,
 };
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
@@ -50,6 +50,8 @@ pub enum Unsupported {
     SystemRoots(#[from] SystemRootsError),
     #[error("common_tls_context: a server needs a certificate")]
     NoCertificate,
+    #[error("common_tls_context.validation_context.crl: {0}")]
+    Revocation(#[from] RevocationError),
     #[error("match_typed_subject_alt_names: {0}")]
     San(String),
 }
@@ -201,8 +203,8 @@ pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> 
         client_auth,
         alpn: accepted,
         versions: versions(&tls.common),
-        cipher_suites: Vec::new(),
-        groups: Vec::new(),
+        cipher_suites: tls.common.parameters.cipher_suites.clone(),
+        groups: tls.common.parameters.groups.clone(),
         resumption: Resumption::Off,
     })
 }
@@ -220,8 +222,8 @@ pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, U
         sni: tls.sni.clone(),
         alpn: offered(tls, offer),
         versions: versions(&tls.common),
-        cipher_suites: Vec::new(),
-        groups: Vec::new(),
+        cipher_suites: tls.common.parameters.cipher_suites.clone(),
+        groups: tls.common.parameters.groups.clone(),
         resumption: Resumption::Off,
     })
 }
@@ -272,17 +274,30 @@ fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
     let Some(validation) = &common.validation else {
         return Ok(None);
     };
+    if !validation.verifies() {
+        return Ok(None);
+    }
     let trust = match &validation.trust {
-        TrustSource::None => return Ok(None),
-        TrustSource::Sds(name) => name.clone(),
-        TrustSource::InlinePem(pem) => inline_name(pem),
-        TrustSource::System => SYSTEM_ROOTS.to_owned(),
+        TrustSource::None => None,
+        TrustSource::Sds(name) => Some(name.clone()),
+        TrustSource::InlinePem(pem) => Some(inline_name(pem)),
+        TrustSource::System => Some(SYSTEM_ROOTS.to_owned()),
     };
+    let pins = validation.pins.iter().map(|pin| match *pin {
+        compiled::Pin::Certificate(hash) => Pin::Certificate(hash),
+        compiled::Pin::Key(hash) => Pin::Key(hash),
+    });
+    let revocation = validation.revocation.as_ref();
+    let revocation = revocation.map(|given| Revocation::from_pem(&given.lists, given.leaf_only));
     let sans = validation.sans.iter().map(san).collect::<Result<_, _>>()?;
     Ok(Some(PeerCheck {
         trust,
         sans,
         trust_domains: Vec::new(),
+        pins: pins.collect(),
+        allow_expired: validation.allow_expired,
+        max_depth: validation.max_depth,
+        revocation: revocation.transpose()?,
     }))
 }
 
@@ -306,8 +321,8 @@ fn versions(common: &CommonTls) -> Versions {
         compiled::TlsVersion::Tls13 => TlsVersion::V1_3,
     };
     Versions {
-        min: version(common.min_version),
-        max: version(common.max_version),
+        min: version(common.parameters.min_version),
+        max: version(common.parameters.max_version),
     }
 }
 

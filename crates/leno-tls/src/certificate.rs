@@ -79,6 +79,20 @@ pub(crate) fn sha256_hex(certificate: &CertificateDer<'_>) -> String {
     hex(digest::digest(&digest::SHA256, certificate).as_ref())
 }
 
+/// SHA-256 of a certificate and of its public key (SubjectPublicKeyInfo), as pins have them.
+pub(crate) fn fingerprints(certificate: &[u8]) -> Result<([u8; 32], [u8; 32]), CertificateError> {
+    let encoding = |detail: String| CertificateError::Encoding { detail };
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|e| encoding(e.to_string()))?;
+    Ok((sha256(certificate), sha256(parsed.public_key().raw)))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    let digest = digest::digest(&digest::SHA256, bytes);
+    hash.copy_from_slice(digest.as_ref());
+    hash
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

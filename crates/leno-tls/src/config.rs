@@ -17,9 +17,8 @@ use rustls_pki_types::DnsName;
 use crate::choice::ByServerName;
 use crate::crypto::Crypto;
 use crate::identity::{Identity, TrustBundle};
-use crate::san::SanMatcher;
+use crate::peer_check::PeerCheck;
 use crate::secrets::SecretSet;
-use crate::spiffe::TrustDomain;
 use crate::suites::{UnsupportedError, provider};
 use crate::verify::{
     ClientVerifier, HostnameVerifier, PeerRule, PeerServerVerifier, ServerVerifier, UnverifiedServer,
@@ -79,17 +78,6 @@ pub enum ServerCheck {
     Unverified,
 }
 
-/// Which peers are accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PeerCheck {
-    /// The secret that holds the trust bundle.
-    pub trust: String,
-    /// One of these must match; none means any name.
-    pub sans: Vec<SanMatcher>,
-    /// The peer's SPIFFE identity must be in one of these; none means no such check.
-    pub trust_domains: Vec<TrustDomain>,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TlsVersion {
     V1_2,
@@ -123,6 +111,10 @@ pub enum ConfigError {
     /// Retry when the secrets' generation moves.
     #[error("the trust bundle {name:?} is not there yet — SDS — it comes from the control plane or a file")]
     NoTrust { name: String },
+    #[error(
+        "a check of peers has neither trust nor pins — validation_context — leave it out or set trusted_ca"
+    )]
+    NobodyIsChecked,
     #[error("the TLS versions {min:?} to {max:?} are none — tls_params — the minimum is above the maximum")]
     Versions { min: TlsVersion, max: TlsVersion },
     #[error(transparent)]
@@ -182,23 +174,15 @@ impl Default for Versions {
 // === impl PeerCheck ===
 
 impl PeerCheck {
-    /// Every peer that chains to the bundle.
-    pub fn any(trust: impl Into<String>) -> PeerCheck {
-        PeerCheck {
-            trust: trust.into(),
-            sans: Vec::new(),
-            trust_domains: Vec::new(),
-        }
-    }
-
     fn rule(&self, trust: Option<&TrustBundle>, provider: &CryptoProvider) -> Result<PeerRule, ConfigError> {
-        let trust = trust.ok_or_else(|| ConfigError::NoTrust {
-            name: self.trust.clone(),
-        })?;
+        match (&self.trust, trust) {
+            (Some(name), None) => return Err(ConfigError::NoTrust { name: name.clone() }),
+            (None, _) if self.pins.is_empty() => return Err(ConfigError::NobodyIsChecked),
+            _ => {}
+        }
         Ok(PeerRule {
-            trust: trust.clone(),
-            sans: self.sans.clone(),
-            trust_domains: self.trust_domains.clone(),
+            trust: trust.cloned(),
+            check: self.clone(),
             algorithms: provider.signature_verification_algorithms,
         })
     }
@@ -339,7 +323,7 @@ fn identity(secrets: &SecretSet, name: &str) -> Result<Identity, ConfigError> {
 }
 
 fn trust(secrets: &SecretSet, check: Option<&PeerCheck>) -> Result<Option<TrustBundle>, ConfigError> {
-    let Some(PeerCheck { trust: name, .. }) = check else {
+    let Some(name) = check.and_then(|check| check.trust.as_ref()) else {
         return Ok(None);
     };
     let bundle = secrets.bundle(name).cloned();

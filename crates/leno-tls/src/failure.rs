@@ -50,6 +50,10 @@ pub enum PeerError {
     WrongPurpose,
     #[error("the peer does not hold its certificate's key, or a signature in its chain is wrong")]
     BadSignature,
+    #[error("the peer's certificate, or its issuer's, has been revoked")]
+    Revoked,
+    #[error("the peer's certificate is none of those that are pinned")]
+    NotPinned,
     #[error("the peer's certificate is unusable: {detail}")]
     Unusable { detail: String },
 }
@@ -83,6 +87,7 @@ impl PeerError {
         rustls::Error::InvalidCertificate(match self {
             PeerError::UnknownCa => CertificateError::UnknownIssuer,
             PeerError::BadSignature => CertificateError::BadSignature,
+            PeerError::Revoked => CertificateError::Revoked,
             PeerError::WrongPurpose => CertificateError::InvalidPurpose,
             PeerError::Expired { not_after } => match not_after.and_then(unix_time) {
                 Some(not_after) => CertificateError::ExpiredContext { time: now, not_after },
@@ -115,6 +120,7 @@ impl PeerError {
                 PeerError::WrongPurpose
             }
             CertificateError::BadSignature => PeerError::BadSignature,
+            CertificateError::Revoked => PeerError::Revoked,
             CertificateError::Other(OtherError(inner)) => match inner.downcast_ref::<PeerError>() {
                 Some(ours) => ours.clone(),
                 None => PeerError::Unusable {

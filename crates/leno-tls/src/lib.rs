@@ -21,7 +21,9 @@ mod crypto;
 mod failure;
 mod identity;
 mod peer;
+mod peer_check;
 pub mod pem;
+mod revocation;
 mod san;
 mod secrets;
 mod sniff;
@@ -32,13 +34,15 @@ mod verify;
 
 pub use certificate::{CertificateError, CertificateInfo, SubjectAltNames};
 pub use config::{
-    ClientAuth, ClientTls, ConfigError, PeerCheck, Resumption, ServerCheck, ServerTls, TlsVersion, Versions,
+    ClientAuth, ClientTls, ConfigError, Resumption, ServerCheck, ServerTls, TlsVersion, Versions,
 };
 pub use configs::{TlsClient, TlsConfigs, TlsServer};
 pub use crypto::Crypto;
 pub use failure::{HandshakeFailure, PeerError};
 pub use identity::{Identity, IdentityError, PendingIdentity, TrustBundle};
 pub use peer::PeerInfo;
+pub use peer_check::{PeerCheck, Pin};
+pub use revocation::{Revocation, RevocationError};
 pub use san::{PatternError, SanKind, SanMatcher, StringMatch};
 pub use secrets::{ROOT_CA, SecretSet, Secrets, WORKLOAD_CERTIFICATE};
 pub use sniff::{MAX_CLIENT_HELLO, Peek, peek};

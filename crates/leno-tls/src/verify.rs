@@ -11,24 +11,26 @@ use rustls::crypto::{
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, KeyUsage, RevocationOptions, VerifiedPath};
 
-use crate::certificate::CertificateInfo;
+use crate::certificate::{CertificateInfo, fingerprints};
 use crate::failure::{PeerError, system_time};
 use crate::identity::TrustBundle;
+use crate::peer_check::{PeerCheck, Pin};
 use crate::san::SanMatcher;
-use crate::spiffe::TrustDomain;
 
 /// The chain and names of a peer, either side.
 #[derive(Debug)]
 pub(crate) struct PeerRule {
-    pub(crate) trust: TrustBundle,
-    /// Any of these must match; none means that every name will do.
-    pub(crate) sans: Vec<SanMatcher>,
-    /// Any of these must hold the peer's identity; none means no such check.
-    pub(crate) trust_domains: Vec<TrustDomain>,
+    /// None: the check's pins alone say who is accepted.
+    pub(crate) trust: Option<TrustBundle>,
+    pub(crate) check: PeerCheck,
     pub(crate) algorithms: WebPkiSupportedAlgorithms,
 }
+
+/// How often a chain is looked at again, at another time, where its certificates may be out of theirs: once for each end
+/// of each of as many certificates as anybody has in a chain.
+const TIMES: usize = 8;
 
 /// Verifies clients.
 #[derive(Debug)]
@@ -61,40 +63,100 @@ impl PeerRule {
         now: UnixTime,
         usage: KeyUsage,
     ) -> Result<(), PeerError> {
-        let parsed = EndEntityCert::try_from(leaf).map_err(peer_error)?;
-        parsed
-            .verify_for_usage(
-                self.algorithms.all,
-                &self.trust.roots().roots,
-                intermediates,
-                now,
-                usage,
-                None,
-                None,
-            )
-            .map_err(peer_error)?;
+        self.check_pins(leaf)?;
+        if let Some(trust) = &self.trust {
+            self.check_chain(trust, leaf, intermediates, now, usage)
+                .map_err(peer_error)?;
+        }
         self.check_names(leaf)
     }
 
+    fn check_pins(&self, leaf: &CertificateDer<'_>) -> Result<(), PeerError> {
+        if self.check.pins.is_empty() {
+            return Ok(());
+        }
+        let prints = fingerprints(leaf).map_err(|error| PeerError::Unusable {
+            detail: error.to_string(),
+        })?;
+        let known = [Pin::Certificate(prints.0), Pin::Key(prints.1)];
+        match self.check.pins.iter().any(|pin| known.contains(pin)) {
+            true => Ok(()),
+            false => Err(PeerError::NotPinned),
+        }
+    }
+
+    fn check_chain(
+        &self,
+        trust: &TrustBundle,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<(), webpki::Error> {
+        let parsed = EndEntityCert::try_from(leaf)?;
+        let depth = self.check.max_depth;
+        let not_too_deep = |path: &VerifiedPath<'_>| {
+            let authorities = path.intermediate_certificates().count() + 1;
+            match depth.is_none_or(|depth| authorities <= depth as usize) {
+                true => Ok(()),
+                false => Err(webpki::Error::MaximumPathDepthExceeded),
+            }
+        };
+        let verify_at = |time: UnixTime| {
+            let verify = |revocation: Option<RevocationOptions<'_>>| {
+                let verified = parsed.verify_for_usage(
+                    self.algorithms.all,
+                    &trust.roots().roots,
+                    intermediates,
+                    time,
+                    usage,
+                    revocation,
+                    Some(&not_too_deep),
+                );
+                verified.map(|_| ())
+            };
+            match &self.check.revocation {
+                None => verify(None),
+                Some(revocation) => revocation.check(&verify),
+            }
+        };
+        let mut time = now;
+        let mut outcome = verify_at(time);
+        for _ in 0..TIMES {
+            time = match outcome {
+                Err(webpki::Error::CertExpired { not_after, .. }) if self.check.allow_expired => not_after,
+                Err(webpki::Error::CertNotValidYet { not_before, .. }) if self.check.allow_expired => {
+                    not_before
+                }
+                _ => break,
+            };
+            outcome = verify_at(time);
+        }
+        outcome
+    }
+
     fn check_names(&self, leaf: &CertificateDer<'_>) -> Result<(), PeerError> {
-        if self.sans.is_empty() && self.trust_domains.is_empty() {
+        let PeerCheck {
+            sans, trust_domains, ..
+        } = &self.check;
+        if sans.is_empty() && trust_domains.is_empty() {
             return Ok(());
         }
         let info = CertificateInfo::parse(leaf).map_err(|error| PeerError::Unusable {
             detail: error.to_string(),
         })?;
-        if !self.trust_domains.is_empty() {
+        if !trust_domains.is_empty() {
             let id = info.spiffe_id();
-            if !id.is_some_and(|id| self.trust_domains.iter().any(|domain| id.is_in(domain))) {
+            if !id.is_some_and(|id| trust_domains.iter().any(|domain| id.is_in(domain))) {
                 return Err(PeerError::TrustDomain {
-                    expected: self.trust_domains.clone(),
+                    expected: trust_domains.clone(),
                     got: info.sans.all(),
                 });
             }
         }
-        if !self.sans.is_empty() && !self.sans.iter().any(|matcher| matcher.matches(&info.sans)) {
+        if !sans.is_empty() && !sans.iter().any(|matcher| matcher.matches(&info.sans)) {
             return Err(PeerError::SanMismatch {
-                expected: self.sans.iter().map(SanMatcher::to_string).collect(),
+                expected: sans.iter().map(SanMatcher::to_string).collect(),
                 got: info.sans.all(),
             });
         }
@@ -106,10 +168,10 @@ impl PeerRule {
 
 impl ClientVerifier {
     pub(crate) fn new(rule: PeerRule, mandatory: bool) -> ClientVerifier {
-        let hints = rule.trust.roots().subjects();
+        let hints = rule.trust.as_ref().map(|trust| trust.roots().subjects());
         ClientVerifier {
             rule,
-            hints,
+            hints: hints.unwrap_or_default(),
             mandatory,
         }
     }
@@ -292,6 +354,7 @@ fn peer_error(error: webpki::Error) -> PeerError {
             not_before: system_time(not_before),
         },
         webpki::Error::RequiredEkuNotFoundContext(_) => PeerError::WrongPurpose,
+        webpki::Error::CertRevoked => PeerError::Revoked,
         other => PeerError::Unusable {
             detail: other.to_string(),
         },

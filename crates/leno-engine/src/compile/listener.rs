@@ -1,6 +1,7 @@
 //! `envoy.config.listener.v3.Listener`.
 
 mod chain;
+mod distinct;
 mod filters;
 mod tcp;
 
@@ -18,6 +19,7 @@ use super::at::{At, compiling, no_effect, refuse};
 use super::http::HttpConnectionManager;
 use super::metadata::Fields;
 use super::pb::{core, listener as pb, protobuf};
+use super::proxy_protocol::ProxyProtocol;
 use super::tls::DownstreamTls;
 use super::{Files, Rejection, Warnings, address};
 use crate::decide::network::NetworkFilterConfig;
@@ -50,6 +52,8 @@ pub enum Direction {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListenerFilters {
     pub original_dst: bool,
+    /// What stands before the client's first byte.
+    pub proxy_protocol: Option<ProxyProtocol>,
     pub tls_inspector: bool,
     pub http_inspector: bool,
     /// Destination ports for which the inspectors do not run.
@@ -210,7 +214,7 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
     )?];
     addresses.extend(at.each("additional_addresses", additional_addresses, additional)?);
     let chains = at.each("filter_chains", filter_chains, chain::chain)?;
-    distinct(at, &chains)?;
+    distinct::distinct(at, &chains)?;
     let default_chain = match default_filter_chain {
         None => None,
         Some(chain) => Some(chain::chain(&at.field("default_filter_chain"), chain)?),
@@ -247,24 +251,6 @@ fn additional(at: &At<'_>, message: &pb::AdditionalAddress) -> Result<Address, R
     } = message;
     no_effect!(at, "not used"; socket_options, tcp_keepalive);
     address::address(&at.field("address"), at.required("address", more)?)
-}
-
-/// Two chains that match the same are a mistake, as in Envoy: neither is the better one.
-fn distinct(at: &At<'_>, chains: &[Arc<FilterChain>]) -> Result<(), Rejection> {
-    for (i, chain) in chains.iter().enumerate() {
-        if let Some(j) = chains
-            .iter()
-            .take(i)
-            .position(|other| other.matches == chain.matches)
-        {
-            let reason = format!("matches the same as filter_chains[{j}]");
-            return Err(at
-                .item("filter_chains", i)
-                .field("filter_chain_match")
-                .reject(reason));
-        }
-    }
-    Ok(())
 }
 
 fn strict(metadata: Option<&core::Metadata>) -> BTreeMap<u16, String> {

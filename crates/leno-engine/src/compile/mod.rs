@@ -20,6 +20,7 @@ pub mod local_reply;
 pub mod log_filter;
 pub mod matcher;
 pub mod metadata;
+pub mod proxy_protocol;
 pub mod rbac;
 pub mod reject;
 pub mod route;

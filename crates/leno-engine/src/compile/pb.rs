@@ -23,7 +23,7 @@ pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_fi
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
 pub(crate) use leno_proto::envoy::extensions::filters::listener::{
     http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
-    tls_inspector::v3 as tls_inspector,
+    proxy_protocol::v3 as proxy_protocol, tls_inspector::v3 as tls_inspector,
 };
 /// Network filters besides the two proxies.
 pub(crate) mod network {

@@ -1,9 +1,16 @@
 //! TLS contexts: which secrets, which peers. The handshake itself is `leno-tls`.
 
+mod parameters;
+mod validation;
+
 use super::Rejection;
 use super::at::{At, no_effect, refuse, silent};
-use super::matcher::{self, StringMatcher};
 use super::pb::{core, raw_buffer, tls as pb};
+
+pub use parameters::{Parameters, TlsVersion};
+pub use validation::{Pin, Revocation, SanKind, SanMatcher, TrustSource, Validation};
+
+use validation::validation;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct DownstreamTls {
@@ -25,14 +32,7 @@ pub struct CommonTls {
     pub certificates: Vec<SecretSource>,
     pub validation: Option<Validation>,
     pub alpn: Vec<String>,
-    pub min_version: TlsVersion,
-    pub max_version: TlsVersion,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
-    Tls12,
-    Tls13,
+    pub parameters: Parameters,
 }
 
 /// Where a secret comes from.
@@ -45,38 +45,6 @@ pub enum SecretSource {
         certificate_chain: Vec<u8>,
         private_key: Vec<u8>,
     },
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Validation {
-    pub trust: TrustSource,
-    /// Any of them; empty: every certificate that chains to the trust.
-    pub sans: Vec<SanMatcher>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum TrustSource {
-    Sds(String),
-    InlinePem(Vec<u8>),
-    /// The machine's trust store.
-    System,
-    /// No verification (`trust_chain_verification: ACCEPT_UNTRUSTED`, or no trusted_ca).
-    None,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct SanMatcher {
-    pub kind: SanKind,
-    pub matcher: StringMatcher,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SanKind {
-    Any,
-    Dns,
-    Uri,
-    Email,
-    Ip,
 }
 
 /// A transport socket; None: plaintext.
@@ -118,7 +86,7 @@ pub(crate) fn downstream(
         && common
             .validation
             .as_ref()
-            .is_none_or(|v| v.trust == TrustSource::None)
+            .is_none_or(|validation| !validation.verifies())
     {
         let reason = "without a validation context any certificate would do";
         return Err(at.field("require_client_certificate").reject(reason));
@@ -206,10 +174,10 @@ fn common(at: &At<'_>, message: &pb::CommonTlsContext) -> Result<CommonTls, Reje
         Some(V::ValidationContext(context)) => {
             Some(validation(&at.field("validation_context"), context, None)?)
         }
-        Some(V::ValidationContextSdsSecretConfig(secret)) => Some(Validation {
-            trust: TrustSource::Sds(sds(&at.field("validation_context_sds_secret_config"), secret)?),
-            sans: Vec::new(),
-        }),
+        Some(V::ValidationContextSdsSecretConfig(secret)) => Some(Validation::of(TrustSource::Sds(sds(
+            &at.field("validation_context_sds_secret_config"),
+            secret,
+        )?))),
         Some(V::CombinedValidationContext(both)) => {
             Some(combined(&at.field("combined_validation_context"), both)?)
         }
@@ -221,9 +189,9 @@ fn common(at: &At<'_>, message: &pb::CommonTlsContext) -> Result<CommonTls, Reje
                 .reject("not supported"));
         }
     };
-    let (min_version, max_version) = match tls_params {
-        None => (TlsVersion::Tls12, TlsVersion::Tls13),
-        Some(params) => versions(&at.field("tls_params"), params)?,
+    let parameters = match tls_params {
+        None => Parameters::default(),
+        Some(params) => parameters::parameters(&at.field("tls_params"), params)?,
     };
     if let Some(i) = alpn_protocols
         .iter()
@@ -235,8 +203,7 @@ fn common(at: &At<'_>, message: &pb::CommonTlsContext) -> Result<CommonTls, Reje
         certificates,
         validation,
         alpn: alpn_protocols.clone(),
-        min_version,
-        max_version,
+        parameters,
     })
 }
 
@@ -274,13 +241,11 @@ pub(crate) fn key_pair(at: &At<'_>, message: &pb::TlsCertificate) -> Result<(Vec
 
 /// The roots of a validation context that is a secret by itself, as PEM.
 pub(crate) fn roots(at: &At<'_>, message: &pb::CertificateValidationContext) -> Result<Vec<u8>, Rejection> {
-    let Validation { trust, sans } = validation(at, message, None)?;
-    if !sans.is_empty() {
-        return Err(at
-            .field("match_typed_subject_alt_names")
-            .reject("names are supported where the secret is used, not in it"));
+    let validation = validation(at, message, None)?;
+    if validation != Validation::of(validation.trust.clone()) {
+        return Err(at.reject("besides trusted_ca it is supported where the secret is used, not in it"));
     }
-    match trust {
+    match validation.trust {
         TrustSource::InlinePem(roots) => Ok(roots),
         TrustSource::Sds(_) | TrustSource::System | TrustSource::None => {
             Err(at.field("trusted_ca").reject("required"))
@@ -318,133 +283,4 @@ fn combined(
     let field = "default_validation_context";
     let context = at.required(field, default_validation_context)?;
     validation(&at.field(field), context, Some(TrustSource::Sds(trust)))
-}
-
-/// `named`: the trust that a secret brings.
-fn validation(
-    at: &At<'_>,
-    message: &pb::CertificateValidationContext,
-    named: Option<TrustSource>,
-) -> Result<Validation, Rejection> {
-    use pb::certificate_validation_context::TrustChainVerification;
-    let pb::CertificateValidationContext {
-        trusted_ca,
-        ca_certificate_provider_instance,
-        system_root_certs,
-        watched_directory,
-        verify_certificate_spki,
-        verify_certificate_hash,
-        match_typed_subject_alt_names,
-        match_subject_alt_names,
-        require_signed_certificate_timestamp,
-        crl,
-        allow_expired_certificate,
-        trust_chain_verification,
-        custom_validator_config,
-        only_verify_leaf_cert_crl,
-        max_verify_depth,
-        suppress_client_ca_list,
-    } = message;
-    refuse!(at; ca_certificate_provider_instance, verify_certificate_spki, verify_certificate_hash,
-        require_signed_certificate_timestamp, crl, allow_expired_certificate, custom_validator_config,
-        only_verify_leaf_cert_crl, max_verify_depth);
-    no_effect!(at, "files are read once"; watched_directory);
-    no_effect!(at, "the list is sent"; suppress_client_ca_list);
-    let verify =
-        at.choice::<TrustChainVerification>("trust_chain_verification", *trust_chain_verification)?;
-    let trust = match (named, trusted_ca, system_root_certs, verify) {
-        (_, _, _, TrustChainVerification::AcceptUntrusted) => TrustSource::None,
-        (Some(named), None, None, _) => named,
-        (None, Some(ca), None, _) => TrustSource::InlinePem(at.field("trusted_ca").data_source(ca)?),
-        (None, None, Some(pb::certificate_validation_context::SystemRootCerts {}), _) => TrustSource::System,
-        (None, None, None, _) => TrustSource::None,
-        _ => {
-            return Err(at
-                .field("trusted_ca")
-                .reject("there is another source of trust beside it"));
-        }
-    };
-    let mut sans = at.each(
-        "match_typed_subject_alt_names",
-        match_typed_subject_alt_names,
-        san,
-    )?;
-    sans.extend(at.each(
-        "match_subject_alt_names",
-        match_subject_alt_names,
-        |at, message| {
-            let matcher = matcher::string(at, message)?;
-            Ok(SanMatcher {
-                kind: SanKind::Any,
-                matcher,
-            })
-        },
-    )?);
-    // Names that nobody vouches for prove nothing; Envoy says the same.
-    if trust == TrustSource::None && !sans.is_empty() {
-        let at = at.field("match_typed_subject_alt_names");
-        return Err(
-            at.reject("names are only checked on certificates that are verified: trusted_ca is missing")
-        );
-    }
-    Ok(Validation { trust, sans })
-}
-
-fn san(at: &At<'_>, message: &pb::SubjectAltNameMatcher) -> Result<SanMatcher, Rejection> {
-    use pb::subject_alt_name_matcher::SanType;
-    let pb::SubjectAltNameMatcher {
-        san_type,
-        matcher,
-        oid,
-    } = message;
-    refuse!(at; oid);
-    let kind = match at.choice("san_type", *san_type)? {
-        SanType::Email => SanKind::Email,
-        SanType::Dns => SanKind::Dns,
-        SanType::Uri => SanKind::Uri,
-        SanType::IpAddress => SanKind::Ip,
-        SanType::Unspecified | SanType::OtherName => {
-            return Err(at.field("san_type").reject("not supported"));
-        }
-    };
-    let matcher = matcher::string(&at.field("matcher"), at.required("matcher", matcher)?)?;
-    Ok(SanMatcher { kind, matcher })
-}
-
-fn versions(at: &At<'_>, message: &pb::TlsParameters) -> Result<(TlsVersion, TlsVersion), Rejection> {
-    use pb::tls_parameters::TlsProtocol as P;
-    let pb::TlsParameters {
-        tls_minimum_protocol_version,
-        tls_maximum_protocol_version,
-        cipher_suites,
-        ecdh_curves,
-        signature_algorithms,
-        compliance_policies,
-    } = message;
-    refuse!(at; signature_algorithms, compliance_policies);
-    no_effect!(at, "leno's own suites and curves are used, all of them strong"; cipher_suites, ecdh_curves);
-    let min = match at.choice("tls_minimum_protocol_version", *tls_minimum_protocol_version)? {
-        P::TlsAuto | P::TlSv12 => TlsVersion::Tls12,
-        P::TlSv13 => TlsVersion::Tls13,
-        P::TlSv10 | P::TlSv11 => {
-            at.field("tls_minimum_protocol_version")
-                .warn("TLS before 1.2 is not spoken");
-            TlsVersion::Tls12
-        }
-    };
-    let max = match at.choice("tls_maximum_protocol_version", *tls_maximum_protocol_version)? {
-        P::TlsAuto | P::TlSv13 => TlsVersion::Tls13,
-        P::TlSv12 => TlsVersion::Tls12,
-        P::TlSv10 | P::TlSv11 => {
-            return Err(at
-                .field("tls_maximum_protocol_version")
-                .reject("TLS before 1.2 is not spoken"));
-        }
-    };
-    if min > max {
-        return Err(at
-            .field("tls_maximum_protocol_version")
-            .reject("less than the minimum"));
-    }
-    Ok((min, max))
 }

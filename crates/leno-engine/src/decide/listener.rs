@@ -7,7 +7,7 @@
 //! lexicographically say exactly that, with rank 0 for "does not hold": the best tuple decides, and if there is a
 //! 0 in it nothing matches and the default chain serves.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -168,7 +168,9 @@ fn application_protocol(names: &[String], offered: &[&[u8]]) -> u32 {
     }
 }
 
+/// As in Envoy, of which only 127.0.0.1 and ::1 are loopback.
 fn same_ip_or_loopback(connection: &ConnectionInfo<'_>) -> bool {
     let source = connection.source.ip().to_canonical();
-    source.is_loopback() || source == connection.destination.ip().to_canonical()
+    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    loopback.contains(&source) || source == connection.destination.ip().to_canonical()
 }

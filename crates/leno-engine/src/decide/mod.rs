@@ -18,6 +18,7 @@ pub mod matcher;
 pub mod network;
 pub mod normalise;
 pub mod outlier;
+pub mod proxy_protocol;
 pub mod rbac;
 pub mod retry;
 pub mod route;

@@ -189,6 +189,11 @@ fn the_source_type_is_by_address() {
     assert_eq!(from("127.0.0.1:1"), "local");
     assert_eq!(from("10.1.2.3:1"), "local");
     assert_eq!(from("10.1.2.4:1"), "external");
+    assert_eq!(
+        from("127.0.0.5:1"),
+        "external",
+        "Envoy knows one loopback address"
+    );
 }
 
 #[test]
@@ -212,5 +217,34 @@ fn two_chains_that_match_the_same_are_refused() {
     assert_eq!(
         error,
         "filter_chains[1].filter_chain_match: matches the same as filter_chains[0]"
+    );
+}
+
+#[test]
+fn two_chains_that_some_connection_meets_alike_are_refused() {
+    let refused = |these: FilterChainMatch, those: FilterChainMatch| {
+        compile_listener(&listener(vec![tcp_chain("a", these), tcp_chain("b", those)])).is_err()
+    };
+    assert!(refused(names(&["a.x", "b.x"]), names(&["B.x", "c.x"])));
+    assert!(refused(alpn(&["a", "b"]), alpn(&["b", "a"])));
+    assert!(refused(ranges(&["10.0.0.1/8"]), ranges(&["10.0.0.2/8"])));
+    // One of them is the better for every connection.
+    assert!(!refused(ranges(&["10.0.0.0/8"]), ranges(&["10.0.0.0/16"])));
+    assert!(!refused(names(&["*.x"]), names(&["a.x"])));
+    assert!(!refused(transport("raw_buffer"), FilterChainMatch::default()));
+    let both = |ports: &[u32]| FilterChainMatch {
+        source_ports: ports.to_vec(),
+        ..names(&["a.x"])
+    };
+    assert!(!refused(both(&[1, 2]), both(&[3])));
+    assert!(refused(both(&[1, 2]), both(&[2, 3])));
+}
+
+#[test]
+fn a_chain_names_nothing_twice() {
+    let error = compile_listener(&listener(vec![tcp_chain("a", names(&["a.x", "a.x"]))])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "filter_chains[0].filter_chain_match: says the same twice"
     );
 }

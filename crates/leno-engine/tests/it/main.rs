@@ -13,3 +13,4 @@ mod made;
 mod outlier;
 mod retry;
 mod route;
+mod tls;

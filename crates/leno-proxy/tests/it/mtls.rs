@@ -9,7 +9,7 @@ use leno_engine::compile::http::{ForwardClientCert, ForwardClientCertMode};
 use leno_engine::compile::listener::{Direction, FilterChain, Listener, TransportProtocol};
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
 use leno_engine::compile::tls::{
-    CommonTls, DownstreamTls, SanKind, SanMatcher, SecretSource, TlsVersion, TrustSource, UpstreamTls,
+    CommonTls, DownstreamTls, Parameters, SanKind, SanMatcher, SecretSource, TrustSource, UpstreamTls,
     Validation,
 };
 use leno_proxy::Options;
@@ -69,7 +69,6 @@ fn common(alpn: &[&str], peer: Option<&str>) -> CommonTls {
     CommonTls {
         certificates: vec![SecretSource::Sds(WORKLOAD_CERTIFICATE.to_owned())],
         validation: Some(Validation {
-            trust: TrustSource::Sds(ROOT_CA.to_owned()),
             sans: peer
                 .map(|peer| SanMatcher {
                     kind: SanKind::Uri,
@@ -80,10 +79,10 @@ fn common(alpn: &[&str], peer: Option<&str>) -> CommonTls {
                 })
                 .into_iter()
                 .collect(),
+            ..Validation::of(TrustSource::Sds(ROOT_CA.to_owned()))
         }),
         alpn: alpn.iter().map(|name| (*name).to_owned()).collect(),
-        min_version: TlsVersion::Tls12,
-        max_version: TlsVersion::Tls13,
+        parameters: Parameters::default(),
     }
 }
 
@@ -494,7 +493,6 @@ async fn a_server_outside_of_the_mesh_is_known_by_the_machines_roots() {
             let mut tls = common(&[], None);
             tls.certificates = Vec::new();
             tls.validation = Some(Validation {
-                trust: TrustSource::System,
                 sans: vec![SanMatcher {
                     kind: SanKind::Dns,
                     matcher: StringMatcher {
@@ -502,6 +500,7 @@ async fn a_server_outside_of_the_mesh_is_known_by_the_machines_roots() {
                         ignore_case: false,
                     },
                 }],
+                ..Validation::of(TrustSource::System)
             });
             cluster.transport.default = Transport::Tls(Arc::new(UpstreamTls {
                 common: tls,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use leno_tls::{
-    ClientAuth, ClientTls, ConfigError, HandshakeFailure, PeerCheck, PeerError, ROOT_CA, SanKind, SanMatcher,
-    ServerCheck, ServerTls, TlsVersion, UnsupportedError, Versions,
+    ClientAuth, ClientTls, ConfigError, HandshakeFailure, PeerCheck, PeerError, Pin, ROOT_CA, Revocation,
+    SanKind, SanMatcher, ServerCheck, ServerTls, TlsVersion, UnsupportedError, Versions,
 };
 use rustls::AlertDescription;
 
@@ -384,4 +384,78 @@ fn a_dns_matcher_does_not_accept_a_uri() {
         failure,
         HandshakeFailure::Peer(PeerError::SanMismatch { .. })
     ));
+}
+
+#[test]
+fn a_certificate_out_of_its_time_is_accepted_where_that_is_allowed() {
+    let ca = TestCa::new("mesh");
+    let (mut a, mut b) = (End::in_mesh(&ca, "a"), End::in_mesh(&ca, "b"));
+    let check = PeerCheck {
+        allow_expired: true,
+        ..PeerCheck::any(ROOT_CA)
+    };
+    let lenient = b.server(ServerTls {
+        client_auth: ClientAuth::Require(check),
+        ..mesh_server()
+    });
+    for (from, to) in [(NOW - 3 * DAY, NOW - 2 * DAY), (NOW + 2 * DAY, NOW + 3 * DAY)] {
+        let identity = ca.identity_between(&spiffe("a"), from, to, &a.crypto);
+        a.secrets.set_identity("default", identity);
+        let client = a.client(mesh_client("b"));
+        let refused = handshake(&client, &b.server(mesh_server()), a.clock.now()).server;
+        assert!(refused.is_err());
+        let peer = handshake(&client, &lenient, a.clock.now()).server.unwrap();
+        assert_eq!(peer.id.unwrap().as_str(), spiffe("a"));
+    }
+}
+
+#[test]
+fn a_pin_holds_without_an_authority_and_nothing_holds_without_both() {
+    let ca = TestCa::new("mesh");
+    let (mut a, mut b) = (End::in_mesh(&ca, "a"), End::in_mesh(&ca, "b"));
+    let pinned = |pin| ClientTls {
+        server: ServerCheck::Peer(PeerCheck {
+            trust: None,
+            pins: vec![pin],
+            ..PeerCheck::any(ROOT_CA)
+        }),
+        ..mesh_client("b")
+    };
+    let first = handshake(
+        &a.client(mesh_client("b")),
+        &b.server(mesh_server()),
+        a.clock.now(),
+    );
+    let hash = first.client.unwrap().certificate_hash.unwrap();
+    let bytes: Vec<u8> = (0..32)
+        .map(|at| u8::from_str_radix(&hash[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
+    let right = Pin::Certificate(bytes.try_into().unwrap());
+    let server = b.server(mesh_server());
+    assert!(
+        handshake(&a.client(pinned(right)), &server, a.clock.now())
+            .client
+            .is_ok()
+    );
+    let wrong = handshake(&a.client(pinned(Pin::Key([7; 32]))), &server, a.clock.now());
+    assert_eq!(wrong.client.unwrap_err(), PeerError::NotPinned.into());
+
+    let nobody = ClientTls {
+        server: ServerCheck::Peer(PeerCheck {
+            trust: None,
+            ..PeerCheck::any(ROOT_CA)
+        }),
+        ..mesh_client("b")
+    };
+    assert_eq!(
+        a.configs.client(&Arc::new(nobody)).unwrap_err(),
+        ConfigError::NobodyIsChecked
+    );
+}
+
+#[test]
+fn revocation_lists_that_are_none_are_refused() {
+    for pem in ["", "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"] {
+        assert!(Revocation::from_pem(pem.as_bytes(), false).is_err(), "{pem:?}");
+    }
 }

@@ -64,7 +64,10 @@ fn chain_match(at: &At<'_>, message: &pb::FilterChainMatch) -> Result<ChainMatch
     refuse!(at; address_suffix, suffix_len);
     let destination_port = match destination_port {
         None => None,
-        Some(port) => Some(at.port("destination_port", port.value)?),
+        Some(port) => match at.port("destination_port", port.value)? {
+            0 => return Err(at.field("destination_port").reject("0 is no connection's")),
+            port => Some(port),
+        },
     };
     Ok(ChainMatch {
         destination_port,
@@ -93,7 +96,8 @@ fn chain_match(at: &At<'_>, message: &pb::FilterChainMatch) -> Result<ChainMatch
         },
         source_ranges: at.each("source_prefix_ranges", source_prefix_ranges, address::cidr)?,
         source_ports: at.each("source_ports", source_ports, |at, port| {
-            u16::try_from(*port).map_err(|_| at.reject(format!("not a port: {port}")))
+            let port = u16::try_from(*port).ok().filter(|port| *port > 0);
+            port.ok_or_else(|| at.reject("not a port"))
         })?,
     })
 }

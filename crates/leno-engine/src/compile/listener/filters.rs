@@ -5,9 +5,11 @@ use std::time::Duration;
 use leno_proto::FromAny;
 
 use super::{ListenerFilters, PortRange};
-use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
-use crate::compile::pb::{http_inspector, listener as pb, original_dst, tls_inspector, types};
+use crate::compile::pb::{
+    http_inspector, listener as pb, original_dst, proxy_protocol as proxy_protocol_pb, tls_inspector, types,
+};
+use crate::compile::{Rejection, proxy_protocol};
 
 pub(super) fn filters(at: &At<'_>, message: &pb::Listener) -> Result<ListenerFilters, Rejection> {
     let mut filters = ListenerFilters {
@@ -20,6 +22,11 @@ pub(super) fn filters(at: &At<'_>, message: &pb::Listener) -> Result<ListenerFil
     at.each("listener_filters", &message.listener_filters, |at, one| {
         filter(at, one, &mut filters)
     })?;
+    if filters.proxy_protocol.is_some() && message.use_original_dst.is_some_and(|used| used.value) {
+        return Err(at
+            .field("use_original_dst")
+            .reject("not supported together with the PROXY protocol"));
+    }
     Ok(filters)
 }
 
@@ -42,14 +49,14 @@ fn filter(at: &At<'_>, message: &pb::ListenerFilter, filters: &mut ListenerFilte
     let config = at.field("typed_config");
     if any.is::<original_dst::OriginalDst>() {
         let original_dst::OriginalDst {} = config.unpack(any)?;
-        match off {
-            Disabled::On(ports) if ports.is_empty() => filters.original_dst = true,
-            Disabled::Off => {}
-            Disabled::On(_) => {
-                return Err(at
-                    .field("filter_disabled")
-                    .reject("not supported for this filter"));
-            }
+        filters.original_dst |= always(at, off)?;
+    } else if any.is::<proxy_protocol_pb::ProxyProtocol>() {
+        let compiled = proxy_protocol::listener_filter(&config, &config.unpack(any)?)?;
+        if filters.tls_inspector || filters.http_inspector || filters.proxy_protocol.is_some() {
+            return Err(at.reject("the PROXY protocol comes once, before what looks at the client's bytes"));
+        }
+        if always(at, off)? {
+            filters.proxy_protocol = Some(compiled);
         }
     } else if any.is::<tls_inspector::TlsInspector>() {
         tls_options(&config, &config.unpack(any)?)?;
@@ -87,6 +94,17 @@ enum Disabled {
     /// Except for these destination ports.
     On(Vec<PortRange>),
     Off,
+}
+
+/// For filters that may not depend on the port.
+fn always(at: &At<'_>, off: Disabled) -> Result<bool, Rejection> {
+    match off {
+        Disabled::On(ports) if ports.is_empty() => Ok(true),
+        Disabled::Off => Ok(false),
+        Disabled::On(_) => Err(at
+            .field("filter_disabled")
+            .reject("not supported for this filter")),
+    }
 }
 
 fn disabled(at: &At<'_>, message: &pb::ListenerFilterChainMatchPredicate) -> Result<Disabled, Rejection> {

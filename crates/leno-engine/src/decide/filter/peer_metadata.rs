@@ -15,7 +15,7 @@ use prost::Message;
 use super::{Context, FilterConfig, FilterFactory, HttpFilter, Kind, LocalMetadata, PeerMetadata, Step};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect};
-use crate::message::{Headers, RequestHead, ResponseHead};
+use crate::message::{Headers, RequestHead, ResponseHead, base64};
 
 pub const METADATA: &str = "x-envoy-peer-metadata";
 pub const METADATA_ID: &str = "x-envoy-peer-metadata-id";
@@ -195,7 +195,7 @@ pub fn decode(value: &[u8]) -> Option<PeerMetadata> {
     if value.len() > LONGEST {
         return None;
     }
-    let node = Struct::decode(base64_decode(value)?.as_slice()).ok()?;
+    let node = Struct::decode(base64::decode(value)?.as_slice()).ok()?;
     let labels = match node.fields.get("LABELS").and_then(|labels| labels.kind.as_ref()) {
         Some(ValueKind::StructValue(labels)) => labels.clone(),
         _ => Struct::default(),
@@ -254,7 +254,7 @@ pub fn encode(of: &PeerMetadata) -> Bytes {
         kind: Some(ValueKind::StructValue(labels)),
     };
     node.fields.insert("LABELS".to_owned(), labels);
-    base64_encode(&node.encode_to_vec()).into()
+    base64::encode(&node.encode_to_vec()).into()
 }
 
 fn text(of: &Struct, field: &str) -> String {
@@ -270,46 +270,4 @@ fn shortened(name: &str) -> &str {
         true => end.and_then(|end| name.get(..end)).unwrap_or_default(),
         false => name,
     }
-}
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// RFC 4648, with padding.
-fn base64_encode(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let index = (group >> (18 - 6 * place)) as usize & 63;
-            let symbol = ALPHABET.get(index).copied().unwrap_or(b'=');
-            out.push(if place > chunk.len() { b'=' } else { symbol });
-        }
-    }
-    out
-}
-
-/// RFC 4648; padding may be missing.
-fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
-    let end = text.iter().rposition(|b| *b != b'=').map_or(0, |at| at + 1);
-    let mut out = Vec::with_capacity(end * 3 / 4);
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    for symbol in text.get(..end)? {
-        let value = match symbol {
-            b'A'..=b'Z' => symbol - b'A',
-            b'a'..=b'z' => symbol - b'a' + 26,
-            b'0'..=b'9' => symbol - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push((bits >> held) as u8);
-            bits &= (1 << held) - 1;
-        }
-    }
-    Some(out)
 }

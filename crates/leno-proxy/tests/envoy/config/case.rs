@@ -18,7 +18,7 @@ pub(crate) struct Case {
 }
 
 /// Anywhere in it `{backend: a}` stands for that backend's address, `{file: log}` for a path of the case's own, `{pem:
-/// ca.crt}` for a certificate or key.
+/// ca.crt}` for a certificate or key, `{sha256: client}` and `{spki: client}` for a certificate's hash and its key's.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -214,6 +214,12 @@ impl Case {
                     Some(("backend", Value::String(name))) => *value = socket(place.backends.address(name)),
                     Some(("pem", Value::String(name))) => {
                         *value = json!({"inline_string": place.backends.pki.pem(name)});
+                    }
+                    Some(("sha256", Value::String(name))) => {
+                        *value = place.backends.pki.hashes(name).0.clone().into();
+                    }
+                    Some(("spki", Value::String(name))) => {
+                        *value = place.backends.pki.hashes(name).1.clone().into();
                     }
                     Some(("file", Value::String(name))) => {
                         *value = self.path(place, name).to_string_lossy().into();

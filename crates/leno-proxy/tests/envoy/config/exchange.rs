@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_testkit::eventually;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -157,7 +158,10 @@ fn folded(outcomes: Vec<String>) -> String {
 
 async fn one(request: Request, pki: Arc<Pki>, proxy: SocketAddr) -> Told {
     let exchange = async {
-        let stream = TcpStream::connect(proxy).await.unwrap();
+        let mut stream = TcpStream::connect(proxy).await.unwrap();
+        if let Some(ahead) = &request.ahead {
+            stream.write_all(ahead.as_bytes()).await.unwrap();
+        }
         let Some(tls) = &request.tls else {
             return match request.http2 {
                 true => http2::exchange(&request, stream).await,

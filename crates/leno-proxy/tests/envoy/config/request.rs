@@ -31,6 +31,9 @@ pub(crate) struct Request {
     /// HTTP/2 with prior knowledge.
     #[serde(default)]
     pub(crate) http2: bool,
+    /// Bytes before everything else, also before TLS.
+    #[serde(default)]
+    pub(crate) ahead: Option<String>,
     /// Over TLS: version, protocol and the names of the server's certificate are told first.
     #[serde(default)]
     pub(crate) tls: Option<Tls>,
@@ -200,6 +203,7 @@ impl Request {
             headers: BTreeMap::new(),
             body: None,
             http2: false,
+            ahead: None,
             tls: None,
             times: 1,
             show: Show::All,
@@ -244,6 +248,9 @@ impl Request {
             for told in told.into_iter().flatten().filter(|told| !told.is_empty()) {
                 text += &format!(" {told}");
             }
+        }
+        if let Some(ahead) = &self.ahead {
+            text += &format!(" | ahead: {}", quoted(ahead.as_bytes()));
         }
         if let Some(host) = &self.host {
             text += &format!(" | host: {host}");
