@@ -55,7 +55,10 @@ pub(crate) async fn call(
         let (data, trailers) = whole(answer.body).await?;
         let status = |headers: &Headers| headers.get_str("grpc-status")?.parse().ok();
         // Of an answer without messages it stands in the head.
-        let status = trailers.as_ref().and_then(status).or_else(|| status(&answer.head.headers));
+        let status = trailers
+            .as_ref()
+            .and_then(status)
+            .or_else(|| status(&answer.head.headers));
         match status {
             Some(0) => unframed(data),
             Some(code) => Err(Failed::Status(code)),

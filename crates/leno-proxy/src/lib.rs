@@ -11,6 +11,7 @@ mod accept;
 pub mod admin;
 pub mod alpn;
 pub mod attach;
+mod batches;
 pub mod bootstrap;
 mod call;
 mod client_cert;

@@ -163,7 +163,9 @@ impl Sink for WorkerSink {
     fn request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
         self.shard.request(record);
         self.tapping.request(record, self.metrics.local());
-        self.log(logs, &record.facts(), |format, out| write_request(format, record, out));
+        self.log(logs, &record.facts(), |format, out| {
+            write_request(format, record, out)
+        });
     }
 
     fn opened(&mut self, downstream: &DownstreamRecord, upstream: &UpstreamRecord<'_>) {

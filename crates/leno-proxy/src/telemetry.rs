@@ -10,7 +10,7 @@ use leno_engine::flags::Flag;
 use leno_telemetry::access_log::{entry, otlp};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
 
-use crate::export::Exports;
+use crate::batches::Batches;
 
 /// Where records go: makes one sink for each worker.
 pub trait Telemetry: Send + Sync {
@@ -37,7 +37,7 @@ pub struct NoTelemetry;
 /// A worker's sink, and its batches for collectors.
 pub(crate) struct Reporter {
     sink: RefCell<Box<dyn Sink + Send>>,
-    pub(crate) exports: Exports,
+    pub(crate) batches: Batches,
 }
 
 // === impl Reporter ===
@@ -46,7 +46,7 @@ impl Reporter {
     pub(crate) fn new(sink: Box<dyn Sink + Send>) -> Self {
         Self {
             sink: RefCell::new(sink),
-            exports: Exports::default(),
+            batches: Batches::default(),
         }
     }
 
@@ -56,10 +56,10 @@ impl Reporter {
             match &log.to {
                 Destination::Lines { .. } => {}
                 Destination::Entries(to) if log.takes(&record.facts()) => {
-                    self.exports.add(&to.collector, &entry::of_request(to, record));
+                    self.batches.add(&to.collector, &entry::of_request(to, record));
                 }
                 Destination::LogRecords(to) if log.takes(&record.facts()) => {
-                    self.exports.add(&to.collector, &otlp::of_request(to, record));
+                    self.batches.add(&to.collector, &otlp::of_request(to, record));
                 }
                 Destination::Entries(_) | Destination::LogRecords(_) => {}
             }
@@ -76,10 +76,10 @@ impl Reporter {
             match &log.to {
                 Destination::Lines { .. } => {}
                 Destination::Entries(to) if log.takes(&record.facts()) => {
-                    self.exports.add(&to.collector, &entry::of_connection(to, record));
+                    self.batches.add(&to.collector, &entry::of_connection(to, record));
                 }
                 Destination::LogRecords(to) if log.takes(&record.facts()) => {
-                    self.exports.add(&to.collector, &otlp::of_connection(to, record));
+                    self.batches.add(&to.collector, &otlp::of_connection(to, record));
                 }
                 Destination::Entries(_) | Destination::LogRecords(_) => {}
             }

@@ -106,7 +106,10 @@ mod tests {
         assert_eq!(logs.scope_logs[0].log_records, records);
         let resource = logs.resource.clone().unwrap();
         let names: Vec<&str> = resource.attributes.iter().map(|a| a.key.as_str()).collect();
-        assert_eq!(names, ["log_name", "zone_name", "cluster_name", "node_name", "key"]);
+        assert_eq!(
+            names,
+            ["log_name", "zone_name", "cluster_name", "node_name", "key"]
+        );
     }
 
     #[test]

@@ -8,8 +8,8 @@ use leno_engine::compile::cluster::ServiceName;
 use leno_engine::compile::endpoint::WorkloadLabel;
 use leno_engine::compile::listener::Direction;
 use leno_engine::decide::filter::PeerMetadata;
-use leno_engine::flags::Flags;
 use leno_engine::decide::log_filter::Facts;
+use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead};
 
 /// An HTTP request, made once at its end.
@@ -65,11 +65,7 @@ impl ConnectionRecord<'_> {
             grpc_status: None,
             flags: self.flags,
             duration: self.duration,
-            random: self
-                .downstream
-                .connection_id
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                >> 16,
+            random: self.downstream.connection_id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16,
         }
     }
 }

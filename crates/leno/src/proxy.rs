@@ -161,6 +161,6 @@ impl leno_engine::compile::Files for Disk {
     }
 
     fn environment(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+        crate::env::named(name)
     }
 }

@@ -5,12 +5,14 @@
 
 mod collected;
 mod config;
+mod custom_tag;
 
 use std::path::PathBuf;
 
 pub use self::collected::{Entries, LogRecords};
 pub(crate) use self::config::{access_logs, format, format_of};
-use super::custom_tag::TagValue;
+pub(crate) use self::custom_tag::custom_tag;
+pub use self::custom_tag::{CustomTag, TagValue};
 use super::log_filter::LogFilter;
 use crate::message::{RequestHead, ResponseHead};
 
@@ -69,7 +71,9 @@ impl Destination {
             Self::Entries(entries) => &entries.custom_tags,
             Self::LogRecords(records) => {
                 let values = records.attributes.iter().map(|(_, value)| value);
-                values.chain(&records.body).for_each(|value| value.collect(&mut found));
+                values
+                    .chain(&records.body)
+                    .for_each(|value| value.collect(&mut found));
                 &records.custom_tags
             }
         };

@@ -12,7 +12,6 @@ pub mod access_log;
 pub mod bootstrap;
 pub mod cluster;
 pub mod collector;
-pub mod custom_tag;
 pub mod endpoint;
 pub mod http;
 pub mod listener;

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use leno_engine::compile::access_log::{Entries, FormatValues, Heads};
-use leno_engine::compile::custom_tag::CustomTag;
+use leno_engine::compile::access_log::{CustomTag, Entries, FormatValues, Heads};
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_proto::envoy::config::core::v3 as core;
@@ -138,7 +137,9 @@ fn response(log: &Entries, record: &RequestRecord<'_>) -> pb::HttpResponseProper
             (":status".len() + 3 + size(&head.headers)) as u64
         }),
         response_body_bytes: record.bytes_sent,
-        response_headers: named(&log.response_headers, |name| joined(&record.response?.headers, name)),
+        response_headers: named(&log.response_headers, |name| {
+            joined(&record.response?.headers, name)
+        }),
         response_trailers: named(&log.response_trailers, |name| joined(record.trailers?, name)),
         response_code_details: details(record.details, failure).into_owned(),
         ..Default::default()

@@ -18,7 +18,12 @@ pub fn of_request(log: &LogRecords, record: &RequestRecord<'_>) -> LogRecord {
 }
 
 pub fn of_connection(log: &LogRecords, record: &ConnectionRecord<'_>) -> LogRecord {
-    filled(log, record.start, Heads::default(), &ConnectionValues::new(record))
+    filled(
+        log,
+        record.start,
+        Heads::default(),
+        &ConnectionValues::new(record),
+    )
 }
 
 fn filled(log: &LogRecords, start: SystemTime, heads: Heads<'_>, values: &dyn FormatValues) -> LogRecord {

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Destination, Json, format};
+use super::{CustomTag, Destination, Json, custom_tag, format};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::collector::{BATCH_BYTES, Collector, Envelope, Service};
-use crate::compile::custom_tag::{CustomTag, custom_tag};
 use crate::compile::pb::{grpc_log, opentelemetry_log, otlp, protobuf};
 use crate::compile::service::{grpc_service, http_service};
 
@@ -222,7 +221,10 @@ fn list(at: &At<'_>, message: &otlp::KeyValueList) -> Result<Vec<(String, Json)>
             key_strindex,
         } = pair;
         refuse!(at; key_strindex);
-        Ok((key.clone(), any(&at.field("value"), at.required("value", value)?)?))
+        Ok((
+            key.clone(),
+            any(&at.field("value"), at.required("value", value)?)?,
+        ))
     })
 }
 

@@ -48,16 +48,23 @@ fn entries(schema: &Schema, message: &Message, all: &mut Collected) {
     let message = StreamAccessLogsMessage::decode(message.bytes.clone()).unwrap();
     if let Some(identifier) = message.identifier {
         let node = identifier.node.unwrap_or_default();
-        all.around(format!("{} of {} in {}", identifier.log_name, node.id, node.cluster));
+        all.around(format!(
+            "{} of {} in {}",
+            identifier.log_name, node.id, node.cluster
+        ));
     }
     let entries: Vec<Value> = match message.log_entries {
         None => Vec::new(),
-        Some(LogEntries::HttpLogs(logs)) => {
-            logs.log_entry.iter().map(|entry| schema.to_json(entry).unwrap()).collect()
-        }
-        Some(LogEntries::TcpLogs(logs)) => {
-            logs.log_entry.iter().map(|entry| schema.to_json(entry).unwrap()).collect()
-        }
+        Some(LogEntries::HttpLogs(logs)) => logs
+            .log_entry
+            .iter()
+            .map(|entry| schema.to_json(entry).unwrap())
+            .collect(),
+        Some(LogEntries::TcpLogs(logs)) => logs
+            .log_entry
+            .iter()
+            .map(|entry| schema.to_json(entry).unwrap())
+            .collect(),
     };
     for mut entry in entries {
         mask(&mut entry);
@@ -67,13 +74,15 @@ fn entries(schema: &Schema, message: &Message, all: &mut Collected) {
     }
 }
 
-
 fn mask(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields.iter_mut() {
-                let bytes = name.contains("_header_bytes") || name.contains("headers_bytes") || name.contains("wire_bytes");
-                let time = ["start_time", "duration"].contains(&name.as_str()) || name.starts_with("time_to_");
+                let bytes = name.contains("_header_bytes")
+                    || name.contains("headers_bytes")
+                    || name.contains("wire_bytes");
+                let time =
+                    ["start_time", "duration"].contains(&name.as_str()) || name.starts_with("time_to_");
                 match name.as_str() {
                     _ if bytes || time || name == "port_value" => *value = "*".into(),
                     _ => mask(value),
@@ -84,7 +93,11 @@ fn mask(value: &mut Value) {
             if let Some(common) = fields.get_mut("common_properties").filter(|_| of_connection) {
                 common.as_object_mut().unwrap().remove("stream_id");
             }
-            fields.retain(|name, _| !name.starts_with("time_to_") && !name.contains("wire_bytes") && !name.contains("_header_bytes"));
+            fields.retain(|name, _| {
+                !name.starts_with("time_to_")
+                    && !name.contains("wire_bytes")
+                    && !name.contains("_header_bytes")
+            });
         }
         Value::Array(items) => items.iter_mut().for_each(mask),
         _ => {}
@@ -97,7 +110,11 @@ fn flatten(path: &str, value: &Value, lines: &mut Vec<String>) {
             let mut names: Vec<&String> = fields.keys().collect();
             names.sort();
             for name in names {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
                 flatten(&path, &fields[name], lines);
             }
         }
@@ -116,9 +133,14 @@ fn logs(message: &Message, all: &mut Collected) {
         all.around(resource(logs.resource));
         for record in logs.scope_logs.into_iter().flat_map(|scope| scope.log_records) {
             let body = record.body.as_ref().map(any).unwrap_or_default();
-            let traced = if record.trace_id.is_empty() { "" } else { " (in a trace)" };
+            let traced = if record.trace_id.is_empty() {
+                ""
+            } else {
+                " (in a trace)"
+            };
             assert!(record.time_unix_nano > 0);
-            all.records.push(format!("{body:?}{traced}{}", pairs(&record.attributes)));
+            all.records
+                .push(format!("{body:?}{traced}{}", pairs(&record.attributes)));
         }
     }
 }
@@ -143,7 +165,13 @@ fn any(value: &AnyValue) -> String {
         Some(Any::ArrayValue(list)) => format!("{:?}", list.values.iter().map(any).collect::<Vec<_>>()),
         Some(Any::KvlistValue(list)) => {
             let pairs = list.values.iter();
-            let pairs = pairs.map(|pair| format!("{}: {}", pair.key, pair.value.as_ref().map(any).unwrap_or_default()));
+            let pairs = pairs.map(|pair| {
+                format!(
+                    "{}: {}",
+                    pair.key,
+                    pair.value.as_ref().map(any).unwrap_or_default()
+                )
+            });
             format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
         }
         Some(other) => format!("{other:?}"),

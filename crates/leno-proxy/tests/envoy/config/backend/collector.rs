@@ -51,7 +51,10 @@ async fn take(
     let (head, mut body) = request.into_parts();
     let authority = head.uri.authority().map(ToString::to_string).unwrap_or_default();
     let path = head.uri.path();
-    let grpc = head.headers.get("content-type").is_some_and(|kind| kind == "application/grpc");
+    let grpc = head
+        .headers
+        .get("content-type")
+        .is_some_and(|kind| kind == "application/grpc");
     let mut buffer = BytesMut::new();
     while let Some(data) = body.data().await {
         let data = data?;
@@ -111,7 +114,13 @@ pub(super) async fn http1(mut stream: TcpStream, kept: Arc<Kept>) -> std::io::Re
             }
         }
         let path = head.split(' ').nth(1).unwrap_or_default();
-        kept.add(&field("host").unwrap_or_default(), path, buffer.split_to(length).freeze());
-        stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await?;
+        kept.add(
+            &field("host").unwrap_or_default(),
+            path,
+            buffer.split_to(length).freeze(),
+        );
+        stream
+            .write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
+            .await?;
     }
 }

@@ -1,9 +1,9 @@
 //! `envoy.type.tracing.v3.CustomTag`: what a configuration adds to spans, and to entries of access log services.
 
-use super::Rejection;
-use super::access_log::{Format, FormatValues, Heads, format};
-use super::at::At;
-use super::pb::tracing as pb;
+use super::{Format, FormatValues, Heads, format};
+use crate::compile::Rejection;
+use crate::compile::at::At;
+use crate::compile::pb::tracing as pb;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct CustomTag {
