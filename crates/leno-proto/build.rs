@@ -2,10 +2,11 @@
 
 use std::error::Error;
 
-const PROTOS: [&str; 3] = [
+const PROTOS: [&str; 4] = [
     "proto/leno/control.proto",
     "proto/istio/v1/auth/ca.proto",
     "proto/istio/networking/nds/v1/nds.proto",
+    "proto/opentelemetry/otlp.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -19,6 +20,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::envoy_types::pb::google::protobuf")
+        .extern_path(
+            ".opentelemetry.proto.common.v1",
+            "::envoy_types::pb::opentelemetry::proto::common::v1",
+        )
         .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -7,7 +7,13 @@ mod any;
 pub mod type_url;
 
 pub use any::{FromAny, ToAny, UnpackError};
-pub use envoy_types::pb::{envoy, google, udpa, validate, xds};
+pub use envoy_types::pb::{envoy, google, opentelemetry, udpa, validate, xds};
+
+/// Logs and traces for an OpenTelemetry collector.
+#[allow(clippy::all, unreachable_pub)]
+pub mod otlp {
+    tonic::include_proto!("opentelemetry");
+}
 
 /// What Istio defines besides Envoy's messages.
 #[allow(clippy::all, unreachable_pub, deprecated)]

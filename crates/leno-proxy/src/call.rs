@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::decide::balance::PickContext;
 use leno_engine::decide::limits::{Priority, Resource};
 use leno_engine::flags::Flags;
@@ -70,6 +71,15 @@ pub(crate) async fn send(
         .send(Request { head, body })
         .await
         .map_err(Failure::Stream)
+}
+
+/// The version that a cluster is spoken to with.
+pub(crate) fn version(worker: &Worker, cluster: &str) -> Version {
+    let upstream = worker.upstream(&worker.snapshot(), cluster);
+    match upstream.map(|upstream| upstream.protocol()) {
+        Some(UpstreamProtocol::Http2) => Version::Http2,
+        _ => Version::Http11,
+    }
 }
 
 /// Reads a body to its end.

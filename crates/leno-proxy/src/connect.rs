@@ -124,7 +124,7 @@ async fn introduce(
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or_default();
-    format!("delayed_connect_error:_{}", words.replace(' ', "_"))
+    format!("delayed connect error: {words}")
 }
 
 /// Applications listen on 127.0.0.1, on [::1], or on all addresses.

@@ -11,6 +11,7 @@ mod accept;
 pub mod admin;
 pub mod alpn;
 pub mod attach;
+mod batches;
 pub mod bootstrap;
 mod call;
 mod client_cert;
@@ -25,8 +26,10 @@ pub mod discovery;
 pub mod dns;
 mod drain;
 mod ending;
+mod export;
 mod filters;
 pub mod grpc;
+mod grpc_call;
 mod headers;
 mod http;
 pub mod identity;
@@ -78,6 +81,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use leno_engine::decide::filter::LocalMetadata;
+use leno_proto::envoy::config::core::v3::Node;
 use leno_telemetry::stats::Stats;
 use leno_tls::{Crypto, Secrets};
 
@@ -112,6 +116,8 @@ pub struct Options {
     pub stats: Arc<Stats>,
     /// What this proxy tells peers about its workload.
     pub local_metadata: LocalMetadata,
+    /// Who it is, for those that get its records.
+    pub node: Node,
     /// Networks (address, leading bits) whose outbound destinations never pass as unknown traffic.
     pub fail_closed: Vec<(IpAddr, u8)>,
 }
@@ -154,6 +160,7 @@ impl Default for Options {
             telemetry: Arc::new(NoTelemetry),
             stats: Arc::default(),
             local_metadata: LocalMetadata::default(),
+            node: Node::default(),
             fail_closed: Vec::new(),
         }
     }
@@ -174,6 +181,7 @@ impl Proxy {
             options.demand,
             options.workload,
             options.local_metadata,
+            options.node,
             options.fail_closed,
             Arc::clone(&options.stats),
         ));

@@ -24,6 +24,7 @@ use crate::drain::CutBy;
 use crate::ending;
 use crate::idle::{Limits, Watch, Watched};
 use crate::session::Session;
+use crate::upstream;
 use crate::worker::Worker;
 
 /// Who has told nothing.
@@ -49,6 +50,8 @@ pub(crate) struct Exchange {
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
+    /// Of the response, where a log wants them.
+    trailers: RefCell<Option<Headers>>,
     response_duration: Cell<Option<Duration>>,
     /// The response has been sent to its end, or was cut off for a reason that `flags` tell.
     finished: Cell<bool>,
@@ -102,6 +105,7 @@ impl Exchange {
             peer: RefCell::default(),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
+            trailers: RefCell::default(),
             response_duration: Cell::default(),
             finished: Cell::default(),
             active: session.ending.begin(),
@@ -183,6 +187,14 @@ impl Exchange {
         }
     }
 
+    /// Reads the response's trailers.
+    pub(crate) fn see_trailers(&self, trailers: &Headers) {
+        self.see_grpc_status(trailers);
+        if self.session.manager.logs_trailers {
+            self.trailers.replace(Some(trailers.clone()));
+        }
+    }
+
     /// Whom the last attempt has reached, if that was proved.
     pub(crate) fn upstream_principal(&self) -> Option<Arc<str>> {
         let upstream = self.upstream.borrow();
@@ -256,6 +268,7 @@ impl Drop for Exchange {
             response_duration: self.response_duration.get(),
             request: self.request.get_mut(),
             response: self.response.get_mut().as_ref(),
+            trailers: self.trailers.get_mut().as_ref(),
             grpc_status: self.grpc_status.get(),
             flags: self.flags.get(),
             details: self.details.get_mut(),
@@ -346,7 +359,10 @@ impl Attempted {
             cluster: &cluster.stat_name,
             service: cluster.service.as_ref(),
             workload: self.endpoint.as_ref().and_then(|e| e.workload.as_ref()),
-            remote: connection.map(|c| c.remote),
+            // Whom it was for, if there is no connection.
+            remote: connection
+                .map(|c| c.remote)
+                .or_else(|| upstream::socket_address(self.endpoint.as_deref()?)),
             local: connection.and_then(|c| c.local),
             peer_principal: connection.and_then(|c| c.peer_principal.as_ref()),
             local_principal: connection.and_then(|c| c.local_principal.as_ref()),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::time::Duration;
 
-use leno_engine::compile::access_log::{AccessLog, Sink as Target};
+use leno_engine::compile::access_log::{AccessLog, Destination, LogFormat, Sink as Target};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::log_filter::Facts;
 use leno_telemetry::access_log::{write_connection, write_request};
@@ -103,20 +103,23 @@ impl Telemetry for MeshTelemetry {
 }
 
 impl WorkerSink {
-    fn log(&mut self, logs: &[Arc<AccessLog>], facts: &Facts<'_>, write: impl Fn(&AccessLog, &mut Vec<u8>)) {
+    fn log(&mut self, logs: &[Arc<AccessLog>], facts: &Facts<'_>, write: impl Fn(&LogFormat, &mut Vec<u8>)) {
         for log in logs {
-            if log.filter.as_ref().is_some_and(|filter| !filter.takes(facts)) {
-                continue;
-            }
-            if !self.pending.contains_key(&log.sink) {
-                self.pending.insert(log.sink.clone(), Pending::default());
-            }
-            let Some(pending) = self.pending.get_mut(&log.sink) else {
+            let Destination::Lines { sink, format } = &log.to else {
                 continue;
             };
-            write(log, &mut pending.lines);
+            if !log.takes(facts) {
+                continue;
+            }
+            if !self.pending.contains_key(sink) {
+                self.pending.insert(sink.clone(), Pending::default());
+            }
+            let Some(pending) = self.pending.get_mut(sink) else {
+                continue;
+            };
+            write(format, &mut pending.lines);
             if pending.lines.len() >= BATCH {
-                pending.hand_on(&log.sink, &self.writer);
+                pending.hand_on(sink, &self.writer);
             }
         }
     }
@@ -160,15 +163,9 @@ impl Sink for WorkerSink {
     fn request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
         self.shard.request(record);
         self.tapping.request(record, self.metrics.local());
-        let facts = Facts {
-            request: Some(record.request),
-            status: record.response.map_or(0, |head| head.status),
-            grpc_status: record.grpc_status,
-            flags: record.flags,
-            duration: record.duration,
-            random: record.random,
-        };
-        self.log(logs, &facts, |log, out| write_request(&log.format, record, out));
+        self.log(logs, &record.facts(), |format, out| {
+            write_request(format, record, out)
+        });
     }
 
     fn opened(&mut self, downstream: &DownstreamRecord, upstream: &UpstreamRecord<'_>) {
@@ -180,20 +177,8 @@ impl Sink for WorkerSink {
         if opened {
             self.shard.connection_closed(record);
         }
-        let facts = Facts {
-            request: None,
-            status: 0,
-            grpc_status: None,
-            flags: record.flags,
-            duration: record.duration,
-            random: record
-                .downstream
-                .connection_id
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                >> 16,
-        };
-        self.log(logs, &facts, |log, out| {
-            write_connection(&log.format, record, out)
+        self.log(logs, &record.facts(), |format, out| {
+            write_connection(format, record, out)
         });
     }
 

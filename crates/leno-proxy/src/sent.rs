@@ -72,7 +72,7 @@ impl Source for SentBody {
                 }
             }
             Some(Ok(Frame::Trailers(trailers))) => {
-                exchange.see_grpc_status(trailers);
+                exchange.see_trailers(trailers);
                 exchange.finish();
             }
             Some(Err(error)) => self.cut_off(error),

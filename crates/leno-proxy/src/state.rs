@@ -520,7 +520,7 @@ fn check_logs(listener: &Listener) -> Result<(), Refused> {
         TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => &[],
     });
     for log in of_chains.chain(&listener.access_log) {
-        access_log::check(&log.format).map_err(|why| Refused::AccessLog {
+        access_log::check(&log.to.formats()).map_err(|why| Refused::AccessLog {
             resource: listener.name.clone(),
             why: why.to_string(),
         })?;

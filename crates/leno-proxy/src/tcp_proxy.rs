@@ -155,7 +155,7 @@ pub(crate) async fn open(
             let why = Outcome {
                 received: 0,
                 sent: 0,
-                flags: failure.flag().into(),
+                flags: flags(&failure),
                 details: failure.details(),
             };
             let reason = failure.transport_reason();
@@ -362,6 +362,15 @@ pub(crate) async fn find(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>
     }
 }
 
+/// The attempts that there may be have all been made then.
+fn flags(failure: &Failure) -> Flags {
+    let mut flags = Flags::from(failure.flag());
+    if matches!(failure, Failure::Connect(_) | Failure::ConnectTimeout) {
+        flags.insert(Flag::UpstreamRetryLimitExceeded);
+    }
+    flags
+}
+
 fn upstream_record(connected: &Connected) -> UpstreamRecord<'_> {
     UpstreamRecord {
         cluster: &connected.cluster.stat_name,
@@ -419,6 +428,7 @@ fn report(
             downstream: &downstream.record,
             peer: &PeerMetadata::default(),
             details: outcome.details,
+            termination: "",
         },
         connected.is_some(),
         &tcp.access_log,

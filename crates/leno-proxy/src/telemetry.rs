@@ -4,10 +4,13 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use leno_engine::compile::access_log::AccessLog;
+use leno_engine::compile::access_log::{AccessLog, Destination};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::flags::Flag;
+use leno_telemetry::access_log::{entry, otlp};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
+
+use crate::batches::Batches;
 
 /// Where records go: makes one sink for each worker.
 pub trait Telemetry: Send + Sync {
@@ -31,26 +34,56 @@ pub trait Sink {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoTelemetry;
 
-/// A worker's sink.
-pub(crate) struct Reporter(RefCell<Box<dyn Sink + Send>>);
+/// A worker's sink, and its batches for collectors.
+pub(crate) struct Reporter {
+    sink: RefCell<Box<dyn Sink + Send>>,
+    pub(crate) batches: Batches,
+}
 
 // === impl Reporter ===
 
 impl Reporter {
     pub(crate) fn new(sink: Box<dyn Sink + Send>) -> Self {
-        Self(RefCell::new(sink))
+        Self {
+            sink: RefCell::new(sink),
+            batches: Batches::default(),
+        }
     }
 
     pub(crate) fn request(&self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
-        self.0.borrow_mut().request(record, logs);
+        self.sink.borrow_mut().request(record, logs);
+        for log in logs {
+            match &log.to {
+                Destination::Lines { .. } => {}
+                Destination::Entries(to) if log.takes(&record.facts()) => {
+                    self.batches.add(&to.collector, &entry::of_request(to, record));
+                }
+                Destination::LogRecords(to) if log.takes(&record.facts()) => {
+                    self.batches.add(&to.collector, &otlp::of_request(to, record));
+                }
+                Destination::Entries(_) | Destination::LogRecords(_) => {}
+            }
+        }
     }
 
     pub(crate) fn opened(&self, downstream: &DownstreamRecord, upstream: &UpstreamRecord<'_>) {
-        self.0.borrow_mut().opened(downstream, upstream);
+        self.sink.borrow_mut().opened(downstream, upstream);
     }
 
     pub(crate) fn connection(&self, record: &ConnectionRecord<'_>, opened: bool, logs: &[Arc<AccessLog>]) {
-        self.0.borrow_mut().connection(record, opened, logs);
+        self.sink.borrow_mut().connection(record, opened, logs);
+        for log in logs {
+            match &log.to {
+                Destination::Lines { .. } => {}
+                Destination::Entries(to) if log.takes(&record.facts()) => {
+                    self.batches.add(&to.collector, &entry::of_connection(to, record));
+                }
+                Destination::LogRecords(to) if log.takes(&record.facts()) => {
+                    self.batches.add(&to.collector, &otlp::of_connection(to, record));
+                }
+                Destination::Entries(_) | Destination::LogRecords(_) => {}
+            }
+        }
     }
 
     /// A connection that was turned away before any filter had it.
@@ -71,6 +104,7 @@ impl Reporter {
             downstream,
             peer: &PeerMetadata::default(),
             details,
+            termination: details,
         };
         self.connection(&record, false, logs);
     }
@@ -87,12 +121,13 @@ impl Reporter {
             downstream,
             peer: &PeerMetadata::default(),
             details,
+            termination: details,
         };
         self.connection(&record, false, logs);
     }
 
     pub(crate) fn flush(&self) {
-        self.0.borrow_mut().flush();
+        self.sink.borrow_mut().flush();
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 
 use crate::accept;
+use crate::export;
 use crate::inbox::{Message, Workers};
 use crate::load::Counted;
 use crate::socket::ListenSocket;
@@ -27,6 +28,9 @@ use crate::worker::{Shared, Worker};
 
 /// After an error of the process or the system (descriptors, memory), not of one connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a worker that ends waits for collectors to take its last records.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Tasks run between two looks at the sockets. More than tokio's 61: a burst on as many connections is then served
 /// with one `epoll_wait`, at the price of a few microseconds for what comes meanwhile.
@@ -73,6 +77,7 @@ fn runtime() -> io::Result<LocalRuntime> {
 async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
     let carer = Rc::clone(&worker);
     tokio::task::spawn_local(async move { carer.look_after().await });
+    tokio::task::spawn_local(export::run(Rc::clone(&worker)));
     while let Some(message) = inbox.recv().await {
         match message {
             Message::Accept(socket) => {
@@ -90,6 +95,7 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
             Message::Look => worker.look(),
             Message::Flush(done) => {
                 worker.reporter.flush();
+                export::flush(&worker, SETTLE).await;
                 // Nobody waits any more.
                 let _ = done.send(());
             }
@@ -97,6 +103,7 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
         }
     }
     worker.reporter.flush();
+    export::flush(&worker, SETTLE).await;
 }
 
 /// Gives a new connection to the least loaded worker.

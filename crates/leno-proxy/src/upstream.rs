@@ -92,7 +92,7 @@ impl Upstream {
             pools.retain(|key, _| {
                 balancer
                     .hosts()
-                    .any(|host| socket_address(host) == Some(key.address))
+                    .any(|host| socket_address(&host.endpoint) == Some(key.address))
             });
         }
     }
@@ -137,7 +137,7 @@ impl Upstream {
     /// How a connection to this endpoint is made.
     pub(crate) fn destination(&self, host: &Host, purpose: &Purpose<'_>) -> Result<Destination, Failure> {
         let state = self.state.borrow();
-        let address = socket_address(host).ok_or(Failure::NoHealthyUpstream)?;
+        let address = socket_address(&host.endpoint).ok_or(Failure::NoHealthyUpstream)?;
         let transport = state.cluster.transport.of(&host.endpoint).clone();
         let name = match transport.tls() {
             Some(tls) if tls.auto_host_sni || tls.auto_san_validation => {
@@ -282,8 +282,8 @@ impl Upstream {
     }
 }
 
-fn socket_address(host: &Host) -> Option<SocketAddr> {
-    match &host.endpoint.address {
+pub(crate) fn socket_address(endpoint: &Endpoint) -> Option<SocketAddr> {
+    match &endpoint.address {
         Target::Address(Address::Socket(address)) => Some(*address),
         Target::Address(Address::Pipe(_)) | Target::Name { .. } => None,
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant, SystemTime};
 
 use leno_engine::decide::filter::{KnownPeers, LocalMetadata};
+use leno_proto::envoy::config::core::v3::Node;
 use leno_telemetry::stats::{Counts, HttpStat, ListenerStat, Stats, TcpStat};
 use tokio::time::MissedTickBehavior;
 
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) demand: Demand,
     pub(crate) workload: Option<Arc<dyn WorkloadSockets>>,
     pub(crate) local_metadata: LocalMetadata,
+    pub(crate) node: Node,
     pub(crate) fail_closed: Vec<(std::net::IpAddr, u8)>,
     pub(crate) connection_ids: AtomicU64,
     pub(crate) loads: Arc<Loads>,
@@ -87,6 +89,7 @@ impl Shared {
         demand: Demand,
         workload: Option<Arc<dyn WorkloadSockets>>,
         local_metadata: LocalMetadata,
+        node: Node,
         fail_closed: Vec<(std::net::IpAddr, u8)>,
         stats: Arc<Stats>,
     ) -> Self {
@@ -95,6 +98,7 @@ impl Shared {
             demand,
             workload,
             local_metadata,
+            node,
             fail_closed,
             connection_ids: AtomicU64::new(1),
             loads: Arc::new(Loads::new(workers)),

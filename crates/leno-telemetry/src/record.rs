@@ -8,8 +8,9 @@ use leno_engine::compile::cluster::ServiceName;
 use leno_engine::compile::endpoint::WorkloadLabel;
 use leno_engine::compile::listener::Direction;
 use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::decide::log_filter::Facts;
 use leno_engine::flags::Flags;
-use leno_engine::message::{RequestHead, ResponseHead};
+use leno_engine::message::{Headers, RequestHead, ResponseHead};
 
 /// An HTTP request, made once at its end.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct RequestRecord<'a> {
     pub request: &'a RequestHead,
     /// None: nothing was sent downstream.
     pub response: Option<&'a ResponseHead>,
+    /// Of the response; None: it had none, or nobody asked for them.
+    pub trailers: Option<&'a Headers>,
     /// `grpc-status` of trailers or trailers-only headers.
     pub grpc_status: Option<u32>,
     pub flags: Flags,
@@ -37,6 +40,34 @@ pub struct RequestRecord<'a> {
     pub random: u64,
     pub downstream: &'a DownstreamRecord,
     pub peer: &'a PeerMetadata,
+}
+
+impl<'a> RequestRecord<'a> {
+    /// What log filters look at.
+    pub fn facts(&self) -> Facts<'a> {
+        Facts {
+            request: Some(self.request),
+            status: self.response.map_or(0, |head| head.status),
+            grpc_status: self.grpc_status,
+            flags: self.flags,
+            duration: self.duration,
+            random: self.random,
+        }
+    }
+}
+
+impl ConnectionRecord<'_> {
+    /// What log filters look at.
+    pub fn facts(&self) -> Facts<'static> {
+        Facts {
+            request: None,
+            status: 0,
+            grpc_status: None,
+            flags: self.flags,
+            duration: self.duration,
+            random: self.downstream.connection_id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16,
+        }
+    }
 }
 
 /// The route that decided; all empty where none did.
@@ -91,7 +122,10 @@ pub struct ConnectionRecord<'a> {
     pub upstream: Option<UpstreamRecord<'a>>,
     pub downstream: &'a DownstreamRecord,
     pub peer: &'a PeerMetadata,
+    /// How it ended, or why it was not let in.
     pub details: &'a str,
+    /// `%CONNECTION_TERMINATION_DETAILS%`: of who ended it on purpose, else empty.
+    pub termination: &'a str,
 }
 
 /// Who this proxy stands for: one half of every metric's labels.

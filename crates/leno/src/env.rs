@@ -19,6 +19,11 @@ pub struct Environment {
     pub has_screen: bool,
 }
 
+/// A variable that a configuration names (`%ENVIRONMENT(…)%`, tags of spans).
+pub fn named(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 impl Environment {
     pub fn read() -> Self {
         let path = |name: &str| {

@@ -188,6 +188,7 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
         crypto: crypto.clone(),
         telemetry,
         local_metadata: told::peer_metadata(&workload, &node),
+        node: node.clone(),
         ..Options::default()
     })?);
     let (health, healthy) = watch::channel(Some("starting".to_owned()));

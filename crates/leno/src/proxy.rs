@@ -212,6 +212,7 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
     let options = Options {
         concurrency,
+        node: bootstrap.compiled.node.message.clone(),
         telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
         ..Options::default()
     };
@@ -311,11 +312,15 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Certificates that a bootstrap names by file.
+/// What a bootstrap names outside of itself.
 struct Disk;
 
 impl leno_engine::compile::Files for Disk {
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
         fs::read(path).map_err(|e| e.to_string())
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        crate::env::named(name)
     }
 }

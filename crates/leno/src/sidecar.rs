@@ -130,6 +130,7 @@ async fn serve(
         stats: Arc::default(),
         workload: Some(Arc::new(AppSockets(supervisor.stock()))),
         local_metadata: node::peer_metadata(&args.workload, &node),
+        node: node.clone(),
         fail_closed: VIPS.to_vec(),
     })?);
 

@@ -3,20 +3,31 @@
 //! Header edits of routes use the same formats. What a message says ([`Heads`]) is evaluated here; everything else
 //! comes through [`FormatValues`], from whoever knows the request.
 
+mod collected;
 mod config;
+mod custom_tag;
 
 use std::path::PathBuf;
 
-pub(crate) use self::config::{access_logs, format_of};
+pub use self::collected::{Entries, LogRecords};
+pub(crate) use self::config::{access_logs, format, format_of};
+pub(crate) use self::custom_tag::custom_tag;
+pub use self::custom_tag::{CustomTag, TagValue};
 use super::log_filter::LogFilter;
 use crate::message::{RequestHead, ResponseHead};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessLog {
-    pub sink: Sink,
-    pub format: LogFormat,
+    pub to: Destination,
     /// None: everything.
     pub filter: Option<LogFilter>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Destination {
+    Lines { sink: Sink, format: LogFormat },
+    Entries(Entries),
+    LogRecords(LogRecords),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +60,38 @@ pub enum Json {
     List(Vec<Json>),
     /// Keys in order.
     Object(Vec<(String, Json)>),
+}
+
+impl Destination {
+    /// Every format string in it.
+    pub fn formats(&self) -> Vec<&Format> {
+        let mut found = Vec::new();
+        let tags = match self {
+            Self::Lines { format, .. } => return format.formats(),
+            Self::Entries(entries) => &entries.custom_tags,
+            Self::LogRecords(records) => {
+                let values = records.attributes.iter().map(|(_, value)| value);
+                values
+                    .chain(&records.body)
+                    .for_each(|value| value.collect(&mut found));
+                &records.custom_tags
+            }
+        };
+        found.extend(tags.iter().filter_map(|tag| match &tag.value {
+            TagValue::Format(format) => Some(format),
+            _ => None,
+        }));
+        found
+    }
+}
+
+impl Destination {
+    pub(crate) fn wants_trailers(&self) -> bool {
+        match self {
+            Self::Entries(entries) => !entries.response_trailers.is_empty(),
+            Self::Lines { .. } | Self::LogRecords(_) => false,
+        }
+    }
 }
 
 impl LogFormat {
@@ -139,6 +182,11 @@ pub enum Operator {
     /// Of an answer of the proxy's own, before it is formatted.
     LocalReplyBody,
     ConnectionId,
+    Environment {
+        name: String,
+        /// What it was when the configuration was read; None: it was not set.
+        value: Option<String>,
+    },
 }
 
 /// How `grpc-status` is written.
@@ -207,6 +255,19 @@ impl Format {
         Ok(Self(pieces))
     }
 
+    /// Looks the variables of `%ENVIRONMENT(…)%` up.
+    pub(crate) fn set_environment(&mut self, look_up: impl Fn(&str) -> Option<String>) {
+        for piece in &mut self.0 {
+            if let Piece::Operator {
+                operator: Operator::Environment { name, value },
+                ..
+            } = piece
+            {
+                *value = look_up(name);
+            }
+        }
+    }
+
     /// The text itself, when there is no operator in it.
     pub fn literal(&self) -> Option<&str> {
         match self.0.as_slice() {
@@ -259,6 +320,7 @@ impl Operator {
                 let get = |name: &str| head.headers.get(name);
                 get(name).or_else(|| alternative.as_ref().and_then(|name| get(name)))
             }),
+            Self::Environment { value, .. } => value.as_ref().map(String::as_bytes),
             Self::Method => heads.request.map(|head| head.method.as_ref()),
             Self::Path => heads.request.map(|head| head.path.as_ref()),
             Self::Authority => heads.request.map(|head| head.authority.as_ref()),
@@ -396,6 +458,10 @@ fn with_argument(name: &str, argument: Option<&str>) -> Result<Operator, String>
                 ));
             }
         }),
+        "ENVIRONMENT" => O::Environment {
+            name: wanted()?.to_owned(),
+            value: None,
+        },
         "START_TIME" => O::StartTime(argument.map(str::to_owned)),
         "REQ" => {
             let (name, alternative) = header_names(wanted()?)?;

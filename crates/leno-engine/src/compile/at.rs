@@ -301,6 +301,10 @@ impl At<'_> {
         }
     }
 
+    pub(crate) fn environment(&self, name: &str) -> Option<String> {
+        self.context.files.environment(name)
+    }
+
     /// `self` and `ads` need not say it; Envoy takes its absence for v3 as well.
     pub(crate) fn version(&self, field: &'static str, version: i32) -> Result<(), Rejection> {
         match self.choice(field, version)? {

@@ -1,7 +1,7 @@
 //! Header edits.
 
 use super::Rejection;
-use super::access_log::Format;
+use super::access_log::{Format, format};
 use super::at::At;
 use super::pb::core;
 
@@ -112,7 +112,7 @@ fn header_op(at: &At<'_>, message: &core::HeaderValueOption) -> Result<HeaderOp,
     }
     Ok(HeaderOp {
         name: header_name(&at.field("key"), key)?,
-        value: Format::parse(text).map_err(|why| at.field("value").reject(why))?,
+        value: format(&at.field("value"), text)?,
         append,
         keep_empty: *keep_empty_value,
     })

@@ -26,6 +26,8 @@ pub struct HttpConnectionManager {
     /// In order; the router is not among them (it is what comes after the last).
     pub filters: Vec<Arc<FilterConfig>>,
     pub access_log: Vec<Arc<AccessLog>>,
+    /// One of them says something of responses' trailers.
+    pub logs_trailers: bool,
     pub limits: HttpLimits,
     pub timeouts: HttpTimeouts,
     pub server_header: ServerHeader,

@@ -11,6 +11,7 @@ pub(crate) mod pb;
 pub mod access_log;
 pub mod bootstrap;
 pub mod cluster;
+pub mod collector;
 pub mod config_source;
 pub mod endpoint;
 pub mod http;
@@ -25,15 +26,21 @@ pub mod rbac;
 pub mod reject;
 pub mod route;
 pub mod secret;
+pub mod service;
 pub mod tls;
 pub mod token_bucket;
 
 pub use reject::{FieldPath, Rejection, Warnings};
 
-/// Reads the files that a configuration names (`filename` data sources): the engine itself opens nothing.
+/// Reads what a configuration names outside of itself (files, variables): the engine itself opens nothing.
 pub trait Files {
     /// The error says why, without the path.
     fn read(&self, path: &str) -> Result<Vec<u8>, String>;
+
+    /// A variable of the process's environment; None where it is not set, or not to be looked at.
+    fn environment(&self, _name: &str) -> Option<String> {
+        None
+    }
 }
 
 /// For configurations from the wire, which may not name files of this machine.

@@ -9,7 +9,8 @@ pub(crate) use leno_proto::envoy::config::listener::v3 as listener;
 pub(crate) use leno_proto::envoy::config::rbac::v3 as rbac;
 pub(crate) use leno_proto::envoy::config::route::v3 as route;
 pub(crate) use leno_proto::envoy::extensions::access_loggers::{
-    file::v3 as file_log, stream::v3 as stream_log,
+    file::v3 as file_log, grpc::v3 as grpc_log, open_telemetry::v3 as opentelemetry_log,
+    stream::v3 as stream_log,
 };
 pub(crate) use leno_proto::envoy::extensions::clusters::{
     common::dns::v3 as common_dns, dns::v3 as dns_cluster,
@@ -64,7 +65,9 @@ pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;
+pub(crate) use leno_proto::envoy::r#type::tracing::v3 as tracing;
 pub(crate) use leno_proto::envoy::r#type::v3 as types;
 pub(crate) use leno_proto::google::protobuf;
+pub(crate) use leno_proto::opentelemetry::proto::common::v1 as otlp;
 /// What xDS itself defines besides Envoy's messages.
 pub(crate) use leno_proto::xds::core::v3 as xds_core;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::compile::access_log::AccessLog;
 use crate::compile::log_filter::{Comparison, LogFilter};
 use crate::decide::grpc;
 use crate::flags::Flags;
@@ -17,6 +18,12 @@ pub struct Facts<'r> {
     pub flags: Flags,
     pub duration: Duration,
     pub random: u64,
+}
+
+impl AccessLog {
+    pub fn takes(&self, facts: &Facts<'_>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.takes(facts))
+    }
 }
 
 impl LogFilter {

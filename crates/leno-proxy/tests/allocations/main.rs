@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use leno_engine::compile::access_log::{AccessLog, Sink};
+use leno_engine::compile::access_log::{AccessLog, Destination, Sink};
 use leno_engine::compile::http::HttpConnectionManager;
 use leno_engine::compile::route::{Forward, HostPredicate, RetryOn, RetryPolicy};
 use leno_proxy::report::MeshTelemetry;
@@ -169,8 +169,10 @@ fn a_request_allocates_no_more_than_it_did_and_an_idle_connection_holds_no_more(
     let mesh = allocations_a_request(
         |manager| {
             manager.access_log.push(Arc::new(AccessLog {
-                sink: Sink::File("/dev/null".into()),
-                format: default_text().unwrap(),
+                to: Destination::Lines {
+                    sink: Sink::File("/dev/null".into()),
+                    format: default_text().unwrap(),
+                },
                 filter: None,
             }));
         },

@@ -151,12 +151,13 @@ impl Leno {
     /// Its listeners are in the order of the bootstrap.
     pub(crate) fn start_with(bootstrap: &Bootstrap, files: &dyn Files) -> Result<Self, String> {
         let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
+        let compiled = leno_proxy::Bootstrap::compile(bootstrap, files).map_err(|e| e.to_string())?;
         let proxy = Proxy::start(Options {
             telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics)).unwrap()),
+            node: compiled.compiled.node.message.clone(),
             ..Options::default()
         })
         .unwrap();
-        let compiled = leno_proxy::Bootstrap::compile(bootstrap, files).map_err(|e| e.to_string())?;
         let names: Vec<String> = compiled
             .compiled
             .listeners

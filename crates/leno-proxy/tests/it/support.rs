@@ -241,6 +241,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         routes: RouteSource::Rds(routes.to_owned(), Source::ads()),
         filters: vec![],
         access_log: vec![],
+        logs_trailers: false,
         limits: HttpLimits {
             max_header_bytes: 60 * 1024,
             max_headers: 100,

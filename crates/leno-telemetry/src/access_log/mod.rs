@@ -5,7 +5,9 @@
 //!
 //! [Envoy's]: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
 
+pub mod entry;
 mod json;
+pub mod otlp;
 mod start_time;
 mod values;
 
@@ -92,8 +94,8 @@ pub fn default_json() -> Result<LogFormat, String> {
 pub struct Unsupported(pub String);
 
 /// Finds time formats that cannot be written, so that they are refused and not logged wrong.
-pub fn check(format: &LogFormat) -> Result<(), Unsupported> {
-    let mut pieces = format.formats().into_iter().flat_map(|format| &format.0);
+pub fn check(formats: &[&Format]) -> Result<(), Unsupported> {
+    let mut pieces = formats.iter().flat_map(|format| &format.0);
     pieces.try_for_each(|piece| match piece {
         Piece::Operator {
             operator: Operator::StartTime(Some(format)),

@@ -102,7 +102,7 @@ impl FormatValues for ConnectionValues<'_> {
         match operator {
             Operator::ResponseCode => number(out, 0),
             Operator::ResponseCodeDetails => false,
-            Operator::ConnectionTerminationDetails => text(out, Some(record.details)),
+            Operator::ConnectionTerminationDetails => text(out, Some(record.termination)),
             Operator::AccessLogType => text(out, Some("TcpConnectionEnd")),
             _ => self.common.write(operator, out),
         }
@@ -129,7 +129,13 @@ impl Common<'_> {
             Operator::UpstreamHost => address(out, upstream.and_then(|u| u.remote)),
             Operator::UpstreamLocalAddress => address(out, upstream.and_then(|u| u.local)),
             Operator::UpstreamCluster => text(out, upstream.map(|u| u.cluster)),
-            Operator::UpstreamTransportFailureReason => text(out, upstream.and_then(|u| u.transport_failure)),
+            Operator::UpstreamTransportFailureReason => {
+                let start = out.len();
+                let found = text(out, upstream.and_then(|u| u.transport_failure));
+                let spaces = out.iter_mut().skip(start).filter(|byte| **byte == b' ');
+                spaces.for_each(|space| *space = b'_');
+                found
+            }
             Operator::UpstreamPeerUriSan => text(out, upstream.and_then(|u| u.peer_principal).map(|p| &**p)),
             Operator::DownstreamLocalAddress => address(out, Some(downstream.local)),
             Operator::DownstreamLocalAddressWithoutPort => without_port(out, downstream.local),

@@ -114,7 +114,7 @@ fn a_line_into_a_warm_buffer_costs_no_allocation() {
 
 #[test]
 fn what_no_record_can_answer_is_refused_by_name() {
-    let error = check(&text("%START_TIME(%Q)%")).unwrap_err();
+    let error = check(&text("%START_TIME(%Q)%").formats()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "command operator %START_TIME(%Q)% is not supported"
@@ -130,6 +130,6 @@ fn what_no_record_can_answer_is_refused_by_name() {
         let error = Format::parse(&format!("%{name}(a)%")).unwrap_err();
         assert!(error.contains(name), "{error}");
     }
-    assert_eq!(check(&default_text().unwrap()), Ok(()));
-    assert_eq!(check(&default_json().unwrap()), Ok(()));
+    assert_eq!(check(&default_text().unwrap().formats()), Ok(()));
+    assert_eq!(check(&default_json().unwrap().formats()), Ok(()));
 }

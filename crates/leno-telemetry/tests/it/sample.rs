@@ -120,6 +120,7 @@ impl Sample {
             response_duration: Some(Duration::from_millis(6)),
             request: &self.request,
             response: self.response.as_ref(),
+            trailers: None,
             grpc_status: self.grpc_status,
             flags: self.flags,
             details: "via_upstream",
@@ -150,6 +151,7 @@ impl Sample {
             downstream: &self.downstream,
             peer: &self.peer,
             details: "",
+            termination: "",
         }
     }
 }

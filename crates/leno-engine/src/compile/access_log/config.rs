@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use leno_proto::FromAny;
 
-use super::{AccessLog, Format, Json, LogFormat, Sink};
+use super::collected;
+use super::{AccessLog, Destination, Format, Json, LogFormat, Sink};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, silent};
 use crate::compile::log_filter;
-use crate::compile::pb::{accesslog as pb, core, file_log, protobuf, stream_log};
+use crate::compile::pb::{
+    accesslog as pb, core, file_log, grpc_log, opentelemetry_log, protobuf, stream_log,
+};
 
 /// Envoy's default line.
 const DEFAULT: &str = concat!(
@@ -40,24 +43,31 @@ fn access_log(at: &At<'_>, message: &pb::AccessLog) -> Result<AccessLog, Rejecti
     };
     let pb::access_log::ConfigType::TypedConfig(any) = at.required("typed_config", config_type)?;
     let at = at.field("typed_config");
-    let (sink, format) = if any.is::<file_log::FileAccessLog>() {
-        file(&at, &at.unpack(any)?)?
+    let lines = |(sink, format)| Destination::Lines { sink, format };
+    let to = if any.is::<file_log::FileAccessLog>() {
+        lines(file(&at, &at.unpack(any)?)?)
     } else if any.is::<stream_log::StdoutAccessLog>() {
         let stream_log::StdoutAccessLog { access_log_format } = at.unpack(any)?;
         let format = access_log_format.map(|f| match f {
             stream_log::stdout_access_log::AccessLogFormat::LogFormat(format) => format,
         });
-        (Sink::Stdout, log_format(&at, format.as_ref())?)
+        lines((Sink::Stdout, log_format(&at, format.as_ref())?))
     } else if any.is::<stream_log::StderrAccessLog>() {
         let stream_log::StderrAccessLog { access_log_format } = at.unpack(any)?;
         let format = access_log_format.map(|f| match f {
             stream_log::stderr_access_log::AccessLogFormat::LogFormat(format) => format,
         });
-        (Sink::Stderr, log_format(&at, format.as_ref())?)
+        lines((Sink::Stderr, log_format(&at, format.as_ref())?))
+    } else if any.is::<grpc_log::HttpGrpcAccessLogConfig>() {
+        collected::http_grpc(&at, &at.unpack(any)?)?
+    } else if any.is::<grpc_log::TcpGrpcAccessLogConfig>() {
+        collected::tcp_grpc(&at, &at.unpack(any)?)?
+    } else if any.is::<opentelemetry_log::OpenTelemetryAccessLogConfig>() {
+        collected::open_telemetry(&at, &at.unpack(any)?)?
     } else {
         return Err(at.unknown_extension(any));
     };
-    Ok(AccessLog { sink, format, filter })
+    Ok(AccessLog { to, filter })
 }
 
 fn file(at: &At<'_>, message: &file_log::FileAccessLog) -> Result<(Sink, LogFormat), Rejection> {
@@ -118,8 +128,11 @@ pub(crate) fn format_of(
     }
 }
 
-fn format(at: &At<'_>, text: &str) -> Result<Format, Rejection> {
-    Format::parse(text).map_err(|why| at.reject(why))
+/// A format with what the environment says now.
+pub(crate) fn format(at: &At<'_>, text: &str) -> Result<Format, Rejection> {
+    let mut format = Format::parse(text).map_err(|why| at.reject(why))?;
+    format.set_environment(|name| at.environment(name));
+    Ok(format)
 }
 
 fn text_format(at: &At<'_>, text: &str, omit_empty: bool) -> Result<LogFormat, Rejection> {

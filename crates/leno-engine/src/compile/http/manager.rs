@@ -99,6 +99,7 @@ pub(crate) fn manager(
         None => options::Http1::default(),
         Some(options) => options::http1(&at.field("http_protocol_options"), options)?,
     };
+    let access_log = access_logs(at, "access_log", access_log)?;
     let (filters, router) = http_filter_list(at, http_filters)?;
     Ok(HttpConnectionManager {
         stat_prefix: stat_prefix.clone(),
@@ -106,7 +107,8 @@ pub(crate) fn manager(
         routes: routes(at, route_specifier.as_ref())?,
         filters,
         router,
-        access_log: access_logs(at, "access_log", access_log)?,
+        logs_trailers: access_log.iter().any(|log| log.to.wants_trailers()),
+        access_log,
         limits: limits(at, message)?,
         timeouts: timeouts(at, message)?,
         server_header: server_header(at, *server_header_transformation, server_name)?,

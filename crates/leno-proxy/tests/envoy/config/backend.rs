@@ -1,5 +1,6 @@
 //! The backends: `a` to `f` speak HTTP, `echo-a` and `echo-b` bytes; all stay for all cases of a run.
 
+mod collector;
 mod http1;
 mod http2;
 mod script;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use super::case::socket;
 use super::grpc::{self, Peer};
 use super::pki::Pki;
+pub(crate) use collector::{Kept, Message};
 
 const HTTP: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const ECHO: [&str; 2] = ["echo-a", "echo-b"];
@@ -29,6 +31,8 @@ pub(crate) struct Backends {
     addresses: BTreeMap<&'static str, SocketAddr>,
     pub(crate) told: Arc<Told>,
     pub(crate) pki: Arc<Pki>,
+    /// What `collector` has got.
+    pub(crate) kept: Arc<Kept>,
     /// Dear to load.
     pub(crate) schema: Schema,
     /// Dear too: not before it is asked for.
@@ -63,12 +67,17 @@ impl Backends {
             addresses.insert(name, listener.local_addr().unwrap());
             tokio::spawn(tls::listen(listener, acceptor, behind));
         }
+        let kept = Arc::new(Kept::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        addresses.insert("collector", listener.local_addr().unwrap());
+        tokio::spawn(collect(listener, Arc::clone(&kept)));
         // Nobody listens there.
         addresses.insert("refused", SocketAddr::from(([127, 0, 0, 1], 1)));
         Self {
             addresses,
             told,
             pki: Arc::new(pki),
+            kept,
             schema: Schema::load(),
             grpc: OnceLock::new(),
         }
@@ -156,8 +165,29 @@ async fn listen(listener: TcpListener, name: &'static str, told: Arc<Told>) {
     }
 }
 
+async fn collect(listener: TcpListener, kept: Arc<Kept>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let kept = Arc::clone(&kept);
+        tokio::spawn(async move {
+            match begins_with_http2(&stream).await? {
+                true => collector::http2(stream, kept).await,
+                false => collector::http1(stream, kept).await?,
+            }
+            std::io::Result::Ok(())
+        });
+    }
+}
+
 /// HTTP of the version that the client begins with.
 async fn serve(stream: TcpStream, name: &'static str, told: Arc<Told>) -> std::io::Result<()> {
+    if begins_with_http2(&stream).await? {
+        http2::serve(stream, name, told).await;
+        return Ok(());
+    }
+    http1::serve(stream, name, told).await
+}
+
+async fn begins_with_http2(stream: &TcpStream) -> std::io::Result<bool> {
     let mut start = vec![0; PREFACE.len()];
     let seen = loop {
         stream.readable().await?;
@@ -167,11 +197,7 @@ async fn serve(stream: TcpStream, name: &'static str, told: Arc<Told>) -> std::i
         }
         tokio::task::yield_now().await;
     };
-    if seen == PREFACE.len() && start == PREFACE {
-        http2::serve(stream, name, told).await;
-        return Ok(());
-    }
-    http1::serve(stream, name, told).await
+    Ok(seen == PREFACE.len() && start == PREFACE)
 }
 
 /// HTTP behind a header of the PROXY protocol, which becomes the backend's name.

@@ -48,6 +48,9 @@ struct File {
     clusters: Vec<Value>,
     #[serde(default)]
     log: Option<Log>,
+    /// How many records the collector has got in the end: the cluster `NAME-collector`, where NAME is the case's.
+    #[serde(default)]
+    collected: Option<usize>,
     requests: Vec<Step>,
     /// Names of statistics by their scope, told at the end, when all connections of `http.CASE` have ended.
     #[serde(default)]
@@ -133,12 +136,38 @@ impl Case {
         }
     }
 
+    /// How many records the collector has in the end; None: there is no collector.
+    pub(crate) fn collected(&self) -> Option<usize> {
+        self.file.collected
+    }
+
+    /// The cluster of its collector, which is its `:authority` too.
+    pub(crate) fn collector(&self) -> String {
+        format!("{}-collector", self.name)
+    }
+
+    fn collector_cluster(&self, place: Place<'_>) -> Value {
+        let address = socket(place.backends.address("collector"));
+        json!({
+            "name": self.collector(), "connect_timeout": "5s",
+            "load_assignment": {
+                "cluster_name": self.collector(),
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            },
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }},
+        })
+    }
+
     pub(crate) fn clusters(&self, place: Place<'_>) -> Vec<Value> {
         let clusters = self.file.clusters.iter().cloned().map(|mut cluster| {
             complete_cluster(&mut cluster);
             self.filled(cluster, place)
         });
-        clusters.collect()
+        let of_collector = self.file.collected.map(|_| self.collector_cluster(place));
+        clusters.chain(of_collector).collect()
     }
 
     /// A whole listener, on a free port.

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::case::{Case, Place};
+use super::collected::{Collected, collected};
 use super::pki::Pki;
 use super::request::{Request, Show, Step};
 use crate::message::quoted;
@@ -82,6 +83,18 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
                 let _ = writeln!(text, "> {}\n{}", step.shown(), folded(outcomes));
             }
         }
+    }
+    if let Some(wanted) = case.collected() {
+        let got = || collected(&place.backends.schema, &place.backends.kept.of(&case.collector()));
+        let whole = async {
+            while got().records.len() < wanted {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // What is missing is seen in the text.
+        let _ = tokio::time::timeout(PATIENCE, whole).await;
+        let Collected { around, records } = got();
+        let _ = writeln!(text, "collected\n{}", [around, records].concat().join("\n"));
     }
     if let Some(lines) = case.logged() {
         let path = case.path(place, "log");

@@ -8,6 +8,7 @@
 
 mod backend;
 mod case;
+mod collected;
 mod exchange;
 mod generated;
 mod grpc;
