@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::compile::route::RetryPolicy;
@@ -18,15 +19,16 @@ use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
 use leno_engine::decide::timeout::{Heard, Timeouts};
 use leno_engine::flags::Flag;
-use leno_engine::message::{Decimal, RequestHead, Version};
+use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
 
 use crate::alpn::{self, Offer};
-use crate::codec::{Answer, Body, Request};
+use crate::codec::{Answer, Body, Request, Upgraded};
 use crate::connect::UpstreamConnection;
 use crate::destination::Purpose;
 use crate::headers::{self, CONTROLS, EXPECTED, ORIGINAL_VERSION};
 use crate::idle::Expired;
 use crate::mirror;
+use crate::over_http2;
 use crate::outcome::{Failure, StreamError};
 use crate::record::Exchange;
 use crate::replay::Replay;
@@ -104,6 +106,12 @@ impl Router<'_> {
             .acquire(Resource::Request, self.priority())
             .ok_or(Failure::Overflow)?;
         let hashed = self.hash();
+        if self.ends_connect() {
+            let (answer, active) = self.connect(&upstream, hashed.hash).await?;
+            exchange.count(permit, active);
+            return Ok(Forwarded::Answered(self.tunnelled(answer, body)));
+        }
+        let (body, in_tunnel) = self.set_aside(&upstream, body);
         let plan = Plan {
             upstream,
             hash: hashed.hash,
@@ -137,13 +145,84 @@ impl Router<'_> {
         {
             return Ok(Forwarded::Redirected { answer, body });
         }
-        Ok(Forwarded::Answered(answer))
+        Ok(Forwarded::Answered(self.tunnelled(answer, in_tunnel)))
     }
 
     /// Whether the route may follow the answer by itself.
     fn leads_on(&self, answer: &Answer) -> bool {
         let policy = self.forwarding.forward.redirects.as_ref();
         policy.is_some_and(|policy| policy.statuses.contains(&answer.head.status))
+    }
+
+    fn ends_connect(&self) -> bool {
+        self.forwarding.forward.ends_connect && is_connect(&self.exchange.request.borrow())
+    }
+
+    /// A connection for what is in the tunnel, and the answer that it is open.
+    async fn connect(&self, upstream: &Upstream, hash: Option<u64>) -> Result<(Answer, Active), Failure> {
+        let exchange = self.exchange;
+        let connection = &exchange.session().connection;
+        let host = upstream.pick(&PickContext {
+            random: exchange.worker().random.next(),
+            hash,
+            metadata: Some(self.forwarding.metadata()),
+            original_destination: Some(connection.destination),
+            ..PickContext::default()
+        })?;
+        exchange.attempts.set(1);
+        self.note(&host, None);
+        let active = host.start();
+        let purpose = Purpose {
+            authority: None,
+            offer: Offer::Tcp,
+            inbound: connection.facts.inbound,
+            behalf: Some(connection.behalf()),
+        };
+        let to = upstream.destination(&host, &purpose)?;
+        let (io, info) = match crate::connect::connect(exchange.worker().connector(), &to).await {
+            Ok(connected) => connected,
+            Err(failure) => {
+                upstream.report_failure(&host, &failure);
+                self.note_failure(&failure);
+                return Err(failure);
+            }
+        };
+        upstream.report_connected(&host);
+        self.note(&host, Some(&info));
+        exchange.begin_response();
+        let answer = Answer {
+            head: ResponseHead {
+                version: Version::Http11,
+                status: 200,
+                headers: Headers::default(),
+            },
+            body: Body::Empty,
+            upgraded: Some(Box::new(Upgraded::new(Bytes::new(), io))),
+        };
+        Ok((answer, active))
+    }
+
+    /// The request's body, and what of it is for the tunnel that the request asks for: of a client over HTTP/2 all of it.
+    fn set_aside(&self, upstream: &Upstream, body: Body) -> (Body, Body) {
+        let head = self.exchange.request.borrow();
+        let asks = head.upgrade.is_some() || is_connect(&head);
+        match asks && head.version == Version::Http2 && !alpn::for_request(upstream.protocol(), &head).0 {
+            true => (Body::Empty, body),
+            false => (body, Body::Empty),
+        }
+    }
+
+    /// A tunnel as the client's version has it.
+    fn tunnelled(&self, mut answer: Answer, client: Body) -> Answer {
+        if self.exchange.request.borrow().version == Version::Http2
+            && let Some(upgraded) = answer.upgraded.take()
+        {
+            if answer.head.status == 101 {
+                answer.head.status = 200;
+            }
+            answer.body = over_http2::through(*upgraded, client);
+        }
+        answer
     }
 
     fn hash(&self) -> Hashed {
@@ -347,6 +426,9 @@ impl Router<'_> {
             {
                 return Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2")));
             }
+            if http2 && is_connect(&head) && head.version != Version::Http2 {
+                return Err(Failure::Stream(StreamError::Invalid("a tunnel over HTTP/2")));
+            }
             let pool = upstream.pool_for(host, &purpose)?;
             (http2, pool)
         };
@@ -441,6 +523,11 @@ impl Router<'_> {
     fn note_failure(&self, failure: &Failure) {
         self.exchange.upstream.borrow_mut().failure = failure.transport_reason();
     }
+}
+
+/// One whose target is a host, and not an upgrade.
+fn is_connect(head: &RequestHead) -> bool {
+    head.method.as_ref() == b"CONNECT" && head.upgrade.is_none()
 }
 
 /// Seconds since 1970.
