@@ -9,6 +9,7 @@ check:
     cargo clippy --workspace --all-targets -- -D warnings
     cargo xtask tidy
     cargo xtask compatibility --check
+    cargo check --manifest-path fuzz/Cargo.toml --all-targets --target-dir target
 
 test:
     cargo test --workspace

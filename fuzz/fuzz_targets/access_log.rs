@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use leno_engine::compile::access_log::{Format, LogFormat};
+use leno_engine::compile::access_log::{Json, Format, LogFormat};
 use leno_engine::compile::listener::Direction;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::flags::Flags;
@@ -26,7 +26,10 @@ fuzz_target!(|input: &[u8]| {
     let Ok(format) = Format::parse(&String::from_utf8_lossy(text)) else {
         return;
     };
-    let json = LogFormat::Json(vec![("key\"".into(), format.clone())]);
+    let json = LogFormat::Json {
+        value: Json::Object(vec![("key\"".into(), Json::Format(format.clone()))]),
+        omit_empty: false,
+    };
     if check(&json).is_err() {
         return;
     }
@@ -70,11 +73,16 @@ fuzz_target!(|input: &[u8]| {
         route: RouteRecord::default(),
         upstream: None,
         attempts: 1,
+        random: 0,
         downstream: &downstream,
         peer: &PeerMetadata::default(),
     };
     let mut out = Vec::new();
     write_request(&json, &record, &mut out);
     let _: serde_json::Value = serde_json::from_slice(&out).expect("a line of JSON");
-    write_request(&LogFormat::Text(format), &record, &mut out);
+    let text = LogFormat::Text {
+        format,
+        omit_empty: false,
+    };
+    write_request(&text, &record, &mut out);
 });

@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use leno_engine::decide::timeout::Heard;
 use leno_engine::compile::Warnings;
 use leno_engine::compile::access_log::NoValues;
 use leno_engine::compile::route::{RouteTable, compile};

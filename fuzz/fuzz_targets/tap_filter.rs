@@ -67,6 +67,7 @@ fuzz_target!(|input: &[u8]| {
         route: RouteRecord::default(),
         upstream: None,
         attempts: 1,
+        random: 0,
         downstream: &downstream,
         peer: &PeerMetadata::default(),
     };

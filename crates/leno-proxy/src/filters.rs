@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use leno_engine::compile::cluster::Cluster;
+use leno_engine::compile::route::Route;
 use leno_engine::decide::filter::{Context, Effect, EffectResult, HttpFilter, Step};
 use leno_engine::decide::route::Decision;
 use leno_engine::message::{LocalReply, ResponseHead};
@@ -152,6 +153,7 @@ impl Filters {
         let mut flags = exchange.flags.get();
         let mut peer = exchange.peer.borrow_mut();
         let upstream_principal = exchange.upstream_principal();
+        let route = exchange.route.borrow();
         let mut cx = Context {
             clock: Instant::now,
             random: exchange.worker().random.next(),
@@ -162,6 +164,8 @@ impl Filters {
             connection: &connection.facts,
             caller: connection.caller(),
             remote: exchange.downstream().remote.ip(),
+            route_limits: route.as_deref().and_then(Route::limits),
+            values: &**exchange,
             upstream_principal: upstream_principal.as_deref(),
             cluster: match &self.cluster {
                 Routed::Known(cluster) => Some(&cluster.name),

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::Rejection;
 use super::at::{At, no_effect, refuse};
-use super::pb::core;
+use super::pb::{core, protobuf::UInt32Value, xds_core};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -111,12 +111,25 @@ pub(crate) fn cidr(at: &At<'_>, message: &core::CidrRange) -> Result<IpNet, Reje
         address_prefix,
         prefix_len,
     } = message;
-    let Ok(ip) = address_prefix.parse::<IpAddr>() else {
+    range(at, address_prefix, prefix_len.as_ref())
+}
+
+/// The same under xDS's own name.
+pub(crate) fn xds_cidr(at: &At<'_>, message: &xds_core::CidrRange) -> Result<IpNet, Rejection> {
+    let xds_core::CidrRange {
+        address_prefix,
+        prefix_len,
+    } = message;
+    range(at, address_prefix, prefix_len.as_ref())
+}
+
+fn range(at: &At<'_>, address: &str, length: Option<&UInt32Value>) -> Result<IpNet, Rejection> {
+    let Ok(ip) = address.parse::<IpAddr>() else {
         return Err(at
             .field("address_prefix")
-            .reject(format!("not an IP address: {address_prefix:?}")));
+            .reject(format!("not an IP address: {address:?}")));
     };
-    let length = prefix_len.as_ref().map_or(0, |length| length.value);
+    let length = length.map_or(0, |length| length.value);
     let range = u8::try_from(length)
         .ok()
         .and_then(|length| IpNet::new(ip, length).ok());

@@ -19,12 +19,13 @@ pub mod log_filter;
 pub mod matcher;
 pub mod metadata;
 pub mod proxy_protocol;
+pub mod rate_limit;
 pub mod rbac;
 pub mod reject;
 pub mod route;
 pub mod secret;
 pub mod tls;
-pub(crate) mod token_bucket;
+pub mod token_bucket;
 
 pub use reject::{FieldPath, Rejection, Warnings};
 

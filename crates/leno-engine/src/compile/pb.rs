@@ -14,6 +14,7 @@ pub(crate) use leno_proto::envoy::extensions::access_loggers::{
 pub(crate) use leno_proto::envoy::extensions::clusters::{
     common::dns::v3 as common_dns, dns::v3 as dns_cluster,
 };
+pub(crate) use leno_proto::envoy::extensions::common::ratelimit::v3 as ratelimit;
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
 pub(crate) use leno_proto::envoy::extensions::filters::http::cors::v3 as cors;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
@@ -65,3 +66,5 @@ pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_ht
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;
 pub(crate) use leno_proto::envoy::r#type::v3 as types;
 pub(crate) use leno_proto::google::protobuf;
+/// What xDS itself defines besides Envoy's messages.
+pub(crate) use leno_proto::xds::core::v3 as xds_core;

@@ -20,6 +20,7 @@ use super::local_reply::BodyFormat;
 use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
 use super::metadata::Fields;
 use super::pb::route as pb;
+use super::rate_limit::{RateLimit, RouteLimits};
 use super::{NoFiles, Rejection, Warnings};
 use crate::decide::filter::FilterConfig;
 use crate::decide::limits::Priority;
@@ -57,6 +58,8 @@ pub struct VirtualHost {
     /// Tells the client as well.
     pub answer_attempt_count: bool,
     pub require_tls: bool,
+    /// As what requests are counted, besides what their route says.
+    pub rate_limits: Arc<[RateLimit]>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -129,6 +132,7 @@ pub struct Forward {
     /// None: the upstream's redirects are the client's.
     pub redirects: Option<InternalRedirect>,
     pub priority: Priority,
+    pub rate_limits: RouteLimits,
 }
 
 /// How far `grpc-timeout` counts (`grpc_timeout_header_max`, `grpc_timeout_header_offset`).
@@ -226,6 +230,16 @@ pub enum MirrorCluster {
     One(String),
     /// The value of this header; nothing is mirrored without it.
     Header(String),
+}
+
+impl Route {
+    /// As what requests of the route are counted.
+    pub fn limits(&self) -> Option<&RouteLimits> {
+        match &self.action {
+            Action::Forward(forward) => Some(&forward.rate_limits),
+            Action::Redirect(_) | Action::Respond { .. } => None,
+        }
+    }
 }
 
 impl MirrorPolicy {

@@ -10,7 +10,25 @@ use crate::decide::bucket::TokenBucket;
 /// Envoy's shortest interval.
 const SHORTEST: Duration = Duration::from_millis(50);
 
+/// What buckets are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketSize {
+    pub most: u32,
+    pub fill: u32,
+    pub interval: Duration,
+}
+
+impl BucketSize {
+    pub(crate) fn bucket(self) -> TokenBucket {
+        TokenBucket::new(self.most, self.fill, self.interval)
+    }
+}
+
 pub(crate) fn token_bucket(at: &At<'_>, message: &types::TokenBucket) -> Result<TokenBucket, Rejection> {
+    size(at, message).map(BucketSize::bucket)
+}
+
+pub(crate) fn size(at: &At<'_>, message: &types::TokenBucket) -> Result<BucketSize, Rejection> {
     let types::TokenBucket {
         max_tokens,
         tokens_per_fill,
@@ -28,5 +46,9 @@ pub(crate) fn token_bucket(at: &At<'_>, message: &types::TokenBucket) -> Result<
     if interval < SHORTEST {
         return Err(at.field("fill_interval").reject("50 ms at least"));
     }
-    Ok(TokenBucket::new(*max_tokens, fill, interval))
+    Ok(BucketSize {
+        most: *max_tokens,
+        fill,
+        interval,
+    })
 }

@@ -34,16 +34,55 @@ impl TokenBucket {
 
     /// Takes one; false: there is none.
     pub fn take(&self, now: Instant) -> bool {
-        let began = *self.began.get_or_init(|| now);
-        let passed = now.saturating_duration_since(began).as_nanos();
-        let now = u64::try_from(passed)
-            .unwrap_or(u64::MAX)
-            .saturating_add(self.full);
+        self.take_some(1, now)
+    }
+
+    /// Takes as many as are asked for; false: there are not so many, and none is taken.
+    pub fn take_some(&self, tokens: u64, now: Instant) -> bool {
+        let now = self.now(now);
         let next = |empty: u64| {
-            let taken = empty.max(now - self.full).checked_add(self.token)?;
+            let taken = empty
+                .max(now - self.full)
+                .checked_add(self.token.checked_mul(tokens)?)?;
             (taken <= now).then_some(taken)
         };
         self.empty.fetch_update(Relaxed, Relaxed, next).is_ok()
+    }
+
+    /// How many it holds when it is full.
+    pub fn most(&self) -> u64 {
+        self.full / self.token
+    }
+
+    /// How many are left.
+    pub fn left(&self, now: Instant) -> u64 {
+        self.filled(now) / self.token
+    }
+
+    /// How long until there is one.
+    pub fn until_next(&self, now: Instant) -> Duration {
+        Duration::from_nanos(self.token.saturating_sub(self.filled(now)))
+    }
+
+    /// Nanoseconds of one token.
+    pub fn pace(&self) -> u64 {
+        self.token
+    }
+
+    /// Nanoseconds of what is in it.
+    fn filled(&self, now: Instant) -> u64 {
+        let now = self.now(now);
+        let empty = self.empty.load(Relaxed).max(now - self.full);
+        now.saturating_sub(empty)
+    }
+
+    /// Nanoseconds since it began, and a full bucket's more.
+    fn now(&self, now: Instant) -> u64 {
+        let began = *self.began.get_or_init(|| now);
+        let passed = now.saturating_duration_since(began).as_nanos();
+        u64::try_from(passed)
+            .unwrap_or(u64::MAX)
+            .saturating_add(self.full)
     }
 }
 
@@ -60,6 +99,25 @@ mod tests {
         assert_eq!([249, 250, 251].map(|t| bucket.take(at(t))), [false, true, false]);
         // No more than fit are kept.
         assert_eq!([60_000; 3].map(|t| bucket.take(at(t))), [true, true, false]);
+    }
+
+    #[test]
+    fn it_tells_what_is_left_and_when_the_next_one_comes() {
+        let bucket = TokenBucket::new(3, 2, Duration::from_secs(60));
+        let start = Instant::now();
+        assert_eq!((bucket.most(), bucket.left(start)), (3, 3));
+        assert!(bucket.take_some(2, start) && !bucket.take_some(2, start));
+        assert_eq!(
+            (bucket.left(start), bucket.until_next(start)),
+            (1, Duration::ZERO)
+        );
+        assert!(bucket.take(start));
+        let later = start + Duration::from_secs(3);
+        assert_eq!(
+            (bucket.left(later), bucket.until_next(later)),
+            (0, Duration::from_secs(27))
+        );
+        assert_eq!(bucket.left(start + Duration::from_secs(3600)), 3);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Evaluation of the matchers.
 
+use std::borrow::Cow;
+
 use crate::compile::matcher::{
     CookieMatcher, HeaderMatcher, HeaderTest, Pattern, QueryMatcher, QueryTest, StringMatcher,
 };
@@ -80,7 +82,15 @@ impl CookieMatcher {
 
 impl QueryMatcher {
     pub fn matches(&self, query: &[u8]) -> bool {
-        let value = query_parameter(query, self.name.as_bytes());
+        self.takes(query_parameter(query, self.name.as_bytes()))
+    }
+
+    /// As rate limits see a query: decoded.
+    pub fn matches_decoded(&self, query: &[u8]) -> bool {
+        self.takes(decoded_parameter(query, self.name.as_bytes()).as_deref())
+    }
+
+    fn takes(&self, value: Option<&[u8]>) -> bool {
         match &self.test {
             QueryTest::Present(wanted) => value.is_some() == *wanted,
             QueryTest::Value(matcher) => value.is_some_and(|value| matcher.matches(value)),
@@ -88,17 +98,52 @@ impl QueryMatcher {
     }
 }
 
-/// The first value of a query parameter, as it is written (Envoy does not decode either).
+/// The first value of a query parameter, as it is written (Envoy's routes do not decode either).
 pub fn query_parameter<'q>(query: &'q [u8], name: &[u8]) -> Option<&'q [u8]> {
+    parameters(query).find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// The first value of a query parameter; `%XX` in it and in its name is what it stands for.
+pub fn decoded_parameter<'q>(query: &'q [u8], name: &[u8]) -> Option<Cow<'q, [u8]>> {
+    parameters(query).find_map(|(key, value)| (*decoded(key) == *name).then(|| decoded(value)))
+}
+
+/// Names and values, up to a fragment.
+pub(crate) fn parameters(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let end = query.iter().position(|b| *b == b'#').unwrap_or(query.len());
-    query[..end].split(|b| *b == b'&').find_map(|pair| {
+    query[..end].split(|b| *b == b'&').map(|pair| {
         let cut = pair.iter().position(|b| *b == b'=');
-        let (key, value) = match cut {
+        match cut {
             Some(at) => (&pair[..at], &pair[at + 1..]),
             None => (pair, &b""[..]),
-        };
-        (key == name).then_some(value)
+        }
     })
+}
+
+pub(crate) fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'%') {
+        return Cow::Borrowed(text);
+    }
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let pair = match after {
+            [high, low, ..] if *first == b'%' => digit(high).zip(digit(low)),
+            _ => None,
+        };
+        match pair {
+            Some((high, low)) => {
+                out.push((high * 16 + low) as u8);
+                rest = &after[2..];
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    Cow::Owned(out)
 }
 
 pub(crate) fn starts_with(value: &[u8], prefix: &[u8], ignore_case: bool) -> bool {

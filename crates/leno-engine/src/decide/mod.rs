@@ -20,6 +20,7 @@ pub mod network;
 pub mod normalise;
 pub mod outlier;
 pub mod proxy_protocol;
+pub mod rate_limit;
 pub mod rbac;
 pub mod retry;
 pub mod route;

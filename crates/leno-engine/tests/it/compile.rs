@@ -86,11 +86,11 @@ fn the_router_is_the_last_filter() {
 #[test]
 fn a_field_that_decides_and_is_not_supported_is_refused_by_its_path() {
     let mut action = to_cluster("c");
-    action.include_vh_rate_limits = bool_value(true);
+    action.early_data_policy = Some(Default::default());
     let message = table(vec![host("h", &["*"], vec![forward(prefix("/"), action)])]);
     assert_eq!(
         compile_table(&message).unwrap_err().to_string(),
-        "virtual_hosts[0].routes[0].route.include_vh_rate_limits: not supported"
+        "virtual_hosts[0].routes[0].route.early_data_policy: not supported"
     );
 }
 

@@ -6,6 +6,7 @@ use leno_engine::decide::rbac::Peer;
 use std::rc::Rc;
 use std::time::Duration;
 
+use leno_engine::compile::access_log::NoValues;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::filter::{
     ConnectionFacts, Context, Effect, EffectResult, FilterConfig, Foretold, HttpFilter, KnownPeers,
@@ -95,6 +96,8 @@ impl Cx {
                 subject: "",
             },
             remote: IpAddr::from([198, 18, 0, 1]),
+            route_limits: None,
+            values: &NoValues,
             upstream_principal: self.upstream,
             cluster: Some("outbound|80||a.default.svc.cluster.local"),
             external: self.external,

@@ -19,6 +19,7 @@ use leno_engine::compile::listener::{
     TerminalFilter,
 };
 use leno_engine::compile::matcher::PathMatcher;
+use leno_engine::compile::rate_limit::RouteLimits;
 use leno_engine::compile::route::{
     Action, ClusterChoice, DomainIndex, Forward, HeaderOps, HostRewrite, Route, RouteMatch, RouteTable,
     VirtualHost,
@@ -288,6 +289,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
 
 pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) -> RouteTable {
     let mut forward = Forward {
+        rate_limits: RouteLimits::default(),
         metadata: Default::default(),
         cluster: ClusterChoice::One(cluster.to_owned()),
         timeout: None,
@@ -341,6 +343,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             include_attempt_count: true,
             answer_attempt_count: false,
             require_tls: false,
+            rate_limits: Arc::default(),
         }],
         domains: DomainIndex {
             any: Some(0),

@@ -20,6 +20,7 @@ use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::core::RoutingPriority;
 use crate::compile::pb::protobuf;
 use crate::compile::pb::route as pb;
+use crate::compile::rate_limit::{self, RouteLimits};
 use crate::decide::limits::Priority;
 
 /// Envoy's default.
@@ -63,7 +64,7 @@ pub(super) fn forward(
         host_rewrite_specifier,
     } = message;
     refuse!(at; path_rewrite, early_data_policy,
-        retry_policy_typed_config, rate_limits, include_vh_rate_limits, cors, grpc_timeout_offset,
+        retry_policy_typed_config, cors, grpc_timeout_offset,
         internal_redirect_action, max_internal_redirects, hedge_policy);
     no_effect!(at, "not used"; flush_timeout);
     if regex_rewrite.is_some() && !prefix_rewrite.is_empty() {
@@ -80,6 +81,13 @@ pub(super) fn forward(
     let metadata = metadata::of(metadata_match.as_ref(), "envoy.lb");
     let specifier = at.required("cluster_specifier", cluster_specifier)?;
     Ok(Forward {
+        rate_limits: RouteLimits {
+            route: at.each("rate_limits", rate_limits, rate_limit::rate_limit)?,
+            host: Arc::default(),
+            include_host: include_vh_rate_limits
+                .as_ref()
+                .is_some_and(|include| include.value),
+        },
         cluster: cluster(at, specifier, &metadata)?,
         metadata,
         timeout: match max_stream_duration {

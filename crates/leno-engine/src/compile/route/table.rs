@@ -7,6 +7,7 @@ use super::*;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::header;
 use crate::compile::pb::{core, protobuf};
+use crate::compile::rate_limit::{self, RateLimit};
 use crate::decide::filter;
 
 pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<RouteTable, Rejection> {
@@ -89,7 +90,7 @@ fn virtual_host(
         route_specifiers,
     } = message;
     silent!("nothing here reads it"; metadata);
-    refuse!(at; matcher, rate_limits, cors, retry_policy_typed_config,
+    refuse!(at; matcher, cors, retry_policy_typed_config,
         hedge_policy, include_is_timeout_retry_header, request_mirror_policies, route_specifiers);
     no_effect!(at, "leno has its own statistics"; virtual_clusters);
     no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
@@ -103,6 +104,9 @@ fn virtual_host(
         None => None,
         Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
     };
+    let rate_limits: Arc<[RateLimit]> = at
+        .each("rate_limits", rate_limits, rate_limit::rate_limit)?
+        .into();
     use pb::virtual_host::TlsRequirementType;
     Ok(VirtualHost {
         name: name.clone(),
@@ -110,6 +114,9 @@ fn virtual_host(
         routes: at.each("routes", routes, |at, one| {
             let mut route = route(at, one, retry.as_ref())?;
             route.matches.ignore_parameters = ignore_parameters;
+            if let Action::Forward(forward) = &mut route.action {
+                forward.rate_limits.host = Arc::clone(&rate_limits);
+            }
             Ok(Arc::new(route))
         })?,
         request_headers: header::edits(
@@ -120,6 +127,7 @@ fn virtual_host(
             at,
             &header::response(response_headers_to_add, response_headers_to_remove),
         )?,
+        rate_limits: Arc::clone(&rate_limits),
         filter_configs: filter_configs(at, typed_per_filter_config)?,
         include_attempt_count: *include_request_attempt_count,
         answer_attempt_count: *include_attempt_count_in_response,

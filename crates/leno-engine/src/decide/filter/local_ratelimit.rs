@@ -1,19 +1,24 @@
-//! `envoy.filters.http.local_ratelimit`: a token bucket of the process for the requests of a listener, or of a route.
+//! `envoy.filters.http.local_ratelimit`: token buckets of the process for the requests of a listener, or of a route;
+//! one for all of them, and one for each kind that a descriptor tells from the others.
+
+mod buckets;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::buckets::{Buckets, buckets};
 use super::{Context, FilterConfig, FilterFactory, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
-use crate::compile::access_log::NoValues;
-use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::at::{At, refuse, silent};
 use crate::compile::header::{self, HeaderOps};
-use crate::compile::pb::{local_ratelimit as pb, protobuf, types};
-use crate::compile::token_bucket;
+use crate::compile::pb::{local_ratelimit as pb, protobuf, ratelimit, route, types};
+use crate::compile::rate_limit::{RateLimit, RouteLimits, rate_limit};
 use crate::decide::bucket::TokenBucket;
+use crate::decide::rate_limit::Counted;
 use crate::flags::Flag;
-use crate::message::{Headers, LocalReply, RequestHead, ResponseHead, Version};
+use crate::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
 
 pub(super) const KIND: Kind = Kind {
     messages: &["envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"],
@@ -25,7 +30,8 @@ struct Factory(Option<Arc<Limit>>);
 
 #[derive(Debug)]
 struct Limit {
-    bucket: TokenBucket,
+    buckets: Buckets,
+    counted: Descriptors,
     status: u16,
     /// Parts in a million of the requests: that are counted, and of those that are refused.
     enabled: u32,
@@ -33,10 +39,38 @@ struct Limit {
     not_enforced_headers: HeaderOps,
     response_headers: HeaderOps,
     resource_exhausted: bool,
+    /// `x-ratelimit-limit`, `-remaining` and `-reset`
+    tells: bool,
+    /// `retry-after`
+    retry_after: bool,
+}
+
+/// As what requests are counted.
+#[derive(Debug)]
+enum Descriptors {
+    Own(Vec<RateLimit>),
+    /// As the route says of this stage.
+    Route {
+        stage: u32,
+        host: Host,
+    },
+}
+
+/// When that counts which the virtual host says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Host {
+    /// Where the route says nothing.
+    Otherwise,
+    Too,
+    Never,
 }
 
 #[derive(Debug)]
-struct Filter(Arc<Limit>);
+struct Filter {
+    limit: Arc<Limit>,
+    /// What the answer tells of.
+    told: Option<Arc<TokenBucket>>,
+}
 
 /// Without a bucket it does nothing, and only routes limit.
 fn parse(at: &At<'_>, any: &protobuf::Any) -> Result<Box<dyn FilterFactory>, Rejection> {
@@ -48,37 +82,40 @@ fn limit(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Option<Limit>, Rej
     let pb::LocalRateLimit {
         stat_prefix,
         status,
-        token_bucket: bucket,
+        token_bucket: _,
         filter_enabled,
         filter_enforced,
         request_headers_to_add_when_not_enforced,
         response_headers_to_add,
-        descriptors,
+        descriptors: _,
         stage,
         local_rate_limit_per_downstream_connection,
         local_cluster_rate_limit,
         enable_x_ratelimit_headers,
         vh_rate_limits,
-        always_consume_default_token_bucket,
+        always_consume_default_token_bucket: _,
         rate_limited_as_resource_exhausted,
         rate_limits,
-        max_dynamic_descriptors,
+        max_dynamic_descriptors: _,
         enable_retry_after_header,
     } = message;
     silent!("leno has its own statistics"; stat_prefix);
-    refuse!(at; descriptors, local_rate_limit_per_downstream_connection, local_cluster_rate_limit,
-        enable_x_ratelimit_headers, rate_limits, enable_retry_after_header);
-    no_effect!(at, "there are no descriptors"; stage, vh_rate_limits, always_consume_default_token_bucket,
-        max_dynamic_descriptors);
-    let Some(bucket) = bucket else {
-        return Ok(None);
-    };
+    refuse!(at; local_rate_limit_per_downstream_connection, local_cluster_rate_limit);
     let share = |field, message: &Option<_>| match message {
         None => Ok(0),
         Some(share) => at.field(field).runtime_fraction(share),
     };
+    let counted = descriptors(at, rate_limits, *stage, *vh_rate_limits)?;
+    let tells = match at.choice("enable_x_ratelimit_headers", *enable_x_ratelimit_headers)? {
+        ratelimit::XRateLimitHeadersRfcVersion::Off => false,
+        ratelimit::XRateLimitHeadersRfcVersion::DraftVersion03 => true,
+    };
+    let Some(buckets) = buckets(at, message)? else {
+        return Ok(None);
+    };
     Ok(Some(Limit {
-        bucket: token_bucket::token_bucket(&at.field("token_bucket"), bucket)?,
+        buckets,
+        counted,
         status: match status {
             // As Envoy: what is no error is not taken for one.
             Some(types::HttpStatus {
@@ -100,14 +137,73 @@ fn limit(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Option<Limit>, Rej
             &header::added("response_headers_to_add", response_headers_to_add),
         )?,
         resource_exhausted: *rate_limited_as_resource_exhausted,
+        tells,
+        retry_after: *enable_retry_after_header,
     }))
+}
+
+fn descriptors(
+    at: &At<'_>,
+    own: &[route::RateLimit],
+    stage: u32,
+    host: i32,
+) -> Result<Descriptors, Rejection> {
+    if stage > 10 {
+        return Err(at.field("stage").reject(format!("0 to 10, not {stage}")));
+    }
+    let host = match at.choice("vh_rate_limits", host)? {
+        ratelimit::VhRateLimitsOptions::Override => Host::Otherwise,
+        ratelimit::VhRateLimitsOptions::Include => Host::Too,
+        ratelimit::VhRateLimitsOptions::Ignore => Host::Never,
+    };
+    if own.is_empty() {
+        return Ok(Descriptors::Route { stage, host });
+    }
+    if stage != 0 {
+        at.field("stage").warn("rate_limits of its own have no stage");
+    }
+    if host != Host::Otherwise {
+        at.field("vh_rate_limits").warn("it has rate_limits of its own");
+    }
+    let own = at.each("rate_limits", own, |at, one| {
+        // As in Envoy.
+        if one.stage.is_some() {
+            return Err(at.field("stage").reject("only routes' rate limits have a stage"));
+        }
+        rate_limit(at, one)
+    })?;
+    Ok(Descriptors::Own(own))
+}
+
+// === impl Descriptors ===
+
+impl Descriptors {
+    fn of<'l>(&'l self, route: Option<&'l RouteLimits>) -> impl Iterator<Item = &'l RateLimit> {
+        let (first, second, stage): (&[RateLimit], &[RateLimit], u32) = match (self, route) {
+            (Self::Own(own), _) => (own, &[], 0),
+            (Self::Route { .. }, None) => (&[], &[], 0),
+            (Self::Route { stage, host }, Some(limits)) => {
+                let counts = match host {
+                    _ if limits.include_host => true,
+                    Host::Otherwise => limits.route.is_empty(),
+                    Host::Too => true,
+                    Host::Never => false,
+                };
+                (&limits.route, if counts { &limits.host } else { &[] }, *stage)
+            }
+        };
+        first
+            .iter()
+            .chain(second)
+            .filter(move |limit| limit.stage == stage)
+    }
 }
 
 impl FilterFactory for Factory {
     fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
         let route = per_route.and_then(|config| config.factory.as_any().downcast_ref::<Self>());
         let limit = Arc::clone(route.unwrap_or(self).0.as_ref()?);
-        Some(Box::new(Filter(limit)))
+        Some(Box::new(Filter { limit, told: None }))
     }
 
     fn as_any(&self) -> &dyn std::any::Any {
@@ -117,13 +213,28 @@ impl FilterFactory for Factory {
 
 impl HttpFilter for Filter {
     fn on_request_headers(&mut self, cx: &mut Context<'_>, head: &mut RequestHead, _end: bool) -> Step {
-        let limit = &self.0;
+        let limit = &*self.limit;
         let (first, second) = (cx.random % 1_000_000, cx.random / 1_000_000 % 1_000_000);
-        if first >= u64::from(limit.enabled) || limit.bucket.take((cx.clock)()) {
+        if first >= u64::from(limit.enabled) {
+            return Step::Continue;
+        }
+        let now = (cx.clock)();
+        let described = limit.buckets.has_descriptors();
+        let limits = limit.counted.of(cx.route_limits).filter(|_| described);
+        let request = Counted {
+            head,
+            cluster: cx.cluster,
+            remote: cx.remote,
+        };
+        let taken = limit.buckets.take(limits, &request, now);
+        let tells = taken.tell.unwrap_or(limit.tells);
+        let wait = taken.bucket.as_ref().map(|bucket| bucket.until_next(now));
+        self.told = taken.bucket.filter(|_| tells);
+        if taken.allowed {
             return Step::Continue;
         }
         if second >= u64::from(limit.enforced) {
-            limit.not_enforced_headers.edit_request(head, &NoValues);
+            limit.not_enforced_headers.edit_request(head, cx.values);
             return Step::Continue;
         }
         let mut answer = ResponseHead {
@@ -131,7 +242,12 @@ impl HttpFilter for Filter {
             status: limit.status,
             headers: Headers::default(),
         };
-        limit.response_headers.edit_response(head, &mut answer, &NoValues);
+        if let Some(wait) = wait.filter(|_| limit.retry_after) {
+            answer
+                .headers
+                .append("retry-after", Decimal::from(seconds(wait).max(1)));
+        }
+        limit.response_headers.edit_response(head, &mut answer, cx.values);
         Step::Reply(LocalReply {
             status: limit.status,
             headers: answer.headers,
@@ -142,7 +258,26 @@ impl HttpFilter for Filter {
         })
     }
 
+    fn on_response_headers(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead, _end: bool) -> Step {
+        if let Some(bucket) = &self.told {
+            let now = (cx.clock)();
+            let headers = &mut head.headers;
+            headers.append("x-ratelimit-limit", Decimal::from(bucket.most()));
+            headers.append("x-ratelimit-remaining", Decimal::from(bucket.left(now)));
+            headers.append(
+                "x-ratelimit-reset",
+                Decimal::from(seconds(bucket.until_next(now))),
+            );
+        }
+        Step::Continue
+    }
+
     fn sees_bodies(&self) -> bool {
         false
     }
+}
+
+/// Whole seconds, upwards.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

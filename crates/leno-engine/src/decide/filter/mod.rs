@@ -21,8 +21,10 @@ use leno_proto::FromAny;
 use leno_proto::google::protobuf::Any;
 
 use crate::compile::Rejection;
+use crate::compile::access_log::FormatValues;
 use crate::compile::at::At;
 use crate::compile::pb::route as pb;
+use crate::compile::rate_limit::RouteLimits;
 use crate::decide::rbac::Peer;
 use crate::flags::Flags;
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
@@ -66,7 +68,6 @@ pub enum EffectResult {
 }
 
 /// What a filter may know and change besides the message.
-#[derive(Debug)]
 pub struct Context<'a> {
     /// The time, for those who need it.
     pub clock: fn() -> Instant,
@@ -84,6 +85,10 @@ pub struct Context<'a> {
     pub caller: Peer<'a>,
     /// The client, as far as it is told by proxies that are trusted.
     pub remote: IpAddr,
+    /// As what the route and its host say that the request is counted.
+    pub route_limits: Option<&'a RouteLimits>,
+    /// What formats may name besides the messages.
+    pub values: &'a dyn FormatValues,
     /// Who answers, once it has proved it.
     pub upstream_principal: Option<&'a str>,
     /// The route's cluster name, once routed.
