@@ -116,7 +116,9 @@ pub(super) fn forward(
         hash: at.each("hash_policy", hash_policy, hash)?,
         mirrors: at.each("request_mirror_policies", request_mirror_policies, mirror)?,
         upgrades: upgrades(at, upgrade_configs)?,
-        ends_connect: upgrade_configs.iter().any(|config| config.connect_config.is_some()),
+        ends_connect: upgrade_configs
+            .iter()
+            .any(|config| config.connect_config.is_some()),
         max_stream_duration: streams.maximum,
         grpc_timeout_max: at.duration("max_grpc_timeout", max_grpc_timeout)?,
         grpc_streams: streams.grpc,
