@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use leno_engine::compile::listener::{Address, Listener};
+use leno_engine::compile::listener::{Address, Listener, SocketSettings};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::watch;
 
@@ -125,7 +125,7 @@ impl Sockets {
                 address,
                 source,
             };
-            let socket = bind(address).map_err(failed)?;
+            let socket = bind(address, listener.socket).map_err(failed)?;
             self.hold(listener.name.clone(), origin, socket, Some(address))
                 .map_err(failed)?;
         }
@@ -203,13 +203,26 @@ fn described(listener: &Listener) -> String {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, settings: SocketSettings) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    match (settings.transparent, address.is_ipv6()) {
+        (true, false) => socket.set_ip_transparent_v4(true)?,
+        (true, true) => socket.set_ip_transparent_v6(true)?,
+        (false, _) => {}
+    }
+    match (settings.freebind, address.is_ipv6()) {
+        (true, false) => socket.set_freebind_v4(true)?,
+        (true, true) => socket.set_freebind_v6(true)?,
+        (false, _) => {}
+    }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    let backlog = settings
+        .backlog
+        .map(|size| i32::try_from(size).unwrap_or(i32::MAX));
+    socket.listen(backlog.unwrap_or(BACKLOG))?;
     Ok(socket.into())
 }

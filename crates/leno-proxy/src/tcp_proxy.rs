@@ -204,9 +204,10 @@ impl Relay {
     }
 
     fn lifetime(&self) -> Lifetime {
+        let longest = self.tcp.longest(self.worker.random.next());
         Lifetime {
             idle: None,
-            most: self.tcp.max_duration.map(|most| (most, Duration::ZERO)),
+            most: longest.map(|most| (most, Duration::ZERO)),
         }
     }
 

@@ -30,6 +30,7 @@ pub struct Listener {
     pub addresses: Vec<Address>,
     pub bind_to_port: bool,
     pub use_original_dst: bool,
+    pub socket: SocketSettings,
     pub direction: Direction,
     pub filters: ListenerFilters,
     pub chains: Vec<Arc<FilterChain>>,
@@ -39,6 +40,17 @@ pub struct Listener {
     pub buffer_limit: Option<u32>,
     /// Whose word it is that a port takes no plaintext (`filter_metadata["leno"].strict`), for the log line.
     pub strict: BTreeMap<u16, String>,
+}
+
+/// How its sockets are bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketSettings {
+    /// Connections that wait to be accepted. None: leno's own limit.
+    pub backlog: Option<u32>,
+    /// Connections to addresses of others are taken (`IP_TRANSPARENT`).
+    pub transparent: bool,
+    /// An address that the machine does not have yet may be bound (`IP_FREEBIND`).
+    pub freebind: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,6 +153,8 @@ pub struct TcpProxy {
     pub idle_timeout: Option<Duration>,
     /// After which the connection is ended, whatever goes over it.
     pub max_duration: Option<Duration>,
+    /// By how much of it the duration may be longer, by chance (percent).
+    pub max_duration_jitter: f64,
     pub max_connect_attempts: u32,
     pub access_log: Vec<Arc<AccessLog>>,
     /// The object that made it (`metadata` of weighted clusters or stat prefix), for logs.
@@ -198,14 +212,9 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
     } = message;
     refuse!(at; fcds_config, filter_chain_matcher, deprecated_v1, udp_listener_config, api_listener,
         listener_specifier);
-    for (field, value) in [("transparent", transparent), ("freebind", freebind)] {
-        if value.is_some_and(|value| value.value) {
-            return Err(at.field(field).reject("not supported"));
-        }
-    }
     no_effect!(at, "leno has its own statistics"; stat_prefix, stats_matcher);
     no_effect!(at, "not used"; per_connection_buffer_high_watermark_timeout, drain_type, socket_options,
-        tcp_fast_open_queue_length, connection_balance_config, reuse_port, enable_reuse_port, tcp_backlog_size,
+        tcp_fast_open_queue_length, connection_balance_config, reuse_port, enable_reuse_port,
         max_connections_to_accept_per_socket_event, enable_mptcp, ignore_global_conn_limit,
         bypass_overload_manager, tcp_keepalive);
     let mut addresses = vec![address::address(
@@ -227,6 +236,11 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
         addresses,
         bind_to_port: bind_to_port.is_none_or(|bind| bind.value),
         use_original_dst: use_original_dst.is_some_and(|used| used.value),
+        socket: SocketSettings {
+            backlog: tcp_backlog_size.as_ref().map(|size| size.value),
+            transparent: transparent.is_some_and(|transparent| transparent.value),
+            freebind: freebind.is_some_and(|freebind| freebind.value),
+        },
         direction: match at.choice("traffic_direction", *traffic_direction)? {
             core::TrafficDirection::Unspecified => Direction::Unspecified,
             core::TrafficDirection::Inbound => Direction::Inbound,

@@ -24,5 +24,6 @@ pub mod rate_limit;
 pub mod rbac;
 pub mod retry;
 pub mod route;
+pub mod tcp_proxy;
 pub mod timeout;
 mod transport;

@@ -39,8 +39,7 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
         proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes,
         downstream_idle_timeout, upstream_idle_timeout);
     silent!("leno has its own statistics"; stat_prefix);
-    no_effect!(at, "not used"; backoff_options, max_downstream_connection_duration_jitter_percentage,
-        access_log_flush_interval, flush_access_log_on_connected, access_log_options, check_drain_close);
+    no_effect!(at, "not used"; backoff_options, access_log_flush_interval, flush_access_log_on_connected, access_log_options, check_drain_close);
     let metadata = metadata::of(metadata_match.as_ref(), "envoy.lb");
     let clusters = match at.required("cluster", cluster_specifier)? {
         ClusterSpecifier::Cluster(name) => {
@@ -59,7 +58,15 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
     if attempts == 0 {
         return Err(at.field("max_connect_attempts").reject("must be more than 0"));
     }
+    let jitter = max_downstream_connection_duration_jitter_percentage.as_ref();
+    let jitter = jitter.map_or(0.0, |percent| percent.value);
+    if !(0.0..=100.0).contains(&jitter) {
+        return Err(at
+            .field("max_downstream_connection_duration_jitter_percentage")
+            .reject("0 to 100"));
+    }
     Ok(TcpProxy {
+        max_duration_jitter: jitter,
         by_server_name: false,
         clusters,
         metadata,
