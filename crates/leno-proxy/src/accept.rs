@@ -13,11 +13,13 @@ use leno_engine::decide::network::Admission;
 use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::flags::Flag;
 use leno_telemetry::record::DownstreamRecord;
+use leno_telemetry::stats::ListenerStat;
 use leno_tls::PeerInfo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::connection::{Connection, Serving};
+use crate::counts::Lasting;
 use crate::destination::Behalf;
 use crate::drain::Drain;
 use crate::http;
@@ -140,6 +142,9 @@ impl Arrival {
 
     async fn establish(mut self, mut stream: TcpStream, state: &Arc<ListenerState>) -> Option<Serving> {
         let listener = &state.listener;
+        let counts = self.worker.listener_counts(&listener.stat_name);
+        counts.inc(ListenerStat::CxTotal);
+        let active = Lasting::begin(&counts, ListenerStat::CxActive, Some(ListenerStat::CxDestroy));
         let mut prefix = BytesMut::new();
         if let Some(protocol) = &listener.filters.proxy_protocol {
             Box::pin(self.introduced(&mut stream, &mut prefix, protocol, listener)).await?;
@@ -150,6 +155,7 @@ impl Arrival {
             true => Box::pin(self.inspect(&mut stream, &mut prefix, wanted, state)).await?,
         };
         let (Some(chain), Some(drain)) = self.chain(state, &found) else {
+            counts.inc(ListenerStat::NoFilterChainMatch);
             self.unmatched(listener, &found);
             return None;
         };
@@ -162,6 +168,7 @@ impl Arrival {
         };
         let plain = Prefixed::new(prefix.freeze(), stream);
         let (mut io, mut connection) = self.secure(plain, listener, &chain, drain, &found).await?;
+        connection.active = Some(active);
         if !chain.network.is_empty() {
             Box::pin(self.admit(&chain, &mut connection)).await?;
         }
@@ -414,6 +421,7 @@ impl Arrival {
             peer,
             drain,
             places: Vec::new(),
+            active: None,
             tlvs: self.tlvs.clone(),
         };
         Some((io, connection))

@@ -12,6 +12,7 @@ mod listeners;
 mod pages;
 mod query;
 mod server;
+mod stats;
 
 use std::io;
 use std::path::PathBuf;

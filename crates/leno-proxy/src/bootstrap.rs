@@ -1,8 +1,18 @@
-//! A static configuration: Envoy's bootstrap, compiled whole or refused with the field's path.
+//! Envoy's bootstrap, compiled whole or refused with the field's path: what is in it is put in force, what it says comes
+//! from elsewhere is followed.
 
-use leno_engine::compile::{Files, Rejection, Warnings, bootstrap};
+use std::sync::Arc;
+
+use leno_engine::compile::config_source::{ControlPlane, Origin};
+use leno_engine::compile::{Files, Rejection, Warnings, bootstrap, cluster};
 use leno_proto::envoy::config::bootstrap::v3 as pb;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 
+use crate::Proxy;
+use crate::discovery::{Discovery, Dumped, Dynamic, Mode, State, Text, Via};
+use crate::lookup::Question;
+use crate::resources::{Compiled, Kind, Name, Needs, needs, without_origin};
 use crate::secret;
 use crate::state::{Refused, Updater};
 
@@ -21,6 +31,23 @@ pub enum BootstrapError {
     Secret { name: String, why: String },
     #[error(transparent)]
     Refused(#[from] Refused),
+    #[error("bootstrap: {0}")]
+    NoSource(String),
+}
+
+/// What comes from elsewhere is followed for as long as this is kept.
+pub struct Following {
+    pub state: watch::Receiver<State>,
+    pub dumps: mpsc::Sender<oneshot::Sender<Vec<Dumped>>>,
+    task: AbortHandle,
+    /// Nobody asks on demand, and the task ends when nobody can.
+    _questions: mpsc::UnboundedSender<Question>,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 // === impl Bootstrap ===
@@ -30,20 +57,139 @@ impl Bootstrap {
     pub fn compile(message: &pb::Bootstrap, files: &dyn Files) -> Result<Self, BootstrapError> {
         let mut warnings = Warnings::default();
         let compiled = bootstrap::compile(message, files, &mut warnings);
-        Ok(Self {
+        let bootstrap = Self {
             compiled: compiled.map_err(BootstrapError::Rejected)?,
             warnings,
+        };
+        bootstrap.check_sources().map_err(BootstrapError::NoSource)?;
+        Ok(bootstrap)
+    }
+
+    /// Whether all of it is in the file.
+    pub fn is_static(&self) -> bool {
+        self.compiled.dynamic == bootstrap::Dynamic::default() && self.needs().is_empty()
+    }
+
+    /// What its resources name that comes from elsewhere.
+    fn needs(&self) -> Needs {
+        let clusters = self.compiled.clusters.iter().cloned();
+        let clusters = clusters.map(|cluster| Compiled::Cluster(Box::new(cluster)));
+        let listeners = self.compiled.listeners.iter().cloned();
+        let listeners = listeners.map(|listener| Compiled::Listener(Box::new(listener)));
+        let mut all: Needs = clusters
+            .chain(listeners)
+            .flat_map(|resource| needs(&resource))
+            .collect();
+        all.retain(|(kind, _), _| *kind != Kind::Cluster);
+        all
+    }
+
+    /// Everything comes from somewhere, and the way to each control plane is in the bootstrap itself.
+    fn check_sources(&self) -> Result<(), String> {
+        let needs = self.needs();
+        let dynamic = &self.compiled.dynamic;
+        let has = |origin: &Origin| *origin != Origin::Ads || dynamic.ads.is_some();
+        if let Some(why) = without_origin(&needs, has) {
+            return Err(why);
+        }
+        let roots = [
+            ("lds_config", &dynamic.listeners),
+            ("cds_config", &dynamic.clusters),
+        ];
+        for (field, source) in roots {
+            if source.as_ref().is_some_and(|source| !has(&source.origin)) {
+                return Err(format!("dynamic_resources.{field}.ads: there is no ads_config"));
+            }
+        }
+        let sources = needs.values().chain(&dynamic.listeners).chain(&dynamic.clusters);
+        let streams = sources.filter_map(|source| match &source.origin {
+            Origin::Stream(control) => Some(control),
+            Origin::Ads | Origin::File(_) => None,
+        });
+        streams
+            .chain(&dynamic.ads)
+            .try_for_each(|control| self.check_way(control))
+    }
+
+    fn check_way(&self, control: &ControlPlane) -> Result<(), String> {
+        for service in &control.services {
+            let name = &service.cluster;
+            let cluster = self
+                .compiled
+                .clusters
+                .iter()
+                .find(|cluster| cluster.name == *name);
+            match cluster.map(|cluster| &cluster.discovery) {
+                None => {
+                    return Err(format!(
+                        "the control plane's cluster {name:?} is not in static_resources"
+                    ));
+                }
+                Some(cluster::Discovery::Eds(_, source)) if !matches!(source.origin, Origin::File(_)) => {
+                    return Err(format!(
+                        "the control plane's cluster {name:?} has its endpoints from a control plane"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts it in force, and follows what comes from elsewhere. `text` reads what is YAML or JSON there.
+    pub fn follow(
+        self,
+        proxy: &Arc<Proxy>,
+        text: Option<Text>,
+        random: fn() -> u32,
+    ) -> Result<Following, BootstrapError> {
+        let mut resources: Vec<(Name, Compiled)> = Vec::new();
+        for (name, pem) in &self.compiled.secrets {
+            let usable = usable(name, pem)?;
+            resources.push(((Kind::Secret, name.clone()), Compiled::Secret(Box::new(usable))));
+        }
+        for cluster in self.compiled.clusters {
+            let name = (Kind::Cluster, cluster.name.clone());
+            resources.push((name, Compiled::Cluster(Box::new(cluster))));
+        }
+        for listener in self.compiled.listeners {
+            let name = (Kind::Listener, listener.name.clone());
+            resources.push((name, Compiled::Listener(Box::new(listener))));
+        }
+        let (_questions, questions) = mpsc::unbounded_channel();
+        let (dumps, asked) = mpsc::channel(4);
+        let (told, state) = watch::channel(State::default());
+        let discovery = Discovery {
+            node: self.compiled.node.message,
+            ads: self.compiled.dynamic.ads.map(Via::Cluster),
+            proxy: Arc::clone(proxy),
+            questions,
+            dumps: asked,
+            health: watch::channel(None).1,
+            names: watch::channel(Arc::default()).0,
+            namespace: String::new(),
+            state: told,
+            random,
+            mode: Mode::Bootstrap(Dynamic {
+                listeners: self.compiled.dynamic.listeners,
+                clusters: self.compiled.dynamic.clusters,
+                resources,
+            }),
+            port_owner: |_| None,
+            text,
+        };
+        Ok(Following {
+            state,
+            dumps,
+            task: tokio::spawn(discovery.run()).abort_handle(),
+            _questions,
         })
     }
 
     /// Puts it in force: clusters first, so that no listener is open before what it sends to.
     pub fn apply(self, updater: &mut Updater) -> Result<(), BootstrapError> {
         for (name, pem) in &self.compiled.secrets {
-            let usable = secret::usable(name, pem).map_err(|why| BootstrapError::Secret {
-                name: name.clone(),
-                why,
-            })?;
-            updater.upsert_secret(name, usable);
+            updater.upsert_secret(name, usable(name, pem)?);
         }
         for cluster in self.compiled.clusters {
             updater.upsert_cluster(cluster)?;
@@ -54,6 +200,13 @@ impl Bootstrap {
         updater.publish();
         Ok(())
     }
+}
+
+fn usable(name: &str, pem: &leno_engine::compile::secret::Secret) -> Result<secret::Secret, BootstrapError> {
+    secret::usable(name, pem).map_err(|why| BootstrapError::Secret {
+        name: name.to_owned(),
+        why,
+    })
 }
 
 #[cfg(test)]

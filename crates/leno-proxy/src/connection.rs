@@ -12,8 +12,10 @@ use leno_engine::decide::network::Place;
 use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::decide::rbac::{Caller, Peer};
 use leno_telemetry::record::DownstreamRecord;
+use leno_telemetry::stats::ListenerStat;
 use leno_tls::PeerInfo;
 
+use crate::counts::Lasting;
 use crate::destination::Behalf;
 use crate::drain::Drain;
 use crate::peer_certificates::PeerCertificates;
@@ -36,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) buffer_limit: Option<u32>,
     /// What network filters count of it.
     pub(crate) places: Vec<Place>,
+    /// Counted at its listener.
+    pub(crate) active: Option<Lasting<ListenerStat>>,
     /// Extensions of the PROXY protocol that it came with and that are passed on.
     pub(crate) tlvs: Vec<Tlv>,
 }

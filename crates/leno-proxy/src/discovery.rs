@@ -4,9 +4,16 @@
 //! control plane said. Where it said nothing in time the question stays unanswered, and the connection or request
 //! fails with a flag; nothing is ever let through because nobody answered.
 
+mod compile;
+mod feeds;
+mod file;
+mod memory;
 mod own;
+mod said;
+mod stream;
+mod text;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,30 +21,28 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use leno_dns::NameTable;
-use leno_engine::compile::cluster::Discovery as ClusterDiscovery;
+use leno_engine::compile::Files;
+use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::endpoint::Assignment;
-use leno_engine::compile::{Files, Warnings, cluster, endpoint, listener, route};
-use leno_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use leno_proto::google::protobuf::Any;
+use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::type_url;
-use leno_xds::client::{Client, Lookup, Received};
-use prost::Message;
+use leno_xds::WILDCARD;
+use leno_xds::client::{Lookup, Received};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 
 use crate::Proxy;
-use crate::control_plane::ControlPlane;
-use crate::grpc::{self, Channel, Receiver, Sender};
-use crate::lookup::{Answer, Question, Want};
-use crate::resolve;
-use crate::resources::{Change, Compiled, Kind, Name, Resources};
-use crate::secret;
+use crate::lookup::Question;
+use crate::resources::{Change, Compiled, Kind, Name, Needs, Resources};
+use crate::state::Refused;
 
-use own::Own;
+pub use stream::Via;
+pub use text::Text;
 
-const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-/// Names that were asked for and do not exist; the oldest is forgotten beyond this.
-const MAX_NEGATIVE: usize = 1024;
+use compile::{Disk, SystemTrust, compile, name_table};
+use feeds::{Connection, Feeds};
+use memory::Memory;
+use said::Said;
+
 const TICK: Duration = Duration::from_millis(250);
 /// How often a gateway looks whether certificates were replaced, or expired, and ports became free.
 const LOOK: Duration = Duration::from_secs(2);
@@ -50,6 +55,8 @@ pub struct State {
     pub ready: bool,
     /// Why there is no connection.
     pub error: Option<String>,
+    /// What the bootstrap itself says and cannot be in force.
+    pub refused: Option<String>,
     /// Of a gateway: what cannot be served as it is configured (a port taken, a certificate missing), and how to mend
     /// it.
     pub problems: Vec<Problem>,
@@ -72,8 +79,9 @@ pub struct Dumped {
 }
 
 pub struct Discovery {
-    pub client: Client,
-    pub control: ControlPlane,
+    pub node: Node,
+    /// What `ads` means in configuration sources.
+    pub ads: Option<Via>,
     pub proxy: Arc<Proxy>,
     pub questions: mpsc::UnboundedReceiver<Question>,
     pub dumps: mpsc::Receiver<oneshot::Sender<Vec<Dumped>>>,
@@ -87,47 +95,31 @@ pub struct Discovery {
     pub mode: Mode,
     /// Who holds a port of this machine, for messages.
     pub port_owner: fn(SocketAddr) -> Option<String>,
+    /// Reads what is YAML or JSON; None: nothing is.
+    pub text: Option<Text>,
 }
 
-/// How much of the mesh the proxy wants to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the proxy wants to know.
+#[derive(Debug)]
 pub enum Mode {
-    /// Its own listeners, and what its workload really calls.
+    /// Of a mesh: its own listeners, and what its workload really calls.
     OnDemand,
-    /// Everything that the control plane gives: wildcard LDS and CDS.
-    Full,
     /// As on demand, but what it serves is opened on the machine's own ports, and may be nothing.
     Gateway,
+    /// As an Envoy bootstrap says it: everything that these sources have, and what is static.
+    Bootstrap(Dynamic),
 }
 
-struct Link {
-    /// Keeps the connection open.
-    _channel: Channel,
-    sender: Sender<DeltaDiscoveryRequest>,
-    receiver: Receiver<DeltaDiscoveryResponse>,
-}
-
-/// What the task keeps beside its connections.
-#[derive(Default)]
-struct Memory {
-    resources: Resources,
-    /// Names that wildcard answers brought; they are roots.
-    roots: BTreeSet<Name>,
-    /// Names that workers asked for, oldest first; they are roots too.
-    asked: VecDeque<Name>,
-    /// Names that are subscribed to one by one.
-    subscribed: BTreeSet<Name>,
-    waiting: BTreeMap<Name, Vec<oneshot::Sender<Answer>>>,
-    answered: BTreeSet<String>,
-    /// What only a gateway has.
-    own: Own,
-    /// What clusters that wait are waiting for.
-    resolving: JoinSet<(String, Assignment)>,
+/// What a bootstrap makes known by itself and by its `dynamic_resources`.
+#[derive(Debug, Default)]
+pub struct Dynamic {
+    pub listeners: Option<Source>,
+    pub clusters: Option<Source>,
+    pub resources: Vec<(Name, Compiled)>,
 }
 
 enum Event {
-    Linked(Result<Link, grpc::Error>),
-    Message(Result<Option<DeltaDiscoveryResponse>, grpc::Error>),
+    Said(Box<Said>),
     Question(Question),
     Dump(oneshot::Sender<Vec<Dumped>>),
     Health,
@@ -141,121 +133,115 @@ impl Discovery {
     /// Runs until the workers' side of the questions is gone.
     #[allow(clippy::disallowed_methods)]
     pub async fn run(mut self) {
-        let mut memory = Memory::default();
-        self.client.subscribe_wildcard(type_url::LISTENER);
-        self.client.subscribe_wildcard(type_url::NAME_TABLE);
-        if self.mode == Mode::Full {
-            self.client.subscribe_wildcard(type_url::CLUSTER);
-        }
-        self.client.set_health(self.health.borrow().clone());
-        let mut link: Option<Link> = None;
-        let mut connecting = self.connect(Duration::ZERO);
+        let in_mesh = !matches!(self.mode, Mode::Bootstrap(_));
+        let mut memory = Memory {
+            resources: Resources::new(in_mesh),
+            ..Memory::default()
+        };
+        let mut feeds = Feeds::new(
+            self.node.clone(),
+            self.ads.take(),
+            self.text.take(),
+            Arc::clone(&self.proxy),
+        );
+        self.begin(&mut memory, &mut feeds, Instant::now());
+        self.settle(&mut memory, &mut feeds, Instant::now());
+        feeds.flush();
         let mut tick = tokio::time::interval(TICK);
         let mut look = tokio::time::interval(LOOK);
         loop {
             let event = tokio::select! {
-                result = &mut connecting, if link.is_none() => {
-                    Event::Linked(result.unwrap_or_else(|e| Err(grpc::Error::Protocol(e.to_string()))))
-                }
-                message = next(&mut link) => Event::Message(message),
+                said = feeds.next() => Event::Said(Box::new(said)),
                 question = self.questions.recv() => question.map_or(Event::Stop, Event::Question),
                 Some(reply) = self.dumps.recv() => Event::Dump(reply),
                 Ok(()) = self.health.changed() => Event::Health,
                 Some(Ok((cluster, resolved))) = memory.resolving.join_next() => Event::Resolved(cluster, resolved),
                 _ = tick.tick(), if memory.needs_tick() => Event::Tick,
-                _ = look.tick(), if self.mode == Mode::Gateway => Event::Tick,
+                _ = look.tick(), if matches!(self.mode, Mode::Gateway) => Event::Tick,
             };
             let now = Instant::now();
-            let lost = match event {
-                Event::Linked(Ok(opened)) => {
-                    link = Some(opened);
-                    self.state.send_modify(|s| (s.connected, s.error) = (true, None));
-                    let requests = self.client.on_connected();
-                    send(&mut link, requests).err()
-                }
-                Event::Linked(Err(error)) => Some(error),
-                Event::Message(Ok(Some(response))) => self.take(&mut memory, &mut link, response, now).err(),
-                Event::Message(Ok(None)) => Some(grpc::Error::Ended),
-                Event::Message(Err(error)) => Some(error),
-                Event::Question(question) => {
-                    memory.ask(question);
-                    None
-                }
+            match event {
+                Event::Said(said) => self.take(&mut memory, &mut feeds, *said, now),
+                Event::Question(question) => memory.ask(question),
                 Event::Dump(reply) => {
                     // Nobody waits any more: nothing to do.
                     let _ = reply.send(memory.dump());
-                    None
                 }
-                Event::Health => {
-                    self.client.set_health(self.health.borrow_and_update().clone());
-                    None
-                }
-                Event::Resolved(cluster, assignment) => {
-                    memory.resources.resolved(&cluster, assignment);
-                    None
-                }
-                Event::Tick => None,
+                Event::Health => feeds.set_health(self.health.borrow_and_update().clone()),
+                Event::Resolved(cluster, assignment) => memory.resources.resolved(&cluster, assignment),
+                Event::Tick => {}
                 Event::Stop => return,
-            };
-            self.settle(&mut memory, now);
-            let requests = self.client.next_requests();
-            if let Some(error) = lost.or_else(|| send(&mut link, requests).err()) {
-                link = None;
-                let wait = self.client.on_disconnected((self.random)());
-                self.report_loss(&error, wait);
-                connecting = self.connect(wait);
+            }
+            memory.expire(&mut feeds, now);
+            self.settle(&mut memory, &mut feeds, now);
+            feeds.flush();
+        }
+    }
+
+    /// Asks for the roots.
+    fn begin(&mut self, memory: &mut Memory, feeds: &mut Feeds, now: Instant) {
+        let Mode::Bootstrap(dynamic) = &mut self.mode else {
+            feeds.subscribe_type(type_url::LISTENER);
+            feeds.subscribe_type(type_url::NAME_TABLE);
+            feeds.set_health(self.health.borrow().clone());
+            return;
+        };
+        for (name, compiled) in std::mem::take(&mut dynamic.resources) {
+            memory.resolve(&compiled);
+            memory.roots.insert(name.clone());
+            memory.fixed.insert(name.clone());
+            memory
+                .resources
+                .accept(name, String::new(), Bytes::new(), compiled, now);
+        }
+        let roots = [
+            (Kind::Cluster, &dynamic.clusters),
+            (Kind::Listener, &dynamic.listeners),
+        ];
+        for (kind, source) in roots {
+            if let Some(source) = source {
+                feeds.subscribe(source, kind, WILDCARD);
             }
         }
     }
 
-    fn report_loss(&self, error: &grpc::Error, wait: Duration) {
-        let was_connected = self.state.borrow().connected;
-        let address = self.control.address();
-        if was_connected {
-            tracing::warn!(%error, %address, "the control plane is away; what is known stays in force");
-        } else {
-            tracing::debug!(%error, %address, ?wait, "the control plane does not answer yet");
-        }
-        self.state
-            .send_modify(|s| (s.connected, s.error) = (false, Some(error.to_string())));
-    }
-
-    fn connect(&mut self, wait: Duration) -> tokio::task::JoinHandle<Result<Link, grpc::Error>> {
-        let target = self.control.joined();
-        tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            let target = target.map_err(|e| grpc::Error::Protocol(e.to_string()))?;
-            let channel = Channel::connect(&target).await?;
-            let (sender, receiver) = channel.stream(DELTA, None).await?;
-            Ok(Link {
-                _channel: channel,
-                sender,
-                receiver,
-            })
-        })
-    }
-
-    /// A response: compile, remember, acknowledge.
-    fn take(
-        &mut self,
-        memory: &mut Memory,
-        link: &mut Option<Link>,
-        response: DeltaDiscoveryResponse,
-        now: Instant,
-    ) -> Result<(), grpc::Error> {
-        let received = self.client.on_response(response);
+    /// What a source says: compile, remember, acknowledge.
+    fn take(&mut self, memory: &mut Memory, feeds: &mut Feeds, said: Said, now: Instant) {
+        let (received, connection) = feeds.take(said, (self.random)());
+        self.report(connection);
+        let Some((key, received)) = received else { return };
         memory.answered.insert(received.type_url.clone());
         let errors = match Kind::of(&received.type_url) {
-            Some(kind) => self.take_resources(memory, kind, &received, now),
+            Some(kind) => {
+                let errors = self.take_resources(memory, feeds, kind, &received, now);
+                memory.lease(kind, &received, key.origin(), now);
+                errors
+            }
             None => self.take_names(&received),
         };
-        let request = self.client.finish(received.ticket, &errors);
-        send(link, request.into_iter().collect())
+        feeds.finish(&key, received.ticket, &errors);
+    }
+
+    fn report(&self, connection: Connection) {
+        match connection {
+            Connection::Same => {}
+            Connection::Opened => self.state.send_modify(|s| (s.connected, s.error) = (true, None)),
+            Connection::Lost { peer, error, wait } => {
+                if self.state.borrow().connected {
+                    tracing::warn!(%error, peer, "the control plane is away; what is known stays in force");
+                } else {
+                    tracing::debug!(%error, peer, ?wait, "the control plane does not answer yet");
+                }
+                self.state
+                    .send_modify(|s| (s.connected, s.error) = (false, Some(error.to_string())));
+            }
+        }
     }
 
     fn take_resources(
         &mut self,
         memory: &mut Memory,
+        feeds: &Feeds,
         kind: Kind,
         received: &Received,
         now: Instant,
@@ -263,10 +249,23 @@ impl Discovery {
         let mut errors = Vec::new();
         for (name, version, body) in &received.updates {
             let key = (kind, name.clone());
+            if memory.fixed.contains(&key) {
+                tracing::warn!(resource = %name, ?kind, "the bootstrap has one of this name, which stays");
+                continue;
+            }
             if self.is_root(memory, &key) {
                 memory.roots.insert(key.clone());
             }
-            match compile(kind, &body.value) {
+            if memory.resources.is_same(&key, version, &body.value) {
+                continue;
+            }
+            let compiled = compile(kind, &body.value, self.files());
+            let compiled = compiled.and_then(|compiled| {
+                let has = |origin: &Origin| feeds.has(origin);
+                let conflict = memory.resources.conflict(&compiled, &memory.subscribed, has);
+                conflict.map_or(Ok(compiled), Err)
+            });
+            match compiled {
                 Ok(compiled) => {
                     memory.resolve(&compiled);
                     // A private key is shown to nobody.
@@ -285,8 +284,10 @@ impl Discovery {
         }
         for name in &received.removed {
             let key = (kind, name.clone());
-            memory.roots.remove(&key);
-            memory.resources.remove(&key, now);
+            if !memory.fixed.contains(&key) {
+                memory.roots.remove(&key);
+                memory.resources.remove(&key, now);
+            }
         }
         errors
     }
@@ -306,18 +307,27 @@ impl Discovery {
 
     /// After every event: put in force what can be, drop what is gone after what replaces it, subscribe to what is
     /// named, answer.
-    fn settle(&mut self, memory: &mut Memory, now: Instant) {
-        self.promote(memory, now);
+    fn settle(&mut self, memory: &mut Memory, feeds: &mut Feeds, now: Instant) {
+        self.promote(memory, feeds, now);
         let departed = memory.resources.depart(now);
         self.apply(memory, departed);
-        if self.mode == Mode::Gateway {
+        if matches!(self.mode, Mode::Gateway) {
             memory.own.tend(&self.proxy, &self.state, self.port_owner);
         }
         memory.forget_old_negatives();
-        self.follow(memory);
+        self.follow(memory, feeds);
         memory.answer();
-        let any = self.mode == Mode::Gateway || memory.has_listener();
-        let ready = memory.answered.contains(type_url::LISTENER) && any && memory.roots_in_force();
+        let ready = match &self.mode {
+            Mode::OnDemand => memory.answered.contains(type_url::LISTENER) && memory.has_listener(),
+            Mode::Gateway => memory.answered.contains(type_url::LISTENER),
+            Mode::Bootstrap(dynamic) => {
+                let answered = |source: &Option<Source>, kind: Kind| {
+                    source.is_none() || memory.answered.contains(kind.type_url())
+                };
+                answered(&dynamic.listeners, Kind::Listener) && answered(&dynamic.clusters, Kind::Cluster)
+            }
+        };
+        let ready = ready && memory.roots_in_force();
         self.state.send_if_modified(|s| {
             let first = ready && !s.ready;
             s.ready |= ready;
@@ -326,43 +336,75 @@ impl Discovery {
     }
 
     /// Subscriptions follow references: what can be reached from the roots is asked for, and nothing else.
-    fn follow(&mut self, memory: &mut Memory) {
-        let wanted = memory
+    fn follow(&mut self, memory: &mut Memory, feeds: &mut Feeds) {
+        let roots = memory.roots.iter().chain(&memory.asked).cloned();
+        let mut wanted = memory
             .resources
-            .reachable(memory.roots.iter().chain(&memory.asked).cloned());
-        let subscribed = &memory.subscribed;
-        let new: Vec<_> = wanted
-            .iter()
-            .filter(|n| !subscribed.contains(*n) && !memory.roots.contains(*n))
-            .cloned()
-            .collect();
-        let old: Vec<_> = subscribed
-            .iter()
-            .filter(|n| !wanted.contains(*n))
-            .cloned()
-            .collect();
-        for name in new {
-            self.client.subscribe(name.0.type_url(), &name.1);
-            memory.subscribed.insert(name);
-        }
+            .reachable(roots.map(|name| (name, Source::ads())));
+        wanted.retain(|name, _| self.comes_by_name(name.0) && !memory.roots.contains(name));
+        let same = |name: &Name, source: &Source, all: &Needs| {
+            let other = all.get(name);
+            other.is_some_and(|other| other.origin == source.origin)
+        };
+        let subscribed = memory.subscribed.iter();
+        let old = subscribed.filter(|(name, source)| !same(name, source, &wanted));
+        let old: Vec<_> = old.map(|(name, source)| (name.clone(), source.clone())).collect();
         let mut changes = Vec::new();
-        for name in old {
-            self.client.unsubscribe(name.0.type_url(), &name.1);
+        for (name, source) in old {
+            feeds.unsubscribe(&source, &name);
+            memory.leases.remove(&name);
             changes.extend(memory.resources.forget(&name));
             memory.subscribed.remove(&name);
         }
+        for (name, source) in wanted {
+            if let Entry::Vacant(new) = memory.subscribed.entry(name) {
+                let (kind, name) = new.key();
+                feeds.subscribe(&source, *kind, name);
+                new.insert(source);
+            }
+        }
+        let roots = match &self.mode {
+            Mode::Bootstrap(dynamic) => [&dynamic.listeners, &dynamic.clusters].map(Option::as_ref),
+            Mode::OnDemand | Mode::Gateway => [None, None],
+        };
+        feeds.retain(|kind, origin| {
+            let [listeners, clusters] = roots;
+            let root = match kind {
+                Kind::Listener => listeners,
+                Kind::Cluster => clusters,
+                Kind::Endpoints | Kind::Secret | Kind::Route => None,
+            };
+            root.is_some_and(|source| source.origin == *origin)
+                || memory
+                    .subscribed
+                    .iter()
+                    .any(|(name, source)| name.0 == kind && source.origin == *origin)
+        });
         self.apply(memory, changes);
     }
 
-    fn promote(&mut self, memory: &mut Memory, now: Instant) {
-        let client = &self.client;
-        let changes = memory.resources.promote(now, |(kind, name)| {
-            matches!(
-                client.lookup(kind.type_url(), name),
-                Lookup::Absent | Lookup::Rejected
-            )
+    /// Under a bootstrap listeners and clusters come all, or not at all.
+    fn comes_by_name(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Endpoints | Kind::Secret | Kind::Route => true,
+            Kind::Cluster | Kind::Listener => !matches!(self.mode, Mode::Bootstrap(_)),
+        }
+    }
+
+    fn promote(&mut self, memory: &mut Memory, feeds: &Feeds, now: Instant) {
+        let changes = memory.resources.promote(now, |name, source| {
+            !self.comes_by_name(name.0)
+                || matches!(feeds.lookup(source, name), Lookup::Absent | Lookup::Rejected)
         });
         self.apply(memory, changes);
+    }
+
+    /// Files of this machine that a resource may name.
+    fn files(&self) -> &'static dyn Files {
+        match self.mode {
+            Mode::OnDemand | Mode::Gateway => &SystemTrust,
+            Mode::Bootstrap(_) => &Disk,
+        }
     }
 
     /// One batch is one new configuration.
@@ -379,18 +421,22 @@ impl Discovery {
                 Change::Set(name, Compiled::Secret(secret)) => updater.upsert_secret(&name, *secret),
                 Change::Set(name, Compiled::Cluster(cluster)) => {
                     if let Err(error) = updater.upsert_cluster(*cluster) {
+                        self.refused(memory, (Kind::Cluster, &name), &error);
                         tracing::error!(%error, cluster = %name, "the cluster is not in force");
                     }
                 }
                 Change::Set(_, Compiled::Route(table)) => updater.upsert_route(*table),
                 Change::Set(name, Compiled::Listener(listener)) => {
-                    let (listener, gateway) = (*listener, self.mode == Mode::Gateway);
+                    let (listener, gateway) = (*listener, matches!(self.mode, Mode::Gateway));
                     match updater.upsert_listener(listener.clone()) {
                         Ok(()) => memory
                             .own
                             .opened(&name, gateway.then(|| updater.addresses(&name))),
                         Err(error) if gateway => memory.own.postpone(name, listener, &error, self.port_owner),
-                        Err(error) => tracing::error!(%error, listener = %name, "the listener is not opened"),
+                        Err(error) => {
+                            self.refused(memory, (Kind::Listener, &name), &error);
+                            tracing::error!(%error, listener = %name, "the listener is not opened");
+                        }
                     }
                 }
                 Change::Remove((Kind::Endpoints, name)) => updater.remove_endpoints(&name),
@@ -406,165 +452,20 @@ impl Discovery {
         updater.publish();
     }
 
+    /// Of the bootstrap itself an error is everybody's.
+    fn refused(&self, memory: &Memory, (kind, name): (Kind, &str), error: &Refused) {
+        if memory.fixed.contains(&(kind, name.to_owned())) {
+            self.state
+                .send_modify(|state| state.refused = Some(error.to_string()));
+        }
+    }
+
     /// Nobody asked for it by name: the wildcard brought it.
     fn is_root(&self, memory: &Memory, name: &Name) -> bool {
         match name.0 {
             Kind::Listener => !memory.asked.contains(name),
-            Kind::Cluster => self.mode == Mode::Full,
+            Kind::Cluster => matches!(self.mode, Mode::Bootstrap(_)),
             Kind::Route | Kind::Endpoints | Kind::Secret => false,
         }
     }
-}
-
-impl Memory {
-    fn ask(&mut self, question: Question) {
-        let name = match question.want {
-            Want::Listener(destination) => (Kind::Listener, listener_name(destination)),
-            Want::Route(name) => (Kind::Route, name),
-            Want::Cluster(name) => (Kind::Cluster, name),
-        };
-        if !self.asked.contains(&name) {
-            self.asked.push_back(name.clone());
-        }
-        self.waiting.entry(name).or_default().push(question.answer);
-    }
-
-    fn has_listener(&self) -> bool {
-        self.roots.iter().any(|(kind, _)| *kind == Kind::Listener)
-    }
-
-    fn roots_in_force(&self) -> bool {
-        self.roots.iter().all(|name| self.resources.is_active(name))
-    }
-
-    /// A cluster whose endpoints are names waits for their addresses, so that its first request finds some.
-    fn resolve(&mut self, compiled: &Compiled) {
-        let Compiled::Cluster(cluster) = compiled else {
-            return;
-        };
-        let (name, discovery) = (cluster.name.clone(), cluster.discovery.clone());
-        if matches!(
-            discovery,
-            ClusterDiscovery::StrictDns { .. } | ClusterDiscovery::LogicalDns { .. }
-        ) {
-            self.resolving
-                .spawn(async move { (name, resolve::first(&discovery).await.unwrap_or_default()) });
-        }
-    }
-
-    fn needs_tick(&self) -> bool {
-        !self.waiting.is_empty() || self.resources.is_warming()
-    }
-
-    /// A worker that no longer waits has closed its end: nothing to tell it.
-    fn answer(&mut self) {
-        let (resources, asked) = (&self.resources, &mut self.asked);
-        self.waiting.retain(|name, waiters| {
-            let answer = match (resources.is_active(name), resources.is_absent(name)) {
-                (true, _) => Answer::Found,
-                (_, true) => Answer::Absent,
-                _ => {
-                    waiters.retain(|w| !w.is_closed());
-                    if waiters.is_empty() {
-                        // Nobody waits and nobody knows it: asked again, it is subscribed to again.
-                        asked.retain(|a| a != name);
-                    }
-                    return !waiters.is_empty();
-                }
-            };
-            for waiter in waiters.drain(..) {
-                let _ = waiter.send(answer);
-            }
-            false
-        });
-    }
-
-    fn forget_old_negatives(&mut self) {
-        let mut negatives = self.asked.iter().filter(|n| self.resources.is_absent(n)).count();
-        while negatives > MAX_NEGATIVE {
-            let Some(at) = self.asked.iter().position(|n| self.resources.is_absent(n)) else {
-                return;
-            };
-            self.asked.remove(at);
-            negatives -= 1;
-        }
-    }
-
-    fn dump(&self) -> Vec<Dumped> {
-        let dumped = |(name, version, body, error): (&Name, &str, &Bytes, Option<&str>)| Dumped {
-            name: name.clone(),
-            version: version.to_owned(),
-            body: body.clone(),
-            error: error.map(str::to_owned),
-        };
-        self.resources.dump().map(dumped).collect()
-    }
-}
-
-async fn next(link: &mut Option<Link>) -> Result<Option<DeltaDiscoveryResponse>, grpc::Error> {
-    match link {
-        Some(link) => link.receiver.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn send(link: &mut Option<Link>, requests: Vec<DeltaDiscoveryRequest>) -> Result<(), grpc::Error> {
-    let Some(link) = link else { return Ok(()) };
-    requests.iter().try_for_each(|request| link.sender.send(request))
-}
-
-fn name_table(body: &Any, namespace: &str) -> Result<NameTable, String> {
-    let table = leno_proto::istio::networking::nds::v1::NameTable::decode(body.value.as_slice())
-        .map_err(|e| e.to_string())?;
-    Ok(NameTable::in_namespace(&table, namespace))
-}
-
-/// The name of the listener for an original destination: `240.240.0.7_9080`, `[fd00::7]_9080`.
-fn listener_name(destination: SocketAddr) -> String {
-    match destination {
-        SocketAddr::V4(v4) => format!("{}_{}", v4.ip(), v4.port()),
-        SocketAddr::V6(v6) => format!("[{}]_{}", v6.ip(), v6.port()),
-    }
-}
-
-/// Makes the validated form of a resource, or says which field is why not.
-fn compile(kind: Kind, body: &[u8]) -> Result<Compiled, String> {
-    let mut warnings = Warnings::default();
-    let compiled = match kind {
-        Kind::Endpoints => {
-            endpoint::compile(&decode(body)?, &mut warnings).map(|e| Compiled::Endpoints(Box::new(e)))
-        }
-        Kind::Secret => {
-            let secret = secret::compile(&decode(body)?)?;
-            return Ok(Compiled::Secret(Box::new(secret)));
-        }
-        Kind::Cluster => cluster::compile(&decode(body)?, &SystemTrust, &mut warnings)
-            .map(|c| Compiled::Cluster(Box::new(c))),
-        Kind::Route => route::compile(&decode(body)?, &mut warnings).map(|r| Compiled::Route(Box::new(r))),
-        Kind::Listener => listener::compile(&decode(body)?, &SystemTrust, &mut warnings)
-            .map(|l| Compiled::Listener(Box::new(l))),
-    };
-    for warning in &warnings.0 {
-        tracing::debug!(%warning, ?kind, "a field has no effect");
-    }
-    compiled.map_err(|rejection| rejection.to_string())
-}
-
-/// The one file that a control plane may name: the machine's own trust store, for TLS to the outside (Istio's
-/// `SIMPLE` without `caCertificates`).
-struct SystemTrust;
-
-const SYSTEM_TRUST: &str = "/etc/ssl/certs/ca-certificates.crt";
-
-impl Files for SystemTrust {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        match path {
-            SYSTEM_TRUST => std::fs::read(path).map_err(|e| e.to_string()),
-            _ => Err("over xDS a secret is named, not a file".to_owned()),
-        }
-    }
-}
-
-fn decode<M: Message + Default>(body: &[u8]) -> Result<M, String> {
-    M::decode(body).map_err(|e| e.to_string())
 }

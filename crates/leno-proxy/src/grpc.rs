@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use prost::Message;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -32,9 +33,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot connect to {address}: {source}")]
-    Connect { address: SocketAddr, source: io::Error },
+    Connect { address: String, source: io::Error },
     #[error("no TLS with {address}: {source}")]
-    Tls { address: SocketAddr, source: io::Error },
+    Tls { address: String, source: io::Error },
+    #[error("{0}")]
+    Unreachable(String),
     #[error("{0}")]
     Status(Status),
     #[error("the connection broke: {0}")]
@@ -85,6 +88,8 @@ pub struct Target {
 pub struct Channel {
     send: SendRequest<Bytes>,
     authority: String,
+    /// Headers of each call.
+    metadata: Vec<(String, String)>,
     scheme: &'static str,
     driver: tokio::task::JoinHandle<()>,
 }
@@ -97,13 +102,16 @@ impl Drop for Channel {
 
 impl Channel {
     pub async fn connect(target: &Target) -> Result<Self, Error> {
-        let address = target.address;
-        let tcp = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+        let address = target.address.to_string();
+        let unreached = |source| Error::Connect {
+            address: address.clone(),
+            source,
+        };
+        let tcp = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(target.address))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(|source| Error::Connect { address, source })?;
-        tcp.set_nodelay(true)
-            .map_err(|source| Error::Connect { address, source })?;
+            .map_err(unreached)?;
+        tcp.set_nodelay(true).map_err(unreached)?;
         match &target.tls {
             None => Self::handshake(tcp, address, "http").await,
             Some((config, name)) => {
@@ -111,13 +119,34 @@ impl Channel {
                 let tls = tokio::time::timeout(CONNECT_TIMEOUT, connect)
                     .await
                     .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-                    .map_err(|source| Error::Tls { address, source })?;
+                    .map_err(|source| Error::Tls {
+                        address: address.clone(),
+                        source,
+                    })?;
                 Self::handshake(tls, address, "https").await
             }
         }
     }
 
-    async fn handshake<T>(io: T, address: SocketAddr, scheme: &'static str) -> Result<Self, Error>
+    /// Plaintext over a socket in the file system.
+    pub async fn connect_pipe(path: &Path) -> Result<Self, Error> {
+        let unix = UnixStream::connect(path).await;
+        let unix = unix.map_err(|source| Error::Connect {
+            address: path.display().to_string(),
+            source,
+        })?;
+        Self::handshake(unix, "localhost".to_owned(), "http").await
+    }
+
+    /// Says who is called, where it is not the address, and what goes with each call.
+    #[must_use]
+    pub fn calling(mut self, authority: String, metadata: Vec<(String, String)>) -> Self {
+        self.authority = authority;
+        self.metadata = metadata;
+        self
+    }
+
+    async fn handshake<T>(io: T, authority: String, scheme: &'static str) -> Result<Self, Error>
     where
         T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
@@ -130,7 +159,8 @@ impl Channel {
         let driver = tokio::spawn(drive(connection));
         Ok(Self {
             send,
-            authority: address.to_string(),
+            authority,
+            metadata: Vec::new(),
             scheme,
             driver,
         })
@@ -172,6 +202,9 @@ impl Channel {
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .header("user-agent", concat!("leno/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in &self.metadata {
+            request = request.header(name, value);
+        }
         if let Some(token) = bearer {
             request = request.header("authorization", format!("Bearer {token}"));
         }

@@ -8,10 +8,12 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::http::{Codec, HttpConnectionManager, HttpTimeouts};
+use leno_telemetry::stats::{Counts, HttpStat};
 
 use crate::alpn::is_http2;
 use crate::codec::{self, Refusal, Request, Response, ServerLimits, Service};
 use crate::connection::{Connection, Serving};
+use crate::counts::Lasting;
 use crate::ending::{Ending, Lifetime};
 use crate::inspect;
 use crate::io::{Io, Rewound};
@@ -109,6 +111,7 @@ impl Opened {
         let limits = limits(&manager, connection.buffer_limit);
         let secure = connection.facts.tls;
         let remote = connection.record.remote;
+        let counts = worker.http_counts(&manager.stat_prefix);
         let scratch = worker.scratch.clone();
         let workspace = Rc::clone(&worker.http1);
         let session = Rc::new(Session {
@@ -117,6 +120,8 @@ impl Opened {
             connection,
             manager,
             requests: Cell::new(0),
+            _active: count(&counts, http2, secure),
+            counts,
         });
         let service = Rc::new(HttpService(session));
         let io = Rewound::new(prefix, io);
@@ -136,6 +141,28 @@ impl Opened {
             }
         }
     }
+}
+
+/// A connection begins.
+fn count(counts: &Rc<Counts<HttpStat>>, http2: bool, secure: bool) -> [Option<Lasting<HttpStat>>; 3] {
+    let (total, active) = match http2 {
+        true => (HttpStat::CxHttp2Total, HttpStat::CxHttp2Active),
+        false => (HttpStat::CxHttp1Total, HttpStat::CxHttp1Active),
+    };
+    counts.inc(HttpStat::CxTotal);
+    counts.inc(total);
+    if secure {
+        counts.inc(HttpStat::CxSslTotal);
+    }
+    [
+        Some(Lasting::begin(
+            counts,
+            HttpStat::CxActive,
+            Some(HttpStat::CxDestroy),
+        )),
+        Some(Lasting::begin(counts, active, None)),
+        secure.then(|| Lasting::begin(counts, HttpStat::CxSslActive, None)),
+    ]
 }
 
 fn lifetime(manager: &HttpConnectionManager) -> Lifetime {

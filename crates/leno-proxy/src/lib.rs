@@ -18,6 +18,7 @@ mod codec;
 mod connect;
 mod connection;
 pub mod control_plane;
+mod counts;
 mod descriptors;
 mod destination;
 pub mod discovery;
@@ -45,6 +46,7 @@ mod peer_certificates;
 mod prefixed;
 mod quick_hash;
 mod random;
+mod reach;
 mod record;
 mod replay;
 mod reply;
@@ -77,6 +79,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use leno_engine::decide::filter::LocalMetadata;
+use leno_telemetry::stats::Stats;
 use leno_tls::{Crypto, Secrets};
 
 pub use bootstrap::{Bootstrap, BootstrapError};
@@ -106,6 +109,8 @@ pub struct Options {
     pub secrets: Arc<Secrets>,
     pub crypto: Crypto,
     pub telemetry: Arc<dyn Telemetry>,
+    /// Where workers count.
+    pub stats: Arc<Stats>,
     /// What this proxy tells peers about its workload.
     pub local_metadata: LocalMetadata,
     /// Networks (address, leading bits) whose outbound destinations never pass as unknown traffic.
@@ -148,6 +153,7 @@ impl Default for Options {
             secrets: Arc::default(),
             crypto: Crypto::system(),
             telemetry: Arc::new(NoTelemetry),
+            stats: Arc::default(),
             local_metadata: LocalMetadata::default(),
             fail_closed: Vec::new(),
         }
@@ -170,6 +176,7 @@ impl Proxy {
             options.workload,
             options.local_metadata,
             options.fail_closed,
+            Arc::clone(&options.stats),
         ));
         let mut threads = Vec::with_capacity(inboxes.len());
         for (index, inbox) in inboxes.into_iter().enumerate() {
@@ -257,6 +264,16 @@ impl Handle {
     /// What is in force.
     pub fn config(&self) -> Arc<Config> {
         self.shared.published.load()
+    }
+
+    /// What workers have counted.
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// Downstream connections that are open.
+    pub fn connections(&self) -> usize {
+        self.shared.loads.total()
     }
 
     /// Whether the proxy says of itself that it is to get no more traffic.

@@ -14,10 +14,12 @@ use leno_engine::decide::balance;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::Permit;
 use leno_engine::flags::{Flag, Flags};
-use leno_engine::message::{Headers, RequestHead, ResponseHead};
+use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord, UpstreamRecord};
+use leno_telemetry::stats::{ClusterStat, HttpStat};
 
 use crate::connect::UpstreamConnection;
+use crate::counts::Lasting;
 use crate::drain::CutBy;
 use crate::ending;
 use crate::idle::{Limits, Watch, Watched};
@@ -52,7 +54,7 @@ pub(crate) struct Exchange {
     finished: Cell<bool>,
     active: ending::Active,
     /// What it is counted as upstream while it lasts.
-    counted: RefCell<Option<(Permit, balance::Active)>>,
+    counted: RefCell<Option<(Permit, balance::Active, Lasting<ClusterStat>)>>,
 }
 
 /// The last attempt, as far as it came.
@@ -78,6 +80,13 @@ impl Exchange {
             request: timeouts.request,
             whole: timeouts.max_stream_duration,
         };
+        let counts = &session.counts;
+        counts.inc(HttpStat::RqTotal);
+        counts.inc(HttpStat::RqActive);
+        counts.inc(match request.version {
+            Version::Http2 => HttpStat::RqHttp2Total,
+            _ => HttpStat::RqHttp1Total,
+        });
         Rc::new(Self {
             watch: Watch::new(Instant::now(), limits),
             client,
@@ -163,8 +172,8 @@ impl Exchange {
     }
 
     /// Counts the request at its cluster and its endpoint for as long as it lasts.
-    pub(crate) fn count(&self, permit: Permit, active: balance::Active) {
-        self.counted.replace(Some((permit, active)));
+    pub(crate) fn count(&self, permit: Permit, active: balance::Active, lasting: Lasting<ClusterStat>) {
+        self.counted.replace(Some((permit, active, lasting)));
     }
 
     /// Reads `grpc-status`, from trailers or from the head of an answer without a body.
@@ -187,6 +196,29 @@ impl Exchange {
 
     pub(crate) fn finish(&self) {
         self.finished.set(true);
+    }
+
+    /// What has become of it, in the statistics.
+    fn count_end(&mut self) {
+        let counts = &self.session.counts;
+        counts.dec(HttpStat::RqActive);
+        if let Some(status) = self.response.get_mut().as_ref().map(|head| head.status) {
+            counts.inc(HttpStat::RqCompleted);
+            if let Some(class) = HttpStat::of_status(status) {
+                counts.inc(class);
+            }
+        }
+        let flags = self.flags.get();
+        for (flag, stat) in [
+            (Flag::DownstreamConnectionTermination, HttpStat::RqRxReset),
+            (Flag::StreamIdleTimeout, HttpStat::RqIdleTimeout),
+            (Flag::NoRouteFound, HttpStat::NoRoute),
+            (Flag::NoClusterFound, HttpStat::NoCluster),
+        ] {
+            if flags.contains(flag) {
+                counts.inc(stat);
+            }
+        }
     }
 
     fn cut_off(&self) {
@@ -213,6 +245,7 @@ impl Drop for Exchange {
         if !self.finished.get() {
             self.cut_off();
         }
+        self.count_end();
         let (began, now) = (self.watch.began(), Instant::now());
         self.active.end(now);
         let route = self.route.get_mut();

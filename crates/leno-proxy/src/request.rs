@@ -12,6 +12,7 @@ use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::DownstreamRecord;
+use leno_telemetry::stats::HttpStat;
 
 use crate::codec::{Answer, Body, Refusal, Request, Response, Tunnel};
 use crate::ending::Lifetime;
@@ -197,6 +198,10 @@ impl Exchanged<'_> {
         };
         let decision = table.route(&exchange.request.borrow(), &cx);
         exchange.route.replace(decision.route().cloned());
+        session.counts.inc(HttpStat::RouterRqTotal);
+        if matches!(decision, Decision::Redirect { .. } | Decision::Respond { .. }) {
+            session.counts.inc(HttpStat::RqDirectResponse);
+        }
         // Filters have to know whether the request leaves the mesh before they add anything to it.
         let upstream = match &decision {
             Decision::Forward(forwarding) => tcp_proxy::find(&session.worker, &forwarding.cluster).await,
@@ -249,6 +254,7 @@ impl Exchanged<'_> {
             &exchange.request.borrow(),
             forwarding,
         ) {
+            exchange.session().counts.inc(HttpStat::RqWsOnNonWsRoute);
             return Ok((self.local(upgrade_refused()), Origin::Local));
         }
         let router = Router {
@@ -328,7 +334,7 @@ async fn table(session: &Session) -> Result<Arc<RouteTable>, LocalReply> {
     let worker = &session.worker;
     let name = match &session.manager.routes {
         RouteSource::Inline(table) => return Ok(Arc::clone(table)),
-        RouteSource::Rds(name) => name,
+        RouteSource::Rds(name, _) => name,
     };
     if let Some(table) = worker.snapshot().route(name) {
         return Ok(Arc::clone(table));

@@ -120,7 +120,7 @@ fn by_name(discovery: &Discovery) -> Option<Named> {
             assignment,
             resolving,
         } => (assignment, resolving, true),
-        Discovery::Static(_) | Discovery::Eds(_) | Discovery::OriginalDst => return None,
+        Discovery::Static(_) | Discovery::Eds(..) | Discovery::OriginalDst => return None,
     };
     Some(Named {
         template: Arc::clone(template),

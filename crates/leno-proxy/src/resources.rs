@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use leno_engine::compile::cluster::Transport;
 use leno_engine::compile::cluster::{Cluster, Discovery};
+use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::endpoint::Assignment;
 use leno_engine::compile::http::RouteSource;
 use leno_engine::compile::listener::{FilterChain, Listener, TerminalFilter};
@@ -19,7 +20,7 @@ use leno_proto::type_url;
 
 use crate::secret::{self, Secret};
 
-/// Envoy's default `initial_fetch_timeout`: after it, what waits goes into force without what it waits for.
+/// Of what is no subscription (names that resolve, what leaves): after it, what waits goes into force without.
 pub const WARMING_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +58,9 @@ impl Kind {
 
 pub type Name = (Kind, String);
 
+/// What a resource names, and where that comes from.
+pub type Needs = BTreeMap<Name, Source>;
+
 /// A validated resource.
 #[derive(Debug)]
 pub enum Compiled {
@@ -80,7 +84,7 @@ struct Entry {
     compiled: Option<Compiled>,
     /// Of a cluster whose endpoints are names.
     resolution: Resolution,
-    needs: BTreeSet<Name>,
+    needs: Needs,
     version: String,
     body: Bytes,
     since: Instant,
@@ -97,6 +101,8 @@ enum Resolution {
 
 #[derive(Debug, Default)]
 pub struct Resources {
+    /// The secrets `default` and `ROOTCA` are the proxy's own, made on this machine.
+    own_identity: bool,
     active: BTreeMap<Name, Entry>,
     warming: BTreeMap<Name, Entry>,
     absent: BTreeSet<Name>,
@@ -106,11 +112,48 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// `own_identity`: the secrets `default` and `ROOTCA` are not asked for.
+    pub fn new(own_identity: bool) -> Self {
+        Self {
+            own_identity,
+            ..Self::default()
+        }
+    }
+
+    /// What of it can come from nowhere, or comes from somewhere else than what has that name already.
+    pub fn conflict(
+        &self,
+        compiled: &Compiled,
+        known: &Needs,
+        has: impl Fn(&Origin) -> bool,
+    ) -> Option<String> {
+        let needs = self.needs(compiled);
+        if let Some(why) = without_origin(&needs, has) {
+            return Some(why);
+        }
+        let mut needs = needs.iter();
+        let conflicts = |(name, source): &(&Name, &Source)| {
+            known.get(name).is_some_and(|known| known.origin != source.origin)
+        };
+        let ((kind, name), _) = needs.find(conflicts)?;
+        Some(format!(
+            "{kind:?} {name:?} comes from another source already; one name has one source"
+        ))
+    }
+
+    fn needs(&self, compiled: &Compiled) -> Needs {
+        let mut needs = needs(compiled);
+        needs.retain(|(kind, name), _| {
+            *kind != Kind::Secret || secret::comes_by_network(name, self.own_identity)
+        });
+        needs
+    }
+
     pub fn accept(&mut self, name: Name, version: String, body: Bytes, compiled: Compiled, now: Instant) {
         self.absent.remove(&name);
         self.leaving.remove(&name);
         self.rejected.remove(&name);
-        let needs = needs(&compiled);
+        let needs = self.needs(&compiled);
         let resolution = match is_named(&compiled) {
             true => Resolution::Awaited,
             false => Resolution::Settled,
@@ -155,7 +198,7 @@ impl Resources {
     pub fn depart(&mut self, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
         loop {
-            let needed: BTreeSet<&Name> = self.active.values().flat_map(|e| &e.needs).collect();
+            let needed: BTreeSet<&Name> = self.active.values().flat_map(|e| e.needs.keys()).collect();
             let due = |since: &Instant| now.duration_since(*since) >= WARMING_TIMEOUT;
             let mut leaving = self.leaving.iter();
             let Some(name) = leaving
@@ -178,6 +221,22 @@ impl Resources {
         self.active.remove(name).map(|_| Change::Remove(name.clone()))
     }
 
+    /// It is what is known already; only the version may be another. Secrets are not kept, and never the same.
+    pub fn is_same(&mut self, name: &Name, version: &str, body: &[u8]) -> bool {
+        if self.rejected.contains_key(name) || self.leaving.contains_key(name) {
+            return false;
+        }
+        let newest = match self.warming.get_mut(name) {
+            Some(entry) => Some(entry),
+            None => self.active.get_mut(name),
+        };
+        let Some(entry) = newest.filter(|entry| !entry.body.is_empty() && entry.body == body) else {
+            return false;
+        };
+        version.clone_into(&mut entry.version);
+        true
+    }
+
     pub fn is_active(&self, name: &Name) -> bool {
         self.active.contains_key(name)
     }
@@ -192,16 +251,20 @@ impl Resources {
 
     /// Puts in force what no longer waits, children first. `settled` says of a name that is not here whether the
     /// control plane has nothing (more) to say of it.
-    pub fn promote(&mut self, now: Instant, settled: impl Fn(&Name) -> bool) -> Vec<Change> {
+    pub fn promote(&mut self, now: Instant, settled: impl Fn(&Name, &Source) -> bool) -> Vec<Change> {
         let mut changes = Vec::new();
         loop {
             let ready: Vec<_> = self
                 .warming
                 .iter()
                 .filter(|(_, e)| {
-                    now.duration_since(e.since) >= WARMING_TIMEOUT
-                        || (!matches!(e.resolution, Resolution::Awaited)
-                            && e.needs.iter().all(|n| self.is_resolved(n, &settled)))
+                    let waited = now.duration_since(e.since);
+                    let given_up =
+                        |source: &Source| source.initial_fetch_timeout.is_some_and(|t| waited >= t);
+                    let mut needs = e.needs.iter();
+                    let resolves = !matches!(e.resolution, Resolution::Awaited) || waited >= WARMING_TIMEOUT;
+                    resolves
+                        && needs.all(|(n, source)| self.is_resolved(n, source, &settled) || given_up(source))
                 })
                 .map(|(name, _)| name.clone())
                 .collect();
@@ -222,26 +285,25 @@ impl Resources {
     }
 
     /// A child that is active but has a newer version warming still serves.
-    fn is_resolved(&self, name: &Name, settled: &impl Fn(&Name) -> bool) -> bool {
+    fn is_resolved(&self, name: &Name, source: &Source, settled: &impl Fn(&Name, &Source) -> bool) -> bool {
         self.active.contains_key(name)
             || self.absent.contains(name)
-            || (!self.warming.contains_key(name) && settled(name))
+            || (!self.warming.contains_key(name) && settled(name, source))
     }
 
-    /// Every name that can be reached from `roots`, in force or warming.
-    pub fn reachable(&self, roots: impl Iterator<Item = Name>) -> BTreeSet<Name> {
-        let mut seen: BTreeSet<Name> = BTreeSet::new();
-        let mut todo: Vec<Name> = roots.collect();
-        while let Some(name) = todo.pop() {
-            let entries = [self.active.get(&name), self.warming.get(&name)];
-            if seen.insert(name) {
-                todo.extend(
-                    entries
-                        .into_iter()
-                        .flatten()
-                        .flat_map(|e| e.needs.iter().cloned()),
-                );
+    /// Every name that can be reached from `roots`, in force or warming, with where it comes from; of two sources the
+    /// first.
+    pub fn reachable(&self, roots: impl Iterator<Item = (Name, Source)>) -> Needs {
+        let mut seen = Needs::new();
+        let mut todo: Vec<(Name, Source)> = roots.collect();
+        while let Some((name, source)) = todo.pop() {
+            if seen.contains_key(&name) {
+                continue;
             }
+            let entries = [self.active.get(&name), self.warming.get(&name)];
+            let needs = entries.into_iter().flatten().flat_map(|entry| &entry.needs);
+            todo.extend(needs.map(|(name, source)| (name.clone(), source.clone())));
+            seen.insert(name, source);
         }
         seen
     }
@@ -260,9 +322,9 @@ impl Resources {
 }
 
 /// What a resource names and cannot serve without.
-fn needs(compiled: &Compiled) -> BTreeSet<Name> {
+pub(crate) fn needs(compiled: &Compiled) -> Needs {
     match compiled {
-        Compiled::Endpoints(_) | Compiled::Secret(_) => BTreeSet::new(),
+        Compiled::Endpoints(_) | Compiled::Secret(_) => Needs::new(),
         Compiled::Cluster(cluster) => cluster_needs(cluster),
         Compiled::Route(table) => table_needs(table),
         Compiled::Listener(listener) => {
@@ -270,6 +332,15 @@ fn needs(compiled: &Compiled) -> BTreeSet<Name> {
             chains.flat_map(|chain| chain_needs(chain)).collect()
         }
     }
+}
+
+/// What of it can come from nowhere. Clusters are there or not: where from is not theirs who name them.
+pub(crate) fn without_origin(needs: &Needs, has: impl Fn(&Origin) -> bool) -> Option<String> {
+    let mut needs = needs.iter().filter(|((kind, _), _)| *kind != Kind::Cluster);
+    let ((kind, name), _) = needs.find(|(_, source)| !has(&source.origin))?;
+    Some(format!(
+        "{kind:?} {name:?} is to come by ads, and the bootstrap has no ads_config"
+    ))
 }
 
 /// Endpoints that somebody resolves here.
@@ -283,10 +354,10 @@ fn is_named(compiled: &Compiled) -> bool {
     )
 }
 
-fn cluster_needs(cluster: &Cluster) -> BTreeSet<Name> {
-    let mut names = BTreeSet::new();
-    if let Discovery::Eds(service) = &cluster.discovery {
-        names.insert((Kind::Endpoints, service.clone()));
+fn cluster_needs(cluster: &Cluster) -> Needs {
+    let mut names = Needs::new();
+    if let Discovery::Eds(service, source) = &cluster.discovery {
+        names.insert((Kind::Endpoints, service.clone()), source.clone());
     }
     for tls in cluster.transport.all().filter_map(Transport::tls) {
         names.extend(secrets(&tls.common));
@@ -294,32 +365,30 @@ fn cluster_needs(cluster: &Cluster) -> BTreeSet<Name> {
     names
 }
 
-/// The secrets that come from the control plane. The proxy's own identity and files on its machine do not.
-fn secrets(tls: &CommonTls) -> impl Iterator<Item = Name> {
+/// The secrets that have a source.
+fn secrets(tls: &CommonTls) -> impl Iterator<Item = (Name, Source)> {
     let certificates = tls.certificates.iter().filter_map(|source| match source {
-        SecretSource::Sds(name) => Some(name),
-        SecretSource::Inline { .. } => None,
+        SecretSource::Sds(name, Some(source)) => Some((name, source)),
+        SecretSource::Sds(_, None) | SecretSource::Inline { .. } => None,
     });
     let trust = match tls.validation.as_ref().map(|validation| &validation.trust) {
-        Some(TrustSource::Sds(name)) => Some(name),
-        Some(TrustSource::InlinePem(_) | TrustSource::System | TrustSource::None) | None => None,
+        Some(TrustSource::Sds(name, Some(source))) => Some((name, source)),
+        _ => None,
     };
     let named = certificates.chain(trust);
-    named
-        .filter(|name| secret::comes_by_network(name))
-        .map(|name| (Kind::Secret, name.clone()))
+    named.map(|(name, source)| ((Kind::Secret, name.clone()), source.clone()))
 }
 
-fn chain_needs(chain: &FilterChain) -> BTreeSet<Name> {
-    let mut names: BTreeSet<Name> = match &chain.terminal {
-        TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => BTreeSet::new(),
+fn chain_needs(chain: &FilterChain) -> Needs {
+    let mut names: Needs = match &chain.terminal {
+        TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => Needs::new(),
         TerminalFilter::Tcp(proxy) => proxy
             .clusters
             .iter()
-            .map(|one| (Kind::Cluster, one.name.clone()))
+            .map(|one| ((Kind::Cluster, one.name.clone()), Source::ads()))
             .collect(),
         TerminalFilter::Http(http) => match &http.routes {
-            RouteSource::Rds(name) => BTreeSet::from([(Kind::Route, name.clone())]),
+            RouteSource::Rds(name, source) => Needs::from([((Kind::Route, name.clone()), source.clone())]),
             RouteSource::Inline(table) => table_needs(table),
         },
     };
@@ -327,7 +396,7 @@ fn chain_needs(chain: &FilterChain) -> BTreeSet<Name> {
     names
 }
 
-fn table_needs(table: &RouteTable) -> BTreeSet<Name> {
+fn table_needs(table: &RouteTable) -> Needs {
     let forwards = table
         .hosts
         .iter()
@@ -336,21 +405,21 @@ fn table_needs(table: &RouteTable) -> BTreeSet<Name> {
             Action::Forward(forward) => Some(forward),
             Action::Redirect(_) | Action::Respond { .. } => None,
         });
-    let mut names = BTreeSet::new();
+    let mut names = Needs::new();
     for forward in forwards {
         match &forward.cluster {
             ClusterChoice::One(name) => {
-                names.insert((Kind::Cluster, name.clone()));
+                names.insert((Kind::Cluster, name.clone()), Source::ads());
             }
             ClusterChoice::Weighted { clusters: list, .. } => {
                 let named = list.iter().filter(|cluster| cluster.header.is_none());
-                names.extend(named.map(|c| (Kind::Cluster, c.name.clone())))
+                names.extend(named.map(|c| ((Kind::Cluster, c.name.clone()), Source::ads())))
             }
             // Named by the request: nothing to wait for.
             ClusterChoice::Header(_) => {}
         }
         let mirrored = forward.mirrors.iter().filter_map(|mirror| match &mirror.cluster {
-            MirrorCluster::One(name) => Some((Kind::Cluster, name.clone())),
+            MirrorCluster::One(name) => Some(((Kind::Cluster, name.clone()), Source::ads())),
             MirrorCluster::Header(_) => None,
         });
         names.extend(mirrored);
@@ -420,12 +489,12 @@ mod tests {
         let mut resources = Resources::default();
         put(&mut resources, cluster("old"), endpoints(), now);
         put(&mut resources, route.clone(), routes_to("old"), now);
-        assert_eq!(resources.promote(now, |_| false).len(), 2);
+        assert_eq!(resources.promote(now, |_, _| false).len(), 2);
 
         // One change: the route goes to a new cluster, and the old one is gone.
         put(&mut resources, route, routes_to("new"), now);
         resources.remove(&cluster("old"), now);
-        assert_eq!(shown(&resources.promote(now, |_| false)), [""; 0]);
+        assert_eq!(shown(&resources.promote(now, |_, _| false)), [""; 0]);
         assert_eq!(
             shown(&resources.depart(now)),
             [""; 0],
@@ -433,7 +502,7 @@ mod tests {
         );
 
         put(&mut resources, cluster("new"), endpoints(), now);
-        assert_eq!(shown(&resources.promote(now, |_| false)), ["+new", "+r"]);
+        assert_eq!(shown(&resources.promote(now, |_, _| false)), ["+new", "+r"]);
         assert_eq!(shown(&resources.depart(now)), ["-old"]);
     }
 
@@ -447,9 +516,9 @@ mod tests {
             routes_to("missing"),
             now,
         );
-        assert!(resources.promote(now, |_| false).is_empty());
+        assert!(resources.promote(now, |_, _| false).is_empty());
         assert_eq!(
-            shown(&resources.promote(now + WARMING_TIMEOUT, |_| false)),
+            shown(&resources.promote(now + WARMING_TIMEOUT, |_, _| false)),
             ["+r"]
         );
     }

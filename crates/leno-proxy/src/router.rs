@@ -20,10 +20,12 @@ use leno_engine::decide::route::Forwarding;
 use leno_engine::decide::timeout::{Heard, Timeouts};
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
+use leno_telemetry::stats::ClusterStat;
 
 use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body, Request, Upgraded};
 use crate::connect::UpstreamConnection;
+use crate::counts::Lasting;
 use crate::destination::Purpose;
 use crate::headers::{self, CONTROLS, EXPECTED, ORIGINAL_VERSION};
 use crate::idle::Expired;
@@ -69,6 +71,9 @@ struct Plan {
     retry: Option<Arc<RetryPolicy>>,
 }
 
+/// An attempt that has an answer is counted at its host and its cluster for as long as the answer lasts.
+type InFlight = (Active, Lasting<ClusterStat>);
+
 /// An attempt that has no answer.
 struct Failed {
     failure: Failure,
@@ -102,9 +107,29 @@ impl Router<'_> {
         exchange.watch.limit(timeouts.idle, max_stream);
         let upstream = upstream?;
         self.edit(&mut exchange.request.borrow_mut(), &timeouts);
-        let permit = upstream
-            .acquire(Resource::Request, self.priority())
-            .ok_or(Failure::Overflow)?;
+        let counted = Rc::clone(&upstream);
+        let forwarded = self
+            .forward_to(upstream, &timeouts, retry, by_cluster, body)
+            .await;
+        count(&counted, &forwarded);
+        forwarded
+    }
+
+    async fn forward_to(
+        &self,
+        upstream: Rc<Upstream>,
+        timeouts: &Timeouts,
+        retry: Option<Arc<RetryPolicy>>,
+        by_cluster: bool,
+        body: Body,
+    ) -> Result<Forwarded, Failure> {
+        let exchange = self.exchange;
+        let Some(permit) = upstream.acquire(Resource::Request, self.priority()) else {
+            // As Envoy, which finds out when the request has its turn.
+            upstream.counts.inc(ClusterStat::RqPendingTotal);
+            upstream.counts.inc(ClusterStat::RqActiveOverflow);
+            return Err(Failure::Overflow);
+        };
         let hashed = self.hash();
         if self.ends_connect() {
             let (answer, active) = self.connect(&upstream, hashed.hash).await?;
@@ -139,7 +164,8 @@ impl Router<'_> {
         if let Some(cookie) = hashed.set_cookie {
             answer.head.headers.append("set-cookie", cookie);
         }
-        exchange.count(permit, active);
+        let (active, lasting) = active;
+        exchange.count(permit, active, lasting);
         if self.leads_on(&answer)
             && let Some(body) = plan.replay.again()
         {
@@ -275,8 +301,9 @@ impl Router<'_> {
         !self.exchange.session().manager.router.suppress_envoy_headers
     }
 
-    async fn attempts(&self, plan: &Plan) -> Result<(Answer, Active), Failure> {
+    async fn attempts(&self, plan: &Plan) -> Result<(Answer, InFlight), Failure> {
         let exchange = self.exchange;
+        let counts = &plan.upstream.counts;
         let random = || exchange.worker().random.next();
         let mut retry = plan.retry.clone().map(RetryState::new);
         let mut previous: Vec<Target> = Vec::new();
@@ -317,14 +344,23 @@ impl Router<'_> {
                             // The failed attempt's connection and stream are let go before the pause.
                             drop(attempted);
                             _retry_permit = Some(permit);
+                            counts.inc(ClusterStat::RqRetry);
+                            counts.inc(ClusterStat::RqRetryBackoffExponential);
                             fresh = false;
                             tokio::time::sleep(after).await;
                             continue;
                         }
-                        None => exchange.flag(Flag::UpstreamOverflow),
+                        None => {
+                            counts.inc(ClusterStat::RqRetryOverflow);
+                            exchange.flag(Flag::UpstreamOverflow);
+                        }
                     }
                 }
-                Some(Verdict::Exhausted) => exchange.flag(Flag::UpstreamRetryLimitExceeded),
+                Some(Verdict::Exhausted) => {
+                    counts.inc(ClusterStat::RqRetryLimitExceeded);
+                    exchange.flag(Flag::UpstreamRetryLimitExceeded);
+                }
+                Some(Verdict::No) if exchange.attempts.get() > 1 => counts.inc(ClusterStat::RqRetrySuccess),
                 Some(Verdict::No) | None => {}
             }
             plan.replay.commit();
@@ -345,14 +381,17 @@ impl Router<'_> {
         retry: Option<&RetryState>,
         previous: &[Target],
         fresh: bool,
-    ) -> Result<(Answer, Host, Active), Failed> {
+    ) -> Result<(Answer, Host, InFlight), Failed> {
         let picked = self.pick(plan, retry, previous);
         let host = picked.map_err(|failure| Failed {
             failure,
             host: None,
             reused: false,
         })?;
-        let active = host.start();
+        let active = (
+            host.start(),
+            Lasting::begin(&plan.upstream.counts, ClusterStat::RqActive, None),
+        );
         let reused = Cell::new(false);
         let idle = plan.per_try_idle.map(TryIdle::new);
         let result = {
@@ -375,6 +414,7 @@ impl Router<'_> {
             }),
             Err(failure) => {
                 plan.upstream.report_failure(&host, &failure);
+                count_failure(&plan.upstream, &failure);
                 self.note_failure(&failure);
                 Err(Failed {
                     failure,
@@ -443,6 +483,7 @@ impl Router<'_> {
             )
             .await?;
         upstream.report_connected(host);
+        upstream.counts.inc(ClusterStat::RqTotal);
         reused.set(checkout.reused);
         self.note(host, Some(&checkout.info));
         let to_mesh_peer = checkout.info.peer_principal.is_some();
@@ -528,6 +569,33 @@ impl Router<'_> {
 /// One whose target is a host, and not an upgrade.
 fn is_connect(head: &RequestHead) -> bool {
     head.method.as_ref() == b"CONNECT" && head.upgrade.is_none()
+}
+
+/// What a try has come to that has no answer.
+fn count_failure(upstream: &Upstream, failure: &Failure) {
+    let stat = match failure {
+        Failure::TryTimeout => ClusterStat::RqPerTryTimeout,
+        Failure::TryIdle => ClusterStat::RqPerTryIdleTimeout,
+        Failure::Stream(StreamError::Reset(_) | StreamError::Refused) => ClusterStat::RqRxReset,
+        Failure::Connect(_) | Failure::ConnectTimeout => ClusterStat::RqPendingFailureEject,
+        _ => return,
+    };
+    upstream.counts.inc(stat);
+}
+
+/// What a request has come to.
+fn count(upstream: &Upstream, forwarded: &Result<Forwarded, Failure>) {
+    let status = match forwarded {
+        Ok(Forwarded::Answered(answer) | Forwarded::Redirected { answer, .. }) => answer.head.status,
+        Err(Failure::Downstream | Failure::Stream(StreamError::Malformed { .. })) => return,
+        Err(failure) => failure.status(),
+    };
+    match forwarded {
+        Err(Failure::Timeout) => upstream.counts.inc(ClusterStat::RqTimeout),
+        Err(Failure::UpstreamDuration) => upstream.counts.inc(ClusterStat::RqMaxDurationReached),
+        _ => {}
+    }
+    upstream.count_answer(status);
 }
 
 /// Seconds since 1970.

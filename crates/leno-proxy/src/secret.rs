@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use leno_engine::compile::listener::Listener;
 use leno_engine::compile::secret;
 use leno_engine::compile::tls::{SecretSource, TrustSource};
-use leno_engine::compile::{NoFiles, Warnings};
+use leno_engine::compile::{Files, Warnings};
 use leno_proto::envoy::extensions::transport_sockets::tls::v3 as pb;
 use leno_tls::{Crypto, Identity, ROOT_CA, SecretSet, TrustBundle, WORKLOAD_CERTIFICATE};
 
@@ -28,18 +28,18 @@ pub enum Secret {
     Trust(TrustBundle),
 }
 
-/// Whether the control plane is asked for it.
-pub(crate) fn comes_by_network(name: &str) -> bool {
-    name != WORKLOAD_CERTIFICATE && name != ROOT_CA && !is_file(name)
+/// Whether somebody else is asked for it. With an identity of its own the proxy makes `default` and `ROOTCA` itself.
+pub(crate) fn comes_by_network(name: &str, own_identity: bool) -> bool {
+    !(own_identity && (name == WORKLOAD_CERTIFICATE || name == ROOT_CA)) && !is_file(name)
 }
 
 fn is_file(name: &str) -> bool {
     name.starts_with(CERTIFICATE_FILES) || name.starts_with(ROOTS_FILE)
 }
 
-/// Makes the usable form, or says what is wrong. Over xDS everything comes inline.
-pub(crate) fn compile(message: &pb::Secret) -> Result<Secret, String> {
-    let compiled = secret::compile(message, &NoFiles, &mut Warnings::default());
+/// Makes the usable form, or says what is wrong. `files`: what of this machine it may name.
+pub(crate) fn compile(message: &pb::Secret, files: &dyn Files) -> Result<Secret, String> {
+    let compiled = secret::compile(message, files, &mut Warnings::default());
     let (name, pem) = compiled.map_err(|rejection| rejection.to_string())?;
     usable(&name, &pem)
 }
@@ -71,11 +71,11 @@ pub(crate) fn named_by(listener: &Listener) -> BTreeMap<String, String> {
     let tls = chains.filter_map(|chain| Some((chain, chain.tls.as_ref()?)));
     let names = tls.flat_map(|(chain, tls)| {
         let certificates = tls.common.certificates.iter().filter_map(|source| match source {
-            SecretSource::Sds(name) => Some(name),
+            SecretSource::Sds(name, _) => Some(name),
             SecretSource::Inline { .. } => None,
         });
         let trust = match tls.common.validation.as_ref().map(|validation| &validation.trust) {
-            Some(TrustSource::Sds(name)) => Some(name),
+            Some(TrustSource::Sds(name, _)) => Some(name),
             _ => None,
         };
         let named = certificates.chain(trust);

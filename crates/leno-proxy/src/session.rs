@@ -5,8 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use leno_engine::compile::http::HttpConnectionManager;
+use leno_telemetry::stats::{Counts, HttpStat};
 
 use crate::connection::Connection;
+use crate::counts::Lasting;
 use crate::ending::Ending;
 use crate::worker::Worker;
 
@@ -17,4 +19,6 @@ pub(crate) struct Session {
     pub(crate) manager: Arc<HttpConnectionManager>,
     pub(crate) ending: Rc<Ending>,
     pub(crate) requests: Cell<u32>,
+    pub(crate) counts: Rc<Counts<HttpStat>>,
+    pub(crate) _active: [Option<Lasting<HttpStat>>; 3],
 }

@@ -270,6 +270,11 @@ impl Updater {
         }
     }
 
+    /// Where the secrets are kept, and the cryptography that everything uses.
+    pub(crate) fn tls(&self) -> (Arc<Secrets>, Crypto) {
+        (Arc::clone(&self.secrets), self.crypto.clone())
+    }
+
     pub(crate) fn secrets(&self) -> Arc<SecretSet> {
         self.secrets.load()
     }
@@ -338,7 +343,7 @@ impl Updater {
         }
         let assignment = match &cluster.discovery {
             Discovery::Static(assignment) => Some(Arc::clone(assignment)),
-            Discovery::Eds(name) => self.assignments.get(name).cloned(),
+            Discovery::Eds(name, _) => self.assignments.get(name).cloned(),
             Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
                 self.assignments.get(&cluster.name).cloned()
             }
@@ -392,7 +397,7 @@ impl Updater {
     fn assign(&mut self, name: &str, assignment: Option<Arc<Assignment>>) {
         for state in self.next.clusters.values_mut() {
             let theirs = match &state.cluster.discovery {
-                Discovery::Eds(service) => service == name,
+                Discovery::Eds(service, _) => service == name,
                 Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => state.cluster.name == name,
                 Discovery::Static(_) | Discovery::OriginalDst => false,
             };

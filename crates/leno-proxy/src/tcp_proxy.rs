@@ -20,11 +20,13 @@ use leno_engine::decide::hash::hash_source;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::record::{ConnectionRecord, UpstreamRecord};
+use leno_telemetry::stats::{ClusterStat, TcpStat};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
 use crate::connection::{Connection, Serving};
+use crate::counts::Lasting;
 use crate::destination::{Behalf, Purpose};
 use crate::drain::CutBy;
 use crate::ending::{Ending, Lifetime};
@@ -50,7 +52,7 @@ struct Connected {
     connection: Rc<UpstreamConnection>,
     cluster: Arc<Cluster>,
     host: Host,
-    _active: Active,
+    _active: (Active, Lasting<ClusterStat>),
     _permit: Permit,
 }
 
@@ -122,6 +124,7 @@ pub(crate) async fn open(
     early: Option<Early>,
 ) -> Option<Serving> {
     let start = (SystemTime::now(), Instant::now());
+    worker.tcp_counts(&tcp.stat_prefix).inc(TcpStat::CxTotal);
     let (connected, greeting) = match early {
         Some(early) => (early.connected, early.greeting),
         None => {
@@ -277,9 +280,10 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         (None, None) => return Err(Failure::NoCluster),
     };
     let upstream = find(worker, name).await?;
-    let permit = upstream
-        .acquire(Resource::Connection, Priority::Default)
-        .ok_or(Failure::Overflow)?;
+    let Some(permit) = upstream.acquire(Resource::Connection, Priority::Default) else {
+        upstream.counts.inc(ClusterStat::CxOverflow);
+        return Err(Failure::Overflow);
+    };
     let mut previous = Vec::new();
     let mut last = Failure::NoHealthyUpstream;
     for _ in 0..tcp.max_connect_attempts.max(1) {
@@ -303,25 +307,29 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         };
         let to = upstream.destination(&host, &purpose)?;
         let active = host.start();
+        let lasting = upstream.count_connection();
         match crate::connect::connect(worker.connector(), &to).await {
             Ok((io, connection)) => {
                 upstream.report_connected(&host);
+                upstream.counts.inc(ClusterStat::RqTotal);
                 return Ok(Connected {
                     io,
                     connection,
                     cluster: upstream.cluster(),
                     host,
-                    _active: active,
+                    _active: (active, lasting),
                     _permit: permit,
                 });
             }
             Err(failure) => {
+                upstream.count_unconnected(&failure);
                 upstream.report_failure(&host, &failure);
                 previous.push(host.endpoint.address.clone());
                 last = failure;
             }
         }
     }
+    upstream.counts.inc(ClusterStat::CxConnectAttemptsExceeded);
     Err(last)
 }
 
@@ -377,6 +385,18 @@ fn report(
     outcome: &Outcome,
 ) {
     let duration: Duration = start.1.elapsed();
+    let counts = worker.tcp_counts(&tcp.stat_prefix);
+    counts.add(TcpStat::CxRxBytesTotal, outcome.received);
+    counts.add(TcpStat::CxTxBytesTotal, outcome.sent);
+    for (flag, stat) in [
+        (Flag::NoClusterFound, TcpStat::CxNoRoute),
+        (Flag::StreamIdleTimeout, TcpStat::IdleTimeout),
+        (Flag::DurationTimeout, TcpStat::MaxDownstreamConnectionDuration),
+    ] {
+        if outcome.flags.contains(flag) {
+            counts.inc(stat);
+        }
+    }
     let cluster = tcp.clusters.first().map_or("", |one| one.name.as_str());
     let unconnected = UpstreamRecord {
         cluster,

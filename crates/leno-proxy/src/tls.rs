@@ -263,7 +263,7 @@ fn inline_name(bytes: &[u8]) -> String {
 
 fn identity(source: &SecretSource) -> String {
     match source {
-        SecretSource::Sds(name) => name.clone(),
+        SecretSource::Sds(name, _) => name.clone(),
         SecretSource::Inline {
             certificate_chain, ..
         } => inline_name(certificate_chain),
@@ -279,7 +279,7 @@ fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
     }
     let trust = match &validation.trust {
         TrustSource::None => None,
-        TrustSource::Sds(name) => Some(name.clone()),
+        TrustSource::Sds(name, _) => Some(name.clone()),
         TrustSource::InlinePem(pem) => Some(inline_name(pem)),
         TrustSource::System => Some(SYSTEM_ROOTS.to_owned()),
     };

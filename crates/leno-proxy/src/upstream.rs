@@ -16,8 +16,10 @@ use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::outlier::Outcome;
 use leno_engine::decide::proxy_protocol::Client;
+use leno_telemetry::stats::{ClusterStat, Counts, Stats};
 
 use crate::alpn::Offer;
+use crate::counts::Lasting;
 use crate::destination::{Destination, Purpose};
 use crate::outcome::{Failure, StreamError};
 use crate::quick_hash::QuickHash;
@@ -27,6 +29,7 @@ use pool::Pool;
 #[derive(Debug)]
 pub(crate) struct Upstream {
     state: RefCell<Arc<ClusterState>>,
+    pub(crate) counts: Rc<Counts<ClusterStat>>,
     balancer: RefCell<Balancer>,
     pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
     /// Pools by what a request has at hand, where nothing else decides.
@@ -60,9 +63,10 @@ struct PoolKey {
 // === impl Upstream ===
 
 impl Upstream {
-    pub(crate) fn new(state: Arc<ClusterState>, seed: u64) -> Self {
+    pub(crate) fn new(state: Arc<ClusterState>, seed: u64, stats: &Stats) -> Self {
         let assignment = state.assignment.clone().unwrap_or_default();
         Self {
+            counts: Rc::new(stats.counts(&state.cluster.stat_name)),
             balancer: RefCell::new(Balancer::new(&state.cluster, assignment, seed)),
             pools: RefCell::default(),
             shortcuts: RefCell::default(),
@@ -122,6 +126,9 @@ impl Upstream {
 
     pub(crate) fn pick(&self, cx: &PickContext<'_>) -> Result<Host, Failure> {
         let picked = self.balancer.borrow_mut().pick(cx);
+        if picked.is_err() {
+            self.counts.inc(ClusterStat::CxNoneHealthy);
+        }
         picked.map_err(|e| match e {
             PickError::NoHealthyEndpoint | PickError::NoOriginalDestination => Failure::NoHealthyUpstream,
         })
@@ -195,6 +202,36 @@ impl Upstream {
             .entry(key)
             .or_insert_with(|| Rc::new(Pool::new(to.clone(), self.cluster())));
         Rc::clone(pool)
+    }
+
+    /// A request has been answered with this status, by an endpoint or for lack of one.
+    pub(crate) fn count_answer(&self, status: u16) {
+        self.counts.inc(ClusterStat::RqCompleted);
+        if let Some(class) = ClusterStat::of_status(status) {
+            self.counts.inc(class);
+        }
+        self.counts.code(status);
+    }
+
+    /// A connection begins.
+    pub(crate) fn count_connection(&self) -> Lasting<ClusterStat> {
+        self.counts.inc(ClusterStat::CxTotal);
+        Lasting::begin(&self.counts, ClusterStat::CxActive, Some(ClusterStat::CxDestroy))
+    }
+
+    pub(crate) fn count_protocol(&self, http2: bool) {
+        self.counts.inc(match http2 {
+            true => ClusterStat::CxHttp2Total,
+            false => ClusterStat::CxHttp1Total,
+        });
+    }
+
+    /// It could not be made.
+    pub(crate) fn count_unconnected(&self, failure: &Failure) {
+        self.counts.inc(ClusterStat::CxConnectFail);
+        if matches!(failure, Failure::ConnectTimeout) {
+            self.counts.inc(ClusterStat::CxConnectTimeout);
+        }
     }
 
     pub(crate) fn report_connected(&self, host: &Host) {

@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant, SystemTime};
 
 use leno_engine::decide::filter::{KnownPeers, LocalMetadata};
+use leno_telemetry::stats::{Counts, HttpStat, ListenerStat, Stats, TcpStat};
 use tokio::time::MissedTickBehavior;
 
 use crate::codec::h1::Workspace;
 use crate::connect::{Connector, WorkloadSockets};
+use crate::counts::WorkerCounts;
 use crate::drain::Drain;
 use crate::ending::{Ending, Endings, Lifetime};
 use crate::idle::Deadlines;
@@ -44,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) loads: Arc<Loads>,
     /// Somebody wants health checks to fail.
     pub(crate) health_failed: AtomicBool,
+    pub(crate) stats: Arc<Stats>,
 }
 
 /// One worker's own state.
@@ -56,6 +59,7 @@ pub(crate) struct Worker {
     pub(crate) reporter: Reporter,
     pub(crate) tls: Contexts,
     pub(crate) workers: Workers,
+    pub(crate) counts: WorkerCounts,
     snapshot: RefCell<Snapshot>,
     upstreams: RefCell<HashMap<String, Rc<Upstream>, QuickHash>>,
     pub(crate) deadlines: Deadlines,
@@ -84,6 +88,7 @@ impl Shared {
         workload: Option<Arc<dyn WorkloadSockets>>,
         local_metadata: LocalMetadata,
         fail_closed: Vec<(std::net::IpAddr, u8)>,
+        stats: Arc<Stats>,
     ) -> Self {
         Self {
             published,
@@ -94,6 +99,7 @@ impl Shared {
             connection_ids: AtomicU64::new(1),
             loads: Arc::new(Loads::new(workers)),
             health_failed: AtomicBool::new(false),
+            stats,
         }
     }
 }
@@ -111,6 +117,7 @@ impl Worker {
         Self {
             index,
             snapshot: RefCell::new(Snapshot(Rc::new(shared.published.load()))),
+            counts: WorkerCounts::new(Arc::clone(&shared.stats)),
             shared,
             random: Random::default(),
             scratch: Scratch::default(),
@@ -137,6 +144,18 @@ impl Worker {
         }
     }
 
+    pub(crate) fn http_counts(&self, prefix: &str) -> Rc<Counts<HttpStat>> {
+        self.counts.http.get(&self.counts.stats, prefix)
+    }
+
+    pub(crate) fn listener_counts(&self, name: &str) -> Rc<Counts<ListenerStat>> {
+        self.counts.listeners.get(&self.counts.stats, name)
+    }
+
+    pub(crate) fn tcp_counts(&self, prefix: &str) -> Rc<Counts<TcpStat>> {
+        self.counts.tcp.get(&self.counts.stats, prefix)
+    }
+
     /// The newest configuration: one atomic load unless it has changed.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.snapshot.borrow_mut();
@@ -159,7 +178,11 @@ impl Worker {
             upstream.set_generation(generation);
             return Some(Rc::clone(upstream));
         }
-        let upstream = Rc::new(Upstream::new(Arc::clone(state), self.random.next()));
+        let upstream = Rc::new(Upstream::new(
+            Arc::clone(state),
+            self.random.next(),
+            &self.counts.stats,
+        ));
         upstream.set_generation(generation);
         upstreams.insert(name.to_owned(), Rc::clone(&upstream));
         Some(upstream)

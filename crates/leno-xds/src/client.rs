@@ -11,6 +11,7 @@
 //! (`initial_resource_versions`), so that a reconnect to a control plane with the same configuration moves
 //! nothing.
 
+pub mod state;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,9 @@ pub struct Received {
     /// Name, version, body.
     pub updates: Vec<(String, String, Any)>,
     pub removed: Vec<String>,
+    /// How long each of what was said lives, unless it is said again: of updates, and of heartbeats, which bring
+    /// nothing else. None: for ever.
+    pub leases: Vec<(String, Option<Duration>)>,
     pub ticket: Ticket,
 }
 
@@ -61,8 +65,12 @@ pub struct Ticket {
     type_url: String,
     nonce: String,
     stream: u64,
+    /// Of the whole response: of a state of the world only.
+    version: String,
     versions: Vec<(String, String)>,
     removed: Vec<String>,
+    /// What could not even be read, and why.
+    unreadable: Vec<(String, String)>,
 }
 
 /// What is known of a name.
@@ -201,14 +209,20 @@ impl Client {
             type_url: response.type_url.clone(),
             nonce: response.nonce,
             stream: self.stream,
+            version: String::new(),
             versions: Vec::new(),
             removed: Vec::new(),
+            unreadable: Vec::new(),
         };
-        let mut updates = Vec::new();
+        let (mut updates, mut leases) = (Vec::new(), Vec::new());
         if let Some(watch) = self.watches.get(&response.type_url) {
             for resource in response.resources {
+                if !watch.accepts(&resource.name) {
+                    continue;
+                }
+                leases.push((resource.name.clone(), lease(resource.ttl)));
                 // Without a body it is a TTL heartbeat: nothing new.
-                let Some(body) = resource.resource.filter(|_| watch.accepts(&resource.name)) else {
+                let Some(body) = resource.resource else {
                     continue;
                 };
                 ticket
@@ -223,6 +237,7 @@ impl Client {
             type_url: response.type_url,
             updates,
             removed: ticket.removed.clone(),
+            leases,
             ticket,
         }
     }
@@ -250,6 +265,11 @@ impl Client {
         self.backoff.next(random)
     }
 
+    /// Its time to live is over, and nobody has said it again: as if it had been removed.
+    pub fn expire(&mut self, type_url: &str, name: &str) {
+        self.watch(type_url).expire(name);
+    }
+
     fn watch(&mut self, type_url: &str) -> &mut Watch {
         self.watches.entry(type_url.to_owned()).or_default()
     }
@@ -273,6 +293,19 @@ impl Client {
             ..Default::default()
         })
     }
+}
+
+/// Of these types a response of the state of the world says all that there is, and a first request that names nothing
+/// asks for all.
+fn is_whole(type_url: &str) -> bool {
+    matches!(type_url, type_url::LISTENER | type_url::CLUSTER)
+}
+
+/// What is no duration is no limit.
+fn lease(ttl: Option<leno_proto::google::protobuf::Duration>) -> Option<Duration> {
+    let ttl = ttl?;
+    let (seconds, nanos) = (u64::try_from(ttl.seconds).ok()?, u32::try_from(ttl.nanos).ok()?);
+    Some(Duration::from_secs(seconds) + Duration::from_nanos(nanos.into()))
 }
 
 fn rejection(errors: &[(String, String)]) -> Option<Status> {

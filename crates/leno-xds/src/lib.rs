@@ -11,6 +11,7 @@ pub mod client;
 mod order;
 pub mod server;
 
+pub use client::state::StateClient;
 pub use client::{Client, Lookup, Received, Ticket};
 pub use order::push_order;
 

@@ -12,13 +12,12 @@ use std::time::Duration;
 use clap::Args;
 use leno_proxy::attach::{Attachment, Farewell};
 use leno_proxy::control_plane::ControlPlane;
-use leno_proxy::discovery::{Discovery, Mode, State};
+use leno_proxy::discovery::{Discovery, Mode, State, Via};
 use leno_proxy::report::MeshTelemetry;
 use leno_proxy::resolve::keep_resolved;
 use leno_proxy::{Demand, Options, Proxy, admin};
 use leno_telemetry::metrics::{Changes, Metrics};
 use leno_tls::{Crypto, Secrets};
-use leno_xds::client::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -196,8 +195,8 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
     let (state, ready) = watch::channel(State::default());
     let (dumps, asked) = mpsc::channel(4);
     let discovery = Discovery {
-        client: Client::new(node.clone()),
-        control: link()?,
+        node: node.clone(),
+        ads: Some(Via::Mesh(link()?)),
         proxy: Arc::clone(&proxy),
         questions,
         dumps: asked,
@@ -208,6 +207,7 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
         random: random::number,
         mode: Mode::Gateway,
         port_owner: leno_run::port_owner,
+        text: None,
     };
     tokio::spawn(discovery.run());
     let resolving = Arc::clone(&proxy);

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -14,23 +14,26 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use leno_engine::compile::address::Address;
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap as BootstrapMessage;
+use leno_proto::envoy::service::discovery::v3::DiscoveryResponse;
 use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
 use leno_proxy::admin::{self, Admin, Json, Own, Process, Socket, Wanted};
 use leno_proxy::bootstrap::Bootstrap;
+use leno_proxy::discovery::State;
 use leno_proxy::report::MeshTelemetry;
 use leno_proxy::{Options, Proxy as DataPlane, resolve};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
-use prost::Message;
+use prost::{Message, Name};
 use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::env::Environment;
 use crate::gateway::{self, Gateway};
 use crate::output;
+use crate::random;
 use crate::sidecar::{self, Sidecar};
 
 /// The data plane alone, from an Envoy v3 bootstrap, or in one of the mesh's roles
@@ -68,6 +71,9 @@ enum Mode {
     /// Write the bootstrap in protobuf's wire format to stdout: what the child does
     #[value(hide = true)]
     Encode,
+    /// The same of a discovery response
+    #[value(hide = true)]
+    EncodeResponse,
     /// Write the message on stdin, a `google.protobuf.Any`, as JSON to stdout: what the child of the admin port does
     #[value(hide = true)]
     Dump,
@@ -89,7 +95,8 @@ pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
         bail!("no bootstrap — the command line — give -c BOOTSTRAP")
     };
     match args.mode {
-        Mode::Encode => encode(&path)?,
+        Mode::Encode => encode::<BootstrapMessage>(&path)?,
+        Mode::EncodeResponse => encode::<DiscoveryResponse>(&path)?,
         Mode::Validate => {
             compile(&path, &read(&path)?)?;
             output::text(format!("configuration '{}' OK\n", path.display()))?;
@@ -100,12 +107,13 @@ pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn encode(path: &Path) -> anyhow::Result<()> {
+fn encode<M: Message + Name + Default>(path: &Path) -> anyhow::Result<()> {
     let text = fs::read_to_string(path)
         .map_err(|e| anyhow!("cannot read it: {e} — {} — check the path", path.display()))?;
-    let bootstrap =
-        leno_proto_text::parse_bootstrap(&text).map_err(|e| anyhow!("{e} — {}", path.display()))?;
-    io::stdout().write_all(&bootstrap.encode_to_vec())?;
+    let message: M = Schema::load()
+        .from_text(&text)
+        .map_err(|e| anyhow!("{e} — {}", path.display()))?;
+    io::stdout().write_all(&message.encode_to_vec())?;
     Ok(())
 }
 
@@ -138,15 +146,7 @@ fn write_json(message: &Any, wanted: &Wanted) -> Result<Json, String> {
             command.arg(format!("{option}={value}"));
         }
     }
-    let mut ask = || {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        // The child reads to the end before it writes.
-        if let Some(mut input) = child.stdin.take() {
-            input.write_all(&message.encode_to_vec())?;
-        }
-        child.wait_with_output()
-    };
-    let output = ask().map_err(|e| format!("this program cannot be started again: {e}"))?;
+    let output = ask(&mut command, &message.encode_to_vec())?;
     match output.status.code().map(u8::try_from) {
         Some(Ok(0)) => {}
         Some(Ok(NO_RESOURCE)) => return Ok(Json::NoResource),
@@ -155,6 +155,19 @@ fn write_json(message: &Any, wanted: &Wanted) -> Result<Json, String> {
     }
     let text = String::from_utf8(output.stdout);
     text.map(Json::Text).map_err(|_| "it is no text".to_owned())
+}
+
+/// A child of ours, and what it makes of this.
+fn ask(command: &mut Command, input: &[u8]) -> Result<Output, String> {
+    let mut ask = || {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        // The child reads to the end before it writes.
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input)?;
+        }
+        child.wait_with_output()
+    };
+    ask().map_err(|e| format!("this program cannot be started again: {e}"))
 }
 
 /// The child's standard error is ours: what is wrong with the text has been said when this fails.
@@ -169,6 +182,18 @@ fn read(path: &Path) -> anyhow::Result<BootstrapMessage> {
         std::process::exit(1);
     }
     Ok(BootstrapMessage::decode(output.stdout.as_slice())?)
+}
+
+/// What is in a file that is watched: read by a child too.
+fn response(text: &str) -> Result<Vec<u8>, String> {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["proxy", "--mode", "encode-response", "-c", "/dev/stdin"]);
+    command.stderr(Stdio::piped());
+    let output = ask(&mut command, text.as_bytes())?;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
 }
 
 fn compile(path: &Path, message: &BootstrapMessage) -> anyhow::Result<Bootstrap> {
@@ -190,21 +215,32 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
         telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
         ..Options::default()
     };
-    let proxy = DataPlane::start(options)?;
+    let proxy = Arc::new(DataPlane::start(options)?);
     let admin = bootstrap.compiled.admin.clone();
-    bootstrap.apply(&mut proxy.updater())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let quit = Arc::new(Notify::new());
     runtime.block_on(async {
+        let (state, following) = if bootstrap.is_static() {
+            bootstrap.apply(&mut proxy.updater())?;
+            let ready = State {
+                ready: true,
+                ..State::default()
+            };
+            (watch::channel(ready).1, None)
+        } else {
+            let following = bootstrap.follow(&proxy, Some(Arc::new(response)), random::number)?;
+            (following.state.clone(), Some(following))
+        };
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         if let Some(address) = admin {
             let socket = bind(&address)
                 .map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
+            let ready = state.clone();
             let admin = Admin {
                 metrics,
-                ready: Arc::new(|| true),
+                ready: Arc::new(move || ready.borrow().ready),
                 own: Some(Own {
                     proxy: proxy.handle(),
                     bootstrap: message.encode_to_vec(),
@@ -230,11 +266,26 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
             _ = term.recv() => {}
             () = quit.notified() => {}
             () = resolve::keep_resolved(&proxy) => {}
+            why = refused(state) => bail!("{why}"),
         }
+        drop(following);
         anyhow::Ok(())
     })?;
-    proxy.shutdown();
+    drop(runtime);
+    if let Some(proxy) = Arc::into_inner(proxy) {
+        proxy.shutdown();
+    }
     Ok(())
+}
+
+/// What the bootstrap itself says and cannot be in force.
+async fn refused(mut state: watch::Receiver<State>) -> String {
+    let refused = state.wait_for(|state| state.refused.is_some()).await;
+    match refused.ok().and_then(|state| state.refused.clone()) {
+        Some(why) => why,
+        // Nobody says anything any more.
+        None => std::future::pending().await,
+    }
 }
 
 /// A socket that an earlier process has left in the file system is taken over.

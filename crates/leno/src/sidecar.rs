@@ -18,7 +18,7 @@ use leno_dns::NameTable;
 use leno_proto::control::Resource;
 use leno_proxy::attach::{Attachment, Farewell};
 use leno_proxy::control_plane::ControlPlane;
-use leno_proxy::discovery::{Discovery, Mode, State};
+use leno_proxy::discovery::{Discovery, Mode, State, Via};
 use leno_proxy::dns::{self, Dns};
 use leno_proxy::identity::{Renewal, Request};
 use leno_proxy::report::MeshTelemetry;
@@ -27,7 +27,6 @@ use leno_proxy::{Demand, Options, Origin, PassedSocket, Proxy};
 use leno_run::{FromProxy, Handoff, HostRole, NamespaceListener, NamespaceRole};
 use leno_telemetry::metrics::{Changes, Metrics};
 use leno_tls::{Crypto, Secrets};
-use leno_xds::client::Client;
 use tokio::sync::{mpsc, watch};
 
 use crate::env::Environment;
@@ -128,6 +127,7 @@ async fn serve(
         secrets: Arc::clone(&secrets),
         crypto: crypto.clone(),
         telemetry,
+        stats: Arc::default(),
         workload: Some(Arc::new(AppSockets(supervisor.stock()))),
         local_metadata: node::peer_metadata(&args.workload, &node),
         fail_closed: VIPS.to_vec(),
@@ -138,8 +138,8 @@ async fn serve(
     let (state, ready) = watch::channel(State::default());
     let (dumps, asked) = mpsc::channel(4);
     let discovery = Discovery {
-        client: Client::new(node.clone()),
-        control: link()?,
+        node: node.clone(),
+        ads: Some(Via::Mesh(link()?)),
         proxy: Arc::clone(&proxy),
         questions,
         dumps: asked,
@@ -150,6 +150,7 @@ async fn serve(
         random: random::number,
         mode: Mode::OnDemand,
         port_owner: leno_run::port_owner,
+        text: None,
     };
     tokio::spawn(discovery.run());
     let resolving = Arc::clone(&proxy);

@@ -308,44 +308,4 @@ impl At<'_> {
             core::ApiVersion::V2 => Err(self.field(field).reject("only v3 is supported")),
         }
     }
-
-    /// Resources come by ADS; whoever compiles does not fetch.
-    pub(crate) fn config_source(&self, source: &Option<core::ConfigSource>) -> Result<(), Rejection> {
-        use core::config_source::ConfigSourceSpecifier as Source;
-        let Some(core::ConfigSource {
-            authorities,
-            initial_fetch_timeout,
-            resource_api_version,
-            config_source_specifier,
-        }) = source
-        else {
-            return Err(self.reject("required"));
-        };
-        refuse!(self; authorities);
-        if self
-            .duration("initial_fetch_timeout", initial_fetch_timeout)?
-            .is_some_and(|t| !t.is_zero())
-        {
-            self.field("initial_fetch_timeout")
-                .warn("resources are waited for without a limit");
-        }
-        self.version("resource_api_version", *resource_api_version)?;
-        match config_source_specifier {
-            Some(Source::Ads(core::AggregatedConfigSource {})) => Ok(()),
-            Some(Source::Self_(core::SelfConfigSource {
-                transport_api_version,
-            })) => {
-                silent!("there is only v3"; transport_api_version);
-                Ok(())
-            }
-            Some(Source::Path(_)) => Err(self.field("path").reject("only ads is supported")),
-            Some(Source::PathConfigSource(_)) => {
-                Err(self.field("path_config_source").reject("only ads is supported"))
-            }
-            Some(Source::ApiConfigSource(_)) => {
-                Err(self.field("api_config_source").reject("only ads is supported"))
-            }
-            None => Err(self.field("config_source_specifier").reject("required")),
-        }
-    }
 }

@@ -3,6 +3,7 @@
 use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::cluster::{self, Cluster};
+use super::config_source::{ControlPlane, Source, ads, config_source};
 use super::listener::{self, Listener};
 use super::pb::{bootstrap as pb, core};
 use super::secret::{self, Secret};
@@ -32,28 +33,9 @@ pub struct Node {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dynamic {
     pub ads: Option<ControlPlane>,
-    /// All listeners that the control plane has are served.
-    pub listeners: bool,
-    pub clusters: bool,
-}
-
-/// A stream to a control plane.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ControlPlane {
-    pub protocol: Protocol,
-    /// Which static cluster it is.
-    pub cluster: String,
-    /// `:authority`, where it is not the cluster's name.
-    pub authority: String,
-    /// Headers of each stream.
-    pub metadata: Vec<(String, String)>,
-}
-
-/// How xDS is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    StateOfTheWorld,
-    Delta,
+    /// Where all listeners come from.
+    pub listeners: Option<Source>,
+    pub clusters: Option<Source>,
 }
 
 pub fn compile(
@@ -198,96 +180,16 @@ fn dynamic(at: &At<'_>, message: &pb::bootstrap::DynamicResources) -> Result<Dyn
         ads_config,
     } = message;
     refuse!(at; lds_resources_locator, cds_resources_locator);
-    for (field, source) in [("lds_config", lds_config), ("cds_config", cds_config)] {
-        if source.is_some() {
-            at.field(field).config_source(source)?;
-        }
-    }
+    let source = |field, source: &Option<core::ConfigSource>| match source {
+        None => Ok(None),
+        Some(_) => config_source(&at.field(field), source).map(Some),
+    };
     Ok(Dynamic {
         ads: match ads_config {
             None => None,
-            Some(source) => Some(control_plane(&at.field("ads_config"), source)?),
+            Some(source) => Some(ads(&at.field("ads_config"), source)?),
         },
-        listeners: lds_config.is_some(),
-        clusters: cds_config.is_some(),
+        listeners: source("lds_config", lds_config)?,
+        clusters: source("cds_config", cds_config)?,
     })
-}
-
-fn control_plane(at: &At<'_>, message: &core::ApiConfigSource) -> Result<ControlPlane, Rejection> {
-    use core::api_config_source::ApiType;
-    let core::ApiConfigSource {
-        api_type,
-        transport_api_version,
-        cluster_names,
-        grpc_services,
-        refresh_delay,
-        request_timeout,
-        rate_limit_settings,
-        set_node_on_first_message_only,
-        config_validators,
-    } = message;
-    refuse!(at; cluster_names, rate_limit_settings, config_validators);
-    no_effect!(at, "it is of REST only"; refresh_delay, request_timeout);
-    silent!("the node is always said in the first message only"; set_node_on_first_message_only);
-    at.version("transport_api_version", *transport_api_version)?;
-    let protocol = match at.choice("api_type", *api_type)? {
-        ApiType::Grpc | ApiType::AggregatedGrpc => Protocol::StateOfTheWorld,
-        ApiType::DeltaGrpc | ApiType::AggregatedDeltaGrpc => Protocol::Delta,
-        ApiType::DeprecatedAndUnavailableDoNotUse | ApiType::Rest => {
-            return Err(at.field("api_type").reject("only gRPC is supported"));
-        }
-    };
-    let (cluster, authority, metadata) = match grpc_services.as_slice() {
-        [one] => grpc_service(&at.item("grpc_services", 0), one)?,
-        _ => return Err(at.field("grpc_services").reject("exactly one is needed")),
-    };
-    Ok(ControlPlane {
-        protocol,
-        cluster,
-        authority,
-        metadata,
-    })
-}
-
-type Service = (String, String, Vec<(String, String)>);
-
-/// Cluster, authority and headers.
-fn grpc_service(at: &At<'_>, message: &core::GrpcService) -> Result<Service, Rejection> {
-    use core::grpc_service::{EnvoyGrpc, TargetSpecifier};
-    let core::GrpcService {
-        timeout,
-        initial_metadata,
-        retry_policy,
-        target_specifier,
-    } = message;
-    refuse!(at; retry_policy);
-    no_effect!(at, "a stream has no end"; timeout);
-    let EnvoyGrpc {
-        cluster_name,
-        authority,
-        retry_policy,
-        max_receive_message_length,
-        skip_envoy_headers,
-    } = match at.required("envoy_grpc", target_specifier)? {
-        TargetSpecifier::EnvoyGrpc(service) => service,
-        TargetSpecifier::GoogleGrpc(_) => {
-            return Err(at.field("google_grpc").reject("not supported: use envoy_grpc"));
-        }
-    };
-    let envoy = at.field("envoy_grpc");
-    envoy.not_empty("cluster_name", cluster_name)?;
-    refuse!(envoy; retry_policy);
-    no_effect!(envoy, "messages have leno's own limit"; max_receive_message_length);
-    silent!("they are never sent"; skip_envoy_headers);
-    let metadata = at.each("initial_metadata", initial_metadata, |at, header| {
-        let core::HeaderValue {
-            key,
-            value,
-            raw_value,
-        } = header;
-        refuse!(at; raw_value);
-        at.not_empty("key", key)?;
-        Ok((key.clone(), value.clone()))
-    })?;
-    Ok((cluster_name.clone(), authority.clone(), metadata))
 }

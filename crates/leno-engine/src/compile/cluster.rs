@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::at::{At, compiling, no_effect, refuse};
+use super::config_source::{Source, config_source};
 use super::endpoint::{self, Assignment};
 use super::pb::{cluster as pb, core, dns_cluster, protobuf, upstream_http};
 use leno_proto::FromAny;
@@ -74,8 +75,8 @@ pub struct ServiceName {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Discovery {
     Static(Arc<Assignment>),
-    /// EDS, by this service name.
-    Eds(String),
+    /// EDS, by this service name, from there.
+    Eds(String, Source),
     StrictDns {
         assignment: Arc<Assignment>,
         resolving: Resolving,
@@ -380,17 +381,12 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
                 eds_config,
                 service_name,
             } = at.required("eds_cluster_config", &message.eds_cluster_config)?;
-            at.field("eds_cluster_config")
-                .field("eds_config")
-                .config_source(eds_config)?;
-            Discovery::Eds(
-                if service_name.is_empty() {
-                    &message.name
-                } else {
-                    service_name
-                }
-                .clone(),
-            )
+            let source = config_source(&at.field("eds_cluster_config").field("eds_config"), eds_config)?;
+            let name = match service_name.as_str() {
+                "" => &message.name,
+                name => name,
+            };
+            Discovery::Eds(name.to_owned(), source)
         }
         DiscoveryType::OriginalDst => {
             at.unsupported("load_assignment", &message.load_assignment)?;

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 pub(crate) use self::manager::manager;
 use super::access_log::AccessLog;
+use super::config_source::{self as source, Source};
 use super::local_reply::LocalReplies;
 use super::matcher::StringMatcher;
 use super::route::RouteTable;
@@ -18,6 +19,8 @@ use crate::decide::filter::FilterConfig;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpConnectionManager {
+    /// Its part of the statistics' names.
+    pub stat_prefix: String,
     pub codec: Codec,
     pub routes: RouteSource,
     /// In order; the router is not among them (it is what comes after the last).
@@ -127,8 +130,8 @@ pub enum Codec {
 #[derive(Clone, Debug, PartialEq)]
 pub enum RouteSource {
     Inline(Arc<RouteTable>),
-    /// A route configuration's name, by RDS.
-    Rds(String),
+    /// A route configuration's name, by RDS, from there.
+    Rds(String, Source),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,6 +27,8 @@ use crate::decide::network::NetworkFilterConfig;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     pub name: String,
+    /// `stat_prefix`, else the address.
+    pub stat_name: String,
     pub addresses: Vec<Address>,
     pub bind_to_port: bool,
     pub use_original_dst: bool,
@@ -142,6 +144,8 @@ pub struct TcpCluster {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct TcpProxy {
+    /// Its part of the statistics' names.
+    pub stat_prefix: String,
     /// The cluster is named by the server name that the client asks for, where it asks for one.
     pub by_server_name: bool,
     /// One or more.
@@ -212,7 +216,7 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
     } = message;
     refuse!(at; fcds_config, filter_chain_matcher, deprecated_v1, udp_listener_config, api_listener,
         listener_specifier);
-    no_effect!(at, "leno has its own statistics"; stat_prefix, stats_matcher);
+    no_effect!(at, "all statistics of a listener are kept"; stats_matcher);
     no_effect!(at, "not used"; per_connection_buffer_high_watermark_timeout, drain_type, socket_options,
         tcp_fast_open_queue_length, connection_balance_config, reuse_port, enable_reuse_port,
         max_connections_to_accept_per_socket_event, enable_mptcp, ignore_global_conn_limit,
@@ -233,6 +237,10 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
     }
     Ok(Listener {
         name: name.clone(),
+        stat_name: match (stat_prefix.as_str(), addresses.first()) {
+            ("", Some(address)) => address.to_string(),
+            (prefix, _) => prefix.to_owned(),
+        },
         addresses,
         bind_to_port: bind_to_port.is_none_or(|bind| bind.value),
         use_original_dst: use_original_dst.is_some_and(|used| used.value),

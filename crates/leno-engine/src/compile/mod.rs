@@ -11,6 +11,7 @@ pub(crate) mod pb;
 pub mod access_log;
 pub mod bootstrap;
 pub mod cluster;
+pub mod config_source;
 pub mod endpoint;
 pub mod http;
 pub mod listener;

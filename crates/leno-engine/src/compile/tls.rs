@@ -5,6 +5,7 @@ mod validation;
 
 use super::Rejection;
 use super::at::{At, no_effect, refuse, silent};
+use super::config_source::{Source, config_source};
 use super::pb::{core, raw_buffer, tls as pb};
 
 pub use parameters::{Parameters, TlsVersion};
@@ -38,8 +39,8 @@ pub struct CommonTls {
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SecretSource {
-    /// By SDS name: `default`, `ROOTCA`, or another.
-    Sds(String),
+    /// By SDS name: `default`, `ROOTCA`, or another. Without a source it is one of the bootstrap's own.
+    Sds(String, Option<Source>),
     /// PEM, read at compile time by the caller's loader.
     Inline {
         certificate_chain: Vec<u8>,
@@ -167,17 +168,17 @@ fn common(at: &At<'_>, message: &pb::CommonTlsContext) -> Result<CommonTls, Reje
     certificates.extend(at.each(
         "tls_certificate_sds_secret_configs",
         tls_certificate_sds_secret_configs,
-        |at, secret| sds(at, secret).map(SecretSource::Sds),
+        |at, secret| sds(at, secret).map(|(name, source)| SecretSource::Sds(name, source)),
     )?);
     let validation = match validation_context_type {
         None => None,
         Some(V::ValidationContext(context)) => {
             Some(validation(&at.field("validation_context"), context, None)?)
         }
-        Some(V::ValidationContextSdsSecretConfig(secret)) => Some(Validation::of(TrustSource::Sds(sds(
-            &at.field("validation_context_sds_secret_config"),
-            secret,
-        )?))),
+        Some(V::ValidationContextSdsSecretConfig(secret)) => {
+            let (name, source) = sds(&at.field("validation_context_sds_secret_config"), secret)?;
+            Some(Validation::of(TrustSource::Sds(name, source)))
+        }
         Some(V::CombinedValidationContext(both)) => {
             Some(combined(&at.field("combined_validation_context"), both)?)
         }
@@ -247,21 +248,21 @@ pub(crate) fn roots(at: &At<'_>, message: &pb::CertificateValidationContext) -> 
     }
     match validation.trust {
         TrustSource::InlinePem(roots) => Ok(roots),
-        TrustSource::Sds(_) | TrustSource::System | TrustSource::None => {
+        TrustSource::Sds(..) | TrustSource::System | TrustSource::None => {
             Err(at.field("trusted_ca").reject("required"))
         }
     }
 }
 
-/// A secret's name. The proxy's own identity (`default`, `ROOTCA`) needs no source: it never comes by the network; nor
-/// does what has no source, which is one of the bootstrap's own.
-fn sds(at: &At<'_>, message: &pb::SdsSecretConfig) -> Result<String, Rejection> {
+/// A secret's name and where it comes from; without a source it is one of the bootstrap's own.
+fn sds(at: &At<'_>, message: &pb::SdsSecretConfig) -> Result<(String, Option<Source>), Rejection> {
     let pb::SdsSecretConfig { name, sds_config } = message;
     at.not_empty("name", name)?;
-    if sds_config.is_some() && !matches!(name.as_str(), "default" | "ROOTCA") {
-        at.field("sds_config").config_source(sds_config)?;
-    }
-    Ok(name.clone())
+    let source = match sds_config {
+        None => None,
+        Some(_) => Some(config_source(&at.field("sds_config"), sds_config)?),
+    };
+    Ok((name.clone(), source))
 }
 
 fn combined(
@@ -276,11 +277,11 @@ fn combined(
     } = message;
     refuse!(at; validation_context_certificate_provider, validation_context_certificate_provider_instance);
     let field = "validation_context_sds_secret_config";
-    let trust = sds(
+    let (name, source) = sds(
         &at.field(field),
         at.required(field, validation_context_sds_secret_config)?,
     )?;
     let field = "default_validation_context";
     let context = at.required(field, default_validation_context)?;
-    validation(&at.field(field), context, Some(TrustSource::Sds(trust)))
+    validation(&at.field(field), context, Some(TrustSource::Sds(name, source)))
 }

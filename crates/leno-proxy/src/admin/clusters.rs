@@ -108,7 +108,7 @@ fn status(state: &ClusterState) -> ClusterStatus {
         }),
         observability_name: state.cluster.stat_name.clone(),
         eds_service_name: match &state.cluster.discovery {
-            Discovery::Eds(service) if *service != state.cluster.name => service.clone(),
+            Discovery::Eds(service, _) if *service != state.cluster.name => service.clone(),
             _ => String::new(),
         },
         ..Default::default()

@@ -10,7 +10,7 @@ use leno_proto::google::protobuf::Any;
 use super::answer::Answer;
 use super::config_dump::{self, Shown};
 use super::query::Query;
-use super::{Admin, Json, Own, Wanted, clusters, listeners, server};
+use super::{Admin, Json, Own, Wanted, clusters, listeners, server, stats};
 
 struct Page {
     path: &'static str,
@@ -35,7 +35,9 @@ enum Kind {
     Listeners,
     Memory,
     Quit,
+    ResetCounters,
     ServerInfo,
+    Stats,
     /// Envoy has it, and leno does not, for this reason.
     Refused(&'static str),
 }
@@ -130,7 +132,29 @@ const PAGES: &[Page] = &[
     page("/quitquitquit", "end the process", Kind::Quit),
     page("/ready", "LIVE if it serves, else 503", Kind::Ready),
     page("/server_info", "version, state, uptime, node", Kind::ServerInfo),
-    page("/stats/prometheus", "metrics for Prometheus", Kind::Prometheus),
+    page("/reset_counters", "set all counters to zero", Kind::ResetCounters),
+    Page {
+        path: "/stats",
+        does: "statistics, by Envoy's names",
+        parameters: &[
+            ("filter", "regular expression of the names"),
+            ("invert_filter", "those that it does not match"),
+            ("usedonly", "only what is not zero"),
+            ("type", "All, Counters or Gauges"),
+            ("format", "text, json or prometheus"),
+        ],
+        kind: Kind::Stats,
+    },
+    Page {
+        path: "/stats/prometheus",
+        does: "metrics for Prometheus",
+        parameters: &[
+            ("filter", "regular expression of the names"),
+            ("invert_filter", "those that it does not match"),
+            ("usedonly", "only what is not zero"),
+        ],
+        kind: Kind::Prometheus,
+    },
     page(
         "/stats/recentlookups",
         "not supported",
@@ -215,7 +239,11 @@ impl Kind {
     fn changes(self) -> bool {
         matches!(
             self,
-            Self::DrainListeners | Self::HealthcheckFail | Self::HealthcheckOk | Self::Quit
+            Self::DrainListeners
+                | Self::HealthcheckFail
+                | Self::HealthcheckOk
+                | Self::Quit
+                | Self::ResetCounters
         )
     }
 
@@ -230,7 +258,13 @@ impl Kind {
 
     async fn answer(self, admin: &Admin, own: &Own, query: &Query) -> Result<Answer, Answer> {
         Ok(match self {
-            Self::Home | Self::Help | Self::Prometheus => self.answer_of_mesh(admin)?,
+            Self::Home | Self::Help => self.answer_of_mesh(admin)?,
+            Self::Prometheus => stats::prometheus(admin, own, query)?,
+            Self::Stats => stats::answer(admin, own, query)?,
+            Self::ResetCounters => {
+                own.proxy.stats().reset_counters();
+                Answer::ok()
+            }
             Self::Ready => {
                 let state = server::state(admin, own);
                 let status = if state == "LIVE" { 200 } else { 503 };

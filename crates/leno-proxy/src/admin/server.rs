@@ -56,7 +56,7 @@ pub(super) fn memory() -> Value {
 }
 
 /// Of `/proc/self/status`, which counts KiB.
-fn resident() -> Option<u64> {
+pub(super) fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;

@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::message::ResponseHead;
+use leno_telemetry::stats::ClusterStat;
 
 use crate::alpn::{Offer, is_http2};
 use crate::codec::{Answer, Body, Frame, Request, Source, h1, h2};
 use crate::connect::{self, Connector, UpstreamConnection};
+use crate::counts::Lasting;
 use crate::destination::Destination;
 use crate::outcome::{Failure, StreamError};
 
@@ -72,6 +74,7 @@ struct Http2 {
 #[derive(Debug)]
 struct Held {
     _permit: Option<Permit>,
+    _active: Lasting<ClusterStat>,
     connections: Rc<Cell<usize>>,
 }
 
@@ -121,9 +124,13 @@ impl Pool {
         if !fresh && let Some(checkout) = self.reuse() {
             return Ok(checkout);
         }
-        let _pending = upstream
-            .acquire(Resource::PendingRequest, priority)
-            .ok_or(Failure::Overflow)?;
+        let counts = &upstream.counts;
+        let Some(_permit) = upstream.acquire(Resource::PendingRequest, priority) else {
+            counts.inc(ClusterStat::RqPendingOverflow);
+            return Err(Failure::Overflow);
+        };
+        counts.inc(ClusterStat::RqPendingTotal);
+        let _pending = Lasting::begin(counts, ClusterStat::RqPendingActive, None);
         if self.may_share(http2) {
             let _turn = self.connecting.lock().await;
             if !fresh && let Some(checkout) = self.reuse() {
@@ -195,16 +202,26 @@ impl Pool {
             // As Envoy, one connection is always allowed, or nothing would ever free a place.
             let permit = upstream.acquire(Resource::Connection, priority);
             if permit.is_some() || self.connections.get() == 0 {
-                break self.hold(permit);
+                break self.hold(permit, upstream.count_connection());
             }
+            upstream.counts.inc(ClusterStat::CxOverflow);
             self.freed.notified().await;
             if !fresh && let Some(checkout) = self.reuse() {
                 return Ok(checkout);
             }
         };
-        let (io, info) = connect::connect(with, &self.to).await?;
+        // With TLS it is known afterwards.
+        let known = self.to.transport.tls().is_none();
+        if known {
+            upstream.count_protocol(http2);
+        }
+        let connected = connect::connect(with, &self.to).await;
+        let (io, info) = connected.inspect_err(|failure| upstream.count_unconnected(failure))?;
         let http2 = info.alpn.as_deref().and_then(is_http2).unwrap_or(http2);
         self.speaks_http2.set(Some(http2));
+        if !known {
+            upstream.count_protocol(http2);
+        }
         let kind = if http2 {
             let connection = Http2 {
                 client: h2::client::Client::start(
@@ -241,10 +258,11 @@ impl Pool {
         })
     }
 
-    fn hold(&self, permit: Option<Permit>) -> Held {
+    fn hold(&self, permit: Option<Permit>, active: Lasting<ClusterStat>) -> Held {
         self.connections.set(self.connections.get() + 1);
         Held {
             _permit: permit,
+            _active: active,
             connections: Rc::clone(&self.connections),
         }
     }

@@ -11,3 +11,4 @@ mod h2spec;
 mod http1;
 mod message;
 mod mutation;
+mod xds;

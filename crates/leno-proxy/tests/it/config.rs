@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use leno_engine::compile::config_source::Source;
 use leno_engine::compile::listener::Listener;
 use leno_engine::flags::Flag;
 use leno_proxy::{Answer, Demand, Options, Origin, PassedSocket, Question, Want};
@@ -64,7 +65,7 @@ async fn endpoints_change_under_an_open_connection() {
     let (harness, address) = Harness::http(&[]);
     harness.update(|updater| {
         let mut cluster = cluster("c", &[]);
-        cluster.discovery = leno_engine::compile::cluster::Discovery::Eds("eds".to_owned());
+        cluster.discovery = leno_engine::compile::cluster::Discovery::Eds("eds".to_owned(), Source::ads());
         updater.upsert_endpoints("eds", assignment(&[old]));
         updater.upsert_cluster(cluster).unwrap();
     });

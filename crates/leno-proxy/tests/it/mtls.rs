@@ -67,7 +67,7 @@ impl Ca {
 
 fn common(alpn: &[&str], peer: Option<&str>) -> CommonTls {
     CommonTls {
-        certificates: vec![SecretSource::Sds(WORKLOAD_CERTIFICATE.to_owned())],
+        certificates: vec![SecretSource::Sds(WORKLOAD_CERTIFICATE.to_owned(), None)],
         validation: Some(Validation {
             sans: peer
                 .map(|peer| SanMatcher {
@@ -79,7 +79,7 @@ fn common(alpn: &[&str], peer: Option<&str>) -> CommonTls {
                 })
                 .into_iter()
                 .collect(),
-            ..Validation::of(TrustSource::Sds(ROOT_CA.to_owned()))
+            ..Validation::of(TrustSource::Sds(ROOT_CA.to_owned(), None))
         }),
         alpn: alpn.iter().map(|name| (*name).to_owned()).collect(),
         parameters: Parameters::default(),

@@ -9,6 +9,7 @@ use leno_engine::compile::access_log::AccessLog;
 use leno_engine::compile::cluster::{
     BalancePolicy, CircuitBreakers, Cluster, Discovery, TransportSockets, UpstreamHttp2, UpstreamProtocol,
 };
+use leno_engine::compile::config_source::Source;
 use leno_engine::compile::endpoint::{Assignment, Endpoint, Locality};
 use leno_engine::compile::http::{
     Codec, ForwardClientCert, ForwardClientCertMode, Http2Options, HttpConnectionManager, HttpLimits,
@@ -183,6 +184,7 @@ impl Harness {
 pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
     Listener {
         name: name.to_owned(),
+        stat_name: name.to_owned(),
         addresses: vec![Address::Socket(([127, 0, 0, 1], 0).into())],
         bind_to_port: true,
         use_original_dst: false,
@@ -214,6 +216,7 @@ pub(crate) fn http_chain(manager: HttpConnectionManager) -> FilterChain {
 
 pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
     chain(TerminalFilter::Tcp(Arc::new(TcpProxy {
+        stat_prefix: "tcp".to_owned(),
         by_server_name: false,
         clusters: vec![TcpCluster {
             name: cluster.to_owned(),
@@ -233,8 +236,9 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
 
 pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
     HttpConnectionManager {
+        stat_prefix: "http".to_owned(),
         codec: Codec::Auto,
-        routes: RouteSource::Rds(routes.to_owned()),
+        routes: RouteSource::Rds(routes.to_owned(), Source::ads()),
         filters: vec![],
         access_log: vec![],
         limits: HttpLimits {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use leno_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use super::Lookup;
+use super::{Lookup, is_whole};
 use crate::WILDCARD;
 
 #[derive(Debug, Default)]
@@ -93,9 +93,14 @@ impl Watch {
         self.to_subscribe.clear();
         self.to_unsubscribe.clear();
         self.opened = !self.wanted.is_empty();
+        // As Envoy asks for all of these: by no name.
+        let only_all = is_whole(type_url) && self.wanted.iter().all(|name| name == WILDCARD);
         self.opened.then(|| DeltaDiscoveryRequest {
             type_url: type_url.to_owned(),
-            resource_names_subscribe: self.wanted.iter().cloned().collect(),
+            resource_names_subscribe: match only_all {
+                true => Vec::new(),
+                false => self.wanted.iter().cloned().collect(),
+            },
             initial_resource_versions: self.kept.iter().map(|(n, v)| (n.clone(), v.clone())).collect(),
             ..Default::default()
         })
@@ -103,7 +108,7 @@ impl Watch {
 
     pub(super) fn next_request(&mut self, type_url: &str) -> Option<DeltaDiscoveryRequest> {
         if !self.opened {
-            // An empty first request would be the legacy wildcard: `first_request` sends none.
+            // An empty first request would be the wildcard: `first_request` sends none but for it.
             return self.first_request(type_url);
         }
         let subscribe = std::mem::take(&mut self.to_subscribe);
@@ -136,11 +141,16 @@ impl Watch {
             }
         }
         for name in removed {
-            self.kept.remove(&name);
-            self.rejected.remove(&name);
-            if self.wanted.contains(&name) {
-                self.absent.insert(name);
-            }
+            self.expire(&name);
+        }
+    }
+
+    /// There is none (any more).
+    pub(super) fn expire(&mut self, name: &str) {
+        self.kept.remove(name);
+        self.rejected.remove(name);
+        if self.wanted.contains(name) {
+            self.absent.insert(name.to_owned());
         }
     }
 }

@@ -74,7 +74,7 @@ impl Question<'_> {
             }
             TerminalFilter::Http(manager) => {
                 told.taken_as = "HTTP";
-                if let RouteSource::Rds(routes) = &manager.routes {
+                if let RouteSource::Rds(routes, _) = &manager.routes {
                     told.routes = Some(routes.clone());
                 }
                 explanation.listener = Some(told);
@@ -259,7 +259,7 @@ impl Question<'_> {
     fn table(&mut self, manager: &HttpConnectionManager) -> anyhow::Result<Option<RouteTable>> {
         let name = match &manager.routes {
             RouteSource::Inline(table) => return Ok(Some(RouteTable::clone(table))),
-            RouteSource::Rds(name) => name,
+            RouteSource::Rds(name, _) => name,
         };
         let Some(message) = self.message::<RouteConfiguration>(ResourceType::Route, name)? else {
             return Ok(None);

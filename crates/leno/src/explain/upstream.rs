@@ -72,7 +72,7 @@ pub fn target(question: &mut Question<'_>, way: &Way<'_>) -> anyhow::Result<Targ
             let message = message.load_assignment.clone().unwrap_or_default();
             Some((Assignment::clone(assignment), message))
         }
-        Discovery::Eds(name) => {
+        Discovery::Eds(name, _) => {
             used.push((ResourceType::Endpoints, name.clone()));
             assignment(question, name)?
         }

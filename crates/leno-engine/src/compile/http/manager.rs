@@ -10,7 +10,7 @@ use super::*;
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
 use crate::compile::address;
-use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::local_reply;
 use crate::compile::pb::hcm as pb;
 use crate::compile::pb::{core, protobuf, router};
@@ -90,7 +90,6 @@ pub(crate) fn manager(
         delayed_close_timeout, access_log_flush_interval, flush_access_log_on_new_request, access_log_options,
         stream_error_on_invalid_http_message, proxy_status_config, append_local_overload,
         add_proxy_protocol_connection_state);
-    silent!("leno has its own statistics"; stat_prefix);
     no_effect!(at, "HTTP/3 is not spoken"; http3_protocol_options);
     no_effect!(at, "traces are not exported"; tracing);
     if is_true(add_user_agent) {
@@ -102,6 +101,7 @@ pub(crate) fn manager(
     };
     let (filters, router) = http_filter_list(at, http_filters)?;
     Ok(HttpConnectionManager {
+        stat_prefix: stat_prefix.clone(),
         codec: codec(at, *codec_type)?,
         routes: routes(at, route_specifier.as_ref())?,
         filters,
@@ -196,8 +196,8 @@ fn routes(
         })) => {
             let at = at.field("rds");
             at.not_empty("route_config_name", route_config_name)?;
-            at.field("config_source").config_source(config_source)?;
-            Ok(RouteSource::Rds(route_config_name.clone()))
+            let source = source::config_source(&at.field("config_source"), config_source)?;
+            Ok(RouteSource::Rds(route_config_name.clone(), source))
         }
         Some(R::ScopedRoutes(_)) => Err(at.field("scoped_routes").reject("not supported")),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{TcpCluster, TcpProxy};
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
-use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::{tcp_proxy as pb, types};
 
@@ -38,7 +38,6 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
     refuse!(at; on_demand, tunneling_config,
         proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes,
         downstream_idle_timeout, upstream_idle_timeout);
-    silent!("leno has its own statistics"; stat_prefix);
     no_effect!(at, "not used"; backoff_options, access_log_flush_interval, flush_access_log_on_connected, access_log_options, check_drain_close);
     let metadata = metadata::of(metadata_match.as_ref(), "envoy.lb");
     let clusters = match at.required("cluster", cluster_specifier)? {
@@ -66,6 +65,7 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
             .reject("0 to 100"));
     }
     Ok(TcpProxy {
+        stat_prefix: stat_prefix.clone(),
         max_duration_jitter: jitter,
         by_server_name: false,
         clusters,

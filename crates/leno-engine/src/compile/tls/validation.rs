@@ -3,6 +3,7 @@
 use super::pb;
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::config_source::Source;
 use crate::compile::matcher::{self, StringMatcher};
 use crate::message::base64;
 
@@ -39,7 +40,8 @@ pub struct Revocation {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TrustSource {
-    Sds(String),
+    /// Without a source it is one of the bootstrap's own.
+    Sds(String, Option<Source>),
     InlinePem(Vec<u8>),
     /// The machine's trust store.
     System,

@@ -1,5 +1,6 @@
 //! A case's file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,9 @@ struct File {
     #[serde(default)]
     log: Option<Log>,
     requests: Vec<Step>,
+    /// Names of statistics by their scope, told at the end, when all connections of `http.CASE` have ended.
+    #[serde(default)]
+    stats: BTreeMap<String, Vec<String>>,
     /// Why leno does otherwise than Envoy.
     #[serde(default)]
     intent: Option<String>,
@@ -111,6 +115,13 @@ impl Case {
     /// The file `{file: NAME}`.
     pub(crate) fn path(&self, place: Place<'_>, name: &str) -> PathBuf {
         place.directory.join(format!("{}.{name}", self.name))
+    }
+
+    /// Whole names of statistics to tell.
+    pub(crate) fn stats(&self) -> Vec<String> {
+        let scopes = self.file.stats.iter();
+        let names = scopes.flat_map(|(scope, names)| names.iter().map(move |name| format!("{scope}.{name}")));
+        names.collect()
     }
 
     /// How many lines the access log has in the end; None: there is no log.

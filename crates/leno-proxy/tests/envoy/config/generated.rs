@@ -46,7 +46,7 @@ async fn generated_route_tables_are_taken_as_envoy_takes_them() {
             directory: directory.path(),
         };
         let envoy = Envoy::start(&program, &category.bootstrap(&category.cases, place));
-        let by_envoy = run("e", category.cases.iter(), place, &envoy.listeners).await;
+        let by_envoy = run("e", category.cases.iter(), place, &envoy.listeners, &envoy.admin).await;
         let by_leno = by_leno(&category, &backends).await;
         for ((case, file), (want, got)) in category
             .cases

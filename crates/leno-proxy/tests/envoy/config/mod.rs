@@ -117,7 +117,7 @@ async fn the_facts_of_the_cases_are_what_envoy_does() {
         };
         let bootstrap = category.bootstrap(&category.cases, place);
         let envoy = Envoy::start(&program, &bootstrap);
-        let outcomes = run("e", category.cases.iter(), place, &envoy.listeners).await;
+        let outcomes = run("e", category.cases.iter(), place, &envoy.listeners, &envoy.admin).await;
         let title = "What Envoy 1.40 does. Written by the test beside it.\n";
         let text = facts(title, category.cases.iter().zip(&outcomes));
         let file = directory().join(format!("{}.txt", category.name));
@@ -186,7 +186,7 @@ async fn by_leno(category: &Category, backends: &Backends) -> Vec<String> {
         .map(|(case, _)| case)
         .collect();
     let leno = Leno::start(&category.bootstrap(taken.iter().copied(), place));
-    let outcomes = run("l", taken.into_iter(), place, &leno.listeners).await;
+    let outcomes = run("l", taken.into_iter(), place, &leno.listeners, &leno.admin).await;
     let mut outcomes = outcomes.into_iter();
     let outcome = |why: &Option<String>| why.clone().or_else(|| outcomes.next());
     rejections.iter().filter_map(outcome).collect()
@@ -227,12 +227,43 @@ async fn run<'c>(
     cases: impl Iterator<Item = &'c Case>,
     place: Place<'_>,
     listeners: &[SocketAddr],
+    admin: &str,
 ) -> Vec<String> {
     let each = cases.zip(listeners).map(|(case, listener)| async move {
         let run = format!("{proxy} {}", case.name);
-        exchange::all(case, place, &run, *listener).await
+        let told = exchange::all(case, place, &run, *listener).await;
+        told + &statistics(case, admin).await
     });
     futures_util::future::join_all(each).await
+}
+
+/// A case's statistics, once all of its connections have ended.
+async fn statistics(case: &Case, admin: &str) -> String {
+    let names = case.stats();
+    if names.is_empty() {
+        return String::new();
+    }
+    let (admin, active) = (
+        admin.to_owned(),
+        format!("http.{}.downstream_cx_active: ", case.name),
+    );
+    let asked = tokio::task::spawn_blocking(move || {
+        leno_testkit::eventually("all connections have ended", || {
+            let text = crate::envoy::ask(&admin, "/stats")?;
+            let lines = text.lines().filter_map(|line| line.split_once(": "));
+            let values: BTreeMap<&str, &str> = lines.collect();
+            match text.lines().find_map(|line| line.strip_prefix(&active)) {
+                None | Some("0") => {}
+                Some(open) => return Err(format!("{open} are open")),
+            }
+            let told = names.iter().map(|name| match values.get(name.as_str()) {
+                Some(value) => format!("{name}: {value}\n"),
+                None => format!("{name}: there is none\n"),
+            });
+            Ok(told.collect::<String>())
+        })
+    });
+    asked.await.unwrap()
 }
 
 /// What is known of other cases stays.

@@ -187,7 +187,7 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
         Some(other @ (TerminalFilter::DirectResponse(_) | TerminalFilter::Echo)) => panic!("{other:?}"),
         Some(TerminalFilter::Tcp(proxy)) => Reached::Tcp(proxy.clusters[0].name.clone()),
         Some(TerminalFilter::Http(manager)) => {
-            let RouteSource::Rds(name) = &manager.routes else {
+            let RouteSource::Rds(name, _) = &manager.routes else {
                 panic!("outbound routes come by RDS");
             };
             let routes = mesh

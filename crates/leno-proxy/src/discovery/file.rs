@@ -1,0 +1,257 @@
+//! `path_config_source`: a `DiscoveryResponse` in a file, taken again when another file is moved to its place.
+//!
+//! Moves are atomic and writes are not: as in Envoy only a move counts, to the path itself or into the watched
+//! directory, unless the directory's writes are to count as well.
+
+use std::ffi::OsStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use leno_engine::compile::config_source::WatchedFile;
+use leno_proto::envoy::config::core::v3::Node;
+use leno_proto::envoy::service::discovery::v3::DiscoveryResponse;
+use leno_xds::StateClient;
+use leno_xds::client::{Lookup, Received, Ticket};
+use prost::Message;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::said::{Event, Key, Said};
+use super::text::Text;
+use crate::resources::Kind;
+
+/// Bytes; larger files are not taken.
+const MAX_FILE: u64 = 64 << 20;
+
+pub(super) struct File {
+    /// What is wanted of it and what was in it; nobody is sent the requests that it makes.
+    client: StateClient,
+    kind: Kind,
+    path: String,
+    /// Somebody wants something that may be in it already.
+    again: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl File {
+    pub(super) fn new(
+        watched: &WatchedFile,
+        kind: Kind,
+        key: &Key,
+        events: mpsc::Sender<Said>,
+        text: Option<Text>,
+    ) -> Self {
+        let mut client = StateClient::new(Node::default());
+        client.on_connected();
+        let again = Arc::new(Notify::new());
+        let reader = Reader {
+            path: PathBuf::from(&watched.path),
+            text,
+            last: Vec::new(),
+        };
+        let watch = Watch::new(watched);
+        let (key, wanted) = (key.clone(), Arc::clone(&again));
+        Self {
+            client,
+            kind,
+            path: watched.path.clone(),
+            again,
+            task: tokio::spawn(follow(reader, watch, wanted, key, events)),
+        }
+    }
+
+    pub(super) fn subscribe(&mut self, name: &str) {
+        self.client.subscribe(self.kind.type_url(), name);
+        self.again.notify_one();
+    }
+
+    pub(super) fn unsubscribe(&mut self, name: &str) {
+        self.client.unsubscribe(self.kind.type_url(), name);
+    }
+
+    pub(super) fn lookup(&self, name: &str) -> Lookup {
+        self.client.lookup(self.kind.type_url(), name)
+    }
+
+    pub(super) fn receive(&mut self, read: Result<DiscoveryResponse, String>) -> Option<Received> {
+        match read {
+            Ok(mut response) => {
+                self.kind.type_url().clone_into(&mut response.type_url);
+                Some(self.client.on_response(response))
+            }
+            Err(why) => {
+                tracing::warn!("{why} — {} — what was in it before stays in force", self.path);
+                None
+            }
+        }
+    }
+
+    pub(super) fn finish(&mut self, ticket: Ticket, errors: &[(String, String)]) {
+        let refused = self
+            .client
+            .finish(ticket, errors)
+            .and_then(|request| request.error_detail);
+        if let Some(status) = refused {
+            tracing::warn!("{} — {}", status.message, self.path);
+        }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Reads the file whenever something has been moved, and when somebody wants more of it.
+async fn follow(mut reader: Reader, watch: Watch, wanted: Arc<Notify>, key: Key, events: mpsc::Sender<Said>) {
+    loop {
+        let anew = tokio::select! {
+            () = wanted.notified() => true,
+            () = watch.changed() => false,
+        };
+        if let Some(read) = reader.read(anew).await {
+            let event = Event::Read(read);
+            let (key, epoch) = (key.clone(), 0);
+            if events.send(Said { key, epoch, event }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+struct Reader {
+    path: PathBuf,
+    text: Option<Text>,
+    last: Vec<u8>,
+}
+
+impl Reader {
+    /// None: it is as before. `anew`: said even so.
+    async fn read(&mut self, anew: bool) -> Option<Result<DiscoveryResponse, String>> {
+        let bytes = match self.bytes().await {
+            Ok(bytes) => bytes,
+            Err(why) => return Some(Err(format!("cannot be read: {why}"))),
+        };
+        if bytes == self.last && !anew {
+            return None;
+        }
+        self.last.clone_from(&bytes);
+        Some(self.parse(bytes).await)
+    }
+
+    async fn bytes(&self) -> io::Result<Vec<u8>> {
+        let metadata = tokio::fs::metadata(&self.path).await?;
+        if metadata.len() > MAX_FILE {
+            return Err(io::Error::other(format!("larger than {MAX_FILE} bytes")));
+        }
+        tokio::fs::read(&self.path).await
+    }
+
+    async fn parse(&self, bytes: Vec<u8>) -> Result<DiscoveryResponse, String> {
+        let extension = self.path.extension().and_then(OsStr::to_str).unwrap_or_default();
+        let wire = match (extension, &self.text) {
+            ("pb", _) => bytes,
+            ("pb_text", _) => {
+                return Err("protobuf's text format is not supported: use YAML or JSON".to_owned());
+            }
+            (_, None) => return Err("YAML and JSON are not read here".to_owned()),
+            (_, Some(text)) => {
+                let text = Arc::clone(text);
+                let parsed = tokio::task::spawn_blocking(move || {
+                    let source = String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
+                    text(&source)
+                });
+                parsed.await.map_err(|error| error.to_string())??
+            }
+        };
+        DiscoveryResponse::decode(wire.as_slice()).map_err(|error| error.to_string())
+    }
+}
+
+/// How it is told that the file may have changed.
+enum Watch {
+    Moves {
+        fd: AsyncFd<OwnedFd>,
+        /// Only moves to this name; None: to any.
+        name: Option<Vec<u8>>,
+    },
+    Every(Duration),
+    /// Nothing tells.
+    Never,
+}
+
+impl Watch {
+    fn new(file: &WatchedFile) -> Self {
+        if let Some(poll) = file.poll {
+            return Self::Every(poll);
+        }
+        match Self::moves(file) {
+            Ok(watch) => watch,
+            Err(error) => {
+                tracing::error!(%error, path = file.path, "changes of it are not seen");
+                Self::Never
+            }
+        }
+    }
+
+    fn moves(file: &WatchedFile) -> io::Result<Self> {
+        let path = Path::new(&file.path);
+        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let (directory, name, flags) = match &file.directory {
+            Some(directory) if directory.writes => (
+                Path::new(&directory.path),
+                None,
+                WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::MODIFY,
+            ),
+            Some(directory) => (Path::new(&directory.path), None, WatchFlags::MOVED_TO),
+            None => {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let name = path.file_name().map(|name| name.as_bytes().to_vec());
+                (parent.unwrap_or(Path::new(".")), name, WatchFlags::MOVED_TO)
+            }
+        };
+        inotify::add_watch(&fd, directory, flags | WatchFlags::ONLYDIR)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; an `OwnedFd` is one descriptor for as long as it lives"
+        )]
+        let fd = AsyncFd::new(fd)?;
+        Ok(Self::Moves { fd, name })
+    }
+
+    /// Cancel safe: what was not looked at is there the next time.
+    async fn changed(&self) {
+        match self {
+            Self::Moves { fd, name } => loop {
+                let Ok(mut ready) = fd.readable().await else {
+                    return std::future::pending().await;
+                };
+                if drain(fd.get_ref(), name.as_deref()) {
+                    return;
+                }
+                ready.clear_ready();
+            },
+            Self::Every(poll) => tokio::time::sleep(*poll).await,
+            Self::Never => std::future::pending().await,
+        }
+    }
+}
+
+/// Takes all that has been told; whether any of it is about `name`.
+fn drain(fd: &OwnedFd, name: Option<&[u8]>) -> bool {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(fd, &mut buffer);
+    let mut changed = false;
+    while let Ok(event) = reader.next() {
+        changed |= name.is_none_or(|name| event.file_name().is_some_and(|file| file.to_bytes() == name));
+    }
+    changed
+}

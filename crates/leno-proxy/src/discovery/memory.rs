@@ -1,0 +1,170 @@
+//! What is known, what of it is asked for, and who waits for it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use leno_engine::compile::cluster::Discovery;
+use leno_engine::compile::config_source::{Origin, Source};
+use leno_engine::compile::endpoint::Assignment;
+use leno_xds::client::Received;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::Dumped;
+use super::feeds::Feeds;
+use super::own::Own;
+use crate::lookup::{Answer, Question, Want};
+use crate::resolve;
+use crate::resources::{Compiled, Kind, Name, Needs, Resources};
+
+/// Names that were asked for and do not exist; the oldest is forgotten beyond this.
+const MAX_NEGATIVE: usize = 1024;
+
+/// What the task keeps beside its connections.
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) resources: Resources,
+    /// Names that wildcard answers brought; they are roots.
+    pub(super) roots: BTreeSet<Name>,
+    /// Names that workers asked for, oldest first; they are roots too.
+    pub(super) asked: VecDeque<Name>,
+    /// Of the roots, what is the bootstrap's own: nobody can change it.
+    pub(super) fixed: BTreeSet<Name>,
+    /// Names that are subscribed to one by one, and where.
+    pub(super) subscribed: Needs,
+    /// What is to be said again until then, or it is gone.
+    pub(super) leases: BTreeMap<Name, (Instant, Source)>,
+    pub(super) waiting: BTreeMap<Name, Vec<oneshot::Sender<Answer>>>,
+    pub(super) answered: BTreeSet<String>,
+    /// What only a gateway has.
+    pub(super) own: Own,
+    /// What clusters that wait are waiting for.
+    pub(super) resolving: JoinSet<(String, Assignment)>,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    pub(super) fn ask(&mut self, question: Question) {
+        let name = match question.want {
+            Want::Listener(destination) => (Kind::Listener, listener_name(destination)),
+            Want::Route(name) => (Kind::Route, name),
+            Want::Cluster(name) => (Kind::Cluster, name),
+        };
+        if !self.asked.contains(&name) {
+            self.asked.push_back(name.clone());
+        }
+        self.waiting.entry(name).or_default().push(question.answer);
+    }
+
+    pub(super) fn has_listener(&self) -> bool {
+        self.roots.iter().any(|(kind, _)| *kind == Kind::Listener)
+    }
+
+    pub(super) fn roots_in_force(&self) -> bool {
+        self.roots.iter().all(|name| self.resources.is_active(name))
+    }
+
+    /// A cluster whose endpoints are names waits for their addresses, so that its first request finds some.
+    pub(super) fn resolve(&mut self, compiled: &Compiled) {
+        let Compiled::Cluster(cluster) = compiled else {
+            return;
+        };
+        let (name, discovery) = (cluster.name.clone(), cluster.discovery.clone());
+        if matches!(
+            discovery,
+            Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
+        ) {
+            self.resolving
+                .spawn(async move { (name, resolve::first(&discovery).await.unwrap_or_default()) });
+        }
+    }
+
+    pub(super) fn needs_tick(&self) -> bool {
+        !self.waiting.is_empty() || !self.leases.is_empty() || self.resources.is_warming()
+    }
+
+    /// How long what was said just now is to live.
+    pub(super) fn lease(&mut self, kind: Kind, received: &Received, origin: &Origin, now: Instant) {
+        for (name, lease) in &received.leases {
+            let name = (kind, name.clone());
+            let source = Source {
+                origin: origin.clone(),
+                initial_fetch_timeout: None,
+            };
+            match lease {
+                Some(lease) => self.leases.insert(name, (now + *lease, source)),
+                None => self.leases.remove(&name),
+            };
+        }
+    }
+
+    /// What was not said again in time is gone, as if it had been removed.
+    pub(super) fn expire(&mut self, feeds: &mut Feeds, now: Instant) {
+        let over = self.leases.iter().filter(|(_, (until, _))| *until <= now);
+        let over: Vec<_> = over
+            .map(|(name, (_, source))| (name.clone(), source.clone()))
+            .collect();
+        for (name, source) in over {
+            tracing::warn!(resource = %name.1, kind = ?name.0, "its time to live is over");
+            self.leases.remove(&name);
+            feeds.expire(&source, &name);
+            self.roots.remove(&name);
+            self.resources.remove(&name, now);
+        }
+    }
+
+    /// A worker that no longer waits has closed its end: nothing to tell it.
+    pub(super) fn answer(&mut self) {
+        let (resources, asked) = (&self.resources, &mut self.asked);
+        self.waiting.retain(|name, waiters| {
+            let answer = match (resources.is_active(name), resources.is_absent(name)) {
+                (true, _) => Answer::Found,
+                (_, true) => Answer::Absent,
+                _ => {
+                    waiters.retain(|w| !w.is_closed());
+                    if waiters.is_empty() {
+                        // Nobody waits and nobody knows it: asked again, it is subscribed to again.
+                        asked.retain(|a| a != name);
+                    }
+                    return !waiters.is_empty();
+                }
+            };
+            for waiter in waiters.drain(..) {
+                let _ = waiter.send(answer);
+            }
+            false
+        });
+    }
+
+    pub(super) fn forget_old_negatives(&mut self) {
+        let mut negatives = self.asked.iter().filter(|n| self.resources.is_absent(n)).count();
+        while negatives > MAX_NEGATIVE {
+            let Some(at) = self.asked.iter().position(|n| self.resources.is_absent(n)) else {
+                return;
+            };
+            self.asked.remove(at);
+            negatives -= 1;
+        }
+    }
+
+    pub(super) fn dump(&self) -> Vec<Dumped> {
+        let dumped = |(name, version, body, error): (&Name, &str, &Bytes, Option<&str>)| Dumped {
+            name: name.clone(),
+            version: version.to_owned(),
+            body: body.clone(),
+            error: error.map(str::to_owned),
+        };
+        self.resources.dump().map(dumped).collect()
+    }
+}
+
+/// The name of the listener for an original destination: `240.240.0.7_9080`, `[fd00::7]_9080`.
+fn listener_name(destination: SocketAddr) -> String {
+    match destination {
+        SocketAddr::V4(v4) => format!("{}_{}", v4.ip(), v4.port()),
+        SocketAddr::V6(v6) => format!("[{}]_{}", v6.ip(), v6.port()),
+    }
+}

@@ -1,0 +1,254 @@
+//! What happens: the proxy begins, everything comes, routes move to a new cluster, a bad cluster comes, one goes.
+
+use std::fmt::Write;
+use std::io::{Read, Write as _};
+use std::net::{SocketAddr, TcpListener};
+
+use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_proto::google::protobuf::Any;
+use leno_proto::type_url::{CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION};
+use leno_proto_text::Schema;
+use leno_testkit::eventually;
+use serde_json::{Value, json};
+
+use super::plane::Plane;
+use super::proxy::{Proxy, serves};
+
+const TYPES: [(&str, &str); 4] = [
+    ("CDS", CLUSTER),
+    ("EDS", CLUSTER_LOAD_ASSIGNMENT),
+    ("LDS", LISTENER),
+    ("RDS", ROUTE_CONFIGURATION),
+];
+
+pub(crate) struct Script {
+    way: &'static str,
+    schema: Schema,
+    plane: Plane,
+    /// Where the proxy is to listen.
+    port: SocketAddr,
+    backends: [SocketAddr; 2],
+}
+
+impl Script {
+    pub(crate) fn new(way: &'static str) -> Self {
+        Self {
+            way,
+            schema: Schema::load(),
+            plane: Plane::start(),
+            port: free(),
+            backends: [backend("one"), backend("two")],
+        }
+    }
+
+    /// What was asked for, type by type.
+    pub(crate) fn run(self, start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
+        let (plane, [one, two]) = (&self.plane, self.backends);
+        plane.set(CLUSTER, "1", vec![("one", self.cluster("one"))]);
+        plane.set(
+            CLUSTER_LOAD_ASSIGNMENT,
+            "1",
+            vec![("one", self.endpoints("one", one))],
+        );
+        plane.set(LISTENER, "1", vec![("l", self.listener())]);
+        plane.set(ROUTE_CONFIGURATION, "1", vec![("r", self.routes("one"))]);
+        let proxy = start(&self.bootstrap());
+        serves(self.port, "one");
+        self.settled("1", &TYPES);
+
+        let endpoints = || {
+            vec![
+                ("one", self.endpoints("one", one)),
+                ("two", self.endpoints("two", two)),
+            ]
+        };
+        plane.set(CLUSTER_LOAD_ASSIGNMENT, "2", endpoints());
+        self.settled("2", &TYPES[1..2]);
+        plane.set(
+            CLUSTER,
+            "2",
+            vec![("one", self.cluster("one")), ("two", self.cluster("two"))],
+        );
+        self.settled("2", &TYPES[..1]);
+        plane.set(ROUTE_CONFIGURATION, "2", vec![("r", self.routes("two"))]);
+        serves(self.port, "two");
+        self.settled("2", &TYPES[3..]);
+
+        // Refused whole by neither: the others of the response are in force.
+        let bad = vec![
+            ("one", self.cluster("one")),
+            ("two", self.cluster("two")),
+            ("bad", self.bad("bad")),
+        ];
+        plane.set(CLUSTER, "3", bad);
+        eventually("the bad cluster is refused", || {
+            let asked = plane.asked(CLUSTER);
+            let last = asked.last().cloned().unwrap_or_default();
+            last.contains("error").then_some(()).ok_or(asked)
+        });
+        serves(self.port, "two");
+
+        let before = plane.asked(CLUSTER_LOAD_ASSIGNMENT).len();
+        plane.set(CLUSTER, "4", vec![("two", self.cluster("two"))]);
+        self.settled("4", &TYPES[..1]);
+        eventually("nobody asks for the endpoints of what is gone", || {
+            let asked = plane.asked(CLUSTER_LOAD_ASSIGNMENT);
+            (asked.len() > before && plane.is_quiet())
+                .then_some(())
+                .ok_or(asked)
+        });
+        serves(self.port, "two");
+        let mut text = String::new();
+        for (name, type_url) in TYPES {
+            let _ = writeln!(text, "# {name}\n{}", plane.asked(type_url).join("\n"));
+        }
+        drop(proxy);
+        text
+    }
+
+    /// Of each type the version is acknowledged.
+    fn settled(&self, version: &str, types: &[(&str, &str)]) {
+        for (name, type_url) in types {
+            eventually(&format!("{name} {version} is acknowledged"), || {
+                let asked = self.plane.asked(type_url);
+                let last = asked.last().cloned().unwrap_or_default();
+                let done = self.plane.is_quiet()
+                    && match self.way.starts_with("DELTA") {
+                        true => last.starts_with("nonce") && !last.contains("error"),
+                        false => last.contains(&format!("version {version:?}")),
+                    };
+                done.then_some(()).ok_or(asked)
+            });
+        }
+    }
+
+    fn source(&self) -> Value {
+        match self.way {
+            "ADS" | "DELTA_ADS" => json!({"ads": {}, "resource_api_version": "V3"}),
+            way => json!({"api_config_source": api(way), "resource_api_version": "V3"}),
+        }
+    }
+
+    fn bootstrap(&self) -> Bootstrap {
+        let plane = json!({
+            "name": "plane",
+            "load_assignment": assignment("plane", self.plane.address),
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }},
+        });
+        let mut dynamic = json!({"cds_config": self.source(), "lds_config": self.source()});
+        match self.way {
+            "ADS" => dynamic["ads_config"] = api("GRPC"),
+            "DELTA_ADS" => dynamic["ads_config"] = api("DELTA_GRPC"),
+            _ => {}
+        }
+        let text = json!({
+            "node": {"id": "edge", "cluster": "edges"},
+            "dynamic_resources": dynamic,
+            "static_resources": {"clusters": [plane]},
+        });
+        self.schema.from_text(&text.to_string()).unwrap()
+    }
+
+    fn any(&self, name: &str, value: &Value) -> Any {
+        self.schema.any_from_text(&value.to_string(), name).unwrap()
+    }
+
+    fn cluster(&self, name: &str) -> Any {
+        let eds = json!({"eds_config": self.source()});
+        let cluster = json!({"name": name, "type": "EDS", "eds_cluster_config": eds});
+        self.any("envoy.config.cluster.v3.Cluster", &cluster)
+    }
+
+    fn bad(&self, name: &str) -> Any {
+        let cluster = json!({"name": name, "connect_timeout": "-1s"});
+        self.any("envoy.config.cluster.v3.Cluster", &cluster)
+    }
+
+    fn endpoints(&self, name: &str, address: SocketAddr) -> Any {
+        let assignment = assignment(name, address);
+        self.any("envoy.config.endpoint.v3.ClusterLoadAssignment", &assignment)
+    }
+
+    fn listener(&self) -> Any {
+        let manager = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "l",
+            "rds": {"route_config_name": "r", "config_source": self.source()},
+            "http_filters": [{
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+            }],
+        });
+        let filter =
+            json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": manager});
+        let listener = json!({
+            "name": "l",
+            "address": socket(self.port),
+            "filter_chains": [{"filters": [filter]}],
+        });
+        self.any("envoy.config.listener.v3.Listener", &listener)
+    }
+
+    fn routes(&self, cluster: &str) -> Any {
+        let route = json!({"match": {"prefix": "/"}, "route": {"cluster": cluster}});
+        let host = json!({"name": "all", "domains": ["*"], "routes": [route]});
+        let table = json!({"name": "r", "virtual_hosts": [host]});
+        self.any("envoy.config.route.v3.RouteConfiguration", &table)
+    }
+}
+
+fn api(kind: &str) -> Value {
+    json!({
+        "api_type": kind,
+        "transport_api_version": "V3",
+        "set_node_on_first_message_only": true,
+        "grpc_services": [{
+            "envoy_grpc": {"cluster_name": "plane"},
+            "initial_metadata": [{"key": "x-said", "value": "hello"}],
+        }],
+    })
+}
+
+fn socket(address: SocketAddr) -> Value {
+    json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
+}
+
+fn assignment(name: &str, address: SocketAddr) -> Value {
+    let endpoint = json!({"endpoint": {"address": socket(address)}});
+    json!({"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]})
+}
+
+/// A port that was free just now.
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Answers everything with its name, for as long as the test runs.
+fn backend(name: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            std::thread::spawn(move || {
+                let mut request = Vec::new();
+                let mut buffer = [0; 4096];
+                while let Ok(read) = stream.read(&mut buffer) {
+                    request.extend_from_slice(&buffer[..read]);
+                    if read == 0 {
+                        return;
+                    }
+                    if request.ends_with(b"\r\n\r\n") {
+                        request.clear();
+                        let answer =
+                            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+                        let _ = stream.write_all(answer.as_bytes());
+                    }
+                }
+            });
+        }
+    });
+    address
+}

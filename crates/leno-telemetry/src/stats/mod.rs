@@ -1,0 +1,186 @@
+//! Envoy's statistics, by Envoy's names (<https://www.envoyproxy.io/docs/envoy/latest/operations/stats_overview>).
+//!
+//! As with [`crate::metrics`], each worker alone writes its own counters, with plain loads and stores, and whoever asks
+//! sums them. What is counted together (a cluster, a listener, a connection manager's prefix) is a [`Scope`]; a worker
+//! has its counters of one in a [`Counts`], made when it first meets it, so that a name is looked for but once.
+
+mod names;
+mod snapshot;
+mod text;
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use smallvec::SmallVec;
+
+pub use names::{ClusterStat, HttpStat, Kind, ListenerStat, Stat, TcpStat};
+pub use snapshot::{Sample, Snapshot};
+pub use text::{Form, text};
+
+/// What is counted together, with the first part of its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    Cluster,
+    Http,
+    Listener,
+    Tcp,
+}
+
+/// All workers' counters. Reading does not disturb the workers.
+#[derive(Debug, Default)]
+pub struct Stats {
+    blocks: Mutex<Vec<Registered>>,
+}
+
+/// Forgotten when no worker has it any more.
+#[derive(Debug)]
+struct Registered {
+    scope: Scope,
+    name: String,
+    block: Weak<Block>,
+}
+
+#[derive(Debug)]
+struct Block {
+    counters: Box<[AtomicU64]>,
+    /// By status code, those that have occurred.
+    codes: Mutex<Vec<OfCode>>,
+}
+
+/// A status code, and how often it has occurred.
+type OfCode = (u16, Arc<AtomicU64>);
+
+/// One worker's counters of one scope.
+#[derive(Debug)]
+pub struct Counts<S> {
+    block: Arc<Block>,
+    codes: RefCell<SmallVec<[OfCode; 4]>>,
+    _of: PhantomData<S>,
+}
+
+// === impl Stats ===
+
+impl Stats {
+    /// A worker's counters of this scope.
+    pub fn counts<S: Stat>(&self, name: &str) -> Counts<S> {
+        let block = Arc::new(Block {
+            counters: S::NAMES.iter().map(|_| AtomicU64::new(0)).collect(),
+            codes: Mutex::default(),
+        });
+        let mut blocks = lock(&self.blocks);
+        // Clusters come and go.
+        if blocks.len() == blocks.capacity() {
+            blocks.retain(|known| known.block.strong_count() > 0);
+        }
+        blocks.push(Registered {
+            scope: S::SCOPE,
+            name: name.to_owned(),
+            block: Arc::downgrade(&block),
+        });
+        Counts {
+            block,
+            codes: RefCell::default(),
+            _of: PhantomData,
+        }
+    }
+
+    /// Sets every counter to zero; what is a state, and no count, stays.
+    pub fn reset_counters(&self) {
+        for known in lock(&self.blocks).iter() {
+            let Some(block) = known.block.upgrade() else {
+                continue;
+            };
+            for (counter, (_, kind)) in block.counters.iter().zip(names::of(known.scope)) {
+                if *kind == Kind::Counter {
+                    counter.store(0, Relaxed);
+                }
+            }
+            for (_, counter) in lock(&block.codes).iter() {
+                counter.store(0, Relaxed);
+            }
+        }
+    }
+
+    fn each(&self, mut look: impl FnMut(Scope, &str, &Block)) {
+        for known in lock(&self.blocks).iter() {
+            if let Some(block) = known.block.upgrade() {
+                look(known.scope, &known.name, &block);
+            }
+        }
+    }
+}
+
+// === impl Counts ===
+
+impl<S: Stat> Counts<S> {
+    pub fn add(&self, stat: S, amount: u64) {
+        if let Some(counter) = self.block.counters.get(stat.index()) {
+            add(counter, amount);
+        }
+    }
+
+    pub fn inc(&self, stat: S) {
+        self.add(stat, 1);
+    }
+
+    /// Of a state: one less.
+    pub fn dec(&self, stat: S) {
+        self.add(stat, u64::MAX);
+    }
+
+    /// An answer with this status.
+    pub fn code(&self, status: u16) {
+        let mut codes = self.codes.borrow_mut();
+        if let Some((_, counter)) = codes.iter().find(|(known, _)| *known == status) {
+            return add(counter, 1);
+        }
+        let counter = Arc::new(AtomicU64::new(1));
+        lock(&self.block.codes).push((status, Arc::clone(&counter)));
+        codes.push((status, counter));
+    }
+}
+
+/// Not `fetch_add`: there is one writer. A state may go below zero here, and not in the sum.
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
+}
+
+/// What is behind these locks stays whole whoever panics: lists that only grow, or shrink by whole elements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_workers_count_is_added_up() {
+        let stats = Stats::default();
+        let (one, other) = (stats.counts::<ClusterStat>("a"), stats.counts::<ClusterStat>("a"));
+        one.inc(ClusterStat::RqTotal);
+        other.add(ClusterStat::RqTotal, 2);
+        other.dec(ClusterStat::RqActive);
+        one.inc(ClusterStat::RqActive);
+        one.inc(ClusterStat::RqActive);
+        one.code(503);
+        other.code(503);
+        let snapshot = Snapshot::of(&stats);
+        assert_eq!(snapshot.value("cluster.a.upstream_rq_total"), Some(3));
+        assert_eq!(snapshot.value("cluster.a.upstream_rq_active"), Some(1));
+        assert_eq!(snapshot.value("cluster.a.upstream_rq_503"), Some(2));
+        stats.reset_counters();
+        let snapshot = Snapshot::of(&stats);
+        assert_eq!(snapshot.value("cluster.a.upstream_rq_total"), Some(0));
+        assert_eq!(snapshot.value("cluster.a.upstream_rq_active"), Some(1));
+    }
+
+    #[test]
+    fn what_no_worker_has_is_forgotten() {
+        let stats = Stats::default();
+        drop(stats.counts::<ClusterStat>("a"));
+        assert_eq!(Snapshot::of(&stats).value("cluster.a.upstream_rq_total"), None);
+    }
+}

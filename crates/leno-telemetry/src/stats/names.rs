@@ -1,0 +1,172 @@
+//! What is counted, by Envoy's names.
+
+use super::Scope;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    /// A state: it goes up and down.
+    Gauge,
+}
+
+/// One of the things that are counted in a scope.
+pub trait Stat: Copy + 'static {
+    const SCOPE: Scope;
+    /// By [`Self::index`].
+    const NAMES: &'static [(&'static str, Kind)];
+
+    fn index(self) -> usize;
+}
+
+macro_rules! stats {
+    ($(#[$doc:meta])* $enum:ident of $scope:ident { $($variant:ident $kind:ident $name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $enum {
+            $($variant,)*
+        }
+
+        impl Stat for $enum {
+            const SCOPE: Scope = Scope::$scope;
+            const NAMES: &'static [(&'static str, Kind)] = &[$(($name, Kind::$kind),)*];
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+stats! {
+    /// `cluster.NAME.`
+    ClusterStat of Cluster {
+        CxTotal Counter "upstream_cx_total",
+        CxActive Gauge "upstream_cx_active",
+        CxHttp1Total Counter "upstream_cx_http1_total",
+        CxHttp2Total Counter "upstream_cx_http2_total",
+        CxConnectFail Counter "upstream_cx_connect_fail",
+        CxConnectTimeout Counter "upstream_cx_connect_timeout",
+        CxConnectAttemptsExceeded Counter "upstream_cx_connect_attempts_exceeded",
+        CxDestroy Counter "upstream_cx_destroy",
+        CxOverflow Counter "upstream_cx_overflow",
+        CxNoneHealthy Counter "upstream_cx_none_healthy",
+        CxMaxRequests Counter "upstream_cx_max_requests",
+        RqTotal Counter "upstream_rq_total",
+        RqActive Gauge "upstream_rq_active",
+        RqPendingTotal Counter "upstream_rq_pending_total",
+        RqPendingActive Gauge "upstream_rq_pending_active",
+        RqPendingOverflow Counter "upstream_rq_pending_overflow",
+        RqActiveOverflow Counter "upstream_rq_active_overflow",
+        RqPendingFailureEject Counter "upstream_rq_pending_failure_eject",
+        RqCompleted Counter "upstream_rq_completed",
+        Rq1xx Counter "upstream_rq_1xx",
+        Rq2xx Counter "upstream_rq_2xx",
+        Rq3xx Counter "upstream_rq_3xx",
+        Rq4xx Counter "upstream_rq_4xx",
+        Rq5xx Counter "upstream_rq_5xx",
+        RqTimeout Counter "upstream_rq_timeout",
+        RqPerTryTimeout Counter "upstream_rq_per_try_timeout",
+        RqPerTryIdleTimeout Counter "upstream_rq_per_try_idle_timeout",
+        RqMaxDurationReached Counter "upstream_rq_max_duration_reached",
+        RqRetry Counter "upstream_rq_retry",
+        RqRetryBackoffExponential Counter "upstream_rq_retry_backoff_exponential",
+        RqRetryLimitExceeded Counter "upstream_rq_retry_limit_exceeded",
+        RqRetryOverflow Counter "upstream_rq_retry_overflow",
+        RqRetrySuccess Counter "upstream_rq_retry_success",
+        RqRxReset Counter "upstream_rq_rx_reset",
+    }
+}
+
+stats! {
+    /// `http.STAT_PREFIX.`
+    HttpStat of Http {
+        CxTotal Counter "downstream_cx_total",
+        CxActive Gauge "downstream_cx_active",
+        CxDestroy Counter "downstream_cx_destroy",
+        CxHttp1Total Counter "downstream_cx_http1_total",
+        CxHttp1Active Gauge "downstream_cx_http1_active",
+        CxHttp2Total Counter "downstream_cx_http2_total",
+        CxHttp2Active Gauge "downstream_cx_http2_active",
+        CxSslTotal Counter "downstream_cx_ssl_total",
+        CxSslActive Gauge "downstream_cx_ssl_active",
+        RqTotal Counter "downstream_rq_total",
+        RqActive Gauge "downstream_rq_active",
+        RqHttp1Total Counter "downstream_rq_http1_total",
+        RqHttp2Total Counter "downstream_rq_http2_total",
+        RqCompleted Counter "downstream_rq_completed",
+        Rq1xx Counter "downstream_rq_1xx",
+        Rq2xx Counter "downstream_rq_2xx",
+        Rq3xx Counter "downstream_rq_3xx",
+        Rq4xx Counter "downstream_rq_4xx",
+        Rq5xx Counter "downstream_rq_5xx",
+        RqRxReset Counter "downstream_rq_rx_reset",
+        RqIdleTimeout Counter "downstream_rq_idle_timeout",
+        RqTimeout Counter "downstream_rq_timeout",
+        RqMaxDurationReached Counter "downstream_rq_max_duration_reached",
+        RqWsOnNonWsRoute Counter "downstream_rq_ws_on_non_ws_route",
+        NoRoute Counter "no_route",
+        NoCluster Counter "no_cluster",
+        RqDirectResponse Counter "rq_direct_response",
+        RouterRqTotal Counter "rq_total",
+    }
+}
+
+stats! {
+    /// `listener.ADDRESS.`
+    ListenerStat of Listener {
+        CxTotal Counter "downstream_cx_total",
+        CxActive Gauge "downstream_cx_active",
+        CxDestroy Counter "downstream_cx_destroy",
+        NoFilterChainMatch Counter "no_filter_chain_match",
+    }
+}
+
+stats! {
+    /// `tcp.STAT_PREFIX.`
+    TcpStat of Tcp {
+        CxTotal Counter "downstream_cx_total",
+        CxNoRoute Counter "downstream_cx_no_route",
+        CxRxBytesTotal Counter "downstream_cx_rx_bytes_total",
+        CxTxBytesTotal Counter "downstream_cx_tx_bytes_total",
+        IdleTimeout Counter "idle_timeout",
+        MaxDownstreamConnectionDuration Counter "max_downstream_connection_duration",
+    }
+}
+
+/// By scope.
+pub(super) fn of(scope: Scope) -> &'static [(&'static str, Kind)] {
+    match scope {
+        Scope::Cluster => ClusterStat::NAMES,
+        Scope::Http => HttpStat::NAMES,
+        Scope::Listener => ListenerStat::NAMES,
+        Scope::Tcp => TcpStat::NAMES,
+    }
+}
+
+impl ClusterStat {
+    /// The class of a status.
+    pub fn of_status(status: u16) -> Option<Self> {
+        Some(match status / 100 {
+            1 => Self::Rq1xx,
+            2 => Self::Rq2xx,
+            3 => Self::Rq3xx,
+            4 => Self::Rq4xx,
+            5 => Self::Rq5xx,
+            _ => return None,
+        })
+    }
+}
+
+impl HttpStat {
+    /// The class of a status.
+    pub fn of_status(status: u16) -> Option<Self> {
+        Some(match status / 100 {
+            1 => Self::Rq1xx,
+            2 => Self::Rq2xx,
+            3 => Self::Rq3xx,
+            4 => Self::Rq4xx,
+            5 => Self::Rq5xx,
+            _ => return None,
+        })
+    }
+}

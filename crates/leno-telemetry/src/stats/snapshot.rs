@@ -1,0 +1,66 @@
+//! The sums at one moment, by name.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::names::Kind;
+use super::{Scope, Stats, lock, names};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub kind: Kind,
+    pub value: u64,
+}
+
+/// By name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub samples: BTreeMap<String, Sample>,
+}
+
+impl Snapshot {
+    pub fn of(stats: &Stats) -> Self {
+        let mut snapshot = Self::default();
+        stats.each(|scope, name, block| {
+            let prefix = prefix(scope, name);
+            for ((stat, kind), counter) in names::of(scope).iter().zip(&block.counters) {
+                snapshot.add(format!("{prefix}{stat}"), *kind, counter.load(Relaxed));
+            }
+            for (code, counter) in lock(&block.codes).iter() {
+                snapshot.add(
+                    format!("{prefix}upstream_rq_{code}"),
+                    Kind::Counter,
+                    counter.load(Relaxed),
+                );
+            }
+        });
+        snapshot
+    }
+
+    /// Names of a scope that nobody may have met yet are there with zeros.
+    pub fn declare(&mut self, scope: Scope, name: &str) {
+        let prefix = prefix(scope, name);
+        for (stat, kind) in names::of(scope) {
+            self.add(format!("{prefix}{stat}"), *kind, 0);
+        }
+    }
+
+    pub fn add(&mut self, name: String, kind: Kind, value: u64) {
+        let sample = self.samples.entry(name).or_insert(Sample { kind, value: 0 });
+        sample.value = sample.value.wrapping_add(value);
+    }
+
+    pub fn value(&self, name: &str) -> Option<u64> {
+        self.samples.get(name).map(|sample| sample.value)
+    }
+}
+
+fn prefix(scope: Scope, name: &str) -> String {
+    let scope = match scope {
+        Scope::Cluster => "cluster",
+        Scope::Http => "http",
+        Scope::Listener => "listener",
+        Scope::Tcp => "tcp",
+    };
+    format!("{scope}.{}.", name.replace(':', "_"))
+}
