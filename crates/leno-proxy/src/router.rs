@@ -1,5 +1,7 @@
 //! From a route to an answer: cluster, endpoint, connection, and again where that may help.
 
+mod tunnel;
+
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -8,7 +10,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::compile::route::RetryPolicy;
@@ -19,11 +20,12 @@ use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
 use leno_engine::decide::timeout::{Heard, Timeouts};
 use leno_engine::flags::Flag;
-use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
+use leno_engine::message::{Decimal, RequestHead, Version};
 use leno_telemetry::stats::ClusterStat;
 
+use self::tunnel::is_connect;
 use crate::alpn::{self, Offer};
-use crate::codec::{Answer, Body, Request, Upgraded};
+use crate::codec::{Answer, Body, Request};
 use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;
 use crate::destination::Purpose;
@@ -31,7 +33,6 @@ use crate::headers::{self, CONTROLS, EXPECTED, ORIGINAL_VERSION};
 use crate::idle::Expired;
 use crate::mirror;
 use crate::outcome::{Failure, StreamError};
-use crate::over_http2;
 use crate::record::Exchange;
 use crate::replay::Replay;
 use crate::try_idle::TryIdle;
@@ -132,8 +133,8 @@ impl Router<'_> {
         };
         let hashed = self.hash();
         if self.ends_connect() {
-            let (answer, active) = self.connect(&upstream, hashed.hash).await?;
-            exchange.count(permit, active);
+            let (answer, (active, lasting)) = self.connect(&upstream, hashed.hash).await?;
+            exchange.count(permit, active, lasting);
             return Ok(Forwarded::Answered(self.tunnelled(answer, body)));
         }
         let (body, in_tunnel) = self.set_aside(&upstream, body);
@@ -178,77 +179,6 @@ impl Router<'_> {
     fn leads_on(&self, answer: &Answer) -> bool {
         let policy = self.forwarding.forward.redirects.as_ref();
         policy.is_some_and(|policy| policy.statuses.contains(&answer.head.status))
-    }
-
-    fn ends_connect(&self) -> bool {
-        self.forwarding.forward.ends_connect && is_connect(&self.exchange.request.borrow())
-    }
-
-    /// A connection for what is in the tunnel, and the answer that it is open.
-    async fn connect(&self, upstream: &Upstream, hash: Option<u64>) -> Result<(Answer, Active), Failure> {
-        let exchange = self.exchange;
-        let connection = &exchange.session().connection;
-        let host = upstream.pick(&PickContext {
-            random: exchange.worker().random.next(),
-            hash,
-            metadata: Some(self.forwarding.metadata()),
-            original_destination: Some(connection.destination),
-            ..PickContext::default()
-        })?;
-        exchange.attempts.set(1);
-        self.note(&host, None);
-        let active = host.start();
-        let purpose = Purpose {
-            authority: None,
-            offer: Offer::Tcp,
-            inbound: connection.facts.inbound,
-            behalf: Some(connection.behalf()),
-        };
-        let to = upstream.destination(&host, &purpose)?;
-        let (io, info) = match crate::connect::connect(exchange.worker().connector(), &to).await {
-            Ok(connected) => connected,
-            Err(failure) => {
-                upstream.report_failure(&host, &failure);
-                self.note_failure(&failure);
-                return Err(failure);
-            }
-        };
-        upstream.report_connected(&host);
-        self.note(&host, Some(&info));
-        exchange.begin_response();
-        let answer = Answer {
-            head: ResponseHead {
-                version: Version::Http11,
-                status: 200,
-                headers: Headers::default(),
-            },
-            body: Body::Empty,
-            upgraded: Some(Box::new(Upgraded::new(Bytes::new(), io))),
-        };
-        Ok((answer, active))
-    }
-
-    /// The request's body, and what of it is for the tunnel that the request asks for: of a client over HTTP/2 all of it.
-    fn set_aside(&self, upstream: &Upstream, body: Body) -> (Body, Body) {
-        let head = self.exchange.request.borrow();
-        let asks = head.upgrade.is_some() || is_connect(&head);
-        match asks && head.version == Version::Http2 && !alpn::for_request(upstream.protocol(), &head).0 {
-            true => (Body::Empty, body),
-            false => (body, Body::Empty),
-        }
-    }
-
-    /// A tunnel as the client's version has it.
-    fn tunnelled(&self, mut answer: Answer, client: Body) -> Answer {
-        if self.exchange.request.borrow().version == Version::Http2
-            && let Some(upgraded) = answer.upgraded.take()
-        {
-            if answer.head.status == 101 {
-                answer.head.status = 200;
-            }
-            answer.body = over_http2::through(*upgraded, client);
-        }
-        answer
     }
 
     fn hash(&self) -> Hashed {
@@ -564,11 +494,6 @@ impl Router<'_> {
     fn note_failure(&self, failure: &Failure) {
         self.exchange.upstream.borrow_mut().failure = failure.transport_reason();
     }
-}
-
-/// One whose target is a host, and not an upgrade.
-fn is_connect(head: &RequestHead) -> bool {
-    head.method.as_ref() == b"CONNECT" && head.upgrade.is_none()
 }
 
 /// What a try has come to that has no answer.
