@@ -31,9 +31,12 @@ pub(super) fn answer(admin: &Admin, own: &Own, query: &Query) -> Result<Answer, 
     })
 }
 
-/// Istio's metrics, and Envoy's.
+/// Istio's metrics, unless statistics are picked by name, and Envoy's.
 pub(super) fn prometheus(admin: &Admin, own: &Own, query: &Query) -> Result<Answer, Answer> {
-    let mut text = admin.metrics.prometheus_text();
+    let mut text = match query.has("filter") {
+        true => String::new(),
+        false => admin.metrics.prometheus_text(),
+    };
     text += &shown(own, query, Form::Prometheus)?;
     Ok(Answer::prometheus(text))
 }

@@ -11,6 +11,7 @@ mod script;
 
 use std::path::{Path, PathBuf};
 
+use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use proxy::Proxy;
 use script::Script;
 
@@ -30,6 +31,8 @@ fn envoy_asks_what_is_known_of_it() {
     for way in WAYS {
         let text = Script::new(way).run(|bootstrap| Proxy::envoy(&program, bootstrap));
         check(way, "", &text);
+        let text = Script::new(way).come_back(|bootstrap| Proxy::envoy(&program, bootstrap));
+        check(&format!("{way}_BACK"), "", &text);
     }
 }
 
@@ -42,6 +45,49 @@ fn leno_asks_and_serves_what_envoy_does() {
             false => assert_same(way, &known(way, ""), &text),
         }
     }
+}
+
+/// Of one cluster both open as many streams.
+#[test]
+fn leno_asks_a_control_plane_that_comes_back_as_envoy_does() {
+    for way in WAYS {
+        let text = Script::new(way).come_back(Proxy::leno);
+        let way = format!("{way}_BACK");
+        assert_same(&way, &known(&way, ""), &text);
+    }
+}
+
+#[test]
+fn envoy_takes_a_file_that_is_moved_to_its_place_and_no_other() {
+    if let Some(program) = program("envoy_takes_a_file_that_is_moved_to_its_place_and_no_other") {
+        takes_a_file(|bootstrap| Proxy::envoy(&program, bootstrap));
+    }
+}
+
+#[test]
+fn leno_takes_a_file_that_is_moved_to_its_place_and_no_other() {
+    takes_a_file(Proxy::leno);
+}
+
+fn takes_a_file(start: impl FnOnce(&Bootstrap) -> Proxy) {
+    let (directory, port) = (tempfile::tempdir().unwrap(), script::free());
+    let (file, next) = (directory.path().join("lds.yaml"), directory.path().join("next"));
+    std::fs::write(&file, script::answering(port, "one")).unwrap();
+    let _proxy = start(&script::by_file(&file));
+    proxy::serves(port, "one");
+    // A write in place may be half of it: only what comes after it, by a move, is taken.
+    std::fs::write(&file, script::answering(port, "half")).unwrap();
+    proxy::serves(port, "one");
+    let take = |text: &str| {
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(&next, &file).unwrap();
+    };
+    take(&script::answering(port, "two"));
+    proxy::serves(port, "two");
+    take("{");
+    proxy::serves(port, "two");
+    take(&script::answering(port, "three"));
+    proxy::serves(port, "three");
 }
 
 fn check(way: &str, whose: &str, text: &str) {

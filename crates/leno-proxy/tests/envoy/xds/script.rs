@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::google::protobuf::Any;
@@ -44,14 +45,7 @@ impl Script {
     /// What was asked for, type by type.
     pub(crate) fn run(self, start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
         let (plane, [one, two]) = (&self.plane, self.backends);
-        plane.set(CLUSTER, "1", vec![("one", self.cluster("one"))]);
-        plane.set(
-            CLUSTER_LOAD_ASSIGNMENT,
-            "1",
-            vec![("one", self.endpoints("one", one))],
-        );
-        plane.set(LISTENER, "1", vec![("l", self.listener())]);
-        plane.set(ROUTE_CONFIGURATION, "1", vec![("r", self.routes("one"))]);
+        self.say(plane);
         let proxy = start(&self.bootstrap());
         serves(self.port, "one");
         self.settled("1", &TYPES);
@@ -98,11 +92,49 @@ impl Script {
                 .ok_or(asked)
         });
         serves(self.port, "two");
+        let text = self.asked();
+        drop(proxy);
+        text
+    }
+
+    /// What is asked of a control plane that comes back with what it had.
+    pub(crate) fn come_back(mut self, start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
+        self.say(&self.plane);
+        let proxy = start(&self.bootstrap());
+        serves(self.port, "one");
+        self.settled("1", &TYPES);
+        let address = self.plane.address;
+        // Another port first: the old one is free once its plane is gone.
+        self.plane = Plane::start();
+        serves(self.port, "one");
+        self.plane = Plane::start_at(address);
+        self.say(&self.plane);
+        self.settled("1", &TYPES);
+        serves(self.port, "one");
+        let text = self.asked();
+        drop(proxy);
+        text
+    }
+
+    /// Everything, in its first version.
+    fn say(&self, plane: &Plane) {
+        let one = self.backends[0];
+        plane.set(CLUSTER, "1", vec![("one", self.cluster("one"))]);
+        plane.set(
+            CLUSTER_LOAD_ASSIGNMENT,
+            "1",
+            vec![("one", self.endpoints("one", one))],
+        );
+        plane.set(LISTENER, "1", vec![("l", self.listener())]);
+        plane.set(ROUTE_CONFIGURATION, "1", vec![("r", self.routes("one"))]);
+    }
+
+    /// Type by type.
+    fn asked(&self) -> String {
         let mut text = String::new();
         for (name, type_url) in TYPES {
-            let _ = writeln!(text, "# {name}\n{}", plane.asked(type_url).join("\n"));
+            let _ = writeln!(text, "# {name}\n{}", self.plane.asked(type_url).join("\n"));
         }
-        drop(proxy);
         text
     }
 
@@ -200,6 +232,40 @@ impl Script {
     }
 }
 
+/// A bootstrap whose one listener is in a file that says who it is.
+pub(crate) fn by_file(file: &Path) -> Bootstrap {
+    let source = json!({"path_config_source": {"path": file}, "resource_api_version": "V3"});
+    let text = json!({
+        "node": {"id": "edge", "cluster": "edges"},
+        "dynamic_resources": {"lds_config": source},
+    });
+    Schema::load().from_text(&text.to_string()).unwrap()
+}
+
+/// A discovery response with one listener, which answers everything with this.
+pub(crate) fn answering(port: SocketAddr, body: &str) -> String {
+    let route = json!({
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 200, "body": {"inline_string": body}},
+    });
+    let manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "l",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [{
+            "name": "envoy.filters.http.router",
+            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+        }],
+    });
+    let listener = json!({
+        "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+        "name": "l",
+        "address": socket(port),
+        "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
+    });
+    json!({"version_info": body, "resources": [listener]}).to_string()
+}
+
 fn api(kind: &str) -> Value {
     json!({
         "api_type": kind,
@@ -222,7 +288,7 @@ fn assignment(name: &str, address: SocketAddr) -> Value {
 }
 
 /// A port that was free just now.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
