@@ -24,6 +24,8 @@ pub struct ResponseTo<'a> {
     pub version: Version,
     /// The request was HEAD.
     pub head: bool,
+    /// What follows is not HTTP.
+    pub tunnel: bool,
     /// The connection ends with this response.
     pub close: bool,
     /// `Date`, for responses that have none.
@@ -105,7 +107,7 @@ pub fn encode_response(
             put(out, &[b" ", reason(head.status).as_bytes(), b"\r\n"]);
         }
     }
-    let bodiless = head.status < 200 || head.status == 204;
+    let bodiless = head.status < 200 || head.status == 204 || to.tunnel;
     let withheld = !bodiless && (to.head || head.status == 304);
     // What is said of a body that is not sent is the upstream's to know.
     let length = length.filter(|_| !withheld);
@@ -118,7 +120,7 @@ pub fn encode_response(
     if !head.headers.contains("date") && head.status >= 200 {
         put(out, &[b"date: ", to.date, b"\r\n"]);
     }
-    let upgrades = head.status == 101;
+    let upgrades = head.status == 101 || to.tunnel;
     if close && !upgrades {
         out.extend_from_slice(b"connection: close\r\n");
     } else if http10 && !upgrades {

@@ -21,6 +21,8 @@ pub struct Response {
 pub enum Asked {
     Head,
     Upgrade,
+    /// A tunnel (RFC 9110 §9.3.6): behind a good answer nothing is of HTTP.
+    Connect,
     Other,
 }
 
@@ -75,7 +77,8 @@ fn framing(status: u16, asked: Asked, control: &Control) -> Result<Framing, Erro
     if bodiless && (control.chunked || control.length.is_some_and(|length| length > 0)) {
         return Err(Error::BodyDisallowed);
     }
-    if bodiless || status == 304 || asked == Asked::Head {
+    let opens_tunnel = asked == Asked::Connect && (200..300).contains(&status);
+    if bodiless || status == 304 || asked == Asked::Head || opens_tunnel {
         return Ok(Framing::None);
     }
     Ok(match control.length {

@@ -195,6 +195,7 @@ async fn reply(head: &[u8], admin: &Admin) -> io::Result<(Vec<u8>, bool)> {
     let mut to = ResponseTo {
         version: Version::Http11,
         head: false,
+        tunnel: false,
         close: true,
         date: date.as_bytes(),
     };

@@ -44,6 +44,7 @@ mod lookup;
 mod mirror;
 mod original_dst;
 mod outcome;
+mod over_http2;
 mod peer_certificates;
 mod prefixed;
 mod quick_hash;

@@ -87,11 +87,8 @@ pub(crate) fn refusal(
             return Some(reply(307, headers, Bytes::new(), "path_normalization_failed"));
         }
     }
-    // CONNECT makes tunnels, for which there are no routes.
-    if head.method.as_ref() == b"CONNECT" {
-        return Some(no_route("route_not_found"));
-    }
-    if head.path.first() != Some(&b'/') {
+    let is_connect = head.method.as_ref() == b"CONNECT" && head.upgrade.is_none();
+    if !is_connect && head.path.first() != Some(&b'/') {
         return Some(reply(
             404,
             Headers::default(),

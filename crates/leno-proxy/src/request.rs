@@ -349,11 +349,15 @@ async fn table(session: &Session) -> Result<Arc<RouteTable>, LocalReply> {
 
 /// Only what is configured is upgraded, the route's word before the listener's.
 fn refuses_upgrade(manager: &HttpConnectionManager, head: &RequestHead, forwarding: &Forwarding<'_>) -> bool {
-    let Some(upgrade) = &head.upgrade else {
-        return false;
+    let wanted = match &head.upgrade {
+        Some(upgrade) => String::from_utf8_lossy(upgrade).to_ascii_lowercase(),
+        None if head.method.as_ref() == b"CONNECT" => "connect".to_owned(),
+        None => return false,
     };
-    let wanted = String::from_utf8_lossy(upgrade).to_ascii_lowercase();
+    if head.version == Version::Http2 && !manager.http2.allow_connect {
+        return true;
+    }
     let of_route = forwarding.forward.upgrades.get(&wanted).copied();
     let of_listener = || manager.upgrades.iter().any(|u| u.eq_ignore_ascii_case(&wanted));
-    head.version == Version::Http2 || !of_route.unwrap_or_else(of_listener)
+    !of_route.unwrap_or_else(of_listener)
 }

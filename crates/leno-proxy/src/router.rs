@@ -1,5 +1,7 @@
 //! From a route to an answer: cluster, endpoint, connection, and again where that may help.
 
+mod tunnel;
+
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -21,6 +23,7 @@ use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, RequestHead, Version};
 use leno_telemetry::stats::ClusterStat;
 
+use self::tunnel::is_connect;
 use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body, Request};
 use crate::connect::UpstreamConnection;
@@ -129,6 +132,12 @@ impl Router<'_> {
             return Err(Failure::Overflow);
         };
         let hashed = self.hash();
+        if self.ends_connect() {
+            let (answer, (active, lasting)) = self.connect(&upstream, hashed.hash).await?;
+            exchange.count(permit, active, lasting);
+            return Ok(Forwarded::Answered(self.tunnelled(answer, body)));
+        }
+        let (body, in_tunnel) = self.set_aside(&upstream, body);
         let plan = Plan {
             upstream,
             hash: hashed.hash,
@@ -163,7 +172,7 @@ impl Router<'_> {
         {
             return Ok(Forwarded::Redirected { answer, body });
         }
-        Ok(Forwarded::Answered(answer))
+        Ok(Forwarded::Answered(self.tunnelled(answer, in_tunnel)))
     }
 
     /// Whether the route may follow the answer by itself.
@@ -386,6 +395,9 @@ impl Router<'_> {
                 && !upstream.destination(host, &purpose)?.is_mesh()
             {
                 return Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2")));
+            }
+            if http2 && is_connect(&head) && head.version != Version::Http2 {
+                return Err(Failure::Stream(StreamError::Invalid("a tunnel over HTTP/2")));
             }
             let pool = upstream.pool_for(host, &purpose)?;
             (http2, pool)

@@ -188,6 +188,8 @@ pub struct ForwardClientCert {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http2Options {
+    /// CONNECT, and extended CONNECT (RFC 8441): else it is answered with 403.
+    pub allow_connect: bool,
     pub max_concurrent_streams: u32,
     pub initial_stream_window: u32,
     pub initial_connection_window: u32,

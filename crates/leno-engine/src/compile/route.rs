@@ -120,7 +120,10 @@ pub struct Forward {
     pub forwarded_host: bool,
     pub hash: Vec<HashPolicy>,
     pub mirrors: Vec<MirrorPolicy>,
+    /// By their names in lower case; `connect` is CONNECT.
     pub upgrades: HashMap<String, bool>,
+    /// A CONNECT ends here: what is in it goes to the cluster as it is.
+    pub ends_connect: bool,
     pub max_stream_duration: Option<Duration>,
     /// `max_grpc_timeout`
     pub grpc_timeout_max: Option<Duration>,

@@ -131,6 +131,7 @@ fn a_response_is_framed_for_whoever_asked() {
     let to = ResponseTo {
         version: Version::Http11,
         head: false,
+        tunnel: false,
         close: false,
         date: b"now",
     };

@@ -92,6 +92,8 @@ pub(crate) struct ServerLimits {
     pub(crate) header_timeout: Option<Duration>,
     /// Methods that nobody knows are passed on.
     pub(crate) any_method: bool,
+    /// Extended CONNECT (RFC 8441).
+    pub(crate) extended_connect: bool,
     pub(crate) max_streams: u32,
     pub(crate) stream_window: u32,
     pub(crate) connection_window: u32,

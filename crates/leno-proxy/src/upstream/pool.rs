@@ -330,6 +330,7 @@ impl Checkout {
             Kind::Http2(connection) => connection.client.send(request).await,
             Kind::Http1 { mut connection, pool } => {
                 connection.requests += 1;
+                let tunnel = request.head.method.as_ref() == b"CONNECT" && request.head.upgrade.is_none();
                 let mut asking = connection.client.ask(request);
                 let mut lease = Some(Lease {
                     connection: Some(connection),
@@ -340,7 +341,7 @@ impl Checkout {
                         return Poll::Ready(Err(StreamError::Closed));
                     };
                     let head = ready!(connection.client.poll_answer(&mut asking, cx))?;
-                    Poll::Ready(lease.take().ok_or(StreamError::Closed)?.answered(head))
+                    Poll::Ready(lease.take().ok_or(StreamError::Closed)?.answered(head, tunnel))
                 })
                 .await
             }
@@ -357,13 +358,15 @@ struct Lease {
 }
 
 impl Lease {
-    fn answered(mut self, head: ResponseHead) -> Result<Answer, StreamError> {
+    /// `tunnel`: a good answer opens one.
+    fn answered(mut self, head: ResponseHead, tunnel: bool) -> Result<Answer, StreamError> {
+        let opens_tunnel = tunnel && (200..300).contains(&head.status);
         let mut answer = Answer {
             head,
             body: Body::Empty,
             upgraded: None,
         };
-        if answer.head.status == 101 {
+        if answer.head.status == 101 || opens_tunnel {
             let connection = self.connection.take();
             let upgraded = connection.and_then(|c| c.client.into_upgraded());
             let in_the_middle = StreamError::Protocol("an upgrade in the middle of a request".into());

@@ -286,6 +286,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         via: None,
         any_method: false,
         http2: Http2Options {
+            allow_connect: false,
             max_concurrent_streams: 100,
             initial_stream_window: 65_535,
             initial_connection_window: 1024 * 1024,
@@ -308,6 +309,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         hash: vec![],
         mirrors: vec![],
         upgrades: HashMap::new(),
+        ends_connect: false,
         max_stream_duration: None,
         grpc_timeout_max: None,
         grpc_streams: None,

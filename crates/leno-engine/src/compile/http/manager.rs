@@ -482,6 +482,7 @@ fn http2(at: &At<'_>, message: Option<&core::Http2ProtocolOptions>) -> Result<Ht
         Some(message) => options::http2(&at.field("http2_protocol_options"), message)?,
     };
     Ok(Http2Options {
+        allow_connect: said.allow_connect,
         max_concurrent_streams: said.max_concurrent_streams.unwrap_or(1024),
         initial_stream_window: said.initial_stream_window.unwrap_or(16 << 20),
         initial_connection_window: said.initial_connection_window.unwrap_or(24 << 20),

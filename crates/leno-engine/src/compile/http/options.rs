@@ -9,6 +9,7 @@ use crate::compile::pb::protobuf::UInt32Value;
 /// What is said of HTTP/2; the defaults differ by side.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Http2 {
+    pub(crate) allow_connect: bool,
     pub(crate) max_concurrent_streams: Option<u32>,
     pub(crate) initial_stream_window: Option<u32>,
     pub(crate) initial_connection_window: Option<u32>,
@@ -82,9 +83,9 @@ pub(crate) fn http2(at: &At<'_>, message: &core::Http2ProtocolOptions) -> Result
     no_effect!(at, "there is one codec"; hpack_table_size, use_oghttp2_codec, enable_huffman_encoding,
         stream_error_on_invalid_http_messaging, override_stream_error_on_invalid_http_message);
     no_effect!(at, "no keepalive pings are sent"; connection_keepalive);
-    no_effect!(at, "extended CONNECT (RFC 8441) is answered with 403"; allow_connect);
     let range = |field, said: &Option<UInt32Value>, least| number(at, field, said, least);
     Ok(Http2 {
+        allow_connect: *allow_connect,
         max_concurrent_streams: range("max_concurrent_streams", max_concurrent_streams, 1)?,
         initial_stream_window: range("initial_stream_window_size", initial_stream_window_size, 65_535)?,
         initial_connection_window: range(

@@ -116,6 +116,9 @@ pub(super) fn forward(
         hash: at.each("hash_policy", hash_policy, hash)?,
         mirrors: at.each("request_mirror_policies", request_mirror_policies, mirror)?,
         upgrades: upgrades(at, upgrade_configs)?,
+        ends_connect: upgrade_configs
+            .iter()
+            .any(|config| config.connect_config.is_some()),
         max_stream_duration: streams.maximum,
         grpc_timeout_max: at.duration("max_grpc_timeout", max_grpc_timeout)?,
         grpc_streams: streams.grpc,
@@ -433,8 +436,21 @@ fn upgrades(
             enabled,
             connect_config,
         } = config;
-        refuse!(at; connect_config);
         at.not_empty("upgrade_type", upgrade_type)?;
+        if upgrade_type.eq_ignore_ascii_case("connect-udp") {
+            return Err(at.field("upgrade_type").reject("UDP is not supported"));
+        }
+        if let Some(connect) = connect_config {
+            let at = at.field("connect_config");
+            if !upgrade_type.eq_ignore_ascii_case("connect") {
+                return Err(at.reject("only of CONNECT"));
+            }
+            let pb::route_action::upgrade_config::ConnectConfig {
+                proxy_protocol_config,
+                allow_post,
+            } = connect;
+            refuse!(at; proxy_protocol_config, allow_post);
+        }
         let enabled = enabled.as_ref().is_none_or(|enabled| enabled.value);
         Ok((upgrade_type.to_ascii_lowercase(), enabled))
     })?;

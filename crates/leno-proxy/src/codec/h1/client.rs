@@ -77,6 +77,7 @@ impl Client {
         let asked = match (&request.head.upgrade, request.head.method.as_ref()) {
             (Some(_), _) => Asked::Upgrade,
             (None, b"HEAD") => Asked::Head,
+            (None, b"CONNECT") => Asked::Connect,
             (None, _) => Asked::Other,
         };
         Asking {

@@ -269,6 +269,7 @@ impl Connection {
         let to = ResponseTo {
             version: asked.version,
             head: asked.head,
+            tunnel: tunnel.is_some(),
             // As Envoy: a client that has more to send than is wanted is told to go elsewhere with it, and what
             // follows a refused upgrade or tunnel may be of another protocol.
             close: asked_to_close || !asked.persistent || draining || !all || asked.upgrade || asked.connect,
@@ -325,6 +326,7 @@ impl Connection {
         let to = ResponseTo {
             version: Version::Http11,
             head: false,
+            tunnel: false,
             close: true,
             date: &self.wire.borrow().workspace().date(SystemTime::now()),
         };

@@ -128,6 +128,8 @@ impl Received {
             _ => "http",
         };
         let method = match self.text(&self.method) {
+            // An extended CONNECT (RFC 8441 §4) is what HTTP/1 says with `Upgrade`, to everybody behind the codec.
+            b"CONNECT" if self.protocol.is_some() => Some("GET"),
             b"GET" => Some("GET"),
             b"POST" => Some("POST"),
             _ => None,
@@ -176,9 +178,12 @@ impl Received {
 pub(super) fn write_request(head: &RequestHead, fields: &mut Fields<'_>) {
     let path: &[u8] = if head.path.is_empty() { b"/" } else { &head.path };
     fields.pseudo(":method", &head.method);
-    fields.pseudo(":scheme", &head.scheme);
     fields.pseudo(":authority", &head.authority);
-    fields.pseudo(":path", path);
+    // RFC 9113 §8.5.
+    if head.method.as_ref() != b"CONNECT" {
+        fields.pseudo(":scheme", &head.scheme);
+        fields.pseudo(":path", path);
+    }
     write_headers(&head.headers, fields);
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use leno_http2::{Connection, Key};
+use leno_http2::{Connection, Key, Options};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::unconstrained;
 
@@ -42,6 +42,10 @@ where
         limits.max_header_bytes,
         limits.max_headers,
     );
+    let options = Options {
+        extended_connect: limits.extended_connect,
+        ..options
+    };
     let link = Link::new(Connection::server(options), unwritten(limits.buffer_limit));
     let date = Rc::new(Date::default());
     let begin = |link: &Rc<Link>, key, head: Option<Received>| {
