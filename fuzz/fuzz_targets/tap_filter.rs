@@ -59,6 +59,7 @@ fuzz_target!(|input: &[u8]| {
         response_duration: None,
         request: &request,
         response: None,
+        trailers: None,
         grpc_status: None,
         flags: Flags::default(),
         details: "",
