@@ -130,6 +130,11 @@ impl Bootstrap {
                         "the control plane's cluster {name:?} has its endpoints from a control plane"
                     ));
                 }
+                Some(cluster::Discovery::Aggregate(_) | cluster::Discovery::OriginalDst) => {
+                    return Err(format!(
+                        "the control plane's cluster {name:?} has no endpoints of its own"
+                    ));
+                }
                 Some(_) => {}
             }
         }
