@@ -1,5 +1,6 @@
 //! From a route to an answer: cluster, endpoint, connection, and again where that may help.
 
+mod pick;
 mod tunnel;
 
 use std::cell::Cell;
@@ -13,8 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::compile::route::RetryPolicy;
-use leno_engine::decide::balance::{Active, Host, PickContext};
-use leno_engine::decide::hash::Hashed;
+use leno_engine::decide::balance::{Active, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
@@ -186,42 +186,10 @@ impl Router<'_> {
         Ok(Forwarded::Answered(self.tunnelled(answer, in_tunnel)))
     }
 
-    /// The right to one more request of a cluster.
-    fn admit(&self, upstream: &Upstream) -> Result<Permit, Failure> {
-        upstream
-            .acquire(Resource::Request, self.priority())
-            .ok_or_else(|| {
-                // As Envoy, which finds out when the request has its turn.
-                upstream.counts.inc(ClusterStat::RqPendingTotal);
-                upstream.counts.inc(ClusterStat::RqActiveOverflow);
-                Failure::Overflow
-            })
-    }
-
-    /// The same of the member that an aggregate has picked from; every attempt may be another's.
-    fn admit_to_member(
-        &self,
-        cluster: &Rc<Upstream>,
-        member: &Rc<Upstream>,
-    ) -> Result<Option<Permit>, Failure> {
-        match Rc::ptr_eq(cluster, member) {
-            true => Ok(None),
-            false => self.admit(member).map(Some),
-        }
-    }
-
     /// Whether the route may follow the answer by itself.
     fn leads_on(&self, answer: &Answer) -> bool {
         let policy = self.forwarding.forward.redirects.as_ref();
         policy.is_some_and(|policy| policy.statuses.contains(&answer.head.status))
-    }
-
-    fn hash(&self) -> Hashed {
-        let exchange = self.exchange;
-        let source = exchange.downstream().remote.ip();
-        let random = exchange.worker().random.next();
-        self.forwarding
-            .hash(&exchange.request.borrow(), Some(source), random)
     }
 
     /// How much of the request is kept to be sent again.
@@ -392,21 +360,6 @@ impl Router<'_> {
                 })
             }
         }
-    }
-
-    fn pick(&self, plan: &Plan, retry: Option<&RetryState>, previous: &[Target]) -> Result<Picked, Failure> {
-        let policy = retry.map(RetryState::policy).filter(|_| !previous.is_empty());
-        plan.upstream.pick(&PickContext {
-            random: self.exchange.worker().random.next(),
-            hash: plan.hash,
-            metadata: Some(self.forwarding.metadata()),
-            previous,
-            omit: policy.map_or(&[], |policy| &policy.omit),
-            attempts: policy.map_or(0, |policy| policy.host_selection_attempts),
-            leave_priorities: policy.and_then(|policy| policy.leave_priorities),
-            original_destination: Some(self.exchange.session().connection.destination),
-            place: None,
-        })
     }
 
     async fn send(
