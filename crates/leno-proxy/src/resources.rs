@@ -241,6 +241,12 @@ impl Resources {
         self.active.contains_key(name)
     }
 
+    /// Of the newest that was accepted.
+    pub fn version(&self, name: &Name) -> Option<&str> {
+        let newest = self.warming.get(name).or_else(|| self.active.get(name));
+        newest.map(|entry| entry.version.as_str())
+    }
+
     pub fn is_absent(&self, name: &Name) -> bool {
         self.absent.contains(name)
     }
