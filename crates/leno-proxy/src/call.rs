@@ -9,9 +9,11 @@ use leno_engine::decide::balance::PickContext;
 use leno_engine::decide::limits::{Priority, Resource};
 use leno_engine::flags::Flags;
 use leno_engine::message::{RequestHead, ResponseHead, Version};
+use leno_telemetry::stats::ClusterStat;
 
 use crate::alpn::Offer;
 use crate::codec::{Answer, Body, Frame, Request};
+use crate::counts::Lasting;
 use crate::destination::Purpose;
 use crate::outcome::Failure;
 use crate::tcp_proxy;
@@ -64,14 +66,18 @@ pub(crate) async fn send(
     };
     let to = upstream.destination(&host, &purpose)?;
     let _active = host.start();
+    let _lasting = Lasting::begin(&upstream.counts, ClusterStat::RqActive, None);
     let checkout = upstream
         .pool(&to)
         .checkout(worker.connector(), &upstream, Priority::Default, http2, false)
         .await?;
-    checkout
+    upstream.counts.inc(ClusterStat::RqTotal);
+    let answer = checkout
         .send(Request { head, body })
         .await
-        .map_err(Failure::Stream)
+        .map_err(Failure::Stream)?;
+    upstream.count_answer(answer.head.status);
+    Ok(answer)
 }
 
 /// The version that a cluster is spoken to with.

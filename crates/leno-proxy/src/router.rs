@@ -225,6 +225,21 @@ impl Router<'_> {
         self.forwarding.edit_request(head, &**self.exchange, self.tells());
     }
 
+    /// Why there is a retry.
+    fn tell_if_late(&self, failed: Option<&Failed>) {
+        if self.forwarding.host.include_is_timeout_retry {
+            let late = matches!(
+                failed,
+                Some(Failed {
+                    failure: Failure::TryTimeout,
+                    ..
+                })
+            );
+            let headers = &mut self.exchange.request.borrow_mut().headers;
+            headers.set("x-envoy-is-timeout-retry", if late { "true" } else { "false" });
+        }
+    }
+
     fn priority(&self) -> Priority {
         self.forwarding.forward.priority
     }
@@ -274,6 +289,7 @@ impl Router<'_> {
                     match plan.upstream.acquire(Resource::Retry, self.priority()) {
                         Some(permit) => {
                             previous.extend(host.map(|h| h.endpoint.address.clone()));
+                            self.tell_if_late(attempted.as_ref().err());
                             // The failed attempt's connection and stream are let go before the pause.
                             drop(attempted);
                             _retry_permit = Some(permit);

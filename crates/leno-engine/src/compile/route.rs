@@ -32,6 +32,8 @@ pub struct RouteTable {
     /// Domain tables in Envoy's precedence: exact, suffix (`*.x`, longest first), prefix (`x.*`), `*`.
     pub domains: DomainIndex,
     pub ignore_port: bool,
+    /// Where neither route nor host says anything of a filter.
+    pub filter_configs: HashMap<String, Arc<FilterConfig>>,
     /// Header edits of the table come first and the route's last, so that those win.
     pub most_specific_wins: bool,
     pub request_headers: HeaderOps,
@@ -55,6 +57,8 @@ pub struct VirtualHost {
     pub response_headers: HeaderOps,
     pub filter_configs: HashMap<String, Arc<FilterConfig>>,
     pub include_attempt_count: bool,
+    /// Tells the upstream that an attempt comes after one that took too long.
+    pub include_is_timeout_retry: bool,
     /// Tells the client as well.
     pub answer_attempt_count: bool,
     pub require_tls: bool,
@@ -69,7 +73,7 @@ pub struct Route {
     pub action: Action,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
-    /// Per-route filter settings by filter name, most specific (weighted cluster, then route, then host) first used.
+    /// Per-route filter settings by filter name, most specific (weighted cluster, then route, then host, then table) first used.
     pub filter_configs: HashMap<String, Arc<FilterConfig>>,
     /// The user's object that made it: `metadata.filter_metadata["istio"].config`.
     pub origin: Option<String>,
@@ -203,6 +207,8 @@ pub enum HashPolicy {
         name: String,
         path: Option<String>,
         ttl: Option<Duration>,
+        /// Names and values, of a cookie that is made here.
+        attributes: Vec<(String, String)>,
         terminal: bool,
     },
     SourceIp {

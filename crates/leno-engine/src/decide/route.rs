@@ -192,6 +192,14 @@ impl<'t> Decision<'t> {
         }
     }
 
+    fn table(&self) -> Option<&'t RouteTable> {
+        match self {
+            Self::Forward(forwarding) => Some(forwarding.table),
+            Self::Redirect { table, .. } | Self::Respond { table, .. } => Some(table),
+            Self::NoRoute { .. } | Self::NoHost => None,
+        }
+    }
+
     pub fn route(&self) -> Option<&'t Arc<Route>> {
         match self {
             Self::Forward(forwarding) => Some(forwarding.route),
@@ -201,16 +209,19 @@ impl<'t> Decision<'t> {
         }
     }
 
-    /// The most specific configuration of a filter: weighted cluster, then route, then host.
+    /// The most specific configuration of a filter: weighted cluster, then route, then host, then table. Only of a
+    /// request that has a route.
     pub fn filter_config(&self, filter: &str) -> Option<&'t Arc<FilterConfig>> {
         let weighted = match self {
             Self::Forward(forwarding) => forwarding.weighted,
             _ => None,
         };
+        let route = self.route()?;
         weighted
             .and_then(|w| w.filter_configs.get(filter))
-            .or_else(|| self.route().and_then(|r| r.filter_configs.get(filter)))
-            .or_else(|| self.host().and_then(|h| h.filter_configs.get(filter)))
+            .or_else(|| route.filter_configs.get(filter))
+            .or_else(|| self.host()?.filter_configs.get(filter))
+            .or_else(|| self.table()?.filter_configs.get(filter))
     }
 }
 

@@ -349,6 +349,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             response_headers: HeaderOps::default(),
             filter_configs: HashMap::new(),
             include_attempt_count: true,
+            include_is_timeout_retry: false,
             answer_attempt_count: false,
             require_tls: false,
             rate_limits: Arc::default(),
@@ -358,6 +359,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             ..DomainIndex::default()
         },
         ignore_port: false,
+        filter_configs: HashMap::new(),
         most_specific_wins: false,
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),

@@ -26,10 +26,16 @@ use crate::decide::limits::Priority;
 /// Envoy's default.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What holds for the routes of a host that say nothing of their own.
+pub(super) struct Inherited {
+    pub(super) retry: Option<Arc<RetryPolicy>>,
+    pub(super) mirrors: Vec<MirrorPolicy>,
+}
+
 pub(super) fn forward(
     at: &At<'_>,
     message: &pb::RouteAction,
-    hosts_retry: Option<&Arc<RetryPolicy>>,
+    inherited: &Inherited,
     matched: &PathMatcher,
 ) -> Result<Forward, Rejection> {
     let pb::RouteAction {
@@ -99,7 +105,7 @@ pub(super) fn forward(
         },
         idle_timeout: at.timeout("idle_timeout", idle_timeout, None)?,
         retry: match retry_policy {
-            None => hosts_retry.cloned(),
+            None => inherited.retry.clone(),
             Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
         },
         prefix_rewrite: Some(prefix_rewrite.clone()).filter(|prefix| !prefix.is_empty()),
@@ -114,7 +120,10 @@ pub(super) fn forward(
         host_rewrite: host_rewrite(at, host_rewrite_specifier.as_ref())?,
         forwarded_host: *append_x_forwarded_host,
         hash: at.each("hash_policy", hash_policy, hash)?,
-        mirrors: at.each("request_mirror_policies", request_mirror_policies, mirror)?,
+        mirrors: match request_mirror_policies.is_empty() {
+            true => inherited.mirrors.clone(),
+            false => at.each("request_mirror_policies", request_mirror_policies, mirror)?,
+        },
         upgrades: upgrades(at, upgrade_configs)?,
         ends_connect: upgrade_configs
             .iter()
@@ -365,7 +374,6 @@ fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolic
             attributes,
         }) => {
             let at = at.field("cookie");
-            refuse!(at; attributes);
             at.not_empty("name", name)?;
             if path.contains(|c: char| c.is_control() || c == ';') {
                 return Err(at.field("path").reject("not a path"));
@@ -374,6 +382,7 @@ fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolic
                 name: at.field("name").header_name(name).map(|_| name.clone())?,
                 path: Some(path.clone()).filter(|path| !path.is_empty()),
                 ttl: at.duration("ttl", ttl)?,
+                attributes: at.each("attributes", attributes, cookie_attribute)?,
                 terminal,
             }
         }
@@ -394,7 +403,24 @@ fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolic
     })
 }
 
-fn mirror(at: &At<'_>, message: &pb::route_action::RequestMirrorPolicy) -> Result<MirrorPolicy, Rejection> {
+fn cookie_attribute(
+    at: &At<'_>,
+    message: &pb::route_action::hash_policy::CookieAttribute,
+) -> Result<(String, String), Rejection> {
+    let pb::route_action::hash_policy::CookieAttribute { name, value } = message;
+    at.not_empty("name", name)?;
+    for (field, text) in [("name", name), ("value", value)] {
+        if text.contains(|c: char| c.is_control() || c == ';') {
+            return Err(at.field(field).reject(format!("not of a cookie: {text:?}")));
+        }
+    }
+    Ok((name.clone(), value.clone()))
+}
+
+pub(super) fn mirror(
+    at: &At<'_>,
+    message: &pb::route_action::RequestMirrorPolicy,
+) -> Result<MirrorPolicy, Rejection> {
     let pb::route_action::RequestMirrorPolicy {
         cluster,
         cluster_header,
