@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use leno_proto::google::protobuf;
+
 use super::Rejection;
 use super::at::{At, no_effect, refuse, silent};
 use super::pb::core;
@@ -223,7 +225,11 @@ fn api(at: &At<'_>, message: &core::ApiConfigSource) -> Result<Origin, Rejection
         ApiType::DeprecatedAndUnavailableDoNotUse => {
             return Err(at.field("api_type").reject("required"));
         }
-        ApiType::Rest => return rest(at, message).map(Origin::Rest),
+        ApiType::Rest => {
+            refuse!(at; grpc_services);
+            no_effect!(at, "REST is limited by its refresh_delay"; rate_limit_settings);
+            return rest(at, cluster_names, refresh_delay, request_timeout).map(Origin::Rest);
+        }
     };
     refuse!(at; cluster_names);
     no_effect!(at, "it is of REST only"; refresh_delay, request_timeout);
@@ -240,21 +246,13 @@ fn api(at: &At<'_>, message: &core::ApiConfigSource) -> Result<Origin, Rejection
     }))
 }
 
-fn rest(at: &At<'_>, message: &core::ApiConfigSource) -> Result<Polled, Rejection> {
-    let core::ApiConfigSource {
-        api_type: _,
-        transport_api_version: _,
-        cluster_names,
-        grpc_services,
-        refresh_delay,
-        request_timeout,
-        rate_limit_settings,
-        set_node_on_first_message_only: _,
-        config_validators: _,
-    } = message;
-    refuse!(at; grpc_services);
-    no_effect!(at, "REST is limited by its refresh_delay"; rate_limit_settings);
-    let [cluster] = cluster_names.as_slice() else {
+fn rest(
+    at: &At<'_>,
+    cluster_names: &[String],
+    refresh_delay: &Option<protobuf::Duration>,
+    request_timeout: &Option<protobuf::Duration>,
+) -> Result<Polled, Rejection> {
+    let [cluster] = cluster_names else {
         return Err(at.field("cluster_names").reject("exactly one is required"));
     };
     let every = at.duration("refresh_delay", refresh_delay)?;
