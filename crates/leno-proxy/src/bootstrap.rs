@@ -102,38 +102,27 @@ impl Bootstrap {
             }
         }
         let sources = needs.values().chain(&dynamic.listeners).chain(&dynamic.clusters);
-        let streams = sources.filter_map(|source| match &source.origin {
-            Origin::Stream(control) => Some(control),
-            Origin::Ads | Origin::File(_) => None,
+        let ways = sources.flat_map(|source| match &source.origin {
+            Origin::Stream(control) => clusters_of(control),
+            Origin::Rest(polled) => vec![polled.cluster.as_str()],
+            Origin::Ads | Origin::File(_) => Vec::new(),
         });
-        streams
-            .chain(&dynamic.ads)
-            .try_for_each(|control| self.check_way(control))
+        ways.chain(dynamic.ads.iter().flat_map(clusters_of))
+            .try_for_each(|cluster| self.check_way(cluster))
     }
 
-    fn check_way(&self, control: &ControlPlane) -> Result<(), String> {
-        for service in &control.services {
-            let name = &service.cluster;
-            let cluster = self
-                .compiled
-                .clusters
-                .iter()
-                .find(|cluster| cluster.name == *name);
-            match cluster.map(|cluster| &cluster.discovery) {
-                None => {
-                    return Err(format!(
-                        "the control plane's cluster {name:?} is not in static_resources"
-                    ));
-                }
-                Some(cluster::Discovery::Eds(_, source)) if !matches!(source.origin, Origin::File(_)) => {
-                    return Err(format!(
-                        "the control plane's cluster {name:?} has its endpoints from a control plane"
-                    ));
-                }
-                Some(_) => {}
-            }
+    fn check_way(&self, name: &str) -> Result<(), String> {
+        let mut clusters = self.compiled.clusters.iter();
+        let cluster = clusters.find(|cluster| cluster.name == name);
+        match cluster.map(|cluster| &cluster.discovery) {
+            None => Err(format!(
+                "the control plane's cluster {name:?} is not in static_resources"
+            )),
+            Some(cluster::Discovery::Eds(_, source)) if !matches!(source.origin, Origin::File(_)) => Err(
+                format!("the control plane's cluster {name:?} has its endpoints from a control plane"),
+            ),
+            Some(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Puts it in force, and follows what comes from elsewhere. `text` reads what is YAML or JSON there, `keeper` has what
@@ -203,6 +192,11 @@ impl Bootstrap {
         updater.publish();
         Ok(())
     }
+}
+
+fn clusters_of(control: &ControlPlane) -> Vec<&str> {
+    let services = control.services.iter();
+    services.map(|service| service.cluster.as_str()).collect()
 }
 
 fn usable(name: &str, pem: &leno_engine::compile::secret::Secret) -> Result<secret::Secret, BootstrapError> {

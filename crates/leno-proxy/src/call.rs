@@ -8,7 +8,8 @@ use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::decide::balance::PickContext;
 use leno_engine::decide::limits::{Priority, Resource};
 use leno_engine::flags::Flags;
-use leno_engine::message::{RequestHead, ResponseHead, Version};
+use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
+use tokio::sync::oneshot;
 
 use crate::alpn::Offer;
 use crate::codec::{Answer, Body, Frame, Request};
@@ -19,6 +20,45 @@ use crate::worker::Worker;
 
 /// Larger answers to the proxy itself are refused.
 const MAX_ANSWER: usize = 1024 * 1024;
+
+/// A request that another thread makes: for `application/json`, to a cluster.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) cluster: String,
+    pub(crate) path: &'static str,
+    pub(crate) body: Vec<u8>,
+    pub(crate) timeout: Duration,
+    /// Bytes of an answer; larger ones are refused.
+    pub(crate) limit: usize,
+    pub(crate) answer: oneshot::Sender<Result<(u16, Bytes), Flags>>,
+}
+
+impl Post {
+    pub(crate) async fn make(self, worker: &Rc<Worker>) {
+        let mut headers = Headers::default();
+        headers.append("content-type", "application/json");
+        headers.append("content-length", Decimal::from(self.body.len()));
+        let head = RequestHead {
+            version: version(worker, &self.cluster),
+            method: Bytes::from_static(b"POST"),
+            scheme: Bytes::from_static(b"http"),
+            authority: Bytes::copy_from_slice(self.cluster.as_bytes()),
+            path: Bytes::from_static(self.path.as_bytes()),
+            headers,
+            upgrade: None,
+        };
+        let calling = async {
+            let answer = send(worker, &self.cluster, head, Body::Full(self.body.into())).await?;
+            Ok((answer.head.status, whole_within(answer.body, self.limit).await?))
+        };
+        let answered = match tokio::time::timeout(self.timeout, calling).await {
+            Ok(result) => result.map_err(|failure: Failure| failure.flag().into()),
+            Err(_) => Err(Failure::Timeout.flag().into()),
+        };
+        // Nobody waits any more.
+        let _ = self.answer.send(answered);
+    }
+}
 
 pub(crate) async fn call(
     worker: &Rc<Worker>,
@@ -83,12 +123,16 @@ pub(crate) fn version(worker: &Worker, cluster: &str) -> Version {
 }
 
 /// Reads a body to its end.
-pub(crate) async fn whole(mut body: Body) -> Result<Bytes, Failure> {
+pub(crate) async fn whole(body: Body) -> Result<Bytes, Failure> {
+    whole_within(body, MAX_ANSWER).await
+}
+
+async fn whole_within(mut body: Body, limit: usize) -> Result<Bytes, Failure> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Frame::Data(data) = frame.map_err(Failure::Stream)? {
-            if all.len() + data.len() > MAX_ANSWER {
-                return Err(Failure::Stream(crate::outcome::StreamError::TooLarge(MAX_ANSWER)));
+            if all.len() + data.len() > limit {
+                return Err(Failure::Stream(crate::outcome::StreamError::TooLarge(limit)));
             }
             all.extend_from_slice(&data);
         }

@@ -10,6 +10,7 @@ mod file;
 mod keeper;
 mod memory;
 mod own;
+mod rest;
 mod resume;
 mod said;
 mod stream;
@@ -149,6 +150,7 @@ impl Discovery {
             self.node.clone(),
             self.ads.take(),
             self.text.take(),
+            self.random,
             Arc::clone(&self.proxy),
         );
         self.begin(&mut memory, &mut feeds, Instant::now());

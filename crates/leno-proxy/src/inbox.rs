@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::call::Post;
 use crate::load::Counted;
 use crate::socket::ListenSocket;
 
@@ -28,6 +29,8 @@ pub(crate) enum Message {
     },
     /// Connections' chains have begun to drain.
     Look,
+    /// Make a request of the proxy's own.
+    Post(Box<Post>),
     /// Hand on what is held back of records, and say so.
     Flush(oneshot::Sender<()>),
     Stop,

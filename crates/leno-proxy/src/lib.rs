@@ -81,10 +81,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use leno_engine::decide::filter::LocalMetadata;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_telemetry::stats::Stats;
 use leno_tls::{Crypto, Secrets};
+use tokio::sync::oneshot;
 
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use connect::{Family, WorkloadSockets};
@@ -95,6 +97,7 @@ pub use state::{ClusterState, Config, Refused, Updater};
 pub use telemetry::{NoTelemetry, Sink, Telemetry};
 pub use tls::Unsupported;
 
+use call::Post;
 use inbox::Workers;
 use listen::Sockets;
 use state::Published;
@@ -229,6 +232,28 @@ impl Proxy {
     /// Downstream connections that are open.
     pub fn connections(&self) -> usize {
         self.shared.loads.total()
+    }
+
+    /// Posts JSON to a cluster by a worker's pools; the status and the body, or why there is none.
+    pub(crate) async fn post(
+        &self,
+        cluster: &str,
+        path: &'static str,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<(u16, Bytes), String> {
+        let (answer, answered) = oneshot::channel();
+        let post = Post {
+            cluster: cluster.to_owned(),
+            path,
+            body,
+            timeout,
+            limit: grpc::MAX_MESSAGE,
+            answer,
+        };
+        self.workers.send(0, inbox::Message::Post(Box::new(post)));
+        let answered = answered.await.map_err(|_| "the worker has ended".to_owned())?;
+        answered.map_err(|flags| format!("response flags {flags}"))
     }
 
     /// Stops accepting, lets requests finish, and returns when the last connection has ended or time is up, and what

@@ -93,6 +93,10 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                 Err(error) => tracing::warn!(%error, "connection lost between workers"),
             },
             Message::Look => worker.look(),
+            Message::Post(post) => {
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move { post.make(&worker).await });
+            }
             Message::Flush(done) => {
                 worker.reporter.flush();
                 export::flush(&worker, SETTLE).await;

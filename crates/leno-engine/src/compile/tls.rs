@@ -240,17 +240,15 @@ pub(crate) fn key_pair(at: &At<'_>, message: &pb::TlsCertificate) -> Result<(Vec
     ))
 }
 
-/// The roots of a validation context that is a secret by itself, as PEM.
-pub(crate) fn roots(at: &At<'_>, message: &pb::CertificateValidationContext) -> Result<Vec<u8>, Rejection> {
+/// A validation context that is a secret by itself.
+pub(crate) fn peers(
+    at: &At<'_>,
+    message: &pb::CertificateValidationContext,
+) -> Result<Validation, Rejection> {
     let validation = validation(at, message, None)?;
-    if validation != Validation::of(validation.trust.clone()) {
-        return Err(at.reject("besides trusted_ca it is supported where the secret is used, not in it"));
-    }
-    match validation.trust {
-        TrustSource::InlinePem(roots) => Ok(roots),
-        TrustSource::Sds(..) | TrustSource::System | TrustSource::None => {
-            Err(at.field("trusted_ca").reject("required"))
-        }
+    match validation.verifies() {
+        true => Ok(validation),
+        false => Err(at.field("trusted_ca").reject("required")),
     }
 }
 

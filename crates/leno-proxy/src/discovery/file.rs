@@ -164,10 +164,10 @@ impl Reader {
             }
             (_, None) => return Err("YAML and JSON are not read here".to_owned()),
             (_, Some(text)) => {
-                let text = Arc::clone(text);
+                let text = text.clone();
                 let parsed = tokio::task::spawn_blocking(move || {
                     let source = String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
-                    text(&source)
+                    (text.response)(&source)
                 });
                 parsed.await.map_err(|error| error.to_string())??
             }

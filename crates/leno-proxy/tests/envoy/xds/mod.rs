@@ -5,6 +5,7 @@
 //! is what, and [`INTENT`] why.
 
 mod proxy;
+mod rest;
 mod script;
 
 use std::path::{Path, PathBuf};
@@ -65,6 +66,20 @@ fn envoy_takes_a_file_that_is_moved_to_its_place_and_no_other() {
 #[test]
 fn leno_takes_a_file_that_is_moved_to_its_place_and_no_other() {
     takes_a_file(Proxy::leno);
+}
+
+#[test]
+fn envoy_polls() {
+    if let Some(program) = program("envoy_polls") {
+        let text = Script::new("REST").poll(|bootstrap| Proxy::envoy(&program, bootstrap));
+        check("REST", "", &text);
+    }
+}
+
+#[test]
+fn leno_polls_as_envoy_does() {
+    let text = Script::new("REST").poll(Proxy::leno);
+    assert_same("REST", &known("REST", ""), &text);
 }
 
 fn takes_a_file(start: impl FnOnce(&Bootstrap) -> Proxy) {
