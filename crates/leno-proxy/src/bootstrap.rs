@@ -121,6 +121,9 @@ impl Bootstrap {
             Some(cluster::Discovery::Eds(_, source)) if !matches!(source.origin, Origin::File(_)) => Err(
                 format!("the control plane's cluster {name:?} has its endpoints from a control plane"),
             ),
+            Some(cluster::Discovery::Aggregate(_) | cluster::Discovery::OriginalDst) => Err(format!(
+                "the control plane's cluster {name:?} has no endpoints of its own"
+            )),
             Some(_) => Ok(()),
         }
     }

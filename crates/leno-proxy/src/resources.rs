@@ -365,6 +365,10 @@ fn cluster_needs(cluster: &Cluster) -> Needs {
     if let Discovery::Eds(service, source) = &cluster.discovery {
         names.insert((Kind::Endpoints, service.clone()), source.clone());
     }
+    if let Discovery::Aggregate(members) = &cluster.discovery {
+        let members = members.iter().map(|name| (Kind::Cluster, name.clone()));
+        names.extend(members.map(|name| (name, Source::ads())));
+    }
     for tls in cluster.transport.all().filter_map(Transport::tls) {
         names.extend(secrets(&tls.common));
     }
