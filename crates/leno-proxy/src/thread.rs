@@ -97,6 +97,8 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                 let worker = Rc::clone(&worker);
                 tokio::task::spawn_local(async move { post.make(&worker).await });
             }
+            // Nobody waits any more.
+            Message::Loads(names, answer) => drop(answer.send(worker.take_loads(&names))),
             Message::Flush(done) => {
                 worker.reporter.flush();
                 export::flush(&worker, SETTLE).await;
