@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::call::Post;
 use crate::load::Counted;
+use crate::post::Post;
 use crate::reported::Part;
 use crate::socket::ListenSocket;
 

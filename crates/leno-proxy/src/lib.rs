@@ -47,6 +47,7 @@ mod original_dst;
 mod outcome;
 mod over_http2;
 mod peer_certificates;
+mod post;
 mod prefixed;
 mod quick_hash;
 mod random;
@@ -99,9 +100,9 @@ pub use state::{ClusterState, Config, Refused, Updater};
 pub use telemetry::{NoTelemetry, Sink, Telemetry};
 pub use tls::Unsupported;
 
-use call::Post;
 use inbox::Workers;
 use listen::Sockets;
+use post::Post;
 use reported::Part;
 use state::Published;
 use telemetry::Reporter;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::compile::route::RetryPolicy;
-use leno_engine::decide::balance::{Active, EndpointState, Host, load};
+use leno_engine::decide::balance::{Active, EndpointState, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
@@ -351,9 +351,7 @@ impl Router<'_> {
         match result {
             Ok(answer) => {
                 picked.upstream.report_status(&picked.host, answer.head.status);
-                if let Some(success) = load::success(&answer.head) {
-                    picked.host.state.load.settle(success);
-                }
+                picked.host.state.load.answered(&answer.head);
                 Ok((answer, picked, in_flight))
             }
             // The request could not be sent because there was no more of it: not the upstream's doing.
