@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::Proxy;
 use crate::discovery::{Discovery, Dumped, Dynamic, Keeper, Mode, State, Text, Via};
+use crate::load_report;
 use crate::lookup::Question;
 use crate::resources::{Compiled, Kind, Name, Needs, needs, without_origin};
 use crate::secret;
@@ -40,6 +41,7 @@ pub struct Following {
     pub state: watch::Receiver<State>,
     pub dumps: mpsc::Sender<oneshot::Sender<Vec<Dumped>>>,
     task: AbortHandle,
+    reporting: Option<AbortHandle>,
     /// Nobody asks on demand, and the task ends when nobody can.
     _questions: mpsc::UnboundedSender<Question>,
 }
@@ -47,6 +49,7 @@ pub struct Following {
 impl Drop for Following {
     fn drop(&mut self) {
         self.task.abort();
+        self.reporting.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -67,7 +70,8 @@ impl Bootstrap {
 
     /// Whether all of it is in the file.
     pub fn is_static(&self) -> bool {
-        self.compiled.dynamic == bootstrap::Dynamic::default() && self.needs().is_empty()
+        let dynamic = self.compiled.dynamic != bootstrap::Dynamic::default();
+        !dynamic && self.needs().is_empty() && self.compiled.loads.is_none()
     }
 
     /// What its resources name that comes from elsewhere.
@@ -107,7 +111,8 @@ impl Bootstrap {
             Origin::Rest(polled) => vec![polled.cluster.as_str()],
             Origin::Ads | Origin::File(_) => Vec::new(),
         });
-        ways.chain(dynamic.ads.iter().flat_map(clusters_of))
+        let streams = dynamic.ads.iter().chain(&self.compiled.loads);
+        ways.chain(streams.flat_map(clusters_of))
             .try_for_each(|cluster| self.check_way(cluster))
     }
 
@@ -153,8 +158,13 @@ impl Bootstrap {
         let (_questions, questions) = mpsc::unbounded_channel();
         let (dumps, asked) = mpsc::channel(4);
         let (told, state) = watch::channel(State::default());
+        let node = self.compiled.node.message;
+        let reporting = self.compiled.loads.map(|control| {
+            let reporting = load_report::run(Arc::clone(proxy), control, node.clone());
+            tokio::spawn(reporting).abort_handle()
+        });
         let discovery = Discovery {
-            node: self.compiled.node.message,
+            node,
             ads: self.compiled.dynamic.ads.map(Via::Cluster),
             proxy: Arc::clone(proxy),
             questions,
@@ -176,6 +186,7 @@ impl Bootstrap {
         Ok(Following {
             state,
             dumps,
+            reporting,
             task: tokio::spawn(discovery.run()).abort_handle(),
             _questions,
         })

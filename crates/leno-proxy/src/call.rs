@@ -9,12 +9,12 @@ use leno_engine::decide::balance::PickContext;
 use leno_engine::decide::limits::{Priority, Resource};
 use leno_engine::flags::Flags;
 use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
-use tokio::sync::oneshot;
 
 use crate::alpn::Offer;
 use crate::codec::{Answer, Body, Frame, Request};
 use crate::destination::Purpose;
 use crate::outcome::Failure;
+use crate::post::Post;
 use crate::tcp_proxy;
 use crate::upstream::Picked;
 use crate::worker::Worker;
@@ -22,43 +22,30 @@ use crate::worker::Worker;
 /// Larger answers to the proxy itself are refused.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// A request that another thread makes: for `application/json`, to a cluster.
-#[derive(Debug)]
-pub(crate) struct Post {
-    pub(crate) cluster: String,
-    pub(crate) path: &'static str,
-    pub(crate) body: Vec<u8>,
-    pub(crate) timeout: Duration,
-    /// Bytes of an answer; larger ones are refused.
-    pub(crate) limit: usize,
-    pub(crate) answer: oneshot::Sender<Result<(u16, Bytes), Flags>>,
-}
-
-impl Post {
-    pub(crate) async fn make(self, worker: &Rc<Worker>) {
-        let mut headers = Headers::default();
-        headers.append("content-type", "application/json");
-        headers.append("content-length", Decimal::from(self.body.len()));
-        let head = RequestHead {
-            version: version(worker, &self.cluster),
-            method: Bytes::from_static(b"POST"),
-            scheme: Bytes::from_static(b"http"),
-            authority: Bytes::copy_from_slice(self.cluster.as_bytes()),
-            path: Bytes::from_static(self.path.as_bytes()),
-            headers,
-            upgrade: None,
-        };
-        let calling = async {
-            let answer = send(worker, &self.cluster, head, Body::Full(self.body.into())).await?;
-            Ok((answer.head.status, whole_within(answer.body, self.limit).await?))
-        };
-        let answered = match tokio::time::timeout(self.timeout, calling).await {
-            Ok(result) => result.map_err(|failure: Failure| failure.flag().into()),
-            Err(_) => Err(Failure::Timeout.flag().into()),
-        };
-        // Nobody waits any more.
-        let _ = self.answer.send(answered);
-    }
+/// Makes a request that another thread wants.
+pub(crate) async fn post(worker: &Rc<Worker>, post: Post) {
+    let mut headers = Headers::default();
+    headers.append("content-type", "application/json");
+    headers.append("content-length", Decimal::from(post.body.len()));
+    let head = RequestHead {
+        version: version(worker, &post.cluster),
+        method: Bytes::from_static(b"POST"),
+        scheme: Bytes::from_static(b"http"),
+        authority: Bytes::copy_from_slice(post.cluster.as_bytes()),
+        path: Bytes::from_static(post.path.as_bytes()),
+        headers,
+        upgrade: None,
+    };
+    let calling = async {
+        let answer = send(worker, &post.cluster, head, Body::Full(post.body.into())).await?;
+        Ok((answer.head.status, whole_within(answer.body, post.limit).await?))
+    };
+    let answered = match tokio::time::timeout(post.timeout, calling).await {
+        Ok(result) => result.map_err(|failure: Failure| failure.flag().into()),
+        Err(_) => Err(Failure::Timeout.flag().into()),
+    };
+    // Nobody waits any more.
+    let _ = post.answer.send(answered);
 }
 
 pub(crate) async fn call(

@@ -40,12 +40,14 @@ mod introduction;
 mod io;
 mod listen;
 mod load;
+mod load_report;
 mod lookup;
 mod mirror;
 mod original_dst;
 mod outcome;
 mod over_http2;
 mod peer_certificates;
+mod post;
 mod prefixed;
 mod quick_hash;
 mod random;
@@ -54,6 +56,7 @@ mod record;
 mod replay;
 mod reply;
 pub mod report;
+mod reported;
 mod request;
 pub mod resolve;
 pub mod resources;
@@ -97,9 +100,10 @@ pub use state::{ClusterState, Config, Refused, Updater};
 pub use telemetry::{NoTelemetry, Sink, Telemetry};
 pub use tls::Unsupported;
 
-use call::Post;
 use inbox::Workers;
 use listen::Sockets;
+use post::Post;
+use reported::Part;
 use state::Published;
 use telemetry::Reporter;
 use worker::Shared;
@@ -232,6 +236,20 @@ impl Proxy {
     /// Downstream connections that are open.
     pub fn connections(&self) -> usize {
         self.shared.loads.total()
+    }
+
+    /// Every worker's part of these clusters' load since the last time.
+    pub(crate) async fn loads(&self, names: Vec<String>) -> Vec<Part> {
+        let names: Arc<[String]> = names.into();
+        let mut parts = Vec::new();
+        for worker in 0..self.workers.count() {
+            let (answer, answered) = oneshot::channel();
+            self.workers
+                .send(worker, inbox::Message::Loads(Arc::clone(&names), answer));
+            // One that has stopped has nothing to tell.
+            parts.extend(answered.await);
+        }
+        parts
     }
 
     /// Posts JSON to a cluster by a worker's pools; the status and the body, or why there is none.

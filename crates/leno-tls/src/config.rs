@@ -175,9 +175,8 @@ impl Default for Versions {
 
 impl PeerCheck {
     fn rule(&self, trust: Option<&TrustBundle>, provider: &CryptoProvider) -> Result<PeerRule, ConfigError> {
-        match (&self.trust, trust) {
-            (Some(name), None) => return Err(ConfigError::NoTrust { name: name.clone() }),
-            _ => {}
+        if let (Some(name), None) = (&self.trust, trust) {
+            return Err(ConfigError::NoTrust { name: name.clone() });
         }
         let check = match trust.and_then(TrustBundle::also) {
             None => self.clone(),

@@ -192,6 +192,16 @@ pub(crate) fn ads(at: &At<'_>, message: &core::ApiConfigSource) -> Result<Contro
     }
 }
 
+/// The bootstrap's `load_stats_config`: a stream without a protocol of its own.
+pub(crate) fn load_stats(at: &At<'_>, message: &core::ApiConfigSource) -> Result<ControlPlane, Rejection> {
+    match api(at, message)? {
+        Origin::Stream(control) => Ok(control),
+        Origin::Ads | Origin::File(_) | Origin::Rest(_) => {
+            Err(at.field("api_type").reject("load is reported by gRPC"))
+        }
+    }
+}
+
 /// `AGGREGATED_*` are for `ads_config` alone.
 fn api_config_source(at: &At<'_>, message: &core::ApiConfigSource) -> Result<Origin, Rejection> {
     use core::api_config_source::ApiType;

@@ -193,6 +193,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         filters: ListenerFilters::default(),
         chains: vec![Arc::new(chain)],
         default_chain: None,
+        matcher: None,
         access_log: vec![],
         buffer_limit: None,
         strict: Default::default(),
@@ -395,6 +396,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
 pub(crate) fn assignment(endpoints: &[SocketAddr]) -> Assignment {
     Assignment {
         priorities: vec![vec![Locality {
+            name: Default::default(),
             weight: 1,
             endpoints: endpoints
                 .iter()

@@ -4,6 +4,7 @@
 //! What Envoy 1.40 asks is kept in `WAY.txt`; `UPDATE=1` writes it. Where leno asks otherwise on purpose, `WAY.leno.txt`
 //! is what, and [`INTENT`] why.
 
+mod load;
 mod proxy;
 mod rest;
 mod script;
@@ -80,6 +81,24 @@ fn envoy_polls() {
 fn leno_polls_as_envoy_does() {
     let text = Script::new("REST").poll(Proxy::leno);
     assert_same("REST", &known("REST", ""), &text);
+}
+
+#[test]
+fn envoy_reports_load() {
+    if let Some(program) = program("envoy_reports_load") {
+        check(
+            "LOAD",
+            "",
+            &load::reported(|bootstrap| Proxy::envoy(&program, bootstrap)),
+        );
+    }
+}
+
+/// Envoy counts what its circuit breaker refuses as an error of the endpoint too that it would have gone to; leno has not
+/// chosen one yet.
+#[test]
+fn leno_reports_load_as_envoy_does_but_for_what_it_refuses() {
+    check("LOAD", ".leno", &load::reported(Proxy::leno));
 }
 
 fn takes_a_file(start: impl FnOnce(&Bootstrap) -> Proxy) {

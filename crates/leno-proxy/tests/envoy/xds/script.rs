@@ -333,11 +333,11 @@ fn api(kind: &str) -> Value {
     })
 }
 
-fn socket(address: SocketAddr) -> Value {
+pub(crate) fn socket(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }
 
-fn assignment(name: &str, address: SocketAddr) -> Value {
+pub(crate) fn assignment(name: &str, address: SocketAddr) -> Value {
     let endpoint = json!({"endpoint": {"address": socket(address)}});
     json!({"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]})
 }
