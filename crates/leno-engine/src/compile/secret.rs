@@ -1,6 +1,9 @@
 //! `envoy.extensions.transport_sockets.tls.v3.Secret`: certificates as PEM, and whose are accepted.
 
+use prost::Message;
+
 use super::at::{At, compiling};
+use super::config_source::WatchedDirectory;
 use super::pb::tls as pb;
 use super::tls::{self, Validation};
 use super::{Files, Rejection, Warnings};
@@ -34,6 +37,21 @@ pub fn compile(
     warnings: &mut Warnings,
 ) -> Result<(String, Secret), Rejection> {
     compiling(files, warnings, |at| secret(at, message))
+}
+
+/// The directory of an encoded secret's files, if it says one.
+pub fn watched_directory(encoded: &[u8]) -> Option<WatchedDirectory> {
+    use pb::secret::Type;
+    let secret = pb::Secret::decode(encoded).ok()?;
+    let directory = match secret.r#type? {
+        Type::TlsCertificate(certificate) => certificate.watched_directory?,
+        Type::ValidationContext(context) => context.watched_directory?,
+        Type::SessionTicketKeys(_) | Type::GenericSecret(_) => return None,
+    };
+    Some(WatchedDirectory {
+        path: directory.path,
+        writes: directory.watch_modify,
+    })
 }
 
 pub(crate) fn secret(at: &At<'_>, message: &pb::Secret) -> Result<(String, Secret), Rejection> {

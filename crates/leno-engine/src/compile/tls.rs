@@ -231,7 +231,7 @@ pub(crate) fn key_pair(at: &At<'_>, message: &pb::TlsCertificate) -> Result<(Vec
     } = message;
     refuse!(at; pkcs12, private_key_provider, password, tls_params);
     no_effect!(at, "not sent"; ocsp_staple, signed_certificate_timestamp);
-    no_effect!(at, "files are read once"; watched_directory);
+    silent!("files of secrets that come by SDS are followed, others are read once, as in Envoy"; watched_directory);
     let read =
         |field, source: &Option<core::DataSource>| at.field(field).data_source(at.required(field, source)?);
     Ok((

@@ -8,6 +8,7 @@ mod load;
 mod proxy;
 mod rest;
 mod script;
+mod secrets;
 
 use std::path::{Path, PathBuf};
 
@@ -99,6 +100,18 @@ fn envoy_reports_load() {
 #[test]
 fn leno_reports_load_as_envoy_does_but_for_what_it_refuses() {
     check("LOAD", ".leno", &load::reported(Proxy::leno));
+}
+
+#[test]
+fn envoy_takes_secrets_from_files_that_are_moved() {
+    if let Some(program) = program("envoy_takes_secrets_from_files_that_are_moved") {
+        secrets::rotate(|bootstrap| Proxy::envoy(&program, bootstrap));
+    }
+}
+
+#[test]
+fn leno_takes_secrets_from_files_that_are_moved() {
+    secrets::rotate(Proxy::leno);
 }
 
 fn takes_a_file(start: impl FnOnce(&Bootstrap) -> Proxy) {
