@@ -41,8 +41,8 @@ pub(crate) async fn post(worker: &Rc<Worker>, post: Post) {
         Ok((answer.head.status, whole_within(answer.body, post.limit).await?))
     };
     let answered = match tokio::time::timeout(post.timeout, calling).await {
-        Ok(result) => result.map_err(|failure: Failure| failure.flag().into()),
-        Err(_) => Err(Failure::Timeout.flag().into()),
+        Ok(result) => result.map_err(|failure: Failure| failure.flags()),
+        Err(_) => Err(Failure::Timeout.flags()),
     };
     // Nobody waits any more.
     let _ = post.answer.send(answered);

@@ -186,7 +186,9 @@ impl Script {
             eventually(&format!("{name} {version} is acknowledged"), || {
                 let asked = self.plane.asked(type_url);
                 let last = asked.last().cloned().unwrap_or_default();
+                // A plane that has come back is asked before it has anything to say.
                 let done = self.plane.is_quiet()
+                    && !last.contains("nonce \"\"")
                     && match self.way.starts_with("DELTA") {
                         true => last.starts_with("nonce") && !last.contains("error"),
                         false => last.contains(&format!("version {version:?}")),
