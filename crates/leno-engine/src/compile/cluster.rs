@@ -10,16 +10,17 @@ mod slow_start;
 mod subset;
 mod transport;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::at::{At, compiling, no_effect, refuse};
+use super::at::{At, compiling, no_effect, refuse, silent};
 use super::config_source::{Source, config_source};
 use super::endpoint::{self, Assignment};
 use super::pb::{cluster as pb, core, dns_cluster, protobuf, upstream_http};
 use leno_proto::FromAny;
 
-use super::{Files, Rejection, Warnings};
+use super::{Files, Rejection, Warnings, address, metadata_exchange, typed_struct};
 use dns::Resolving;
 pub use slow_start::SlowStart;
 pub use subset::{Fallback, Selector, SubsetConfig};
@@ -53,6 +54,10 @@ pub struct Cluster {
     pub service: Option<ServiceName>,
     /// Istio's `filter_metadata["istio"].external`: not of the mesh.
     pub external: bool,
+    /// Its own ALPN names are offered, whatever a request asks for (`filter_metadata["istio"].alpn_override`).
+    pub keeps_alpn: bool,
+    /// What connections come from: the first of the family of where they go. None: as the kernel likes.
+    pub sources: Vec<SocketAddr>,
     /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
     pub buffer_limit: Option<u32>,
     pub http2: UpstreamHttp2,
@@ -268,7 +273,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; transport_socket_matcher, health_checks, upstream_bind_config, protocol_selection, filters, upstream_config, dns_resolvers,
+    refuse!(at; transport_socket_matcher, health_checks, protocol_selection, upstream_config, dns_resolvers,
         dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups,
         upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
         connection_pool_per_downstream_connection, queuing_policies);
@@ -279,6 +284,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         close_connections_on_host_health_failure, ignore_health_on_host_removal,
         upstream_connection_options);
     at.not_empty("name", name)?;
+    at.each("filters", filters, filter)?;
     let mut http = upstream_http(at, typed_extension_protocol_options)?;
     if let Some(http2) = http2_protocol_options {
         http::legacy_http2(&at.field("http2_protocol_options"), http2, &mut http)?;
@@ -319,6 +325,11 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         max_stream_duration: http.max_stream_duration,
         service: service(metadata.as_ref()),
         external: is_external(metadata.as_ref()),
+        sources: match upstream_bind_config {
+            None => Vec::new(),
+            Some(config) => sources(&at.field("upstream_bind_config"), config)?,
+        },
+        keeps_alpn: keeps_alpn(metadata.as_ref()),
         buffer_limit: per_connection_buffer_limit_bytes
             .as_ref()
             .map(|limit| limit.value),
@@ -520,6 +531,68 @@ fn service(metadata: Option<&core::Metadata>) -> Option<ServiceName> {
 }
 
 /// `filter_metadata["istio"].external`
+fn sources(at: &At<'_>, message: &core::BindConfig) -> Result<Vec<SocketAddr>, Rejection> {
+    let core::BindConfig {
+        source_address,
+        freebind,
+        socket_options,
+        extra_source_addresses,
+        additional_source_addresses,
+        local_address_selector,
+        validate_network_namespaces,
+    } = message;
+    refuse!(at; freebind, local_address_selector, validate_network_namespaces);
+    no_effect!(at, "not used"; socket_options);
+    let mut sources = Vec::new();
+    if let Some(address) = source_address {
+        sources.push(address::socket(&at.field("source_address"), address)?);
+    }
+    sources.extend(
+        at.each("extra_source_addresses", extra_source_addresses, |at, extra| {
+            let core::ExtraSourceAddress {
+                address: more,
+                socket_options,
+            } = extra;
+            no_effect!(at, "not used"; socket_options);
+            address::socket(&at.field("address"), at.required("address", more)?)
+        })?,
+    );
+    sources.extend(at.each(
+        "additional_source_addresses",
+        additional_source_addresses,
+        address::socket,
+    )?);
+    Ok(sources)
+}
+
+/// Istio's word that the names of the cluster's own context are offered, whatever a request asks for.
+fn keeps_alpn(metadata: Option<&core::Metadata>) -> bool {
+    let said = istio(metadata).and_then(|istio| istio.fields.get("alpn_override"));
+    let is_false = |kind: &protobuf::value::Kind| match kind {
+        protobuf::value::Kind::StringValue(text) => text == "false",
+        _ => false,
+    };
+    said.and_then(|value| value.kind.as_ref()).is_some_and(is_false)
+}
+
+/// Network filters of upstream connections: only what does nothing here.
+fn filter(at: &At<'_>, message: &pb::Filter) -> Result<(), Rejection> {
+    let pb::Filter {
+        name,
+        typed_config,
+        config_discovery,
+    } = message;
+    silent!("names are for people"; name);
+    refuse!(at; config_discovery);
+    let any = at.required("typed_config", typed_config)?;
+    let at = at.field("typed_config");
+    let any = &*typed_struct::opened(&at, any)?;
+    match metadata_exchange::is_one(any) {
+        true => metadata_exchange::check(&at, any),
+        false => Err(at.unknown_extension(any)),
+    }
+}
+
 fn is_external(metadata: Option<&core::Metadata>) -> bool {
     let external = istio(metadata).and_then(|istio| istio.fields.get("external"));
     external.and_then(|value| value.kind.as_ref()) == Some(&protobuf::value::Kind::BoolValue(true))

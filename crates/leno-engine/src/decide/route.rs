@@ -4,6 +4,7 @@
 //! (`route_components.proto`, VirtualHost.domains). Routes: the first that matches, in order.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use crate::compile::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMa
 use crate::compile::route::{
     Action, ClusterChoice, Forward, Route, RouteTable, VirtualHost, WeightedCluster,
 };
-use crate::decide::filter::FilterConfig;
+use crate::decide::filter::{FilterConfig, Levels};
 use crate::message::RequestHead;
 
 /// What a route decision needs besides the head.
@@ -202,15 +203,22 @@ impl<'t> Decision<'t> {
     }
 
     /// The most specific configuration of a filter: weighted cluster, then route, then host.
-    pub fn filter_config(&self, filter: &str) -> Option<&'t Arc<FilterConfig>> {
+    pub fn filter_config(&self, filter: &str) -> Option<&'t FilterConfig> {
+        self.filter_levels(filter).most_specific()
+    }
+
+    /// What each level says of a filter.
+    pub fn filter_levels(&self, filter: &str) -> Levels<'t> {
         let weighted = match self {
             Self::Forward(forwarding) => forwarding.weighted,
             _ => None,
         };
-        weighted
-            .and_then(|w| w.filter_configs.get(filter))
-            .or_else(|| self.route().and_then(|r| r.filter_configs.get(filter)))
-            .or_else(|| self.host().and_then(|h| h.filter_configs.get(filter)))
+        let of = |configs: &'t HashMap<String, Arc<FilterConfig>>| configs.get(filter).map(Arc::as_ref);
+        Levels([
+            weighted.and_then(|weighted| of(&weighted.filter_configs)),
+            self.route().and_then(|route| of(&route.filter_configs)),
+            self.host().and_then(|host| of(&host.filter_configs)),
+        ])
     }
 }
 

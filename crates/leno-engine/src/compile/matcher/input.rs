@@ -52,8 +52,11 @@ pub(super) fn input(at: &At<'_>, any: &protobuf::Any) -> Result<Input, Rejection
     }
 }
 
+/// Whether it is that message.
+type Is = fn(&protobuf::Any) -> bool;
+
 /// Those without fields.
-const PLAIN: &[(fn(&protobuf::Any) -> bool, Input)] = &[
+const PLAIN: &[(Is, Input)] = &[
     (
         |any| any.is::<network::DestinationIpInput>(),
         Input::DestinationIp,
