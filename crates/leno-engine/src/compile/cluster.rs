@@ -2,11 +2,13 @@
 
 mod balance;
 pub mod dns;
+mod filters;
 mod http;
 mod outlier;
 mod policy;
 mod settings;
 mod slow_start;
+mod sources;
 mod subset;
 mod transport;
 
@@ -14,13 +16,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::at::{At, compiling, no_effect, refuse, silent};
+use super::at::{At, compiling, no_effect, refuse};
 use super::config_source::{Source, config_source};
 use super::endpoint::{self, Assignment};
 use super::pb::{aggregate, cluster as pb, core, dns_cluster, protobuf, upstream_http};
 use leno_proto::FromAny;
 
-use super::{Files, Rejection, Warnings, address, metadata_exchange, typed_struct};
+use super::{Files, Rejection, Warnings};
 use dns::Resolving;
 pub use slow_start::SlowStart;
 pub use subset::{Fallback, Selector, SubsetConfig};
@@ -286,7 +288,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         close_connections_on_host_health_failure, ignore_health_on_host_removal,
         upstream_connection_options);
     at.not_empty("name", name)?;
-    at.each("filters", filters, filter)?;
+    at.each("filters", filters, filters::filter)?;
     let mut http = upstream_http(at, typed_extension_protocol_options)?;
     if let Some(http2) = http2_protocol_options {
         http::legacy_http2(&at.field("http2_protocol_options"), http2, &mut http)?;
@@ -330,7 +332,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         external: is_external(metadata.as_ref()),
         sources: match upstream_bind_config {
             None => Vec::new(),
-            Some(config) => sources(&at.field("upstream_bind_config"), config)?,
+            Some(config) => sources::sources(&at.field("upstream_bind_config"), config)?,
         },
         keeps_alpn: keeps_alpn(metadata.as_ref()),
         buffer_limit: per_connection_buffer_limit_bytes
@@ -541,41 +543,6 @@ fn service(metadata: Option<&core::Metadata>) -> Option<ServiceName> {
     })
 }
 
-/// `filter_metadata["istio"].external`
-fn sources(at: &At<'_>, message: &core::BindConfig) -> Result<Vec<SocketAddr>, Rejection> {
-    let core::BindConfig {
-        source_address,
-        freebind,
-        socket_options,
-        extra_source_addresses,
-        additional_source_addresses,
-        local_address_selector,
-        validate_network_namespaces,
-    } = message;
-    refuse!(at; freebind, local_address_selector, validate_network_namespaces);
-    no_effect!(at, "not used"; socket_options);
-    let mut sources = Vec::new();
-    if let Some(address) = source_address {
-        sources.push(address::socket(&at.field("source_address"), address)?);
-    }
-    sources.extend(
-        at.each("extra_source_addresses", extra_source_addresses, |at, extra| {
-            let core::ExtraSourceAddress {
-                address: more,
-                socket_options,
-            } = extra;
-            no_effect!(at, "not used"; socket_options);
-            address::socket(&at.field("address"), at.required("address", more)?)
-        })?,
-    );
-    sources.extend(at.each(
-        "additional_source_addresses",
-        additional_source_addresses,
-        address::socket,
-    )?);
-    Ok(sources)
-}
-
 /// Istio's word that the names of the cluster's own context are offered, whatever a request asks for.
 fn keeps_alpn(metadata: Option<&core::Metadata>) -> bool {
     let said = istio(metadata).and_then(|istio| istio.fields.get("alpn_override"));
@@ -586,24 +553,7 @@ fn keeps_alpn(metadata: Option<&core::Metadata>) -> bool {
     said.and_then(|value| value.kind.as_ref()).is_some_and(is_false)
 }
 
-/// Network filters of upstream connections: only what does nothing here.
-fn filter(at: &At<'_>, message: &pb::Filter) -> Result<(), Rejection> {
-    let pb::Filter {
-        name,
-        typed_config,
-        config_discovery,
-    } = message;
-    silent!("names are for people"; name);
-    refuse!(at; config_discovery);
-    let any = at.required("typed_config", typed_config)?;
-    let at = at.field("typed_config");
-    let any = &*typed_struct::opened(&at, any)?;
-    match metadata_exchange::is_one(any) {
-        true => metadata_exchange::check(&at, any),
-        false => Err(at.unknown_extension(any)),
-    }
-}
-
+/// `filter_metadata["istio"].external`
 fn is_external(metadata: Option<&core::Metadata>) -> bool {
     let external = istio(metadata).and_then(|istio| istio.fields.get("external"));
     external.and_then(|value| value.kind.as_ref()) == Some(&protobuf::value::Kind::BoolValue(true))
