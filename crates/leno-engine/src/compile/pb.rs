@@ -76,7 +76,9 @@ pub(crate) mod matching {
     pub(crate) use leno_proto::envoy::extensions::matching::common_inputs::{
         network::v3 as network, ssl::v3 as ssl,
     };
-    pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::ip::v3 as ip;
+    pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::{
+        ip::v3 as ip, metadata::v3 as metadata,
+    };
 }
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;
 pub(crate) use leno_proto::envoy::r#type::tracing::v3 as tracing;
