@@ -36,6 +36,8 @@ pub struct RouteTable {
     pub most_specific_wins: bool,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
+    /// What holds of filters where nothing nearer to the request says otherwise.
+    pub filter_configs: HashMap<String, Arc<FilterConfig>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

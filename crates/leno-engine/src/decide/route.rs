@@ -207,17 +207,34 @@ impl<'t> Decision<'t> {
         self.filter_levels(filter).most_specific()
     }
 
-    /// What each level says of a filter.
+    /// What each level says of a filter; nothing where no route takes the request, whatever its host says.
     pub fn filter_levels(&self, filter: &str) -> Levels<'t> {
-        let weighted = match self {
-            Self::Forward(forwarding) => forwarding.weighted,
-            _ => None,
+        let (table, host, route, weighted) = match self {
+            Self::Forward(forwarding) => (
+                forwarding.table,
+                forwarding.host,
+                forwarding.route,
+                forwarding.weighted,
+            ),
+            Self::Redirect {
+                table,
+                host,
+                route: Some(route),
+                ..
+            }
+            | Self::Respond {
+                table, host, route, ..
+            } => (*table, *host, *route, None),
+            Self::Redirect { route: None, .. } | Self::NoRoute { .. } | Self::NoHost => {
+                return Levels::default();
+            }
         };
         let of = |configs: &'t HashMap<String, Arc<FilterConfig>>| configs.get(filter).map(Arc::as_ref);
         Levels([
             weighted.and_then(|weighted| of(&weighted.filter_configs)),
-            self.route().and_then(|route| of(&route.filter_configs)),
-            self.host().and_then(|host| of(&host.filter_configs)),
+            of(&route.filter_configs),
+            of(&host.filter_configs),
+            of(&table.filter_configs),
         ])
     }
 }

@@ -342,6 +342,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
     };
     RouteTable {
         name: name.to_owned(),
+        filter_configs: HashMap::new(),
         hosts: vec![VirtualHost {
             name: "any".to_owned(),
             domains: vec!["*".to_owned()],

@@ -34,7 +34,7 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
     } = message;
     silent!("nothing here reads it"; metadata);
     refuse!(at; vhds, internal_only_headers, cluster_specifier_plugins,
-        request_mirror_policies, vhost_header, typed_per_filter_config, route_specifiers);
+        request_mirror_policies, vhost_header, route_specifiers);
     no_effect!(at, "clusters are looked up when a request comes"; validate_clusters);
     // Envoy's limit, 4 KiB, guards its memory against the control plane; ours is the message's own size.
     no_effect!(at, "there is no limit"; max_direct_response_body_size_bytes);
@@ -55,6 +55,7 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
             at,
             &header::response(response_headers_to_add, response_headers_to_remove),
         )?,
+        filter_configs: filter_configs(at, typed_per_filter_config)?,
     })
 }
 

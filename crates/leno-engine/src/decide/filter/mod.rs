@@ -264,9 +264,9 @@ impl PartialEq for FilterConfig {
     }
 }
 
-/// What the levels of the route table say of one filter: the weighted cluster, the route, the virtual host.
+/// What the levels of the route table say of one filter: the weighted cluster, the route, the virtual host, the table.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Levels<'t>(pub [Option<&'t FilterConfig>; 3]);
+pub struct Levels<'t>(pub [Option<&'t FilterConfig>; 4]);
 
 impl<'t> Levels<'t> {
     /// The most specific first.
