@@ -7,6 +7,7 @@ use bytes::Bytes;
 use leno_engine::compile::access_log::{Json, Format, LogFormat};
 use leno_engine::compile::listener::Direction;
 use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::decide::notes::Notes;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::access_log::{check, write_request};
@@ -77,6 +78,7 @@ fuzz_target!(|input: &[u8]| {
         random: 0,
         downstream: &downstream,
         peer: &PeerMetadata::default(),
+        notes: &Notes::default(),
     };
     let mut out = Vec::new();
     write_request(&json, &record, &mut out);

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use leno_engine::compile::listener::Direction;
 use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::decide::notes::Notes;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, Version};
 use leno_proto::control::TapFilter;
@@ -71,6 +72,7 @@ fuzz_target!(|input: &[u8]| {
         random: 0,
         downstream: &downstream,
         peer: &PeerMetadata::default(),
+        notes: &Notes::default(),
     };
     let told = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&told);

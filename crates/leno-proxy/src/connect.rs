@@ -72,7 +72,10 @@ async fn connect_and_secure(
 ) -> Result<(Io, Rc<UpstreamConnection>), Failure> {
     let stream = match (with.workload, to.inbound) {
         (Some(workload), true) => connect_workload(workload, to.address.port()).await,
-        _ => TcpStream::connect(to.address).await,
+        _ => match to.source {
+            None => TcpStream::connect(to.address).await,
+            Some(source) => connect_from(source, to.address).await,
+        },
     };
     let mut stream = stream.map_err(|e| Failure::Connect(reason(&e).into()))?;
     if let Err(error) = stream.set_nodelay(true) {
@@ -104,6 +107,15 @@ async fn connect_and_secure(
         }
     };
     Ok((io, Rc::new(connection)))
+}
+
+async fn connect_from(source: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match source {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.bind(source)?;
+    socket.connect(to).await
 }
 
 /// Says whose connection it is, before anything else.

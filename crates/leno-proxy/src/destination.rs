@@ -13,6 +13,8 @@ use crate::alpn::{Offer, is_mesh};
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
     pub(crate) address: SocketAddr,
+    /// What it comes from; None: as the kernel likes.
+    pub(crate) source: Option<SocketAddr>,
     pub(crate) transport: Transport,
     /// For SNI and verification where the transport takes it from the endpoint or the request.
     pub(crate) host: Option<String>,

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use leno_engine::compile::http::{HttpConnectionManager, Scheme, ServerHeader, Underscores};
+use leno_engine::decide::headers::mutation::mutate_request;
 use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::timeout::Heard;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
@@ -54,6 +55,14 @@ pub(crate) const CONTROLS: [&str; 11] = [
     "x-envoy-retriable-header-names",
 ];
 
+/// What a request looks like before anything is believed or added.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    restored: Option<Version>,
+    normalised: Normalised,
+    underscored: bool,
+}
+
 /// What a request has turned out to be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prepared {
@@ -67,13 +76,12 @@ pub(crate) struct Prepared {
     pub(crate) underscored: bool,
 }
 
-/// Prepares a request for routing.
-pub(crate) fn prepare(
+/// Makes of a request what its sender meant, with the edits that come before all others.
+pub(crate) fn begin(
     head: &mut RequestHead,
     connection: &Connection,
     manager: &HttpConnectionManager,
-    random: &Random,
-) -> Prepared {
+) -> Begun {
     let restored = head
         .headers
         .remove(ORIGINAL_VERSION)
@@ -88,6 +96,30 @@ pub(crate) fn prepare(
         head.upgrade = None;
     }
     let underscored = underscores(&mut head.headers, manager);
+    let normalised = manager.normalise(head, connection.destination.port());
+    if !manager.early.is_empty() {
+        mutate_request(&manager.early, head, &*connection.record);
+    }
+    Begun {
+        restored,
+        normalised,
+        underscored,
+    }
+}
+
+/// Prepares a request for routing.
+pub(crate) fn prepare(
+    begun: Begun,
+    head: &mut RequestHead,
+    connection: &Connection,
+    manager: &HttpConnectionManager,
+    random: &Random,
+) -> Prepared {
+    let Begun {
+        restored,
+        normalised,
+        underscored,
+    } = begun;
     let heard = heard(head, connection, manager);
     head.headers.remove(IS_INTERNAL);
     if heard == Heard::No {
@@ -108,7 +140,6 @@ pub(crate) fn prepare(
     scheme(&mut head.headers, connection, manager);
     client_cert::forward(&mut head.headers, &manager.client_cert, connection);
     request_id(&mut head.headers, manager, random);
-    let normalised = manager.normalise(head, connection.destination.port());
     if let Some(via) = &manager.via {
         head.headers.append("via", via);
     }

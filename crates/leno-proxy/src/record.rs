@@ -13,6 +13,7 @@ use leno_engine::compile::route::Route;
 use leno_engine::decide::balance::{self, load};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::Permit;
+use leno_engine::decide::notes::Notes;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord, UpstreamRecord};
@@ -47,6 +48,7 @@ pub(crate) struct Exchange {
     pub(crate) attempts: Cell<u32>,
     pub(crate) upstream: RefCell<Attempted>,
     pub(crate) peer: RefCell<Option<Rc<PeerMetadata>>>,
+    pub(crate) notes: Notes,
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
@@ -106,6 +108,7 @@ impl Exchange {
             attempts: Cell::default(),
             upstream: RefCell::default(),
             peer: RefCell::default(),
+            notes: Notes::default(),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
             trailers: RefCell::default(),
@@ -289,6 +292,7 @@ impl Exchange {
             random: self.session.worker.random.next(),
             downstream: self.downstream(),
             peer: peer.as_deref().unwrap_or(&UNKNOWN),
+            notes: &self.notes,
         };
         let Session { worker, manager, .. } = &*self.session;
         worker.reporter.request(&record, &manager.access_log);
@@ -383,6 +387,9 @@ impl FormatValues for Exchange {
                 Some(connection) => connection.remote.to_string(),
                 None => return false,
             },
+            Operator::DynamicMetadata { .. } | Operator::FilterState { .. } => {
+                return self.notes.write(operator, out);
+            }
             _ => return false,
         };
         out.write_all(text.as_bytes()).is_ok()

@@ -33,8 +33,15 @@ use crate::upstream::Upstream;
 pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
     let Request { mut head, body } = request;
     let manager = &session.manager;
+    let begun = headers::begin(&mut head, &session.connection, manager);
     let client = client(&session, &head);
-    let prepared = headers::prepare(&mut head, &session.connection, manager, &session.worker.random);
+    let prepared = headers::prepare(
+        begun,
+        &mut head,
+        &session.connection,
+        manager,
+        &session.worker.random,
+    );
     let grpc = is_grpc(&head);
     let exchange = Exchange::new(&session, client, head);
     session.ending.streams.add(&exchange);

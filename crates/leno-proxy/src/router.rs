@@ -16,6 +16,7 @@ use leno_engine::compile::endpoint::Target;
 use leno_engine::compile::route::RetryPolicy;
 use leno_engine::decide::balance::{Active, EndpointState, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
+use leno_engine::decide::notes::{APPLICATION_PROTOCOLS, Object};
 use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
 use leno_engine::decide::timeout::{Heard, Timeouts};
@@ -390,6 +391,13 @@ impl Router<'_> {
         }
     }
 
+    /// The names that a filter has asked for.
+    fn named_offer(&self) -> Option<Offer> {
+        let exchange = self.exchange;
+        let named = |object: &Object| exchange.worker().tls.named(&object.value);
+        exchange.notes.state(APPLICATION_PROTOCOLS, named).flatten()
+    }
+
     async fn send(
         &self,
         plan: &Plan,
@@ -404,6 +412,10 @@ impl Router<'_> {
         let (http2, pool) = {
             let head = exchange.request.borrow();
             let (http2, offer) = alpn::for_request(protocol, &head);
+            let offer = match self.named_offer().filter(|_| offer != Offer::Upgrade) {
+                Some(named) => named,
+                None => offer,
+            };
             let purpose = Purpose {
                 authority: Some(head.authority.as_ref()),
                 offer,

@@ -36,6 +36,8 @@ pub(crate) struct Contexts {
     configs: RefCell<TlsConfigs>,
     servers: RefCell<HashMap<usize, Translated<DownstreamTls, ServerTls>>>,
     clients: RefCell<HashMap<(usize, Offer), Translated<UpstreamTls, ClientTls>>>,
+    /// What filters ask to be offered: names with commas between them.
+    named: RefCell<Vec<String>>,
 }
 
 /// A compiled context and leno-tls's form of it, by the address of the former, which the entry keeps alive.
@@ -102,6 +104,7 @@ impl Contexts {
             records: Records::default(),
             servers: RefCell::default(),
             clients: RefCell::default(),
+            named: RefCell::default(),
         }
     }
 
@@ -161,6 +164,18 @@ impl Contexts {
         Some(id.to_string().into())
     }
 
+    /// For names that a filter asks for. There are as many as configurations have said; None: too many.
+    pub(crate) fn named(&self, names: &str) -> Option<Offer> {
+        let mut known = self.named.borrow_mut();
+        let at = known.iter().position(|one| one == names).unwrap_or_else(|| {
+            if known.len() < KEPT {
+                known.push(names.to_owned());
+            }
+            known.iter().position(|one| one == names).unwrap_or(KEPT)
+        });
+        u16::try_from(at).ok().filter(|_| at < KEPT).map(Offer::Named)
+    }
+
     fn server(&self, tls: &Arc<DownstreamTls>) -> Result<Arc<ServerTls>, Unsupported> {
         let key = Arc::as_ptr(tls) as usize;
         if let Some((_, made)) = self.servers.borrow().get(&key) {
@@ -178,7 +193,16 @@ impl Contexts {
         if let Some((_, made)) = self.clients.borrow().get(&key) {
             return Ok(Arc::clone(made));
         }
-        let made = Arc::new(client_tls(tls, to.offer)?);
+        let mut made = client_tls(tls, to.offer)?;
+        if let Offer::Named(at) = to.offer
+            && let Some(names) = self.named.borrow().get(usize::from(at))
+        {
+            let names = names
+                .split(',')
+                .filter(|name| !name.is_empty() && *name != PEER_EXCHANGE);
+            made.alpn = names.map(str::to_owned).collect();
+        }
+        let made = Arc::new(made);
         let mut clients = self.clients.borrow_mut();
         clients.retain(|_, (tls, _)| Arc::strong_count(tls) > 1);
         clients.insert(key, (Arc::clone(tls), Arc::clone(&made)));

@@ -222,6 +222,7 @@ impl Upstream {
         let is_told = transport.introduction().is_some();
         Ok(Destination {
             address,
+            source: source(&state.cluster.sources, address),
             transport,
             host: name,
             offer: purpose.offer,
@@ -357,6 +358,12 @@ pub(crate) fn socket_address(endpoint: &Endpoint) -> Option<SocketAddr> {
         Target::Address(Address::Socket(address)) => Some(*address),
         Target::Address(Address::Pipe(_)) | Target::Name { .. } => None,
     }
+}
+
+/// The first of the same family.
+fn source(sources: &[SocketAddr], to: SocketAddr) -> Option<SocketAddr> {
+    let fits = |source: &&SocketAddr| source.is_ipv4() == to.is_ipv4();
+    sources.iter().find(fits).copied()
 }
 
 fn is_original_dst(cluster: &Cluster) -> bool {

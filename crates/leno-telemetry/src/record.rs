@@ -9,6 +9,7 @@ use leno_engine::compile::endpoint::WorkloadLabel;
 use leno_engine::compile::listener::Direction;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::log_filter::Facts;
+use leno_engine::decide::notes::Notes;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead};
 
@@ -40,6 +41,8 @@ pub struct RequestRecord<'a> {
     pub random: u64,
     pub downstream: &'a DownstreamRecord,
     pub peer: &'a PeerMetadata,
+    /// What filters have noted of it.
+    pub notes: &'a Notes,
 }
 
 impl<'a> RequestRecord<'a> {

@@ -182,6 +182,16 @@ pub enum Operator {
     /// Of an answer of the proxy's own, before it is formatted.
     LocalReplyBody,
     ConnectionId,
+    /// What filters have noted: all of a namespace, or what stands at a path of it.
+    DynamicMetadata {
+        namespace: String,
+        path: Vec<String>,
+    },
+    FilterState {
+        key: String,
+        /// As a text, and not as JSON.
+        plain: bool,
+    },
     Environment {
         name: String,
         /// What it was when the configuration was read; None: it was not set.
@@ -213,6 +223,11 @@ pub struct Heads<'a> {
 pub trait FormatValues {
     /// Appends the operator's value; false if it has none (which a log prints as `-`).
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool;
+
+    /// The same as JSON writes it, for what may be more than a text or a number. None: it is not.
+    fn write_json(&self, _operator: &Operator, _out: &mut Vec<u8>) -> Option<bool> {
+        None
+    }
 }
 
 /// Knows nothing: for formats of which only literals and message fields count.
@@ -462,6 +477,27 @@ fn with_argument(name: &str, argument: Option<&str>) -> Result<Operator, String>
             name: wanted()?.to_owned(),
             value: None,
         },
+        "DYNAMIC_METADATA" => {
+            let mut names = wanted()?.split(':').map(str::to_owned);
+            O::DynamicMetadata {
+                namespace: names.next().unwrap_or_default(),
+                path: names.collect(),
+            }
+        }
+        "FILTER_STATE" => {
+            let (key, form) = match wanted()?.split_once(':') {
+                Some((key, form)) => (key, form),
+                None => (wanted()?, "TYPED"),
+            };
+            O::FilterState {
+                key: key.to_owned(),
+                plain: match form {
+                    "PLAIN" => true,
+                    "TYPED" => false,
+                    other => return Err(format!("%FILTER_STATE(…:{other})%: PLAIN or TYPED")),
+                },
+            }
+        }
         "START_TIME" => O::StartTime(argument.map(str::to_owned)),
         "REQ" => {
             let (name, alternative) = header_names(wanted()?)?;

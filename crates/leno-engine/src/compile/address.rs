@@ -74,6 +74,14 @@ pub(crate) fn target(at: &At<'_>, message: &core::Address) -> Result<Target, Rej
     }
 }
 
+/// An address alone.
+pub(crate) fn socket(at: &At<'_>, message: &core::SocketAddress) -> Result<SocketAddr, Rejection> {
+    match socket_address(at, message)? {
+        Target::Address(Address::Socket(address)) => Ok(address),
+        _ => Err(at.field("address").reject("an IP address is needed")),
+    }
+}
+
 fn socket_address(at: &At<'_>, message: &core::SocketAddress) -> Result<Target, Rejection> {
     use core::socket_address::PortSpecifier;
     let core::SocketAddress {

@@ -2,14 +2,17 @@
 
 mod balance;
 pub mod dns;
+mod filters;
 mod http;
 mod outlier;
 mod policy;
 mod settings;
 mod slow_start;
+mod sources;
 mod subset;
 mod transport;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +56,10 @@ pub struct Cluster {
     pub service: Option<ServiceName>,
     /// Istio's `filter_metadata["istio"].external`: not of the mesh.
     pub external: bool,
+    /// Its own ALPN names are offered, whatever a request asks for (`filter_metadata["istio"].alpn_override`).
+    pub keeps_alpn: bool,
+    /// What connections come from: the first of the family of where they go. None: as the kernel likes.
+    pub sources: Vec<SocketAddr>,
     /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
     pub buffer_limit: Option<u32>,
     pub http2: UpstreamHttp2,
@@ -270,7 +277,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; transport_socket_matcher, health_checks, upstream_bind_config, protocol_selection, filters, upstream_config, dns_resolvers,
+    refuse!(at; transport_socket_matcher, health_checks, protocol_selection, upstream_config, dns_resolvers,
         dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups,
         upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
         connection_pool_per_downstream_connection, queuing_policies);
@@ -281,6 +288,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         close_connections_on_host_health_failure, ignore_health_on_host_removal,
         upstream_connection_options);
     at.not_empty("name", name)?;
+    at.each("filters", filters, filters::filter)?;
     let mut http = upstream_http(at, typed_extension_protocol_options)?;
     if let Some(http2) = http2_protocol_options {
         http::legacy_http2(&at.field("http2_protocol_options"), http2, &mut http)?;
@@ -322,6 +330,11 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         max_stream_duration: http.max_stream_duration,
         service: service(metadata.as_ref()),
         external: is_external(metadata.as_ref()),
+        sources: match upstream_bind_config {
+            None => Vec::new(),
+            Some(config) => sources::sources(&at.field("upstream_bind_config"), config)?,
+        },
+        keeps_alpn: keeps_alpn(metadata.as_ref()),
         buffer_limit: per_connection_buffer_limit_bytes
             .as_ref()
             .map(|limit| limit.value),
@@ -528,6 +541,16 @@ fn service(metadata: Option<&core::Metadata>) -> Option<ServiceName> {
         name: text("name"),
         namespace: text("namespace"),
     })
+}
+
+/// Istio's word that the names of the cluster's own context are offered, whatever a request asks for.
+fn keeps_alpn(metadata: Option<&core::Metadata>) -> bool {
+    let said = istio(metadata).and_then(|istio| istio.fields.get("alpn_override"));
+    let is_false = |kind: &protobuf::value::Kind| match kind {
+        protobuf::value::Kind::StringValue(text) => text == "false",
+        _ => false,
+    };
+    said.and_then(|value| value.kind.as_ref()).is_some_and(is_false)
 }
 
 /// `filter_metadata["istio"].external`

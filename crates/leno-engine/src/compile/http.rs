@@ -12,6 +12,7 @@ use ipnet::IpNet;
 pub(crate) use self::manager::manager;
 use super::access_log::AccessLog;
 use super::config_source::{self as source, Source};
+use super::header::Mutation;
 use super::local_reply::LocalReplies;
 use super::matcher::StringMatcher;
 use super::route::RouteTable;
@@ -41,6 +42,8 @@ pub struct HttpConnectionManager {
     /// Who is believed to be one of us (Envoy: "internal request").
     pub internal: InternalAddresses,
     pub underscores: Underscores,
+    /// Edits of requests before anything is decided of them.
+    pub early: Vec<Mutation>,
     /// What `x-forwarded-proto` becomes, whatever the client and its connection say.
     pub scheme: Option<Scheme>,
     /// The client's address is not appended to `x-forwarded-for`.

@@ -3,6 +3,7 @@
 pub(crate) use leno_proto::envoy::config::accesslog::v3 as accesslog;
 pub(crate) use leno_proto::envoy::config::bootstrap::v3 as bootstrap;
 pub(crate) use leno_proto::envoy::config::cluster::v3 as cluster;
+pub(crate) use leno_proto::envoy::config::common::mutation_rules::v3 as mutation_rules;
 pub(crate) use leno_proto::envoy::config::core::v3 as core;
 pub(crate) use leno_proto::envoy::config::endpoint::v3 as endpoint;
 pub(crate) use leno_proto::envoy::config::listener::v3 as listener;
@@ -17,15 +18,21 @@ pub(crate) use leno_proto::envoy::extensions::clusters::{
 };
 pub(crate) use leno_proto::envoy::extensions::common::ratelimit::v3 as ratelimit;
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
+pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
 pub(crate) use leno_proto::envoy::extensions::filters::http::cors::v3 as cors;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
+pub(crate) use leno_proto::envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
 pub(crate) use leno_proto::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_filter;
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
+pub(crate) use leno_proto::envoy::extensions::filters::http::{
+    set_filter_state::v3 as set_filter_state, set_metadata::v3 as set_metadata,
+};
 pub(crate) use leno_proto::envoy::extensions::filters::listener::{
     http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
     proxy_protocol::v3 as proxy_protocol, tls_inspector::v3 as tls_inspector,
 };
+pub(crate) use leno_proto::envoy::extensions::http::early_header_mutation::header_mutation::v3 as early_header_mutation;
 /// Network filters besides the two proxies.
 pub(crate) mod network {
     pub(crate) use leno_proto::envoy::extensions::filters::network::{
@@ -69,7 +76,9 @@ pub(crate) mod matching {
     pub(crate) use leno_proto::envoy::extensions::matching::common_inputs::{
         network::v3 as network, ssl::v3 as ssl,
     };
-    pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::ip::v3 as ip;
+    pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::{
+        ip::v3 as ip, metadata::v3 as metadata,
+    };
 }
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;
 pub(crate) use leno_proto::envoy::r#type::tracing::v3 as tracing;

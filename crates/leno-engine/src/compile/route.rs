@@ -33,11 +33,12 @@ pub struct RouteTable {
     pub domains: DomainIndex,
     pub ignore_port: bool,
     /// Where neither route nor host says anything of a filter.
-    pub filter_configs: HashMap<String, Arc<FilterConfig>>,
     /// Header edits of the table come first and the route's last, so that those win.
     pub most_specific_wins: bool,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
+    /// What holds of filters where nothing nearer to the request says otherwise.
+    pub filter_configs: HashMap<String, Arc<FilterConfig>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

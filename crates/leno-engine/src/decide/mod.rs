@@ -18,6 +18,7 @@ pub mod log_filter;
 pub mod matcher;
 pub mod network;
 pub mod normalise;
+pub mod notes;
 pub mod outlier;
 pub mod proxy_protocol;
 pub mod rate_limit;

@@ -276,6 +276,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         strip_port: leno_engine::compile::http::StripPort::None,
         internal: Default::default(),
         ignored_upgrades: Vec::new(),
+        early: vec![],
         underscores: leno_engine::compile::http::Underscores::Allowed,
         scheme: None,
         keep_forwarded_for: false,
@@ -386,6 +387,8 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         idle_timeout: None,
         service: None,
         external: false,
+        keeps_alpn: false,
+        sources: vec![],
         buffer_limit: None,
         http2: UpstreamHttp2 {
             max_concurrent_streams: 100,

@@ -84,6 +84,15 @@ impl Line<'_> {
             quote(out, start);
             return true;
         };
+        // What has a type of its own.
+        if max.is_none()
+            && let Some(found) = self.values.write_json(operator, out)
+        {
+            if !found && !self.omit_empty {
+                out.extend_from_slice(b"null");
+            }
+            return found || !self.omit_empty;
+        }
         if !operator.write(self.heads, self.values, out) {
             out.truncate(start);
             if self.omit_empty {

@@ -92,8 +92,15 @@ impl FormatValues for RequestValues<'_> {
                 None => false,
             },
             Operator::UpstreamRequestAttemptCount => number(out, u64::from(record.attempts)),
+            Operator::DynamicMetadata { .. } | Operator::FilterState { .. } => {
+                record.notes.write(operator, out)
+            }
             _ => self.common.write(operator, out),
         }
+    }
+
+    fn write_json(&self, operator: &Operator, out: &mut Vec<u8>) -> Option<bool> {
+        self.record.notes.write_json(operator, out)
     }
 }
 
@@ -106,6 +113,30 @@ impl FormatValues for ConnectionValues<'_> {
             Operator::ConnectionTerminationDetails => text(out, Some(record.termination)),
             Operator::AccessLogType => text(out, Some("TcpConnectionEnd")),
             _ => self.common.write(operator, out),
+        }
+    }
+}
+
+/// What is known of a connection before there is anything to count.
+impl FormatValues for DownstreamRecord {
+    fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
+        let common = Common {
+            start: SystemTime::UNIX_EPOCH,
+            duration: Duration::ZERO,
+            flags: Flags::default(),
+            details: "",
+            received: 0,
+            sent: 0,
+            upstream: None,
+            downstream: self,
+        };
+        match operator {
+            Operator::StartTime(_)
+            | Operator::Duration
+            | Operator::BytesReceived
+            | Operator::BytesSent
+            | Operator::ResponseFlags => false,
+            _ => common.write(operator, out),
         }
     }
 }

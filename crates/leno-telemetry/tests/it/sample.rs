@@ -8,6 +8,7 @@ use leno_engine::compile::cluster::ServiceName;
 use leno_engine::compile::endpoint::WorkloadLabel;
 use leno_engine::compile::listener::Direction;
 use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::decide::notes::Notes;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{
@@ -24,6 +25,7 @@ pub(crate) struct Sample {
     pub(crate) rule: u32,
     pub(crate) downstream: DownstreamRecord,
     pub(crate) peer: PeerMetadata,
+    pub(crate) notes: Notes,
     pub(crate) cluster: String,
     pub(crate) service: Option<ServiceName>,
     pub(crate) workload: Option<WorkloadLabel>,
@@ -79,6 +81,7 @@ pub(crate) fn outbound() -> Sample {
             local_principal: None,
         },
         peer: PeerMetadata::default(),
+        notes: Notes::default(),
         cluster: "outbound|9080||reviews.default.svc.cluster.local".into(),
         service: Some(ServiceName {
             host: "reviews.default.svc.cluster.local".into(),
@@ -137,6 +140,7 @@ impl Sample {
             random: 0,
             downstream: &self.downstream,
             peer: &self.peer,
+            notes: &self.notes,
         }
     }
 

@@ -10,11 +10,12 @@ use super::*;
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
 use crate::compile::address;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::header::{Mutation, mutation};
 use crate::compile::local_reply;
 use crate::compile::pb::hcm as pb;
-use crate::compile::pb::{core, protobuf, router};
-use crate::compile::route;
+use crate::compile::pb::{core, early_header_mutation, protobuf, router};
+use crate::compile::{route, typed_struct};
 use crate::decide::filter;
 
 pub(crate) fn manager(
@@ -82,7 +83,7 @@ pub(crate) fn manager(
         strip_port_mode,
     } = message;
     refuse!(at; original_ip_detection_extensions,
-        early_header_mutation_extensions, forward_client_cert_matcher, proxy_100_continue,
+        forward_client_cert_matcher, proxy_100_continue,
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6, request_id_extension,
         path_normalization_options,
         typed_header_validation_config, append_x_forwarded_port, forward_proto_config);
@@ -129,6 +130,7 @@ pub(crate) fn manager(
             Some(config) => internal(&at.field("internal_address_config"), config)?,
         },
         underscores: underscores(at, message)?,
+        early: early(at, early_header_mutation_extensions)?,
         scheme: match scheme_header_transformation {
             None => None,
             Some(transformation) => scheme(&at.field("scheme_header_transformation"), transformation)?,
@@ -252,6 +254,7 @@ fn http_filter(at: &At<'_>, message: &pb::HttpFilter) -> Result<HttpFilter, Reje
         ConfigType::ConfigDiscovery(_) => return Err(at.field("config_discovery").reject("not supported")),
     };
     let at = at.field("typed_config");
+    let any = &*typed_struct::opened(&at, any)?;
     if any.is::<router::Router>() {
         return router_options(&at, &at.unpack(any)?).map(HttpFilter::Router);
     }
@@ -320,6 +323,21 @@ fn internal(
         ranges: at.each("cidr_ranges", cidr_ranges, address::cidr)?,
         unix_sockets: *unix_sockets,
     })
+}
+
+fn early(at: &At<'_>, extensions: &[core::TypedExtensionConfig]) -> Result<Vec<Mutation>, Rejection> {
+    let each = at.each("early_header_mutation_extensions", extensions, |at, extension| {
+        let core::TypedExtensionConfig { name, typed_config } = extension;
+        silent!("names are for people"; name);
+        let any = at.required("typed_config", typed_config)?;
+        let at = at.field("typed_config");
+        let early_header_mutation::HeaderMutation { mutations } = &at.unpack(any)?;
+        if mutations.is_empty() {
+            return Err(at.field("mutations").reject("required"));
+        }
+        at.each("mutations", mutations, mutation)
+    })?;
+    Ok(each.into_iter().flatten().collect())
 }
 
 fn underscores(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<Underscores, Rejection> {

@@ -51,7 +51,6 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
         domains: domains(at, &hosts)?,
         hosts,
         ignore_port: *ignore_port_in_host_matching,
-        filter_configs: filter_configs(at, typed_per_filter_config)?,
         most_specific_wins: *most_specific_header_mutations_wins,
         request_headers: header::edits(
             at,
@@ -61,6 +60,7 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
             at,
             &header::response(response_headers_to_add, response_headers_to_remove),
         )?,
+        filter_configs: filter_configs(at, typed_per_filter_config)?,
     })
 }
 
