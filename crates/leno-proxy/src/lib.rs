@@ -14,7 +14,9 @@ pub mod attach;
 mod batches;
 pub mod bootstrap;
 mod call;
+mod checks;
 mod client_cert;
+mod cluster;
 mod codec;
 mod connect;
 mod connection;
@@ -31,6 +33,7 @@ mod filters;
 pub mod grpc;
 mod grpc_call;
 mod headers;
+mod health;
 mod http;
 pub mod identity;
 mod idle;
@@ -47,6 +50,7 @@ mod outcome;
 mod over_http2;
 mod peer_certificates;
 mod prefixed;
+mod process;
 mod quick_hash;
 mod random;
 mod reach;
@@ -95,6 +99,7 @@ pub use state::{ClusterState, Config, Refused, Updater};
 pub use telemetry::{NoTelemetry, Sink, Telemetry};
 pub use tls::Unsupported;
 
+use checks::{Checkers, Parts};
 use inbox::Workers;
 use listen::Sockets;
 use state::Published;
@@ -176,6 +181,12 @@ impl Proxy {
         let published = Arc::new(Published::default());
         let (workers, inboxes) = inbox::inboxes(options.concurrency);
         let sockets = Sockets::new(workers.clone(), options.sockets)?;
+        let mut checkers = Checkers::Wanted(Parts {
+            published: Arc::clone(&published),
+            workload: options.workload.clone(),
+            secrets: Arc::clone(&options.secrets),
+            crypto: options.crypto.clone(),
+        });
         let shared = Arc::new(Shared::new(
             options.concurrency,
             Arc::clone(&published),
@@ -207,6 +218,7 @@ impl Proxy {
                     sockets,
                     options.secrets,
                     options.crypto,
+                    move |config| checkers.follow(config),
                 ))),
                 shared: Arc::clone(&shared),
             },
@@ -251,6 +263,7 @@ impl Proxy {
 
     /// Ends the workers and what is still open.
     pub fn shutdown(self) {
+        self.updater().forget_follower();
         self.workers.stop();
         for thread in self.threads {
             if thread.join().is_err() {

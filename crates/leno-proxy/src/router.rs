@@ -333,7 +333,7 @@ impl Router<'_> {
         };
         match result {
             Ok(answer) => {
-                plan.upstream.report_status(&host, answer.head.status);
+                plan.upstream.report_answer(&host, &answer.head);
                 Ok((answer, host, active))
             }
             // The request could not be sent because there was no more of it: not the upstream's doing.

@@ -21,7 +21,9 @@ use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
 use crate::alpn::Offer;
+pub use crate::cluster::ClusterState;
 use crate::drain::{CutBy, Drain};
+use crate::health::Health;
 use crate::listen::{BindError, Sockets};
 use crate::secret::Secret;
 use crate::tls::{self, Unsupported};
@@ -46,15 +48,6 @@ pub(crate) struct ListenerState {
     drains: Vec<(Arc<FilterChain>, Arc<Drain>)>,
 }
 
-/// A cluster with its endpoints. The limits outlive a change of either.
-#[derive(Debug)]
-pub struct ClusterState {
-    pub cluster: Arc<Cluster>,
-    /// None: not discovered yet.
-    pub assignment: Option<Arc<Assignment>>,
-    pub limits: Arc<ClusterLimits>,
-}
-
 /// Where workers find the newest snapshot: one atomic load until it changes.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
@@ -77,6 +70,16 @@ pub struct Updater {
     draining: Vec<Draining>,
     stopped: Vec<String>,
     dns_clusters: watch::Sender<()>,
+    follower: Follower,
+}
+
+/// Who is told of each configuration in force.
+struct Follower(Option<Box<dyn FnMut(&Config) + Send>>);
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Follower")
+    }
 }
 
 /// A chain that is no longer in force.
@@ -242,6 +245,7 @@ impl Updater {
         sockets: Sockets,
         secrets: Arc<Secrets>,
         crypto: Crypto,
+        follower: impl FnMut(&Config) + Send + 'static,
     ) -> Self {
         Self {
             next: Config::default(),
@@ -254,6 +258,7 @@ impl Updater {
             draining: Vec::new(),
             stopped: Vec::new(),
             dns_clusters: watch::Sender::default(),
+            follower: Follower(Some(Box::new(follower))),
         }
     }
 
@@ -359,10 +364,16 @@ impl Updater {
         if by_name(&cluster) {
             self.dns_clusters.send_replace(());
         }
+        let old = self.next.clusters.get(&cluster.name);
+        let health = Health::of(&cluster, old.and_then(|old| old.health.as_ref()));
+        if let (Some(health), Some(assignment)) = (&health, &assignment) {
+            health.known.set_members(&cluster, assignment);
+        }
         let state = ClusterState {
             cluster: Arc::new(cluster),
             assignment,
             limits,
+            health,
         };
         self.next
             .clusters
@@ -402,10 +413,14 @@ impl Updater {
                 Discovery::Static(_) | Discovery::OriginalDst => false,
             };
             if theirs {
+                if let (Some(health), Some(assignment)) = (&state.health, &assignment) {
+                    health.known.set_members(&state.cluster, assignment);
+                }
                 *state = Arc::new(ClusterState {
                     cluster: Arc::clone(&state.cluster),
                     assignment: assignment.clone(),
                     limits: Arc::clone(&state.limits),
+                    health: state.health.clone(),
                 });
             }
         }
@@ -416,6 +431,9 @@ impl Updater {
         self.next.generation += 1;
         self.next.index_addresses();
         self.published.store(Arc::new(self.next.clone()));
+        if let Some(follow) = &mut self.follower.0 {
+            follow(&self.next);
+        }
         for name in self.stopped.drain(..) {
             self.sockets.close(&name);
         }
@@ -459,6 +477,11 @@ impl Updater {
                 drain.forbid(CutBy::Strict);
             }
         }
+    }
+
+    /// Nobody is told any more.
+    pub(crate) fn forget_follower(&mut self) {
+        self.follower = Follower(None);
     }
 
     /// Where a listener is listening; a port of 0 has become a real one.

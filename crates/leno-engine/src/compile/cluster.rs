@@ -2,6 +2,7 @@
 
 mod balance;
 pub mod dns;
+pub mod health_check;
 mod http;
 mod outlier;
 mod policy;
@@ -21,6 +22,8 @@ use leno_proto::FromAny;
 
 use super::{Files, Rejection, Warnings};
 use dns::Resolving;
+pub use health_check::HealthCheck;
+pub use outlier::{Compared, Consecutive, OutlierDetection};
 pub use slow_start::SlowStart;
 pub use subset::{Fallback, Selector, SubsetConfig};
 pub use transport::{Introduced, Transport, TransportSockets};
@@ -35,6 +38,11 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     pub limits: CircuitBreakers,
     pub outlier: Option<OutlierDetection>,
+    pub health_check: Option<HealthCheck>,
+    /// Endpoints that have never been checked do not count as unhealthy ones.
+    pub ignores_unchecked: bool,
+    /// An endpoint that discovery takes away goes, however well it is.
+    pub ignores_health_on_removal: bool,
     pub transport: TransportSockets,
     pub protocol: UpstreamProtocol,
     /// Percent; below this share of healthy hosts all are used. Envoy's default 50.
@@ -183,19 +191,6 @@ impl Default for Thresholds {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutlierDetection {
-    pub consecutive_5xx: Option<u32>,
-    pub consecutive_gateway_failure: Option<u32>,
-    pub consecutive_local_origin_failure: Option<u32>,
-    pub split_external_local: bool,
-    pub interval: Duration,
-    pub base_ejection_time: Duration,
-    pub max_ejection_time: Duration,
-    pub max_ejection_percent: u32,
-    pub always_eject_one_host: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamProtocol {
     Http1,
     Http2,
@@ -226,7 +221,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         per_connection_buffer_high_watermark_timeout,
         lb_policy: _,
         load_assignment: _,
-        health_checks,
+        health_checks: _,
         max_requests_per_connection,
         circuit_breakers,
         upstream_http_protocol_options,
@@ -268,7 +263,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; transport_socket_matcher, health_checks, upstream_bind_config, protocol_selection, filters, upstream_config, dns_resolvers,
+    refuse!(at; close_connections_on_host_health_failure, transport_socket_matcher, upstream_bind_config, protocol_selection, filters, upstream_config, dns_resolvers,
         dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups,
         upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
         connection_pool_per_downstream_connection, queuing_policies);
@@ -276,7 +271,6 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         track_timeout_budgets, track_cluster_stats);
     no_effect!(at, "not used"; dns_jitter, respect_dns_ttl, wait_for_warm_on_init,
         cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout,
-        close_connections_on_host_health_failure, ignore_health_on_host_removal,
         upstream_connection_options);
     at.not_empty("name", name)?;
     let mut http = upstream_http(at, typed_extension_protocol_options)?;
@@ -306,6 +300,9 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             None => None,
             Some(detection) => Some(outlier::detection(&at.field("outlier_detection"), detection)?),
         },
+        health_check: checked(at, message)?,
+        ignores_unchecked: common.ignores_unchecked,
+        ignores_health_on_removal: *ignore_health_on_host_removal,
         transport,
         protocol: http.protocol,
         panic_threshold: common.panic_threshold,
@@ -324,6 +321,27 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             .map(|limit| limit.value),
         http2: http.http2,
     })
+}
+
+fn checked(at: &At<'_>, message: &pb::Cluster) -> Result<Option<HealthCheck>, Rejection> {
+    use pb::cluster::{ClusterDiscoveryType, DiscoveryType};
+    let check = health_check::only(at, &message.health_checks)?;
+    let is = |wanted: DiscoveryType| {
+        matches!(&message.cluster_discovery_type,
+            Some(ClusterDiscoveryType::Type(kind)) if *kind == wanted as i32)
+    };
+    if check.is_some() && is(DiscoveryType::OriginalDst) {
+        return Err(at
+            .field("health_checks")
+            .reject("ORIGINAL_DST has no endpoints to ask"));
+    }
+    let discovered = is(DiscoveryType::Eds) || is(DiscoveryType::StrictDns);
+    if check.is_some() && discovered && !message.ignore_health_on_host_removal {
+        return Err(at
+            .field("ignore_health_on_host_removal")
+            .reject("must be true with health_checks: endpoints that discovery takes away go at once"));
+    }
+    Ok(check)
 }
 
 fn upstream_http(

@@ -10,7 +10,7 @@ use leno_engine::compile::access_log::NoValues;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::filter::{
     ConnectionFacts, Context, Effect, EffectResult, FilterConfig, Foretold, HttpFilter, KnownPeers,
-    LocalMetadata, PeerMetadata, Step, peer_metadata,
+    LocalMetadata, Membership, PeerMetadata, Process, Step, peer_metadata,
 };
 use leno_engine::decide::route::{Decision, RouteContext};
 use leno_engine::flags::{Flag, Flags};
@@ -60,6 +60,23 @@ struct Cx {
     external: bool,
 }
 
+/// Nobody wants anything of it.
+struct Alone;
+
+impl Process for Alone {
+    fn fails_health_checks(&self) -> bool {
+        false
+    }
+
+    fn cluster_name(&self) -> &str {
+        ""
+    }
+
+    fn membership(&self, _cluster: &str) -> Option<Membership> {
+        None
+    }
+}
+
 impl Cx {
     fn new(random: u64) -> Self {
         Self {
@@ -101,6 +118,7 @@ impl Cx {
             upstream_principal: self.upstream,
             cluster: Some("outbound|80||a.default.svc.cluster.local"),
             external: self.external,
+            process: &Alone,
         }
     }
 }

@@ -8,6 +8,7 @@ mod bootstraps;
 mod compile;
 mod explain;
 mod filter;
+mod health;
 mod listener;
 mod made;
 mod outlier;

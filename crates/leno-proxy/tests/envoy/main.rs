@@ -8,6 +8,7 @@ mod config;
 mod corpus;
 mod envoy;
 mod h2spec;
+mod health_check_filter;
 mod http1;
 mod message;
 mod mutation;

@@ -247,7 +247,7 @@ impl Level {
 
     /// Of healthy hosts, and of degraded ones: percent, 100 at most each.
     fn healths(&self, overprovisioning: u32) -> [u32; 2] {
-        let total = self.hosts().count() as u64;
+        let total = self.hosts().filter(|host| !host.is_left_out()).count() as u64;
         [Class::Healthy, Class::Degraded].map(|class| {
             let count = self.hosts().filter(|host| host.class() == Some(class)).count() as u64;
             let percent = (u64::from(overprovisioning) * count).checked_div(total);
@@ -298,7 +298,8 @@ impl Level {
 
     /// A locality's weight, less what its sick hosts cannot take (overprovisioned).
     fn effective_weight(&self, locality: &LocalityHosts, usable: usize) -> f64 {
-        let ratio = usable as f64 / locality.hosts.len().max(1) as f64;
+        let all = locality.hosts.iter().filter(|host| !host.is_left_out()).count();
+        let ratio = usable as f64 / all.max(1) as f64;
         let available = ratio * f64::from(self.overprovisioning) / 100.0;
         locality.weight * available.min(1.0)
     }
