@@ -4,7 +4,9 @@
 //! cluster that has either. It follows what is in force, and asks through the clusters' own transport.
 
 mod check;
+mod ejections;
 mod events;
+mod files;
 mod grpc;
 mod http;
 mod one;

@@ -81,7 +81,7 @@ mod worker;
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -181,12 +181,7 @@ impl Proxy {
         let published = Arc::new(Published::default());
         let (workers, inboxes) = inbox::inboxes(options.concurrency);
         let sockets = Sockets::new(workers.clone(), options.sockets)?;
-        let mut checkers = Checkers::Wanted(Parts {
-            published: Arc::clone(&published),
-            workload: options.workload.clone(),
-            secrets: Arc::clone(&options.secrets),
-            crypto: options.crypto.clone(),
-        });
+        let workload = options.workload.clone();
         let shared = Arc::new(Shared::new(
             options.concurrency,
             Arc::clone(&published),
@@ -211,15 +206,26 @@ impl Proxy {
             );
             threads.push(thread.map_err(StartError::Worker)?);
         }
+        let updater = Arc::new_cyclic(|updater| {
+            let mut checkers = Checkers::Wanted(Parts {
+                published: Arc::clone(&published),
+                workload,
+                secrets: Arc::clone(&options.secrets),
+                crypto: options.crypto.clone(),
+                updater: Weak::clone(updater),
+            });
+            let follower = move |config: &Config| checkers.follow(config);
+            Mutex::new(Updater::new(
+                published,
+                sockets,
+                options.secrets,
+                options.crypto,
+                follower,
+            ))
+        });
         Ok(Self {
             handle: Handle {
-                updater: Arc::new(Mutex::new(Updater::new(
-                    published,
-                    sockets,
-                    options.secrets,
-                    options.crypto,
-                    move |config| checkers.follow(config),
-                ))),
+                updater,
                 shared: Arc::clone(&shared),
             },
             shared,

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub struct Config {
     by_address: HashMap<SocketAddr, Arc<ListenerState>>,
     routes: HashMap<String, Arc<RouteTable>>,
     clusters: HashMap<String, Arc<ClusterState>>,
+    outlier_log: Option<Arc<Path>>,
 }
 
 #[derive(Debug)]
@@ -141,6 +143,11 @@ impl Config {
 
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
         self.clusters.values()
+    }
+
+    /// Where it is written who is ejected.
+    pub(crate) fn outlier_log(&self) -> Option<&Arc<Path>> {
+        self.outlier_log.as_ref()
     }
 
     pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
@@ -293,6 +300,11 @@ impl Updater {
         &self.next
     }
 
+    /// Where it is written who is ejected.
+    pub fn set_outlier_log(&mut self, path: Option<PathBuf>) {
+        self.next.outlier_log = path.map(Arc::from);
+    }
+
     /// Adds or replaces a listener. Its port is bound here, so that a port taken is an error of this listener.
     pub fn upsert_listener(&mut self, listener: Listener) -> Result<(), Refused> {
         for chain in listener.chains.iter().chain(&listener.default_chain) {
@@ -413,16 +425,16 @@ impl Updater {
                 Discovery::Static(_) | Discovery::OriginalDst => false,
             };
             if theirs {
-                if let (Some(health), Some(assignment)) = (&state.health, &assignment) {
-                    health.known.set_members(&state.cluster, assignment);
-                }
-                *state = Arc::new(ClusterState {
-                    cluster: Arc::clone(&state.cluster),
-                    assignment: assignment.clone(),
-                    limits: Arc::clone(&state.limits),
-                    health: state.health.clone(),
-                });
+                *state = Arc::new(state.assigned(assignment.clone()));
             }
+        }
+    }
+
+    /// Who was to leave this cluster, and is not well any more, leaves.
+    pub(crate) fn let_leave(&mut self, cluster: &str) {
+        if let Some(state) = self.next.clusters.get_mut(cluster) {
+            *state = Arc::new(state.left());
+            self.publish();
         }
     }
 

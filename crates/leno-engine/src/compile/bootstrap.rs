@@ -1,5 +1,7 @@
 //! `envoy.config.bootstrap.v3.Bootstrap`: what a proxy starts with.
 
+use std::path::PathBuf;
+
 use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::cluster::{self, Cluster};
@@ -18,6 +20,8 @@ pub struct Bootstrap {
     /// By name, for TLS contexts that name a secret without a source.
     pub secrets: Vec<(String, Secret)>,
     pub dynamic: Dynamic,
+    /// Where it is written who is ejected by outlier detection.
+    pub outlier_log: Option<PathBuf>,
 }
 
 /// What the proxy says it is.
@@ -101,9 +105,10 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     no_effect!(at, "Envoy's own process is tuned by it"; flags_path, inline_headers, perf_tracing_file_path,
         grpc_async_client_manager_config, memory_allocator_manager, enable_worker_cpu_affinity);
     no_effect!(at, "leno's log has its own form"; application_log_config);
-    if let Some(manager) = manager {
-        cluster_manager(&at.field("cluster_manager"), manager)?;
-    }
+    let outlier_log = match manager {
+        None => None,
+        Some(manager) => cluster_manager(&at.field("cluster_manager"), manager)?,
+    };
     let empty = pb::bootstrap::StaticResources::default();
     let pb::bootstrap::StaticResources {
         listeners,
@@ -112,6 +117,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     } = static_resources.as_ref().unwrap_or(&empty);
     let resources = at.field("static_resources");
     Ok(Bootstrap {
+        outlier_log,
         node: said.as_ref().map_or_else(Node::default, node),
         admin: match admin_port {
             None => None,
@@ -135,7 +141,8 @@ fn node(message: &core::Node) -> Node {
     }
 }
 
-fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<(), Rejection> {
+/// Where it is written who is ejected.
+fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<Option<PathBuf>, Rejection> {
     let pb::ClusterManager {
         local_cluster_name,
         outlier_detection,
@@ -144,9 +151,17 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<(), Reje
         enable_deferred_cluster_creation,
     } = message;
     refuse!(at; local_cluster_name, upstream_bind_config, load_stats_config);
-    no_effect!(at, "ejections are counted, and not written to a file"; outlier_detection);
     no_effect!(at, "a cluster costs nothing until it is used"; enable_deferred_cluster_creation);
-    Ok(())
+    let Some(detection) = outlier_detection else {
+        return Ok(None);
+    };
+    let at = at.field("outlier_detection");
+    let pb::cluster_manager::OutlierDetection {
+        event_log_path,
+        event_service,
+    } = detection;
+    refuse!(at; event_service);
+    Ok((!event_log_path.is_empty()).then(|| event_log_path.into()))
 }
 
 /// None: there is no admin port.

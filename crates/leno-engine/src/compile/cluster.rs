@@ -335,12 +335,6 @@ fn checked(at: &At<'_>, message: &pb::Cluster) -> Result<Option<HealthCheck>, Re
             .field("health_checks")
             .reject("ORIGINAL_DST has no endpoints to ask"));
     }
-    let discovered = is(DiscoveryType::Eds) || is(DiscoveryType::StrictDns);
-    if check.is_some() && discovered && !message.ignore_health_on_host_removal {
-        return Err(at
-            .field("ignore_health_on_host_removal")
-            .reject("must be true with health_checks: endpoints that discovery takes away go at once"));
-    }
     Ok(check)
 }
 

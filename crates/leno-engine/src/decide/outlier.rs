@@ -64,6 +64,7 @@ pub(super) struct Ejection {
     /// How often the base time counts: one more each time, one less for each interval in peace.
     multiplier: u32,
     jitter: Duration,
+    times: u32,
 }
 
 // === impl Monitor ===
@@ -178,6 +179,7 @@ impl Rate {
 impl Ejection {
     pub(super) fn begin(&mut self, config: &OutlierDetection, now: Instant, random: u64) {
         self.began = Some(now);
+        self.times = self.times.saturating_add(1);
         let most = u64::try_from(config.max_ejection_time_jitter.as_millis()).unwrap_or(u64::MAX);
         self.jitter = Duration::from_millis(random % most.saturating_add(1));
         let longest = config.max_ejection_time.saturating_add(config.base_ejection_time);
@@ -192,6 +194,12 @@ impl Ejection {
         let time = time.min(config.max_ejection_time).saturating_add(self.jitter);
         self.began
             .is_some_and(|began| now.saturating_duration_since(began) >= time)
+    }
+
+    /// How long ago it came back, or went out; and how often it has been out.
+    pub(super) fn told(&self, ejected: bool, now: Instant) -> (Option<Duration>, u32) {
+        let last = if ejected { self.ended } else { self.began };
+        (last.map(|last| now.saturating_duration_since(last)), self.times)
     }
 
     /// An interval without ejection.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::endpoint::Endpoint;
-use leno_engine::decide::health::{Failure, HostHealth};
+use leno_engine::decide::health::{Failure, Flags, HostHealth};
 
+use super::events;
 use super::one::One;
 use super::own::Own;
 use super::probe::Probing;
@@ -45,8 +46,12 @@ pub(super) async fn ask(
         loop {
             let passed = result.is_ok();
             let verdict = one.judge(result);
-            own.events.tell(one, &verdict);
+            events::tell(&own.files, one, &verdict);
             health.note_answers();
+            let flags = host.flags();
+            if flags.has(Flags::LEAVING) && flags.has(Flags::FAILED_CHECK) {
+                own.let_leave(&cluster.name);
+            }
             let wait = check
                 .intervals
                 .next(health.known.is_met(), passed, verdict.change, own.random.next());

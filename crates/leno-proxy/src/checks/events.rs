@@ -1,11 +1,6 @@
 //! Files of events: one line of JSON each, a `HealthCheckEvent` in Envoy's form.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use leno_engine::compile::address::{Address, Target};
@@ -13,43 +8,19 @@ use leno_engine::compile::cluster::health_check::{EventLog, Probe};
 use leno_engine::decide::health::{Failure, Note, Verdict};
 use leno_telemetry::access_log::rfc3339;
 
+use super::files::{Files, quoted};
 use super::one::One;
 
-/// Written at once: events are rare, and nobody but checks waits for them.
-#[derive(Debug, Default)]
-pub(super) struct Events {
-    files: RefCell<HashMap<PathBuf, File>>,
-}
-
-// === impl Events ===
-
-impl Events {
-    pub(super) fn tell(&self, one: One<'_>, verdict: &Verdict) {
-        let Some(log) = &one.check.events else { return };
-        let notes = verdict.notes.iter().filter(|note| is_told(log, note));
-        let now = SystemTime::now();
-        let mut lines = String::new();
-        for note in notes {
-            // Writing to a string does not fail.
-            let _ = write_line(one, note, now, &mut lines);
-        }
-        if !lines.is_empty()
-            && let Err(error) = self.append(&log.path, &lines)
-        {
-            tracing::warn!(path = %log.path.display(), %error, "health check events are not written");
-        }
+pub(super) fn tell(files: &Files, one: One<'_>, verdict: &Verdict) {
+    let Some(log) = &one.check.events else { return };
+    let notes = verdict.notes.iter().filter(|note| is_told(log, note));
+    let now = SystemTime::now();
+    let mut lines = String::new();
+    for note in notes {
+        // Writing to a string does not fail.
+        let _ = write_line(one, note, now, &mut lines);
     }
-
-    fn append(&self, path: &Path, lines: &str) -> io::Result<()> {
-        let mut files = self.files.borrow_mut();
-        if let Some(mut file) = files.get(path) {
-            return file.write_all(lines.as_bytes());
-        }
-        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-        file.write_all(lines.as_bytes())?;
-        files.insert(path.to_owned(), file);
-        Ok(())
-    }
+    files.append(&log.path, &lines);
 }
 
 fn is_told(log: &EventLog, note: &Note) -> bool {
@@ -135,18 +106,4 @@ fn status(failure: Failure) -> u16 {
         Failure::Active { status, .. } => status.unwrap_or_default(),
         Failure::Passive | Failure::Network | Failure::Timeout => 0,
     }
-}
-
-fn quoted(text: &str, out: &mut String) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            // Writing to a string does not fail.
-            c if c.is_control() => drop(write!(out, "\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
 }

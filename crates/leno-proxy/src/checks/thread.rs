@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use leno_engine::compile::cluster::{Cluster, OutlierDetection};
 use leno_engine::compile::endpoint::{Endpoint, Target};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::check;
+use super::ejections;
 use super::own::{Own, Parts};
 use crate::health::Health;
 use crate::state::{ClusterState, Config};
@@ -96,7 +98,7 @@ async fn follow(own: Own, mut changes: watch::Receiver<()>) {
                 Arc::ptr_eq(&known.cluster, &state.cluster) && Arc::ptr_eq(&known.health, health)
             };
             if !watched.get(name).is_some_and(same) {
-                let new = Watched::new(&own, &state.cluster, health);
+                let new = Watched::new(&own, &state.cluster, health, config.outlier_log());
                 watched.insert(name.clone(), new);
             }
             if let Some(watched) = watched.get_mut(name) {
@@ -112,9 +114,18 @@ async fn follow(own: Own, mut changes: watch::Receiver<()>) {
 // === impl Watched ===
 
 impl Watched {
-    fn new(own: &Rc<Own>, cluster: &Arc<Cluster>, health: &Arc<Health>) -> Self {
+    fn new(own: &Rc<Own>, cluster: &Arc<Cluster>, health: &Arc<Health>, log: Option<&Arc<Path>>) -> Self {
+        if log.is_some() {
+            health.known.log_ejections();
+        }
         let detector = cluster.outlier.map(|config| {
-            let detecting = detect(Rc::clone(own), Arc::clone(health), config);
+            let detecting = detect(
+                Rc::clone(own),
+                Arc::clone(cluster),
+                Arc::clone(health),
+                config,
+                log.cloned(),
+            );
             Task(tokio::task::spawn_local(detecting))
         });
         Self {
@@ -163,9 +174,29 @@ impl Watched {
 }
 
 /// Looks once an interval at who does worse than the others, and who may come back.
-async fn detect(own: Rc<Own>, health: Arc<Health>, config: OutlierDetection) {
+async fn detect(
+    own: Rc<Own>,
+    cluster: Arc<Cluster>,
+    health: Arc<Health>,
+    config: OutlierDetection,
+    log: Option<Arc<Path>>,
+) {
+    let mut interval = tokio::time::interval_at(Instant::now() + config.interval, config.interval);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::time::sleep(config.interval).await;
-        health.known.look(&config, Instant::now(), own.random.next());
+        let soon = async {
+            match log {
+                Some(_) => tokio::time::sleep(ejections::SOON).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = interval.tick() => health.known.look(&config, std::time::Instant::now(), own.random.next()),
+            () = soon => {}
+        }
+        if let Some(log) = &log {
+            let told = health.known.take_told();
+            own.files.append(log, &ejections::lines(&cluster.name, &told));
+        }
     }
 }

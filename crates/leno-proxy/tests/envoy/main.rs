@@ -7,6 +7,7 @@ mod bootstrap;
 mod config;
 mod corpus;
 mod envoy;
+mod events;
 mod h2spec;
 mod health_check_filter;
 mod http1;

@@ -8,15 +8,16 @@ mod check;
 mod detect;
 mod flags;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use check::{Change, Failure, Note, Verdict};
+pub use detect::{Action, Rates, Told};
 pub use flags::Flags;
 
 use crate::compile::cluster::{Cluster, HealthCheck};
-use crate::compile::endpoint::{Assignment, Endpoint, Health, Target};
+use crate::compile::endpoint::{Assignment, Endpoint, Health, Locality, Target};
 use crate::decide::outlier::Monitor;
 use check::Streak;
 
@@ -29,6 +30,9 @@ pub struct ClusterHealth {
     met: AtomicBool,
     hosts: Mutex<HashMap<Target, Arc<HostHealth>>>,
     counts: [AtomicU64; Counted::COUNT],
+    /// Somebody writes down who is ejected.
+    logs: AtomicBool,
+    told: Mutex<Vec<Told>>,
 }
 
 /// Of an endpoint.
@@ -119,6 +123,23 @@ impl ClusterHealth {
         *known = members;
         drop(known);
         self.changed();
+    }
+
+    /// Discovery has taken those away, and nobody else.
+    pub fn set_leaving(&self, leaving: &[Target]) {
+        for (target, host) in self.lock().iter() {
+            host.set(|flags| match leaving.contains(target) {
+                true => flags.with(Flags::LEAVING),
+                false => flags.without(Flags::LEAVING),
+            });
+        }
+    }
+
+    /// Whether an endpoint that discovery takes away stays: for as long as it is well.
+    pub fn stays(&self, endpoint: &Endpoint) -> bool {
+        let flags = self.host(&endpoint.address).map(|host| host.flags());
+        let well = flags.is_some_and(|flags| !flags.has(Flags::FAILED_CHECK));
+        well && endpoint.health != Health::Unhealthy
     }
 
     pub fn host(&self, target: &Target) -> Option<Arc<HostHealth>> {
@@ -233,6 +254,10 @@ impl ClusterHealth {
         )
     }
 
+    fn told(&self) -> MutexGuard<'_, Vec<Told>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Target, Arc<HostHealth>>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -304,5 +329,39 @@ impl Assignment {
     pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         let localities = self.priorities.iter().flatten();
         localities.flat_map(|locality| &locality.endpoints)
+    }
+
+    /// With those of `old` that it does not have and that stay, where they were; and which these are.
+    pub fn keeping(mut self, old: &Self, stays: impl Fn(&Endpoint) -> bool) -> (Self, Vec<Target>) {
+        let here: HashSet<Target> = self
+            .endpoints()
+            .map(|endpoint| endpoint.address.clone())
+            .collect();
+        let mut kept = Vec::new();
+        for (priority, localities) in old.priorities.iter().enumerate() {
+            for (at, locality) in localities.iter().enumerate() {
+                let missing = locality.endpoints.iter();
+                let missing = missing.filter(|endpoint| !here.contains(&endpoint.address) && stays(endpoint));
+                let staying: Vec<Arc<Endpoint>> = missing.cloned().collect();
+                if staying.is_empty() {
+                    continue;
+                }
+                kept.extend(staying.iter().map(|endpoint| endpoint.address.clone()));
+                if self.priorities.len() <= priority {
+                    self.priorities.resize_with(priority + 1, Vec::new);
+                }
+                let Some(level) = self.priorities.get_mut(priority) else {
+                    continue;
+                };
+                match level.get_mut(at) {
+                    Some(known) => known.endpoints.extend(staying),
+                    None => level.push(Locality {
+                        weight: locality.weight,
+                        endpoints: staying,
+                    }),
+                }
+            }
+        }
+        (self, kept)
     }
 }
