@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::at::{At, compiling, no_effect, refuse};
 use super::config_source::{Source, config_source};
 use super::endpoint::{self, Assignment};
-use super::pb::{cluster as pb, core, dns_cluster, protobuf, upstream_http};
+use super::pb::{aggregate, cluster as pb, core, dns_cluster, protobuf, upstream_http};
 use leno_proto::FromAny;
 
 use super::{Files, Rejection, Warnings};
@@ -96,6 +96,8 @@ pub enum Discovery {
     },
     /// The connection's original destination.
     OriginalDst,
+    /// The endpoints of these clusters, which come after each other.
+    Aggregate(Vec<String>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -221,7 +223,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         per_connection_buffer_high_watermark_timeout,
         lb_policy: _,
         load_assignment: _,
-        health_checks: _,
+        health_checks,
         max_requests_per_connection,
         circuit_breakers,
         upstream_http_protocol_options,
@@ -281,9 +283,11 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
     if let Some(subsets) = lb_subset_config {
         common.subsets = subset::older(&at.field("lb_subset_config"), subsets)?;
     }
-    let balance = balance::policy(at, message, &mut common)?;
+    let discovery = discovery(at, message)?;
+    let balance = balance::policy(at, message, &discovery, &mut common)?;
     let transport = transport::sockets(at, transport_socket_matches, transport_socket.as_ref(), &http)?;
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
+    let discovery = discovery(at, message)?;
     Ok(Cluster {
         name: name.clone(),
         stat_name: if alt_stat_name.is_empty() {
@@ -292,7 +296,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             alt_stat_name
         }
         .clone(),
-        discovery: discovery(at, message)?,
+        discovery,
         balance,
         connect_timeout: at.positive("connect_timeout", connect_timeout, Duration::from_secs(5))?,
         limits: limits(at, circuit_breakers.as_ref())?,
@@ -300,7 +304,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             None => None,
             Some(detection) => Some(outlier::detection(&at.field("outlier_detection"), detection)?),
         },
-        health_check: checked(at, message)?,
+        health_check: checked(at, health_checks, &discovery)?,
         ignores_unchecked: common.ignores_unchecked,
         ignores_health_on_removal: *ignore_health_on_host_removal,
         transport,
@@ -323,17 +327,16 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
     })
 }
 
-fn checked(at: &At<'_>, message: &pb::Cluster) -> Result<Option<HealthCheck>, Rejection> {
-    use pb::cluster::{ClusterDiscoveryType, DiscoveryType};
-    let check = health_check::only(at, &message.health_checks)?;
-    let is = |wanted: DiscoveryType| {
-        matches!(&message.cluster_discovery_type,
-            Some(ClusterDiscoveryType::Type(kind)) if *kind == wanted as i32)
-    };
-    if check.is_some() && is(DiscoveryType::OriginalDst) {
-        return Err(at
-            .field("health_checks")
-            .reject("ORIGINAL_DST has no endpoints to ask"));
+/// Who has no endpoints of its own has nobody to ask.
+fn checked(
+    at: &At<'_>,
+    messages: &[core::HealthCheck],
+    discovery: &Discovery,
+) -> Result<Option<HealthCheck>, Rejection> {
+    let check = health_check::only(at, messages)?;
+    if check.is_some() && matches!(discovery, Discovery::OriginalDst | Discovery::Aggregate(_)) {
+        let reason = "a cluster of this type has no endpoints of its own to ask";
+        return Err(at.field("health_checks").reject(reason));
     }
     Ok(check)
 }
@@ -421,6 +424,14 @@ fn extension(
     let at = at.field("typed_config");
     if any.is::<dns_cluster::DnsCluster>() {
         return dns::typed(&at, any, assignment);
+    }
+    let unused = assignment.priorities.is_empty();
+    if any.is::<aggregate::ClusterConfig>() && unused {
+        let aggregate::ClusterConfig { clusters } = at.unpack(any)?;
+        if clusters.is_empty() {
+            return Err(at.field("clusters").reject("required"));
+        }
+        return Ok(Discovery::Aggregate(clusters));
     }
     Err(at.unknown_extension(any))
 }
