@@ -287,7 +287,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
     let balance = balance::policy(at, message, &discovery, &mut common)?;
     let transport = transport::sockets(at, transport_socket_matches, transport_socket.as_ref(), &http)?;
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
-    let discovery = discovery(at, message)?;
+    let health_check = checked(at, health_checks, &discovery)?;
     Ok(Cluster {
         name: name.clone(),
         stat_name: if alt_stat_name.is_empty() {
@@ -304,7 +304,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             None => None,
             Some(detection) => Some(outlier::detection(&at.field("outlier_detection"), detection)?),
         },
-        health_check: checked(at, health_checks, &discovery)?,
+        health_check,
         ignores_unchecked: common.ignores_unchecked,
         ignores_health_on_removal: *ignore_health_on_host_removal,
         transport,
