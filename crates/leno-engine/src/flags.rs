@@ -30,7 +30,7 @@ macro_rules! flags {
 }
 
 flags! {
-    FailedLocalHealthCheck = 22, "LH", "FailedLocalHealthCheck";
+    FailedLocalHealthCheck = 30, "LH", "FailedLocalHealthCheck";
     UpstreamRetryLimitExceeded = 4, "URX", "UpstreamRetryLimitExceeded";
     NoHealthyUpstream = 0, "UH", "NoHealthyUpstream";
     UpstreamConnectionFailure = 1, "UF", "UpstreamConnectionFailure";
