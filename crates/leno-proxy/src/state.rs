@@ -76,7 +76,9 @@ pub struct Updater {
 }
 
 /// Who is told of each configuration in force.
-struct Follower(Option<Box<dyn FnMut(&Config) + Send>>);
+struct Follower(Option<Box<Follow>>);
+
+type Follow = dyn FnMut(&Config) + Send;
 
 impl std::fmt::Debug for Follower {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
