@@ -142,6 +142,7 @@ impl Bootstrap {
         keeper: Option<Keeper>,
         random: fn() -> u32,
     ) -> Result<Following, BootstrapError> {
+        proxy.updater().set_outlier_log(self.compiled.outlier_log.clone());
         let mut resources: Vec<(Name, Compiled)> = Vec::new();
         for (name, pem) in &self.compiled.secrets {
             let usable = usable(name, pem)?;
@@ -194,6 +195,7 @@ impl Bootstrap {
 
     /// Puts it in force: clusters first, so that no listener is open before what it sends to.
     pub fn apply(self, updater: &mut Updater) -> Result<(), BootstrapError> {
+        updater.set_outlier_log(self.compiled.outlier_log.clone());
         for (name, pem) in &self.compiled.secrets {
             updater.upsert_secret(name, usable(name, pem)?);
         }

@@ -193,6 +193,7 @@ impl Filters {
                 Routed::Known(cluster) => cluster.external,
                 Routed::Unknown(_) | Routed::Nowhere => true,
             },
+            process: &**exchange.worker(),
         };
         let mut active = self.active.borrow_mut();
         let result = active.get_mut(index).map(|filter| run(filter.as_mut(), &mut cx));

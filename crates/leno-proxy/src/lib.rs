@@ -14,7 +14,9 @@ pub mod attach;
 mod batches;
 pub mod bootstrap;
 mod call;
+mod checks;
 mod client_cert;
+mod cluster;
 mod codec;
 mod connect;
 mod connection;
@@ -31,6 +33,7 @@ mod filters;
 pub mod grpc;
 mod grpc_call;
 mod headers;
+mod health;
 mod http;
 pub mod identity;
 mod idle;
@@ -49,6 +52,7 @@ mod over_http2;
 mod peer_certificates;
 mod post;
 mod prefixed;
+mod process;
 mod quick_hash;
 mod random;
 mod reach;
@@ -80,7 +84,7 @@ mod worker;
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -100,6 +104,7 @@ pub use state::{ClusterState, Config, Refused, Updater};
 pub use telemetry::{NoTelemetry, Sink, Telemetry};
 pub use tls::Unsupported;
 
+use checks::{Checkers, Parts};
 use inbox::Workers;
 use listen::Sockets;
 use post::Post;
@@ -183,6 +188,7 @@ impl Proxy {
         let published = Arc::new(Published::default());
         let (workers, inboxes) = inbox::inboxes(options.concurrency);
         let sockets = Sockets::new(workers.clone(), options.sockets)?;
+        let workload = options.workload.clone();
         let shared = Arc::new(Shared::new(
             options.concurrency,
             Arc::clone(&published),
@@ -207,14 +213,26 @@ impl Proxy {
             );
             threads.push(thread.map_err(StartError::Worker)?);
         }
+        let updater = Arc::new_cyclic(|updater| {
+            let mut checkers = Checkers::Wanted(Parts {
+                published: Arc::clone(&published),
+                workload,
+                secrets: Arc::clone(&options.secrets),
+                crypto: options.crypto.clone(),
+                updater: Weak::clone(updater),
+            });
+            let follower = move |config: &Config| checkers.follow(config);
+            Mutex::new(Updater::new(
+                published,
+                sockets,
+                options.secrets,
+                options.crypto,
+                follower,
+            ))
+        });
         Ok(Self {
             handle: Handle {
-                updater: Arc::new(Mutex::new(Updater::new(
-                    published,
-                    sockets,
-                    options.secrets,
-                    options.crypto,
-                ))),
+                updater,
                 shared: Arc::clone(&shared),
             },
             shared,
@@ -294,6 +312,7 @@ impl Proxy {
 
     /// Ends the workers and what is still open.
     pub fn shutdown(self) {
+        self.updater().forget_follower();
         self.workers.stop();
         for thread in self.threads {
             if thread.join().is_err() {

@@ -367,7 +367,7 @@ impl Router<'_> {
         plan.trying.take();
         match result {
             Ok(answer) => {
-                picked.upstream.report_status(&picked.host, answer.head.status);
+                picked.upstream.report_answer(&picked.host, &answer.head);
                 picked.host.state.load.answered(&answer.head);
                 Ok((answer, picked, in_flight))
             }

@@ -311,7 +311,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         let lasting = upstream.count_connection();
         match crate::connect::connect(worker.connector(), &to).await {
             Ok((io, connection)) => {
-                upstream.report_connected(&host);
+                upstream.report_reached(&host);
                 host.state.load.issue();
                 upstream.counts.inc(ClusterStat::RqTotal);
                 return Ok(Connected {
@@ -349,8 +349,16 @@ fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {
     chosen.or(tcp.clusters.first())
 }
 
-/// A cluster by name, asked for if it is not known.
+/// A cluster by name, asked for if it is not known, once its endpoints have been asked how they are.
 pub(crate) async fn find(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {
+    let upstream = known(worker, name).await?;
+    while let Some(health) = upstream.cold() {
+        Box::pin(async move { health.first_answers().await }).await;
+    }
+    Ok(upstream)
+}
+
+async fn known(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {
     let discovered = |upstream: Option<Rc<Upstream>>| upstream.filter(|u| u.is_discovered());
     if let Some(upstream) = discovered(worker.upstream(&worker.snapshot(), name)) {
         return Ok(upstream);

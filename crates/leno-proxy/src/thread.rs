@@ -153,6 +153,17 @@ fn serve(
     });
 }
 
+/// Until the clusters that are there know which of their endpoints are well.
+async fn first_answers(worker: &Worker) {
+    let snapshot = worker.snapshot();
+    let discovered = snapshot.clusters().filter(|state| state.assignment.is_some());
+    for health in discovered.filter_map(|state| state.health.as_ref()) {
+        if health.is_cold() {
+            health.first_answers().await;
+        }
+    }
+}
+
 /// Accepts until the socket's listener lets go of it.
 async fn accept_from(worker: Rc<Worker>, socket: Arc<ListenSocket>) {
     let listener = match socket.socket.try_clone().and_then(TcpListener::from_std) {
@@ -161,6 +172,10 @@ async fn accept_from(worker: Rc<Worker>, socket: Arc<ListenSocket>) {
     };
     let mut open = socket.open.clone();
     let mut closed = pin!(open.wait_for(|open| !*open));
+    tokio::select! {
+        () = first_answers(&worker) => {}
+        _ = &mut closed => return,
+    }
     loop {
         let accepted = poll_fn(|cx| match listener.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),

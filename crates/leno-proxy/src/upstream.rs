@@ -13,19 +13,26 @@ use leno_engine::compile::cluster::{Cluster, Discovery, Transport, UpstreamProto
 use leno_engine::compile::endpoint::{Endpoint, Target};
 use leno_engine::compile::listener::Address;
 use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError, Row};
+use leno_engine::decide::health::{self, ClusterHealth};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::outlier::Outcome;
 use leno_engine::decide::proxy_protocol::Client;
+use leno_engine::message::ResponseHead;
 use leno_telemetry::stats::{ClusterStat, Counts, Stats};
 
 use crate::alpn::Offer;
 use crate::counts::Lasting;
 use crate::destination::{Destination, Purpose};
+use crate::health::Health;
 use crate::outcome::{Failure, StreamError};
 use crate::quick_hash::QuickHash;
+use crate::random::Random;
 use crate::reported::ClusterLoad;
 use crate::state::ClusterState;
 use pool::Pool;
+
+/// In an answer: the endpoint wants nothing more.
+const IMMEDIATE_FAIL: &str = "x-envoy-immediate-health-check-fail";
 
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -41,6 +48,7 @@ pub(crate) struct Upstream {
     generation: Cell<Option<u64>>,
     /// Since load was last told of: requests for which there was no room.
     dropped: Cell<u64>,
+    random: Random,
 }
 
 /// An endpoint, and the cluster that it is of: of an aggregate one of its members.
@@ -79,12 +87,13 @@ impl Upstream {
         let assignment = state.assignment.clone().unwrap_or_default();
         Self {
             counts: Rc::new(stats.counts(&state.cluster.stat_name)),
-            balancer: RefCell::new(Balancer::new(&state.cluster, assignment, seed)),
+            balancer: RefCell::new(Balancer::new(&state.cluster, assignment, known(&state), seed)),
             pools: RefCell::default(),
             shortcuts: RefCell::default(),
             members: RefCell::default(),
             generation: Cell::new(None),
             dropped: Cell::new(0),
+            random: Random::default(),
             state: RefCell::new(state),
         }
     }
@@ -98,7 +107,7 @@ impl Upstream {
         let old = self.state.replace(Arc::clone(state));
         let assignment = state.assignment.clone().unwrap_or_default();
         let mut balancer = self.balancer.borrow_mut();
-        balancer.update(&state.cluster, assignment);
+        balancer.update(&state.cluster, assignment, known(state));
         let mut pools = self.pools.borrow_mut();
         if old.cluster.transport != state.cluster.transport || old.cluster.http2 != state.cluster.http2 {
             pools.clear();
@@ -149,6 +158,13 @@ impl Upstream {
         is_aggregate(&self.state.borrow().cluster)
     }
 
+    /// While nobody knows yet who is well.
+    pub(crate) fn cold(&self) -> Option<Arc<Health>> {
+        let state = self.state.borrow();
+        let own = state.health.as_ref().filter(|health| health.is_cold()).cloned();
+        own.or_else(|| self.members.borrow().iter().find_map(|member| member.cold()))
+    }
+
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
         Arc::clone(&self.state.borrow().cluster)
     }
@@ -177,7 +193,26 @@ impl Upstream {
         })
     }
 
+    /// Connections to endpoints that are unwell are not used again: new ones may do better.
+    fn heed_health(&self) {
+        let mut balancer = self.balancer.borrow_mut();
+        if !balancer.heed_health() {
+            return;
+        }
+        let unwell: Vec<SocketAddr> = balancer
+            .unwell()
+            .filter_map(|host| socket_address(&host.endpoint))
+            .collect();
+        if !unwell.is_empty() {
+            self.shortcuts.borrow_mut().clear();
+            self.pools
+                .borrow_mut()
+                .retain(|key, _| !unwell.contains(&key.address));
+        }
+    }
+
     fn pick_own(self: &Rc<Self>, cx: &PickContext<'_>) -> Result<Picked, PickError> {
+        self.heed_health();
         let host = self.balancer.borrow_mut().pick(cx)?;
         Ok(Picked {
             upstream: Rc::clone(self),
@@ -189,6 +224,7 @@ impl Upstream {
         let members = self.members.borrow();
         let mut row = Row::default();
         for member in members.iter() {
+            member.heed_health();
             row.add(&member.balancer.borrow());
         }
         let panic_threshold = self.state.borrow().cluster.panic_threshold;
@@ -287,6 +323,9 @@ impl Upstream {
     /// A connection begins.
     pub(crate) fn count_connection(&self) -> Lasting<ClusterStat> {
         self.counts.inc(ClusterStat::CxTotal);
+        if let Some(health) = &self.state.borrow().health {
+            health.known.meet();
+        }
         Lasting::begin(&self.counts, ClusterStat::CxActive, Some(ClusterStat::CxDestroy))
     }
 
@@ -305,12 +344,27 @@ impl Upstream {
         }
     }
 
+    /// A connection that an answer is to come on.
     pub(crate) fn report_connected(&self, host: &Host) {
         self.report(host, Outcome::LocalSuccess);
     }
 
-    pub(crate) fn report_status(&self, host: &Host, status: u16) {
-        self.report(host, Outcome::Status(status));
+    /// A connection of which nothing more is known than that it was made.
+    pub(crate) fn report_reached(&self, host: &Host) {
+        self.report(host, Outcome::Connected);
+    }
+
+    pub(crate) fn report_answer(&self, host: &Host, head: &ResponseHead) {
+        self.report(host, Outcome::Status(head.status));
+        let state = self.state.borrow();
+        if let Some(health) = &state.health
+            && let Some(check) = &state.cluster.health_check
+            && let Some(host) = host.health()
+            && head.headers.contains(IMMEDIATE_FAIL)
+        {
+            health.known.exclude(host);
+            health.known.fail(host, check, health::Failure::Passive);
+        }
     }
 
     pub(crate) fn report_failure(&self, host: &Host, failure: &Failure) {
@@ -332,9 +386,14 @@ impl Upstream {
     }
 
     fn report(&self, host: &Host, outcome: Outcome) {
-        let mut balancer = self.balancer.borrow_mut();
-        if balancer.heeds_outcomes() {
-            balancer.report(host, outcome, Instant::now());
+        let state = self.state.borrow();
+        if let Some(health) = &state.health
+            && let Some(config) = &state.cluster.outlier
+            && let Some(host) = host.health()
+        {
+            health
+                .known
+                .report(host, config, outcome, Instant::now(), self.random.next());
         }
     }
 
@@ -351,6 +410,10 @@ impl Upstream {
             self.shortcuts.borrow_mut().clear();
         }
     }
+}
+
+fn known(state: &ClusterState) -> Option<Arc<ClusterHealth>> {
+    state.health.as_ref().map(|health| Arc::clone(&health.known))
 }
 
 pub(crate) fn socket_address(endpoint: &Endpoint) -> Option<SocketAddr> {

@@ -1,5 +1,7 @@
 //! `envoy.config.bootstrap.v3.Bootstrap`: what a proxy starts with.
 
+use std::path::PathBuf;
+
 use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::cluster::{self, Cluster};
@@ -20,6 +22,8 @@ pub struct Bootstrap {
     pub dynamic: Dynamic,
     /// Who is told of the clusters' load.
     pub loads: Option<ControlPlane>,
+    /// Where it is written who is ejected by outlier detection.
+    pub outlier_log: Option<PathBuf>,
 }
 
 /// What the proxy says it is.
@@ -103,8 +107,8 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     no_effect!(at, "Envoy's own process is tuned by it"; flags_path, inline_headers, perf_tracing_file_path,
         grpc_async_client_manager_config, memory_allocator_manager, enable_worker_cpu_affinity);
     no_effect!(at, "leno's log has its own form"; application_log_config);
-    let loads = match manager {
-        None => None,
+    let OfClusters { loads, outlier_log } = match manager {
+        None => OfClusters::default(),
         Some(manager) => cluster_manager(&at.field("cluster_manager"), manager)?,
     };
     let empty = pb::bootstrap::StaticResources::default();
@@ -115,6 +119,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     } = static_resources.as_ref().unwrap_or(&empty);
     let resources = at.field("static_resources");
     Ok(Bootstrap {
+        outlier_log,
         node: said.as_ref().map_or_else(Node::default, node),
         admin: match admin_port {
             None => None,
@@ -139,7 +144,14 @@ fn node(message: &core::Node) -> Node {
     }
 }
 
-fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<Option<ControlPlane>, Rejection> {
+/// What is said of all clusters.
+#[derive(Default)]
+struct OfClusters {
+    loads: Option<ControlPlane>,
+    outlier_log: Option<PathBuf>,
+}
+
+fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<OfClusters, Rejection> {
     let pb::ClusterManager {
         local_cluster_name,
         outlier_detection,
@@ -148,12 +160,30 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<Option<C
         enable_deferred_cluster_creation,
     } = message;
     refuse!(at; local_cluster_name, upstream_bind_config);
-    no_effect!(at, "ejections are counted, and not written to a file"; outlier_detection);
     no_effect!(at, "a cluster costs nothing until it is used"; enable_deferred_cluster_creation);
-    match load_stats_config {
-        None => Ok(None),
-        Some(source) => load_stats(&at.field("load_stats_config"), source).map(Some),
-    }
+    Ok(OfClusters {
+        loads: match load_stats_config {
+            None => None,
+            Some(source) => Some(load_stats(&at.field("load_stats_config"), source)?),
+        },
+        outlier_log: match outlier_detection {
+            None => None,
+            Some(detection) => outlier_log(&at.field("outlier_detection"), detection)?,
+        },
+    })
+}
+
+/// Where it is written who is ejected.
+fn outlier_log(
+    at: &At<'_>,
+    message: &pb::cluster_manager::OutlierDetection,
+) -> Result<Option<PathBuf>, Rejection> {
+    let pb::cluster_manager::OutlierDetection {
+        event_log_path,
+        event_service,
+    } = message;
+    refuse!(at; event_service);
+    Ok((!event_log_path.is_empty()).then(|| event_log_path.into()))
 }
 
 /// None: there is no admin port.

@@ -1,10 +1,12 @@
 //! `ClusterLoadAssignment`: endpoints by priority and locality.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use super::address::Target;
 
+use super::address::Address;
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::metadata::{self, Fields};
 use super::pb::{core, endpoint as pb, protobuf};
@@ -47,6 +49,8 @@ pub struct Endpoint {
     pub transport_match: BTreeMap<String, String>,
     /// `filter_metadata["istio"].workload`, parsed.
     pub workload: Option<WorkloadLabel>,
+    /// None: it is checked as its cluster says.
+    pub check: Option<Box<EndpointCheck>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,17 @@ pub enum Health {
     Unhealthy,
     Draining,
     Degraded,
+}
+
+/// `health_check_config` of an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointCheck {
+    /// It is not asked, and taken for healthy.
+    pub disabled: bool,
+    /// Where it is asked, if elsewhere.
+    pub address: Option<SocketAddr>,
+    pub port: Option<u16>,
+    pub hostname: String,
 }
 
 /// Istio's `name;namespace;canonical-service;canonical-revision;cluster`.
@@ -188,7 +203,6 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
         additional_addresses,
         observability_name,
     } = host;
-    no_effect!(at, "there are no active health checks"; health_check_config);
     no_effect!(at, "not used"; observability_name);
     no_effect!(at, "only the first address is tried"; additional_addresses);
     Ok(Arc::new(Endpoint {
@@ -200,7 +214,36 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
         metadata: metadata::of(metadata.as_ref(), "envoy.lb"),
         transport_match: strings(metadata, "envoy.transport_socket_match"),
         workload: workload(metadata),
+        check: match health_check_config {
+            None => None,
+            Some(config) => check(&at.field("health_check_config"), config)?,
+        },
     }))
+}
+
+fn check(
+    at: &At<'_>,
+    message: &pb::endpoint::HealthCheckConfig,
+) -> Result<Option<Box<EndpointCheck>>, Rejection> {
+    let pb::endpoint::HealthCheckConfig {
+        port_value,
+        hostname,
+        address,
+        disable_active_health_check,
+    } = message;
+    let check = EndpointCheck {
+        disabled: *disable_active_health_check,
+        address: match address {
+            None => None,
+            Some(address) => match address::address(&at.field("address"), address)? {
+                Address::Socket(address) => Some(address),
+                Address::Pipe(_) => return Err(at.field("address").reject("only sockets are supported")),
+            },
+        },
+        port: Some(at.port("port_value", *port_value)?).filter(|port| *port > 0),
+        hostname: hostname.clone(),
+    };
+    Ok((check != EndpointCheck::default()).then(|| Box::new(check)))
 }
 
 fn health(at: &At<'_>, status: i32) -> Result<Health, Rejection> {

@@ -22,6 +22,7 @@ pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state:
 pub(crate) use leno_proto::envoy::extensions::filters::http::cors::v3 as cors;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
 pub(crate) use leno_proto::envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
+pub(crate) use leno_proto::envoy::extensions::filters::http::health_check::v3 as health_check;
 pub(crate) use leno_proto::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_filter;
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
@@ -50,6 +51,7 @@ pub(crate) mod lb {
         round_robin::v3 as round_robin, subset::v3 as subset, wrr_locality::v3 as wrr_locality,
     };
 }
+pub(crate) use leno_proto::envoy::extensions::health_check::event_sinks::file::v3 as event_sink;
 pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template_match;
 pub(crate) use leno_proto::envoy::extensions::path::rewrite::uri_template::v3 as uri_template_rewrite;
 /// Which hosts and priorities a retry leaves out.

@@ -43,7 +43,7 @@ impl LogFilter {
             Self::Share(share) => facts.random % 1_000_000 < u64::from(*share),
             Self::And(filters) => filters.iter().all(|filter| filter.takes(facts)),
             Self::Or(filters) => filters.iter().any(|filter| filter.takes(facts)),
-            Self::Any => true,
+            Self::NoHealthCheck => !facts.flags.is_health_check(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod filter;
 pub mod grpc;
 pub mod hash;
 pub mod headers;
+pub mod health;
 pub mod internal_redirect;
 pub mod limits;
 pub mod listener;

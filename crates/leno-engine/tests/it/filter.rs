@@ -10,7 +10,7 @@ use leno_engine::compile::access_log::NoValues;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::filter::{
     ConnectionFacts, Context, Effect, EffectResult, FilterConfig, Foretold, HttpFilter, KnownPeers,
-    LocalMetadata, PeerMetadata, Step, peer_metadata,
+    LocalMetadata, Membership, PeerMetadata, Process, Step, peer_metadata,
 };
 use leno_engine::decide::notes::Notes;
 use leno_engine::decide::route::{Decision, RouteContext};
@@ -62,6 +62,23 @@ pub(crate) struct Cx {
     pub(crate) notes: Notes,
 }
 
+/// Nobody wants anything of it.
+struct Alone;
+
+impl Process for Alone {
+    fn fails_health_checks(&self) -> bool {
+        false
+    }
+
+    fn cluster_name(&self) -> &str {
+        ""
+    }
+
+    fn membership(&self, _cluster: &str) -> Option<Membership> {
+        None
+    }
+}
+
 impl Cx {
     pub(crate) fn new(random: u64) -> Self {
         Self {
@@ -107,6 +124,7 @@ impl Cx {
             cluster: Some("outbound|80||a.default.svc.cluster.local"),
             upstream: None,
             external: self.external,
+            process: &Alone,
         }
     }
 }

@@ -246,6 +246,7 @@ fn response_flags(flags: Flags) -> pb::ResponseFlags {
     let mut said = pb::ResponseFlags::default();
     for flag in flags.iter() {
         match flag {
+            Flag::FailedLocalHealthCheck => said.failed_local_healthcheck = true,
             Flag::UpstreamRetryLimitExceeded => said.upstream_retry_limit_exceeded = true,
             Flag::NoHealthyUpstream => said.no_healthy_upstream = true,
             Flag::UpstreamConnectionFailure => said.upstream_connection_failure = true,

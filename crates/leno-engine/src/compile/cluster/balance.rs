@@ -21,6 +21,7 @@ pub(super) fn common(
         locality_weighted: false,
         hash_key: HashKey::Address,
         subsets: None,
+        ignores_unchecked: false,
     };
     let Some(message) = message else { return Ok(common) };
     let at = &at.field("common_lb_config");
@@ -35,7 +36,7 @@ pub(super) fn common(
     } = message;
     refuse!(at; close_connections_on_host_set_change, override_host_status);
     no_effect!(at, "updates are applied at once"; update_merge_window);
-    no_effect!(at, "there are no active health checks"; ignore_new_hosts_until_first_hc);
+    common.ignores_unchecked = *ignore_new_hosts_until_first_hc;
     if let Some(types::Percent { value }) = healthy_panic_threshold {
         if !(0.0..=100.0).contains(value) {
             return Err(at.field("healthy_panic_threshold").reject("0 to 100"));

@@ -93,15 +93,23 @@ fn socket_match(
         transport_socket,
     } = message;
     silent!("names are for people"; name);
-    let mut wanted = BTreeMap::new();
-    for (name, value) in r#match.iter().flat_map(|fields| &fields.fields) {
-        match &value.kind {
-            Some(protobuf::value::Kind::StringValue(text)) => wanted.insert(name.clone(), text.clone()),
-            _ => return Err(at.entry("match", name).reject("only strings are supported")),
-        };
-    }
+    let wanted = match r#match {
+        None => BTreeMap::new(),
+        Some(fields) => self::wanted(&at.field("match"), fields)?,
+    };
     let socket = at.required("transport_socket", transport_socket)?;
     Ok((wanted, transport(&at.field("transport_socket"), socket, http)?))
+}
+
+/// What endpoints are known by here.
+pub(super) fn wanted(at: &At<'_>, message: &protobuf::Struct) -> Result<BTreeMap<String, String>, Rejection> {
+    let fields = message.fields.iter();
+    fields
+        .map(|(name, value)| match &value.kind {
+            Some(protobuf::value::Kind::StringValue(text)) => Ok((name.clone(), text.clone())),
+            _ => Err(at.entry("fields", name).reject("only strings are supported")),
+        })
+        .collect()
 }
 
 fn transport(

@@ -7,6 +7,7 @@
 mod cors;
 mod fault;
 mod header_mutation;
+mod health_check;
 mod istio_alpn;
 mod known_peers;
 mod local_ratelimit;
@@ -108,6 +109,24 @@ pub struct Context<'a> {
     pub upstream: Option<&'a Cluster>,
     /// Nobody of the mesh is behind that cluster.
     pub external: bool,
+    pub process: &'a dyn Process,
+}
+
+/// What the process says of itself and its clusters.
+pub trait Process {
+    /// Somebody wants health checks of it to fail.
+    fn fails_health_checks(&self) -> bool;
+    /// The cluster that it belongs to itself.
+    fn cluster_name(&self) -> &str;
+    /// None: there is no such cluster.
+    fn membership(&self, cluster: &str) -> Option<Membership>;
+}
+
+/// How many of a cluster's endpoints may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Membership {
+    pub well: u64,
+    pub all: u64,
 }
 
 /// Who the other side says it is.
@@ -227,6 +246,7 @@ const FILTERS: &[Kind] = &[
     fault::KIND,
     header_mutation::KIND,
     istio_alpn::KIND,
+    health_check::KIND,
     local_ratelimit::KIND,
     peer_metadata::KIND,
     rbac::KIND,

@@ -118,7 +118,10 @@ async fn the_facts_of_the_cases_are_what_envoy_does() {
             directory: files.path(),
         };
         let bootstrap = category.bootstrap(&category.cases, place);
-        let envoy = Envoy::start(&program, &bootstrap);
+        // It asks the backends how they are before it is there.
+        let program = program.clone();
+        let starting = tokio::task::spawn_blocking(move || Envoy::start(&program, &bootstrap));
+        let envoy = starting.await.unwrap();
         let outcomes = run("e", category.cases.iter(), place, &envoy.listeners, &envoy.admin).await;
         let title = "What Envoy 1.40 does. Written by the test beside it.\n";
         let text = facts(title, category.cases.iter().zip(&outcomes));
