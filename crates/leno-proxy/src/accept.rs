@@ -315,7 +315,11 @@ impl Arrival {
     ) -> Option<(Found, Option<Early>)> {
         let (silent_chain, _) = self.chain(state, &Found::raw());
         let tcp = silent_chain.as_ref().and_then(|chain| match &chain.terminal {
-            TerminalFilter::Tcp(tcp) if chain.tls.is_none() && !tcp.by_server_name => Some(Arc::clone(tcp)),
+            TerminalFilter::Tcp(tcp)
+                if chain.tls.is_none() && !tcp.by_server_name && tcp.tunnel.is_none() =>
+            {
+                Some(Arc::clone(tcp))
+            }
             _ => None,
         });
         let filters = &state.listener.filters;
@@ -333,6 +337,7 @@ impl Arrival {
             tokio::time::sleep(inspect::SILENCE).await;
             let of = Origin {
                 server_name: None,
+                record: None,
                 behalf: self.behalf(),
                 destination: self.destination,
                 direction: state.listener.direction,

@@ -72,6 +72,7 @@ mod thread;
 mod tls;
 mod tls_stream;
 mod try_idle;
+mod tunnel;
 mod upstream;
 mod worker;
 

@@ -1,7 +1,7 @@
 //! `tcp_proxy`: one upstream connection for one downstream connection.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::hash::hash_source;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::flags::{Flag, Flags};
-use leno_telemetry::record::{ConnectionRecord, UpstreamRecord};
+use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, UpstreamRecord};
 use leno_telemetry::stats::{ClusterStat, TcpStat};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
@@ -35,6 +35,7 @@ use crate::io::Io;
 use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
+use crate::tunnel;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 
@@ -53,6 +54,7 @@ struct Connected {
     cluster: Arc<Cluster>,
     host: Host,
     _active: (Active, Lasting<ClusterStat>),
+    /// A connection's, or that of a request which carries it.
     _permit: Permit,
 }
 
@@ -130,6 +132,7 @@ pub(crate) async fn open(
         None => {
             let of = Origin {
                 server_name: downstream.record.sni.as_deref(),
+                record: Some(&downstream.record),
                 behalf: downstream.behalf(),
                 destination: downstream.destination,
                 direction: downstream.record.direction,
@@ -155,7 +158,7 @@ pub(crate) async fn open(
             let why = Outcome {
                 received: 0,
                 sent: 0,
-                flags: flags(&failure),
+                flags: flags(&failure, tcp.tunnel.is_some()),
                 details: failure.details(),
             };
             let reason = failure.transport_reason();
@@ -267,6 +270,8 @@ fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
 /// Who wants to be connected, and where to.
 pub(crate) struct Origin<'c> {
     pub(crate) server_name: Option<&'c str>,
+    /// None: the client has not said anything yet.
+    pub(crate) record: Option<&'c DownstreamRecord>,
     pub(crate) behalf: Behalf<'c>,
     pub(crate) destination: SocketAddr,
     pub(crate) direction: Direction,
@@ -280,8 +285,13 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         (None, None) => return Err(Failure::NoCluster),
     };
     let upstream = find(worker, name).await?;
-    let Some(permit) = upstream.acquire(Resource::Connection, Priority::Default) else {
-        upstream.counts.inc(ClusterStat::CxOverflow);
+    let tunnel = tcp.tunnel.as_deref().zip(of.record);
+    let (resource, overflow) = match tunnel {
+        None => (Resource::Connection, ClusterStat::CxOverflow),
+        Some(_) => (Resource::Request, ClusterStat::RqPendingOverflow),
+    };
+    let Some(permit) = upstream.acquire(resource, Priority::Default) else {
+        upstream.counts.inc(overflow);
         return Err(Failure::Overflow);
     };
     let mut previous = Vec::new();
@@ -299,19 +309,18 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             leave_priorities: None,
             original_destination: Some(of.destination),
         })?;
-        let purpose = Purpose {
-            authority: None,
-            offer: Offer::Tcp,
-            inbound: of.direction == Direction::Inbound,
-            behalf: Some(of.behalf),
-        };
-        let to = upstream.destination(&host, &purpose)?;
         let active = host.start();
-        let lasting = upstream.count_connection();
-        match crate::connect::connect(worker.connector(), &to).await {
+        let (lasting, made) = match tunnel {
+            None => connect_to(worker, &upstream, &host, of).await?,
+            Some((tunnel, client)) => {
+                let lasting = Lasting::begin(&upstream.counts, ClusterStat::RqActive, None);
+                let opening = tunnel::open(worker, &upstream, &host, tunnel, client, of.behalf);
+                (lasting, patiently(tcp.idle_timeout, opening).await)
+            }
+        };
+        match made {
             Ok((io, connection)) => {
                 upstream.report_connected(&host);
-                upstream.counts.inc(ClusterStat::RqTotal);
                 return Ok(Connected {
                     io,
                     connection,
@@ -322,7 +331,9 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
                 });
             }
             Err(failure) => {
-                upstream.count_unconnected(&failure);
+                if tunnel.is_none() {
+                    upstream.count_unconnected(&failure);
+                }
                 upstream.report_failure(&host, &failure);
                 previous.push(host.endpoint.address.clone());
                 last = failure;
@@ -331,6 +342,41 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
     }
     upstream.counts.inc(ClusterStat::CxConnectAttemptsExceeded);
     Err(last)
+}
+
+/// The answer to a request for a tunnel has no time-out of its own.
+async fn patiently(most: Option<Duration>, opening: impl Future<Output = Made>) -> Made {
+    match most {
+        None => Box::pin(opening).await,
+        Some(most) => match tokio::time::timeout(most, Box::pin(opening)).await {
+            Ok(made) => made,
+            Err(_) => Err(Failure::ConnectTimeout),
+        },
+    }
+}
+
+type Made = Result<(Io, Rc<UpstreamConnection>), Failure>;
+
+/// A connection of its own, and its place in the statistics.
+async fn connect_to(
+    worker: &Worker,
+    upstream: &Upstream,
+    host: &Host,
+    of: &Origin<'_>,
+) -> Result<(Lasting<ClusterStat>, Made), Failure> {
+    let purpose = Purpose {
+        authority: None,
+        offer: Offer::Tcp,
+        inbound: of.direction == Direction::Inbound,
+        behalf: Some(of.behalf),
+    };
+    let to = upstream.destination(host, &purpose)?;
+    let lasting = upstream.count_connection();
+    let made = crate::connect::connect(worker.connector(), &to).await;
+    if made.is_ok() {
+        upstream.counts.inc(ClusterStat::RqTotal);
+    }
+    Ok((lasting, made))
 }
 
 fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {
@@ -363,7 +409,11 @@ pub(crate) async fn find(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>
 }
 
 /// The attempts that there may be have all been made then.
-fn flags(failure: &Failure) -> Flags {
+fn flags(failure: &Failure, tunnelled: bool) -> Flags {
+    // A request without room is to Envoy an attempt like any other, a connection is not.
+    if tunnelled && matches!(failure, Failure::Overflow) {
+        return Flag::UpstreamRetryLimitExceeded.into();
+    }
     let mut flags = Flags::from(failure.flag());
     if matches!(failure, Failure::Connect(_) | Failure::ConnectTimeout) {
         flags.insert(Flag::UpstreamRetryLimitExceeded);

@@ -26,6 +26,8 @@ use crate::quick_hash::QuickHash;
 use crate::state::ClusterState;
 use pool::Pool;
 
+pub(crate) use pool::Checkout;
+
 #[derive(Debug)]
 pub(crate) struct Upstream {
     state: RefCell<Arc<ClusterState>>,

@@ -4,6 +4,7 @@ mod chain;
 mod distinct;
 mod filters;
 mod tcp;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use ipnet::IpNet;
 
 pub use super::address::Address;
+pub use tunnel::Tunnel;
 
 use super::access_log::{AccessLog, access_logs};
 use super::at::{At, compiling, no_effect, refuse};
@@ -160,6 +162,8 @@ pub struct TcpProxy {
     /// By how much of it the duration may be longer, by chance (percent).
     pub max_duration_jitter: f64,
     pub max_connect_attempts: u32,
+    /// The connection goes through a stream of HTTP to the upstream. None: as it is.
+    pub tunnel: Option<Box<Tunnel>>,
     pub access_log: Vec<Arc<AccessLog>>,
     /// The object that made it (`metadata` of weighted clusters or stat prefix), for logs.
     pub origin: Option<String>,

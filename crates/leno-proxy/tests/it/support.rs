@@ -229,6 +229,7 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
         max_duration: None,
         max_duration_jitter: 0.0,
         max_connect_attempts: 1,
+        tunnel: None,
         access_log: vec![],
         origin: None,
     })))

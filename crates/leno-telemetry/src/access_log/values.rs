@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{FormatValues, GrpcForm, Operator};
 use leno_engine::decide::route::is_grpc;
-use leno_engine::flags::Flags;
+use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::Decimal;
 
 use super::start_time;
@@ -102,6 +102,10 @@ impl FormatValues for ConnectionValues<'_> {
         match operator {
             Operator::ResponseCode => number(out, 0),
             Operator::ResponseCodeDetails => false,
+            Operator::ResponseFlags if !record.flags.is_empty() => {
+                listed(out, in_turn(record.flags).map(Flag::short))
+            }
+            Operator::ResponseFlagsLong => listed(out, in_turn(record.flags).map(Flag::long)),
             Operator::ConnectionTerminationDetails => text(out, Some(record.termination)),
             Operator::AccessLogType => text(out, Some("TcpConnectionEnd")),
             _ => self.common.write(operator, out),
@@ -116,7 +120,7 @@ impl Common<'_> {
             Operator::StartTime(format) => start_time::write(self.start, format.as_deref(), out),
             Operator::Duration => millis(out, Some(self.duration)),
             Operator::ResponseFlags => flags(out, self.flags),
-            Operator::ResponseFlagsLong => flags_long(out, self.flags),
+            Operator::ResponseFlagsLong => listed(out, self.flags.iter().map(Flag::long)),
             Operator::ResponseCodeDetails => {
                 let failure = self
                     .upstream
@@ -195,14 +199,22 @@ fn flags(out: &mut Vec<u8>, flags: Flags) -> bool {
     write!(out, "{flags}").is_ok()
 }
 
-fn flags_long(out: &mut Vec<u8>, flags: Flags) -> bool {
-    for (at, flag) in flags.iter().enumerate() {
-        if at > 0 {
+fn listed(out: &mut Vec<u8>, names: impl Iterator<Item = &'static str>) -> bool {
+    let start = out.len();
+    for name in names {
+        if out.len() > start {
             out.push(b',');
         }
-        out.extend_from_slice(flag.long().as_bytes());
+        out.extend_from_slice(name.as_bytes());
     }
-    !flags.is_empty()
+    out.len() > start
+}
+
+/// As they come to a connection: that there is no further attempt is known after the last has failed.
+fn in_turn(flags: Flags) -> impl Iterator<Item = Flag> {
+    let last = Flag::UpstreamRetryLimitExceeded;
+    let others = flags.iter().filter(move |flag| *flag != last);
+    others.chain(flags.contains(last).then_some(last))
 }
 
 /// Of a gRPC call, by trailers, or by the status of an answer without any.
