@@ -13,7 +13,7 @@ pub(crate) use leno_proto::envoy::extensions::access_loggers::{
     stream::v3 as stream_log,
 };
 pub(crate) use leno_proto::envoy::extensions::clusters::{
-    common::dns::v3 as common_dns, dns::v3 as dns_cluster,
+    aggregate::v3 as aggregate, common::dns::v3 as common_dns, dns::v3 as dns_cluster,
 };
 pub(crate) use leno_proto::envoy::extensions::common::ratelimit::v3 as ratelimit;
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
