@@ -1,6 +1,6 @@
 //! A new connection: where it was going, which listener and filter chain serve it, TLS, and off it goes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use crate::counts::Lasting;
 use crate::destination::Behalf;
 use crate::drain::Drain;
 use crate::http;
+use crate::inbox::Within;
 use crate::inspect::{self, Found, Wanted};
 use crate::introduction::{self, IntroductionError};
 use crate::io::Io;
@@ -32,6 +33,7 @@ use crate::peer_certificates::PeerCertificates;
 use crate::prefixed::Prefixed;
 use crate::socket::ListenSocket;
 use crate::state::ListenerState;
+use crate::stream::Stream;
 use crate::tcp_proxy::{self, Early, Origin, Race};
 use crate::worker::{Snapshot, Worker};
 
@@ -61,8 +63,27 @@ pub(crate) async fn accept(
         tlvs: Vec::new(),
     };
     let listener = arrival.listener(&socket.listener).await?;
-    arrival.establish(stream, &listener).await
+    arrival.establish(stream.into(), &listener).await
 }
+
+/// Takes on a connection of the proxy's own to one of its internal listeners.
+pub(crate) async fn accept_within(worker: Rc<Worker>, within: Within) -> Option<Serving> {
+    let listener = Arc::clone(worker.snapshot().listener(&within.listener)?);
+    let reads = listener.listener.filters.original_dst;
+    let passed = |address: Option<SocketAddr>| address.filter(|_| reads).unwrap_or(NOWHERE);
+    let remote = passed(within.passed.remote);
+    let arrival = Arrival {
+        worker,
+        direct: remote,
+        remote,
+        destination: passed(within.passed.local),
+        tlvs: Vec::new(),
+    };
+    arrival.establish(Stream::Within(within.stream), &listener).await
+}
+
+/// The address of what has none.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A connection before it has a chain.
 struct Arrival {
@@ -140,7 +161,7 @@ impl Arrival {
             .refused(&record, flag, details, &listener.access_log);
     }
 
-    async fn establish(mut self, mut stream: TcpStream, state: &Arc<ListenerState>) -> Option<Serving> {
+    async fn establish(mut self, mut stream: Stream, state: &Arc<ListenerState>) -> Option<Serving> {
         let listener = &state.listener;
         let counts = self.worker.listener_counts(&listener.stat_name);
         counts.inc(ListenerStat::CxTotal);
@@ -204,7 +225,7 @@ impl Arrival {
     /// Learns from the PROXY protocol whose connection it is. None: it is over.
     async fn introduced(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         prefix: &mut BytesMut,
         protocol: &ProxyProtocol,
         listener: &Listener,
@@ -237,7 +258,7 @@ impl Arrival {
     /// on without where it knows none.
     async fn protocols(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         prefix: &mut BytesMut,
         chain: &FilterChain,
     ) -> Option<Vec<Vec<u8>>> {
@@ -308,7 +329,7 @@ impl Arrival {
     /// Reads until it is known what the client speaks, or the upstream has spoken first. None: the connection is over.
     async fn inspect(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         prefix: &mut BytesMut,
         wanted: Wanted,
         state: &Arc<ListenerState>,

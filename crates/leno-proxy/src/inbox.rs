@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use leno_engine::compile::endpoint::Passed;
+use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::load::Counted;
@@ -26,11 +28,22 @@ pub(crate) enum Message {
         socket: Arc<ListenSocket>,
         counted: Counted,
     },
+    /// A connection of this worker's own to an internal listener.
+    Within(Within),
     /// Connections' chains have begun to drain.
     Look,
     /// Hand on what is held back of records, and say so.
     Flush(oneshot::Sender<()>),
     Stop,
+}
+
+/// A connection to an internal listener.
+#[derive(Debug)]
+pub(crate) struct Within {
+    pub(crate) stream: DuplexStream,
+    pub(crate) listener: String,
+    /// What it is to be taken for.
+    pub(crate) passed: Passed,
 }
 
 // === impl Workers ===

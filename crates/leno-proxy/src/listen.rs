@@ -110,6 +110,8 @@ impl Sockets {
                         listener: listener.name.clone(),
                     });
                 }
+                // Refused when it is compiled.
+                Address::Internal(_) => {}
                 Address::Socket(address) if held.iter().any(|h| h.wanted == *address) => {}
                 Address::Socket(address) => missing.push(*address),
             }

@@ -426,7 +426,7 @@ fn upstream_record(connected: &Connected) -> UpstreamRecord<'_> {
         cluster: &connected.cluster.stat_name,
         service: connected.cluster.service.as_ref(),
         workload: connected.host.endpoint.workload.as_ref(),
-        remote: Some(connected.connection.remote),
+        remote: Some(&connected.connection.remote),
         local: connected.connection.local,
         peer_principal: connected.connection.peer_principal.as_ref(),
         local_principal: connected.connection.local_principal.as_ref(),

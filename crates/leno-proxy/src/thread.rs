@@ -92,6 +92,14 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                 Ok(stream) => serve(&worker, stream, remote, socket, counted),
                 Err(error) => tracing::warn!(%error, "connection lost between workers"),
             },
+            Message::Within(within) => {
+                let accepting = Box::pin(accept::accept_within(Rc::clone(&worker), within));
+                tokio::task::spawn_local(async move {
+                    if let Some(serving) = accepting.await {
+                        serving.await;
+                    }
+                });
+            }
             Message::Look => worker.look(),
             Message::Flush(done) => {
                 worker.reporter.flush();

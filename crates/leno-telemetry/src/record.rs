@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::cluster::ServiceName;
 use leno_engine::compile::endpoint::WorkloadLabel;
-use leno_engine::compile::listener::Direction;
+use leno_engine::compile::listener::{Address, Direction};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::log_filter::Facts;
 use leno_engine::flags::Flags;
@@ -104,7 +104,7 @@ pub struct UpstreamRecord<'a> {
     pub cluster: &'a str,
     pub service: Option<&'a ServiceName>,
     pub workload: Option<&'a WorkloadLabel>,
-    pub remote: Option<SocketAddr>,
+    pub remote: Option<&'a Address>,
     pub local: Option<SocketAddr>,
     pub peer_principal: Option<&'a Arc<str>>,
     pub local_principal: Option<&'a Arc<str>>,

@@ -304,6 +304,8 @@ fn bind(address: &Address) -> io::Result<Socket> {
             }
             Ok(Socket::Unix(UnixListener::bind(path)?))
         }
+        // Refused when it is compiled.
+        Address::Internal(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

@@ -102,6 +102,16 @@ pub(super) fn address(target: &Target) -> core::Address {
             path: path.to_string_lossy().into_owned(),
             mode: 0,
         }),
+        Target::Address(Address::Internal(internal)) => {
+            Kind::EnvoyInternalAddress(core::EnvoyInternalAddress {
+                endpoint_id: internal.id.clone(),
+                address_name_specifier: Some(
+                    core::envoy_internal_address::AddressNameSpecifier::ServerListenerName(
+                        internal.listener.clone(),
+                    ),
+                ),
+            })
+        }
         Target::Name { host, port } => Kind::SocketAddress(core::SocketAddress {
             address: host.clone(),
             port_specifier: Some(core::socket_address::PortSpecifier::PortValue((*port).into())),

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{FormatValues, GrpcForm, Operator};
+use leno_engine::compile::listener::Address;
 use leno_engine::decide::route::is_grpc;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::Decimal;
@@ -130,7 +131,11 @@ impl Common<'_> {
             }
             Operator::BytesReceived => number(out, self.received),
             Operator::BytesSent => number(out, self.sent),
-            Operator::UpstreamHost => address(out, upstream.and_then(|u| u.remote)),
+            Operator::UpstreamHost => match upstream.and_then(|u| u.remote) {
+                Some(Address::Socket(remote)) => address(out, Some(*remote)),
+                Some(remote) => write!(out, "{remote}").is_ok(),
+                None => false,
+            },
             Operator::UpstreamLocalAddress => address(out, upstream.and_then(|u| u.local)),
             Operator::UpstreamCluster => text(out, upstream.map(|u| u.cluster)),
             Operator::UpstreamTransportFailureReason => {
@@ -146,7 +151,7 @@ impl Common<'_> {
             Operator::DownstreamLocalPort => number(out, downstream.local.port().into()),
             Operator::DownstreamRemotePort => number(out, downstream.remote.port().into()),
             Operator::DownstreamDirectRemotePort => number(out, downstream.direct_remote.port().into()),
-            Operator::UpstreamRemotePort => match upstream.and_then(|u| u.remote) {
+            Operator::UpstreamRemotePort => match upstream.and_then(|u| u.remote?.socket()) {
                 Some(remote) => number(out, remote.port().into()),
                 None => false,
             },

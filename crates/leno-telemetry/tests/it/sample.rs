@@ -103,7 +103,7 @@ impl Sample {
             cluster: &self.cluster,
             service: self.service.as_ref(),
             workload: self.workload.as_ref(),
-            remote: Some("127.0.0.9:9080".parse().unwrap()),
+            remote: Some(&self.remote),
             local: Some("127.0.0.1:50000".parse().unwrap()),
             peer_principal: self.upstream_peer.as_ref(),
             local_principal: self.upstream_local.as_ref(),
