@@ -77,11 +77,9 @@ impl Reach {
                 }))
             }
             (Target::Address(Address::Pipe(path)), Transport::Raw) => Ok(Place::Pipe(path.clone())),
-            (Target::Address(Address::Pipe(_)), _) => {
-                Err(format!(
-                    "the cluster {cluster:?} has more than plaintext over a pipe, which is not supported here"
-                ))
-            }
+            (Target::Address(Address::Pipe(_)), _) => Err(format!(
+                "the cluster {cluster:?} has more than plaintext over a pipe, which is not supported here"
+            )),
             (Target::Address(Address::Internal(_)), _) => Err(format!(
                 "the cluster {cluster:?} is a listener of the proxy's own, which is no control plane"
             )),

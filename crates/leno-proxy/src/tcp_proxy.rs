@@ -36,7 +36,7 @@ use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
 use crate::tunnel;
-use crate::upstream::Upstream;
+use crate::upstream::{Picked, Upstream};
 use crate::worker::Worker;
 
 /// An upstream connection that was made before the client said anything, and how it began.
@@ -290,14 +290,10 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         None => (Resource::Connection, ClusterStat::CxOverflow),
         Some(_) => (Resource::Request, ClusterStat::RqPendingOverflow),
     };
-    let Some(permit) = upstream.acquire(resource, Priority::Default) else {
-        upstream.counts.inc(overflow);
-        return Err(Failure::Overflow);
-    };
     let mut previous = Vec::new();
     let mut last = Failure::NoHealthyUpstream;
     for _ in 0..tcp.max_connect_attempts.max(1) {
-        let host = upstream.pick(&PickContext {
+        let Picked { upstream, host } = upstream.pick(&PickContext {
             random: worker.random.next(),
             hash: tcp
                 .hash_source
@@ -308,7 +304,12 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             attempts: if previous.is_empty() { 0 } else { 3 },
             leave_priorities: None,
             original_destination: Some(of.destination),
+            place: None,
         })?;
+        let Some(permit) = upstream.acquire(resource, Priority::Default) else {
+            upstream.counts.inc(overflow);
+            return Err(Failure::Overflow);
+        };
         let active = host.start();
         let (lasting, made) = match tunnel {
             None => connect_to(worker, &upstream, &host, of).await?,

@@ -105,12 +105,9 @@ pub(crate) fn target(at: &At<'_>, message: &core::Address) -> Result<Target, Rej
             refuse!(at; mode);
             Ok(Target::Address(Address::Pipe(PathBuf::from(path))))
         }
-        Kind::EnvoyInternalAddress(internal) => {
-            Ok(Target::Address(Address::Internal(Arc::new(internal_address(
-                &at.field("envoy_internal_address"),
-                internal,
-            )?))))
-        }
+        Kind::EnvoyInternalAddress(internal) => Ok(Target::Address(Address::Internal(Arc::new(
+            internal_address(&at.field("envoy_internal_address"), internal)?,
+        )))),
     }
 }
 

@@ -6,9 +6,9 @@ use super::cluster::{self, Cluster};
 use super::config_source::{ControlPlane, Source, ads, config_source};
 use super::listener::{self, Listener};
 use super::pb::{bootstrap as pb, core, internal_listener};
-use leno_proto::FromAny;
 use super::secret::{self, Secret};
 use super::{Files, Rejection, Warnings};
+use leno_proto::FromAny;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bootstrap {

@@ -238,7 +238,10 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
         (true, None) => {}
         (true, Some(_)) => return Err(at.field("address").reject("an internal_listener has none")),
         (false, _) => {
-            addresses.push(address::address(&at.field("address"), at.required("address", first)?)?);
+            addresses.push(address::address(
+                &at.field("address"),
+                at.required("address", first)?,
+            )?);
             addresses.extend(at.each("additional_addresses", additional_addresses, additional)?);
         }
     }

@@ -14,7 +14,7 @@ pub(crate) use leno_proto::envoy::extensions::access_loggers::{
 };
 pub(crate) use leno_proto::envoy::extensions::bootstrap::internal_listener::v3 as internal_listener;
 pub(crate) use leno_proto::envoy::extensions::clusters::{
-    common::dns::v3 as common_dns, dns::v3 as dns_cluster,
+    aggregate::v3 as aggregate, common::dns::v3 as common_dns, dns::v3 as dns_cluster,
 };
 pub(crate) use leno_proto::envoy::extensions::common::ratelimit::v3 as ratelimit;
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
@@ -62,7 +62,8 @@ pub(crate) mod internal_redirect {
     };
 }
 pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
-    internal_upstream::v3 as internal_upstream, proxy_protocol::v3 as upstream_proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
+    internal_upstream::v3 as internal_upstream, proxy_protocol::v3 as upstream_proxy_protocol,
+    raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use leno_engine::compile::cluster::ServiceName;
 use leno_engine::compile::endpoint::WorkloadLabel;
-use leno_engine::compile::listener::Direction;
+use leno_engine::compile::listener::{Address, Direction};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
@@ -27,6 +27,7 @@ pub(crate) struct Sample {
     pub(crate) cluster: String,
     pub(crate) service: Option<ServiceName>,
     pub(crate) workload: Option<WorkloadLabel>,
+    pub(crate) remote: Address,
     pub(crate) upstream_peer: Option<Arc<str>>,
     pub(crate) upstream_local: Option<Arc<str>>,
 }
@@ -92,6 +93,7 @@ pub(crate) fn outbound() -> Sample {
             canonical_revision: "v2".into(),
             cluster: "Kubernetes".into(),
         }),
+        remote: Address::Socket("127.0.0.9:9080".parse().unwrap()),
         upstream_peer: Some(REVIEWS.into()),
         upstream_local: Some(PRODUCTPAGE.into()),
     }
