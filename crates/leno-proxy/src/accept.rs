@@ -1,6 +1,6 @@
 //! A new connection: where it was going, which listener and filter chain serve it, TLS, and off it goes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,11 +12,10 @@ use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_engine::decide::network::Admission;
 use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::flags::Flag;
-use leno_telemetry::record::DownstreamRecord;
+use leno_telemetry::record::{DownstreamRecord, Named};
 use leno_telemetry::stats::ListenerStat;
 use leno_tls::PeerInfo;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use crate::connection::{Connection, Serving};
 use crate::counts::Lasting;
@@ -31,7 +30,7 @@ use crate::lookup::{Answer, Want};
 use crate::original_dst::original_destination;
 use crate::peer_certificates::PeerCertificates;
 use crate::prefixed::Prefixed;
-use crate::socket::ListenSocket;
+use crate::socket::{ListenSocket, Listening, NOWHERE};
 use crate::state::ListenerState;
 use crate::stream::Stream;
 use crate::tcp_proxy::{self, Early, Origin, Race};
@@ -40,30 +39,40 @@ use crate::worker::{Snapshot, Worker};
 /// Finds out what a new connection is. None: it was refused, or has gone.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
-    stream: TcpStream,
+    stream: Stream,
     remote: SocketAddr,
     socket: Arc<ListenSocket>,
 ) -> Option<Serving> {
-    let destination = match original_destination(&stream, &socket) {
-        Ok(Some(destination)) => destination,
-        Ok(None) => {
+    let destination = match stream.tcp().map(|stream| original_destination(stream, &socket)) {
+        None => NOWHERE,
+        Some(Ok(Some(destination))) => destination,
+        Some(Ok(None)) => {
             tracing::warn!(%remote, listener = socket.listener, "refused: it goes to the proxy itself");
             return None;
         }
-        Err(error) => {
+        Some(Err(error)) => {
             tracing::debug!(%remote, %error, "original destination");
             return None;
         }
+    };
+    let named = match &socket.socket {
+        Listening::Tcp(_) => None,
+        // Who connects has no name: as in Envoy it is the socket's.
+        Listening::Unix(_, path) => Some(Arc::new(Named {
+            local: Arc::clone(path),
+            remote: Arc::clone(path),
+        })),
     };
     let arrival = Arrival {
         worker,
         direct: remote,
         remote,
         destination,
+        named,
         tlvs: Vec::new(),
     };
     let listener = arrival.listener(&socket.listener).await?;
-    arrival.establish(stream.into(), &listener).await
+    arrival.establish(stream, &listener).await
 }
 
 /// Takes on a connection of the proxy's own to one of its internal listeners.
@@ -77,13 +86,16 @@ pub(crate) async fn accept_within(worker: Rc<Worker>, within: Within) -> Option<
         direct: remote,
         remote,
         destination: passed(within.passed.local),
+        named: within.passed.local.filter(|_| reads).is_none().then(|| {
+            Arc::new(Named {
+                local: format!("envoy://{}/", within.listener).into(),
+                remote: format!("envoy://{}/", within.listener).into(),
+            })
+        }),
         tlvs: Vec::new(),
     };
     arrival.establish(Stream::Within(within.stream), &listener).await
 }
-
-/// The address of what has none.
-const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A connection before it has a chain.
 struct Arrival {
@@ -93,6 +105,8 @@ struct Arrival {
     /// Whose connection it is: [`Self::direct`], unless the PROXY protocol says otherwise, as of `destination`.
     remote: SocketAddr,
     destination: SocketAddr,
+    /// Of a connection without addresses of the network.
+    named: Option<Arc<Named>>,
     /// Of its PROXY protocol.
     tlvs: Vec<Tlv>,
 }
@@ -235,6 +249,7 @@ impl Arrival {
             Ok(header) => {
                 if let Some(header) = header {
                     if let Some(addresses) = header.addresses {
+                        self.named = None;
                         self.remote = addresses.source;
                         self.destination = addresses.destination;
                     }
@@ -512,6 +527,7 @@ impl Arrival {
         let ids = &self.worker.shared.connection_ids;
         DownstreamRecord {
             direction: listener.direction,
+            named: self.named.clone(),
             local: self.destination,
             remote: self.remote,
             direct_remote: self.direct,

@@ -1,16 +1,19 @@
 //! New connections to upstreams: TCP in the right network, a unix socket, or an internal listener; then TLS.
 
+use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use leno_engine::compile::endpoint::Passed;
-use leno_engine::compile::listener::Address;
+use leno_engine::compile::listener::{Address, Pipe};
 use leno_engine::compile::proxy_protocol::Introduction;
 use leno_engine::decide::proxy_protocol::{Addresses, Client};
 use tokio::io::{AsyncWriteExt, DuplexStream};
@@ -90,9 +93,9 @@ async fn connect_and_secure(
             let local = stream.local_addr().ok();
             (Stream::Tcp(stream), local)
         }
-        Address::Pipe(path) => {
-            let stream = UnixStream::connect(path).await;
-            let stream = stream.map_err(|e| Failure::Connect(reason(&e).into()))?;
+        Address::Pipe(pipe) => {
+            let stream = UnixStream::connect(found(pipe)).await;
+            let stream = stream.map_err(|e| immediate(&words(&e), &to.address))?;
             (Stream::Unix(stream), None)
         }
         Address::Internal(internal) => {
@@ -101,7 +104,7 @@ async fn connect_and_secure(
                 false => Passed::default(),
             };
             let stream = with.internal.connect(&internal.listener, passed);
-            let nobody = || Failure::Connect("".into());
+            let nobody = || immediate("Invalid argument", &to.address);
             (Stream::Within(stream.ok_or_else(nobody)?), None)
         }
     };
@@ -124,6 +127,14 @@ async fn connect_and_secure(
         }
     };
     Ok((io, Rc::new(connection)))
+}
+
+/// Where the kernel looks for it: a name of the abstract namespace begins with a zero byte there.
+fn found(pipe: &Pipe) -> PathBuf {
+    match pipe.path.as_os_str().as_bytes() {
+        [b'@', name @ ..] => PathBuf::from(OsStr::from_bytes(&[b"\0", name].concat())),
+        _ => pipe.path.clone(),
+    }
 }
 
 async fn connect_socket(with: Connector<'_>, address: SocketAddr, to: &Destination) -> io::Result<TcpStream> {
@@ -156,9 +167,17 @@ async fn introduce(
 
 /// In Envoy's words, which has no spaces there.
 fn reason(error: &io::Error) -> String {
+    format!("delayed connect error: {}", words(error))
+}
+
+/// As well; of what is known at once.
+fn immediate(words: &str, address: &Address) -> Failure {
+    Failure::Connect(format!("immediate connect error: {words}|remote address:{address}").into())
+}
+
+fn words(error: &io::Error) -> String {
     let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or_default();
-    format!("delayed connect error: {words}")
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// Applications listen on 127.0.0.1, on [::1], or on all addresses.

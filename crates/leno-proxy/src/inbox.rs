@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::load::Counted;
 use crate::socket::ListenSocket;
+use crate::stream::Detached;
 
 /// The workers' inboxes.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ pub(crate) enum Message {
     Accept(Arc<ListenSocket>),
     /// A connection that another worker has accepted.
     Serve {
-        stream: std::net::TcpStream,
+        stream: Detached,
         remote: SocketAddr,
         socket: Arc<ListenSocket>,
         counted: Counted,

@@ -76,7 +76,7 @@ impl Reach {
                     tls,
                 }))
             }
-            (Target::Address(Address::Pipe(path)), Transport::Raw) => Ok(Place::Pipe(path.clone())),
+            (Target::Address(Address::Pipe(pipe)), Transport::Raw) => Ok(Place::Pipe(pipe.path.clone())),
             (Target::Address(Address::Pipe(_)), _) => Err(format!(
                 "the cluster {cluster:?} has more than plaintext over a pipe, which is not supported here"
             )),

@@ -25,6 +25,15 @@ impl Stream {
         }
     }
 
+    /// To be taken on by another worker.
+    pub(crate) fn detach(self) -> io::Result<Detached> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(Detached::Tcp),
+            Self::Unix(stream) => stream.into_std().map(Detached::Unix),
+            Self::Within(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Nothing has come that has not been read, nor the end: of what the runtime knows without asking the kernel.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let read = match self {
@@ -39,6 +48,24 @@ impl Stream {
             }
         };
         read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+/// Between workers.
+#[derive(Debug)]
+pub(crate) enum Detached {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+// === impl Detached ===
+
+impl Detached {
+    pub(crate) fn attach(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        }
     }
 }
 

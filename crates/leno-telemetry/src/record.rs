@@ -82,10 +82,19 @@ pub struct RouteRecord<'a> {
     pub place: &'a str,
 }
 
+/// Ends of a connection over a unix socket, or to a listener of the proxy's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub local: Arc<str>,
+    pub remote: Arc<str>,
+}
+
 /// The connection a request came on.
 #[derive(Clone, Debug)]
 pub struct DownstreamRecord {
     pub direction: Direction,
+    /// Of a connection without addresses of the network; those below are nobody's then.
+    pub named: Option<Arc<Named>>,
     pub local: SocketAddr,
     /// Who the client is: by `x-forwarded-for`, as far as it is trusted, else the connection's other end.
     pub remote: SocketAddr,

@@ -14,9 +14,17 @@ use super::pb::{core, protobuf::UInt32Value, xds_core};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     Socket(SocketAddr),
-    Pipe(PathBuf),
+    Pipe(Pipe),
     /// A listener of the proxy's own.
     Internal(Arc<Internal>),
+}
+
+/// A socket in the file system, or of the abstract namespace: `@name`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pipe {
+    pub path: PathBuf,
+    /// Of the file, where it is bound. 0: as the process makes files.
+    pub mode: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +69,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket(address) => address.fmt(f),
-            Self::Pipe(path) => path.display().fmt(f),
+            Self::Pipe(pipe) => pipe.path.display().fmt(f),
             Self::Internal(internal) => write!(f, "envoy://{}/{}", internal.listener, internal.id),
         }
     }
@@ -102,8 +110,13 @@ pub(crate) fn target(at: &At<'_>, message: &core::Address) -> Result<Target, Rej
         Kind::Pipe(core::Pipe { path, mode }) => {
             let at = at.field("pipe");
             at.not_empty("path", path)?;
-            refuse!(at; mode);
-            Ok(Target::Address(Address::Pipe(PathBuf::from(path))))
+            if *mode > 0o777 {
+                return Err(at.field("mode").reject("at most 511 (0777)"));
+            }
+            Ok(Target::Address(Address::Pipe(Pipe {
+                path: PathBuf::from(path),
+                mode: *mode,
+            })))
         }
         Kind::EnvoyInternalAddress(internal) => Ok(Target::Address(Address::Internal(Arc::new(
             internal_address(&at.field("envoy_internal_address"), internal)?,

@@ -138,7 +138,8 @@ fn extension(at: &At<'_>, message: &core::TypedExtensionConfig) -> Result<(), Re
     if !any.is::<internal_listener::InternalListener>() {
         return Err(at.unknown_extension(any));
     }
-    let internal_listener::InternalListener { buffer_size_kb } = at.unpack(any)?;
+    let internal_listener::InternalListener { buffer_size_kb } =
+        &at.unpack::<internal_listener::InternalListener>(any)?;
     no_effect!(at, "64 KiB in each direction"; buffer_size_kb);
     Ok(())
 }

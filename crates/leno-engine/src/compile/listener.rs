@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 
-pub use super::address::Address;
+pub use super::address::{Address, Pipe};
 pub use tunnel::Tunnel;
 
 use super::access_log::{AccessLog, access_logs};
@@ -244,6 +244,11 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
             )?);
             addresses.extend(at.each("additional_addresses", additional_addresses, additional)?);
         }
+    }
+    if use_original_dst.is_some_and(|used| used.value) && addresses.iter().any(|a| a.socket().is_none()) {
+        return Err(at
+            .field("use_original_dst")
+            .reject("a pipe's connections have none"));
     }
     let chains = at.each("filter_chains", filter_chains, chain::chain)?;
     distinct::distinct(at, &chains)?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{CustomTag, Entries, FormatValues, Heads};
-use leno_engine::compile::listener::Address;
+use leno_engine::compile::listener::{Address, Pipe};
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_proto::envoy::config::core::v3 as core;
@@ -196,9 +196,9 @@ fn remote(remote: &Address) -> core::Address {
     use core::address::Address as Kind;
     let kind = match remote {
         Address::Socket(socket) => return address(*socket),
-        Address::Pipe(path) => Kind::Pipe(core::Pipe {
+        Address::Pipe(Pipe { path, mode }) => Kind::Pipe(core::Pipe {
             path: path.to_string_lossy().into_owned(),
-            mode: 0,
+            mode: *mode,
         }),
         Address::Internal(internal) => Kind::EnvoyInternalAddress(core::EnvoyInternalAddress {
             endpoint_id: internal.id.clone(),

@@ -12,7 +12,7 @@ use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::Decimal;
 
 use super::start_time;
-use crate::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
+use crate::record::{ConnectionRecord, DownstreamRecord, Named, RequestRecord, UpstreamRecord};
 
 pub(super) struct RequestValues<'a> {
     record: &'a RequestRecord<'a>,
@@ -146,6 +146,23 @@ impl Common<'_> {
                 found
             }
             Operator::UpstreamPeerUriSan => text(out, upstream.and_then(|u| u.peer_principal).map(|p| &**p)),
+            // Unless it is told elsewhere who the client is.
+            Operator::DownstreamLocalAddress
+            | Operator::DownstreamRemoteAddress
+            | Operator::DownstreamDirectRemoteAddress
+            | Operator::DownstreamLocalAddressWithoutPort
+            | Operator::DownstreamRemoteAddressWithoutPort
+            | Operator::DownstreamDirectRemoteAddressWithoutPort
+            | Operator::DownstreamLocalPort
+            | Operator::DownstreamRemotePort
+            | Operator::DownstreamDirectRemotePort
+                if downstream.named.is_some() =>
+            {
+                downstream
+                    .named
+                    .as_ref()
+                    .is_some_and(|named| name(out, operator, named))
+            }
             Operator::DownstreamLocalAddress => address(out, Some(downstream.local)),
             Operator::DownstreamLocalAddressWithoutPort => without_port(out, downstream.local),
             Operator::DownstreamLocalPort => number(out, downstream.local.port().into()),
@@ -278,6 +295,19 @@ fn address(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {
         Some(SocketAddr::V6(address)) => write!(out, "{address}").is_ok(),
         None => false,
     }
+}
+
+/// A port is there and empty, as in Envoy.
+fn name(out: &mut Vec<u8>, operator: &Operator, named: &Named) -> bool {
+    let text = match operator {
+        Operator::DownstreamLocalAddress | Operator::DownstreamLocalAddressWithoutPort => &named.local,
+        Operator::DownstreamLocalPort
+        | Operator::DownstreamRemotePort
+        | Operator::DownstreamDirectRemotePort => return true,
+        _ => &named.remote,
+    };
+    out.extend_from_slice(text.as_bytes());
+    true
 }
 
 fn without_port(out: &mut Vec<u8>, address: SocketAddr) -> bool {

@@ -70,6 +70,7 @@ pub(crate) fn outbound() -> Sample {
         rule: 1,
         downstream: DownstreamRecord {
             direction: Direction::Outbound,
+            named: None,
             local: "240.240.0.7:9080".parse().unwrap(),
             remote: "198.18.0.2:40000".parse().unwrap(),
             direct_remote: "198.18.0.2:40000".parse().unwrap(),
