@@ -431,7 +431,7 @@ fn flags(failure: &Failure, tunnelled: bool) -> Flags {
     if tunnelled && matches!(failure, Failure::Overflow) {
         return Flag::UpstreamRetryLimitExceeded.into();
     }
-    let mut flags = Flags::from(failure.flag());
+    let mut flags = failure.flags();
     if matches!(failure, Failure::Connect(_) | Failure::ConnectTimeout) {
         flags.insert(Flag::UpstreamRetryLimitExceeded);
     }
