@@ -71,6 +71,7 @@ mod session;
 mod socket;
 mod splice;
 mod state;
+mod stream;
 mod tap;
 mod tcp;
 mod tcp_proxy;
@@ -79,6 +80,7 @@ mod thread;
 mod tls;
 mod tls_stream;
 mod try_idle;
+mod tunnel;
 mod upstream;
 mod worker;
 

@@ -408,8 +408,8 @@ impl Attempted {
             workload: self.endpoint.as_ref().and_then(|e| e.workload.as_ref()),
             // Whom it was for, if there is no connection.
             remote: connection
-                .map(|c| c.remote)
-                .or_else(|| upstream::socket_address(self.endpoint.as_deref()?)),
+                .map(|c| &c.remote)
+                .or_else(|| upstream::address(self.endpoint.as_deref()?)),
             local: connection.and_then(|c| c.local),
             peer_principal: connection.and_then(|c| c.peer_principal.as_ref()),
             local_principal: connection.and_then(|c| c.local_principal.as_ref()),

@@ -11,7 +11,7 @@ use leno_engine::decide::internal_redirect::{Followed, NextRequest};
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
-use leno_telemetry::record::DownstreamRecord;
+use leno_telemetry::record::{DownstreamRecord, Named};
 use leno_telemetry::stats::HttpStat;
 
 use crate::codec::{Answer, Body, Refusal, Request, Response, Tunnel};
@@ -77,6 +77,12 @@ fn client(session: &Session, head: &RequestHead) -> Option<Rc<DownstreamRecord>>
     (client != record.remote.ip()).then(|| {
         Rc::new(DownstreamRecord {
             remote: SocketAddr::new(client, 0),
+            named: record.named.as_ref().map(|named| {
+                Arc::new(Named {
+                    local: Arc::clone(&named.local),
+                    remote: client.to_string().into(),
+                })
+            }),
             ..DownstreamRecord::clone(record)
         })
     })

@@ -33,6 +33,7 @@ use pool::Pool;
 
 /// In an answer: the endpoint wants nothing more.
 const IMMEDIATE_FAIL: &str = "x-envoy-immediate-health-check-fail";
+pub(crate) use pool::Checkout;
 
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -71,7 +72,7 @@ struct Shortcut {
 /// What connections must have in common to be used for each other's requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PoolKey {
-    address: SocketAddr,
+    address: Address,
     /// The transport's address, which the pool's destination keeps alive; 0 is plaintext.
     transport: usize,
     client: Option<Client>,
@@ -115,7 +116,7 @@ impl Upstream {
             pools.retain(|key, _| {
                 balancer
                     .hosts()
-                    .any(|host| socket_address(&host.endpoint) == Some(key.address))
+                    .any(|host| address(&host.endpoint) == Some(&key.address))
             });
         }
     }
@@ -199,9 +200,9 @@ impl Upstream {
         if !balancer.heed_health() {
             return;
         }
-        let unwell: Vec<SocketAddr> = balancer
+        let unwell: Vec<Address> = balancer
             .unwell()
-            .filter_map(|host| socket_address(&host.endpoint))
+            .filter_map(|host| address(&host.endpoint).cloned())
             .collect();
         if !unwell.is_empty() {
             self.shortcuts.borrow_mut().clear();
@@ -243,7 +244,7 @@ impl Upstream {
     /// How a connection to this endpoint is made.
     pub(crate) fn destination(&self, host: &Host, purpose: &Purpose<'_>) -> Result<Destination, Failure> {
         let state = self.state.borrow();
-        let address = socket_address(&host.endpoint).ok_or(Failure::NoHealthyUpstream)?;
+        let address = address(&host.endpoint).ok_or(Failure::NoHealthyUpstream)?.clone();
         let transport = state.cluster.transport.of(&host.endpoint).clone();
         let name = match transport.tls() {
             Some(tls) if tls.auto_host_sni || tls.auto_san_validation => {
@@ -257,8 +258,8 @@ impl Upstream {
         };
         let is_told = transport.introduction().is_some();
         Ok(Destination {
+            source: address.socket().and_then(|to| source(&state.cluster.sources, to)),
             address,
-            source: source(&state.cluster.sources, address),
             transport,
             host: name,
             offer: purpose.offer,
@@ -293,11 +294,12 @@ impl Upstream {
 
     pub(crate) fn pool(&self, to: &Destination) -> Rc<Pool> {
         let key = PoolKey {
-            address: to.address,
+            address: to.address.clone(),
             transport: match &to.transport {
                 Transport::Raw => 0,
                 Transport::Tls(tls) => Arc::as_ptr(tls) as usize,
                 Transport::Introduced(introduced) => Arc::as_ptr(introduced) as usize,
+                Transport::Passing(behind) => Arc::as_ptr(behind) as usize,
             },
             client: to.client.clone(),
             host: to.host.clone(),
@@ -416,15 +418,16 @@ fn known(state: &ClusterState) -> Option<Arc<ClusterHealth>> {
     state.health.as_ref().map(|health| Arc::clone(&health.known))
 }
 
-pub(crate) fn socket_address(endpoint: &Endpoint) -> Option<SocketAddr> {
+/// None: its name is not resolved.
+pub(crate) fn address(endpoint: &Endpoint) -> Option<&Address> {
     match &endpoint.address {
-        Target::Address(Address::Socket(address)) => Some(*address),
-        Target::Address(Address::Pipe(_)) | Target::Name { .. } => None,
+        Target::Address(address) => Some(address),
+        Target::Name { .. } => None,
     }
 }
 
 /// The first of the same family.
-fn source(sources: &[SocketAddr], to: SocketAddr) -> Option<SocketAddr> {
+pub(crate) fn source(sources: &[SocketAddr], to: SocketAddr) -> Option<SocketAddr> {
     let fits = |source: &&SocketAddr| source.is_ipv4() == to.is_ipv4();
     sources.iter().find(fits).copied()
 }

@@ -80,8 +80,16 @@ fn host(target: &Target, out: &mut String) -> std::fmt::Result {
         Target::Name { host, port } => (host.clone(), *port),
         Target::Address(Address::Pipe(path)) => {
             out.push_str("{\"pipe\":{\"path\":");
-            quoted(&path.to_string_lossy(), out);
+            quoted(&path.path.to_string_lossy(), out);
             out.push_str(",\"mode\":0}}");
+            return Ok(());
+        }
+        Target::Address(Address::Internal(internal)) => {
+            out.push_str("{\"envoy_internal_address\":{\"server_listener_name\":");
+            quoted(&internal.listener, out);
+            out.push_str(",\"endpoint_id\":");
+            quoted(&internal.id, out);
+            out.push_str("}}");
             return Ok(());
         }
     };

@@ -3,11 +3,13 @@
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use leno_engine::compile::address::Passed;
 use leno_tls::{Crypto, Secrets};
+use tokio::io::DuplexStream;
 
 use super::files::Files;
 use crate::codec::h1::Workspace;
-use crate::connect::{Connector, WorkloadSockets};
+use crate::connect::{Connector, InternalListeners, WorkloadSockets};
 use crate::random::Random;
 use crate::state::{Config, Published, Updater};
 use crate::tcp::Scratch;
@@ -70,6 +72,14 @@ impl Own {
             workload: self.workload.as_deref(),
             http1: &self.http1,
             scratch: &self.scratch,
+            internal: self,
         }
+    }
+}
+
+/// Listeners are the workers'.
+impl InternalListeners for Own {
+    fn connect(&self, _listener: &str, _passed: Passed) -> Option<DuplexStream> {
+        None
     }
 }

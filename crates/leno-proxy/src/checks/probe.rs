@@ -1,9 +1,8 @@
 //! How an endpoint is asked, by whatever it speaks: connections are made as the cluster's own are.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
-use leno_engine::compile::address::{Address, Target};
+use leno_engine::compile::address::Address;
 use leno_engine::compile::cluster::Transport;
 use leno_engine::compile::cluster::health_check::Probe;
 use leno_engine::decide::health::Failure;
@@ -17,6 +16,7 @@ use crate::alpn::Offer;
 use crate::connect;
 use crate::destination::Destination;
 use crate::io::Io;
+use crate::upstream;
 
 pub(super) struct Probing<'o> {
     own: &'o Rc<Own>,
@@ -117,7 +117,9 @@ impl<'o> Probing<'o> {
             .tls()
             .is_some_and(|tls| tls.auto_host_sni || tls.auto_san_validation);
         let hostname = &self.one.endpoint.hostname;
+        let sources = &self.one.cluster.sources;
         let to = Destination {
+            source: address.socket().and_then(|to| upstream::source(sources, to)),
             address,
             transport: transport.clone(),
             host: Some(hostname).filter(|name| by_name && !name.is_empty()).cloned(),
@@ -129,7 +131,7 @@ impl<'o> Probing<'o> {
         match connect::connect(self.own.connector(), &to).await {
             Ok((io, _)) => Ok(io),
             Err(failure) => {
-                tracing::debug!(cluster = self.one.cluster.name, %address, ?failure, "health check");
+                tracing::debug!(cluster = self.one.cluster.name, address = %to.address, ?failure, "health check");
                 Err(Failure::Network)
             }
         }
@@ -148,17 +150,14 @@ impl<'o> Probing<'o> {
     }
 
     /// Where it is asked.
-    fn address(&self) -> Option<SocketAddr> {
-        let own = match &self.one.endpoint.address {
-            Target::Address(Address::Socket(address)) => Some(*address),
-            Target::Address(Address::Pipe(_)) | Target::Name { .. } => None,
-        };
+    fn address(&self) -> Option<Address> {
+        let own = upstream::address(self.one.endpoint);
         let Some(check) = &self.one.endpoint.check else {
-            return own;
+            return own.cloned();
         };
-        let mut address = check.address.or(own)?;
-        if let Some(port) = check.port {
-            address.set_port(port);
+        let mut address = check.address.map(Address::Socket).or(own.cloned())?;
+        if let (Some(port), Address::Socket(socket)) = (check.port, &mut address) {
+            socket.set_port(port);
         }
         Some(address)
     }

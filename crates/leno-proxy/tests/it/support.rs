@@ -187,6 +187,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         stat_name: name.to_owned(),
         addresses: vec![Address::Socket(([127, 0, 0, 1], 0).into())],
         bind_to_port: true,
+        internal: false,
         use_original_dst: false,
         socket: Default::default(),
         direction: Direction::Outbound,
@@ -230,6 +231,7 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
         max_duration: None,
         max_duration_jitter: 0.0,
         max_connect_attempts: 1,
+        tunnel: None,
         access_log: vec![],
         origin: None,
     })))

@@ -119,6 +119,11 @@ pub fn write_connection(format: &LogFormat, record: &ConnectionRecord<'_>, out: 
     write(format, Heads::default(), &ConnectionValues::new(record), out);
 }
 
+/// What formats may say of a connection.
+pub fn connection_values<'r>(record: &'r ConnectionRecord<'r>) -> impl FormatValues + 'r {
+    ConnectionValues::new(record)
+}
+
 /// Appends what the format makes of these values.
 pub fn write(format: &LogFormat, heads: Heads<'_>, values: &dyn FormatValues, out: &mut Vec<u8>) {
     match format {

@@ -6,13 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{FormatValues, GrpcForm, Operator};
+use leno_engine::compile::listener::Address;
 use leno_engine::decide::grpc::from_http;
 use leno_engine::decide::route::is_grpc;
-use leno_engine::flags::Flags;
+use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Decimal, ResponseHead};
 
 use super::start_time;
-use crate::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
+use crate::record::{ConnectionRecord, DownstreamRecord, Named, RequestRecord, UpstreamRecord};
 
 pub(super) struct RequestValues<'a> {
     record: &'a RequestRecord<'a>,
@@ -110,6 +111,10 @@ impl FormatValues for ConnectionValues<'_> {
         match operator {
             Operator::ResponseCode => number(out, 0),
             Operator::ResponseCodeDetails => false,
+            Operator::ResponseFlags if !record.flags.is_empty() => {
+                listed(out, in_turn(record.flags).map(Flag::short))
+            }
+            Operator::ResponseFlagsLong => listed(out, in_turn(record.flags).map(Flag::long)),
             Operator::ConnectionTerminationDetails => text(out, Some(record.termination)),
             Operator::AccessLogType => text(out, Some("TcpConnectionEnd")),
             _ => self.common.write(operator, out),
@@ -148,7 +153,7 @@ impl Common<'_> {
             Operator::StartTime(format) => start_time::write(self.start, format.as_deref(), out),
             Operator::Duration => millis(out, Some(self.duration)),
             Operator::ResponseFlags => flags(out, self.flags),
-            Operator::ResponseFlagsLong => flags_long(out, self.flags),
+            Operator::ResponseFlagsLong => listed(out, self.flags.iter().map(Flag::long)),
             Operator::ResponseCodeDetails => {
                 let failure = self
                     .upstream
@@ -158,7 +163,11 @@ impl Common<'_> {
             }
             Operator::BytesReceived => number(out, self.received),
             Operator::BytesSent => number(out, self.sent),
-            Operator::UpstreamHost => address(out, upstream.and_then(|u| u.remote)),
+            Operator::UpstreamHost => match upstream.and_then(|u| u.remote) {
+                Some(Address::Socket(remote)) => address(out, Some(*remote)),
+                Some(remote) => write!(out, "{remote}").is_ok(),
+                None => false,
+            },
             Operator::UpstreamLocalAddress => address(out, upstream.and_then(|u| u.local)),
             Operator::UpstreamCluster => text(out, upstream.map(|u| u.cluster)),
             Operator::UpstreamTransportFailureReason => {
@@ -169,12 +178,29 @@ impl Common<'_> {
                 found
             }
             Operator::UpstreamPeerUriSan => text(out, upstream.and_then(|u| u.peer_principal).map(|p| &**p)),
+            // Unless it is told elsewhere who the client is.
+            Operator::DownstreamLocalAddress
+            | Operator::DownstreamRemoteAddress
+            | Operator::DownstreamDirectRemoteAddress
+            | Operator::DownstreamLocalAddressWithoutPort
+            | Operator::DownstreamRemoteAddressWithoutPort
+            | Operator::DownstreamDirectRemoteAddressWithoutPort
+            | Operator::DownstreamLocalPort
+            | Operator::DownstreamRemotePort
+            | Operator::DownstreamDirectRemotePort
+                if downstream.named.is_some() =>
+            {
+                downstream
+                    .named
+                    .as_ref()
+                    .is_some_and(|named| name(out, operator, named))
+            }
             Operator::DownstreamLocalAddress => address(out, Some(downstream.local)),
             Operator::DownstreamLocalAddressWithoutPort => without_port(out, downstream.local),
             Operator::DownstreamLocalPort => number(out, downstream.local.port().into()),
             Operator::DownstreamRemotePort => number(out, downstream.remote.port().into()),
             Operator::DownstreamDirectRemotePort => number(out, downstream.direct_remote.port().into()),
-            Operator::UpstreamRemotePort => match upstream.and_then(|u| u.remote) {
+            Operator::UpstreamRemotePort => match upstream.and_then(|u| u.remote?.socket()) {
                 Some(remote) => number(out, remote.port().into()),
                 None => false,
             },
@@ -227,14 +253,22 @@ fn flags(out: &mut Vec<u8>, flags: Flags) -> bool {
     write!(out, "{flags}").is_ok()
 }
 
-fn flags_long(out: &mut Vec<u8>, flags: Flags) -> bool {
-    for (at, flag) in flags.iter().enumerate() {
-        if at > 0 {
+fn listed(out: &mut Vec<u8>, names: impl Iterator<Item = &'static str>) -> bool {
+    let start = out.len();
+    for name in names {
+        if out.len() > start {
             out.push(b',');
         }
-        out.extend_from_slice(flag.long().as_bytes());
+        out.extend_from_slice(name.as_bytes());
     }
-    !flags.is_empty()
+    out.len() > start
+}
+
+/// As they come to a connection: that there is no further attempt is known after the last has failed.
+fn in_turn(flags: Flags) -> impl Iterator<Item = Flag> {
+    let last = Flag::UpstreamRetryLimitExceeded;
+    let others = flags.iter().filter(move |flag| *flag != last);
+    others.chain(flags.contains(last).then_some(last))
 }
 
 /// Of a gRPC call: what the answer says, else what HTTP's status means to gRPC, where 200 without a word is unknown.
@@ -300,6 +334,19 @@ fn address(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {
         Some(SocketAddr::V6(address)) => write!(out, "{address}").is_ok(),
         None => false,
     }
+}
+
+/// A port is there and empty, as in Envoy.
+fn name(out: &mut Vec<u8>, operator: &Operator, named: &Named) -> bool {
+    let text = match operator {
+        Operator::DownstreamLocalAddress | Operator::DownstreamLocalAddressWithoutPort => &named.local,
+        Operator::DownstreamLocalPort
+        | Operator::DownstreamRemotePort
+        | Operator::DownstreamDirectRemotePort => return true,
+        _ => &named.remote,
+    };
+    out.extend_from_slice(text.as_bytes());
+    true
 }
 
 fn without_port(out: &mut Vec<u8>, address: SocketAddr) -> bool {

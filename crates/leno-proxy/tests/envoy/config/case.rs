@@ -49,6 +49,9 @@ struct File {
     /// Of the bootstrap; their names too.
     #[serde(default)]
     secrets: Vec<Value>,
+    /// Listeners besides, as they are; their names are of the whole category.
+    #[serde(default)]
+    listeners: Vec<Value>,
     #[serde(default)]
     log: Option<Log>,
     /// How many records the collector has got in the end: the cluster `NAME-collector`, where NAME is the case's.
@@ -193,6 +196,12 @@ impl Case {
         });
         extend(&mut listener, &self.file.listener);
         self.filled(listener, place)
+    }
+
+    /// Listeners besides the case's own.
+    pub(crate) fn listeners(&self, place: Place<'_>) -> Vec<Value> {
+        let listeners = self.file.listeners.iter().cloned();
+        listeners.map(|listener| self.filled(listener, place)).collect()
     }
 
     fn manager(&self, place: Place<'_>) -> Value {
