@@ -49,6 +49,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let downstream = DownstreamRecord {
         direction: Direction::Outbound,
+        named: None,
         local: ([240, 240, 0, 7], 9080).into(),
         remote: ([198, 18, 0, 2], 40_000).into(),
         direct_remote: ([198, 18, 0, 2], 40_000).into(),

@@ -43,6 +43,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let downstream = DownstreamRecord {
         direction: Direction::Inbound,
+        named: None,
         local: ([127, 64, 0, 7], 9080).into(),
         remote: ([127, 0, 0, 1], 40_000).into(),
         direct_remote: ([127, 0, 0, 1], 40_000).into(),

@@ -98,10 +98,13 @@ pub(crate) fn prepare(
     if manager.use_remote_address {
         if heard == Heard::No {
             head.headers.remove_all(&OF_PROXIES);
+        }
+        // Over a pipe nobody has an address.
+        if heard == Heard::No && connection.record.named.is_none() {
             let client = connection.record.remote.ip().to_string();
             head.headers.append(EXTERNAL_ADDRESS, client);
         }
-        if !manager.keep_forwarded_for {
+        if !manager.keep_forwarded_for && connection.record.named.is_none() {
             append_forwarded_for(head, connection);
         }
     }

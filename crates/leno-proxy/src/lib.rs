@@ -64,6 +64,7 @@ mod session;
 mod socket;
 mod splice;
 mod state;
+mod stream;
 mod tap;
 mod tcp;
 mod tcp_proxy;

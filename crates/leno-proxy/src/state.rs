@@ -462,6 +462,11 @@ impl Updater {
     }
 
     /// Where a listener is listening; a port of 0 has become a real one.
+    /// All that it listens on.
+    pub fn listening(&self, listener: &str) -> Vec<Address> {
+        self.sockets.listening(listener)
+    }
+
     pub fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
         self.sockets.addresses(listener)
     }

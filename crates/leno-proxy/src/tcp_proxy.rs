@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::cluster::Cluster;
+use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::listener::{Direction, TcpCluster, TcpProxy};
 use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Active, Host, PickContext};
@@ -36,15 +37,28 @@ use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
 use crate::tunnel;
-use crate::upstream::{Picked, Upstream};
+use crate::upstream::{self, Picked, Upstream};
 use crate::worker::Worker;
 
 /// An upstream connection that was made before the client said anything, and how it began.
 #[derive(Debug)]
 pub(crate) struct Early {
-    connected: Result<Connected, Failure>,
+    connected: Result<Connected, Unconnected>,
     /// What the server said first.
     greeting: Bytes,
+}
+
+/// Why there is no connection, and the endpoint that was tried last.
+#[derive(Debug)]
+struct Unconnected {
+    failure: Failure,
+    tried: Option<Arc<Endpoint>>,
+}
+
+impl From<Failure> for Unconnected {
+    fn from(failure: Failure) -> Self {
+        Self { failure, tried: None }
+    }
 }
 
 #[derive(Debug)]
@@ -83,7 +97,7 @@ impl Race {
         .await;
         tracing::trace!(?read, "the server spoke first");
         Early {
-            connected: self.0.take().ok_or(Failure::NoHealthyUpstream),
+            connected: self.0.take().ok_or(Failure::NoHealthyUpstream.into()),
             greeting: greeting.freeze(),
         }
     }
@@ -153,16 +167,16 @@ pub(crate) async fn open(
             }
             .run(),
         ),
-        Err(failure) => {
+        Err(unconnected) => {
+            let failure = &unconnected.failure;
             tracing::debug!(destination = %downstream.destination, ?failure, "no upstream");
             let why = Outcome {
                 received: 0,
                 sent: 0,
-                flags: flags(&failure, tcp.tunnel.is_some()),
+                flags: flags(failure, tcp.tunnel.is_some()),
                 details: failure.details(),
             };
-            let reason = failure.transport_reason();
-            report(&worker, &downstream, tcp, start, None, reason, &why);
+            report(&worker, &downstream, tcp, start, Err(&unconnected), &why);
             None
         }
     }
@@ -228,14 +242,13 @@ impl Relay {
             flags,
             details,
         };
-        let connected = Some(&self.connected);
+        let connected = Ok(&self.connected);
         report(
             &self.worker,
             &self.downstream,
             &self.tcp,
             self.start,
             connected,
-            None,
             &outcome,
         );
     }
@@ -277,12 +290,12 @@ pub(crate) struct Origin<'c> {
     pub(crate) direction: Direction,
 }
 
-async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result<Connected, Failure> {
+async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result<Connected, Unconnected> {
     let chosen = choose(tcp, worker.random.next());
     let (name, metadata) = match (of.server_name.filter(|_| tcp.by_server_name), chosen) {
         (Some(asked), _) => (asked, &tcp.metadata),
         (None, Some(chosen)) => (chosen.name.as_str(), &chosen.metadata),
-        (None, None) => return Err(Failure::NoCluster),
+        (None, None) => return Err(Failure::NoCluster.into()),
     };
     let upstream = find(worker, name).await?;
     let tunnel = tcp.tunnel.as_deref().zip(of.record);
@@ -291,7 +304,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         Some(_) => (Resource::Request, ClusterStat::RqPendingOverflow),
     };
     let mut previous = Vec::new();
-    let mut last = Failure::NoHealthyUpstream;
+    let mut last = Unconnected::from(Failure::NoHealthyUpstream);
     for _ in 0..tcp.max_connect_attempts.max(1) {
         let Picked { upstream, host } = upstream.pick(&PickContext {
             random: worker.random.next(),
@@ -308,7 +321,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         })?;
         let Some(permit) = upstream.acquire(resource, Priority::Default) else {
             upstream.counts.inc(overflow);
-            return Err(Failure::Overflow);
+            return Err(Failure::Overflow.into());
         };
         let active = host.start();
         let (lasting, made) = match tunnel {
@@ -337,7 +350,10 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
                 }
                 upstream.report_failure(&host, &failure);
                 previous.push(host.endpoint.address.clone());
-                last = failure;
+                last = Unconnected {
+                    failure,
+                    tried: Some(host.endpoint),
+                };
             }
         }
     }
@@ -415,7 +431,7 @@ fn flags(failure: &Failure, tunnelled: bool) -> Flags {
     if tunnelled && matches!(failure, Failure::Overflow) {
         return Flag::UpstreamRetryLimitExceeded.into();
     }
-    let mut flags = Flags::from(failure.flag());
+    let mut flags = failure.flags();
     if matches!(failure, Failure::Connect(_) | Failure::ConnectTimeout) {
         flags.insert(Flag::UpstreamRetryLimitExceeded);
     }
@@ -427,7 +443,7 @@ fn upstream_record(connected: &Connected) -> UpstreamRecord<'_> {
         cluster: &connected.cluster.stat_name,
         service: connected.cluster.service.as_ref(),
         workload: connected.host.endpoint.workload.as_ref(),
-        remote: Some(connected.connection.remote),
+        remote: Some(&connected.connection.remote),
         local: connected.connection.local,
         peer_principal: connected.connection.peer_principal.as_ref(),
         local_principal: connected.connection.local_principal.as_ref(),
@@ -440,8 +456,7 @@ fn report(
     downstream: &Connection,
     tcp: &TcpProxy,
     start: (SystemTime, Instant),
-    connected: Option<&Connected>,
-    transport_failure: Option<Arc<str>>,
+    connected: Result<&Connected, &Unconnected>,
     outcome: &Outcome,
 ) {
     let duration: Duration = start.1.elapsed();
@@ -458,15 +473,18 @@ fn report(
         }
     }
     let cluster = tcp.clusters.first().map_or("", |one| one.name.as_str());
+    let failed = connected.err();
+    let reason = failed.and_then(|failed| failed.failure.transport_reason());
+    let tried = failed.and_then(|failed| failed.tried.as_deref());
     let unconnected = UpstreamRecord {
         cluster,
         service: None,
         workload: None,
-        remote: None,
+        remote: tried.and_then(upstream::address),
         local: None,
         peer_principal: None,
         local_principal: None,
-        transport_failure: transport_failure.as_deref(),
+        transport_failure: reason.as_deref(),
     };
     worker.reporter.connection(
         &ConnectionRecord {
@@ -481,7 +499,7 @@ fn report(
             details: outcome.details,
             termination: "",
         },
-        connected.is_some(),
+        connected.is_ok(),
         &tcp.access_log,
     );
 }

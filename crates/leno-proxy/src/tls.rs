@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -142,7 +143,11 @@ impl Contexts {
         let wanted = self.client(tls, to).map_err(|e| failed(e.into()))?;
         let client = self.configs.borrow_mut().client(&wanted);
         let client = client.map_err(|e| failed(e.into()))?;
-        let name = client.server_name(to.host.as_deref(), to.address.ip());
+        let ip = to
+            .address
+            .socket()
+            .map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
+        let name = client.server_name(to.host.as_deref(), ip);
         let stream = TlsStream::connect(client.config(), name, io, &self.records).await;
         let stream = stream.map_err(|e| failed(HandshakeFailure::from_io(&e).into()))?;
         let peer = client.peer(stream.state(), SystemTime::now());

@@ -4,7 +4,6 @@ mod pool;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -62,7 +61,7 @@ struct Shortcut {
 /// What connections must have in common to be used for each other's requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PoolKey {
-    address: SocketAddr,
+    address: Address,
     /// The transport's address, which the pool's destination keeps alive; 0 is plaintext.
     transport: usize,
     client: Option<Client>,
@@ -104,7 +103,7 @@ impl Upstream {
             pools.retain(|key, _| {
                 balancer
                     .hosts()
-                    .any(|host| socket_address(&host.endpoint) == Some(key.address))
+                    .any(|host| address(&host.endpoint) == Some(&key.address))
             });
         }
     }
@@ -192,7 +191,7 @@ impl Upstream {
     /// How a connection to this endpoint is made.
     pub(crate) fn destination(&self, host: &Host, purpose: &Purpose<'_>) -> Result<Destination, Failure> {
         let state = self.state.borrow();
-        let address = socket_address(&host.endpoint).ok_or(Failure::NoHealthyUpstream)?;
+        let address = address(&host.endpoint).ok_or(Failure::NoHealthyUpstream)?.clone();
         let transport = state.cluster.transport.of(&host.endpoint).clone();
         let name = match transport.tls() {
             Some(tls) if tls.auto_host_sni || tls.auto_san_validation => {
@@ -241,11 +240,12 @@ impl Upstream {
 
     pub(crate) fn pool(&self, to: &Destination) -> Rc<Pool> {
         let key = PoolKey {
-            address: to.address,
+            address: to.address.clone(),
             transport: match &to.transport {
                 Transport::Raw => 0,
                 Transport::Tls(tls) => Arc::as_ptr(tls) as usize,
                 Transport::Introduced(introduced) => Arc::as_ptr(introduced) as usize,
+                Transport::Passing(behind) => Arc::as_ptr(behind) as usize,
             },
             client: to.client.clone(),
             host: to.host.clone(),
@@ -337,10 +337,11 @@ impl Upstream {
     }
 }
 
-pub(crate) fn socket_address(endpoint: &Endpoint) -> Option<SocketAddr> {
+/// None: its name is not resolved.
+pub(crate) fn address(endpoint: &Endpoint) -> Option<&Address> {
     match &endpoint.address {
-        Target::Address(Address::Socket(address)) => Some(*address),
-        Target::Address(Address::Pipe(_)) | Target::Name { .. } => None,
+        Target::Address(address) => Some(address),
+        Target::Name { .. } => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::cluster::ServiceName;
 use leno_engine::compile::endpoint::WorkloadLabel;
-use leno_engine::compile::listener::Direction;
+use leno_engine::compile::listener::{Address, Direction};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::log_filter::Facts;
 use leno_engine::flags::Flags;
@@ -82,10 +82,19 @@ pub struct RouteRecord<'a> {
     pub place: &'a str,
 }
 
+/// Ends of a connection over a unix socket, or to a listener of the proxy's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub local: Arc<str>,
+    pub remote: Arc<str>,
+}
+
 /// The connection a request came on.
 #[derive(Clone, Debug)]
 pub struct DownstreamRecord {
     pub direction: Direction,
+    /// Of a connection without addresses of the network; those below are nobody's then.
+    pub named: Option<Arc<Named>>,
     pub local: SocketAddr,
     /// Who the client is: by `x-forwarded-for`, as far as it is trusted, else the connection's other end.
     pub remote: SocketAddr,
@@ -104,7 +113,7 @@ pub struct UpstreamRecord<'a> {
     pub cluster: &'a str,
     pub service: Option<&'a ServiceName>,
     pub workload: Option<&'a WorkloadLabel>,
-    pub remote: Option<SocketAddr>,
+    pub remote: Option<&'a Address>,
     pub local: Option<SocketAddr>,
     pub peer_principal: Option<&'a Arc<str>>,
     pub local_principal: Option<&'a Arc<str>>,

@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use leno_engine::compile::address::Address;
+use leno_engine::compile::address::{Address, Pipe};
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap as BootstrapMessage;
 use leno_proto::envoy::service::discovery::v3::DiscoveryResponse;
 use leno_proto::google::protobuf::Any;
@@ -310,13 +310,15 @@ fn bind(address: &Address) -> io::Result<Socket> {
             listener.set_nonblocking(true)?;
             Ok(Socket::Tcp(TcpListener::from_std(listener)?))
         }
-        Address::Pipe(path) => {
+        Address::Pipe(Pipe { path, .. }) => {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
             Ok(Socket::Unix(UnixListener::bind(path)?))
         }
+        // Refused when it is compiled.
+        Address::Internal(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

@@ -5,9 +5,10 @@ use super::at::{At, compiling, no_effect, refuse, silent};
 use super::cluster::{self, Cluster};
 use super::config_source::{ControlPlane, Source, ads, config_source};
 use super::listener::{self, Listener};
-use super::pb::{bootstrap as pb, core};
+use super::pb::{bootstrap as pb, core, internal_listener};
 use super::secret::{self, Secret};
 use super::{Files, Rejection, Warnings};
+use leno_proto::FromAny;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bootstrap {
@@ -92,7 +93,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     } = message;
     refuse!(at; node_context_params, hds_config, stats_sinks, tracing, layered_runtime, overload_manager,
         header_prefix, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
-        bootstrap_extensions, config_sources, default_config_source, default_socket_interface,
+        config_sources, default_config_source, default_socket_interface,
         certificate_provider_instances, default_regex_engine, xds_delegate_extension,
         xds_config_tracker_extension, listener_manager, fatal_actions);
     no_effect!(at, "leno has its own statistics"; deferred_stat_options, stats_config, stats_flush_interval,
@@ -104,6 +105,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     if let Some(manager) = manager {
         cluster_manager(&at.field("cluster_manager"), manager)?;
     }
+    at.each("bootstrap_extensions", bootstrap_extensions, extension)?;
     let empty = pb::bootstrap::StaticResources::default();
     let pb::bootstrap::StaticResources {
         listeners,
@@ -125,6 +127,21 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             Some(resources) => dynamic(&at.field("dynamic_resources"), resources)?,
         },
     })
+}
+
+/// The only one is what allows internal listeners, which are always there.
+fn extension(at: &At<'_>, message: &core::TypedExtensionConfig) -> Result<(), Rejection> {
+    let core::TypedExtensionConfig { name, typed_config } = message;
+    silent!("names are for people"; name);
+    let any = at.required("typed_config", typed_config)?;
+    let at = at.field("typed_config");
+    if !any.is::<internal_listener::InternalListener>() {
+        return Err(at.unknown_extension(any));
+    }
+    let internal_listener::InternalListener { buffer_size_kb } =
+        &at.unpack::<internal_listener::InternalListener>(any)?;
+    no_effect!(at, "64 KiB in each direction"; buffer_size_kb);
+    Ok(())
 }
 
 fn node(message: &core::Node) -> Node {

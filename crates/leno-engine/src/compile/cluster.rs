@@ -109,8 +109,10 @@ pub enum BalancePolicy {
         table_size: u64,
         key: HashKey,
     },
-    /// The cluster says the destination itself (ORIGINAL_DST).
-    ClusterProvided,
+    /// The cluster says the destination itself (ORIGINAL_DST), at this port where it is another.
+    ClusterProvided {
+        port: Option<u16>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

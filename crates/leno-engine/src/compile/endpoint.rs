@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use super::address::Target;
+pub use super::address::{Internal, Passed, Target};
 
+use super::address::Address;
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::metadata::{self, Fields};
 use super::pb::{core, endpoint as pb, protobuf};
 use super::{NoFiles, Rejection, Warnings, address};
+
+/// Where the listener filter of this name looks for addresses.
+pub(crate) const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assignment {
@@ -170,7 +174,10 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
     no_effect!(at, "not used"; observability_name);
     no_effect!(at, "only the first address is tried"; additional_addresses);
     Ok(Arc::new(Endpoint {
-        address: address::target(&at.field("address"), at.required("address", host_address)?)?,
+        address: passing(
+            address::target(&at.field("address"), at.required("address", host_address)?)?,
+            metadata,
+        ),
         hostname: hostname.clone(),
         weight,
         health,
@@ -179,6 +186,22 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
         transport_match: strings(metadata, "envoy.transport_socket_match"),
         workload: workload(metadata),
     }))
+}
+
+/// An endpoint of a listener of the proxy's own says what its connections are to be taken for.
+fn passing(target: Target, metadata: &Option<core::Metadata>) -> Target {
+    let Target::Address(Address::Internal(internal)) = target else {
+        return target;
+    };
+    let mut said = strings(metadata, ORIGINAL_DST);
+    let mut address = |name| said.remove(name).and_then(|text| text.parse().ok());
+    Target::Address(Address::Internal(Arc::new(Internal {
+        passed: Passed {
+            local: address("local"),
+            remote: address("remote"),
+        },
+        ..Internal::clone(&internal)
+    })))
 }
 
 fn health(at: &At<'_>, status: i32) -> Result<Health, Rejection> {

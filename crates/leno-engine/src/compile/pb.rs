@@ -12,6 +12,7 @@ pub(crate) use leno_proto::envoy::extensions::access_loggers::{
     file::v3 as file_log, grpc::v3 as grpc_log, open_telemetry::v3 as opentelemetry_log,
     stream::v3 as stream_log,
 };
+pub(crate) use leno_proto::envoy::extensions::bootstrap::internal_listener::v3 as internal_listener;
 pub(crate) use leno_proto::envoy::extensions::clusters::{
     aggregate::v3 as aggregate, common::dns::v3 as common_dns, dns::v3 as dns_cluster,
 };
@@ -61,7 +62,8 @@ pub(crate) mod internal_redirect {
     };
 }
 pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
-    proxy_protocol::v3 as upstream_proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
+    internal_upstream::v3 as internal_upstream, proxy_protocol::v3 as upstream_proxy_protocol,
+    raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
 /// What trees of matchers look at, and how.
@@ -72,6 +74,7 @@ pub(crate) mod matching {
     pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::ip::v3 as ip;
 }
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;
+pub(crate) use leno_proto::envoy::r#type::metadata::v3 as metadata_kind;
 pub(crate) use leno_proto::envoy::r#type::tracing::v3 as tracing;
 pub(crate) use leno_proto::envoy::r#type::v3 as types;
 pub(crate) use leno_proto::google::protobuf;

@@ -187,6 +187,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         stat_name: name.to_owned(),
         addresses: vec![Address::Socket(([127, 0, 0, 1], 0).into())],
         bind_to_port: true,
+        internal: false,
         use_original_dst: false,
         socket: Default::default(),
         direction: Direction::Outbound,

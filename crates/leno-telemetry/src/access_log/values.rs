@@ -6,12 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{FormatValues, GrpcForm, Operator};
+use leno_engine::compile::listener::Address;
+use leno_engine::decide::grpc::from_http;
 use leno_engine::decide::route::is_grpc;
 use leno_engine::flags::{Flag, Flags};
-use leno_engine::message::Decimal;
+use leno_engine::message::{Decimal, ResponseHead};
 
 use super::start_time;
-use crate::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
+use crate::record::{ConnectionRecord, DownstreamRecord, Named, RequestRecord, UpstreamRecord};
 
 pub(super) struct RequestValues<'a> {
     record: &'a RequestRecord<'a>,
@@ -130,7 +132,11 @@ impl Common<'_> {
             }
             Operator::BytesReceived => number(out, self.received),
             Operator::BytesSent => number(out, self.sent),
-            Operator::UpstreamHost => address(out, upstream.and_then(|u| u.remote)),
+            Operator::UpstreamHost => match upstream.and_then(|u| u.remote) {
+                Some(Address::Socket(remote)) => address(out, Some(*remote)),
+                Some(remote) => write!(out, "{remote}").is_ok(),
+                None => false,
+            },
             Operator::UpstreamLocalAddress => address(out, upstream.and_then(|u| u.local)),
             Operator::UpstreamCluster => text(out, upstream.map(|u| u.cluster)),
             Operator::UpstreamTransportFailureReason => {
@@ -141,12 +147,29 @@ impl Common<'_> {
                 found
             }
             Operator::UpstreamPeerUriSan => text(out, upstream.and_then(|u| u.peer_principal).map(|p| &**p)),
+            // Unless it is told elsewhere who the client is.
+            Operator::DownstreamLocalAddress
+            | Operator::DownstreamRemoteAddress
+            | Operator::DownstreamDirectRemoteAddress
+            | Operator::DownstreamLocalAddressWithoutPort
+            | Operator::DownstreamRemoteAddressWithoutPort
+            | Operator::DownstreamDirectRemoteAddressWithoutPort
+            | Operator::DownstreamLocalPort
+            | Operator::DownstreamRemotePort
+            | Operator::DownstreamDirectRemotePort
+                if downstream.named.is_some() =>
+            {
+                downstream
+                    .named
+                    .as_ref()
+                    .is_some_and(|named| name(out, operator, named))
+            }
             Operator::DownstreamLocalAddress => address(out, Some(downstream.local)),
             Operator::DownstreamLocalAddressWithoutPort => without_port(out, downstream.local),
             Operator::DownstreamLocalPort => number(out, downstream.local.port().into()),
             Operator::DownstreamRemotePort => number(out, downstream.remote.port().into()),
             Operator::DownstreamDirectRemotePort => number(out, downstream.direct_remote.port().into()),
-            Operator::UpstreamRemotePort => match upstream.and_then(|u| u.remote) {
+            Operator::UpstreamRemotePort => match upstream.and_then(|u| u.remote?.socket()) {
                 Some(remote) => number(out, remote.port().into()),
                 None => false,
             },
@@ -217,9 +240,16 @@ fn in_turn(flags: Flags) -> impl Iterator<Item = Flag> {
     others.chain(flags.contains(last).then_some(last))
 }
 
-/// Of a gRPC call, by trailers, or by the status of an answer without any.
+/// Of a gRPC call: what the answer says, else what HTTP's status means to gRPC, where 200 without a word is unknown.
 fn grpc(out: &mut Vec<u8>, form: GrpcForm, record: &RequestRecord<'_>) -> bool {
-    let Some(code) = record.grpc_status.filter(|_| is_grpc(record.request)) else {
+    if !is_grpc(record.request) {
+        return false;
+    }
+    let by_http = |response: &ResponseHead| match response.status {
+        200 => 2,
+        status => from_http(status),
+    };
+    let Some(code) = record.grpc_status.or_else(|| record.response.map(by_http)) else {
         return false;
     };
     let (camel, snake) = match code {
@@ -273,6 +303,19 @@ fn address(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {
         Some(SocketAddr::V6(address)) => write!(out, "{address}").is_ok(),
         None => false,
     }
+}
+
+/// A port is there and empty, as in Envoy.
+fn name(out: &mut Vec<u8>, operator: &Operator, named: &Named) -> bool {
+    let text = match operator {
+        Operator::DownstreamLocalAddress | Operator::DownstreamLocalAddressWithoutPort => &named.local,
+        Operator::DownstreamLocalPort
+        | Operator::DownstreamRemotePort
+        | Operator::DownstreamDirectRemotePort => return true,
+        _ => &named.remote,
+    };
+    out.extend_from_slice(text.as_bytes());
+    true
 }
 
 fn without_port(out: &mut Vec<u8>, address: SocketAddr) -> bool {

@@ -79,7 +79,7 @@ pub(super) fn policy(
         None => named(at, message, common.hash_key)?,
     };
     let provides = matches!(discovery, Discovery::OriginalDst | Discovery::Aggregate(_));
-    if provides != (balance == BalancePolicy::ClusterProvided) {
+    if provides != matches!(balance, BalancePolicy::ClusterProvided { .. }) {
         let reason = "CLUSTER_PROVIDED goes with ORIGINAL_DST and aggregate clusters, and with no other";
         return Err(at.field("lb_policy").reject(reason));
     }
@@ -139,7 +139,7 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
             let pb::cluster::MaglevLbConfig { table_size } = config;
             maglev(&at.field("maglev_lb_config"), table_size.as_ref(), key)?
         }
-        (LbPolicy::ClusterProvided, None) => BalancePolicy::ClusterProvided,
+        (LbPolicy::ClusterProvided, None) => BalancePolicy::ClusterProvided { port: None },
         (LbPolicy::ClusterProvided, Some(LbConfig::OriginalDstLbConfig(config))) => {
             let pb::cluster::OriginalDstLbConfig {
                 use_http_header,
@@ -147,9 +147,14 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
                 upstream_port_override,
                 metadata_key,
             } = config;
-            refuse!(at.field("original_dst_lb_config"); use_http_header, http_header_name,
-                upstream_port_override, metadata_key);
-            BalancePolicy::ClusterProvided
+            let at = at.field("original_dst_lb_config");
+            refuse!(at; use_http_header, http_header_name, metadata_key);
+            BalancePolicy::ClusterProvided {
+                port: match upstream_port_override {
+                    None => None,
+                    Some(port) => Some(at.port("upstream_port_override", port.value)?),
+                },
+            }
         }
         (LbPolicy::LoadBalancingPolicyConfig, _) => {
             return Err(at

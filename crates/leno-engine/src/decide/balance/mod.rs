@@ -146,7 +146,7 @@ fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<
         BalancePolicy::LeastRequest(ref settings) => {
             Box::new(least_request::LeastRequest::new(settings, hosts, seed))
         }
-        BalancePolicy::Random | BalancePolicy::ClusterProvided => Box::new(random::Random),
+        BalancePolicy::Random | BalancePolicy::ClusterProvided { .. } => Box::new(random::Random),
         BalancePolicy::RingHash {
             minimum,
             maximum,
@@ -254,8 +254,8 @@ impl Balancer {
     }
 
     pub fn pick(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {
-        if self.settings.choice.policy == BalancePolicy::ClusterProvided {
-            return self.original_destination(cx);
+        if let BalancePolicy::ClusterProvided { port } = self.settings.choice.policy {
+            return self.original_destination(cx, port);
         }
         let mut last = None;
         let left = self.left_priorities(cx);
@@ -374,8 +374,11 @@ impl Balancer {
         }
     }
 
-    fn original_destination(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {
-        let address = cx.original_destination.ok_or(PickError::NoOriginalDestination)?;
+    fn original_destination(&mut self, cx: &PickContext<'_>, port: Option<u16>) -> Result<Host, PickError> {
+        let mut address = cx.original_destination.ok_or(PickError::NoOriginalDestination)?;
+        if let Some(port) = port {
+            address.set_port(port);
+        }
         Ok(Host {
             endpoint: Arc::new(Endpoint::at(address)),
             state: Rc::default(),

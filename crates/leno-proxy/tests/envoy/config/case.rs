@@ -46,6 +46,9 @@ struct File {
     /// Besides `a`, `b` and `c`; their names are of all cases of the category.
     #[serde(default)]
     clusters: Vec<Value>,
+    /// Listeners besides, as they are; their names are of the whole category.
+    #[serde(default)]
+    listeners: Vec<Value>,
     #[serde(default)]
     log: Option<Log>,
     /// How many records the collector has got in the end: the cluster `NAME-collector`, where NAME is the case's.
@@ -185,6 +188,12 @@ impl Case {
         });
         extend(&mut listener, &self.file.listener);
         self.filled(listener, place)
+    }
+
+    /// Listeners besides the case's own.
+    pub(crate) fn listeners(&self, place: Place<'_>) -> Vec<Value> {
+        let listeners = self.file.listeners.iter().cloned();
+        listeners.map(|listener| self.filled(listener, place)).collect()
     }
 
     fn manager(&self, place: Place<'_>) -> Value {

@@ -199,7 +199,8 @@ impl Category {
         let cases: Vec<&Case> = cases.into_iter().collect();
         let schema = &place.backends.schema;
         let listeners = cases.iter().enumerate();
-        let listeners: Vec<_> = listeners.map(|(n, case)| case.listener(n, place)).collect();
+        let mut listeners: Vec<_> = listeners.map(|(n, case)| case.listener(n, place)).collect();
+        listeners.extend(cases.iter().flat_map(|case| case.listeners(place)));
         let mut clusters = place.backends.clusters();
         clusters.extend(cases.iter().flat_map(|case| case.clusters(place)));
         let mut text = serde_json::json!({
