@@ -27,6 +27,7 @@ use crate::health::Health;
 use crate::outcome::{Failure, StreamError};
 use crate::quick_hash::QuickHash;
 use crate::random::Random;
+use crate::reported::ClusterLoad;
 use crate::state::ClusterState;
 use pool::Pool;
 
@@ -46,6 +47,8 @@ pub(crate) struct Upstream {
     /// The configuration that its state is of.
     generation: Cell<Option<u64>>,
     random: Random,
+    /// Since load was last told of: requests for which there was no room.
+    dropped: Cell<u64>,
 }
 
 /// An endpoint, and the cluster that it is of: of an aggregate one of its members.
@@ -90,6 +93,7 @@ impl Upstream {
             members: RefCell::default(),
             generation: Cell::new(None),
             random: Random::default(),
+            dropped: Cell::new(0),
             state: RefCell::new(state),
         }
     }
@@ -114,6 +118,19 @@ impl Upstream {
                     .any(|host| socket_address(&host.endpoint) == Some(key.address))
             });
         }
+    }
+
+    /// What its load was since the last time.
+    pub(crate) fn take_load(&self) -> ClusterLoad {
+        ClusterLoad {
+            dropped: self.dropped.take(),
+            endpoints: self.balancer.borrow().take_loads(),
+        }
+    }
+
+    /// A request was refused for want of room.
+    pub(crate) fn drop_one(&self) {
+        self.dropped.set(self.dropped.get() + 1);
     }
 
     /// Whether it has the state of this configuration already.

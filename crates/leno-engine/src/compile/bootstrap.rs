@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::cluster::{self, Cluster};
-use super::config_source::{ControlPlane, Source, ads, config_source};
+use super::config_source::{ControlPlane, Source, ads, config_source, load_stats};
 use super::listener::{self, Listener};
 use super::pb::{bootstrap as pb, core};
 use super::secret::{self, Secret};
@@ -22,6 +22,8 @@ pub struct Bootstrap {
     pub dynamic: Dynamic,
     /// Where it is written who is ejected by outlier detection.
     pub outlier_log: Option<PathBuf>,
+    /// Who is told of the clusters' load.
+    pub loads: Option<ControlPlane>,
 }
 
 /// What the proxy says it is.
@@ -105,8 +107,8 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     no_effect!(at, "Envoy's own process is tuned by it"; flags_path, inline_headers, perf_tracing_file_path,
         grpc_async_client_manager_config, memory_allocator_manager, enable_worker_cpu_affinity);
     no_effect!(at, "leno's log has its own form"; application_log_config);
-    let outlier_log = match manager {
-        None => None,
+    let Managed { loads, outlier_log } = match manager {
+        None => Managed::default(),
         Some(manager) => cluster_manager(&at.field("cluster_manager"), manager)?,
     };
     let empty = pb::bootstrap::StaticResources::default();
@@ -123,6 +125,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             None => None,
             Some(port) => admin(&at.field("admin"), port)?,
         },
+        loads,
         clusters: resources.each("clusters", clusters, cluster::cluster)?,
         listeners: resources.each("listeners", listeners, listener::listener)?,
         secrets: resources.each("secrets", secrets, secret::secret)?,
@@ -141,8 +144,14 @@ fn node(message: &core::Node) -> Node {
     }
 }
 
-/// Where it is written who is ejected.
-fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<Option<PathBuf>, Rejection> {
+/// What is told to others of all clusters.
+#[derive(Default)]
+struct Managed {
+    loads: Option<ControlPlane>,
+    outlier_log: Option<PathBuf>,
+}
+
+fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<Managed, Rejection> {
     let pb::ClusterManager {
         local_cluster_name,
         outlier_detection,
@@ -150,16 +159,29 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<Option<P
         load_stats_config,
         enable_deferred_cluster_creation,
     } = message;
-    refuse!(at; local_cluster_name, upstream_bind_config, load_stats_config);
+    refuse!(at; local_cluster_name, upstream_bind_config);
     no_effect!(at, "a cluster costs nothing until it is used"; enable_deferred_cluster_creation);
-    let Some(detection) = outlier_detection else {
-        return Ok(None);
-    };
-    let at = at.field("outlier_detection");
+    Ok(Managed {
+        loads: match load_stats_config {
+            None => None,
+            Some(source) => Some(load_stats(&at.field("load_stats_config"), source)?),
+        },
+        outlier_log: match outlier_detection {
+            None => None,
+            Some(detection) => ejections(&at.field("outlier_detection"), detection)?,
+        },
+    })
+}
+
+/// Where it is written who is ejected.
+fn ejections(
+    at: &At<'_>,
+    message: &pb::cluster_manager::OutlierDetection,
+) -> Result<Option<PathBuf>, Rejection> {
     let pb::cluster_manager::OutlierDetection {
         event_log_path,
         event_service,
-    } = detection;
+    } = message;
     refuse!(at; event_service);
     Ok((!event_log_path.is_empty()).then(|| event_log_path.into()))
 }
