@@ -339,7 +339,7 @@ impl Assignment {
             .collect();
         let mut kept = Vec::new();
         for (priority, localities) in old.priorities.iter().enumerate() {
-            for (at, locality) in localities.iter().enumerate() {
+            for locality in localities {
                 let missing = locality.endpoints.iter();
                 let missing = missing.filter(|endpoint| !here.contains(&endpoint.address) && stays(endpoint));
                 let staying: Vec<Arc<Endpoint>> = missing.cloned().collect();
@@ -353,12 +353,11 @@ impl Assignment {
                 let Some(level) = self.priorities.get_mut(priority) else {
                     continue;
                 };
-                match level.get_mut(at) {
+                match level.iter_mut().find(|known| known.name == locality.name) {
                     Some(known) => known.endpoints.extend(staying),
                     None => level.push(Locality {
-                        name: locality.name.clone(),
-                        weight: locality.weight,
                         endpoints: staying,
+                        ..locality.clone()
                     }),
                 }
             }
