@@ -71,6 +71,7 @@ mod telemetry;
 mod thread;
 mod tls;
 mod tls_stream;
+mod trace;
 mod try_idle;
 mod upstream;
 mod worker;

@@ -1,7 +1,7 @@
 //! What is known of a request while it runs, and its one record at its end: the only place where telemetry is made.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ use crate::drain::CutBy;
 use crate::ending;
 use crate::idle::{Limits, Watch, Watched};
 use crate::session::Session;
+use crate::trace::Trace;
 use crate::upstream;
 use crate::worker::Worker;
 
@@ -50,7 +51,9 @@ pub(crate) struct Exchange {
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
-    /// Of the response, where a log wants them.
+    /// None: it is not looked at yet, or no request is traced here.
+    trace: OnceCell<Box<Trace>>,
+    /// Of the response, where a log or a span wants them.
     trailers: RefCell<Option<Headers>>,
     response_duration: Cell<Option<Duration>>,
     /// The response has been sent to its end, or was cut off for a reason that `flags` tell.
@@ -105,6 +108,7 @@ impl Exchange {
             peer: RefCell::default(),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
+            trace: OnceCell::new(),
             trailers: RefCell::default(),
             response_duration: Cell::default(),
             finished: Cell::default(),
@@ -131,6 +135,27 @@ impl Exchange {
         let mut flags = self.flags.get();
         flags.insert(flag);
         self.flags.set(flags);
+    }
+
+    /// The route is known, and with it whether the request is traced.
+    pub(crate) fn begin_trace(&self) {
+        let manager = &self.session.manager;
+        let Some(tracing) = &manager.tracing else { return };
+        self.trace.get_or_init(|| {
+            Box::new(Trace::begin(
+                tracing,
+                manager,
+                self.session.connection.record.direction,
+                self.route.borrow().as_ref(),
+                &mut self.request.borrow_mut(),
+                &self.session.worker,
+                &self.session.counts,
+            ))
+        });
+    }
+
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        self.trace.get().map(|trace| &**trace)
     }
 
     /// The request had no body.
@@ -190,7 +215,7 @@ impl Exchange {
     /// Reads the response's trailers.
     pub(crate) fn see_trailers(&self, trailers: &Headers) {
         self.see_grpc_status(trailers);
-        if self.session.manager.logs_trailers {
+        if self.session.manager.keeps_trailers {
             self.trailers.replace(Some(trailers.clone()));
         }
     }
@@ -277,12 +302,17 @@ impl Drop for Exchange {
             route: route.as_deref().map(route_record).unwrap_or_default(),
             upstream: self.upstream.get_mut().record(),
             attempts: self.attempts.get(),
+            span: self.trace.get().and_then(|trace| trace.context()),
+            forced: self.trace.get().is_some_and(|trace| trace.is_forced()),
             random: self.session.worker.random.next(),
             downstream: self.client.as_ref().unwrap_or(&self.session.connection.record),
             peer: self.peer.get_mut().as_deref().unwrap_or(&UNKNOWN),
         };
         let Session { worker, manager, .. } = &*self.session;
         worker.reporter.request(&record, &manager.access_log);
+        if let Some(trace) = self.trace.get() {
+            trace.finish(&record, began, worker);
+        }
     }
 }
 
@@ -331,6 +361,14 @@ impl FormatValues for Exchange {
             Operator::ConnectionId => downstream.connection_id.to_string(),
             Operator::UpstreamRequestAttemptCount => self.attempts.get().to_string(),
             Operator::ResponseFlags => self.flags.get().to_string(),
+            Operator::TraceId => match self.trace().and_then(Trace::context) {
+                Some(span) => span.trace.to_string(),
+                None => return false,
+            },
+            Operator::SpanId => match self.trace().and_then(Trace::context) {
+                Some(span) => format!("{:016x}", span.span),
+                None => return false,
+            },
             Operator::ResponseCodeDetails => {
                 let failure = self.upstream.borrow().failure.clone();
                 leno_telemetry::access_log::details(&self.details.borrow(), failure.as_deref()).into_owned()
@@ -356,6 +394,8 @@ impl Attempted {
         let connection = self.connection.as_deref();
         let cluster = self.cluster.as_ref()?;
         Some(UpstreamRecord {
+            name: &cluster.name,
+            hostname: self.endpoint.as_ref().map_or("", |endpoint| &endpoint.hostname),
             cluster: &cluster.stat_name,
             service: cluster.service.as_ref(),
             workload: self.endpoint.as_ref().and_then(|e| e.workload.as_ref()),

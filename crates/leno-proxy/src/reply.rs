@@ -16,6 +16,7 @@ use crate::codec::{Answer, Body};
 use crate::headers::Prepared;
 use crate::outcome::Failure;
 use crate::record::Exchange;
+use crate::trace::Trace;
 
 /// What a route answers by itself.
 pub(crate) fn direct(decision: &Decision<'_>) -> LocalReply {
@@ -211,6 +212,7 @@ fn rewrite(exchange: &Exchange, replies: &LocalReplies, reply: &mut LocalReply) 
         grpc_status: None,
         flags: exchange.flags.get(),
         duration: exchange.watch.began().elapsed(),
+        forced: exchange.trace().is_some_and(Trace::is_forced),
         random: exchange.worker().random.next(),
     });
     if let Some(mapper) = mapper {

@@ -373,6 +373,8 @@ fn flags(failure: &Failure) -> Flags {
 
 fn upstream_record(connected: &Connected) -> UpstreamRecord<'_> {
     UpstreamRecord {
+        name: &connected.cluster.name,
+        hostname: &connected.host.endpoint.hostname,
         cluster: &connected.cluster.stat_name,
         service: connected.cluster.service.as_ref(),
         workload: connected.host.endpoint.workload.as_ref(),
@@ -408,6 +410,8 @@ fn report(
     }
     let cluster = tcp.clusters.first().map_or("", |one| one.name.as_str());
     let unconnected = UpstreamRecord {
+        name: cluster,
+        hostname: "",
         cluster,
         service: None,
         workload: None,

@@ -29,6 +29,7 @@ pub mod secret;
 pub mod service;
 pub mod tls;
 pub mod token_bucket;
+pub mod tracing;
 
 pub use reject::{FieldPath, Rejection, Warnings};
 

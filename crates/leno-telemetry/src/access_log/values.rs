@@ -13,7 +13,8 @@ use leno_engine::message::Decimal;
 use super::start_time;
 use crate::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
 
-pub(super) struct RequestValues<'a> {
+/// What a format may say of a request.
+pub struct RequestValues<'a> {
     record: &'a RequestRecord<'a>,
     common: Common<'a>,
 }
@@ -36,7 +37,7 @@ struct Common<'a> {
 }
 
 impl<'a> RequestValues<'a> {
-    pub(super) fn new(record: &'a RequestRecord<'a>) -> Self {
+    pub fn new(record: &'a RequestRecord<'a>) -> Self {
         Self {
             record,
             common: Common {
@@ -91,6 +92,14 @@ impl FormatValues for RequestValues<'_> {
                 None => false,
             },
             Operator::UpstreamRequestAttemptCount => number(out, u64::from(record.attempts)),
+            Operator::TraceId => match record.span {
+                Some(span) => write!(out, "{}", span.trace).is_ok(),
+                None => false,
+            },
+            Operator::SpanId => match record.span {
+                Some(span) => write!(out, "{:016x}", span.span).is_ok(),
+                None => false,
+            },
             _ => self.common.write(operator, out),
         }
     }
@@ -127,6 +136,19 @@ impl Common<'_> {
             Operator::BytesReceived => number(out, self.received),
             Operator::BytesSent => number(out, self.sent),
             Operator::UpstreamHost => address(out, upstream.and_then(|u| u.remote)),
+            Operator::UpstreamHostName { port } => match upstream {
+                Some(UpstreamRecord { hostname, .. }) if !hostname.is_empty() => {
+                    let (name, _) = hostname
+                        .rsplit_once(':')
+                        .filter(|_| !port)
+                        .unwrap_or((hostname, ""));
+                    text(out, Some(name))
+                }
+                Some(UpstreamRecord {
+                    remote: Some(remote), ..
+                }) if !port => without_port(out, remote),
+                upstream => address(out, upstream.and_then(|u| u.remote)),
+            },
             Operator::UpstreamLocalAddress => address(out, upstream.and_then(|u| u.local)),
             Operator::UpstreamCluster => text(out, upstream.map(|u| u.cluster)),
             Operator::UpstreamTransportFailureReason => {
