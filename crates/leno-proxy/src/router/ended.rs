@@ -9,12 +9,12 @@ use crate::outcome::{Failure, StreamError};
 use crate::upstream::Upstream;
 
 /// What a try has come to that has no answer.
-pub(super) fn count_failure(upstream: &Upstream, failure: &Failure) {
-    let stat = match failure {
-        Failure::TryTimeout => ClusterStat::RqPerTryTimeout,
-        Failure::TryIdle => ClusterStat::RqPerTryIdleTimeout,
-        Failure::Stream(StreamError::Reset(_) | StreamError::Refused) => ClusterStat::RqRxReset,
-        Failure::Connect(_) | Failure::ConnectTimeout => ClusterStat::RqPendingFailureEject,
+pub(super) fn count_failure(cluster: &Upstream, member: &Upstream, failure: &Failure) {
+    let (upstream, stat) = match failure {
+        Failure::TryTimeout => (cluster, ClusterStat::RqPerTryTimeout),
+        Failure::TryIdle => (cluster, ClusterStat::RqPerTryIdleTimeout),
+        Failure::Stream(StreamError::Reset(_) | StreamError::Refused) => (member, ClusterStat::RqRxReset),
+        Failure::Connect(_) | Failure::ConnectTimeout => (member, ClusterStat::RqPendingFailureEject),
         _ => return,
     };
     upstream.counts.inc(stat);
