@@ -1,7 +1,7 @@
 //! What is known of a request while it runs, and its one record at its end: the only place where telemetry is made.
 
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ pub(crate) struct Exchange {
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
     /// None: it is not looked at yet, or no request is traced here.
-    trace: OnceCell<Box<Trace>>,
+    trace: RefCell<Option<Rc<Trace>>>,
     /// Of the response, where a log or a span wants them.
     trailers: RefCell<Option<Headers>>,
     response_duration: Cell<Option<Duration>>,
@@ -111,7 +111,7 @@ impl Exchange {
             peer: RefCell::default(),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
-            trace: OnceCell::new(),
+            trace: RefCell::default(),
             trailers: RefCell::default(),
             response_duration: Cell::default(),
             finished: Cell::default(),
@@ -144,21 +144,23 @@ impl Exchange {
     pub(crate) fn begin_trace(&self) {
         let manager = &self.session.manager;
         let Some(tracing) = &manager.tracing else { return };
-        self.trace.get_or_init(|| {
-            Box::new(Trace::begin(
-                tracing,
-                manager,
-                self.session.connection.record.direction,
-                self.route.borrow().as_ref(),
-                &mut self.request.borrow_mut(),
-                &self.session.worker,
-                &self.session.counts,
-            ))
-        });
+        if self.trace.borrow().is_some() {
+            return;
+        }
+        let trace = Trace::begin(
+            tracing,
+            manager,
+            self.session.connection.record.direction,
+            self.route.borrow().as_ref(),
+            &mut self.request.borrow_mut(),
+            &self.session.worker,
+            &self.session.counts,
+        );
+        self.trace.replace(Some(Rc::new(trace)));
     }
 
-    pub(crate) fn trace(&self) -> Option<&Trace> {
-        self.trace.get().map(|trace| &**trace)
+    pub(crate) fn trace(&self) -> Option<Rc<Trace>> {
+        self.trace.borrow().as_ref().map(Rc::clone)
     }
 
     /// The request had no body.
@@ -256,6 +258,7 @@ impl Exchange {
         let flags = self.flags.get();
         for (flag, stat) in [
             (Flag::DownstreamConnectionTermination, HttpStat::RqRxReset),
+            (Flag::DownstreamRemoteReset, HttpStat::RqRxReset),
             (Flag::StreamIdleTimeout, HttpStat::RqIdleTimeout),
             (Flag::NoRouteFound, HttpStat::NoRoute),
             (Flag::NoClusterFound, HttpStat::NoCluster),
@@ -266,9 +269,59 @@ impl Exchange {
         }
     }
 
+    /// A redirect that the proxy follows by itself ends what has been, with a record of its own, and begins the next.
+    pub(crate) fn led_on(&self, by: ResponseHead, request: RequestHead) {
+        self.request.replace(request);
+        self.response.replace(Some(by));
+        self.details.replace("internal_redirect".into());
+        self.report(Instant::now());
+        self.trace.take();
+        self.session.counts.inc(HttpStat::RqTotal);
+        self.response.replace(None);
+        self.details.replace("".into());
+        self.attempts.set(0);
+        self.upstream.take();
+        self.response_duration.set(None);
+    }
+
+    fn report(&self, now: Instant) {
+        let began = self.watch.began();
+        let (response, trailers) = (self.response.borrow(), self.trailers.borrow());
+        let (route, upstream, peer) = (self.route.borrow(), self.upstream.borrow(), self.peer.borrow());
+        let trace = self.trace();
+        let record = RequestRecord {
+            start: self.session.worker.wall_time(began),
+            duration: now.saturating_duration_since(began),
+            request_duration: self.watch.request_duration(),
+            response_duration: self.response_duration.get(),
+            request: &self.request.borrow(),
+            response: response.as_ref(),
+            trailers: trailers.as_ref(),
+            grpc_status: self.grpc_status.get(),
+            flags: self.flags.get(),
+            details: &self.details.borrow(),
+            bytes_received: self.received.get(),
+            bytes_sent: self.sent.get(),
+            route: route.as_deref().map(route_record).unwrap_or_default(),
+            upstream: upstream.record(),
+            attempts: self.attempts.get(),
+            span: trace.as_ref().and_then(|trace| trace.context()),
+            forced: trace.as_ref().is_some_and(|trace| trace.is_forced()),
+            random: self.session.worker.random.next(),
+            downstream: self.downstream(),
+            peer: peer.as_deref().unwrap_or(&UNKNOWN),
+        };
+        let Session { worker, manager, .. } = &*self.session;
+        worker.reporter.request(&record, &manager.access_log);
+        if let Some(trace) = trace.as_ref() {
+            trace.finish(&record, began, worker);
+        }
+    }
+
     fn cut_off(&self) {
         let (flag, details) = match self.cut_by() {
             Some(by) => (Flag::LocalReset, by.details()),
+            None if self.session.ending.given_up.get() => (Flag::DownstreamRemoteReset, "http2.remote_reset"),
             None => (
                 Flag::DownstreamConnectionTermination,
                 "downstream_remote_disconnect",
@@ -291,36 +344,9 @@ impl Drop for Exchange {
             self.cut_off();
         }
         self.count_end();
-        let (began, now) = (self.watch.began(), Instant::now());
+        let now = Instant::now();
         self.active.end(now);
-        let route = self.route.get_mut();
-        let record = RequestRecord {
-            start: self.session.worker.wall_time(began),
-            duration: now.saturating_duration_since(began),
-            request_duration: self.watch.request_duration(),
-            response_duration: self.response_duration.get(),
-            request: self.request.get_mut(),
-            response: self.response.get_mut().as_ref(),
-            trailers: self.trailers.get_mut().as_ref(),
-            grpc_status: self.grpc_status.get(),
-            flags: self.flags.get(),
-            details: self.details.get_mut(),
-            bytes_received: self.received.get(),
-            bytes_sent: self.sent.get(),
-            route: route.as_deref().map(route_record).unwrap_or_default(),
-            upstream: self.upstream.get_mut().record(),
-            attempts: self.attempts.get(),
-            span: self.trace.get().and_then(|trace| trace.context()),
-            forced: self.trace.get().is_some_and(|trace| trace.is_forced()),
-            random: self.session.worker.random.next(),
-            downstream: self.client.as_ref().unwrap_or(&self.session.connection.record),
-            peer: self.peer.get_mut().as_deref().unwrap_or(&UNKNOWN),
-        };
-        let Session { worker, manager, .. } = &*self.session;
-        worker.reporter.request(&record, &manager.access_log);
-        if let Some(trace) = self.trace.get() {
-            trace.finish(&record, began, worker);
-        }
+        self.report(now);
     }
 }
 
@@ -369,11 +395,11 @@ impl FormatValues for Exchange {
             Operator::ConnectionId => downstream.connection_id.to_string(),
             Operator::UpstreamRequestAttemptCount => self.attempts.get().to_string(),
             Operator::ResponseFlags => self.flags.get().to_string(),
-            Operator::TraceId => match self.trace().and_then(Trace::context) {
+            Operator::TraceId => match self.trace().as_ref().and_then(|trace| trace.context()) {
                 Some(span) => span.trace.to_string(),
                 None => return false,
             },
-            Operator::SpanId => match self.trace().and_then(Trace::context) {
+            Operator::SpanId => match self.trace().as_ref().and_then(|trace| trace.context()) {
                 Some(span) => format!("{:016x}", span.span),
                 None => return false,
             },
