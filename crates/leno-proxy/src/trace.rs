@@ -224,7 +224,7 @@ impl Trace {
 
     pub(crate) fn try_fails(&self, failure: &Failure) {
         self.with_try(|tried| {
-            tried.flags.insert(failure.flag());
+            tried.flags |= failure.flags();
             tried.reason = failure.reset_reason();
             tried.canceled = tried.reason.is_none();
         });
