@@ -3,7 +3,7 @@
 use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::cluster::{self, Cluster};
-use super::config_source::{ControlPlane, Source, ads, config_source};
+use super::config_source::{ControlPlane, Source, ads, config_source, load_stats};
 use super::listener::{self, Listener};
 use super::pb::{bootstrap as pb, core};
 use super::secret::{self, Secret};
@@ -18,6 +18,8 @@ pub struct Bootstrap {
     /// By name, for TLS contexts that name a secret without a source.
     pub secrets: Vec<(String, Secret)>,
     pub dynamic: Dynamic,
+    /// Who is told of the clusters' load.
+    pub loads: Option<ControlPlane>,
 }
 
 /// What the proxy says it is.
@@ -101,9 +103,10 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     no_effect!(at, "Envoy's own process is tuned by it"; flags_path, inline_headers, perf_tracing_file_path,
         grpc_async_client_manager_config, memory_allocator_manager, enable_worker_cpu_affinity);
     no_effect!(at, "leno's log has its own form"; application_log_config);
-    if let Some(manager) = manager {
-        cluster_manager(&at.field("cluster_manager"), manager)?;
-    }
+    let loads = match manager {
+        None => None,
+        Some(manager) => cluster_manager(&at.field("cluster_manager"), manager)?,
+    };
     let empty = pb::bootstrap::StaticResources::default();
     let pb::bootstrap::StaticResources {
         listeners,
@@ -117,6 +120,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             None => None,
             Some(port) => admin(&at.field("admin"), port)?,
         },
+        loads,
         clusters: resources.each("clusters", clusters, cluster::cluster)?,
         listeners: resources.each("listeners", listeners, listener::listener)?,
         secrets: resources.each("secrets", secrets, secret::secret)?,
@@ -135,7 +139,7 @@ fn node(message: &core::Node) -> Node {
     }
 }
 
-fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<(), Rejection> {
+fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<Option<ControlPlane>, Rejection> {
     let pb::ClusterManager {
         local_cluster_name,
         outlier_detection,
@@ -143,10 +147,13 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<(), Reje
         load_stats_config,
         enable_deferred_cluster_creation,
     } = message;
-    refuse!(at; local_cluster_name, upstream_bind_config, load_stats_config);
+    refuse!(at; local_cluster_name, upstream_bind_config);
     no_effect!(at, "ejections are counted, and not written to a file"; outlier_detection);
     no_effect!(at, "a cluster costs nothing until it is used"; enable_deferred_cluster_creation);
-    Ok(())
+    match load_stats_config {
+        None => Ok(None),
+        Some(source) => load_stats(&at.field("load_stats_config"), source).map(Some),
+    }
 }
 
 /// None: there is no admin port.

@@ -20,8 +20,17 @@ pub struct Assignment {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Locality {
+    pub name: LocalityName,
     pub weight: u32,
     pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// `core.v3.Locality`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalityName {
+    pub region: String,
+    pub zone: String,
+    pub sub_zone: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -124,7 +133,6 @@ fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Lo
         proximity,
         lb_config,
     } = message;
-    silent!("which zone is nearer is said by priority and weight"; locality);
     no_effect!(at, "not used"; metadata, proximity);
     refuse!(at; lb_config);
     if *priority > 128 {
@@ -133,11 +141,25 @@ fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Lo
             .reject(format!("at most 128, not {priority}")));
     }
     let compiled = Locality {
+        name: locality.as_ref().map_or_else(LocalityName::default, name),
         // Without a weight a locality gets nothing where localities are weighted: as in Envoy.
         weight: load_balancing_weight.as_ref().map_or(0, |weight| weight.value),
         endpoints: at.each("lb_endpoints", lb_endpoints, endpoint)?,
     };
     Ok((*priority as usize, compiled))
+}
+
+fn name(message: &core::Locality) -> LocalityName {
+    let core::Locality {
+        region,
+        zone,
+        sub_zone,
+    } = message.clone();
+    LocalityName {
+        region,
+        zone,
+        sub_zone,
+    }
 }
 
 fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Rejection> {

@@ -32,6 +32,9 @@ pub(super) fn count(upstream: &Upstream, forwarded: &Result<Forwarded, Failure>)
         Err(Failure::UpstreamDuration) => upstream.counts.inc(ClusterStat::RqMaxDurationReached),
         _ => {}
     }
+    if matches!(forwarded, Err(Failure::Overflow)) {
+        upstream.drop_one();
+    }
     upstream.count_answer(status);
 }
 

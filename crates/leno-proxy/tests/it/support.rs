@@ -400,6 +400,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
 pub(crate) fn assignment(endpoints: &[SocketAddr]) -> Assignment {
     Assignment {
         priorities: vec![vec![Locality {
+            name: Default::default(),
             weight: 1,
             endpoints: endpoints
                 .iter()

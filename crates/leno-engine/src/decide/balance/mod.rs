@@ -7,6 +7,7 @@
 mod aggregate;
 mod health;
 mod least_request;
+pub mod load;
 mod maglev;
 mod murmur;
 mod priority;
@@ -28,6 +29,8 @@ use xxhash_rust::xxh64::xxh64;
 
 pub use self::aggregate::{Chosen, Row};
 use self::health::Level;
+use self::load::{Load, Loaded};
+
 pub use self::priority::Place;
 use self::priority::{Class, Left};
 use self::subset::Subsets;
@@ -46,6 +49,7 @@ pub struct EndpointState {
     /// Requests (HTTP) or connections (TCP) under way.
     pub active: Cell<u32>,
     pub outlier: OutlierState,
+    pub load: Load,
     /// In slow start: what of its weight it has, a fraction.
     ramp: Cell<f64>,
     /// In slow start: when it was first seen.
@@ -57,6 +61,7 @@ impl Default for EndpointState {
         Self {
             active: Cell::new(0),
             outlier: OutlierState::default(),
+            load: Load::default(),
             ramp: Cell::new(1.0),
             since: Cell::new(None),
         }
@@ -217,6 +222,13 @@ impl Host {
     }
 }
 
+impl Active {
+    /// What it has come to, where that was not known when the answer began.
+    pub fn settle(&self, success: bool) {
+        self.0.load.settle(success);
+    }
+}
+
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get().saturating_sub(1));
@@ -275,6 +287,13 @@ impl Balancer {
     /// Every endpoint, for views and for warming.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.levels.iter().flat_map(Level::hosts)
+    }
+
+    /// What each endpoint had to do since the last time; nothing of those that had nothing.
+    pub fn take_loads(&self) -> Vec<(Target, Loaded)> {
+        let states = self.states.iter();
+        let loads = states.map(|(address, state)| (address.clone(), state.load.take(state.active.get())));
+        loads.filter(|(_, loaded)| !loaded.is_nothing()).collect()
     }
 
     /// Tells how an attempt ended; may eject the endpoint.
