@@ -70,6 +70,8 @@ fuzz_target!(|input: &[u8]| {
         route: RouteRecord::default(),
         upstream: None,
         attempts: 1,
+        span: None,
+        forced: false,
         random: 0,
         downstream: &downstream,
         peer: &PeerMetadata::default(),

@@ -1,5 +1,6 @@
 //! Where a connection to an upstream goes.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use leno_engine::compile::cluster::Transport;

@@ -41,7 +41,7 @@ const OF_PROXIES: [&str; 6] = [
 pub(crate) const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
 
 /// Headers by which a caller controls the router. Of the first two the next proxy may want to know.
-pub(crate) const CONTROLS: [&str; 11] = [
+pub(crate) const CONTROLS: [&str; 12] = [
     EXPECTED,
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-rq-per-try-timeout-ms",
@@ -53,6 +53,7 @@ pub(crate) const CONTROLS: [&str; 11] = [
     "x-envoy-hedge-on-per-try-timeout",
     "x-envoy-retriable-status-codes",
     "x-envoy-retriable-header-names",
+    "x-envoy-force-trace",
 ];
 
 /// What a request looks like before anything is believed or added.

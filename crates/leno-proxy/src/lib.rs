@@ -79,6 +79,7 @@ mod telemetry;
 mod thread;
 mod tls;
 mod tls_stream;
+mod trace;
 mod try_idle;
 mod tunnel;
 mod upstream;

@@ -25,6 +25,7 @@ use crate::drain::CutBy;
 use crate::ending;
 use crate::idle::{Limits, Watch, Watched};
 use crate::session::Session;
+use crate::trace::Trace;
 use crate::upstream;
 use crate::worker::Worker;
 
@@ -52,7 +53,9 @@ pub(crate) struct Exchange {
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
-    /// Of the response, where a log wants them.
+    /// None: it is not looked at yet, or no request is traced here.
+    trace: RefCell<Option<Rc<Trace>>>,
+    /// Of the response, where a log or a span wants them.
     trailers: RefCell<Option<Headers>>,
     response_duration: Cell<Option<Duration>>,
     /// The response has been sent to its end, or was cut off for a reason that `flags` tell.
@@ -111,6 +114,7 @@ impl Exchange {
             notes: Notes::default(),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
+            trace: RefCell::default(),
             trailers: RefCell::default(),
             response_duration: Cell::default(),
             finished: Cell::default(),
@@ -137,6 +141,29 @@ impl Exchange {
         let mut flags = self.flags.get();
         flags.insert(flag);
         self.flags.set(flags);
+    }
+
+    /// The route is known, and with it whether the request is traced.
+    pub(crate) fn begin_trace(&self) {
+        let manager = &self.session.manager;
+        let Some(tracing) = &manager.tracing else { return };
+        if self.trace.borrow().is_some() {
+            return;
+        }
+        let trace = Trace::begin(
+            tracing,
+            manager,
+            self.session.connection.record.direction,
+            self.route.borrow().as_ref(),
+            &mut self.request.borrow_mut(),
+            &self.session.worker,
+            &self.session.counts,
+        );
+        self.trace.replace(Some(Rc::new(trace)));
+    }
+
+    pub(crate) fn trace(&self) -> Option<Rc<Trace>> {
+        self.trace.borrow().as_ref().map(Rc::clone)
     }
 
     /// The request had no body.
@@ -201,7 +228,7 @@ impl Exchange {
     /// Reads the response's trailers.
     pub(crate) fn see_trailers(&self, trailers: &Headers) {
         self.see_grpc_status(trailers);
-        if self.session.manager.logs_trailers {
+        if self.session.manager.keeps_trailers {
             self.trailers.replace(Some(trailers.clone()));
         }
     }
@@ -261,6 +288,7 @@ impl Exchange {
         self.response.replace(Some(by));
         self.details.replace("internal_redirect".into());
         self.report(Instant::now());
+        self.trace.take();
         self.session.counts.inc(HttpStat::RqTotal);
         self.response.replace(None);
         self.details.replace("".into());
@@ -273,6 +301,7 @@ impl Exchange {
         let began = self.watch.began();
         let (response, trailers) = (self.response.borrow(), self.trailers.borrow());
         let (route, upstream, peer) = (self.route.borrow(), self.upstream.borrow(), self.peer.borrow());
+        let trace = self.trace();
         let record = RequestRecord {
             start: self.session.worker.wall_time(began),
             duration: now.saturating_duration_since(began),
@@ -289,6 +318,8 @@ impl Exchange {
             route: route.as_deref().map(route_record).unwrap_or_default(),
             upstream: upstream.record(),
             attempts: self.attempts.get(),
+            span: trace.as_ref().and_then(|trace| trace.context()),
+            forced: trace.as_ref().is_some_and(|trace| trace.is_forced()),
             random: self.session.worker.random.next(),
             downstream: self.downstream(),
             peer: peer.as_deref().unwrap_or(&UNKNOWN),
@@ -296,6 +327,9 @@ impl Exchange {
         };
         let Session { worker, manager, .. } = &*self.session;
         worker.reporter.request(&record, &manager.access_log);
+        if let Some(trace) = trace.as_ref() {
+            trace.finish(&record, began, worker);
+        }
     }
 
     fn cut_off(&self) {
@@ -375,6 +409,14 @@ impl FormatValues for Exchange {
             Operator::ConnectionId => downstream.connection_id.to_string(),
             Operator::UpstreamRequestAttemptCount => self.attempts.get().to_string(),
             Operator::ResponseFlags => self.flags.get().to_string(),
+            Operator::TraceId => match self.trace().as_ref().and_then(|trace| trace.context()) {
+                Some(span) => span.trace.to_string(),
+                None => return false,
+            },
+            Operator::SpanId => match self.trace().as_ref().and_then(|trace| trace.context()) {
+                Some(span) => format!("{:016x}", span.span),
+                None => return false,
+            },
             Operator::ResponseCodeDetails => {
                 let failure = self.upstream.borrow().failure.clone();
                 leno_telemetry::access_log::details(&self.details.borrow(), failure.as_deref()).into_owned()
@@ -403,6 +445,8 @@ impl Attempted {
         let connection = self.connection.as_deref();
         let cluster = self.cluster.as_ref()?;
         Some(UpstreamRecord {
+            name: &cluster.name,
+            hostname: self.endpoint.as_ref().map_or("", |endpoint| &endpoint.hostname),
             cluster: &cluster.stat_name,
             service: cluster.service.as_ref(),
             workload: self.endpoint.as_ref().and_then(|e| e.workload.as_ref()),

@@ -67,6 +67,9 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
         answer.head.headers.set("x-request-id", id);
     }
     headers::finish(&mut answer.head, manager, prepared.restored);
+    if let Some(trace) = exchange.trace() {
+        trace.answer(&mut answer.head);
+    }
     respond(exchange, answer, filters)
 }
 
@@ -219,6 +222,7 @@ impl Exchanged<'_> {
         };
         let decision = table.route(&exchange.request.borrow(), &cx);
         exchange.route.replace(decision.route().cloned());
+        exchange.begin_trace();
         session.counts.inc(HttpStat::RouterRqTotal);
         if matches!(decision, Decision::Redirect { .. } | Decision::Respond { .. }) {
             session.counts.inc(HttpStat::RqDirectResponse);

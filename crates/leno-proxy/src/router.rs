@@ -1,6 +1,8 @@
 //! From a route to an answer: cluster, endpoint, connection, and again where that may help.
 
+mod ended;
 mod pick;
+mod traced;
 mod tunnel;
 
 use std::cell::{Cell, RefCell};
@@ -17,13 +19,14 @@ use leno_engine::compile::route::RetryPolicy;
 use leno_engine::decide::balance::{Active, EndpointState, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::notes::{APPLICATION_PROTOCOLS, Object};
-use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
+use leno_engine::decide::retry::{RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
 use leno_engine::decide::timeout::{Heard, Timeouts};
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, RequestHead, Version};
 use leno_telemetry::stats::ClusterStat;
 
+use self::ended::{count, count_failure, failure_kind, is_stale};
 use self::tunnel::is_connect;
 use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body, Request};
@@ -285,6 +288,9 @@ impl Router<'_> {
                         fresh = true;
                         continue;
                     }
+                    if let Some(trace) = exchange.trace() {
+                        trace.try_fails(&failed.failure);
+                    }
                     let kind = failure_kind(&failed.failure).filter(|_| repeatable);
                     let verdict = retry
                         .as_mut()
@@ -301,6 +307,9 @@ impl Router<'_> {
                             self.tell_if_late(attempted.as_ref().err());
                             // The failed attempt's connection and stream are let go before the pause.
                             drop(attempted);
+                            if let Some(trace) = exchange.trace() {
+                                trace.try_is_canceled();
+                            }
                             _retry_permit = Some(permit);
                             counts.inc(ClusterStat::RqRetry);
                             counts.inc(ClusterStat::RqRetryBackoffExponential);
@@ -354,6 +363,7 @@ impl Router<'_> {
             active: picked.host.start(),
             lasting: Lasting::begin(&picked.upstream.counts, ClusterStat::RqActive, None),
         };
+        self.trace_try(&plan.upstream, &picked.host, fresh);
         plan.trying.replace(Some(Rc::clone(&picked.host.state)));
         let reused = Cell::new(false);
         let idle = plan.per_try_idle.map(TryIdle::new);
@@ -368,6 +378,9 @@ impl Router<'_> {
         match result {
             Ok(answer) => {
                 picked.upstream.report_answer(&picked.host, &answer.head);
+                if let Some(trace) = self.exchange.trace() {
+                    trace.try_is_answered(&answer.head);
+                }
                 picked.host.state.load.answered(&answer.head);
                 Ok((answer, picked, in_flight))
             }
@@ -450,6 +463,13 @@ impl Router<'_> {
         reused.set(checkout.reused);
         self.note(host, Some(&checkout.info));
         let to_mesh_peer = checkout.info.peer_principal.is_some();
+        if let Some(trace) = exchange.trace() {
+            let version = match checkout.is_http2() {
+                true => Version::Http2,
+                false => Version::Http11,
+            };
+            trace.inject(&mut exchange.request.borrow_mut(), version);
+        }
         let head = self.head(host, checkout.is_http2() && to_mesh_peer);
         let body = match idle {
             Some(idle) => idle.request(plan.replay.attempt()),
@@ -529,36 +549,6 @@ impl Router<'_> {
     }
 }
 
-/// What a try has come to that has no answer.
-fn count_failure(cluster: &Upstream, member: &Upstream, failure: &Failure) {
-    let (upstream, stat) = match failure {
-        Failure::TryTimeout => (cluster, ClusterStat::RqPerTryTimeout),
-        Failure::TryIdle => (cluster, ClusterStat::RqPerTryIdleTimeout),
-        Failure::Stream(StreamError::Reset(_) | StreamError::Refused) => (member, ClusterStat::RqRxReset),
-        Failure::Connect(_) | Failure::ConnectTimeout => (member, ClusterStat::RqPendingFailureEject),
-        _ => return,
-    };
-    upstream.counts.inc(stat);
-}
-
-/// What a request has come to.
-fn count(upstream: &Upstream, forwarded: &Result<Forwarded, Failure>) {
-    let status = match forwarded {
-        Ok(Forwarded::Answered(answer) | Forwarded::Redirected { answer, .. }) => answer.head.status,
-        Err(Failure::Downstream | Failure::Stream(StreamError::Malformed { .. })) => return,
-        Err(failure) => failure.status(),
-    };
-    match forwarded {
-        Err(Failure::Timeout) => upstream.counts.inc(ClusterStat::RqTimeout),
-        Err(Failure::UpstreamDuration) => upstream.counts.inc(ClusterStat::RqMaxDurationReached),
-        _ => {}
-    }
-    if matches!(forwarded, Err(Failure::Overflow)) {
-        upstream.drop_one();
-    }
-    upstream.count_answer(status);
-}
-
 /// Seconds since 1970.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -589,39 +579,4 @@ async fn within(
         () = late => Err(Failure::TryTimeout),
         () = quiet => Err(Failure::TryIdle),
     }
-}
-
-/// A pooled connection that the upstream had closed, or was closing, when it was used (RFC 9110 §9.2.2): what has not
-/// been sent may always be sent again, the rest only where doing it twice is the same as once.
-fn is_stale(failed: &Failed, head: &RequestHead) -> bool {
-    let idempotent = matches!(
-        head.method.as_ref(),
-        b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
-    );
-    failed.reused
-        && match failed.failure {
-            Failure::Stream(StreamError::Refused) => true,
-            Failure::Stream(StreamError::Closed) => idempotent && head.upgrade.is_none(),
-            _ => false,
-        }
-}
-
-fn failure_kind(failure: &Failure) -> Option<FailureKind> {
-    Some(match failure {
-        Failure::Connect(_) | Failure::ConnectTimeout => FailureKind::Connect,
-        Failure::Stream(StreamError::Refused) => FailureKind::RefusedStream,
-        Failure::Stream(
-            StreamError::Closed | StreamError::Truncated | StreamError::Reset(_) | StreamError::Protocol(_),
-        ) => FailureKind::Reset { sent: true },
-        Failure::TryTimeout | Failure::TryIdle => FailureKind::PerTryTimeout,
-        Failure::Overflow => FailureKind::Overflow,
-        Failure::Stream(_)
-        | Failure::Timeout
-        | Failure::NoHealthyUpstream
-        | Failure::NoCluster
-        | Failure::Unanswered
-        | Failure::Expired { .. }
-        | Failure::UpstreamDuration
-        | Failure::Downstream => return None,
-    })
 }

@@ -449,6 +449,8 @@ fn flags(failure: &Failure, tunnelled: bool) -> Flags {
 
 fn upstream_record(connected: &Connected) -> UpstreamRecord<'_> {
     UpstreamRecord {
+        name: &connected.cluster.name,
+        hostname: &connected.host.endpoint.hostname,
         cluster: &connected.cluster.stat_name,
         service: connected.cluster.service.as_ref(),
         workload: connected.host.endpoint.workload.as_ref(),
@@ -486,6 +488,8 @@ fn report(
     let reason = failed.and_then(|failed| failed.failure.transport_reason());
     let tried = failed.and_then(|failed| failed.tried.as_deref());
     let unconnected = UpstreamRecord {
+        name: cluster,
+        hostname: "",
         cluster,
         service: None,
         workload: None,

@@ -10,6 +10,7 @@ use leno_engine::compile::listener::{Address, Direction};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::log_filter::Facts;
 use leno_engine::decide::notes::Notes;
+use leno_engine::decide::trace::SpanContext;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead};
 
@@ -37,6 +38,10 @@ pub struct RequestRecord<'a> {
     pub route: RouteRecord<'a>,
     pub upstream: Option<UpstreamRecord<'a>>,
     pub attempts: u32,
+    /// Where it is in its trace, if it is in one.
+    pub span: Option<&'a SpanContext>,
+    /// Traced because a service wants it.
+    pub forced: bool,
     /// For what is decided by chance: a share of the log.
     pub random: u64,
     pub downstream: &'a DownstreamRecord,
@@ -54,6 +59,7 @@ impl<'a> RequestRecord<'a> {
             grpc_status: self.grpc_status,
             flags: self.flags,
             duration: self.duration,
+            forced: self.forced,
             random: self.random,
         }
     }
@@ -68,6 +74,7 @@ impl ConnectionRecord<'_> {
             grpc_status: None,
             flags: self.flags,
             duration: self.duration,
+            forced: false,
             random: self.downstream.connection_id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16,
         }
     }
@@ -113,9 +120,13 @@ pub struct DownstreamRecord {
 /// The last attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamRecord<'a> {
+    pub name: &'a str,
+    /// The name by which its statistics know it.
     pub cluster: &'a str,
     pub service: Option<&'a ServiceName>,
     pub workload: Option<&'a WorkloadLabel>,
+    /// The endpoint's DNS name; empty where it has none.
+    pub hostname: &'a str,
     pub remote: Option<&'a Address>,
     pub local: Option<SocketAddr>,
     pub peer_principal: Option<&'a Arc<str>>,

@@ -16,6 +16,7 @@ use super::header::Mutation;
 use super::local_reply::LocalReplies;
 use super::matcher::StringMatcher;
 use super::route::RouteTable;
+use super::tracing::{RequestIds, Tracing};
 use crate::decide::filter::FilterConfig;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +28,8 @@ pub struct HttpConnectionManager {
     /// In order; the router is not among them (it is what comes after the last).
     pub filters: Vec<Arc<FilterConfig>>,
     pub access_log: Vec<Arc<AccessLog>>,
-    /// One of them says something of responses' trailers.
-    pub logs_trailers: bool,
+    /// A log or a span says something of responses' trailers.
+    pub keeps_trailers: bool,
     pub limits: HttpLimits,
     pub timeouts: HttpTimeouts,
     pub server_header: ServerHeader,
@@ -49,6 +50,9 @@ pub struct HttpConnectionManager {
     /// The client's address is not appended to `x-forwarded-for`.
     pub keep_forwarded_for: bool,
     pub generate_request_id: bool,
+    pub request_ids: RequestIds,
+    /// None: no request is traced.
+    pub tracing: Option<Arc<Tracing>>,
     pub preserve_request_id: bool,
     /// The client is told the request's id too.
     pub answer_request_id: bool,
@@ -105,6 +109,8 @@ pub struct RouterOptions {
     pub suppress_envoy_headers: bool,
     /// A proxy before this one has said how long the request may take.
     pub respect_expected_timeout: bool,
+    /// Each try has a span of its own.
+    pub spawn_upstream: bool,
     /// Headers whose values are checked; a request with another is refused.
     pub strict_headers: Vec<String>,
 }

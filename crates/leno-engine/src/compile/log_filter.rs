@@ -29,6 +29,8 @@ pub enum LogFilter {
     },
     /// Parts in a million.
     Share(u32),
+    /// Traced because a service wants it.
+    Forced,
     And(Vec<LogFilter>),
     Or(Vec<LogFilter>),
     /// It is no health check of the proxy.
@@ -81,7 +83,7 @@ pub(crate) fn filter(at: &At<'_>, message: &pb::AccessLogFilter) -> Result<LogFi
             LogFilter::Or(at.field("or_filter").each("filters", filters, filter)?)
         }
         F::NotHealthCheckFilter(pb::NotHealthCheckFilter {}) => LogFilter::NoHealthCheck,
-        F::TraceableFilter(_) => return Err(at.field("traceable_filter").reject("not supported")),
+        F::TraceableFilter(pb::TraceableFilter {}) => LogFilter::Forced,
         F::MetadataFilter(_) => return Err(at.field("metadata_filter").reject("not supported")),
         F::LogTypeFilter(_) => return Err(at.field("log_type_filter").reject("not supported")),
         F::ExtensionFilter(extension) => {

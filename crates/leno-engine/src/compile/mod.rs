@@ -31,6 +31,7 @@ pub mod secret;
 pub mod service;
 pub mod tls;
 pub mod token_bucket;
+pub mod tracing;
 pub(crate) mod typed_struct;
 
 pub use reject::{FieldPath, Rejection, Warnings};

@@ -9,6 +9,7 @@ pub(crate) use leno_proto::envoy::config::endpoint::v3 as endpoint;
 pub(crate) use leno_proto::envoy::config::listener::v3 as listener;
 pub(crate) use leno_proto::envoy::config::rbac::v3 as rbac;
 pub(crate) use leno_proto::envoy::config::route::v3 as route;
+pub(crate) use leno_proto::envoy::config::trace::v3 as trace;
 pub(crate) use leno_proto::envoy::extensions::access_loggers::{
     file::v3 as file_log, grpc::v3 as grpc_log, open_telemetry::v3 as opentelemetry_log,
     stream::v3 as stream_log,
@@ -68,6 +69,13 @@ pub(crate) mod internal_redirect {
     pub(crate) use leno_proto::envoy::extensions::internal_redirect::{
         allow_listed_routes::v3 as allow_listed_routes, previous_routes::v3 as previous_routes,
         safe_cross_scheme::v3 as safe_cross_scheme,
+    };
+}
+pub(crate) use leno_proto::envoy::extensions::request_id::uuid::v3 as request_id;
+/// What belongs to the OpenTelemetry tracer.
+pub(crate) mod otel {
+    pub(crate) use leno_proto::envoy::extensions::tracers::opentelemetry::{
+        resource_detectors::v3 as detectors, samplers::v3 as samplers,
     };
 }
 pub(crate) use leno_proto::envoy::extensions::transport_sockets::{

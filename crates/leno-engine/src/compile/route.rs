@@ -21,6 +21,7 @@ use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, Re
 use super::metadata::Fields;
 use super::pb::route as pb;
 use super::rate_limit::{RateLimit, RouteLimits};
+use super::tracing::{Decorator, RouteTracing};
 use super::{NoFiles, Rejection, Warnings};
 use crate::decide::filter::FilterConfig;
 use crate::decide::limits::Priority;
@@ -76,6 +77,8 @@ pub struct Route {
     pub response_headers: HeaderOps,
     /// Per-route filter settings by filter name, most specific (weighted cluster, then route, then host, then table) first used.
     pub filter_configs: HashMap<String, Arc<FilterConfig>>,
+    pub tracing: Option<Box<RouteTracing>>,
+    pub decorator: Option<Box<Decorator>>,
     /// The user's object that made it: `metadata.filter_metadata["istio"].config`.
     pub origin: Option<String>,
     /// Where that object was written: `filter_metadata["leno"].place`.

@@ -17,6 +17,8 @@ pub struct Facts<'r> {
     pub grpc_status: Option<u32>,
     pub flags: Flags,
     pub duration: Duration,
+    /// Traced because a service wants it.
+    pub forced: bool,
     pub random: u64,
 }
 
@@ -41,6 +43,7 @@ impl LogFilter {
                 codes.contains(&status) != *exclude
             }
             Self::Share(share) => facts.random % 1_000_000 < u64::from(*share),
+            Self::Forced => facts.forced,
             Self::And(filters) => filters.iter().all(|filter| filter.takes(facts)),
             Self::Or(filters) => filters.iter().any(|filter| filter.takes(facts)),
             Self::NoHealthCheck => !facts.flags.is_health_check(),

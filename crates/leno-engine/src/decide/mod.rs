@@ -28,4 +28,5 @@ pub mod retry;
 pub mod route;
 pub mod tcp_proxy;
 pub mod timeout;
+pub mod trace;
 mod transport;

@@ -244,7 +244,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         routes: RouteSource::Rds(routes.to_owned(), Source::ads()),
         filters: vec![],
         access_log: vec![],
-        logs_trailers: false,
+        keeps_trailers: false,
         limits: HttpLimits {
             max_header_bytes: 60 * 1024,
             max_headers: 100,
@@ -272,6 +272,8 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         xff_trusted_hops: 0,
         upgrades: vec!["websocket".to_owned()],
         generate_request_id: true,
+        request_ids: leno_engine::compile::tracing::RequestIds::default(),
+        tracing: None,
         preserve_request_id: false,
         normalize_path: true,
         merge_slashes: false,
@@ -323,6 +325,8 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
     };
     edit(&mut forward);
     let route = Route {
+        tracing: None,
+        decorator: None,
         name: "all".to_owned(),
         matches: RouteMatch {
             path: PathMatcher::Prefix("/".to_owned()),

@@ -140,8 +140,13 @@ fn quote(out: &mut Vec<u8>, start: usize) {
     }
     let raw = out.split_off(start);
     out.push(b'"');
-    // A header may hold any byte, JSON may not.
-    for c in String::from_utf8_lossy(&raw).chars() {
+    escape(&raw, out);
+    out.push(b'"');
+}
+
+/// A header may hold any byte, JSON may not.
+pub(crate) fn escape(raw: &[u8], out: &mut Vec<u8>) {
+    for c in String::from_utf8_lossy(raw).chars() {
         match c {
             '"' => out.extend_from_slice(b"\\\""),
             '\\' => out.extend_from_slice(b"\\\\"),
@@ -155,5 +160,4 @@ fn quote(out: &mut Vec<u8>, start: usize) {
             c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    out.push(b'"');
 }

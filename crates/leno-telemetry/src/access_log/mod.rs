@@ -14,8 +14,9 @@ mod values;
 use leno_engine::compile::access_log::{Format, FormatValues, Heads, Json, LogFormat, Operator, Piece};
 
 use crate::record::{ConnectionRecord, RequestRecord};
-pub use values::details;
-use values::{ConnectionValues, RequestValues};
+pub(crate) use json::escape as escape_json;
+use values::ConnectionValues;
+pub use values::{RequestValues, details};
 
 /// Istio's default line.
 pub const DEFAULT_TEXT: &str = concat!(

@@ -15,7 +15,8 @@ use leno_engine::message::{Decimal, ResponseHead};
 use super::start_time;
 use crate::record::{ConnectionRecord, DownstreamRecord, Named, RequestRecord, UpstreamRecord};
 
-pub(super) struct RequestValues<'a> {
+/// What a format may say of a request.
+pub struct RequestValues<'a> {
     record: &'a RequestRecord<'a>,
     common: Common<'a>,
 }
@@ -38,7 +39,7 @@ struct Common<'a> {
 }
 
 impl<'a> RequestValues<'a> {
-    pub(super) fn new(record: &'a RequestRecord<'a>) -> Self {
+    pub fn new(record: &'a RequestRecord<'a>) -> Self {
         Self {
             record,
             common: Common {
@@ -96,6 +97,14 @@ impl FormatValues for RequestValues<'_> {
             Operator::DynamicMetadata { .. } | Operator::FilterState { .. } => {
                 record.notes.write(operator, out)
             }
+            Operator::TraceId => match record.span {
+                Some(span) => write!(out, "{}", span.trace).is_ok(),
+                None => false,
+            },
+            Operator::SpanId => match record.span {
+                Some(span) => write!(out, "{:016x}", span.span).is_ok(),
+                None => false,
+            },
             _ => self.common.write(operator, out),
         }
     }
@@ -163,10 +172,20 @@ impl Common<'_> {
             }
             Operator::BytesReceived => number(out, self.received),
             Operator::BytesSent => number(out, self.sent),
-            Operator::UpstreamHost => match upstream.and_then(|u| u.remote) {
-                Some(Address::Socket(remote)) => address(out, Some(*remote)),
-                Some(remote) => write!(out, "{remote}").is_ok(),
-                None => false,
+            Operator::UpstreamHost => host(out, upstream),
+            Operator::UpstreamHostName { port } => match upstream {
+                Some(UpstreamRecord { hostname, .. }) if !hostname.is_empty() => {
+                    let (name, _) = hostname
+                        .rsplit_once(':')
+                        .filter(|_| !port)
+                        .unwrap_or((hostname, ""));
+                    text(out, Some(name))
+                }
+                Some(UpstreamRecord {
+                    remote: Some(Address::Socket(remote)),
+                    ..
+                }) if !port => without_port(out, *remote),
+                upstream => host(out, upstream),
             },
             Operator::UpstreamLocalAddress => address(out, upstream.and_then(|u| u.local)),
             Operator::UpstreamCluster => text(out, upstream.map(|u| u.cluster)),
@@ -322,6 +341,14 @@ fn millis(out: &mut Vec<u8>, duration: Option<Duration>) -> bool {
             duration.as_secs().saturating_mul(1000) + u64::from(duration.subsec_millis()),
         )
     })
+}
+
+fn host(out: &mut Vec<u8>, upstream: Option<UpstreamRecord<'_>>) -> bool {
+    match upstream.and_then(|upstream| upstream.remote) {
+        Some(Address::Socket(remote)) => address(out, Some(*remote)),
+        Some(remote) => write!(out, "{remote}").is_ok(),
+        None => false,
+    }
 }
 
 fn address(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {

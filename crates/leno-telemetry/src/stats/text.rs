@@ -121,6 +121,7 @@ fn split(inside: &str) -> Option<(&str, &str)> {
         ".circuit_breakers.high",
         ".health_check",
         ".outlier_detection",
+        ".tracing",
     ] {
         if let Some(whose) = whose.strip_suffix(group) {
             return Some((whose, &inside[whose.len() + 1..]));

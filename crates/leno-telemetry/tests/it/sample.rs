@@ -106,6 +106,8 @@ pub(crate) fn outbound() -> Sample {
 impl Sample {
     fn upstream(&self) -> UpstreamRecord<'_> {
         UpstreamRecord {
+            name: &self.cluster,
+            hostname: "",
             cluster: &self.cluster,
             service: self.service.as_ref(),
             workload: self.workload.as_ref(),
@@ -140,6 +142,8 @@ impl Sample {
             },
             upstream: Some(self.upstream()),
             attempts: 1,
+            span: None,
+            forced: false,
             random: 0,
             downstream: &self.downstream,
             peer: &self.peer,

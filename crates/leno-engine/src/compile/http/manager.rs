@@ -15,6 +15,7 @@ use crate::compile::header::{Mutation, mutation};
 use crate::compile::local_reply;
 use crate::compile::pb::hcm as pb;
 use crate::compile::pb::{core, early_header_mutation, protobuf, router};
+use crate::compile::tracing;
 use crate::compile::{route, typed_struct};
 use crate::decide::filter;
 
@@ -84,7 +85,7 @@ pub(crate) fn manager(
     } = message;
     refuse!(at; original_ip_detection_extensions,
         forward_client_cert_matcher, proxy_100_continue,
-        represent_ipv4_remote_address_as_ipv4_mapped_ipv6, request_id_extension,
+        represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
         path_normalization_options,
         typed_header_validation_config, append_x_forwarded_port, forward_proto_config);
     no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
@@ -92,7 +93,6 @@ pub(crate) fn manager(
         stream_error_on_invalid_http_message, proxy_status_config, append_local_overload,
         add_proxy_protocol_connection_state);
     no_effect!(at, "HTTP/3 is not spoken"; http3_protocol_options);
-    no_effect!(at, "traces are not exported"; tracing);
     if is_true(add_user_agent) {
         return Err(at.field("add_user_agent").reject("not supported"));
     }
@@ -101,6 +101,10 @@ pub(crate) fn manager(
         Some(options) => options::http1(&at.field("http_protocol_options"), options)?,
     };
     let access_log = access_logs(at, "access_log", access_log)?;
+    let tracing = match tracing {
+        None => None,
+        Some(said) => Some(Arc::new(tracing::tracing(&at.field("tracing"), said)?)),
+    };
     let (filters, router) = http_filter_list(at, http_filters)?;
     Ok(HttpConnectionManager {
         stat_prefix: stat_prefix.clone(),
@@ -108,7 +112,8 @@ pub(crate) fn manager(
         routes: routes(at, route_specifier.as_ref())?,
         filters,
         router,
-        logs_trailers: access_log.iter().any(|log| log.to.wants_trailers()),
+        keeps_trailers: tracing.as_ref().is_some_and(|tracing| tracing.tracer.is_some())
+            || access_log.iter().any(|log| log.to.wants_trailers()),
         access_log,
         limits: limits(at, message)?,
         timeouts: timeouts(at, message)?,
@@ -123,6 +128,8 @@ pub(crate) fn manager(
         upgrades: upgrades(at, upgrade_configs)?,
         ignored_upgrades: http1.ignored_upgrades,
         generate_request_id: generate_request_id.as_ref().is_none_or(|generate| generate.value),
+        request_ids: tracing::request_ids(at, request_id_extension.as_ref())?,
+        tracing,
         preserve_request_id: *preserve_external_request_id,
         answer_request_id: *always_set_request_id_in_response,
         internal: match internal_address_config {
@@ -287,7 +294,6 @@ fn router_options(at: &At<'_>, message: &router::Router) -> Result<RouterOptions
     } = message;
     refuse!(at; upstream_http_filters, reject_connect_request_early_data);
     no_effect!(at, "leno has its own statistics"; dynamic_stats, suppress_grpc_request_failure_code_stats);
-    no_effect!(at, "traces are not exported"; start_child_span);
     no_effect!(at, "only downstream requests are logged"; upstream_log, upstream_log_options);
     for (i, name) in strict_check_headers.iter().enumerate() {
         if !STRICT.contains(&name.as_str()) {
@@ -298,6 +304,7 @@ fn router_options(at: &At<'_>, message: &router::Router) -> Result<RouterOptions
     Ok(RouterOptions {
         suppress_envoy_headers: *suppress_envoy_headers,
         respect_expected_timeout: *respect_expected_rq_timeout,
+        spawn_upstream: *start_child_span,
         strict_headers: strict_check_headers.clone(),
     })
 }

@@ -9,6 +9,7 @@ use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::header;
 use crate::compile::pb::{core, protobuf};
 use crate::compile::rate_limit::{self, RateLimit};
+use crate::compile::tracing;
 use crate::decide::filter;
 
 pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<RouteTable, Rejection> {
@@ -176,11 +177,9 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
         action,
     } = message;
     refuse!(at; route_specifiers);
-    no_effect!(at, "traces are not exported"; tracing);
     no_effect!(at, "leno has its own statistics"; stat_prefix);
     no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
         request_body_buffer_limit);
-    silent!("it names spans"; decorator);
     let matches = matching::route_match(&at.field("match"), at.required("match", r#match)?)?;
     Ok(Route {
         name: name.clone(),
@@ -196,6 +195,14 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
         )?,
         filter_configs: filter_configs(at, typed_per_filter_config)?,
         origin: text(metadata.as_ref(), "istio", "config"),
+        tracing: match tracing {
+            None => None,
+            Some(said) => Some(Box::new(tracing::of_route(&at.field("tracing"), said)?)),
+        },
+        decorator: match decorator {
+            None => None,
+            Some(said) => Some(Box::new(tracing::decorator(&at.field("decorator"), said)?)),
+        },
         place: text(metadata.as_ref(), "leno", "place"),
         rule: number(metadata.as_ref(), "leno", "rule"),
     })

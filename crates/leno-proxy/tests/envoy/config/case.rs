@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::backend::Backends;
 use super::request::Step;
+use super::spans;
 
 #[derive(Debug)]
 pub(crate) struct Case {
@@ -16,6 +17,7 @@ pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) intent: Option<String>,
     file: File,
+    text: String,
 }
 
 /// Anywhere in it `{backend: a}` stands for that backend's address, `{file: log}` for a path of the case's own, `{pem:
@@ -57,6 +59,9 @@ struct File {
     /// How many records the collector has got in the end: the cluster `NAME-collector`, where NAME is the case's.
     #[serde(default)]
     collected: Option<usize>,
+    /// Ids of requests, traces and spans are told by the order in which they occur first.
+    #[serde(default)]
+    ids: bool,
     requests: Vec<Step>,
     /// Names of statistics by their scope, told at the end, when all connections of `http.CASE` have ended.
     #[serde(default)]
@@ -106,6 +111,7 @@ impl Case {
             name: path.file_stem().unwrap().to_string_lossy().into_owned(),
             intent: file.intent.take(),
             file,
+            text,
         }
     }
 
@@ -114,6 +120,7 @@ impl Case {
             name,
             intent: None,
             file: serde_json::from_value(file.clone()).unwrap(),
+            text: file.to_string(),
         }
     }
 
@@ -145,6 +152,14 @@ impl Case {
     /// How many records the collector has in the end; None: there is no collector.
     pub(crate) fn collected(&self) -> Option<usize> {
         self.file.collected
+    }
+
+    /// What it tells without ids that differ from run to run; those that the case says itself stay.
+    pub(crate) fn without_ids(&self, told: String) -> String {
+        match self.file.ids {
+            true => spans::without_ids(&told, &self.text),
+            false => told,
+        }
     }
 
     /// The cluster of its collector, which is its `:authority` too.

@@ -14,6 +14,7 @@ mod generated;
 mod grpc;
 mod pki;
 mod request;
+mod spans;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
