@@ -11,7 +11,6 @@ use crate::compile::header;
 use crate::compile::pb::{core, protobuf};
 use crate::compile::rate_limit::{self, RateLimit};
 use crate::compile::tracing;
-use crate::decide::filter;
 
 pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<RouteTable, Rejection> {
     let pb::RouteConfiguration {
