@@ -13,6 +13,7 @@ use leno_engine::compile::route::Route;
 use leno_engine::decide::balance;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::Permit;
+use leno_engine::decide::wish::Wish;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord, UpstreamRecord};
@@ -47,6 +48,8 @@ pub(crate) struct Exchange {
     pub(crate) attempts: Cell<u32>,
     pub(crate) upstream: RefCell<Attempted>,
     pub(crate) peer: RefCell<Option<Rc<PeerMetadata>>>,
+    /// Where a filter wants it to go.
+    pub(crate) wish: RefCell<Option<Wish>>,
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
@@ -106,6 +109,7 @@ impl Exchange {
             attempts: Cell::default(),
             upstream: RefCell::default(),
             peer: RefCell::default(),
+            wish: RefCell::default(),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
             trailers: RefCell::default(),

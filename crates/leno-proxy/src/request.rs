@@ -182,6 +182,7 @@ impl Exchanged<'_> {
                 Pass::LedOn(next, again) => {
                     exchange.request.replace(next.head);
                     exchange.attempts.set(0);
+                    exchange.wish.replace(None);
                     body = if next.without_body { Body::Empty } else { again };
                 }
             }

@@ -19,6 +19,7 @@ use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
 use leno_engine::decide::timeout::{Heard, Timeouts};
+use leno_engine::decide::wish::Wishes;
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, RequestHead, Version};
 use leno_telemetry::stats::ClusterStat;
@@ -66,6 +67,7 @@ pub(crate) enum Forwarded {
 struct Plan {
     upstream: Rc<Upstream>,
     hash: Option<u64>,
+    wishes: Option<Wishes>,
     per_try: Option<Duration>,
     per_try_idle: Option<Duration>,
     replay: Replay,
@@ -143,7 +145,7 @@ impl Router<'_> {
             true => None,
             false => Some(self.admit(&upstream)?),
         };
-        let hashed = self.hash();
+        let hashed = self.hash(&upstream.cluster());
         if self.ends_connect() {
             let (answer, in_flight) = self.connect(&upstream, hashed.hash).await?;
             in_flight.count(exchange, permit);
@@ -151,6 +153,7 @@ impl Router<'_> {
         }
         let (body, in_tunnel) = self.set_aside(&upstream, body);
         let plan = Plan {
+            wishes: self.wishes(&upstream.cluster()),
             upstream,
             hash: hashed.hash,
             per_try: timeouts.per_try,
@@ -315,6 +318,7 @@ impl Router<'_> {
         previous: &[Target],
         fresh: bool,
     ) -> Result<(Answer, Picked, InFlight), Failed> {
+        self.await_host(plan).await;
         let picked = self.pick(plan, retry, previous);
         let unsent = |failure| Failed {
             failure,
@@ -339,7 +343,8 @@ impl Router<'_> {
             }
         };
         match result {
-            Ok(answer) => {
+            Ok(mut answer) => {
+                Upstream::listen(&picked, &mut answer);
                 picked.upstream.report_status(&picked.host, answer.head.status);
                 Ok((answer, picked, in_flight))
             }
@@ -574,6 +579,7 @@ fn failure_kind(failure: &Failure) -> Option<FailureKind> {
         Failure::Stream(_)
         | Failure::Timeout
         | Failure::NoHealthyUpstream
+        | Failure::NotThere(_)
         | Failure::NoCluster
         | Failure::Unanswered
         | Failure::Expired { .. }

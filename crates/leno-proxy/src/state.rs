@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
-use leno_engine::compile::endpoint::Assignment;
+use leno_engine::compile::endpoint::{Assignment, LocalityName};
 use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener, TerminalFilter};
 use leno_engine::compile::route::RouteTable;
 use leno_engine::compile::tls::CommonTls;
+use leno_engine::decide::balance::LocalCluster;
 use leno_engine::decide::limits::ClusterLimits;
 use leno_telemetry::access_log;
 use leno_tls::{Crypto, SecretSet, Secrets};
@@ -38,6 +39,8 @@ pub struct Config {
     by_address: HashMap<SocketAddr, Arc<ListenerState>>,
     routes: HashMap<String, Arc<RouteTable>>,
     clusters: HashMap<String, Arc<ClusterState>>,
+    /// The proxies like this one, where zone-aware routing is to know of them.
+    local: Option<Arc<LocalCluster>>,
 }
 
 #[derive(Debug)]
@@ -77,6 +80,7 @@ pub struct Updater {
     draining: Vec<Draining>,
     stopped: Vec<String>,
     dns_clusters: watch::Sender<()>,
+    local: Option<(String, LocalityName)>,
 }
 
 /// A chain that is no longer in force.
@@ -134,6 +138,10 @@ impl Config {
 
     pub fn cluster(&self, name: &str) -> Option<&Arc<ClusterState>> {
         self.clusters.get(name)
+    }
+
+    pub(crate) fn local(&self) -> Option<&Arc<LocalCluster>> {
+        self.local.as_ref()
     }
 
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
@@ -254,6 +262,7 @@ impl Updater {
             draining: Vec::new(),
             stopped: Vec::new(),
             dns_clusters: watch::Sender::default(),
+            local: None,
         }
     }
 
@@ -347,7 +356,7 @@ impl Updater {
             Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
                 self.assignments.get(&cluster.name).cloned()
             }
-            Discovery::OriginalDst | Discovery::Aggregate(_) => None,
+            Discovery::OriginalDst | Discovery::DynamicForward(_) | Discovery::Aggregate(_) => None,
         };
         let limits = match self.next.clusters.get(&cluster.name) {
             Some(old) => {
@@ -399,7 +408,10 @@ impl Updater {
             let theirs = match &state.cluster.discovery {
                 Discovery::Eds(service, _) => service == name,
                 Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => state.cluster.name == name,
-                Discovery::Static(_) | Discovery::OriginalDst | Discovery::Aggregate(_) => false,
+                Discovery::Static(_)
+                | Discovery::OriginalDst
+                | Discovery::DynamicForward(_)
+                | Discovery::Aggregate(_) => false,
             };
             if theirs {
                 *state = Arc::new(ClusterState {
@@ -415,6 +427,7 @@ impl Updater {
     pub fn publish(&mut self) {
         self.next.generation += 1;
         self.next.index_addresses();
+        self.find_local();
         self.published.store(Arc::new(self.next.clone()));
         for name in self.stopped.drain(..) {
             self.sockets.close(&name);
@@ -438,6 +451,27 @@ impl Updater {
         self.close_forbidden();
         if !self.draining.is_empty() {
             self.sockets.workers().look();
+        }
+    }
+
+    /// The cluster of the proxies like this one, and where this one is.
+    pub(crate) fn set_local(&mut self, name: String, own: LocalityName) {
+        self.local = Some((name, own));
+    }
+
+    fn find_local(&mut self) {
+        let Some((name, own)) = &self.local else { return };
+        let state = self.next.clusters.get(name);
+        let Some(assignment) = state.and_then(|state| state.assignment.as_ref()) else {
+            self.next.local = None;
+            return;
+        };
+        let same = |local: &Arc<LocalCluster>| Arc::ptr_eq(&local.assignment, assignment);
+        if !self.next.local.as_ref().is_some_and(same) {
+            self.next.local = Some(Arc::new(LocalCluster {
+                own: own.clone(),
+                assignment: Arc::clone(assignment),
+            }));
         }
     }
 

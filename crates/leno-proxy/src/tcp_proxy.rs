@@ -293,8 +293,12 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             omit: &[HostPredicate::Previous],
             attempts: if previous.is_empty() { 0 } else { 3 },
             leave_priorities: None,
+            authority: None,
             original_destination: Some(of.destination),
             place: None,
+            wish: None,
+            wishes: None,
+            notes: None,
         })?;
         let Some(permit) = upstream.acquire(Resource::Connection, Priority::Default) else {
             upstream.counts.inc(ClusterStat::CxOverflow);

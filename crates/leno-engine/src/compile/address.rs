@@ -37,6 +37,16 @@ impl fmt::Display for Address {
 
 // === impl Target ===
 
+impl Target {
+    pub(crate) fn is_shown_as(&self, text: &str) -> bool {
+        match self {
+            Self::Address(Address::Socket(address)) => text.parse() == Ok(*address),
+            Self::Address(Address::Pipe(path)) => path.to_str() == Some(text),
+            Self::Name { .. } => false,
+        }
+    }
+}
+
 /// `10.0.0.1:80`, `[::1]:80`, a path, or `host:80`; consistent hashing depends on this form.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,7 @@ use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::cluster::{self, Cluster};
 use super::config_source::{ControlPlane, Source, ads, config_source};
+use super::endpoint::{self, LocalityName};
 use super::listener::{self, Listener};
 use super::pb::{bootstrap as pb, core};
 use super::secret::{self, Secret};
@@ -18,6 +19,8 @@ pub struct Bootstrap {
     /// By name, for TLS contexts that name a secret without a source.
     pub secrets: Vec<(String, Secret)>,
     pub dynamic: Dynamic,
+    /// The cluster of proxies like this one, of which zone-aware routing knows where load comes from.
+    pub local_cluster: Option<String>,
 }
 
 /// What the proxy says it is.
@@ -25,6 +28,7 @@ pub struct Bootstrap {
 pub struct Node {
     pub id: String,
     pub cluster: String,
+    pub locality: LocalityName,
     /// As it came: control planes are told all of it.
     pub message: core::Node,
 }
@@ -101,9 +105,10 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     no_effect!(at, "Envoy's own process is tuned by it"; flags_path, inline_headers, perf_tracing_file_path,
         grpc_async_client_manager_config, memory_allocator_manager, enable_worker_cpu_affinity);
     no_effect!(at, "leno's log has its own form"; application_log_config);
-    if let Some(manager) = manager {
-        cluster_manager(&at.field("cluster_manager"), manager)?;
-    }
+    let local_cluster = match manager {
+        None => None,
+        Some(manager) => cluster_manager(&at.field("cluster_manager"), manager)?,
+    };
     let empty = pb::bootstrap::StaticResources::default();
     let pb::bootstrap::StaticResources {
         listeners,
@@ -111,6 +116,14 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         secrets,
     } = static_resources.as_ref().unwrap_or(&empty);
     let resources = at.field("static_resources");
+    if let Some(local) = &local_cluster
+        && !clusters.iter().any(|cluster| cluster.name == *local)
+    {
+        let at = at.field("cluster_manager");
+        return Err(at
+            .field("local_cluster_name")
+            .reject(format!("{local:?} is not in static_resources")));
+    }
     Ok(Bootstrap {
         node: said.as_ref().map_or_else(Node::default, node),
         admin: match admin_port {
@@ -124,6 +137,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             None => Dynamic::default(),
             Some(resources) => dynamic(&at.field("dynamic_resources"), resources)?,
         },
+        local_cluster,
     })
 }
 
@@ -131,11 +145,13 @@ fn node(message: &core::Node) -> Node {
     Node {
         id: message.id.clone(),
         cluster: message.cluster.clone(),
+        locality: endpoint::locality_name(message.locality.as_ref()),
         message: message.clone(),
     }
 }
 
-fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<(), Rejection> {
+/// The name of the local cluster.
+fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<Option<String>, Rejection> {
     let pb::ClusterManager {
         local_cluster_name,
         outlier_detection,
@@ -143,10 +159,10 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<(), Reje
         load_stats_config,
         enable_deferred_cluster_creation,
     } = message;
-    refuse!(at; local_cluster_name, upstream_bind_config, load_stats_config);
+    refuse!(at; upstream_bind_config, load_stats_config);
     no_effect!(at, "ejections are counted, and not written to a file"; outlier_detection);
     no_effect!(at, "a cluster costs nothing until it is used"; enable_deferred_cluster_creation);
-    Ok(())
+    Ok(Some(local_cluster_name.clone()).filter(|name| !name.is_empty()))
 }
 
 /// None: there is no admin port.

@@ -1,29 +1,37 @@
 //! `envoy.config.cluster.v3.Cluster`.
 
 mod balance;
+mod client_side;
 pub mod dns;
 mod http;
 mod outlier;
 mod policy;
 mod settings;
 mod slow_start;
+mod statuses;
 mod subset;
 mod transport;
+mod zone;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::at::{At, compiling, no_effect, refuse};
 use super::config_source::{Source, config_source};
+use super::dns_cache::{DnsCache, dns_cache};
 use super::endpoint::{self, Assignment};
-use super::pb::{aggregate, cluster as pb, core, dns_cluster, protobuf, upstream_http};
+use super::hash::HashPolicy;
+use super::pb::{aggregate, cluster as pb, core, dns_cluster, dynamic_cluster, protobuf, upstream_http};
 use leno_proto::FromAny;
 
 use super::{Files, Rejection, Warnings};
+pub use client_side::ClientSide;
 use dns::Resolving;
 pub use slow_start::SlowStart;
+pub use statuses::Statuses;
 pub use subset::{Fallback, Selector, SubsetConfig};
 pub use transport::{Introduced, Transport, TransportSockets};
+pub use zone::ZoneAware;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -40,8 +48,15 @@ pub struct Cluster {
     /// Percent; below this share of healthy hosts all are used. Envoy's default 50.
     pub panic_threshold: u32,
     pub subsets: Option<Arc<SubsetConfig>>,
+    /// How endpoints are that a request may ask for (`override_host_status`).
+    pub wished: Statuses,
+    /// The policy chooses where these headers of a request name no endpoint (`override_host`).
+    pub wishes: Option<Arc<[String]>>,
+    /// In place of the routes': empty where it says nothing.
+    pub hash: Vec<HashPolicy>,
     /// `locality_weighted_lb_config`: localities share a priority's load by their weights.
     pub locality_weighted: bool,
+    pub zone: ZoneAware,
     pub max_requests_per_connection: Option<u32>,
     /// Pooled connections: Envoy's default 1 h.
     /// After which a connection takes no more requests.
@@ -88,6 +103,8 @@ pub enum Discovery {
     },
     /// The connection's original destination.
     OriginalDst,
+    /// The request's own host.
+    DynamicForward(DnsCache),
     /// The endpoints of these clusters, which come after each other.
     Aggregate(Vec<String>),
 }
@@ -109,6 +126,7 @@ pub enum BalancePolicy {
         table_size: u64,
         key: HashKey,
     },
+    ClientSide(ClientSide),
     /// The cluster says the destination itself (ORIGINAL_DST).
     ClusterProvided,
 }
@@ -290,6 +308,9 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         common.subsets = subset::older(&at.field("lb_subset_config"), subsets)?;
     }
     let discovery = discovery(at, message)?;
+    if matches!(discovery, Discovery::DynamicForward(_)) {
+        by_host(at, message, &mut http)?;
+    }
     let balance = balance::policy(at, message, &discovery, &mut common)?;
     let transport = transport::sockets(at, transport_socket_matches, transport_socket.as_ref(), &http)?;
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
@@ -313,7 +334,14 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         protocol: http.protocol,
         panic_threshold: common.panic_threshold,
         subsets: common.subsets,
+        wished: common.wished,
+        wishes: common.wishes,
+        hash: match common.hash.is_empty() {
+            true => http.hash,
+            false => common.hash,
+        },
         locality_weighted: common.locality_weighted,
+        zone: common.zone,
         max_requests_per_connection: http
             .max_requests_per_connection
             .or(per_connection.filter(|most| *most > 0)),
@@ -421,7 +449,59 @@ fn extension(
         }
         return Ok(Discovery::Aggregate(clusters));
     }
+    if any.is::<dynamic_cluster::ClusterConfig>() && unused {
+        return dynamic_forward(&at, &at.unpack(any)?);
+    }
     Err(at.unknown_extension(any))
+}
+
+/// `envoy.clusters.dynamic_forward_proxy`
+fn dynamic_forward(at: &At<'_>, message: &dynamic_cluster::ClusterConfig) -> Result<Discovery, Rejection> {
+    use dynamic_cluster::cluster_config::ClusterImplementationSpecifier as Kind;
+    let dynamic_cluster::ClusterConfig {
+        cluster_implementation_specifier,
+        allow_insecure_cluster_options: _,
+        allow_coalesced_connections,
+    } = message;
+    no_effect!(at, "connections are of one host each"; allow_coalesced_connections);
+    match at.required(
+        "cluster_implementation_specifier",
+        cluster_implementation_specifier,
+    )? {
+        Kind::DnsCacheConfig(cache) => Ok(Discovery::DynamicForward(dns_cache(
+            &at.field("dns_cache_config"),
+            cache,
+        )?)),
+        Kind::SubClustersConfig(_) => Err(at.field("sub_clusters_config").reject("not supported")),
+    }
+}
+
+/// Of a host that nobody has configured the certificate is to be verified, and for the host's own name.
+fn by_host(at: &At<'_>, message: &pb::Cluster, http: &mut http::UpstreamHttp) -> Result<(), Rejection> {
+    use pb::cluster::ClusterDiscoveryType;
+    if message.typed_extension_protocol_options.is_empty() {
+        http.auto_sni = true;
+        http.auto_san_validation = true;
+    }
+    let Some(ClusterDiscoveryType::ClusterType(custom)) = &message.cluster_discovery_type else {
+        return Ok(());
+    };
+    let at = at.field("cluster_type");
+    let at = at.field("typed_config");
+    let config = custom.typed_config.as_ref();
+    let dynamic_cluster::ClusterConfig {
+        cluster_implementation_specifier: _,
+        allow_insecure_cluster_options,
+        allow_coalesced_connections: _,
+    } = match config {
+        Some(any) => at.unpack(any)?,
+        None => Default::default(),
+    };
+    let verified = http.auto_sni && http.auto_san_validation;
+    if !verified && !allow_insecure_cluster_options {
+        return Err(at.reject("needs auto_sni and auto_san_validation, or allow_insecure_cluster_options"));
+    }
+    Ok(())
 }
 
 /// A static cluster's endpoints are addresses, not names.

@@ -10,6 +10,8 @@ use super::metadata::{self, Fields};
 use super::pb::{core, endpoint as pb, protobuf};
 use super::{NoFiles, Rejection, Warnings, address};
 
+const TRANSPORT_SOCKET_MATCH: &str = "envoy.transport_socket_match";
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assignment {
     /// Index is the priority.
@@ -18,8 +20,17 @@ pub struct Assignment {
     pub overprovisioning: u32,
 }
 
+/// Where something is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LocalityName {
+    pub region: String,
+    pub zone: String,
+    pub sub_zone: String,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Locality {
+    pub name: LocalityName,
     pub weight: u32,
     pub endpoints: Vec<Arc<Endpoint>>,
 }
@@ -35,7 +46,9 @@ pub struct Endpoint {
     /// `hash_key` of these: what consistent hashing takes in place of the address.
     pub hash_key: Option<String>,
     /// `filter_metadata["envoy.transport_socket_match"]`
-    pub transport_match: BTreeMap<String, String>,
+    pub transport_match: Fields,
+    /// The same of its locality.
+    pub locality_transport_match: Arc<Fields>,
     /// `filter_metadata["istio"].workload`, parsed.
     pub workload: Option<WorkloadLabel>,
 }
@@ -97,6 +110,22 @@ pub(crate) fn assignment(at: &At<'_>, message: &pb::ClusterLoadAssignment) -> Re
     })
 }
 
+pub(super) fn locality_name(message: Option<&core::Locality>) -> LocalityName {
+    let Some(core::Locality {
+        region,
+        zone,
+        sub_zone,
+    }) = message
+    else {
+        return LocalityName::default();
+    };
+    LocalityName {
+        region: region.clone(),
+        zone: zone.clone(),
+        sub_zone: sub_zone.clone(),
+    }
+}
+
 fn overprovisioning(at: &At<'_>, message: &pb::cluster_load_assignment::Policy) -> Result<u32, Rejection> {
     let pb::cluster_load_assignment::Policy {
         drop_overloads,
@@ -124,23 +153,30 @@ fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Lo
         proximity,
         lb_config,
     } = message;
-    silent!("which zone is nearer is said by priority and weight"; locality);
-    no_effect!(at, "not used"; metadata, proximity);
+    no_effect!(at, "not used"; proximity);
     refuse!(at; lb_config);
+    let transport_match = Arc::new(metadata::of(metadata.as_ref(), TRANSPORT_SOCKET_MATCH));
     if *priority > 128 {
         return Err(at
             .field("priority")
             .reject(format!("at most 128, not {priority}")));
     }
     let compiled = Locality {
+        name: locality_name(locality.as_ref()),
         // Without a weight a locality gets nothing where localities are weighted: as in Envoy.
         weight: load_balancing_weight.as_ref().map_or(0, |weight| weight.value),
-        endpoints: at.each("lb_endpoints", lb_endpoints, endpoint)?,
+        endpoints: at.each("lb_endpoints", lb_endpoints, |at, one| {
+            endpoint(at, one, &transport_match)
+        })?,
     };
     Ok((*priority as usize, compiled))
 }
 
-fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Rejection> {
+fn endpoint(
+    at: &At<'_>,
+    message: &pb::LbEndpoint,
+    locality_transport_match: &Arc<Fields>,
+) -> Result<Arc<Endpoint>, Rejection> {
     use pb::lb_endpoint::HostIdentifier;
     let pb::LbEndpoint {
         health_status,
@@ -156,7 +192,7 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
     if weight == 0 {
         return Err(at.field("load_balancing_weight").reject("must be more than 0"));
     }
-    let health = health(at, *health_status)?;
+    let health = health(at, "health_status", *health_status)?;
     told_apart(at, metadata.as_ref())?;
     let at = at.field("endpoint");
     let pb::Endpoint {
@@ -176,13 +212,14 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
         health,
         hash_key: strings(metadata, "envoy.lb").remove("hash_key"),
         metadata: metadata::of(metadata.as_ref(), "envoy.lb"),
-        transport_match: strings(metadata, "envoy.transport_socket_match"),
+        transport_match: metadata::of(metadata.as_ref(), TRANSPORT_SOCKET_MATCH),
+        locality_transport_match: Arc::clone(locality_transport_match),
         workload: workload(metadata),
     }))
 }
 
-fn health(at: &At<'_>, status: i32) -> Result<Health, Rejection> {
-    Ok(match at.choice("health_status", status)? {
+pub(super) fn health(at: &At<'_>, field: &'static str, status: i32) -> Result<Health, Rejection> {
+    Ok(match at.choice(field, status)? {
         core::HealthStatus::Unknown => Health::Unknown,
         core::HealthStatus::Healthy => Health::Healthy,
         core::HealthStatus::Unhealthy | core::HealthStatus::Timeout => Health::Unhealthy,

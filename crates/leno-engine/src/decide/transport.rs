@@ -3,14 +3,17 @@
 use crate::compile::cluster::{Transport, TransportSockets};
 use crate::compile::endpoint::Endpoint;
 use crate::compile::listener::{ListenerFilters, PortRange};
+use crate::compile::metadata::Fields;
 
 impl TransportSockets {
-    /// The first whose demands the endpoint's metadata meet, else the cluster's own.
+    /// The first whose demands the endpoint's metadata meet, else the first for its locality's, else the cluster's own.
     pub fn of(&self, endpoint: &Endpoint) -> &Transport {
-        let has = &endpoint.transport_match;
-        let mut matches = self.matches.iter();
-        matches
-            .find(|(wanted, _)| wanted.iter().all(|(name, value)| has.get(name) == Some(value)))
+        let first = |has: &Fields| {
+            let mut matches = self.matches.iter();
+            matches.find(|(wanted, _)| wanted.iter().all(|(name, value)| has.get(name) == Some(value)))
+        };
+        first(&endpoint.transport_match)
+            .or_else(|| first(&endpoint.locality_transport_match))
             .map_or(&self.default, |(_, transport)| transport)
     }
 }

@@ -58,6 +58,7 @@ struct Cx {
     facts: ConnectionFacts,
     upstream: Option<&'static str>,
     external: bool,
+    wish: Option<leno_engine::decide::wish::Wish>,
 }
 
 impl Cx {
@@ -74,12 +75,14 @@ impl Cx {
             facts: ConnectionFacts::default(),
             upstream: None,
             external: false,
+            wish: None,
         }
     }
 
     fn context(&mut self) -> Context<'_> {
         Context {
             clock: std::time::Instant::now,
+            time: || std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000),
             random: self.random,
             flags: &mut self.flags,
             peer: &mut self.peer,
@@ -99,7 +102,10 @@ impl Cx {
             route_limits: None,
             values: &NoValues,
             upstream_principal: self.upstream,
+            wish: &mut self.wish,
+            endpoint: None,
             cluster: Some("outbound|80||a.default.svc.cluster.local"),
+            by_host: false,
             external: self.external,
         }
     }

@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 
+use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::decide::balance::PickContext;
-use leno_engine::decide::hash::Hashed;
+use leno_engine::decide::hash::{Hashed, hash_by};
 use leno_engine::decide::limits::{Permit, Resource};
 use leno_engine::decide::retry::RetryState;
+use leno_engine::decide::wish::Wishes;
 use leno_telemetry::stats::ClusterStat;
 
 use super::{Plan, Router};
@@ -38,12 +40,31 @@ impl Router<'_> {
         }
     }
 
-    pub(super) fn hash(&self) -> Hashed {
+    /// A cluster whose endpoint is the request's own host may have to find it first, where no filter has.
+    pub(super) async fn await_host(&self, plan: &Plan) {
+        if plan.upstream.is_by_host() {
+            let authority = self.exchange.request.borrow().authority.clone();
+            // What has not been found is found missing by the pick.
+            let _ = Box::pin(plan.upstream.resolve_own(&authority)).await;
+        }
+    }
+
+    /// Where the request's headers want it to go, if the cluster heeds them.
+    pub(super) fn wishes(&self, cluster: &Cluster) -> Option<Wishes> {
+        let names = cluster.wishes.as_deref()?;
+        let head = self.exchange.request.borrow();
+        Some(Wishes::of(names.iter().filter_map(|name| head.field(name))))
+    }
+
+    pub(super) fn hash(&self, cluster: &Cluster) -> Hashed {
         let exchange = self.exchange;
         let source = exchange.downstream().remote.ip();
         let random = exchange.worker().random.next();
-        self.forwarding
-            .hash(&exchange.request.borrow(), Some(source), random)
+        let policies = match cluster.hash.as_slice() {
+            [] => &self.forwarding.forward.hash,
+            own => own,
+        };
+        hash_by(policies, &exchange.request.borrow(), Some(source), random)
     }
 
     pub(super) fn pick(
@@ -53,6 +74,8 @@ impl Router<'_> {
         previous: &[Target],
     ) -> Result<Picked, Failure> {
         let policy = retry.map(RetryState::policy).filter(|_| !previous.is_empty());
+        let (wish, first) = (self.exchange.wish.borrow(), self.exchange.attempts.get() <= 1);
+        let head = self.exchange.request.borrow();
         plan.upstream.pick(&PickContext {
             random: self.exchange.worker().random.next(),
             hash: plan.hash,
@@ -61,8 +84,12 @@ impl Router<'_> {
             omit: policy.map_or(&[], |policy| &policy.omit),
             attempts: policy.map_or(0, |policy| policy.host_selection_attempts),
             leave_priorities: policy.and_then(|policy| policy.leave_priorities),
+            authority: Some(&head.authority),
             original_destination: Some(self.exchange.session().connection.destination),
             place: None,
+            wish: wish.as_ref().filter(|_| first),
+            wishes: plan.wishes.as_ref(),
+            notes: None,
         })
     }
 }

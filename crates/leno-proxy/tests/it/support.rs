@@ -379,6 +379,10 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         protocol: UpstreamProtocol::Http1,
         panic_threshold: 50,
         locality_weighted: false,
+        wished: leno_engine::compile::cluster::Statuses::default(),
+        wishes: None,
+        zone: Default::default(),
+        hash: Vec::new(),
         max_requests_per_connection: None,
         idle_timeout: None,
         service: None,
@@ -395,6 +399,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
 pub(crate) fn assignment(endpoints: &[SocketAddr]) -> Assignment {
     Assignment {
         priorities: vec![vec![Locality {
+            name: Default::default(),
             weight: 1,
             endpoints: endpoints
                 .iter()

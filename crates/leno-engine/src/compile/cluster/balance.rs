@@ -3,7 +3,8 @@
 use super::policy;
 use super::settings::{Common, least_request, maglev, ring_hash};
 use super::slow_start;
-use super::{BalancePolicy, Discovery, HashFunction, HashKey};
+use super::statuses::statuses;
+use super::{BalancePolicy, Discovery, HashFunction, HashKey, Statuses, ZoneAware, zone};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::pb::cluster as pb;
@@ -14,13 +15,17 @@ pub(super) fn common(
     message: Option<&pb::cluster::CommonLbConfig>,
 ) -> Result<Common, Rejection> {
     use pb::cluster::common_lb_config::{
-        ConsistentHashingLbConfig, LocalityConfigSpecifier as L, LocalityWeightedLbConfig, ZoneAwareLbConfig,
+        ConsistentHashingLbConfig, LocalityConfigSpecifier as L, LocalityWeightedLbConfig,
     };
     let mut common = Common {
         panic_threshold: 50,
         locality_weighted: false,
+        zone: ZoneAware::default(),
         hash_key: HashKey::Address,
         subsets: None,
+        wished: Statuses::default(),
+        wishes: None,
+        hash: Vec::new(),
     };
     let Some(message) = message else { return Ok(common) };
     let at = &at.field("common_lb_config");
@@ -33,7 +38,8 @@ pub(super) fn common(
         override_host_status,
         locality_config_specifier,
     } = message;
-    refuse!(at; close_connections_on_host_set_change, override_host_status);
+    refuse!(at; close_connections_on_host_set_change);
+    common.wished = statuses(at, override_host_status.as_ref())?;
     no_effect!(at, "updates are applied at once"; update_merge_window);
     no_effect!(at, "there are no active health checks"; ignore_new_hosts_until_first_hc);
     if let Some(types::Percent { value }) = healthy_panic_threshold {
@@ -53,15 +59,8 @@ pub(super) fn common(
     match locality_config_specifier {
         None => {}
         Some(L::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})) => common.locality_weighted = true,
-        Some(L::ZoneAwareLbConfig(ZoneAwareLbConfig {
-            routing_enabled,
-            min_cluster_size,
-            fail_traffic_on_panic,
-        })) => {
-            let at = at.field("zone_aware_lb_config");
-            refuse!(at; fail_traffic_on_panic);
-            // Zone awareness needs a local cluster, which is never configured here.
-            no_effect!(at, "there is no local cluster"; routing_enabled, min_cluster_size);
+        Some(L::ZoneAwareLbConfig(config)) => {
+            common.zone = zone::older(&at.field("zone_aware_lb_config"), config)?;
         }
     }
     Ok(common)
@@ -78,9 +77,12 @@ pub(super) fn policy(
         Some(typed) => policy::typed(&at.field("load_balancing_policy"), typed, common)?,
         None => named(at, message, common.hash_key)?,
     };
-    let provides = matches!(discovery, Discovery::OriginalDst | Discovery::Aggregate(_));
+    let provides = matches!(
+        discovery,
+        Discovery::OriginalDst | Discovery::Aggregate(_) | Discovery::DynamicForward(_)
+    );
     if provides != (balance == BalancePolicy::ClusterProvided) {
-        let reason = "CLUSTER_PROVIDED goes with ORIGINAL_DST and aggregate clusters, and with no other";
+        let reason = "CLUSTER_PROVIDED goes with ORIGINAL_DST, aggregate and dynamic forward clusters, and with no other";
         return Err(at.field("lb_policy").reject(reason));
     }
     Ok(balance)

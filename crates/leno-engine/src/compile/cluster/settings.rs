@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use super::slow_start::{SlowStart, double};
-use super::{BalancePolicy, HashFunction, HashKey, LeastRequest, SubsetConfig};
+use super::{BalancePolicy, HashFunction, HashKey, LeastRequest, Statuses, SubsetConfig, ZoneAware};
 use crate::compile::Rejection;
 use crate::compile::at::At;
+use crate::compile::hash::HashPolicy;
 use crate::compile::pb::{core, protobuf};
 
 /// What is said beside the policy.
 pub(super) struct Common {
     pub(super) panic_threshold: u32,
     pub(super) locality_weighted: bool,
+    pub(super) zone: ZoneAware,
     pub(super) hash_key: HashKey,
     pub(super) subsets: Option<Arc<SubsetConfig>>,
+    pub(super) wished: Statuses,
+    pub(super) wishes: Option<Arc<[String]>>,
+    pub(super) hash: Vec<HashPolicy>,
 }
 
 pub(super) fn least_request(

@@ -1,6 +1,5 @@
 //! How connections to a cluster's endpoints are made.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leno_proto::FromAny;
@@ -8,14 +7,15 @@ use leno_proto::FromAny;
 use super::http::UpstreamHttp;
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
-use crate::compile::pb::{cluster as pb, core, protobuf, upstream_proxy_protocol as pp};
+use crate::compile::metadata::{self, Fields};
+use crate::compile::pb::{cluster as pb, core, upstream_proxy_protocol as pp};
 use crate::compile::proxy_protocol::{self, Introduction};
 use crate::compile::tls::{self, UpstreamTls};
 
 /// `transport_socket_matches` in order, then `transport_socket`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TransportSockets {
-    pub matches: Vec<(BTreeMap<String, String>, Transport)>,
+    pub matches: Vec<(Fields, Transport)>,
     pub default: Transport,
 }
 
@@ -86,20 +86,14 @@ fn socket_match(
     at: &At<'_>,
     message: &pb::cluster::TransportSocketMatch,
     http: &UpstreamHttp,
-) -> Result<(BTreeMap<String, String>, Transport), Rejection> {
+) -> Result<(Fields, Transport), Rejection> {
     let pb::cluster::TransportSocketMatch {
         name,
         r#match,
         transport_socket,
     } = message;
     silent!("names are for people"; name);
-    let mut wanted = BTreeMap::new();
-    for (name, value) in r#match.iter().flat_map(|fields| &fields.fields) {
-        match &value.kind {
-            Some(protobuf::value::Kind::StringValue(text)) => wanted.insert(name.clone(), text.clone()),
-            _ => return Err(at.entry("match", name).reject("only strings are supported")),
-        };
-    }
+    let wanted = r#match.as_ref().map(metadata::fields).unwrap_or_default();
     let socket = at.required("transport_socket", transport_socket)?;
     Ok((wanted, transport(&at.field("transport_socket"), socket, http)?))
 }

@@ -5,6 +5,7 @@
 //! health changes, not when a request comes. A balancer belongs to one worker.
 
 mod aggregate;
+mod client_side;
 mod health;
 mod least_request;
 mod maglev;
@@ -15,6 +16,8 @@ mod ring_hash;
 mod round_robin;
 mod schedule;
 mod subset;
+mod wish;
+mod zone;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -31,9 +34,12 @@ use self::health::Level;
 pub use self::priority::Place;
 use self::priority::{Class, Left};
 use self::subset::Subsets;
+pub use self::zone::{LocalCluster, Note, Notes};
 use super::outlier::{self, Outcome, OutlierState};
+use super::wish::{Wish, Wishes};
 use crate::compile::cluster::{
-    BalancePolicy, Cluster, HashFunction, HashKey, LeastRequest, OutlierDetection, SlowStart, SubsetConfig,
+    BalancePolicy, Cluster, HashFunction, HashKey, LeastRequest, OutlierDetection, SlowStart, Statuses,
+    SubsetConfig, ZoneAware,
 };
 use crate::compile::endpoint::{Assignment, Endpoint, Health, Target};
 use crate::compile::listener::Address;
@@ -46,6 +52,8 @@ pub struct EndpointState {
     /// Requests (HTTP) or connections (TCP) under way.
     pub active: Cell<u32>,
     pub outlier: OutlierState,
+    /// Of its load, where that counts.
+    told: client_side::Told,
     /// In slow start: what of its weight it has, a fraction.
     ramp: Cell<f64>,
     /// In slow start: when it was first seen.
@@ -57,6 +65,7 @@ impl Default for EndpointState {
         Self {
             active: Cell::new(0),
             outlier: OutlierState::default(),
+            told: client_side::Told::default(),
             ramp: Cell::new(1.0),
             since: Cell::new(None),
         }
@@ -91,16 +100,26 @@ pub struct PickContext<'a> {
     pub attempts: u32,
     /// The priorities of `previous` are left out, looked at anew after so many.
     pub leave_priorities: Option<u32>,
+    /// For clusters whose endpoint is the request's own host.
+    pub authority: Option<&'a [u8]>,
     /// For `ORIGINAL_DST` clusters.
     pub original_destination: Option<SocketAddr>,
     /// Where an aggregate cluster has chosen one of this cluster's levels.
     pub place: Option<Place>,
+    /// Of the first attempt.
+    pub wish: Option<&'a Wish>,
+    /// Of all attempts.
+    pub wishes: Option<&'a Wishes>,
+    /// What is met on the way.
+    pub notes: Option<&'a Notes>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PickError {
     #[error("no healthy upstream")]
     NoHealthyEndpoint,
+    #[error("the endpoint that was asked for is not there")]
+    NotThere(u16),
     #[error("the original destination is not known")]
     NoOriginalDestination,
 }
@@ -110,12 +129,14 @@ pub enum PickError {
 pub struct Balancer {
     settings: Settings,
     assignment: Arc<Assignment>,
+    local: Option<Arc<LocalCluster>>,
     states: HashMap<Target, Rc<EndpointState>>,
     levels: Vec<Level>,
     subsets: Option<Subsets>,
     seed: u64,
     ejected: usize,
     last_check: Option<Instant>,
+    last_weighed: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -124,6 +145,8 @@ struct Settings {
     subsets: Option<Arc<SubsetConfig>>,
     panic_threshold: u32,
     outlier: Option<OutlierDetection>,
+    /// How endpoints are that may be asked for.
+    wished: Statuses,
 }
 
 /// How one of a priority's hosts is chosen.
@@ -131,6 +154,14 @@ struct Settings {
 struct Choice {
     policy: BalancePolicy,
     locality_weighted: bool,
+    zone: ZoneAware,
+}
+
+/// What levels are made by, besides health.
+struct Rules<'r> {
+    panic_threshold: u32,
+    zone: ZoneAware,
+    local: Option<&'r LocalCluster>,
 }
 
 /// A policy's choice among the hosts of one set.
@@ -143,6 +174,10 @@ trait Policy: std::fmt::Debug {
 fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<dyn Policy> {
     match *policy {
         BalancePolicy::RoundRobin { .. } => Box::new(round_robin::RoundRobin::new(hosts, seed)),
+        BalancePolicy::ClientSide(_) => {
+            let weight = |index: usize| hosts.get(index).map_or(1.0, |host| host.host.weight());
+            Box::new(client_side::ClientSideWeighted::new(hosts.len(), seed, weight))
+        }
         BalancePolicy::LeastRequest(ref settings) => {
             Box::new(least_request::LeastRequest::new(settings, hosts, seed))
         }
@@ -194,7 +229,7 @@ impl Host {
 
     /// What it weighs now.
     fn weight(&self) -> f64 {
-        f64::from(self.endpoint.weight) * self.state.ramp.get()
+        f64::from(self.state.told.weight().unwrap_or(self.endpoint.weight)) * self.state.ramp.get()
     }
 
     /// What consistent hashing knows it by.
@@ -231,12 +266,14 @@ impl Balancer {
         let mut this = Self {
             settings: Settings::of(cluster),
             assignment,
+            local: None,
             states: HashMap::new(),
             levels: Vec::new(),
             subsets: None,
             seed,
             ejected: 0,
             last_check: None,
+            last_weighed: None,
         };
         this.rebuild();
         this
@@ -253,9 +290,23 @@ impl Balancer {
         self.rebuild();
     }
 
+    /// Takes what is known of the proxies like this one; None: localities are all the same.
+    pub fn set_local(&mut self, local: Option<Arc<LocalCluster>>) {
+        if self.local != local {
+            self.local = local;
+            self.rebuild();
+        }
+    }
+
     pub fn pick(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {
         if self.settings.choice.policy == BalancePolicy::ClusterProvided {
             return self.original_destination(cx);
+        }
+        if let Some(decided) = cx.wish.and_then(|wish| self.grant(wish)) {
+            return decided;
+        }
+        if let Some(host) = cx.wishes.and_then(|wishes| self.grant_next(wishes)) {
+            return Ok(host);
         }
         let mut last = None;
         let left = self.left_priorities(cx);
@@ -293,6 +344,7 @@ impl Balancer {
 
     /// Lets ejected endpoints return, once an interval, and new ones grow. To be called often.
     pub fn tick(&mut self, now: Instant) {
+        self.weigh(now);
         self.let_grow(now);
         self.let_return(now);
     }
@@ -404,11 +456,15 @@ impl Balancer {
             }
         };
         let (assignment, settings) = (&self.assignment, &self.settings);
-        let panic = settings.panic_threshold;
-        self.levels = health::levels(assignment, panic, &|_| true, false, &mut host);
+        let rules = Rules {
+            panic_threshold: settings.panic_threshold,
+            zone: settings.choice.zone,
+            local: self.local.as_deref(),
+        };
+        self.levels = health::levels(assignment, &rules, &|_| true, false, &mut host);
         let subsets = settings.subsets.as_ref();
         self.subsets =
-            subsets.map(|subsets| Subsets::new(subsets, assignment, panic, &settings.choice, &mut host));
+            subsets.map(|subsets| Subsets::new(subsets, assignment, &rules, &settings.choice, &mut host));
         self.states = states;
         self.ejected = self.states.values().filter(|s| s.outlier.is_ejected()).count();
         self.seed = mix(self.seed, 1);
@@ -422,6 +478,7 @@ impl Settings {
         match self.choice.policy {
             BalancePolicy::RoundRobin { slow_start }
             | BalancePolicy::LeastRequest(LeastRequest { slow_start, .. }) => slow_start,
+            BalancePolicy::ClientSide(ref settings) => settings.slow_start,
             _ => None,
         }
     }
@@ -431,10 +488,12 @@ impl Settings {
             choice: Choice {
                 policy: cluster.balance.clone(),
                 locality_weighted: cluster.locality_weighted,
+                zone: cluster.zone,
             },
             subsets: cluster.subsets.clone(),
             panic_threshold: cluster.panic_threshold,
             outlier: cluster.outlier,
+            wished: cluster.wished,
         }
     }
 }
@@ -452,6 +511,7 @@ impl Endpoint {
             hash_key: None,
             metadata: Default::default(),
             transport_match: Default::default(),
+            locality_transport_match: Default::default(),
             workload: None,
         }
     }
