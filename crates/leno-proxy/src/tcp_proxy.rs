@@ -280,6 +280,10 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         (None, None) => return Err(Failure::NoCluster),
     };
     let upstream = find(worker, name).await?;
+    let mut to = of.destination;
+    if let Some(port) = upstream.cluster().original_dst.port {
+        to.set_port(port);
+    }
     let mut previous = Vec::new();
     let mut last = Failure::NoHealthyUpstream;
     for _ in 0..tcp.max_connect_attempts.max(1) {
@@ -294,7 +298,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             attempts: if previous.is_empty() { 0 } else { 3 },
             leave_priorities: None,
             authority: None,
-            original_destination: Some(of.destination),
+            original_destination: Some(to),
             place: None,
             wish: None,
             wishes: None,

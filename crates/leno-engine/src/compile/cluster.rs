@@ -57,6 +57,7 @@ pub struct Cluster {
     /// `locality_weighted_lb_config`: localities share a priority's load by their weights.
     pub locality_weighted: bool,
     pub zone: ZoneAware,
+    pub original_dst: OriginalDst,
     pub max_requests_per_connection: Option<u32>,
     /// Pooled connections: Envoy's default 1 h.
     /// After which a connection takes no more requests.
@@ -120,11 +121,11 @@ pub enum BalancePolicy {
         minimum: u64,
         maximum: u64,
         function: HashFunction,
-        key: HashKey,
+        hashing: Hashing,
     },
     Maglev {
         table_size: u64,
-        key: HashKey,
+        hashing: Hashing,
     },
     ClientSide(ClientSide),
     /// The cluster says the destination itself (ORIGINAL_DST).
@@ -153,6 +154,23 @@ pub enum HashFunction {
 pub enum HashKey {
     Address,
     Hostname,
+}
+
+/// Where an `ORIGINAL_DST` cluster sends to, besides the connection's own destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginalDst {
+    /// The address in this header goes before it.
+    pub header: Option<String>,
+    /// In place of the destination's.
+    pub port: Option<u16>,
+}
+
+/// Of every policy that hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hashing {
+    pub key: HashKey,
+    /// Percent of the mean load that an endpoint may have.
+    pub bound: Option<u32>,
 }
 
 impl HashKey {
@@ -342,6 +360,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         },
         locality_weighted: common.locality_weighted,
         zone: common.zone,
+        original_dst: common.original_dst,
         max_requests_per_connection: http
             .max_requests_per_connection
             .or(per_connection.filter(|most| *most > 0)),

@@ -1,5 +1,6 @@
 //! Where an attempt goes, and whether there is room for it.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use leno_engine::compile::cluster::Cluster;
@@ -49,6 +50,19 @@ impl Router<'_> {
         }
     }
 
+    /// For clusters that send to the connection's own destination, or to what a header says instead.
+    pub(super) fn original_destination(&self, cluster: &Cluster) -> SocketAddr {
+        let said = cluster.original_dst.header.as_ref().and_then(|name| {
+            let head = self.exchange.request.borrow();
+            std::str::from_utf8(head.field(name)?).ok()?.parse().ok()
+        });
+        let mut to: SocketAddr = said.unwrap_or(self.exchange.session().connection.destination);
+        if let Some(port) = cluster.original_dst.port {
+            to.set_port(port);
+        }
+        to
+    }
+
     /// Where the request's headers want it to go, if the cluster heeds them.
     pub(super) fn wishes(&self, cluster: &Cluster) -> Option<Wishes> {
         let names = cluster.wishes.as_deref()?;
@@ -85,7 +99,7 @@ impl Router<'_> {
             attempts: policy.map_or(0, |policy| policy.host_selection_attempts),
             leave_priorities: policy.and_then(|policy| policy.leave_priorities),
             authority: Some(&head.authority),
-            original_destination: Some(self.exchange.session().connection.destination),
+            original_destination: Some(self.original_destination(&plan.upstream.cluster())),
             place: None,
             wish: wish.as_ref().filter(|_| first),
             wishes: plan.wishes.as_ref(),

@@ -382,6 +382,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         wished: leno_engine::compile::cluster::Statuses::default(),
         wishes: None,
         zone: Default::default(),
+        original_dst: Default::default(),
         hash: Vec::new(),
         max_requests_per_connection: None,
         idle_timeout: None,

@@ -1,10 +1,12 @@
 //! `lb_policy` and its settings.
 
 use super::policy;
-use super::settings::{Common, least_request, maglev, ring_hash};
+use super::settings::{Common, bound, least_request, maglev, ring_hash};
 use super::slow_start;
 use super::statuses::statuses;
-use super::{BalancePolicy, Discovery, HashFunction, HashKey, Statuses, ZoneAware, zone};
+use super::{
+    BalancePolicy, Discovery, HashFunction, HashKey, Hashing, OriginalDst, Statuses, ZoneAware, zone,
+};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::pb::cluster as pb;
@@ -21,10 +23,14 @@ pub(super) fn common(
         panic_threshold: 50,
         locality_weighted: false,
         zone: ZoneAware::default(),
-        hash_key: HashKey::Address,
+        hashing: Hashing {
+            key: HashKey::Address,
+            bound: None,
+        },
         subsets: None,
         wished: Statuses::default(),
         wishes: None,
+        original_dst: OriginalDst::default(),
         hash: Vec::new(),
     };
     let Some(message) = message else { return Ok(common) };
@@ -53,8 +59,11 @@ pub(super) fn common(
         hash_balance_factor,
     }) = consistent_hashing_lb_config
     {
-        refuse!(at.field("consistent_hashing_lb_config"); hash_balance_factor);
-        common.hash_key = HashKey::of(*use_hostname_for_hashing);
+        let at = at.field("consistent_hashing_lb_config");
+        common.hashing = Hashing {
+            key: HashKey::of(*use_hostname_for_hashing),
+            bound: bound(&at, hash_balance_factor.as_ref())?,
+        };
     }
     match locality_config_specifier {
         None => {}
@@ -75,7 +84,7 @@ pub(super) fn policy(
 ) -> Result<BalancePolicy, Rejection> {
     let balance = match &message.load_balancing_policy {
         Some(typed) => policy::typed(&at.field("load_balancing_policy"), typed, common)?,
-        None => named(at, message, common.hash_key)?,
+        None => named(at, message, common)?,
     };
     let provides = matches!(
         discovery,
@@ -89,8 +98,9 @@ pub(super) fn policy(
 }
 
 /// `lb_policy`.
-fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePolicy, Rejection> {
+fn named(at: &At<'_>, message: &pb::Cluster, common: &mut Common) -> Result<BalancePolicy, Rejection> {
     use pb::cluster::{LbConfig, LbPolicy};
+    let hashing = common.hashing;
     let policy: LbPolicy = at.choice("lb_policy", message.lb_policy)?;
     let config = message.lb_config.as_ref();
     Ok(match (policy, config) {
@@ -120,7 +130,7 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
             )?
         }
         (LbPolicy::Random, None) => BalancePolicy::Random,
-        (LbPolicy::RingHash, None) => ring_hash(at, None, None, HashFunction::XxHash, key)?,
+        (LbPolicy::RingHash, None) => ring_hash(at, None, None, HashFunction::XxHash, hashing)?,
         (LbPolicy::RingHash, Some(LbConfig::RingHashLbConfig(config))) => {
             use pb::cluster::ring_hash_lb_config::HashFunction as Function;
             let pb::cluster::RingHashLbConfig {
@@ -134,12 +144,12 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
                 Function::MurmurHash2 => HashFunction::Murmur2,
             };
             let (minimum, maximum) = (minimum_ring_size.as_ref(), maximum_ring_size.as_ref());
-            ring_hash(&at, minimum, maximum, function, key)?
+            ring_hash(&at, minimum, maximum, function, hashing)?
         }
-        (LbPolicy::Maglev, None) => maglev(at, None, key)?,
+        (LbPolicy::Maglev, None) => maglev(at, None, hashing)?,
         (LbPolicy::Maglev, Some(LbConfig::MaglevLbConfig(config))) => {
             let pb::cluster::MaglevLbConfig { table_size } = config;
-            maglev(&at.field("maglev_lb_config"), table_size.as_ref(), key)?
+            maglev(&at.field("maglev_lb_config"), table_size.as_ref(), hashing)?
         }
         (LbPolicy::ClusterProvided, None) => BalancePolicy::ClusterProvided,
         (LbPolicy::ClusterProvided, Some(LbConfig::OriginalDstLbConfig(config))) => {
@@ -149,8 +159,19 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
                 upstream_port_override,
                 metadata_key,
             } = config;
-            refuse!(at.field("original_dst_lb_config"); use_http_header, http_header_name,
-                upstream_port_override, metadata_key);
+            let at = at.field("original_dst_lb_config");
+            refuse!(at; metadata_key);
+            let header = match http_header_name.as_str() {
+                "" => "x-envoy-original-dst-host".to_owned(),
+                name => at.field("http_header_name").header_name(name)?,
+            };
+            common.original_dst = OriginalDst {
+                header: use_http_header.then_some(header),
+                port: match upstream_port_override {
+                    None => None,
+                    Some(port) => Some(at.port("upstream_port_override", port.value)?),
+                },
+            };
             BalancePolicy::ClusterProvided
         }
         (LbPolicy::LoadBalancingPolicyConfig, _) => {

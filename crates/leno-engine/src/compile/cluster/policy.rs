@@ -6,7 +6,7 @@ use super::client_side;
 use super::settings::{self, Common};
 use super::slow_start::slow_start;
 use super::subset::subsets;
-use super::{BalancePolicy, HashFunction, HashKey, ZoneAware, zone};
+use super::{BalancePolicy, HashFunction, HashKey, Hashing, ZoneAware, zone};
 use crate::compile::Rejection;
 use crate::compile::at::{At, refuse, silent};
 use crate::compile::hash::{self, HashPolicy};
@@ -109,8 +109,8 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
             locality_weighted_lb_config,
         } = &at.unpack::<maglev::Maglev>(any)?;
         common.locality_weighted = locality_weighted_lb_config.is_some();
-        let key = consistent(at, consistent_hashing_lb_config.as_ref(), common)?;
-        return settings::maglev(at, table_size.as_ref(), key).map(Some);
+        let hashing = consistent(at, consistent_hashing_lb_config.as_ref(), common)?;
+        return settings::maglev(at, table_size.as_ref(), hashing).map(Some);
     }
     if any.is::<wrr_locality::WrrLocality>() {
         let wrr_locality::WrrLocality {
@@ -165,22 +165,25 @@ fn ring(at: &At<'_>, message: &ring_hash::RingHash, common: &mut Common) -> Resu
         consistent_hashing_lb_config,
         locality_weighted_lb_config,
     } = message;
-    refuse!(at; hash_balance_factor);
     common.locality_weighted = locality_weighted_lb_config.is_some();
     let function = match at.choice("hash_function", *hash_function)? {
         Function::DefaultHash | Function::XxHash => HashFunction::XxHash,
         Function::MurmurHash2 => HashFunction::Murmur2,
     };
-    let key = match use_hostname_for_hashing {
-        true => HashKey::Hostname,
-        false => consistent(at, consistent_hashing_lb_config.as_ref(), common)?,
+    let older = Hashing {
+        key: HashKey::of(*use_hostname_for_hashing),
+        bound: settings::bound(at, hash_balance_factor.as_ref())?,
+    };
+    let hashing = match consistent_hashing_lb_config {
+        None => older,
+        newer => consistent(at, newer.as_ref(), common)?,
     };
     settings::ring_hash(
         at,
         minimum_ring_size.as_ref(),
         maximum_ring_size.as_ref(),
         function,
-        key,
+        hashing,
     )
 }
 
@@ -188,17 +191,19 @@ fn consistent(
     at: &At<'_>,
     message: Option<&lb::ConsistentHashingLbConfig>,
     common: &mut Common,
-) -> Result<HashKey, Rejection> {
+) -> Result<Hashing, Rejection> {
     let Some(lb::ConsistentHashingLbConfig {
         use_hostname_for_hashing,
         hash_balance_factor,
         hash_policy,
     }) = message
     else {
-        return Ok(HashKey::Address);
+        return Ok(Hashing {
+            key: HashKey::Address,
+            bound: None,
+        });
     };
     let at = at.field("consistent_hashing_lb_config");
-    refuse!(at; hash_balance_factor);
     common.hash = at.each("hash_policy", hash_policy, |at, policy| {
         let policy = hash::hash_policy(at, policy)?;
         if matches!(policy, HashPolicy::Cookie { ttl: Some(_), .. }) {
@@ -208,7 +213,10 @@ fn consistent(
         }
         Ok(policy.without_cookie())
     })?;
-    Ok(HashKey::of(*use_hostname_for_hashing))
+    Ok(Hashing {
+        key: HashKey::of(*use_hostname_for_hashing),
+        bound: settings::bound(&at, hash_balance_factor.as_ref())?,
+    })
 }
 
 /// How localities count.

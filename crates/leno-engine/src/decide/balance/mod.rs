@@ -5,6 +5,7 @@
 //! health changes, not when a request comes. A balancer belongs to one worker.
 
 mod aggregate;
+mod bounded;
 mod client_side;
 mod health;
 mod least_request;
@@ -38,8 +39,8 @@ pub use self::zone::{LocalCluster, Note, Notes};
 use super::outlier::{self, Outcome, OutlierState};
 use super::wish::{Wish, Wishes};
 use crate::compile::cluster::{
-    BalancePolicy, Cluster, HashFunction, HashKey, LeastRequest, OutlierDetection, SlowStart, Statuses,
-    SubsetConfig, ZoneAware,
+    BalancePolicy, Cluster, HashFunction, HashKey, Hashing, LeastRequest, OutlierDetection, SlowStart,
+    Statuses, SubsetConfig, ZoneAware,
 };
 use crate::compile::endpoint::{Assignment, Endpoint, Health, Target};
 use crate::compile::listener::Address;
@@ -186,15 +187,26 @@ fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<
             minimum,
             maximum,
             function,
-            key,
+            hashing,
         } => {
             let hash: fn(&[u8]) -> u64 = match function {
                 HashFunction::XxHash => |bytes| xxh64(bytes, 0),
                 HashFunction::Murmur2 => murmur::murmur2,
             };
-            Box::new(ring_hash::RingHash::new(hosts, (minimum, maximum), hash, key))
+            let ring = ring_hash::RingHash::new(hosts, (minimum, maximum), hash, hashing.key);
+            bounded(Box::new(ring), hashing, hosts)
         }
-        BalancePolicy::Maglev { table_size, key } => Box::new(maglev::Maglev::new(hosts, table_size, key)),
+        BalancePolicy::Maglev { table_size, hashing } => {
+            let table = maglev::Maglev::new(hosts, table_size, hashing.key);
+            bounded(Box::new(table), hashing, hosts)
+        }
+    }
+}
+
+fn bounded(policy: Box<dyn Policy>, hashing: Hashing, hosts: &[WeightedHost<'_>]) -> Box<dyn Policy> {
+    match hashing.bound {
+        None => policy,
+        Some(factor) => Box::new(bounded::Bounded::new(policy, factor, hosts)),
     }
 }
 
