@@ -77,6 +77,13 @@ pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use leno_proto::envoy::r#type::http::v3 as types_http;
+/// What trees of matchers look at, and how.
+pub(crate) mod matching {
+    pub(crate) use leno_proto::envoy::extensions::matching::common_inputs::{
+        network::v3 as network, ssl::v3 as ssl,
+    };
+    pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::ip::v3 as ip;
+}
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;
 pub(crate) use leno_proto::envoy::r#type::tracing::v3 as tracing;
 pub(crate) use leno_proto::envoy::r#type::v3 as types;
@@ -84,3 +91,4 @@ pub(crate) use leno_proto::google::protobuf;
 pub(crate) use leno_proto::opentelemetry::proto::common::v1 as otlp;
 /// What xDS itself defines besides Envoy's messages.
 pub(crate) use leno_proto::xds::core::v3 as xds_core;
+pub(crate) use leno_proto::xds::r#type::matcher::v3 as xds_matcher;
