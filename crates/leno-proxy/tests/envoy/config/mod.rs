@@ -119,15 +119,7 @@ async fn the_facts_of_the_cases_are_what_envoy_does() {
         };
         let bootstrap = category.bootstrap(&category.cases, place);
         let envoy = Envoy::start(&program, &bootstrap);
-        let run_of = format!("e {}", category.name);
-        let outcomes = run(
-            &run_of,
-            category.cases.iter(),
-            place,
-            &envoy.listeners,
-            &envoy.admin,
-        )
-        .await;
+        let outcomes = run("e", category.cases.iter(), place, &envoy.listeners, &envoy.admin).await;
         let title = "What Envoy 1.40 does. Written by the test beside it.\n";
         let text = facts(title, category.cases.iter().zip(&outcomes));
         let file = directory().join(format!("{}.txt", category.name));
@@ -196,8 +188,7 @@ async fn by_leno(category: &Category, backends: &Backends) -> Vec<String> {
         .map(|(case, _)| case)
         .collect();
     let leno = Leno::start(&category.bootstrap(taken.iter().copied(), place));
-    let run_of = format!("l {}", category.name);
-    let outcomes = run(&run_of, taken.into_iter(), place, &leno.listeners, &leno.admin).await;
+    let outcomes = run("l", taken.into_iter(), place, &leno.listeners, &leno.admin).await;
     let mut outcomes = outcomes.into_iter();
     let outcome = |why: &Option<String>| why.clone().or_else(|| outcomes.next());
     rejections.iter().filter_map(outcome).collect()
