@@ -32,6 +32,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::Handle;
 use answer::Answer;
+pub(crate) use endpoints::address;
 use pages::Asked;
 
 /// Whether the proxy has what it needs to serve.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::load::Counted;
+use crate::post::Post;
+use crate::reported::Part;
 use crate::socket::ListenSocket;
 
 /// The workers' inboxes.
@@ -28,6 +30,10 @@ pub(crate) enum Message {
     },
     /// Connections' chains have begun to drain.
     Look,
+    /// Make a request of the proxy's own.
+    Post(Box<Post>),
+    /// Tell what of these clusters' load was since the last time.
+    Loads(Arc<[String]>, oneshot::Sender<Part>),
     /// Hand on what is held back of records, and say so.
     Flush(oneshot::Sender<()>),
     Stop,
@@ -40,6 +46,10 @@ impl Workers {
         let index = self.next % self.inboxes.len().max(1);
         self.next = self.next.wrapping_add(1);
         self.send(index, Message::Accept(socket));
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.inboxes.len()
     }
 
     pub(crate) fn send(&self, worker: usize, message: Message) {

@@ -40,12 +40,14 @@ mod introduction;
 mod io;
 mod listen;
 mod load;
+mod load_report;
 mod lookup;
 mod mirror;
 mod original_dst;
 mod outcome;
 mod over_http2;
 mod peer_certificates;
+mod post;
 mod prefixed;
 mod quick_hash;
 mod random;
@@ -54,6 +56,7 @@ mod record;
 mod replay;
 mod reply;
 pub mod report;
+mod reported;
 mod request;
 pub mod resolve;
 pub mod resources;
@@ -81,10 +84,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use leno_engine::decide::filter::LocalMetadata;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_telemetry::stats::Stats;
 use leno_tls::{Crypto, Secrets};
+use tokio::sync::oneshot;
 
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use connect::{Family, WorkloadSockets};
@@ -97,6 +102,8 @@ pub use tls::Unsupported;
 
 use inbox::Workers;
 use listen::Sockets;
+use post::Post;
+use reported::Part;
 use state::Published;
 use telemetry::Reporter;
 use worker::Shared;
@@ -229,6 +236,42 @@ impl Proxy {
     /// Downstream connections that are open.
     pub fn connections(&self) -> usize {
         self.shared.loads.total()
+    }
+
+    /// Every worker's part of these clusters' load since the last time.
+    pub(crate) async fn loads(&self, names: Vec<String>) -> Vec<Part> {
+        let names: Arc<[String]> = names.into();
+        let mut parts = Vec::new();
+        for worker in 0..self.workers.count() {
+            let (answer, answered) = oneshot::channel();
+            self.workers
+                .send(worker, inbox::Message::Loads(Arc::clone(&names), answer));
+            // One that has stopped has nothing to tell.
+            parts.extend(answered.await);
+        }
+        parts
+    }
+
+    /// Posts JSON to a cluster by a worker's pools; the status and the body, or why there is none.
+    pub(crate) async fn post(
+        &self,
+        cluster: &str,
+        path: &'static str,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<(u16, Bytes), String> {
+        let (answer, answered) = oneshot::channel();
+        let post = Post {
+            cluster: cluster.to_owned(),
+            path,
+            body,
+            timeout,
+            limit: grpc::MAX_MESSAGE,
+            answer,
+        };
+        self.workers.send(0, inbox::Message::Post(Box::new(post)));
+        let answered = answered.await.map_err(|_| "the worker has ended".to_owned())?;
+        answered.map_err(|flags| format!("response flags {flags}"))
     }
 
     /// Stops accepting, lets requests finish, and returns when the last connection has ended or time is up, and what

@@ -10,7 +10,7 @@ use leno_engine::compile::access_log::{FormatValues, Operator};
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::route::Route;
-use leno_engine::decide::balance;
+use leno_engine::decide::balance::{self, load};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::Permit;
 use leno_engine::decide::wish::Wish;
@@ -222,8 +222,18 @@ impl Exchange {
         self.finished.set(true);
     }
 
+    /// Of a gRPC call that had an answer it is known only now whether the endpoint has served it.
+    fn settle_load(&mut self) {
+        let response = self.response.get_mut().as_ref();
+        let is_open = response.is_some_and(|head| load::success(head).is_none());
+        if let (true, Some((_, active, _))) = (is_open, self.counted.get_mut()) {
+            active.settle(self.grpc_status.get().is_some_and(load::succeeded));
+        }
+    }
+
     /// What has become of it, in the statistics.
     fn count_end(&mut self) {
+        self.settle_load();
         let counts = &self.session.counts;
         counts.dec(HttpStat::RqActive);
         if let Some(status) = self.response.get_mut().as_ref().map(|head| head.status) {

@@ -3,7 +3,7 @@
 mod pick;
 mod tunnel;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::compile::route::RetryPolicy;
-use leno_engine::decide::balance::{Active, Host};
+use leno_engine::decide::balance::{Active, EndpointState, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
@@ -72,6 +72,8 @@ struct Plan {
     per_try_idle: Option<Duration>,
     replay: Replay,
     retry: Option<Arc<RetryPolicy>>,
+    /// Where an attempt is under way.
+    trying: RefCell<Option<Rc<EndpointState>>>,
 }
 
 /// An attempt that has an answer is counted at its host and its cluster for as long as the answer lasts.
@@ -160,6 +162,7 @@ impl Router<'_> {
             per_try_idle: timeouts.per_try_idle,
             replay: Replay::new(body, self.replay_limit(retry.is_some())),
             retry,
+            trying: RefCell::default(),
         };
         let mirrors = &self.forwarding.forward.mirrors;
         mirror::start(exchange, mirrors, &exchange.request.borrow(), &plan.replay);
@@ -176,7 +179,12 @@ impl Router<'_> {
             }),
             ready => ready,
         });
-        let (mut answer, in_flight) = answered.await?;
+        let answered = answered.await;
+        // Nobody waits for it any more: it was too late.
+        if let (Err(_), Some(tried)) = (&answered, plan.trying.take()) {
+            tried.load.settle(false);
+        }
+        let (mut answer, in_flight) = answered?;
         if let Some(cookie) = hashed.set_cookie {
             answer.head.headers.append("set-cookie", cookie);
         }
@@ -333,6 +341,7 @@ impl Router<'_> {
             active: picked.host.start(),
             lasting: Lasting::begin(&picked.upstream.counts, ClusterStat::RqActive, None),
         };
+        plan.trying.replace(Some(Rc::clone(&picked.host.state)));
         let reused = Cell::new(false);
         let idle = plan.per_try_idle.map(TryIdle::new);
         let result = {
@@ -342,10 +351,12 @@ impl Router<'_> {
                 (per_try, idle) => Box::pin(within(per_try, idle.as_ref(), sending)).await,
             }
         };
+        plan.trying.take();
         match result {
             Ok(mut answer) => {
                 Upstream::listen(&picked, &mut answer);
                 picked.upstream.report_status(&picked.host, answer.head.status);
+                picked.host.state.load.answered(&answer.head);
                 Ok((answer, picked, in_flight))
             }
             // The request could not be sent because there was no more of it: not the upstream's doing.
@@ -356,6 +367,7 @@ impl Router<'_> {
             }),
             Err(failure) => {
                 picked.upstream.report_failure(&picked.host, &failure);
+                picked.host.state.load.settle(false);
                 count_failure(&plan.upstream, &picked.upstream, &failure);
                 self.note_failure(&failure);
                 Err(Failed {
@@ -410,6 +422,7 @@ impl Router<'_> {
             )
             .await?;
         upstream.report_connected(host);
+        host.state.load.issue();
         upstream.counts.inc(ClusterStat::RqTotal);
         reused.set(checkout.reused);
         self.note(host, Some(&checkout.info));
@@ -516,6 +529,9 @@ fn count(upstream: &Upstream, forwarded: &Result<Forwarded, Failure>) {
         Err(Failure::Timeout) => upstream.counts.inc(ClusterStat::RqTimeout),
         Err(Failure::UpstreamDuration) => upstream.counts.inc(ClusterStat::RqMaxDurationReached),
         _ => {}
+    }
+    if matches!(forwarded, Err(Failure::Overflow)) {
+        upstream.drop_one();
     }
     upstream.count_answer(status);
 }

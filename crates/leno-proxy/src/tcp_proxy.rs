@@ -320,6 +320,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         match crate::connect::connect(worker.connector(), &to).await {
             Ok((io, connection)) => {
                 upstream.report_connected(&host);
+                host.state.load.issue();
                 upstream.counts.inc(ClusterStat::RqTotal);
                 return Ok(Connected {
                     io,

@@ -18,6 +18,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 
 use crate::accept;
+use crate::call;
 use crate::export;
 use crate::inbox::{Message, Workers};
 use crate::load::Counted;
@@ -93,6 +94,12 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                 Err(error) => tracing::warn!(%error, "connection lost between workers"),
             },
             Message::Look => worker.look(),
+            Message::Post(post) => {
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move { call::post(&worker, *post).await });
+            }
+            // Nobody waits any more.
+            Message::Loads(names, answer) => drop(answer.send(worker.take_loads(&names))),
             Message::Flush(done) => {
                 worker.reporter.flush();
                 export::flush(&worker, SETTLE).await;

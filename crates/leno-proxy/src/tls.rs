@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
 use leno_engine::compile::tls::{
-    self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls,
+    self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls, Validation,
 };
 use leno_tls::{
     ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo, Pin,
@@ -283,6 +283,14 @@ fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
         TrustSource::InlinePem(pem) => Some(inline_name(pem)),
         TrustSource::System => Some(SYSTEM_ROOTS.to_owned()),
     };
+    Ok(Some(PeerCheck {
+        trust,
+        ..conditions(validation)?
+    }))
+}
+
+/// What is asked of peers besides who vouches for them.
+pub(crate) fn conditions(validation: &Validation) -> Result<PeerCheck, Unsupported> {
     let pins = validation.pins.iter().map(|pin| match *pin {
         compiled::Pin::Certificate(hash) => Pin::Certificate(hash),
         compiled::Pin::Key(hash) => Pin::Key(hash),
@@ -290,15 +298,15 @@ fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
     let revocation = validation.revocation.as_ref();
     let revocation = revocation.map(|given| Revocation::from_pem(&given.lists, given.leaf_only));
     let sans = validation.sans.iter().map(san).collect::<Result<_, _>>()?;
-    Ok(Some(PeerCheck {
-        trust,
+    Ok(PeerCheck {
+        trust: None,
         sans,
         trust_domains: Vec::new(),
         pins: pins.collect(),
         allow_expired: validation.allow_expired,
         max_depth: validation.max_depth,
         revocation: revocation.transpose()?,
-    }))
+    })
 }
 
 fn san(matcher: &compiled::SanMatcher) -> Result<SanMatcher, Unsupported> {

@@ -25,6 +25,7 @@ use crate::counts::Lasting;
 use crate::destination::{Destination, Purpose};
 use crate::outcome::{Failure, StreamError};
 use crate::quick_hash::QuickHash;
+use crate::reported::ClusterLoad;
 use crate::state::ClusterState;
 use pool::Pool;
 
@@ -42,6 +43,8 @@ pub(crate) struct Upstream {
     hosts: by_host::Hosts,
     /// The configuration that its state is of.
     generation: Cell<Option<u64>>,
+    /// Since load was last told of: requests for which there was no room.
+    dropped: Cell<u64>,
 }
 
 /// An endpoint, and the cluster that it is of: of an aggregate one of its members.
@@ -95,6 +98,7 @@ impl Upstream {
             members: RefCell::default(),
             hosts: by_host::Hosts::default(),
             generation: Cell::new(None),
+            dropped: Cell::new(0),
             state: RefCell::new(state),
         }
     }
@@ -123,6 +127,19 @@ impl Upstream {
                     .any(|host| socket_address(&host.endpoint) == Some(key.address))
             });
         }
+    }
+
+    /// What its load was since the last time.
+    pub(crate) fn take_load(&self) -> ClusterLoad {
+        ClusterLoad {
+            dropped: self.dropped.take(),
+            endpoints: self.balancer.borrow().take_loads(),
+        }
+    }
+
+    /// A request was refused for want of room.
+    pub(crate) fn drop_one(&self) {
+        self.dropped.set(self.dropped.get() + 1);
     }
 
     /// Whether it has the state of this configuration already.

@@ -29,6 +29,7 @@ use crate::load::Loads;
 use crate::lookup::Demand;
 use crate::quick_hash::QuickHash;
 use crate::random::Random;
+use crate::reported::Part;
 use crate::state::{ClusterState, Config, Published};
 use crate::tcp::Scratch;
 use crate::telemetry::Reporter;
@@ -211,6 +212,15 @@ impl Worker {
         upstream.set_generation(generation);
         upstreams.insert(name.to_owned(), Rc::clone(&upstream));
         upstream
+    }
+
+    /// What of these clusters' load was since the last time.
+    pub(crate) fn take_loads(&self, names: &[String]) -> Part {
+        let upstreams = self.upstreams.borrow();
+        let known = names.iter().filter_map(|name| Some((name, upstreams.get(name)?)));
+        known
+            .map(|(name, upstream)| (name.clone(), upstream.take_load()))
+            .collect()
     }
 
     /// A new connection's end, and its streams', which this worker looks after.

@@ -19,7 +19,7 @@ use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
 use leno_proxy::admin::{self, Admin, Json, Own, Process, Socket, Wanted};
 use leno_proxy::bootstrap::Bootstrap;
-use leno_proxy::discovery::{Keeper, State};
+use leno_proxy::discovery::{Keeper, State, Text};
 use leno_proxy::report::MeshTelemetry;
 use leno_proxy::{Options, Proxy as DataPlane, resolve};
 use leno_telemetry::metrics::Metrics;
@@ -199,6 +199,16 @@ fn response(text: &str) -> Result<Vec<u8>, String> {
     }
 }
 
+fn text() -> Text {
+    Text {
+        response: Arc::new(response),
+        json: Arc::new(|message| match write_json(message, &Wanted::default())? {
+            Json::Text(text) => Ok(text),
+            Json::NoResource | Json::NoField => Err("nothing is written".to_owned()),
+        }),
+    }
+}
+
 fn compile(path: &Path, message: &BootstrapMessage) -> anyhow::Result<Bootstrap> {
     let compiled = Bootstrap::compile(message, &Disk).map_err(|e| anyhow!("{e} — {}", path.display()))?;
     for warning in &compiled.warnings.0 {
@@ -235,7 +245,7 @@ fn serve(path: &Path, concurrency: Option<usize>, state: Option<&Path>) -> anyho
             (watch::channel(ready).1, None)
         } else {
             let keeper = state.map(|state| keeper(state, &bootstrap)).transpose()?;
-            let following = bootstrap.follow(&proxy, Some(Arc::new(response)), keeper, random::number)?;
+            let following = bootstrap.follow(&proxy, Some(text()), keeper, random::number)?;
             (following.state.clone(), Some(following))
         };
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -3,7 +3,7 @@
 use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::cluster::{self, Cluster};
-use super::config_source::{ControlPlane, Source, ads, config_source};
+use super::config_source::{ControlPlane, Source, ads, config_source, load_stats};
 use super::endpoint::{self, LocalityName};
 use super::listener::{self, Listener};
 use super::pb::{bootstrap as pb, core};
@@ -21,6 +21,8 @@ pub struct Bootstrap {
     pub dynamic: Dynamic,
     /// The cluster of proxies like this one, of which zone-aware routing knows where load comes from.
     pub local_cluster: Option<String>,
+    /// Who is told of the clusters' load.
+    pub loads: Option<ControlPlane>,
 }
 
 /// What the proxy says it is.
@@ -105,8 +107,8 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     no_effect!(at, "Envoy's own process is tuned by it"; flags_path, inline_headers, perf_tracing_file_path,
         grpc_async_client_manager_config, memory_allocator_manager, enable_worker_cpu_affinity);
     no_effect!(at, "leno's log has its own form"; application_log_config);
-    let local_cluster = match manager {
-        None => None,
+    let (local_cluster, loads) = match manager {
+        None => (None, None),
         Some(manager) => cluster_manager(&at.field("cluster_manager"), manager)?,
     };
     let empty = pb::bootstrap::StaticResources::default();
@@ -130,6 +132,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             None => None,
             Some(port) => admin(&at.field("admin"), port)?,
         },
+        loads,
         clusters: resources.each("clusters", clusters, cluster::cluster)?,
         listeners: resources.each("listeners", listeners, listener::listener)?,
         secrets: resources.each("secrets", secrets, secret::secret)?,
@@ -150,8 +153,11 @@ fn node(message: &core::Node) -> Node {
     }
 }
 
-/// The name of the local cluster.
-fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<Option<String>, Rejection> {
+/// The name of the local cluster, and who is told of loads.
+fn cluster_manager(
+    at: &At<'_>,
+    message: &pb::ClusterManager,
+) -> Result<(Option<String>, Option<ControlPlane>), Rejection> {
     let pb::ClusterManager {
         local_cluster_name,
         outlier_detection,
@@ -159,10 +165,15 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<Option<S
         load_stats_config,
         enable_deferred_cluster_creation,
     } = message;
-    refuse!(at; upstream_bind_config, load_stats_config);
+    refuse!(at; upstream_bind_config);
     no_effect!(at, "ejections are counted, and not written to a file"; outlier_detection);
     no_effect!(at, "a cluster costs nothing until it is used"; enable_deferred_cluster_creation);
-    Ok(Some(local_cluster_name.clone()).filter(|name| !name.is_empty()))
+    let loads = match load_stats_config {
+        None => None,
+        Some(source) => Some(load_stats(&at.field("load_stats_config"), source)?),
+    };
+    let local = Some(local_cluster_name.clone()).filter(|name| !name.is_empty());
+    Ok((local, loads))
 }
 
 /// None: there is no admin port.

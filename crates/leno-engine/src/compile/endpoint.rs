@@ -20,19 +20,19 @@ pub struct Assignment {
     pub overprovisioning: u32,
 }
 
-/// Where something is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LocalityName {
-    pub region: String,
-    pub zone: String,
-    pub sub_zone: String,
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub struct Locality {
     pub name: LocalityName,
     pub weight: u32,
     pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// `core.v3.Locality`
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LocalityName {
+    pub region: String,
+    pub zone: String,
+    pub sub_zone: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]

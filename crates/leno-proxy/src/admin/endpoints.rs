@@ -94,7 +94,7 @@ pub(super) fn health(health: Health) -> core::HealthStatus {
     }
 }
 
-pub(super) fn address(target: &Target) -> core::Address {
+pub(crate) fn address(target: &Target) -> core::Address {
     use core::address::Address as Kind;
     let kind = match target {
         Target::Address(Address::Socket(address)) => return socket(*address),

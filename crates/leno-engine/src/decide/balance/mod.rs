@@ -9,6 +9,7 @@ mod bounded;
 mod client_side;
 mod health;
 mod least_request;
+pub mod load;
 mod maglev;
 mod murmur;
 mod priority;
@@ -32,6 +33,8 @@ use xxhash_rust::xxh64::xxh64;
 
 pub use self::aggregate::{Chosen, Row};
 use self::health::Level;
+use self::load::{Load, Loaded};
+
 pub use self::priority::Place;
 use self::priority::{Class, Left};
 use self::subset::Subsets;
@@ -55,6 +58,7 @@ pub struct EndpointState {
     pub outlier: OutlierState,
     /// Of its load, where that counts.
     told: client_side::Told,
+    pub load: Load,
     /// In slow start: what of its weight it has, a fraction.
     ramp: Cell<f64>,
     /// In slow start: when it was first seen.
@@ -67,6 +71,7 @@ impl Default for EndpointState {
             active: Cell::new(0),
             outlier: OutlierState::default(),
             told: client_side::Told::default(),
+            load: Load::default(),
             ramp: Cell::new(1.0),
             since: Cell::new(None),
         }
@@ -264,6 +269,13 @@ impl Host {
     }
 }
 
+impl Active {
+    /// What it has come to, where that was not known when the answer began.
+    pub fn settle(&self, success: bool) {
+        self.0.load.settle(success);
+    }
+}
+
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get().saturating_sub(1));
@@ -338,6 +350,13 @@ impl Balancer {
     /// Every endpoint, for views and for warming.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.levels.iter().flat_map(Level::hosts)
+    }
+
+    /// What each endpoint had to do since the last time; nothing of those that had nothing.
+    pub fn take_loads(&self) -> Vec<(Target, Loaded)> {
+        let states = self.states.iter();
+        let loads = states.map(|(address, state)| (address.clone(), state.load.take(state.active.get())));
+        loads.filter(|(_, loaded)| !loaded.is_nothing()).collect()
     }
 
     /// Tells how an attempt ended; may eject the endpoint.

@@ -46,6 +46,9 @@ struct File {
     /// Besides `a`, `b` and `c`; their names are of all cases of the category.
     #[serde(default)]
     clusters: Vec<Value>,
+    /// Of the bootstrap; their names too.
+    #[serde(default)]
+    secrets: Vec<Value>,
     #[serde(default)]
     log: Option<Log>,
     /// How many records the collector has got in the end: the cluster `NAME-collector`, where NAME is the case's.
@@ -168,6 +171,11 @@ impl Case {
         });
         let of_collector = self.file.collected.map(|_| self.collector_cluster(place));
         clusters.chain(of_collector).collect()
+    }
+
+    pub(crate) fn secrets(&self, place: Place<'_>) -> Vec<Value> {
+        let secrets = self.file.secrets.iter().cloned();
+        secrets.map(|secret| self.filled(secret, place)).collect()
     }
 
     /// A whole listener, on a free port.

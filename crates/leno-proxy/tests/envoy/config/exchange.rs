@@ -5,6 +5,8 @@ mod http2;
 mod raw;
 mod tls;
 
+pub(crate) use tls::names_shown;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::SocketAddr;

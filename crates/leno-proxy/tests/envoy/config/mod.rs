@@ -26,6 +26,7 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use crate::envoy::{Envoy, Leno, program};
 pub(crate) use backend::Backends;
 use case::{Case, Place};
+pub(crate) use exchange::names_shown;
 pub(crate) use pki::Pki;
 use serde_json::Value;
 
@@ -203,9 +204,10 @@ impl Category {
         let listeners: Vec<_> = listeners.map(|(n, case)| case.listener(n, place)).collect();
         let mut clusters = place.backends.clusters();
         clusters.extend(cases.iter().flat_map(|case| case.clusters(place)));
+        let secrets: Vec<_> = cases.iter().flat_map(|case| case.secrets(place)).collect();
         let mut text = serde_json::json!({
             "admin": {"address": case::socket(([127, 0, 0, 1], 0).into())},
-            "static_resources": {"listeners": listeners, "clusters": clusters},
+            "static_resources": {"listeners": listeners, "clusters": clusters, "secrets": secrets},
         });
         if let (Value::Object(fields), Value::Object(common)) = (&mut text, &self.bootstrap) {
             let mut common = common.clone();
