@@ -105,9 +105,16 @@ pub enum Discovery {
     /// The connection's original destination.
     OriginalDst,
     /// The request's own host.
-    DynamicForward(DnsCache),
+    DynamicForward(DynamicForward),
     /// The endpoints of these clusters, which come after each other.
     Aggregate(Vec<String>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamicForward {
+    pub cache: DnsCache,
+    /// A server need not prove that it is the host.
+    pub insecure: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -326,8 +333,13 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         common.subsets = subset::older(&at.field("lb_subset_config"), subsets)?;
     }
     let discovery = discovery(at, message)?;
-    if matches!(discovery, Discovery::DynamicForward(_)) {
-        by_host(at, message, &mut http)?;
+    if let Discovery::DynamicForward(forward) = &discovery {
+        by_host(
+            at,
+            forward,
+            typed_extension_protocol_options.is_empty(),
+            &mut http,
+        )?;
     }
     let balance = balance::policy(at, message, &discovery, &mut common)?;
     let transport = transport::sockets(at, transport_socket_matches, transport_socket.as_ref(), &http)?;
@@ -479,7 +491,7 @@ fn dynamic_forward(at: &At<'_>, message: &dynamic_cluster::ClusterConfig) -> Res
     use dynamic_cluster::cluster_config::ClusterImplementationSpecifier as Kind;
     let dynamic_cluster::ClusterConfig {
         cluster_implementation_specifier,
-        allow_insecure_cluster_options: _,
+        allow_insecure_cluster_options,
         allow_coalesced_connections,
     } = message;
     no_effect!(at, "connections are of one host each"; allow_coalesced_connections);
@@ -487,40 +499,32 @@ fn dynamic_forward(at: &At<'_>, message: &dynamic_cluster::ClusterConfig) -> Res
         "cluster_implementation_specifier",
         cluster_implementation_specifier,
     )? {
-        Kind::DnsCacheConfig(cache) => Ok(Discovery::DynamicForward(dns_cache(
-            &at.field("dns_cache_config"),
-            cache,
-        )?)),
+        Kind::DnsCacheConfig(cache) => Ok(Discovery::DynamicForward(DynamicForward {
+            cache: dns_cache(&at.field("dns_cache_config"), cache)?,
+            insecure: *allow_insecure_cluster_options,
+        })),
         Kind::SubClustersConfig(_) => Err(at.field("sub_clusters_config").reject("not supported")),
     }
 }
 
-/// Of a host that nobody has configured the certificate is to be verified, and for the host's own name.
-fn by_host(at: &At<'_>, message: &pb::Cluster, http: &mut http::UpstreamHttp) -> Result<(), Rejection> {
-    use pb::cluster::ClusterDiscoveryType;
-    if message.typed_extension_protocol_options.is_empty() {
-        http.auto_sni = true;
-        http.auto_san_validation = true;
-    }
-    let Some(ClusterDiscoveryType::ClusterType(custom)) = &message.cluster_discovery_type else {
-        return Ok(());
-    };
-    let at = at.field("cluster_type");
-    let at = at.field("typed_config");
-    let config = custom.typed_config.as_ref();
-    let dynamic_cluster::ClusterConfig {
-        cluster_implementation_specifier: _,
-        allow_insecure_cluster_options,
-        allow_coalesced_connections: _,
-    } = match config {
-        Some(any) => at.unpack(any)?,
-        None => Default::default(),
-    };
+/// Of a host that nobody has configured the certificate is to be verified, and for the host's own name: that is so where
+/// nothing is said of HTTP.
+fn by_host(
+    at: &At<'_>,
+    forward: &DynamicForward,
+    unsaid: bool,
+    http: &mut http::UpstreamHttp,
+) -> Result<(), Rejection> {
+    http.auto_sni |= unsaid;
+    http.auto_san_validation |= unsaid;
     let verified = http.auto_sni && http.auto_san_validation;
-    if !verified && !allow_insecure_cluster_options {
-        return Err(at.reject("needs auto_sni and auto_san_validation, or allow_insecure_cluster_options"));
+    if verified || forward.insecure {
+        return Ok(());
     }
-    Ok(())
+    let at = at.field("cluster_type");
+    Err(at
+        .field("typed_config")
+        .reject("needs auto_sni and auto_san_validation, or allow_insecure_cluster_options"))
 }
 
 /// A static cluster's endpoints are addresses, not names.

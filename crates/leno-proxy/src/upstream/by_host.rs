@@ -56,7 +56,7 @@ impl Upstream {
     /// Waits until a host is resolved, by its cluster's own rules.
     pub(crate) async fn resolve_own(self: &Rc<Self>, authority: &[u8]) -> Result<(), Unresolved> {
         match &self.cluster().discovery {
-            Discovery::DynamicForward(cache) => self.resolve(authority, cache).await,
+            Discovery::DynamicForward(forward) => self.resolve(authority, &forward.cache).await,
             _ => Ok(()),
         }
     }
@@ -102,8 +102,8 @@ impl Upstream {
         let (this, name) = (Rc::clone(self), name.clone());
         tokio::task::spawn_local(async move {
             let cluster = this.cluster();
-            if let Discovery::DynamicForward(cache) = &cluster.discovery {
-                this.look_up(cache, &name).await;
+            if let Discovery::DynamicForward(forward) = &cluster.discovery {
+                this.look_up(&forward.cache, &name).await;
             }
         });
     }
@@ -170,8 +170,9 @@ impl Upstream {
     /// Forgets hosts that nobody has asked for.
     pub(super) fn forget(&self, now: Instant) {
         let state = self.state.borrow();
-        if let Discovery::DynamicForward(cache) = &state.cluster.discovery {
-            let is_used = |known: &Known| now.saturating_duration_since(known.used.get()) < cache.host_ttl;
+        if let Discovery::DynamicForward(forward) = &state.cluster.discovery {
+            let ttl = forward.cache.host_ttl;
+            let is_used = |known: &Known| now.saturating_duration_since(known.used.get()) < ttl;
             self.hosts.known.borrow_mut().retain(|_, known| is_used(known));
         }
     }
