@@ -1,5 +1,6 @@
 //! From a route to an answer: cluster, endpoint, connection, and again where that may help.
 
+mod counting;
 mod pick;
 mod tunnel;
 
@@ -24,6 +25,7 @@ use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, RequestHead, Version};
 use leno_telemetry::stats::ClusterStat;
 
+use self::counting::{count, count_failure};
 use self::tunnel::is_connect;
 use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body, Request};
@@ -504,36 +506,6 @@ impl Router<'_> {
     fn note_failure(&self, failure: &Failure) {
         self.exchange.upstream.borrow_mut().failure = failure.transport_reason();
     }
-}
-
-/// What a try has come to that has no answer.
-fn count_failure(cluster: &Upstream, member: &Upstream, failure: &Failure) {
-    let (upstream, stat) = match failure {
-        Failure::TryTimeout => (cluster, ClusterStat::RqPerTryTimeout),
-        Failure::TryIdle => (cluster, ClusterStat::RqPerTryIdleTimeout),
-        Failure::Stream(StreamError::Reset(_) | StreamError::Refused) => (member, ClusterStat::RqRxReset),
-        Failure::Connect(_) | Failure::ConnectTimeout => (member, ClusterStat::RqPendingFailureEject),
-        _ => return,
-    };
-    upstream.counts.inc(stat);
-}
-
-/// What a request has come to.
-fn count(upstream: &Upstream, forwarded: &Result<Forwarded, Failure>) {
-    let status = match forwarded {
-        Ok(Forwarded::Answered(answer) | Forwarded::Redirected { answer, .. }) => answer.head.status,
-        Err(Failure::Downstream | Failure::Stream(StreamError::Malformed { .. })) => return,
-        Err(failure) => failure.status(),
-    };
-    match forwarded {
-        Err(Failure::Timeout) => upstream.counts.inc(ClusterStat::RqTimeout),
-        Err(Failure::UpstreamDuration) => upstream.counts.inc(ClusterStat::RqMaxDurationReached),
-        _ => {}
-    }
-    if matches!(forwarded, Err(Failure::Overflow)) {
-        upstream.drop_one();
-    }
-    upstream.count_answer(status);
 }
 
 /// Seconds since 1970.

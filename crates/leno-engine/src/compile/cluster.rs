@@ -2,6 +2,7 @@
 
 mod balance;
 mod client_side;
+mod custom;
 pub mod dns;
 mod http;
 mod outlier;
@@ -18,12 +19,10 @@ use std::time::Duration;
 
 use super::at::{At, compiling, no_effect, refuse};
 use super::config_source::{Source, config_source};
-use super::dns_cache::{DnsCache, dns_cache};
+use super::dns_cache::DnsCache;
 use super::endpoint::{self, Assignment};
 use super::hash::HashPolicy;
-use super::pb::{aggregate, cluster as pb, core, dns_cluster, dynamic_cluster, protobuf, upstream_http};
-use leno_proto::FromAny;
-
+use super::pb::{cluster as pb, core, protobuf, upstream_http};
 use super::{Files, Rejection, Warnings};
 pub use client_side::ClientSide;
 use dns::Resolving;
@@ -334,7 +333,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
     }
     let discovery = discovery(at, message)?;
     if let Discovery::DynamicForward(forward) = &discovery {
-        by_host(
+        custom::by_host(
             at,
             forward,
             typed_extension_protocol_options.is_empty(),
@@ -412,7 +411,7 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
     let kind = match &message.cluster_discovery_type {
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => at.choice("type", *kind)?,
-        Some(ClusterDiscoveryType::ClusterType(custom)) => return extension(at, custom, assignment()?),
+        Some(ClusterDiscoveryType::ClusterType(kind)) => return custom::extension(at, kind, assignment()?),
     };
     Ok(match kind {
         DiscoveryType::Static => Discovery::Static(numeric(&at.field("load_assignment"), assignment()?)?),
@@ -455,76 +454,6 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
             Discovery::OriginalDst
         }
     })
-}
-
-/// A kind of cluster that is an extension.
-fn extension(
-    at: &At<'_>,
-    message: &pb::cluster::CustomClusterType,
-    assignment: Arc<Assignment>,
-) -> Result<Discovery, Rejection> {
-    let at = at.field("cluster_type");
-    let pb::cluster::CustomClusterType { name, typed_config } = message;
-    let Some(any) = typed_config else {
-        return Err(at.reject(format!("{name:?} is not supported")));
-    };
-    let at = at.field("typed_config");
-    if any.is::<dns_cluster::DnsCluster>() {
-        return dns::typed(&at, any, assignment);
-    }
-    let unused = assignment.priorities.is_empty();
-    if any.is::<aggregate::ClusterConfig>() && unused {
-        let aggregate::ClusterConfig { clusters } = at.unpack(any)?;
-        if clusters.is_empty() {
-            return Err(at.field("clusters").reject("required"));
-        }
-        return Ok(Discovery::Aggregate(clusters));
-    }
-    if any.is::<dynamic_cluster::ClusterConfig>() && unused {
-        return dynamic_forward(&at, &at.unpack(any)?);
-    }
-    Err(at.unknown_extension(any))
-}
-
-/// `envoy.clusters.dynamic_forward_proxy`
-fn dynamic_forward(at: &At<'_>, message: &dynamic_cluster::ClusterConfig) -> Result<Discovery, Rejection> {
-    use dynamic_cluster::cluster_config::ClusterImplementationSpecifier as Kind;
-    let dynamic_cluster::ClusterConfig {
-        cluster_implementation_specifier,
-        allow_insecure_cluster_options,
-        allow_coalesced_connections,
-    } = message;
-    no_effect!(at, "connections are of one host each"; allow_coalesced_connections);
-    match at.required(
-        "cluster_implementation_specifier",
-        cluster_implementation_specifier,
-    )? {
-        Kind::DnsCacheConfig(cache) => Ok(Discovery::DynamicForward(DynamicForward {
-            cache: dns_cache(&at.field("dns_cache_config"), cache)?,
-            insecure: *allow_insecure_cluster_options,
-        })),
-        Kind::SubClustersConfig(_) => Err(at.field("sub_clusters_config").reject("not supported")),
-    }
-}
-
-/// Of a host that nobody has configured the certificate is to be verified, and for the host's own name: that is so where
-/// nothing is said of HTTP.
-fn by_host(
-    at: &At<'_>,
-    forward: &DynamicForward,
-    unsaid: bool,
-    http: &mut http::UpstreamHttp,
-) -> Result<(), Rejection> {
-    http.auto_sni |= unsaid;
-    http.auto_san_validation |= unsaid;
-    let verified = http.auto_sni && http.auto_san_validation;
-    if verified || forward.insecure {
-        return Ok(());
-    }
-    let at = at.field("cluster_type");
-    Err(at
-        .field("typed_config")
-        .reject("needs auto_sni and auto_san_validation, or allow_insecure_cluster_options"))
 }
 
 /// A static cluster's endpoints are addresses, not names.

@@ -37,15 +37,12 @@ pub(crate) mod network {
 pub(crate) use leno_proto::envoy::extensions::clusters::dynamic_forward_proxy::v3 as dynamic_cluster;
 pub(crate) use leno_proto::envoy::extensions::common::dynamic_forward_proxy::v3 as dns_cache;
 pub(crate) use leno_proto::envoy::extensions::filters::http::dynamic_forward_proxy::v3 as dynamic_forward;
+pub(crate) use leno_proto::envoy::extensions::filters::http::stateful_session::v3 as session;
 pub(crate) use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub(crate) use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
-/// Stateful sessions.
-pub(crate) mod session {
-    pub(crate) use leno_proto::envoy::extensions::filters::http::stateful_session::v3 as filter;
-    pub(crate) use leno_proto::envoy::extensions::http::stateful_session::{
-        cookie::v3 as cookie, envelope::v3 as envelope, header::v3 as header,
-    };
-}
+pub(crate) use leno_proto::envoy::extensions::http::stateful_session::{
+    cookie::v3 as session_cookie, envelope::v3 as session_envelope, header::v3 as session_header,
+};
 /// Load balancing policies.
 pub(crate) mod lb {
     pub(crate) use leno_proto::envoy::extensions::load_balancing_policies::{

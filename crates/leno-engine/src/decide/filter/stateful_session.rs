@@ -12,7 +12,9 @@ use prost::Message;
 use super::{Context, FilterConfig, FilterFactory, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, silent};
-use crate::compile::pb::{core, protobuf, session as pb, types_http};
+use crate::compile::pb::{
+    core, protobuf, session as pb, session_cookie, session_envelope, session_header, types_http,
+};
 use crate::decide::wish::Wish;
 use crate::message::{Headers, RequestHead, ResponseHead, base64};
 
@@ -73,11 +75,11 @@ struct Filter {
 }
 
 fn parse(at: &At<'_>, any: &protobuf::Any) -> Result<Box<dyn FilterFactory>, Rejection> {
-    use pb::filter::stateful_session_per_route::Override;
-    if any.is::<pb::filter::StatefulSession>() {
+    use pb::stateful_session_per_route::Override;
+    if any.is::<pb::StatefulSession>() {
         return Ok(Box::new(Factory(session(at, &at.unpack(any)?)?)));
     }
-    let pb::filter::StatefulSessionPerRoute { r#override } = at.unpack(any)?;
+    let pb::StatefulSessionPerRoute { r#override } = at.unpack(any)?;
     Ok(Box::new(Factory(match at.required("override", &r#override)? {
         Override::Disabled(true) => None,
         Override::Disabled(false) => return Err(at.field("disabled").reject("only true means something")),
@@ -85,8 +87,8 @@ fn parse(at: &At<'_>, any: &protobuf::Any) -> Result<Box<dyn FilterFactory>, Rej
     })))
 }
 
-fn session(at: &At<'_>, message: &pb::filter::StatefulSession) -> Result<Option<Arc<Session>>, Rejection> {
-    let pb::filter::StatefulSession {
+fn session(at: &At<'_>, message: &pb::StatefulSession) -> Result<Option<Arc<Session>>, Rejection> {
+    let pb::StatefulSession {
         session_state,
         strict,
         stat_prefix,
@@ -113,18 +115,18 @@ fn session(at: &At<'_>, message: &pb::filter::StatefulSession) -> Result<Option<
 }
 
 fn carrier(at: &At<'_>, any: &protobuf::Any) -> Result<Carrier, Rejection> {
-    if any.is::<pb::cookie::CookieBasedSessionState>() {
-        let pb::cookie::CookieBasedSessionState { cookie } = at.unpack(any)?;
+    if any.is::<session_cookie::CookieBasedSessionState>() {
+        let session_cookie::CookieBasedSessionState { cookie } = at.unpack(any)?;
         let cookie = self::cookie(&at.field("cookie"), at.required("cookie", &cookie)?)?;
         return Ok(Carrier::Cookie(cookie));
     }
-    if any.is::<pb::header::HeaderBasedSessionState>() {
-        let pb::header::HeaderBasedSessionState { name } = at.unpack(any)?;
+    if any.is::<session_header::HeaderBasedSessionState>() {
+        let session_header::HeaderBasedSessionState { name } = at.unpack(any)?;
         return Ok(Carrier::Header(at.field("name").header_name(&name)?));
     }
-    if any.is::<pb::envelope::EnvelopeSessionState>() {
-        let pb::envelope::EnvelopeSessionState { header } = at.unpack(any)?;
-        let pb::envelope::envelope_session_state::Header { name } = at.required("header", &header)?;
+    if any.is::<session_envelope::EnvelopeSessionState>() {
+        let session_envelope::EnvelopeSessionState { header } = at.unpack(any)?;
+        let session_envelope::envelope_session_state::Header { name } = at.required("header", &header)?;
         return Ok(Carrier::Envelope(
             at.field("header").field("name").header_name(name)?,
         ));
