@@ -126,7 +126,11 @@ impl Bootstrap {
             Some(cluster::Discovery::Eds(_, source)) if !matches!(source.origin, Origin::File(_)) => Err(
                 format!("the control plane's cluster {name:?} has its endpoints from a control plane"),
             ),
-            Some(cluster::Discovery::Aggregate(_) | cluster::Discovery::OriginalDst) => Err(format!(
+            Some(
+                cluster::Discovery::Aggregate(_)
+                | cluster::Discovery::DynamicForward(_)
+                | cluster::Discovery::OriginalDst,
+            ) => Err(format!(
                 "the control plane's cluster {name:?} has no endpoints of its own"
             )),
             Some(_) => Ok(()),
@@ -144,6 +148,11 @@ impl Bootstrap {
     ) -> Result<Following, BootstrapError> {
         proxy.updater().set_outlier_log(self.compiled.outlier_log.clone());
         let mut resources: Vec<(Name, Compiled)> = Vec::new();
+        if let Some(name) = self.compiled.local_cluster {
+            proxy
+                .updater()
+                .set_local(name, self.compiled.node.locality.clone());
+        }
         for (name, pem) in &self.compiled.secrets {
             let usable = usable(name, pem)?;
             resources.push(((Kind::Secret, name.clone()), Compiled::Secret(Box::new(usable))));
@@ -196,6 +205,9 @@ impl Bootstrap {
     /// Puts it in force: clusters first, so that no listener is open before what it sends to.
     pub fn apply(self, updater: &mut Updater) -> Result<(), BootstrapError> {
         updater.set_outlier_log(self.compiled.outlier_log.clone());
+        if let Some(name) = self.compiled.local_cluster {
+            updater.set_local(name, self.compiled.node.locality);
+        }
         for (name, pem) in &self.compiled.secrets {
             updater.upsert_secret(name, usable(name, pem)?);
         }

@@ -10,10 +10,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use leno_engine::compile::cluster::Cluster;
+use leno_engine::compile::cluster::{Cluster, Discovery};
 use leno_engine::compile::route::Route;
 use leno_engine::decide::filter::{Context, Effect, EffectResult, HttpFilter, Step};
 use leno_engine::decide::route::Decision;
@@ -164,8 +164,10 @@ impl Filters {
         let mut peer = exchange.peer.borrow_mut();
         let upstream_principal = exchange.upstream_principal();
         let route = exchange.route.borrow();
+        let endpoint = exchange.upstream.borrow().endpoint.clone();
         let mut cx = Context {
             clock: Instant::now,
+            time: SystemTime::now,
             random: exchange.worker().random.next(),
             flags: &mut flags,
             peer: &mut peer,
@@ -179,6 +181,8 @@ impl Filters {
             notes: &exchange.notes,
             values: &**exchange,
             upstream_principal: upstream_principal.as_deref(),
+            wish: &mut exchange.wish.borrow_mut(),
+            endpoint: endpoint.as_ref().map(|endpoint| &endpoint.address),
             cluster: match &self.cluster {
                 Routed::Known(cluster) => Some(&cluster.name),
                 Routed::Unknown(name) => Some(name),
@@ -187,6 +191,10 @@ impl Filters {
             upstream: match &self.cluster {
                 Routed::Known(cluster) => Some(cluster),
                 Routed::Unknown(_) | Routed::Nowhere => None,
+            },
+            by_host: match &self.cluster {
+                Routed::Known(cluster) => matches!(cluster.discovery, Discovery::DynamicForward(_)),
+                Routed::Unknown(_) | Routed::Nowhere => false,
             },
             // What cannot be found is nobody of the mesh.
             external: match &self.cluster {
@@ -277,6 +285,17 @@ async fn perform(exchange: Rc<Exchange>, effect: Effect) -> EffectResult {
             body,
             timeout,
         } => EffectResult::Called(call::call(worker, &cluster, *request, body, timeout).await),
+        Effect::Resolve {
+            cluster,
+            authority,
+            cache,
+        } => {
+            EffectResult::Resolved(match tcp_proxy::find(worker, &cluster).await {
+                Ok(upstream) => upstream.resolve(&authority, &cache).await,
+                // Whose cluster has gone finds out when it is sent.
+                Err(_) => Ok(()),
+            })
+        }
         Effect::Await { type_url, name } => {
             let arrived = match type_url.rsplit('.').next() {
                 Some("Cluster") => tcp_proxy::find(worker, &name).await.is_ok(),

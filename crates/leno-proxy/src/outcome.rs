@@ -56,6 +56,8 @@ pub(crate) enum Failure {
     /// A circuit breaker.
     Overflow,
     NoHealthyUpstream,
+    /// The endpoint that was asked for is not there, and no other may take the request.
+    NotThere(u16),
     NoCluster,
     /// The control plane did not answer for a name we do not know.
     Unanswered,
@@ -84,6 +86,7 @@ impl Failure {
             }
             | Self::Expired { ended: true, .. } => 504,
             Self::Expired { ended: false, .. } => 408,
+            Self::NotThere(status) => *status,
             Self::Stream(StreamError::Protocol(_)) => 502,
             Self::Stream(StreamError::Malformed { status, .. }) => *status,
             Self::Stream(StreamError::TooLarge(_)) => 413,
@@ -108,7 +111,7 @@ impl Failure {
             },
             Self::TryTimeout | Self::TryIdle | Self::Timeout => Flag::UpstreamRequestTimeout,
             Self::Overflow => Flag::UpstreamOverflow,
-            Self::NoHealthyUpstream => Flag::NoHealthyUpstream,
+            Self::NoHealthyUpstream | Self::NotThere(_) => Flag::NoHealthyUpstream,
             Self::NoCluster | Self::Unanswered => Flag::NoClusterFound,
             Self::Expired { what, .. } => return what.flag().map_or_else(Flags::default, Flags::from),
             Self::UpstreamDuration => Flag::UpstreamMaxStreamDurationReached,
@@ -138,7 +141,7 @@ impl Failure {
             Self::TryIdle => "upstream_per_try_idle_timeout",
             Self::Timeout => "response_timeout",
             Self::Overflow => "upstream_reset_before_response_started{overflow}",
-            Self::NoHealthyUpstream => "no_healthy_upstream",
+            Self::NoHealthyUpstream | Self::NotThere(_) => "no_healthy_upstream",
             Self::NoCluster => "cluster_not_found",
             Self::Unanswered => "on_demand_unanswered",
             Self::Expired { what, .. } => what.details(),
@@ -150,7 +153,7 @@ impl Failure {
     /// The body that Envoy sends with it.
     pub(crate) fn body(&self) -> &'static str {
         match self {
-            Self::NoHealthyUpstream => "no healthy upstream",
+            Self::NoHealthyUpstream | Self::NotThere(_) => "no healthy upstream",
             Self::TryTimeout | Self::TryIdle | Self::Timeout => "upstream request timeout",
             Self::Expired { what, .. } => match what {
                 Expired::Idle => "stream timeout",

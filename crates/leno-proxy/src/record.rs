@@ -14,6 +14,7 @@ use leno_engine::decide::balance::{self, load};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::Permit;
 use leno_engine::decide::notes::Notes;
+use leno_engine::decide::wish::Wish;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord, UpstreamRecord};
@@ -50,6 +51,8 @@ pub(crate) struct Exchange {
     pub(crate) upstream: RefCell<Attempted>,
     pub(crate) peer: RefCell<Option<Rc<PeerMetadata>>>,
     pub(crate) notes: Notes,
+    /// Where a filter wants it to go.
+    pub(crate) wish: RefCell<Option<Wish>>,
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
@@ -112,6 +115,7 @@ impl Exchange {
             upstream: RefCell::default(),
             peer: RefCell::default(),
             notes: Notes::default(),
+            wish: RefCell::default(),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
             trace: RefCell::default(),

@@ -206,6 +206,7 @@ impl Exchanged<'_> {
                 Pass::LedOn(led_on) => {
                     let LedOn { by, to, body: again } = *led_on;
                     exchange.led_on(by, to.head);
+                    exchange.wish.replace(None);
                     body = if to.without_body { Body::Empty } else { again };
                 }
             }

@@ -120,7 +120,11 @@ fn by_name(discovery: &Discovery) -> Option<Named> {
             assignment,
             resolving,
         } => (assignment, resolving, true),
-        Discovery::Static(_) | Discovery::Eds(..) | Discovery::OriginalDst | Discovery::Aggregate(_) => {
+        Discovery::Static(_)
+        | Discovery::Eds(..)
+        | Discovery::OriginalDst
+        | Discovery::DynamicForward(_)
+        | Discovery::Aggregate(_) => {
             return None;
         }
     };
@@ -154,15 +158,9 @@ async fn resolve(cluster: &Named) -> io::Result<Assignment> {
     Ok(resolved)
 }
 
-async fn addresses(
-    endpoint: &Arc<Endpoint>,
-    family: Family,
-    logical: bool,
-) -> io::Result<Vec<Arc<Endpoint>>> {
-    let Target::Name { host, port } = &endpoint.address else {
-        return Ok(vec![Arc::clone(endpoint)]);
-    };
-    let mut found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), *port)).await?.collect();
+/// The addresses of a name that may be used, in an order that stays.
+pub(crate) async fn look_up_host(host: &str, port: u16, family: Family) -> io::Result<Vec<SocketAddr>> {
+    let mut found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
     let has_v4 = found.iter().any(SocketAddr::is_ipv4);
     found.retain(|address| match family {
         Family::V4Only => address.is_ipv4(),
@@ -173,6 +171,18 @@ async fn addresses(
     // Resolvers turn their answers round; the same addresses are the same endpoints.
     found.sort_unstable();
     found.dedup();
+    Ok(found)
+}
+
+async fn addresses(
+    endpoint: &Arc<Endpoint>,
+    family: Family,
+    logical: bool,
+) -> io::Result<Vec<Arc<Endpoint>>> {
+    let Target::Name { host, port } = &endpoint.address else {
+        return Ok(vec![Arc::clone(endpoint)]);
+    };
+    let mut found = look_up_host(host, *port, family).await?;
     found.truncate(if logical { 1 } else { usize::MAX });
     let at = |address| {
         Arc::new(Endpoint {

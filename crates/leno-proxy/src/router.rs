@@ -22,6 +22,7 @@ use leno_engine::decide::notes::{APPLICATION_PROTOCOLS, Object};
 use leno_engine::decide::retry::{RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
 use leno_engine::decide::timeout::{Heard, Timeouts};
+use leno_engine::decide::wish::Wishes;
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, RequestHead, Version};
 use leno_telemetry::stats::ClusterStat;
@@ -70,6 +71,7 @@ pub(crate) enum Forwarded {
 struct Plan {
     upstream: Rc<Upstream>,
     hash: Option<u64>,
+    wishes: Option<Wishes>,
     per_try: Option<Duration>,
     per_try_idle: Option<Duration>,
     replay: Replay,
@@ -149,7 +151,7 @@ impl Router<'_> {
             true => None,
             false => Some(self.admit(&upstream)?),
         };
-        let hashed = self.hash();
+        let hashed = self.hash(&upstream.cluster());
         if self.ends_connect() {
             let (answer, in_flight) = self.connect(&upstream, hashed.hash).await?;
             in_flight.count(exchange, permit);
@@ -157,6 +159,7 @@ impl Router<'_> {
         }
         let (body, in_tunnel) = self.set_aside(&upstream, body);
         let plan = Plan {
+            wishes: self.wishes(&upstream.cluster()),
             upstream,
             hash: hashed.hash,
             per_try: timeouts.per_try,
@@ -349,6 +352,7 @@ impl Router<'_> {
         previous: &[Target],
         fresh: bool,
     ) -> Result<(Answer, Picked, InFlight), Failed> {
+        self.await_host(plan).await;
         let picked = self.pick(plan, retry, previous);
         let unsent = |failure| Failed {
             failure,
@@ -376,7 +380,8 @@ impl Router<'_> {
         };
         plan.trying.take();
         match result {
-            Ok(answer) => {
+            Ok(mut answer) => {
+                Upstream::listen(&picked, &mut answer);
                 picked.upstream.report_answer(&picked.host, &answer.head);
                 if let Some(trace) = self.exchange.trace() {
                     trace.try_is_answered(&answer.head);

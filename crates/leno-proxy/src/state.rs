@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
-use leno_engine::compile::endpoint::Assignment;
+use leno_engine::compile::endpoint::{Assignment, LocalityName};
 use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener, TerminalFilter};
 use leno_engine::compile::route::RouteTable;
 use leno_engine::compile::tls::CommonTls;
+use leno_engine::decide::balance::LocalCluster;
 use leno_engine::decide::limits::ClusterLimits;
 use leno_telemetry::access_log;
 use leno_tls::{Crypto, SecretSet, Secrets};
@@ -42,6 +43,8 @@ pub struct Config {
     routes: HashMap<String, Arc<RouteTable>>,
     clusters: HashMap<String, Arc<ClusterState>>,
     outlier_log: Option<Arc<Path>>,
+    /// The proxies like this one, where zone-aware routing is to know of them.
+    local: Option<Arc<LocalCluster>>,
 }
 
 #[derive(Debug)]
@@ -73,6 +76,7 @@ pub struct Updater {
     stopped: Vec<String>,
     dns_clusters: watch::Sender<()>,
     follower: Follower,
+    local: Option<(String, LocalityName)>,
 }
 
 /// Who is told of each configuration in force.
@@ -141,6 +145,10 @@ impl Config {
 
     pub fn cluster(&self, name: &str) -> Option<&Arc<ClusterState>> {
         self.clusters.get(name)
+    }
+
+    pub(crate) fn local(&self) -> Option<&Arc<LocalCluster>> {
+        self.local.as_ref()
     }
 
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
@@ -268,6 +276,7 @@ impl Updater {
             stopped: Vec::new(),
             dns_clusters: watch::Sender::default(),
             follower: Follower(Some(Box::new(follower))),
+            local: None,
         }
     }
 
@@ -366,7 +375,7 @@ impl Updater {
             Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
                 self.assignments.get(&cluster.name).cloned()
             }
-            Discovery::OriginalDst | Discovery::Aggregate(_) => None,
+            Discovery::OriginalDst | Discovery::DynamicForward(_) | Discovery::Aggregate(_) => None,
         };
         let limits = match self.next.clusters.get(&cluster.name) {
             Some(old) => {
@@ -424,7 +433,10 @@ impl Updater {
             let theirs = match &state.cluster.discovery {
                 Discovery::Eds(service, _) => service == name,
                 Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => state.cluster.name == name,
-                Discovery::Static(_) | Discovery::OriginalDst | Discovery::Aggregate(_) => false,
+                Discovery::Static(_)
+                | Discovery::OriginalDst
+                | Discovery::DynamicForward(_)
+                | Discovery::Aggregate(_) => false,
             };
             if theirs {
                 *state = Arc::new(state.assigned(assignment.clone()));
@@ -444,6 +456,7 @@ impl Updater {
     pub fn publish(&mut self) {
         self.next.generation += 1;
         self.next.index_addresses();
+        self.find_local();
         self.published.store(Arc::new(self.next.clone()));
         if let Some(follow) = &mut self.follower.0 {
             follow(&self.next);
@@ -470,6 +483,27 @@ impl Updater {
         self.close_forbidden();
         if !self.draining.is_empty() {
             self.sockets.workers().look();
+        }
+    }
+
+    /// The cluster of the proxies like this one, and where this one is.
+    pub(crate) fn set_local(&mut self, name: String, own: LocalityName) {
+        self.local = Some((name, own));
+    }
+
+    fn find_local(&mut self) {
+        let Some((name, own)) = &self.local else { return };
+        let state = self.next.clusters.get(name);
+        let Some(assignment) = state.and_then(|state| state.assignment.as_ref()) else {
+            self.next.local = None;
+            return;
+        };
+        let same = |local: &Arc<LocalCluster>| Arc::ptr_eq(&local.assignment, assignment);
+        if !self.next.local.as_ref().is_some_and(same) {
+            self.next.local = Some(Arc::new(LocalCluster {
+                own: own.clone(),
+                assignment: Arc::clone(assignment),
+            }));
         }
     }
 

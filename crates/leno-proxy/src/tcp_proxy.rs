@@ -303,6 +303,10 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         None => (Resource::Connection, ClusterStat::CxOverflow),
         Some(_) => (Resource::Request, ClusterStat::RqPendingOverflow),
     };
+    let mut to = of.destination;
+    if let Some(port) = upstream.cluster().original_dst.port {
+        to.set_port(port);
+    }
     let mut previous = Vec::new();
     let mut last = Unconnected::from(Failure::NoHealthyUpstream);
     for _ in 0..tcp.max_connect_attempts.max(1) {
@@ -316,8 +320,12 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             omit: &[HostPredicate::Previous],
             attempts: if previous.is_empty() { 0 } else { 3 },
             leave_priorities: None,
-            original_destination: Some(of.destination),
+            authority: None,
+            original_destination: Some(to),
             place: None,
+            wish: None,
+            wishes: None,
+            notes: None,
         })?;
         let Some(permit) = upstream.acquire(resource, Priority::Default) else {
             upstream.counts.inc(overflow);

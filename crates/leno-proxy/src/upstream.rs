@@ -1,5 +1,7 @@
 //! A cluster as one worker sees it: its balancer and its connections.
 
+mod by_host;
+mod load;
 mod pool;
 
 use std::cell::{Cell, RefCell};
@@ -12,7 +14,7 @@ use std::time::Instant;
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport, UpstreamProtocol};
 use leno_engine::compile::endpoint::{Endpoint, Target};
 use leno_engine::compile::listener::Address;
-use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError, Row};
+use leno_engine::decide::balance::{Balancer, Host, LocalCluster, Note, Notes, PickContext, PickError, Row};
 use leno_engine::decide::health::{self, ClusterHealth};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::outlier::Outcome;
@@ -40,11 +42,13 @@ pub(crate) struct Upstream {
     state: RefCell<Arc<ClusterState>>,
     pub(crate) counts: Rc<Counts<ClusterStat>>,
     balancer: RefCell<Balancer>,
+    local: RefCell<Option<Arc<LocalCluster>>>,
     pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
     /// Pools by what a request has at hand, where nothing else decides.
     shortcuts: RefCell<HashMap<ShortcutKey, Shortcut, QuickHash>>,
     /// Of an aggregate: whose endpoints it has.
     members: RefCell<Vec<Rc<Upstream>>>,
+    hosts: by_host::Hosts,
     /// The configuration that its state is of.
     generation: Cell<Option<u64>>,
     /// Since load was last told of: requests for which there was no room.
@@ -84,14 +88,24 @@ struct PoolKey {
 // === impl Upstream ===
 
 impl Upstream {
-    pub(crate) fn new(state: Arc<ClusterState>, seed: u64, stats: &Stats) -> Self {
+    /// `local`: the proxies like this one.
+    pub(crate) fn new(
+        state: Arc<ClusterState>,
+        local: Option<Arc<LocalCluster>>,
+        seed: u64,
+        stats: &Stats,
+    ) -> Self {
         let assignment = state.assignment.clone().unwrap_or_default();
+        let mut balancer = Balancer::new(&state.cluster, assignment, known(&state), seed);
+        balancer.set_local(local.clone());
         Self {
             counts: Rc::new(stats.counts(&state.cluster.stat_name)),
-            balancer: RefCell::new(Balancer::new(&state.cluster, assignment, known(&state), seed)),
+            balancer: RefCell::new(balancer),
+            local: RefCell::new(local),
             pools: RefCell::default(),
             shortcuts: RefCell::default(),
             members: RefCell::default(),
+            hosts: by_host::Hosts::default(),
             generation: Cell::new(None),
             dropped: Cell::new(0),
             random: Random::default(),
@@ -100,7 +114,11 @@ impl Upstream {
     }
 
     /// Takes over a newer state. Connections to endpoints that are gone, or made another way, are not used again.
-    pub(crate) fn refresh(&self, state: &Arc<ClusterState>) {
+    pub(crate) fn refresh(&self, state: &Arc<ClusterState>, local: Option<&Arc<LocalCluster>>) {
+        if self.local.borrow().as_ref().map(Arc::as_ptr) != local.map(Arc::as_ptr) {
+            self.local.replace(local.cloned());
+            self.balancer.borrow_mut().set_local(local.cloned());
+        }
         if Arc::ptr_eq(&self.state.borrow(), state) {
             return;
         }
@@ -112,7 +130,7 @@ impl Upstream {
         let mut pools = self.pools.borrow_mut();
         if old.cluster.transport != state.cluster.transport || old.cluster.http2 != state.cluster.http2 {
             pools.clear();
-        } else if !is_original_dst(&state.cluster) {
+        } else if !has_no_own(&state.cluster) {
             pools.retain(|key, _| {
                 balancer
                     .hosts()
@@ -146,12 +164,16 @@ impl Upstream {
     /// False while its endpoints are not known.
     pub(crate) fn is_discovered(&self) -> bool {
         let state = self.state.borrow();
-        state.assignment.is_some() || is_original_dst(&state.cluster) || is_aggregate(&state.cluster)
+        state.assignment.is_some() || has_no_own(&state.cluster)
     }
 
     /// Those that an aggregate has in a row. An aggregate among them has no endpoints of its own to give.
     pub(crate) fn set_members(&self, members: Vec<Rc<Upstream>>) {
         *self.members.borrow_mut() = members;
+    }
+
+    pub(crate) fn is_by_host(&self) -> bool {
+        is_by_host(&self.state.borrow().cluster)
     }
 
     /// Its limits are those of whom it picks from.
@@ -190,6 +212,7 @@ impl Upstream {
             self.counts.inc(ClusterStat::CxNoneHealthy);
         }
         picked.map_err(|e| match e {
+            PickError::NotThere(status) => Failure::NotThere(status),
             PickError::NoHealthyEndpoint | PickError::NoOriginalDestination => Failure::NoHealthyUpstream,
         })
     }
@@ -213,15 +236,46 @@ impl Upstream {
     }
 
     fn pick_own(self: &Rc<Self>, cx: &PickContext<'_>) -> Result<Picked, PickError> {
+        if self.is_by_host() {
+            return Ok(Picked {
+                host: self.named(cx.authority)?,
+                upstream: Rc::clone(self),
+            });
+        }
         self.heed_health();
-        let host = self.balancer.borrow_mut().pick(cx)?;
+        let notes = Notes::default();
+        let picked = self.balancer.borrow_mut().pick(&PickContext {
+            notes: Some(&notes),
+            ..*cx
+        });
+        if !notes.is_empty() {
+            self.count_notes(&notes);
+        }
+        let host = picked?;
         Ok(Picked {
             upstream: Rc::clone(self),
             host,
         })
     }
 
+    fn count_notes(&self, notes: &Notes) {
+        for note in Notes::ALL.into_iter().filter(|note| notes.has(*note)) {
+            self.counts.inc(match note {
+                Note::Panic => ClusterStat::LbHealthyPanic,
+                Note::LocalNotOk => ClusterStat::LbLocalClusterNotOk,
+                Note::Direct => ClusterStat::LbZoneRoutingAllDirectly,
+                Note::Sampled => ClusterStat::LbZoneRoutingSampled,
+                Note::CrossZone => ClusterStat::LbZoneRoutingCrossZone,
+                Note::NoCapacityLeft => ClusterStat::LbZoneNoCapacityLeft,
+            });
+        }
+    }
+
     fn pick_of_members(&self, cx: &PickContext<'_>) -> Result<Picked, PickError> {
+        // An aggregate has no endpoint by itself that one could ask for.
+        if let Some(wish) = cx.wish.filter(|wish| wish.strict) {
+            return Err(PickError::NotThere(wish.status_if_missing));
+        }
         let members = self.members.borrow();
         let mut row = Row::default();
         for member in members.iter() {
@@ -237,6 +291,7 @@ impl Upstream {
         let member = members.get(chosen.member).ok_or(PickError::NoHealthyEndpoint)?;
         member.pick_own(&PickContext {
             place: Some(chosen.place),
+            wish: None,
             ..*cx
         })
     }
@@ -379,6 +434,7 @@ impl Upstream {
             }
             Failure::Overflow
             | Failure::NoHealthyUpstream
+            | Failure::NotThere(_)
             | Failure::NoCluster
             | Failure::Unanswered
             | Failure::Expired { .. }
@@ -401,6 +457,7 @@ impl Upstream {
 
     pub(crate) fn sweep(&self, now: Instant) {
         self.balancer.borrow_mut().tick(now);
+        self.forget(now);
         let idle = self.state.borrow().cluster.idle_timeout;
         let mut pools = self.pools.borrow_mut();
         let before = pools.len();
@@ -434,6 +491,15 @@ pub(crate) fn source(sources: &[SocketAddr], to: SocketAddr) -> Option<SocketAdd
 
 fn is_original_dst(cluster: &Cluster) -> bool {
     matches!(cluster.discovery, Discovery::OriginalDst)
+}
+
+fn is_by_host(cluster: &Cluster) -> bool {
+    matches!(cluster.discovery, Discovery::DynamicForward(_))
+}
+
+/// Its endpoints are not its own.
+fn has_no_own(cluster: &Cluster) -> bool {
+    is_original_dst(cluster) || is_by_host(cluster) || is_aggregate(cluster)
 }
 
 fn is_aggregate(cluster: &Cluster) -> bool {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use leno_engine::compile::cluster::Discovery;
 use leno_engine::compile::endpoint::Passed;
+use leno_engine::decide::balance::LocalCluster;
 use leno_engine::decide::filter::{KnownPeers, LocalMetadata};
 use leno_proto::envoy::config::core::v3::Node;
 use leno_telemetry::stats::{Counts, HttpStat, ListenerStat, Stats, TcpStat};
@@ -186,7 +187,7 @@ impl Worker {
             return Some(Rc::clone(upstream));
         }
         let state = snapshot.cluster(name)?;
-        let upstream = self.take_over(state, name, generation);
+        let upstream = self.take_over(state, snapshot.local(), name, generation);
         if let Discovery::Aggregate(names) = &state.cluster.discovery {
             let members = names.iter().filter_map(|name| self.upstream(snapshot, name));
             upstream.set_members(members.filter(|member| !member.is_aggregate()).collect());
@@ -195,15 +196,22 @@ impl Worker {
     }
 
     /// Brings a cluster up to date.
-    fn take_over(&self, state: &Arc<ClusterState>, name: &str, generation: u64) -> Rc<Upstream> {
+    fn take_over(
+        &self,
+        state: &Arc<ClusterState>,
+        local: Option<&Arc<LocalCluster>>,
+        name: &str,
+        generation: u64,
+    ) -> Rc<Upstream> {
         let mut upstreams = self.upstreams.borrow_mut();
         if let Some(upstream) = upstreams.get(name) {
-            upstream.refresh(state);
+            upstream.refresh(state, local);
             upstream.set_generation(generation);
             return Rc::clone(upstream);
         }
         let upstream = Rc::new(Upstream::new(
             Arc::clone(state),
+            local.cloned(),
             self.random.next(),
             &self.counts.stats,
         ));
@@ -273,7 +281,7 @@ impl Worker {
         }
         for (name, upstream) in upstreams.iter() {
             if let Some(state) = snapshot.cluster(name) {
-                upstream.refresh(state);
+                upstream.refresh(state, snapshot.local());
             }
             upstream.sweep(now);
         }

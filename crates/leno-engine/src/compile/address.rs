@@ -77,6 +77,16 @@ impl fmt::Display for Address {
 
 // === impl Target ===
 
+impl Target {
+    pub(crate) fn is_shown_as(&self, text: &str) -> bool {
+        match self {
+            Self::Address(Address::Socket(address)) => text.parse() == Ok(*address),
+            Self::Address(Address::Pipe(pipe)) => pipe.path.to_str() == Some(text),
+            Self::Address(Address::Internal(_)) | Self::Name { .. } => false,
+        }
+    }
+}
+
 /// As addresses are, or `host:80`; consistent hashing depends on this form.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,6 +6,7 @@ use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::cluster::{self, Cluster};
 use super::config_source::{ControlPlane, Source, ads, config_source, load_stats};
+use super::endpoint::{self, LocalityName};
 use super::listener::{self, Listener};
 use super::pb::{bootstrap as pb, core, internal_listener};
 use super::secret::{self, Secret};
@@ -21,6 +22,8 @@ pub struct Bootstrap {
     /// By name, for TLS contexts that name a secret without a source.
     pub secrets: Vec<(String, Secret)>,
     pub dynamic: Dynamic,
+    /// The cluster of proxies like this one, of which zone-aware routing knows where load comes from.
+    pub local_cluster: Option<String>,
     /// Who is told of the clusters' load.
     pub loads: Option<ControlPlane>,
     /// Where it is written who is ejected by outlier detection.
@@ -32,6 +35,7 @@ pub struct Bootstrap {
 pub struct Node {
     pub id: String,
     pub cluster: String,
+    pub locality: LocalityName,
     /// As it came: control planes are told all of it.
     pub message: core::Node,
 }
@@ -108,7 +112,11 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     no_effect!(at, "Envoy's own process is tuned by it"; flags_path, inline_headers, perf_tracing_file_path,
         grpc_async_client_manager_config, memory_allocator_manager, enable_worker_cpu_affinity);
     no_effect!(at, "leno's log has its own form"; application_log_config);
-    let OfClusters { loads, outlier_log } = match manager {
+    let OfClusters {
+        local_cluster,
+        loads,
+        outlier_log,
+    } = match manager {
         None => OfClusters::default(),
         Some(manager) => cluster_manager(&at.field("cluster_manager"), manager)?,
     };
@@ -120,6 +128,14 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         secrets,
     } = static_resources.as_ref().unwrap_or(&empty);
     let resources = at.field("static_resources");
+    if let Some(local) = &local_cluster
+        && !clusters.iter().any(|cluster| cluster.name == *local)
+    {
+        let at = at.field("cluster_manager");
+        return Err(at
+            .field("local_cluster_name")
+            .reject(format!("{local:?} is not in static_resources")));
+    }
     Ok(Bootstrap {
         outlier_log,
         node: said.as_ref().map_or_else(Node::default, node),
@@ -135,6 +151,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             None => Dynamic::default(),
             Some(resources) => dynamic(&at.field("dynamic_resources"), resources)?,
         },
+        local_cluster,
     })
 }
 
@@ -157,6 +174,7 @@ fn node(message: &core::Node) -> Node {
     Node {
         id: message.id.clone(),
         cluster: message.cluster.clone(),
+        locality: endpoint::locality_name(message.locality.as_ref()),
         message: message.clone(),
     }
 }
@@ -164,6 +182,7 @@ fn node(message: &core::Node) -> Node {
 /// What is said of all clusters.
 #[derive(Default)]
 struct OfClusters {
+    local_cluster: Option<String>,
     loads: Option<ControlPlane>,
     outlier_log: Option<PathBuf>,
 }
@@ -176,9 +195,10 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<OfCluste
         load_stats_config,
         enable_deferred_cluster_creation,
     } = message;
-    refuse!(at; local_cluster_name, upstream_bind_config);
+    refuse!(at; upstream_bind_config);
     no_effect!(at, "a cluster costs nothing until it is used"; enable_deferred_cluster_creation);
     Ok(OfClusters {
+        local_cluster: Some(local_cluster_name.clone()).filter(|name| !name.is_empty()),
         loads: match load_stats_config {
             None => None,
             Some(source) => Some(load_stats(&at.field("load_stats_config"), source)?),

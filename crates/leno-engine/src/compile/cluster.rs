@@ -1,6 +1,8 @@
 //! `envoy.config.cluster.v3.Cluster`.
 
 mod balance;
+mod client_side;
+mod custom;
 pub mod dns;
 mod filters;
 pub mod health_check;
@@ -10,8 +12,10 @@ mod policy;
 mod settings;
 mod slow_start;
 mod sources;
+mod statuses;
 mod subset;
 mod transport;
+mod zone;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,17 +23,20 @@ use std::time::Duration;
 
 use super::at::{At, compiling, no_effect, refuse};
 use super::config_source::{Source, config_source};
+use super::dns_cache::DnsCache;
 use super::endpoint::{self, Assignment};
-use super::pb::{aggregate, cluster as pb, core, dns_cluster, protobuf, upstream_http};
-use leno_proto::FromAny;
-
+use super::hash::HashPolicy;
+use super::pb::{cluster as pb, core, protobuf, upstream_http};
 use super::{Files, Rejection, Warnings};
+pub use client_side::ClientSide;
 use dns::Resolving;
 pub use health_check::HealthCheck;
 pub use outlier::{Compared, Consecutive, OutlierDetection};
 pub use slow_start::SlowStart;
+pub use statuses::Statuses;
 pub use subset::{Fallback, Selector, SubsetConfig};
 pub use transport::{Introduced, Transport, TransportSockets};
+pub use zone::ZoneAware;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -51,8 +58,16 @@ pub struct Cluster {
     /// Percent; below this share of healthy hosts all are used. Envoy's default 50.
     pub panic_threshold: u32,
     pub subsets: Option<Arc<SubsetConfig>>,
+    /// How endpoints are that a request may ask for (`override_host_status`).
+    pub wished: Statuses,
+    /// The policy chooses where these headers of a request name no endpoint (`override_host`).
+    pub wishes: Option<Arc<[String]>>,
+    /// In place of the routes': empty where it says nothing.
+    pub hash: Vec<HashPolicy>,
     /// `locality_weighted_lb_config`: localities share a priority's load by their weights.
     pub locality_weighted: bool,
+    pub zone: ZoneAware,
+    pub original_dst: OriginalDst,
     pub max_requests_per_connection: Option<u32>,
     /// Pooled connections: Envoy's default 1 h.
     /// After which a connection takes no more requests.
@@ -103,8 +118,17 @@ pub enum Discovery {
     },
     /// The connection's original destination.
     OriginalDst,
+    /// The request's own host.
+    DynamicForward(DynamicForward),
     /// The endpoints of these clusters, which come after each other.
     Aggregate(Vec<String>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamicForward {
+    pub cache: DnsCache,
+    /// A server need not prove that it is the host.
+    pub insecure: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -118,16 +142,15 @@ pub enum BalancePolicy {
         minimum: u64,
         maximum: u64,
         function: HashFunction,
-        key: HashKey,
+        hashing: Hashing,
     },
     Maglev {
         table_size: u64,
-        key: HashKey,
+        hashing: Hashing,
     },
-    /// The cluster says the destination itself (ORIGINAL_DST), at this port where it is another.
-    ClusterProvided {
-        port: Option<u16>,
-    },
+    ClientSide(ClientSide),
+    /// The cluster says the destination itself (ORIGINAL_DST).
+    ClusterProvided,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -152,6 +175,23 @@ pub enum HashFunction {
 pub enum HashKey {
     Address,
     Hostname,
+}
+
+/// Where an `ORIGINAL_DST` cluster sends to, besides the connection's own destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginalDst {
+    /// The address in this header goes before it.
+    pub header: Option<String>,
+    /// In place of the destination's.
+    pub port: Option<u16>,
+}
+
+/// Of every policy that hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hashing {
+    pub key: HashKey,
+    /// Percent of the mean load that an endpoint may have.
+    pub bound: Option<u32>,
 }
 
 impl HashKey {
@@ -294,6 +334,14 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         common.subsets = subset::older(&at.field("lb_subset_config"), subsets)?;
     }
     let discovery = discovery(at, message)?;
+    if let Discovery::DynamicForward(forward) = &discovery {
+        custom::by_host(
+            at,
+            forward,
+            typed_extension_protocol_options.is_empty(),
+            &mut http,
+        )?;
+    }
     let balance = balance::policy(at, message, &discovery, &mut common)?;
     let transport = transport::sockets(at, transport_socket_matches, transport_socket.as_ref(), &http)?;
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
@@ -321,7 +369,15 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         protocol: http.protocol,
         panic_threshold: common.panic_threshold,
         subsets: common.subsets,
+        wished: common.wished,
+        wishes: common.wishes,
+        hash: match common.hash.is_empty() {
+            true => http.hash,
+            false => common.hash,
+        },
         locality_weighted: common.locality_weighted,
+        zone: common.zone,
+        original_dst: common.original_dst,
         max_requests_per_connection: http
             .max_requests_per_connection
             .or(per_connection.filter(|most| *most > 0)),
@@ -380,7 +436,7 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
     let kind = match &message.cluster_discovery_type {
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => at.choice("type", *kind)?,
-        Some(ClusterDiscoveryType::ClusterType(custom)) => return extension(at, custom, assignment()?),
+        Some(ClusterDiscoveryType::ClusterType(kind)) => return custom::extension(at, kind, assignment()?),
     };
     Ok(match kind {
         DiscoveryType::Static => Discovery::Static(numeric(&at.field("load_assignment"), assignment()?)?),
@@ -423,32 +479,6 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
             Discovery::OriginalDst
         }
     })
-}
-
-/// A kind of cluster that is an extension.
-fn extension(
-    at: &At<'_>,
-    message: &pb::cluster::CustomClusterType,
-    assignment: Arc<Assignment>,
-) -> Result<Discovery, Rejection> {
-    let at = at.field("cluster_type");
-    let pb::cluster::CustomClusterType { name, typed_config } = message;
-    let Some(any) = typed_config else {
-        return Err(at.reject(format!("{name:?} is not supported")));
-    };
-    let at = at.field("typed_config");
-    if any.is::<dns_cluster::DnsCluster>() {
-        return dns::typed(&at, any, assignment);
-    }
-    let unused = assignment.priorities.is_empty();
-    if any.is::<aggregate::ClusterConfig>() && unused {
-        let aggregate::ClusterConfig { clusters } = at.unpack(any)?;
-        if clusters.is_empty() {
-            return Err(at.field("clusters").reject("required"));
-        }
-        return Ok(Discovery::Aggregate(clusters));
-    }
-    Err(at.unknown_extension(any))
 }
 
 /// A static cluster's endpoints are addresses, not names.

@@ -14,6 +14,7 @@ use super::{NoFiles, Rejection, Warnings, address};
 
 /// Where the listener filter of this name looks for addresses.
 pub(crate) const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
+const TRANSPORT_SOCKET_MATCH: &str = "envoy.transport_socket_match";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assignment {
@@ -31,7 +32,7 @@ pub struct Locality {
 }
 
 /// `core.v3.Locality`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LocalityName {
     pub region: String,
     pub zone: String,
@@ -49,7 +50,9 @@ pub struct Endpoint {
     /// `hash_key` of these: what consistent hashing takes in place of the address.
     pub hash_key: Option<String>,
     /// `filter_metadata["envoy.transport_socket_match"]`
-    pub transport_match: BTreeMap<String, String>,
+    pub transport_match: Fields,
+    /// The same of its locality.
+    pub locality_transport_match: Arc<Fields>,
     /// `filter_metadata["istio"].workload`, parsed.
     pub workload: Option<WorkloadLabel>,
     /// None: it is checked as its cluster says.
@@ -124,6 +127,22 @@ pub(crate) fn assignment(at: &At<'_>, message: &pb::ClusterLoadAssignment) -> Re
     })
 }
 
+pub(super) fn locality_name(message: Option<&core::Locality>) -> LocalityName {
+    let Some(core::Locality {
+        region,
+        zone,
+        sub_zone,
+    }) = message
+    else {
+        return LocalityName::default();
+    };
+    LocalityName {
+        region: region.clone(),
+        zone: zone.clone(),
+        sub_zone: sub_zone.clone(),
+    }
+}
+
 fn overprovisioning(at: &At<'_>, message: &pb::cluster_load_assignment::Policy) -> Result<u32, Rejection> {
     let pb::cluster_load_assignment::Policy {
         drop_overloads,
@@ -151,36 +170,30 @@ fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Lo
         proximity,
         lb_config,
     } = message;
-    no_effect!(at, "not used"; metadata, proximity);
+    no_effect!(at, "not used"; proximity);
     refuse!(at; lb_config);
+    let transport_match = Arc::new(metadata::of(metadata.as_ref(), TRANSPORT_SOCKET_MATCH));
     if *priority > 128 {
         return Err(at
             .field("priority")
             .reject(format!("at most 128, not {priority}")));
     }
     let compiled = Locality {
-        name: locality.as_ref().map_or_else(LocalityName::default, name),
+        name: locality_name(locality.as_ref()),
         // Without a weight a locality gets nothing where localities are weighted: as in Envoy.
         weight: load_balancing_weight.as_ref().map_or(0, |weight| weight.value),
-        endpoints: at.each("lb_endpoints", lb_endpoints, endpoint)?,
+        endpoints: at.each("lb_endpoints", lb_endpoints, |at, one| {
+            endpoint(at, one, &transport_match)
+        })?,
     };
     Ok((*priority as usize, compiled))
 }
 
-fn name(message: &core::Locality) -> LocalityName {
-    let core::Locality {
-        region,
-        zone,
-        sub_zone,
-    } = message.clone();
-    LocalityName {
-        region,
-        zone,
-        sub_zone,
-    }
-}
-
-fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Rejection> {
+fn endpoint(
+    at: &At<'_>,
+    message: &pb::LbEndpoint,
+    locality_transport_match: &Arc<Fields>,
+) -> Result<Arc<Endpoint>, Rejection> {
     use pb::lb_endpoint::HostIdentifier;
     let pb::LbEndpoint {
         health_status,
@@ -196,7 +209,7 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
     if weight == 0 {
         return Err(at.field("load_balancing_weight").reject("must be more than 0"));
     }
-    let health = health(at, *health_status)?;
+    let health = health(at, "health_status", *health_status)?;
     told_apart(at, metadata.as_ref())?;
     let at = at.field("endpoint");
     let pb::Endpoint {
@@ -218,7 +231,8 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
         health,
         hash_key: strings(metadata, "envoy.lb").remove("hash_key"),
         metadata: metadata::of(metadata.as_ref(), "envoy.lb"),
-        transport_match: strings(metadata, "envoy.transport_socket_match"),
+        transport_match: metadata::of(metadata.as_ref(), TRANSPORT_SOCKET_MATCH),
+        locality_transport_match: Arc::clone(locality_transport_match),
         workload: workload(metadata),
         check: match health_check_config {
             None => None,
@@ -270,8 +284,8 @@ fn passing(target: Target, metadata: &Option<core::Metadata>) -> Target {
     })))
 }
 
-fn health(at: &At<'_>, status: i32) -> Result<Health, Rejection> {
-    Ok(match at.choice("health_status", status)? {
+pub(super) fn health(at: &At<'_>, field: &'static str, status: i32) -> Result<Health, Rejection> {
+    Ok(match at.choice(field, status)? {
         core::HealthStatus::Unknown => Health::Unknown,
         core::HealthStatus::Healthy => Health::Healthy,
         core::HealthStatus::Unhealthy | core::HealthStatus::Timeout => Health::Unhealthy,

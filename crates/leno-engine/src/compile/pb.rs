@@ -43,13 +43,22 @@ pub(crate) mod network {
         local_ratelimit::v3 as local_ratelimit, rbac::v3 as rbac, sni_cluster::v3 as sni_cluster,
     };
 }
+/// Dynamic forward proxies.
+pub(crate) use leno_proto::envoy::extensions::clusters::dynamic_forward_proxy::v3 as dynamic_cluster;
+pub(crate) use leno_proto::envoy::extensions::common::dynamic_forward_proxy::v3 as dns_cache;
+pub(crate) use leno_proto::envoy::extensions::filters::http::dynamic_forward_proxy::v3 as dynamic_forward;
+pub(crate) use leno_proto::envoy::extensions::filters::http::stateful_session::v3 as session;
 pub(crate) use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub(crate) use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+pub(crate) use leno_proto::envoy::extensions::http::stateful_session::{
+    cookie::v3 as session_cookie, envelope::v3 as session_envelope, header::v3 as session_header,
+};
 /// Load balancing policies.
 pub(crate) mod lb {
     pub(crate) use leno_proto::envoy::extensions::load_balancing_policies::{
-        cluster_provided::v3 as cluster_provided, common::v3 as common, least_request::v3 as least_request,
-        maglev::v3 as maglev, random::v3 as random, ring_hash::v3 as ring_hash,
+        client_side_weighted_round_robin::v3 as client_side, cluster_provided::v3 as cluster_provided,
+        common::v3 as common, least_request::v3 as least_request, maglev::v3 as maglev,
+        override_host::v3 as override_host, random::v3 as random, ring_hash::v3 as ring_hash,
         round_robin::v3 as round_robin, subset::v3 as subset, wrr_locality::v3 as wrr_locality,
     };
 }
@@ -83,6 +92,7 @@ pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
     raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
+pub(crate) use leno_proto::envoy::r#type::http::v3 as types_http;
 /// What trees of matchers look at, and how.
 pub(crate) mod matching {
     pub(crate) use leno_proto::envoy::extensions::matching::common_inputs::{

@@ -16,6 +16,7 @@ use std::time::Duration;
 pub use self::internal_redirect::{InternalRedirect, RedirectPredicate};
 pub(crate) use self::table::table;
 use super::at::compiling;
+pub use super::hash::HashPolicy;
 pub use super::header::{AppendAction, HeaderOp, HeaderOps};
 use super::local_reply::BodyFormat;
 use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
@@ -198,31 +199,6 @@ pub struct Redirect {
     pub regex: Option<RegexRewrite>,
     pub code: u16,
     pub strip_query: bool,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum HashPolicy {
-    Header {
-        name: String,
-        /// What of the value is hashed.
-        rewrite: Option<RegexRewrite>,
-        terminal: bool,
-    },
-    Cookie {
-        name: String,
-        path: Option<String>,
-        ttl: Option<Duration>,
-        /// Names and values, of a cookie that is made here.
-        attributes: Vec<(String, String)>,
-        terminal: bool,
-    },
-    SourceIp {
-        terminal: bool,
-    },
-    Query {
-        name: String,
-        terminal: bool,
-    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -8,8 +8,8 @@ use xxhash_rust::xxh64::xxh64;
 use super::matcher::query_parameter;
 use super::rewrite::substitute;
 use super::route::Forwarding;
+use crate::compile::hash::HashPolicy;
 use crate::compile::matcher::RegexRewrite;
-use crate::compile::route::HashPolicy;
 use crate::message::RequestHead;
 
 /// A request's hash, and the cookie to set so that the next request has it again.
@@ -21,43 +21,48 @@ pub struct Hashed {
 }
 
 impl Forwarding<'_> {
-    /// `source`: the client's trusted address. `random` makes the value of a new cookie.
+    /// By the route's policies; see [`hash_by`].
     pub fn hash(&self, head: &RequestHead, source: Option<IpAddr>, random: u64) -> Hashed {
-        let mut hashed = Hashed::default();
-        for policy in &self.forward.hash {
-            let (one, terminal) = match policy {
-                HashPolicy::Header {
-                    name,
-                    rewrite,
-                    terminal,
-                } => (header(head, name, rewrite.as_ref()), *terminal),
-                HashPolicy::SourceIp { terminal } => {
-                    let hash = source.map(hash_source);
-                    (hash, *terminal)
-                }
-                HashPolicy::Query { name, terminal } => {
-                    let value = head.query().and_then(|q| query_parameter(q, name.as_bytes()));
-                    (value.map(|v| xxh64(v, 0)), *terminal)
-                }
-                HashPolicy::Cookie { name, terminal, .. } => {
-                    let value = head.cookie(name).map(|v| xxh64(v, 0));
-                    (
-                        value.or_else(|| new_cookie(policy, random, &mut hashed.set_cookie)),
-                        *terminal,
-                    )
-                }
-            };
-            // Envoy: the old value rotated by one, so that the order of policies counts and equal parts do not
-            // cancel each other out.
-            if let Some(one) = one {
-                hashed.hash = Some(hashed.hash.map_or(one, |old| old.rotate_left(1) ^ one));
-            }
-            if terminal && hashed.hash.is_some() {
-                break;
-            }
-        }
-        hashed
+        hash_by(&self.forward.hash, head, source, random)
     }
+}
+
+/// `source`: the client's trusted address. `random` makes the value of a new cookie.
+pub fn hash_by(policies: &[HashPolicy], head: &RequestHead, source: Option<IpAddr>, random: u64) -> Hashed {
+    let mut hashed = Hashed::default();
+    for policy in policies {
+        let (one, terminal) = match policy {
+            HashPolicy::Header {
+                name,
+                rewrite,
+                terminal,
+            } => (header(head, name, rewrite.as_ref()), *terminal),
+            HashPolicy::SourceIp { terminal } => {
+                let hash = source.map(hash_source);
+                (hash, *terminal)
+            }
+            HashPolicy::Query { name, terminal } => {
+                let value = head.query().and_then(|q| query_parameter(q, name.as_bytes()));
+                (value.map(|v| xxh64(v, 0)), *terminal)
+            }
+            HashPolicy::Cookie { name, terminal, .. } => {
+                let value = head.cookie(name).map(|v| xxh64(v, 0));
+                (
+                    value.or_else(|| new_cookie(policy, random, &mut hashed.set_cookie)),
+                    *terminal,
+                )
+            }
+        };
+        // Envoy: the old value rotated by one, so that the order of policies counts and equal parts do not
+        // cancel each other out.
+        if let Some(one) = one {
+            hashed.hash = Some(hashed.hash.map_or(one, |old| old.rotate_left(1) ^ one));
+        }
+        if terminal && hashed.hash.is_some() {
+            break;
+        }
+    }
+    hashed
 }
 
 /// A client's address.

@@ -1,23 +1,29 @@
 //! What is spoken to an endpoint below HTTP, and what a listener looks for in what it is sent.
 
-use std::collections::BTreeMap;
-
 use crate::compile::cluster::{Transport, TransportSockets};
 use crate::compile::endpoint::Endpoint;
 use crate::compile::listener::{ListenerFilters, PortRange};
+use crate::compile::metadata::Fields;
 
 impl TransportSockets {
-    /// The first whose demands the endpoint's metadata meet, else the cluster's own.
+    /// The first whose demands the endpoint's metadata meet, else the first for its locality's, else the cluster's own.
     pub fn of(&self, endpoint: &Endpoint) -> &Transport {
-        self.matching(&endpoint.transport_match)
+        let first = |has: &Fields| self.first(has);
+        first(&endpoint.transport_match)
+            .or_else(|| first(&endpoint.locality_transport_match))
+            .unwrap_or(&self.default)
     }
 
-    /// The first whose criteria are all among these.
-    pub fn matching(&self, has: &BTreeMap<String, String>) -> &Transport {
+    /// The first whose criteria are all among these, else the cluster's own.
+    pub fn matching(&self, has: &Fields) -> &Transport {
+        self.first(has).unwrap_or(&self.default)
+    }
+
+    fn first(&self, has: &Fields) -> Option<&Transport> {
         let mut matches = self.matches.iter();
         matches
             .find(|(wanted, _)| wanted.iter().all(|(name, value)| has.get(name) == Some(value)))
-            .map_or(&self.default, |(_, transport)| transport)
+            .map(|(_, transport)| transport)
     }
 }
 

@@ -327,3 +327,86 @@ fn an_original_destination_is_taken_as_it_is() {
     let picked = balancer.pick(&PickContext::default());
     assert_eq!(picked.err(), Some(PickError::NoOriginalDestination));
 }
+
+#[test]
+fn weights_are_what_servers_tell_once_they_have_told_long_enough() {
+    use leno_engine::decide::orca::LoadReport;
+    use leno_proto::envoy::extensions::load_balancing_policies::client_side_weighted_round_robin::v3 as client_side;
+    let any = leno_proto::google::protobuf::Any {
+        type_url: "type.googleapis.com/envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin".into(),
+        value: prost::Message::encode_to_vec(&client_side::ClientSideWeightedRoundRobin::default()),
+    };
+    let policy = pb::load_balancing_policy::Policy {
+        typed_extension_config: Some(leno_proto::envoy::config::core::v3::TypedExtensionConfig {
+            name: "x".into(),
+            typed_config: Some(any),
+        }),
+    };
+    let cluster = pb::Cluster {
+        load_balancing_policy: Some(pb::LoadBalancingPolicy {
+            policies: vec![policy],
+        }),
+        ..eds_cluster()
+    };
+    let mut balancer = balancer_of(cluster, vec![locality(0, endpoints(1..=3))]);
+    let hosts: Vec<_> = balancer.hosts().cloned().collect();
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let tell = |balancer: &Balancer, host: usize, busy: f64, now| {
+        let report = LoadReport {
+            rps_fractional: 100.0,
+            cpu_utilization: busy,
+            ..LoadReport::default()
+        };
+        balancer.report_load(&hosts[host], &report, now);
+    };
+    let shares = |balancer: &mut Balancer| {
+        let counts = counts(balancer, 600);
+        [1, 2, 3].map(|n| counts.get(&format!("10.0.0.{n}:80")).copied().unwrap_or(0) / 100)
+    };
+    balancer.tick(at(0));
+    tell(&balancer, 0, 0.5, at(0));
+    tell(&balancer, 1, 0.25, at(0));
+    balancer.tick(at(5));
+    assert_eq!(shares(&mut balancer), [2, 2, 2], "it is too early");
+    tell(&balancer, 0, 0.5, at(11));
+    tell(&balancer, 1, 0.25, at(11));
+    balancer.tick(at(11));
+    let told = shares(&mut balancer);
+    // The third has told nothing: as the one in the middle, which of two is the greater.
+    assert!(told[0] <= 1 && told[1] >= 2 && told[2] >= 2, "{told:?}");
+    balancer.tick(at(11 + 181));
+    balancer.tick(at(11 + 183));
+    let forgotten = shares(&mut balancer);
+    assert!(
+        forgotten.iter().all(|share| (1..=3).contains(share)),
+        "{forgotten:?}"
+    );
+}
+
+#[test]
+fn an_aggregate_takes_the_next_cluster_when_the_first_is_sick() {
+    use leno_engine::decide::balance::Row;
+    let sick = |i| eds::LbEndpoint {
+        health_status: HealthStatus::Unhealthy.into(),
+        ..lb_endpoint(&format!("10.0.0.{i}"), 1)
+    };
+    let first = balancer(LbPolicy::RoundRobin, vec![sick(1), sick(2)]);
+    let second = balancer(LbPolicy::RoundRobin, endpoints(3..=3));
+    let mut row = Row::default();
+    row.add(&first);
+    row.add(&second);
+    for i in 0..100 {
+        let cx = PickContext {
+            random: random(i),
+            ..Default::default()
+        };
+        let chosen = row.choose(50, &cx, |_| None).expect("somebody");
+        assert_eq!(chosen.member, 1);
+    }
+    assert!(
+        Row::default()
+            .choose(50, &PickContext::default(), |_| None)
+            .is_none()
+    );
+}

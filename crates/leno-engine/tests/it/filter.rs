@@ -60,6 +60,7 @@ pub(crate) struct Cx {
     upstream: Option<&'static str>,
     external: bool,
     pub(crate) notes: Notes,
+    wish: Option<leno_engine::decide::wish::Wish>,
 }
 
 /// Nobody wants anything of it.
@@ -94,12 +95,14 @@ impl Cx {
             upstream: None,
             external: false,
             notes: Notes::default(),
+            wish: None,
         }
     }
 
     pub(crate) fn context(&mut self) -> Context<'_> {
         Context {
             clock: std::time::Instant::now,
+            time: || std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000),
             random: self.random,
             flags: &mut self.flags,
             peer: &mut self.peer,
@@ -121,8 +124,11 @@ impl Cx {
             notes: &self.notes,
             values: &NoValues,
             upstream_principal: self.upstream,
+            wish: &mut self.wish,
+            endpoint: None,
             cluster: Some("outbound|80||a.default.svc.cluster.local"),
             upstream: None,
+            by_host: false,
             external: self.external,
             process: &Alone,
         }

@@ -65,6 +65,7 @@ pub(super) fn failure_kind(failure: &Failure) -> Option<FailureKind> {
         Failure::Stream(_)
         | Failure::Timeout
         | Failure::NoHealthyUpstream
+        | Failure::NotThere(_)
         | Failure::NoCluster
         | Failure::Unanswered
         | Failure::Expired { .. }

@@ -1,12 +1,15 @@
 //! Where an attempt goes, and whether there is room for it.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
+use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::decide::balance::PickContext;
-use leno_engine::decide::hash::Hashed;
+use leno_engine::decide::hash::{Hashed, hash_by};
 use leno_engine::decide::limits::{Permit, Resource};
 use leno_engine::decide::retry::RetryState;
+use leno_engine::decide::wish::Wishes;
 use leno_telemetry::stats::ClusterStat;
 
 use super::{Plan, Router};
@@ -38,12 +41,44 @@ impl Router<'_> {
         }
     }
 
-    pub(super) fn hash(&self) -> Hashed {
+    /// A cluster whose endpoint is the request's own host may have to find it first, where no filter has.
+    pub(super) async fn await_host(&self, plan: &Plan) {
+        if plan.upstream.is_by_host() {
+            let authority = self.exchange.request.borrow().authority.clone();
+            // What has not been found is found missing by the pick.
+            let _ = Box::pin(plan.upstream.resolve_own(&authority)).await;
+        }
+    }
+
+    /// For clusters that send to the connection's own destination, or to what a header says instead.
+    pub(super) fn original_destination(&self, cluster: &Cluster) -> SocketAddr {
+        let said = cluster.original_dst.header.as_ref().and_then(|name| {
+            let head = self.exchange.request.borrow();
+            std::str::from_utf8(head.field(name)?).ok()?.parse().ok()
+        });
+        let mut to: SocketAddr = said.unwrap_or(self.exchange.session().connection.destination);
+        if let Some(port) = cluster.original_dst.port {
+            to.set_port(port);
+        }
+        to
+    }
+
+    /// Where the request's headers want it to go, if the cluster heeds them.
+    pub(super) fn wishes(&self, cluster: &Cluster) -> Option<Wishes> {
+        let names = cluster.wishes.as_deref()?;
+        let head = self.exchange.request.borrow();
+        Some(Wishes::of(names.iter().filter_map(|name| head.field(name))))
+    }
+
+    pub(super) fn hash(&self, cluster: &Cluster) -> Hashed {
         let exchange = self.exchange;
         let source = exchange.downstream().remote.ip();
         let random = exchange.worker().random.next();
-        self.forwarding
-            .hash(&exchange.request.borrow(), Some(source), random)
+        let policies = match cluster.hash.as_slice() {
+            [] => &self.forwarding.forward.hash,
+            own => own,
+        };
+        hash_by(policies, &exchange.request.borrow(), Some(source), random)
     }
 
     pub(super) fn pick(
@@ -53,6 +88,8 @@ impl Router<'_> {
         previous: &[Target],
     ) -> Result<Picked, Failure> {
         let policy = retry.map(RetryState::policy).filter(|_| !previous.is_empty());
+        let (wish, first) = (self.exchange.wish.borrow(), self.exchange.attempts.get() <= 1);
+        let head = self.exchange.request.borrow();
         plan.upstream.pick(&PickContext {
             random: self.exchange.worker().random.next(),
             hash: plan.hash,
@@ -61,8 +98,12 @@ impl Router<'_> {
             omit: policy.map_or(&[], |policy| &policy.omit),
             attempts: policy.map_or(0, |policy| policy.host_selection_attempts),
             leave_priorities: policy.and_then(|policy| policy.leave_priorities),
-            original_destination: Some(self.exchange.session().connection.destination),
+            authority: Some(&head.authority),
+            original_destination: Some(self.original_destination(&plan.upstream.cluster())),
             place: None,
+            wish: wish.as_ref().filter(|_| first),
+            wishes: plan.wishes.as_ref(),
+            notes: None,
         })
     }
 }

@@ -29,11 +29,17 @@ impl Router<'_> {
     ) -> Result<(Answer, InFlight), Failure> {
         let exchange = self.exchange;
         let connection = &exchange.session().connection;
+        let head = exchange.request.borrow().clone();
+        let wish = exchange.wish.take();
+        let wishes = self.wishes(&cluster.cluster());
         let Picked { upstream, host } = cluster.pick(&PickContext {
+            authority: Some(&head.authority),
+            wish: wish.as_ref(),
+            wishes: wishes.as_ref(),
             random: exchange.worker().random.next(),
             hash,
             metadata: Some(self.forwarding.metadata()),
-            original_destination: Some(connection.destination),
+            original_destination: Some(self.original_destination(&cluster.cluster())),
             ..PickContext::default()
         })?;
         let permit = self.admit_to_member(cluster, &upstream)?;

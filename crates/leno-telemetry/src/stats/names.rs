@@ -74,6 +74,12 @@ stats! {
         RqRetryOverflow Counter "upstream_rq_retry_overflow",
         RqRetrySuccess Counter "upstream_rq_retry_success",
         RqRxReset Counter "upstream_rq_rx_reset",
+        LbHealthyPanic Counter "lb_healthy_panic",
+        LbLocalClusterNotOk Counter "lb_local_cluster_not_ok",
+        LbZoneRoutingAllDirectly Counter "lb_zone_routing_all_directly",
+        LbZoneRoutingSampled Counter "lb_zone_routing_sampled",
+        LbZoneRoutingCrossZone Counter "lb_zone_routing_cross_zone",
+        LbZoneNoCapacityLeft Counter "lb_zone_no_capacity_left",
     }
 }
 

@@ -76,6 +76,8 @@ pub fn target(question: &mut Question<'_>, way: &Way<'_>) -> anyhow::Result<Targ
             used.push((ResourceType::Endpoints, name.clone()));
             assignment(question, name)?
         }
+        // The request's host, by the resolver of the proxy's machine.
+        Discovery::DynamicForward(_) => None,
         Discovery::Aggregate(members) => {
             for member in members {
                 let way = Way {
@@ -274,6 +276,7 @@ fn balance(policy: &BalancePolicy) -> Option<String> {
         BalancePolicy::RoundRobin { .. } => "round robin".into(),
         BalancePolicy::LeastRequest(settings) if settings.full_scan => "least request of all".into(),
         BalancePolicy::LeastRequest(settings) => format!("least request of {}", settings.choices),
+        BalancePolicy::ClientSide(_) => "round robin by reported load".into(),
         BalancePolicy::Random => "random".into(),
         BalancePolicy::RingHash { minimum, .. } => format!("ring hash of {minimum}"),
         BalancePolicy::Maglev { table_size, .. } => format!("Maglev of {table_size}"),

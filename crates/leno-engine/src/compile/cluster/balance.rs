@@ -1,9 +1,12 @@
 //! `lb_policy` and its settings.
 
 use super::policy;
-use super::settings::{Common, least_request, maglev, ring_hash};
+use super::settings::{Common, bound, least_request, maglev, ring_hash};
 use super::slow_start;
-use super::{BalancePolicy, Discovery, HashFunction, HashKey};
+use super::statuses::statuses;
+use super::{
+    BalancePolicy, Discovery, HashFunction, HashKey, Hashing, OriginalDst, Statuses, ZoneAware, zone,
+};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::pb::cluster as pb;
@@ -14,14 +17,22 @@ pub(super) fn common(
     message: Option<&pb::cluster::CommonLbConfig>,
 ) -> Result<Common, Rejection> {
     use pb::cluster::common_lb_config::{
-        ConsistentHashingLbConfig, LocalityConfigSpecifier as L, LocalityWeightedLbConfig, ZoneAwareLbConfig,
+        ConsistentHashingLbConfig, LocalityConfigSpecifier as L, LocalityWeightedLbConfig,
     };
     let mut common = Common {
         panic_threshold: 50,
         locality_weighted: false,
-        hash_key: HashKey::Address,
+        zone: ZoneAware::default(),
+        hashing: Hashing {
+            key: HashKey::Address,
+            bound: None,
+        },
         subsets: None,
         ignores_unchecked: false,
+        wished: Statuses::default(),
+        wishes: None,
+        original_dst: OriginalDst::default(),
+        hash: Vec::new(),
     };
     let Some(message) = message else { return Ok(common) };
     let at = &at.field("common_lb_config");
@@ -34,7 +45,8 @@ pub(super) fn common(
         override_host_status,
         locality_config_specifier,
     } = message;
-    refuse!(at; close_connections_on_host_set_change, override_host_status);
+    refuse!(at; close_connections_on_host_set_change);
+    common.wished = statuses(at, override_host_status.as_ref())?;
     no_effect!(at, "updates are applied at once"; update_merge_window);
     common.ignores_unchecked = *ignore_new_hosts_until_first_hc;
     if let Some(types::Percent { value }) = healthy_panic_threshold {
@@ -48,21 +60,17 @@ pub(super) fn common(
         hash_balance_factor,
     }) = consistent_hashing_lb_config
     {
-        refuse!(at.field("consistent_hashing_lb_config"); hash_balance_factor);
-        common.hash_key = HashKey::of(*use_hostname_for_hashing);
+        let at = at.field("consistent_hashing_lb_config");
+        common.hashing = Hashing {
+            key: HashKey::of(*use_hostname_for_hashing),
+            bound: bound(&at, hash_balance_factor.as_ref())?,
+        };
     }
     match locality_config_specifier {
         None => {}
         Some(L::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})) => common.locality_weighted = true,
-        Some(L::ZoneAwareLbConfig(ZoneAwareLbConfig {
-            routing_enabled,
-            min_cluster_size,
-            fail_traffic_on_panic,
-        })) => {
-            let at = at.field("zone_aware_lb_config");
-            refuse!(at; fail_traffic_on_panic);
-            // Zone awareness needs a local cluster, which is never configured here.
-            no_effect!(at, "there is no local cluster"; routing_enabled, min_cluster_size);
+        Some(L::ZoneAwareLbConfig(config)) => {
+            common.zone = zone::older(&at.field("zone_aware_lb_config"), config)?;
         }
     }
     Ok(common)
@@ -77,19 +85,23 @@ pub(super) fn policy(
 ) -> Result<BalancePolicy, Rejection> {
     let balance = match &message.load_balancing_policy {
         Some(typed) => policy::typed(&at.field("load_balancing_policy"), typed, common)?,
-        None => named(at, message, common.hash_key)?,
+        None => named(at, message, common)?,
     };
-    let provides = matches!(discovery, Discovery::OriginalDst | Discovery::Aggregate(_));
-    if provides != matches!(balance, BalancePolicy::ClusterProvided { .. }) {
-        let reason = "CLUSTER_PROVIDED goes with ORIGINAL_DST and aggregate clusters, and with no other";
+    let provides = matches!(
+        discovery,
+        Discovery::OriginalDst | Discovery::Aggregate(_) | Discovery::DynamicForward(_)
+    );
+    if provides != (balance == BalancePolicy::ClusterProvided) {
+        let reason = "CLUSTER_PROVIDED goes with ORIGINAL_DST, aggregate and dynamic forward clusters, and with no other";
         return Err(at.field("lb_policy").reject(reason));
     }
     Ok(balance)
 }
 
 /// `lb_policy`.
-fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePolicy, Rejection> {
+fn named(at: &At<'_>, message: &pb::Cluster, common: &mut Common) -> Result<BalancePolicy, Rejection> {
     use pb::cluster::{LbConfig, LbPolicy};
+    let hashing = common.hashing;
     let policy: LbPolicy = at.choice("lb_policy", message.lb_policy)?;
     let config = message.lb_config.as_ref();
     Ok(match (policy, config) {
@@ -119,7 +131,7 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
             )?
         }
         (LbPolicy::Random, None) => BalancePolicy::Random,
-        (LbPolicy::RingHash, None) => ring_hash(at, None, None, HashFunction::XxHash, key)?,
+        (LbPolicy::RingHash, None) => ring_hash(at, None, None, HashFunction::XxHash, hashing)?,
         (LbPolicy::RingHash, Some(LbConfig::RingHashLbConfig(config))) => {
             use pb::cluster::ring_hash_lb_config::HashFunction as Function;
             let pb::cluster::RingHashLbConfig {
@@ -133,14 +145,14 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
                 Function::MurmurHash2 => HashFunction::Murmur2,
             };
             let (minimum, maximum) = (minimum_ring_size.as_ref(), maximum_ring_size.as_ref());
-            ring_hash(&at, minimum, maximum, function, key)?
+            ring_hash(&at, minimum, maximum, function, hashing)?
         }
-        (LbPolicy::Maglev, None) => maglev(at, None, key)?,
+        (LbPolicy::Maglev, None) => maglev(at, None, hashing)?,
         (LbPolicy::Maglev, Some(LbConfig::MaglevLbConfig(config))) => {
             let pb::cluster::MaglevLbConfig { table_size } = config;
-            maglev(&at.field("maglev_lb_config"), table_size.as_ref(), key)?
+            maglev(&at.field("maglev_lb_config"), table_size.as_ref(), hashing)?
         }
-        (LbPolicy::ClusterProvided, None) => BalancePolicy::ClusterProvided { port: None },
+        (LbPolicy::ClusterProvided, None) => BalancePolicy::ClusterProvided,
         (LbPolicy::ClusterProvided, Some(LbConfig::OriginalDstLbConfig(config))) => {
             let pb::cluster::OriginalDstLbConfig {
                 use_http_header,
@@ -149,13 +161,19 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
                 metadata_key,
             } = config;
             let at = at.field("original_dst_lb_config");
-            refuse!(at; use_http_header, http_header_name, metadata_key);
-            BalancePolicy::ClusterProvided {
+            refuse!(at; metadata_key);
+            let header = match http_header_name.as_str() {
+                "" => "x-envoy-original-dst-host".to_owned(),
+                name => at.field("http_header_name").header_name(name)?,
+            };
+            common.original_dst = OriginalDst {
+                header: use_http_header.then_some(header),
                 port: match upstream_port_override {
                     None => None,
                     Some(port) => Some(at.port("upstream_port_override", port.value)?),
                 },
-            }
+            };
+            BalancePolicy::ClusterProvided
         }
         (LbPolicy::LoadBalancingPolicyConfig, _) => {
             return Err(at

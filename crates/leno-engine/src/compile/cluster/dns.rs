@@ -3,37 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::compile::dns::{Family, Resolving};
+
 use super::Discovery;
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::dns::{failure, family};
 use crate::compile::endpoint::Assignment;
 use crate::compile::pb::{cluster as pb, common_dns, dns_cluster, protobuf};
-
-/// How names are resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolving {
-    pub refresh: Duration,
-    /// After a failure; at first, and at most.
-    pub after_failure: (Duration, Duration),
-    pub family: Family,
-}
-
-/// Which addresses of a name are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    V4Only,
-    V6Only,
-    /// IPv4 where there is one; what `AUTO` says too: without happy eyeballs a family that is not routed would take
-    /// its share of the load.
-    V4Preferred,
-    All,
-}
 
 const REFRESH: Duration = Duration::from_secs(5);
 
 /// The older fields of the cluster itself.
 pub(super) fn named(at: &At<'_>, message: &pb::Cluster) -> Result<Resolving, Rejection> {
-    use pb::cluster::DnsLookupFamily as F;
     let refresh = at.positive("dns_refresh_rate", &message.dns_refresh_rate, REFRESH)?;
     Ok(Resolving {
         refresh,
@@ -44,12 +26,7 @@ pub(super) fn named(at: &At<'_>, message: &pb::Cluster) -> Result<Resolving, Rej
                 max_interval,
             }) => failure(&at.field("dns_failure_refresh_rate"), base_interval, max_interval)?,
         },
-        family: match at.choice("dns_lookup_family", message.dns_lookup_family)? {
-            F::Auto | F::V4Preferred => Family::V4Preferred,
-            F::V4Only => Family::V4Only,
-            F::V6Only => Family::V6Only,
-            F::All => Family::All,
-        },
+        family: family(at, message.dns_lookup_family)?,
     })
 }
 
@@ -100,18 +77,4 @@ pub(super) fn typed(
             resolving,
         },
     })
-}
-
-fn failure(
-    at: &At<'_>,
-    base: &Option<protobuf::Duration>,
-    most: &Option<protobuf::Duration>,
-) -> Result<(Duration, Duration), Rejection> {
-    at.required("base_interval", base)?;
-    let base = at.positive("base_interval", base, REFRESH)?;
-    let most = at.positive("max_interval", most, base * 10)?;
-    if most < base {
-        return Err(at.field("max_interval").reject("less than base_interval"));
-    }
-    Ok((base, most))
 }

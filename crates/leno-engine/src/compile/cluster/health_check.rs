@@ -1,6 +1,5 @@
 //! `health_checks`: how endpoints are asked whether they are well.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use crate::compile::Rejection;
 use crate::compile::at::{At, refuse, silent};
 use crate::compile::header::{self, HeaderOps};
 use crate::compile::matcher::{self, StringMatcher};
+use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::{core, event_sink, protobuf, types};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub struct HealthCheck {
     pub probe: Probe,
     pub events: Option<EventLog>,
     /// In place of the endpoint's own metadata, for the choice of a transport socket.
-    pub transport_match: Option<BTreeMap<String, String>>,
+    pub transport_match: Option<Fields>,
 }
 
 /// How long it is from one check to the next.
@@ -185,10 +185,7 @@ fn health_check(at: &At<'_>, message: &core::HealthCheck) -> Result<HealthCheck,
         }),
         transport_match: match transport_socket_match_criteria {
             None => None,
-            Some(criteria) => Some(super::transport::wanted(
-                &at.field("transport_socket_match_criteria"),
-                criteria,
-            )?),
+            Some(criteria) => Some(metadata::fields(criteria)),
         },
     })
 }

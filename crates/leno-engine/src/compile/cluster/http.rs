@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{UpstreamHttp2, UpstreamProtocol};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::hash::{self, HashPolicy};
 use crate::compile::http::options::{self as shared, http1};
 use crate::compile::pb::{core, hcm, upstream_http as pb};
 
@@ -15,6 +16,8 @@ pub(super) struct UpstreamHttp {
     pub(super) max_stream_duration: Option<Duration>,
     pub(super) max_requests_per_connection: Option<u32>,
     pub(super) http2: UpstreamHttp2,
+    /// In place of the routes'.
+    pub(super) hash: Vec<HashPolicy>,
     /// `upstream_http_protocol_options`: the server name is the request's authority.
     pub(super) auto_sni: bool,
     pub(super) auto_san_validation: bool,
@@ -34,6 +37,7 @@ impl Default for UpstreamHttp {
                 initial_stream_window: 16 << 20,
                 initial_connection_window: 24 << 20,
             },
+            hash: Vec::new(),
             auto_sni: false,
             auto_san_validation: false,
         }
@@ -52,9 +56,12 @@ pub(super) fn options(at: &At<'_>, message: &pb::HttpProtocolOptions) -> Result<
         retry_policy,
         upstream_protocol_options,
     } = message;
-    refuse!(at; header_validation_config, outlier_detection, request_mirror_policies, hash_policy, retry_policy);
+    refuse!(at; header_validation_config, outlier_detection, request_mirror_policies, retry_policy);
     at.each("http_filters", http_filters, codec_filter)?;
-    let mut http = UpstreamHttp::default();
+    let mut http = UpstreamHttp {
+        hash: at.each("hash_policy", hash_policy, hash::hash_policy)?,
+        ..UpstreamHttp::default()
+    };
     if let Some(common) = common_http_protocol_options {
         self::common(&at.field("common_http_protocol_options"), common, &mut http)?;
     }

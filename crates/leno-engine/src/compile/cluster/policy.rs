@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use super::client_side;
 use super::settings::{self, Common};
 use super::slow_start::slow_start;
 use super::subset::subsets;
-use super::{BalancePolicy, HashFunction, HashKey};
+use super::{BalancePolicy, HashFunction, HashKey, Hashing, ZoneAware, zone};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::at::{At, refuse, silent};
+use crate::compile::hash::{self, HashPolicy};
 use crate::compile::pb::cluster as pb;
 use crate::compile::pb::lb::{
-    cluster_provided, common as lb, least_request, maglev, random, ring_hash, round_robin, subset,
-    wrr_locality,
+    client_side as lb_client_side, cluster_provided, common as lb, least_request, maglev, override_host,
+    random, ring_hash, round_robin, subset, wrr_locality,
 };
 use crate::compile::pb::{core, protobuf};
 use leno_proto::FromAny;
@@ -66,7 +68,7 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
             selection_method,
         } = &at.unpack::<least_request::LeastRequest>(any)?;
         let slow_start = slow_start(at, slow_start_config.as_ref())?;
-        common.locality_weighted = locality(at, locality_lb_config.as_ref())?;
+        locality(at, locality_lb_config.as_ref(), common)?;
         let method: Method = at.choice("selection_method", *selection_method)?;
         let full_scan = method == Method::FullScan || enable_full_scan.is_some_and(|enabled| enabled.value);
         return settings::least_request(
@@ -83,14 +85,18 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
             slow_start_config,
             locality_lb_config,
         } = &at.unpack::<round_robin::RoundRobin>(any)?;
-        common.locality_weighted = locality(at, locality_lb_config.as_ref())?;
+        locality(at, locality_lb_config.as_ref(), common)?;
         return Ok(Some(BalancePolicy::RoundRobin {
             slow_start: slow_start(at, slow_start_config.as_ref())?,
         }));
     }
+    if any.is::<lb_client_side::ClientSideWeightedRoundRobin>() {
+        let policy = client_side::client_side(at, &at.unpack(any)?)?;
+        return Ok(Some(BalancePolicy::ClientSide(policy)));
+    }
     if any.is::<random::Random>() {
         let random::Random { locality_lb_config } = &at.unpack::<random::Random>(any)?;
-        common.locality_weighted = locality(at, locality_lb_config.as_ref())?;
+        locality(at, locality_lb_config.as_ref(), common)?;
         return Ok(Some(BalancePolicy::Random));
     }
     if any.is::<ring_hash::RingHash>() {
@@ -103,8 +109,8 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
             locality_weighted_lb_config,
         } = &at.unpack::<maglev::Maglev>(any)?;
         common.locality_weighted = locality_weighted_lb_config.is_some();
-        let key = consistent(at, consistent_hashing_lb_config.as_ref())?;
-        return settings::maglev(at, table_size.as_ref(), key).map(Some);
+        let hashing = consistent(at, consistent_hashing_lb_config.as_ref(), common)?;
+        return settings::maglev(at, table_size.as_ref(), hashing).map(Some);
     }
     if any.is::<wrr_locality::WrrLocality>() {
         let wrr_locality::WrrLocality {
@@ -121,9 +127,29 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
         common.subsets = Some(Arc::new(subsets(at, &message)?));
         return typed(&at.field("subset_lb_policy"), inner, common).map(Some);
     }
+    if any.is::<override_host::OverrideHost>() {
+        let override_host::OverrideHost {
+            override_host_sources,
+            selected_host_key,
+            fallback_policy,
+        } = &at.unpack::<override_host::OverrideHost>(any)?;
+        refuse!(at; selected_host_key);
+        if override_host_sources.is_empty() {
+            return Err(at.field("override_host_sources").reject("required"));
+        }
+        let inner = at.required("fallback_policy", fallback_policy)?;
+        let policy = typed(&at.field("fallback_policy"), inner, common)?;
+        let headers = at.each("override_host_sources", override_host_sources, |at, source| {
+            let override_host::override_host::OverrideHostSource { header, metadata } = source;
+            refuse!(at; metadata);
+            at.field("header").header_name(header)
+        })?;
+        common.wishes = Some(headers.into());
+        return Ok(Some(policy));
+    }
     if any.is::<cluster_provided::ClusterProvided>() {
         let cluster_provided::ClusterProvided {} = at.unpack(any)?;
-        return Ok(Some(BalancePolicy::ClusterProvided { port: None }));
+        return Ok(Some(BalancePolicy::ClusterProvided));
     }
     Ok(None)
 }
@@ -139,65 +165,80 @@ fn ring(at: &At<'_>, message: &ring_hash::RingHash, common: &mut Common) -> Resu
         consistent_hashing_lb_config,
         locality_weighted_lb_config,
     } = message;
-    refuse!(at; hash_balance_factor);
     common.locality_weighted = locality_weighted_lb_config.is_some();
     let function = match at.choice("hash_function", *hash_function)? {
         Function::DefaultHash | Function::XxHash => HashFunction::XxHash,
         Function::MurmurHash2 => HashFunction::Murmur2,
     };
-    let key = match use_hostname_for_hashing {
-        true => HashKey::Hostname,
-        false => consistent(at, consistent_hashing_lb_config.as_ref())?,
+    let older = Hashing {
+        key: HashKey::of(*use_hostname_for_hashing),
+        bound: settings::bound(at, hash_balance_factor.as_ref())?,
+    };
+    let hashing = match consistent_hashing_lb_config {
+        None => older,
+        newer => consistent(at, newer.as_ref(), common)?,
     };
     settings::ring_hash(
         at,
         minimum_ring_size.as_ref(),
         maximum_ring_size.as_ref(),
         function,
-        key,
+        hashing,
     )
 }
 
-fn consistent(at: &At<'_>, message: Option<&lb::ConsistentHashingLbConfig>) -> Result<HashKey, Rejection> {
+fn consistent(
+    at: &At<'_>,
+    message: Option<&lb::ConsistentHashingLbConfig>,
+    common: &mut Common,
+) -> Result<Hashing, Rejection> {
     let Some(lb::ConsistentHashingLbConfig {
         use_hostname_for_hashing,
         hash_balance_factor,
         hash_policy,
     }) = message
     else {
-        return Ok(HashKey::Address);
+        return Ok(Hashing {
+            key: HashKey::Address,
+            bound: None,
+        });
     };
     let at = at.field("consistent_hashing_lb_config");
-    refuse!(at; hash_balance_factor, hash_policy);
-    Ok(HashKey::of(*use_hostname_for_hashing))
+    common.hash = at.each("hash_policy", hash_policy, |at, policy| {
+        let policy = hash::hash_policy(at, policy)?;
+        if matches!(policy, HashPolicy::Cookie { ttl: Some(_), .. }) {
+            at.field("cookie")
+                .field("ttl")
+                .warn("a policy of its own makes no cookie");
+        }
+        Ok(policy.without_cookie())
+    })?;
+    Ok(Hashing {
+        key: HashKey::of(*use_hostname_for_hashing),
+        bound: settings::bound(&at, hash_balance_factor.as_ref())?,
+    })
 }
 
-/// Whether localities are weighted.
-fn locality(at: &At<'_>, message: Option<&lb::LocalityLbConfig>) -> Result<bool, Rejection> {
-    use lb::locality_lb_config::{LocalityConfigSpecifier as L, LocalityWeightedLbConfig, ZoneAwareLbConfig};
+/// How localities count.
+fn locality(
+    at: &At<'_>,
+    message: Option<&lb::LocalityLbConfig>,
+    common: &mut Common,
+) -> Result<(), Rejection> {
+    use lb::locality_lb_config::{LocalityConfigSpecifier as L, LocalityWeightedLbConfig};
+    (common.locality_weighted, common.zone) = (false, ZoneAware::default());
     let Some(lb::LocalityLbConfig {
         locality_config_specifier,
     }) = message
     else {
-        return Ok(false);
+        return Ok(());
     };
     let at = at.field("locality_lb_config");
     match at.required("locality_config_specifier", locality_config_specifier)? {
-        L::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}) => Ok(true),
-        L::ZoneAwareLbConfig(ZoneAwareLbConfig {
-            routing_enabled,
-            min_cluster_size,
-            fail_traffic_on_panic,
-            force_locality_direct_routing,
-            force_local_zone,
-            locality_basis,
-        }) => {
-            let at = at.field("zone_aware_lb_config");
-            refuse!(at; fail_traffic_on_panic);
-            // Zone awareness needs a local cluster, which a bootstrap may not name here.
-            no_effect!(at, "there is no local cluster"; routing_enabled, min_cluster_size,
-                force_locality_direct_routing, force_local_zone, locality_basis);
-            Ok(false)
+        L::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}) => common.locality_weighted = true,
+        L::ZoneAwareLbConfig(config) => {
+            common.zone = zone::typed(&at.field("zone_aware_lb_config"), config)?;
         }
     }
+    Ok(())
 }

@@ -3,18 +3,26 @@
 use std::sync::Arc;
 
 use super::slow_start::{SlowStart, double};
-use super::{BalancePolicy, HashFunction, HashKey, LeastRequest, SubsetConfig};
+use super::{
+    BalancePolicy, HashFunction, Hashing, LeastRequest, OriginalDst, Statuses, SubsetConfig, ZoneAware,
+};
 use crate::compile::Rejection;
 use crate::compile::at::At;
+use crate::compile::hash::HashPolicy;
 use crate::compile::pb::{core, protobuf};
 
 /// What is said beside the policy.
 pub(super) struct Common {
     pub(super) panic_threshold: u32,
     pub(super) locality_weighted: bool,
-    pub(super) hash_key: HashKey,
+    pub(super) zone: ZoneAware,
+    pub(super) hashing: Hashing,
+    pub(super) original_dst: OriginalDst,
     pub(super) subsets: Option<Arc<SubsetConfig>>,
     pub(super) ignores_unchecked: bool,
+    pub(super) wished: Statuses,
+    pub(super) wishes: Option<Arc<[String]>>,
+    pub(super) hash: Vec<HashPolicy>,
 }
 
 pub(super) fn least_request(
@@ -46,7 +54,7 @@ pub(super) fn ring_hash(
     minimum_ring_size: Option<&protobuf::UInt64Value>,
     maximum_ring_size: Option<&protobuf::UInt64Value>,
     function: HashFunction,
-    key: HashKey,
+    hashing: Hashing,
 ) -> Result<BalancePolicy, Rejection> {
     let minimum = minimum_ring_size.map_or(1024, |size| size.value);
     let maximum = maximum_ring_size.map_or(LARGEST_RING, |size| size.value);
@@ -64,14 +72,14 @@ pub(super) fn ring_hash(
         minimum: minimum.max(1),
         maximum,
         function,
-        key,
+        hashing,
     })
 }
 
 pub(super) fn maglev(
     at: &At<'_>,
     table_size: Option<&protobuf::UInt64Value>,
-    key: HashKey,
+    hashing: Hashing,
 ) -> Result<BalancePolicy, Rejection> {
     let size = table_size.map_or(65_537, |size| size.value);
     // The preference lists visit every place of the table only if its size is prime.
@@ -82,10 +90,22 @@ pub(super) fn maglev(
     }
     Ok(BalancePolicy::Maglev {
         table_size: size,
-        key,
+        hashing,
     })
 }
 
 fn is_prime(n: u64) -> bool {
     n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
+}
+
+/// `hash_balance_factor`
+pub(super) fn bound(
+    at: &At<'_>,
+    hash_balance_factor: Option<&protobuf::UInt32Value>,
+) -> Result<Option<u32>, Rejection> {
+    let factor = hash_balance_factor.map(|factor| factor.value);
+    match factor {
+        Some(percent) if percent < 100 => Err(at.field("hash_balance_factor").reject("at least 100")),
+        factor => Ok(factor),
+    }
 }

@@ -1,6 +1,5 @@
 //! How connections to a cluster's endpoints are made.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leno_proto::FromAny;
@@ -9,8 +8,9 @@ use super::http::UpstreamHttp;
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::endpoint::ORIGINAL_DST;
+use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::{
-    cluster as pb, core, internal_upstream, metadata_kind, protobuf, upstream_proxy_protocol as pp,
+    cluster as pb, core, internal_upstream, metadata_kind, upstream_proxy_protocol as pp,
 };
 use crate::compile::proxy_protocol::{self, Introduction};
 use crate::compile::tls::{self, UpstreamTls};
@@ -18,7 +18,7 @@ use crate::compile::tls::{self, UpstreamTls};
 /// `transport_socket_matches` in order, then `transport_socket`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TransportSockets {
-    pub matches: Vec<(BTreeMap<String, String>, Transport)>,
+    pub matches: Vec<(Fields, Transport)>,
     pub default: Transport,
 }
 
@@ -98,30 +98,16 @@ fn socket_match(
     at: &At<'_>,
     message: &pb::cluster::TransportSocketMatch,
     http: &UpstreamHttp,
-) -> Result<(BTreeMap<String, String>, Transport), Rejection> {
+) -> Result<(Fields, Transport), Rejection> {
     let pb::cluster::TransportSocketMatch {
         name,
         r#match,
         transport_socket,
     } = message;
     silent!("names are for people"; name);
-    let wanted = match r#match {
-        None => BTreeMap::new(),
-        Some(fields) => self::wanted(&at.field("match"), fields)?,
-    };
+    let wanted = r#match.as_ref().map(metadata::fields).unwrap_or_default();
     let socket = at.required("transport_socket", transport_socket)?;
     Ok((wanted, transport(&at.field("transport_socket"), socket, http)?))
-}
-
-/// What endpoints are known by here.
-pub(super) fn wanted(at: &At<'_>, message: &protobuf::Struct) -> Result<BTreeMap<String, String>, Rejection> {
-    let fields = message.fields.iter();
-    fields
-        .map(|(name, value)| match &value.kind {
-            Some(protobuf::value::Kind::StringValue(text)) => Ok((name.clone(), text.clone())),
-            _ => Err(at.entry("fields", name).reject("only strings are supported")),
-        })
-        .collect()
 }
 
 fn transport(

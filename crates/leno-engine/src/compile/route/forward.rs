@@ -9,11 +9,12 @@ use super::per_filter::filter_configs;
 use super::retry;
 use super::template;
 use super::{
-    ClusterChoice, Forward, GrpcStreams, HashPolicy, HostRewrite, MirrorCluster, MirrorPolicy, RetryPolicy,
+    ClusterChoice, Forward, GrpcStreams, HostRewrite, MirrorCluster, MirrorPolicy, RetryPolicy,
     WeightedCluster,
 };
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::hash::hash_policy;
 use crate::compile::header;
 use crate::compile::matcher::{self, PathMatcher, Pattern, StringMatcher};
 use crate::compile::metadata::{self, Fields};
@@ -119,7 +120,7 @@ pub(super) fn forward(
         },
         host_rewrite: host_rewrite(at, host_rewrite_specifier.as_ref())?,
         forwarded_host: *append_x_forwarded_host,
-        hash: at.each("hash_policy", hash_policy, hash)?,
+        hash: at.each("hash_policy", hash_policy, self::hash_policy)?,
         mirrors: match request_mirror_policies.is_empty() {
             true => inherited.mirrors.clone(),
             false => at.each("request_mirror_policies", request_mirror_policies, mirror)?,
@@ -341,80 +342,6 @@ fn authority(at: &At<'_>, host: &str) -> Result<String, Rejection> {
             .reject(format!("not an authority: {host:?}")));
     }
     Ok(host.to_owned())
-}
-
-fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolicy, Rejection> {
-    use pb::route_action::hash_policy::{
-        ConnectionProperties, Cookie, Header, PolicySpecifier as P, QueryParameter,
-    };
-    let pb::route_action::HashPolicy {
-        terminal,
-        policy_specifier,
-    } = message;
-    let terminal = *terminal;
-    Ok(match at.required("policy_specifier", policy_specifier)? {
-        P::Header(Header {
-            header_name,
-            regex_rewrite,
-        }) => {
-            let at = at.field("header");
-            HashPolicy::Header {
-                name: at.field("header_name").header_name(header_name)?,
-                rewrite: match regex_rewrite {
-                    None => None,
-                    Some(rewrite) => Some(matcher::substitution(&at.field("regex_rewrite"), rewrite)?),
-                },
-                terminal,
-            }
-        }
-        P::Cookie(Cookie {
-            name,
-            ttl,
-            path,
-            attributes,
-        }) => {
-            let at = at.field("cookie");
-            at.not_empty("name", name)?;
-            if path.contains(|c: char| c.is_control() || c == ';') {
-                return Err(at.field("path").reject("not a path"));
-            }
-            HashPolicy::Cookie {
-                name: at.field("name").header_name(name).map(|_| name.clone())?,
-                path: Some(path.clone()).filter(|path| !path.is_empty()),
-                ttl: at.duration("ttl", ttl)?,
-                attributes: at.each("attributes", attributes, cookie_attribute)?,
-                terminal,
-            }
-        }
-        P::ConnectionProperties(ConnectionProperties { source_ip: true }) => {
-            HashPolicy::SourceIp { terminal }
-        }
-        P::ConnectionProperties(_) => {
-            return Err(at.field("connection_properties").reject("source_ip is required"));
-        }
-        P::QueryParameter(QueryParameter { name }) => {
-            at.field("query_parameter").not_empty("name", name)?;
-            HashPolicy::Query {
-                name: name.clone(),
-                terminal,
-            }
-        }
-        P::FilterState(_) => return Err(at.field("filter_state").reject("not supported")),
-    })
-}
-
-fn cookie_attribute(
-    at: &At<'_>,
-    message: &pb::route_action::hash_policy::CookieAttribute,
-) -> Result<(String, String), Rejection> {
-    let pb::route_action::hash_policy::CookieAttribute { name, value } = message;
-    at.not_empty("name", name)?;
-    for (field, text) in [("name", name), ("value", value)] {
-        if text.contains(|c: char| c.is_control() || c == ';') {
-            return Err(at.field(field).reject(format!("not of a cookie: {text:?}")));
-        }
-    }
-    Ok((name.clone(), value.clone()))
 }
 
 pub(super) fn mirror(

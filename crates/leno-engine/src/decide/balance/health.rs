@@ -7,8 +7,10 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::priority::{self, Class, Left, Load, Place, Standing};
-use super::{Choice, Host, PickContext, Policy, WeightedHost, mix, policy};
-use crate::compile::endpoint::{Assignment, Endpoint};
+use super::zone::{Note, Routing, Zone};
+use super::{Choice, Host, PickContext, Policy, Rules, WeightedHost, mix, policy};
+use crate::compile::cluster::BalancePolicy;
+use crate::compile::endpoint::{Assignment, Endpoint, LocalityName};
 
 /// One priority.
 #[derive(Debug)]
@@ -19,10 +21,14 @@ pub(super) struct Level {
     /// The sets that policies choose from, made when first used: all localities in one, or one each. Of healthy hosts,
     /// and of degraded ones.
     sets: [Option<Vec<HostSet>>; 2],
+    /// Where localities count: how requests are divided among them, and the sets of each.
+    routing: Option<Routing>,
+    by_locality: [Option<Vec<Option<HostSet>>>; 2],
 }
 
 #[derive(Debug)]
 struct LocalityHosts {
+    name: LocalityName,
     weight: f64,
     hosts: Vec<Host>,
 }
@@ -39,7 +45,7 @@ struct HostSet {
 /// by the share of their endpoints that do.
 pub(super) fn levels(
     assignment: &Assignment,
-    panic_threshold: u32,
+    rules: &Rules<'_>,
     belongs: &dyn Fn(&Endpoint) -> bool,
     scaled: bool,
     host: &mut dyn FnMut(&Arc<Endpoint>) -> Host,
@@ -54,6 +60,7 @@ pub(super) fn levels(
                 false => 1.0,
             };
             LocalityHosts {
+                name: locality.name.clone(),
                 weight: f64::from(locality.weight) * share,
                 hosts,
             }
@@ -64,14 +71,20 @@ pub(super) fn levels(
             standing: standing(&localities, assignment.overprovisioning),
             localities,
             sets: [None, None],
+            routing: None,
+            by_locality: [None, None],
         });
     }
     let standings: SmallVec<[Standing; 4]> = standings(&levels);
     for (level, load) in levels
         .iter_mut()
-        .zip(priority::spread(&standings, panic_threshold))
+        .zip(priority::spread(&standings, rules.panic_threshold))
     {
         level.load = load;
+    }
+    // Beyond the first priority localities do not count.
+    if let (Some(first), Some(local)) = (levels.first_mut(), rules.local) {
+        first.routing = Routing::new(&rules.zone, local, &first.zones(), rules.panic_threshold);
     }
     levels
 }
@@ -155,6 +168,19 @@ impl Level {
         cx: &PickContext<'_>,
         attempt: u32,
     ) -> Option<Host> {
+        let hashing = is_hashing(settings);
+        if self.load.panic {
+            cx.note(Note::Panic);
+            if settings.zone.fail_on_panic && !hashing {
+                return None;
+            }
+        } else if !hashing
+            && !settings.locality_weighted
+            && let Some(routing) = &self.routing
+            && let Some(locality) = routing.choose(&settings.zone, cx).ok()?
+        {
+            return self.pick_in(locality, class, settings, seed, cx, attempt);
+        }
         if self.sets[class as usize].is_none() {
             self.sets[class as usize] = Some(self.make_sets(class, settings, seed));
         }
@@ -171,9 +197,51 @@ impl Level {
                 break;
             }
         }
-        let set = chosen?;
-        let index = set.policy.pick(&set.hosts, cx, attempt)?;
-        set.hosts.get(index).cloned()
+        chosen?.pick(cx, attempt)
+    }
+
+    fn pick_in(
+        &mut self,
+        locality: usize,
+        class: Class,
+        settings: &Choice,
+        seed: u64,
+        cx: &PickContext<'_>,
+        attempt: u32,
+    ) -> Option<Host> {
+        let localities = &self.localities;
+        let sets = self.by_locality[class as usize].get_or_insert_with(|| {
+            let usable = |locality: &LocalityHosts| {
+                let hosts = locality.hosts.iter().filter(|host| host.class() == Some(class));
+                HostSet::new(hosts.cloned().collect(), |_| 1.0, 1.0, settings, seed)
+            };
+            localities.iter().map(usable).collect()
+        });
+        sets.get_mut(locality)?.as_mut()?.pick(cx, attempt)
+    }
+
+    fn zones(&self) -> Vec<Zone<'_>> {
+        let zone = |locality: &'_ LocalityHosts| {
+            let healthy = || {
+                let hosts = locality.hosts.iter();
+                hosts.filter(|host| host.class() == Some(Class::Healthy))
+            };
+            (
+                locality.hosts.len(),
+                healthy().count(),
+                healthy().map(|host| u64::from(host.endpoint.weight)).sum(),
+            )
+        };
+        let zones = self.localities.iter().map(|locality| {
+            let (all, healthy, weight) = zone(locality);
+            Zone {
+                name: &locality.name,
+                all,
+                healthy,
+                weight,
+            }
+        });
+        zones.collect()
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -188,11 +256,7 @@ impl Level {
                 .cloned()
                 .collect()
         };
-        let hashing = matches!(
-            settings.policy,
-            crate::compile::cluster::BalancePolicy::RingHash { .. }
-                | crate::compile::cluster::BalancePolicy::Maglev { .. }
-        );
+        let hashing = is_hashing(settings);
         // One ring over all localities keeps a hash in its place; weights go into the hosts' shares.
         if settings.locality_weighted && !hashing && !self.load.panic {
             let sets = self.localities.iter().filter_map(|locality| {
@@ -230,9 +294,21 @@ impl Level {
     }
 }
 
+fn is_hashing(settings: &Choice) -> bool {
+    matches!(
+        settings.policy,
+        BalancePolicy::RingHash { .. } | BalancePolicy::Maglev { .. }
+    )
+}
+
 // === impl HostSet ===
 
 impl HostSet {
+    fn pick(&mut self, cx: &PickContext<'_>, attempt: u32) -> Option<Host> {
+        let index = self.policy.pick(&self.hosts, cx, attempt)?;
+        self.hosts.get(index).cloned()
+    }
+
     /// None without hosts. `factor`: what each host's own weight is multiplied by.
     fn new(
         hosts: Vec<Host>,

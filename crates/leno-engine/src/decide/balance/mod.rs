@@ -5,6 +5,8 @@
 //! health changes, not when a request comes. A balancer belongs to one worker.
 
 mod aggregate;
+mod bounded;
+mod client_side;
 mod health;
 mod least_request;
 pub mod load;
@@ -16,6 +18,8 @@ mod ring_hash;
 mod round_robin;
 mod schedule;
 mod subset;
+mod wish;
+mod zone;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -34,9 +38,12 @@ use self::load::{Load, Loaded};
 pub use self::priority::Place;
 use self::priority::{Class, Left};
 use self::subset::Subsets;
+pub use self::zone::{LocalCluster, Note, Notes};
 use super::health::{ClusterHealth, Flags, HostHealth, Standing};
+use super::wish::{Wish, Wishes};
 use crate::compile::cluster::{
-    BalancePolicy, Cluster, HashFunction, HashKey, LeastRequest, SlowStart, SubsetConfig,
+    BalancePolicy, Cluster, HashFunction, HashKey, Hashing, LeastRequest, SlowStart, Statuses, SubsetConfig,
+    ZoneAware,
 };
 use crate::compile::endpoint::{Assignment, Endpoint, Health, Target};
 use crate::compile::listener::Address;
@@ -52,6 +59,8 @@ pub struct EndpointState {
     health: Option<Arc<HostHealth>>,
     /// As it was when the balance was made.
     flags: Cell<Flags>,
+    /// Of its load, where that counts.
+    told: client_side::Told,
     pub load: Load,
     /// In slow start: what of its weight it has, a fraction.
     ramp: Cell<f64>,
@@ -65,6 +74,7 @@ impl Default for EndpointState {
             active: Cell::new(0),
             health: None,
             flags: Cell::default(),
+            told: client_side::Told::default(),
             load: Load::default(),
             ramp: Cell::new(1.0),
             since: Cell::new(None),
@@ -100,16 +110,26 @@ pub struct PickContext<'a> {
     pub attempts: u32,
     /// The priorities of `previous` are left out, looked at anew after so many.
     pub leave_priorities: Option<u32>,
+    /// For clusters whose endpoint is the request's own host.
+    pub authority: Option<&'a [u8]>,
     /// For `ORIGINAL_DST` clusters.
     pub original_destination: Option<SocketAddr>,
     /// Where an aggregate cluster has chosen one of this cluster's levels.
     pub place: Option<Place>,
+    /// Of the first attempt.
+    pub wish: Option<&'a Wish>,
+    /// Of all attempts.
+    pub wishes: Option<&'a Wishes>,
+    /// What is met on the way.
+    pub notes: Option<&'a Notes>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PickError {
     #[error("no healthy upstream")]
     NoHealthyEndpoint,
+    #[error("the endpoint that was asked for is not there")]
+    NotThere(u16),
     #[error("the original destination is not known")]
     NoOriginalDestination,
 }
@@ -119,6 +139,7 @@ pub enum PickError {
 pub struct Balancer {
     settings: Settings,
     assignment: Arc<Assignment>,
+    local: Option<Arc<LocalCluster>>,
     states: HashMap<Target, Rc<EndpointState>>,
     levels: Vec<Level>,
     subsets: Option<Subsets>,
@@ -126,6 +147,7 @@ pub struct Balancer {
     health: Option<Arc<ClusterHealth>>,
     /// The generation of it that is in the levels.
     seen: u64,
+    last_weighed: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -133,6 +155,8 @@ struct Settings {
     choice: Choice,
     subsets: Option<Arc<SubsetConfig>>,
     panic_threshold: u32,
+    /// How endpoints are that may be asked for.
+    wished: Statuses,
 }
 
 /// How one of a priority's hosts is chosen.
@@ -140,6 +164,14 @@ struct Settings {
 struct Choice {
     policy: BalancePolicy,
     locality_weighted: bool,
+    zone: ZoneAware,
+}
+
+/// What levels are made by, besides health.
+struct Rules<'r> {
+    panic_threshold: u32,
+    zone: ZoneAware,
+    local: Option<&'r LocalCluster>,
 }
 
 /// A policy's choice among the hosts of one set.
@@ -152,6 +184,10 @@ trait Policy: std::fmt::Debug {
 fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<dyn Policy> {
     match *policy {
         BalancePolicy::RoundRobin { .. } => Box::new(round_robin::RoundRobin::new(hosts, seed)),
+        BalancePolicy::ClientSide(_) => {
+            let weight = |index: usize| hosts.get(index).map_or(1.0, |host| host.host.weight());
+            Box::new(client_side::ClientSideWeighted::new(hosts.len(), seed, weight))
+        }
         BalancePolicy::LeastRequest(ref settings) => {
             Box::new(least_request::LeastRequest::new(settings, hosts, seed))
         }
@@ -160,15 +196,26 @@ fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<
             minimum,
             maximum,
             function,
-            key,
+            hashing,
         } => {
             let hash: fn(&[u8]) -> u64 = match function {
                 HashFunction::XxHash => |bytes| xxh64(bytes, 0),
                 HashFunction::Murmur2 => murmur::murmur2,
             };
-            Box::new(ring_hash::RingHash::new(hosts, (minimum, maximum), hash, key))
+            let ring = ring_hash::RingHash::new(hosts, (minimum, maximum), hash, hashing.key);
+            bounded(Box::new(ring), hashing, hosts)
         }
-        BalancePolicy::Maglev { table_size, key } => Box::new(maglev::Maglev::new(hosts, table_size, key)),
+        BalancePolicy::Maglev { table_size, hashing } => {
+            let table = maglev::Maglev::new(hosts, table_size, hashing.key);
+            bounded(Box::new(table), hashing, hosts)
+        }
+    }
+}
+
+fn bounded(policy: Box<dyn Policy>, hashing: Hashing, hosts: &[WeightedHost<'_>]) -> Box<dyn Policy> {
+    match hashing.bound {
+        None => policy,
+        Some(factor) => Box::new(bounded::Bounded::new(policy, factor, hosts)),
     }
 }
 
@@ -203,7 +250,7 @@ impl Host {
 
     /// What it weighs now.
     fn weight(&self) -> f64 {
-        f64::from(self.endpoint.weight) * self.state.ramp.get()
+        f64::from(self.state.told.weight().unwrap_or(self.endpoint.weight)) * self.state.ramp.get()
     }
 
     /// What consistent hashing knows it by.
@@ -262,12 +309,14 @@ impl Balancer {
         let mut this = Self {
             settings: Settings::of(cluster),
             assignment,
+            local: None,
             states: HashMap::new(),
             levels: Vec::new(),
             subsets: None,
             seed,
             health,
             seen: 0,
+            last_weighed: None,
         };
         this.rebuild();
         this
@@ -290,11 +339,25 @@ impl Balancer {
         self.rebuild();
     }
 
+    /// Takes what is known of the proxies like this one; None: localities are all the same.
+    pub fn set_local(&mut self, local: Option<Arc<LocalCluster>>) {
+        if self.local != local {
+            self.local = local;
+            self.rebuild();
+        }
+    }
+
     pub fn pick(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {
-        if let BalancePolicy::ClusterProvided { port } = self.settings.choice.policy {
-            return self.original_destination(cx, port);
+        if self.settings.choice.policy == BalancePolicy::ClusterProvided {
+            return self.original_destination(cx);
         }
         self.heed_health();
+        if let Some(decided) = cx.wish.and_then(|wish| self.grant(wish)) {
+            return decided;
+        }
+        if let Some(host) = cx.wishes.and_then(|wishes| self.grant_next(wishes)) {
+            return Ok(host);
+        }
         let mut last = None;
         let left = self.left_priorities(cx);
         for attempt in 0..=cx.attempts {
@@ -342,6 +405,11 @@ impl Balancer {
 
     /// Lets new endpoints grow. To be called often.
     pub fn tick(&mut self, now: Instant) {
+        self.weigh(now);
+        self.let_grow(now);
+    }
+
+    fn let_grow(&mut self, now: Instant) {
         let Some(slow_start) = self.settings.slow_start() else {
             return;
         };
@@ -385,11 +453,8 @@ impl Balancer {
         }
     }
 
-    fn original_destination(&mut self, cx: &PickContext<'_>, port: Option<u16>) -> Result<Host, PickError> {
-        let mut address = cx.original_destination.ok_or(PickError::NoOriginalDestination)?;
-        if let Some(port) = port {
-            address.set_port(port);
-        }
+    fn original_destination(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {
+        let address = cx.original_destination.ok_or(PickError::NoOriginalDestination)?;
         Ok(Host {
             endpoint: Arc::new(Endpoint::at(address)),
             state: Rc::default(),
@@ -430,11 +495,15 @@ impl Balancer {
             }
         };
         let (assignment, settings) = (&self.assignment, &self.settings);
-        let panic = settings.panic_threshold;
-        self.levels = health::levels(assignment, panic, &|_| true, false, &mut host);
+        let rules = Rules {
+            panic_threshold: settings.panic_threshold,
+            zone: settings.choice.zone,
+            local: self.local.as_deref(),
+        };
+        self.levels = health::levels(assignment, &rules, &|_| true, false, &mut host);
         let subsets = settings.subsets.as_ref();
         self.subsets =
-            subsets.map(|subsets| Subsets::new(subsets, assignment, panic, &settings.choice, &mut host));
+            subsets.map(|subsets| Subsets::new(subsets, assignment, &rules, &settings.choice, &mut host));
         self.states = states;
         self.seed = mix(self.seed, 1);
     }
@@ -447,6 +516,7 @@ impl Settings {
         match self.choice.policy {
             BalancePolicy::RoundRobin { slow_start }
             | BalancePolicy::LeastRequest(LeastRequest { slow_start, .. }) => slow_start,
+            BalancePolicy::ClientSide(ref settings) => settings.slow_start,
             _ => None,
         }
     }
@@ -456,9 +526,11 @@ impl Settings {
             choice: Choice {
                 policy: cluster.balance.clone(),
                 locality_weighted: cluster.locality_weighted,
+                zone: cluster.zone,
             },
             subsets: cluster.subsets.clone(),
             panic_threshold: cluster.panic_threshold,
+            wished: cluster.wished,
         }
     }
 }
@@ -476,6 +548,7 @@ impl Endpoint {
             hash_key: None,
             metadata: Default::default(),
             transport_match: Default::default(),
+            locality_transport_match: Default::default(),
             workload: None,
             check: None,
         }

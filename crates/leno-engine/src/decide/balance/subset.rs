@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::health::{self, Level};
-use super::{Choice, Host, PickContext};
+use super::{Choice, Host, PickContext, Rules};
 use crate::compile::cluster::{Fallback, Selector, SubsetConfig};
 use crate::compile::endpoint::{Assignment, Endpoint};
 use crate::compile::metadata::{Fields, Value};
@@ -25,14 +25,13 @@ impl Subsets {
     pub(super) fn new(
         config: &Arc<SubsetConfig>,
         assignment: &Assignment,
-        panic_threshold: u32,
+        rules: &Rules<'_>,
         choice: &Choice,
         host: &mut dyn FnMut(&Arc<Endpoint>) -> Host,
     ) -> Self {
         let scaled = config.scale_locality_weight;
-        let mut levels = |belongs: &dyn Fn(&Endpoint) -> bool| {
-            health::levels(assignment, panic_threshold, belongs, scaled, host)
-        };
+        let mut levels =
+            |belongs: &dyn Fn(&Endpoint) -> bool| health::levels(assignment, rules, belongs, scaled, host);
         let mut by = HashMap::new();
         for selector in &config.selectors {
             for (fields, first) in combinations(config, selector, assignment) {

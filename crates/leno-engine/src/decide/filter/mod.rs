@@ -5,6 +5,7 @@
 //! proxy performs effects, `leno explain` prints them.
 
 mod cors;
+mod dynamic_forward_proxy;
 mod fault;
 mod header_mutation;
 mod health_check;
@@ -15,10 +16,12 @@ pub mod peer_metadata;
 mod rbac;
 mod set_filter_state;
 mod set_metadata;
+mod stateful_session;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
@@ -29,11 +32,14 @@ use crate::compile::Rejection;
 use crate::compile::access_log::FormatValues;
 use crate::compile::at::At;
 use crate::compile::cluster::Cluster;
+use crate::compile::dns_cache::DnsCache;
+use crate::compile::endpoint::Target;
 use crate::compile::pb::route as pb;
 use crate::compile::rate_limit::RouteLimits;
 use crate::compile::typed_struct;
 use crate::decide::notes::Notes;
 use crate::decide::rbac::Peer;
+use crate::decide::wish::Wish;
 use crate::flags::Flags;
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
 
@@ -61,6 +67,12 @@ pub enum Effect {
         body: Bytes,
         timeout: Duration,
     },
+    /// Wait until a request's host is resolved, for a cluster whose endpoint it is.
+    Resolve {
+        cluster: String,
+        authority: Bytes,
+        cache: Arc<DnsCache>,
+    },
     /// Wait for a resource by name (on-demand discovery).
     Await {
         type_url: &'static str,
@@ -73,12 +85,23 @@ pub enum EffectResult {
     Slept,
     Called(Result<(ResponseHead, Bytes), Flags>),
     Arrived(bool),
+    Resolved(Result<(), Unresolved>),
+}
+
+/// Why a host has no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    Failed,
+    TooManyHosts,
+    TooManyWait,
 }
 
 /// What a filter may know and change besides the message.
 pub struct Context<'a> {
     /// The time, for those who need it.
     pub clock: fn() -> Instant,
+    /// The time of day.
+    pub time: fn() -> SystemTime,
     /// A fresh random number for this request.
     pub random: u64,
     pub flags: &'a mut Flags,
@@ -103,10 +126,16 @@ pub struct Context<'a> {
     pub values: &'a dyn FormatValues,
     /// Who answers, once it has proved it.
     pub upstream_principal: Option<&'a str>,
+    /// The endpoint that the request is to go to.
+    pub wish: &'a mut Option<Wish>,
+    /// Where it has gone.
+    pub endpoint: Option<&'a Target>,
     /// The route's cluster name, once routed.
     pub cluster: Option<&'a str>,
     /// That cluster, where it is known.
     pub upstream: Option<&'a Cluster>,
+    /// Whose endpoint is the request's own host.
+    pub by_host: bool,
     /// Nobody of the mesh is behind that cluster.
     pub external: bool,
     pub process: &'a dyn Process,
@@ -243,6 +272,7 @@ type Parse = fn(&At<'_>, &Any) -> Result<Box<dyn FilterFactory>, Rejection>;
 /// The HTTP filters that leno has, besides the router.
 const FILTERS: &[Kind] = &[
     cors::KIND,
+    dynamic_forward_proxy::KIND,
     fault::KIND,
     header_mutation::KIND,
     istio_alpn::KIND,
@@ -252,6 +282,7 @@ const FILTERS: &[Kind] = &[
     rbac::KIND,
     set_filter_state::KIND,
     set_metadata::KIND,
+    stateful_session::KIND,
 ];
 
 /// Filters of Envoy and Istio that only count. leno counts by itself, so they are accepted and left out.

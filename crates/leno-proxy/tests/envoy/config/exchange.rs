@@ -22,6 +22,7 @@ use super::case::{Case, Place};
 use super::collected::{Collected, collected};
 use super::pki::Pki;
 use super::request::{Request, Show, Step};
+use super::words::Words;
 use crate::message::quoted;
 
 /// Nothing takes that long.
@@ -41,6 +42,7 @@ struct Told {
 
 /// `run` tells this run of the case from all others.
 pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketAddr) -> String {
+    let words = Words::of(place.backends);
     let mut text = String::new();
     let pki = || Arc::clone(&place.backends.pki);
     let mut held: Vec<(String, JoinHandle<Told>)> = Vec::new();
@@ -58,7 +60,7 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
                 let _ = writeln!(text, "> {line}\n{}", told.text);
             }
             Step::Request(request) if request.hold => {
-                let keyed = request.keyed(run, number);
+                let keyed = request.said(&words).keyed(run, number);
                 let mut answer = tokio::spawn(one(keyed, pki(), proxy));
                 let _ = writeln!(text, "> {}", step.shown());
                 let count = held.len() + 1;
@@ -68,7 +70,7 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
                 }
             }
             Step::Request(request) => {
-                let outcome = several(request, &pki(), run, number, proxy).await;
+                let outcome = several(&request.said(&words), &pki(), run, number, proxy).await;
                 let _ = writeln!(text, "> {}\n{outcome}", step.shown());
             }
             Step::Call(call) => {
@@ -111,7 +113,7 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
         });
         let _ = write!(text, "log\n{}", log.await.unwrap());
     }
-    case.without_ids(text)
+    words.told(&case.without_ids(text))
 }
 
 async fn several(request: &Request, pki: &Arc<Pki>, run: &str, number: usize, proxy: SocketAddr) -> String {

@@ -15,6 +15,7 @@ mod grpc;
 mod pki;
 mod request;
 mod spans;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -214,7 +215,13 @@ impl Category {
             "static_resources": {"listeners": listeners, "clusters": clusters, "secrets": secrets},
         });
         if let (Value::Object(fields), Value::Object(common)) = (&mut text, &self.bootstrap) {
-            fields.extend(common.clone());
+            let mut common = common.clone();
+            if let Some(Value::Array(more)) = common.remove("clusters")
+                && let Value::Array(clusters) = &mut fields["static_resources"]["clusters"]
+            {
+                clusters.extend(more);
+            }
+            fields.extend(common);
         }
         match schema.from_text(&text.to_string()) {
             Ok(bootstrap) => bootstrap,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::words::Words;
 use crate::message::quoted;
 
 /// `GET /path`, or with a host, headers and more; bytes to a listener without HTTP; or `release`.
@@ -213,6 +214,18 @@ impl Request {
             protocol: None,
             after: 0,
         }
+    }
+
+    /// With what its words stand for.
+    pub(crate) fn said(&self, words: &Words) -> Self {
+        let mut said = self.clone();
+        said.host = said.host.map(|host| words.said(&host));
+        for value in said.headers.values_mut() {
+            if let Value::String(text) = value {
+                *text = words.said(text);
+            }
+        }
+        said
     }
 
     /// As the backends know it: `run` is of the case, `number` of the request.

@@ -1,0 +1,202 @@
+//! Clusters whose endpoint is the request's own host (`envoy.clusters.dynamic_forward_proxy`): what is known of hosts.
+//!
+//! A worker resolves for itself. What is due again is resolved behind the requests that go on with what is known; what
+//! nobody asks for any more is forgotten.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use leno_engine::compile::cluster::{Cluster, Discovery};
+use leno_engine::compile::dns_cache::DnsCache;
+use leno_engine::compile::endpoint::Endpoint;
+use leno_engine::decide::balance::{EndpointState, Host, PickError};
+use leno_engine::decide::filter::Unresolved;
+
+use super::Upstream;
+use crate::resolve::look_up_host;
+
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    known: RefCell<HashMap<Name, Known>>,
+    /// Requests that wait.
+    waiting: Cell<u32>,
+}
+
+/// A host and a port.
+type Name = (String, u16);
+
+#[derive(Debug)]
+struct Known {
+    /// None: it does not resolve.
+    endpoint: Option<Arc<Endpoint>>,
+    state: Rc<EndpointState>,
+    due: Instant,
+    used: Cell<Instant>,
+    failures: u32,
+    /// Somebody is at it.
+    looked_up: Cell<bool>,
+}
+
+/// A request that waits, until dropped.
+struct Waiting<'h>(&'h Cell<u32>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// Waits until a host is resolved, by its cluster's own rules.
+    pub(crate) async fn resolve_own(self: &Rc<Self>, authority: &[u8]) -> Result<(), Unresolved> {
+        match &self.cluster().discovery {
+            Discovery::DynamicForward(forward) => self.resolve(authority, &forward.cache).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until a host is resolved, by these rules.
+    pub(crate) async fn resolve(
+        self: &Rc<Self>,
+        authority: &[u8],
+        cache: &DnsCache,
+    ) -> Result<(), Unresolved> {
+        let cluster = self.cluster();
+        let name = name(authority, &cluster).ok_or(Unresolved::Failed)?;
+        if let Some(known) = self.hosts.known.borrow().get(&name) {
+            let is_due = known.due <= Instant::now();
+            match (&known.endpoint, is_due) {
+                (Some(_), true) => self.look_up_behind(&name, known),
+                (Some(_), false) => {}
+                (None, true) if !known.looked_up.get() => {}
+                (None, _) => return Err(Unresolved::Failed),
+            }
+            if known.endpoint.is_some() {
+                return Ok(());
+            }
+        } else if self.hosts.known.borrow().len() >= cache.max_hosts as usize {
+            return Err(Unresolved::TooManyHosts);
+        }
+        let waiting = &self.hosts.waiting;
+        if waiting.get() >= cache.max_pending {
+            return Err(Unresolved::TooManyWait);
+        }
+        waiting.set(waiting.get() + 1);
+        let _waits = Waiting(waiting);
+        match self.look_up(cache, &name).await {
+            true => Ok(()),
+            false => Err(Unresolved::Failed),
+        }
+    }
+
+    fn look_up_behind(self: &Rc<Self>, name: &Name, known: &Known) {
+        if known.looked_up.replace(true) {
+            return;
+        }
+        let (this, name) = (Rc::clone(self), name.clone());
+        tokio::task::spawn_local(async move {
+            let cluster = this.cluster();
+            if let Discovery::DynamicForward(forward) = &cluster.discovery {
+                this.look_up(&forward.cache, &name).await;
+            }
+        });
+    }
+
+    /// Whether there is an address, be it an old one.
+    async fn look_up(&self, cache: &DnsCache, name: &Name) -> bool {
+        let resolving = &cache.resolving;
+        let looking = look_up_host(&name.0, name.1, resolving.family);
+        let found = match cache.timeout {
+            None => looking.await,
+            Some(limit) => match tokio::time::timeout(limit, looking).await {
+                Ok(found) => found,
+                Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+            },
+        };
+        let address = found.ok().and_then(|found| found.first().copied());
+        let now = Instant::now();
+        let mut all = self.hosts.known.borrow_mut();
+        let known = all.entry(name.clone()).or_insert_with(|| Known {
+            endpoint: None,
+            state: Rc::default(),
+            due: now,
+            used: Cell::new(now),
+            failures: 0,
+            looked_up: Cell::new(false),
+        });
+        known.looked_up.set(false);
+        match address {
+            Some(address) => {
+                let endpoint = Endpoint {
+                    hostname: name.0.clone(),
+                    ..Endpoint::at(address)
+                };
+                // The same again: what is pooled stays in use.
+                if known.endpoint.as_deref() != Some(&endpoint) {
+                    known.endpoint = Some(Arc::new(endpoint));
+                }
+                known.failures = 0;
+                known.due = now + resolving.refresh;
+            }
+            None => {
+                let (first, most) = resolving.after_failure;
+                known.due = now + first.saturating_mul(1 << known.failures.min(16)).min(most);
+                known.failures += 1;
+            }
+        }
+        known.endpoint.is_some()
+    }
+
+    /// The endpoint that a request names, if it is resolved.
+    pub(super) fn named(&self, authority: Option<&[u8]>) -> Result<Host, PickError> {
+        let cluster = self.cluster();
+        let name = authority.and_then(|authority| name(authority, &cluster));
+        let name = name.ok_or(PickError::NoHealthyEndpoint)?;
+        let all = self.hosts.known.borrow();
+        let known = all.get(&name).ok_or(PickError::NoHealthyEndpoint)?;
+        known.used.set(Instant::now());
+        Ok(Host {
+            endpoint: known.endpoint.clone().ok_or(PickError::NoHealthyEndpoint)?,
+            state: Rc::clone(&known.state),
+        })
+    }
+
+    /// Forgets hosts that nobody has asked for.
+    pub(super) fn forget(&self, now: Instant) {
+        let state = self.state.borrow();
+        if let Discovery::DynamicForward(forward) = &state.cluster.discovery {
+            let ttl = forward.cache.host_ttl;
+            let is_used = |known: &Known| now.saturating_duration_since(known.used.get()) < ttl;
+            self.hosts.known.borrow_mut().retain(|_, known| is_used(known));
+        }
+    }
+}
+
+/// `host:port`, `[::1]:port`; without a port the one of the scheme that the cluster speaks.
+fn name(authority: &[u8], cluster: &Cluster) -> Option<Name> {
+    let text = std::str::from_utf8(authority).ok()?;
+    let usual = if cluster.transport.default.tls().is_some() {
+        443
+    } else {
+        80
+    };
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().ok()?),
+        _ => (text, usual),
+    };
+    let host = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
+    let host = match host.parse::<IpAddr>() {
+        Ok(ip) => ip.to_string(),
+        Err(_) => host.to_ascii_lowercase(),
+    };
+    (!host.is_empty()).then_some((host, port))
+}

@@ -1,0 +1,62 @@
+//! What stands in cases for backends' addresses, which differ from run to run: `<a>` is that of `a`, `<base64 a>` the same in
+//! base64, `<session a>` in a session's cookie, `<named a>` the same with the name `localhost`. In headers of requests, and
+//! in what is told.
+
+use super::backend::Backends;
+
+const KNOWN: [&str; 5] = ["a", "b", "c", "d", "tls-a"];
+
+/// Each with what it stands for.
+pub(crate) struct Words(Vec<(String, String)>);
+
+impl Words {
+    pub(crate) fn of(backends: &Backends) -> Self {
+        let each = KNOWN.into_iter().flat_map(|name| {
+            let address = backends.address(name).to_string();
+            let length = u8::try_from(address.len()).unwrap();
+            let session = [&[0x0a, length], address.as_bytes()].concat();
+            [
+                (format!("<session {name}>"), base64(&session)),
+                (format!("<base64 {name}>"), base64(address.as_bytes())),
+                (
+                    format!("<named {name}>"),
+                    address.replace("127.0.0.1", "localhost"),
+                ),
+                (format!("<{name}>"), address),
+            ]
+        });
+        Self(each.collect())
+    }
+
+    /// What is sent.
+    pub(crate) fn said(&self, text: &str) -> String {
+        let all = self.0.iter();
+        all.fold(text.to_owned(), |text, (word, meaning)| {
+            text.replace(word, meaning)
+        })
+    }
+
+    /// What is told.
+    pub(crate) fn told(&self, text: &str) -> String {
+        let all = self.0.iter();
+        all.fold(text.to_owned(), |text, (word, meaning)| {
+            text.replace(meaning, word)
+        })
+    }
+}
+
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const SYMBOLS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |chunk: &[u8]| {
+        let bits = chunk
+            .iter()
+            .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = bits << (8 * (3 - chunk.len()));
+        let symbol = |place: usize| match place <= chunk.len() {
+            true => char::from(SYMBOLS[(bits >> (18 - 6 * place)) as usize & 63]),
+            false => '=',
+        };
+        (0..4).map(symbol).collect::<String>()
+    };
+    bytes.chunks(3).map(group).collect()
+}
