@@ -4,6 +4,8 @@
 //! belongs to a connection's start (filter chain match, TLS, HTTP options) cannot be taken over by an open
 //! connection: when it changes, the connections of that chain, and only of that chain, drain.
 
+mod refused;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,15 +20,16 @@ use leno_engine::compile::route::RouteTable;
 use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::balance::LocalCluster;
 use leno_engine::decide::limits::ClusterLimits;
-use leno_telemetry::access_log;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
+pub use self::refused::Refused;
+use self::refused::{check_logs, refused};
 use crate::alpn::Offer;
 pub use crate::cluster::ClusterState;
 use crate::drain::{CutBy, Drain};
 use crate::health::Health;
-use crate::listen::{BindError, Sockets};
+use crate::listen::Sockets;
 use crate::secret::Secret;
 use crate::tls::{self, Unsupported};
 
@@ -104,17 +107,6 @@ struct Draining {
     listener: String,
     chain: Arc<FilterChain>,
     drain: Weak<Drain>,
-}
-
-/// A resource that cannot be put in force; what was in force under its name stays.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    #[error("{resource}: {source}")]
-    Tls { resource: String, source: Unsupported },
-    #[error("{resource}: access_log: {why}")]
-    AccessLog { resource: String, why: String },
 }
 
 // === impl Config ===
@@ -587,23 +579,6 @@ impl Updater {
     }
 }
 
-/// A time format that cannot be written is a mistake of its listener.
-fn check_logs(listener: &Listener) -> Result<(), Refused> {
-    let chains = listener.chains.iter().chain(&listener.default_chain);
-    let of_chains = chains.flat_map(|chain| match &chain.terminal {
-        TerminalFilter::Http(http) => http.access_log.as_slice(),
-        TerminalFilter::Tcp(tcp) => tcp.access_log.as_slice(),
-        TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => &[],
-    });
-    for log in of_chains.chain(&listener.access_log) {
-        access_log::check(&log.to.formats()).map_err(|why| Refused::AccessLog {
-            resource: listener.name.clone(),
-            why: why.to_string(),
-        })?;
-    }
-    Ok(())
-}
-
 /// Its endpoints are names, for somebody to resolve.
 fn by_name(cluster: &Cluster) -> bool {
     matches!(
@@ -617,12 +592,5 @@ fn drain_time(chain: &FilterChain) -> Duration {
     match &chain.terminal {
         TerminalFilter::Http(http) if !http.timeouts.drain.is_zero() => http.timeouts.drain,
         _ => DRAIN_TIME,
-    }
-}
-
-fn refused(resource: &str, source: Unsupported) -> Refused {
-    Refused::Tls {
-        resource: resource.to_owned(),
-        source,
     }
 }

@@ -1,6 +1,7 @@
 //! `envoy.config.cluster.v3.Cluster`.
 
 mod balance;
+mod breakers;
 mod client_side;
 mod custom;
 pub mod dns;
@@ -28,6 +29,7 @@ use super::endpoint::{self, Assignment};
 use super::hash::HashPolicy;
 use super::pb::{cluster as pb, core, protobuf, upstream_http};
 use super::{Files, Rejection, Warnings};
+pub use breakers::{CircuitBreakers, RetryBudget, Thresholds};
 pub use client_side::ClientSide;
 use dns::Resolving;
 pub use health_check::HealthCheck;
@@ -203,44 +205,6 @@ impl HashKey {
     }
 }
 
-/// Limits of each priority; per process.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct CircuitBreakers {
-    pub default: Thresholds,
-    pub high: Thresholds,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Thresholds {
-    pub max_connections: u32,
-    pub max_pending_requests: u32,
-    pub max_requests: u32,
-    pub max_retries: u32,
-    /// In place of `max_retries`.
-    pub retry_budget: Option<RetryBudget>,
-}
-
-/// How many retries there may be for so many requests.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RetryBudget {
-    /// Percent of the requests that are under way or wait.
-    pub percent: f64,
-    /// So many always.
-    pub minimum: u32,
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self {
-            max_connections: 1024,
-            max_pending_requests: 1024,
-            max_requests: 1024,
-            max_retries: 3,
-            retry_budget: None,
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamProtocol {
     Http1,
@@ -357,7 +321,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         discovery,
         balance,
         connect_timeout: at.positive("connect_timeout", connect_timeout, Duration::from_secs(5))?,
-        limits: limits(at, circuit_breakers.as_ref())?,
+        limits: breakers::limits(at, circuit_breakers.as_ref())?,
         outlier: match outlier_detection {
             None => None,
             Some(detection) => Some(outlier::detection(&at.field("outlier_detection"), detection)?),
@@ -496,71 +460,6 @@ fn numeric(at: &At<'_>, assignment: Arc<Assignment>) -> Result<Arc<Assignment>, 
         Some(host) => Err(at.reject(format!("a static cluster needs IP addresses, not {host:?}"))),
         None => Ok(assignment),
     }
-}
-
-fn limits(at: &At<'_>, message: Option<&pb::CircuitBreakers>) -> Result<CircuitBreakers, Rejection> {
-    let mut limits = CircuitBreakers::default();
-    let Some(pb::CircuitBreakers {
-        thresholds,
-        per_host_thresholds,
-    }) = message
-    else {
-        return Ok(limits);
-    };
-    let at = &at.field("circuit_breakers");
-    refuse!(at; per_host_thresholds);
-    at.each("thresholds", thresholds, |at, threshold| {
-        let pb::circuit_breakers::Thresholds {
-            priority,
-            max_connections,
-            max_pending_requests,
-            max_requests,
-            max_retries,
-            retry_budget,
-            track_remaining,
-            max_connection_pools,
-        } = threshold;
-        no_effect!(at, "leno has its own statistics"; track_remaining);
-        no_effect!(at, "pools are one a worker and endpoint"; max_connection_pools);
-        let limits = match at.choice("priority", *priority)? {
-            core::RoutingPriority::Default => &mut limits.default,
-            core::RoutingPriority::High => &mut limits.high,
-        };
-        let or =
-            |said: &Option<protobuf::UInt32Value>, default: u32| said.as_ref().map_or(default, |v| v.value);
-        *limits = Thresholds {
-            max_connections: or(max_connections, limits.max_connections),
-            max_pending_requests: or(max_pending_requests, limits.max_pending_requests),
-            max_requests: or(max_requests, limits.max_requests),
-            max_retries: or(max_retries, limits.max_retries),
-            retry_budget: match retry_budget {
-                None => None,
-                Some(budget) => Some(self::retry_budget(&at.field("retry_budget"), budget)?),
-            },
-        };
-        Ok(())
-    })?;
-    Ok(limits)
-}
-
-fn retry_budget(
-    at: &At<'_>,
-    message: &pb::circuit_breakers::thresholds::RetryBudget,
-) -> Result<RetryBudget, Rejection> {
-    let pb::circuit_breakers::thresholds::RetryBudget {
-        budget_percent,
-        min_retry_concurrency,
-        budget_interval,
-    } = message;
-    refuse!(at; budget_interval);
-    let percent = budget_percent.as_ref().map_or(20.0, |percent| percent.value);
-    if !(0.0..=100.0).contains(&percent) {
-        return Err(at.field("budget_percent").reject("0 to 100"));
-    }
-    Ok(RetryBudget {
-        percent,
-        minimum: min_retry_concurrency.as_ref().map_or(3, |minimum| minimum.value),
-    })
 }
 
 fn istio(metadata: Option<&core::Metadata>) -> Option<&protobuf::Struct> {

@@ -183,10 +183,7 @@ fn health_check(at: &At<'_>, message: &core::HealthCheck) -> Result<HealthCheck,
             failures: *always_log_health_check_failures,
             successes: *always_log_health_check_success,
         }),
-        transport_match: match transport_socket_match_criteria {
-            None => None,
-            Some(criteria) => Some(metadata::fields(criteria)),
-        },
+        transport_match: transport_socket_match_criteria.as_ref().map(metadata::fields),
     })
 }
 

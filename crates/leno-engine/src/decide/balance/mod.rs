@@ -191,7 +191,7 @@ fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<
         BalancePolicy::LeastRequest(ref settings) => {
             Box::new(least_request::LeastRequest::new(settings, hosts, seed))
         }
-        BalancePolicy::Random | BalancePolicy::ClusterProvided { .. } => Box::new(random::Random),
+        BalancePolicy::Random | BalancePolicy::ClusterProvided => Box::new(random::Random),
         BalancePolicy::RingHash {
             minimum,
             maximum,
