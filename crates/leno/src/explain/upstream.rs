@@ -280,7 +280,7 @@ fn balance(policy: &BalancePolicy) -> Option<String> {
         BalancePolicy::Random => "random".into(),
         BalancePolicy::RingHash { minimum, .. } => format!("ring hash of {minimum}"),
         BalancePolicy::Maglev { table_size, .. } => format!("Maglev of {table_size}"),
-        BalancePolicy::ClusterProvided { .. } => return None,
+        BalancePolicy::ClusterProvided => return None,
     })
 }
 
