@@ -6,8 +6,10 @@ use super::cluster::{self, Cluster};
 use super::config_source::{ControlPlane, Source, ads, config_source};
 use super::listener::{self, Listener};
 use super::pb::{bootstrap as pb, core};
+use super::runtime;
 use super::secret::{self, Secret};
 use super::{Files, Rejection, Warnings};
+use crate::runtime::Runtime;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bootstrap {
@@ -18,6 +20,9 @@ pub struct Bootstrap {
     /// By name, for TLS contexts that name a secret without a source.
     pub secrets: Vec<(String, Secret)>,
     pub dynamic: Dynamic,
+    pub runtime: Runtime,
+    /// Where its values come from.
+    pub layers: Vec<runtime::Source>,
 }
 
 /// What the proxy says it is.
@@ -90,7 +95,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         stats_flush,
         stats_eviction,
     } = message;
-    refuse!(at; node_context_params, hds_config, stats_sinks, tracing, layered_runtime, overload_manager,
+    refuse!(at; node_context_params, hds_config, stats_sinks, tracing, overload_manager,
         header_prefix, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
         bootstrap_extensions, config_sources, default_config_source, default_socket_interface,
         certificate_provider_instances, default_regex_engine, xds_delegate_extension,
@@ -104,6 +109,9 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     if let Some(manager) = manager {
         cluster_manager(&at.field("cluster_manager"), manager)?;
     }
+    // Before what names its keys.
+    let layers = runtime::layers(at, layered_runtime.as_ref())?;
+    at.runtime().set(runtime::at_first(&layers));
     let empty = pb::bootstrap::StaticResources::default();
     let pb::bootstrap::StaticResources {
         listeners,
@@ -112,6 +120,8 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     } = static_resources.as_ref().unwrap_or(&empty);
     let resources = at.field("static_resources");
     Ok(Bootstrap {
+        runtime: at.runtime().clone(),
+        layers,
         node: said.as_ref().map_or_else(Node::default, node),
         admin: match admin_port {
             None => None,

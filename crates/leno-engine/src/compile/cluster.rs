@@ -20,6 +20,7 @@ use super::pb::{cluster as pb, core, dns_cluster, protobuf, upstream_http};
 use leno_proto::FromAny;
 
 use super::{Files, Rejection, Warnings};
+use crate::runtime::Setting;
 use dns::Resolving;
 pub use slow_start::SlowStart;
 pub use subset::{Fallback, Selector, SubsetConfig};
@@ -111,13 +112,13 @@ pub enum BalancePolicy {
     ClusterProvided,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LeastRequest {
     pub choices: u32,
     /// All hosts are looked at, and not `choices` of them.
     pub full_scan: bool,
     /// How much requests under way count where weights differ: 0 not at all.
-    pub bias: f64,
+    pub bias: Setting<f64>,
     pub slow_start: Option<SlowStart>,
 }
 

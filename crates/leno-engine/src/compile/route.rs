@@ -21,9 +21,10 @@ use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, Re
 use super::metadata::Fields;
 use super::pb::route as pb;
 use super::rate_limit::{RateLimit, RouteLimits};
-use super::{NoFiles, Rejection, Warnings};
+use super::{Files, Rejection, Warnings};
 use crate::decide::filter::FilterConfig;
 use crate::decide::limits::Priority;
+use crate::runtime::{Key, Setting, Share, said_or};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteTable {
@@ -89,8 +90,7 @@ pub struct RouteMatch {
     pub query: Vec<QueryMatcher>,
     pub cookies: Vec<CookieMatcher>,
     pub grpc: bool,
-    /// Parts in a million.
-    pub runtime_fraction: Option<u32>,
+    pub runtime_fraction: Option<Setting<Share>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -162,6 +162,8 @@ pub struct WeightedCluster {
     /// The header whose value is the name, where there is none.
     pub header: Option<String>,
     pub weight: u32,
+    /// Replaces the weight: a key of the runtime.
+    pub weight_key: Option<Key>,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
     pub host_rewrite: Option<String>,
@@ -217,8 +219,7 @@ pub enum HashPolicy {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MirrorPolicy {
     pub cluster: MirrorCluster,
-    /// Parts in a million.
-    pub share: u32,
+    pub share: Setting<Share>,
     /// `-shadow` is appended to the host.
     pub shadow: bool,
     /// In place of the request's host, and of `-shadow`.
@@ -242,12 +243,19 @@ impl Route {
     }
 }
 
+impl WeightedCluster {
+    /// What it weighs at the moment.
+    pub fn weight(&self) -> u64 {
+        said_or(self.weight_key.as_ref(), u64::from(self.weight))
+    }
+}
+
 impl MirrorPolicy {
     /// Everything, to this cluster.
     pub fn to(cluster: impl Into<String>) -> Self {
         Self {
             cluster: MirrorCluster::One(cluster.into()),
-            share: 1_000_000,
+            share: Share::ALL.into(),
             shadow: true,
             host: None,
         }
@@ -365,6 +373,10 @@ impl Default for RetryPolicy {
     }
 }
 
-pub fn compile(message: &pb::RouteConfiguration, warnings: &mut Warnings) -> Result<RouteTable, Rejection> {
-    compiling(&NoFiles, warnings, |at| table(at, message))
+pub fn compile(
+    message: &pb::RouteConfiguration,
+    files: &dyn Files,
+    warnings: &mut Warnings,
+) -> Result<RouteTable, Rejection> {
+    compiling(files, warnings, |at| table(at, message))
 }

@@ -28,7 +28,9 @@ pub(super) fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Comp
         Kind::Cluster => {
             cluster::compile(&decode(body)?, files, &mut warnings).map(|c| Compiled::Cluster(Box::new(c)))
         }
-        Kind::Route => route::compile(&decode(body)?, &mut warnings).map(|r| Compiled::Route(Box::new(r))),
+        Kind::Route => {
+            route::compile(&decode(body)?, files, &mut warnings).map(|r| Compiled::Route(Box::new(r)))
+        }
         Kind::Listener => {
             listener::compile(&decode(body)?, files, &mut warnings).map(|l| Compiled::Listener(Box::new(l)))
         }

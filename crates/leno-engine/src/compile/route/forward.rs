@@ -22,6 +22,7 @@ use crate::compile::pb::protobuf;
 use crate::compile::pb::route as pb;
 use crate::compile::rate_limit::{self, RouteLimits};
 use crate::decide::limits::Priority;
+use crate::runtime::Share;
 
 /// Envoy's default.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -230,9 +231,12 @@ fn weighted_clusters(
             return Err(at.field("use_hash_policy").reject("not supported"));
         }
     };
-    no_effect!(at, "there is no runtime"; runtime_key_prefix);
     let clusters = at.each("clusters", clusters, |at, one| {
-        weighted_cluster(at, one, metadata)
+        let mut cluster = weighted_cluster(at, one, metadata)?;
+        if !runtime_key_prefix.is_empty() {
+            cluster.weight_key = at.key(&format!("{runtime_key_prefix}.{}", cluster.name));
+        }
+        Ok(cluster)
     })?;
     let sum: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
     if sum == 0 || sum > u64::from(u32::MAX) {
@@ -284,6 +288,8 @@ fn weighted_cluster(
         name: name.clone(),
         header,
         weight: at.required("weight", weight)?.value,
+        // The list's word.
+        weight_key: None,
         // The route's, and its own in their place.
         metadata: metadata.clone().into_iter().chain(own).collect(),
         request_headers: header::edits(
@@ -420,7 +426,7 @@ fn mirror(at: &At<'_>, message: &pb::route_action::RequestMirrorPolicy) -> Resul
         shadow: !disable_shadow_host_suffix_append,
         host: Some(host_rewrite_literal.clone()).filter(|host| !host.is_empty()),
         share: match runtime_fraction {
-            None => 1_000_000,
+            None => Share::ALL.into(),
             Some(fraction) => at.field("runtime_fraction").runtime_fraction(fraction)?,
         },
     })

@@ -417,10 +417,10 @@ impl Balancer {
 // === impl Settings ===
 
 impl Settings {
-    fn slow_start(&self) -> Option<SlowStart> {
-        match self.choice.policy {
+    fn slow_start(&self) -> Option<&SlowStart> {
+        match &self.choice.policy {
             BalancePolicy::RoundRobin { slow_start }
-            | BalancePolicy::LeastRequest(LeastRequest { slow_start, .. }) => slow_start,
+            | BalancePolicy::LeastRequest(LeastRequest { slow_start, .. }) => slow_start.as_ref(),
             _ => None,
         }
     }
