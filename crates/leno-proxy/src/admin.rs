@@ -11,6 +11,7 @@ mod endpoints;
 mod listeners;
 mod pages;
 mod query;
+mod runtime;
 mod server;
 mod stats;
 

@@ -13,6 +13,7 @@ use crate::Proxy;
 use crate::discovery::{Discovery, Dumped, Dynamic, Mode, State, Text, Via};
 use crate::lookup::Question;
 use crate::resources::{Compiled, Kind, Name, Needs, needs, without_origin};
+use crate::runtime::Layers;
 use crate::secret;
 use crate::state::{Refused, Updater};
 
@@ -63,6 +64,17 @@ impl Bootstrap {
         };
         bootstrap.check_sources().map_err(BootstrapError::NoSource)?;
         Ok(bootstrap)
+    }
+
+    /// What changes while it runs, as it is by now.
+    pub fn layers(&self) -> Arc<Layers> {
+        let bootstrap::Bootstrap {
+            runtime,
+            layers,
+            node,
+            ..
+        } = &self.compiled;
+        Arc::new(Layers::new(runtime.clone(), layers.clone(), node.cluster.clone()))
     }
 
     /// Whether all of it is in the file.

@@ -259,7 +259,7 @@ impl Discovery {
             if memory.resources.is_same(&key, version, &body.value) {
                 continue;
             }
-            let compiled = compile(kind, &body.value, self.files());
+            let compiled = compile(kind, &body.value, &*self.files());
             let compiled = compiled.and_then(|compiled| {
                 let has = |origin: &Origin| feeds.has(origin);
                 let conflict = memory.resources.conflict(&compiled, &memory.subscribed, has);
@@ -400,10 +400,10 @@ impl Discovery {
     }
 
     /// Files of this machine that a resource may name.
-    fn files(&self) -> &'static dyn Files {
+    fn files(&self) -> Box<dyn Files> {
         match self.mode {
-            Mode::OnDemand | Mode::Gateway => &SystemTrust,
-            Mode::Bootstrap(_) => &Disk,
+            Mode::OnDemand | Mode::Gateway => Box::new(SystemTrust),
+            Mode::Bootstrap(_) => Box::new(Disk(self.proxy.handle().runtime().runtime().clone())),
         }
     }
 

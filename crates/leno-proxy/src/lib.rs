@@ -58,6 +58,7 @@ mod request;
 pub mod resolve;
 pub mod resources;
 mod router;
+pub mod runtime;
 pub mod secret;
 mod sent;
 mod session;
@@ -73,6 +74,7 @@ mod tls;
 mod tls_stream;
 mod try_idle;
 mod upstream;
+mod watch;
 mod worker;
 
 use std::net::IpAddr;
@@ -97,6 +99,7 @@ pub use tls::Unsupported;
 
 use inbox::Workers;
 use listen::Sockets;
+use runtime::Layers;
 use state::Published;
 use telemetry::Reporter;
 use worker::Shared;
@@ -119,6 +122,8 @@ pub struct Options {
     pub local_metadata: LocalMetadata,
     /// Who it is, for those that get its records.
     pub node: Node,
+    /// What is changed while it runs.
+    pub runtime: Arc<Layers>,
     /// Networks (address, leading bits) whose outbound destinations never pass as unknown traffic.
     pub fail_closed: Vec<(IpAddr, u8)>,
 }
@@ -136,6 +141,7 @@ pub enum StartError {
 pub struct Handle {
     updater: Arc<Mutex<Updater>>,
     shared: Arc<Shared>,
+    runtime: Arc<Layers>,
 }
 
 /// A running data plane.
@@ -162,6 +168,7 @@ impl Default for Options {
             stats: Arc::default(),
             local_metadata: LocalMetadata::default(),
             node: Node::default(),
+            runtime: Arc::default(),
             fail_closed: Vec::new(),
         }
     }
@@ -207,8 +214,10 @@ impl Proxy {
                     sockets,
                     options.secrets,
                     options.crypto,
+                    options.runtime.runtime().clone(),
                 ))),
                 shared: Arc::clone(&shared),
+                runtime: options.runtime,
             },
             shared,
             workers,
@@ -277,6 +286,23 @@ impl Handle {
     /// What workers have counted.
     pub fn stats(&self) -> &Stats {
         &self.shared.stats
+    }
+
+    pub(crate) fn runtime(&self) -> &Layers {
+        &self.runtime
+    }
+
+    /// Takes what the layers of the runtime say by now.
+    pub(crate) fn load_runtime(&self) {
+        self.runtime.load();
+        self.updater().take_runtime();
+    }
+
+    /// What the admin port says of the runtime. False: there is no layer for that.
+    pub(crate) fn modify_runtime(&self, values: impl IntoIterator<Item = (String, String)>) -> bool {
+        let modified = self.runtime.modify(values);
+        self.updater().take_runtime();
+        modified
     }
 
     /// Downstream connections that are open.

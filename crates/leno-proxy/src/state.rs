@@ -16,6 +16,7 @@ use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener, 
 use leno_engine::compile::route::RouteTable;
 use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::limits::ClusterLimits;
+use leno_engine::runtime::Runtime;
 use leno_telemetry::access_log;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
@@ -71,6 +72,7 @@ pub struct Updater {
     sockets: Sockets,
     secrets: Arc<Secrets>,
     crypto: Crypto,
+    runtime: Runtime,
     /// Chains to drain once their successors are in force.
     retired: Vec<Retired>,
     /// Draining chains, which a draining process or a change that forbids them must still cut.
@@ -242,6 +244,7 @@ impl Updater {
         sockets: Sockets,
         secrets: Arc<Secrets>,
         crypto: Crypto,
+        runtime: Runtime,
     ) -> Self {
         Self {
             next: Config::default(),
@@ -250,6 +253,7 @@ impl Updater {
             sockets,
             secrets,
             crypto,
+            runtime,
             retired: Vec::new(),
             draining: Vec::new(),
             stopped: Vec::new(),
@@ -349,12 +353,13 @@ impl Updater {
             }
             Discovery::OriginalDst => None,
         };
+        let allowed = cluster.limits.under(&cluster.name, &self.runtime.values());
         let limits = match self.next.clusters.get(&cluster.name) {
             Some(old) => {
-                old.limits.set(&cluster.limits);
+                old.limits.set(&allowed);
                 Arc::clone(&old.limits)
             }
-            None => Arc::new(ClusterLimits::new(&cluster.limits)),
+            None => Arc::new(ClusterLimits::new(&allowed)),
         };
         if by_name(&cluster) {
             self.dns_clusters.send_replace(());
@@ -368,6 +373,14 @@ impl Updater {
             .clusters
             .insert(state.cluster.name.clone(), Arc::new(state));
         Ok(())
+    }
+
+    /// The circuit breakers' limits, as the runtime has them now.
+    pub(crate) fn take_runtime(&self) {
+        let values = self.runtime.values();
+        for ClusterState { cluster, limits, .. } in self.next.clusters.values().map(Arc::as_ref) {
+            limits.set(&cluster.limits.under(&cluster.name, &values));
+        }
     }
 
     fn register(&self, common: &CommonTls) -> Result<(), Unsupported> {

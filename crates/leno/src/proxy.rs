@@ -21,7 +21,7 @@ use leno_proxy::admin::{self, Admin, Json, Own, Process, Socket, Wanted};
 use leno_proxy::bootstrap::Bootstrap;
 use leno_proxy::discovery::State;
 use leno_proxy::report::MeshTelemetry;
-use leno_proxy::{Options, Proxy as DataPlane, resolve};
+use leno_proxy::{Options, Proxy as DataPlane, resolve, runtime};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
 use prost::{Message, Name};
@@ -213,16 +213,17 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
     let options = Options {
         concurrency,
         node: bootstrap.compiled.node.message.clone(),
+        runtime: bootstrap.layers(),
         telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
         ..Options::default()
     };
     let proxy = Arc::new(DataPlane::start(options)?);
     let admin = bootstrap.compiled.admin.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let quit = Arc::new(Notify::new());
-    runtime.block_on(async {
+    executor.block_on(async {
         let (state, following) = if bootstrap.is_static() {
             bootstrap.apply(&mut proxy.updater())?;
             let ready = State {
@@ -235,6 +236,7 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
             (following.state.clone(), Some(following))
         };
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let handle = proxy.handle();
         if let Some(address) = admin {
             let socket = bind(&address)
                 .map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
@@ -267,12 +269,13 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
             _ = term.recv() => {}
             () = quit.notified() => {}
             () = resolve::keep_resolved(&proxy) => {}
+            () = runtime::keep_loaded(&handle) => {}
             why = refused(state) => bail!("{why}"),
         }
         drop(following);
         anyhow::Ok(())
     })?;
-    drop(runtime);
+    drop(executor);
     if let Some(proxy) = Arc::into_inner(proxy) {
         proxy.shutdown();
     }

@@ -10,7 +10,7 @@ use leno_proto::google::protobuf::Any;
 use super::answer::Answer;
 use super::config_dump::{self, Shown};
 use super::query::Query;
-use super::{Admin, Json, Own, Wanted, clusters, listeners, server, stats};
+use super::{Admin, Json, Own, Wanted, clusters, listeners, runtime, server, stats};
 
 struct Page {
     path: &'static str,
@@ -36,6 +36,8 @@ enum Kind {
     Memory,
     Quit,
     ResetCounters,
+    Runtime,
+    RuntimeModify,
     ServerInfo,
     Stats,
     /// Envoy has it, and leno does not, for this reason.
@@ -132,6 +134,12 @@ const PAGES: &[Page] = &[
     page("/quitquitquit", "end the process", Kind::Quit),
     page("/ready", "LIVE if it serves, else 503", Kind::Ready),
     page("/server_info", "version, state, uptime, node", Kind::ServerInfo),
+    page("/runtime", "values of the runtime, by layer", Kind::Runtime),
+    page(
+        "/runtime_modify",
+        "change values of the runtime: key1=value1&key2=value2, an empty value takes one back",
+        Kind::RuntimeModify,
+    ),
     page("/reset_counters", "set all counters to zero", Kind::ResetCounters),
     Page {
         path: "/stats",
@@ -211,7 +219,7 @@ impl Page {
     }
 
     fn has(&self, parameter: &str) -> bool {
-        self.parameters.iter().any(|(name, _)| *name == parameter)
+        self.kind == Kind::RuntimeModify || self.parameters.iter().any(|(name, _)| *name == parameter)
     }
 
     /// In Envoy's form.
@@ -244,6 +252,7 @@ impl Kind {
                 | Self::HealthcheckOk
                 | Self::Quit
                 | Self::ResetCounters
+                | Self::RuntimeModify
         )
     }
 
@@ -265,6 +274,8 @@ impl Kind {
                 own.proxy.stats().reset_counters();
                 Answer::ok()
             }
+            Self::Runtime => runtime::answer(own),
+            Self::RuntimeModify => runtime::modify(own, query),
             Self::Ready => {
                 let state = server::state(admin, own);
                 let status = if state == "LIVE" { 200 } else { 503 };

@@ -26,6 +26,10 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (String, String)> {
+        self.0.iter().cloned()
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }

@@ -155,6 +155,7 @@ impl Leno {
         let proxy = Proxy::start(Options {
             telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics)).unwrap()),
             node: compiled.compiled.node.message.clone(),
+            runtime: compiled.layers(),
             ..Options::default()
         })
         .unwrap();
