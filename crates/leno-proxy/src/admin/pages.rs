@@ -186,6 +186,12 @@ impl Asked {
             query: Query::parse(request.query().unwrap_or_default()),
         }
     }
+
+    /// Also the parameters that a body has.
+    pub(super) fn with(mut self, form: &[u8]) -> Self {
+        self.query = self.query.and(form);
+        self
+    }
 }
 
 pub(super) async fn answer(admin: &Admin, asked: Asked) -> Answer {

@@ -19,6 +19,12 @@ impl Query {
         Self(pairs.collect())
     }
 
+    /// With those in a body, as a form sends them.
+    pub(super) fn and(mut self, form: &[u8]) -> Self {
+        self.0.extend(Self::parse(form).0);
+        self
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let mut pairs = self.0.iter();
         pairs

@@ -17,7 +17,7 @@ const FACTS: &str = "tests/envoy/admin.txt";
 const BOOTSTRAP: &str = include_str!("admin.yaml");
 
 /// The order matters: the last ones change something.
-const ASKED: [(&str, &str); 29] = [
+const ASKED: [(&str, &str); 37] = [
     ("GET", "/ready"),
     ("GET", "/listeners"),
     ("GET", "/listeners?format=json"),
@@ -44,6 +44,17 @@ const ASKED: [(&str, &str); 29] = [
     ("GET", "/config_dump?resource=static_endpoint_configs&include_eds"),
     ("GET", "/config_dump?resource=nothing"),
     ("GET", "/config_dump?mask=static_clusters.cluster.name"),
+    ("GET", "/runtime"),
+    ("GET", "/runtime_modify?a=b"),
+    ("POST", "/runtime_modify"),
+    (
+        "POST",
+        "/runtime_modify?routes.few=%7Bnumerator:%205%7D&base.number=12",
+    ),
+    ("GET", "/runtime"),
+    ("POST", "/runtime_modify?base.number="),
+    ("GET", "/runtime"),
+    ("GET", "/stats?filter=%5Eruntime.(num|admin|deprecated)"),
     ("GET", "/quitquitquit"),
     ("GET", "/healthcheck/fail"),
     ("GET", "/drain_listeners"),
@@ -94,6 +105,52 @@ async fn the_admin_port_answers_as_envoys() {
         tell(&mut text, method, path, &answered);
     }
     pretty_same(&facts(), &text);
+}
+
+/// A disk layer is read again when its link is replaced; what the admin port says counts before it, until it is taken back.
+#[tokio::test]
+async fn a_runtime_is_changed_by_files_and_by_the_admin_port() {
+    let root = tempfile::tempdir().unwrap();
+    let version = |name: &str, value: &str| {
+        let directory = root.path().join(name).join("shop");
+        std::fs::create_dir_all(directory.join("routes")).unwrap();
+        std::fs::write(directory.join("routes/all"), value).unwrap();
+        let link = root.path().join("next");
+        std::os::unix::fs::symlink(root.path().join(name), &link).unwrap();
+        std::fs::rename(link, root.path().join("now")).unwrap();
+    };
+    version("first", "1");
+    let layers = serde_json::json!({"layers": [
+        {"name": "disk", "disk_layer": {"symlink_root": root.path().join("now"), "append_service_cluster": true}},
+        {"name": "admin", "admin_layer": {}},
+    ]});
+    let text = serde_json::json!({
+        "node": {"id": "n-1", "cluster": "shop"},
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
+        "layered_runtime": layers,
+    });
+    let leno = Leno::start(&Schema::load().from_text(&text.to_string()).unwrap());
+    let says = |value: &'static str| {
+        let leno = &leno;
+        async move {
+            loop {
+                let (_, body) = leno.ask("GET", "/runtime").await.unwrap();
+                let json: Value = serde_json::from_str(&body).unwrap();
+                if json["entries"]["routes.all"]["final_value"] == value {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    says("1").await;
+    version("second", "2");
+    says("2").await;
+    leno.ask("POST", "/runtime_modify?routes.all=3").await.unwrap();
+    says("3").await;
+    version("third", "4");
+    leno.ask("POST", "/runtime_modify?routes.all=").await.unwrap();
+    says("4").await;
 }
 
 fn pretty_same(want: &str, got: &str) {

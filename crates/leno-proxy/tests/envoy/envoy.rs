@@ -127,7 +127,7 @@ fn listeners(answer: &str) -> Result<Vec<SocketAddr>, String> {
 pub(crate) struct Leno {
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) admin: String,
-    tasks: [tokio::task::AbortHandle; 2],
+    tasks: [tokio::task::AbortHandle; 3],
 }
 
 impl Drop for Leno {
@@ -192,11 +192,17 @@ impl Leno {
         };
         let socket = tokio::net::TcpListener::from_std(socket).unwrap();
         let serving = tokio::spawn(admin::serve(socket, Arc::new(admin)));
+        let handle = proxy.handle();
+        let loading = tokio::spawn(async move { leno_proxy::runtime::keep_loaded(&handle).await });
         let resolving = tokio::spawn(async move { leno_proxy::resolve::keep_resolved(&proxy).await });
         Ok(Self {
             listeners,
             admin: address,
-            tasks: [serving.abort_handle(), resolving.abort_handle()],
+            tasks: [
+                serving.abort_handle(),
+                loading.abort_handle(),
+                resolving.abort_handle(),
+            ],
         })
     }
 }
