@@ -30,7 +30,7 @@ fuzz_target!(|input: &[u8]| {
         value: Json::Object(vec![("key\"".into(), Json::Format(format.clone()))]),
         omit_empty: false,
     };
-    if check(&json).is_err() {
+    if check(&[&format]).is_err() {
         return;
     }
     let request = RequestHead {
@@ -65,6 +65,7 @@ fuzz_target!(|input: &[u8]| {
         response_duration: None,
         request: &request,
         response: Some(&response),
+        trailers: None,
         grpc_status: None,
         flags: Flags::default(),
         details: "via_upstream",

@@ -4,6 +4,8 @@ pub(crate) mod base64;
 mod decimal;
 mod headers;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 pub use decimal::Decimal;
@@ -65,6 +67,14 @@ impl RequestHead {
         }
     }
 
+    /// A header's values with commas between them, or the field of that name.
+    pub fn joined(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        if matches!(name, ":path" | ":method" | ":authority" | "host" | ":scheme") {
+            return self.field(name).map(Cow::Borrowed);
+        }
+        self.headers.joined(name)
+    }
+
     /// The first cookie of this name, without its quotes.
     pub fn cookie(&self, name: &str) -> Option<&[u8]> {
         let pairs = self
@@ -98,7 +108,7 @@ pub struct LocalReply {
     pub headers: Headers,
     pub body: Bytes,
     /// `%RESPONSE_CODE_DETAILS%`.
-    pub details: std::borrow::Cow<'static, str>,
+    pub details: Cow<'static, str>,
     pub flags: crate::flags::Flags,
     /// `grpc-status` of the answer to a gRPC call, where it is not the one that goes with `status`.
     pub grpc_status: Option<u32>,

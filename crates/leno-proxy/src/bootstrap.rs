@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::Proxy;
-use crate::discovery::{Discovery, Dumped, Dynamic, Mode, State, Text, Via};
+use crate::discovery::{Discovery, Dumped, Dynamic, Keeper, Mode, State, Text, Via};
 use crate::lookup::Question;
 use crate::resources::{Compiled, Kind, Name, Needs, needs, without_origin};
 use crate::runtime::Layers;
@@ -142,17 +142,24 @@ impl Bootstrap {
                         "the control plane's cluster {name:?} has its endpoints from a control plane"
                     ));
                 }
+                Some(cluster::Discovery::Aggregate(_) | cluster::Discovery::OriginalDst) => {
+                    return Err(format!(
+                        "the control plane's cluster {name:?} has no endpoints of its own"
+                    ));
+                }
                 Some(_) => {}
             }
         }
         Ok(())
     }
 
-    /// Puts it in force, and follows what comes from elsewhere. `text` reads what is YAML or JSON there.
+    /// Puts it in force, and follows what comes from elsewhere. `text` reads what is YAML or JSON there, `keeper` has what
+    /// came from there earlier.
     pub fn follow(
         self,
         proxy: &Arc<Proxy>,
         text: Option<Text>,
+        keeper: Option<Keeper>,
         random: fn() -> u32,
     ) -> Result<Following, BootstrapError> {
         let mut resources: Vec<(Name, Compiled)> = Vec::new();
@@ -189,6 +196,7 @@ impl Bootstrap {
             }),
             port_owner: |_| None,
             text,
+            keeper,
         };
         Ok(Following {
             state,

@@ -15,6 +15,7 @@ use crate::codec::{Answer, Body, Frame, Request};
 use crate::destination::Purpose;
 use crate::outcome::Failure;
 use crate::tcp_proxy;
+use crate::upstream::Picked;
 use crate::worker::Worker;
 
 /// Larger answers to the proxy itself are refused.
@@ -46,13 +47,13 @@ pub(crate) async fn send(
     body: Body,
 ) -> Result<Answer, Failure> {
     let upstream = tcp_proxy::find(worker, cluster).await?;
-    let _permit = upstream
-        .acquire(Resource::Request, Priority::Default)
-        .ok_or(Failure::Overflow)?;
-    let host = upstream.pick(&PickContext {
+    let Picked { upstream, host } = upstream.pick(&PickContext {
         random: worker.random.next(),
         ..PickContext::default()
     })?;
+    let _permit = upstream
+        .acquire(Resource::Request, Priority::Default)
+        .ok_or(Failure::Overflow)?;
     let http2 = head.version == Version::Http2;
     let offer = if http2 { Offer::Http2 } else { Offer::Http1 };
     let purpose = Purpose {

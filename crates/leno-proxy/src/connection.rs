@@ -49,7 +49,7 @@ impl Connection {
     pub(crate) fn without_request(&self) -> Caller<'_> {
         Caller {
             request: None,
-            remote: self.record.remote.ip(),
+            remote: self.record.remote,
             peer: self.caller(),
         }
     }

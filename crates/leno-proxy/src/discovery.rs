@@ -7,8 +7,10 @@
 mod compile;
 mod feeds;
 mod file;
+mod keeper;
 mod memory;
 mod own;
+mod resume;
 mod said;
 mod stream;
 mod text;
@@ -35,6 +37,7 @@ use crate::lookup::Question;
 use crate::resources::{Change, Compiled, Kind, Name, Needs, Resources};
 use crate::state::Refused;
 
+pub use keeper::Keeper;
 pub use stream::Via;
 pub use text::Text;
 
@@ -97,6 +100,8 @@ pub struct Discovery {
     pub port_owner: fn(SocketAddr) -> Option<String>,
     /// Reads what is YAML or JSON; None: nothing is.
     pub text: Option<Text>,
+    /// Keeps what is in force for the next process.
+    pub keeper: Option<Keeper>,
 }
 
 /// What the proxy wants to know.
@@ -126,6 +131,8 @@ enum Event {
     /// What a cluster's names resolve to.
     Resolved(String, Assignment),
     Tick,
+    /// What is in force is to be kept now.
+    Keep,
     Stop,
 }
 
@@ -146,6 +153,7 @@ impl Discovery {
         );
         self.begin(&mut memory, &mut feeds, Instant::now());
         self.settle(&mut memory, &mut feeds, Instant::now());
+        self.resume(&mut memory, &mut feeds);
         feeds.flush();
         let mut tick = tokio::time::interval(TICK);
         let mut look = tokio::time::interval(LOOK);
@@ -158,6 +166,7 @@ impl Discovery {
                 Some(Ok((cluster, resolved))) = memory.resolving.join_next() => Event::Resolved(cluster, resolved),
                 _ = tick.tick(), if memory.needs_tick() => Event::Tick,
                 _ = look.tick(), if matches!(self.mode, Mode::Gateway) => Event::Tick,
+                () = Keeper::due(&mut self.keeper) => Event::Keep,
             };
             let now = Instant::now();
             match event {
@@ -170,6 +179,7 @@ impl Discovery {
                 Event::Health => feeds.set_health(self.health.borrow_and_update().clone()),
                 Event::Resolved(cluster, assignment) => memory.resources.resolved(&cluster, assignment),
                 Event::Tick => {}
+                Event::Keep => self.keep(&memory),
                 Event::Stop => return,
             }
             memory.expire(&mut feeds, now);
@@ -203,6 +213,7 @@ impl Discovery {
                 feeds.subscribe(source, kind, WILDCARD);
             }
         }
+        self.restore(memory, feeds, now);
     }
 
     /// What a source says: compile, remember, acknowledge.
@@ -211,8 +222,10 @@ impl Discovery {
         self.report(connection);
         let Some((key, received)) = received else { return };
         memory.answered.insert(received.type_url.clone());
+        self.keeper.iter_mut().for_each(Keeper::mark);
         let errors = match Kind::of(&received.type_url) {
             Some(kind) => {
+                memory.unheard.remove(&kind);
                 let errors = self.take_resources(memory, feeds, kind, &received, now);
                 memory.lease(kind, &received, key.origin(), now);
                 errors
@@ -259,13 +272,7 @@ impl Discovery {
             if memory.resources.is_same(&key, version, &body.value) {
                 continue;
             }
-            let compiled = compile(kind, &body.value, &*self.files());
-            let compiled = compiled.and_then(|compiled| {
-                let has = |origin: &Origin| feeds.has(origin);
-                let conflict = memory.resources.conflict(&compiled, &memory.subscribed, has);
-                conflict.map_or(Ok(compiled), Err)
-            });
-            match compiled {
+            match self.compile(memory, feeds, kind, &body.value) {
                 Ok(compiled) => {
                     memory.resolve(&compiled);
                     // A private key is shown to nobody.
@@ -290,6 +297,13 @@ impl Discovery {
             }
         }
         errors
+    }
+
+    fn compile(&self, memory: &Memory, feeds: &Feeds, kind: Kind, body: &[u8]) -> Result<Compiled, String> {
+        let compiled = compile(kind, body, &*self.files())?;
+        let has = |origin: &Origin| feeds.has(origin);
+        let conflict = memory.resources.conflict(&compiled, &memory.subscribed, has);
+        conflict.map_or(Ok(compiled), Err)
     }
 
     fn take_names(&mut self, received: &Received) -> Vec<(String, String)> {
@@ -363,24 +377,26 @@ impl Discovery {
                 new.insert(source);
             }
         }
-        let roots = match &self.mode {
-            Mode::Bootstrap(dynamic) => [&dynamic.listeners, &dynamic.clusters].map(Option::as_ref),
-            Mode::OnDemand | Mode::Gateway => [None, None],
-        };
         feeds.retain(|kind, origin| {
-            let [listeners, clusters] = roots;
-            let root = match kind {
-                Kind::Listener => listeners,
-                Kind::Cluster => clusters,
-                Kind::Endpoints | Kind::Secret | Kind::Route => None,
-            };
-            root.is_some_and(|source| source.origin == *origin)
+            self.root(kind).is_some_and(|source| source.origin == *origin)
                 || memory
                     .subscribed
                     .iter()
                     .any(|(name, source)| name.0 == kind && source.origin == *origin)
         });
         self.apply(memory, changes);
+    }
+
+    /// Where all of a kind comes from.
+    fn root(&self, kind: Kind) -> Option<&Source> {
+        let Mode::Bootstrap(dynamic) = &self.mode else {
+            return None;
+        };
+        match kind {
+            Kind::Listener => dynamic.listeners.as_ref(),
+            Kind::Cluster => dynamic.clusters.as_ref(),
+            Kind::Endpoints | Kind::Secret | Kind::Route => None,
+        }
     }
 
     /// Under a bootstrap listeners and clusters come all, or not at all.
@@ -392,8 +408,9 @@ impl Discovery {
     }
 
     fn promote(&mut self, memory: &mut Memory, feeds: &Feeds, now: Instant) {
+        let unheard = &memory.unheard;
         let changes = memory.resources.promote(now, |name, source| {
-            !self.comes_by_name(name.0)
+            !self.comes_by_name(name.0) && !unheard.contains(&name.0)
                 || matches!(feeds.lookup(source, name), Lookup::Absent | Lookup::Rejected)
         });
         self.apply(memory, changes);
@@ -450,6 +467,8 @@ impl Discovery {
             }
         }
         updater.publish();
+        drop(updater);
+        self.keeper.iter_mut().for_each(Keeper::mark);
     }
 
     /// Of the bootstrap itself an error is everybody's.

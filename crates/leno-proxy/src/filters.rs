@@ -163,7 +163,7 @@ impl Filters {
             local: &exchange.worker().shared.local_metadata,
             connection: &connection.facts,
             caller: connection.caller(),
-            remote: exchange.downstream().remote.ip(),
+            remote: exchange.downstream().remote,
             route_limits: route.as_deref().and_then(Route::limits),
             values: &**exchange,
             upstream_principal: upstream_principal.as_deref(),

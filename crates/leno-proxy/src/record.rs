@@ -57,8 +57,11 @@ pub(crate) struct Exchange {
     finished: Cell<bool>,
     active: ending::Active,
     /// What it is counted as upstream while it lasts.
-    counted: RefCell<Option<(Permit, balance::Active, Lasting<ClusterStat>)>>,
+    counted: RefCell<Option<Counted>>,
 }
+
+/// The right to be one more request, and as what it is counted.
+type Counted = (Option<Permit>, balance::Active, Lasting<ClusterStat>);
 
 /// The last attempt, as far as it came.
 #[derive(Clone, Debug, Default)]
@@ -176,7 +179,12 @@ impl Exchange {
     }
 
     /// Counts the request at its cluster and its endpoint for as long as it lasts.
-    pub(crate) fn count(&self, permit: Permit, active: balance::Active, lasting: Lasting<ClusterStat>) {
+    pub(crate) fn count(
+        &self,
+        permit: Option<Permit>,
+        active: balance::Active,
+        lasting: Lasting<ClusterStat>,
+    ) {
         self.counted.replace(Some((permit, active, lasting)));
     }
 

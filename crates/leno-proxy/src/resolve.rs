@@ -120,7 +120,9 @@ fn by_name(discovery: &Discovery) -> Option<Named> {
             assignment,
             resolving,
         } => (assignment, resolving, true),
-        Discovery::Static(_) | Discovery::Eds(..) | Discovery::OriginalDst => return None,
+        Discovery::Static(_) | Discovery::Eds(..) | Discovery::OriginalDst | Discovery::Aggregate(_) => {
+            return None;
+        }
     };
     Some(Named {
         template: Arc::clone(template),

@@ -241,6 +241,12 @@ impl Resources {
         self.active.contains_key(name)
     }
 
+    /// Of the newest that was accepted.
+    pub fn version(&self, name: &Name) -> Option<&str> {
+        let newest = self.warming.get(name).or_else(|| self.active.get(name));
+        newest.map(|entry| entry.version.as_str())
+    }
+
     pub fn is_absent(&self, name: &Name) -> bool {
         self.absent.contains(name)
     }
@@ -358,6 +364,10 @@ fn cluster_needs(cluster: &Cluster) -> Needs {
     let mut names = Needs::new();
     if let Discovery::Eds(service, source) = &cluster.discovery {
         names.insert((Kind::Endpoints, service.clone()), source.clone());
+    }
+    if let Discovery::Aggregate(members) = &cluster.discovery {
+        let members = members.iter().map(|name| (Kind::Cluster, name.clone()));
+        names.extend(members.map(|name| (name, Source::ads())));
     }
     for tls in cluster.transport.all().filter_map(Transport::tls) {
         names.extend(secrets(&tls.common));

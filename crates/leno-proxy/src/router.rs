@@ -1,5 +1,6 @@
 //! From a route to an answer: cluster, endpoint, connection, and again where that may help.
 
+mod pick;
 mod tunnel;
 
 use std::cell::Cell;
@@ -13,8 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::compile::route::RetryPolicy;
-use leno_engine::decide::balance::{Active, Host, PickContext};
-use leno_engine::decide::hash::Hashed;
+use leno_engine::decide::balance::{Active, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
@@ -36,7 +36,7 @@ use crate::outcome::{Failure, StreamError};
 use crate::record::Exchange;
 use crate::replay::Replay;
 use crate::try_idle::TryIdle;
-use crate::upstream::Upstream;
+use crate::upstream::{Picked, Upstream};
 
 /// Kept of a request's body where no retry policy asks for more: enough to repeat it on a fresh connection when a
 /// pooled one turns out to be closed.
@@ -73,14 +73,28 @@ struct Plan {
 }
 
 /// An attempt that has an answer is counted at its host and its cluster for as long as the answer lasts.
-type InFlight = (Active, Lasting<ClusterStat>);
+struct InFlight {
+    active: Active,
+    lasting: Lasting<ClusterStat>,
+    /// Of the member of an aggregate.
+    permit: Option<Permit>,
+}
 
 /// An attempt that has no answer.
 struct Failed {
     failure: Failure,
-    host: Option<Host>,
+    picked: Option<Picked>,
     /// On a connection that had carried requests before.
     reused: bool,
+}
+
+// === impl InFlight ===
+
+impl InFlight {
+    /// `permit`: the route's own cluster's.
+    fn count(self, exchange: &Exchange, permit: Option<Permit>) {
+        exchange.count(permit.or(self.permit), self.active, self.lasting);
+    }
 }
 
 // === impl Router ===
@@ -125,16 +139,14 @@ impl Router<'_> {
         body: Body,
     ) -> Result<Forwarded, Failure> {
         let exchange = self.exchange;
-        let Some(permit) = upstream.acquire(Resource::Request, self.priority()) else {
-            // As Envoy, which finds out when the request has its turn.
-            upstream.counts.inc(ClusterStat::RqPendingTotal);
-            upstream.counts.inc(ClusterStat::RqActiveOverflow);
-            return Err(Failure::Overflow);
+        let permit = match upstream.is_aggregate() {
+            true => None,
+            false => Some(self.admit(&upstream)?),
         };
         let hashed = self.hash();
         if self.ends_connect() {
-            let (answer, (active, lasting)) = self.connect(&upstream, hashed.hash).await?;
-            exchange.count(permit, active, lasting);
+            let (answer, in_flight) = self.connect(&upstream, hashed.hash).await?;
+            in_flight.count(exchange, permit);
             return Ok(Forwarded::Answered(self.tunnelled(answer, body)));
         }
         let (body, in_tunnel) = self.set_aside(&upstream, body);
@@ -161,12 +173,11 @@ impl Router<'_> {
             }),
             ready => ready,
         });
-        let (mut answer, active) = answered.await?;
+        let (mut answer, in_flight) = answered.await?;
         if let Some(cookie) = hashed.set_cookie {
             answer.head.headers.append("set-cookie", cookie);
         }
-        let (active, lasting) = active;
-        exchange.count(permit, active, lasting);
+        in_flight.count(exchange, permit);
         if self.leads_on(&answer)
             && let Some(body) = plan.replay.again()
         {
@@ -179,14 +190,6 @@ impl Router<'_> {
     fn leads_on(&self, answer: &Answer) -> bool {
         let policy = self.forwarding.forward.redirects.as_ref();
         policy.is_some_and(|policy| policy.statuses.contains(&answer.head.status))
-    }
-
-    fn hash(&self) -> Hashed {
-        let exchange = self.exchange;
-        let source = exchange.downstream().remote.ip();
-        let random = exchange.worker().random.next();
-        self.forwarding
-            .hash(&exchange.request.borrow(), Some(source), random)
     }
 
     /// How much of the request is kept to be sent again.
@@ -246,11 +249,11 @@ impl Router<'_> {
             let attempted = self.attempt(plan, retry.as_ref(), &previous, fresh).await;
             let repeatable = plan.replay.can_repeat();
             let (verdict, host) = match &attempted {
-                Ok((answer, host, _)) => {
+                Ok((answer, picked, _)) => {
                     let verdict = retry.as_mut().filter(|_| repeatable && answer.upgraded.is_none());
                     (
                         verdict.map(|r| r.on_response(&answer.head, random(), now())),
-                        Some(host),
+                        Some(&picked.host),
                     )
                 }
                 Err(failed) => {
@@ -263,7 +266,7 @@ impl Router<'_> {
                         .as_mut()
                         .zip(kind)
                         .map(|(r, kind)| r.on_failure(kind, random()));
-                    (verdict, failed.host.as_ref())
+                    (verdict, failed.picked.as_ref().map(|picked| &picked.host))
                 }
             };
             match verdict {
@@ -295,10 +298,10 @@ impl Router<'_> {
             }
             plan.replay.commit();
             return match attempted {
-                Ok((answer, host, active)) => {
+                Ok((answer, picked, in_flight)) => {
                     // Edits of the answer and the access log see the authority that was sent.
-                    self.rewrite_host(&mut exchange.request.borrow_mut(), &host);
-                    Ok((answer, active))
+                    self.rewrite_host(&mut exchange.request.borrow_mut(), &picked.host);
+                    Ok((answer, in_flight))
                 }
                 Err(failed) => Err(failed.failure),
             };
@@ -311,21 +314,25 @@ impl Router<'_> {
         retry: Option<&RetryState>,
         previous: &[Target],
         fresh: bool,
-    ) -> Result<(Answer, Host, InFlight), Failed> {
+    ) -> Result<(Answer, Picked, InFlight), Failed> {
         let picked = self.pick(plan, retry, previous);
-        let host = picked.map_err(|failure| Failed {
+        let unsent = |failure| Failed {
             failure,
-            host: None,
+            picked: None,
             reused: false,
-        })?;
-        let active = (
-            host.start(),
-            Lasting::begin(&plan.upstream.counts, ClusterStat::RqActive, None),
-        );
+        };
+        let picked = picked.map_err(unsent)?;
+        let in_flight = InFlight {
+            permit: self
+                .admit_to_member(&plan.upstream, &picked.upstream)
+                .map_err(unsent)?,
+            active: picked.host.start(),
+            lasting: Lasting::begin(&picked.upstream.counts, ClusterStat::RqActive, None),
+        };
         let reused = Cell::new(false);
         let idle = plan.per_try_idle.map(TryIdle::new);
         let result = {
-            let sending = pin!(self.send(plan, &host, fresh, &reused, idle.as_ref()));
+            let sending = pin!(self.send(plan, &picked, fresh, &reused, idle.as_ref()));
             match (plan.per_try, &idle) {
                 (None, None) => sending.await,
                 (per_try, idle) => Box::pin(within(per_try, idle.as_ref(), sending)).await,
@@ -333,53 +340,38 @@ impl Router<'_> {
         };
         match result {
             Ok(answer) => {
-                plan.upstream.report_status(&host, answer.head.status);
-                Ok((answer, host, active))
+                picked.upstream.report_status(&picked.host, answer.head.status);
+                Ok((answer, picked, in_flight))
             }
             // The request could not be sent because there was no more of it: not the upstream's doing.
             Err(_) if self.exchange.client_gone.get() => Err(Failed {
                 failure: Failure::Downstream,
-                host: Some(host),
+                picked: Some(picked),
                 reused: false,
             }),
             Err(failure) => {
-                plan.upstream.report_failure(&host, &failure);
-                count_failure(&plan.upstream, &failure);
+                picked.upstream.report_failure(&picked.host, &failure);
+                count_failure(&plan.upstream, &picked.upstream, &failure);
                 self.note_failure(&failure);
                 Err(Failed {
                     failure,
-                    host: Some(host),
+                    picked: Some(picked),
                     reused: reused.get(),
                 })
             }
         }
     }
 
-    fn pick(&self, plan: &Plan, retry: Option<&RetryState>, previous: &[Target]) -> Result<Host, Failure> {
-        let policy = retry.map(RetryState::policy).filter(|_| !previous.is_empty());
-        plan.upstream.pick(&PickContext {
-            random: self.exchange.worker().random.next(),
-            hash: plan.hash,
-            metadata: Some(self.forwarding.metadata()),
-            previous,
-            omit: policy.map_or(&[], |policy| &policy.omit),
-            attempts: policy.map_or(0, |policy| policy.host_selection_attempts),
-            leave_priorities: policy.and_then(|policy| policy.leave_priorities),
-            original_destination: Some(self.exchange.session().connection.destination),
-        })
-    }
-
     async fn send(
         &self,
         plan: &Plan,
-        host: &Host,
+        Picked { upstream, host }: &Picked,
         fresh: bool,
         reused: &Cell<bool>,
         idle: Option<&TryIdle>,
     ) -> Result<Answer, Failure> {
         let exchange = self.exchange;
         let connection = &exchange.session().connection;
-        let upstream = &plan.upstream;
         let protocol = upstream.protocol();
         let (http2, pool) = {
             let head = exchange.request.borrow();
@@ -497,12 +489,12 @@ impl Router<'_> {
 }
 
 /// What a try has come to that has no answer.
-fn count_failure(upstream: &Upstream, failure: &Failure) {
-    let stat = match failure {
-        Failure::TryTimeout => ClusterStat::RqPerTryTimeout,
-        Failure::TryIdle => ClusterStat::RqPerTryIdleTimeout,
-        Failure::Stream(StreamError::Reset(_) | StreamError::Refused) => ClusterStat::RqRxReset,
-        Failure::Connect(_) | Failure::ConnectTimeout => ClusterStat::RqPendingFailureEject,
+fn count_failure(cluster: &Upstream, member: &Upstream, failure: &Failure) {
+    let (upstream, stat) = match failure {
+        Failure::TryTimeout => (cluster, ClusterStat::RqPerTryTimeout),
+        Failure::TryIdle => (cluster, ClusterStat::RqPerTryIdleTimeout),
+        Failure::Stream(StreamError::Reset(_) | StreamError::Refused) => (member, ClusterStat::RqRxReset),
+        Failure::Connect(_) | Failure::ConnectTimeout => (member, ClusterStat::RqPendingFailureEject),
         _ => return,
     };
     upstream.counts.inc(stat);

@@ -351,7 +351,7 @@ impl Updater {
             Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
                 self.assignments.get(&cluster.name).cloned()
             }
-            Discovery::OriginalDst => None,
+            Discovery::OriginalDst | Discovery::Aggregate(_) => None,
         };
         let allowed = cluster.limits.under(&cluster.name, &self.runtime.values());
         let limits = match self.next.clusters.get(&cluster.name) {
@@ -412,7 +412,7 @@ impl Updater {
             let theirs = match &state.cluster.discovery {
                 Discovery::Eds(service, _) => service == name,
                 Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => state.cluster.name == name,
-                Discovery::Static(_) | Discovery::OriginalDst => false,
+                Discovery::Static(_) | Discovery::OriginalDst | Discovery::Aggregate(_) => false,
             };
             if theirs {
                 *state = Arc::new(ClusterState {

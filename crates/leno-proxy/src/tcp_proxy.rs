@@ -35,7 +35,7 @@ use crate::io::Io;
 use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
-use crate::upstream::Upstream;
+use crate::upstream::{Picked, Upstream};
 use crate::worker::Worker;
 
 /// An upstream connection that was made before the client said anything, and how it began.
@@ -280,14 +280,10 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         (None, None) => return Err(Failure::NoCluster),
     };
     let upstream = find(worker, name).await?;
-    let Some(permit) = upstream.acquire(Resource::Connection, Priority::Default) else {
-        upstream.counts.inc(ClusterStat::CxOverflow);
-        return Err(Failure::Overflow);
-    };
     let mut previous = Vec::new();
     let mut last = Failure::NoHealthyUpstream;
     for _ in 0..tcp.max_connect_attempts.max(1) {
-        let host = upstream.pick(&PickContext {
+        let Picked { upstream, host } = upstream.pick(&PickContext {
             random: worker.random.next(),
             hash: tcp
                 .hash_source
@@ -298,7 +294,12 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             attempts: if previous.is_empty() { 0 } else { 3 },
             leave_priorities: None,
             original_destination: Some(of.destination),
+            place: None,
         })?;
+        let Some(permit) = upstream.acquire(Resource::Connection, Priority::Default) else {
+            upstream.counts.inc(ClusterStat::CxOverflow);
+            return Err(Failure::Overflow);
+        };
         let purpose = Purpose {
             authority: None,
             offer: Offer::Tcp,

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use leno_engine::compile::cluster::{Cluster, Transport, UpstreamProtocol};
+use leno_engine::compile::cluster::{Cluster, Discovery, Transport, UpstreamProtocol};
 use leno_engine::compile::endpoint::{Endpoint, Target};
 use leno_engine::compile::listener::Address;
-use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError};
+use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError, Row};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::outlier::Outcome;
 use leno_engine::decide::proxy_protocol::Client;
@@ -34,8 +34,17 @@ pub(crate) struct Upstream {
     pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
     /// Pools by what a request has at hand, where nothing else decides.
     shortcuts: RefCell<HashMap<ShortcutKey, Shortcut, QuickHash>>,
+    /// Of an aggregate: whose endpoints it has.
+    members: RefCell<Vec<Rc<Upstream>>>,
     /// The configuration that its state is of.
     generation: Cell<Option<u64>>,
+}
+
+/// An endpoint, and the cluster that it is of: of an aggregate one of its members.
+#[derive(Clone, Debug)]
+pub(crate) struct Picked {
+    pub(crate) upstream: Rc<Upstream>,
+    pub(crate) host: Host,
 }
 
 /// The endpoint's address in memory, which the shortcut keeps alive; what is offered; whether the connection is
@@ -70,6 +79,7 @@ impl Upstream {
             balancer: RefCell::new(Balancer::new(&state.cluster, assignment, seed)),
             pools: RefCell::default(),
             shortcuts: RefCell::default(),
+            members: RefCell::default(),
             generation: Cell::new(None),
             state: RefCell::new(state),
         }
@@ -109,7 +119,17 @@ impl Upstream {
     /// False while its endpoints are not known.
     pub(crate) fn is_discovered(&self) -> bool {
         let state = self.state.borrow();
-        state.assignment.is_some() || is_original_dst(&state.cluster)
+        state.assignment.is_some() || is_original_dst(&state.cluster) || is_aggregate(&state.cluster)
+    }
+
+    /// Those that an aggregate has in a row. An aggregate among them has no endpoints of its own to give.
+    pub(crate) fn set_members(&self, members: Vec<Rc<Upstream>>) {
+        *self.members.borrow_mut() = members;
+    }
+
+    /// Its limits are those of whom it picks from.
+    pub(crate) fn is_aggregate(&self) -> bool {
+        is_aggregate(&self.state.borrow().cluster)
     }
 
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
@@ -117,6 +137,9 @@ impl Upstream {
     }
 
     pub(crate) fn protocol(&self) -> UpstreamProtocol {
+        if let Some(first) = self.members.borrow().first() {
+            return first.protocol();
+        }
         self.state.borrow().cluster.protocol
     }
 
@@ -124,13 +147,43 @@ impl Upstream {
         self.state.borrow().limits.acquire(resource, priority)
     }
 
-    pub(crate) fn pick(&self, cx: &PickContext<'_>) -> Result<Host, Failure> {
-        let picked = self.balancer.borrow_mut().pick(cx);
+    pub(crate) fn pick(self: &Rc<Self>, cx: &PickContext<'_>) -> Result<Picked, Failure> {
+        let picked = match self.is_aggregate() {
+            true => self.pick_of_members(cx),
+            false => self.pick_own(cx),
+        };
         if picked.is_err() {
             self.counts.inc(ClusterStat::CxNoneHealthy);
         }
         picked.map_err(|e| match e {
             PickError::NoHealthyEndpoint | PickError::NoOriginalDestination => Failure::NoHealthyUpstream,
+        })
+    }
+
+    fn pick_own(self: &Rc<Self>, cx: &PickContext<'_>) -> Result<Picked, PickError> {
+        let host = self.balancer.borrow_mut().pick(cx)?;
+        Ok(Picked {
+            upstream: Rc::clone(self),
+            host,
+        })
+    }
+
+    fn pick_of_members(&self, cx: &PickContext<'_>) -> Result<Picked, PickError> {
+        let members = self.members.borrow();
+        let mut row = Row::default();
+        for member in members.iter() {
+            row.add(&member.balancer.borrow());
+        }
+        let panic_threshold = self.state.borrow().cluster.panic_threshold;
+        let chosen = row.choose(panic_threshold, cx, |target| {
+            let mut numbered = members.iter().enumerate();
+            numbered.find_map(|(at, member)| Some((at, member.balancer.borrow().priority_of(target)?)))
+        });
+        let chosen = chosen.ok_or(PickError::NoHealthyEndpoint)?;
+        let member = members.get(chosen.member).ok_or(PickError::NoHealthyEndpoint)?;
+        member.pick_own(&PickContext {
+            place: Some(chosen.place),
+            ..*cx
         })
     }
 
@@ -290,10 +343,11 @@ pub(crate) fn socket_address(endpoint: &Endpoint) -> Option<SocketAddr> {
 }
 
 fn is_original_dst(cluster: &Cluster) -> bool {
-    matches!(
-        cluster.discovery,
-        leno_engine::compile::cluster::Discovery::OriginalDst
-    )
+    matches!(cluster.discovery, Discovery::OriginalDst)
+}
+
+fn is_aggregate(cluster: &Cluster) -> bool {
+    matches!(cluster.discovery, Discovery::Aggregate(_))
 }
 
 fn without_port(authority: &str) -> &str {

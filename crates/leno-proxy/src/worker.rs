@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant, SystemTime};
 
+use leno_engine::compile::cluster::Discovery;
 use leno_engine::decide::filter::{KnownPeers, LocalMetadata};
 use leno_proto::envoy::config::core::v3::Node;
 use leno_telemetry::stats::{Counts, HttpStat, ListenerStat, Stats, TcpStat};
@@ -27,7 +28,7 @@ use crate::load::Loads;
 use crate::lookup::Demand;
 use crate::quick_hash::QuickHash;
 use crate::random::Random;
-use crate::state::{Config, Published};
+use crate::state::{ClusterState, Config, Published};
 use crate::tcp::Scratch;
 use crate::telemetry::Reporter;
 use crate::tls::Contexts;
@@ -171,16 +172,28 @@ impl Worker {
 
     /// A cluster as this worker sees it.
     pub(crate) fn upstream(&self, snapshot: &Snapshot, name: &str) -> Option<Rc<Upstream>> {
-        let mut upstreams = self.upstreams.borrow_mut();
         let generation = snapshot.generation();
-        if let Some(upstream) = upstreams.get(name).filter(|u| u.is_of(generation)) {
+        if let Some(upstream) = self.upstreams.borrow().get(name)
+            && upstream.is_of(generation)
+        {
             return Some(Rc::clone(upstream));
         }
         let state = snapshot.cluster(name)?;
+        let upstream = self.take_over(state, name, generation);
+        if let Discovery::Aggregate(names) = &state.cluster.discovery {
+            let members = names.iter().filter_map(|name| self.upstream(snapshot, name));
+            upstream.set_members(members.filter(|member| !member.is_aggregate()).collect());
+        }
+        Some(upstream)
+    }
+
+    /// Brings a cluster up to date.
+    fn take_over(&self, state: &Arc<ClusterState>, name: &str, generation: u64) -> Rc<Upstream> {
+        let mut upstreams = self.upstreams.borrow_mut();
         if let Some(upstream) = upstreams.get(name) {
             upstream.refresh(state);
             upstream.set_generation(generation);
-            return Some(Rc::clone(upstream));
+            return Rc::clone(upstream);
         }
         let upstream = Rc::new(Upstream::new(
             Arc::clone(state),
@@ -189,7 +202,7 @@ impl Worker {
         ));
         upstream.set_generation(generation);
         upstreams.insert(name.to_owned(), Rc::clone(&upstream));
-        Some(upstream)
+        upstream
     }
 
     /// A new connection's end, and its streams', which this worker looks after.

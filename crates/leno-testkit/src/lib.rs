@@ -2,18 +2,22 @@
 //!
 //! A test that cannot run says so with [`skip`] and why; CI fails on any skip that is not in `.ci/allowed-skips`.
 
+mod background;
 mod browser;
 mod condition;
 mod machine;
 mod mesh;
 mod namespace;
+mod plane;
 mod process;
 mod skip;
 mod user;
 
+pub use background::Background;
 pub use browser::{Browser, Scheme};
 pub use condition::{eventually, eventually_within};
 pub use mesh::{Mesh, MeshBuilder};
+pub use plane::Plane;
 pub use process::Process;
 pub use skip::{has_program, skip};
 pub use user::{OrdinaryUser, shared_binary};

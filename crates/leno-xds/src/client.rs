@@ -270,6 +270,12 @@ impl Client {
         self.watch(type_url).expire(name);
     }
 
+    /// What an earlier process had of it is in force: the server is told the version, and tells what has changed since
+    /// and what is gone. Once it is subscribed to.
+    pub fn restore(&mut self, type_url: &str, name: &str, version: &str) {
+        self.watch(type_url).restore(name, version);
+    }
+
     fn watch(&mut self, type_url: &str) -> &mut Watch {
         self.watches.entry(type_url.to_owned()).or_default()
     }

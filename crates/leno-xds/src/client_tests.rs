@@ -173,3 +173,18 @@ fn health_is_told_when_it_changes_and_on_every_stream() {
     client.on_disconnected(0);
     assert!(client.on_connected()[0].error_detail.is_none());
 }
+
+#[test]
+fn versions_of_an_earlier_process_go_with_the_first_request() {
+    let mut client = client();
+    client.subscribe_wildcard(CLUSTER);
+    client.restore(CLUSTER, "a", "7");
+    client.restore(LISTENER, "nobody asked", "7");
+    let first = client.on_connected();
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].initial_resource_versions["a"], "7");
+    let got = client.on_response(response(CLUSTER, "1", &[], &["a"]));
+    assert_eq!(got.removed, ["a"]);
+    client.finish(got.ticket, &[]);
+    assert_eq!(client.lookup(CLUSTER, "a"), Lookup::Unsubscribed);
+}

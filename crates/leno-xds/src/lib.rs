@@ -8,6 +8,7 @@
 
 pub mod backoff;
 pub mod client;
+pub mod kept;
 mod order;
 pub mod server;
 

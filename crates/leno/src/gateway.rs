@@ -209,6 +209,7 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
         mode: Mode::Gateway,
         port_owner: leno_run::port_owner,
         text: None,
+        keeper: None,
     };
     tokio::spawn(discovery.run());
     let resolving = Arc::clone(&proxy);

@@ -19,7 +19,7 @@ use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
 use leno_proxy::admin::{self, Admin, Json, Own, Process, Socket, Wanted};
 use leno_proxy::bootstrap::Bootstrap;
-use leno_proxy::discovery::State;
+use leno_proxy::discovery::{Keeper, State};
 use leno_proxy::report::MeshTelemetry;
 use leno_proxy::{Options, Proxy as DataPlane, resolve, runtime};
 use leno_telemetry::metrics::Metrics;
@@ -53,6 +53,9 @@ pub struct Proxy {
     resource: Option<String>,
     #[arg(long, hide = true)]
     mask: Option<String>,
+    /// What control planes say is kept in this directory, and served from the next start until they answer
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Worker threads; by default as many as there are cores
     #[arg(long)]
     concurrency: Option<usize>,
@@ -101,7 +104,7 @@ pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
             compile(&path, &read(&path)?)?;
             output::text(format!("configuration '{}' OK\n", path.display()))?;
         }
-        Mode::Serve => serve(&path, args.concurrency)?,
+        Mode::Serve => serve(&path, args.concurrency, args.state.as_deref())?,
         Mode::Dump => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -204,7 +207,7 @@ fn compile(path: &Path, message: &BootstrapMessage) -> anyhow::Result<Bootstrap>
     Ok(compiled)
 }
 
-fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
+fn serve(path: &Path, concurrency: Option<usize>, state: Option<&Path>) -> anyhow::Result<()> {
     let (started, started_at) = (Instant::now(), SystemTime::now());
     let message = read(path)?;
     let bootstrap = compile(path, &message)?;
@@ -232,7 +235,8 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
             };
             (watch::channel(ready).1, None)
         } else {
-            let following = bootstrap.follow(&proxy, Some(Arc::new(response)), random::number)?;
+            let keeper = state.map(|state| keeper(state, &bootstrap)).transpose()?;
+            let following = bootstrap.follow(&proxy, Some(Arc::new(response)), keeper, random::number)?;
             (following.state.clone(), Some(following))
         };
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -280,6 +284,15 @@ fn serve(path: &Path, concurrency: Option<usize>) -> anyhow::Result<()> {
         proxy.shutdown();
     }
     Ok(())
+}
+
+fn keeper(directory: &Path, bootstrap: &Bootstrap) -> anyhow::Result<Keeper> {
+    Keeper::open(directory, &bootstrap.compiled.node.message).map_err(|e| {
+        anyhow!(
+            "no configuration can be kept: {e} — {} — give another --state",
+            directory.display()
+        )
+    })
 }
 
 /// What the bootstrap itself says and cannot be in force.

@@ -153,6 +153,7 @@ async fn serve(
         mode: Mode::OnDemand,
         port_owner: leno_run::port_owner,
         text: None,
+        keeper: None,
     };
     tokio::spawn(discovery.run());
     let resolving = Arc::clone(&proxy);

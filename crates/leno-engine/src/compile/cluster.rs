@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::at::{At, compiling, no_effect, refuse};
 use super::config_source::{Source, config_source};
 use super::endpoint::{self, Assignment};
-use super::pb::{cluster as pb, core, dns_cluster, protobuf, upstream_http};
+use super::pb::{aggregate, cluster as pb, core, dns_cluster, protobuf, upstream_http};
 use leno_proto::FromAny;
 
 use super::{Files, Rejection, Warnings};
@@ -89,6 +89,8 @@ pub enum Discovery {
     },
     /// The connection's original destination.
     OriginalDst,
+    /// The endpoints of these clusters, which come after each other.
+    Aggregate(Vec<String>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -298,7 +300,8 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
     if let Some(subsets) = lb_subset_config {
         common.subsets = subset::older(&at.field("lb_subset_config"), subsets)?;
     }
-    let balance = balance::policy(at, message, &mut common)?;
+    let discovery = discovery(at, message)?;
+    let balance = balance::policy(at, message, &discovery, &mut common)?;
     let transport = transport::sockets(at, transport_socket_matches, transport_socket.as_ref(), &http)?;
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
     Ok(Cluster {
@@ -309,7 +312,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             alt_stat_name
         }
         .clone(),
-        discovery: discovery(at, message)?,
+        discovery,
         balance,
         connect_timeout: at.positive("connect_timeout", connect_timeout, Duration::from_secs(5))?,
         limits: limits(at, circuit_breakers.as_ref())?,
@@ -420,6 +423,14 @@ fn extension(
     let at = at.field("typed_config");
     if any.is::<dns_cluster::DnsCluster>() {
         return dns::typed(&at, any, assignment);
+    }
+    let unused = assignment.priorities.is_empty();
+    if any.is::<aggregate::ClusterConfig>() && unused {
+        let aggregate::ClusterConfig { clusters } = at.unpack(any)?;
+        if clusters.is_empty() {
+            return Err(at.field("clusters").reject("required"));
+        }
+        return Ok(Discovery::Aggregate(clusters));
     }
     Err(at.unknown_extension(any))
 }

@@ -3,6 +3,7 @@
 mod chain;
 mod distinct;
 mod filters;
+mod matcher;
 mod tcp;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ pub use super::address::Address;
 use super::access_log::{AccessLog, access_logs};
 use super::at::{At, compiling, no_effect, refuse};
 use super::http::HttpConnectionManager;
+use super::matcher::tree::Tree;
 use super::metadata::Fields;
 use super::pb::{core, listener as pb, protobuf};
 use super::proxy_protocol::ProxyProtocol;
@@ -37,6 +39,8 @@ pub struct Listener {
     pub filters: ListenerFilters,
     pub chains: Vec<Arc<FilterChain>>,
     pub default_chain: Option<Arc<FilterChain>>,
+    /// Chooses among the chains, in place of what each of them says. None for one that it names and that is not there.
+    pub matcher: Option<Tree<Option<usize>>>,
     pub access_log: Vec<Arc<AccessLog>>,
     /// Bytes that a connection may hold for a slow reader, or a request for a retry. None: leno's own limits.
     pub buffer_limit: Option<u32>,
@@ -214,7 +218,7 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
         tcp_keepalive,
         listener_specifier,
     } = message;
-    refuse!(at; fcds_config, filter_chain_matcher, deprecated_v1, udp_listener_config, api_listener,
+    refuse!(at; fcds_config, deprecated_v1, udp_listener_config, api_listener,
         listener_specifier);
     no_effect!(at, "all statistics of a listener are kept"; stats_matcher);
     no_effect!(at, "not used"; per_connection_buffer_high_watermark_timeout, drain_type, socket_options,
@@ -227,7 +231,13 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
     )?];
     addresses.extend(at.each("additional_addresses", additional_addresses, additional)?);
     let chains = at.each("filter_chains", filter_chains, chain::chain)?;
-    distinct::distinct(at, &chains)?;
+    let matcher = match filter_chain_matcher {
+        None => {
+            distinct::distinct(at, &chains)?;
+            None
+        }
+        Some(matcher) => Some(matcher::matcher(at, matcher, &chains)?),
+    };
     let default_chain = match default_filter_chain {
         None => None,
         Some(chain) => Some(chain::chain(&at.field("default_filter_chain"), chain)?),
@@ -257,6 +267,7 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
         filters: filters::filters(at, message)?,
         chains,
         default_chain,
+        matcher,
         access_log: access_logs(at, "access_log", access_log)?,
         buffer_limit: per_connection_buffer_limit_bytes
             .as_ref()

@@ -1,5 +1,8 @@
 //! Matchers that routes, policies and TLS share.
 
+pub mod input;
+pub mod tree;
+
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::Rejection;
@@ -115,6 +118,10 @@ const REGEX_LIMIT: usize = 1 << 20;
 pub(crate) fn regex(at: &At<'_>, message: &pb::RegexMatcher) -> Result<Regex, Rejection> {
     let pb::RegexMatcher { regex, engine_type } = message;
     silent!("the engine is always RE2's syntax"; engine_type);
+    whole(at, regex)
+}
+
+fn whole(at: &At<'_>, regex: &str) -> Result<Regex, Rejection> {
     // By itself first: `a)|(b` is no expression, and must not become one between our own parentheses.
     build(at, regex, regex)?;
     build(at, &format!("^(?:{regex})$"), regex)

@@ -13,7 +13,7 @@ pub(crate) use leno_proto::envoy::extensions::access_loggers::{
     stream::v3 as stream_log,
 };
 pub(crate) use leno_proto::envoy::extensions::clusters::{
-    common::dns::v3 as common_dns, dns::v3 as dns_cluster,
+    aggregate::v3 as aggregate, common::dns::v3 as common_dns, dns::v3 as dns_cluster,
 };
 pub(crate) use leno_proto::envoy::extensions::common::ratelimit::v3 as ratelimit;
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
@@ -64,6 +64,13 @@ pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
     proxy_protocol::v3 as upstream_proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
+/// What trees of matchers look at, and how.
+pub(crate) mod matching {
+    pub(crate) use leno_proto::envoy::extensions::matching::common_inputs::{
+        network::v3 as network, ssl::v3 as ssl,
+    };
+    pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::ip::v3 as ip;
+}
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;
 pub(crate) use leno_proto::envoy::r#type::tracing::v3 as tracing;
 pub(crate) use leno_proto::envoy::r#type::v3 as types;
@@ -71,3 +78,4 @@ pub(crate) use leno_proto::google::protobuf;
 pub(crate) use leno_proto::opentelemetry::proto::common::v1 as otlp;
 /// What xDS itself defines besides Envoy's messages.
 pub(crate) use leno_proto::xds::core::v3 as xds_core;
+pub(crate) use leno_proto::xds::r#type::matcher::v3 as xds_matcher;

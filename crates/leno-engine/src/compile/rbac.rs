@@ -5,8 +5,32 @@ use ipnet::IpNet;
 use super::Rejection;
 use super::address;
 use super::at::{At, refuse};
+use super::matcher::input::Input;
+use super::matcher::tree::{self, Grammar, Tree};
 use super::matcher::{self, HeaderMatcher, StringMatcher};
-use super::pb::{matcher as matcher_pb, rbac as pb, types};
+use super::pb::{matcher as matcher_pb, protobuf, rbac as pb, types, xds_matcher};
+
+/// What decides.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rules {
+    Policies(Rbac),
+    /// What nothing is said of is denied.
+    Tree(Tree<Leaf>),
+}
+
+/// Of a tree of matchers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    pub name: String,
+    pub action: Action,
+}
+
+/// Of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Requests,
+    Connections,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rbac {
@@ -66,7 +90,88 @@ pub enum Principal {
     Path(StringMatcher),
 }
 
-pub(crate) fn rbac(at: &At<'_>, message: &pb::Rbac) -> Result<Rbac, Rejection> {
+/// None: neither is there, and everything is allowed.
+pub(crate) fn rules(
+    at: &At<'_>,
+    subject: Subject,
+    (field, rules): (&'static str, Option<&pb::Rbac>),
+    (tree_field, tree): (&'static str, Option<&xds_matcher::Matcher>),
+) -> Result<Option<Rules>, Rejection> {
+    if let Some(tree) = tree {
+        if rules.is_some() {
+            at.field(field).warn("the matcher decides instead, as in Envoy");
+        }
+        return self::tree(&at.field(tree_field), subject, tree).map(|tree| Some(Rules::Tree(tree)));
+    }
+    let Some(rules) = rules else {
+        return Ok(None);
+    };
+    let at = at.field(field);
+    let compiled = rbac(&at, rules)?;
+    if subject == Subject::Connections && compiled.names_headers() {
+        return Err(at.reject("a connection has no headers"));
+    }
+    Ok(Some(Rules::Policies(compiled)))
+}
+
+fn tree(at: &At<'_>, subject: Subject, message: &xds_matcher::Matcher) -> Result<Tree<Leaf>, Rejection> {
+    tree::tree(
+        at,
+        message,
+        &Grammar {
+            allows: match subject {
+                Subject::Requests => {
+                    |input| is_of_connection(input) || matches!(input, Input::RequestHeader(_))
+                }
+                Subject::Connections => is_of_connection,
+            },
+            place: match subject {
+                Subject::Requests => "RBAC of requests",
+                Subject::Connections => "RBAC of connections",
+            },
+            action: &leaf,
+        },
+    )
+}
+
+/// Envoy takes these and no others.
+fn is_of_connection(input: &Input) -> bool {
+    match input {
+        Input::DestinationIp
+        | Input::DestinationPort
+        | Input::SourceIp
+        | Input::SourcePort
+        | Input::DirectSourceIp
+        | Input::ServerName
+        | Input::UriSan
+        | Input::DnsSan
+        | Input::Subject => true,
+        Input::RequestHeader(_)
+        | Input::QueryParameter(_)
+        | Input::SourceType
+        | Input::TransportProtocol
+        | Input::ApplicationProtocol => false,
+    }
+}
+
+fn leaf(at: &At<'_>, any: &protobuf::Any) -> Result<Leaf, Rejection> {
+    let pb::Action { name, action } = &at.unpack::<pb::Action>(any)?;
+    at.not_empty("name", name)?;
+    Ok(Leaf {
+        name: name.clone(),
+        action: self::action(at, *action)?,
+    })
+}
+
+fn action(at: &At<'_>, action: i32) -> Result<Action, Rejection> {
+    Ok(match at.choice("action", action)? {
+        pb::rbac::Action::Allow => Action::Allow,
+        pb::rbac::Action::Deny => Action::Deny,
+        pb::rbac::Action::Log => Action::Log,
+    })
+}
+
+fn rbac(at: &At<'_>, message: &pb::Rbac) -> Result<Rbac, Rejection> {
     let pb::Rbac {
         action,
         policies,
@@ -79,18 +184,14 @@ pub(crate) fn rbac(at: &At<'_>, message: &pb::Rbac) -> Result<Rbac, Rejection> {
     }
     compiled.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(Rbac {
-        action: match at.choice("action", *action)? {
-            pb::rbac::Action::Allow => Action::Allow,
-            pb::rbac::Action::Deny => Action::Deny,
-            pb::rbac::Action::Log => Action::Log,
-        },
+        action: self::action(at, *action)?,
         policies: compiled,
     })
 }
 
 impl Rbac {
     /// Whether a rule looks at headers, which a connection has not.
-    pub(crate) fn names_headers(&self) -> bool {
+    fn names_headers(&self) -> bool {
         self.policies.iter().any(|(_, policy)| {
             policy.permissions.iter().any(Permission::names_headers)
                 || policy.principals.iter().any(Principal::names_headers)

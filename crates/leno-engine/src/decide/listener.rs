@@ -7,12 +7,15 @@
 //! lexicographically say exactly that, with rank 0 for "does not hold": the best tuple decides, and if there is a
 //! 0 in it nothing matches and the default chain serves.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::matcher::tree::{Facts, Undecided};
 use crate::compile::listener::{ChainMatch, FilterChain, Listener, SourceType, TransportProtocol};
+use crate::compile::matcher::input::Input;
 
 /// What is known of a connection once the listener filters have looked at it.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,12 @@ type Ranks = [u32; STEPS];
 
 /// The chain for this connection; the default chain where none matches; None where there is no default.
 pub fn choose<'l>(listener: &'l Listener, connection: &ConnectionInfo<'_>) -> Option<&'l Arc<FilterChain>> {
+    if let Some(matcher) = &listener.matcher {
+        return match matcher.decide(connection) {
+            Some(named) => named.and_then(|at| listener.chains.get(at)),
+            None => listener.default_chain.as_ref(),
+        };
+    }
     let local = same_ip_or_loopback(connection);
     let mut best: Option<(Ranks, &Arc<FilterChain>)> = None;
     for chain in &listener.chains {
@@ -88,6 +97,46 @@ pub fn misses<'l>(
     };
     let chains = listener.chains.iter();
     chains.map(|chain| (chain, missed(chain))).collect()
+}
+
+impl Facts for ConnectionInfo<'_> {
+    fn get(&self, input: &Input) -> Result<Option<Cow<'_, [u8]>>, Undecided> {
+        let text = |text: String| Some(Cow::Owned(text.into_bytes()));
+        Ok(match input {
+            Input::DestinationPort => text(self.destination.port().to_string()),
+            Input::SourcePort => text(self.source.port().to_string()),
+            Input::DestinationIp | Input::SourceIp | Input::DirectSourceIp => {
+                self.address(input)?.and_then(|address| text(address.to_string()))
+            }
+            Input::SourceType => same_ip_or_loopback(self).then_some(Cow::Borrowed(&b"local"[..])),
+            Input::ServerName => self.sni.map(|name| Cow::Borrowed(name.as_bytes())),
+            Input::TransportProtocol => Some(Cow::Borrowed(match self.transport {
+                TransportProtocol::RawBuffer => &b"raw_buffer"[..],
+                TransportProtocol::Tls => b"tls",
+            })),
+            // `'h2','http/1.1'`
+            Input::ApplicationProtocol => (!self.application_protocols.is_empty()).then(|| {
+                let joined = self.application_protocols.join(&b"','"[..]);
+                Cow::Owned([b"'", &joined[..], b"'"].concat())
+            }),
+            // No listener may name them.
+            Input::RequestHeader(_)
+            | Input::QueryParameter(_)
+            | Input::UriSan
+            | Input::DnsSan
+            | Input::Subject => None,
+        })
+    }
+
+    fn address(&self, input: &Input) -> Result<Option<IpAddr>, Undecided> {
+        let address = match input {
+            Input::DestinationIp => self.destination,
+            Input::SourceIp => self.source,
+            Input::DirectSourceIp => self.direct_source,
+            _ => return Ok(None),
+        };
+        Ok(Some(address.ip().to_canonical()))
+    }
 }
 
 fn ranks(matches: &ChainMatch, connection: &ConnectionInfo<'_>, local: bool) -> Ranks {

@@ -1,5 +1,7 @@
 //! Evaluation of the matchers.
 
+pub mod tree;
+
 use std::borrow::Cow;
 
 use crate::compile::matcher::{

@@ -1,8 +1,11 @@
 //! Whether a request, or a connection, is allowed; and by which policy.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::compile::rbac::{Action, Permission, Policy, Principal, Rbac};
+use crate::compile::matcher::input::Input;
+use crate::compile::rbac::{Action, Permission, Policy, Principal, Rbac, Rules};
+use crate::decide::matcher::tree::{Facts, Undecided};
 use crate::message::RequestHead;
 
 /// Who asks, and for what.
@@ -11,7 +14,7 @@ pub struct Caller<'c> {
     /// None: a connection. What is said of requests then matches nothing.
     pub request: Option<&'c RequestHead>,
     /// The client, as far as it is told by proxies that are trusted.
-    pub remote: IpAddr,
+    pub remote: SocketAddr,
     pub peer: Peer<'c>,
 }
 
@@ -36,8 +39,72 @@ pub struct Verdict<'r> {
     pub policy: Option<&'r str>,
 }
 
-impl Rbac {
+impl Rules {
     pub fn decide(&self, caller: &Caller<'_>) -> Verdict<'_> {
+        match self {
+            Self::Policies(rbac) => rbac.decide(caller),
+            Self::Tree(tree) => match tree.decide(caller) {
+                Some(leaf) => Verdict {
+                    allowed: leaf.action != Action::Deny,
+                    policy: Some(&leaf.name),
+                },
+                None => Verdict {
+                    allowed: false,
+                    policy: None,
+                },
+            },
+        }
+    }
+}
+
+impl Facts for Caller<'_> {
+    fn get(&self, input: &Input) -> Result<Option<Cow<'_, [u8]>>, Undecided> {
+        let peer = &self.peer;
+        let text = |text: String| Some(Cow::Owned(text.into_bytes()));
+        if matches!(input, Input::UriSan | Input::DnsSan | Input::Subject) && !peer.tls {
+            return Err(Undecided);
+        }
+        let joined = |names: &[String]| match names {
+            [] => None,
+            names => text(names.join(",")),
+        };
+        Ok(match input {
+            Input::RequestHeader(name) => self.request.and_then(|head| head.joined(name)),
+            Input::DestinationPort => text(peer.destination.port().to_string()),
+            Input::SourcePort => text(self.remote.port().to_string()),
+            Input::DestinationIp | Input::SourceIp | Input::DirectSourceIp => {
+                self.address(input)?.and_then(|address| text(address.to_string()))
+            }
+            Input::ServerName => peer.server_name.map(|name| Cow::Borrowed(name.as_bytes())),
+            Input::UriSan => joined(peer.uris),
+            Input::DnsSan => joined(peer.names),
+            Input::Subject => Some(peer.subject.as_bytes())
+                .filter(|subject| !subject.is_empty())
+                .map(Cow::Borrowed),
+            // No rules may name them.
+            Input::QueryParameter(_)
+            | Input::SourceType
+            | Input::TransportProtocol
+            | Input::ApplicationProtocol => None,
+        })
+    }
+
+    fn address(&self, input: &Input) -> Result<Option<IpAddr>, Undecided> {
+        let address = match input {
+            Input::DestinationIp => self.peer.destination.ip(),
+            Input::SourceIp => self.remote.ip(),
+            Input::DirectSourceIp => self.peer.address,
+            _ => {
+                let text = self.get(input)?;
+                return Ok(text.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok()));
+            }
+        };
+        Ok(Some(address.to_canonical()))
+    }
+}
+
+impl Rbac {
+    fn decide(&self, caller: &Caller<'_>) -> Verdict<'_> {
         let matching = self.policies.iter().find(|(_, policy)| policy.matches(caller));
         Verdict {
             allowed: match self.action {
@@ -91,7 +158,7 @@ impl Principal {
                 peer.tls && (is_one(peer.uris) || is_one(peer.names) || name.matches(peer.subject.as_bytes()))
             }
             Self::DirectRemoteIp(range) => range.contains(&peer.address.to_canonical()),
-            Self::RemoteIp(range) => range.contains(&caller.remote.to_canonical()),
+            Self::RemoteIp(range) => range.contains(&caller.remote.ip().to_canonical()),
             Self::Header(header) => caller.request.is_some_and(|head| header.matches_request(head)),
             Self::Path(path) => caller.request.is_some_and(|head| path.matches(head.path_only())),
         }

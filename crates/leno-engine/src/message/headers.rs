@@ -4,6 +4,7 @@
 //! received or of those that were added; a block of fields is one allocation, and a clone shares it until one of the
 //! two is edited.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
@@ -127,6 +128,16 @@ impl Headers {
             let block = block.filter(|block| block.is(f, name.as_bytes()))?;
             Some(block.text(f.value))
         })
+    }
+
+    /// All of its values, with commas between them.
+    pub fn joined(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let first = self.get(name)?;
+        let mut values = self.get_all(name);
+        match values.nth(1) {
+            None => Some(Cow::Borrowed(first)),
+            Some(_) => Some(Cow::Owned(self.get_all(name).collect::<Vec<_>>().join(&b','))),
+        }
     }
 
     pub fn contains(&self, name: &str) -> bool {

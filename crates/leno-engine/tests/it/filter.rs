@@ -1,6 +1,6 @@
 //! HTTP filters, with plain values.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use leno_engine::decide::rbac::Peer;
 use std::rc::Rc;
@@ -95,7 +95,7 @@ impl Cx {
                 names: &[],
                 subject: "",
             },
-            remote: IpAddr::from([198, 18, 0, 1]),
+            remote: SocketAddr::from(([198, 18, 0, 1], 4000)),
             route_limits: None,
             values: &NoValues,
             upstream_principal: self.upstream,

@@ -145,6 +145,13 @@ impl Feeds {
         }
     }
 
+    /// An earlier process had it from there, and it is in force.
+    pub(super) fn restore(&mut self, source: &Source, (kind, name): &Name, version: &str) {
+        if let Some(stream) = self.stream(&Key::new(source, *kind)) {
+            stream.restore(kind.type_url(), name, version);
+        }
+    }
+
     pub(super) fn expire(&mut self, source: &Source, (kind, name): &Name) {
         let key = Key::new(source, *kind);
         if let Some(stream) = self.stream(&key) {

@@ -32,6 +32,11 @@ pub(super) struct Memory {
     pub(super) asked: VecDeque<Name>,
     /// Of the roots, what is the bootstrap's own: nobody can change it.
     pub(super) fixed: BTreeSet<Name>,
+    /// Of what is here, what an earlier process has kept and no source was told of yet.
+    pub(super) restored: Vec<Name>,
+    /// Of these all that there is was kept by an earlier process, and their source has not said anything yet: what is not
+    /// there may be on its way.
+    pub(super) unheard: BTreeSet<Kind>,
     /// Names that are subscribed to one by one, and where.
     pub(super) subscribed: Needs,
     /// What is to be said again until then, or it is gone.

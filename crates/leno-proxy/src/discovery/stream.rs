@@ -109,6 +109,13 @@ impl Stream {
         }
     }
 
+    pub(super) fn restore(&mut self, type_url: &str, name: &str, version: &str) {
+        match &mut self.conversation {
+            Conversation::Delta(client) => client.restore(type_url, name, version),
+            Conversation::State(client) => client.restore(type_url, name, version),
+        }
+    }
+
     pub(super) fn expire(&mut self, type_url: &str, name: &str) {
         match &mut self.conversation {
             Conversation::Delta(client) => client.expire(type_url, name),

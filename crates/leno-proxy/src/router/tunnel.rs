@@ -1,5 +1,7 @@
 //! CONNECT and upgrades: a CONNECT that ends here, and tunnels of clients over HTTP/2.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use leno_engine::decide::balance::PickContext;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
@@ -12,7 +14,7 @@ use crate::counts::Lasting;
 use crate::destination::Purpose;
 use crate::outcome::Failure;
 use crate::over_http2;
-use crate::upstream::Upstream;
+use crate::upstream::{Picked, Upstream};
 
 impl Router<'_> {
     pub(super) fn ends_connect(&self) -> bool {
@@ -22,18 +24,19 @@ impl Router<'_> {
     /// A connection for what is in the tunnel, and the answer that it is open.
     pub(super) async fn connect(
         &self,
-        upstream: &Upstream,
+        cluster: &Rc<Upstream>,
         hash: Option<u64>,
     ) -> Result<(Answer, InFlight), Failure> {
         let exchange = self.exchange;
         let connection = &exchange.session().connection;
-        let host = upstream.pick(&PickContext {
+        let Picked { upstream, host } = cluster.pick(&PickContext {
             random: exchange.worker().random.next(),
             hash,
             metadata: Some(self.forwarding.metadata()),
             original_destination: Some(connection.destination),
             ..PickContext::default()
         })?;
+        let permit = self.admit_to_member(cluster, &upstream)?;
         exchange.attempts.set(1);
         self.note(&host, None);
         let active = host.start();
@@ -64,8 +67,12 @@ impl Router<'_> {
             body: Body::Empty,
             upgraded: Some(Box::new(Upgraded::new(Bytes::new(), io))),
         };
-        let lasting = Lasting::begin(&upstream.counts, ClusterStat::RqActive, None);
-        Ok((answer, (active, lasting)))
+        let in_flight = InFlight {
+            active,
+            lasting: Lasting::begin(&upstream.counts, ClusterStat::RqActive, None),
+            permit,
+        };
+        Ok((answer, in_flight))
     }
 
     /// The request's body, and what of it is for the tunnel that the request asks for: of a client over HTTP/2 all of it.

@@ -193,6 +193,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         filters: ListenerFilters::default(),
         chains: vec![Arc::new(chain)],
         default_chain: None,
+        matcher: None,
         access_log: vec![],
         buffer_limit: None,
         strict: Default::default(),

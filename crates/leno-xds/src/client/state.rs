@@ -109,6 +109,16 @@ impl StateClient {
         }
     }
 
+    /// What an earlier process had of it is in force, once it is subscribed to. The server is told of no version: it is
+    /// to say everything again, for of the state of the world it has no other way to say what is gone.
+    pub fn restore(&mut self, type_url: &str, name: &str, version: &str) {
+        if let Some(watch) = self.watches.get_mut(type_url)
+            && watch.is_wanted(name)
+        {
+            watch.kept.insert(name.to_owned(), version.to_owned());
+        }
+    }
+
     /// A new stream is open: what to send on it first. All types are asked for anew, with the versions that are in
     /// force; the nonces of the old stream mean nothing here.
     pub fn on_connected(&mut self) -> Vec<DiscoveryRequest> {

@@ -172,3 +172,21 @@ fn a_heartbeat_renews_a_lease_and_brings_nothing() {
     client.expire(CLUSTER, "a");
     assert_eq!(client.lookup(CLUSTER, "a"), Lookup::Unsubscribed);
 }
+
+#[test]
+fn what_an_earlier_process_had_is_gone_if_the_first_response_does_not_say_it() {
+    let mut client = client();
+    client.restore(CLUSTER, "a", "7");
+    client.restore(CLUSTER, "b", "7");
+    client.restore(CLUSTER_LOAD_ASSIGNMENT, "nobody asked", "7");
+    let first = client.on_connected();
+    assert_eq!((first.len(), first[0].version_info.as_str()), (1, ""));
+    assert_eq!(client.lookup(CLUSTER, "a"), Lookup::Present);
+    let received = client.on_response(response("8", vec![cluster("b")]));
+    assert_eq!(
+        (names(&received), received.removed.as_slice()),
+        (vec!["b"], ["a".to_owned()].as_slice())
+    );
+    client.finish(received.ticket, &[]);
+    assert_eq!(client.lookup(CLUSTER, "a"), Lookup::Unsubscribed);
+}

@@ -88,6 +88,12 @@ impl Watch {
         self.kept.iter().map(|(n, v)| (n.as_str(), v.as_str()))
     }
 
+    pub(super) fn restore(&mut self, name: &str, version: &str) {
+        if self.wants(name) {
+            self.kept.insert(name.to_owned(), version.to_owned());
+        }
+    }
+
     /// Everything anew, with the versions that are in force.
     pub(super) fn first_request(&mut self, type_url: &str) -> Option<DeltaDiscoveryRequest> {
         self.to_subscribe.clear();

@@ -76,6 +76,19 @@ pub fn target(question: &mut Question<'_>, way: &Way<'_>) -> anyhow::Result<Targ
             used.push((ResourceType::Endpoints, name.clone()));
             assignment(question, name)?
         }
+        Discovery::Aggregate(members) => {
+            for member in members {
+                let way = Way {
+                    cluster: member,
+                    ..*way
+                };
+                // Of another aggregate there are none.
+                if !is_aggregate(question, member)? {
+                    append(&mut target.endpoints, self::target(question, &way)?.endpoints);
+                }
+            }
+            None
+        }
         Discovery::OriginalDst => {
             let itself = Compiled::at(way.destination);
             let mut told = told(question, &compiled, &itself, way)?;
@@ -92,6 +105,28 @@ pub fn target(question: &mut Question<'_>, way: &Way<'_>) -> anyhow::Result<Targ
     }
     target.proxy = behind(question, &used);
     Ok(target)
+}
+
+fn is_aggregate(question: &mut Question<'_>, name: &str) -> anyhow::Result<bool> {
+    let Some(message) = question.message::<Cluster>(ResourceType::Cluster, name)? else {
+        return Ok(false);
+    };
+    let compiled =
+        cluster::compile(&message, &NoFiles, &mut Warnings::default()).map_err(|why| rejected(name, &why))?;
+    Ok(matches!(compiled.discovery, Discovery::Aggregate(_)))
+}
+
+/// The priorities of an aggregate's next member come after those that are there.
+fn append(all: &mut Vec<Endpoint>, next: Vec<Endpoint>) {
+    let first = all
+        .iter()
+        .map(|endpoint| endpoint.priority + 1)
+        .max()
+        .unwrap_or(0);
+    all.extend(next.into_iter().map(|endpoint| Endpoint {
+        priority: first + endpoint.priority,
+        ..endpoint
+    }));
 }
 
 fn assignment(

@@ -17,6 +17,7 @@ mod gateway;
 mod grpc;
 mod identity;
 mod input;
+mod kept;
 mod kill;
 mod messages;
 mod names;

@@ -3,7 +3,7 @@
 use super::policy;
 use super::settings::{Common, least_request, maglev, ring_hash};
 use super::slow_start;
-use super::{BalancePolicy, HashFunction, HashKey};
+use super::{BalancePolicy, Discovery, HashFunction, HashKey};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::pb::cluster as pb;
@@ -71,17 +71,16 @@ pub(super) fn common(
 pub(super) fn policy(
     at: &At<'_>,
     message: &pb::Cluster,
+    discovery: &Discovery,
     common: &mut Common,
 ) -> Result<BalancePolicy, Rejection> {
     let balance = match &message.load_balancing_policy {
         Some(typed) => policy::typed(&at.field("load_balancing_policy"), typed, common)?,
         None => named(at, message, common.hash_key)?,
     };
-    use pb::cluster::{ClusterDiscoveryType, DiscoveryType};
-    let original_dst = matches!(&message.cluster_discovery_type,
-        Some(ClusterDiscoveryType::Type(kind)) if *kind == DiscoveryType::OriginalDst as i32);
-    if original_dst != (balance == BalancePolicy::ClusterProvided) {
-        let reason = "CLUSTER_PROVIDED and ORIGINAL_DST need each other";
+    let provides = matches!(discovery, Discovery::OriginalDst | Discovery::Aggregate(_));
+    if provides != (balance == BalancePolicy::ClusterProvided) {
+        let reason = "CLUSTER_PROVIDED goes with ORIGINAL_DST and aggregate clusters, and with no other";
         return Err(at.field("lb_policy").reject(reason));
     }
     Ok(balance)

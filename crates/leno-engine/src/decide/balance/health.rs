@@ -1,25 +1,24 @@
-//! Priorities and localities: how load spreads over them by their health.
+//! Priorities and their localities: the hosts that policies choose from, by their health.
 //!
-//! Envoy's `LoadBalancerBase` (docs: "Priority levels", "Panic threshold", "Locality weighted load balancing").
-
-use super::{Choice, Host, PickContext, Policy, WeightedHost, mix, policy};
-use crate::compile::endpoint::{Assignment, Endpoint};
+//! Envoy docs: "Locality weighted load balancing".
 
 use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::priority::{self, Class, Left, Load, Place, Standing};
+use super::{Choice, Host, PickContext, Policy, WeightedHost, mix, policy};
+use crate::compile::endpoint::{Assignment, Endpoint};
 
 /// One priority.
 #[derive(Debug)]
 pub(super) struct Level {
-    /// Percent of the cluster's load that its healthy hosts take, and its degraded ones; all levels' add up to 100, or
-    /// the cluster has nothing.
-    load: [u32; 2],
-    /// Too few are healthy: all are used.
-    panic: bool,
+    load: Load,
+    standing: Standing,
     localities: Vec<LocalityHosts>,
     /// The sets that policies choose from, made when first used: all localities in one, or one each. Of healthy hosts,
     /// and of degraded ones.
     sets: [Option<Vec<HostSet>>; 2],
-    overprovisioning: u32,
 }
 
 #[derive(Debug)]
@@ -59,16 +58,40 @@ pub(super) fn levels(
                 hosts,
             }
         });
+        let localities: Vec<LocalityHosts> = localities.collect();
         levels.push(Level {
-            load: [0; 2],
-            panic: false,
-            localities: localities.collect(),
+            load: Load::default(),
+            standing: standing(&localities, assignment.overprovisioning),
+            localities,
             sets: [None, None],
-            overprovisioning: assignment.overprovisioning,
         });
     }
-    spread(&mut levels, assignment.overprovisioning, panic_threshold);
+    let standings: SmallVec<[Standing; 4]> = standings(&levels);
+    for (level, load) in levels
+        .iter_mut()
+        .zip(priority::spread(&standings, panic_threshold))
+    {
+        level.load = load;
+    }
     levels
+}
+
+fn standing(localities: &[LocalityHosts], overprovisioning: u32) -> Standing {
+    let mut standing = Standing {
+        overprovisioning,
+        ..Standing::default()
+    };
+    for host in localities.iter().flat_map(|locality| &locality.hosts) {
+        standing.hosts += 1;
+        if let Some(class) = host.class() {
+            standing.usable[class as usize] += 1;
+        }
+    }
+    standing
+}
+
+pub(super) fn standings(levels: &[Level]) -> SmallVec<[Standing; 4]> {
+    levels.iter().map(Level::standing).collect()
 }
 
 /// One of the levels' hosts.
@@ -79,134 +102,41 @@ pub(super) fn pick(
     cx: &PickContext<'_>,
     attempt: u32,
 ) -> Option<Host> {
-    // The hash decides on the priority too, so that it keeps deciding alone.
-    let point = cx.hash.unwrap_or(cx.random) % 100;
-    let (level, class) = choose_level(levels, point as u32)?;
-    level.pick(class, choice, seed, cx, attempt)
+    let place = match cx.place {
+        Some(place) => place,
+        None => {
+            // The hash decides on the priority too, so that it keeps deciding alone.
+            let point = cx.hash.unwrap_or(cx.random) % 100;
+            priority::choose(levels.iter().map(|level| level.load.percent), point as u32)?
+        }
+    };
+    pick_at(levels, place, choice, seed, cx, attempt)
 }
 
-/// One of the hosts of the levels that are not left out: what these took is the others', by their health.
+/// One of the hosts of the levels that are not left out.
 pub(super) fn pick_among_others(
     levels: &mut [Level],
-    left: &[usize],
+    left: &Left,
     choice: &Choice,
     seed: u64,
     cx: &PickContext<'_>,
     attempt: u32,
 ) -> Option<Host> {
-    let healths = other_healths(levels, left);
-    let total: u32 = healths.iter().map(|(_, _, health)| health).sum();
-    let mut point = (cx.hash.unwrap_or(cx.random) % u64::from(total.max(1))) as u32;
-    let (at, class, _) = healths
-        .into_iter()
-        .find(|(_, _, health)| match point.checked_sub(*health) {
-            Some(rest) => {
-                point = rest;
-                false
-            }
-            None => true,
-        })?;
-    levels.get_mut(at)?.pick(class, choice, seed, cx, attempt)
+    let point = cx.hash.unwrap_or(cx.random);
+    let place = priority::choose_among_others(&standings(levels), left, point)?;
+    pick_at(levels, place, choice, seed, cx, attempt)
 }
 
-/// Whether there is a level with hosts to use besides those.
-pub(super) fn has_others(levels: &[Level], left: &[usize]) -> bool {
-    other_healths(levels, left)
-        .iter()
-        .any(|(_, _, health)| *health > 0)
-}
-
-/// Healthy hosts of all of them first.
-fn other_healths(levels: &[Level], left: &[usize]) -> Vec<(usize, Class, u32)> {
-    let of_class = |class: Class| {
-        let others = levels.iter().enumerate().filter(|(at, _)| !left.contains(at));
-        others.map(move |(at, level)| {
-            let healths = level.healths(level.overprovisioning);
-            (at, class, healths[class as usize])
-        })
-    };
-    let mut all: Vec<_> = of_class(Class::Healthy).collect();
-    // As far as they are needed: what is whole needs nobody besides.
-    let mut missing = 100;
-    all.extend(of_class(Class::Degraded));
-    for (_, _, health) in &mut all {
-        *health = (*health).min(missing);
-        missing -= *health;
-    }
-    all
-}
-
-/// The level for a point in 0..100, and which of its hosts.
-fn choose_level(levels: &mut [Level], mut point: u32) -> Option<(&mut Level, Class)> {
-    for class in [Class::Healthy, Class::Degraded] {
-        for (at, level) in levels.iter().enumerate() {
-            let load = level.load[class as usize];
-            match point.checked_sub(load) {
-                Some(rest) => point = rest,
-                None => return levels.get_mut(at).map(|level| (level, class)),
-            }
-        }
-    }
-    None
-}
-
-/// Healthy hosts of all levels go before degraded ones of any.
-fn spread(levels: &mut [Level], overprovisioning: u32, panic_threshold: u32) {
-    let health: Vec<[u32; 2]> = levels
-        .iter()
-        .map(|level| level.healths(overprovisioning))
-        .collect();
-    let total = health.iter().flatten().sum::<u32>().min(100);
-    let mut left = 100;
-    for class in [Class::Healthy, Class::Degraded] {
-        for (level, health) in levels.iter_mut().zip(&health) {
-            let load = (health[class as usize] * 100)
-                .checked_div(total)
-                .unwrap_or(0)
-                .min(left);
-            level.load[class as usize] = load;
-            left -= load;
-        }
-    }
-    // What rounding left over.
-    let mut loads = levels.iter_mut().flat_map(|level| &mut level.load);
-    if total > 0
-        && let Some(first) = loads.find(|load| **load > 0)
-    {
-        *first += left;
-    }
-    let mut all = true;
-    for level in levels.iter_mut() {
-        let usable: u32 = level.healths(100).iter().sum();
-        level.panic = total < 100 && usable < panic_threshold;
-        all &= level.panic;
-    }
-    if all {
-        spread_by_size(levels);
-    }
-}
-
-/// When every level panics, health says nothing: the number of hosts decides.
-fn spread_by_size(levels: &mut [Level]) {
-    let total: usize = levels.iter().map(|l| l.hosts().count()).sum();
-    let mut left = 100;
-    for level in levels.iter_mut() {
-        let share = (level.hosts().count() * 100).checked_div(total).unwrap_or(0) as u32;
-        level.load = [share.min(left), 0];
-        left -= level.load[0];
-    }
-    if total > 0
-        && let Some(first) = levels.iter_mut().find(|l| l.hosts().next().is_some())
-    {
-        first.load[0] += left;
-    }
-}
-
-/// How well hosts are that are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    Healthy = 0,
-    Degraded = 1,
+fn pick_at(
+    levels: &mut [Level],
+    place: Place,
+    choice: &Choice,
+    seed: u64,
+    cx: &PickContext<'_>,
+    attempt: u32,
+) -> Option<Host> {
+    let level = levels.get_mut(place.level)?;
+    level.pick(place.class, choice, seed, cx, attempt)
 }
 
 // === impl Level ===
@@ -245,21 +175,15 @@ impl Level {
         set.hosts.get(index).cloned()
     }
 
-    /// Of healthy hosts, and of degraded ones: percent, 100 at most each.
-    fn healths(&self, overprovisioning: u32) -> [u32; 2] {
-        let total = self.hosts().count() as u64;
-        [Class::Healthy, Class::Degraded].map(|class| {
-            let count = self.hosts().filter(|host| host.class() == Some(class)).count() as u64;
-            let percent = (u64::from(overprovisioning) * count).checked_div(total);
-            percent.unwrap_or(0).min(100) as u32
-        })
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
     }
 
     fn make_sets(&self, class: Class, settings: &Choice, seed: u64) -> Vec<HostSet> {
         let usable = |locality: &LocalityHosts| -> Vec<Host> {
             let hosts = locality.hosts.iter();
             hosts
-                .filter(|host| self.panic || host.class() == Some(class))
+                .filter(|host| self.load.panic || host.class() == Some(class))
                 .cloned()
                 .collect()
         };
@@ -269,7 +193,7 @@ impl Level {
                 | crate::compile::cluster::BalancePolicy::Maglev { .. }
         );
         // One ring over all localities keeps a hash in its place; weights go into the hosts' shares.
-        if settings.locality_weighted && !hashing && !self.panic {
+        if settings.locality_weighted && !hashing && !self.load.panic {
             let sets = self.localities.iter().filter_map(|locality| {
                 let hosts = usable(locality);
                 let weight = self.effective_weight(locality, hosts.len());
@@ -299,7 +223,7 @@ impl Level {
     /// A locality's weight, less what its sick hosts cannot take (overprovisioned).
     fn effective_weight(&self, locality: &LocalityHosts, usable: usize) -> f64 {
         let ratio = usable as f64 / locality.hosts.len().max(1) as f64;
-        let available = ratio * f64::from(self.overprovisioning) / 100.0;
+        let available = ratio * f64::from(self.standing.overprovisioning) / 100.0;
         locality.weight * available.min(1.0)
     }
 }

@@ -4,10 +4,12 @@
 //! among the endpoints: one file per policy, one row in [`policy`]. What is computed from health is computed when
 //! health changes, not when a request comes. A balancer belongs to one worker.
 
+mod aggregate;
 mod health;
 mod least_request;
 mod maglev;
 mod murmur;
+mod priority;
 mod random;
 mod ring_hash;
 mod round_robin;
@@ -22,10 +24,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
 use xxhash_rust::xxh64::xxh64;
 
-use self::health::{Class, Level};
+pub use self::aggregate::{Chosen, Row};
+use self::health::Level;
+pub use self::priority::Place;
+use self::priority::{Class, Left};
 use self::subset::Subsets;
 use super::outlier::{self, Outcome, OutlierState};
 use crate::compile::cluster::{
@@ -89,6 +93,8 @@ pub struct PickContext<'a> {
     pub leave_priorities: Option<u32>,
     /// For `ORIGINAL_DST` clusters.
     pub original_destination: Option<SocketAddr>,
+    /// Where an aggregate cluster has chosen one of this cluster's levels.
+    pub place: Option<Place>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -342,27 +348,22 @@ impl Balancer {
         state.is_some_and(|state| Rc::ptr_eq(state, &host.state))
     }
 
-    /// The priorities that a retry leaves out (`envoy.retry_priorities.previous_priorities`). Where nothing would be left,
-    /// it begins anew.
-    fn left_priorities(&self, cx: &PickContext<'_>) -> SmallVec<[usize; 4]> {
-        let (mut left, mut since) = (SmallVec::new(), SmallVec::<[usize; 4]>::new());
-        let Some(every) = cx.leave_priorities else {
-            return left;
-        };
-        for (tried, target) in (1..).zip(cx.previous) {
-            let is_there = |level: &Level| level.hosts().any(|host| host.endpoint.address == *target);
-            since.extend(self.levels.iter().position(is_there));
-            if tried % every == 0 {
-                left.extend(since.drain(..));
-                if !health::has_others(&self.levels, &left) {
-                    left.clear();
-                }
-            }
+    fn left_priorities(&self, cx: &PickContext<'_>) -> Left {
+        match cx.leave_priorities.filter(|_| cx.place.is_none()) {
+            None => Left::new(),
+            Some(every) => priority::tried(&health::standings(&self.levels), cx.previous, every, |target| {
+                self.priority_of(target)
+            }),
         }
-        left
     }
 
-    fn pick_once(&mut self, cx: &PickContext<'_>, attempt: u32, left: &[usize]) -> Option<Host> {
+    /// The priority of an endpoint.
+    pub fn priority_of(&self, target: &Target) -> Option<usize> {
+        let is_there = |level: &Level| level.hosts().any(|host| host.endpoint.address == *target);
+        self.levels.iter().position(is_there)
+    }
+
+    fn pick_once(&mut self, cx: &PickContext<'_>, attempt: u32, left: &Left) -> Option<Host> {
         let (levels, choice) = (&mut self.levels, &self.settings.choice);
         if !left.is_empty() && self.subsets.is_none() {
             return health::pick_among_others(levels, left, choice, self.seed, cx, attempt);

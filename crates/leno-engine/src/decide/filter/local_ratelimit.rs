@@ -224,7 +224,7 @@ impl HttpFilter for Filter {
         let request = Counted {
             head,
             cluster: cx.cluster,
-            remote: cx.remote,
+            remote: cx.remote.ip(),
         };
         let taken = limit.buckets.take(limits, &request, now);
         let tells = taken.tell.unwrap_or(limit.tells);

@@ -11,7 +11,7 @@ mod local_ratelimit;
 pub mod peer_metadata;
 mod rbac;
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ pub struct Context<'a> {
     /// The other end of the connection.
     pub caller: Peer<'a>,
     /// The client, as far as it is told by proxies that are trusted.
-    pub remote: IpAddr,
+    pub remote: SocketAddr,
     /// As what the route and its host say that the request is counted.
     pub route_limits: Option<&'a RouteLimits>,
     /// What formats may name besides the messages.

@@ -7,9 +7,9 @@ use leno_proto::FromAny;
 
 use super::{Context, FilterConfig, FilterFactory, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::at::{At, no_effect, silent};
 use crate::compile::pb::{protobuf, rbac_filter as pb};
-use crate::compile::rbac::{Rbac, rbac};
+use crate::compile::rbac::{self, Rules, Subject};
 use crate::decide::rbac::{Caller, details};
 use crate::message::{Headers, LocalReply, RequestHead};
 
@@ -25,15 +25,15 @@ const DENIED: Bytes = Bytes::from_static(b"RBAC: access denied");
 
 /// The filter's, or a route's.
 #[derive(Debug)]
-struct Factory(Option<Arc<Rules>>);
+struct Factory(Option<Arc<Both>>);
 
 #[derive(Debug)]
-struct Rules {
-    enforced: Option<Rbac>,
+struct Both {
+    enforced: Option<Rules>,
 }
 
 #[derive(Debug)]
-struct Filter(Arc<Rules>);
+struct Filter(Arc<Both>);
 
 fn parse(at: &At<'_>, any: &protobuf::Any) -> Result<Box<dyn FilterFactory>, Rejection> {
     if any.is::<pb::RbacPerRoute>() {
@@ -48,7 +48,7 @@ fn parse(at: &At<'_>, any: &protobuf::Any) -> Result<Box<dyn FilterFactory>, Rej
     Ok(Box::new(Factory(Some(Arc::new(rules)))))
 }
 
-fn rules(at: &At<'_>, message: &pb::Rbac) -> Result<Rules, Rejection> {
+fn rules(at: &At<'_>, message: &pb::Rbac) -> Result<Both, Rejection> {
     let pb::Rbac {
         rules,
         rules_stat_prefix,
@@ -58,21 +58,22 @@ fn rules(at: &At<'_>, message: &pb::Rbac) -> Result<Rules, Rejection> {
         shadow_rules_stat_prefix,
         track_per_rule_stats,
     } = message;
-    refuse!(at; matcher, shadow_matcher);
     silent!("leno has its own statistics"; rules_stat_prefix, shadow_rules_stat_prefix);
     no_effect!(at, "leno has its own statistics"; track_per_rule_stats);
-    no_effect!(at, "what they would do is not told yet"; shadow_rules);
-    Ok(Rules {
-        enforced: match rules {
-            None => None,
-            Some(rules) => Some(rbac(&at.field("rules"), rules)?),
-        },
+    no_effect!(at, "what they would do is not told yet"; shadow_rules, shadow_matcher);
+    Ok(Both {
+        enforced: rbac::rules(
+            at,
+            Subject::Requests,
+            ("rules", rules.as_ref()),
+            ("matcher", matcher.as_ref()),
+        )?,
     })
 }
 
 impl Factory {
     /// A route's own rules replace the filter's; a route without any turns them off.
-    fn of(&self, per_route: Option<&FilterConfig>) -> Option<Arc<Rules>> {
+    fn of(&self, per_route: Option<&FilterConfig>) -> Option<Arc<Both>> {
         let route = per_route.and_then(|config| config.factory.as_any().downcast_ref::<Self>());
         route.unwrap_or(self).0.clone()
     }

@@ -6,9 +6,9 @@ use leno_proto::google::protobuf::Any;
 
 use super::{Admission, Kind, NetworkFilter};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::at::{At, no_effect, silent};
 use crate::compile::pb::network::rbac as pb;
-use crate::compile::rbac::{Rbac, rbac};
+use crate::compile::rbac::{self, Rules, Subject};
 use crate::decide::rbac::{Caller, details};
 
 pub(super) const KIND: Kind = Kind {
@@ -17,8 +17,8 @@ pub(super) const KIND: Kind = Kind {
 };
 
 #[derive(Debug)]
-struct Rules {
-    rules: Option<Rbac>,
+struct Filter {
+    rules: Option<Rules>,
     delay: Option<Duration>,
 }
 
@@ -33,24 +33,22 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
         enforcement_type,
         delay_deny,
     } = &at.unpack::<pb::Rbac>(any)?;
-    refuse!(at; matcher, shadow_matcher);
     silent!("leno has its own statistics"; stat_prefix, shadow_rules_stat_prefix);
-    no_effect!(at, "what they would do is not told yet"; shadow_rules);
+    no_effect!(at, "what they would do is not told yet"; shadow_rules, shadow_matcher);
     no_effect!(at, "a connection is asked for once: nothing that rules see of it changes"; enforcement_type);
-    let rules = match rules {
-        None => None,
-        Some(rules) => Some(rbac(&at.field("rules"), rules)?),
-    };
-    if rules.as_ref().is_some_and(Rbac::names_headers) {
-        return Err(at.field("rules").reject("a connection has no headers"));
-    }
-    Ok(Box::new(Rules {
+    let rules = rbac::rules(
+        at,
+        Subject::Connections,
+        ("rules", rules.as_ref()),
+        ("matcher", matcher.as_ref()),
+    )?;
+    Ok(Box::new(Filter {
         rules,
         delay: at.timeout("delay_deny", delay_deny, None)?,
     }))
 }
 
-impl NetworkFilter for Rules {
+impl NetworkFilter for Filter {
     fn admit(&self, caller: &Caller<'_>, _now: Instant) -> Admission {
         let verdict = self.rules.as_ref().map(|rules| rules.decide(caller));
         match verdict {

@@ -4,8 +4,6 @@
 //! What Envoy 1.40 asks is kept in `WAY.txt`; `UPDATE=1` writes it. Where leno asks otherwise on purpose, `WAY.leno.txt`
 //! is what, and [`INTENT`] why.
 
-mod background;
-mod plane;
 mod proxy;
 mod script;
 

@@ -11,11 +11,9 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::envoy::service::discovery::v3::DiscoveryResponse;
 use leno_proto_text::Schema;
 use leno_proxy::Options;
-use leno_testkit::{Process, eventually};
+use leno_testkit::{Background, Process, eventually};
 use prost::Message;
 use tempfile::TempDir;
-
-use super::background::Background;
 
 /// Ended when dropped.
 pub(crate) struct Proxy {
@@ -62,7 +60,7 @@ impl Proxy {
                 .map(|response| response.encode_to_vec())
                 .map_err(|error| error.to_string())
         };
-        let following = compiled.follow(&proxy, Some(Arc::new(text)), || 0).unwrap();
+        let following = compiled.follow(&proxy, Some(Arc::new(text)), None, || 0).unwrap();
         drop(inside);
         Self {
             _envoy: None,

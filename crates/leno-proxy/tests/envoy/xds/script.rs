@@ -9,10 +9,9 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::google::protobuf::Any;
 use leno_proto::type_url::{CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION};
 use leno_proto_text::Schema;
-use leno_testkit::eventually;
+use leno_testkit::{Plane, eventually};
 use serde_json::{Value, json};
 
-use super::plane::Plane;
 use super::proxy::{Proxy, serves};
 
 const TYPES: [(&str, &str); 4] = [

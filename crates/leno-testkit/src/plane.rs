@@ -1,11 +1,12 @@
 //! A control plane that says what it is told to and writes down what it is asked, in both protocols and on every path.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::background::Background;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
@@ -17,9 +18,11 @@ use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::background::Background;
+
 /// Ends when dropped.
-pub(crate) struct Plane {
-    pub(crate) address: SocketAddr,
+pub struct Plane {
+    pub address: SocketAddr,
     shared: Arc<Shared>,
     _background: Background,
 }
@@ -59,11 +62,11 @@ struct Asked {
 }
 
 impl Plane {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_at(([127, 0, 0, 1], 0).into())
     }
 
-    pub(crate) fn start_at(address: SocketAddr) -> Self {
+    pub fn start_at(address: SocketAddr) -> Self {
         let background = Background::start();
         let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -84,7 +87,7 @@ impl Plane {
     }
 
     /// From now on this is all there is of the type.
-    pub(crate) fn set(&self, type_url: &str, version: &str, resources: Vec<(&str, Any)>) {
+    pub fn set(&self, type_url: &str, version: &str, resources: Vec<(&str, Any)>) {
         let resources = resources.into_iter();
         let of = Of {
             version: version.to_owned(),
@@ -95,12 +98,12 @@ impl Plane {
     }
 
     /// What was asked of a type, a line each.
-    pub(crate) fn asked(&self, type_url: &str) -> Vec<String> {
+    pub fn asked(&self, type_url: &str) -> Vec<String> {
         self.world().log.get(type_url).cloned().unwrap_or_default()
     }
 
     /// Whether everything that was said has been acknowledged or refused.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         self.world().open.is_empty()
     }
 
@@ -341,6 +344,10 @@ impl Request for DeltaDiscoveryRequest {
     }
 
     fn ask(&self, asked: &mut Asked, known: bool) -> bool {
+        // Versions of another life are not compared: all of it is said again, and what is gone as well.
+        for name in self.initial_resource_versions.keys() {
+            asked.sent.insert(name.clone(), Bytes::new());
+        }
         for name in &self.resource_names_unsubscribe {
             asked.names.remove(name);
             asked.sent.remove(name);

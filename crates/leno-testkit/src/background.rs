@@ -1,19 +1,21 @@
 //! A runtime on a thread of its own, so that tests may block.
 
+#![allow(clippy::unwrap_used)]
+
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 /// Ends when dropped, with everything on it.
-pub(crate) struct Background {
-    pub(crate) handle: Handle,
+pub struct Background {
+    pub handle: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Background {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -1,0 +1,87 @@
+//! What a tree of matchers may look at.
+
+use leno_proto::FromAny;
+
+use crate::compile::Rejection;
+use crate::compile::at::At;
+use crate::compile::pb::matching::{network, ssl};
+use crate::compile::pb::{matcher as http, protobuf};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Its values with commas between them; in lower case.
+    RequestHeader(String),
+    QueryParameter(String),
+    DestinationIp,
+    DestinationPort,
+    /// The client, as far as it is told by proxies that are trusted.
+    SourceIp,
+    SourcePort,
+    /// The other end of the connection.
+    DirectSourceIp,
+    /// `local`, or nothing.
+    SourceType,
+    ServerName,
+    /// `tls` or `raw_buffer`.
+    TransportProtocol,
+    ApplicationProtocol,
+    /// Of the client's certificate.
+    UriSan,
+    DnsSan,
+    Subject,
+}
+
+pub(super) fn input(at: &At<'_>, any: &protobuf::Any) -> Result<Input, Rejection> {
+    if any.is::<http::HttpRequestHeaderMatchInput>() {
+        let http::HttpRequestHeaderMatchInput { header_name } =
+            &at.unpack::<http::HttpRequestHeaderMatchInput>(any)?;
+        return Ok(Input::RequestHeader(
+            at.field("header_name").header_name(header_name)?,
+        ));
+    }
+    if any.is::<http::HttpRequestQueryParamMatchInput>() {
+        let http::HttpRequestQueryParamMatchInput { query_param } =
+            &at.unpack::<http::HttpRequestQueryParamMatchInput>(any)?;
+        at.not_empty("query_param", query_param)?;
+        return Ok(Input::QueryParameter(query_param.clone()));
+    }
+    let plain = PLAIN.iter().find(|(is, _)| is(any));
+    match plain {
+        Some((_, input)) => Ok(input.clone()),
+        None => Err(at.unknown_extension(any)),
+    }
+}
+
+/// Whether it is that message.
+type Is = fn(&protobuf::Any) -> bool;
+
+/// Those without fields.
+const PLAIN: &[(Is, Input)] = &[
+    (
+        |any| any.is::<network::DestinationIpInput>(),
+        Input::DestinationIp,
+    ),
+    (
+        |any| any.is::<network::DestinationPortInput>(),
+        Input::DestinationPort,
+    ),
+    (|any| any.is::<network::SourceIpInput>(), Input::SourceIp),
+    (|any| any.is::<network::SourcePortInput>(), Input::SourcePort),
+    (
+        |any| any.is::<network::DirectSourceIpInput>(),
+        Input::DirectSourceIp,
+    ),
+    (|any| any.is::<network::SourceTypeInput>(), Input::SourceType),
+    (|any| any.is::<network::ServerNameInput>(), Input::ServerName),
+    (
+        |any| any.is::<network::TransportProtocolInput>(),
+        Input::TransportProtocol,
+    ),
+    (
+        |any| any.is::<network::ApplicationProtocolInput>(),
+        Input::ApplicationProtocol,
+    ),
+    (|any| any.is::<ssl::UriSanInput>(), Input::UriSan),
+    (|any| any.is::<ssl::DnsSanInput>(), Input::DnsSan),
+    (|any| any.is::<ssl::SubjectInput>(), Input::Subject),
+];
