@@ -16,6 +16,7 @@ use crate::destination::Purpose;
 use crate::outcome::Failure;
 use crate::tcp_proxy;
 use crate::worker::Worker;
+use leno_telemetry::stats::ClusterStat;
 
 /// Larger answers to the proxy itself are refused.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -67,6 +68,7 @@ pub(crate) async fn send(
         .pool(&to)
         .checkout(worker.connector(), &upstream, Priority::Default, http2, false)
         .await?;
+    upstream.counts.inc(ClusterStat::RqTotal);
     checkout
         .send(Request { head, body })
         .await
