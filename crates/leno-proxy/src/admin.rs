@@ -5,10 +5,12 @@
 //! ([`WriteJson`]), for the descriptors that it takes are not to stay in the data plane's memory.
 
 mod answer;
+mod certs;
 mod clusters;
 mod config_dump;
 mod endpoints;
 mod listeners;
+mod logging;
 mod pages;
 mod query;
 mod runtime;
@@ -33,6 +35,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::Handle;
 use answer::Answer;
+pub use logging::{Logging, SetDirectives};
 use pages::Asked;
 
 /// Whether the proxy has what it needs to serve.
@@ -72,6 +75,7 @@ pub struct Own {
     pub bootstrap: Vec<u8>,
     pub json: WriteJson,
     pub process: Process,
+    pub logging: Logging,
     /// Somebody wants the process to end.
     pub quit: Arc<Notify>,
 }

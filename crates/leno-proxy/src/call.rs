@@ -17,6 +17,7 @@ use crate::outcome::Failure;
 use crate::tcp_proxy;
 use crate::upstream::Picked;
 use crate::worker::Worker;
+use leno_telemetry::stats::ClusterStat;
 
 /// Larger answers to the proxy itself are refused.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -68,6 +69,7 @@ pub(crate) async fn send(
         .pool(&to)
         .checkout(worker.connector(), &upstream, Priority::Default, http2, false)
         .await?;
+    upstream.counts.inc(ClusterStat::RqTotal);
     checkout
         .send(Request { head, body })
         .await

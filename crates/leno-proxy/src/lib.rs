@@ -142,6 +142,7 @@ pub struct Handle {
     updater: Arc<Mutex<Updater>>,
     shared: Arc<Shared>,
     runtime: Arc<Layers>,
+    telemetry: Arc<dyn Telemetry>,
 }
 
 /// A running data plane.
@@ -218,6 +219,7 @@ impl Proxy {
                 ))),
                 shared: Arc::clone(&shared),
                 runtime: options.runtime,
+                telemetry: Arc::clone(&options.telemetry),
             },
             shared,
             workers,
@@ -286,6 +288,10 @@ impl Handle {
     /// What workers have counted.
     pub fn stats(&self) -> &Stats {
         &self.shared.stats
+    }
+
+    pub(crate) fn reopen_logs(&self) {
+        self.telemetry.reopen();
     }
 
     pub(crate) fn runtime(&self) -> &Layers {

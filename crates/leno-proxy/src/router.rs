@@ -273,6 +273,7 @@ impl Router<'_> {
                 Some(Verdict::Retry { after }) => {
                     match plan.upstream.acquire(Resource::Retry, self.priority()) {
                         Some(permit) => {
+                            self.tell_of_timeout(&attempted);
                             previous.extend(host.map(|h| h.endpoint.address.clone()));
                             // The failed attempt's connection and stream are let go before the pause.
                             drop(attempted);
@@ -306,6 +307,17 @@ impl Router<'_> {
                 Err(failed) => Err(failed.failure),
             };
         }
+    }
+
+    /// A retry says whether it follows a timeout, where the host wants that told.
+    fn tell_of_timeout<A>(&self, attempted: &Result<A, Failed>) {
+        if !self.forwarding.host.tells_timeout_retries {
+            return;
+        }
+        let timeout = matches!(attempted, Err(failed) if failure_kind(&failed.failure) == Some(FailureKind::PerTryTimeout));
+        let said = if timeout { "true" } else { "false" };
+        let headers = &mut self.exchange.request.borrow_mut().headers;
+        headers.set("x-envoy-is-timeout-retry", said);
     }
 
     async fn attempt(

@@ -17,7 +17,7 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap as BootstrapMessage;
 use leno_proto::envoy::service::discovery::v3::DiscoveryResponse;
 use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
-use leno_proxy::admin::{self, Admin, Json, Own, Process, Socket, Wanted};
+use leno_proxy::admin::{self, Admin, Json, Logging, Own, Process, Socket, Wanted};
 use leno_proxy::bootstrap::Bootstrap;
 use leno_proxy::discovery::{Keeper, State};
 use leno_proxy::report::MeshTelemetry;
@@ -32,6 +32,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::env::Environment;
 use crate::gateway::{self, Gateway};
+use crate::logging::Control;
 use crate::output;
 use crate::random;
 use crate::sidecar::{self, Sidecar};
@@ -82,7 +83,7 @@ enum Mode {
     Dump,
 }
 
-pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
+pub fn run(args: Proxy, environment: &Environment, logging: Option<Control>) -> anyhow::Result<ExitCode> {
     match args.role {
         Some(Role::Sidecar(args)) => return sidecar::run(&args, environment),
         Some(Role::Gateway(args)) => return gateway::run(&args, environment),
@@ -104,7 +105,12 @@ pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
             compile(&path, &read(&path)?)?;
             output::text(format!("configuration '{}' OK\n", path.display()))?;
         }
-        Mode::Serve => serve(&path, args.concurrency, args.state.as_deref())?,
+        Mode::Serve => {
+            let Some(logging) = logging else {
+                bail!("nothing is logged")
+            };
+            serve(&path, args.concurrency, args.state.as_deref(), logging)?;
+        }
         Mode::Dump => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -207,7 +213,12 @@ fn compile(path: &Path, message: &BootstrapMessage) -> anyhow::Result<Bootstrap>
     Ok(compiled)
 }
 
-fn serve(path: &Path, concurrency: Option<usize>, state: Option<&Path>) -> anyhow::Result<()> {
+fn serve(
+    path: &Path,
+    concurrency: Option<usize>,
+    state: Option<&Path>,
+    logging: Control,
+) -> anyhow::Result<()> {
     let (started, started_at) = (Instant::now(), SystemTime::now());
     let message = read(path)?;
     let bootstrap = compile(path, &message)?;
@@ -259,6 +270,7 @@ fn serve(path: &Path, concurrency: Option<usize>, state: Option<&Path>) -> anyho
                         started,
                         started_at,
                     },
+                    logging: Logging::new(logging.directives, logging.set),
                     quit: Arc::clone(&quit),
                 }),
             };

@@ -37,6 +37,12 @@ pub struct RouteTable {
     pub most_specific_wins: bool,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
+    /// Per-route settings of filters, where neither route nor host has any.
+    pub filter_configs: HashMap<String, Arc<FilterConfig>>,
+    /// Headers, in lower case, that only internal requests may have.
+    pub internal_headers: Vec<String>,
+    /// The header that says the virtual host in place of the authority, in lower case.
+    pub host_header: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,6 +64,8 @@ pub struct VirtualHost {
     pub include_attempt_count: bool,
     /// Tells the client as well.
     pub answer_attempt_count: bool,
+    /// A retry tells the upstream whether it follows a timeout.
+    pub tells_timeout_retries: bool,
     pub require_tls: bool,
     /// As what requests are counted, besides what their route says.
     pub rate_limits: Arc<[RateLimit]>,
@@ -127,6 +135,8 @@ pub struct Forward {
     pub max_stream_duration: Option<Duration>,
     /// `max_grpc_timeout`
     pub grpc_timeout_max: Option<Duration>,
+    /// `grpc_timeout_offset`: so much of the caller's time is kept back, where `grpc_timeout_max` is said.
+    pub grpc_timeout_offset: Duration,
     pub grpc_streams: Option<GrpcStreams>,
     pub cluster_not_found: u16,
     /// None: the upstream's redirects are the client's.

@@ -108,7 +108,11 @@ impl RouteTable {
         cx: &RouteContext,
         observer: &mut O,
     ) -> Decision<'t> {
-        let Some(host) = self.host(&head.authority) else {
+        let name = match &self.host_header {
+            None => Some(&*head.authority),
+            Some(header) => head.headers.get(header),
+        };
+        let Some(host) = name.and_then(|name| self.host(name)) else {
             return Decision::NoHost;
         };
         observer.host(host);
@@ -193,6 +197,15 @@ impl<'t> Decision<'t> {
         }
     }
 
+    /// Of a request that has a route.
+    fn table(&self) -> Option<&'t RouteTable> {
+        match self {
+            Self::Forward(forwarding) => Some(forwarding.table),
+            Self::Redirect { table, .. } | Self::Respond { table, .. } => Some(table),
+            Self::NoRoute { .. } | Self::NoHost => None,
+        }
+    }
+
     pub fn route(&self) -> Option<&'t Arc<Route>> {
         match self {
             Self::Forward(forwarding) => Some(forwarding.route),
@@ -212,6 +225,7 @@ impl<'t> Decision<'t> {
             .and_then(|w| w.filter_configs.get(filter))
             .or_else(|| self.route().and_then(|r| r.filter_configs.get(filter)))
             .or_else(|| self.host().and_then(|h| h.filter_configs.get(filter)))
+            .or_else(|| self.table().and_then(|t| t.filter_configs.get(filter)))
     }
 }
 

@@ -10,6 +10,7 @@ mod explain;
 mod filter;
 mod listener;
 mod made;
+mod mirror;
 mod outlier;
 mod retry;
 mod route;

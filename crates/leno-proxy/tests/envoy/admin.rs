@@ -17,7 +17,7 @@ const FACTS: &str = "tests/envoy/admin.txt";
 const BOOTSTRAP: &str = include_str!("admin.yaml");
 
 /// The order matters: the last ones change something.
-const ASKED: [(&str, &str); 37] = [
+const ASKED: [(&str, &str); 48] = [
     ("GET", "/ready"),
     ("GET", "/listeners"),
     ("GET", "/listeners?format=json"),
@@ -54,7 +54,18 @@ const ASKED: [(&str, &str); 37] = [
     ("GET", "/runtime"),
     ("POST", "/runtime_modify?base.number="),
     ("GET", "/runtime"),
-    ("GET", "/stats?filter=%5Eruntime.(num|admin|deprecated)"),
+    ("GET", "/stats?filter=%5Eruntime.(num|admin)"),
+    ("GET", "/certs"),
+    ("GET", "/logging"),
+    ("POST", "/reopen_logs"),
+    ("GET", "/reopen_logs"),
+    ("GET", "/contention"),
+    ("GET", "/cpuprofiler"),
+    ("GET", "/heapprofiler"),
+    ("GET", "/allocprofiler"),
+    ("GET", "/stats/recentlookups/clear"),
+    ("GET", "/stats/recentlookups/enable"),
+    ("GET", "/stats/recentlookups/disable"),
     ("GET", "/quitquitquit"),
     ("GET", "/healthcheck/fail"),
     ("GET", "/drain_listeners"),
@@ -71,7 +82,8 @@ fn bootstrap() -> Bootstrap {
     let quoted = |name: &str| Value::from(pki.pem(name)).to_string();
     let text = BOOTSTRAP
         .replace("CERTIFICATE", &quoted("server.crt"))
-        .replace("KEY", &quoted("server.key"));
+        .replace("KEY", &quoted("server.key"))
+        .replace("AUTHORITY", &quoted("ca.crt"));
     Schema::load().from_text(&text).unwrap()
 }
 
@@ -153,6 +165,51 @@ async fn a_runtime_is_changed_by_files_and_by_the_admin_port() {
     says("4").await;
 }
 
+#[tokio::test]
+async fn the_levels_of_the_log_are_told_and_changed() {
+    let leno = Leno::start(&bootstrap());
+    let (line, first) = leno.ask("POST", "/logging").await.unwrap();
+    assert_eq!(line, "HTTP/1.1 200 OK");
+    assert!(first.contains("  router: info\n"), "{first}");
+    let (_, changed) = leno
+        .ask("POST", "/logging?paths=router:debug,pool:critical")
+        .await
+        .unwrap();
+    let wanted = first
+        .replace("  router: info", "  router: debug")
+        .replace("  pool: info", "  pool: critical");
+    assert_eq!(changed, wanted);
+    let (line, refused) = leno.ask("POST", "/logging?quic=debug").await.unwrap();
+    assert_eq!(line, "HTTP/1.1 400 Bad Request");
+    assert!(
+        refused.starts_with("error: unknown logger name\n\nusage: "),
+        "{refused}"
+    );
+    let (_, all) = leno.ask("POST", "/logging?level=off").await.unwrap();
+    assert_eq!(all, first.replace("info", "off"));
+}
+
+/// Commands of `docs/admin.md`.
+#[tokio::test]
+async fn what_the_documentation_asks_is_answered() {
+    let leno = Leno::start(&bootstrap());
+    let text = include_str!("../../../../docs/admin.md");
+    let commands = text.lines().filter_map(|line| line.strip_prefix("$ curl -s "));
+    let mut asked = 0;
+    for command in commands {
+        let (method, rest) = match command.strip_prefix("-X POST ") {
+            Some(rest) => ("POST", rest),
+            None => ("GET", command),
+        };
+        let rest = rest.replace(['\'', '\\'], "");
+        let path = rest.strip_prefix("localhost:9901").expect("the admin port");
+        let (line, body) = leno.ask(method, path).await.unwrap();
+        assert_eq!(line, "HTTP/1.1 200 OK", "{command}: {body}");
+        asked += 1;
+    }
+    assert!(asked >= 5, "only {asked}");
+}
+
 fn pretty_same(want: &str, got: &str) {
     let sections = |text: &str| text.split("\n# ").map(str::to_owned).collect::<Vec<_>>();
     let (want, got) = (sections(want), sections(got));
@@ -201,10 +258,22 @@ fn comparable(json: &mut Value) {
             ] {
                 fields.remove(own);
             }
+            // Of a certificate: Envoy writes that there are none.
+            if fields
+                .get("subject_alt_names")
+                .is_some_and(|names| *names == Value::Array(Vec::new()))
+            {
+                fields.remove("subject_alt_names");
+            }
+            // In no order of Envoy's.
+            if let Some(Value::Array(clusters)) = fields.get_mut("cluster_statuses") {
+                clusters.sort_by_key(|cluster| cluster["name"].to_string());
+            }
             for (name, value) in fields {
                 match name.as_str() {
                     "last_updated" => *value = "TIME".into(),
-                    "certificate_chain" => *value = "PEM".into(),
+                    "certificate_chain" | "trusted_ca" => *value = "PEM".into(),
+                    "serial_number" => *value = "SERIAL".into(),
                     "port_value" => *value = "PORT".into(),
                     _ => comparable(value),
                 }

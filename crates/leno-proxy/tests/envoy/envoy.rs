@@ -10,7 +10,7 @@ use leno_engine::compile::{Files, NoFiles};
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
-use leno_proxy::admin::{self, Admin, Json, Own, Wanted};
+use leno_proxy::admin::{self, Admin, Json, Logging, Own, Wanted};
 use leno_proxy::report::MeshTelemetry;
 use leno_proxy::{Options, Proxy};
 use leno_telemetry::metrics::Metrics;
@@ -187,6 +187,7 @@ impl Leno {
                     started: Instant::now(),
                     started_at: SystemTime::now(),
                 },
+                logging: Logging::new("info", Arc::new(|_| Ok(()))),
                 quit: Arc::default(),
             }),
         };

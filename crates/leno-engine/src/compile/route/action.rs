@@ -1,8 +1,7 @@
 //! What a route does: forward, redirect or answer.
 
-use std::sync::Arc;
-
-use super::{Action, Redirect, RetryPolicy, forward};
+use super::forward::{self, Inherited};
+use super::{Action, Redirect};
 use crate::compile::Rejection;
 use crate::compile::at::At;
 use crate::compile::local_reply;
@@ -12,12 +11,12 @@ use crate::compile::pb::route as pb;
 pub(super) fn action(
     at: &At<'_>,
     action: &pb::route::Action,
-    retry: Option<&Arc<RetryPolicy>>,
+    inherited: &Inherited,
     matched: &PathMatcher,
 ) -> Result<Action, Rejection> {
     match action {
         pb::route::Action::Route(route) => {
-            let forward = forward::forward(&at.field("route"), route, retry, matched)?;
+            let forward = forward::forward(&at.field("route"), route, inherited, matched)?;
             Ok(Action::Forward(Box::new(forward)))
         }
         pb::route::Action::Redirect(message) => {

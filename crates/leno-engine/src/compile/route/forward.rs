@@ -24,13 +24,20 @@ use crate::compile::rate_limit::{self, RouteLimits};
 use crate::decide::limits::Priority;
 use crate::runtime::Share;
 
+/// What a route has from its host or table where it says nothing itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inherited {
+    pub(super) retry: Option<Arc<RetryPolicy>>,
+    pub(super) mirrors: Vec<MirrorPolicy>,
+}
+
 /// Envoy's default.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) fn forward(
     at: &At<'_>,
     message: &pb::RouteAction,
-    hosts_retry: Option<&Arc<RetryPolicy>>,
+    inherited: &Inherited,
     matched: &PathMatcher,
 ) -> Result<Forward, Rejection> {
     let pb::RouteAction {
@@ -65,7 +72,7 @@ pub(super) fn forward(
         host_rewrite_specifier,
     } = message;
     refuse!(at; path_rewrite, early_data_policy,
-        retry_policy_typed_config, cors, grpc_timeout_offset,
+        retry_policy_typed_config, cors,
         internal_redirect_action, max_internal_redirects, hedge_policy);
     no_effect!(at, "not used"; flush_timeout);
     if regex_rewrite.is_some() && !prefix_rewrite.is_empty() {
@@ -100,7 +107,7 @@ pub(super) fn forward(
         },
         idle_timeout: at.timeout("idle_timeout", idle_timeout, None)?,
         retry: match retry_policy {
-            None => hosts_retry.cloned(),
+            None => inherited.retry.clone(),
             Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
         },
         prefix_rewrite: Some(prefix_rewrite.clone()).filter(|prefix| !prefix.is_empty()),
@@ -115,13 +122,19 @@ pub(super) fn forward(
         host_rewrite: host_rewrite(at, host_rewrite_specifier.as_ref())?,
         forwarded_host: *append_x_forwarded_host,
         hash: at.each("hash_policy", hash_policy, hash)?,
-        mirrors: at.each("request_mirror_policies", request_mirror_policies, mirror)?,
+        mirrors: match request_mirror_policies.as_slice() {
+            [] => inherited.mirrors.clone(),
+            own => mirrors(at, own)?,
+        },
         upgrades: upgrades(at, upgrade_configs)?,
         ends_connect: upgrade_configs
             .iter()
             .any(|config| config.connect_config.is_some()),
         max_stream_duration: streams.maximum,
         grpc_timeout_max: at.duration("max_grpc_timeout", max_grpc_timeout)?,
+        grpc_timeout_offset: at
+            .duration("grpc_timeout_offset", grpc_timeout_offset)?
+            .unwrap_or_default(),
         grpc_streams: streams.grpc,
         priority: match at.choice("priority", *priority)? {
             RoutingPriority::Default => Priority::Default,
@@ -398,6 +411,14 @@ fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolic
         }
         P::FilterState(_) => return Err(at.field("filter_state").reject("not supported")),
     })
+}
+
+/// Of a route, or of all routes of a host or table.
+pub(super) fn mirrors(
+    at: &At<'_>,
+    messages: &[pb::route_action::RequestMirrorPolicy],
+) -> Result<Vec<MirrorPolicy>, Rejection> {
+    at.each("request_mirror_policies", messages, mirror)
 }
 
 fn mirror(at: &At<'_>, message: &pb::route_action::RequestMirrorPolicy) -> Result<MirrorPolicy, Rejection> {

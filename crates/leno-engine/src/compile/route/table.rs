@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::forward::Inherited;
 use super::*;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::header;
@@ -33,18 +34,26 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
         route_specifiers,
     } = message;
     silent!("nothing here reads it"; metadata);
-    refuse!(at; vhds, internal_only_headers, cluster_specifier_plugins,
-        request_mirror_policies, vhost_header, typed_per_filter_config, route_specifiers);
+    refuse!(at; vhds, cluster_specifier_plugins, route_specifiers);
     no_effect!(at, "clusters are looked up when a request comes"; validate_clusters);
     // Envoy's limit, 4 KiB, guards its memory against the control plane; ours is the message's own size.
     no_effect!(at, "there is no limit"; max_direct_response_body_size_bytes);
+    let mirrors = forward::mirrors(at, request_mirror_policies)?;
     let hosts = at.each("virtual_hosts", virtual_hosts, |at, host| {
-        virtual_host(at, host, *ignore_path_parameters_in_path_matching)
+        virtual_host(at, host, &mirrors, *ignore_path_parameters_in_path_matching)
     })?;
     Ok(RouteTable {
         name: name.clone(),
         domains: domains(at, &hosts)?,
         hosts,
+        filter_configs: filter_configs(at, typed_per_filter_config)?,
+        internal_headers: at.each("internal_only_headers", internal_only_headers, |at, name| {
+            at.header_name(name)
+        })?,
+        host_header: match vhost_header.as_str() {
+            "" => None,
+            name => Some(at.field("vhost_header").header_name(name)?),
+        },
         ignore_port: *ignore_port_in_host_matching,
         most_specific_wins: *most_specific_header_mutations_wins,
         request_headers: header::edits(
@@ -61,6 +70,7 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
 fn virtual_host(
     at: &At<'_>,
     message: &pb::VirtualHost,
+    mirrors: &[MirrorPolicy],
     ignore_parameters: bool,
 ) -> Result<VirtualHost, Rejection> {
     let pb::VirtualHost {
@@ -91,7 +101,7 @@ fn virtual_host(
     } = message;
     silent!("nothing here reads it"; metadata);
     refuse!(at; matcher, cors, retry_policy_typed_config,
-        hedge_policy, include_is_timeout_retry_header, request_mirror_policies, route_specifiers);
+        hedge_policy, route_specifiers);
     no_effect!(at, "leno has its own statistics"; virtual_clusters);
     no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
         request_body_buffer_limit);
@@ -100,9 +110,15 @@ fn virtual_host(
         return Err(at.field("domains").reject("required"));
     }
     // A route's own retry policy replaces the host's whole.
-    let retry = match retry_policy {
-        None => None,
-        Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
+    let inherited = Inherited {
+        retry: match retry_policy {
+            None => None,
+            Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
+        },
+        mirrors: match request_mirror_policies.as_slice() {
+            [] => mirrors.to_vec(),
+            own => forward::mirrors(at, own)?,
+        },
     };
     let rate_limits: Arc<[RateLimit]> = at
         .each("rate_limits", rate_limits, rate_limit::rate_limit)?
@@ -112,7 +128,7 @@ fn virtual_host(
         name: name.clone(),
         domains: at.each("domains", domains, |at, domain| self::domain(at, domain))?,
         routes: at.each("routes", routes, |at, one| {
-            let mut route = route(at, one, retry.as_ref())?;
+            let mut route = route(at, one, &inherited)?;
             route.matches.ignore_parameters = ignore_parameters;
             if let Action::Forward(forward) = &mut route.action {
                 forward.rate_limits.host = Arc::clone(&rate_limits);
@@ -131,6 +147,7 @@ fn virtual_host(
         filter_configs: filter_configs(at, typed_per_filter_config)?,
         include_attempt_count: *include_request_attempt_count,
         answer_attempt_count: *include_attempt_count_in_response,
+        tells_timeout_retries: *include_is_timeout_retry_header,
         require_tls: match at.choice("require_tls", *require_tls)? {
             TlsRequirementType::None => false,
             // No request is taken for one from inside: nothing proves it.
@@ -139,7 +156,7 @@ fn virtual_host(
     })
 }
 
-fn route(at: &At<'_>, message: &pb::Route, retry: Option<&Arc<RetryPolicy>>) -> Result<Route, Rejection> {
+fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Route, Rejection> {
     let pb::Route {
         name,
         r#match,
@@ -166,7 +183,7 @@ fn route(at: &At<'_>, message: &pb::Route, retry: Option<&Arc<RetryPolicy>>) -> 
     let matches = matching::route_match(&at.field("match"), at.required("match", r#match)?)?;
     Ok(Route {
         name: name.clone(),
-        action: action::action(at, at.required("action", action)?, retry, &matches.path)?,
+        action: action::action(at, at.required("action", action)?, inherited, &matches.path)?,
         matches,
         request_headers: header::edits(
             at,
