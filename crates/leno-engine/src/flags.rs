@@ -44,11 +44,13 @@ flags! {
     RateLimited = 14, "RL", "RateLimited";
     UnauthorizedExternalService = 15, "UAEX", "UnauthorizedExternalService";
     StreamIdleTimeout = 16, "SI", "StreamIdleTimeout";
+    InvalidEnvoyRequestHeaders = 22, "IH", "InvalidEnvoyRequestHeaders";
     DownstreamProtocolError = 17, "DPE", "DownstreamProtocolError";
     UpstreamProtocolError = 18, "UPE", "UpstreamProtocolError";
     UpstreamMaxStreamDurationReached = 19, "UMSDR", "UpstreamMaxStreamDurationReached";
     OverloadManagerTerminated = 20, "OM", "OverloadManagerTerminated";
     DnsResolutionFailed = 21, "DF", "DnsResolutionFailed";
+    DownstreamRemoteReset = 23, "DR", "DownstreamRemoteReset";
 }
 
 impl Flags {

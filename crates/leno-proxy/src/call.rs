@@ -35,8 +35,8 @@ pub(crate) async fn call(
         Ok((head, whole(answer.body).await?))
     };
     match tokio::time::timeout(timeout, calling).await {
-        Ok(result) => result.map_err(|failure: Failure| failure.flag().into()),
-        Err(_) => Err(Failure::Timeout.flag().into()),
+        Ok(result) => result.map_err(|failure: Failure| failure.flags()),
+        Err(_) => Err(Failure::Timeout.flags()),
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Ending {
     waker: RefCell<Option<Waker>>,
     /// What has time limits of its own on it.
     pub(crate) streams: Streams,
+    /// What ends just now has been given up by the client, whose connection goes on.
+    pub(crate) given_up: Cell<bool>,
 }
 
 /// What has been found out; it is never taken back.
@@ -75,6 +77,7 @@ impl Ending {
             due: Cell::default(),
             waker: RefCell::default(),
             streams: Streams::default(),
+            given_up: Cell::default(),
         })
     }
 

@@ -48,7 +48,7 @@ pub(crate) async fn call(
         let head = head(service, path);
         let answer = call::send(worker, &service.cluster, head, Body::Full(framed.freeze()))
             .await
-            .map_err(|failure| Failed::Call(failure.flag().into()))?;
+            .map_err(|failure| Failed::Call(failure.flags()))?;
         if answer.head.status != 200 {
             return Err(Failed::Http(answer.head.status));
         }
@@ -66,7 +66,7 @@ pub(crate) async fn call(
         }
     };
     let called = tokio::time::timeout(service.timeout.unwrap_or(patience), calling).await;
-    called.unwrap_or_else(|_| Err(Failed::Call(Failure::Timeout.flag().into())))
+    called.unwrap_or_else(|_| Err(Failed::Call(Failure::Timeout.flags())))
 }
 
 fn head(service: &GrpcService, path: &'static str) -> RequestHead {
@@ -98,7 +98,7 @@ async fn whole(mut body: Body) -> Result<(BytesMut, Option<Headers>), Failed> {
             Ok(Frame::Data(more)) if data.len() + more.len() <= MAX_ANSWER => data.extend_from_slice(&more),
             Ok(Frame::Data(_)) => return Err(Failed::Protocol),
             Ok(Frame::Trailers(end)) => trailers = Some(end),
-            Err(error) => return Err(Failed::Call(Failure::Stream(error).flag().into())),
+            Err(error) => return Err(Failed::Call(Failure::Stream(error).flags())),
         }
     }
     Ok((data, trailers))

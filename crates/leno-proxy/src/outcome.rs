@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use leno_engine::flags::Flag;
+use leno_engine::flags::{Flag, Flags};
 
 use crate::idle::Expired;
 
@@ -92,8 +92,8 @@ impl Failure {
         }
     }
 
-    pub(crate) fn flag(&self) -> Flag {
-        match self {
+    pub(crate) fn flags(&self) -> Flags {
+        let flag = match self {
             Self::Connect(_) | Self::ConnectTimeout => Flag::UpstreamConnectionFailure,
             Self::Stream(error) => match error {
                 StreamError::Closed | StreamError::Truncated | StreamError::Aborted => {
@@ -110,10 +110,11 @@ impl Failure {
             Self::Overflow => Flag::UpstreamOverflow,
             Self::NoHealthyUpstream => Flag::NoHealthyUpstream,
             Self::NoCluster | Self::Unanswered => Flag::NoClusterFound,
-            Self::Expired { what, .. } => what.flag(),
+            Self::Expired { what, .. } => return what.flag().map_or_else(Flags::default, Flags::from),
             Self::UpstreamDuration => Flag::UpstreamMaxStreamDurationReached,
             Self::Downstream => Flag::DownstreamConnectionTermination,
-        }
+        };
+        flag.into()
     }
 
     /// `%RESPONSE_CODE_DETAILS%`, in Envoy's words where it has some.
@@ -135,7 +136,7 @@ impl Failure {
             },
             Self::TryTimeout => "upstream_per_try_timeout",
             Self::TryIdle => "upstream_per_try_idle_timeout",
-            Self::Timeout => "upstream_response_timeout",
+            Self::Timeout => "response_timeout",
             Self::Overflow => "upstream_reset_before_response_started{overflow}",
             Self::NoHealthyUpstream => "no_healthy_upstream",
             Self::NoCluster => "cluster_not_found",
@@ -204,12 +205,12 @@ impl Failure {
 // === impl Expired ===
 
 impl Expired {
-    pub(crate) fn flag(self) -> Flag {
+    /// Of the other two Envoy has none: only the details tell.
+    pub(crate) fn flag(self) -> Option<Flag> {
         match self {
-            Self::Idle => Flag::StreamIdleTimeout,
-            Self::Request => Flag::DownstreamProtocolError,
-            Self::Whole => Flag::DurationTimeout,
-            Self::Answer => Flag::UpstreamRequestTimeout,
+            Self::Idle => Some(Flag::StreamIdleTimeout),
+            Self::Answer => Some(Flag::UpstreamRequestTimeout),
+            Self::Request | Self::Whole => None,
         }
     }
 

@@ -231,6 +231,7 @@ impl Exchange {
         let flags = self.flags.get();
         for (flag, stat) in [
             (Flag::DownstreamConnectionTermination, HttpStat::RqRxReset),
+            (Flag::DownstreamRemoteReset, HttpStat::RqRxReset),
             (Flag::StreamIdleTimeout, HttpStat::RqIdleTimeout),
             (Flag::NoRouteFound, HttpStat::NoRoute),
             (Flag::NoClusterFound, HttpStat::NoCluster),
@@ -241,9 +242,52 @@ impl Exchange {
         }
     }
 
+    /// A redirect that the proxy follows by itself ends what has been, with a record of its own, and begins the next.
+    pub(crate) fn led_on(&self, by: ResponseHead, request: RequestHead) {
+        self.request.replace(request);
+        self.response.replace(Some(by));
+        self.details.replace("internal_redirect".into());
+        self.report(Instant::now());
+        self.session.counts.inc(HttpStat::RqTotal);
+        self.response.replace(None);
+        self.details.replace("".into());
+        self.attempts.set(0);
+        self.upstream.take();
+        self.response_duration.set(None);
+    }
+
+    fn report(&self, now: Instant) {
+        let began = self.watch.began();
+        let (response, trailers) = (self.response.borrow(), self.trailers.borrow());
+        let (route, upstream, peer) = (self.route.borrow(), self.upstream.borrow(), self.peer.borrow());
+        let record = RequestRecord {
+            start: self.session.worker.wall_time(began),
+            duration: now.saturating_duration_since(began),
+            request_duration: self.watch.request_duration(),
+            response_duration: self.response_duration.get(),
+            request: &self.request.borrow(),
+            response: response.as_ref(),
+            trailers: trailers.as_ref(),
+            grpc_status: self.grpc_status.get(),
+            flags: self.flags.get(),
+            details: &self.details.borrow(),
+            bytes_received: self.received.get(),
+            bytes_sent: self.sent.get(),
+            route: route.as_deref().map(route_record).unwrap_or_default(),
+            upstream: upstream.record(),
+            attempts: self.attempts.get(),
+            random: self.session.worker.random.next(),
+            downstream: self.downstream(),
+            peer: peer.as_deref().unwrap_or(&UNKNOWN),
+        };
+        let Session { worker, manager, .. } = &*self.session;
+        worker.reporter.request(&record, &manager.access_log);
+    }
+
     fn cut_off(&self) {
         let (flag, details) = match self.cut_by() {
             Some(by) => (Flag::LocalReset, by.details()),
+            None if self.session.ending.given_up.get() => (Flag::DownstreamRemoteReset, "http2.remote_reset"),
             None => (
                 Flag::DownstreamConnectionTermination,
                 "downstream_remote_disconnect",
@@ -266,31 +310,9 @@ impl Drop for Exchange {
             self.cut_off();
         }
         self.count_end();
-        let (began, now) = (self.watch.began(), Instant::now());
+        let now = Instant::now();
         self.active.end(now);
-        let route = self.route.get_mut();
-        let record = RequestRecord {
-            start: self.session.worker.wall_time(began),
-            duration: now.saturating_duration_since(began),
-            request_duration: self.watch.request_duration(),
-            response_duration: self.response_duration.get(),
-            request: self.request.get_mut(),
-            response: self.response.get_mut().as_ref(),
-            trailers: self.trailers.get_mut().as_ref(),
-            grpc_status: self.grpc_status.get(),
-            flags: self.flags.get(),
-            details: self.details.get_mut(),
-            bytes_received: self.received.get(),
-            bytes_sent: self.sent.get(),
-            route: route.as_deref().map(route_record).unwrap_or_default(),
-            upstream: self.upstream.get_mut().record(),
-            attempts: self.attempts.get(),
-            random: self.session.worker.random.next(),
-            downstream: self.client.as_ref().unwrap_or(&self.session.connection.record),
-            peer: self.peer.get_mut().as_deref().unwrap_or(&UNKNOWN),
-        };
-        let Session { worker, manager, .. } = &*self.session;
-        worker.reporter.request(&record, &manager.access_log);
+        self.report(now);
     }
 }
 

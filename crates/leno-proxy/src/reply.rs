@@ -65,7 +65,7 @@ pub(crate) fn refusal(
     manager: &HttpConnectionManager,
 ) -> Option<LocalReply> {
     if prepared.underscored {
-        return Some(malformed(head, "unexpected_underscore"));
+        return Some(underscored(head));
     }
     if let Some(reply) = unclear(head, prepared.heard, manager) {
         return Some(reply);
@@ -108,12 +108,19 @@ pub(crate) fn refusal(
 }
 
 /// What breaks the protocol as it is configured: the connection ends with it.
-fn malformed(head: &RequestHead, details: &'static str) -> LocalReply {
+fn underscored(head: &RequestHead) -> LocalReply {
     let mut headers = Headers::default();
-    if head.version != Version::Http2 {
-        headers.append("connection", "close");
+    let details = match head.version {
+        Version::Http2 => "http2.unexpected_underscore",
+        _ => {
+            headers.append("connection", "close");
+            "http1.unexpected_underscore"
+        }
+    };
+    LocalReply {
+        flags: Flag::DownstreamProtocolError.into(),
+        ..reply(400, headers, Bytes::from_static(b"Bad Request"), details)
     }
-    reply(400, headers, Bytes::from_static(b"Bad Request"), details)
 }
 
 /// The refusal of headers that mean nothing, where they are checked.
@@ -125,12 +132,11 @@ fn unclear(head: &RequestHead, heard: Heard, manager: &HttpConnectionManager) ->
         let value = head.headers.get_str(name)?;
         (!is_valid_control(name, value)).then(|| {
             let body = format!("invalid header '{name}' with value '{value}'");
-            reply(
-                400,
-                Headers::default(),
-                body.into(),
-                "request_headers_failed_strict_check",
-            )
+            LocalReply {
+                details: format!("request_headers_failed_strict_check{{{name}}}").into(),
+                flags: Flag::InvalidEnvoyRequestHeaders.into(),
+                ..reply(400, Headers::default(), body.into(), "")
+            }
         })
     })
 }
@@ -142,7 +148,7 @@ pub(crate) fn upgrade_refused() -> LocalReply {
 pub(crate) fn failed(failure: &Failure) -> LocalReply {
     let body = Bytes::from_static(failure.body().as_bytes());
     LocalReply {
-        flags: failure.flag().into(),
+        flags: failure.flags(),
         grpc_status: failure.grpc_status(),
         ..reply(failure.status(), Headers::default(), body, failure.details())
     }

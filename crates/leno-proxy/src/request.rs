@@ -98,6 +98,7 @@ pub(crate) fn refuse(session: &Rc<Session>, refusal: &Refusal) -> Response {
         headers: Headers::default(),
     };
     let body = refusal.body;
+    exchange.sent.set(body.len() as u64);
     if !body.is_empty() {
         head.headers.append("content-length", Decimal::from(body.len()));
         head.headers.append("content-type", "text/plain");
@@ -154,8 +155,15 @@ enum Origin {
 /// What a request has come to on its way through the route table.
 enum Pass {
     Answered(Answer, Option<Rc<Filters>>, Origin),
-    /// To this request, with that body.
-    LedOn(NextRequest, Body),
+    /// By this redirect.
+    LedOn(Box<LedOn>),
+}
+
+/// A redirect that the proxy follows by itself.
+struct LedOn {
+    by: ResponseHead,
+    to: NextRequest,
+    body: Body,
 }
 
 /// A request on its way to its answer.
@@ -185,10 +193,10 @@ impl Exchanged<'_> {
         loop {
             match self.pass(&table, &mut followed, body).await {
                 Pass::Answered(answer, filters, origin) => return (answer, filters, origin),
-                Pass::LedOn(next, again) => {
-                    exchange.request.replace(next.head);
-                    exchange.attempts.set(0);
-                    body = if next.without_body { Body::Empty } else { again };
+                Pass::LedOn(led_on) => {
+                    let LedOn { by, to, body: again } = *led_on;
+                    exchange.led_on(by, to.head);
+                    body = if to.without_body { Body::Empty } else { again };
                 }
             }
         }
@@ -237,7 +245,7 @@ impl Exchanged<'_> {
                     .await
                 {
                     Ok(answered) => answered,
-                    Err((next, body)) => return Pass::LedOn(next, body),
+                    Err(led_on) => return Pass::LedOn(led_on),
                 }
             }
             other => (self.direct(&other), Origin::Local),
@@ -253,7 +261,7 @@ impl Exchanged<'_> {
         filters: Option<&Filters>,
         body: Body,
         follow: impl FnOnce(&ResponseHead) -> Option<NextRequest>,
-    ) -> Result<(Answer, Origin), (NextRequest, Body)> {
+    ) -> Result<(Answer, Origin), Box<LedOn>> {
         let exchange = self.exchange;
         if refuses_upgrade(
             &exchange.session().manager,
@@ -273,7 +281,10 @@ impl Exchanged<'_> {
                 let mut answer = match forwarded {
                     Forwarded::Answered(answer) => answer,
                     Forwarded::Redirected { answer, body } => match follow(&answer.head) {
-                        Some(next) => return Err((next, body)),
+                        Some(to) => {
+                            let by = answer.head;
+                            return Err(Box::new(LedOn { by, to, body }));
+                        }
                         None => answer,
                     },
                 };

@@ -8,6 +8,7 @@ use leno_engine::flags::Flag;
 use crate::codec::{Body, Frame, Source, TunnelEnd};
 use crate::outcome::StreamError;
 use crate::record::Exchange;
+use crate::tcp::{Ended, Why};
 
 /// Counts a response's bytes, and knows how it ended.
 pub(crate) struct SentBody {
@@ -57,7 +58,9 @@ impl Source for SentBody {
         let exchange = &self.exchange;
         let Poll::Ready(frame) = self.body.poll_frame(cx) else {
             let expired = ready!(exchange.watch.poll_expired(cx));
-            exchange.flag(expired.flag());
+            if let Some(flag) = expired.flag() {
+                exchange.flag(flag);
+            }
             exchange.details.replace(expired.details().into());
             exchange.finish();
             return Poll::Ready(Some(Err(StreamError::TimedOut)));
@@ -113,12 +116,21 @@ impl std::fmt::Debug for SentBody {
 pub(crate) struct TunnelRecord(pub(crate) Rc<Exchange>);
 
 impl TunnelEnd for TunnelRecord {
-    fn ended(self: Box<Self>, received: u64, sent: u64) {
+    fn ended(self: Box<Self>, ended: &Ended) {
         let exchange = &self.0;
-        exchange.received.set(received);
-        exchange.sent.set(sent);
-        if exchange.cut_by().is_none() {
-            exchange.finish();
+        exchange.received.set(ended.received);
+        exchange.sent.set(ended.sent);
+        match &ended.why {
+            Why::Finished {
+                downstream_first: false,
+            }
+            | Why::Upstream(_) => exchange.finish(),
+            Why::Finished {
+                downstream_first: true,
+            }
+            | Why::Downstream(_)
+            | Why::Idle
+            | Why::Cut => {}
         }
     }
 }

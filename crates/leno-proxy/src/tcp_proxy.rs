@@ -365,7 +365,7 @@ pub(crate) async fn find(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>
 
 /// The attempts that there may be have all been made then.
 fn flags(failure: &Failure) -> Flags {
-    let mut flags = Flags::from(failure.flag());
+    let mut flags = failure.flags();
     if matches!(failure, Failure::Connect(_) | Failure::ConnectTimeout) {
         flags.insert(Flag::UpstreamRetryLimitExceeded);
     }

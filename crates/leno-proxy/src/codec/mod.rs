@@ -18,7 +18,7 @@ use leno_engine::message::{RequestHead, ResponseHead};
 
 use crate::ending::Ending;
 use crate::io::Rewound;
-use crate::tcp::Scratch;
+use crate::tcp::{Ended, Scratch};
 
 pub(crate) use body::{Body, Frame, Source};
 
@@ -59,9 +59,9 @@ pub(crate) struct Tunnel {
     pub(crate) finish: Box<dyn TunnelEnd>,
 }
 
-/// Told how many bytes went through a tunnel when it ends.
+/// Told how a tunnel has ended.
 pub(crate) trait TunnelEnd: std::fmt::Debug {
-    fn ended(self: Box<Self>, received: u64, sent: u64);
+    fn ended(self: Box<Self>, ended: &Ended);
 }
 
 /// What serves the requests of one connection.

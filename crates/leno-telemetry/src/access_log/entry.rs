@@ -272,6 +272,8 @@ fn response_flags(flags: Flags) -> pb::ResponseFlags {
             Flag::UpstreamMaxStreamDurationReached => said.upstream_max_stream_duration_reached = true,
             Flag::OverloadManagerTerminated => said.overload_manager = true,
             Flag::DnsResolutionFailed => said.dns_resolution_failure = true,
+            Flag::InvalidEnvoyRequestHeaders => said.invalid_envoy_request_headers = true,
+            Flag::DownstreamRemoteReset => said.downstream_remote_reset = true,
         }
     }
     said

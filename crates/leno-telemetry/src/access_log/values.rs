@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{FormatValues, GrpcForm, Operator};
+use leno_engine::decide::grpc::from_http;
 use leno_engine::decide::route::is_grpc;
 use leno_engine::flags::Flags;
-use leno_engine::message::Decimal;
+use leno_engine::message::{Decimal, ResponseHead};
 
 use super::start_time;
 use crate::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
@@ -205,9 +206,16 @@ fn flags_long(out: &mut Vec<u8>, flags: Flags) -> bool {
     !flags.is_empty()
 }
 
-/// Of a gRPC call, by trailers, or by the status of an answer without any.
+/// Of a gRPC call: what the answer says, else what HTTP's status means to gRPC, where 200 without a word is unknown.
 fn grpc(out: &mut Vec<u8>, form: GrpcForm, record: &RequestRecord<'_>) -> bool {
-    let Some(code) = record.grpc_status.filter(|_| is_grpc(record.request)) else {
+    if !is_grpc(record.request) {
+        return false;
+    }
+    let by_http = |response: &ResponseHead| match response.status {
+        200 => 2,
+        status => from_http(status),
+    };
+    let Some(code) = record.grpc_status.or_else(|| record.response.map(by_http)) else {
         return false;
     };
     let (camel, snake) = match code {

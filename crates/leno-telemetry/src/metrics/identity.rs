@@ -182,7 +182,11 @@ impl<S: AsRef<str>> Labels<S> {
     /// Whether the operator would call it failed: a 5xx, a status that gRPC gives for a server's failure, or a flag
     /// that is not merely the client's leaving or a delay that was asked for.
     pub(crate) fn is_failure(&self) -> bool {
-        let harmless = [Flag::DownstreamConnectionTermination, Flag::DelayInjected];
+        let harmless = [
+            Flag::DownstreamConnectionTermination,
+            Flag::DownstreamRemoteReset,
+            Flag::DelayInjected,
+        ];
         self.code >= 500
             || self
                 .grpc_status

@@ -121,7 +121,6 @@ fn what_no_record_can_answer_is_refused_by_name() {
     );
     for name in [
         "NONSENSE",
-        "ENVIRONMENT",
         "DYNAMIC_METADATA",
         "FILTER_STATE",
         "TRAILER",

@@ -2,18 +2,18 @@
 //!
 //! Whether to delay and whether to abort are drawn independently; a delay comes first. Faults asked for by request
 //! headers (`x-envoy-fault-*`) happen only where the configuration allows it (`header_delay`, `header_abort`), and
-//! for no greater share than it says.
+//! for no greater share than it says. An answer that shall come slowly has each piece of its body wait for its time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use leno_proto::google::protobuf::Any;
 
 use super::{Context, Effect, EffectResult, FilterConfig, FilterFactory, Foretold, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect};
 use crate::compile::matcher::{self, HeaderMatcher};
 use crate::compile::pb::{fault as pb, fault_delay};
 use crate::flags::Flag;
@@ -30,6 +30,7 @@ struct Fault {
     delay: Option<(Delay, Share)>,
     abort: Option<(Abort, Share)>,
     keys: Keys,
+    slow: Option<(Throughput, Share)>,
     body: Bytes,
     cluster: Option<String>,
     headers: Vec<HeaderMatcher>,
@@ -48,6 +49,7 @@ struct Keys {
     abort_share: Option<Key>,
     status: Option<Key>,
     grpc_status: Option<Key>,
+    slow_share: Option<Key>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,6 +64,14 @@ enum Abort {
     Http(u16),
     Grpc(u32),
     /// `x-envoy-fault-abort-request`, `x-envoy-fault-abort-grpc-request`.
+    Header,
+}
+
+/// Of an answer's body, in KiB a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Throughput {
+    Fixed(u64),
+    /// `x-envoy-fault-throughput-response`
     Header,
 }
 
@@ -84,8 +94,6 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn FilterFactory>, Rejection> {
         disable_downstream_cluster_stats,
         filter_metadata,
     } = &at.unpack::<pb::HttpFault>(any)?;
-    refuse!(at; response_rate_limit);
-    no_effect!(at, "it is of response_rate_limit"; response_rate_limit_percent_runtime);
     let named = |said: &str, otherwise: &str| at.key(if said.is_empty() { otherwise } else { said });
     no_effect!(at, "not used"; disable_downstream_cluster_stats, filter_metadata);
     Ok(Box::new(Fault {
@@ -96,6 +104,10 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn FilterFactory>, Rejection> {
         abort: match abort {
             None => None,
             Some(abort) => Some(parse_abort(&at.field("abort"), abort)?),
+        },
+        slow: match response_rate_limit {
+            None => None,
+            Some(limit) => Some(parse_rate_limit(&at.field("response_rate_limit"), limit)?),
         },
         body: match abort.as_ref().map(|abort| abort.response_body.as_str()) {
             None | Some("") => Bytes::from_static(b"fault filter abort"),
@@ -114,6 +126,10 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn FilterFactory>, Rejection> {
             abort_share: named(abort_percent_runtime, "fault.http.abort.abort_percent"),
             status: named(abort_http_status_runtime, "fault.http.abort.http_status"),
             grpc_status: named(abort_grpc_status_runtime, "fault.http.abort.grpc_status"),
+            slow_share: named(
+                response_rate_limit_percent_runtime,
+                "fault.http.rate_limit.response_percent",
+            ),
         },
         active: Arc::default(),
     }))
@@ -131,6 +147,26 @@ fn parse_delay(at: &At<'_>, message: &fault_delay::FaultDelay) -> Result<(Delay,
     };
     let share = percentage.unwrap_or_default();
     Ok((delay, Share(at.field("percentage").fraction(&share)?)))
+}
+
+fn parse_rate_limit(
+    at: &At<'_>,
+    message: &fault_delay::FaultRateLimit,
+) -> Result<(Throughput, Share), Rejection> {
+    use fault_delay::fault_rate_limit::{FixedLimit, HeaderLimit, LimitType as L};
+    let fault_delay::FaultRateLimit {
+        percentage,
+        limit_type,
+    } = message;
+    let throughput = match at.required("limit_type", limit_type)? {
+        L::FixedLimit(FixedLimit { limit_kbps: 0 }) => {
+            return Err(at.field("fixed_limit").field("limit_kbps").reject("at least 1"));
+        }
+        L::FixedLimit(FixedLimit { limit_kbps }) => Throughput::Fixed(*limit_kbps),
+        L::HeaderLimit(HeaderLimit {}) => Throughput::Header,
+    };
+    let share = percentage.unwrap_or_default();
+    Ok((throughput, Share(at.field("percentage").fraction(&share)?)))
 }
 
 fn parse_abort(at: &At<'_>, message: &pb::FaultAbort) -> Result<(Abort, Share), Rejection> {
@@ -164,13 +200,15 @@ impl Fault {
         let settings = per_route
             .and_then(|config| config.factory.as_any().downcast_ref())
             .unwrap_or(self);
-        if settings.delay.is_none() && settings.abort.is_none() {
+        if settings.delay.is_none() && settings.abort.is_none() && settings.slow.is_none() {
             return None;
         }
         // Only what this request may need: its own copy outlives a change of the configuration.
         Some(Injection {
             delay: settings.delay,
             abort: settings.abort,
+            slow: settings.slow,
+            pace: None,
             body: settings.body.clone(),
             cluster: settings.cluster.clone(),
             headers: settings.headers.clone(),
@@ -212,6 +250,9 @@ struct Injection {
     delay: Option<(Delay, Share)>,
     abort: Option<(Abort, Share)>,
     keys: Keys,
+    slow: Option<(Throughput, Share)>,
+    /// How fast this answer's body is.
+    pace: Option<Pace>,
     body: Bytes,
     cluster: Option<String>,
     headers: Vec<HeaderMatcher>,
@@ -230,9 +271,12 @@ impl HttpFilter for Injection {
         }
         let delay = self.draw_delay(cx.random as u32, head);
         let abort = self.draw_abort((cx.random >> 32) as u32, head);
-        if (delay.is_none() && abort.is_none()) || !self.count() {
+        // Drawn apart from the other two.
+        let kib = self.draw_throughput((cx.random.wrapping_mul(GOLDEN) >> 32) as u32, head);
+        if (delay.is_none() && abort.is_none() && kib.is_none()) || !self.count() {
             return Step::Continue;
         }
+        self.pace = kib.map(|kib| Pace { kib, free_at: None });
         self.pending = abort;
         match delay {
             Some(delay) => {
@@ -243,8 +287,15 @@ impl HttpFilter for Injection {
         }
     }
 
+    fn on_response_data(&mut self, cx: &mut Context<'_>, data: &mut Bytes, _end: bool) -> Step {
+        match self.pace.as_mut().map(|pace| pace.wait(data.len(), (cx.clock)())) {
+            Some(wait) if !wait.is_zero() => Step::Effect(Effect::Sleep(wait)),
+            _ => Step::Continue,
+        }
+    }
+
     fn sees_bodies(&self) -> bool {
-        false
+        self.slow.is_some()
     }
 
     fn on_effect(&mut self, cx: &mut Context<'_>, _result: EffectResult) -> Step {
@@ -282,6 +333,20 @@ impl Injection {
     fn draw_abort(&self, random: u32, head: &RequestHead) -> Option<LocalReply> {
         let (abort, share) = self.abort_of(head)?;
         hits(random, share).then(|| self.reply(abort))
+    }
+
+    fn draw_throughput(&self, random: u32, head: &RequestHead) -> Option<u64> {
+        let (throughput, share) = self.slow?;
+        let (kib, share) = match throughput {
+            Throughput::Fixed(kib) => (kib, share),
+            Throughput::Header => {
+                let kib = number(head, "x-envoy-fault-throughput-response").filter(|kib| *kib > 0)?;
+                let asked = share_asked(head, "x-envoy-fault-throughput-response-percentage");
+                (kib, share.min(asked))
+            }
+        };
+        let share = said_or(self.keys.slow_share.as_ref(), share);
+        hits(random, share).then_some(kib)
     }
 
     fn delay_of(&self, head: &RequestHead) -> Option<(Duration, Share)> {
@@ -357,6 +422,29 @@ impl Injection {
                 Step::Reply(reply)
             }
         }
+    }
+}
+
+/// Spreads 64 random bits over the upper half anew.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The pace of one body.
+#[derive(Debug)]
+struct Pace {
+    /// A second, at least 1.
+    kib: u64,
+    /// When all that has passed has had its time.
+    free_at: Option<Instant>,
+}
+
+impl Pace {
+    /// How long so many bytes have to wait.
+    fn wait(&mut self, bytes: usize, now: Instant) -> Duration {
+        let free_at = self.free_at.map_or(now, |free_at| free_at.max(now));
+        let nanos = (bytes as u64).saturating_mul(1_000_000_000 / 1024) / self.kib;
+        let free_at = free_at + Duration::from_nanos(nanos);
+        self.free_at = Some(free_at);
+        free_at - now
     }
 }
 

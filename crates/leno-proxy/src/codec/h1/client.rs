@@ -129,7 +129,7 @@ impl Client {
                 Ok(Decoded::More) => match ready!(wire.poll_read(cx)) {
                     Ok(0) => match self.decoder.end() {
                         Ok(()) => None,
-                        Err(_) => Some(Err(StreamError::Truncated)),
+                        Err(error) => Some(Err(protocol(error))),
                     },
                     Ok(_) => continue,
                     Err(_) => Some(Err(StreamError::Truncated)),

@@ -427,14 +427,14 @@ impl Connection {
 
 async fn run_tunnel(connection: Rc<Connection>, tunnel: Tunnel) -> Result<(), StreamError> {
     let Ok(connection) = Rc::try_unwrap(connection) else {
-        tunnel.finish.ended(0, 0);
+        // Let go of, it tells that it was cut off.
         return Err(StreamError::Aborted);
     };
     let mut downstream = connection.wire.into_inner().into_upgraded();
     let mut upstream = *tunnel.upstream;
     let ending = &tunnel.ending;
     let ended = tcp::copy_both(&mut downstream, &mut upstream, None, &tunnel.scratch, ending).await;
-    tunnel.finish.ended(ended.received, ended.sent);
+    tunnel.finish.ended(&ended);
     Ok(())
 }
 

@@ -62,6 +62,7 @@ where
         requests: Requests {
             tasks: Tasks::new(),
             reset: Vec::new(),
+            ending: Rc::clone(&ending),
             begin,
         },
         began: Instant::now(),
@@ -114,6 +115,7 @@ struct Requests<F, B> {
     tasks: Tasks<F>,
     /// Places of streams that the client gave up.
     reset: Vec<usize>,
+    ending: Rc<Ending>,
     /// None: the head is too large.
     begin: B,
 }
@@ -175,9 +177,14 @@ where
 {
     /// A reset by the client drops its request, which records it. Not while the worker's buffer is lent.
     fn drop_reset(&mut self) {
+        if self.reset.is_empty() {
+            return;
+        }
+        self.ending.given_up.set(true);
         for place in std::mem::take(&mut self.reset) {
             self.tasks.cancel(place);
         }
+        self.ending.given_up.set(false);
     }
 }
 
