@@ -4,6 +4,7 @@ mod action;
 mod forward;
 mod internal_redirect;
 mod matching;
+mod per_filter;
 pub(crate) mod retry;
 mod table;
 mod template;

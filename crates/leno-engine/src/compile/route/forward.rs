@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::internal_redirect;
+use super::per_filter::filter_configs;
 use super::retry;
-use super::table::filter_configs;
 use super::template;
 use super::{
     ClusterChoice, Forward, GrpcStreams, HashPolicy, HostRewrite, MirrorCluster, MirrorPolicy, RetryPolicy,

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::forward::Inherited;
+use super::per_filter::filter_configs;
 use super::*;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::header;
 use crate::compile::pb::{core, protobuf};
 use crate::compile::rate_limit::{self, RateLimit};
-use crate::decide::filter;
 
 pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<RouteTable, Rejection> {
     let pb::RouteConfiguration {
@@ -222,20 +222,6 @@ fn told<'a>(
 ) -> Option<&'a protobuf::value::Kind> {
     let fields = &metadata?.filter_metadata.get(filter)?.fields;
     fields.get(field)?.kind.as_ref()
-}
-
-pub(super) fn filter_configs(
-    at: &At<'_>,
-    configs: &HashMap<String, protobuf::Any>,
-) -> Result<HashMap<String, Arc<FilterConfig>>, Rejection> {
-    let mut compiled = HashMap::with_capacity(configs.len());
-    for (name, any) in configs {
-        let at = at.entry("typed_per_filter_config", name);
-        if let Some(config) = filter::per_route(&at, name, any)? {
-            compiled.insert(name.clone(), Arc::new(config));
-        }
-    }
-    Ok(compiled)
 }
 
 /// In lower case. A `*` stands alone, first or last. An empty one is taken, as in Envoy, and is no request's.
