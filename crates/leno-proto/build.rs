@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "proto/leno/control.proto",
     "proto/istio/v1/auth/ca.proto",
     "proto/istio/networking/nds/v1/nds.proto",
     "proto/opentelemetry/otlp.proto",
+    "proto/zipkin/zipkin.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

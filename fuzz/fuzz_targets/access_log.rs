@@ -7,6 +7,7 @@ use bytes::Bytes;
 use leno_engine::compile::access_log::{Json, Format, LogFormat};
 use leno_engine::compile::listener::Direction;
 use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::decide::notes::Notes;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::access_log::{check, write_request};
@@ -49,6 +50,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let downstream = DownstreamRecord {
         direction: Direction::Outbound,
+        named: None,
         local: ([240, 240, 0, 7], 9080).into(),
         remote: ([198, 18, 0, 2], 40_000).into(),
         direct_remote: ([198, 18, 0, 2], 40_000).into(),
@@ -74,9 +76,12 @@ fuzz_target!(|input: &[u8]| {
         route: RouteRecord::default(),
         upstream: None,
         attempts: 1,
+        span: None,
+        forced: false,
         random: 0,
         downstream: &downstream,
         peer: &PeerMetadata::default(),
+        notes: &Notes::default(),
     };
     let mut out = Vec::new();
     write_request(&json, &record, &mut out);

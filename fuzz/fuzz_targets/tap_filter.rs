@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use leno_engine::compile::listener::Direction;
 use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::decide::notes::Notes;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, Version};
 use leno_proto::control::TapFilter;
@@ -43,6 +44,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let downstream = DownstreamRecord {
         direction: Direction::Inbound,
+        named: None,
         local: ([127, 64, 0, 7], 9080).into(),
         remote: ([127, 0, 0, 1], 40_000).into(),
         direct_remote: ([127, 0, 0, 1], 40_000).into(),
@@ -68,9 +70,12 @@ fuzz_target!(|input: &[u8]| {
         route: RouteRecord::default(),
         upstream: None,
         attempts: 1,
+        span: None,
+        forced: false,
         random: 0,
         downstream: &downstream,
         peer: &PeerMetadata::default(),
+        notes: &Notes::default(),
     };
     let told = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&told);

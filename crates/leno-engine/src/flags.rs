@@ -6,6 +6,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flags(u32);
 
+/// A mark beside the flags.
+const HEALTH_CHECK: u32 = 1 << 31;
+
 macro_rules! flags {
     ($($name:ident = $bit:literal, $short:literal, $long:literal;)*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,7 @@ macro_rules! flags {
 }
 
 flags! {
+    FailedLocalHealthCheck = 30, "LH", "FailedLocalHealthCheck";
     UpstreamRetryLimitExceeded = 4, "URX", "UpstreamRetryLimitExceeded";
     NoHealthyUpstream = 0, "UH", "NoHealthyUpstream";
     UpstreamConnectionFailure = 1, "UF", "UpstreamConnectionFailure";
@@ -63,7 +67,22 @@ impl Flags {
     }
 
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.0 & !HEALTH_CHECK == 0
+    }
+
+    /// The request is a health check of the proxy; nothing went wrong by that.
+    pub fn mark_health_check(&mut self) {
+        self.0 |= HEALTH_CHECK;
+    }
+
+    /// Without marks.
+    #[must_use]
+    pub fn told(self) -> Self {
+        Self(self.0 & !HEALTH_CHECK)
+    }
+
+    pub fn is_health_check(self) -> bool {
+        self.0 & HEALTH_CHECK != 0
     }
 
     pub fn iter(self) -> impl Iterator<Item = Flag> {

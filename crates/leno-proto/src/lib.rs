@@ -15,6 +15,12 @@ pub mod otlp {
     tonic::include_proto!("opentelemetry");
 }
 
+/// Spans for a Zipkin collector.
+#[allow(clippy::all, unreachable_pub)]
+pub mod zipkin {
+    tonic::include_proto!("zipkin");
+}
+
 /// What Istio defines besides Envoy's messages.
 #[allow(clippy::all, unreachable_pub, deprecated)]
 pub mod istio {

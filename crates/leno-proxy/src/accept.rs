@@ -12,17 +12,17 @@ use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_engine::decide::network::Admission;
 use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::flags::Flag;
-use leno_telemetry::record::DownstreamRecord;
+use leno_telemetry::record::{DownstreamRecord, Named};
 use leno_telemetry::stats::ListenerStat;
 use leno_tls::PeerInfo;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use crate::connection::{Connection, Serving};
 use crate::counts::Lasting;
 use crate::destination::Behalf;
 use crate::drain::Drain;
 use crate::http;
+use crate::inbox::Within;
 use crate::inspect::{self, Found, Wanted};
 use crate::introduction::{self, IntroductionError};
 use crate::io::Io;
@@ -30,38 +30,71 @@ use crate::lookup::{Answer, Want};
 use crate::original_dst::original_destination;
 use crate::peer_certificates::PeerCertificates;
 use crate::prefixed::Prefixed;
-use crate::socket::ListenSocket;
+use crate::socket::{ListenSocket, Listening, NOWHERE};
 use crate::state::ListenerState;
+use crate::stream::Stream;
 use crate::tcp_proxy::{self, Early, Origin, Race};
 use crate::worker::{Snapshot, Worker};
 
 /// Finds out what a new connection is. None: it was refused, or has gone.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
-    stream: TcpStream,
+    stream: Stream,
     remote: SocketAddr,
     socket: Arc<ListenSocket>,
 ) -> Option<Serving> {
-    let destination = match original_destination(&stream, &socket) {
-        Ok(Some(destination)) => destination,
-        Ok(None) => {
+    let destination = match stream.tcp().map(|stream| original_destination(stream, &socket)) {
+        None => NOWHERE,
+        Some(Ok(Some(destination))) => destination,
+        Some(Ok(None)) => {
             tracing::warn!(%remote, listener = socket.listener, "refused: it goes to the proxy itself");
             return None;
         }
-        Err(error) => {
+        Some(Err(error)) => {
             tracing::debug!(%remote, %error, "original destination");
             return None;
         }
+    };
+    let named = match &socket.socket {
+        Listening::Tcp(_) => None,
+        // Who connects has no name: as in Envoy it is the socket's.
+        Listening::Unix(_, path) => Some(Arc::new(Named {
+            local: Arc::clone(path),
+            remote: Arc::clone(path),
+        })),
     };
     let arrival = Arrival {
         worker,
         direct: remote,
         remote,
         destination,
+        named,
         tlvs: Vec::new(),
     };
     let listener = arrival.listener(&socket.listener).await?;
     arrival.establish(stream, &listener).await
+}
+
+/// Takes on a connection of the proxy's own to one of its internal listeners.
+pub(crate) async fn accept_within(worker: Rc<Worker>, within: Within) -> Option<Serving> {
+    let listener = Arc::clone(worker.snapshot().listener(&within.listener)?);
+    let reads = listener.listener.filters.original_dst;
+    let passed = |address: Option<SocketAddr>| address.filter(|_| reads).unwrap_or(NOWHERE);
+    let remote = passed(within.passed.remote);
+    let arrival = Arrival {
+        worker,
+        direct: remote,
+        remote,
+        destination: passed(within.passed.local),
+        named: within.passed.local.filter(|_| reads).is_none().then(|| {
+            Arc::new(Named {
+                local: format!("envoy://{}/", within.listener).into(),
+                remote: format!("envoy://{}/", within.listener).into(),
+            })
+        }),
+        tlvs: Vec::new(),
+    };
+    arrival.establish(Stream::Within(within.stream), &listener).await
 }
 
 /// A connection before it has a chain.
@@ -72,6 +105,8 @@ struct Arrival {
     /// Whose connection it is: [`Self::direct`], unless the PROXY protocol says otherwise, as of `destination`.
     remote: SocketAddr,
     destination: SocketAddr,
+    /// Of a connection without addresses of the network.
+    named: Option<Arc<Named>>,
     /// Of its PROXY protocol.
     tlvs: Vec<Tlv>,
 }
@@ -140,7 +175,7 @@ impl Arrival {
             .refused(&record, flag, details, &listener.access_log);
     }
 
-    async fn establish(mut self, mut stream: TcpStream, state: &Arc<ListenerState>) -> Option<Serving> {
+    async fn establish(mut self, mut stream: Stream, state: &Arc<ListenerState>) -> Option<Serving> {
         let listener = &state.listener;
         let counts = self.worker.listener_counts(&listener.stat_name);
         counts.inc(ListenerStat::CxTotal);
@@ -204,7 +239,7 @@ impl Arrival {
     /// Learns from the PROXY protocol whose connection it is. None: it is over.
     async fn introduced(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         prefix: &mut BytesMut,
         protocol: &ProxyProtocol,
         listener: &Listener,
@@ -214,6 +249,7 @@ impl Arrival {
             Ok(header) => {
                 if let Some(header) = header {
                     if let Some(addresses) = header.addresses {
+                        self.named = None;
                         self.remote = addresses.source;
                         self.destination = addresses.destination;
                     }
@@ -237,7 +273,7 @@ impl Arrival {
     /// on without where it knows none.
     async fn protocols(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         prefix: &mut BytesMut,
         chain: &FilterChain,
     ) -> Option<Vec<Vec<u8>>> {
@@ -308,14 +344,18 @@ impl Arrival {
     /// Reads until it is known what the client speaks, or the upstream has spoken first. None: the connection is over.
     async fn inspect(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         prefix: &mut BytesMut,
         wanted: Wanted,
         state: &Arc<ListenerState>,
     ) -> Option<(Found, Option<Early>)> {
         let (silent_chain, _) = self.chain(state, &Found::raw());
         let tcp = silent_chain.as_ref().and_then(|chain| match &chain.terminal {
-            TerminalFilter::Tcp(tcp) if chain.tls.is_none() && !tcp.by_server_name => Some(Arc::clone(tcp)),
+            TerminalFilter::Tcp(tcp)
+                if chain.tls.is_none() && !tcp.by_server_name && tcp.tunnel.is_none() =>
+            {
+                Some(Arc::clone(tcp))
+            }
             _ => None,
         });
         let filters = &state.listener.filters;
@@ -333,6 +373,7 @@ impl Arrival {
             tokio::time::sleep(inspect::SILENCE).await;
             let of = Origin {
                 server_name: None,
+                record: None,
                 behalf: self.behalf(),
                 destination: self.destination,
                 direction: state.listener.direction,
@@ -486,6 +527,7 @@ impl Arrival {
         let ids = &self.worker.shared.connection_ids;
         DownstreamRecord {
             direction: listener.direction,
+            named: self.named.clone(),
             local: self.destination,
             remote: self.remote,
             direct_remote: self.direct,

@@ -35,6 +35,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::Handle;
 use answer::Answer;
+pub(crate) use endpoints::address;
 pub use logging::{Logging, SetDirectives};
 use pages::Asked;
 

@@ -20,6 +20,8 @@ pub enum Offer {
     Http,
     /// HTTP/1.1 that is going to be something else, which HTTP/2 cannot carry.
     Upgrade,
+    /// Names that filters have asked for: which of those that the worker knows.
+    Named(u16),
 }
 
 /// What is spoken for a request where ALPN does not decide, true for HTTP/2, and what ALPN offers. Upgrades (websocket)
@@ -65,7 +67,7 @@ pub fn offered(tls: &UpstreamTls, offer: Offer) -> Vec<String> {
         _ if *name == PEER_EXCHANGE => false,
         (Some(http2), Offer::Http1 | Offer::Upgrade) => !http2,
         (Some(http2), Offer::Http2) => http2,
-        (Some(_), Offer::Tcp | Offer::Http) | (None, _) => true,
+        (Some(_), Offer::Tcp | Offer::Http | Offer::Named(_)) | (None, _) => true,
     };
     tls.common.alpn.iter().filter(fits).cloned().collect()
 }

@@ -35,10 +35,13 @@ struct Queue {
 }
 
 /// Records that are sent together.
+#[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) collector: Arc<Collector>,
     pub(crate) records: Vec<u8>,
-    count: u64,
+    pub(crate) count: u64,
+    /// Its first record has waited long enough.
+    pub(crate) timed: bool,
 }
 
 // === impl Batches ===
@@ -46,6 +49,11 @@ pub(crate) struct Batch {
 impl Batches {
     /// Takes a record for its collector.
     pub(crate) fn add(&self, collector: &Arc<Collector>, record: &impl Message) {
+        self.add_with(collector, |out| batch::append(&collector.envelope, record, out));
+    }
+
+    /// Takes a record that is appended by the function.
+    pub(crate) fn add_with(&self, collector: &Arc<Collector>, append: impl FnOnce(&mut Vec<u8>)) {
         let mut queues = self.queues.borrow_mut();
         let known = queues
             .iter()
@@ -55,13 +63,19 @@ impl Batches {
             queues.len() - 1
         });
         let Some(queue) = queues.get_mut(at) else { return };
-        if queue.batch.len() >= MOST.max(collector.batch_bytes) {
+        let most = match collector.batch_bytes {
+            // Only the number of records counts.
+            usize::MAX => MOST,
+            bytes => MOST.max(bytes),
+        };
+        if queue.batch.len() >= most || queue.count >= collector.most_records as u64 {
             queue.lost += 1;
             return;
         }
-        batch::append(&collector.envelope, record, &mut queue.batch);
+        append(&mut queue.batch);
         queue.count += 1;
-        let full = queue.batch.len() >= collector.batch_bytes;
+        let full =
+            queue.batch.len() >= collector.batch_bytes || queue.count >= collector.batch_records as u64;
         if queue.due.is_none() || full {
             let now = Instant::now();
             queue.due = Some(if full { now } else { now + collector.flush_every });
@@ -138,12 +152,15 @@ impl Queue {
     }
 
     fn take(&mut self) -> Batch {
+        let collector = &self.collector;
+        let full = self.batch.len() >= collector.batch_bytes || self.count >= collector.batch_records as u64;
         self.due = None;
         self.sending = true;
         Batch {
             collector: Arc::clone(&self.collector),
             records: std::mem::take(&mut self.batch),
             count: std::mem::take(&mut self.count),
+            timed: !full,
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::Proxy;
 use crate::discovery::{Discovery, Dumped, Dynamic, Keeper, Mode, State, Text, Via};
+use crate::load_report;
 use crate::lookup::Question;
 use crate::resources::{Compiled, Kind, Name, Needs, needs, without_origin};
 use crate::runtime::Layers;
@@ -41,6 +42,7 @@ pub struct Following {
     pub state: watch::Receiver<State>,
     pub dumps: mpsc::Sender<oneshot::Sender<Vec<Dumped>>>,
     task: AbortHandle,
+    reporting: Option<AbortHandle>,
     /// Nobody asks on demand, and the task ends when nobody can.
     _questions: mpsc::UnboundedSender<Question>,
 }
@@ -48,6 +50,7 @@ pub struct Following {
 impl Drop for Following {
     fn drop(&mut self) {
         self.task.abort();
+        self.reporting.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -79,7 +82,8 @@ impl Bootstrap {
 
     /// Whether all of it is in the file.
     pub fn is_static(&self) -> bool {
-        self.compiled.dynamic == bootstrap::Dynamic::default() && self.needs().is_empty()
+        let dynamic = self.compiled.dynamic != bootstrap::Dynamic::default();
+        !dynamic && self.needs().is_empty() && self.compiled.loads.is_none()
     }
 
     /// What its resources name that comes from elsewhere.
@@ -114,43 +118,31 @@ impl Bootstrap {
             }
         }
         let sources = needs.values().chain(&dynamic.listeners).chain(&dynamic.clusters);
-        let streams = sources.filter_map(|source| match &source.origin {
-            Origin::Stream(control) => Some(control),
-            Origin::Ads | Origin::File(_) => None,
+        let ways = sources.flat_map(|source| match &source.origin {
+            Origin::Stream(control) => clusters_of(control),
+            Origin::Rest(polled) => vec![polled.cluster.as_str()],
+            Origin::Ads | Origin::File(_) => Vec::new(),
         });
-        streams
-            .chain(&dynamic.ads)
-            .try_for_each(|control| self.check_way(control))
+        let streams = dynamic.ads.iter().chain(&self.compiled.loads);
+        ways.chain(streams.flat_map(clusters_of))
+            .try_for_each(|cluster| self.check_way(cluster))
     }
 
-    fn check_way(&self, control: &ControlPlane) -> Result<(), String> {
-        for service in &control.services {
-            let name = &service.cluster;
-            let cluster = self
-                .compiled
-                .clusters
-                .iter()
-                .find(|cluster| cluster.name == *name);
-            match cluster.map(|cluster| &cluster.discovery) {
-                None => {
-                    return Err(format!(
-                        "the control plane's cluster {name:?} is not in static_resources"
-                    ));
-                }
-                Some(cluster::Discovery::Eds(_, source)) if !matches!(source.origin, Origin::File(_)) => {
-                    return Err(format!(
-                        "the control plane's cluster {name:?} has its endpoints from a control plane"
-                    ));
-                }
-                Some(cluster::Discovery::Aggregate(_) | cluster::Discovery::OriginalDst) => {
-                    return Err(format!(
-                        "the control plane's cluster {name:?} has no endpoints of its own"
-                    ));
-                }
-                Some(_) => {}
-            }
+    fn check_way(&self, name: &str) -> Result<(), String> {
+        let mut clusters = self.compiled.clusters.iter();
+        let cluster = clusters.find(|cluster| cluster.name == name);
+        match cluster.map(|cluster| &cluster.discovery) {
+            None => Err(format!(
+                "the control plane's cluster {name:?} is not in static_resources"
+            )),
+            Some(cluster::Discovery::Eds(_, source)) if !matches!(source.origin, Origin::File(_)) => Err(
+                format!("the control plane's cluster {name:?} has its endpoints from a control plane"),
+            ),
+            Some(cluster::Discovery::Aggregate(_) | cluster::Discovery::OriginalDst) => Err(format!(
+                "the control plane's cluster {name:?} has no endpoints of its own"
+            )),
+            Some(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Puts it in force, and follows what comes from elsewhere. `text` reads what is YAML or JSON there, `keeper` has what
@@ -162,6 +154,7 @@ impl Bootstrap {
         keeper: Option<Keeper>,
         random: fn() -> u32,
     ) -> Result<Following, BootstrapError> {
+        proxy.updater().set_outlier_log(self.compiled.outlier_log.clone());
         let mut resources: Vec<(Name, Compiled)> = Vec::new();
         for (name, pem) in &self.compiled.secrets {
             let usable = usable(name, pem)?;
@@ -178,8 +171,13 @@ impl Bootstrap {
         let (_questions, questions) = mpsc::unbounded_channel();
         let (dumps, asked) = mpsc::channel(4);
         let (told, state) = watch::channel(State::default());
+        let node = self.compiled.node.message;
+        let reporting = self.compiled.loads.map(|control| {
+            let reporting = load_report::run(Arc::clone(proxy), control, node.clone());
+            tokio::spawn(reporting).abort_handle()
+        });
         let discovery = Discovery {
-            node: self.compiled.node.message,
+            node,
             ads: self.compiled.dynamic.ads.map(Via::Cluster),
             proxy: Arc::clone(proxy),
             questions,
@@ -201,6 +199,7 @@ impl Bootstrap {
         Ok(Following {
             state,
             dumps,
+            reporting,
             task: tokio::spawn(discovery.run()).abort_handle(),
             _questions,
         })
@@ -208,6 +207,7 @@ impl Bootstrap {
 
     /// Puts it in force: clusters first, so that no listener is open before what it sends to.
     pub fn apply(self, updater: &mut Updater) -> Result<(), BootstrapError> {
+        updater.set_outlier_log(self.compiled.outlier_log.clone());
         for (name, pem) in &self.compiled.secrets {
             updater.upsert_secret(name, usable(name, pem)?);
         }
@@ -220,6 +220,11 @@ impl Bootstrap {
         updater.publish();
         Ok(())
     }
+}
+
+fn clusters_of(control: &ControlPlane) -> Vec<&str> {
+    let services = control.services.iter();
+    services.map(|service| service.cluster.as_str()).collect()
 }
 
 fn usable(name: &str, pem: &leno_engine::compile::secret::Secret) -> Result<secret::Secret, BootstrapError> {

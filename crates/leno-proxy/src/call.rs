@@ -8,19 +8,47 @@ use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::decide::balance::PickContext;
 use leno_engine::decide::limits::{Priority, Resource};
 use leno_engine::flags::Flags;
-use leno_engine::message::{RequestHead, ResponseHead, Version};
+use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
+use leno_telemetry::stats::ClusterStat;
 
 use crate::alpn::Offer;
 use crate::codec::{Answer, Body, Frame, Request};
+use crate::counts::Lasting;
 use crate::destination::Purpose;
 use crate::outcome::Failure;
+use crate::post::Post;
 use crate::tcp_proxy;
 use crate::upstream::Picked;
 use crate::worker::Worker;
-use leno_telemetry::stats::ClusterStat;
 
 /// Larger answers to the proxy itself are refused.
 const MAX_ANSWER: usize = 1024 * 1024;
+
+/// Makes a request that another thread wants.
+pub(crate) async fn post(worker: &Rc<Worker>, post: Post) {
+    let mut headers = Headers::default();
+    headers.append("content-type", "application/json");
+    headers.append("content-length", Decimal::from(post.body.len()));
+    let head = RequestHead {
+        version: version(worker, &post.cluster),
+        method: Bytes::from_static(b"POST"),
+        scheme: Bytes::from_static(b"http"),
+        authority: Bytes::copy_from_slice(post.cluster.as_bytes()),
+        path: Bytes::from_static(post.path.as_bytes()),
+        headers,
+        upgrade: None,
+    };
+    let calling = async {
+        let answer = send(worker, &post.cluster, head, Body::Full(post.body.into())).await?;
+        Ok((answer.head.status, whole_within(answer.body, post.limit).await?))
+    };
+    let answered = match tokio::time::timeout(post.timeout, calling).await {
+        Ok(result) => result.map_err(|failure: Failure| failure.flags()),
+        Err(_) => Err(Failure::Timeout.flags()),
+    };
+    // Nobody waits any more.
+    let _ = post.answer.send(answered);
+}
 
 pub(crate) async fn call(
     worker: &Rc<Worker>,
@@ -65,15 +93,18 @@ pub(crate) async fn send(
     };
     let to = upstream.destination(&host, &purpose)?;
     let _active = host.start();
+    let _lasting = Lasting::begin(&upstream.counts, ClusterStat::RqActive, None);
     let checkout = upstream
         .pool(&to)
         .checkout(worker.connector(), &upstream, Priority::Default, http2, false)
         .await?;
     upstream.counts.inc(ClusterStat::RqTotal);
-    checkout
+    let answer = checkout
         .send(Request { head, body })
         .await
-        .map_err(Failure::Stream)
+        .map_err(Failure::Stream)?;
+    upstream.count_answer(answer.head.status);
+    Ok(answer)
 }
 
 /// The version that a cluster is spoken to with.
@@ -86,12 +117,16 @@ pub(crate) fn version(worker: &Worker, cluster: &str) -> Version {
 }
 
 /// Reads a body to its end.
-pub(crate) async fn whole(mut body: Body) -> Result<Bytes, Failure> {
+pub(crate) async fn whole(body: Body) -> Result<Bytes, Failure> {
+    whole_within(body, MAX_ANSWER).await
+}
+
+async fn whole_within(mut body: Body, limit: usize) -> Result<Bytes, Failure> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Frame::Data(data) = frame.map_err(Failure::Stream)? {
-            if all.len() + data.len() > MAX_ANSWER {
-                return Err(Failure::Stream(crate::outcome::StreamError::TooLarge(MAX_ANSWER)));
+            if all.len() + data.len() > limit {
+                return Err(Failure::Stream(crate::outcome::StreamError::TooLarge(limit)));
             }
             all.extend_from_slice(&data);
         }

@@ -1,24 +1,30 @@
-//! New connections to upstreams: TCP, in the right network, then TLS.
+//! New connections to upstreams: TCP in the right network, a unix socket, or an internal listener; then TLS.
 
+use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use leno_engine::compile::endpoint::Passed;
+use leno_engine::compile::listener::{Address, Pipe};
 use leno_engine::compile::proxy_protocol::Introduction;
 use leno_engine::decide::proxy_protocol::{Addresses, Client};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::codec::h1::Workspace;
 use crate::destination::Destination;
 use crate::io::Io;
 use crate::outcome::Failure;
 use crate::prefixed::Prefixed;
+use crate::stream::Stream;
 use crate::tcp::Scratch;
 use crate::tls::Contexts;
 
@@ -41,12 +47,19 @@ pub(crate) struct Connector<'w> {
     pub(crate) workload: Option<&'w dyn WorkloadSockets>,
     pub(crate) http1: &'w Rc<Workspace>,
     pub(crate) scratch: &'w Scratch,
+    pub(crate) internal: &'w dyn InternalListeners,
+}
+
+/// Listeners that take connections from here only.
+pub(crate) trait InternalListeners {
+    /// The other end of a connection that the listener takes; None: there is no such listener.
+    fn connect(&self, listener: &str, passed: Passed) -> Option<DuplexStream>;
 }
 
 /// What is known of an upstream connection.
 #[derive(Debug)]
 pub(crate) struct UpstreamConnection {
-    pub(crate) remote: SocketAddr,
+    pub(crate) remote: Address,
     pub(crate) local: Option<SocketAddr>,
     /// As recorded in the handshake.
     pub(crate) peer_principal: Option<Arc<str>>,
@@ -70,24 +83,34 @@ async fn connect_and_secure(
     with: Connector<'_>,
     to: &Destination,
 ) -> Result<(Io, Rc<UpstreamConnection>), Failure> {
-    let stream = match (with.workload, to.inbound) {
-        (Some(workload), true) => connect_workload(workload, to.address.port()).await,
-        _ => TcpStream::connect(to.address).await,
+    if to.address.socket().is_none() && to.transport.introduction().is_some() {
+        return Err(Failure::Connect("the PROXY protocol is for TCP".into()));
+    }
+    let (stream, local) = match &to.address {
+        Address::Socket(address) => {
+            let stream = connect_socket(with, *address, to).await;
+            let stream = stream.map_err(|e| Failure::Connect(reason(&e).into()))?;
+            let local = stream.local_addr().ok();
+            (Stream::Tcp(stream), local)
+        }
+        Address::Pipe(pipe) => {
+            let stream = UnixStream::connect(found(pipe)).await;
+            let stream = stream.map_err(|e| immediate(&words(&e), &to.address))?;
+            (Stream::Unix(stream), None)
+        }
+        Address::Internal(internal) => {
+            let passed = match to.transport.passes() {
+                true => internal.passed,
+                false => Passed::default(),
+            };
+            let stream = with.internal.connect(&internal.listener, passed);
+            let nobody = || immediate("Invalid argument", &to.address);
+            (Stream::Within(stream.ok_or_else(nobody)?), None)
+        }
     };
-    let mut stream = stream.map_err(|e| Failure::Connect(reason(&e).into()))?;
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
-    let local = stream.local_addr().ok();
-    if let Some(introduction) = to.transport.introduction() {
-        let introducing = introduce(&mut stream, introduction, to.client.as_ref());
-        introducing
-            .await
-            .map_err(|e| Failure::Connect(reason(&e).into()))?;
-    }
     let plain = Prefixed::new(Bytes::new(), stream);
     let mut connection = UpstreamConnection {
-        remote: to.address,
+        remote: to.address.clone(),
         local,
         peer_principal: None,
         local_principal: None,
@@ -106,6 +129,40 @@ async fn connect_and_secure(
     Ok((io, Rc::new(connection)))
 }
 
+async fn connect_from(source: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match source {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.bind(source)?;
+    socket.connect(to).await
+}
+
+/// Where the kernel looks for it: a name of the abstract namespace begins with a zero byte there.
+fn found(pipe: &Pipe) -> PathBuf {
+    match pipe.path.as_os_str().as_bytes() {
+        [b'@', name @ ..] => PathBuf::from(OsStr::from_bytes(&[b"\0", name].concat())),
+        _ => pipe.path.clone(),
+    }
+}
+
+async fn connect_socket(with: Connector<'_>, address: SocketAddr, to: &Destination) -> io::Result<TcpStream> {
+    let mut stream = match (with.workload, to.inbound) {
+        (Some(workload), true) => connect_workload(workload, address.port()).await,
+        _ => match to.source {
+            None => TcpStream::connect(address).await,
+            Some(source) => connect_from(source, address).await,
+        },
+    }?;
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    if let Some(introduction) = to.transport.introduction() {
+        introduce(&mut stream, introduction, to.client.as_ref()).await?;
+    }
+    Ok(stream)
+}
+
 /// Says whose connection it is, before anything else.
 async fn introduce(
     stream: &mut TcpStream,
@@ -122,9 +179,17 @@ async fn introduce(
 
 /// In Envoy's words, which has no spaces there.
 fn reason(error: &io::Error) -> String {
+    format!("delayed connect error: {}", words(error))
+}
+
+/// As well; of what is known at once.
+fn immediate(words: &str, address: &Address) -> Failure {
+    Failure::Connect(format!("immediate connect error: {words}|remote address:{address}").into())
+}
+
+fn words(error: &io::Error) -> String {
     let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or_default();
-    format!("delayed connect error: {words}")
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// Applications listen on 127.0.0.1, on [::1], or on all addresses.

@@ -51,6 +51,7 @@ impl Connection {
             request: None,
             remote: self.record.remote,
             peer: self.caller(),
+            notes: None,
         }
     }
 

@@ -1,11 +1,13 @@
 //! A worker's part of the statistics.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use leno_telemetry::stats::{Counts, HttpStat, ListenerStat, Stat, Stats, TcpStat};
+use leno_telemetry::stats::{
+    Counts, HttpStat, ListenerStat, OpenTelemetryStat, Stat, Stats, TcpStat, ZipkinStat,
+};
 
 use crate::quick_hash::QuickHash;
 
@@ -15,6 +17,7 @@ pub(crate) struct WorkerCounts {
     pub(crate) http: Named<HttpStat>,
     pub(crate) listeners: Named<ListenerStat>,
     pub(crate) tcp: Named<TcpStat>,
+    tracing: (OnceCell<Counts<OpenTelemetryStat>>, OnceCell<Counts<ZipkinStat>>),
 }
 
 pub(crate) struct Named<S>(RefCell<HashMap<String, Rc<Counts<S>>, QuickHash>>);
@@ -35,7 +38,18 @@ impl WorkerCounts {
             http: Named(RefCell::default()),
             listeners: Named(RefCell::default()),
             tcp: Named(RefCell::default()),
+            tracing: Default::default(),
         }
+    }
+
+    /// Of all who get OpenTelemetry's spans.
+    pub(crate) fn opentelemetry(&self) -> &Counts<OpenTelemetryStat> {
+        self.tracing.0.get_or_init(|| self.stats.counts(""))
+    }
+
+    /// Of all who get Zipkin's spans.
+    pub(crate) fn zipkin(&self) -> &Counts<ZipkinStat> {
+        self.tracing.1.get_or_init(|| self.stats.counts(""))
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use leno_engine::compile::cluster::Transport;
+use leno_engine::compile::listener::Address;
 use leno_engine::compile::proxy_protocol::Tlv;
 use leno_engine::decide::proxy_protocol::{Addresses, Client};
 
@@ -12,7 +13,9 @@ use crate::alpn::{Offer, is_mesh};
 /// Where a connection goes and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
+    /// What it comes from; None: as the kernel likes.
+    pub(crate) source: Option<SocketAddr>,
     pub(crate) transport: Transport,
     /// For SNI and verification where the transport takes it from the endpoint or the request.
     pub(crate) host: Option<String>,

@@ -10,7 +10,9 @@ mod file;
 mod keeper;
 mod memory;
 mod own;
+mod rest;
 mod resume;
+mod rotation;
 mod said;
 mod stream;
 mod text;
@@ -44,6 +46,7 @@ pub use text::Text;
 use compile::{Disk, SystemTrust, compile, name_table};
 use feeds::{Connection, Feeds};
 use memory::Memory;
+use rotation::Recorded;
 use said::Said;
 
 const TICK: Duration = Duration::from_millis(250);
@@ -131,6 +134,8 @@ enum Event {
     /// What a cluster's names resolve to.
     Resolved(String, Assignment),
     Tick,
+    /// The files that a secret names.
+    Moved(String),
     /// What is in force is to be kept now.
     Keep,
     Stop,
@@ -149,6 +154,7 @@ impl Discovery {
             self.node.clone(),
             self.ads.take(),
             self.text.take(),
+            self.random,
             Arc::clone(&self.proxy),
         );
         self.begin(&mut memory, &mut feeds, Instant::now());
@@ -158,13 +164,15 @@ impl Discovery {
         let mut tick = tokio::time::interval(TICK);
         let mut look = tokio::time::interval(LOOK);
         loop {
+            let needs_tick = memory.needs_tick();
             let event = tokio::select! {
                 said = feeds.next() => Event::Said(Box::new(said)),
                 question = self.questions.recv() => question.map_or(Event::Stop, Event::Question),
                 Some(reply) = self.dumps.recv() => Event::Dump(reply),
                 Ok(()) = self.health.changed() => Event::Health,
                 Some(Ok((cluster, resolved))) = memory.resolving.join_next() => Event::Resolved(cluster, resolved),
-                _ = tick.tick(), if memory.needs_tick() => Event::Tick,
+                name = memory.rotation.moved() => Event::Moved(name),
+                _ = tick.tick(), if needs_tick => Event::Tick,
                 _ = look.tick(), if matches!(self.mode, Mode::Gateway) => Event::Tick,
                 () = Keeper::due(&mut self.keeper) => Event::Keep,
             };
@@ -179,6 +187,7 @@ impl Discovery {
                 Event::Health => feeds.set_health(self.health.borrow_and_update().clone()),
                 Event::Resolved(cluster, assignment) => memory.resources.resolved(&cluster, assignment),
                 Event::Tick => {}
+                Event::Moved(secret) => self.read_again(&mut memory, &feeds, secret, now),
                 Event::Keep => self.keep(&memory),
                 Event::Stop => return,
             }
@@ -272,8 +281,13 @@ impl Discovery {
             if memory.resources.is_same(&key, version, &body.value) {
                 continue;
             }
-            match self.compile(memory, feeds, kind, &body.value) {
+            let files = self.files();
+            let files = Recorded::new(&*files);
+            match self.compile(memory, feeds, kind, &body.value, &files) {
                 Ok(compiled) => {
+                    if kind == Kind::Secret {
+                        memory.rotation.follow(name, version, &body.value, &files);
+                    }
                     memory.resolve(&compiled);
                     // A private key is shown to nobody.
                     let body = match kind {
@@ -299,8 +313,32 @@ impl Discovery {
         errors
     }
 
-    fn compile(&self, memory: &Memory, feeds: &Feeds, kind: Kind, body: &[u8]) -> Result<Compiled, String> {
-        let compiled = compile(kind, body, &*self.files())?;
+    /// The files that it names have been replaced; while they do not fit together, the last good ones stay.
+    fn read_again(&self, memory: &mut Memory, feeds: &Feeds, secret: String, now: Instant) {
+        let Some((body, version)) = memory.rotation.of(&secret) else {
+            return;
+        };
+        match self.compile(memory, feeds, Kind::Secret, &body, &*self.files()) {
+            Ok(compiled) => {
+                tracing::debug!(secret, "its files are taken again");
+                let name = (Kind::Secret, secret);
+                memory
+                    .resources
+                    .accept(name, version, Bytes::new(), compiled, now);
+            }
+            Err(why) => tracing::warn!(secret, %why, "its files are not taken; the last good ones stay"),
+        }
+    }
+
+    fn compile(
+        &self,
+        memory: &Memory,
+        feeds: &Feeds,
+        kind: Kind,
+        body: &[u8],
+        files: &dyn Files,
+    ) -> Result<Compiled, String> {
+        let compiled = compile(kind, body, files)?;
         let has = |origin: &Origin| feeds.has(origin);
         let conflict = memory.resources.conflict(&compiled, &memory.subscribed, has);
         conflict.map_or(Ok(compiled), Err)
@@ -330,6 +368,10 @@ impl Discovery {
         }
         memory.forget_old_negatives();
         self.follow(memory, feeds);
+        let resources = &memory.resources;
+        memory
+            .rotation
+            .retain(|secret| resources.is_known(&(Kind::Secret, secret.to_owned())));
         memory.answer();
         let ready = match &self.mode {
             Mode::OnDemand => memory.answered.contains(type_url::LISTENER) && memory.has_listener(),

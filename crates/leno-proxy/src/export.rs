@@ -68,12 +68,22 @@ async fn send(worker: &Rc<Worker>, batch: &Batch) {
                     "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
                 }
                 Envelope::Logs { .. } => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+                Envelope::Spans { .. } | Envelope::ZipkinProto | Envelope::ZipkinJson => {
+                    "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+                }
             };
             let called = grpc_call::call(worker, service, path, &message, PATIENCE).await;
             called.map(drop).map_err(Unsent::from)
         }
-        Service::Http(service) => post(worker, service, "application/x-protobuf", message).await,
+        Service::Http(service) => {
+            let content_type = match &collector.envelope {
+                Envelope::ZipkinJson => "application/json",
+                _ => "application/x-protobuf",
+            };
+            post(worker, service, content_type, message).await
+        }
     };
+    count(worker, batch, &result);
     worker.reporter.batches.sent(
         batch,
         result
@@ -81,6 +91,36 @@ async fn send(worker: &Rc<Worker>, batch: &Batch) {
             .map(drop)
             .map_err(|error| error as &dyn std::fmt::Display),
     );
+}
+
+/// In Envoy's statistics of its tracers.
+fn count(worker: &Worker, batch: &Batch, result: &Result<(), Unsent>) {
+    use leno_telemetry::stats::{OpenTelemetryStat as O, ZipkinStat as Z};
+    match &batch.collector.envelope {
+        Envelope::AccessLogs { .. } | Envelope::Logs { .. } => {}
+        Envelope::Spans { .. } => {
+            let counts = worker.counts.opentelemetry();
+            counts.add(O::SpansSent, batch.count);
+            counts.add(O::TimerFlushed, batch.timed.into());
+            if matches!(batch.collector.service, Service::Http(_)) {
+                counts.inc(O::HttpReportsSent);
+                counts.inc(match result {
+                    Ok(()) => O::HttpReportsSuccess,
+                    Err(_) => O::HttpReportsFailed,
+                });
+            }
+        }
+        Envelope::ZipkinProto | Envelope::ZipkinJson => {
+            let counts = worker.counts.zipkin();
+            counts.add(Z::SpansSent, batch.count);
+            counts.add(Z::TimerFlushed, batch.timed.into());
+            counts.inc(match result {
+                Ok(()) => Z::ReportsSent,
+                Err(Unsent::Status(_)) => Z::ReportsDropped,
+                Err(_) => Z::ReportsFailed,
+            });
+        }
+    }
 }
 
 async fn post(

@@ -17,7 +17,7 @@ use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::route::Route;
 use leno_engine::decide::filter::{Context, Effect, EffectResult, HttpFilter, Step};
 use leno_engine::decide::route::Decision;
-use leno_engine::message::{LocalReply, ResponseHead};
+use leno_engine::message::{LocalReply, RequestHead, ResponseHead};
 use smallvec::SmallVec;
 
 use crate::codec::{Body, Frame, Source};
@@ -62,7 +62,7 @@ impl Filters {
     ) -> Option<Rc<Self>> {
         let filters = exchange.session().manager.filters.iter();
         let active: Active = filters
-            .filter_map(|filter| filter.start(decision.filter_config(&filter.name).map(Arc::as_ref)))
+            .filter_map(|filter| filter.start_at(&decision.filter_levels(&filter.name)))
             .collect();
         if active.is_empty() {
             return None;
@@ -88,7 +88,7 @@ impl Filters {
     pub(crate) async fn request_headers(&self, body: &mut Body) -> Result<(), LocalReply> {
         for index in 0..self.len() {
             let end = body.is_end();
-            let step = self.with(index, |filter, cx| {
+            let step = self.beside(index, None, |filter, cx| {
                 filter.on_request_headers(cx, &mut self.exchange.request.borrow_mut(), end)
             });
             if let Some(limit) = self.settle(index, step).await? {
@@ -148,6 +148,16 @@ impl Filters {
         index: usize,
         run: impl FnOnce(&mut dyn HttpFilter, &mut Context<'_>) -> T,
     ) -> Option<T> {
+        let request = self.exchange.request.borrow();
+        self.beside(index, Some(&request), run)
+    }
+
+    fn beside<T>(
+        &self,
+        index: usize,
+        request: Option<&RequestHead>,
+        run: impl FnOnce(&mut dyn HttpFilter, &mut Context<'_>) -> T,
+    ) -> Option<T> {
         let exchange = &self.exchange;
         let connection = &exchange.session().connection;
         let mut flags = exchange.flags.get();
@@ -165,6 +175,8 @@ impl Filters {
             caller: connection.caller(),
             remote: exchange.downstream().remote,
             route_limits: route.as_deref().and_then(Route::limits),
+            request,
+            notes: &exchange.notes,
             values: &**exchange,
             upstream_principal: upstream_principal.as_deref(),
             cluster: match &self.cluster {
@@ -172,11 +184,16 @@ impl Filters {
                 Routed::Unknown(name) => Some(name),
                 Routed::Nowhere => None,
             },
+            upstream: match &self.cluster {
+                Routed::Known(cluster) => Some(cluster),
+                Routed::Unknown(_) | Routed::Nowhere => None,
+            },
             // What cannot be found is nobody of the mesh.
             external: match &self.cluster {
                 Routed::Known(cluster) => cluster.external,
                 Routed::Unknown(_) | Routed::Nowhere => true,
             },
+            process: &**exchange.worker(),
         };
         let mut active = self.active.borrow_mut();
         let result = active.get_mut(index).map(|filter| run(filter.as_mut(), &mut cx));

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use leno_engine::compile::http::{HttpConnectionManager, Scheme, ServerHeader, Underscores};
+use leno_engine::decide::headers::mutation::mutate_request;
 use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::timeout::Heard;
 use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
@@ -41,7 +42,7 @@ const OF_PROXIES: [&str; 6] = [
 pub(crate) const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
 
 /// Headers by which a caller controls the router. Of the first two the next proxy may want to know.
-pub(crate) const CONTROLS: [&str; 11] = [
+pub(crate) const CONTROLS: [&str; 12] = [
     EXPECTED,
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-rq-per-try-timeout-ms",
@@ -53,7 +54,16 @@ pub(crate) const CONTROLS: [&str; 11] = [
     "x-envoy-hedge-on-per-try-timeout",
     "x-envoy-retriable-status-codes",
     "x-envoy-retriable-header-names",
+    "x-envoy-force-trace",
 ];
+
+/// What a request looks like before anything is believed or added.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    restored: Option<Version>,
+    normalised: Normalised,
+    underscored: bool,
+}
 
 /// What a request has turned out to be.
 #[derive(Clone, Copy, Debug)]
@@ -68,13 +78,12 @@ pub(crate) struct Prepared {
     pub(crate) underscored: bool,
 }
 
-/// Prepares a request for routing.
-pub(crate) fn prepare(
+/// Makes of a request what its sender meant, with the edits that come before all others.
+pub(crate) fn begin(
     head: &mut RequestHead,
     connection: &Connection,
     manager: &HttpConnectionManager,
-    random: &Random,
-) -> Prepared {
+) -> Begun {
     let restored = head
         .headers
         .remove(ORIGINAL_VERSION)
@@ -89,6 +98,30 @@ pub(crate) fn prepare(
         head.upgrade = None;
     }
     let underscored = underscores(&mut head.headers, manager);
+    let normalised = manager.normalise(head, connection.destination.port());
+    if !manager.early.is_empty() {
+        mutate_request(&manager.early, head, &*connection.record);
+    }
+    Begun {
+        restored,
+        normalised,
+        underscored,
+    }
+}
+
+/// Prepares a request for routing.
+pub(crate) fn prepare(
+    begun: Begun,
+    head: &mut RequestHead,
+    connection: &Connection,
+    manager: &HttpConnectionManager,
+    random: &Random,
+) -> Prepared {
+    let Begun {
+        restored,
+        normalised,
+        underscored,
+    } = begun;
     let heard = heard(head, connection, manager);
     head.headers.remove(IS_INTERNAL);
     if heard == Heard::No {
@@ -99,17 +132,19 @@ pub(crate) fn prepare(
     if manager.use_remote_address {
         if heard == Heard::No {
             head.headers.remove_all(&OF_PROXIES);
+        }
+        // Over a pipe nobody has an address.
+        if heard == Heard::No && connection.record.named.is_none() {
             let client = connection.record.remote.ip().to_string();
             head.headers.append(EXTERNAL_ADDRESS, client);
         }
-        if !manager.keep_forwarded_for {
+        if !manager.keep_forwarded_for && connection.record.named.is_none() {
             append_forwarded_for(head, connection);
         }
     }
     scheme(&mut head.headers, connection, manager);
     client_cert::forward(&mut head.headers, &manager.client_cert, connection);
     request_id(&mut head.headers, manager, random);
-    let normalised = manager.normalise(head, connection.destination.port());
     if let Some(via) = &manager.via {
         head.headers.append("via", via);
     }

@@ -3,10 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use leno_engine::compile::endpoint::Passed;
+use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::load::Counted;
+use crate::post::Post;
+use crate::reported::Part;
 use crate::socket::ListenSocket;
+use crate::stream::Detached;
 
 /// The workers' inboxes.
 #[derive(Clone, Debug)]
@@ -21,16 +26,31 @@ pub(crate) enum Message {
     Accept(Arc<ListenSocket>),
     /// A connection that another worker has accepted.
     Serve {
-        stream: std::net::TcpStream,
+        stream: Detached,
         remote: SocketAddr,
         socket: Arc<ListenSocket>,
         counted: Counted,
     },
+    /// A connection of this worker's own to an internal listener.
+    Within(Within),
     /// Connections' chains have begun to drain.
     Look,
+    /// Make a request of the proxy's own.
+    Post(Box<Post>),
+    /// Tell what of these clusters' load was since the last time.
+    Loads(Arc<[String]>, oneshot::Sender<Part>),
     /// Hand on what is held back of records, and say so.
     Flush(oneshot::Sender<()>),
     Stop,
+}
+
+/// A connection to an internal listener.
+#[derive(Debug)]
+pub(crate) struct Within {
+    pub(crate) stream: DuplexStream,
+    pub(crate) listener: String,
+    /// What it is to be taken for.
+    pub(crate) passed: Passed,
 }
 
 // === impl Workers ===
@@ -40,6 +60,10 @@ impl Workers {
         let index = self.next % self.inboxes.len().max(1);
         self.next = self.next.wrapping_add(1);
         self.send(index, Message::Accept(socket));
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.inboxes.len()
     }
 
     pub(crate) fn send(&self, worker: usize, message: Message) {

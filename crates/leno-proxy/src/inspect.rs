@@ -11,9 +11,9 @@ use bytes::BytesMut;
 use leno_engine::compile::listener::{ListenerFilters, TransportProtocol};
 use leno_tls::Peek;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use crate::codec::HTTP2_PREFACE;
+use crate::stream::Stream;
 
 /// How long a client may be silent before the upstream is connected on suspicion: clients that speak first do so in
 /// one round trip, and a connection made in vain costs more than this.
@@ -102,7 +102,7 @@ pub(crate) fn patience(filters: &ListenerFilters) -> Duration {
 }
 
 /// Reads what is there. 0: the client has ended its side.
-pub(crate) async fn read_more(stream: &mut TcpStream, prefix: &mut BytesMut) -> io::Result<usize> {
+pub(crate) async fn read_more(stream: &mut Stream, prefix: &mut BytesMut) -> io::Result<usize> {
     prefix.reserve(4096);
     stream.read_buf(prefix).await
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use leno_engine::compile::proxy_protocol::ProxyProtocol;
 use leno_engine::decide::proxy_protocol::{Beginning, Header, Malformed};
-use tokio::net::TcpStream;
 
 use crate::inspect::read_more;
+use crate::stream::Stream;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IntroductionError {
@@ -37,7 +37,7 @@ impl IntroductionError {
 
 /// Reads the header; what has come behind it stays in `prefix`. None: the client does without.
 pub(crate) async fn read(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     prefix: &mut BytesMut,
     protocol: &ProxyProtocol,
     patience: Duration,

@@ -1,5 +1,6 @@
 //! One connection's bytes, whatever carries them: one type, so that the layers above are compiled once.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,10 +16,12 @@ use crate::tls_stream::TlsStream;
 pub(crate) enum Io {
     Plain(Prefixed),
     Tls(Box<TlsStream<Io>>),
+    /// A tunnel.
+    Other(Box<dyn Carrier>),
 }
 
 /// What carries a connection's bytes, to whoever copies them.
-pub(crate) trait Carrier: AsyncRead + AsyncWrite + Unpin {
+pub(crate) trait Carrier: AsyncRead + AsyncWrite + Unpin + fmt::Debug {
     /// The socket itself, where bytes are as they are on the wire.
     fn socket(&self) -> Option<&TcpStream> {
         None
@@ -32,6 +35,7 @@ impl Carrier for Io {
         match self {
             Self::Plain(io) => io.socket(),
             Self::Tls(_) => None,
+            Self::Other(io) => io.socket(),
         }
     }
 }
@@ -45,6 +49,7 @@ impl AsyncRead for Io {
         match &mut *self {
             Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Self::Tls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
+            Self::Other(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -54,6 +59,7 @@ impl AsyncWrite for Io {
         match &mut *self {
             Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
             Self::Tls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
+            Self::Other(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
         }
     }
 
@@ -65,6 +71,7 @@ impl AsyncWrite for Io {
         match &mut *self {
             Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Self::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Other(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -76,6 +83,7 @@ impl AsyncWrite for Io {
         match &mut *self {
             Self::Plain(io) => Pin::new(io).poll_flush(cx),
             Self::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
+            Self::Other(io) => Pin::new(io.as_mut()).poll_flush(cx),
         }
     }
 
@@ -83,6 +91,7 @@ impl AsyncWrite for Io {
         match &mut *self {
             Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
             Self::Tls(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
+            Self::Other(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
         }
     }
 }

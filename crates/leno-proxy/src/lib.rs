@@ -14,7 +14,9 @@ pub mod attach;
 mod batches;
 pub mod bootstrap;
 mod call;
+mod checks;
 mod client_cert;
+mod cluster;
 mod codec;
 mod connect;
 mod connection;
@@ -31,6 +33,7 @@ mod filters;
 pub mod grpc;
 mod grpc_call;
 mod headers;
+mod health;
 mod http;
 pub mod identity;
 mod idle;
@@ -40,13 +43,16 @@ mod introduction;
 mod io;
 mod listen;
 mod load;
+mod load_report;
 mod lookup;
 mod mirror;
 mod original_dst;
 mod outcome;
 mod over_http2;
 mod peer_certificates;
+mod post;
 mod prefixed;
+mod process;
 mod quick_hash;
 mod random;
 mod reach;
@@ -54,6 +60,7 @@ mod record;
 mod replay;
 mod reply;
 pub mod report;
+mod reported;
 mod request;
 pub mod resolve;
 pub mod resources;
@@ -65,6 +72,7 @@ mod session;
 mod socket;
 mod splice;
 mod state;
+mod stream;
 mod tap;
 mod tcp;
 mod tcp_proxy;
@@ -72,21 +80,25 @@ mod telemetry;
 mod thread;
 mod tls;
 mod tls_stream;
+mod trace;
 mod try_idle;
+mod tunnel;
 mod upstream;
 mod watch;
 mod worker;
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use leno_engine::decide::filter::LocalMetadata;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_telemetry::stats::Stats;
 use leno_tls::{Crypto, Secrets};
+use tokio::sync::oneshot;
 
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use connect::{Family, WorkloadSockets};
@@ -97,8 +109,11 @@ pub use state::{ClusterState, Config, Refused, Updater};
 pub use telemetry::{NoTelemetry, Sink, Telemetry};
 pub use tls::Unsupported;
 
+use checks::{Checkers, Parts};
 use inbox::Workers;
 use listen::Sockets;
+use post::Post;
+use reported::Part;
 use runtime::Layers;
 use state::Published;
 use telemetry::Reporter;
@@ -184,6 +199,7 @@ impl Proxy {
         let published = Arc::new(Published::default());
         let (workers, inboxes) = inbox::inboxes(options.concurrency);
         let sockets = Sockets::new(workers.clone(), options.sockets)?;
+        let workload = options.workload.clone();
         let shared = Arc::new(Shared::new(
             options.concurrency,
             Arc::clone(&published),
@@ -208,15 +224,28 @@ impl Proxy {
             );
             threads.push(thread.map_err(StartError::Worker)?);
         }
+        let updater = Arc::new_cyclic(|updater| {
+            let mut checkers = Checkers::Wanted(Parts {
+                published: Arc::clone(&published),
+                workload,
+                secrets: Arc::clone(&options.secrets),
+                crypto: options.crypto.clone(),
+                updater: Weak::clone(updater),
+            });
+            let runtime = options.runtime.runtime().clone();
+            let follower = move |config: &Config| checkers.follow(config);
+            Mutex::new(Updater::new(
+                published,
+                sockets,
+                options.secrets,
+                options.crypto,
+                runtime,
+                follower,
+            ))
+        });
         Ok(Self {
             handle: Handle {
-                updater: Arc::new(Mutex::new(Updater::new(
-                    published,
-                    sockets,
-                    options.secrets,
-                    options.crypto,
-                    options.runtime.runtime().clone(),
-                ))),
+                updater,
                 shared: Arc::clone(&shared),
                 runtime: options.runtime,
                 telemetry: Arc::clone(&options.telemetry),
@@ -242,6 +271,42 @@ impl Proxy {
         self.shared.loads.total()
     }
 
+    /// Every worker's part of these clusters' load since the last time.
+    pub(crate) async fn loads(&self, names: Vec<String>) -> Vec<Part> {
+        let names: Arc<[String]> = names.into();
+        let mut parts = Vec::new();
+        for worker in 0..self.workers.count() {
+            let (answer, answered) = oneshot::channel();
+            self.workers
+                .send(worker, inbox::Message::Loads(Arc::clone(&names), answer));
+            // One that has stopped has nothing to tell.
+            parts.extend(answered.await);
+        }
+        parts
+    }
+
+    /// Posts JSON to a cluster by a worker's pools; the status and the body, or why there is none.
+    pub(crate) async fn post(
+        &self,
+        cluster: &str,
+        path: &'static str,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<(u16, Bytes), String> {
+        let (answer, answered) = oneshot::channel();
+        let post = Post {
+            cluster: cluster.to_owned(),
+            path,
+            body,
+            timeout,
+            limit: grpc::MAX_MESSAGE,
+            answer,
+        };
+        self.workers.send(0, inbox::Message::Post(Box::new(post)));
+        let answered = answered.await.map_err(|_| "the worker has ended".to_owned())?;
+        answered.map_err(|flags| format!("response flags {flags}"))
+    }
+
     /// Stops accepting, lets requests finish, and returns when the last connection has ended or time is up, and what
     /// is to be told of them has been told.
     pub async fn drain(&self, time: Duration) {
@@ -262,6 +327,7 @@ impl Proxy {
 
     /// Ends the workers and what is still open.
     pub fn shutdown(self) {
+        self.updater().forget_follower();
         self.workers.stop();
         for thread in self.threads {
             if thread.join().is_err() {

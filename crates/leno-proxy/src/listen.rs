@@ -4,17 +4,22 @@
 //! connections wait in the backlog instead of being refused.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::sync::Arc;
 
-use leno_engine::compile::listener::{Address, Listener, SocketSettings};
+use leno_engine::compile::listener::{Address, Listener, Pipe, SocketSettings};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::watch;
 
 use crate::inbox::Workers;
-use crate::socket::{ListenSocket, Origin};
+use crate::socket::{ListenSocket, Listening, NOWHERE, Origin};
 
 const BACKLOG: i32 = 4096;
 
@@ -35,11 +40,9 @@ pub enum BindError {
     )]
     Bind {
         listener: String,
-        address: SocketAddr,
+        address: Address,
         source: io::Error,
     },
-    #[error("unix sockets are not listened on — listener {listener} — give it a socket_address")]
-    Pipe { listener: String },
     #[error("cannot use the socket passed for listener {listener} — {source}")]
     Passed { listener: String, source: io::Error },
 }
@@ -70,7 +73,7 @@ struct Held {
     socket: Arc<ListenSocket>,
     open: watch::Sender<bool>,
     /// The address it was bound for, which has port 0 where the kernel chose.
-    wanted: SocketAddr,
+    wanted: Address,
     passed: bool,
 }
 
@@ -88,7 +91,7 @@ impl Sockets {
             socket,
         } in passed
         {
-            let socket = TcpListener::from(socket);
+            let socket = Listening::Tcp(TcpListener::from(socket));
             sockets
                 .hold(listener.clone(), origin, socket, None)
                 .map_err(|source| BindError::Passed { listener, source })?;
@@ -102,32 +105,22 @@ impl Sockets {
         if !listener.bind_to_port || held.iter().any(|h| h.passed) {
             return Ok(());
         }
-        let mut missing = Vec::new();
-        for address in &listener.addresses {
-            match address {
-                Address::Pipe(_) => {
-                    return Err(BindError::Pipe {
-                        listener: listener.name.clone(),
-                    });
-                }
-                Address::Socket(address) if held.iter().any(|h| h.wanted == *address) => {}
-                Address::Socket(address) => missing.push(*address),
-            }
-        }
-        held.retain(|h| listener.addresses.contains(&Address::Socket(h.wanted)));
+        let is_held = |address: &&Address| held.iter().any(|h| h.wanted == **address);
+        let missing = listener.addresses.iter().filter(|address| !is_held(address));
+        let missing: Vec<Address> = missing.cloned().collect();
+        held.retain(|h| listener.addresses.contains(&h.wanted));
         let origin = match listener.use_original_dst {
             true => Origin::Redirected,
             false => Origin::Local,
         };
         for address in missing {
-            let failed = |source| BindError::Bind {
+            let bound = bind(&address, listener.socket)
+                .and_then(|socket| self.hold(listener.name.clone(), origin, socket, Some(address.clone())));
+            bound.map_err(|source| BindError::Bind {
                 listener: described(listener),
                 address,
                 source,
-            };
-            let socket = bind(address, listener.socket).map_err(failed)?;
-            self.hold(listener.name.clone(), origin, socket, Some(address))
-                .map_err(failed)?;
+            })?;
         }
         Ok(())
     }
@@ -136,13 +129,21 @@ impl Sockets {
         &mut self,
         listener: String,
         origin: Origin,
-        socket: TcpListener,
-        bound: Option<SocketAddr>,
+        socket: Listening,
+        bound: Option<Address>,
     ) -> io::Result<()> {
-        socket.set_nonblocking(true)?;
-        // Accepted connections inherit it: once here instead of once each.
-        SockRef::from(&socket).set_tcp_nodelay(true)?;
-        let address = socket.local_addr()?;
+        let address = match &socket {
+            Listening::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                // Accepted connections inherit it: once here instead of once each.
+                SockRef::from(socket).set_tcp_nodelay(true)?;
+                socket.local_addr()?
+            }
+            Listening::Unix(socket, _) => {
+                socket.set_nonblocking(true)?;
+                NOWHERE
+            }
+        };
         let (open, opened) = watch::channel(false);
         let socket = Arc::new(ListenSocket {
             listener: listener.clone(),
@@ -155,8 +156,8 @@ impl Sockets {
         self.by_listener.entry(listener).or_default().push(Held {
             socket,
             open,
-            wanted: bound.unwrap_or(address),
             passed: bound.is_none(),
+            wanted: bound.unwrap_or(Address::Socket(address)),
         });
         Ok(())
     }
@@ -189,8 +190,20 @@ impl Sockets {
 
     pub(crate) fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
         let held = self.by_listener.get(listener);
-        held.map(|held| held.iter().map(|h| h.socket.address).collect())
-            .unwrap_or_default()
+        let held = held.iter().flat_map(|held| held.iter());
+        let tcp = held.filter(|h| matches!(h.socket.socket, Listening::Tcp(_)));
+        tcp.map(|h| h.socket.address).collect()
+    }
+
+    /// As bound: with the port that the kernel chose.
+    pub(crate) fn listening(&self, listener: &str) -> Vec<Address> {
+        let held = self.by_listener.get(listener);
+        let held = held.iter().flat_map(|held| held.iter());
+        let bound = held.map(|h| match h.socket.socket {
+            Listening::Tcp(_) => Address::Socket(h.socket.address),
+            Listening::Unix(..) => h.wanted.clone(),
+        });
+        bound.collect()
     }
 }
 
@@ -203,7 +216,35 @@ fn described(listener: &Listener) -> String {
     }
 }
 
-fn bind(address: SocketAddr, settings: SocketSettings) -> io::Result<TcpListener> {
+fn bind(address: &Address, settings: SocketSettings) -> io::Result<Listening> {
+    match address {
+        Address::Socket(address) => bind_tcp(*address, settings).map(Listening::Tcp),
+        Address::Pipe(pipe) => {
+            let name = pipe.path.to_string_lossy().into();
+            Ok(Listening::Unix(bind_pipe(pipe)?, name))
+        }
+        // Refused when it is compiled.
+        Address::Internal(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// What an earlier process has left in the file system is taken over, as in Envoy.
+fn bind_pipe(pipe: &Pipe) -> io::Result<UnixListener> {
+    if let [b'@', name @ ..] = pipe.path.as_os_str().as_bytes() {
+        return UnixListener::bind_addr(&UnixAddr::from_abstract_name(name)?);
+    }
+    match fs::remove_file(&pipe.path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = UnixListener::bind(&pipe.path)?;
+    if pipe.mode != 0 {
+        fs::set_permissions(&pipe.path, fs::Permissions::from_mode(pipe.mode))?;
+    }
+    Ok(socket)
+}
+
+fn bind_tcp(address: SocketAddr, settings: SocketSettings) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {

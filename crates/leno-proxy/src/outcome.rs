@@ -182,6 +182,14 @@ impl Failure {
         }
     }
 
+    /// What has ended the stream, in Envoy's words; None: this proxy has, as it did not want to wait any longer.
+    pub(crate) fn reset_reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Stream(StreamError::Refused) => Some("remote refused stream reset"),
+            _ => self.body().split_once("reset reason: ").map(|(_, reason)| reason),
+        }
+    }
+
     /// Where it is not the one that goes with the status: a stream that lasted too long has missed its deadline.
     pub(crate) fn grpc_status(&self) -> Option<u32> {
         match self {

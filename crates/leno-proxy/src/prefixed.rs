@@ -1,4 +1,4 @@
-//! A socket of which an inspector has read the first bytes.
+//! A connection of which an inspector has read the first bytes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,29 +8,31 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::stream::Stream;
+
 /// Its bytes from the first on.
 #[derive(Debug)]
 pub(crate) struct Prefixed {
     prefix: Bytes,
-    stream: TcpStream,
+    stream: Stream,
 }
 
 // === impl Prefixed ===
 
 impl Prefixed {
-    pub(crate) fn new(prefix: Bytes, stream: TcpStream) -> Self {
+    pub(crate) fn new(prefix: Bytes, stream: impl Into<Stream>) -> Self {
+        let stream = stream.into();
         Self { prefix, stream }
     }
 
     /// The socket, where nothing of it has been read ahead.
     pub(crate) fn socket(&self) -> Option<&TcpStream> {
-        self.prefix.is_empty().then_some(&self.stream)
+        self.stream.tcp().filter(|_| self.prefix.is_empty())
     }
 
     /// Nothing has come that has not been read, nor the end: of what the runtime knows without asking the kernel.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let read = self.stream.try_read(&mut [0]);
-        self.prefix.is_empty() && read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.prefix.is_empty() && self.stream.is_quiet()
     }
 }
 

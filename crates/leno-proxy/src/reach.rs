@@ -63,9 +63,9 @@ impl Reach {
         match (&endpoint.address, transport) {
             (Target::Address(Address::Socket(address)), transport) => {
                 let tls = match transport {
-                    Transport::Introduced(_) => {
+                    Transport::Introduced(_) | Transport::Passing(_) => {
                         return Err(format!(
-                            "the cluster {cluster:?} speaks the PROXY protocol, which no control plane does"
+                            "the cluster {cluster:?} speaks the PROXY protocol or to a listener, which no control plane does"
                         ));
                     }
                     Transport::Raw => None,
@@ -76,12 +76,13 @@ impl Reach {
                     tls,
                 }))
             }
-            (Target::Address(Address::Pipe(path)), Transport::Raw) => Ok(Place::Pipe(path.clone())),
-            (Target::Address(Address::Pipe(_)), Transport::Tls(_) | Transport::Introduced(_)) => {
-                Err(format!(
-                    "the cluster {cluster:?} has more than plaintext over a pipe, which is not supported here"
-                ))
-            }
+            (Target::Address(Address::Pipe(pipe)), Transport::Raw) => Ok(Place::Pipe(pipe.path.clone())),
+            (Target::Address(Address::Pipe(_)), _) => Err(format!(
+                "the cluster {cluster:?} has more than plaintext over a pipe, which is not supported here"
+            )),
+            (Target::Address(Address::Internal(_)), _) => Err(format!(
+                "the cluster {cluster:?} is a listener of the proxy's own, which is no control plane"
+            )),
             (Target::Name { host, .. }, _) => Err(format!("{host} is not resolved yet")),
         }
     }

@@ -10,9 +10,10 @@ use leno_engine::compile::access_log::{FormatValues, Operator};
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::route::Route;
-use leno_engine::decide::balance;
+use leno_engine::decide::balance::{self, load};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::Permit;
+use leno_engine::decide::notes::Notes;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord, UpstreamRecord};
@@ -24,6 +25,7 @@ use crate::drain::CutBy;
 use crate::ending;
 use crate::idle::{Limits, Watch, Watched};
 use crate::session::Session;
+use crate::trace::Trace;
 use crate::upstream;
 use crate::worker::Worker;
 
@@ -47,10 +49,13 @@ pub(crate) struct Exchange {
     pub(crate) attempts: Cell<u32>,
     pub(crate) upstream: RefCell<Attempted>,
     pub(crate) peer: RefCell<Option<Rc<PeerMetadata>>>,
+    pub(crate) notes: Notes,
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
-    /// Of the response, where a log wants them.
+    /// None: it is not looked at yet, or no request is traced here.
+    trace: RefCell<Option<Rc<Trace>>>,
+    /// Of the response, where a log or a span wants them.
     trailers: RefCell<Option<Headers>>,
     response_duration: Cell<Option<Duration>>,
     /// The response has been sent to its end, or was cut off for a reason that `flags` tell.
@@ -106,8 +111,10 @@ impl Exchange {
             attempts: Cell::default(),
             upstream: RefCell::default(),
             peer: RefCell::default(),
+            notes: Notes::default(),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
+            trace: RefCell::default(),
             trailers: RefCell::default(),
             response_duration: Cell::default(),
             finished: Cell::default(),
@@ -134,6 +141,29 @@ impl Exchange {
         let mut flags = self.flags.get();
         flags.insert(flag);
         self.flags.set(flags);
+    }
+
+    /// The route is known, and with it whether the request is traced.
+    pub(crate) fn begin_trace(&self) {
+        let manager = &self.session.manager;
+        let Some(tracing) = &manager.tracing else { return };
+        if self.trace.borrow().is_some() {
+            return;
+        }
+        let trace = Trace::begin(
+            tracing,
+            manager,
+            self.session.connection.record.direction,
+            self.route.borrow().as_ref(),
+            &mut self.request.borrow_mut(),
+            &self.session.worker,
+            &self.session.counts,
+        );
+        self.trace.replace(Some(Rc::new(trace)));
+    }
+
+    pub(crate) fn trace(&self) -> Option<Rc<Trace>> {
+        self.trace.borrow().as_ref().map(Rc::clone)
     }
 
     /// The request had no body.
@@ -198,7 +228,7 @@ impl Exchange {
     /// Reads the response's trailers.
     pub(crate) fn see_trailers(&self, trailers: &Headers) {
         self.see_grpc_status(trailers);
-        if self.session.manager.logs_trailers {
+        if self.session.manager.keeps_trailers {
             self.trailers.replace(Some(trailers.clone()));
         }
     }
@@ -218,8 +248,18 @@ impl Exchange {
         self.finished.set(true);
     }
 
+    /// Of a gRPC call that had an answer it is known only now whether the endpoint has served it.
+    fn settle_load(&mut self) {
+        let response = self.response.get_mut().as_ref();
+        let is_open = response.is_some_and(|head| load::success(head).is_none());
+        if let (true, Some((_, active, _))) = (is_open, self.counted.get_mut()) {
+            active.settle(self.grpc_status.get().is_some_and(load::succeeded));
+        }
+    }
+
     /// What has become of it, in the statistics.
     fn count_end(&mut self) {
+        self.settle_load();
         let counts = &self.session.counts;
         counts.dec(HttpStat::RqActive);
         if let Some(status) = self.response.get_mut().as_ref().map(|head| head.status) {
@@ -248,6 +288,7 @@ impl Exchange {
         self.response.replace(Some(by));
         self.details.replace("internal_redirect".into());
         self.report(Instant::now());
+        self.trace.take();
         self.session.counts.inc(HttpStat::RqTotal);
         self.response.replace(None);
         self.details.replace("".into());
@@ -260,6 +301,7 @@ impl Exchange {
         let began = self.watch.began();
         let (response, trailers) = (self.response.borrow(), self.trailers.borrow());
         let (route, upstream, peer) = (self.route.borrow(), self.upstream.borrow(), self.peer.borrow());
+        let trace = self.trace();
         let record = RequestRecord {
             start: self.session.worker.wall_time(began),
             duration: now.saturating_duration_since(began),
@@ -276,12 +318,18 @@ impl Exchange {
             route: route.as_deref().map(route_record).unwrap_or_default(),
             upstream: upstream.record(),
             attempts: self.attempts.get(),
+            span: trace.as_ref().and_then(|trace| trace.context()),
+            forced: trace.as_ref().is_some_and(|trace| trace.is_forced()),
             random: self.session.worker.random.next(),
             downstream: self.downstream(),
             peer: peer.as_deref().unwrap_or(&UNKNOWN),
+            notes: &self.notes,
         };
         let Session { worker, manager, .. } = &*self.session;
         worker.reporter.request(&record, &manager.access_log);
+        if let Some(trace) = trace.as_ref() {
+            trace.finish(&record, began, worker);
+        }
     }
 
     fn cut_off(&self) {
@@ -361,6 +409,14 @@ impl FormatValues for Exchange {
             Operator::ConnectionId => downstream.connection_id.to_string(),
             Operator::UpstreamRequestAttemptCount => self.attempts.get().to_string(),
             Operator::ResponseFlags => self.flags.get().to_string(),
+            Operator::TraceId => match self.trace().as_ref().and_then(|trace| trace.context()) {
+                Some(span) => span.trace.to_string(),
+                None => return false,
+            },
+            Operator::SpanId => match self.trace().as_ref().and_then(|trace| trace.context()) {
+                Some(span) => format!("{:016x}", span.span),
+                None => return false,
+            },
             Operator::ResponseCodeDetails => {
                 let failure = self.upstream.borrow().failure.clone();
                 leno_telemetry::access_log::details(&self.details.borrow(), failure.as_deref()).into_owned()
@@ -373,6 +429,9 @@ impl FormatValues for Exchange {
                 Some(connection) => connection.remote.to_string(),
                 None => return false,
             },
+            Operator::DynamicMetadata { .. } | Operator::FilterState { .. } => {
+                return self.notes.write(operator, out);
+            }
             _ => return false,
         };
         out.write_all(text.as_bytes()).is_ok()
@@ -386,13 +445,15 @@ impl Attempted {
         let connection = self.connection.as_deref();
         let cluster = self.cluster.as_ref()?;
         Some(UpstreamRecord {
+            name: &cluster.name,
+            hostname: self.endpoint.as_ref().map_or("", |endpoint| &endpoint.hostname),
             cluster: &cluster.stat_name,
             service: cluster.service.as_ref(),
             workload: self.endpoint.as_ref().and_then(|e| e.workload.as_ref()),
             // Whom it was for, if there is no connection.
             remote: connection
-                .map(|c| c.remote)
-                .or_else(|| upstream::socket_address(self.endpoint.as_deref()?)),
+                .map(|c| &c.remote)
+                .or_else(|| upstream::address(self.endpoint.as_deref()?)),
             local: connection.and_then(|c| c.local),
             peer_principal: connection.and_then(|c| c.peer_principal.as_ref()),
             local_principal: connection.and_then(|c| c.local_principal.as_ref()),

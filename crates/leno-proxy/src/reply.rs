@@ -217,6 +217,7 @@ fn rewrite(exchange: &Exchange, replies: &LocalReplies, reply: &mut LocalReply) 
         grpc_status: None,
         flags: exchange.flags.get(),
         duration: exchange.watch.began().elapsed(),
+        forced: exchange.trace().is_some_and(|trace| trace.is_forced()),
         random: exchange.worker().random.next(),
     });
     if let Some(mapper) = mapper {

@@ -12,7 +12,7 @@ use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::decide::timeout::Heard;
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
-use leno_telemetry::record::DownstreamRecord;
+use leno_telemetry::record::{DownstreamRecord, Named};
 use leno_telemetry::stats::HttpStat;
 
 use crate::codec::{Answer, Body, Refusal, Request, Response, Tunnel};
@@ -34,8 +34,15 @@ use crate::upstream::Upstream;
 pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
     let Request { mut head, body } = request;
     let manager = &session.manager;
+    let begun = headers::begin(&mut head, &session.connection, manager);
     let client = client(&session, &head);
-    let prepared = headers::prepare(&mut head, &session.connection, manager, &session.worker.random);
+    let prepared = headers::prepare(
+        begun,
+        &mut head,
+        &session.connection,
+        manager,
+        &session.worker.random,
+    );
     let grpc = is_grpc(&head);
     let exchange = Exchange::new(&session, client, head);
     session.ending.streams.add(&exchange);
@@ -61,6 +68,9 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
         answer.head.headers.set("x-request-id", id);
     }
     headers::finish(&mut answer.head, manager, prepared.restored);
+    if let Some(trace) = exchange.trace() {
+        trace.answer(&mut answer.head);
+    }
     respond(exchange, answer, filters)
 }
 
@@ -71,6 +81,12 @@ fn client(session: &Session, head: &RequestHead) -> Option<Rc<DownstreamRecord>>
     (client != record.remote.ip()).then(|| {
         Rc::new(DownstreamRecord {
             remote: SocketAddr::new(client, 0),
+            named: record.named.as_ref().map(|named| {
+                Arc::new(Named {
+                    local: Arc::clone(&named.local),
+                    remote: client.to_string().into(),
+                })
+            }),
             ..DownstreamRecord::clone(record)
         })
     })
@@ -212,6 +228,7 @@ impl Exchanged<'_> {
         };
         let decision = table.route(&exchange.request.borrow(), &cx);
         exchange.route.replace(decision.route().cloned());
+        exchange.begin_trace();
         session.counts.inc(HttpStat::RouterRqTotal);
         if matches!(decision, Decision::Redirect { .. } | Decision::Respond { .. }) {
             session.counts.inc(HttpStat::RqDirectResponse);

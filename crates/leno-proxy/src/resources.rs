@@ -247,6 +247,10 @@ impl Resources {
         newest.map(|entry| entry.version.as_str())
     }
 
+    pub fn is_known(&self, name: &Name) -> bool {
+        self.active.contains_key(name) || self.warming.contains_key(name)
+    }
+
     pub fn is_absent(&self, name: &Name) -> bool {
         self.absent.contains(name)
     }

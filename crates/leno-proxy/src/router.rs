@@ -1,9 +1,11 @@
 //! From a route to an answer: cluster, endpoint, connection, and again where that may help.
 
+mod ended;
 mod pick;
+mod traced;
 mod tunnel;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,15 +16,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::compile::route::RetryPolicy;
-use leno_engine::decide::balance::{Active, Host};
+use leno_engine::decide::balance::{Active, EndpointState, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
-use leno_engine::decide::retry::{FailureKind, RetryState, Verdict};
+use leno_engine::decide::notes::{APPLICATION_PROTOCOLS, Object};
+use leno_engine::decide::retry::{RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
 use leno_engine::decide::timeout::{Heard, Timeouts};
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, RequestHead, Version};
 use leno_telemetry::stats::ClusterStat;
 
+use self::ended::{count, count_failure, failure_kind, is_stale};
 use self::tunnel::is_connect;
 use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body, Request};
@@ -70,6 +74,8 @@ struct Plan {
     per_try_idle: Option<Duration>,
     replay: Replay,
     retry: Option<Arc<RetryPolicy>>,
+    /// Where an attempt is under way.
+    trying: RefCell<Option<Rc<EndpointState>>>,
 }
 
 /// An attempt that has an answer is counted at its host and its cluster for as long as the answer lasts.
@@ -157,6 +163,7 @@ impl Router<'_> {
             per_try_idle: timeouts.per_try_idle,
             replay: Replay::new(body, self.replay_limit(retry.is_some())),
             retry,
+            trying: RefCell::default(),
         };
         let mirrors = &self.forwarding.forward.mirrors;
         mirror::start(exchange, mirrors, &exchange.request.borrow(), &plan.replay);
@@ -173,7 +180,12 @@ impl Router<'_> {
             }),
             ready => ready,
         });
-        let (mut answer, in_flight) = answered.await?;
+        let answered = answered.await;
+        // Nobody waits for it any more: it was too late.
+        if let (Err(_), Some(tried)) = (&answered, plan.trying.take()) {
+            tried.load.settle(false);
+        }
+        let (mut answer, in_flight) = answered?;
         if let Some(cookie) = hashed.set_cookie {
             answer.head.headers.append("set-cookie", cookie);
         }
@@ -225,6 +237,21 @@ impl Router<'_> {
         self.forwarding.edit_request(head, &**self.exchange, self.tells());
     }
 
+    /// Why there is a retry.
+    fn tell_if_late(&self, failed: Option<&Failed>) {
+        if self.forwarding.host.include_is_timeout_retry {
+            let late = matches!(
+                failed,
+                Some(Failed {
+                    failure: Failure::TryTimeout | Failure::TryIdle,
+                    ..
+                })
+            );
+            let headers = &mut self.exchange.request.borrow_mut().headers;
+            headers.set("x-envoy-is-timeout-retry", if late { "true" } else { "false" });
+        }
+    }
+
     fn priority(&self) -> Priority {
         self.forwarding.forward.priority
     }
@@ -261,6 +288,9 @@ impl Router<'_> {
                         fresh = true;
                         continue;
                     }
+                    if let Some(trace) = exchange.trace() {
+                        trace.try_fails(&failed.failure);
+                    }
                     let kind = failure_kind(&failed.failure).filter(|_| repeatable);
                     let verdict = retry
                         .as_mut()
@@ -273,10 +303,13 @@ impl Router<'_> {
                 Some(Verdict::Retry { after }) => {
                     match plan.upstream.acquire(Resource::Retry, self.priority()) {
                         Some(permit) => {
-                            self.tell_of_timeout(&attempted);
                             previous.extend(host.map(|h| h.endpoint.address.clone()));
+                            self.tell_if_late(attempted.as_ref().err());
                             // The failed attempt's connection and stream are let go before the pause.
                             drop(attempted);
+                            if let Some(trace) = exchange.trace() {
+                                trace.try_is_canceled();
+                            }
                             _retry_permit = Some(permit);
                             counts.inc(ClusterStat::RqRetry);
                             counts.inc(ClusterStat::RqRetryBackoffExponential);
@@ -309,17 +342,6 @@ impl Router<'_> {
         }
     }
 
-    /// A retry says whether it follows a timeout, where the host wants that told.
-    fn tell_of_timeout<A>(&self, attempted: &Result<A, Failed>) {
-        if !self.forwarding.host.tells_timeout_retries {
-            return;
-        }
-        let timeout = matches!(attempted, Err(failed) if failure_kind(&failed.failure) == Some(FailureKind::PerTryTimeout));
-        let said = if timeout { "true" } else { "false" };
-        let headers = &mut self.exchange.request.borrow_mut().headers;
-        headers.set("x-envoy-is-timeout-retry", said);
-    }
-
     async fn attempt(
         &self,
         plan: &Plan,
@@ -341,6 +363,8 @@ impl Router<'_> {
             active: picked.host.start(),
             lasting: Lasting::begin(&picked.upstream.counts, ClusterStat::RqActive, None),
         };
+        self.trace_try(&plan.upstream, &picked.host, fresh);
+        plan.trying.replace(Some(Rc::clone(&picked.host.state)));
         let reused = Cell::new(false);
         let idle = plan.per_try_idle.map(TryIdle::new);
         let result = {
@@ -350,9 +374,14 @@ impl Router<'_> {
                 (per_try, idle) => Box::pin(within(per_try, idle.as_ref(), sending)).await,
             }
         };
+        plan.trying.take();
         match result {
             Ok(answer) => {
-                picked.upstream.report_status(&picked.host, answer.head.status);
+                picked.upstream.report_answer(&picked.host, &answer.head);
+                if let Some(trace) = self.exchange.trace() {
+                    trace.try_is_answered(&answer.head);
+                }
+                picked.host.state.load.answered(&answer.head);
                 Ok((answer, picked, in_flight))
             }
             // The request could not be sent because there was no more of it: not the upstream's doing.
@@ -363,6 +392,7 @@ impl Router<'_> {
             }),
             Err(failure) => {
                 picked.upstream.report_failure(&picked.host, &failure);
+                picked.host.state.load.settle(false);
                 count_failure(&plan.upstream, &picked.upstream, &failure);
                 self.note_failure(&failure);
                 Err(Failed {
@@ -372,6 +402,13 @@ impl Router<'_> {
                 })
             }
         }
+    }
+
+    /// The names that a filter has asked for.
+    fn named_offer(&self) -> Option<Offer> {
+        let exchange = self.exchange;
+        let named = |object: &Object| exchange.worker().tls.named(&object.value);
+        exchange.notes.state(APPLICATION_PROTOCOLS, named).flatten()
     }
 
     async fn send(
@@ -388,6 +425,10 @@ impl Router<'_> {
         let (http2, pool) = {
             let head = exchange.request.borrow();
             let (http2, offer) = alpn::for_request(protocol, &head);
+            let offer = match self.named_offer().filter(|_| offer != Offer::Upgrade) {
+                Some(named) => named,
+                None => offer,
+            };
             let purpose = Purpose {
                 authority: Some(head.authority.as_ref()),
                 offer,
@@ -417,10 +458,18 @@ impl Router<'_> {
             )
             .await?;
         upstream.report_connected(host);
+        host.state.load.issue();
         upstream.counts.inc(ClusterStat::RqTotal);
         reused.set(checkout.reused);
         self.note(host, Some(&checkout.info));
         let to_mesh_peer = checkout.info.peer_principal.is_some();
+        if let Some(trace) = exchange.trace() {
+            let version = match checkout.is_http2() {
+                true => Version::Http2,
+                false => Version::Http11,
+            };
+            trace.inject(&mut exchange.request.borrow_mut(), version);
+        }
         let head = self.head(host, checkout.is_http2() && to_mesh_peer);
         let body = match idle {
             Some(idle) => idle.request(plan.replay.attempt()),
@@ -500,33 +549,6 @@ impl Router<'_> {
     }
 }
 
-/// What a try has come to that has no answer.
-fn count_failure(cluster: &Upstream, member: &Upstream, failure: &Failure) {
-    let (upstream, stat) = match failure {
-        Failure::TryTimeout => (cluster, ClusterStat::RqPerTryTimeout),
-        Failure::TryIdle => (cluster, ClusterStat::RqPerTryIdleTimeout),
-        Failure::Stream(StreamError::Reset(_) | StreamError::Refused) => (member, ClusterStat::RqRxReset),
-        Failure::Connect(_) | Failure::ConnectTimeout => (member, ClusterStat::RqPendingFailureEject),
-        _ => return,
-    };
-    upstream.counts.inc(stat);
-}
-
-/// What a request has come to.
-fn count(upstream: &Upstream, forwarded: &Result<Forwarded, Failure>) {
-    let status = match forwarded {
-        Ok(Forwarded::Answered(answer) | Forwarded::Redirected { answer, .. }) => answer.head.status,
-        Err(Failure::Downstream | Failure::Stream(StreamError::Malformed { .. })) => return,
-        Err(failure) => failure.status(),
-    };
-    match forwarded {
-        Err(Failure::Timeout) => upstream.counts.inc(ClusterStat::RqTimeout),
-        Err(Failure::UpstreamDuration) => upstream.counts.inc(ClusterStat::RqMaxDurationReached),
-        _ => {}
-    }
-    upstream.count_answer(status);
-}
-
 /// Seconds since 1970.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -557,39 +579,4 @@ async fn within(
         () = late => Err(Failure::TryTimeout),
         () = quiet => Err(Failure::TryIdle),
     }
-}
-
-/// A pooled connection that the upstream had closed, or was closing, when it was used (RFC 9110 §9.2.2): what has not
-/// been sent may always be sent again, the rest only where doing it twice is the same as once.
-fn is_stale(failed: &Failed, head: &RequestHead) -> bool {
-    let idempotent = matches!(
-        head.method.as_ref(),
-        b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
-    );
-    failed.reused
-        && match failed.failure {
-            Failure::Stream(StreamError::Refused) => true,
-            Failure::Stream(StreamError::Closed) => idempotent && head.upgrade.is_none(),
-            _ => false,
-        }
-}
-
-fn failure_kind(failure: &Failure) -> Option<FailureKind> {
-    Some(match failure {
-        Failure::Connect(_) | Failure::ConnectTimeout => FailureKind::Connect,
-        Failure::Stream(StreamError::Refused) => FailureKind::RefusedStream,
-        Failure::Stream(
-            StreamError::Closed | StreamError::Truncated | StreamError::Reset(_) | StreamError::Protocol(_),
-        ) => FailureKind::Reset { sent: true },
-        Failure::TryTimeout | Failure::TryIdle => FailureKind::PerTryTimeout,
-        Failure::Overflow => FailureKind::Overflow,
-        Failure::Stream(_)
-        | Failure::Timeout
-        | Failure::NoHealthyUpstream
-        | Failure::NoCluster
-        | Failure::Unanswered
-        | Failure::Expired { .. }
-        | Failure::UpstreamDuration
-        | Failure::Downstream => return None,
-    })
 }

@@ -10,10 +10,12 @@ use std::time::SystemTime;
 
 use leno_engine::compile::listener::Listener;
 use leno_engine::compile::secret;
-use leno_engine::compile::tls::{SecretSource, TrustSource};
+use leno_engine::compile::tls::{SecretSource, TrustSource, Validation};
 use leno_engine::compile::{Files, Warnings};
 use leno_proto::envoy::extensions::transport_sockets::tls::v3 as pb;
 use leno_tls::{Crypto, Identity, ROOT_CA, SecretSet, TrustBundle, WORKLOAD_CERTIFICATE};
+
+use crate::tls;
 
 const CERTIFICATE_FILES: &str = "file-cert:";
 const ROOTS_FILE: &str = "file-root:";
@@ -50,13 +52,31 @@ pub(crate) fn usable(name: &str, pem: &secret::Secret) -> Result<Secret, String>
             certificate_chain,
             private_key,
         } => identity(certificate_chain, name, private_key, name),
-        secret::Secret::Trust(roots) => trust(roots, name),
+        secret::Secret::Validation(validation) => peers(validation, name),
     }
 }
 
 fn identity(chain: &[u8], chain_origin: &str, key: &[u8], key_origin: &str) -> Result<Secret, String> {
     let made = Identity::from_pem(chain, chain_origin, key, key_origin, &Crypto::system());
     made.map(Secret::Identity).map_err(|error| error.to_string())
+}
+
+/// A bundle with what is asked of peers besides.
+fn peers(validation: &Validation, origin: &str) -> Result<Secret, String> {
+    let check = tls::conditions(validation).map_err(|error| error.to_string())?;
+    let bundle = match &validation.trust {
+        TrustSource::InlinePem(roots) => {
+            TrustBundle::from_pem(roots, origin).map_err(|error| error.to_string())?
+        }
+        TrustSource::System => TrustBundle::system().map_err(|error| error.to_string())?,
+        TrustSource::Sds(..) | TrustSource::None => return Ok(Secret::Trust(TrustBundle::of_pins(check))),
+    };
+    Ok(Secret::Trust(
+        match *validation == Validation::of(validation.trust.clone()) {
+            true => bundle,
+            false => bundle.with(check),
+        },
+    ))
 }
 
 fn trust(roots: &[u8], origin: &str) -> Result<Secret, String> {

@@ -1,6 +1,8 @@
 //! A listening socket, as the one who binds it and those who accept from it know it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -15,6 +17,16 @@ pub enum Origin {
     Port(u16),
 }
 
+/// The address of what has none.
+pub(crate) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+#[derive(Debug)]
+pub(crate) enum Listening {
+    Tcp(TcpListener),
+    /// By this name.
+    Unix(UnixListener, Arc<str>),
+}
+
 /// A socket in use by the workers.
 #[derive(Debug)]
 pub(crate) struct ListenSocket {
@@ -23,6 +35,6 @@ pub(crate) struct ListenSocket {
     pub(crate) address: SocketAddr,
     /// Every connection's local address is the socket's: it is bound to one address, and not transparently.
     pub(crate) fixed: bool,
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: Listening,
     pub(crate) open: watch::Receiver<bool>,
 }

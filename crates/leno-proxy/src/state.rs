@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -22,7 +23,9 @@ use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
 use crate::alpn::Offer;
+pub use crate::cluster::ClusterState;
 use crate::drain::{CutBy, Drain};
+use crate::health::Health;
 use crate::listen::{BindError, Sockets};
 use crate::secret::Secret;
 use crate::tls::{self, Unsupported};
@@ -39,21 +42,13 @@ pub struct Config {
     by_address: HashMap<SocketAddr, Arc<ListenerState>>,
     routes: HashMap<String, Arc<RouteTable>>,
     clusters: HashMap<String, Arc<ClusterState>>,
+    outlier_log: Option<Arc<Path>>,
 }
 
 #[derive(Debug)]
 pub(crate) struct ListenerState {
     pub(crate) listener: Listener,
     drains: Vec<(Arc<FilterChain>, Arc<Drain>)>,
-}
-
-/// A cluster with its endpoints. The limits outlive a change of either.
-#[derive(Debug)]
-pub struct ClusterState {
-    pub cluster: Arc<Cluster>,
-    /// None: not discovered yet.
-    pub assignment: Option<Arc<Assignment>>,
-    pub limits: Arc<ClusterLimits>,
 }
 
 /// Where workers find the newest snapshot: one atomic load until it changes.
@@ -79,6 +74,18 @@ pub struct Updater {
     draining: Vec<Draining>,
     stopped: Vec<String>,
     dns_clusters: watch::Sender<()>,
+    follower: Follower,
+}
+
+/// Who is told of each configuration in force.
+struct Follower(Option<Box<Follow>>);
+
+type Follow = dyn FnMut(&Config) + Send;
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Follower")
+    }
 }
 
 /// A chain that is no longer in force.
@@ -140,6 +147,11 @@ impl Config {
 
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
         self.clusters.values()
+    }
+
+    /// Where it is written who is ejected.
+    pub(crate) fn outlier_log(&self) -> Option<&Arc<Path>> {
+        self.outlier_log.as_ref()
     }
 
     pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
@@ -245,6 +257,7 @@ impl Updater {
         secrets: Arc<Secrets>,
         crypto: Crypto,
         runtime: Runtime,
+        follower: impl FnMut(&Config) + Send + 'static,
     ) -> Self {
         Self {
             next: Config::default(),
@@ -258,6 +271,7 @@ impl Updater {
             draining: Vec::new(),
             stopped: Vec::new(),
             dns_clusters: watch::Sender::default(),
+            follower: Follower(Some(Box::new(follower))),
         }
     }
 
@@ -290,6 +304,11 @@ impl Updater {
     /// What will be in force after [`Self::publish`].
     pub fn config(&self) -> &Config {
         &self.next
+    }
+
+    /// Where it is written who is ejected.
+    pub fn set_outlier_log(&mut self, path: Option<PathBuf>) {
+        self.next.outlier_log = path.map(Arc::from);
     }
 
     /// Adds or replaces a listener. Its port is bound here, so that a port taken is an error of this listener.
@@ -364,10 +383,16 @@ impl Updater {
         if by_name(&cluster) {
             self.dns_clusters.send_replace(());
         }
+        let old = self.next.clusters.get(&cluster.name);
+        let health = Health::of(&cluster, old.and_then(|old| old.health.as_ref()));
+        if let (Some(health), Some(assignment)) = (&health, &assignment) {
+            health.known.set_members(&cluster, assignment);
+        }
         let state = ClusterState {
             cluster: Arc::new(cluster),
             assignment,
             limits,
+            health,
         };
         self.next
             .clusters
@@ -415,12 +440,16 @@ impl Updater {
                 Discovery::Static(_) | Discovery::OriginalDst | Discovery::Aggregate(_) => false,
             };
             if theirs {
-                *state = Arc::new(ClusterState {
-                    cluster: Arc::clone(&state.cluster),
-                    assignment: assignment.clone(),
-                    limits: Arc::clone(&state.limits),
-                });
+                *state = Arc::new(state.assigned(assignment.clone()));
             }
+        }
+    }
+
+    /// Who was to leave this cluster, and is not well any more, leaves.
+    pub(crate) fn let_leave(&mut self, cluster: &str) {
+        if let Some(state) = self.next.clusters.get_mut(cluster) {
+            *state = Arc::new(state.left());
+            self.publish();
         }
     }
 
@@ -429,6 +458,9 @@ impl Updater {
         self.next.generation += 1;
         self.next.index_addresses();
         self.published.store(Arc::new(self.next.clone()));
+        if let Some(follow) = &mut self.follower.0 {
+            follow(&self.next);
+        }
         for name in self.stopped.drain(..) {
             self.sockets.close(&name);
         }
@@ -474,7 +506,17 @@ impl Updater {
         }
     }
 
+    /// Nobody is told any more.
+    pub(crate) fn forget_follower(&mut self) {
+        self.follower = Follower(None);
+    }
+
     /// Where a listener is listening; a port of 0 has become a real one.
+    /// All that it listens on.
+    pub fn listening(&self, listener: &str) -> Vec<Address> {
+        self.sockets.listening(listener)
+    }
+
     pub fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
         self.sockets.addresses(listener)
     }

@@ -1,7 +1,7 @@
 //! `tcp_proxy`: one upstream connection for one downstream connection.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::cluster::Cluster;
+use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::listener::{Direction, TcpCluster, TcpProxy};
 use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Active, Host, PickContext};
@@ -19,7 +20,7 @@ use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::hash::hash_source;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::flags::{Flag, Flags};
-use leno_telemetry::record::{ConnectionRecord, UpstreamRecord};
+use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, UpstreamRecord};
 use leno_telemetry::stats::{ClusterStat, TcpStat};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
@@ -35,15 +36,29 @@ use crate::io::Io;
 use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
-use crate::upstream::{Picked, Upstream};
+use crate::tunnel;
+use crate::upstream::{self, Picked, Upstream};
 use crate::worker::Worker;
 
 /// An upstream connection that was made before the client said anything, and how it began.
 #[derive(Debug)]
 pub(crate) struct Early {
-    connected: Result<Connected, Failure>,
+    connected: Result<Connected, Unconnected>,
     /// What the server said first.
     greeting: Bytes,
+}
+
+/// Why there is no connection, and the endpoint that was tried last.
+#[derive(Debug)]
+struct Unconnected {
+    failure: Failure,
+    tried: Option<Arc<Endpoint>>,
+}
+
+impl From<Failure> for Unconnected {
+    fn from(failure: Failure) -> Self {
+        Self { failure, tried: None }
+    }
 }
 
 #[derive(Debug)]
@@ -53,6 +68,7 @@ struct Connected {
     cluster: Arc<Cluster>,
     host: Host,
     _active: (Active, Lasting<ClusterStat>),
+    /// A connection's, or that of a request which carries it.
     _permit: Permit,
 }
 
@@ -81,7 +97,7 @@ impl Race {
         .await;
         tracing::trace!(?read, "the server spoke first");
         Early {
-            connected: self.0.take().ok_or(Failure::NoHealthyUpstream),
+            connected: self.0.take().ok_or(Failure::NoHealthyUpstream.into()),
             greeting: greeting.freeze(),
         }
     }
@@ -130,6 +146,7 @@ pub(crate) async fn open(
         None => {
             let of = Origin {
                 server_name: downstream.record.sni.as_deref(),
+                record: Some(&downstream.record),
                 behalf: downstream.behalf(),
                 destination: downstream.destination,
                 direction: downstream.record.direction,
@@ -150,16 +167,16 @@ pub(crate) async fn open(
             }
             .run(),
         ),
-        Err(failure) => {
+        Err(unconnected) => {
+            let failure = &unconnected.failure;
             tracing::debug!(destination = %downstream.destination, ?failure, "no upstream");
             let why = Outcome {
                 received: 0,
                 sent: 0,
-                flags: flags(&failure),
+                flags: flags(failure, tcp.tunnel.is_some()),
                 details: failure.details(),
             };
-            let reason = failure.transport_reason();
-            report(&worker, &downstream, tcp, start, None, reason, &why);
+            report(&worker, &downstream, tcp, start, Err(&unconnected), &why);
             None
         }
     }
@@ -225,14 +242,13 @@ impl Relay {
             flags,
             details,
         };
-        let connected = Some(&self.connected);
+        let connected = Ok(&self.connected);
         report(
             &self.worker,
             &self.downstream,
             &self.tcp,
             self.start,
             connected,
-            None,
             &outcome,
         );
     }
@@ -267,21 +283,28 @@ fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
 /// Who wants to be connected, and where to.
 pub(crate) struct Origin<'c> {
     pub(crate) server_name: Option<&'c str>,
+    /// None: the client has not said anything yet.
+    pub(crate) record: Option<&'c DownstreamRecord>,
     pub(crate) behalf: Behalf<'c>,
     pub(crate) destination: SocketAddr,
     pub(crate) direction: Direction,
 }
 
-async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result<Connected, Failure> {
+async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result<Connected, Unconnected> {
     let chosen = choose(tcp, worker.random.next());
     let (name, metadata) = match (of.server_name.filter(|_| tcp.by_server_name), chosen) {
         (Some(asked), _) => (asked, &tcp.metadata),
         (None, Some(chosen)) => (chosen.name.as_str(), &chosen.metadata),
-        (None, None) => return Err(Failure::NoCluster),
+        (None, None) => return Err(Failure::NoCluster.into()),
     };
     let upstream = find(worker, name).await?;
+    let tunnel = tcp.tunnel.as_deref().zip(of.record);
+    let (resource, overflow) = match tunnel {
+        None => (Resource::Connection, ClusterStat::CxOverflow),
+        Some(_) => (Resource::Request, ClusterStat::RqPendingOverflow),
+    };
     let mut previous = Vec::new();
-    let mut last = Failure::NoHealthyUpstream;
+    let mut last = Unconnected::from(Failure::NoHealthyUpstream);
     for _ in 0..tcp.max_connect_attempts.max(1) {
         let Picked { upstream, host } = upstream.pick(&PickContext {
             random: worker.random.next(),
@@ -296,23 +319,23 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             original_destination: Some(of.destination),
             place: None,
         })?;
-        let Some(permit) = upstream.acquire(Resource::Connection, Priority::Default) else {
-            upstream.counts.inc(ClusterStat::CxOverflow);
-            return Err(Failure::Overflow);
+        let Some(permit) = upstream.acquire(resource, Priority::Default) else {
+            upstream.counts.inc(overflow);
+            return Err(Failure::Overflow.into());
         };
-        let purpose = Purpose {
-            authority: None,
-            offer: Offer::Tcp,
-            inbound: of.direction == Direction::Inbound,
-            behalf: Some(of.behalf),
-        };
-        let to = upstream.destination(&host, &purpose)?;
         let active = host.start();
-        let lasting = upstream.count_connection();
-        match crate::connect::connect(worker.connector(), &to).await {
+        let (lasting, made) = match tunnel {
+            None => connect_to(worker, &upstream, &host, of).await?,
+            Some((tunnel, client)) => {
+                let lasting = Lasting::begin(&upstream.counts, ClusterStat::RqActive, None);
+                let opening = tunnel::open(worker, &upstream, &host, tunnel, client, of.behalf);
+                (lasting, patiently(tcp.idle_timeout, opening).await)
+            }
+        };
+        match made {
             Ok((io, connection)) => {
-                upstream.report_connected(&host);
-                upstream.counts.inc(ClusterStat::RqTotal);
+                upstream.report_reached(&host);
+                host.state.load.issue();
                 return Ok(Connected {
                     io,
                     connection,
@@ -323,15 +346,55 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
                 });
             }
             Err(failure) => {
-                upstream.count_unconnected(&failure);
+                if tunnel.is_none() {
+                    upstream.count_unconnected(&failure);
+                }
                 upstream.report_failure(&host, &failure);
                 previous.push(host.endpoint.address.clone());
-                last = failure;
+                last = Unconnected {
+                    failure,
+                    tried: Some(host.endpoint),
+                };
             }
         }
     }
     upstream.counts.inc(ClusterStat::CxConnectAttemptsExceeded);
     Err(last)
+}
+
+/// The answer to a request for a tunnel has no time-out of its own.
+async fn patiently(most: Option<Duration>, opening: impl Future<Output = Made>) -> Made {
+    match most {
+        None => Box::pin(opening).await,
+        Some(most) => match tokio::time::timeout(most, Box::pin(opening)).await {
+            Ok(made) => made,
+            Err(_) => Err(Failure::ConnectTimeout),
+        },
+    }
+}
+
+type Made = Result<(Io, Rc<UpstreamConnection>), Failure>;
+
+/// A connection of its own, and its place in the statistics.
+async fn connect_to(
+    worker: &Worker,
+    upstream: &Upstream,
+    host: &Host,
+    of: &Origin<'_>,
+) -> Result<(Lasting<ClusterStat>, Made), Failure> {
+    let purpose = Purpose {
+        authority: None,
+        offer: Offer::Tcp,
+        inbound: of.direction == Direction::Inbound,
+        behalf: Some(of.behalf),
+    };
+    let to = upstream.destination(host, &purpose)?;
+    let lasting = upstream.count_connection();
+    let made = crate::connect::connect(worker.connector(), &to).await;
+    if made.is_ok() {
+        upstream.counts.inc(ClusterStat::RqTotal);
+    }
+    Ok((lasting, made))
 }
 
 fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {
@@ -348,8 +411,16 @@ fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {
     chosen.or(tcp.clusters.first())
 }
 
-/// A cluster by name, asked for if it is not known.
+/// A cluster by name, asked for if it is not known, once its endpoints have been asked how they are.
 pub(crate) async fn find(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {
+    let upstream = known(worker, name).await?;
+    while let Some(health) = upstream.cold() {
+        Box::pin(async move { health.first_answers().await }).await;
+    }
+    Ok(upstream)
+}
+
+async fn known(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {
     let discovered = |upstream: Option<Rc<Upstream>>| upstream.filter(|u| u.is_discovered());
     if let Some(upstream) = discovered(worker.upstream(&worker.snapshot(), name)) {
         return Ok(upstream);
@@ -364,7 +435,11 @@ pub(crate) async fn find(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>
 }
 
 /// The attempts that there may be have all been made then.
-fn flags(failure: &Failure) -> Flags {
+fn flags(failure: &Failure, tunnelled: bool) -> Flags {
+    // A request without room is to Envoy an attempt like any other, a connection is not.
+    if tunnelled && matches!(failure, Failure::Overflow) {
+        return Flag::UpstreamRetryLimitExceeded.into();
+    }
     let mut flags = failure.flags();
     if matches!(failure, Failure::Connect(_) | Failure::ConnectTimeout) {
         flags.insert(Flag::UpstreamRetryLimitExceeded);
@@ -374,10 +449,12 @@ fn flags(failure: &Failure) -> Flags {
 
 fn upstream_record(connected: &Connected) -> UpstreamRecord<'_> {
     UpstreamRecord {
+        name: &connected.cluster.name,
+        hostname: &connected.host.endpoint.hostname,
         cluster: &connected.cluster.stat_name,
         service: connected.cluster.service.as_ref(),
         workload: connected.host.endpoint.workload.as_ref(),
-        remote: Some(connected.connection.remote),
+        remote: Some(&connected.connection.remote),
         local: connected.connection.local,
         peer_principal: connected.connection.peer_principal.as_ref(),
         local_principal: connected.connection.local_principal.as_ref(),
@@ -390,8 +467,7 @@ fn report(
     downstream: &Connection,
     tcp: &TcpProxy,
     start: (SystemTime, Instant),
-    connected: Option<&Connected>,
-    transport_failure: Option<Arc<str>>,
+    connected: Result<&Connected, &Unconnected>,
     outcome: &Outcome,
 ) {
     let duration: Duration = start.1.elapsed();
@@ -408,15 +484,20 @@ fn report(
         }
     }
     let cluster = tcp.clusters.first().map_or("", |one| one.name.as_str());
+    let failed = connected.err();
+    let reason = failed.and_then(|failed| failed.failure.transport_reason());
+    let tried = failed.and_then(|failed| failed.tried.as_deref());
     let unconnected = UpstreamRecord {
+        name: cluster,
+        hostname: "",
         cluster,
         service: None,
         workload: None,
-        remote: None,
+        remote: tried.and_then(upstream::address),
         local: None,
         peer_principal: None,
         local_principal: None,
-        transport_failure: transport_failure.as_deref(),
+        transport_failure: reason.as_deref(),
     };
     worker.reporter.connection(
         &ConnectionRecord {
@@ -431,7 +512,7 @@ fn report(
             details: outcome.details,
             termination: "",
         },
-        connected.is_some(),
+        connected.is_ok(),
         &tcp.access_log,
     );
 }

@@ -9,19 +9,21 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc as channel};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use leno_tls::{Crypto, Secrets};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 
 use crate::accept;
+use crate::call;
 use crate::export;
 use crate::inbox::{Message, Workers};
 use crate::load::Counted;
-use crate::socket::ListenSocket;
+use crate::socket::{ListenSocket, Listening, NOWHERE};
+use crate::stream::Stream;
 use crate::telemetry::Reporter;
 use crate::tls::Contexts;
 use crate::worker::{Shared, Worker};
@@ -88,11 +90,25 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                 remote,
                 socket,
                 counted,
-            } => match TcpStream::from_std(stream) {
+            } => match stream.attach() {
                 Ok(stream) => serve(&worker, stream, remote, socket, counted),
                 Err(error) => tracing::warn!(%error, "connection lost between workers"),
             },
+            Message::Within(within) => {
+                let accepting = Box::pin(accept::accept_within(Rc::clone(&worker), within));
+                tokio::task::spawn_local(async move {
+                    if let Some(serving) = accepting.await {
+                        serving.await;
+                    }
+                });
+            }
             Message::Look => worker.look(),
+            Message::Post(post) => {
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move { call::post(&worker, *post).await });
+            }
+            // Nobody waits any more.
+            Message::Loads(names, answer) => drop(answer.send(worker.take_loads(&names))),
             Message::Flush(done) => {
                 worker.reporter.flush();
                 export::flush(&worker, SETTLE).await;
@@ -107,14 +123,14 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
 }
 
 /// Gives a new connection to the least loaded worker.
-fn dispatch(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, socket: &Arc<ListenSocket>) {
+fn dispatch(worker: &Rc<Worker>, stream: Stream, remote: SocketAddr, socket: &Arc<ListenSocket>) {
     let target = worker.shared.loads.least(worker.index);
     let counted = worker.shared.loads.count(target);
     let socket = Arc::clone(socket);
     if target == worker.index {
         return serve(worker, stream, remote, socket, counted);
     }
-    match stream.into_std() {
+    match stream.detach() {
         Ok(stream) => worker.workers.send(
             target,
             Message::Serve {
@@ -131,7 +147,7 @@ fn dispatch(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, socket: 
 /// The task is as small as what serves the connection to its end: how it came about is forgotten on the way.
 fn serve(
     worker: &Rc<Worker>,
-    stream: TcpStream,
+    stream: Stream,
     remote: SocketAddr,
     socket: Arc<ListenSocket>,
     counted: Counted,
@@ -146,14 +162,56 @@ fn serve(
     });
 }
 
+/// Until the clusters that are there know which of their endpoints are well.
+async fn first_answers(worker: &Worker) {
+    let snapshot = worker.snapshot();
+    let discovered = snapshot.clusters().filter(|state| state.assignment.is_some());
+    for health in discovered.filter_map(|state| state.health.as_ref()) {
+        if health.is_cold() {
+            health.first_answers().await;
+        }
+    }
+}
+
+/// What a socket's connections are accepted from.
+enum Accepting {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Accepting {
+    fn of(socket: &ListenSocket) -> io::Result<Self> {
+        match &socket.socket {
+            Listening::Tcp(listener) => TcpListener::from_std(listener.try_clone()?).map(Self::Tcp),
+            Listening::Unix(listener, _) => UnixListener::from_std(listener.try_clone()?).map(Self::Unix),
+        }
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, SocketAddr)>> {
+        match self {
+            Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, remote)| {
+                let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+                (Stream::Tcp(stream), remote)
+            }),
+            Self::Unix(listener) => listener
+                .poll_accept(cx)
+                .map_ok(|(stream, _)| (Stream::Unix(stream), NOWHERE)),
+        }
+    }
+}
+
 /// Accepts until the socket's listener lets go of it.
 async fn accept_from(worker: Rc<Worker>, socket: Arc<ListenSocket>) {
-    let listener = match socket.socket.try_clone().and_then(TcpListener::from_std) {
+    let listener = match Accepting::of(&socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(listener = socket.listener, %error, "cannot accept"),
     };
     let mut open = socket.open.clone();
     let mut closed = pin!(open.wait_for(|open| !*open));
+    tokio::select! {
+        () = first_answers(&worker) => {}
+        _ = &mut closed => return,
+    }
     loop {
         let accepted = poll_fn(|cx| match listener.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
@@ -161,10 +219,7 @@ async fn accept_from(worker: Rc<Worker>, socket: Arc<ListenSocket>) {
             Poll::Pending => closed.as_mut().poll(cx).map(|_| None),
         });
         match accepted.await {
-            Some(Ok((stream, remote))) => {
-                let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-                dispatch(&worker, stream, remote, &socket);
-            }
+            Some(Ok((stream, remote))) => dispatch(&worker, stream, remote, &socket),
             Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Some(Err(error)) => {
                 tracing::warn!(listener = socket.listener, %error, "accept");

@@ -6,12 +6,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
 use leno_engine::compile::tls::{
-    self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls,
+    self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls, Validation,
 };
 use leno_tls::{
     ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo, Pin,
@@ -36,6 +37,8 @@ pub(crate) struct Contexts {
     configs: RefCell<TlsConfigs>,
     servers: RefCell<HashMap<usize, Translated<DownstreamTls, ServerTls>>>,
     clients: RefCell<HashMap<(usize, Offer), Translated<UpstreamTls, ClientTls>>>,
+    /// What filters ask to be offered: names with commas between them.
+    named: RefCell<Vec<String>>,
 }
 
 /// A compiled context and leno-tls's form of it, by the address of the former, which the entry keeps alive.
@@ -102,6 +105,7 @@ impl Contexts {
             records: Records::default(),
             servers: RefCell::default(),
             clients: RefCell::default(),
+            named: RefCell::default(),
         }
     }
 
@@ -142,7 +146,11 @@ impl Contexts {
         let wanted = self.client(tls, to).map_err(|e| failed(e.into()))?;
         let client = self.configs.borrow_mut().client(&wanted);
         let client = client.map_err(|e| failed(e.into()))?;
-        let name = client.server_name(to.host.as_deref(), to.address.ip());
+        let ip = to
+            .address
+            .socket()
+            .map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
+        let name = client.server_name(to.host.as_deref(), ip);
         let stream = TlsStream::connect(client.config(), name, io, &self.records).await;
         let stream = stream.map_err(|e| failed(HandshakeFailure::from_io(&e).into()))?;
         let peer = client.peer(stream.state(), SystemTime::now());
@@ -159,6 +167,18 @@ impl Contexts {
         let secrets = self.secrets.load();
         let id = secrets.identity(identity?)?.spiffe_id()?;
         Some(id.to_string().into())
+    }
+
+    /// For names that a filter asks for. There are as many as configurations have said; None: too many.
+    pub(crate) fn named(&self, names: &str) -> Option<Offer> {
+        let mut known = self.named.borrow_mut();
+        let at = known.iter().position(|one| one == names).unwrap_or_else(|| {
+            if known.len() < KEPT {
+                known.push(names.to_owned());
+            }
+            known.iter().position(|one| one == names).unwrap_or(KEPT)
+        });
+        u16::try_from(at).ok().filter(|_| at < KEPT).map(Offer::Named)
     }
 
     fn server(&self, tls: &Arc<DownstreamTls>) -> Result<Arc<ServerTls>, Unsupported> {
@@ -178,7 +198,16 @@ impl Contexts {
         if let Some((_, made)) = self.clients.borrow().get(&key) {
             return Ok(Arc::clone(made));
         }
-        let made = Arc::new(client_tls(tls, to.offer)?);
+        let mut made = client_tls(tls, to.offer)?;
+        if let Offer::Named(at) = to.offer
+            && let Some(names) = self.named.borrow().get(usize::from(at))
+        {
+            let names = names
+                .split(',')
+                .filter(|name| !name.is_empty() && *name != PEER_EXCHANGE);
+            made.alpn = names.map(str::to_owned).collect();
+        }
+        let made = Arc::new(made);
         let mut clients = self.clients.borrow_mut();
         clients.retain(|_, (tls, _)| Arc::strong_count(tls) > 1);
         clients.insert(key, (Arc::clone(tls), Arc::clone(&made)));
@@ -288,7 +317,14 @@ fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
     if !validation.verifies() {
         return Ok(None);
     }
-    let trust = trust(common);
+    Ok(Some(PeerCheck {
+        trust: trust(common),
+        ..conditions(validation)?
+    }))
+}
+
+/// What is asked of peers besides who vouches for them.
+pub(crate) fn conditions(validation: &Validation) -> Result<PeerCheck, Unsupported> {
     let pins = validation.pins.iter().map(|pin| match *pin {
         compiled::Pin::Certificate(hash) => Pin::Certificate(hash),
         compiled::Pin::Key(hash) => Pin::Key(hash),
@@ -296,15 +332,15 @@ fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
     let revocation = validation.revocation.as_ref();
     let revocation = revocation.map(|given| Revocation::from_pem(&given.lists, given.leaf_only));
     let sans = validation.sans.iter().map(san).collect::<Result<_, _>>()?;
-    Ok(Some(PeerCheck {
-        trust,
+    Ok(PeerCheck {
+        trust: None,
         sans,
         trust_domains: Vec::new(),
         pins: pins.collect(),
         allow_expired: validation.allow_expired,
         max_depth: validation.max_depth,
         revocation: revocation.transpose()?,
-    }))
+    })
 }
 
 fn san(matcher: &compiled::SanMatcher) -> Result<SanMatcher, Unsupported> {

@@ -13,18 +13,27 @@ use leno_engine::compile::cluster::{Cluster, Discovery, Transport, UpstreamProto
 use leno_engine::compile::endpoint::{Endpoint, Target};
 use leno_engine::compile::listener::Address;
 use leno_engine::decide::balance::{Balancer, Host, PickContext, PickError, Row};
+use leno_engine::decide::health::{self, ClusterHealth};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::outlier::Outcome;
 use leno_engine::decide::proxy_protocol::Client;
+use leno_engine::message::ResponseHead;
 use leno_telemetry::stats::{ClusterStat, Counts, Stats};
 
 use crate::alpn::Offer;
 use crate::counts::Lasting;
 use crate::destination::{Destination, Purpose};
+use crate::health::Health;
 use crate::outcome::{Failure, StreamError};
 use crate::quick_hash::QuickHash;
+use crate::random::Random;
+use crate::reported::ClusterLoad;
 use crate::state::ClusterState;
 use pool::Pool;
+
+/// In an answer: the endpoint wants nothing more.
+const IMMEDIATE_FAIL: &str = "x-envoy-immediate-health-check-fail";
+pub(crate) use pool::Checkout;
 
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -38,6 +47,9 @@ pub(crate) struct Upstream {
     members: RefCell<Vec<Rc<Upstream>>>,
     /// The configuration that its state is of.
     generation: Cell<Option<u64>>,
+    /// Since load was last told of: requests for which there was no room.
+    dropped: Cell<u64>,
+    random: Random,
 }
 
 /// An endpoint, and the cluster that it is of: of an aggregate one of its members.
@@ -60,7 +72,7 @@ struct Shortcut {
 /// What connections must have in common to be used for each other's requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PoolKey {
-    address: SocketAddr,
+    address: Address,
     /// The transport's address, which the pool's destination keeps alive; 0 is plaintext.
     transport: usize,
     client: Option<Client>,
@@ -76,11 +88,13 @@ impl Upstream {
         let assignment = state.assignment.clone().unwrap_or_default();
         Self {
             counts: Rc::new(stats.counts(&state.cluster.stat_name)),
-            balancer: RefCell::new(Balancer::new(&state.cluster, assignment, seed)),
+            balancer: RefCell::new(Balancer::new(&state.cluster, assignment, known(&state), seed)),
             pools: RefCell::default(),
             shortcuts: RefCell::default(),
             members: RefCell::default(),
             generation: Cell::new(None),
+            dropped: Cell::new(0),
+            random: Random::default(),
             state: RefCell::new(state),
         }
     }
@@ -94,7 +108,7 @@ impl Upstream {
         let old = self.state.replace(Arc::clone(state));
         let assignment = state.assignment.clone().unwrap_or_default();
         let mut balancer = self.balancer.borrow_mut();
-        balancer.update(&state.cluster, assignment);
+        balancer.update(&state.cluster, assignment, known(state));
         let mut pools = self.pools.borrow_mut();
         if old.cluster.transport != state.cluster.transport || old.cluster.http2 != state.cluster.http2 {
             pools.clear();
@@ -102,9 +116,22 @@ impl Upstream {
             pools.retain(|key, _| {
                 balancer
                     .hosts()
-                    .any(|host| socket_address(&host.endpoint) == Some(key.address))
+                    .any(|host| address(&host.endpoint) == Some(&key.address))
             });
         }
+    }
+
+    /// What its load was since the last time.
+    pub(crate) fn take_load(&self) -> ClusterLoad {
+        ClusterLoad {
+            dropped: self.dropped.take(),
+            endpoints: self.balancer.borrow().take_loads(),
+        }
+    }
+
+    /// A request was refused for want of room.
+    pub(crate) fn drop_one(&self) {
+        self.dropped.set(self.dropped.get() + 1);
     }
 
     /// Whether it has the state of this configuration already.
@@ -130,6 +157,13 @@ impl Upstream {
     /// Its limits are those of whom it picks from.
     pub(crate) fn is_aggregate(&self) -> bool {
         is_aggregate(&self.state.borrow().cluster)
+    }
+
+    /// While nobody knows yet who is well.
+    pub(crate) fn cold(&self) -> Option<Arc<Health>> {
+        let state = self.state.borrow();
+        let own = state.health.as_ref().filter(|health| health.is_cold()).cloned();
+        own.or_else(|| self.members.borrow().iter().find_map(|member| member.cold()))
     }
 
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
@@ -160,7 +194,26 @@ impl Upstream {
         })
     }
 
+    /// Connections to endpoints that are unwell are not used again: new ones may do better.
+    fn heed_health(&self) {
+        let mut balancer = self.balancer.borrow_mut();
+        if !balancer.heed_health() {
+            return;
+        }
+        let unwell: Vec<Address> = balancer
+            .unwell()
+            .filter_map(|host| address(&host.endpoint).cloned())
+            .collect();
+        if !unwell.is_empty() {
+            self.shortcuts.borrow_mut().clear();
+            self.pools
+                .borrow_mut()
+                .retain(|key, _| !unwell.contains(&key.address));
+        }
+    }
+
     fn pick_own(self: &Rc<Self>, cx: &PickContext<'_>) -> Result<Picked, PickError> {
+        self.heed_health();
         let host = self.balancer.borrow_mut().pick(cx)?;
         Ok(Picked {
             upstream: Rc::clone(self),
@@ -172,6 +225,7 @@ impl Upstream {
         let members = self.members.borrow();
         let mut row = Row::default();
         for member in members.iter() {
+            member.heed_health();
             row.add(&member.balancer.borrow());
         }
         let panic_threshold = self.state.borrow().cluster.panic_threshold;
@@ -190,7 +244,7 @@ impl Upstream {
     /// How a connection to this endpoint is made.
     pub(crate) fn destination(&self, host: &Host, purpose: &Purpose<'_>) -> Result<Destination, Failure> {
         let state = self.state.borrow();
-        let address = socket_address(&host.endpoint).ok_or(Failure::NoHealthyUpstream)?;
+        let address = address(&host.endpoint).ok_or(Failure::NoHealthyUpstream)?.clone();
         let transport = state.cluster.transport.of(&host.endpoint).clone();
         let name = match transport.tls() {
             Some(tls) if tls.auto_host_sni || tls.auto_san_validation => {
@@ -204,6 +258,7 @@ impl Upstream {
         };
         let is_told = transport.introduction().is_some();
         Ok(Destination {
+            source: address.socket().and_then(|to| source(&state.cluster.sources, to)),
             address,
             transport,
             host: name,
@@ -239,11 +294,12 @@ impl Upstream {
 
     pub(crate) fn pool(&self, to: &Destination) -> Rc<Pool> {
         let key = PoolKey {
-            address: to.address,
+            address: to.address.clone(),
             transport: match &to.transport {
                 Transport::Raw => 0,
                 Transport::Tls(tls) => Arc::as_ptr(tls) as usize,
                 Transport::Introduced(introduced) => Arc::as_ptr(introduced) as usize,
+                Transport::Passing(behind) => Arc::as_ptr(behind) as usize,
             },
             client: to.client.clone(),
             host: to.host.clone(),
@@ -269,6 +325,9 @@ impl Upstream {
     /// A connection begins.
     pub(crate) fn count_connection(&self) -> Lasting<ClusterStat> {
         self.counts.inc(ClusterStat::CxTotal);
+        if let Some(health) = &self.state.borrow().health {
+            health.known.meet();
+        }
         Lasting::begin(&self.counts, ClusterStat::CxActive, Some(ClusterStat::CxDestroy))
     }
 
@@ -287,12 +346,27 @@ impl Upstream {
         }
     }
 
+    /// A connection that an answer is to come on.
     pub(crate) fn report_connected(&self, host: &Host) {
         self.report(host, Outcome::LocalSuccess);
     }
 
-    pub(crate) fn report_status(&self, host: &Host, status: u16) {
-        self.report(host, Outcome::Status(status));
+    /// A connection of which nothing more is known than that it was made.
+    pub(crate) fn report_reached(&self, host: &Host) {
+        self.report(host, Outcome::Connected);
+    }
+
+    pub(crate) fn report_answer(&self, host: &Host, head: &ResponseHead) {
+        self.report(host, Outcome::Status(head.status));
+        let state = self.state.borrow();
+        if let Some(health) = &state.health
+            && let Some(check) = &state.cluster.health_check
+            && let Some(host) = host.health()
+            && head.headers.contains(IMMEDIATE_FAIL)
+        {
+            health.known.exclude(host);
+            health.known.fail(host, check, health::Failure::Passive);
+        }
     }
 
     pub(crate) fn report_failure(&self, host: &Host, failure: &Failure) {
@@ -314,9 +388,14 @@ impl Upstream {
     }
 
     fn report(&self, host: &Host, outcome: Outcome) {
-        let mut balancer = self.balancer.borrow_mut();
-        if balancer.heeds_outcomes() {
-            balancer.report(host, outcome, Instant::now());
+        let state = self.state.borrow();
+        if let Some(health) = &state.health
+            && let Some(config) = &state.cluster.outlier
+            && let Some(host) = host.health()
+        {
+            health
+                .known
+                .report(host, config, outcome, Instant::now(), self.random.next());
         }
     }
 
@@ -335,11 +414,22 @@ impl Upstream {
     }
 }
 
-pub(crate) fn socket_address(endpoint: &Endpoint) -> Option<SocketAddr> {
+fn known(state: &ClusterState) -> Option<Arc<ClusterHealth>> {
+    state.health.as_ref().map(|health| Arc::clone(&health.known))
+}
+
+/// None: its name is not resolved.
+pub(crate) fn address(endpoint: &Endpoint) -> Option<&Address> {
     match &endpoint.address {
-        Target::Address(Address::Socket(address)) => Some(*address),
-        Target::Address(Address::Pipe(_)) | Target::Name { .. } => None,
+        Target::Address(address) => Some(address),
+        Target::Name { .. } => None,
     }
+}
+
+/// The first of the same family.
+pub(crate) fn source(sources: &[SocketAddr], to: SocketAddr) -> Option<SocketAddr> {
+    let fits = |source: &&SocketAddr| source.is_ipv4() == to.is_ipv4();
+    sources.iter().find(fits).copied()
 }
 
 fn is_original_dst(cluster: &Cluster) -> bool {

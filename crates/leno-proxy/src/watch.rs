@@ -1,4 +1,7 @@
-//! Tells when a file may have changed.
+//! How it is told that a file may have changed.
+//!
+//! Moves are atomic and writes are not: as in Envoy only a move counts, to the path itself or into the watched
+//! directory, unless the directory's writes are to count as well.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,7 +14,6 @@ use leno_engine::compile::config_source::WatchedFile;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
-/// How it is told that the file may have changed.
 pub(crate) enum Watch {
     Moves {
         fd: AsyncFd<OwnedFd>,

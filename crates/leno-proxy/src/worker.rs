@@ -12,22 +12,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant, SystemTime};
 
 use leno_engine::compile::cluster::Discovery;
+use leno_engine::compile::endpoint::Passed;
 use leno_engine::decide::filter::{KnownPeers, LocalMetadata};
 use leno_proto::envoy::config::core::v3::Node;
 use leno_telemetry::stats::{Counts, HttpStat, ListenerStat, Stats, TcpStat};
+use tokio::io::DuplexStream;
 use tokio::time::MissedTickBehavior;
 
 use crate::codec::h1::Workspace;
-use crate::connect::{Connector, WorkloadSockets};
+use crate::connect::{Connector, InternalListeners, WorkloadSockets};
 use crate::counts::WorkerCounts;
 use crate::drain::Drain;
 use crate::ending::{Ending, Endings, Lifetime};
 use crate::idle::Deadlines;
-use crate::inbox::Workers;
+use crate::inbox::{Message, Within, Workers};
 use crate::load::Loads;
 use crate::lookup::Demand;
 use crate::quick_hash::QuickHash;
 use crate::random::Random;
+use crate::reported::Part;
 use crate::state::{ClusterState, Config, Published};
 use crate::tcp::Scratch;
 use crate::telemetry::Reporter;
@@ -36,6 +39,9 @@ use crate::upstream::Upstream;
 
 /// How often idle streams, pooled connections and ejected endpoints are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Bytes in each direction of a connection to an internal listener.
+const WITHIN: usize = 64 * 1024;
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -146,6 +152,7 @@ impl Worker {
             workload: self.shared.workload.as_deref(),
             http1: &self.http1,
             scratch: &self.scratch,
+            internal: self,
         }
     }
 
@@ -203,6 +210,15 @@ impl Worker {
         upstream.set_generation(generation);
         upstreams.insert(name.to_owned(), Rc::clone(&upstream));
         upstream
+    }
+
+    /// What of these clusters' load was since the last time.
+    pub(crate) fn take_loads(&self, names: &[String]) -> Part {
+        let upstreams = self.upstreams.borrow();
+        let known = names.iter().filter_map(|name| Some((name, upstreams.get(name)?)));
+        known
+            .map(|(name, upstream)| (name.clone(), upstream.take_load()))
+            .collect()
     }
 
     /// A new connection's end, and its streams', which this worker looks after.
@@ -263,6 +279,23 @@ impl Worker {
         }
         drop(upstreams);
         self.reporter.flush();
+    }
+}
+
+impl InternalListeners for Worker {
+    fn connect(&self, listener: &str, passed: Passed) -> Option<DuplexStream> {
+        let snapshot = self.snapshot();
+        snapshot
+            .listener(listener)
+            .filter(|state| state.listener.internal)?;
+        let (ours, stream) = tokio::io::duplex(WITHIN);
+        let within = Within {
+            stream,
+            listener: listener.to_owned(),
+            passed,
+        };
+        self.workers.send(self.index, Message::Within(within));
+        Some(ours)
     }
 }
 

@@ -3,11 +3,12 @@
 use leno_engine::compile::collector::Envelope;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::envoy::service::accesslog::v3 as als;
+use leno_proto::opentelemetry::proto::common::v1::InstrumentationScope;
 use leno_proto::otlp;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, message};
 
-use crate::access_log::otlp::{key_value, text};
+use crate::attributes::{key_value, text};
 
 /// Appends a record as an element of the repeated field that its envelope has for it.
 pub fn append(envelope: &Envelope, record: &impl Message, batch: &mut Vec<u8>) {
@@ -19,8 +20,10 @@ fn element(envelope: &Envelope) -> u32 {
     match envelope {
         // `HTTPAccessLogEntries.log_entry`, `TCPAccessLogEntries.log_entry`
         Envelope::AccessLogs { .. } => 1,
-        // `ScopeLogs.log_records`
-        Envelope::Logs { .. } => 2,
+        // `ScopeLogs.log_records`, `ScopeSpans.spans`
+        Envelope::Logs { .. } | Envelope::Spans { .. } => 2,
+        // `ListOfSpans.spans`; in JSON nothing is a message.
+        Envelope::ZipkinProto | Envelope::ZipkinJson => 1,
     }
 }
 
@@ -50,19 +53,39 @@ pub fn seal(envelope: &Envelope, node: &Node, batch: &[u8]) -> Vec<u8> {
                 ]
             });
             let said = resource.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-            resource_and_scope(of_node.into_iter().flatten().chain(said), batch)
+            resource_and_scope(of_node.into_iter().flatten().chain(said), &[], batch)
         }
+        Envelope::Spans { resource, scope } => {
+            let said = resource.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            let mut by = Vec::new();
+            if *scope {
+                let scope = InstrumentationScope {
+                    name: "leno".to_owned(),
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    ..Default::default()
+                };
+                message::encode(1, &scope, &mut by);
+            }
+            resource_and_scope(said, &by, batch)
+        }
+        Envelope::ZipkinProto => batch.to_vec(),
+        Envelope::ZipkinJson => [b"[", batch, b"]"].concat(),
     }
 }
 
-/// `ExportLogsServiceRequest` and `ExportTraceServiceRequest` are alike in their numbers.
-fn resource_and_scope<'r>(resource: impl Iterator<Item = (&'r str, &'r str)>, batch: &[u8]) -> Vec<u8> {
+/// `ExportLogsServiceRequest` and `ExportTraceServiceRequest` are alike in their numbers. `scope`: the field that says
+/// who made the records, if one does.
+fn resource_and_scope<'r>(
+    resource: impl Iterator<Item = (&'r str, &'r str)>,
+    scope: &[u8],
+    batch: &[u8],
+) -> Vec<u8> {
     let resource = otlp::Resource {
         attributes: resource.map(|(key, value)| key_value(key, text(value))).collect(),
     };
     let mut of_resource = Vec::new();
     message::encode(1, &resource, &mut of_resource);
-    nested(2, batch, &mut of_resource);
+    nested(2, &[scope, batch].concat(), &mut of_resource);
     let mut whole = Vec::new();
     nested(1, &of_resource, &mut whole);
     whole

@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::cluster::ServiceName;
 use leno_engine::compile::endpoint::WorkloadLabel;
-use leno_engine::compile::listener::Direction;
+use leno_engine::compile::listener::{Address, Direction};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::log_filter::Facts;
+use leno_engine::decide::notes::Notes;
+use leno_engine::decide::trace::SpanContext;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead};
 
@@ -36,10 +38,16 @@ pub struct RequestRecord<'a> {
     pub route: RouteRecord<'a>,
     pub upstream: Option<UpstreamRecord<'a>>,
     pub attempts: u32,
+    /// Where it is in its trace, if it is in one.
+    pub span: Option<&'a SpanContext>,
+    /// Traced because a service wants it.
+    pub forced: bool,
     /// For what is decided by chance: a share of the log.
     pub random: u64,
     pub downstream: &'a DownstreamRecord,
     pub peer: &'a PeerMetadata,
+    /// What filters have noted of it.
+    pub notes: &'a Notes,
 }
 
 impl<'a> RequestRecord<'a> {
@@ -51,6 +59,7 @@ impl<'a> RequestRecord<'a> {
             grpc_status: self.grpc_status,
             flags: self.flags,
             duration: self.duration,
+            forced: self.forced,
             random: self.random,
         }
     }
@@ -65,6 +74,7 @@ impl ConnectionRecord<'_> {
             grpc_status: None,
             flags: self.flags,
             duration: self.duration,
+            forced: false,
             random: self.downstream.connection_id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16,
         }
     }
@@ -82,10 +92,19 @@ pub struct RouteRecord<'a> {
     pub place: &'a str,
 }
 
+/// Ends of a connection over a unix socket, or to a listener of the proxy's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub local: Arc<str>,
+    pub remote: Arc<str>,
+}
+
 /// The connection a request came on.
 #[derive(Clone, Debug)]
 pub struct DownstreamRecord {
     pub direction: Direction,
+    /// Of a connection without addresses of the network; those below are nobody's then.
+    pub named: Option<Arc<Named>>,
     pub local: SocketAddr,
     /// Who the client is: by `x-forwarded-for`, as far as it is trusted, else the connection's other end.
     pub remote: SocketAddr,
@@ -101,10 +120,14 @@ pub struct DownstreamRecord {
 /// The last attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamRecord<'a> {
+    pub name: &'a str,
+    /// The name by which its statistics know it.
     pub cluster: &'a str,
     pub service: Option<&'a ServiceName>,
     pub workload: Option<&'a WorkloadLabel>,
-    pub remote: Option<SocketAddr>,
+    /// The endpoint's DNS name; empty where it has none.
+    pub hostname: &'a str,
+    pub remote: Option<&'a Address>,
     pub local: Option<SocketAddr>,
     pub peer_principal: Option<&'a Arc<str>>,
     pub local_principal: Option<&'a Arc<str>>,

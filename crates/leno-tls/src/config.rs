@@ -175,14 +175,20 @@ impl Default for Versions {
 
 impl PeerCheck {
     fn rule(&self, trust: Option<&TrustBundle>, provider: &CryptoProvider) -> Result<PeerRule, ConfigError> {
-        match (&self.trust, trust) {
-            (Some(name), None) => return Err(ConfigError::NoTrust { name: name.clone() }),
-            (None, _) if self.pins.is_empty() => return Err(ConfigError::NobodyIsChecked),
-            _ => {}
+        if let (Some(name), None) = (&self.trust, trust) {
+            return Err(ConfigError::NoTrust { name: name.clone() });
+        }
+        let check = match trust.and_then(TrustBundle::also) {
+            None => self.clone(),
+            Some(also) => self.and(also),
+        };
+        let trust = trust.filter(|trust| !trust.roots().is_empty());
+        if trust.is_none() && check.pins.is_empty() {
+            return Err(ConfigError::NobodyIsChecked);
         }
         Ok(PeerRule {
             trust: trust.cloned(),
-            check: self.clone(),
+            check,
             algorithms: provider.signature_verification_algorithms,
         })
     }

@@ -15,6 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::certificate::{CertificateError, CertificateInfo};
 use crate::crypto::Crypto;
+use crate::peer_check::PeerCheck;
 use crate::pem::{self, PemError};
 use crate::spiffe::SpiffeId;
 
@@ -40,6 +41,8 @@ pub struct TrustBundle {
     roots: Arc<RootCertStore>,
     certificates: Arc<[CertificateDer<'static>]>,
     fingerprint: Fingerprint,
+    /// What a peer has to have besides, wherever the bundle is trusted.
+    also: Option<Arc<PeerCheck>>,
 }
 
 /// Why a certificate, key or bundle cannot be used.
@@ -296,7 +299,29 @@ impl TrustBundle {
             roots: Arc::new(roots),
             certificates: certificates.into(),
             fingerprint,
+            also: None,
         })
+    }
+
+    /// No authority at all: the pins of the check say who is accepted.
+    pub fn of_pins(check: PeerCheck) -> TrustBundle {
+        TrustBundle {
+            roots: Arc::new(RootCertStore::empty()),
+            certificates: Arc::default(),
+            fingerprint: Fingerprint::of([].iter()),
+            also: Some(Arc::new(check)),
+        }
+    }
+
+    /// Whoever trusts it asks this of peers as well; the check's own trust counts for nothing.
+    #[must_use]
+    pub fn with(mut self, check: PeerCheck) -> TrustBundle {
+        self.also = Some(Arc::new(check));
+        self
+    }
+
+    pub(crate) fn also(&self) -> Option<&PeerCheck> {
+        self.also.as_deref()
     }
 
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
@@ -319,7 +344,7 @@ impl TrustBundle {
 
 impl PartialEq for TrustBundle {
     fn eq(&self, other: &Self) -> bool {
-        self.fingerprint == other.fingerprint
+        self.fingerprint == other.fingerprint && self.also == other.also
     }
 }
 
@@ -328,6 +353,7 @@ impl Eq for TrustBundle {}
 impl Hash for TrustBundle {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.fingerprint.hash(state);
+        self.also.hash(state);
     }
 }
 

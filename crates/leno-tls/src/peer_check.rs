@@ -45,4 +45,27 @@ impl PeerCheck {
             revocation: None,
         }
     }
+
+    /// What a secret adds to it: lists grow, what is one value is the secret's where it says one (Envoy's combined
+    /// validation context is the two messages merged).
+    pub(crate) fn and(&self, secret: &PeerCheck) -> PeerCheck {
+        let PeerCheck {
+            trust: _,
+            sans,
+            trust_domains,
+            pins,
+            allow_expired,
+            max_depth,
+            revocation,
+        } = secret;
+        PeerCheck {
+            trust: self.trust.clone(),
+            sans: [self.sans.as_slice(), sans].concat(),
+            trust_domains: [self.trust_domains.as_slice(), trust_domains].concat(),
+            pins: [self.pins.as_slice(), pins].concat(),
+            allow_expired: self.allow_expired || *allow_expired,
+            max_depth: max_depth.or(self.max_depth),
+            revocation: revocation.clone().or_else(|| self.revocation.clone()),
+        }
+    }
 }

@@ -12,14 +12,14 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use leno_engine::compile::address::Address;
+use leno_engine::compile::address::{Address, Pipe};
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap as BootstrapMessage;
 use leno_proto::envoy::service::discovery::v3::DiscoveryResponse;
 use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
 use leno_proxy::admin::{self, Admin, Json, Logging, Own, Process, Socket, Wanted};
 use leno_proxy::bootstrap::Bootstrap;
-use leno_proxy::discovery::{Keeper, State};
+use leno_proxy::discovery::{Keeper, State, Text};
 use leno_proxy::report::MeshTelemetry;
 use leno_proxy::{Options, Proxy as DataPlane, resolve, runtime};
 use leno_telemetry::metrics::Metrics;
@@ -205,6 +205,16 @@ fn response(text: &str) -> Result<Vec<u8>, String> {
     }
 }
 
+fn text() -> Text {
+    Text {
+        response: Arc::new(response),
+        json: Arc::new(|message| match write_json(message, &Wanted::default())? {
+            Json::Text(text) => Ok(text),
+            Json::NoResource | Json::NoField => Err("nothing is written".to_owned()),
+        }),
+    }
+}
+
 fn compile(path: &Path, message: &BootstrapMessage) -> anyhow::Result<Bootstrap> {
     let compiled = Bootstrap::compile(message, &Disk).map_err(|e| anyhow!("{e} — {}", path.display()))?;
     for warning in &compiled.warnings.0 {
@@ -247,7 +257,7 @@ fn serve(
             (watch::channel(ready).1, None)
         } else {
             let keeper = state.map(|state| keeper(state, &bootstrap)).transpose()?;
-            let following = bootstrap.follow(&proxy, Some(Arc::new(response)), keeper, random::number)?;
+            let following = bootstrap.follow(&proxy, Some(text()), keeper, random::number)?;
             (following.state.clone(), Some(following))
         };
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -325,13 +335,15 @@ fn bind(address: &Address) -> io::Result<Socket> {
             listener.set_nonblocking(true)?;
             Ok(Socket::Tcp(TcpListener::from_std(listener)?))
         }
-        Address::Pipe(path) => {
+        Address::Pipe(Pipe { path, .. }) => {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
             Ok(Socket::Unix(UnixListener::bind(path)?))
         }
+        // Refused when it is compiled.
+        Address::Internal(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

@@ -140,7 +140,10 @@ pub enum Operator {
         alternative: Option<String>,
     },
     Method,
-    Path,
+    Path {
+        query: bool,
+        of: PathOf,
+    },
     Authority,
     Protocol,
     ResponseCode,
@@ -162,6 +165,10 @@ pub enum Operator {
     ResponseDuration,
     UpstreamServiceTime,
     UpstreamHost,
+    /// Its DNS name, or else its address; without the port where that is asked for.
+    UpstreamHostName {
+        port: bool,
+    },
     UpstreamCluster,
     UpstreamLocalAddress,
     UpstreamPeerUriSan,
@@ -182,11 +189,34 @@ pub enum Operator {
     /// Of an answer of the proxy's own, before it is formatted.
     LocalReplyBody,
     ConnectionId,
+    /// What filters have noted: all of a namespace, or what stands at a path of it.
+    DynamicMetadata {
+        namespace: String,
+        path: Vec<String>,
+    },
+    FilterState {
+        key: String,
+        /// As a text, and not as JSON.
+        plain: bool,
+    },
+    TraceId,
+    SpanId,
     Environment {
         name: String,
         /// What it was when the configuration was read; None: it was not set.
         value: Option<String>,
     },
+}
+
+/// Which path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathOf {
+    /// Before rewrites; none where there was no rewrite.
+    Original,
+    /// As it is sent.
+    Sent,
+    /// Before rewrites, if there were any.
+    Either,
 }
 
 /// How `grpc-status` is written.
@@ -213,6 +243,11 @@ pub struct Heads<'a> {
 pub trait FormatValues {
     /// Appends the operator's value; false if it has none (which a log prints as `-`).
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool;
+
+    /// The same as JSON writes it, for what may be more than a text or a number. None: it is not.
+    fn write_json(&self, _operator: &Operator, _out: &mut Vec<u8>) -> Option<bool> {
+        None
+    }
 }
 
 /// Knows nothing: for formats of which only literals and message fields count.
@@ -322,7 +357,7 @@ impl Operator {
             }),
             Self::Environment { value, .. } => value.as_ref().map(String::as_bytes),
             Self::Method => heads.request.map(|head| head.method.as_ref()),
-            Self::Path => heads.request.map(|head| head.path.as_ref()),
+            Self::Path { query, of } => heads.request.and_then(|head| path(head, *query, *of)),
             Self::Authority => heads.request.map(|head| head.authority.as_ref()),
             Self::Protocol => heads.request.map(|head| head.version.as_str().as_bytes()),
             Self::ResponseCode => {
@@ -349,6 +384,17 @@ impl Operator {
             None => false,
         }
     }
+}
+
+fn path(head: &RequestHead, query: bool, of: PathOf) -> Option<&[u8]> {
+    let original = || head.headers.get("x-envoy-original-path");
+    let path = match of {
+        PathOf::Original => original()?,
+        PathOf::Sent => &head.path,
+        PathOf::Either => original().unwrap_or(&head.path),
+    };
+    let end = path.iter().position(|b| *b == b'?').filter(|_| !query);
+    path.get(..end.unwrap_or(path.len()))
 }
 
 fn request_field<'a>(head: &'a RequestHead, name: &str) -> Option<&'a [u8]> {
@@ -394,7 +440,6 @@ fn named(name: &str, argument: Option<&str>) -> Result<Operator, String> {
     use Operator as O;
     let plain = match name {
         "METHOD" => Some(O::Method),
-        "PATH" => Some(O::Path),
         "PROTOCOL" => Some(O::Protocol),
         "RESPONSE_CODE" => Some(O::ResponseCode),
         "RESPONSE_CODE_DETAILS" => Some(O::ResponseCodeDetails),
@@ -414,6 +459,8 @@ fn named(name: &str, argument: Option<&str>) -> Result<Operator, String> {
         "REQUEST_DURATION" => Some(O::RequestDuration),
         "RESPONSE_DURATION" => Some(O::ResponseDuration),
         "UPSTREAM_HOST" | "UPSTREAM_REMOTE_ADDRESS" => Some(O::UpstreamHost),
+        "UPSTREAM_HOST_NAME" => Some(O::UpstreamHostName { port: true }),
+        "UPSTREAM_HOST_NAME_WITHOUT_PORT" => Some(O::UpstreamHostName { port: false }),
         "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => Some(O::UpstreamCluster),
         "UPSTREAM_LOCAL_ADDRESS" => Some(O::UpstreamLocalAddress),
         "UPSTREAM_PEER_URI_SAN" => Some(O::UpstreamPeerUriSan),
@@ -433,6 +480,8 @@ fn named(name: &str, argument: Option<&str>) -> Result<Operator, String> {
         "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Some(O::UpstreamRequestAttemptCount),
         "LOCAL_REPLY_BODY" => Some(O::LocalReplyBody),
         "CONNECTION_ID" => Some(O::ConnectionId),
+        "TRACE_ID" => Some(O::TraceId),
+        "SPAN_ID" => Some(O::SpanId),
         _ => None,
     };
     if let Some(plain) = plain {
@@ -458,17 +507,60 @@ fn with_argument(name: &str, argument: Option<&str>) -> Result<Operator, String>
                 ));
             }
         }),
+        "PATH" => {
+            let (query, of) = argument
+                .unwrap_or_default()
+                .split_once(':')
+                .unwrap_or((argument.unwrap_or_default(), ""));
+            O::Path {
+                query: match query {
+                    "" | "WQ" => true,
+                    "NQ" => false,
+                    other => return Err(format!("%PATH({other}…)%: WQ or NQ")),
+                },
+                of: match of {
+                    "" | "ORIG_OR_PATH" => PathOf::Either,
+                    "ORIG" => PathOf::Original,
+                    "PATH" => PathOf::Sent,
+                    other => return Err(format!("%PATH(…:{other})%: ORIG, PATH or ORIG_OR_PATH")),
+                },
+            }
+        }
         "ENVIRONMENT" => O::Environment {
             name: wanted()?.to_owned(),
             value: None,
         },
+        "DYNAMIC_METADATA" => {
+            let mut names = wanted()?.split(':').map(str::to_owned);
+            O::DynamicMetadata {
+                namespace: names.next().unwrap_or_default(),
+                path: names.collect(),
+            }
+        }
+        "FILTER_STATE" => {
+            let (key, form) = match wanted()?.split_once(':') {
+                Some((key, form)) => (key, form),
+                None => (wanted()?, "TYPED"),
+            };
+            O::FilterState {
+                key: key.to_owned(),
+                plain: match form {
+                    "PLAIN" => true,
+                    "TYPED" => false,
+                    other => return Err(format!("%FILTER_STATE(…:{other})%: PLAIN or TYPED")),
+                },
+            }
+        }
         "START_TIME" => O::StartTime(argument.map(str::to_owned)),
         "REQ" => {
             let (name, alternative) = header_names(wanted()?)?;
             match (name.as_str(), &alternative) {
                 (":method", None) => O::Method,
                 (":authority", None) => O::Authority,
-                (":path", None) => O::Path,
+                (":path", None) => O::Path {
+                    query: true,
+                    of: PathOf::Sent,
+                },
                 _ => O::Req { name, alternative },
             }
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -13,7 +14,36 @@ use super::pb::{core, protobuf::UInt32Value, xds_core};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     Socket(SocketAddr),
-    Pipe(PathBuf),
+    Pipe(Pipe),
+    /// A listener of the proxy's own.
+    Internal(Arc<Internal>),
+}
+
+/// A socket in the file system, or of the abstract namespace: `@name`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pipe {
+    pub path: PathBuf,
+    /// Of the file, where it is bound. 0: as the process makes files.
+    pub mode: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Internal {
+    pub listener: String,
+    /// Tells endpoints of one listener apart.
+    pub id: String,
+    /// What the connection is to be taken for by the listener, where the endpoint says it
+    /// (`filter_metadata["envoy.filters.listener.original_dst"]`).
+    pub passed: Passed,
+}
+
+/// Addresses of a connection that are told from one listener to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Passed {
+    /// Where it goes.
+    pub local: Option<SocketAddr>,
+    /// Whose it is.
+    pub remote: Option<SocketAddr>,
 }
 
 /// A socket address, or a name that DNS clusters resolve.
@@ -25,19 +55,29 @@ pub enum Target {
 
 // === impl Address ===
 
-/// `10.0.0.1:80`, `[::1]:80`, or a path.
+impl Address {
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Socket(address) => Some(*address),
+            Self::Pipe(_) | Self::Internal(_) => None,
+        }
+    }
+}
+
+/// `10.0.0.1:80`, `[::1]:80`, a path, or `envoy://listener/id`.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket(address) => address.fmt(f),
-            Self::Pipe(path) => path.display().fmt(f),
+            Self::Pipe(pipe) => pipe.path.display().fmt(f),
+            Self::Internal(internal) => write!(f, "envoy://{}/{}", internal.listener, internal.id),
         }
     }
 }
 
 // === impl Target ===
 
-/// `10.0.0.1:80`, `[::1]:80`, a path, or `host:80`; consistent hashing depends on this form.
+/// As addresses are, or `host:80`; consistent hashing depends on this form.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,9 +87,12 @@ impl fmt::Display for Target {
     }
 }
 
-/// An address to bind or to connect to: numbers, or a socket in the file system.
+/// An address to bind: numbers, or a socket in the file system.
 pub(crate) fn address(at: &At<'_>, message: &core::Address) -> Result<Address, Rejection> {
     match target(at, message)? {
+        Target::Address(Address::Internal(_)) => Err(at
+            .field("envoy_internal_address")
+            .reject("nothing can be bound to it: an internal_listener has no address")),
         Target::Address(address) => Ok(address),
         Target::Name { host, .. } => Err(at
             .field("socket_address")
@@ -67,11 +110,42 @@ pub(crate) fn target(at: &At<'_>, message: &core::Address) -> Result<Target, Rej
         Kind::Pipe(core::Pipe { path, mode }) => {
             let at = at.field("pipe");
             at.not_empty("path", path)?;
-            refuse!(at; mode);
-            Ok(Target::Address(Address::Pipe(PathBuf::from(path))))
+            if *mode > 0o777 {
+                return Err(at.field("mode").reject("at most 511 (0777)"));
+            }
+            Ok(Target::Address(Address::Pipe(Pipe {
+                path: PathBuf::from(path),
+                mode: *mode,
+            })))
         }
-        Kind::EnvoyInternalAddress(_) => Err(at.field("envoy_internal_address").reject("not supported")),
+        Kind::EnvoyInternalAddress(internal) => Ok(Target::Address(Address::Internal(Arc::new(
+            internal_address(&at.field("envoy_internal_address"), internal)?,
+        )))),
     }
+}
+
+/// An address alone.
+pub(crate) fn socket(at: &At<'_>, message: &core::SocketAddress) -> Result<SocketAddr, Rejection> {
+    match socket_address(at, message)? {
+        Target::Address(Address::Socket(address)) => Ok(address),
+        _ => Err(at.field("address").reject("an IP address is needed")),
+    }
+}
+
+fn internal_address(at: &At<'_>, message: &core::EnvoyInternalAddress) -> Result<Internal, Rejection> {
+    use core::envoy_internal_address::AddressNameSpecifier;
+    let core::EnvoyInternalAddress {
+        endpoint_id,
+        address_name_specifier,
+    } = message;
+    let AddressNameSpecifier::ServerListenerName(listener) =
+        at.required("server_listener_name", address_name_specifier)?;
+    at.not_empty("server_listener_name", listener)?;
+    Ok(Internal {
+        listener: listener.clone(),
+        id: endpoint_id.clone(),
+        passed: Passed::default(),
+    })
 }
 
 fn socket_address(at: &At<'_>, message: &core::SocketAddress) -> Result<Target, Rejection> {

@@ -1,15 +1,18 @@
 //! `envoy.config.bootstrap.v3.Bootstrap`: what a proxy starts with.
 
+use std::path::PathBuf;
+
 use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::cluster::{self, Cluster};
-use super::config_source::{ControlPlane, Source, ads, config_source};
+use super::config_source::{ControlPlane, Source, ads, config_source, load_stats};
 use super::listener::{self, Listener};
-use super::pb::{bootstrap as pb, core};
+use super::pb::{bootstrap as pb, core, internal_listener};
 use super::runtime;
 use super::secret::{self, Secret};
 use super::{Files, Rejection, Warnings};
 use crate::runtime::Runtime;
+use leno_proto::FromAny;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bootstrap {
@@ -23,6 +26,10 @@ pub struct Bootstrap {
     pub runtime: Runtime,
     /// Where its values come from.
     pub layers: Vec<runtime::Source>,
+    /// Who is told of the clusters' load.
+    pub loads: Option<ControlPlane>,
+    /// Where it is written who is ejected by outlier detection.
+    pub outlier_log: Option<PathBuf>,
 }
 
 /// What the proxy says it is.
@@ -97,7 +104,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     } = message;
     refuse!(at; node_context_params, hds_config, stats_sinks, tracing, overload_manager,
         header_prefix, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
-        bootstrap_extensions, config_sources, default_config_source, default_socket_interface,
+        config_sources, default_config_source, default_socket_interface,
         certificate_provider_instances, default_regex_engine, xds_delegate_extension,
         xds_config_tracker_extension, listener_manager, fatal_actions);
     no_effect!(at, "leno has its own statistics"; deferred_stat_options, stats_config, stats_flush_interval,
@@ -106,9 +113,11 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     no_effect!(at, "Envoy's own process is tuned by it"; flags_path, inline_headers, perf_tracing_file_path,
         grpc_async_client_manager_config, memory_allocator_manager, enable_worker_cpu_affinity);
     no_effect!(at, "leno's log has its own form"; application_log_config);
-    if let Some(manager) = manager {
-        cluster_manager(&at.field("cluster_manager"), manager)?;
-    }
+    let OfClusters { loads, outlier_log } = match manager {
+        None => OfClusters::default(),
+        Some(manager) => cluster_manager(&at.field("cluster_manager"), manager)?,
+    };
+    at.each("bootstrap_extensions", bootstrap_extensions, extension)?;
     // Before what names its keys.
     let layers = runtime::layers(at, layered_runtime.as_ref())?;
     at.runtime().set(runtime::at_first(&layers));
@@ -122,11 +131,13 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     Ok(Bootstrap {
         runtime: at.runtime().clone(),
         layers,
+        outlier_log,
         node: said.as_ref().map_or_else(Node::default, node),
         admin: match admin_port {
             None => None,
             Some(port) => admin(&at.field("admin"), port)?,
         },
+        loads,
         clusters: resources.each("clusters", clusters, cluster::cluster)?,
         listeners: resources.each("listeners", listeners, listener::listener)?,
         secrets: resources.each("secrets", secrets, secret::secret)?,
@@ -137,6 +148,21 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
     })
 }
 
+/// The only one is what allows internal listeners, which are always there.
+fn extension(at: &At<'_>, message: &core::TypedExtensionConfig) -> Result<(), Rejection> {
+    let core::TypedExtensionConfig { name, typed_config } = message;
+    silent!("names are for people"; name);
+    let any = at.required("typed_config", typed_config)?;
+    let at = at.field("typed_config");
+    if !any.is::<internal_listener::InternalListener>() {
+        return Err(at.unknown_extension(any));
+    }
+    let internal_listener::InternalListener { buffer_size_kb } =
+        &at.unpack::<internal_listener::InternalListener>(any)?;
+    no_effect!(at, "64 KiB in each direction"; buffer_size_kb);
+    Ok(())
+}
+
 fn node(message: &core::Node) -> Node {
     Node {
         id: message.id.clone(),
@@ -145,7 +171,14 @@ fn node(message: &core::Node) -> Node {
     }
 }
 
-fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<(), Rejection> {
+/// What is said of all clusters.
+#[derive(Default)]
+struct OfClusters {
+    loads: Option<ControlPlane>,
+    outlier_log: Option<PathBuf>,
+}
+
+fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<OfClusters, Rejection> {
     let pb::ClusterManager {
         local_cluster_name,
         outlier_detection,
@@ -153,10 +186,31 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<(), Reje
         load_stats_config,
         enable_deferred_cluster_creation,
     } = message;
-    refuse!(at; local_cluster_name, upstream_bind_config, load_stats_config);
-    no_effect!(at, "ejections are counted, and not written to a file"; outlier_detection);
+    refuse!(at; local_cluster_name, upstream_bind_config);
     no_effect!(at, "a cluster costs nothing until it is used"; enable_deferred_cluster_creation);
-    Ok(())
+    Ok(OfClusters {
+        loads: match load_stats_config {
+            None => None,
+            Some(source) => Some(load_stats(&at.field("load_stats_config"), source)?),
+        },
+        outlier_log: match outlier_detection {
+            None => None,
+            Some(detection) => outlier_log(&at.field("outlier_detection"), detection)?,
+        },
+    })
+}
+
+/// Where it is written who is ejected.
+fn outlier_log(
+    at: &At<'_>,
+    message: &pb::cluster_manager::OutlierDetection,
+) -> Result<Option<PathBuf>, Rejection> {
+    let pb::cluster_manager::OutlierDetection {
+        event_log_path,
+        event_service,
+    } = message;
+    refuse!(at; event_service);
+    Ok((!event_log_path.is_empty()).then(|| event_log_path.into()))
 }
 
 /// None: there is no admin port.

@@ -2,14 +2,18 @@
 
 mod balance;
 pub mod dns;
+mod filters;
+pub mod health_check;
 mod http;
 mod outlier;
 mod policy;
 mod settings;
 mod slow_start;
+mod sources;
 mod subset;
 mod transport;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +26,8 @@ use leno_proto::FromAny;
 use super::{Files, Rejection, Warnings};
 use crate::runtime::Setting;
 use dns::Resolving;
+pub use health_check::HealthCheck;
+pub use outlier::{Compared, Consecutive, OutlierDetection};
 pub use slow_start::SlowStart;
 pub use subset::{Fallback, Selector, SubsetConfig};
 pub use transport::{Introduced, Transport, TransportSockets};
@@ -36,6 +42,11 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     pub limits: CircuitBreakers,
     pub outlier: Option<OutlierDetection>,
+    pub health_check: Option<HealthCheck>,
+    /// Endpoints that have never been checked do not count as unhealthy ones.
+    pub ignores_unchecked: bool,
+    /// An endpoint that discovery takes away goes, however well it is.
+    pub ignores_health_on_removal: bool,
     pub transport: TransportSockets,
     pub protocol: UpstreamProtocol,
     /// Percent; below this share of healthy hosts all are used. Envoy's default 50.
@@ -54,6 +65,10 @@ pub struct Cluster {
     pub service: Option<ServiceName>,
     /// Istio's `filter_metadata["istio"].external`: not of the mesh.
     pub external: bool,
+    /// Its own ALPN names are offered, whatever a request asks for (`filter_metadata["istio"].alpn_override`).
+    pub keeps_alpn: bool,
+    /// What connections come from: the first of the family of where they go. None: as the kernel likes.
+    pub sources: Vec<SocketAddr>,
     /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
     pub buffer_limit: Option<u32>,
     pub http2: UpstreamHttp2,
@@ -110,8 +125,10 @@ pub enum BalancePolicy {
         table_size: u64,
         key: HashKey,
     },
-    /// The cluster says the destination itself (ORIGINAL_DST).
-    ClusterProvided,
+    /// The cluster says the destination itself (ORIGINAL_DST), at this port where it is another.
+    ClusterProvided {
+        port: Option<u16>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -196,19 +213,6 @@ impl Default for Thresholds {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutlierDetection {
-    pub consecutive_5xx: Option<u32>,
-    pub consecutive_gateway_failure: Option<u32>,
-    pub consecutive_local_origin_failure: Option<u32>,
-    pub split_external_local: bool,
-    pub interval: Duration,
-    pub base_ejection_time: Duration,
-    pub max_ejection_time: Duration,
-    pub max_ejection_percent: u32,
-    pub always_eject_one_host: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamProtocol {
     Http1,
     Http2,
@@ -281,7 +285,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; transport_socket_matcher, health_checks, upstream_bind_config, protocol_selection, filters, upstream_config, dns_resolvers,
+    refuse!(at; close_connections_on_host_health_failure, transport_socket_matcher, protocol_selection, upstream_config, dns_resolvers,
         dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups,
         upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
         connection_pool_per_downstream_connection, queuing_policies);
@@ -289,9 +293,9 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         track_timeout_budgets, track_cluster_stats);
     no_effect!(at, "not used"; dns_jitter, respect_dns_ttl, wait_for_warm_on_init,
         cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout,
-        close_connections_on_host_health_failure, ignore_health_on_host_removal,
         upstream_connection_options);
     at.not_empty("name", name)?;
+    at.each("filters", filters, filters::filter)?;
     let mut http = upstream_http(at, typed_extension_protocol_options)?;
     if let Some(http2) = http2_protocol_options {
         http::legacy_http2(&at.field("http2_protocol_options"), http2, &mut http)?;
@@ -304,6 +308,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
     let balance = balance::policy(at, message, &discovery, &mut common)?;
     let transport = transport::sockets(at, transport_socket_matches, transport_socket.as_ref(), &http)?;
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
+    let health_check = checked(at, health_checks, &discovery)?;
     Ok(Cluster {
         name: name.clone(),
         stat_name: if alt_stat_name.is_empty() {
@@ -320,6 +325,9 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             None => None,
             Some(detection) => Some(outlier::detection(&at.field("outlier_detection"), detection)?),
         },
+        health_check,
+        ignores_unchecked: common.ignores_unchecked,
+        ignores_health_on_removal: *ignore_health_on_host_removal,
         transport,
         protocol: http.protocol,
         panic_threshold: common.panic_threshold,
@@ -333,11 +341,30 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         max_stream_duration: http.max_stream_duration,
         service: service(metadata.as_ref()),
         external: is_external(metadata.as_ref()),
+        sources: match upstream_bind_config {
+            None => Vec::new(),
+            Some(config) => sources::sources(&at.field("upstream_bind_config"), config)?,
+        },
+        keeps_alpn: keeps_alpn(metadata.as_ref()),
         buffer_limit: per_connection_buffer_limit_bytes
             .as_ref()
             .map(|limit| limit.value),
         http2: http.http2,
     })
+}
+
+/// Who has no endpoints of its own has nobody to ask.
+fn checked(
+    at: &At<'_>,
+    messages: &[core::HealthCheck],
+    discovery: &Discovery,
+) -> Result<Option<HealthCheck>, Rejection> {
+    let check = health_check::only(at, messages)?;
+    if check.is_some() && matches!(discovery, Discovery::OriginalDst | Discovery::Aggregate(_)) {
+        let reason = "a cluster of this type has no endpoints of its own to ask";
+        return Err(at.field("health_checks").reject(reason));
+    }
+    Ok(check)
 }
 
 fn upstream_http(
@@ -539,6 +566,16 @@ fn service(metadata: Option<&core::Metadata>) -> Option<ServiceName> {
         name: text("name"),
         namespace: text("namespace"),
     })
+}
+
+/// Istio's word that the names of the cluster's own context are offered, whatever a request asks for.
+fn keeps_alpn(metadata: Option<&core::Metadata>) -> bool {
+    let said = istio(metadata).and_then(|istio| istio.fields.get("alpn_override"));
+    let is_false = |kind: &protobuf::value::Kind| match kind {
+        protobuf::value::Kind::StringValue(text) => text == "false",
+        _ => false,
+    };
+    said.and_then(|value| value.kind.as_ref()).is_some_and(is_false)
 }
 
 /// `filter_metadata["istio"].external`

@@ -15,6 +15,10 @@ pub struct Collector {
     pub flush_every: Duration,
     /// A batch of so many bytes waits for nothing.
     pub batch_bytes: usize,
+    /// Nor does one of so many records.
+    pub batch_records: usize,
+    /// So many are held while the collector does not answer; more are lost.
+    pub most_records: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +42,16 @@ pub enum Envelope {
         /// Of the log itself: with the names of node, zone and cluster it becomes part of the resource.
         builtin: Option<String>,
     },
+    /// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest`
+    Spans {
+        resource: Vec<(String, String)>,
+        /// It says who has made them.
+        scope: bool,
+    },
+    /// `zipkin.proto3.ListOfSpans`
+    ZipkinProto,
+    /// Zipkin's spans, version 2, in a list.
+    ZipkinJson,
 }
 
 impl Service {

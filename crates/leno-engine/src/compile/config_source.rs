@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use leno_proto::google::protobuf;
+
 use super::Rejection;
 use super::at::{At, no_effect, refuse, silent};
 use super::pb::core;
 
 /// Envoy's default `initial_fetch_timeout`.
 const INITIAL_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+/// Envoy's default `request_timeout`.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 const LEAST_POLL: Duration = Duration::from_millis(1);
 /// Envoy's `RateLimitSettings` where they say nothing of their own.
 const RATE_LIMIT: (u32, f64) = (100, 10.0);
@@ -26,6 +30,17 @@ pub enum Origin {
     /// A stream of this type's own.
     Stream(ControlPlane),
     File(WatchedFile),
+    Rest(Polled),
+}
+
+/// `api_type: REST`
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Polled {
+    /// Which static cluster is asked.
+    pub cluster: String,
+    /// So long after an answer, and up to as long again by chance.
+    pub every: Duration,
+    pub timeout: Duration,
 }
 
 /// A gRPC stream to a control plane.
@@ -173,7 +188,17 @@ fn watched_file(at: &At<'_>, message: &core::PathConfigSource) -> Result<Watched
 pub(crate) fn ads(at: &At<'_>, message: &core::ApiConfigSource) -> Result<ControlPlane, Rejection> {
     match api(at, message)? {
         Origin::Stream(control) => Ok(control),
-        Origin::Ads | Origin::File(_) => Err(at.field("api_type").reject("ADS is gRPC")),
+        Origin::Ads | Origin::File(_) | Origin::Rest(_) => Err(at.field("api_type").reject("ADS is gRPC")),
+    }
+}
+
+/// The bootstrap's `load_stats_config`: a stream without a protocol of its own.
+pub(crate) fn load_stats(at: &At<'_>, message: &core::ApiConfigSource) -> Result<ControlPlane, Rejection> {
+    match api(at, message)? {
+        Origin::Stream(control) => Ok(control),
+        Origin::Ads | Origin::File(_) | Origin::Rest(_) => {
+            Err(at.field("api_type").reject("load is reported by gRPC"))
+        }
     }
 }
 
@@ -210,7 +235,11 @@ fn api(at: &At<'_>, message: &core::ApiConfigSource) -> Result<Origin, Rejection
         ApiType::DeprecatedAndUnavailableDoNotUse => {
             return Err(at.field("api_type").reject("required"));
         }
-        ApiType::Rest => return Err(at.field("api_type").reject("only gRPC is supported")),
+        ApiType::Rest => {
+            refuse!(at; grpc_services);
+            no_effect!(at, "REST is limited by its refresh_delay"; rate_limit_settings);
+            return rest(at, cluster_names, refresh_delay, request_timeout).map(Origin::Rest);
+        }
     };
     refuse!(at; cluster_names);
     no_effect!(at, "it is of REST only"; refresh_delay, request_timeout);
@@ -225,6 +254,27 @@ fn api(at: &At<'_>, message: &core::ApiConfigSource) -> Result<Origin, Rejection
             Some(settings) => Some(rate(&at.field("rate_limit_settings"), settings)?),
         },
     }))
+}
+
+fn rest(
+    at: &At<'_>,
+    cluster_names: &[String],
+    refresh_delay: &Option<protobuf::Duration>,
+    request_timeout: &Option<protobuf::Duration>,
+) -> Result<Polled, Rejection> {
+    let [cluster] = cluster_names else {
+        return Err(at.field("cluster_names").reject("exactly one is required"));
+    };
+    let every = at.duration("refresh_delay", refresh_delay)?;
+    Ok(Polled {
+        cluster: cluster.clone(),
+        every: every
+            .filter(|every| *every >= LEAST_POLL)
+            .ok_or_else(|| at.field("refresh_delay").reject("required, and at least 1ms"))?,
+        timeout: at
+            .duration("request_timeout", request_timeout)?
+            .unwrap_or(REQUEST_TIMEOUT),
+    })
 }
 
 fn rate(at: &At<'_>, message: &core::RateLimitSettings) -> Result<Rate, Rejection> {

@@ -1,14 +1,19 @@
 //! `ClusterLoadAssignment`: endpoints by priority and locality.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-pub use super::address::Target;
+pub use super::address::{Internal, Passed, Target};
 
+use super::address::Address;
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::metadata::{self, Fields};
 use super::pb::{core, endpoint as pb, protobuf};
 use super::{NoFiles, Rejection, Warnings, address};
+
+/// Where the listener filter of this name looks for addresses.
+pub(crate) const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assignment {
@@ -20,8 +25,17 @@ pub struct Assignment {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Locality {
+    pub name: LocalityName,
     pub weight: u32,
     pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// `core.v3.Locality`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalityName {
+    pub region: String,
+    pub zone: String,
+    pub sub_zone: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +52,8 @@ pub struct Endpoint {
     pub transport_match: BTreeMap<String, String>,
     /// `filter_metadata["istio"].workload`, parsed.
     pub workload: Option<WorkloadLabel>,
+    /// None: it is checked as its cluster says.
+    pub check: Option<Box<EndpointCheck>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +63,17 @@ pub enum Health {
     Unhealthy,
     Draining,
     Degraded,
+}
+
+/// `health_check_config` of an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointCheck {
+    /// It is not asked, and taken for healthy.
+    pub disabled: bool,
+    /// Where it is asked, if elsewhere.
+    pub address: Option<SocketAddr>,
+    pub port: Option<u16>,
+    pub hostname: String,
 }
 
 /// Istio's `name;namespace;canonical-service;canonical-revision;cluster`.
@@ -124,7 +151,6 @@ fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Lo
         proximity,
         lb_config,
     } = message;
-    silent!("which zone is nearer is said by priority and weight"; locality);
     no_effect!(at, "not used"; metadata, proximity);
     refuse!(at; lb_config);
     if *priority > 128 {
@@ -133,11 +159,25 @@ fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Lo
             .reject(format!("at most 128, not {priority}")));
     }
     let compiled = Locality {
+        name: locality.as_ref().map_or_else(LocalityName::default, name),
         // Without a weight a locality gets nothing where localities are weighted: as in Envoy.
         weight: load_balancing_weight.as_ref().map_or(0, |weight| weight.value),
         endpoints: at.each("lb_endpoints", lb_endpoints, endpoint)?,
     };
     Ok((*priority as usize, compiled))
+}
+
+fn name(message: &core::Locality) -> LocalityName {
+    let core::Locality {
+        region,
+        zone,
+        sub_zone,
+    } = message.clone();
+    LocalityName {
+        region,
+        zone,
+        sub_zone,
+    }
 }
 
 fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Rejection> {
@@ -166,11 +206,13 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
         additional_addresses,
         observability_name,
     } = host;
-    no_effect!(at, "there are no active health checks"; health_check_config);
     no_effect!(at, "not used"; observability_name);
     no_effect!(at, "only the first address is tried"; additional_addresses);
     Ok(Arc::new(Endpoint {
-        address: address::target(&at.field("address"), at.required("address", host_address)?)?,
+        address: passing(
+            address::target(&at.field("address"), at.required("address", host_address)?)?,
+            metadata,
+        ),
         hostname: hostname.clone(),
         weight,
         health,
@@ -178,7 +220,54 @@ fn endpoint(at: &At<'_>, message: &pb::LbEndpoint) -> Result<Arc<Endpoint>, Reje
         metadata: metadata::of(metadata.as_ref(), "envoy.lb"),
         transport_match: strings(metadata, "envoy.transport_socket_match"),
         workload: workload(metadata),
+        check: match health_check_config {
+            None => None,
+            Some(config) => check(&at.field("health_check_config"), config)?,
+        },
     }))
+}
+
+fn check(
+    at: &At<'_>,
+    message: &pb::endpoint::HealthCheckConfig,
+) -> Result<Option<Box<EndpointCheck>>, Rejection> {
+    let pb::endpoint::HealthCheckConfig {
+        port_value,
+        hostname,
+        address,
+        disable_active_health_check,
+    } = message;
+    let check = EndpointCheck {
+        disabled: *disable_active_health_check,
+        address: match address {
+            None => None,
+            Some(address) => match address::address(&at.field("address"), address)? {
+                Address::Socket(address) => Some(address),
+                Address::Pipe(_) | Address::Internal(_) => {
+                    return Err(at.field("address").reject("only sockets are supported"));
+                }
+            },
+        },
+        port: Some(at.port("port_value", *port_value)?).filter(|port| *port > 0),
+        hostname: hostname.clone(),
+    };
+    Ok((check != EndpointCheck::default()).then(|| Box::new(check)))
+}
+
+/// An endpoint of a listener of the proxy's own says what its connections are to be taken for.
+fn passing(target: Target, metadata: &Option<core::Metadata>) -> Target {
+    let Target::Address(Address::Internal(internal)) = target else {
+        return target;
+    };
+    let mut said = strings(metadata, ORIGINAL_DST);
+    let mut address = |name| said.remove(name).and_then(|text| text.parse().ok());
+    Target::Address(Address::Internal(Arc::new(Internal {
+        passed: Passed {
+            local: address("local"),
+            remote: address("remote"),
+        },
+        ..Internal::clone(&internal)
+    })))
 }
 
 fn health(at: &At<'_>, status: i32) -> Result<Health, Rejection> {

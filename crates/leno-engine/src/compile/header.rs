@@ -1,9 +1,14 @@
 //! Header edits.
 
+mod mutation;
+
 use super::Rejection;
 use super::access_log::{Format, format};
 use super::at::At;
 use super::pb::core;
+
+pub use mutation::Mutation;
+pub(crate) use mutation::mutation;
 
 /// Header edits, in Envoy's order: remove, then add.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -12,9 +12,11 @@ use ipnet::IpNet;
 pub(crate) use self::manager::manager;
 use super::access_log::AccessLog;
 use super::config_source::{self as source, Source};
+use super::header::Mutation;
 use super::local_reply::LocalReplies;
 use super::matcher::StringMatcher;
 use super::route::RouteTable;
+use super::tracing::{RequestIds, Tracing};
 use crate::decide::filter::FilterConfig;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +28,8 @@ pub struct HttpConnectionManager {
     /// In order; the router is not among them (it is what comes after the last).
     pub filters: Vec<Arc<FilterConfig>>,
     pub access_log: Vec<Arc<AccessLog>>,
-    /// One of them says something of responses' trailers.
-    pub logs_trailers: bool,
+    /// A log or a span says something of responses' trailers.
+    pub keeps_trailers: bool,
     pub limits: HttpLimits,
     pub timeouts: HttpTimeouts,
     pub server_header: ServerHeader,
@@ -41,6 +43,8 @@ pub struct HttpConnectionManager {
     /// Who is believed to be one of us (Envoy: "internal request").
     pub internal: InternalAddresses,
     pub underscores: Underscores,
+    /// Edits of requests before anything is decided of them.
+    pub early: Vec<Mutation>,
     /// What `x-forwarded-proto` becomes, whatever the client and its connection say.
     pub scheme: Option<Scheme>,
     /// `x-forwarded-port` says the port that the connection came to.
@@ -48,6 +52,9 @@ pub struct HttpConnectionManager {
     /// The client's address is not appended to `x-forwarded-for`.
     pub keep_forwarded_for: bool,
     pub generate_request_id: bool,
+    pub request_ids: RequestIds,
+    /// None: no request is traced.
+    pub tracing: Option<Arc<Tracing>>,
     pub preserve_request_id: bool,
     /// The client is told the request's id too.
     pub answer_request_id: bool,
@@ -104,6 +111,8 @@ pub struct RouterOptions {
     pub suppress_envoy_headers: bool,
     /// A proxy before this one has said how long the request may take.
     pub respect_expected_timeout: bool,
+    /// Each try has a span of its own.
+    pub spawn_upstream: bool,
     /// Headers whose values are checked; a request with another is refused.
     pub strict_headers: Vec<String>,
 }

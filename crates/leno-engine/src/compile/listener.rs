@@ -5,6 +5,7 @@ mod distinct;
 mod filters;
 mod matcher;
 mod tcp;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 
-pub use super::address::Address;
+pub use super::address::{Address, Pipe};
+pub use tunnel::Tunnel;
 
 use super::access_log::{AccessLog, access_logs};
 use super::at::{At, compiling, no_effect, refuse};
@@ -33,6 +35,8 @@ pub struct Listener {
     pub stat_name: String,
     pub addresses: Vec<Address>,
     pub bind_to_port: bool,
+    /// It takes connections of the proxy's own clusters only, and has no address.
+    pub internal: bool,
     pub use_original_dst: bool,
     pub socket: SocketSettings,
     pub direction: Direction,
@@ -164,6 +168,8 @@ pub struct TcpProxy {
     /// By how much of it the duration may be longer, by chance (percent).
     pub max_duration_jitter: f64,
     pub max_connect_attempts: u32,
+    /// The connection goes through a stream of HTTP to the upstream. None: as it is.
+    pub tunnel: Option<Box<Tunnel>>,
     pub access_log: Vec<Arc<AccessLog>>,
     /// The object that made it (`metadata` of weighted clusters or stat prefix), for logs.
     pub origin: Option<String>,
@@ -218,18 +224,36 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
         tcp_keepalive,
         listener_specifier,
     } = message;
-    refuse!(at; fcds_config, deprecated_v1, udp_listener_config, api_listener,
-        listener_specifier);
+    refuse!(at; fcds_config, deprecated_v1, udp_listener_config, api_listener);
+    let internal = match listener_specifier {
+        None => false,
+        Some(pb::listener::ListenerSpecifier::InternalListener(pb::listener::InternalListenerConfig {})) => {
+            refuse!(at; additional_addresses);
+            true
+        }
+    };
     no_effect!(at, "all statistics of a listener are kept"; stats_matcher);
     no_effect!(at, "not used"; per_connection_buffer_high_watermark_timeout, drain_type, socket_options,
         tcp_fast_open_queue_length, connection_balance_config, reuse_port, enable_reuse_port,
         max_connections_to_accept_per_socket_event, enable_mptcp, ignore_global_conn_limit,
         bypass_overload_manager, tcp_keepalive);
-    let mut addresses = vec![address::address(
-        &at.field("address"),
-        at.required("address", first)?,
-    )?];
-    addresses.extend(at.each("additional_addresses", additional_addresses, additional)?);
+    let mut addresses = Vec::new();
+    match (internal, first) {
+        (true, None) => {}
+        (true, Some(_)) => return Err(at.field("address").reject("an internal_listener has none")),
+        (false, _) => {
+            addresses.push(address::address(
+                &at.field("address"),
+                at.required("address", first)?,
+            )?);
+            addresses.extend(at.each("additional_addresses", additional_addresses, additional)?);
+        }
+    }
+    if use_original_dst.is_some_and(|used| used.value) && addresses.iter().any(|a| a.socket().is_none()) {
+        return Err(at
+            .field("use_original_dst")
+            .reject("a pipe's connections have none"));
+    }
     let chains = at.each("filter_chains", filter_chains, chain::chain)?;
     let matcher = match filter_chain_matcher {
         None => {
@@ -249,10 +273,12 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
         name: name.clone(),
         stat_name: match (stat_prefix.as_str(), addresses.first()) {
             ("", Some(address)) => address.to_string(),
+            ("", None) => format!("envoy_internal_{name}"),
             (prefix, _) => prefix.to_owned(),
         },
         addresses,
-        bind_to_port: bind_to_port.is_none_or(|bind| bind.value),
+        bind_to_port: !internal && bind_to_port.is_none_or(|bind| bind.value),
+        internal,
         use_original_dst: use_original_dst.is_some_and(|used| used.value),
         socket: SocketSettings {
             backlog: tcp_backlog_size.as_ref().map(|size| size.value),

@@ -29,10 +29,12 @@ pub enum LogFilter {
         exclude: bool,
     },
     Share(Setting<Share>),
+    /// Traced because a service wants it.
+    Forced,
     And(Vec<LogFilter>),
     Or(Vec<LogFilter>),
-    /// Health checks are no requests of leno's.
-    Any,
+    /// It is no health check of the proxy.
+    NoHealthCheck,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +82,8 @@ pub(crate) fn filter(at: &At<'_>, message: &pb::AccessLogFilter) -> Result<LogFi
         F::OrFilter(pb::OrFilter { filters }) => {
             LogFilter::Or(at.field("or_filter").each("filters", filters, filter)?)
         }
-        F::NotHealthCheckFilter(pb::NotHealthCheckFilter {}) => LogFilter::Any,
-        F::TraceableFilter(_) => return Err(at.field("traceable_filter").reject("not supported")),
+        F::NotHealthCheckFilter(pb::NotHealthCheckFilter {}) => LogFilter::NoHealthCheck,
+        F::TraceableFilter(pb::TraceableFilter {}) => LogFilter::Forced,
         F::MetadataFilter(_) => return Err(at.field("metadata_filter").reject("not supported")),
         F::LogTypeFilter(_) => return Err(at.field("log_type_filter").reject("not supported")),
         F::ExtensionFilter(extension) => {

@@ -1,6 +1,7 @@
 //! Matchers that routes, policies and TLS share.
 
 pub mod input;
+pub mod metadata;
 pub mod tree;
 
 use regex::bytes::{Regex, RegexBuilder};

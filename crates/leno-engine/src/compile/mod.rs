@@ -5,7 +5,7 @@
 
 pub mod address;
 pub(crate) mod at;
-pub(crate) mod header;
+pub mod header;
 pub(crate) mod pb;
 
 pub mod access_log;
@@ -14,12 +14,14 @@ pub mod cluster;
 pub mod collector;
 pub mod config_source;
 pub mod endpoint;
+pub(crate) mod filter_state;
 pub mod http;
 pub mod listener;
 pub mod local_reply;
 pub mod log_filter;
 pub mod matcher;
 pub mod metadata;
+pub(crate) mod metadata_exchange;
 pub mod proxy_protocol;
 pub mod rate_limit;
 pub mod rbac;
@@ -30,6 +32,8 @@ pub mod secret;
 pub mod service;
 pub mod tls;
 pub mod token_bucket;
+pub mod tracing;
+pub(crate) mod typed_struct;
 
 pub use reject::{FieldPath, Rejection, Warnings};
 

@@ -3,29 +3,39 @@
 pub(crate) use leno_proto::envoy::config::accesslog::v3 as accesslog;
 pub(crate) use leno_proto::envoy::config::bootstrap::v3 as bootstrap;
 pub(crate) use leno_proto::envoy::config::cluster::v3 as cluster;
+pub(crate) use leno_proto::envoy::config::common::mutation_rules::v3 as mutation_rules;
 pub(crate) use leno_proto::envoy::config::core::v3 as core;
 pub(crate) use leno_proto::envoy::config::endpoint::v3 as endpoint;
 pub(crate) use leno_proto::envoy::config::listener::v3 as listener;
 pub(crate) use leno_proto::envoy::config::rbac::v3 as rbac;
 pub(crate) use leno_proto::envoy::config::route::v3 as route;
+pub(crate) use leno_proto::envoy::config::trace::v3 as trace;
 pub(crate) use leno_proto::envoy::extensions::access_loggers::{
     file::v3 as file_log, grpc::v3 as grpc_log, open_telemetry::v3 as opentelemetry_log,
     stream::v3 as stream_log,
 };
+pub(crate) use leno_proto::envoy::extensions::bootstrap::internal_listener::v3 as internal_listener;
 pub(crate) use leno_proto::envoy::extensions::clusters::{
     aggregate::v3 as aggregate, common::dns::v3 as common_dns, dns::v3 as dns_cluster,
 };
 pub(crate) use leno_proto::envoy::extensions::common::ratelimit::v3 as ratelimit;
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
+pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
 pub(crate) use leno_proto::envoy::extensions::filters::http::cors::v3 as cors;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
+pub(crate) use leno_proto::envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
+pub(crate) use leno_proto::envoy::extensions::filters::http::health_check::v3 as health_check;
 pub(crate) use leno_proto::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_filter;
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
+pub(crate) use leno_proto::envoy::extensions::filters::http::{
+    set_filter_state::v3 as set_filter_state, set_metadata::v3 as set_metadata,
+};
 pub(crate) use leno_proto::envoy::extensions::filters::listener::{
     http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
     proxy_protocol::v3 as proxy_protocol, tls_inspector::v3 as tls_inspector,
 };
+pub(crate) use leno_proto::envoy::extensions::http::early_header_mutation::header_mutation::v3 as early_header_mutation;
 /// Network filters besides the two proxies.
 pub(crate) mod network {
     pub(crate) use leno_proto::envoy::extensions::filters::network::{
@@ -43,6 +53,7 @@ pub(crate) mod lb {
         round_robin::v3 as round_robin, subset::v3 as subset, wrr_locality::v3 as wrr_locality,
     };
 }
+pub(crate) use leno_proto::envoy::extensions::health_check::event_sinks::file::v3 as event_sink;
 pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template_match;
 pub(crate) use leno_proto::envoy::extensions::path::rewrite::uri_template::v3 as uri_template_rewrite;
 /// Which hosts and priorities a retry leaves out.
@@ -60,8 +71,16 @@ pub(crate) mod internal_redirect {
         safe_cross_scheme::v3 as safe_cross_scheme,
     };
 }
+pub(crate) use leno_proto::envoy::extensions::request_id::uuid::v3 as request_id;
+/// What belongs to the OpenTelemetry tracer.
+pub(crate) mod otel {
+    pub(crate) use leno_proto::envoy::extensions::tracers::opentelemetry::{
+        resource_detectors::v3 as detectors, samplers::v3 as samplers,
+    };
+}
 pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
-    proxy_protocol::v3 as upstream_proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
+    internal_upstream::v3 as internal_upstream, proxy_protocol::v3 as upstream_proxy_protocol,
+    raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
 /// What trees of matchers look at, and how.
@@ -69,9 +88,12 @@ pub(crate) mod matching {
     pub(crate) use leno_proto::envoy::extensions::matching::common_inputs::{
         network::v3 as network, ssl::v3 as ssl,
     };
-    pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::ip::v3 as ip;
+    pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::{
+        ip::v3 as ip, metadata::v3 as metadata,
+    };
 }
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;
+pub(crate) use leno_proto::envoy::r#type::metadata::v3 as metadata_kind;
 pub(crate) use leno_proto::envoy::r#type::tracing::v3 as tracing;
 pub(crate) use leno_proto::envoy::r#type::v3 as types;
 pub(crate) use leno_proto::google::protobuf;

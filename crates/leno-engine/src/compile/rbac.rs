@@ -1,11 +1,14 @@
 //! `envoy.config.rbac.v3.RBAC`: who may do what.
 
+use std::cell::Cell;
+
 use ipnet::IpNet;
 
 use super::Rejection;
 use super::address;
 use super::at::{At, refuse};
 use super::matcher::input::Input;
+use super::matcher::metadata::{self, FilterStateMatcher, MetadataMatcher};
 use super::matcher::tree::{self, Grammar, Tree};
 use super::matcher::{self, HeaderMatcher, StringMatcher};
 use super::pb::{matcher as matcher_pb, protobuf, rbac as pb, types, xds_matcher};
@@ -15,7 +18,11 @@ use super::pb::{matcher as matcher_pb, protobuf, rbac as pb, types, xds_matcher}
 pub enum Rules {
     Policies(Rbac),
     /// What nothing is said of is denied.
-    Tree(Tree<Leaf>),
+    Tree {
+        tree: Tree<Leaf>,
+        /// Some of its actions are to log.
+        logs: bool,
+    },
 }
 
 /// Of a tree of matchers.
@@ -72,6 +79,7 @@ pub enum Permission {
         end: u32,
     },
     ServerName(StringMatcher),
+    Metadata(MetadataMatcher),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +96,8 @@ pub enum Principal {
     RemoteIp(IpNet),
     Header(HeaderMatcher),
     Path(StringMatcher),
+    Metadata(MetadataMatcher),
+    FilterState(FilterStateMatcher),
 }
 
 /// None: neither is there, and everything is allowed.
@@ -101,7 +111,7 @@ pub(crate) fn rules(
         if rules.is_some() {
             at.field(field).warn("the matcher decides instead, as in Envoy");
         }
-        return self::tree(&at.field(tree_field), subject, tree).map(|tree| Some(Rules::Tree(tree)));
+        return self::tree(&at.field(tree_field), subject, tree).map(Some);
     }
     let Some(rules) = rules else {
         return Ok(None);
@@ -114,15 +124,19 @@ pub(crate) fn rules(
     Ok(Some(Rules::Policies(compiled)))
 }
 
-fn tree(at: &At<'_>, subject: Subject, message: &xds_matcher::Matcher) -> Result<Tree<Leaf>, Rejection> {
-    tree::tree(
+fn tree(at: &At<'_>, subject: Subject, message: &xds_matcher::Matcher) -> Result<Rules, Rejection> {
+    let logs = Cell::new(false);
+    let leaf = |at: &At<'_>, any: &protobuf::Any| {
+        let leaf = self::leaf(at, any)?;
+        logs.set(logs.get() || leaf.action == Action::Log);
+        Ok(leaf)
+    };
+    let tree = tree::tree(
         at,
         message,
         &Grammar {
             allows: match subject {
-                Subject::Requests => {
-                    |input| is_of_connection(input) || matches!(input, Input::RequestHeader(_))
-                }
+                Subject::Requests => is_of_request,
                 Subject::Connections => is_of_connection,
             },
             place: match subject {
@@ -131,7 +145,16 @@ fn tree(at: &At<'_>, subject: Subject, message: &xds_matcher::Matcher) -> Result
             },
             action: &leaf,
         },
-    )
+    )?;
+    Ok(Rules::Tree {
+        tree,
+        logs: logs.get(),
+    })
+}
+
+fn is_of_request(input: &Input) -> bool {
+    let noted = matches!(input, Input::DynamicMetadata { .. } | Input::FilterState(_));
+    noted || is_of_connection(input) || matches!(input, Input::RequestHeader(_))
 }
 
 /// Envoy takes these and no others.
@@ -150,7 +173,9 @@ fn is_of_connection(input: &Input) -> bool {
         | Input::QueryParameter(_)
         | Input::SourceType
         | Input::TransportProtocol
-        | Input::ApplicationProtocol => false,
+        | Input::ApplicationProtocol
+        | Input::DynamicMetadata { .. }
+        | Input::FilterState(_) => false,
     }
 }
 
@@ -287,8 +312,12 @@ fn permission(at: &At<'_>, message: &pb::Permission) -> Result<Permission, Rejec
         Rule::RequestedServerName(name) => {
             Permission::ServerName(matcher::string(&at.field("requested_server_name"), name)?)
         }
-        Rule::Metadata(_) => return Err(at.field("metadata").reject("not supported")),
-        Rule::SourcedMetadata(_) => return Err(at.field("sourced_metadata").reject("not supported")),
+        Rule::Metadata(metadata) => {
+            Permission::Metadata(metadata::metadata(&at.field("metadata"), metadata)?)
+        }
+        Rule::SourcedMetadata(sourced) => {
+            Permission::Metadata(self::sourced(&at.field("sourced_metadata"), sourced)?)
+        }
         Rule::Matcher(_) => return Err(at.field("matcher").reject("not supported")),
         Rule::UriTemplate(_) => return Err(at.field("uri_template").reject("not supported")),
     })
@@ -327,11 +356,32 @@ fn principal(at: &At<'_>, message: &pb::Principal) -> Result<Principal, Rejectio
         Identifier::RemoteIp(range) => Principal::RemoteIp(address::cidr(&at.field("remote_ip"), range)?),
         Identifier::Header(header) => Principal::Header(matcher::header(&at.field("header"), header)?),
         Identifier::UrlPath(path) => Principal::Path(self::path(&at.field("url_path"), path)?),
-        Identifier::Metadata(_) => return Err(at.field("metadata").reject("not supported")),
-        Identifier::FilterState(_) => return Err(at.field("filter_state").reject("not supported")),
-        Identifier::SourcedMetadata(_) => return Err(at.field("sourced_metadata").reject("not supported")),
+        Identifier::Metadata(metadata) => {
+            Principal::Metadata(metadata::metadata(&at.field("metadata"), metadata)?)
+        }
+        Identifier::FilterState(state) => {
+            Principal::FilterState(metadata::filter_state(&at.field("filter_state"), state)?)
+        }
+        Identifier::SourcedMetadata(sourced) => {
+            Principal::Metadata(self::sourced(&at.field("sourced_metadata"), sourced)?)
+        }
         Identifier::Custom(_) => return Err(at.field("custom").reject("not supported")),
     })
+}
+
+fn sourced(at: &At<'_>, message: &pb::SourcedMetadata) -> Result<MetadataMatcher, Rejection> {
+    let pb::SourcedMetadata {
+        metadata_matcher,
+        metadata_source,
+    } = message;
+    match at.choice("metadata_source", *metadata_source)? {
+        pb::MetadataSource::Dynamic => {}
+        pb::MetadataSource::Route => {
+            return Err(at.field("metadata_source").reject("ROUTE is not supported"));
+        }
+    }
+    let matcher = at.required("metadata_matcher", metadata_matcher)?;
+    metadata::metadata(&at.field("metadata_matcher"), matcher)
 }
 
 fn path(at: &At<'_>, message: &matcher_pb::PathMatcher) -> Result<StringMatcher, Rejection> {

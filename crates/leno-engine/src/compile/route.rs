@@ -22,6 +22,7 @@ use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, Re
 use super::metadata::Fields;
 use super::pb::route as pb;
 use super::rate_limit::{RateLimit, RouteLimits};
+use super::tracing::{Decorator, RouteTracing};
 use super::{Files, Rejection, Warnings};
 use crate::decide::filter::FilterConfig;
 use crate::decide::limits::Priority;
@@ -38,12 +39,12 @@ pub struct RouteTable {
     pub most_specific_wins: bool,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
-    /// Per-route settings of filters, where neither route nor host has any.
-    pub filter_configs: HashMap<String, Arc<FilterConfig>>,
     /// Headers, in lower case, that only internal requests may have.
     pub internal_headers: Vec<String>,
     /// The header that says the virtual host in place of the authority, in lower case.
     pub host_header: Option<String>,
+    /// What holds of filters where nothing nearer to the request says otherwise.
+    pub filter_configs: HashMap<String, Arc<FilterConfig>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,10 +64,10 @@ pub struct VirtualHost {
     pub response_headers: HeaderOps,
     pub filter_configs: HashMap<String, Arc<FilterConfig>>,
     pub include_attempt_count: bool,
+    /// Tells the upstream that an attempt comes after one that took too long.
+    pub include_is_timeout_retry: bool,
     /// Tells the client as well.
     pub answer_attempt_count: bool,
-    /// A retry tells the upstream whether it follows a timeout.
-    pub tells_timeout_retries: bool,
     pub require_tls: bool,
     /// As what requests are counted, besides what their route says.
     pub rate_limits: Arc<[RateLimit]>,
@@ -79,8 +80,10 @@ pub struct Route {
     pub action: Action,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
-    /// Per-route filter settings by filter name, most specific (weighted cluster, then route, then host) first used.
+    /// Per-route filter settings by filter name, most specific (weighted cluster, then route, then host, then table) first used.
     pub filter_configs: HashMap<String, Arc<FilterConfig>>,
+    pub tracing: Option<Box<RouteTracing>>,
+    pub decorator: Option<Box<Decorator>>,
     /// The user's object that made it: `metadata.filter_metadata["istio"].config`.
     pub origin: Option<String>,
     /// Where that object was written: `filter_metadata["leno"].place`.
@@ -216,6 +219,8 @@ pub enum HashPolicy {
         name: String,
         path: Option<String>,
         ttl: Option<Duration>,
+        /// Names and values, of a cookie that is made here.
+        attributes: Vec<(String, String)>,
         terminal: bool,
     },
     SourceIp {

@@ -139,19 +139,9 @@ const ENVOYS: [(&str, &str); 7] = [
     ("http_connection_manager.", "not read"),
 ];
 
-/// Those of them that are read.
-const READ: [&str; 3] = [
-    "upstream.use_retry",
-    "upstream.base_retry_backoff_ms",
-    "upstream.healthy_panic_threshold",
-];
-
 fn known(at: &At<'_>, key: &str) -> Result<(), Rejection> {
     if key.starts_with("overload.") || key.starts_with("envoy.resource_limits.") {
         return Err(at.reject("this limit is not supported"));
-    }
-    if READ.contains(&key) {
-        return Ok(());
     }
     if let Some((_, why)) = ENVOYS.iter().find(|(prefix, _)| key.starts_with(prefix)) {
         at.warn(why);

@@ -1,17 +1,21 @@
-//! `envoy.extensions.transport_sockets.tls.v3.Secret`: certificates and trust, as PEM.
+//! `envoy.extensions.transport_sockets.tls.v3.Secret`: certificates as PEM, and whose are accepted.
+
+use prost::Message;
 
 use super::at::{At, compiling};
+use super::config_source::WatchedDirectory;
 use super::pb::tls as pb;
-use super::tls;
+use super::tls::{self, Validation};
 use super::{Files, Rejection, Warnings};
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub enum Secret {
     Identity {
         certificate_chain: Vec<u8>,
         private_key: Vec<u8>,
     },
-    Trust(Vec<u8>),
+    /// Whom to trust, and what is asked of peers besides.
+    Validation(Box<Validation>),
 }
 
 /// Keys are never shown.
@@ -21,7 +25,7 @@ impl std::fmt::Debug for Secret {
             Self::Identity {
                 certificate_chain, ..
             } => write!(f, "Identity({})", certificate_chain.escape_ascii()),
-            Self::Trust(roots) => write!(f, "Trust({})", roots.escape_ascii()),
+            Self::Validation(validation) => write!(f, "{validation:?}"),
         }
     }
 }
@@ -33,6 +37,21 @@ pub fn compile(
     warnings: &mut Warnings,
 ) -> Result<(String, Secret), Rejection> {
     compiling(files, warnings, |at| secret(at, message))
+}
+
+/// The directory of an encoded secret's files, if it says one.
+pub fn watched_directory(encoded: &[u8]) -> Option<WatchedDirectory> {
+    use pb::secret::Type;
+    let secret = pb::Secret::decode(encoded).ok()?;
+    let directory = match secret.r#type? {
+        Type::TlsCertificate(certificate) => certificate.watched_directory?,
+        Type::ValidationContext(context) => context.watched_directory?,
+        Type::SessionTicketKeys(_) | Type::GenericSecret(_) => return None,
+    };
+    Some(WatchedDirectory {
+        path: directory.path,
+        writes: directory.watch_modify,
+    })
 }
 
 pub(crate) fn secret(at: &At<'_>, message: &pb::Secret) -> Result<(String, Secret), Rejection> {
@@ -47,7 +66,7 @@ pub(crate) fn secret(at: &At<'_>, message: &pb::Secret) -> Result<(String, Secre
             }
         }
         Type::ValidationContext(context) => {
-            Secret::Trust(tls::roots(&at.field("validation_context"), context)?)
+            Secret::Validation(Box::new(tls::peers(&at.field("validation_context"), context)?))
         }
         Type::SessionTicketKeys(_) => return Err(at.field("session_ticket_keys").reject("not supported")),
         Type::GenericSecret(_) => return Err(at.field("generic_secret").reject("not supported")),

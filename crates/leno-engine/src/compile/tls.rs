@@ -231,7 +231,7 @@ pub(crate) fn key_pair(at: &At<'_>, message: &pb::TlsCertificate) -> Result<(Vec
     } = message;
     refuse!(at; pkcs12, private_key_provider, password, tls_params);
     no_effect!(at, "not sent"; ocsp_staple, signed_certificate_timestamp);
-    no_effect!(at, "files are read once"; watched_directory);
+    silent!("files of secrets that come by SDS are followed, others are read once, as in Envoy"; watched_directory);
     let read =
         |field, source: &Option<core::DataSource>| at.field(field).data_source(at.required(field, source)?);
     Ok((
@@ -240,17 +240,15 @@ pub(crate) fn key_pair(at: &At<'_>, message: &pb::TlsCertificate) -> Result<(Vec
     ))
 }
 
-/// The roots of a validation context that is a secret by itself, as PEM.
-pub(crate) fn roots(at: &At<'_>, message: &pb::CertificateValidationContext) -> Result<Vec<u8>, Rejection> {
+/// A validation context that is a secret by itself.
+pub(crate) fn peers(
+    at: &At<'_>,
+    message: &pb::CertificateValidationContext,
+) -> Result<Validation, Rejection> {
     let validation = validation(at, message, None)?;
-    if validation != Validation::of(validation.trust.clone()) {
-        return Err(at.reject("besides trusted_ca it is supported where the secret is used, not in it"));
-    }
-    match validation.trust {
-        TrustSource::InlinePem(roots) => Ok(roots),
-        TrustSource::Sds(..) | TrustSource::System | TrustSource::None => {
-            Err(at.field("trusted_ca").reject("required"))
-        }
+    match validation.verifies() {
+        true => Ok(validation),
+        false => Err(at.field("trusted_ca").reject("required")),
     }
 }
 

@@ -102,6 +102,7 @@ fn new_cookie(policy: &HashPolicy, random: u64, set_cookie: &mut Option<Bytes>) 
         name,
         path,
         ttl: Some(ttl),
+        attributes,
         ..
     } = policy
     else {
@@ -114,6 +115,12 @@ fn new_cookie(policy: &HashPolicy, random: u64, set_cookie: &mut Option<Bytes>) 
     }
     if let Some(path) = path {
         text.push_str(&format!("; Path={path}"));
+    }
+    for (name, value) in attributes {
+        text.push_str(&format!("; {name}"));
+        if !value.is_empty() {
+            text.push_str(&format!("={value}"));
+        }
     }
     text.push_str("; HttpOnly");
     *set_cookie = Some(text.into());

@@ -3,6 +3,8 @@
 //! Envoy's order: first what is removed, then every value is formatted, then all are added: no added value sees
 //! another. Of these, what overwrites comes before what is appended.
 
+pub mod mutation;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 

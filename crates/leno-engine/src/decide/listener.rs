@@ -124,7 +124,9 @@ impl Facts for ConnectionInfo<'_> {
             | Input::QueryParameter(_)
             | Input::UriSan
             | Input::DnsSan
-            | Input::Subject => None,
+            | Input::Subject
+            | Input::DynamicMetadata { .. }
+            | Input::FilterState(_) => None,
         })
     }
 

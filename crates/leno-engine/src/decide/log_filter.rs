@@ -17,6 +17,8 @@ pub struct Facts<'r> {
     pub grpc_status: Option<u32>,
     pub flags: Flags,
     pub duration: Duration,
+    /// Traced because a service wants it.
+    pub forced: bool,
     pub random: u64,
 }
 
@@ -41,9 +43,10 @@ impl LogFilter {
                 codes.contains(&status) != *exclude
             }
             Self::Share(share) => share.now().takes(facts.random),
+            Self::Forced => facts.forced,
             Self::And(filters) => filters.iter().all(|filter| filter.takes(facts)),
             Self::Or(filters) => filters.iter().any(|filter| filter.takes(facts)),
-            Self::Any => true,
+            Self::NoHealthCheck => !facts.flags.is_health_check(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Evaluation of the matchers.
 
+mod metadata;
 pub mod tree;
 
 use std::borrow::Cow;

@@ -1,11 +1,13 @@
-//! Passive health: an endpoint that fails too often in a row leaves the balance for a while.
+//! Passive health of one endpoint: what is counted of how its requests end.
 //!
-//! Envoy's consecutive detectors (`outlier_detection.proto`). The state is per worker: each worker ejects by what it
-//! has seen itself, so an endpoint may be out on one worker and in on another; with N workers it takes up to N times
-//! as many failures until all have ejected it.
+//! Envoy's `DetectorHostMonitor`. One for all workers: what they have in common is not what each of them has seen. An
+//! endpoint that does well is not written to, but for the two numbers of its success rate.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
 
 use crate::compile::cluster::OutlierDetection;
 
@@ -14,111 +16,197 @@ use crate::compile::cluster::OutlierDetection;
 pub enum Outcome {
     /// An answer with this status; for gRPC the status Envoy maps it to.
     Status(u16),
-    /// TCP: connected. HTTP: an answer came (told besides [`Outcome::Status`] only where local errors are split).
+    /// An answer came (told besides [`Outcome::Status`], and of account only where local errors are split).
     LocalSuccess,
+    /// Connected, and that is all there is to be known (TCP).
+    Connected,
     /// The connection could not be made, or ended before an answer.
     LocalFailure,
     /// No answer in time.
     LocalTimeout,
 }
 
+/// Why an endpoint is ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Consecutive5xx,
+    ConsecutiveGatewayFailure,
+    ConsecutiveLocalOriginFailure,
+    SuccessRate,
+    LocalOriginSuccessRate,
+    FailurePercentage,
+    LocalOriginFailurePercentage,
+}
+
 /// One endpoint's counters.
 #[derive(Debug, Default)]
-pub struct OutlierState {
-    consecutive_5xx: Cell<u32>,
-    consecutive_gateway: Cell<u32>,
-    consecutive_local: Cell<u32>,
-    /// While ejected: since when.
-    ejected_at: Cell<Option<Instant>>,
-    /// How often the base time counts: one more each time, one less for each interval in peace.
-    multiplier: Cell<u32>,
+pub struct Monitor {
+    consecutive_5xx: AtomicU32,
+    consecutive_gateway: AtomicU32,
+    consecutive_local: AtomicU32,
+    /// Of answers, and of connections.
+    pub(super) rates: [Rate; 2],
+    ejection: Mutex<Ejection>,
 }
 
-// === impl OutlierState ===
+/// Since the last interval.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    succeeded: AtomicU64,
+    all: AtomicU64,
+}
 
-impl OutlierState {
-    pub fn is_ejected(&self) -> bool {
-        self.ejected_at.get().is_some()
-    }
+/// Where it is in being out and back.
+#[derive(Debug, Default)]
+pub(super) struct Ejection {
+    began: Option<Instant>,
+    ended: Option<Instant>,
+    /// How often the base time counts: one more each time, one less for each interval in peace.
+    multiplier: u32,
+    jitter: Duration,
+    times: u32,
+}
 
-    /// Counts; true when the endpoint should be ejected.
-    pub fn count(&self, config: &OutlierDetection, outcome: Outcome) -> bool {
-        let tripped = match (outcome, config.split_external_local) {
+// === impl Monitor ===
+
+impl Monitor {
+    /// Counts; for what the endpoint should be ejected.
+    pub(super) fn count(&self, config: &OutlierDetection, outcome: Outcome) -> SmallVec<[Kind; 2]> {
+        match (outcome, config.split_external_local) {
             (Outcome::Status(status), _) => self.count_status(config, status),
-            (Outcome::LocalSuccess, true) => {
-                self.consecutive_local.set(0);
-                false
+            (Outcome::LocalSuccess, false) => SmallVec::new(),
+            (Outcome::LocalSuccess | Outcome::Connected, true) => {
+                self.rates[1].count(true);
+                clear(&self.consecutive_local);
+                SmallVec::new()
             }
-            (Outcome::LocalSuccess, false) => false,
             (Outcome::LocalFailure | Outcome::LocalTimeout, true) => {
-                reached(&self.consecutive_local, config.consecutive_local_origin_failure)
+                self.rates[1].count(false);
+                let limit = config.consecutive_local_origin_failure.limit;
+                let reached = reached(&self.consecutive_local, limit);
+                reached
+                    .then_some(Kind::ConsecutiveLocalOriginFailure)
+                    .into_iter()
+                    .collect()
             }
-            // Unsplit, local errors count as the answers Envoy would give for them.
+            // Unsplit, they count as the answers Envoy would give for them.
+            (Outcome::Connected, false) => self.count_status(config, 200),
             (Outcome::LocalFailure, false) => self.count_status(config, 503),
             (Outcome::LocalTimeout, false) => self.count_status(config, 504),
-        };
-        tripped && !self.is_ejected()
-    }
-
-    fn count_status(&self, config: &OutlierDetection, status: u16) -> bool {
-        if !(500..600).contains(&status) {
-            self.consecutive_5xx.set(0);
-            self.consecutive_gateway.set(0);
-            return false;
         }
-        let gateway = if (502..=504).contains(&status) {
-            reached(&self.consecutive_gateway, config.consecutive_gateway_failure)
-        } else {
-            self.consecutive_gateway.set(0);
-            false
-        };
-        reached(&self.consecutive_5xx, config.consecutive_5xx) || gateway
     }
 
-    pub fn eject(&self, config: &OutlierDetection, now: Instant) {
-        self.ejected_at.set(Some(now));
+    fn count_status(&self, config: &OutlierDetection, status: u16) -> SmallVec<[Kind; 2]> {
+        let mut kinds = SmallVec::new();
+        let failed = (500..600).contains(&status);
+        self.rates[0].count(!failed);
+        if !failed {
+            clear(&self.consecutive_5xx);
+            clear(&self.consecutive_gateway);
+            return kinds;
+        }
+        if !(502..=504).contains(&status) {
+            clear(&self.consecutive_gateway);
+        } else if reached(
+            &self.consecutive_gateway,
+            config.consecutive_gateway_failure.limit,
+        ) {
+            kinds.push(Kind::ConsecutiveGatewayFailure);
+        }
+        if reached(&self.consecutive_5xx, config.consecutive_5xx.limit) {
+            kinds.push(Kind::Consecutive5xx);
+        }
+        kinds
+    }
+
+    /// It has been decided on: the count begins anew.
+    pub(super) fn forget(&self, kind: Kind) {
+        match kind {
+            Kind::Consecutive5xx => clear(&self.consecutive_5xx),
+            Kind::ConsecutiveGatewayFailure => clear(&self.consecutive_gateway),
+            Kind::ConsecutiveLocalOriginFailure => clear(&self.consecutive_local),
+            Kind::SuccessRate
+            | Kind::LocalOriginSuccessRate
+            | Kind::FailurePercentage
+            | Kind::LocalOriginFailurePercentage => {}
+        }
+    }
+
+    pub(super) fn ejection(&self) -> MutexGuard<'_, Ejection> {
+        self.ejection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is back: few new failures shall not put it out again.
+    pub(super) fn returned(&self, now: Instant) {
+        clear(&self.consecutive_5xx);
+        clear(&self.consecutive_gateway);
+        clear(&self.consecutive_local);
+        self.ejection().ended = Some(now);
+    }
+}
+
+/// Nothing is written where there is nothing to clear: workers would wait for each other.
+fn clear(counter: &AtomicU32) {
+    if counter.load(Relaxed) != 0 {
+        counter.store(0, Relaxed);
+    }
+}
+
+/// One more, which is the last that was missing.
+fn reached(counter: &AtomicU32, limit: u32) -> bool {
+    counter.fetch_add(1, Relaxed).wrapping_add(1) == limit
+}
+
+// === impl Rate ===
+
+impl Rate {
+    fn count(&self, succeeded: bool) {
+        self.all.fetch_add(1, Relaxed);
+        if succeeded {
+            self.succeeded.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Percent of the successes, and of how many; a new interval begins.
+    pub(super) fn take(&self) -> Option<(f64, u64)> {
+        let (succeeded, all) = (self.succeeded.swap(0, Relaxed), self.all.swap(0, Relaxed));
+        (all > 0).then(|| (succeeded as f64 * 100.0 / all as f64, all))
+    }
+}
+
+// === impl Ejection ===
+
+impl Ejection {
+    pub(super) fn begin(&mut self, config: &OutlierDetection, now: Instant, random: u64) {
+        self.began = Some(now);
+        self.times = self.times.saturating_add(1);
+        let most = u64::try_from(config.max_ejection_time_jitter.as_millis()).unwrap_or(u64::MAX);
+        self.jitter = Duration::from_millis(random % most.saturating_add(1));
+        let longest = config.max_ejection_time.saturating_add(config.base_ejection_time);
         // Beyond the maximum a larger multiplier would only delay forgiveness.
-        if config.base_ejection_time.saturating_mul(self.multiplier.get()) < config.max_ejection_time {
-            self.multiplier.set(self.multiplier.get() + 1);
+        if config.base_ejection_time.saturating_mul(self.multiplier) < longest {
+            self.multiplier += 1;
         }
     }
 
-    /// Once an interval: true when the endpoint comes back.
-    pub fn check(&self, config: &OutlierDetection, now: Instant) -> bool {
-        let Some(since) = self.ejected_at.get() else {
-            self.multiplier.set(self.multiplier.get().saturating_sub(1));
-            return false;
-        };
-        if now.saturating_duration_since(since) < self.ejection_time(config) {
-            return false;
-        }
-        self.ejected_at.set(None);
-        self.consecutive_5xx.set(0);
-        self.consecutive_gateway.set(0);
-        self.consecutive_local.set(0);
-        true
+    pub(super) fn is_over(&self, config: &OutlierDetection, now: Instant) -> bool {
+        let time = config.base_ejection_time.saturating_mul(self.multiplier);
+        let time = time.min(config.max_ejection_time).saturating_add(self.jitter);
+        self.began
+            .is_some_and(|began| now.saturating_duration_since(began) >= time)
     }
 
-    fn ejection_time(&self, config: &OutlierDetection) -> Duration {
-        let time = config.base_ejection_time.saturating_mul(self.multiplier.get());
-        time.min(config.max_ejection_time.max(config.base_ejection_time))
+    /// How long ago it came back, or went out; and how often it has been out.
+    pub(super) fn told(&self, ejected: bool, now: Instant) -> (Option<Duration>, u32) {
+        let last = if ejected { self.ended } else { self.began };
+        (last.map(|last| now.saturating_duration_since(last)), self.times)
     }
-}
 
-/// Whether one more of `total` endpoints may go when `ejected` are out.
-pub fn may_eject(config: &OutlierDetection, ejected: usize, total: usize) -> bool {
-    let share = (ejected as u64 + 1) * 100;
-    share <= u64::from(config.max_ejection_percent) * total as u64
-        || (config.always_eject_one_host && ejected == 0)
-}
-
-fn reached(counter: &Cell<u32>, limit: Option<u32>) -> bool {
-    counter.set(counter.get().saturating_add(1));
-    match limit {
-        Some(limit) if counter.get() >= limit => {
-            counter.set(0);
-            true
+    /// An interval without ejection.
+    pub(super) fn forgive(&mut self, config: &OutlierDetection, now: Instant) {
+        let peace = |ended: Instant| now.saturating_duration_since(ended) >= config.interval;
+        if self.ended.is_some_and(peace) {
+            self.multiplier = self.multiplier.saturating_sub(1);
         }
-        _ => false,
     }
 }

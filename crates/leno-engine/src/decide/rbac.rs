@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::compile::matcher::input::Input;
 use crate::compile::rbac::{Action, Permission, Policy, Principal, Rbac, Rules};
 use crate::decide::matcher::tree::{Facts, Undecided};
+use crate::decide::notes::{Notes, Object, Shown};
 use crate::message::RequestHead;
 
 /// Who asks, and for what.
@@ -16,6 +17,8 @@ pub struct Caller<'c> {
     /// The client, as far as it is told by proxies that are trusted.
     pub remote: SocketAddr,
     pub peer: Peer<'c>,
+    /// What filters have noted of the request.
+    pub notes: Option<&'c Notes>,
 }
 
 /// The other end of a connection.
@@ -37,20 +40,24 @@ pub struct Verdict<'r> {
     pub allowed: bool,
     /// The policy that matched; the first in the order of their names.
     pub policy: Option<&'r str>,
+    /// Whether a log is to take it; None: nothing is said of that.
+    pub log: Option<bool>,
 }
 
 impl Rules {
     pub fn decide(&self, caller: &Caller<'_>) -> Verdict<'_> {
         match self {
             Self::Policies(rbac) => rbac.decide(caller),
-            Self::Tree(tree) => match tree.decide(caller) {
+            Self::Tree { tree, logs } => match tree.decide(caller) {
                 Some(leaf) => Verdict {
                     allowed: leaf.action != Action::Deny,
                     policy: Some(&leaf.name),
+                    log: logs.then_some(leaf.action == Action::Log),
                 },
                 None => Verdict {
                     allowed: false,
                     policy: None,
+                    log: None,
                 },
             },
         }
@@ -81,12 +88,22 @@ impl Facts for Caller<'_> {
             Input::Subject => Some(peer.subject.as_bytes())
                 .filter(|subject| !subject.is_empty())
                 .map(Cow::Borrowed),
-            // No rules may name them.
+            Input::FilterState(key) => {
+                let shown = |object: &Object| (object.shown != Shown::Nowhere).then(|| object.value.clone());
+                let found = self.notes.and_then(|notes| notes.state(key, shown).flatten());
+                found.and_then(text)
+            }
+            // No rules may name them, or no text is made of them.
             Input::QueryParameter(_)
             | Input::SourceType
             | Input::TransportProtocol
-            | Input::ApplicationProtocol => None,
+            | Input::ApplicationProtocol
+            | Input::DynamicMetadata { .. } => None,
         })
+    }
+
+    fn notes(&self) -> Option<&Notes> {
+        self.notes
     }
 
     fn address(&self, input: &Input) -> Result<Option<IpAddr>, Undecided> {
@@ -113,6 +130,7 @@ impl Rbac {
                 Action::Log => true,
             },
             policy: matching.map(|(name, _)| name.as_str()),
+            log: (self.action == Action::Log).then_some(matching.is_some()),
         }
     }
 }
@@ -139,6 +157,7 @@ impl Permission {
             Self::DestinationPorts { start, end } => {
                 (*start..*end).contains(&u32::from(caller.peer.destination.port()))
             }
+            Self::Metadata(metadata) => metadata.matches(caller.notes),
             Self::ServerName(name) => name.matches(caller.peer.server_name.unwrap_or_default().as_bytes()),
         }
     }
@@ -157,6 +176,8 @@ impl Principal {
                 let is_one = |names: &[String]| names.iter().any(|one| name.matches(one.as_bytes()));
                 peer.tls && (is_one(peer.uris) || is_one(peer.names) || name.matches(peer.subject.as_bytes()))
             }
+            Self::Metadata(metadata) => metadata.matches(caller.notes),
+            Self::FilterState(state) => state.matches(caller.notes),
             Self::DirectRemoteIp(range) => range.contains(&peer.address.to_canonical()),
             Self::RemoteIp(range) => range.contains(&caller.remote.ip().to_canonical()),
             Self::Header(header) => caller.request.is_some_and(|head| header.matches_request(head)),

@@ -4,6 +4,7 @@
 //! (`route_components.proto`, VirtualHost.domains). Routes: the first that matches, in order.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use crate::compile::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMa
 use crate::compile::route::{
     Action, ClusterChoice, Forward, Route, RouteTable, VirtualHost, WeightedCluster,
 };
-use crate::decide::filter::FilterConfig;
+use crate::decide::filter::{FilterConfig, Levels};
 use crate::message::RequestHead;
 use crate::runtime::{Setting, Share};
 
@@ -197,15 +198,6 @@ impl<'t> Decision<'t> {
         }
     }
 
-    /// Of a request that has a route.
-    fn table(&self) -> Option<&'t RouteTable> {
-        match self {
-            Self::Forward(forwarding) => Some(forwarding.table),
-            Self::Redirect { table, .. } | Self::Respond { table, .. } => Some(table),
-            Self::NoRoute { .. } | Self::NoHost => None,
-        }
-    }
-
     pub fn route(&self) -> Option<&'t Arc<Route>> {
         match self {
             Self::Forward(forwarding) => Some(forwarding.route),
@@ -216,16 +208,39 @@ impl<'t> Decision<'t> {
     }
 
     /// The most specific configuration of a filter: weighted cluster, then route, then host.
-    pub fn filter_config(&self, filter: &str) -> Option<&'t Arc<FilterConfig>> {
-        let weighted = match self {
-            Self::Forward(forwarding) => forwarding.weighted,
-            _ => None,
+    pub fn filter_config(&self, filter: &str) -> Option<&'t FilterConfig> {
+        self.filter_levels(filter).most_specific()
+    }
+
+    /// What each level says of a filter; nothing where no route takes the request, whatever its host says.
+    pub fn filter_levels(&self, filter: &str) -> Levels<'t> {
+        let (table, host, route, weighted) = match self {
+            Self::Forward(forwarding) => (
+                forwarding.table,
+                forwarding.host,
+                forwarding.route,
+                forwarding.weighted,
+            ),
+            Self::Redirect {
+                table,
+                host,
+                route: Some(route),
+                ..
+            }
+            | Self::Respond {
+                table, host, route, ..
+            } => (*table, *host, *route, None),
+            Self::Redirect { route: None, .. } | Self::NoRoute { .. } | Self::NoHost => {
+                return Levels::default();
+            }
         };
-        weighted
-            .and_then(|w| w.filter_configs.get(filter))
-            .or_else(|| self.route().and_then(|r| r.filter_configs.get(filter)))
-            .or_else(|| self.host().and_then(|h| h.filter_configs.get(filter)))
-            .or_else(|| self.table().and_then(|t| t.filter_configs.get(filter)))
+        let of = |configs: &'t HashMap<String, Arc<FilterConfig>>| configs.get(filter).map(Arc::as_ref);
+        Levels([
+            weighted.and_then(|weighted| of(&weighted.filter_configs)),
+            of(&route.filter_configs),
+            of(&host.filter_configs),
+            of(&table.filter_configs),
+        ])
     }
 }
 

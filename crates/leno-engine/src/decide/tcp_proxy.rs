@@ -28,6 +28,7 @@ mod tests {
             max_duration: Some(Duration::from_secs(100)),
             max_duration_jitter: jitter,
             max_connect_attempts: 1,
+            tunnel: None,
             access_log: Vec::new(),
             origin: None,
         }

@@ -1,5 +1,7 @@
 //! What is spoken to an endpoint below HTTP, and what a listener looks for in what it is sent.
 
+use std::collections::BTreeMap;
+
 use crate::compile::cluster::{Transport, TransportSockets};
 use crate::compile::endpoint::Endpoint;
 use crate::compile::listener::{ListenerFilters, PortRange};
@@ -7,7 +9,11 @@ use crate::compile::listener::{ListenerFilters, PortRange};
 impl TransportSockets {
     /// The first whose demands the endpoint's metadata meet, else the cluster's own.
     pub fn of(&self, endpoint: &Endpoint) -> &Transport {
-        let has = &endpoint.transport_match;
+        self.matching(&endpoint.transport_match)
+    }
+
+    /// The first whose criteria are all among these.
+    pub fn matching(&self, has: &BTreeMap<String, String>) -> &Transport {
         let mut matches = self.matches.iter();
         matches
             .find(|(wanted, _)| wanted.iter().all(|(name, value)| has.get(name) == Some(value)))

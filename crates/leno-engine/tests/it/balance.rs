@@ -16,7 +16,7 @@ use crate::made::{assignment, compile_cluster, eds_cluster, lb_endpoint, localit
 
 fn balancer_of(cluster: pb::Cluster, localities: Vec<eds::LocalityLbEndpoints>) -> Balancer {
     let cluster = compile_cluster(&cluster).expect("compiles");
-    Balancer::new(&cluster, Arc::new(assignment(localities)), 7)
+    Balancer::new(&cluster, Arc::new(assignment(localities)), None, 7)
 }
 
 fn balancer(policy: LbPolicy, endpoints: Vec<eds::LbEndpoint>) -> Balancer {
@@ -133,12 +133,12 @@ fn slow_start_lets_an_endpoint_grow_until_it_is_like_the_others() {
     };
     let cluster = compile_cluster(&cluster).expect("compiles");
     let with = |of| Arc::new(assignment(vec![locality(0, endpoints(of))]));
-    let mut balancer = Balancer::new(&cluster, with(1..=1), 7);
+    let mut balancer = Balancer::new(&cluster, with(1..=1), None, 7);
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     balancer.tick(at(0));
     balancer.tick(at(100));
-    balancer.update(&cluster, with(1..=2));
+    balancer.update(&cluster, with(1..=2), None);
     let mut share = |seconds| {
         balancer.tick(at(seconds));
         let of_new = counts(&mut balancer, 1100).get("10.0.0.2:80").copied();

@@ -10,8 +10,9 @@ use leno_engine::compile::access_log::NoValues;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::filter::{
     ConnectionFacts, Context, Effect, EffectResult, FilterConfig, Foretold, HttpFilter, KnownPeers,
-    LocalMetadata, PeerMetadata, Step, peer_metadata,
+    LocalMetadata, Membership, PeerMetadata, Process, Step, peer_metadata,
 };
+use leno_engine::decide::notes::Notes;
 use leno_engine::decide::route::{Decision, RouteContext};
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::RequestHead;
@@ -49,7 +50,7 @@ fn start(any: Any) -> Option<Box<dyn HttpFilter>> {
     config(&on_route(any)).start(None)
 }
 
-struct Cx {
+pub(crate) struct Cx {
     random: u64,
     flags: Flags,
     peer: Option<Rc<PeerMetadata>>,
@@ -58,10 +59,28 @@ struct Cx {
     facts: ConnectionFacts,
     upstream: Option<&'static str>,
     external: bool,
+    pub(crate) notes: Notes,
+}
+
+/// Nobody wants anything of it.
+struct Alone;
+
+impl Process for Alone {
+    fn fails_health_checks(&self) -> bool {
+        false
+    }
+
+    fn cluster_name(&self) -> &str {
+        ""
+    }
+
+    fn membership(&self, _cluster: &str) -> Option<Membership> {
+        None
+    }
 }
 
 impl Cx {
-    fn new(random: u64) -> Self {
+    pub(crate) fn new(random: u64) -> Self {
         Self {
             random,
             flags: Flags::default(),
@@ -74,10 +93,11 @@ impl Cx {
             facts: ConnectionFacts::default(),
             upstream: None,
             external: false,
+            notes: Notes::default(),
         }
     }
 
-    fn context(&mut self) -> Context<'_> {
+    pub(crate) fn context(&mut self) -> Context<'_> {
         Context {
             clock: std::time::Instant::now,
             random: self.random,
@@ -97,10 +117,14 @@ impl Cx {
             },
             remote: SocketAddr::from(([198, 18, 0, 1], 4000)),
             route_limits: None,
+            request: None,
+            notes: &self.notes,
             values: &NoValues,
             upstream_principal: self.upstream,
             cluster: Some("outbound|80||a.default.svc.cluster.local"),
+            upstream: None,
             external: self.external,
+            process: &Alone,
         }
     }
 }

@@ -8,6 +8,8 @@ mod bootstraps;
 mod compile;
 mod explain;
 mod filter;
+mod health;
+mod istiod;
 mod listener;
 mod made;
 mod mirror;

@@ -494,7 +494,12 @@ fn a_cookie_is_made_once_and_then_hashes_the_same() {
         name: "session".into(),
         ttl: seconds(60),
         path: "/p".into(),
-        ..Default::default()
+        attributes: [("SameSite", "Strict"), ("Secure", "")]
+            .map(|(name, value)| pb::route_action::hash_policy::CookieAttribute {
+                name: name.into(),
+                value: value.into(),
+            })
+            .into(),
     }));
     let mut head = request("a", "/");
     let first = forwarding(&table, &head).hash(&head, None, 42);
@@ -502,7 +507,7 @@ fn a_cookie_is_made_once_and_then_hashes_the_same() {
     let cookie = String::from_utf8_lossy(&cookie).into_owned();
     assert_eq!(
         cookie,
-        "session=\"000000000000002a\"; Max-Age=60; Path=/p; HttpOnly"
+        "session=\"000000000000002a\"; Max-Age=60; Path=/p; SameSite=Strict; Secure; HttpOnly"
     );
     let sent = cookie.split(';').next().expect("a pair").to_owned();
     head.headers.append("cookie", format!("other=1; {sent}"));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use leno_engine::compile::cluster::Discovery;
 use leno_engine::compile::endpoint::{Endpoint, Health};
+use leno_engine::decide::health::Flags;
 use leno_engine::decide::limits::{Priority, Resource};
 use leno_proto::envoy::admin::v3::{ClusterStatus, Clusters, HostHealthStatus, HostStatus};
 use leno_proto::envoy::config::cluster::v3::{CircuitBreakers, circuit_breakers::Thresholds};
@@ -68,20 +69,36 @@ fn cluster_text(state: &ClusterState, out: &mut String) -> std::fmt::Result {
     for (priority, host) in hosts(state) {
         let address = &host.address;
         writeln!(out, "{name}::{address}::hostname::{}", host.hostname)?;
-        writeln!(out, "{name}::{address}::health_flags::{}", flags(host.health))?;
+        let flags = flags(host.health, state.flags(host));
+        writeln!(out, "{name}::{address}::health_flags::{flags}")?;
         writeln!(out, "{name}::{address}::weight::{}", host.weight)?;
         writeln!(out, "{name}::{address}::priority::{priority}")?;
     }
     Ok(())
 }
 
-/// Envoy's words.
-fn flags(health: Health) -> &'static str {
-    match health {
-        Health::Unknown | Health::Healthy => "healthy",
-        Health::Unhealthy => "/failed_eds_health",
-        Health::Draining => "/eds_status_draining",
-        Health::Degraded => "/degraded_eds_health",
+/// Envoy's words, in its order.
+fn flags(health: Health, flags: Flags) -> String {
+    let said = |wanted: Health| health == wanted;
+    let all = [
+        (flags.has(Flags::FAILED_CHECK), "/failed_active_hc"),
+        (flags.has(Flags::EJECTED), "/failed_outlier_check"),
+        (said(Health::Unhealthy), "/failed_eds_health"),
+        (flags.has(Flags::DEGRADED_CHECK), "/degraded_active_hc"),
+        (said(Health::Degraded), "/degraded_eds_health"),
+        (flags.has(Flags::LEAVING), "/pending_dynamic_removal"),
+        (flags.has(Flags::UNCHECKED), "/pending_active_hc"),
+        (flags.has(Flags::EXCLUDED), "/excluded_via_immediate_hc_fail"),
+        (flags.has(Flags::TIMED_OUT), "/active_hc_timeout"),
+        (said(Health::Draining), "/eds_status_draining"),
+    ];
+    let set: String = all
+        .into_iter()
+        .filter_map(|(is_set, word)| is_set.then_some(word))
+        .collect();
+    match set.is_empty() {
+        true => "healthy".to_owned(),
+        false => set,
     }
 }
 
@@ -98,7 +115,7 @@ fn status(state: &ClusterState) -> ClusterStatus {
     ClusterStatus {
         name: state.cluster.name.clone(),
         host_statuses: hosts(state)
-            .map(|(priority, host)| host_status(priority, host))
+            .map(|(priority, host)| host_status(priority, host, state.flags(host)))
             .collect(),
         circuit_breakers: Some(CircuitBreakers {
             thresholds: PRIORITIES
@@ -131,11 +148,18 @@ fn thresholds(state: &ClusterState, priority: Priority, name: core::RoutingPrior
     }
 }
 
-fn host_status(priority: usize, host: &Endpoint) -> HostStatus {
+fn host_status(priority: usize, host: &Endpoint, flags: Flags) -> HostStatus {
     HostStatus {
         address: Some(address(&host.address)),
         health_status: Some(HostHealthStatus {
             eds_health_status: health(host.health).into(),
+            failed_active_health_check: flags.has(Flags::FAILED_CHECK),
+            failed_outlier_check: flags.has(Flags::EJECTED),
+            failed_active_degraded_check: flags.has(Flags::DEGRADED_CHECK),
+            pending_dynamic_removal: flags.has(Flags::LEAVING),
+            pending_active_hc: flags.has(Flags::UNCHECKED),
+            excluded_via_immediate_hc_fail: flags.has(Flags::EXCLUDED),
+            active_hc_timeout: flags.has(Flags::TIMED_OUT),
             ..Default::default()
         }),
         weight: host.weight,

@@ -1,8 +1,9 @@
 //! The endpoints in a config dump: as they are in force, wherever they came from.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use leno_engine::compile::address::Address;
+use leno_engine::compile::address::{Address, Pipe};
 use leno_engine::compile::endpoint::{Endpoint, Health, Locality, Target};
 use leno_proto::ToAny;
 use leno_proto::envoy::admin::v3 as admin;
@@ -11,7 +12,6 @@ use leno_proto::envoy::config::endpoint::v3 as pb;
 use leno_proto::google::protobuf::UInt32Value;
 use regex::Regex;
 
-use super::listeners::socket;
 use crate::state::{ClusterState, Config};
 
 /// By name, those that match.
@@ -94,14 +94,24 @@ pub(super) fn health(health: Health) -> core::HealthStatus {
     }
 }
 
-pub(super) fn address(target: &Target) -> core::Address {
+pub(crate) fn address(target: &Target) -> core::Address {
     use core::address::Address as Kind;
     let kind = match target {
         Target::Address(Address::Socket(address)) => return socket(*address),
-        Target::Address(Address::Pipe(path)) => Kind::Pipe(core::Pipe {
+        Target::Address(Address::Pipe(Pipe { path, mode })) => Kind::Pipe(core::Pipe {
             path: path.to_string_lossy().into_owned(),
-            mode: 0,
+            mode: *mode,
         }),
+        Target::Address(Address::Internal(internal)) => {
+            Kind::EnvoyInternalAddress(core::EnvoyInternalAddress {
+                endpoint_id: internal.id.clone(),
+                address_name_specifier: Some(
+                    core::envoy_internal_address::AddressNameSpecifier::ServerListenerName(
+                        internal.listener.clone(),
+                    ),
+                ),
+            })
+        }
         Target::Name { host, port } => Kind::SocketAddress(core::SocketAddress {
             address: host.clone(),
             port_specifier: Some(core::socket_address::PortSpecifier::PortValue((*port).into())),
@@ -109,4 +119,17 @@ pub(super) fn address(target: &Target) -> core::Address {
         }),
     };
     core::Address { address: Some(kind) }
+}
+
+fn socket(address: SocketAddr) -> core::Address {
+    let socket = core::SocketAddress {
+        address: address.ip().to_string(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(
+            address.port().into(),
+        )),
+        ..Default::default()
+    };
+    core::Address {
+        address: Some(core::address::Address::SocketAddress(socket)),
+    }
 }

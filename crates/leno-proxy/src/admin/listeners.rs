@@ -1,28 +1,28 @@
 //! `/listeners`: where each listens.
 
-use std::net::SocketAddr;
-
+use leno_engine::compile::endpoint::Target;
+use leno_engine::compile::listener::Address;
 use leno_proto::envoy::admin::v3::{ListenerStatus, Listeners};
-use leno_proto::envoy::config::core::v3 as core;
 
+use super::endpoints::address;
 use crate::Handle;
 
 /// By name, in the order of the configuration, each with its addresses.
-fn listening(proxy: &Handle) -> Vec<(String, Vec<SocketAddr>)> {
+fn listening(proxy: &Handle) -> Vec<(String, Vec<Address>)> {
     let updater = proxy.updater();
     let mut listeners: Vec<_> = updater
         .config()
         .listeners()
-        .map(|listener| (listener.name.clone(), updater.addresses(&listener.name)))
+        .map(|listener| (listener.name.clone(), updater.listening(&listener.name)))
         .collect();
-    listeners.sort();
+    listeners.sort_by(|a, b| a.0.cmp(&b.0));
     listeners
 }
 
 pub(super) fn text(proxy: &Handle) -> String {
     let listening = listening(proxy);
     let lines = listening.iter().map(|(name, addresses)| {
-        let addresses = addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>();
+        let addresses = addresses.iter().map(Address::to_string).collect::<Vec<_>>();
         format!("{name}::{}\n", addresses.join(","))
     });
     lines.collect()
@@ -30,7 +30,9 @@ pub(super) fn text(proxy: &Handle) -> String {
 
 pub(super) fn message(proxy: &Handle) -> Listeners {
     let statuses = listening(proxy).into_iter().map(|(name, addresses)| {
-        let mut addresses = addresses.into_iter().map(socket);
+        let mut addresses = addresses
+            .into_iter()
+            .map(|bound| address(&Target::Address(bound)));
         ListenerStatus {
             name,
             local_address: addresses.next(),
@@ -39,18 +41,5 @@ pub(super) fn message(proxy: &Handle) -> Listeners {
     });
     Listeners {
         listener_statuses: statuses.collect(),
-    }
-}
-
-pub(super) fn socket(address: SocketAddr) -> core::Address {
-    let socket = core::SocketAddress {
-        address: address.ip().to_string(),
-        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(
-            address.port().into(),
-        )),
-        ..Default::default()
-    };
-    core::Address {
-        address: Some(core::address::Address::SocketAddress(socket)),
     }
 }

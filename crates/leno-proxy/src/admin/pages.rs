@@ -338,6 +338,9 @@ impl Kind {
             Self::Stats => stats::answer(admin, own, query)?,
             Self::ResetCounters => {
                 own.proxy.stats().reset_counters();
+                let config = own.proxy.config();
+                let healths = config.clusters().filter_map(|state| state.health.as_ref());
+                healths.for_each(|health| health.known.reset_counters());
                 Answer::ok()
             }
             Self::Runtime => runtime::answer(own),

@@ -2,12 +2,10 @@
 
 use leno_engine::compile::listener::TerminalFilter;
 use leno_engine::decide::limits::{Priority, Resource};
-use leno_proto::envoy::config::core::v3::HealthStatus;
 use leno_telemetry::stats::{Form, Kind, Sample, Scope, Snapshot, text};
 use regex::Regex;
 
 use super::answer::Answer;
-use super::endpoints::health;
 use super::query::Query;
 use super::{Admin, Own, server};
 use crate::state::{ClusterState, Config};
@@ -135,21 +133,27 @@ fn cluster(snapshot: &mut Snapshot, state: &ClusterState) {
             gauge(&format!("circuit_breakers.{label}.{stat}"), u64::from(open));
         }
     }
-    let levels = state
-        .assignment
-        .iter()
-        .flat_map(|assignment| &assignment.priorities);
-    let endpoints = levels.flatten().flat_map(|locality| &locality.endpoints);
-    let (mut total, mut healthy, mut degraded) = (0, 0, 0);
-    for endpoint in endpoints {
-        total += 1;
-        match health(endpoint.health) {
-            HealthStatus::Healthy => healthy += 1,
-            HealthStatus::Degraded => degraded += 1,
-            _ => {}
-        }
-    }
+    let (healthy, degraded, total) = state.membership();
     gauge("membership_total", total);
     gauge("membership_healthy", healthy);
     gauge("membership_degraded", degraded);
+    let Some(health) = &state.health else { return };
+    let has = |name: &str| match name.starts_with("health_check.") {
+        true => state.cluster.health_check.is_some(),
+        false => state.cluster.outlier.is_some(),
+    };
+    if has("health_check.healthy") {
+        let (healthy, degraded) = health.known.checked();
+        gauge("health_check.healthy", healthy);
+        gauge("health_check.degraded", degraded);
+    }
+    if has("outlier_detection.ejections_active") {
+        gauge(
+            "outlier_detection.ejections_active",
+            health.known.ejected() as u64,
+        );
+    }
+    for (stat, value) in health.known.counts().filter(|(stat, _)| has(stat)) {
+        snapshot.add(format!("cluster.{name}.{stat}"), Kind::Counter, value);
+    }
 }

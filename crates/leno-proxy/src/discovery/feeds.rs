@@ -10,6 +10,7 @@ use leno_xds::client::{Lookup, Received, Ticket};
 use tokio::sync::mpsc;
 
 use super::file::File;
+use super::rest::Rest;
 use super::said::{Event, Key, Said};
 use super::stream::{Stream, Via};
 use super::text::Text;
@@ -28,7 +29,9 @@ pub(super) struct Feeds {
     ads: Option<Stream>,
     streams: BTreeMap<Key, Stream>,
     files: BTreeMap<Key, File>,
+    rest: BTreeMap<Key, Rest>,
     text: Option<Text>,
+    random: fn() -> u32,
     events: mpsc::Sender<Said>,
     said: mpsc::Receiver<Said>,
 }
@@ -47,7 +50,13 @@ pub(super) enum Connection {
 // === impl Feeds ===
 
 impl Feeds {
-    pub(super) fn new(node: Node, ads: Option<Via>, text: Option<Text>, proxy: Arc<Proxy>) -> Self {
+    pub(super) fn new(
+        node: Node,
+        ads: Option<Via>,
+        text: Option<Text>,
+        random: fn() -> u32,
+        proxy: Arc<Proxy>,
+    ) -> Self {
         let (events, said) = mpsc::channel(WAITING);
         Self {
             reach: Reach::new(&proxy),
@@ -56,7 +65,9 @@ impl Feeds {
             proxy,
             streams: BTreeMap::new(),
             files: BTreeMap::new(),
+            rest: BTreeMap::new(),
             text,
+            random,
             events,
             said,
         }
@@ -97,6 +108,14 @@ impl Feeds {
                 });
                 file.subscribe(name);
             }
+            Origin::Rest(polled) => {
+                let rest = self.rest.entry(key.clone()).or_insert_with(|| {
+                    let (node, proxy) = (self.node.clone(), Arc::clone(&self.proxy));
+                    let (text, events) = (self.text.clone(), self.events.clone());
+                    Rest::new(polled, (kind, &key), node, proxy, text, self.random, events)
+                });
+                rest.subscribe(name);
+            }
         }
     }
 
@@ -109,6 +128,9 @@ impl Feeds {
         if let Some(file) = self.files.get_mut(&key) {
             file.unsubscribe(name);
         }
+        if let Some(rest) = self.rest.get_mut(&key) {
+            rest.unsubscribe(name);
+        }
     }
 
     /// Sources that are asked for nothing any more end.
@@ -116,6 +138,8 @@ impl Feeds {
         self.streams
             .retain(|key, _| key.kind().is_none_or(|kind| still(kind, key.origin())));
         self.files
+            .retain(|key, _| key.kind().is_none_or(|kind| still(kind, key.origin())));
+        self.rest
             .retain(|key, _| key.kind().is_none_or(|kind| still(kind, key.origin())));
     }
 
@@ -138,10 +162,11 @@ impl Feeds {
             Origin::Ads => self.ads.as_ref(),
             _ => self.streams.get(&key),
         };
-        match (stream, self.files.get(&key)) {
-            (Some(stream), _) => stream.lookup(kind.type_url(), name),
-            (None, Some(file)) => file.lookup(name),
-            (None, None) => Lookup::Unsubscribed,
+        match (stream, self.files.get(&key), self.rest.get(&key)) {
+            (Some(stream), ..) => stream.lookup(kind.type_url(), name),
+            (None, Some(file), _) => file.lookup(name),
+            (None, None, Some(rest)) => rest.lookup(name),
+            (None, None, None) => Lookup::Unsubscribed,
         }
     }
 
@@ -149,6 +174,8 @@ impl Feeds {
     pub(super) fn restore(&mut self, source: &Source, (kind, name): &Name, version: &str) {
         if let Some(stream) = self.stream(&Key::new(source, *kind)) {
             stream.restore(kind.type_url(), name, version);
+        } else if let Some(rest) = self.rest.get_mut(&Key::new(source, *kind)) {
+            rest.restore(name, version);
         }
     }
 
@@ -156,6 +183,8 @@ impl Feeds {
         let key = Key::new(source, *kind);
         if let Some(stream) = self.stream(&key) {
             stream.expire(kind.type_url(), name);
+        } else if let Some(rest) = self.rest.get_mut(&key) {
+            rest.expire(name);
         }
     }
 
@@ -176,7 +205,11 @@ impl Feeds {
     pub(super) fn take(&mut self, said: Said, random: u32) -> (Option<(Key, Received)>, Connection) {
         let Said { key, epoch, event } = said;
         if let Event::Read(read) = event {
-            let received = self.files.get_mut(&key).and_then(|file| file.receive(read));
+            let received = match (self.files.get_mut(&key), self.rest.get_mut(&key)) {
+                (Some(file), _) => file.receive(read),
+                (None, Some(rest)) => rest.receive(read),
+                (None, None) => None,
+            };
             return (received.map(|received| (key, received)), Connection::Same);
         }
         let stream = match key.origin() {
@@ -208,6 +241,8 @@ impl Feeds {
     pub(super) fn finish(&mut self, key: &Key, ticket: Ticket, errors: &[(String, String)]) {
         if let Some(file) = self.files.get_mut(key) {
             file.finish(ticket, errors);
+        } else if let Some(rest) = self.rest.get_mut(key) {
+            rest.finish(ticket, errors);
         } else if let Some(stream) = self.stream(key) {
             stream.finish(ticket, errors);
         }

@@ -1,7 +1,4 @@
 //! `path_config_source`: a `DiscoveryResponse` in a file, taken again when another file is moved to its place.
-//!
-//! Moves are atomic and writes are not: as in Envoy only a move counts, to the path itself or into the watched
-//! directory, unless the directory's writes are to count as well.
 
 use std::ffi::OsStr;
 use std::io;
@@ -159,10 +156,10 @@ impl Reader {
             }
             (_, None) => return Err("YAML and JSON are not read here".to_owned()),
             (_, Some(text)) => {
-                let text = Arc::clone(text);
+                let text = text.clone();
                 let parsed = tokio::task::spawn_blocking(move || {
                     let source = String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
-                    text(&source)
+                    (text.response)(&source)
                 });
                 parsed.await.map_err(|error| error.to_string())??
             }

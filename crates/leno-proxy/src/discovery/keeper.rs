@@ -123,6 +123,7 @@ pub(super) fn origin(origin: &Origin) -> Option<String> {
             let clusters = control.services.iter().map(|service| service.cluster.as_str());
             Some(format!("stream {}", clusters.collect::<Vec<_>>().join(",")))
         }
+        Origin::Rest(polled) => Some(format!("rest {}", polled.cluster)),
         Origin::File(_) => None,
     }
 }

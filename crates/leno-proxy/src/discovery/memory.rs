@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use super::Dumped;
 use super::feeds::Feeds;
 use super::own::Own;
+use super::rotation::Rotation;
 use crate::lookup::{Answer, Question, Want};
 use crate::resolve;
 use crate::resources::{Compiled, Kind, Name, Needs, Resources};
@@ -43,6 +44,8 @@ pub(super) struct Memory {
     pub(super) leases: BTreeMap<Name, (Instant, Source)>,
     pub(super) waiting: BTreeMap<Name, Vec<oneshot::Sender<Answer>>>,
     pub(super) answered: BTreeSet<String>,
+    /// Secrets that name files.
+    pub(super) rotation: Rotation,
     /// What only a gateway has.
     pub(super) own: Own,
     /// What clusters that wait are waiting for.

@@ -50,7 +50,7 @@ impl Own {
             Refused::Bind(BindError::Bind { address, source, .. })
                 if source.kind() == std::io::ErrorKind::AddrInUse =>
             {
-                owner(*address)
+                address.socket().and_then(owner)
             }
             _ => None,
         };

@@ -28,7 +28,7 @@ pub(super) enum Event {
     Opened(mpsc::UnboundedSender<Outgoing>),
     Message(Incoming),
     Lost(grpc::Error),
-    /// A file has been read.
+    /// A file has been read, or a poll answered.
     Read(Result<DiscoveryResponse, String>),
 }
 

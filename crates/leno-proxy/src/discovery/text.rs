@@ -3,5 +3,16 @@
 
 use std::sync::Arc;
 
-/// YAML or JSON of a `DiscoveryResponse` in protobuf's wire format, or what is wrong with it. It may take its time.
-pub type Text = Arc<dyn Fn(&str) -> Result<Vec<u8>, String> + Send + Sync>;
+use leno_proto::google::protobuf::Any;
+
+/// Either may take its time, and says what is wrong.
+#[derive(Clone)]
+pub struct Text {
+    /// YAML or JSON of a `DiscoveryResponse` in protobuf's wire format.
+    pub response: Response,
+    /// A message in JSON.
+    pub json: Json,
+}
+
+pub type Response = Arc<dyn Fn(&str) -> Result<Vec<u8>, String> + Send + Sync>;
+pub type Json = Arc<dyn Fn(&Any) -> Result<String, String> + Send + Sync>;

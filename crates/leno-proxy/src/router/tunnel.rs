@@ -51,11 +51,14 @@ impl Router<'_> {
             Ok(connected) => connected,
             Err(failure) => {
                 upstream.report_failure(&host, &failure);
+                host.state.load.settle(false);
                 self.note_failure(&failure);
                 return Err(failure);
             }
         };
         upstream.report_connected(&host);
+        host.state.load.issue();
+        host.state.load.settle(true);
         self.note(&host, Some(&info));
         exchange.begin_response();
         let answer = Answer {

@@ -181,6 +181,7 @@ fn certify(value: &mut Value, directory: &Path, pki: &Pki) {
                     "certificate_chain" => "server.crt",
                     "private_key" => "server.key",
                     "trusted_ca" => "ca.crt",
+                    "crl" => "ca.crl",
                     "path"
                         if field
                             .as_str()

@@ -13,6 +13,7 @@ mod http1;
 mod http1_wire;
 mod http2;
 mod http2_wire;
+mod leaving;
 mod mtls;
 mod resilience;
 mod support;

@@ -140,7 +140,7 @@ async fn a_route_that_takes_too_long_is_504_with_ut() {
     );
     let record = harness.records.request(0).await;
     assert!(record.flags.contains(Flag::UpstreamRequestTimeout), "{record:?}");
-    assert_eq!(record.details, "upstream_response_timeout");
+    assert_eq!(record.details, "response_timeout");
 }
 
 #[tokio::test]

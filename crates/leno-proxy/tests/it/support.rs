@@ -187,6 +187,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         stat_name: name.to_owned(),
         addresses: vec![Address::Socket(([127, 0, 0, 1], 0).into())],
         bind_to_port: true,
+        internal: false,
         use_original_dst: false,
         socket: Default::default(),
         direction: Direction::Outbound,
@@ -230,6 +231,7 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
         max_duration: None,
         max_duration_jitter: 0.0,
         max_connect_attempts: 1,
+        tunnel: None,
         access_log: vec![],
         origin: None,
     })))
@@ -242,7 +244,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         routes: RouteSource::Rds(routes.to_owned(), Source::ads()),
         filters: vec![],
         access_log: vec![],
-        logs_trailers: false,
+        keeps_trailers: false,
         limits: HttpLimits {
             max_header_bytes: 60 * 1024,
             max_headers: 100,
@@ -270,12 +272,15 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         xff_trusted_hops: 0,
         upgrades: vec!["websocket".to_owned()],
         generate_request_id: true,
+        request_ids: leno_engine::compile::tracing::RequestIds::default(),
+        tracing: None,
         preserve_request_id: false,
         normalize_path: true,
         merge_slashes: false,
         strip_port: leno_engine::compile::http::StripPort::None,
         internal: Default::default(),
         ignored_upgrades: Vec::new(),
+        early: vec![],
         underscores: leno_engine::compile::http::Underscores::Allowed,
         scheme: None,
         forwarded_port: false,
@@ -322,6 +327,8 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
     };
     edit(&mut forward);
     let route = Route {
+        tracing: None,
+        decorator: None,
         name: "all".to_owned(),
         matches: RouteMatch {
             path: PathMatcher::Prefix("/".to_owned()),
@@ -351,8 +358,8 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             response_headers: HeaderOps::default(),
             filter_configs: HashMap::new(),
             include_attempt_count: true,
+            include_is_timeout_retry: false,
             answer_attempt_count: false,
-            tells_timeout_retries: false,
             require_tls: false,
             rate_limits: Arc::default(),
         }],
@@ -381,6 +388,9 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         subsets: None,
         connect_timeout: Duration::from_secs(5),
         limits: CircuitBreakers::default(),
+        health_check: None,
+        ignores_unchecked: false,
+        ignores_health_on_removal: false,
         outlier: None,
         transport: TransportSockets::default(),
         protocol: UpstreamProtocol::Http1,
@@ -390,6 +400,8 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         idle_timeout: None,
         service: None,
         external: false,
+        keeps_alpn: false,
+        sources: vec![],
         buffer_limit: None,
         http2: UpstreamHttp2 {
             max_concurrent_streams: 100,
@@ -402,6 +414,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
 pub(crate) fn assignment(endpoints: &[SocketAddr]) -> Assignment {
     Assignment {
         priorities: vec![vec![Locality {
+            name: Default::default(),
             weight: 1,
             endpoints: endpoints
                 .iter()

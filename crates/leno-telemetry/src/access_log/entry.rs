@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{CustomTag, Entries, FormatValues, Heads};
+use leno_engine::compile::listener::{Address, Pipe};
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_proto::envoy::config::core::v3 as core;
@@ -84,7 +85,7 @@ fn common(
         }),
         duration: Some(duration(whole)),
         time_to_last_downstream_tx_byte: Some(duration(whole)),
-        upstream_remote_address: upstream.and_then(|u| u.remote).map(address),
+        upstream_remote_address: upstream.and_then(|u| u.remote).map(remote),
         upstream_local_address: upstream.and_then(|u| u.local).map(address),
         upstream_cluster: upstream.map(|u| u.cluster.to_owned()).unwrap_or_default(),
         upstream_transport_failure_reason: upstream
@@ -191,6 +192,26 @@ fn duration(duration: Duration) -> protobuf::Duration {
     }
 }
 
+fn remote(remote: &Address) -> core::Address {
+    use core::address::Address as Kind;
+    let kind = match remote {
+        Address::Socket(socket) => return address(*socket),
+        Address::Pipe(Pipe { path, mode }) => Kind::Pipe(core::Pipe {
+            path: path.to_string_lossy().into_owned(),
+            mode: *mode,
+        }),
+        Address::Internal(internal) => Kind::EnvoyInternalAddress(core::EnvoyInternalAddress {
+            endpoint_id: internal.id.clone(),
+            address_name_specifier: Some(
+                core::envoy_internal_address::AddressNameSpecifier::ServerListenerName(
+                    internal.listener.clone(),
+                ),
+            ),
+        }),
+    };
+    core::Address { address: Some(kind) }
+}
+
 fn address(address: SocketAddr) -> core::Address {
     use core::socket_address::PortSpecifier;
     core::Address {
@@ -246,6 +267,7 @@ fn response_flags(flags: Flags) -> pb::ResponseFlags {
     let mut said = pb::ResponseFlags::default();
     for flag in flags.iter() {
         match flag {
+            Flag::FailedLocalHealthCheck => said.failed_local_healthcheck = true,
             Flag::UpstreamRetryLimitExceeded => said.upstream_retry_limit_exceeded = true,
             Flag::NoHealthyUpstream => said.no_healthy_upstream = true,
             Flag::UpstreamConnectionFailure => said.upstream_connection_failure = true,

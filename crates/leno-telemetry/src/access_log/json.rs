@@ -84,6 +84,15 @@ impl Line<'_> {
             quote(out, start);
             return true;
         };
+        // What has a type of its own.
+        if max.is_none()
+            && let Some(found) = self.values.write_json(operator, out)
+        {
+            if !found && !self.omit_empty {
+                out.extend_from_slice(b"null");
+            }
+            return found || !self.omit_empty;
+        }
         if !operator.write(self.heads, self.values, out) {
             out.truncate(start);
             if self.omit_empty {
@@ -131,8 +140,13 @@ fn quote(out: &mut Vec<u8>, start: usize) {
     }
     let raw = out.split_off(start);
     out.push(b'"');
-    // A header may hold any byte, JSON may not.
-    for c in String::from_utf8_lossy(&raw).chars() {
+    escape(&raw, out);
+    out.push(b'"');
+}
+
+/// A header may hold any byte, JSON may not.
+pub(crate) fn escape(raw: &[u8], out: &mut Vec<u8>) {
+    for c in String::from_utf8_lossy(raw).chars() {
         match c {
             '"' => out.extend_from_slice(b"\\\""),
             '\\' => out.extend_from_slice(b"\\\\"),
@@ -146,5 +160,4 @@ fn quote(out: &mut Vec<u8>, start: usize) {
             c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    out.push(b'"');
 }

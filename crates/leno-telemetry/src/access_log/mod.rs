@@ -14,8 +14,9 @@ mod values;
 use leno_engine::compile::access_log::{Format, FormatValues, Heads, Json, LogFormat, Operator, Piece};
 
 use crate::record::{ConnectionRecord, RequestRecord};
-pub use values::details;
-use values::{ConnectionValues, RequestValues};
+pub(crate) use json::escape as escape_json;
+use values::ConnectionValues;
+pub use values::{RequestValues, details};
 
 /// Istio's default line.
 pub const DEFAULT_TEXT: &str = concat!(
@@ -117,6 +118,11 @@ pub fn write_request(format: &LogFormat, record: &RequestRecord<'_>, out: &mut V
 /// Appends a TCP connection's line.
 pub fn write_connection(format: &LogFormat, record: &ConnectionRecord<'_>, out: &mut Vec<u8>) {
     write(format, Heads::default(), &ConnectionValues::new(record), out);
+}
+
+/// What formats may say of a connection.
+pub fn connection_values<'r>(record: &'r ConnectionRecord<'r>) -> impl FormatValues + 'r {
+    ConnectionValues::new(record)
 }
 
 /// Appends what the format makes of these values.

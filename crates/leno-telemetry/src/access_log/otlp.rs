@@ -7,6 +7,7 @@ use leno_proto::opentelemetry::proto::common::v1 as common;
 use leno_proto::otlp::LogRecord;
 
 use super::values::{ConnectionValues, RequestValues};
+use crate::attributes::{key_value, nanoseconds, text, trace_id};
 use crate::record::{ConnectionRecord, RequestRecord};
 
 pub fn of_request(log: &LogRecords, record: &RequestRecord<'_>) -> LogRecord {
@@ -14,7 +15,12 @@ pub fn of_request(log: &LogRecords, record: &RequestRecord<'_>) -> LogRecord {
         request: Some(record.request),
         response: record.response,
     };
-    filled(log, record.start, heads, &RequestValues::new(record))
+    let mut filled = filled(log, record.start, heads, &RequestValues::new(record));
+    if let Some(span) = record.span {
+        filled.trace_id = trace_id(span);
+        filled.span_id = span.span.to_be_bytes().to_vec();
+    }
+    filled
 }
 
 pub fn of_connection(log: &LogRecords, record: &ConnectionRecord<'_>) -> LogRecord {
@@ -40,27 +46,6 @@ fn filled(log: &LogRecords, start: SystemTime, heads: Heads<'_>, values: &dyn Fo
         body: log.body.as_ref().map(|body| any(body, heads, values)),
         attributes,
         ..Default::default()
-    }
-}
-
-/// Since 1970.
-pub(crate) fn nanoseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-pub(crate) fn key_value(key: &str, value: common::AnyValue) -> common::KeyValue {
-    common::KeyValue {
-        key: key.to_owned(),
-        value: Some(value),
-        ..Default::default()
-    }
-}
-
-pub(crate) fn text(value: impl AsRef<[u8]>) -> common::AnyValue {
-    let text = String::from_utf8_lossy(value.as_ref()).into_owned();
-    common::AnyValue {
-        value: Some(common::any_value::Value::StringValue(text)),
     }
 }
 

@@ -6,15 +6,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{FormatValues, GrpcForm, Operator};
+use leno_engine::compile::listener::Address;
 use leno_engine::decide::grpc::from_http;
 use leno_engine::decide::route::is_grpc;
-use leno_engine::flags::Flags;
+use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Decimal, ResponseHead};
 
 use super::start_time;
-use crate::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
+use crate::record::{ConnectionRecord, DownstreamRecord, Named, RequestRecord, UpstreamRecord};
 
-pub(super) struct RequestValues<'a> {
+/// What a format may say of a request.
+pub struct RequestValues<'a> {
     record: &'a RequestRecord<'a>,
     common: Common<'a>,
 }
@@ -37,7 +39,7 @@ struct Common<'a> {
 }
 
 impl<'a> RequestValues<'a> {
-    pub(super) fn new(record: &'a RequestRecord<'a>) -> Self {
+    pub fn new(record: &'a RequestRecord<'a>) -> Self {
         Self {
             record,
             common: Common {
@@ -92,8 +94,23 @@ impl FormatValues for RequestValues<'_> {
                 None => false,
             },
             Operator::UpstreamRequestAttemptCount => number(out, u64::from(record.attempts)),
+            Operator::DynamicMetadata { .. } | Operator::FilterState { .. } => {
+                record.notes.write(operator, out)
+            }
+            Operator::TraceId => match record.span {
+                Some(span) => write!(out, "{}", span.trace).is_ok(),
+                None => false,
+            },
+            Operator::SpanId => match record.span {
+                Some(span) => write!(out, "{:016x}", span.span).is_ok(),
+                None => false,
+            },
             _ => self.common.write(operator, out),
         }
+    }
+
+    fn write_json(&self, operator: &Operator, out: &mut Vec<u8>) -> Option<bool> {
+        self.record.notes.write_json(operator, out)
     }
 }
 
@@ -103,9 +120,37 @@ impl FormatValues for ConnectionValues<'_> {
         match operator {
             Operator::ResponseCode => number(out, 0),
             Operator::ResponseCodeDetails => false,
+            Operator::ResponseFlags if !record.flags.is_empty() => {
+                listed(out, in_turn(record.flags).map(Flag::short))
+            }
+            Operator::ResponseFlagsLong => listed(out, in_turn(record.flags).map(Flag::long)),
             Operator::ConnectionTerminationDetails => text(out, Some(record.termination)),
             Operator::AccessLogType => text(out, Some("TcpConnectionEnd")),
             _ => self.common.write(operator, out),
+        }
+    }
+}
+
+/// What is known of a connection before there is anything to count.
+impl FormatValues for DownstreamRecord {
+    fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
+        let common = Common {
+            start: SystemTime::UNIX_EPOCH,
+            duration: Duration::ZERO,
+            flags: Flags::default(),
+            details: "",
+            received: 0,
+            sent: 0,
+            upstream: None,
+            downstream: self,
+        };
+        match operator {
+            Operator::StartTime(_)
+            | Operator::Duration
+            | Operator::BytesReceived
+            | Operator::BytesSent
+            | Operator::ResponseFlags => false,
+            _ => common.write(operator, out),
         }
     }
 }
@@ -117,7 +162,7 @@ impl Common<'_> {
             Operator::StartTime(format) => start_time::write(self.start, format.as_deref(), out),
             Operator::Duration => millis(out, Some(self.duration)),
             Operator::ResponseFlags => flags(out, self.flags),
-            Operator::ResponseFlagsLong => flags_long(out, self.flags),
+            Operator::ResponseFlagsLong => listed(out, self.flags.iter().map(Flag::long)),
             Operator::ResponseCodeDetails => {
                 let failure = self
                     .upstream
@@ -127,7 +172,21 @@ impl Common<'_> {
             }
             Operator::BytesReceived => number(out, self.received),
             Operator::BytesSent => number(out, self.sent),
-            Operator::UpstreamHost => address(out, upstream.and_then(|u| u.remote)),
+            Operator::UpstreamHost => host(out, upstream),
+            Operator::UpstreamHostName { port } => match upstream {
+                Some(UpstreamRecord { hostname, .. }) if !hostname.is_empty() => {
+                    let (name, _) = hostname
+                        .rsplit_once(':')
+                        .filter(|_| !port)
+                        .unwrap_or((hostname, ""));
+                    text(out, Some(name))
+                }
+                Some(UpstreamRecord {
+                    remote: Some(Address::Socket(remote)),
+                    ..
+                }) if !port => without_port(out, *remote),
+                upstream => host(out, upstream),
+            },
             Operator::UpstreamLocalAddress => address(out, upstream.and_then(|u| u.local)),
             Operator::UpstreamCluster => text(out, upstream.map(|u| u.cluster)),
             Operator::UpstreamTransportFailureReason => {
@@ -138,12 +197,29 @@ impl Common<'_> {
                 found
             }
             Operator::UpstreamPeerUriSan => text(out, upstream.and_then(|u| u.peer_principal).map(|p| &**p)),
+            // Unless it is told elsewhere who the client is.
+            Operator::DownstreamLocalAddress
+            | Operator::DownstreamRemoteAddress
+            | Operator::DownstreamDirectRemoteAddress
+            | Operator::DownstreamLocalAddressWithoutPort
+            | Operator::DownstreamRemoteAddressWithoutPort
+            | Operator::DownstreamDirectRemoteAddressWithoutPort
+            | Operator::DownstreamLocalPort
+            | Operator::DownstreamRemotePort
+            | Operator::DownstreamDirectRemotePort
+                if downstream.named.is_some() =>
+            {
+                downstream
+                    .named
+                    .as_ref()
+                    .is_some_and(|named| name(out, operator, named))
+            }
             Operator::DownstreamLocalAddress => address(out, Some(downstream.local)),
             Operator::DownstreamLocalAddressWithoutPort => without_port(out, downstream.local),
             Operator::DownstreamLocalPort => number(out, downstream.local.port().into()),
             Operator::DownstreamRemotePort => number(out, downstream.remote.port().into()),
             Operator::DownstreamDirectRemotePort => number(out, downstream.direct_remote.port().into()),
-            Operator::UpstreamRemotePort => match upstream.and_then(|u| u.remote) {
+            Operator::UpstreamRemotePort => match upstream.and_then(|u| u.remote?.socket()) {
                 Some(remote) => number(out, remote.port().into()),
                 None => false,
             },
@@ -196,14 +272,22 @@ fn flags(out: &mut Vec<u8>, flags: Flags) -> bool {
     write!(out, "{flags}").is_ok()
 }
 
-fn flags_long(out: &mut Vec<u8>, flags: Flags) -> bool {
-    for (at, flag) in flags.iter().enumerate() {
-        if at > 0 {
+fn listed(out: &mut Vec<u8>, names: impl Iterator<Item = &'static str>) -> bool {
+    let start = out.len();
+    for name in names {
+        if out.len() > start {
             out.push(b',');
         }
-        out.extend_from_slice(flag.long().as_bytes());
+        out.extend_from_slice(name.as_bytes());
     }
-    !flags.is_empty()
+    out.len() > start
+}
+
+/// As they come to a connection: that there is no further attempt is known after the last has failed.
+fn in_turn(flags: Flags) -> impl Iterator<Item = Flag> {
+    let last = Flag::UpstreamRetryLimitExceeded;
+    let others = flags.iter().filter(move |flag| *flag != last);
+    others.chain(flags.contains(last).then_some(last))
 }
 
 /// Of a gRPC call: what the answer says, else what HTTP's status means to gRPC, where 200 without a word is unknown.
@@ -259,6 +343,14 @@ fn millis(out: &mut Vec<u8>, duration: Option<Duration>) -> bool {
     })
 }
 
+fn host(out: &mut Vec<u8>, upstream: Option<UpstreamRecord<'_>>) -> bool {
+    match upstream.and_then(|upstream| upstream.remote) {
+        Some(Address::Socket(remote)) => address(out, Some(*remote)),
+        Some(remote) => write!(out, "{remote}").is_ok(),
+        None => false,
+    }
+}
+
 fn address(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {
     match address {
         Some(SocketAddr::V4(address)) => {
@@ -269,6 +361,19 @@ fn address(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {
         Some(SocketAddr::V6(address)) => write!(out, "{address}").is_ok(),
         None => false,
     }
+}
+
+/// A port is there and empty, as in Envoy.
+fn name(out: &mut Vec<u8>, operator: &Operator, named: &Named) -> bool {
+    let text = match operator {
+        Operator::DownstreamLocalAddress | Operator::DownstreamLocalAddressWithoutPort => &named.local,
+        Operator::DownstreamLocalPort
+        | Operator::DownstreamRemotePort
+        | Operator::DownstreamDirectRemotePort => return true,
+        _ => &named.remote,
+    };
+    out.extend_from_slice(text.as_bytes());
+    true
 }
 
 fn without_port(out: &mut Vec<u8>, address: SocketAddr) -> bool {

@@ -84,7 +84,12 @@ impl<'a> Identity<'a> {
             .headers
             .get("content-type")
             .is_some_and(|v| v.starts_with(b"application/grpc"));
-        let mut identity = Self::of_connection(record.downstream, record.upstream, record.peer, record.flags);
+        let mut identity = Self::of_connection(
+            record.downstream,
+            record.upstream,
+            record.peer,
+            record.flags.told(),
+        );
         identity.protocol = if grpc { Protocol::Grpc } else { Protocol::Http };
         identity.code = record.response.map_or(0, |response| response.status);
         identity.grpc_status = record.grpc_status.filter(|_| grpc);

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use smallvec::SmallVec;
 
-pub use names::{ClusterStat, HttpStat, Kind, ListenerStat, Stat, TcpStat};
+pub use names::{ClusterStat, HttpStat, Kind, ListenerStat, OpenTelemetryStat, Stat, TcpStat, ZipkinStat};
 pub use snapshot::{Sample, Snapshot};
 pub use text::{Form, text};
 
@@ -26,6 +26,8 @@ pub enum Scope {
     Http,
     Listener,
     Tcp,
+    OpenTelemetry,
+    Zipkin,
 }
 
 /// All workers' counters. Reading does not disturb the workers.

@@ -108,6 +108,35 @@ stats! {
         NoCluster Counter "no_cluster",
         RqDirectResponse Counter "rq_direct_response",
         RouterRqTotal Counter "rq_total",
+        TracingRandomSampling Counter "tracing.random_sampling",
+        TracingServiceForced Counter "tracing.service_forced",
+        TracingClientEnabled Counter "tracing.client_enabled",
+        TracingNotTraceable Counter "tracing.not_traceable",
+        TracingHealthCheck Counter "tracing.health_check",
+    }
+}
+
+stats! {
+    /// `tracing.opentelemetry.`
+    OpenTelemetryStat of OpenTelemetry {
+        SpansSent Counter "spans_sent",
+        TimerFlushed Counter "timer_flushed",
+        SpansDropped Counter "spans_dropped",
+        HttpReportsSent Counter "http_reports_sent",
+        HttpReportsSuccess Counter "http_reports_success",
+        HttpReportsFailed Counter "http_reports_failed",
+    }
+}
+
+stats! {
+    /// `tracing.zipkin.`
+    ZipkinStat of Zipkin {
+        SpansSent Counter "spans_sent",
+        TimerFlushed Counter "timer_flushed",
+        ReportsSkippedNoCluster Counter "reports_skipped_no_cluster",
+        ReportsSent Counter "reports_sent",
+        ReportsDropped Counter "reports_dropped",
+        ReportsFailed Counter "reports_failed",
     }
 }
 
@@ -140,6 +169,8 @@ pub(super) fn of(scope: Scope) -> &'static [(&'static str, Kind)] {
         Scope::Http => HttpStat::NAMES,
         Scope::Listener => ListenerStat::NAMES,
         Scope::Tcp => TcpStat::NAMES,
+        Scope::OpenTelemetry => OpenTelemetryStat::NAMES,
+        Scope::Zipkin => ZipkinStat::NAMES,
     }
 }
 

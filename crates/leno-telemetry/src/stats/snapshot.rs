@@ -61,6 +61,8 @@ fn prefix(scope: Scope, name: &str) -> String {
         Scope::Http => "http",
         Scope::Listener => "listener",
         Scope::Tcp => "tcp",
+        Scope::OpenTelemetry => return "tracing.opentelemetry.".to_owned(),
+        Scope::Zipkin => return "tracing.zipkin.".to_owned(),
     };
     format!("{scope}.{}.", name.replace(':', "_"))
 }

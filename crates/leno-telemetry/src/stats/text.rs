@@ -116,7 +116,13 @@ fn tagged(name: &str) -> (String, String) {
 /// Whose it is and what it is; the latter may have a group in front, with a dot.
 fn split(inside: &str) -> Option<(&str, &str)> {
     let (whose, stat) = inside.rsplit_once('.')?;
-    for group in [".circuit_breakers.default", ".circuit_breakers.high"] {
+    for group in [
+        ".circuit_breakers.default",
+        ".circuit_breakers.high",
+        ".health_check",
+        ".outlier_detection",
+        ".tracing",
+    ] {
         if let Some(whose) = whose.strip_suffix(group) {
             return Some((whose, &inside[whose.len() + 1..]));
         }

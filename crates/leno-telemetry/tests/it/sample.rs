@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use leno_engine::compile::cluster::ServiceName;
 use leno_engine::compile::endpoint::WorkloadLabel;
-use leno_engine::compile::listener::Direction;
+use leno_engine::compile::listener::{Address, Direction};
 use leno_engine::decide::filter::PeerMetadata;
+use leno_engine::decide::notes::Notes;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{
@@ -24,9 +25,11 @@ pub(crate) struct Sample {
     pub(crate) rule: u32,
     pub(crate) downstream: DownstreamRecord,
     pub(crate) peer: PeerMetadata,
+    pub(crate) notes: Notes,
     pub(crate) cluster: String,
     pub(crate) service: Option<ServiceName>,
     pub(crate) workload: Option<WorkloadLabel>,
+    pub(crate) remote: Address,
     pub(crate) upstream_peer: Option<Arc<str>>,
     pub(crate) upstream_local: Option<Arc<str>>,
 }
@@ -69,6 +72,7 @@ pub(crate) fn outbound() -> Sample {
         rule: 1,
         downstream: DownstreamRecord {
             direction: Direction::Outbound,
+            named: None,
             local: "240.240.0.7:9080".parse().unwrap(),
             remote: "198.18.0.2:40000".parse().unwrap(),
             direct_remote: "198.18.0.2:40000".parse().unwrap(),
@@ -79,6 +83,7 @@ pub(crate) fn outbound() -> Sample {
             local_principal: None,
         },
         peer: PeerMetadata::default(),
+        notes: Notes::default(),
         cluster: "outbound|9080||reviews.default.svc.cluster.local".into(),
         service: Some(ServiceName {
             host: "reviews.default.svc.cluster.local".into(),
@@ -92,6 +97,7 @@ pub(crate) fn outbound() -> Sample {
             canonical_revision: "v2".into(),
             cluster: "Kubernetes".into(),
         }),
+        remote: Address::Socket("127.0.0.9:9080".parse().unwrap()),
         upstream_peer: Some(REVIEWS.into()),
         upstream_local: Some(PRODUCTPAGE.into()),
     }
@@ -100,10 +106,12 @@ pub(crate) fn outbound() -> Sample {
 impl Sample {
     fn upstream(&self) -> UpstreamRecord<'_> {
         UpstreamRecord {
+            name: &self.cluster,
+            hostname: "",
             cluster: &self.cluster,
             service: self.service.as_ref(),
             workload: self.workload.as_ref(),
-            remote: Some("127.0.0.9:9080".parse().unwrap()),
+            remote: Some(&self.remote),
             local: Some("127.0.0.1:50000".parse().unwrap()),
             peer_principal: self.upstream_peer.as_ref(),
             local_principal: self.upstream_local.as_ref(),
@@ -134,9 +142,12 @@ impl Sample {
             },
             upstream: Some(self.upstream()),
             attempts: 1,
+            span: None,
+            forced: false,
             random: 0,
             downstream: &self.downstream,
             peer: &self.peer,
+            notes: &self.notes,
         }
     }
 

@@ -163,7 +163,7 @@ fn foretold(manager: &HttpConnectionManager, decision: &Decision<'_>, head: &Req
     filters
         .flat_map(|filter| {
             let per_route = decision.filter_config(&filter.name);
-            filter.foretell(per_route.map(Arc::as_ref), head, cluster)
+            filter.foretell(per_route, head, cluster)
         })
         .collect()
 }

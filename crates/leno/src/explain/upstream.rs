@@ -277,7 +277,7 @@ fn balance(policy: &BalancePolicy) -> Option<String> {
         BalancePolicy::Random => "random".into(),
         BalancePolicy::RingHash { minimum, .. } => format!("ring hash of {minimum}"),
         BalancePolicy::Maglev { table_size, .. } => format!("Maglev of {table_size}"),
-        BalancePolicy::ClusterProvided => return None,
+        BalancePolicy::ClusterProvided { .. } => return None,
     })
 }
 
@@ -315,13 +315,14 @@ fn limits(cluster: &cluster::Cluster) -> Vec<String> {
         said.push(format!("at most {most} requests a connection"));
     }
     if let Some(outlier) = &cluster.outlier {
-        let after = [
-            outlier.consecutive_5xx.map(|n| format!("{n} × 5xx")),
-            outlier
-                .consecutive_gateway_failure
-                .map(|n| format!("{n} × 502-504")),
-        ];
-        let after: Vec<String> = after.into_iter().flatten().collect();
+        let after: Vec<String> = [
+            (outlier.consecutive_5xx, "5xx"),
+            (outlier.consecutive_gateway_failure, "502-504"),
+        ]
+        .into_iter()
+        .filter(|(in_a_row, _)| in_a_row.limit > 0 && in_a_row.enforcing > 0)
+        .map(|(in_a_row, what)| format!("{} × {what}", in_a_row.limit))
+        .collect();
         let time = words::span(outlier.base_ejection_time);
         said.push(format!("out for {time} after {}", after.join(" or ")));
     }

@@ -100,6 +100,8 @@ fn entries(
         },
         flush_every: at.positive("buffer_flush_interval", buffer_flush_interval, SECOND)?,
         batch_bytes: bytes(buffer_size_bytes.as_ref()),
+        batch_records: usize::MAX,
+        most_records: usize::MAX,
     };
     Ok(Entries {
         collector: Arc::new(collector),
@@ -186,6 +188,8 @@ pub(super) fn open_telemetry(
         },
         flush_every,
         batch_bytes,
+        batch_records: usize::MAX,
+        most_records: usize::MAX,
     };
     Ok(Destination::LogRecords(LogRecords {
         collector: Arc::new(collector),

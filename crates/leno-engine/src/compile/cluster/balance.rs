@@ -21,6 +21,7 @@ pub(super) fn common(
         locality_weighted: false,
         hash_key: HashKey::Address,
         subsets: None,
+        ignores_unchecked: false,
     };
     let Some(message) = message else { return Ok(common) };
     let at = &at.field("common_lb_config");
@@ -35,7 +36,7 @@ pub(super) fn common(
     } = message;
     refuse!(at; close_connections_on_host_set_change, override_host_status);
     no_effect!(at, "updates are applied at once"; update_merge_window);
-    no_effect!(at, "there are no active health checks"; ignore_new_hosts_until_first_hc);
+    common.ignores_unchecked = *ignore_new_hosts_until_first_hc;
     if let Some(types::Percent { value }) = healthy_panic_threshold {
         if !(0.0..=100.0).contains(value) {
             return Err(at.field("healthy_panic_threshold").reject("0 to 100"));
@@ -79,7 +80,7 @@ pub(super) fn policy(
         None => named(at, message, common.hash_key)?,
     };
     let provides = matches!(discovery, Discovery::OriginalDst | Discovery::Aggregate(_));
-    if provides != (balance == BalancePolicy::ClusterProvided) {
+    if provides != matches!(balance, BalancePolicy::ClusterProvided { .. }) {
         let reason = "CLUSTER_PROVIDED goes with ORIGINAL_DST and aggregate clusters, and with no other";
         return Err(at.field("lb_policy").reject(reason));
     }
@@ -139,7 +140,7 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
             let pb::cluster::MaglevLbConfig { table_size } = config;
             maglev(&at.field("maglev_lb_config"), table_size.as_ref(), key)?
         }
-        (LbPolicy::ClusterProvided, None) => BalancePolicy::ClusterProvided,
+        (LbPolicy::ClusterProvided, None) => BalancePolicy::ClusterProvided { port: None },
         (LbPolicy::ClusterProvided, Some(LbConfig::OriginalDstLbConfig(config))) => {
             let pb::cluster::OriginalDstLbConfig {
                 use_http_header,
@@ -147,9 +148,14 @@ fn named(at: &At<'_>, message: &pb::Cluster, key: HashKey) -> Result<BalancePoli
                 upstream_port_override,
                 metadata_key,
             } = config;
-            refuse!(at.field("original_dst_lb_config"); use_http_header, http_header_name,
-                upstream_port_override, metadata_key);
-            BalancePolicy::ClusterProvided
+            let at = at.field("original_dst_lb_config");
+            refuse!(at; use_http_header, http_header_name, metadata_key);
+            BalancePolicy::ClusterProvided {
+                port: match upstream_port_override {
+                    None => None,
+                    Some(port) => Some(at.port("upstream_port_override", port.value)?),
+                },
+            }
         }
         (LbPolicy::LoadBalancingPolicyConfig, _) => {
             return Err(at

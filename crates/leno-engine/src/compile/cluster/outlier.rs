@@ -1,12 +1,54 @@
-//! `outlier_detection`: the consecutive detectors.
+//! `outlier_detection`.
 
 use std::time::Duration;
 
-use super::OutlierDetection;
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, refuse};
 use crate::compile::pb::cluster as pb;
 use crate::compile::pb::protobuf::UInt32Value;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutlierDetection {
+    pub consecutive_5xx: Consecutive,
+    pub consecutive_gateway_failure: Consecutive,
+    pub consecutive_local_origin_failure: Consecutive,
+    pub success_rate: Compared,
+    /// In thousandths.
+    pub success_rate_stdev_factor: u32,
+    pub failure_percentage: Compared,
+    /// Percent.
+    pub failure_percentage_threshold: u32,
+    pub split_external_local: bool,
+    pub interval: Duration,
+    pub base_ejection_time: Duration,
+    pub max_ejection_time: Duration,
+    /// Up to so much longer.
+    pub max_ejection_time_jitter: Duration,
+    pub max_ejection_percent: u32,
+    pub always_eject_one_host: bool,
+    /// Who passes an active check is back.
+    pub checks_absolve: bool,
+}
+
+/// Ejection by failures in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consecutive {
+    /// 0: never.
+    pub limit: u32,
+    /// In so many of a hundred cases.
+    pub enforcing: u32,
+}
+
+/// Ejection by what an endpoint does beside what others do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// At least so many endpoints have had at least so many requests in an interval.
+    pub minimum_hosts: u64,
+    pub request_volume: u64,
+    /// In so many of a hundred cases; and by connections alone.
+    pub enforcing: u32,
+    pub enforcing_local: u32,
+}
 
 pub(super) fn detection(at: &At<'_>, message: &pb::OutlierDetection) -> Result<OutlierDetection, Rejection> {
     let pb::OutlierDetection {
@@ -37,94 +79,84 @@ pub(super) fn detection(at: &At<'_>, message: &pb::OutlierDetection) -> Result<O
         always_eject_one_host,
         detect_degraded_hosts,
     } = message;
-    for (field, enforcing) in [
-        ("enforcing_success_rate", enforcing_success_rate),
-        (
-            "enforcing_local_origin_success_rate",
-            enforcing_local_origin_success_rate,
-        ),
-        ("enforcing_failure_percentage", enforcing_failure_percentage),
-        (
-            "enforcing_failure_percentage_local_origin",
-            enforcing_failure_percentage_local_origin,
-        ),
-    ] {
-        if enforcing.as_ref().is_some_and(|percent| percent.value > 0) {
-            return Err(at
-                .field(field)
-                .reject("only the consecutive detectors are supported"));
-        }
-    }
-    // On by default in Envoy; it changes nothing in clusters of fewer than five hosts.
-    if enforcing_success_rate.is_none() {
-        at.field("enforcing_success_rate")
-            .warn("ejection by success rate is not supported");
-    }
     refuse!(at; monitors, detect_degraded_hosts);
-    no_effect!(at, "only the consecutive detectors are supported"; success_rate_minimum_hosts,
-        success_rate_request_volume, success_rate_stdev_factor, failure_percentage_threshold,
-        failure_percentage_minimum_hosts, failure_percentage_request_volume);
-    no_effect!(at, "not used"; max_ejection_time_jitter, successful_active_health_check_uneject_host);
     let base = at.positive("base_ejection_time", base_ejection_time, Duration::from_secs(30))?;
-    let percent = max_ejection_percent.as_ref().map_or(10, |percent| percent.value);
-    if percent > 100 {
+    let longest = at.positive(
+        "max_ejection_time",
+        max_ejection_time,
+        base.max(Duration::from_secs(300)),
+    )?;
+    if longest < base {
         return Err(at
-            .field("max_ejection_percent")
-            .reject(format!("0 to 100, not {percent}")));
+            .field("max_ejection_time")
+            .reject("shorter than base_ejection_time"));
     }
+    let percent = |field, value: &Option<UInt32Value>, default| match or(value, default) {
+        percent @ 0..=100 => Ok(percent),
+        percent => Err(at.field(field).reject(format!("0 to 100, not {percent}"))),
+    };
     Ok(OutlierDetection {
-        consecutive_5xx: detector(
-            at,
-            consecutive_5xx,
-            ("enforcing_consecutive_5xx", enforcing_consecutive_5xx),
-            100,
-        )?,
-        consecutive_gateway_failure: detector(
-            at,
-            consecutive_gateway_failure,
-            (
+        consecutive_5xx: Consecutive {
+            limit: or(consecutive_5xx, 5),
+            enforcing: percent("enforcing_consecutive_5xx", enforcing_consecutive_5xx, 100)?,
+        },
+        consecutive_gateway_failure: Consecutive {
+            limit: or(consecutive_gateway_failure, 5),
+            enforcing: percent(
                 "enforcing_consecutive_gateway_failure",
                 enforcing_consecutive_gateway_failure,
-            ),
-            0,
-        )?,
-        consecutive_local_origin_failure: detector(
-            at,
-            consecutive_local_origin_failure,
-            (
+                0,
+            )?,
+        },
+        consecutive_local_origin_failure: Consecutive {
+            limit: or(consecutive_local_origin_failure, 5),
+            enforcing: percent(
                 "enforcing_consecutive_local_origin_failure",
                 enforcing_consecutive_local_origin_failure,
-            ),
-            100,
+                100,
+            )?,
+        },
+        success_rate: Compared {
+            minimum_hosts: or(success_rate_minimum_hosts, 5).max(1).into(),
+            request_volume: or(success_rate_request_volume, 100).into(),
+            enforcing: percent("enforcing_success_rate", enforcing_success_rate, 100)?,
+            enforcing_local: percent(
+                "enforcing_local_origin_success_rate",
+                enforcing_local_origin_success_rate,
+                100,
+            )?,
+        },
+        success_rate_stdev_factor: or(success_rate_stdev_factor, 1900),
+        failure_percentage: Compared {
+            minimum_hosts: or(failure_percentage_minimum_hosts, 5).max(1).into(),
+            request_volume: or(failure_percentage_request_volume, 50).into(),
+            enforcing: percent("enforcing_failure_percentage", enforcing_failure_percentage, 0)?,
+            enforcing_local: percent(
+                "enforcing_failure_percentage_local_origin",
+                enforcing_failure_percentage_local_origin,
+                0,
+            )?,
+        },
+        failure_percentage_threshold: percent(
+            "failure_percentage_threshold",
+            failure_percentage_threshold,
+            85,
         )?,
         split_external_local: *split_external_local_origin_errors,
         interval: at.positive("interval", interval, Duration::from_secs(10))?,
         base_ejection_time: base,
-        max_ejection_time: at.positive(
-            "max_ejection_time",
-            max_ejection_time,
-            base.max(Duration::from_secs(300)),
-        )?,
-        max_ejection_percent: percent,
+        max_ejection_time: longest,
+        max_ejection_time_jitter: at
+            .duration("max_ejection_time_jitter", max_ejection_time_jitter)?
+            .unwrap_or_default(),
+        max_ejection_percent: percent("max_ejection_percent", max_ejection_percent, 10)?,
         always_eject_one_host: always_eject_one_host.is_some_and(|always| always.value),
+        checks_absolve: successful_active_health_check_uneject_host
+            .as_ref()
+            .is_none_or(|uneject| uneject.value),
     })
 }
 
-/// After how many failures in a row; None: never.
-fn detector(
-    at: &At<'_>,
-    said: &Option<UInt32Value>,
-    (enforcing_field, enforcing): (&'static str, &Option<UInt32Value>),
-    enforced_by_default: u32,
-) -> Result<Option<u32>, Rejection> {
-    // Envoy takes 0 for "never" only here and there; Istio writes it with that meaning.
-    let failures = said.as_ref().map_or(5, |count| count.value);
-    match enforcing
-        .as_ref()
-        .map_or(enforced_by_default, |percent| percent.value)
-    {
-        0 => Ok(None),
-        100 => Ok(Some(failures).filter(|failures| *failures > 0)),
-        _ => Err(at.field(enforcing_field).reject("only 0 and 100 are supported")),
-    }
+fn or(said: &Option<UInt32Value>, default: u32) -> u32 {
+    said.as_ref().map_or(default, |value| value.value)
 }

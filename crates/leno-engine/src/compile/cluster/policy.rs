@@ -123,7 +123,7 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
     }
     if any.is::<cluster_provided::ClusterProvided>() {
         let cluster_provided::ClusterProvided {} = at.unpack(any)?;
-        return Ok(Some(BalancePolicy::ClusterProvided));
+        return Ok(Some(BalancePolicy::ClusterProvided { port: None }));
     }
     Ok(None)
 }

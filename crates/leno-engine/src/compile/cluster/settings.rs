@@ -14,6 +14,7 @@ pub(super) struct Common {
     pub(super) locality_weighted: bool,
     pub(super) hash_key: HashKey,
     pub(super) subsets: Option<Arc<SubsetConfig>>,
+    pub(super) ignores_unchecked: bool,
 }
 
 pub(super) fn least_request(

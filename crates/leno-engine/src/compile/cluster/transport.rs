@@ -8,7 +8,10 @@ use leno_proto::FromAny;
 use super::http::UpstreamHttp;
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
-use crate::compile::pb::{cluster as pb, core, protobuf, upstream_proxy_protocol as pp};
+use crate::compile::endpoint::ORIGINAL_DST;
+use crate::compile::pb::{
+    cluster as pb, core, internal_upstream, metadata_kind, protobuf, upstream_proxy_protocol as pp,
+};
 use crate::compile::proxy_protocol::{self, Introduction};
 use crate::compile::tls::{self, UpstreamTls};
 
@@ -26,6 +29,8 @@ pub enum Transport {
     Tls(Arc<UpstreamTls>),
     /// The PROXY protocol before the first byte of another.
     Introduced(Arc<Introduced>),
+    /// Another, to a listener of the proxy's own, which is told the addresses that the endpoint says.
+    Passing(Arc<Transport>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +48,7 @@ impl Transport {
             Self::Raw => None,
             Self::Tls(tls) => Some(tls),
             Self::Introduced(introduced) => introduced.behind.tls(),
+            Self::Passing(behind) => behind.tls(),
         }
     }
 
@@ -51,7 +57,13 @@ impl Transport {
         match self {
             Self::Raw | Self::Tls(_) => None,
             Self::Introduced(introduced) => Some(&introduced.introduction),
+            Self::Passing(behind) => behind.introduction(),
         }
+    }
+
+    /// Whether a listener of the proxy's own is told what its connections are to be taken for.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Passing(_))
     }
 }
 
@@ -93,15 +105,23 @@ fn socket_match(
         transport_socket,
     } = message;
     silent!("names are for people"; name);
-    let mut wanted = BTreeMap::new();
-    for (name, value) in r#match.iter().flat_map(|fields| &fields.fields) {
-        match &value.kind {
-            Some(protobuf::value::Kind::StringValue(text)) => wanted.insert(name.clone(), text.clone()),
-            _ => return Err(at.entry("match", name).reject("only strings are supported")),
-        };
-    }
+    let wanted = match r#match {
+        None => BTreeMap::new(),
+        Some(fields) => self::wanted(&at.field("match"), fields)?,
+    };
     let socket = at.required("transport_socket", transport_socket)?;
     Ok((wanted, transport(&at.field("transport_socket"), socket, http)?))
+}
+
+/// What endpoints are known by here.
+pub(super) fn wanted(at: &At<'_>, message: &protobuf::Struct) -> Result<BTreeMap<String, String>, Rejection> {
+    let fields = message.fields.iter();
+    fields
+        .map(|(name, value)| match &value.kind {
+            Some(protobuf::value::Kind::StringValue(text)) => Ok((name.clone(), text.clone())),
+            _ => Err(at.entry("fields", name).reject("only strings are supported")),
+        })
+        .collect()
 }
 
 fn transport(
@@ -109,6 +129,9 @@ fn transport(
     socket: &core::TransportSocket,
     http: &UpstreamHttp,
 ) -> Result<Transport, Rejection> {
+    if let Some(internal) = internal(at, socket, http)? {
+        return Ok(internal);
+    }
     if let Some(introduced) = introduced(at, socket, http)? {
         return Ok(Transport::Introduced(Arc::new(introduced)));
     }
@@ -120,6 +143,45 @@ fn transport(
             Transport::Tls(Arc::new(tls))
         }
     })
+}
+
+/// None: it is no socket to listeners of the proxy's own.
+fn internal(
+    at: &At<'_>,
+    socket: &core::TransportSocket,
+    http: &UpstreamHttp,
+) -> Result<Option<Transport>, Rejection> {
+    use core::transport_socket::ConfigType;
+    use internal_upstream::internal_upstream_transport::MetadataValueSource;
+    use metadata_kind::metadata_kind::Kind;
+    let core::TransportSocket { name, config_type } = socket;
+    silent!("names are for people"; name);
+    let ConfigType::TypedConfig(any) = at.required("typed_config", config_type)?;
+    if !any.is::<internal_upstream::InternalUpstreamTransport>() {
+        return Ok(None);
+    }
+    let at = at.field("typed_config");
+    let internal_upstream::InternalUpstreamTransport {
+        passthrough_metadata,
+        transport_socket,
+    } = &at.unpack::<internal_upstream::InternalUpstreamTransport>(any)?;
+    let passed = at.each("passthrough_metadata", passthrough_metadata, |at, source| {
+        let MetadataValueSource { kind, name } = source;
+        at.not_empty("name", name)?;
+        let kind = at.required("kind", kind)?.kind.as_ref();
+        let of_host = matches!(at.required("kind", &kind)?, Kind::Host(_));
+        let passes = of_host && name == ORIGINAL_DST;
+        if !passes {
+            at.warn("only the original destination of an endpoint is passed on");
+        }
+        Ok(passes)
+    })?;
+    let behind = at.required("transport_socket", transport_socket)?;
+    let behind = transport(&at.field("transport_socket"), behind, http)?;
+    Ok(Some(match (passed.contains(&true), &behind) {
+        (_, Transport::Passing(_)) | (false, _) => behind,
+        (true, _) => Transport::Passing(Arc::new(behind)),
+    }))
 }
 
 /// None: it is no socket with the PROXY protocol.
@@ -146,10 +208,10 @@ fn introduced(
     no_effect!(at, "always"; tlv_as_pool_key);
     let behind = at.required("transport_socket", transport_socket)?;
     let behind = match transport(&at.field("transport_socket"), behind, http)? {
-        Transport::Introduced(_) => {
+        Transport::Introduced(_) | Transport::Passing(_) => {
             return Err(at
                 .field("transport_socket")
-                .reject("the PROXY protocol comes once"));
+                .reject("the PROXY protocol comes once, inside of internal_upstream"));
         }
         behind => behind,
     };

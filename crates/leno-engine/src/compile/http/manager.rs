@@ -10,11 +10,13 @@ use super::*;
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
 use crate::compile::address;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::header::{Mutation, mutation};
 use crate::compile::local_reply;
 use crate::compile::pb::hcm as pb;
-use crate::compile::pb::{core, protobuf, router};
-use crate::compile::route;
+use crate::compile::pb::{core, early_header_mutation, protobuf, router};
+use crate::compile::tracing;
+use crate::compile::{route, typed_struct};
 use crate::decide::filter;
 
 pub(crate) fn manager(
@@ -82,8 +84,8 @@ pub(crate) fn manager(
         strip_port_mode,
     } = message;
     refuse!(at; original_ip_detection_extensions,
-        early_header_mutation_extensions, forward_client_cert_matcher, proxy_100_continue,
-        represent_ipv4_remote_address_as_ipv4_mapped_ipv6, request_id_extension,
+        forward_client_cert_matcher, proxy_100_continue,
+        represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
         path_normalization_options,
         typed_header_validation_config, forward_proto_config);
     no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
@@ -91,7 +93,6 @@ pub(crate) fn manager(
         stream_error_on_invalid_http_message, proxy_status_config, append_local_overload,
         add_proxy_protocol_connection_state);
     no_effect!(at, "HTTP/3 is not spoken"; http3_protocol_options);
-    no_effect!(at, "traces are not exported"; tracing);
     if is_true(add_user_agent) {
         return Err(at.field("add_user_agent").reject("not supported"));
     }
@@ -100,6 +101,10 @@ pub(crate) fn manager(
         Some(options) => options::http1(&at.field("http_protocol_options"), options)?,
     };
     let access_log = access_logs(at, "access_log", access_log)?;
+    let tracing = match tracing {
+        None => None,
+        Some(said) => Some(Arc::new(tracing::tracing(&at.field("tracing"), said)?)),
+    };
     let (filters, router) = http_filter_list(at, http_filters)?;
     Ok(HttpConnectionManager {
         stat_prefix: stat_prefix.clone(),
@@ -107,7 +112,8 @@ pub(crate) fn manager(
         routes: routes(at, route_specifier.as_ref())?,
         filters,
         router,
-        logs_trailers: access_log.iter().any(|log| log.to.wants_trailers()),
+        keeps_trailers: tracing.as_ref().is_some_and(|tracing| tracing.tracer.is_some())
+            || access_log.iter().any(|log| log.to.wants_trailers()),
         access_log,
         limits: limits(at, message)?,
         timeouts: timeouts(at, message)?,
@@ -122,6 +128,8 @@ pub(crate) fn manager(
         upgrades: upgrades(at, upgrade_configs)?,
         ignored_upgrades: http1.ignored_upgrades,
         generate_request_id: generate_request_id.as_ref().is_none_or(|generate| generate.value),
+        request_ids: tracing::request_ids(at, request_id_extension.as_ref())?,
+        tracing,
         preserve_request_id: *preserve_external_request_id,
         answer_request_id: *always_set_request_id_in_response,
         internal: match internal_address_config {
@@ -129,6 +137,7 @@ pub(crate) fn manager(
             Some(config) => internal(&at.field("internal_address_config"), config)?,
         },
         underscores: underscores(at, message)?,
+        early: early(at, early_header_mutation_extensions)?,
         scheme: match scheme_header_transformation {
             None => None,
             Some(transformation) => scheme(&at.field("scheme_header_transformation"), transformation)?,
@@ -253,6 +262,7 @@ fn http_filter(at: &At<'_>, message: &pb::HttpFilter) -> Result<HttpFilter, Reje
         ConfigType::ConfigDiscovery(_) => return Err(at.field("config_discovery").reject("not supported")),
     };
     let at = at.field("typed_config");
+    let any = &*typed_struct::opened(&at, any)?;
     if any.is::<router::Router>() {
         return router_options(&at, &at.unpack(any)?).map(HttpFilter::Router);
     }
@@ -285,7 +295,6 @@ fn router_options(at: &At<'_>, message: &router::Router) -> Result<RouterOptions
     } = message;
     refuse!(at; upstream_http_filters, reject_connect_request_early_data);
     no_effect!(at, "leno has its own statistics"; dynamic_stats, suppress_grpc_request_failure_code_stats);
-    no_effect!(at, "traces are not exported"; start_child_span);
     no_effect!(at, "only downstream requests are logged"; upstream_log, upstream_log_options);
     for (i, name) in strict_check_headers.iter().enumerate() {
         if !STRICT.contains(&name.as_str()) {
@@ -296,6 +305,7 @@ fn router_options(at: &At<'_>, message: &router::Router) -> Result<RouterOptions
     Ok(RouterOptions {
         suppress_envoy_headers: *suppress_envoy_headers,
         respect_expected_timeout: *respect_expected_rq_timeout,
+        spawn_upstream: *start_child_span,
         strict_headers: strict_check_headers.clone(),
     })
 }
@@ -321,6 +331,21 @@ fn internal(
         ranges: at.each("cidr_ranges", cidr_ranges, address::cidr)?,
         unix_sockets: *unix_sockets,
     })
+}
+
+fn early(at: &At<'_>, extensions: &[core::TypedExtensionConfig]) -> Result<Vec<Mutation>, Rejection> {
+    let each = at.each("early_header_mutation_extensions", extensions, |at, extension| {
+        let core::TypedExtensionConfig { name, typed_config } = extension;
+        silent!("names are for people"; name);
+        let any = at.required("typed_config", typed_config)?;
+        let at = at.field("typed_config");
+        let early_header_mutation::HeaderMutation { mutations } = &at.unpack(any)?;
+        if mutations.is_empty() {
+            return Err(at.field("mutations").reject("required"));
+        }
+        at.each("mutations", mutations, mutation)
+    })?;
+    Ok(each.into_iter().flatten().collect())
 }
 
 fn underscores(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<Underscores, Rejection> {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_proto::FromAny;
-use prost::Message;
 
 use super::*;
 use crate::compile::at::{refuse, silent};
-use crate::compile::pb::{hcm, listener as pb, network as filters_pb, protobuf, tcp_proxy};
-use crate::compile::{address, http, tls};
+use crate::compile::pb::{hcm, listener as pb, network as filters_pb, tcp_proxy};
+use crate::compile::{address, http, metadata_exchange, tls, typed_struct};
+use crate::decide::filter;
 use crate::decide::network::{self, NetworkFilterConfig};
 
 pub(super) fn chain(at: &At<'_>, message: &pb::FilterChain) -> Result<Arc<FilterChain>, Rejection> {
@@ -164,6 +164,7 @@ fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<NetworkFilter, Re
         ConfigType::ConfigDiscovery(_) => return Err(at.field("config_discovery").reject("not supported")),
     };
     let at = at.field("typed_config");
+    let any = &*typed_struct::opened(&at, any)?;
     if any.is::<hcm::HttpConnectionManager>() {
         let manager = http::manager(&at, &at.unpack(any)?)?;
         return Ok(NetworkFilter::Terminal(TerminalFilter::Http(Arc::new(manager))));
@@ -172,11 +173,12 @@ fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<NetworkFilter, Re
         let proxy = tcp::tcp_proxy(&at, &at.unpack(any)?)?;
         return Ok(NetworkFilter::Terminal(TerminalFilter::Tcp(Arc::new(proxy))));
     }
-    if any
-        .type_url
-        .ends_with("/envoy.tcp.metadataexchange.config.MetadataExchange")
-    {
-        return metadata_exchange(&at, any).map(|()| NetworkFilter::Nothing);
+    if metadata_exchange::is_one(any) {
+        return metadata_exchange::check(&at, any).map(|()| NetworkFilter::Nothing);
+    }
+    if filter::only_counts(any) {
+        at.warn("leno has its own statistics");
+        return Ok(NetworkFilter::Nothing);
     }
     if any.is::<filters_pb::direct_response::Config>() {
         let filters_pb::direct_response::Config { response } =
@@ -201,35 +203,4 @@ fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<NetworkFilter, Re
         Some(filter) => Ok(NetworkFilter::Before(filter)),
         None => Err(at.unknown_extension(any)),
     }
-}
-
-/// Istio's message, as much of it as is used.
-#[derive(Clone, PartialEq, Message)]
-struct MetadataExchange {
-    /// The ALPN name that says both sides do it.
-    #[prost(string, tag = "1")]
-    protocol: String,
-    #[prost(bool, tag = "2")]
-    enable_discovery: bool,
-}
-
-/// Peers say by ALPN that they do it, and do without where it is not negotiated: leno never negotiates it.
-fn metadata_exchange(at: &At<'_>, any: &protobuf::Any) -> Result<(), Rejection> {
-    let decoded = MetadataExchange::decode(any.value.as_slice());
-    let MetadataExchange {
-        protocol,
-        enable_discovery,
-    } = decoded.map_err(|error| at.reject(error.to_string()))?;
-    if protocol != "istio-peer-exchange" {
-        return Err(at
-            .field("protocol")
-            .reject(format!("{protocol:?} is not supported")));
-    }
-    at.ignored(
-        "enable_discovery",
-        &enable_discovery,
-        "peers are told by endpoint metadata",
-    );
-    at.warn("peer metadata is not exchanged over TCP: istio-peer-exchange is not negotiated");
-    Ok(())
 }

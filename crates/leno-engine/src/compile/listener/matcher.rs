@@ -56,6 +56,8 @@ fn is_known_before_a_request(input: &Input) -> bool {
         | Input::QueryParameter(_)
         | Input::UriSan
         | Input::DnsSan
-        | Input::Subject => false,
+        | Input::Subject
+        | Input::DynamicMetadata { .. }
+        | Input::FilterState(_) => false,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{TcpCluster, TcpProxy};
+use super::{TcpCluster, TcpProxy, tunnel};
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
 use crate::compile::at::{At, no_effect, refuse};
@@ -35,8 +35,7 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
         check_drain_close,
         cluster_specifier,
     } = message;
-    refuse!(at; on_demand, tunneling_config,
-        proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes,
+    refuse!(at; on_demand, proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes,
         downstream_idle_timeout, upstream_idle_timeout);
     no_effect!(at, "not used"; backoff_options, access_log_flush_interval, flush_access_log_on_connected, access_log_options, check_drain_close);
     let metadata = metadata::of(metadata_match.as_ref(), "envoy.lb");
@@ -78,6 +77,10 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
             max_downstream_connection_duration,
             None,
         )?,
+        tunnel: match tunneling_config {
+            None => None,
+            Some(config) => Some(Box::new(tunnel::tunnel(&at.field("tunneling_config"), config)?)),
+        },
         access_log: access_logs(at, "access_log", access_log)?,
         origin: None,
     })

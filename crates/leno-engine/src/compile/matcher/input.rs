@@ -3,7 +3,7 @@
 use leno_proto::FromAny;
 
 use crate::compile::Rejection;
-use crate::compile::at::At;
+use crate::compile::at::{At, refuse};
 use crate::compile::pb::matching::{network, ssl};
 use crate::compile::pb::{matcher as http, protobuf};
 
@@ -29,6 +29,12 @@ pub enum Input {
     UriSan,
     DnsSan,
     Subject,
+    /// What filters have noted, at a path of a namespace. It is no text: only a test of its own sees it.
+    DynamicMetadata {
+        namespace: String,
+        path: Vec<String>,
+    },
+    FilterState(String),
 }
 
 pub(super) fn input(at: &At<'_>, any: &protobuf::Any) -> Result<Input, Rejection> {
@@ -45,11 +51,37 @@ pub(super) fn input(at: &At<'_>, any: &protobuf::Any) -> Result<Input, Rejection
         at.not_empty("query_param", query_param)?;
         return Ok(Input::QueryParameter(query_param.clone()));
     }
+    if any.is::<network::FilterStateInput>() {
+        let network::FilterStateInput { key, field } = &at.unpack::<network::FilterStateInput>(any)?;
+        refuse!(at; field);
+        at.not_empty("key", key)?;
+        return Ok(Input::FilterState(key.clone()));
+    }
+    if any.is::<network::DynamicMetadataInput>() {
+        return dynamic_metadata(at, &at.unpack(any)?);
+    }
     let plain = PLAIN.iter().find(|(is, _)| is(any));
     match plain {
         Some((_, input)) => Ok(input.clone()),
         None => Err(at.unknown_extension(any)),
     }
+}
+
+fn dynamic_metadata(at: &At<'_>, message: &network::DynamicMetadataInput) -> Result<Input, Rejection> {
+    use network::dynamic_metadata_input::{PathSegment, path_segment::Segment};
+    let network::DynamicMetadataInput { filter, path } = message;
+    at.not_empty("filter", filter)?;
+    if path.is_empty() {
+        return Err(at.field("path").reject("required"));
+    }
+    Ok(Input::DynamicMetadata {
+        namespace: filter.clone(),
+        path: at.each("path", path, |at, PathSegment { segment }| {
+            let Segment::Key(key) = at.required("segment", segment)?;
+            at.not_empty("key", key)?;
+            Ok(key.clone())
+        })?,
+    })
 }
 
 /// Whether it is that message.

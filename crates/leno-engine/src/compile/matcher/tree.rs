@@ -6,13 +6,15 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
+use leno_proto::FromAny;
 
 use super::input::{Input, input};
+use super::metadata::{self, ValueMatcher};
 use super::{Pattern, StringMatcher};
 use crate::compile::Rejection;
 use crate::compile::address;
 use crate::compile::at::{At, refuse, silent};
-use crate::compile::pb::matching::ip;
+use crate::compile::pb::matching::{ip, metadata as metadata_pb};
 use crate::compile::pb::xds_matcher::matcher::{self as parts, matcher_list, matcher_tree};
 use crate::compile::pb::{protobuf, xds_core, xds_matcher as pb};
 
@@ -58,6 +60,7 @@ pub enum Predicate {
 pub enum Test {
     Value(StringMatcher),
     Ranges(Vec<IpNet>),
+    Metadata { value: ValueMatcher, invert: bool },
 }
 
 /// What a tree may say where it stands.
@@ -202,6 +205,13 @@ fn allowed<A>(
 fn custom(at: &At<'_>, message: &xds_core::TypedExtensionConfig) -> Result<Test, Rejection> {
     let any = extension(at, message)?;
     let at = at.field("typed_config");
+    if any.is::<metadata_pb::Metadata>() {
+        let metadata_pb::Metadata { value, invert } = &at.unpack::<metadata_pb::Metadata>(any)?;
+        return Ok(Test::Metadata {
+            value: metadata::value(&at.field("value"), at.required("value", value)?)?,
+            invert: *invert,
+        });
+    }
     let ip::Ip {
         cidr_ranges,
         stat_prefix,

@@ -24,15 +24,14 @@ use crate::compile::rate_limit::{self, RouteLimits};
 use crate::decide::limits::Priority;
 use crate::runtime::Share;
 
-/// What a route has from its host or table where it says nothing itself.
-#[derive(Clone, Debug, Default)]
+/// Envoy's default.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What holds for the routes of a host that say nothing of their own.
 pub(super) struct Inherited {
     pub(super) retry: Option<Arc<RetryPolicy>>,
     pub(super) mirrors: Vec<MirrorPolicy>,
 }
-
-/// Envoy's default.
-const TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) fn forward(
     at: &At<'_>,
@@ -122,9 +121,9 @@ pub(super) fn forward(
         host_rewrite: host_rewrite(at, host_rewrite_specifier.as_ref())?,
         forwarded_host: *append_x_forwarded_host,
         hash: at.each("hash_policy", hash_policy, hash)?,
-        mirrors: match request_mirror_policies.as_slice() {
-            [] => inherited.mirrors.clone(),
-            own => mirrors(at, own)?,
+        mirrors: match request_mirror_policies.is_empty() {
+            true => inherited.mirrors.clone(),
+            false => at.each("request_mirror_policies", request_mirror_policies, mirror)?,
         },
         upgrades: upgrades(at, upgrade_configs)?,
         ends_connect: upgrade_configs
@@ -384,7 +383,6 @@ fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolic
             attributes,
         }) => {
             let at = at.field("cookie");
-            refuse!(at; attributes);
             at.not_empty("name", name)?;
             if path.contains(|c: char| c.is_control() || c == ';') {
                 return Err(at.field("path").reject("not a path"));
@@ -393,6 +391,7 @@ fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolic
                 name: at.field("name").header_name(name).map(|_| name.clone())?,
                 path: Some(path.clone()).filter(|path| !path.is_empty()),
                 ttl: at.duration("ttl", ttl)?,
+                attributes: at.each("attributes", attributes, cookie_attribute)?,
                 terminal,
             }
         }
@@ -413,15 +412,24 @@ fn hash(at: &At<'_>, message: &pb::route_action::HashPolicy) -> Result<HashPolic
     })
 }
 
-/// Of a route, or of all routes of a host or table.
-pub(super) fn mirrors(
+fn cookie_attribute(
     at: &At<'_>,
-    messages: &[pb::route_action::RequestMirrorPolicy],
-) -> Result<Vec<MirrorPolicy>, Rejection> {
-    at.each("request_mirror_policies", messages, mirror)
+    message: &pb::route_action::hash_policy::CookieAttribute,
+) -> Result<(String, String), Rejection> {
+    let pb::route_action::hash_policy::CookieAttribute { name, value } = message;
+    at.not_empty("name", name)?;
+    for (field, text) in [("name", name), ("value", value)] {
+        if text.contains(|c: char| c.is_control() || c == ';') {
+            return Err(at.field(field).reject(format!("not of a cookie: {text:?}")));
+        }
+    }
+    Ok((name.clone(), value.clone()))
 }
 
-fn mirror(at: &At<'_>, message: &pb::route_action::RequestMirrorPolicy) -> Result<MirrorPolicy, Rejection> {
+pub(super) fn mirror(
+    at: &At<'_>,
+    message: &pb::route_action::RequestMirrorPolicy,
+) -> Result<MirrorPolicy, Rejection> {
     let pb::route_action::RequestMirrorPolicy {
         cluster,
         cluster_header,

@@ -10,6 +10,7 @@ use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::header;
 use crate::compile::pb::{core, protobuf};
 use crate::compile::rate_limit::{self, RateLimit};
+use crate::compile::tracing;
 
 pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<RouteTable, Rejection> {
     let pb::RouteConfiguration {
@@ -38,15 +39,18 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
     no_effect!(at, "clusters are looked up when a request comes"; validate_clusters);
     // Envoy's limit, 4 KiB, guards its memory against the control plane; ours is the message's own size.
     no_effect!(at, "there is no limit"; max_direct_response_body_size_bytes);
-    let mirrors = forward::mirrors(at, request_mirror_policies)?;
+    let mirrors = at.each(
+        "request_mirror_policies",
+        request_mirror_policies,
+        forward::mirror,
+    )?;
     let hosts = at.each("virtual_hosts", virtual_hosts, |at, host| {
-        virtual_host(at, host, &mirrors, *ignore_path_parameters_in_path_matching)
+        virtual_host(at, host, *ignore_path_parameters_in_path_matching, &mirrors)
     })?;
     Ok(RouteTable {
         name: name.clone(),
         domains: domains(at, &hosts)?,
         hosts,
-        filter_configs: filter_configs(at, typed_per_filter_config)?,
         internal_headers: at.each("internal_only_headers", internal_only_headers, |at, name| {
             at.header_name(name)
         })?,
@@ -64,14 +68,15 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
             at,
             &header::response(response_headers_to_add, response_headers_to_remove),
         )?,
+        filter_configs: filter_configs(at, typed_per_filter_config)?,
     })
 }
 
 fn virtual_host(
     at: &At<'_>,
     message: &pb::VirtualHost,
-    mirrors: &[MirrorPolicy],
     ignore_parameters: bool,
+    mirrors: &[MirrorPolicy],
 ) -> Result<VirtualHost, Rejection> {
     let pb::VirtualHost {
         name,
@@ -109,15 +114,20 @@ fn virtual_host(
     if domains.is_empty() {
         return Err(at.field("domains").reject("required"));
     }
+    let own_mirrors = at.each(
+        "request_mirror_policies",
+        request_mirror_policies,
+        forward::mirror,
+    )?;
     // A route's own retry policy replaces the host's whole.
     let inherited = Inherited {
         retry: match retry_policy {
             None => None,
             Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
         },
-        mirrors: match request_mirror_policies.as_slice() {
-            [] => mirrors.to_vec(),
-            own => forward::mirrors(at, own)?,
+        mirrors: match own_mirrors.is_empty() {
+            true => mirrors.to_vec(),
+            false => own_mirrors,
         },
     };
     let rate_limits: Arc<[RateLimit]> = at
@@ -146,8 +156,8 @@ fn virtual_host(
         rate_limits: Arc::clone(&rate_limits),
         filter_configs: filter_configs(at, typed_per_filter_config)?,
         include_attempt_count: *include_request_attempt_count,
+        include_is_timeout_retry: *include_is_timeout_retry_header,
         answer_attempt_count: *include_attempt_count_in_response,
-        tells_timeout_retries: *include_is_timeout_retry_header,
         require_tls: match at.choice("require_tls", *require_tls)? {
             TlsRequirementType::None => false,
             // No request is taken for one from inside: nothing proves it.
@@ -175,11 +185,9 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
         action,
     } = message;
     refuse!(at; route_specifiers);
-    no_effect!(at, "traces are not exported"; tracing);
     no_effect!(at, "leno has its own statistics"; stat_prefix);
     no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
         request_body_buffer_limit);
-    silent!("it names spans"; decorator);
     let matches = matching::route_match(&at.field("match"), at.required("match", r#match)?)?;
     Ok(Route {
         name: name.clone(),
@@ -195,6 +203,14 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
         )?,
         filter_configs: filter_configs(at, typed_per_filter_config)?,
         origin: text(metadata.as_ref(), "istio", "config"),
+        tracing: match tracing {
+            None => None,
+            Some(said) => Some(Box::new(tracing::of_route(&at.field("tracing"), said)?)),
+        },
+        decorator: match decorator {
+            None => None,
+            Some(said) => Some(Box::new(tracing::decorator(&at.field("decorator"), said)?)),
+        },
         place: text(metadata.as_ref(), "leno", "place"),
         rule: number(metadata.as_ref(), "leno", "rule"),
     })

@@ -2,7 +2,7 @@
 
 use super::pb;
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::config_source::Source;
 use crate::compile::matcher::{self, StringMatcher};
 use crate::message::base64;
@@ -113,7 +113,7 @@ pub(super) fn validation(
         suppress_client_ca_list,
     } = message;
     refuse!(at; ca_certificate_provider_instance, require_signed_certificate_timestamp, custom_validator_config);
-    no_effect!(at, "files are read once"; watched_directory);
+    silent!("files of secrets that come by SDS are followed, others are read once, as in Envoy"; watched_directory);
     no_effect!(at, "the list is sent"; suppress_client_ca_list);
     let verify =
         at.choice::<TrustChainVerification>("trust_chain_verification", *trust_chain_verification)?;

@@ -83,6 +83,7 @@ fn standing(localities: &[LocalityHosts], overprovisioning: u32) -> Standing {
     };
     for host in localities.iter().flat_map(|locality| &locality.hosts) {
         standing.hosts += 1;
+        standing.left_out += usize::from(host.is_left_out());
         if let Some(class) = host.class() {
             standing.usable[class as usize] += 1;
         }
@@ -222,7 +223,8 @@ impl Level {
 
     /// A locality's weight, less what its sick hosts cannot take (overprovisioned).
     fn effective_weight(&self, locality: &LocalityHosts, usable: usize) -> f64 {
-        let ratio = usable as f64 / locality.hosts.len().max(1) as f64;
+        let all = locality.hosts.iter().filter(|host| !host.is_left_out()).count();
+        let ratio = usable as f64 / all.max(1) as f64;
         let available = ratio * f64::from(self.standing.overprovisioning) / 100.0;
         locality.weight * available.min(1.0)
     }

@@ -7,6 +7,7 @@
 mod aggregate;
 mod health;
 mod least_request;
+pub mod load;
 mod maglev;
 mod murmur;
 mod priority;
@@ -28,12 +29,14 @@ use xxhash_rust::xxh64::xxh64;
 
 pub use self::aggregate::{Chosen, Row};
 use self::health::Level;
+use self::load::{Load, Loaded};
+
 pub use self::priority::Place;
 use self::priority::{Class, Left};
 use self::subset::Subsets;
-use super::outlier::{self, Outcome, OutlierState};
+use super::health::{ClusterHealth, Flags, HostHealth, Standing};
 use crate::compile::cluster::{
-    BalancePolicy, Cluster, HashFunction, HashKey, LeastRequest, OutlierDetection, SlowStart, SubsetConfig,
+    BalancePolicy, Cluster, HashFunction, HashKey, LeastRequest, SlowStart, SubsetConfig,
 };
 use crate::compile::endpoint::{Assignment, Endpoint, Health, Target};
 use crate::compile::listener::Address;
@@ -45,7 +48,11 @@ use crate::compile::route::HostPredicate;
 pub struct EndpointState {
     /// Requests (HTTP) or connections (TCP) under way.
     pub active: Cell<u32>,
-    pub outlier: OutlierState,
+    /// What the process knows of it; None: it is not looked after.
+    health: Option<Arc<HostHealth>>,
+    /// As it was when the balance was made.
+    flags: Cell<Flags>,
+    pub load: Load,
     /// In slow start: what of its weight it has, a fraction.
     ramp: Cell<f64>,
     /// In slow start: when it was first seen.
@@ -56,7 +63,9 @@ impl Default for EndpointState {
     fn default() -> Self {
         Self {
             active: Cell::new(0),
-            outlier: OutlierState::default(),
+            health: None,
+            flags: Cell::default(),
+            load: Load::default(),
             ramp: Cell::new(1.0),
             since: Cell::new(None),
         }
@@ -114,8 +123,9 @@ pub struct Balancer {
     levels: Vec<Level>,
     subsets: Option<Subsets>,
     seed: u64,
-    ejected: usize,
-    last_check: Option<Instant>,
+    health: Option<Arc<ClusterHealth>>,
+    /// The generation of it that is in the levels.
+    seen: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -123,7 +133,6 @@ struct Settings {
     choice: Choice,
     subsets: Option<Arc<SubsetConfig>>,
     panic_threshold: u32,
-    outlier: Option<OutlierDetection>,
 }
 
 /// How one of a priority's hosts is chosen.
@@ -146,7 +155,7 @@ fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<
         BalancePolicy::LeastRequest(ref settings) => {
             Box::new(least_request::LeastRequest::new(settings, hosts, seed))
         }
-        BalancePolicy::Random | BalancePolicy::ClusterProvided => Box::new(random::Random),
+        BalancePolicy::Random | BalancePolicy::ClusterProvided { .. } => Box::new(random::Random),
         BalancePolicy::RingHash {
             minimum,
             maximum,
@@ -208,12 +217,28 @@ impl Host {
 
     /// None: it is not used while there are others.
     fn class(&self) -> Option<Class> {
-        match self.endpoint.health {
-            _ if self.state.outlier.is_ejected() => None,
-            Health::Unknown | Health::Healthy => Some(Class::Healthy),
-            Health::Degraded => Some(Class::Degraded),
-            Health::Unhealthy | Health::Draining => None,
+        match self.endpoint.standing(self.state.flags.get()) {
+            Standing::Healthy => Some(Class::Healthy),
+            Standing::Degraded => Some(Class::Degraded),
+            Standing::Unhealthy => None,
         }
+    }
+
+    /// It is neither well nor unwell: there is nothing to be known of it, or it wants nothing more.
+    fn is_left_out(&self) -> bool {
+        self.state.flags.get().has(Flags::UNCHECKED | Flags::EXCLUDED)
+    }
+
+    /// What the process knows of it.
+    pub fn health(&self) -> Option<&Arc<HostHealth>> {
+        self.state.health.as_ref()
+    }
+}
+
+impl Active {
+    /// What it has come to, where that was not known when the answer began.
+    pub fn settle(&self, success: bool) {
+        self.0.load.settle(success);
     }
 }
 
@@ -226,8 +251,14 @@ impl Drop for Active {
 // === impl Balancer ===
 
 impl Balancer {
-    /// `seed`: a random number, so that workers and proxies do not all begin with the same endpoint.
-    pub fn new(cluster: &Cluster, assignment: Arc<Assignment>, seed: u64) -> Self {
+    /// `health` is all workers'. `seed`: a random number, so that workers and proxies do not all begin with the same
+    /// endpoint.
+    pub fn new(
+        cluster: &Cluster,
+        assignment: Arc<Assignment>,
+        health: Option<Arc<ClusterHealth>>,
+        seed: u64,
+    ) -> Self {
         let mut this = Self {
             settings: Settings::of(cluster),
             assignment,
@@ -235,28 +266,35 @@ impl Balancer {
             levels: Vec::new(),
             subsets: None,
             seed,
-            ejected: 0,
-            last_check: None,
+            health,
+            seen: 0,
         };
         this.rebuild();
         this
     }
 
     /// Takes a new cluster or assignment; endpoints that stay keep their state.
-    pub fn update(&mut self, cluster: &Cluster, assignment: Arc<Assignment>) {
+    pub fn update(
+        &mut self,
+        cluster: &Cluster,
+        assignment: Arc<Assignment>,
+        health: Option<Arc<ClusterHealth>>,
+    ) {
         let settings = Settings::of(cluster);
-        if settings == self.settings && assignment == self.assignment {
+        if settings == self.settings && assignment == self.assignment && is_same(&self.health, &health) {
             return;
         }
+        self.health = health;
         self.settings = settings;
         self.assignment = assignment;
         self.rebuild();
     }
 
     pub fn pick(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {
-        if self.settings.choice.policy == BalancePolicy::ClusterProvided {
-            return self.original_destination(cx);
+        if let BalancePolicy::ClusterProvided { port } = self.settings.choice.policy {
+            return self.original_destination(cx, port);
         }
+        self.heed_health();
         let mut last = None;
         let left = self.left_priorities(cx);
         for attempt in 0..=cx.attempts {
@@ -277,27 +315,33 @@ impl Balancer {
         self.levels.iter().flat_map(Level::hosts)
     }
 
-    /// Tells how an attempt ended; may eject the endpoint.
-    pub fn report(&mut self, host: &Host, outcome: Outcome, now: Instant) {
-        let Some(config) = self.settings.outlier else {
-            return;
-        };
-        if !host.state.outlier.count(&config, outcome) || !self.knows(host) {
-            return;
-        }
-        if outlier::may_eject(&config, self.ejected, self.states.len()) {
-            host.state.outlier.eject(&config, now);
+    /// What each endpoint had to do since the last time; nothing of those that had nothing.
+    pub fn take_loads(&self) -> Vec<(Target, Loaded)> {
+        let states = self.states.iter();
+        let loads = states.map(|(address, state)| (address.clone(), state.load.take(state.active.get())));
+        loads.filter(|(_, loaded)| !loaded.is_nothing()).collect()
+    }
+
+    /// Those that checks or their requests have put out.
+    pub fn unwell(&self) -> impl Iterator<Item = &Host> {
+        self.hosts()
+            .filter(|host| host.state.flags.get().has(Flags::FAILED_CHECK | Flags::EJECTED))
+    }
+
+    /// Takes in what has changed of the endpoints' health. True: something has.
+    pub fn heed_health(&mut self) -> bool {
+        let stale = self
+            .health
+            .as_ref()
+            .is_some_and(|health| health.generation() != self.seen);
+        if stale {
             self.rebuild();
         }
+        stale
     }
 
-    /// Lets ejected endpoints return, once an interval, and new ones grow. To be called often.
+    /// Lets new endpoints grow. To be called often.
     pub fn tick(&mut self, now: Instant) {
-        self.let_grow(now);
-        self.let_return(now);
-    }
-
-    fn let_grow(&mut self, now: Instant) {
         let Some(slow_start) = self.settings.slow_start() else {
             return;
         };
@@ -313,39 +357,6 @@ impl Balancer {
         if grown {
             self.rebuild();
         }
-    }
-
-    fn let_return(&mut self, now: Instant) {
-        let Some(config) = self.settings.outlier else {
-            return;
-        };
-        let last = *self.last_check.get_or_insert(now);
-        if now.saturating_duration_since(last) < config.interval {
-            return;
-        }
-        self.last_check = Some(now);
-        let mut changed = false;
-        for state in self.states.values() {
-            changed |= state.outlier.check(&config, now);
-        }
-        if changed {
-            self.rebuild();
-        }
-    }
-
-    /// Whether it matters how requests end.
-    pub fn heeds_outcomes(&self) -> bool {
-        self.settings.outlier.is_some()
-    }
-
-    /// Endpoints that this worker has ejected.
-    pub fn ejected(&self) -> usize {
-        self.ejected
-    }
-
-    fn knows(&self, host: &Host) -> bool {
-        let state = self.states.get(&host.endpoint.address);
-        state.is_some_and(|state| Rc::ptr_eq(state, &host.state))
     }
 
     fn left_priorities(&self, cx: &PickContext<'_>) -> Left {
@@ -374,8 +385,11 @@ impl Balancer {
         }
     }
 
-    fn original_destination(&mut self, cx: &PickContext<'_>) -> Result<Host, PickError> {
-        let address = cx.original_destination.ok_or(PickError::NoOriginalDestination)?;
+    fn original_destination(&mut self, cx: &PickContext<'_>, port: Option<u16>) -> Result<Host, PickError> {
+        let mut address = cx.original_destination.ok_or(PickError::NoOriginalDestination)?;
+        if let Some(port) = port {
+            address.set_port(port);
+        }
         Ok(Host {
             endpoint: Arc::new(Endpoint::at(address)),
             state: Rc::default(),
@@ -386,8 +400,14 @@ impl Balancer {
         let mut states = HashMap::with_capacity(self.states.len());
         let old = &self.states;
         let slow_start = self.settings.slow_start();
-        let fresh = || {
-            let state = EndpointState::default();
+        // First: what changes from now on is seen the next time.
+        self.seen = self.health.as_ref().map_or(0, |health| health.generation());
+        let health = self.health.as_deref();
+        let fresh = |known: Option<Arc<HostHealth>>| {
+            let state = EndpointState {
+                health: known,
+                ..EndpointState::default()
+            };
             if let Some(slow_start) = slow_start {
                 state.ramp.set(slow_start.weight(Duration::ZERO));
             }
@@ -395,9 +415,15 @@ impl Balancer {
         };
         let mut host = |endpoint: &Arc<Endpoint>| {
             let key = &endpoint.address;
-            let state: &mut Rc<EndpointState> = states
-                .entry(key.clone())
-                .or_insert_with(|| old.get(key).cloned().unwrap_or_else(fresh));
+            let state: &mut Rc<EndpointState> = states.entry(key.clone()).or_insert_with(|| {
+                let known = health.and_then(|health| health.host(key));
+                let flags = known.as_ref().map(|known| known.flags()).unwrap_or_default();
+                let same = |state: &&Rc<EndpointState>| is_same(&state.health, &known);
+                let state = old.get(key).filter(same).cloned();
+                let state = state.unwrap_or_else(|| fresh(known));
+                state.flags.set(flags);
+                state
+            });
             Host {
                 endpoint: endpoint.clone(),
                 state: state.clone(),
@@ -410,7 +436,6 @@ impl Balancer {
         self.subsets =
             subsets.map(|subsets| Subsets::new(subsets, assignment, panic, &settings.choice, &mut host));
         self.states = states;
-        self.ejected = self.states.values().filter(|s| s.outlier.is_ejected()).count();
         self.seed = mix(self.seed, 1);
     }
 }
@@ -434,7 +459,6 @@ impl Settings {
             },
             subsets: cluster.subsets.clone(),
             panic_threshold: cluster.panic_threshold,
-            outlier: cluster.outlier,
         }
     }
 }
@@ -453,8 +477,13 @@ impl Endpoint {
             metadata: Default::default(),
             transport_match: Default::default(),
             workload: None,
+            check: None,
         }
     }
+}
+
+fn is_same<T>(one: &Option<Arc<T>>, other: &Option<Arc<T>>) -> bool {
+    one.as_ref().map(Arc::as_ptr) == other.as_ref().map(Arc::as_ptr)
 }
 
 /// Whether some weigh more than others.

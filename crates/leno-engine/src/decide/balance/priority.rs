@@ -11,6 +11,8 @@ use crate::compile::endpoint::Target;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Standing {
     pub(super) hosts: usize,
+    /// Of which it is not to be said how well they are.
+    pub(super) left_out: usize,
     /// Of each [`Class`].
     pub(super) usable: [usize; 2],
     /// Percent.
@@ -50,8 +52,9 @@ pub(super) type Left = SmallVec<[usize; 4]>;
 impl Standing {
     /// Of healthy hosts, and of degraded ones: percent, 100 at most each.
     fn healths(&self, overprovisioning: u32) -> [u32; 2] {
+        let all = self.hosts.saturating_sub(self.left_out) as u64;
         self.usable.map(|count| {
-            let percent = (u64::from(overprovisioning) * count as u64).checked_div(self.hosts as u64);
+            let percent = (u64::from(overprovisioning) * count as u64).checked_div(all);
             percent.unwrap_or(0).min(100) as u32
         })
     }

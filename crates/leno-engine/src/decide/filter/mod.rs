@@ -6,10 +6,15 @@
 
 mod cors;
 mod fault;
+mod header_mutation;
+mod health_check;
+mod istio_alpn;
 mod known_peers;
 mod local_ratelimit;
 pub mod peer_metadata;
 mod rbac;
+mod set_filter_state;
+mod set_metadata;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -23,8 +28,11 @@ use leno_proto::google::protobuf::Any;
 use crate::compile::Rejection;
 use crate::compile::access_log::FormatValues;
 use crate::compile::at::At;
+use crate::compile::cluster::Cluster;
 use crate::compile::pb::route as pb;
 use crate::compile::rate_limit::RouteLimits;
+use crate::compile::typed_struct;
+use crate::decide::notes::Notes;
 use crate::decide::rbac::Peer;
 use crate::flags::Flags;
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
@@ -87,14 +95,38 @@ pub struct Context<'a> {
     pub remote: SocketAddr,
     /// As what the route and its host say that the request is counted.
     pub route_limits: Option<&'a RouteLimits>,
+    /// As it goes upstream; None while it is a filter's to edit.
+    pub request: Option<&'a RequestHead>,
+    /// What filters tell each other of the request.
+    pub notes: &'a Notes,
     /// What formats may name besides the messages.
     pub values: &'a dyn FormatValues,
     /// Who answers, once it has proved it.
     pub upstream_principal: Option<&'a str>,
     /// The route's cluster name, once routed.
     pub cluster: Option<&'a str>,
+    /// That cluster, where it is known.
+    pub upstream: Option<&'a Cluster>,
     /// Nobody of the mesh is behind that cluster.
     pub external: bool,
+    pub process: &'a dyn Process,
+}
+
+/// What the process says of itself and its clusters.
+pub trait Process {
+    /// Somebody wants health checks of it to fail.
+    fn fails_health_checks(&self) -> bool;
+    /// The cluster that it belongs to itself.
+    fn cluster_name(&self) -> &str;
+    /// None: there is no such cluster.
+    fn membership(&self, cluster: &str) -> Option<Membership>;
+}
+
+/// How many of a cluster's endpoints may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Membership {
+    pub well: u64,
+    pub all: u64,
 }
 
 /// Who the other side says it is.
@@ -175,6 +207,10 @@ pub trait FilterFactory: std::fmt::Debug + Send + Sync {
     /// `per_route`: the most specific per-route configuration of the same filter, if any.
     /// None: the filter has nothing to do for this request.
     fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>>;
+    /// The same with all that the levels of the route table say of the filter, for those that add them up.
+    fn start_at(&self, levels: &Levels<'_>) -> Option<Box<dyn HttpFilter>> {
+        self.start(levels.most_specific())
+    }
     /// What the filter may do to a request, and to which share of such; for `leno explain`. Empty: nothing that a
     /// client would notice.
     fn foretell(
@@ -208,9 +244,14 @@ type Parse = fn(&At<'_>, &Any) -> Result<Box<dyn FilterFactory>, Rejection>;
 const FILTERS: &[Kind] = &[
     cors::KIND,
     fault::KIND,
+    header_mutation::KIND,
+    istio_alpn::KIND,
+    health_check::KIND,
     local_ratelimit::KIND,
     peer_metadata::KIND,
     rbac::KIND,
+    set_filter_state::KIND,
+    set_metadata::KIND,
 ];
 
 /// Filters of Envoy and Istio that only count. leno counts by itself, so they are accepted and left out.
@@ -243,6 +284,21 @@ impl PartialEq for FilterConfig {
     }
 }
 
+/// What the levels of the route table say of one filter: the weighted cluster, the route, the virtual host, the table.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Levels<'t>(pub [Option<&'t FilterConfig>; 4]);
+
+impl<'t> Levels<'t> {
+    /// The most specific first.
+    pub fn iter(&self) -> impl Iterator<Item = &'t FilterConfig> {
+        self.0.into_iter().flatten()
+    }
+
+    pub fn most_specific(&self) -> Option<&'t FilterConfig> {
+        self.iter().next()
+    }
+}
+
 // === impl FilterConfig ===
 
 impl FilterConfig {
@@ -253,6 +309,17 @@ impl FilterConfig {
             return None;
         }
         self.factory.start(per_route)
+    }
+
+    /// The same with all that the levels say.
+    pub fn start_at(&self, levels: &Levels<'_>) -> Option<Box<dyn HttpFilter>> {
+        if levels
+            .most_specific()
+            .map_or(self.disabled, |level| level.disabled)
+        {
+            return None;
+        }
+        self.factory.start_at(levels)
     }
 
     /// See [`FilterFactory::foretell`].
@@ -298,6 +365,7 @@ pub(crate) fn config(at: &At<'_>, name: &str, any: &Any, disabled: bool) -> Resu
 
 /// Compiles what a route, host or weighted cluster says of a filter; None: nothing that counts.
 pub(crate) fn per_route(at: &At<'_>, name: &str, any: &Any) -> Result<Option<FilterConfig>, Rejection> {
+    let any = &*typed_struct::opened(at, any)?;
     if !any.is::<pb::FilterConfig>() {
         return if only_counts(any) {
             Ok(None)
@@ -310,7 +378,11 @@ pub(crate) fn per_route(at: &At<'_>, name: &str, any: &Any) -> Result<Option<Fil
         is_optional,
         disabled,
     } = any.unpack().map_err(|error| at.reject(error.to_string()))?;
-    match inner.filter(|inner| *inner != Any::default()) {
+    let inner = match inner.filter(|inner| *inner != Any::default()) {
+        None => None,
+        Some(inner) => Some(typed_struct::opened(&at.field("config"), &inner)?.into_owned()),
+    };
+    match inner {
         None => Ok(Some(FilterConfig {
             name: name.to_owned(),
             encoded: Bytes::new(),

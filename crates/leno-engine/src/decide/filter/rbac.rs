@@ -7,10 +7,12 @@ use leno_proto::FromAny;
 
 use super::{Context, FilterConfig, FilterFactory, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, silent};
+use crate::compile::at::{At, no_effect};
+use crate::compile::metadata::Value;
 use crate::compile::pb::{protobuf, rbac_filter as pb};
 use crate::compile::rbac::{self, Rules, Subject};
-use crate::decide::rbac::{Caller, details};
+use crate::decide::notes::Notes;
+use crate::decide::rbac::{Caller, Verdict, details};
 use crate::message::{Headers, LocalReply, RequestHead};
 
 pub(super) const KIND: Kind = Kind {
@@ -30,6 +32,16 @@ struct Factory(Option<Arc<Both>>);
 #[derive(Debug)]
 struct Both {
     enforced: Option<Rules>,
+    /// What is only told of.
+    shadow: Option<Shadow>,
+    /// Before the names of what the rules that are enforced note.
+    prefix: String,
+}
+
+#[derive(Debug)]
+struct Shadow {
+    rules: Rules,
+    prefix: String,
 }
 
 #[derive(Debug)]
@@ -58,9 +70,13 @@ fn rules(at: &At<'_>, message: &pb::Rbac) -> Result<Both, Rejection> {
         shadow_rules_stat_prefix,
         track_per_rule_stats,
     } = message;
-    silent!("leno has its own statistics"; rules_stat_prefix, shadow_rules_stat_prefix);
     no_effect!(at, "leno has its own statistics"; track_per_rule_stats);
-    no_effect!(at, "what they would do is not told yet"; shadow_rules, shadow_matcher);
+    let shadow = rbac::rules(
+        at,
+        Subject::Requests,
+        ("shadow_rules", shadow_rules.as_ref()),
+        ("shadow_matcher", shadow_matcher.as_ref()),
+    )?;
     Ok(Both {
         enforced: rbac::rules(
             at,
@@ -68,6 +84,11 @@ fn rules(at: &At<'_>, message: &pb::Rbac) -> Result<Both, Rejection> {
             ("rules", rules.as_ref()),
             ("matcher", matcher.as_ref()),
         )?,
+        shadow: shadow.map(|rules| Shadow {
+            rules,
+            prefix: shadow_rules_stat_prefix.clone(),
+        }),
+        prefix: rules_stat_prefix.clone(),
     })
 }
 
@@ -82,9 +103,7 @@ impl Factory {
 impl FilterFactory for Factory {
     fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
         let rules = self.of(per_route)?;
-        rules
-            .enforced
-            .is_some()
+        (rules.enforced.is_some() || rules.shadow.is_some())
             .then(|| Box::new(Filter(rules)) as Box<dyn HttpFilter>)
     }
 
@@ -95,14 +114,30 @@ impl FilterFactory for Factory {
 
 impl HttpFilter for Filter {
     fn on_request_headers(&mut self, cx: &mut Context<'_>, head: &mut RequestHead, _end: bool) -> Step {
-        let Some(rules) = &self.0.enforced else {
-            return Step::Continue;
-        };
-        let verdict = rules.decide(&Caller {
+        let Both {
+            enforced,
+            shadow,
+            prefix,
+        } = &*self.0;
+        let caller = Caller {
             request: Some(head),
             remote: cx.remote,
             peer: cx.caller,
-        });
+            notes: Some(cx.notes),
+        };
+        if let Some(shadow) = shadow {
+            let verdict = shadow.rules.decide(&caller);
+            note(cx.notes, &format!("{}shadow", shadow.prefix), &verdict);
+        }
+        let Some(rules) = enforced else {
+            return Step::Continue;
+        };
+        let verdict = rules.decide(&caller);
+        note(cx.notes, &format!("{prefix}enforced"), &verdict);
+        if let Some(log) = verdict.log {
+            let hint = ("access_log_hint".to_owned(), Value::Bool(log));
+            cx.notes.set_metadata("envoy.common", [hint].into());
+        }
         if verdict.allowed {
             return Step::Continue;
         }
@@ -119,4 +154,18 @@ impl HttpFilter for Filter {
     fn sees_bodies(&self) -> bool {
         false
     }
+}
+
+/// Notes what rules came to, for logs.
+fn note(notes: &Notes, prefix: &str, verdict: &Verdict<'_>) {
+    let result = if verdict.allowed { "allowed" } else { "denied" };
+    let result = (format!("{prefix}_engine_result"), Value::Text(result.to_owned()));
+    let policy = verdict.policy.map(|policy| {
+        (
+            format!("{prefix}_effective_policy_id"),
+            Value::Text(policy.to_owned()),
+        )
+    });
+    let fields = [result].into_iter().chain(policy).collect();
+    notes.set_metadata("envoy.filters.http.rbac", fields);
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::compile::matcher::input::Input;
 use crate::compile::matcher::tree::{Branch, OnMatch, Predicate, Test, Tree};
+use crate::decide::notes::Notes;
 
 /// There is nothing yet that could be looked at, or never will be: of a certificate without TLS. As in Envoy that is
 /// not the same as nothing to be seen: neither what asks for it holds nor its opposite, and the whole tree says nothing.
@@ -20,6 +21,11 @@ pub trait Facts {
     fn address(&self, input: &Input) -> Result<Option<IpAddr>, Undecided> {
         let text = self.get(input)?;
         Ok(text.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok()))
+    }
+
+    /// What filters have noted; None: nothing can have been.
+    fn notes(&self) -> Option<&Notes> {
+        None
     }
 }
 
@@ -123,6 +129,15 @@ impl Test {
     fn holds(&self, input: &Input, facts: &impl Facts) -> Result<bool, Undecided> {
         Ok(match self {
             Self::Value(matcher) => facts.get(input)?.is_some_and(|value| matcher.matches(&value)),
+            Self::Metadata { value, invert } => {
+                let Input::DynamicMetadata { namespace, path } = input else {
+                    return Ok(false);
+                };
+                let found = facts
+                    .notes()
+                    .and_then(|notes| notes.metadata(namespace, path, |there| value.matches(there)));
+                found.unwrap_or(false) != *invert
+            }
             Self::Ranges(ranges) => facts.address(input)?.is_some_and(|address| {
                 let address = address.to_canonical();
                 ranges.iter().any(|range| range.contains(&address))

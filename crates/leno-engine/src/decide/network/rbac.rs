@@ -34,7 +34,7 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
         delay_deny,
     } = &at.unpack::<pb::Rbac>(any)?;
     silent!("leno has its own statistics"; stat_prefix, shadow_rules_stat_prefix);
-    no_effect!(at, "what they would do is not told yet"; shadow_rules, shadow_matcher);
+    no_effect!(at, "what they would do is told of requests only"; shadow_rules, shadow_matcher);
     no_effect!(at, "a connection is asked for once: nothing that rules see of it changes"; enforcement_type);
     let rules = rbac::rules(
         at,

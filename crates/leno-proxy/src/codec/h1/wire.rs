@@ -86,8 +86,11 @@ impl Wire {
 
     /// Nothing has come, and the peer is there: as far as is known without asking the kernel.
     pub(super) fn is_quiet(&mut self) -> bool {
-        if let Io::Plain(io) = &self.io {
-            return self.is_empty() && io.is_quiet();
+        if matches!(self.io, Io::Plain(_)) && !self.is_empty() {
+            return false;
+        }
+        if let Io::Plain(io) = &mut self.io {
+            return io.is_quiet();
         }
         let mut cx = Context::from_waker(Waker::noop());
         self.is_empty() && self.poll_read(&mut cx).is_pending()

@@ -217,6 +217,18 @@ async fn proxied(mut stream: TcpStream, told: Arc<Told>) -> std::io::Result<()> 
     serve(stream, name.leak(), told).await
 }
 
+/// The name of a tunnel's backend: with the head that asked for it, where that is wanted (`x-tell`).
+fn tunnel_name(name: &str, head: &[String], tell: bool) -> String {
+    let ours = |field: &&String| !field.starts_with("x-tell:") && !field.starts_with("x-script:");
+    match tell {
+        true => format!(
+            "{name}: {}",
+            head.iter().filter(ours).cloned().collect::<Vec<_>>().join(" | ")
+        ),
+        false => name.to_owned(),
+    }
+}
+
 /// Everything comes back behind the backend's name.
 async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, name: &str) -> std::io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];

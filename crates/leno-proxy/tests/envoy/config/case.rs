@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::backend::Backends;
 use super::request::Step;
+use super::spans;
 
 #[derive(Debug)]
 pub(crate) struct Case {
@@ -16,6 +17,7 @@ pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) intent: Option<String>,
     file: File,
+    text: String,
 }
 
 /// Anywhere in it `{backend: a}` stands for that backend's address, `{file: log}` for a path of the case's own, `{pem:
@@ -46,11 +48,20 @@ struct File {
     /// Besides `a`, `b` and `c`; their names are of all cases of the category.
     #[serde(default)]
     clusters: Vec<Value>,
+    /// Of the bootstrap; their names too.
+    #[serde(default)]
+    secrets: Vec<Value>,
+    /// Listeners besides, as they are; their names are of the whole category.
+    #[serde(default)]
+    listeners: Vec<Value>,
     #[serde(default)]
     log: Option<Log>,
     /// How many records the collector has got in the end: the cluster `NAME-collector`, where NAME is the case's.
     #[serde(default)]
     collected: Option<usize>,
+    /// Ids of requests, traces and spans are told by the order in which they occur first.
+    #[serde(default)]
+    ids: bool,
     requests: Vec<Step>,
     /// Names of statistics by their scope, told at the end, when all connections of `http.CASE` have ended.
     #[serde(default)]
@@ -100,6 +111,7 @@ impl Case {
             name: path.file_stem().unwrap().to_string_lossy().into_owned(),
             intent: file.intent.take(),
             file,
+            text,
         }
     }
 
@@ -108,6 +120,7 @@ impl Case {
             name,
             intent: None,
             file: serde_json::from_value(file.clone()).unwrap(),
+            text: file.to_string(),
         }
     }
 
@@ -141,6 +154,14 @@ impl Case {
         self.file.collected
     }
 
+    /// What it tells without ids that differ from run to run; those that the case says itself stay.
+    pub(crate) fn without_ids(&self, told: String) -> String {
+        match self.file.ids {
+            true => spans::without_ids(&told, &self.text),
+            false => told,
+        }
+    }
+
     /// The cluster of its collector, which is its `:authority` too.
     pub(crate) fn collector(&self) -> String {
         format!("{}-collector", self.name)
@@ -170,6 +191,11 @@ impl Case {
         clusters.chain(of_collector).collect()
     }
 
+    pub(crate) fn secrets(&self, place: Place<'_>) -> Vec<Value> {
+        let secrets = self.file.secrets.iter().cloned();
+        secrets.map(|secret| self.filled(secret, place)).collect()
+    }
+
     /// A whole listener, on a free port.
     pub(crate) fn listener(&self, number: usize, place: Place<'_>) -> Value {
         let http = json!({
@@ -185,6 +211,12 @@ impl Case {
         });
         extend(&mut listener, &self.file.listener);
         self.filled(listener, place)
+    }
+
+    /// Listeners besides the case's own.
+    pub(crate) fn listeners(&self, place: Place<'_>) -> Vec<Value> {
+        let listeners = self.file.listeners.iter().cloned();
+        listeners.map(|listener| self.filled(listener, place)).collect()
     }
 
     fn manager(&self, place: Place<'_>) -> Value {

@@ -11,33 +11,40 @@ use prost::Message as _;
 use serde_json::Value;
 
 use super::backend::Message;
+use super::spans;
 
 /// Records as they are told, and what they came in: told once.
+#[derive(Default)]
 pub(crate) struct Collected {
     pub(crate) around: Vec<String>,
     pub(crate) records: Vec<String>,
+    /// By their beginning.
+    pub(crate) spans: Vec<(u64, String)>,
 }
 
 /// Of all messages, in the order in which they came.
 pub(crate) fn collected(schema: &Schema, messages: &[Message]) -> Collected {
-    let mut all = Collected {
-        around: Vec::new(),
-        records: Vec::new(),
-    };
+    let mut all = Collected::default();
     for message in messages {
         match message.path.as_str() {
             "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs" => {
                 entries(schema, message, &mut all);
             }
             path if path.contains("logs") => logs(message, &mut all),
+            path if path.contains("race") => spans::opentelemetry(message, &mut all),
+            path if path.contains("spans") => spans::zipkin(message, &mut all),
             path => panic!("nobody sends to {path}"),
         }
     }
+    // A request's before those of its tries.
+    all.spans.sort_by_key(|(began, _)| *began);
+    let spans = std::mem::take(&mut all.spans);
+    all.records.extend(spans.into_iter().map(|(_, span)| span));
     all
 }
 
 impl Collected {
-    fn around(&mut self, text: String) {
+    pub(crate) fn around(&mut self, text: String) {
         if !self.around.contains(&text) {
             self.around.push(text);
         }
@@ -158,7 +165,7 @@ pub(crate) fn pairs(pairs: &[KeyValue]) -> String {
     text
 }
 
-fn any(value: &AnyValue) -> String {
+pub(crate) fn any(value: &AnyValue) -> String {
     match &value.value {
         None => "nothing".into(),
         Some(Any::StringValue(text)) => text.clone(),

@@ -5,6 +5,8 @@ mod http2;
 mod raw;
 mod tls;
 
+pub(crate) use tls::names_shown;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -93,7 +95,7 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
         };
         // What is missing is seen in the text.
         let _ = tokio::time::timeout(PATIENCE, whole).await;
-        let Collected { around, records } = got();
+        let Collected { around, records, .. } = got();
         let _ = writeln!(text, "collected\n{}", [around, records].concat().join("\n"));
     }
     if let Some(lines) = case.logged() {
@@ -109,7 +111,7 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
         });
         let _ = write!(text, "log\n{}", log.await.unwrap());
     }
-    text
+    case.without_ids(text)
 }
 
 async fn several(request: &Request, pki: &Arc<Pki>, run: &str, number: usize, proxy: SocketAddr) -> String {

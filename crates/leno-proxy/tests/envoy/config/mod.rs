@@ -14,6 +14,7 @@ mod generated;
 mod grpc;
 mod pki;
 mod request;
+mod spans;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use crate::envoy::{Envoy, Leno, program};
 pub(crate) use backend::Backends;
 use case::{Case, Place};
+pub(crate) use exchange::names_shown;
 pub(crate) use pki::Pki;
 use serde_json::Value;
 
@@ -117,7 +119,10 @@ async fn the_facts_of_the_cases_are_what_envoy_does() {
             directory: files.path(),
         };
         let bootstrap = category.bootstrap(&category.cases, place);
-        let envoy = Envoy::start(&program, &bootstrap);
+        // It asks the backends how they are before it is there.
+        let program = program.clone();
+        let starting = tokio::task::spawn_blocking(move || Envoy::start(&program, &bootstrap));
+        let envoy = starting.await.unwrap();
         let outcomes = run("e", category.cases.iter(), place, &envoy.listeners, &envoy.admin).await;
         let title = "What Envoy 1.40 does. Written by the test beside it.\n";
         let text = facts(title, category.cases.iter().zip(&outcomes));
@@ -199,12 +204,14 @@ impl Category {
         let cases: Vec<&Case> = cases.into_iter().collect();
         let schema = &place.backends.schema;
         let listeners = cases.iter().enumerate();
-        let listeners: Vec<_> = listeners.map(|(n, case)| case.listener(n, place)).collect();
+        let mut listeners: Vec<_> = listeners.map(|(n, case)| case.listener(n, place)).collect();
+        listeners.extend(cases.iter().flat_map(|case| case.listeners(place)));
         let mut clusters = place.backends.clusters();
         clusters.extend(cases.iter().flat_map(|case| case.clusters(place)));
+        let secrets: Vec<_> = cases.iter().flat_map(|case| case.secrets(place)).collect();
         let mut text = serde_json::json!({
             "admin": {"address": case::socket(([127, 0, 0, 1], 0).into())},
-            "static_resources": {"listeners": listeners, "clusters": clusters},
+            "static_resources": {"listeners": listeners, "clusters": clusters, "secrets": secrets},
         });
         if let (Value::Object(fields), Value::Object(common)) = (&mut text, &self.bootstrap) {
             fields.extend(common.clone());

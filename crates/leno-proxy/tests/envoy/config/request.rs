@@ -61,7 +61,7 @@ pub(crate) struct Request {
     pub(crate) after: u64,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     #[serde(default)]

@@ -4,8 +4,11 @@
 //! What Envoy 1.40 asks is kept in `WAY.txt`; `UPDATE=1` writes it. Where leno asks otherwise on purpose, `WAY.leno.txt`
 //! is what, and [`INTENT`] why.
 
+mod load;
 mod proxy;
+mod rest;
 mod script;
+mod secrets;
 
 use std::path::{Path, PathBuf};
 
@@ -65,6 +68,50 @@ fn envoy_takes_a_file_that_is_moved_to_its_place_and_no_other() {
 #[test]
 fn leno_takes_a_file_that_is_moved_to_its_place_and_no_other() {
     takes_a_file(Proxy::leno);
+}
+
+#[test]
+fn envoy_polls() {
+    if let Some(program) = program("envoy_polls") {
+        let text = Script::new("REST").poll(|bootstrap| Proxy::envoy(&program, bootstrap));
+        check("REST", "", &text);
+    }
+}
+
+#[test]
+fn leno_polls_as_envoy_does() {
+    let text = Script::new("REST").poll(Proxy::leno);
+    assert_same("REST", &known("REST", ""), &text);
+}
+
+#[test]
+fn envoy_reports_load() {
+    if let Some(program) = program("envoy_reports_load") {
+        check(
+            "LOAD",
+            "",
+            &load::reported(|bootstrap| Proxy::envoy(&program, bootstrap)),
+        );
+    }
+}
+
+/// Envoy counts what its circuit breaker refuses as an error of the endpoint too that it would have gone to; leno has not
+/// chosen one yet.
+#[test]
+fn leno_reports_load_as_envoy_does_but_for_what_it_refuses() {
+    check("LOAD", ".leno", &load::reported(Proxy::leno));
+}
+
+#[test]
+fn envoy_takes_secrets_from_files_that_are_moved() {
+    if let Some(program) = program("envoy_takes_secrets_from_files_that_are_moved") {
+        secrets::rotate(|bootstrap| Proxy::envoy(&program, bootstrap));
+    }
+}
+
+#[test]
+fn leno_takes_secrets_from_files_that_are_moved() {
+    secrets::rotate(Proxy::leno);
 }
 
 fn takes_a_file(start: impl FnOnce(&Bootstrap) -> Proxy) {

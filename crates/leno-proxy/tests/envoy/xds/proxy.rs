@@ -9,8 +9,10 @@ use std::time::Duration;
 use leno_engine::compile::NoFiles;
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::envoy::service::discovery::v3::DiscoveryResponse;
-use leno_proto_text::Schema;
+use leno_proto::google::protobuf::Any;
+use leno_proto_text::{Dumped, Schema, Selection};
 use leno_proxy::Options;
+use leno_proxy::discovery::Text;
 use leno_testkit::{Background, Process, eventually};
 use prost::Message;
 use tempfile::TempDir;
@@ -53,14 +55,7 @@ impl Proxy {
         let inside = background.handle.enter();
         let proxy = Arc::new(leno_proxy::Proxy::start(Options::default()).unwrap());
         let compiled = leno_proxy::Bootstrap::compile(bootstrap, &NoFiles).unwrap();
-        let schema = Schema::load();
-        let text = move |text: &str| {
-            let response = schema.from_text::<DiscoveryResponse>(text);
-            response
-                .map(|response| response.encode_to_vec())
-                .map_err(|error| error.to_string())
-        };
-        let following = compiled.follow(&proxy, Some(Arc::new(text)), None, || 0).unwrap();
+        let following = compiled.follow(&proxy, Some(text()), None, || 0).unwrap();
         drop(inside);
         Self {
             _envoy: None,
@@ -69,6 +64,25 @@ impl Proxy {
                 _background: background,
             }),
         }
+    }
+}
+
+fn text() -> Text {
+    let schema = Arc::new(Schema::load());
+    let reader = Arc::clone(&schema);
+    let response = move |text: &str| {
+        let response = reader.from_text::<DiscoveryResponse>(text);
+        response
+            .map(|response| response.encode_to_vec())
+            .map_err(|error| error.to_string())
+    };
+    let json = move |message: &Any| match schema.dump(message, &Selection::default()) {
+        Ok(Dumped::Json(json)) => Ok(json.to_string()),
+        other => Err(format!("{other:?}")),
+    };
+    Text {
+        response: Arc::new(response),
+        json: Arc::new(json),
     }
 }
 

@@ -13,12 +13,20 @@ use leno_testkit::{Plane, eventually};
 use serde_json::{Value, json};
 
 use super::proxy::{Proxy, serves};
+use super::rest::Polled;
 
 const TYPES: [(&str, &str); 4] = [
     ("CDS", CLUSTER),
     ("EDS", CLUSTER_LOAD_ASSIGNMENT),
     ("LDS", LISTENER),
     ("RDS", ROUTE_CONFIGURATION),
+];
+
+const PATHS: [&str; 4] = [
+    "/v3/discovery:clusters",
+    "/v3/discovery:endpoints",
+    "/v3/discovery:listeners",
+    "/v3/discovery:routes",
 ];
 
 pub(crate) struct Script {
@@ -115,6 +123,41 @@ impl Script {
         text
     }
 
+    /// What is asked of a control plane that is polled.
+    pub(crate) fn poll(self, start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
+        let polled = Polled::start();
+        let [one, two] = self.backends;
+        polled.set(PATHS[0], "1", &[self.cluster("one")]);
+        polled.set(PATHS[1], "1", &[self.endpoints("one", one)]);
+        polled.set(PATHS[2], "1", &[self.listener()]);
+        polled.set(PATHS[3], "1", &[self.routes("one")]);
+        let proxy = start(&self.bootstrap_of(polled.address));
+        serves(self.port, "one");
+        let said = |path: &str, version: &str| {
+            eventually(&format!("{path} {version} is taken"), || {
+                let asked = polled.asked(path);
+                let last = asked.last().cloned().unwrap_or_default();
+                let done = last.contains(&format!("version {version:?}"));
+                done.then_some(()).ok_or(asked)
+            });
+        };
+        PATHS.iter().for_each(|path| said(path, "1"));
+        polled.set(PATHS[1], "2", &[self.endpoints("one", two)]);
+        serves(self.port, "two");
+        said(PATHS[1], "2");
+        // The version of what was not taken whole is not said.
+        polled.set(PATHS[0], "2", &[self.cluster("one"), self.bad("bad")]);
+        polled.set(PATHS[1], "3", &[self.endpoints("one", one)]);
+        serves(self.port, "one");
+        said(PATHS[1], "3");
+        polled.set(PATHS[0], "3", &[self.cluster("one")]);
+        said(PATHS[0], "3");
+        drop(proxy);
+        PATHS
+            .map(|path| format!("# {path}\n{}\n", polled.asked(path).join("\n")))
+            .concat()
+    }
+
     /// Everything, in its first version.
     fn say(&self, plane: &Plane) {
         let one = self.backends[0];
@@ -143,7 +186,9 @@ impl Script {
             eventually(&format!("{name} {version} is acknowledged"), || {
                 let asked = self.plane.asked(type_url);
                 let last = asked.last().cloned().unwrap_or_default();
+                // A plane that has come back is asked before it has anything to say.
                 let done = self.plane.is_quiet()
+                    && !last.contains("nonce \"\"")
                     && match self.way.starts_with("DELTA") {
                         true => last.starts_with("nonce") && !last.contains("error"),
                         false => last.contains(&format!("version {version:?}")),
@@ -161,9 +206,13 @@ impl Script {
     }
 
     fn bootstrap(&self) -> Bootstrap {
+        self.bootstrap_of(self.plane.address)
+    }
+
+    fn bootstrap_of(&self, plane: SocketAddr) -> Bootstrap {
         let plane = json!({
             "name": "plane",
-            "load_assignment": assignment("plane", self.plane.address),
+            "load_assignment": assignment("plane", plane),
             "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 "explicit_http_config": {"http2_protocol_options": {}},
@@ -266,6 +315,15 @@ pub(crate) fn answering(port: SocketAddr, body: &str) -> String {
 }
 
 fn api(kind: &str) -> Value {
+    if kind == "REST" {
+        return json!({
+            "api_type": "REST",
+            "transport_api_version": "V3",
+            "cluster_names": ["plane"],
+            "refresh_delay": "0.05s",
+            "request_timeout": "5s",
+        });
+    }
     json!({
         "api_type": kind,
         "transport_api_version": "V3",
@@ -277,11 +335,11 @@ fn api(kind: &str) -> Value {
     })
 }
 
-fn socket(address: SocketAddr) -> Value {
+pub(crate) fn socket(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }
 
-fn assignment(name: &str, address: SocketAddr) -> Value {
+pub(crate) fn assignment(name: &str, address: SocketAddr) -> Value {
     let endpoint = json!({"endpoint": {"address": socket(address)}});
     json!({"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]})
 }

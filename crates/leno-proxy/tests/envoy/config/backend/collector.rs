@@ -66,7 +66,9 @@ async fn take(
     }
     if !grpc {
         kept.add(&authority, path, buffer.freeze());
-        respond.send_response(Response::new(()), true)?;
+        // Zipkin's collector says 202.
+        let response = Response::builder().status(if path.contains("spans") { 202 } else { 200 });
+        respond.send_response(response.body(()).unwrap(), true)?;
         return Ok(());
     }
     let response = Response::builder().header("content-type", "application/grpc");

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::script::{Answer, What};
-use super::{Told, echo};
+use super::{Told, echo, tunnel_name};
 use crate::message::{Kind, Message, first, quoted};
 
 pub(super) async fn serve(mut stream: TcpStream, name: &str, told: Arc<Told>) -> std::io::Result<()> {
@@ -27,7 +27,8 @@ pub(super) async fn serve(mut stream: TcpStream, name: &str, told: Arc<Told>) ->
             if is_tunnel(&message) && matches!(answer.what, What::Status(200)) {
                 let accepted = accepted(&message, name);
                 stream.write_all(accepted.as_bytes()).await?;
-                return echo(stream, name).await;
+                let name = tunnel_name(name, &message.head, message.header("x-tell").is_some());
+                return echo(stream, &name).await;
             }
             pending = rest.to_vec();
             if !give(&mut stream, &message, name, &answer).await? {

@@ -8,8 +8,8 @@ use h2::server::SendResponse;
 use http::{HeaderMap, HeaderName, Request, Response};
 use tokio::net::TcpStream;
 
-use super::Told;
 use super::script::{Answer, What};
+use super::{Told, tunnel_name};
 use crate::message::quoted;
 
 pub(super) async fn serve(stream: TcpStream, name: &'static str, told: Arc<Told>) {
@@ -66,7 +66,10 @@ async fn answer(
         response = response.header(name, value);
     }
     let response = response.body(()).unwrap();
-    if head.method == http::Method::CONNECT && status == 200 {
+    let tell = header("x-tell").is_some();
+    let tunnel = head.method == http::Method::CONNECT || tell;
+    if tunnel && status == 200 {
+        let name = tunnel_name(name, &came, tell);
         let mut stream = respond.send_response(response, false)?;
         while let Some(Ok(data)) = body.data().await {
             let _ = body.flow_control().release_capacity(data.len());
@@ -77,14 +80,18 @@ async fn answer(
         return stream.send_data(Bytes::new(), true);
     }
     let mut received = Vec::new();
-    while let Some(Ok(data)) = body.data().await {
+    // That of a tunnel does not end.
+    while let Some(Ok(data)) = match tunnel {
+        true => None,
+        false => body.data().await,
+    } {
         let _ = body.flow_control().release_capacity(data.len());
         received.extend_from_slice(&data);
     }
     if !received.is_empty() {
         came.push(format!("(body): {}", quoted(&received)));
     }
-    if let Ok(Some(trailers)) = body.trailers().await {
+    if !tunnel && let Ok(Some(trailers)) = body.trailers().await {
         came.extend(
             trailers
                 .iter()

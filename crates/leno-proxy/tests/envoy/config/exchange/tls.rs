@@ -1,5 +1,6 @@
 //! A client's TLS.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use leno_tls::CertificateInfo;
@@ -61,6 +62,18 @@ pub(super) async fn connect(
         shown.map(|info| info.sans.dns.join(" ")).unwrap_or_default()
     );
     Ok((stream, described))
+}
+
+/// The names in the certificate that is shown at this address.
+pub(crate) fn names_shown(pki: &Pki, address: SocketAddr) -> Result<String, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(async {
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| error.to_string())?;
+        let (_, described) = connect(&Tls::default(), pki, stream).await?;
+        Ok(described.rsplit(", ").next().unwrap_or_default().to_owned())
+    })
 }
 
 /// Believes everybody: what is shown is told.

@@ -55,6 +55,7 @@ class Server(grpc.GenericRpcHandler):
             "Both": grpc.stream_stream_rpc_method_handler(self.both),
             "Wait": grpc.unary_stream_rpc_method_handler(self.wait),
             "Ended": grpc.unary_unary_rpc_method_handler(self.ended),
+            "Check": grpc.unary_unary_rpc_method_handler(self.check),
         }.get(name)
 
     def one(self, message, context):
@@ -62,6 +63,10 @@ class Server(grpc.GenericRpcHandler):
         limit = context.time_remaining()
         late = " with a deadline" if limit is not None and limit < 1e6 else ""
         return f"One{late} gets {text(message)}{came}".encode()
+
+    def check(self, message, context):
+        """grpc.health.v1.Health: only the service `one` serves."""
+        return b"\x08\x01" if message == b"\x0a\x03one" else b"\x08\x02"
 
     def up(self, messages, context):
         came = self.begin(context)

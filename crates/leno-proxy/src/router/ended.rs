@@ -1,0 +1,74 @@
+//! What a try, and a request, have come to.
+
+use leno_engine::decide::retry::FailureKind;
+use leno_engine::message::RequestHead;
+use leno_telemetry::stats::ClusterStat;
+
+use super::{Failed, Forwarded};
+use crate::outcome::{Failure, StreamError};
+use crate::upstream::Upstream;
+
+/// What a try has come to that has no answer.
+pub(super) fn count_failure(cluster: &Upstream, member: &Upstream, failure: &Failure) {
+    let (upstream, stat) = match failure {
+        Failure::TryTimeout => (cluster, ClusterStat::RqPerTryTimeout),
+        Failure::TryIdle => (cluster, ClusterStat::RqPerTryIdleTimeout),
+        Failure::Stream(StreamError::Reset(_) | StreamError::Refused) => (member, ClusterStat::RqRxReset),
+        Failure::Connect(_) | Failure::ConnectTimeout => (member, ClusterStat::RqPendingFailureEject),
+        _ => return,
+    };
+    upstream.counts.inc(stat);
+}
+
+/// What a request has come to.
+pub(super) fn count(upstream: &Upstream, forwarded: &Result<Forwarded, Failure>) {
+    let status = match forwarded {
+        Ok(Forwarded::Answered(answer) | Forwarded::Redirected { answer, .. }) => answer.head.status,
+        Err(Failure::Downstream | Failure::Stream(StreamError::Malformed { .. })) => return,
+        Err(failure) => failure.status(),
+    };
+    match forwarded {
+        Err(Failure::Timeout) => upstream.counts.inc(ClusterStat::RqTimeout),
+        Err(Failure::UpstreamDuration) => upstream.counts.inc(ClusterStat::RqMaxDurationReached),
+        _ => {}
+    }
+    if matches!(forwarded, Err(Failure::Overflow)) {
+        upstream.drop_one();
+    }
+    upstream.count_answer(status);
+}
+
+/// A pooled connection that the upstream had closed, or was closing, when it was used (RFC 9110 §9.2.2): what has not
+/// been sent may always be sent again, the rest only where doing it twice is the same as once.
+pub(super) fn is_stale(failed: &Failed, head: &RequestHead) -> bool {
+    let idempotent = matches!(
+        head.method.as_ref(),
+        b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
+    );
+    failed.reused
+        && match failed.failure {
+            Failure::Stream(StreamError::Refused) => true,
+            Failure::Stream(StreamError::Closed) => idempotent && head.upgrade.is_none(),
+            _ => false,
+        }
+}
+
+pub(super) fn failure_kind(failure: &Failure) -> Option<FailureKind> {
+    Some(match failure {
+        Failure::Connect(_) | Failure::ConnectTimeout => FailureKind::Connect,
+        Failure::Stream(StreamError::Refused) => FailureKind::RefusedStream,
+        Failure::Stream(
+            StreamError::Closed | StreamError::Truncated | StreamError::Reset(_) | StreamError::Protocol(_),
+        ) => FailureKind::Reset { sent: true },
+        Failure::TryTimeout | Failure::TryIdle => FailureKind::PerTryTimeout,
+        Failure::Overflow => FailureKind::Overflow,
+        Failure::Stream(_)
+        | Failure::Timeout
+        | Failure::NoHealthyUpstream
+        | Failure::NoCluster
+        | Failure::Unanswered
+        | Failure::Expired { .. }
+        | Failure::UpstreamDuration
+        | Failure::Downstream => return None,
+    })
+}
