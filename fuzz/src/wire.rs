@@ -16,7 +16,7 @@ pub fn compile(kind: ResourceType, body: &[u8]) -> Option<Result<(), Rejection>>
             compile::listener::compile(&Listener::decode(body).ok()?, &NoFiles, warnings).map(drop)
         }
         ResourceType::Route => {
-            compile::route::compile(&RouteConfiguration::decode(body).ok()?, warnings).map(drop)
+            compile::route::compile(&RouteConfiguration::decode(body).ok()?, &NoFiles, warnings).map(drop)
         }
         ResourceType::Cluster => {
             compile::cluster::compile(&Cluster::decode(body).ok()?, &NoFiles, warnings).map(drop)

@@ -8,3 +8,4 @@ pub mod compile;
 pub mod decide;
 pub mod flags;
 pub mod message;
+pub mod runtime;

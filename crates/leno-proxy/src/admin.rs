@@ -5,12 +5,15 @@
 //! ([`WriteJson`]), for the descriptors that it takes are not to stay in the data plane's memory.
 
 mod answer;
+mod certs;
 mod clusters;
 mod config_dump;
 mod endpoints;
 mod listeners;
+mod logging;
 mod pages;
 mod query;
+mod runtime;
 mod server;
 mod stats;
 
@@ -33,6 +36,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::Handle;
 use answer::Answer;
 pub(crate) use endpoints::address;
+pub use logging::{Logging, SetDirectives};
 use pages::Asked;
 
 /// Whether the proxy has what it needs to serve.
@@ -72,6 +76,7 @@ pub struct Own {
     pub bootstrap: Vec<u8>,
     pub json: WriteJson,
     pub process: Process,
+    pub logging: Logging,
     /// Somebody wants the process to end.
     pub quit: Arc<Notify>,
 }
@@ -97,6 +102,9 @@ pub enum Socket {
 const MAX_CONNECTIONS: usize = 64;
 /// A connection on which nothing is asked is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of parameters in a body.
+const MAX_FORM: u64 = 64 * 1024;
 
 const SETTINGS: Settings = Settings {
     limits: Limits {
@@ -160,7 +168,7 @@ async fn serve_connection(mut stream: Box<dyn Stream>, admin: &Admin) -> io::Res
             return Ok(());
         };
         let head = input.split_to(end);
-        let (reply, close) = reply(&head, admin).await?;
+        let (reply, close) = reply(&head, &mut stream, &mut input, admin).await?;
         stream.write_all(&reply).await?;
         if close {
             return stream.shutdown().await;
@@ -191,7 +199,12 @@ async fn read_head(stream: &mut Box<dyn Stream>, input: &mut BytesMut) -> io::Re
 }
 
 /// The answer to a request, and whether it is the last.
-async fn reply(head: &[u8], admin: &Admin) -> io::Result<(Vec<u8>, bool)> {
+async fn reply(
+    head: &[u8],
+    stream: &mut Box<dyn Stream>,
+    input: &mut BytesMut,
+    admin: &Admin,
+) -> io::Result<(Vec<u8>, bool)> {
     let date = httpdate::fmt_http_date(SystemTime::now());
     let mut to = ResponseTo {
         version: Version::Http11,
@@ -203,12 +216,15 @@ async fn reply(head: &[u8], admin: &Admin) -> io::Result<(Vec<u8>, bool)> {
     let asked = parse_request(head, false, &SETTINGS).map(|request| {
         to.version = request.head.version;
         to.head = request.head.method.as_ref() == b"HEAD";
-        // A body is not read.
-        to.close = !request.persistent || request.framing != Framing::None;
-        Asked::new(&request.head)
+        to.close = !request.persistent;
+        (Asked::new(&request.head), request.framing)
     });
     let answer = match asked {
-        Ok(asked) => pages::answer(admin, asked).await,
+        Ok((asked, framing)) => {
+            let form = form(framing, stream, input).await?;
+            to.close |= form.is_none();
+            pages::answer(admin, asked.with(&form.unwrap_or_default())).await
+        }
         Err(error) => Answer::text(error.status(), format!("{error}\n")),
     };
     let mut out = Vec::new();
@@ -218,4 +234,27 @@ async fn reply(head: &[u8], admin: &Admin) -> io::Result<(Vec<u8>, bool)> {
         out.extend_from_slice(&answer.body);
     }
     Ok((out, encoded.close))
+}
+
+/// The parameters in the body, as a form sends them. None: a body that is not read.
+async fn form(
+    framing: Framing,
+    stream: &mut Box<dyn Stream>,
+    input: &mut BytesMut,
+) -> io::Result<Option<BytesMut>> {
+    let length = match framing {
+        Framing::None => 0,
+        Framing::Length(length) if length <= MAX_FORM => usize::try_from(length).unwrap_or(usize::MAX),
+        _ => return Ok(None),
+    };
+    let read = async {
+        while input.len() < length {
+            if stream.read_buf(input).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(HEADER_TIMEOUT, read).await??;
+    Ok(Some(input.split_to(length)))
 }

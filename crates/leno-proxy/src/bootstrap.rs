@@ -14,6 +14,7 @@ use crate::discovery::{Discovery, Dumped, Dynamic, Keeper, Mode, State, Text, Vi
 use crate::load_report;
 use crate::lookup::Question;
 use crate::resources::{Compiled, Kind, Name, Needs, needs, without_origin};
+use crate::runtime::Layers;
 use crate::secret;
 use crate::state::{Refused, Updater};
 
@@ -66,6 +67,17 @@ impl Bootstrap {
         };
         bootstrap.check_sources().map_err(BootstrapError::NoSource)?;
         Ok(bootstrap)
+    }
+
+    /// What changes while it runs, as it is by now.
+    pub fn layers(&self) -> Arc<Layers> {
+        let bootstrap::Bootstrap {
+            runtime,
+            layers,
+            node,
+            ..
+        } = &self.compiled;
+        Arc::new(Layers::new(runtime.clone(), layers.clone(), node.cluster.clone()))
     }
 
     /// Whether all of it is in the file.

@@ -9,7 +9,6 @@ mod feeds;
 mod file;
 mod keeper;
 mod memory;
-mod moves;
 mod own;
 mod rest;
 mod resume;
@@ -282,7 +281,8 @@ impl Discovery {
             if memory.resources.is_same(&key, version, &body.value) {
                 continue;
             }
-            let files = Recorded::new(self.files());
+            let files = self.files();
+            let files = Recorded::new(&*files);
             match self.compile(memory, feeds, kind, &body.value, &files) {
                 Ok(compiled) => {
                     if kind == Kind::Secret {
@@ -318,7 +318,7 @@ impl Discovery {
         let Some((body, version)) = memory.rotation.of(&secret) else {
             return;
         };
-        match self.compile(memory, feeds, Kind::Secret, &body, self.files()) {
+        match self.compile(memory, feeds, Kind::Secret, &body, &*self.files()) {
             Ok(compiled) => {
                 tracing::debug!(secret, "its files are taken again");
                 let name = (Kind::Secret, secret);
@@ -459,10 +459,10 @@ impl Discovery {
     }
 
     /// Files of this machine that a resource may name.
-    fn files(&self) -> &'static dyn Files {
+    fn files(&self) -> Box<dyn Files> {
         match self.mode {
-            Mode::OnDemand | Mode::Gateway => &SystemTrust,
-            Mode::Bootstrap(_) => &Disk,
+            Mode::OnDemand | Mode::Gateway => Box::new(SystemTrust),
+            Mode::Bootstrap(_) => Box::new(Disk(self.proxy.handle().runtime().runtime().clone())),
         }
     }
 

@@ -7,7 +7,7 @@ use leno_engine::compile::http::{HttpConnectionManager, Scheme, ServerHeader, Un
 use leno_engine::decide::headers::mutation::mutate_request;
 use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::timeout::Heard;
-use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
+use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
 
 use crate::client_cert;
 use crate::connection::Connection;
@@ -19,6 +19,7 @@ pub(crate) const ORIGINAL_VERSION: &str = "x-leno-orig-proto";
 
 const XFF: &str = "x-forwarded-for";
 const XFP: &str = "x-forwarded-proto";
+const XFPORT: &str = "x-forwarded-port";
 const REQUEST_ID: &str = "x-request-id";
 
 /// Said by the proxy that decides it, which none here does (Envoy: without `internal_address_config`).
@@ -196,11 +197,18 @@ fn heard(head: &RequestHead, connection: &Connection, manager: &HttpConnectionMa
 
 fn scheme(headers: &mut Headers, connection: &Connection, manager: &HttpConnectionManager) {
     let own = if connection.facts.tls { "https" } else { "http" };
+    // What a proxy says that is trusted stays.
+    let at_the_edge = manager.use_remote_address && manager.xff_trusted_hops == 0;
     match manager.scheme {
         Some(Scheme::Http) => headers.set(XFP, "http"),
         Some(Scheme::Https) => headers.set(XFP, "https"),
-        None if manager.use_remote_address || !headers.contains(XFP) => headers.set(XFP, own),
+        None if !headers.contains(XFP) || at_the_edge => {
+            headers.set(XFP, own);
+        }
         None => {}
+    }
+    if manager.forwarded_port && (at_the_edge || !headers.contains(XFPORT)) {
+        headers.set(XFPORT, Decimal::from(u64::from(connection.destination.port())));
     }
 }
 

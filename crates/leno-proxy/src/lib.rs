@@ -65,6 +65,7 @@ mod request;
 pub mod resolve;
 pub mod resources;
 mod router;
+pub mod runtime;
 pub mod secret;
 mod sent;
 mod session;
@@ -83,6 +84,7 @@ mod trace;
 mod try_idle;
 mod tunnel;
 mod upstream;
+mod watch;
 mod worker;
 
 use std::net::IpAddr;
@@ -112,6 +114,7 @@ use inbox::Workers;
 use listen::Sockets;
 use post::Post;
 use reported::Part;
+use runtime::Layers;
 use state::Published;
 use telemetry::Reporter;
 use worker::Shared;
@@ -134,6 +137,8 @@ pub struct Options {
     pub local_metadata: LocalMetadata,
     /// Who it is, for those that get its records.
     pub node: Node,
+    /// What is changed while it runs.
+    pub runtime: Arc<Layers>,
     /// Networks (address, leading bits) whose outbound destinations never pass as unknown traffic.
     pub fail_closed: Vec<(IpAddr, u8)>,
 }
@@ -151,6 +156,8 @@ pub enum StartError {
 pub struct Handle {
     updater: Arc<Mutex<Updater>>,
     shared: Arc<Shared>,
+    runtime: Arc<Layers>,
+    telemetry: Arc<dyn Telemetry>,
 }
 
 /// A running data plane.
@@ -177,6 +184,7 @@ impl Default for Options {
             stats: Arc::default(),
             local_metadata: LocalMetadata::default(),
             node: Node::default(),
+            runtime: Arc::default(),
             fail_closed: Vec::new(),
         }
     }
@@ -224,12 +232,14 @@ impl Proxy {
                 crypto: options.crypto.clone(),
                 updater: Weak::clone(updater),
             });
+            let runtime = options.runtime.runtime().clone();
             let follower = move |config: &Config| checkers.follow(config);
             Mutex::new(Updater::new(
                 published,
                 sockets,
                 options.secrets,
                 options.crypto,
+                runtime,
                 follower,
             ))
         });
@@ -237,6 +247,8 @@ impl Proxy {
             handle: Handle {
                 updater,
                 shared: Arc::clone(&shared),
+                runtime: options.runtime,
+                telemetry: Arc::clone(&options.telemetry),
             },
             shared,
             workers,
@@ -342,6 +354,27 @@ impl Handle {
     /// What workers have counted.
     pub fn stats(&self) -> &Stats {
         &self.shared.stats
+    }
+
+    pub(crate) fn reopen_logs(&self) {
+        self.telemetry.reopen();
+    }
+
+    pub(crate) fn runtime(&self) -> &Layers {
+        &self.runtime
+    }
+
+    /// Takes what the layers of the runtime say by now.
+    pub(crate) fn load_runtime(&self) {
+        self.runtime.load();
+        self.updater().take_runtime();
+    }
+
+    /// What the admin port says of the runtime. False: there is no layer for that.
+    pub(crate) fn modify_runtime(&self, values: impl IntoIterator<Item = (String, String)>) -> bool {
+        let modified = self.runtime.modify(values);
+        self.updater().take_runtime();
+        modified
     }
 
     /// Downstream connections that are open.

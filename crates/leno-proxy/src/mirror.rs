@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) fn start(exchange: &Rc<Exchange>, mirrors: &[MirrorPolicy], head: &RequestHead, replay: &Replay) {
     let worker = exchange.worker();
     for mirror in mirrors {
-        if worker.random.next() % 1_000_000 >= u64::from(mirror.share) || head.upgrade.is_some() {
+        if !mirror.share.now().takes(worker.random.next()) || head.upgrade.is_some() {
             continue;
         }
         let worker = Rc::clone(worker);

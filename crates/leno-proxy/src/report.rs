@@ -42,6 +42,8 @@ enum Batch {
         target: Target,
         lines: Vec<u8>,
     },
+    /// Files have been moved.
+    Reopen,
     /// Everything before it is written: said by hanging up.
     Mark(#[expect(dead_code, reason = "dropped, not used")] std::sync::mpsc::Sender<()>),
 }
@@ -91,6 +93,13 @@ impl Telemetry for MeshTelemetry {
             writer: self.writer.clone(),
             pending: HashMap::new(),
         })
+    }
+
+    fn reopen(&self) {
+        // With the queue full the writer is stuck, and nothing is waited for.
+        if self.writer.try_send(Batch::Reopen).is_err() {
+            tracing::warn!("access logs are not opened anew: their writer is behind");
+        }
     }
 
     fn settle(&self) {
@@ -192,8 +201,13 @@ impl Sink for WorkerSink {
 fn write_all(batches: &Receiver<Batch>) {
     let mut files: HashMap<PathBuf, File> = HashMap::new();
     while let Ok(batch) = batches.recv() {
-        let Batch::Lines { target, lines } = batch else {
-            continue;
+        let (target, lines) = match batch {
+            Batch::Lines { target, lines } => (target, lines),
+            Batch::Reopen => {
+                files.clear();
+                continue;
+            }
+            Batch::Mark(_) => continue,
         };
         let written = match &target {
             Target::Stdout => io::stdout().write_all(&lines).and_then(|()| io::stdout().flush()),

@@ -9,6 +9,7 @@ use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::internal_redirect::{Followed, NextRequest};
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
+use leno_engine::decide::timeout::Heard;
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{DownstreamRecord, Named};
@@ -199,6 +200,11 @@ impl Exchanged<'_> {
             Ok(table) => table,
             Err(reply) => return (self.local(reply), None, Origin::Local),
         };
+        if self.prepared.heard == Heard::No {
+            for name in &table.internal_headers {
+                exchange.request.borrow_mut().headers.remove(name);
+            }
+        }
         let mut followed = Followed::default();
         loop {
             match self.pass(&table, &mut followed, body).await {

@@ -471,7 +471,11 @@ mod tests {
             virtual_hosts: vec![host],
             ..RouteConfiguration::default()
         };
-        let compiled = leno_engine::compile::route::compile(&table, &mut Default::default());
+        let compiled = leno_engine::compile::route::compile(
+            &table,
+            &leno_engine::compile::NoFiles,
+            &mut Default::default(),
+        );
         Compiled::Route(Box::new(compiled.unwrap()))
     }
 

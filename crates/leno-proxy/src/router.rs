@@ -246,7 +246,7 @@ impl Router<'_> {
             let late = matches!(
                 failed,
                 Some(Failed {
-                    failure: Failure::TryTimeout,
+                    failure: Failure::TryTimeout | Failure::TryIdle,
                     ..
                 })
             );

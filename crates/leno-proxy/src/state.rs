@@ -20,6 +20,7 @@ use leno_engine::compile::route::RouteTable;
 use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::balance::LocalCluster;
 use leno_engine::decide::limits::ClusterLimits;
+use leno_engine::runtime::Runtime;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
@@ -72,6 +73,7 @@ pub struct Updater {
     sockets: Sockets,
     secrets: Arc<Secrets>,
     crypto: Crypto,
+    runtime: Runtime,
     /// Chains to drain once their successors are in force.
     retired: Vec<Retired>,
     /// Draining chains, which a draining process or a change that forbids them must still cut.
@@ -254,6 +256,7 @@ impl Updater {
         sockets: Sockets,
         secrets: Arc<Secrets>,
         crypto: Crypto,
+        runtime: Runtime,
         follower: impl FnMut(&Config) + Send + 'static,
     ) -> Self {
         Self {
@@ -263,6 +266,7 @@ impl Updater {
             sockets,
             secrets,
             crypto,
+            runtime,
             retired: Vec::new(),
             draining: Vec::new(),
             stopped: Vec::new(),
@@ -369,12 +373,13 @@ impl Updater {
             }
             Discovery::OriginalDst | Discovery::DynamicForward(_) | Discovery::Aggregate(_) => None,
         };
+        let allowed = cluster.limits.under(&cluster.name, &self.runtime.values());
         let limits = match self.next.clusters.get(&cluster.name) {
             Some(old) => {
-                old.limits.set(&cluster.limits);
+                old.limits.set(&allowed);
                 Arc::clone(&old.limits)
             }
-            None => Arc::new(ClusterLimits::new(&cluster.limits)),
+            None => Arc::new(ClusterLimits::new(&allowed)),
         };
         if by_name(&cluster) {
             self.dns_clusters.send_replace(());
@@ -394,6 +399,14 @@ impl Updater {
             .clusters
             .insert(state.cluster.name.clone(), Arc::new(state));
         Ok(())
+    }
+
+    /// The circuit breakers' limits, as the runtime has them now.
+    pub(crate) fn take_runtime(&self) {
+        let values = self.runtime.values();
+        for ClusterState { cluster, limits, .. } in self.next.clusters.values().map(Arc::as_ref) {
+            limits.set(&cluster.limits.under(&cluster.name, &values));
+        }
     }
 
     fn register(&self, common: &CommonTls) -> Result<(), Unsupported> {

@@ -15,6 +15,8 @@ use crate::batches::Batches;
 /// Where records go: makes one sink for each worker.
 pub trait Telemetry: Send + Sync {
     fn sink(&self) -> Box<dyn Sink + Send>;
+    /// Files are opened anew before the next line: they have been moved.
+    fn reopen(&self) {}
     /// Waits, within reason, until what sinks have flushed is where it belongs: the process is about to end.
     fn settle(&self);
 }

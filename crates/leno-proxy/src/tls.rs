@@ -290,12 +290,23 @@ fn inline_name(bytes: &[u8]) -> String {
     format!("\0inline:{:016x}:{}", hasher.finish(), bytes.len())
 }
 
-fn identity(source: &SecretSource) -> String {
+/// The name under which a certificate is kept.
+pub(crate) fn identity(source: &SecretSource) -> String {
     match source {
         SecretSource::Sds(name, _) => name.clone(),
         SecretSource::Inline {
             certificate_chain, ..
         } => inline_name(certificate_chain),
+    }
+}
+
+/// The name under which those are kept who are trusted.
+pub(crate) fn trust(common: &CommonTls) -> Option<String> {
+    match &common.validation.as_ref()?.trust {
+        TrustSource::None => None,
+        TrustSource::Sds(name, _) => Some(name.clone()),
+        TrustSource::InlinePem(pem) => Some(inline_name(pem)),
+        TrustSource::System => Some(SYSTEM_ROOTS.to_owned()),
     }
 }
 
@@ -306,14 +317,8 @@ fn peer_check(common: &CommonTls) -> Result<Option<PeerCheck>, Unsupported> {
     if !validation.verifies() {
         return Ok(None);
     }
-    let trust = match &validation.trust {
-        TrustSource::None => None,
-        TrustSource::Sds(name, _) => Some(name.clone()),
-        TrustSource::InlinePem(pem) => Some(inline_name(pem)),
-        TrustSource::System => Some(SYSTEM_ROOTS.to_owned()),
-    };
     Ok(Some(PeerCheck {
-        trust,
+        trust: trust(common),
         ..conditions(validation)?
     }))
 }

@@ -51,9 +51,10 @@ pub enum Verb {
 impl Verb {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let environment = Environment::read();
-        if !matches!(self, Self::Run(_) | Self::Demo(_)) {
-            logging::start(&environment)?;
-        }
+        let logging = match self {
+            Self::Run(_) | Self::Demo(_) => None,
+            _ => Some(logging::start(&environment)?),
+        };
         match self {
             Self::Demo(args) => return demo::run(&args, &environment),
             Self::Run(args) => return run::run(*args, &environment),
@@ -62,7 +63,7 @@ impl Verb {
             Self::Control(args) => control::run(args, &environment)?,
             Self::Agent(args) => return agent::run(&args, &environment),
             Self::Bootstrap(args) => bootstrap::run(&args, &environment)?,
-            Self::Proxy(args) => return proxy::run(args, &environment),
+            Self::Proxy(args) => return proxy::run(args, &environment, logging),
             Self::Capture(args) => capture::run(&args)?,
             Self::Status(args) => status::run(&args, &environment)?,
             Self::Config(args) => config::run(&args, &environment)?,

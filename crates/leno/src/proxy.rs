@@ -17,11 +17,11 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap as BootstrapMessage;
 use leno_proto::envoy::service::discovery::v3::DiscoveryResponse;
 use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
-use leno_proxy::admin::{self, Admin, Json, Own, Process, Socket, Wanted};
+use leno_proxy::admin::{self, Admin, Json, Logging, Own, Process, Socket, Wanted};
 use leno_proxy::bootstrap::Bootstrap;
 use leno_proxy::discovery::{Keeper, State, Text};
 use leno_proxy::report::MeshTelemetry;
-use leno_proxy::{Options, Proxy as DataPlane, resolve};
+use leno_proxy::{Options, Proxy as DataPlane, resolve, runtime};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
 use prost::{Message, Name};
@@ -32,6 +32,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::env::Environment;
 use crate::gateway::{self, Gateway};
+use crate::logging::Control;
 use crate::output;
 use crate::random;
 use crate::sidecar::{self, Sidecar};
@@ -82,7 +83,7 @@ enum Mode {
     Dump,
 }
 
-pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
+pub fn run(args: Proxy, environment: &Environment, logging: Option<Control>) -> anyhow::Result<ExitCode> {
     match args.role {
         Some(Role::Sidecar(args)) => return sidecar::run(&args, environment),
         Some(Role::Gateway(args)) => return gateway::run(&args, environment),
@@ -104,7 +105,12 @@ pub fn run(args: Proxy, environment: &Environment) -> anyhow::Result<ExitCode> {
             compile(&path, &read(&path)?)?;
             output::text(format!("configuration '{}' OK\n", path.display()))?;
         }
-        Mode::Serve => serve(&path, args.concurrency, args.state.as_deref())?,
+        Mode::Serve => {
+            let Some(logging) = logging else {
+                bail!("nothing is logged")
+            };
+            serve(&path, args.concurrency, args.state.as_deref(), logging)?;
+        }
         Mode::Dump => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -217,7 +223,12 @@ fn compile(path: &Path, message: &BootstrapMessage) -> anyhow::Result<Bootstrap>
     Ok(compiled)
 }
 
-fn serve(path: &Path, concurrency: Option<usize>, state: Option<&Path>) -> anyhow::Result<()> {
+fn serve(
+    path: &Path,
+    concurrency: Option<usize>,
+    state: Option<&Path>,
+    logging: Control,
+) -> anyhow::Result<()> {
     let (started, started_at) = (Instant::now(), SystemTime::now());
     let message = read(path)?;
     let bootstrap = compile(path, &message)?;
@@ -226,16 +237,17 @@ fn serve(path: &Path, concurrency: Option<usize>, state: Option<&Path>) -> anyho
     let options = Options {
         concurrency,
         node: bootstrap.compiled.node.message.clone(),
+        runtime: bootstrap.layers(),
         telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
         ..Options::default()
     };
     let proxy = Arc::new(DataPlane::start(options)?);
     let admin = bootstrap.compiled.admin.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let quit = Arc::new(Notify::new());
-    runtime.block_on(async {
+    executor.block_on(async {
         let (state, following) = if bootstrap.is_static() {
             bootstrap.apply(&mut proxy.updater())?;
             let ready = State {
@@ -249,6 +261,7 @@ fn serve(path: &Path, concurrency: Option<usize>, state: Option<&Path>) -> anyho
             (following.state.clone(), Some(following))
         };
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let handle = proxy.handle();
         if let Some(address) = admin {
             let socket = bind(&address)
                 .map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
@@ -267,6 +280,7 @@ fn serve(path: &Path, concurrency: Option<usize>, state: Option<&Path>) -> anyho
                         started,
                         started_at,
                     },
+                    logging: Logging::new(logging.directives, logging.set),
                     quit: Arc::clone(&quit),
                 }),
             };
@@ -281,12 +295,13 @@ fn serve(path: &Path, concurrency: Option<usize>, state: Option<&Path>) -> anyho
             _ = term.recv() => {}
             () = quit.notified() => {}
             () = resolve::keep_resolved(&proxy) => {}
+            () = runtime::keep_loaded(&handle) => {}
             why = refused(state) => bail!("{why}"),
         }
         drop(following);
         anyhow::Ok(())
     })?;
-    drop(runtime);
+    drop(executor);
     if let Some(proxy) = Arc::into_inner(proxy) {
         proxy.shutdown();
     }

@@ -132,6 +132,7 @@ async fn serve(
         local_metadata: node::peer_metadata(&args.workload, &node),
         node: node.clone(),
         fail_closed: VIPS.to_vec(),
+        runtime: Arc::default(),
     })?);
 
     let (health, healthy) = watch::channel(unready(&args.workload, &BTreeSet::new()));

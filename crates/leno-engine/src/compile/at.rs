@@ -12,6 +12,7 @@ use prost::{Message, Name};
 
 use super::pb::{core, types};
 use super::{FieldPath, Files, Rejection, Warnings};
+use crate::runtime::{Key, Readable, Runtime, Setting, Share};
 
 /// A place in a message, chained to the places around it; the path is only written out when it is needed.
 #[derive(Clone, Copy)]
@@ -29,6 +30,7 @@ enum Step<'a> {
 
 pub(crate) struct Context<'a> {
     files: &'a dyn Files,
+    runtime: Runtime,
     warnings: RefCell<Vec<Rejection>>,
 }
 
@@ -63,6 +65,7 @@ pub(crate) fn compiling<T>(
 ) -> Result<T, Rejection> {
     let context = Context {
         files,
+        runtime: files.runtime(),
         warnings: RefCell::default(),
     };
     let at = At {
@@ -236,37 +239,45 @@ impl At<'_> {
         Ok(numerator.saturating_mul(factor).min(1_000_000))
     }
 
-    pub(crate) fn runtime_fraction(&self, value: &core::RuntimeFractionalPercent) -> Result<u32, Rejection> {
+    /// What a configuration is compiled for.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.context.runtime
+    }
+
+    /// A value that a key of the runtime may replace. No key is the empty one.
+    pub(crate) fn setting<T: Readable>(&self, configured: T, key: &str) -> Setting<T> {
+        Setting::new(configured, self.key(key))
+    }
+
+    pub(crate) fn key(&self, key: &str) -> Option<Key> {
+        self.runtime().key(key)
+    }
+
+    pub(crate) fn runtime_fraction(
+        &self,
+        value: &core::RuntimeFractionalPercent,
+    ) -> Result<Setting<Share>, Rejection> {
         let core::RuntimeFractionalPercent {
             default_value,
             runtime_key,
         } = value;
-        no_effect!(self, "there is no runtime: the default value holds"; runtime_key);
-        self.field("default_value")
-            .fraction(self.required("default_value", default_value)?)
+        let share = self
+            .field("default_value")
+            .fraction(self.required("default_value", default_value)?)?;
+        Ok(self.setting(Share(share), runtime_key))
     }
 
-    /// A feature that may only be on.
-    pub(crate) fn enabled(
-        &self,
-        field: &'static str,
-        flag: Option<&core::RuntimeFeatureFlag>,
-    ) -> Result<(), Rejection> {
+    /// Whether a feature is on, which it is where nothing is said.
+    pub(crate) fn enabled(&self, flag: Option<&core::RuntimeFeatureFlag>) -> Setting<bool> {
         let Some(core::RuntimeFeatureFlag {
             default_value,
             runtime_key,
         }) = flag
         else {
-            return Ok(());
+            return true.into();
         };
-        let at = self.field(field);
-        no_effect!(at, "there is no runtime: the default value holds"; runtime_key);
-        match default_value {
-            Some(enabled) if !enabled.value => Err(at
-                .field("default_value")
-                .reject("false is not supported: leave the filter out")),
-            _ => Ok(()),
-        }
+        let enabled = default_value.as_ref().is_none_or(|enabled| enabled.value);
+        self.setting(enabled, runtime_key)
     }
 
     pub(crate) fn unpack<M: Message + Name + Default>(&self, any: &protobuf::Any) -> Result<M, Rejection> {

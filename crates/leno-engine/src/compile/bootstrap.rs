@@ -9,8 +9,10 @@ use super::config_source::{ControlPlane, Source, ads, config_source, load_stats}
 use super::endpoint::{self, LocalityName};
 use super::listener::{self, Listener};
 use super::pb::{bootstrap as pb, core, internal_listener};
+use super::runtime;
 use super::secret::{self, Secret};
 use super::{Files, Rejection, Warnings};
+use crate::runtime::Runtime;
 use leno_proto::FromAny;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,9 @@ pub struct Bootstrap {
     pub dynamic: Dynamic,
     /// The cluster of proxies like this one, of which zone-aware routing knows where load comes from.
     pub local_cluster: Option<String>,
+    pub runtime: Runtime,
+    /// Where its values come from.
+    pub layers: Vec<runtime::Source>,
     /// Who is told of the clusters' load.
     pub loads: Option<ControlPlane>,
     /// Where it is written who is ejected by outlier detection.
@@ -101,7 +106,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         stats_flush,
         stats_eviction,
     } = message;
-    refuse!(at; node_context_params, hds_config, stats_sinks, tracing, layered_runtime, overload_manager,
+    refuse!(at; node_context_params, hds_config, stats_sinks, tracing, overload_manager,
         header_prefix, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
         config_sources, default_config_source, default_socket_interface,
         certificate_provider_instances, default_regex_engine, xds_delegate_extension,
@@ -121,6 +126,9 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         Some(manager) => cluster_manager(&at.field("cluster_manager"), manager)?,
     };
     at.each("bootstrap_extensions", bootstrap_extensions, extension)?;
+    // Before what names its keys.
+    let layers = runtime::layers(at, layered_runtime.as_ref())?;
+    at.runtime().set(runtime::at_first(&layers));
     let empty = pb::bootstrap::StaticResources::default();
     let pb::bootstrap::StaticResources {
         listeners,
@@ -137,6 +145,8 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             .reject(format!("{local:?} is not in static_resources")));
     }
     Ok(Bootstrap {
+        runtime: at.runtime().clone(),
+        layers,
         outlier_log,
         node: said.as_ref().map_or_else(Node::default, node),
         admin: match admin_port {

@@ -29,6 +29,7 @@ use super::endpoint::{self, Assignment};
 use super::hash::HashPolicy;
 use super::pb::{cluster as pb, core, protobuf, upstream_http};
 use super::{Files, Rejection, Warnings};
+use crate::runtime::Setting;
 pub use breakers::{CircuitBreakers, RetryBudget, Thresholds};
 pub use client_side::ClientSide;
 use dns::Resolving;
@@ -155,13 +156,13 @@ pub enum BalancePolicy {
     ClusterProvided,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LeastRequest {
     pub choices: u32,
     /// All hosts are looked at, and not `choices` of them.
     pub full_scan: bool,
     /// How much requests under way count where weights differ: 0 not at all.
-    pub bias: f64,
+    pub bias: Setting<f64>,
     pub slow_start: Option<SlowStart>,
 }
 

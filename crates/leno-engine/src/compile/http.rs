@@ -47,6 +47,8 @@ pub struct HttpConnectionManager {
     pub early: Vec<Mutation>,
     /// What `x-forwarded-proto` becomes, whatever the client and its connection say.
     pub scheme: Option<Scheme>,
+    /// `x-forwarded-port` says the port that the connection came to.
+    pub forwarded_port: bool,
     /// The client's address is not appended to `x-forwarded-for`.
     pub keep_forwarded_for: bool,
     pub generate_request_id: bool,

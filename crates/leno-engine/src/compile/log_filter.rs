@@ -6,17 +6,18 @@ use super::at::{At, no_effect};
 use super::matcher::{self, HeaderMatcher};
 use super::pb::{accesslog as pb, core};
 use crate::flags::{Flag, Flags};
+use crate::runtime::{Setting, Share};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogFilter {
     Status {
         comparison: Comparison,
-        value: u64,
+        value: Setting<u64>,
     },
     /// In milliseconds.
     Duration {
         comparison: Comparison,
-        value: u64,
+        value: Setting<u64>,
     },
     Header(HeaderMatcher),
     /// Any of them.
@@ -27,8 +28,7 @@ pub enum LogFilter {
         /// All but them.
         exclude: bool,
     },
-    /// Parts in a million.
-    Share(u32),
+    Share(Setting<Share>),
     /// Traced because a service wants it.
     Forced,
     And(Vec<LogFilter>),
@@ -104,15 +104,18 @@ fn runtime(at: &At<'_>, message: &pb::RuntimeFilter) -> Result<LogFilter, Reject
         percent_sampled,
         use_independent_randomness,
     } = message;
-    no_effect!(at, "there is no runtime: the default value holds"; runtime_key);
     no_effect!(at, "it is always independent"; use_independent_randomness);
-    Ok(LogFilter::Share(match percent_sampled {
+    let share = match percent_sampled {
         None => 0,
         Some(share) => at.field("percent_sampled").fraction(share)?,
-    }))
+    };
+    Ok(LogFilter::Share(at.setting(Share(share), runtime_key)))
 }
 
-fn compared(at: &At<'_>, message: Option<&pb::ComparisonFilter>) -> Result<(Comparison, u64), Rejection> {
+fn compared(
+    at: &At<'_>,
+    message: Option<&pb::ComparisonFilter>,
+) -> Result<(Comparison, Setting<u64>), Rejection> {
     use pb::comparison_filter::Op;
     let Some(pb::ComparisonFilter { op, value }) = message else {
         return Err(at.field("comparison").reject("required"));
@@ -122,14 +125,13 @@ fn compared(at: &At<'_>, message: Option<&pb::ComparisonFilter>) -> Result<(Comp
         default_value,
         runtime_key,
     } = at.required("value", value)?;
-    no_effect!(at.field("value"), "there is no runtime: the default value holds"; runtime_key);
     let comparison = match at.choice("op", *op)? {
         Op::Eq => Comparison::Equal,
         Op::Ge => Comparison::AtLeast,
         Op::Le => Comparison::AtMost,
         Op::Ne => Comparison::NotEqual,
     };
-    Ok((comparison, u64::from(*default_value)))
+    Ok((comparison, at.setting(u64::from(*default_value), runtime_key)))
 }
 
 fn flags(at: &At<'_>, message: &pb::ResponseFlagFilter) -> Flags {

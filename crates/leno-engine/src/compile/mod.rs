@@ -30,6 +30,7 @@ pub mod rate_limit;
 pub mod rbac;
 pub mod reject;
 pub mod route;
+pub mod runtime;
 pub mod secret;
 pub mod service;
 pub mod tls;
@@ -39,7 +40,9 @@ pub(crate) mod typed_struct;
 
 pub use reject::{FieldPath, Rejection, Warnings};
 
-/// Reads what a configuration names outside of itself (files, variables): the engine itself opens nothing.
+use crate::runtime::Runtime;
+
+/// Reads what a configuration names outside of itself (files, variables, keys of the runtime): the engine itself opens nothing.
 pub trait Files {
     /// The error says why, without the path.
     fn read(&self, path: &str) -> Result<Vec<u8>, String>;
@@ -47,6 +50,11 @@ pub trait Files {
     /// A variable of the process's environment; None where it is not set, or not to be looked at.
     fn environment(&self, _name: &str) -> Option<String> {
         None
+    }
+
+    /// The runtime whose keys it names.
+    fn runtime(&self) -> Runtime {
+        Runtime::default()
     }
 }
 

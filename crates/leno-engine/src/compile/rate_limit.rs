@@ -91,7 +91,7 @@ pub(crate) fn rate_limit(at: &At<'_>, message: &pb::RateLimit) -> Result<RateLim
         x_ratelimit_option,
     } = message;
     refuse!(at; limit, apply_on_stream_done);
-    no_effect!(at, "there is no runtime"; disable_key);
+    no_effect!(at, "only Envoy's global rate limit reads it"; disable_key);
     use pb::rate_limit::XRateLimitOption as Tell;
     if actions.is_empty() {
         return Err(at.field("actions").reject("required"));

@@ -24,9 +24,10 @@ use super::metadata::Fields;
 use super::pb::route as pb;
 use super::rate_limit::{RateLimit, RouteLimits};
 use super::tracing::{Decorator, RouteTracing};
-use super::{NoFiles, Rejection, Warnings};
+use super::{Files, Rejection, Warnings};
 use crate::decide::filter::FilterConfig;
 use crate::decide::limits::Priority;
+use crate::runtime::{Key, Setting, Share, said_or};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteTable {
@@ -35,11 +36,14 @@ pub struct RouteTable {
     /// Domain tables in Envoy's precedence: exact, suffix (`*.x`, longest first), prefix (`x.*`), `*`.
     pub domains: DomainIndex,
     pub ignore_port: bool,
-    /// Where neither route nor host says anything of a filter.
     /// Header edits of the table come first and the route's last, so that those win.
     pub most_specific_wins: bool,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
+    /// Headers, in lower case, that only internal requests may have.
+    pub internal_headers: Vec<String>,
+    /// The header that says the virtual host in place of the authority, in lower case.
+    pub host_header: Option<String>,
     /// What holds of filters where nothing nearer to the request says otherwise.
     pub filter_configs: HashMap<String, Arc<FilterConfig>>,
 }
@@ -99,8 +103,7 @@ pub struct RouteMatch {
     pub query: Vec<QueryMatcher>,
     pub cookies: Vec<CookieMatcher>,
     pub grpc: bool,
-    /// Parts in a million.
-    pub runtime_fraction: Option<u32>,
+    pub runtime_fraction: Option<Setting<Share>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -137,6 +140,8 @@ pub struct Forward {
     pub max_stream_duration: Option<Duration>,
     /// `max_grpc_timeout`
     pub grpc_timeout_max: Option<Duration>,
+    /// `grpc_timeout_offset`: so much of the caller's time is kept back, where `grpc_timeout_max` is said.
+    pub grpc_timeout_offset: Duration,
     pub grpc_streams: Option<GrpcStreams>,
     pub cluster_not_found: u16,
     /// None: the upstream's redirects are the client's.
@@ -172,6 +177,8 @@ pub struct WeightedCluster {
     /// The header whose value is the name, where there is none.
     pub header: Option<String>,
     pub weight: u32,
+    /// Replaces the weight: a key of the runtime.
+    pub weight_key: Option<Key>,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
     pub host_rewrite: Option<String>,
@@ -204,8 +211,7 @@ pub struct Redirect {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MirrorPolicy {
     pub cluster: MirrorCluster,
-    /// Parts in a million.
-    pub share: u32,
+    pub share: Setting<Share>,
     /// `-shadow` is appended to the host.
     pub shadow: bool,
     /// In place of the request's host, and of `-shadow`.
@@ -229,12 +235,19 @@ impl Route {
     }
 }
 
+impl WeightedCluster {
+    /// What it weighs at the moment.
+    pub fn weight(&self) -> u64 {
+        said_or(self.weight_key.as_ref(), u64::from(self.weight))
+    }
+}
+
 impl MirrorPolicy {
     /// Everything, to this cluster.
     pub fn to(cluster: impl Into<String>) -> Self {
         Self {
             cluster: MirrorCluster::One(cluster.into()),
-            share: 1_000_000,
+            share: Share::ALL.into(),
             shadow: true,
             host: None,
         }
@@ -352,6 +365,10 @@ impl Default for RetryPolicy {
     }
 }
 
-pub fn compile(message: &pb::RouteConfiguration, warnings: &mut Warnings) -> Result<RouteTable, Rejection> {
-    compiling(&NoFiles, warnings, |at| table(at, message))
+pub fn compile(
+    message: &pb::RouteConfiguration,
+    files: &dyn Files,
+    warnings: &mut Warnings,
+) -> Result<RouteTable, Rejection> {
+    compiling(files, warnings, |at| table(at, message))
 }

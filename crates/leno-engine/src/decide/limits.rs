@@ -3,10 +3,12 @@
 //! The only state that workers share on the request path. Relaxed counters are exact here: a permit is granted by
 //! one compare-and-swap on one counter, and nothing else is read because of it. Each counter has its own cache line.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::compile::cluster::{CircuitBreakers, RetryBudget, Thresholds};
+use crate::runtime::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
@@ -147,6 +149,48 @@ impl<G: AsRef<Gauge>> Budgeted<G> {
         };
         self.budget.0.store(percent, Relaxed);
         self.budget.1.store(minimum, Relaxed);
+    }
+}
+
+impl CircuitBreakers {
+    /// With what the runtime says of this cluster: `circuit_breakers.CLUSTER.PRIORITY.LIMIT`.
+    #[must_use]
+    pub fn under(&self, cluster: &str, runtime: &BTreeMap<String, Value>) -> Self {
+        // None of them, mostly.
+        let mut all = runtime.range("circuit_breakers.".to_owned()..);
+        if !all
+            .next()
+            .is_some_and(|(key, _)| key.starts_with("circuit_breakers."))
+        {
+            return *self;
+        }
+        let with = |limits: &Thresholds, priority: &str| {
+            let said = |limit: &str| runtime.get(&format!("circuit_breakers.{cluster}.{priority}.{limit}"));
+            let whole = |limit: &str| {
+                let whole = said(limit).and_then(Value::whole);
+                whole.map(|whole| u32::try_from(whole).unwrap_or(u32::MAX))
+            };
+            let percent = said("retry_budget.budget_percent").and_then(Value::number);
+            let minimum = whole("retry_budget.min_retry_concurrency");
+            let budget = limits.retry_budget.or_else(|| {
+                let any = percent.is_some() || minimum.is_some();
+                any.then(RetryBudget::default)
+            });
+            Thresholds {
+                max_connections: whole("max_connections").unwrap_or(limits.max_connections),
+                max_pending_requests: whole("max_pending_requests").unwrap_or(limits.max_pending_requests),
+                max_requests: whole("max_requests").unwrap_or(limits.max_requests),
+                max_retries: whole("max_retries").unwrap_or(limits.max_retries),
+                retry_budget: budget.map(|budget| RetryBudget {
+                    percent: percent.unwrap_or(budget.percent).clamp(0.0, 100.0),
+                    minimum: minimum.unwrap_or(budget.minimum),
+                }),
+            }
+        };
+        Self {
+            default: with(&self.default, "default"),
+            high: with(&self.high, "high"),
+        }
     }
 }
 

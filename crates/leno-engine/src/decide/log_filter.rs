@@ -31,10 +31,10 @@ impl AccessLog {
 impl LogFilter {
     pub fn takes(&self, facts: &Facts<'_>) -> bool {
         match self {
-            Self::Status { comparison, value } => comparison.holds(u64::from(facts.status), *value),
+            Self::Status { comparison, value } => comparison.holds(u64::from(facts.status), value.now()),
             Self::Duration { comparison, value } => {
                 let milliseconds = u64::try_from(facts.duration.as_millis()).unwrap_or(u64::MAX);
-                comparison.holds(milliseconds, *value)
+                comparison.holds(milliseconds, value.now())
             }
             Self::Header(header) => facts.request.is_some_and(|head| header.matches_request(head)),
             Self::Flags(wanted) => wanted.iter().any(|flag| facts.flags.contains(flag)),
@@ -42,7 +42,7 @@ impl LogFilter {
                 let status = facts.grpc_status.unwrap_or_else(|| grpc::from_http(facts.status));
                 codes.contains(&status) != *exclude
             }
-            Self::Share(share) => facts.random % 1_000_000 < u64::from(*share),
+            Self::Share(share) => share.now().takes(facts.random),
             Self::Forced => facts.forced,
             Self::And(filters) => filters.iter().all(|filter| filter.takes(facts)),
             Self::Or(filters) => filters.iter().any(|filter| filter.takes(facts)),

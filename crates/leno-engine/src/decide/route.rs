@@ -19,6 +19,7 @@ use crate::compile::route::{
 };
 use crate::decide::filter::{FilterConfig, Levels};
 use crate::message::RequestHead;
+use crate::runtime::{Setting, Share};
 
 /// What a route decision needs besides the head.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +109,11 @@ impl RouteTable {
         cx: &RouteContext,
         observer: &mut O,
     ) -> Decision<'t> {
-        let Some(host) = self.host(&head.authority) else {
+        let name = match &self.host_header {
+            None => Some(&*head.authority),
+            Some(header) => head.headers.get(header),
+        };
+        let Some(host) = name.and_then(|name| self.host(name)) else {
             return Decision::NoHost;
         };
         observer.host(host);
@@ -244,10 +249,10 @@ impl<'t> Decision<'t> {
 impl crate::compile::route::RouteMatch {
     /// None: the route takes the request.
     pub fn miss(&self, head: &RequestHead, cx: &RouteContext) -> Option<Miss<'_>> {
-        if let Some(share) = self.runtime_fraction
-            && cx.random % 1_000_000 >= u64::from(share)
+        if let Some(share) = self.share()
+            && !share.takes(cx.random)
         {
-            return Some(Miss::Fraction(share));
+            return Some(Miss::Fraction(share.0));
         }
         if !self.takes_path(head) {
             return Some(Miss::Path(&self.path));
@@ -265,6 +270,11 @@ impl crate::compile::route::RouteMatch {
         self.cookies.iter().find(|c| !c.matches(head)).map(Miss::Cookie)
     }
 
+    /// Of all requests.
+    pub fn share(&self) -> Option<Share> {
+        self.runtime_fraction.as_ref().map(Setting::now)
+    }
+
     fn takes_path(&self, head: &RequestHead) -> bool {
         let path = head.path_only();
         // Templates see all of it, as in Envoy.
@@ -280,9 +290,8 @@ impl crate::compile::route::RouteMatch {
     /// Everything that keeps the route from taking the request, in the order in which [`Self::miss`] looks: its first
     /// is what that one says, and none of the one is none of the other.
     pub fn misses(&self, head: &RequestHead, cx: &RouteContext) -> Vec<Miss<'_>> {
-        let drawn = self
-            .runtime_fraction
-            .filter(|share| cx.random % 1_000_000 >= u64::from(*share));
+        let drawn = self.share().filter(|share| !share.takes(cx.random));
+        let drawn = drawn.map(|share| share.0);
         let path = (!self.takes_path(head)).then_some(Miss::Path(&self.path));
         let grpc = (self.grpc && !is_grpc(head)).then_some(Miss::NotGrpc);
         let headers = self.headers.iter().filter(|h| !h.matches_request(head));
@@ -385,14 +394,14 @@ fn choose_cluster<'t>(
             (Cow::Owned(String::from_utf8_lossy(name).into_owned()), None)
         }
         ClusterChoice::Weighted { clusters, by } => {
-            let total: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
+            let total: u64 = clusters.iter().map(WeightedCluster::weight).sum();
             // Not the low digits: those decided the runtime fraction.
             let said = by
                 .as_deref()
                 .and_then(|by| std::str::from_utf8(head.field(by)?).ok()?.parse::<u64>().ok());
             let mut point = said.unwrap_or(random >> 20) % total.max(1);
             for cluster in clusters {
-                match point.checked_sub(u64::from(cluster.weight)) {
+                match point.checked_sub(cluster.weight()) {
                     Some(rest) => point = rest,
                     None => {
                         let name = match &cluster.header {

@@ -57,6 +57,11 @@ impl Forwarding<'_> {
             && is_grpc(head)
         {
             let asked = head.headers.get("grpc-timeout").and_then(grpc_timeout);
+            let offset = self.forward.grpc_timeout_offset;
+            let asked = asked.map(|asked| {
+                let left = asked.checked_sub(offset).filter(|left| !left.is_zero());
+                left.unwrap_or(asked)
+            });
             // A maximum of zero: whatever the call says. No deadline of the call: no limit but the maximum.
             let unlimited = maximum.is_zero();
             global = match asked {

@@ -372,7 +372,7 @@ fn compile_as_everything(bytes: &[u8]) {
         let _ = compile::listener::compile(&message, &NoFiles, &mut warnings);
     }
     if let Ok(message) = route::RouteConfiguration::decode(bytes)
-        && let Ok(table) = compile::route::compile(&message, &mut warnings)
+        && let Ok(table) = compile::route::compile(&message, &NoFiles, &mut warnings)
     {
         let cx = leno_engine::decide::route::RouteContext {
             random: 1,

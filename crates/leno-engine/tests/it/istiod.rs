@@ -104,7 +104,7 @@ fn clusters_and_routes_are_taken() {
     let routes: RouteConfiguration = Schema::load()
         .from_text(include_str!("istiod/routes.yaml"))
         .expect("reads");
-    compile::route::compile(&routes, &mut Warnings::default()).expect("compiles");
+    compile::route::compile(&routes, &NoFile, &mut Warnings::default()).expect("compiles");
 }
 
 /// The peer is told, by the cluster's protocol, what is in the connection.

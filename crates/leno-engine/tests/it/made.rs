@@ -116,7 +116,7 @@ pub(crate) fn table(hosts: Vec<route::VirtualHost>) -> route::RouteConfiguration
 }
 
 pub(crate) fn compile_table(message: &route::RouteConfiguration) -> Result<RouteTable, Rejection> {
-    compile::route::compile(message, &mut Warnings::default())
+    compile::route::compile(message, &NoFiles, &mut Warnings::default())
 }
 
 /// One host, one route.

@@ -12,6 +12,7 @@ mod health;
 mod istiod;
 mod listener;
 mod made;
+mod mirror;
 mod outlier;
 mod retry;
 mod route;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use leno_engine::message::RequestHead;
 use leno_proto::ToAny;
@@ -10,7 +11,7 @@ use leno_proto::google::protobuf::Any;
 use super::answer::Answer;
 use super::config_dump::{self, Shown};
 use super::query::Query;
-use super::{Admin, Json, Own, Wanted, clusters, listeners, server, stats};
+use super::{Admin, Json, Own, Wanted, certs, clusters, listeners, runtime, server, stats};
 
 struct Page {
     path: &'static str,
@@ -25,6 +26,7 @@ enum Kind {
     Help,
     Ready,
     Prometheus,
+    Certs,
     Clusters,
     ConfigDump,
     DrainListeners,
@@ -33,13 +35,21 @@ enum Kind {
     HotRestartVersion,
     InitDump,
     Listeners,
+    Logging,
     Memory,
     Quit,
+    ReopenLogs,
     ResetCounters,
+    Runtime,
+    RuntimeModify,
     ServerInfo,
     Stats,
+    /// It is not on, and that is what Envoy says then.
+    Off(&'static str),
     /// Envoy has it, and leno does not, for this reason.
     Refused(&'static str),
+    /// The same of what would change something.
+    RefusedChange(&'static str),
 }
 
 const fn page(path: &'static str, does: &'static str, kind: Kind) -> Page {
@@ -53,6 +63,12 @@ const fn page(path: &'static str, does: &'static str, kind: Kind) -> Page {
 
 const PAGES: &[Page] = &[
     page("/", "this list", Kind::Home),
+    page(
+        "/allocprofiler",
+        "not supported",
+        Kind::RefusedChange("there is no profiler: use heaptrack"),
+    ),
+    page("/certs", "certificates that are in use", Kind::Certs),
     Page {
         path: "/clusters",
         does: "clusters, their circuit breakers and hosts",
@@ -78,13 +94,15 @@ const PAGES: &[Page] = &[
     },
     page(
         "/contention",
-        "not supported",
-        Kind::Refused("the request path has no mutex to contend for"),
+        "not traced",
+        Kind::Off(
+            "Mutex contention tracing is not enabled. To enable, run Envoy with flag --enable-mutex-tracing.",
+        ),
     ),
     page(
         "/cpuprofiler",
         "not supported",
-        Kind::Refused("there is no profiler: use perf"),
+        Kind::RefusedChange("there is no profiler: use perf"),
     ),
     Page {
         path: "/drain_listeners",
@@ -106,9 +124,14 @@ const PAGES: &[Page] = &[
     ),
     page("/healthcheck/ok", "pass health checks again", Kind::HealthcheckOk),
     page(
+        "/heap_dump",
+        "not supported",
+        Kind::Refused("the allocator keeps no record: use heaptrack"),
+    ),
+    page(
         "/heapprofiler",
         "not supported",
-        Kind::Refused("there is no profiler: use heaptrack"),
+        Kind::RefusedChange("there is no profiler: use heaptrack"),
     ),
     page("/help", "this list", Kind::Help),
     page(
@@ -127,11 +150,44 @@ const PAGES: &[Page] = &[
         parameters: &[("format", "text or json")],
         kind: Kind::Listeners,
     },
+    Page {
+        path: "/logging",
+        does: "levels of the log, and to change them",
+        parameters: &[
+            ("paths", "of some: router:debug,pool:trace"),
+            (
+                "level",
+                "of all: trace, debug, info, warning, error, critical or off",
+            ),
+        ],
+        kind: Kind::Logging,
+    },
     page("/memory", "memory of the process", Kind::Memory),
+    page(
+        "/memory/tcmalloc",
+        "not supported",
+        Kind::Refused("the allocator is the C library's"),
+    ),
     page("/metrics", "as /stats/prometheus", Kind::Prometheus),
+    page(
+        "/peak_heap_dump",
+        "not supported",
+        Kind::Refused("the allocator keeps no record: use heaptrack"),
+    ),
     page("/quitquitquit", "end the process", Kind::Quit),
     page("/ready", "LIVE if it serves, else 503", Kind::Ready),
     page("/server_info", "version, state, uptime, node", Kind::ServerInfo),
+    page("/runtime", "values of the runtime, by layer", Kind::Runtime),
+    page(
+        "/runtime_modify",
+        "change values of the runtime: key1=value1&key2=value2, an empty value takes one back",
+        Kind::RuntimeModify,
+    ),
+    page(
+        "/reopen_logs",
+        "open access logs anew, after they were moved",
+        Kind::ReopenLogs,
+    ),
     page("/reset_counters", "set all counters to zero", Kind::ResetCounters),
     Page {
         path: "/stats",
@@ -155,12 +211,19 @@ const PAGES: &[Page] = &[
         ],
         kind: Kind::Prometheus,
     },
+    page("/stats/recentlookups", "not supported", LOOKUPS),
+    page("/stats/recentlookups/clear", "not supported", CHANGES_OF_LOOKUPS),
     page(
-        "/stats/recentlookups",
+        "/stats/recentlookups/disable",
         "not supported",
-        Kind::Refused("statistics are never looked up by name while serving"),
+        CHANGES_OF_LOOKUPS,
     ),
+    page("/stats/recentlookups/enable", "not supported", CHANGES_OF_LOOKUPS),
 ];
+
+const NO_LOOKUPS: &str = "statistics are never looked up by name while serving";
+const LOOKUPS: Kind = Kind::Refused(NO_LOOKUPS);
+const CHANGES_OF_LOOKUPS: Kind = Kind::RefusedChange(NO_LOOKUPS);
 
 /// What was asked.
 pub(super) struct Asked {
@@ -177,6 +240,12 @@ impl Asked {
             path: text(request.path_only()),
             query: Query::parse(request.query().unwrap_or_default()),
         }
+    }
+
+    /// Also the parameters that a body has.
+    pub(super) fn with(mut self, form: &[u8]) -> Self {
+        self.query = self.query.and(form);
+        self
     }
 }
 
@@ -211,7 +280,9 @@ impl Page {
     }
 
     fn has(&self, parameter: &str) -> bool {
-        self.parameters.iter().any(|(name, _)| *name == parameter)
+        // The names are what is changed.
+        matches!(self.kind, Kind::RuntimeModify | Kind::Logging)
+            || self.parameters.iter().any(|(name, _)| *name == parameter)
     }
 
     /// In Envoy's form.
@@ -242,8 +313,12 @@ impl Kind {
             Self::DrainListeners
                 | Self::HealthcheckFail
                 | Self::HealthcheckOk
+                | Self::Logging
                 | Self::Quit
+                | Self::RefusedChange(_)
+                | Self::ReopenLogs
                 | Self::ResetCounters
+                | Self::RuntimeModify
         )
     }
 
@@ -268,10 +343,21 @@ impl Kind {
                 healths.for_each(|health| health.known.reset_counters());
                 Answer::ok()
             }
+            Self::Runtime => runtime::answer(own),
+            Self::RuntimeModify => runtime::modify(own, query),
             Self::Ready => {
                 let state = server::state(admin, own);
                 let status = if state == "LIVE" { 200 } else { 503 };
                 Answer::text(status, format!("{state}\n"))
+            }
+            Self::Certs => {
+                let message = certs::message(own, SystemTime::now());
+                written(own, message.to_any(), Wanted::default()).await?
+            }
+            Self::Logging => own.logging.answer(query),
+            Self::ReopenLogs => {
+                own.proxy.reopen_logs();
+                Answer::ok()
             }
             Self::Clusters => {
                 let filter = query.regex("filter")?;
@@ -327,7 +413,10 @@ impl Kind {
                 let message = server::info(admin, own);
                 written(own, message.to_any(), Wanted::default()).await?
             }
-            Self::Refused(why) => Answer::text(501, format!("not supported: {why}\n")),
+            Self::Off(says) => Answer::text(200, says),
+            Self::Refused(why) | Self::RefusedChange(why) => {
+                Answer::text(501, format!("not supported: {why}\n"))
+            }
         })
     }
 }

@@ -19,11 +19,21 @@ impl Query {
         Self(pairs.collect())
     }
 
+    /// With those in a body, as a form sends them.
+    pub(super) fn and(mut self, form: &[u8]) -> Self {
+        self.0.extend(Self::parse(form).0);
+        self
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let mut pairs = self.0.iter();
         pairs
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (String, String)> {
+        self.0.iter().cloned()
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

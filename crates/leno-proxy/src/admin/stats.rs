@@ -64,6 +64,7 @@ fn snapshot(own: &Own) -> Snapshot {
     for state in config.clusters() {
         cluster(&mut snapshot, state);
     }
+    runtime(&mut snapshot, own);
     let clusters = config.clusters().count() as u64;
     let listeners = config.listeners().count() as u64;
     for (name, value) in [
@@ -78,6 +79,27 @@ fn snapshot(own: &Own) -> Snapshot {
         snapshot.add(name.to_owned(), Kind::Gauge, value);
     }
     snapshot
+}
+
+fn runtime(snapshot: &mut Snapshot, own: &Own) {
+    let counts = own.proxy.runtime().counts();
+    for (name, kind, value) in [
+        ("admin_overrides_active", Kind::Gauge, counts.admin_overrides),
+        ("deprecated_feature_seen_since_process_start", Kind::Gauge, 0),
+        ("deprecated_feature_use", Kind::Counter, 0),
+        ("load_error", Kind::Counter, counts.load_error),
+        ("load_success", Kind::Counter, counts.load_success),
+        ("num_keys", Kind::Gauge, counts.keys),
+        ("num_layers", Kind::Gauge, counts.layers),
+        ("override_dir_exists", Kind::Counter, counts.override_dir_exists),
+        (
+            "override_dir_not_exists",
+            Kind::Counter,
+            counts.override_dir_not_exists,
+        ),
+    ] {
+        snapshot.add(format!("runtime.{name}"), kind, value);
+    }
 }
 
 /// What is configured is there before anything has come.

@@ -2,6 +2,7 @@
 
 use leno_dns::NameTable;
 use leno_engine::compile::{Files, Warnings, cluster, endpoint, listener, route};
+use leno_engine::runtime::Runtime;
 use leno_proto::google::protobuf::Any;
 use prost::Message;
 
@@ -28,7 +29,9 @@ pub(super) fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Comp
         Kind::Cluster => {
             cluster::compile(&decode(body)?, files, &mut warnings).map(|c| Compiled::Cluster(Box::new(c)))
         }
-        Kind::Route => route::compile(&decode(body)?, &mut warnings).map(|r| Compiled::Route(Box::new(r))),
+        Kind::Route => {
+            route::compile(&decode(body)?, files, &mut warnings).map(|r| Compiled::Route(Box::new(r)))
+        }
         Kind::Listener => {
             listener::compile(&decode(body)?, files, &mut warnings).map(|l| Compiled::Listener(Box::new(l)))
         }
@@ -40,11 +43,15 @@ pub(super) fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Comp
 }
 
 /// Whose control planes the machine's owner has chosen: they may name its files, as Envoy's may.
-pub(super) struct Disk;
+pub(super) struct Disk(pub(super) Runtime);
 
 impl Files for Disk {
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
         std::fs::read(path).map_err(|error| error.to_string())
+    }
+
+    fn runtime(&self) -> Runtime {
+        self.0.clone()
     }
 }
 

@@ -14,10 +14,10 @@ use prost::Message;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use super::moves::Watch;
 use super::said::{Event, Key, Said};
 use super::text::Text;
 use crate::resources::Kind;
+use crate::watch::Watch;
 
 /// Bytes; larger files are not taken.
 const MAX_FILE: u64 = 64 << 20;

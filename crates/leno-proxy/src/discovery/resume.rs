@@ -28,7 +28,7 @@ impl Discovery {
             if memory.fixed.contains(&key) || kind == Kind::Secret || foreign {
                 continue;
             }
-            match self.compile(memory, feeds, kind, &resource.body, self.files()) {
+            match self.compile(memory, feeds, kind, &resource.body, &*self.files()) {
                 Ok(compiled) => {
                     memory.resolve(&compiled);
                     if is_root {

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use leno_engine::compile::Files;
 use leno_engine::compile::config_source::{WatchedDirectory, WatchedFile};
 use leno_engine::compile::secret;
+use leno_engine::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::moves::Watch;
+use crate::watch::Watch;
 
 /// Notices that wait; of one secret one is enough.
 const WAITING: usize = 16;
@@ -53,6 +54,10 @@ impl Files for Recorded<'_> {
 
     fn environment(&self, name: &str) -> Option<String> {
         self.files.environment(name)
+    }
+
+    fn runtime(&self) -> Runtime {
+        self.files.runtime()
     }
 }
 

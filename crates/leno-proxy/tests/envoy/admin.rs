@@ -17,7 +17,7 @@ const FACTS: &str = "tests/envoy/admin.txt";
 const BOOTSTRAP: &str = include_str!("admin.yaml");
 
 /// The order matters: the last ones change something.
-const ASKED: [(&str, &str); 29] = [
+const ASKED: [(&str, &str); 48] = [
     ("GET", "/ready"),
     ("GET", "/listeners"),
     ("GET", "/listeners?format=json"),
@@ -44,6 +44,28 @@ const ASKED: [(&str, &str); 29] = [
     ("GET", "/config_dump?resource=static_endpoint_configs&include_eds"),
     ("GET", "/config_dump?resource=nothing"),
     ("GET", "/config_dump?mask=static_clusters.cluster.name"),
+    ("GET", "/runtime"),
+    ("GET", "/runtime_modify?a=b"),
+    ("POST", "/runtime_modify"),
+    (
+        "POST",
+        "/runtime_modify?routes.few=%7Bnumerator:%205%7D&base.number=12",
+    ),
+    ("GET", "/runtime"),
+    ("POST", "/runtime_modify?base.number="),
+    ("GET", "/runtime"),
+    ("GET", "/stats?filter=%5Eruntime.(num|admin)"),
+    ("GET", "/certs"),
+    ("GET", "/logging"),
+    ("POST", "/reopen_logs"),
+    ("GET", "/reopen_logs"),
+    ("GET", "/contention"),
+    ("GET", "/cpuprofiler"),
+    ("GET", "/heapprofiler"),
+    ("GET", "/allocprofiler"),
+    ("GET", "/stats/recentlookups/clear"),
+    ("GET", "/stats/recentlookups/enable"),
+    ("GET", "/stats/recentlookups/disable"),
     ("GET", "/quitquitquit"),
     ("GET", "/healthcheck/fail"),
     ("GET", "/drain_listeners"),
@@ -60,7 +82,8 @@ fn bootstrap() -> Bootstrap {
     let quoted = |name: &str| Value::from(pki.pem(name)).to_string();
     let text = BOOTSTRAP
         .replace("CERTIFICATE", &quoted("server.crt"))
-        .replace("KEY", &quoted("server.key"));
+        .replace("KEY", &quoted("server.key"))
+        .replace("AUTHORITY", &quoted("ca.crt"));
     Schema::load().from_text(&text).unwrap()
 }
 
@@ -94,6 +117,97 @@ async fn the_admin_port_answers_as_envoys() {
         tell(&mut text, method, path, &answered);
     }
     pretty_same(&facts(), &text);
+}
+
+/// A disk layer is read again when its link is replaced; what the admin port says counts before it, until it is taken back.
+#[tokio::test]
+async fn a_runtime_is_changed_by_files_and_by_the_admin_port() {
+    let root = tempfile::tempdir().unwrap();
+    let version = |name: &str, value: &str| {
+        let directory = root.path().join(name).join("shop");
+        std::fs::create_dir_all(directory.join("routes")).unwrap();
+        std::fs::write(directory.join("routes/all"), value).unwrap();
+        let link = root.path().join("next");
+        std::os::unix::fs::symlink(root.path().join(name), &link).unwrap();
+        std::fs::rename(link, root.path().join("now")).unwrap();
+    };
+    version("first", "1");
+    let layers = serde_json::json!({"layers": [
+        {"name": "disk", "disk_layer": {"symlink_root": root.path().join("now"), "append_service_cluster": true}},
+        {"name": "admin", "admin_layer": {}},
+    ]});
+    let text = serde_json::json!({
+        "node": {"id": "n-1", "cluster": "shop"},
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
+        "layered_runtime": layers,
+    });
+    let leno = Leno::start(&Schema::load().from_text(&text.to_string()).unwrap());
+    let says = |value: &'static str| {
+        let leno = &leno;
+        async move {
+            loop {
+                let (_, body) = leno.ask("GET", "/runtime").await.unwrap();
+                let json: Value = serde_json::from_str(&body).unwrap();
+                if json["entries"]["routes.all"]["final_value"] == value {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    says("1").await;
+    version("second", "2");
+    says("2").await;
+    leno.ask("POST", "/runtime_modify?routes.all=3").await.unwrap();
+    says("3").await;
+    version("third", "4");
+    leno.ask("POST", "/runtime_modify?routes.all=").await.unwrap();
+    says("4").await;
+}
+
+#[tokio::test]
+async fn the_levels_of_the_log_are_told_and_changed() {
+    let leno = Leno::start(&bootstrap());
+    let (line, first) = leno.ask("POST", "/logging").await.unwrap();
+    assert_eq!(line, "HTTP/1.1 200 OK");
+    assert!(first.contains("  router: info\n"), "{first}");
+    let (_, changed) = leno
+        .ask("POST", "/logging?paths=router:debug,pool:critical")
+        .await
+        .unwrap();
+    let wanted = first
+        .replace("  router: info", "  router: debug")
+        .replace("  pool: info", "  pool: critical");
+    assert_eq!(changed, wanted);
+    let (line, refused) = leno.ask("POST", "/logging?quic=debug").await.unwrap();
+    assert_eq!(line, "HTTP/1.1 400 Bad Request");
+    assert!(
+        refused.starts_with("error: unknown logger name\n\nusage: "),
+        "{refused}"
+    );
+    let (_, all) = leno.ask("POST", "/logging?level=off").await.unwrap();
+    assert_eq!(all, first.replace("info", "off"));
+}
+
+/// Commands of `docs/admin.md`.
+#[tokio::test]
+async fn what_the_documentation_asks_is_answered() {
+    let leno = Leno::start(&bootstrap());
+    let text = include_str!("../../../../docs/admin.md");
+    let commands = text.lines().filter_map(|line| line.strip_prefix("$ curl -s "));
+    let mut asked = 0;
+    for command in commands {
+        let (method, rest) = match command.strip_prefix("-X POST ") {
+            Some(rest) => ("POST", rest),
+            None => ("GET", command),
+        };
+        let rest = rest.replace(['\'', '\\'], "");
+        let path = rest.strip_prefix("localhost:9901").expect("the admin port");
+        let (line, body) = leno.ask(method, path).await.unwrap();
+        assert_eq!(line, "HTTP/1.1 200 OK", "{command}: {body}");
+        asked += 1;
+    }
+    assert!(asked >= 5, "only {asked}");
 }
 
 fn pretty_same(want: &str, got: &str) {
@@ -144,10 +258,22 @@ fn comparable(json: &mut Value) {
             ] {
                 fields.remove(own);
             }
+            // Of a certificate: Envoy writes that there are none.
+            if fields
+                .get("subject_alt_names")
+                .is_some_and(|names| *names == Value::Array(Vec::new()))
+            {
+                fields.remove("subject_alt_names");
+            }
+            // In no order of Envoy's.
+            if let Some(Value::Array(clusters)) = fields.get_mut("cluster_statuses") {
+                clusters.sort_by_key(|cluster| cluster["name"].to_string());
+            }
             for (name, value) in fields {
                 match name.as_str() {
                     "last_updated" => *value = "TIME".into(),
-                    "certificate_chain" => *value = "PEM".into(),
+                    "certificate_chain" | "trusted_ca" => *value = "PEM".into(),
+                    "serial_number" => *value = "SERIAL".into(),
                     "port_value" => *value = "PORT".into(),
                     _ => comparable(value),
                 }

@@ -10,7 +10,7 @@ use leno_engine::compile::{Files, NoFiles};
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
-use leno_proxy::admin::{self, Admin, Json, Own, Wanted};
+use leno_proxy::admin::{self, Admin, Json, Logging, Own, Wanted};
 use leno_proxy::report::MeshTelemetry;
 use leno_proxy::{Options, Proxy};
 use leno_telemetry::metrics::Metrics;
@@ -129,7 +129,7 @@ fn listeners(answer: &str) -> Result<Vec<SocketAddr>, String> {
 pub(crate) struct Leno {
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) admin: String,
-    tasks: [tokio::task::AbortHandle; 2],
+    tasks: [tokio::task::AbortHandle; 3],
 }
 
 impl Drop for Leno {
@@ -157,6 +157,7 @@ impl Leno {
         let proxy = Proxy::start(Options {
             telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics)).unwrap()),
             node: compiled.compiled.node.message.clone(),
+            runtime: compiled.layers(),
             ..Options::default()
         })
         .unwrap();
@@ -188,16 +189,23 @@ impl Leno {
                     started: Instant::now(),
                     started_at: SystemTime::now(),
                 },
+                logging: Logging::new("info", Arc::new(|_| Ok(()))),
                 quit: Arc::default(),
             }),
         };
         let socket = tokio::net::TcpListener::from_std(socket).unwrap();
         let serving = tokio::spawn(admin::serve(socket, Arc::new(admin)));
+        let handle = proxy.handle();
+        let loading = tokio::spawn(async move { leno_proxy::runtime::keep_loaded(&handle).await });
         let resolving = tokio::spawn(async move { leno_proxy::resolve::keep_resolved(&proxy).await });
         Ok(Self {
             listeners,
             admin: address,
-            tasks: [serving.abort_handle(), resolving.abort_handle()],
+            tasks: [
+                serving.abort_handle(),
+                loading.abort_handle(),
+                resolving.abort_handle(),
+            ],
         })
     }
 }

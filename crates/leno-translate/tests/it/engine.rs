@@ -39,7 +39,7 @@ fn the_engine_accepts_the_whole_of_a_mesh() {
             let of_service = (proxy.clone(), "reviews.default.svc.cluster.local:9080");
             for (proxy, name) in [of_port, of_service] {
                 let message = mesh.routes(&proxy, name).unwrap();
-                route::compile(&message, &mut warnings).unwrap_or_else(|e| panic!("{name}: {e}"));
+                route::compile(&message, &NoFiles, &mut warnings).unwrap_or_else(|e| panic!("{name}: {e}"));
             }
             for name in clusters(&mesh, &proxy) {
                 // Of another workload's inbound ports there is none.

@@ -264,7 +264,7 @@ impl Question<'_> {
         let Some(message) = self.message::<RouteConfiguration>(ResourceType::Route, name)? else {
             return Ok(None);
         };
-        let compiled = route::compile(&message, &mut Warnings::default());
+        let compiled = route::compile(&message, &NoFiles, &mut Warnings::default());
         compiled.map(Some).map_err(|why| rejected(name, &why))
     }
 }

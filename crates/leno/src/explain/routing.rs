@@ -207,7 +207,7 @@ fn forwarded(action: &mut Action, forwarding: &Forwarding<'_>, head: &RequestHea
                 MirrorCluster::One(name) => name.clone(),
                 MirrorCluster::Header(header) => format!("what {header} says"),
             };
-            format!("{} to {to}", words::percent(mirror.share))
+            format!("{} to {to}", words::percent(mirror.share.now().0))
         })
         .collect();
     action.hashed = forwarding.forward.hash.iter().map(words::hash).collect();

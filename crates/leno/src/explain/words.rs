@@ -63,8 +63,8 @@ pub fn matches(matches: &RouteMatch) -> Vec<String> {
     );
     all.extend(
         matches
-            .runtime_fraction
-            .map(|share| format!("{} of requests", percent(share))),
+            .share()
+            .map(|share| format!("{} of requests", percent(share.0))),
     );
     all
 }

@@ -30,6 +30,16 @@ pub struct RetryBudget {
     pub minimum: u32,
 }
 
+impl Default for RetryBudget {
+    /// Envoy's.
+    fn default() -> Self {
+        Self {
+            percent: 20.0,
+            minimum: 3,
+        }
+    }
+}
+
 impl Default for Thresholds {
     fn default() -> Self {
         Self {

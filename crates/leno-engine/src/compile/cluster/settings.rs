@@ -41,7 +41,7 @@ pub(super) fn least_request(
     Ok(BalancePolicy::LeastRequest(LeastRequest {
         choices,
         full_scan,
-        bias: double(at, "active_request_bias", active_request_bias)?.unwrap_or(1.0),
+        bias: double(at, "active_request_bias", active_request_bias)?.unwrap_or(1.0.into()),
         slow_start,
     }))
 }

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect};
+use crate::compile::at::At;
 use crate::compile::pb::cluster::cluster as older;
 use crate::compile::pb::lb::common as pb;
 use crate::compile::pb::{core, types};
+use crate::runtime::Setting;
 
 /// An endpoint that is `age` old weighs `(age / window) ^ (1 / aggression)` of its weight.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SlowStart {
     pub window: Duration,
-    pub aggression: f64,
+    pub aggression: Setting<f64>,
     /// Of the weight, at least: a fraction.
     pub minimum: f64,
 }
@@ -26,7 +27,8 @@ impl SlowStart {
             return 1.0;
         }
         let age = age.as_secs_f64().max(1.0);
-        let factor = (age / self.window.as_secs_f64()).powf(1.0 / self.aggression);
+        let factor =
+            (age / self.window.as_secs_f64()).powf(1.0 / self.aggression.now().max(f64::MIN_POSITIVE));
         factor.clamp(self.minimum, 1.0)
     }
 }
@@ -71,21 +73,21 @@ pub(super) fn slow_start(
     let window = at.duration("slow_start_window", slow_start_window)?;
     let slow_start = SlowStart {
         window: window.ok_or_else(|| at.field("slow_start_window").reject("required"))?,
-        aggression: double(&at, "aggression", aggression.as_ref())?.unwrap_or(1.0),
+        aggression: double(&at, "aggression", aggression.as_ref())?.unwrap_or(1.0.into()),
         minimum: minimum / 100.0,
     };
-    if slow_start.aggression <= 0.0 {
+    if aggression.as_ref().is_some_and(|said| said.default_value <= 0.0) {
         return Err(at.field("aggression").reject("must be more than 0"));
     }
     Ok(Some(slow_start).filter(|slow_start| !slow_start.window.is_zero()))
 }
 
-/// A number that a runtime could change.
+/// A number that is not below zero.
 pub(super) fn double(
     at: &At<'_>,
     field: &'static str,
     message: Option<&core::RuntimeDouble>,
-) -> Result<Option<f64>, Rejection> {
+) -> Result<Option<Setting<f64>>, Rejection> {
     let Some(core::RuntimeDouble {
         default_value,
         runtime_key,
@@ -94,9 +96,8 @@ pub(super) fn double(
         return Ok(None);
     };
     let at = at.field(field);
-    no_effect!(at, "there is no runtime: the default value holds"; runtime_key);
     if !default_value.is_finite() || *default_value < 0.0 {
         return Err(at.field("default_value").reject("a number that is not below 0"));
     }
-    Ok(Some(*default_value))
+    Ok(Some(at.setting(*default_value, runtime_key)))
 }

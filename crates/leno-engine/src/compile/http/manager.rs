@@ -87,7 +87,7 @@ pub(crate) fn manager(
         forward_client_cert_matcher, proxy_100_continue,
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
         path_normalization_options,
-        typed_header_validation_config, append_x_forwarded_port, forward_proto_config);
+        typed_header_validation_config, forward_proto_config);
     no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
         delayed_close_timeout, access_log_flush_interval, flush_access_log_on_new_request, access_log_options,
         stream_error_on_invalid_http_message, proxy_status_config, append_local_overload,
@@ -142,6 +142,7 @@ pub(crate) fn manager(
             None => None,
             Some(transformation) => scheme(&at.field("scheme_header_transformation"), transformation)?,
         },
+        forwarded_port: *append_x_forwarded_port,
         keep_forwarded_for: *skip_xff_append,
         normalize_path: is_true(normalize_path),
         escaped_slashes: escaped_slashes(at, *path_with_escaped_slashes_action)?,

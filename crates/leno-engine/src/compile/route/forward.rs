@@ -23,6 +23,7 @@ use crate::compile::pb::protobuf;
 use crate::compile::pb::route as pb;
 use crate::compile::rate_limit::{self, RouteLimits};
 use crate::decide::limits::Priority;
+use crate::runtime::Share;
 
 /// Envoy's default.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -71,7 +72,7 @@ pub(super) fn forward(
         host_rewrite_specifier,
     } = message;
     refuse!(at; path_rewrite, early_data_policy,
-        retry_policy_typed_config, cors, grpc_timeout_offset,
+        retry_policy_typed_config, cors,
         internal_redirect_action, max_internal_redirects, hedge_policy);
     no_effect!(at, "not used"; flush_timeout);
     if regex_rewrite.is_some() && !prefix_rewrite.is_empty() {
@@ -131,6 +132,9 @@ pub(super) fn forward(
             .any(|config| config.connect_config.is_some()),
         max_stream_duration: streams.maximum,
         grpc_timeout_max: at.duration("max_grpc_timeout", max_grpc_timeout)?,
+        grpc_timeout_offset: at
+            .duration("grpc_timeout_offset", grpc_timeout_offset)?
+            .unwrap_or_default(),
         grpc_streams: streams.grpc,
         priority: match at.choice("priority", *priority)? {
             RoutingPriority::Default => Priority::Default,
@@ -240,9 +244,12 @@ fn weighted_clusters(
             return Err(at.field("use_hash_policy").reject("not supported"));
         }
     };
-    no_effect!(at, "there is no runtime"; runtime_key_prefix);
     let clusters = at.each("clusters", clusters, |at, one| {
-        weighted_cluster(at, one, metadata)
+        let mut cluster = weighted_cluster(at, one, metadata)?;
+        if !runtime_key_prefix.is_empty() {
+            cluster.weight_key = at.key(&format!("{runtime_key_prefix}.{}", cluster.name));
+        }
+        Ok(cluster)
     })?;
     let sum: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
     if sum == 0 || sum > u64::from(u32::MAX) {
@@ -294,6 +301,8 @@ fn weighted_cluster(
         name: name.clone(),
         header,
         weight: at.required("weight", weight)?.value,
+        // The list's word.
+        weight_key: None,
         // The route's, and its own in their place.
         metadata: metadata.clone().into_iter().chain(own).collect(),
         request_headers: header::edits(
@@ -373,7 +382,7 @@ pub(super) fn mirror(
         shadow: !disable_shadow_host_suffix_append,
         host: Some(host_rewrite_literal.clone()).filter(|host| !host.is_empty()),
         share: match runtime_fraction {
-            None => 1_000_000,
+            None => Share::ALL.into(),
             Some(fraction) => at.field("runtime_fraction").runtime_fraction(fraction)?,
         },
     })

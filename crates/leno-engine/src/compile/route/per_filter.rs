@@ -1,4 +1,4 @@
-//! What is said of filters: `typed_per_filter_config`.
+//! `typed_per_filter_config`: what a route, host, table or weighted cluster says of filters.
 
 use std::collections::HashMap;
 use std::sync::Arc;

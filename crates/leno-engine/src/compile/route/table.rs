@@ -35,7 +35,7 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
         route_specifiers,
     } = message;
     silent!("nothing here reads it"; metadata);
-    refuse!(at; vhds, internal_only_headers, cluster_specifier_plugins, vhost_header, route_specifiers);
+    refuse!(at; vhds, cluster_specifier_plugins, route_specifiers);
     no_effect!(at, "clusters are looked up when a request comes"; validate_clusters);
     // Envoy's limit, 4 KiB, guards its memory against the control plane; ours is the message's own size.
     no_effect!(at, "there is no limit"; max_direct_response_body_size_bytes);
@@ -51,6 +51,13 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
         name: name.clone(),
         domains: domains(at, &hosts)?,
         hosts,
+        internal_headers: at.each("internal_only_headers", internal_only_headers, |at, name| {
+            at.header_name(name)
+        })?,
+        host_header: match vhost_header.as_str() {
+            "" => None,
+            name => Some(at.field("vhost_header").header_name(name)?),
+        },
         ignore_port: *ignore_port_in_host_matching,
         most_specific_wins: *most_specific_header_mutations_wins,
         request_headers: header::edits(
@@ -112,6 +119,7 @@ fn virtual_host(
         request_mirror_policies,
         forward::mirror,
     )?;
+    // A route's own retry policy replaces the host's whole.
     let inherited = Inherited {
         retry: match retry_policy {
             None => None,

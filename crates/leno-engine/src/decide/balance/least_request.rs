@@ -4,11 +4,12 @@
 use super::schedule::Schedule;
 use super::{Host, PickContext, Policy, WeightedHost, is_uneven, mix};
 use crate::compile::cluster::LeastRequest as Settings;
+use crate::runtime::Setting;
 
 #[derive(Debug)]
 pub(super) enum LeastRequest {
     Drawn { choices: u32, full_scan: bool },
-    Scheduled { schedule: Schedule, bias: f64 },
+    Scheduled { schedule: Schedule, bias: Setting<f64> },
 }
 
 impl LeastRequest {
@@ -22,11 +23,11 @@ impl LeastRequest {
         let weight = |index: usize| {
             hosts
                 .get(index)
-                .map_or(1.0, |host| weight(host.host, settings.bias))
+                .map_or(1.0, |host| weight(host.host, settings.bias.now()))
         };
         Self::Scheduled {
             schedule: Schedule::new(hosts.len(), seed % 128, weight),
-            bias: settings.bias,
+            bias: settings.bias.clone(),
         }
     }
 }
@@ -42,7 +43,8 @@ impl Policy for LeastRequest {
     fn pick(&mut self, hosts: &[Host], cx: &PickContext<'_>, _attempt: u32) -> Option<usize> {
         let (choices, full_scan) = match self {
             Self::Scheduled { schedule, bias } => {
-                return schedule.serve(|index| hosts.get(index).map_or(1.0, |host| weight(host, *bias)));
+                let bias = bias.now();
+                return schedule.serve(|index| hosts.get(index).map_or(1.0, |host| weight(host, bias)));
             }
             Self::Drawn { choices, full_scan } => (*choices, *full_scan),
         };

@@ -512,11 +512,11 @@ impl Balancer {
 // === impl Settings ===
 
 impl Settings {
-    fn slow_start(&self) -> Option<SlowStart> {
-        match self.choice.policy {
+    fn slow_start(&self) -> Option<&SlowStart> {
+        match &self.choice.policy {
             BalancePolicy::RoundRobin { slow_start }
-            | BalancePolicy::LeastRequest(LeastRequest { slow_start, .. }) => slow_start,
-            BalancePolicy::ClientSide(ref settings) => settings.slow_start,
+            | BalancePolicy::LeastRequest(LeastRequest { slow_start, .. }) => slow_start.as_ref(),
+            BalancePolicy::ClientSide(settings) => settings.slow_start.as_ref(),
             _ => None,
         }
     }

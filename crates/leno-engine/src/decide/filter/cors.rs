@@ -12,6 +12,7 @@ use crate::compile::at::{At, no_effect};
 use crate::compile::matcher::{self, StringMatcher};
 use crate::compile::pb::{cors as pb, protobuf};
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
+use crate::runtime::{Setting, Share};
 
 pub(super) const KIND: Kind = Kind {
     messages: &[
@@ -36,8 +37,8 @@ struct Policy {
     exposed: String,
     max_age: String,
     credentials: bool,
-    /// Parts in a million of the requests.
-    enabled: u32,
+    /// Of the requests.
+    enabled: Setting<Share>,
     private_network: bool,
     /// A preflight from an origin that is not allowed goes to the upstream.
     forward_not_matching: bool,
@@ -85,7 +86,7 @@ fn policy(at: &At<'_>, message: &pb::CorsPolicy) -> Result<Policy, Rejection> {
         max_age: max_age.clone(),
         credentials: allow_credentials.is_some_and(|allow| allow.value),
         enabled: match filter_enabled {
-            None => 1_000_000,
+            None => Share::ALL.into(),
             Some(share) => at.field("filter_enabled").runtime_fraction(share)?,
         },
         private_network: allow_private_network_access.is_some_and(|allow| allow.value),
@@ -108,7 +109,7 @@ impl FilterFactory for Factory {
 impl HttpFilter for Filter {
     fn on_request_headers(&mut self, cx: &mut Context<'_>, head: &mut RequestHead, _end: bool) -> Step {
         let policy = &self.policy;
-        if cx.random % 1_000_000 >= u64::from(policy.enabled) {
+        if !policy.enabled.now().takes(cx.random) {
             return Step::Continue;
         }
         let Some(origin) = head.headers.get(ORIGIN).filter(|origin| !origin.is_empty()) else {

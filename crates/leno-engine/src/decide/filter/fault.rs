@@ -18,6 +18,7 @@ use crate::compile::matcher::{self, HeaderMatcher};
 use crate::compile::pb::{fault as pb, fault_delay};
 use crate::flags::Flag;
 use crate::message::{Headers, LocalReply, RequestHead};
+use crate::runtime::{Key, Readable, Setting, Share, said_or};
 
 pub(super) const KIND: Kind = Kind {
     messages: &["envoy.extensions.filters.http.fault.v3.HTTPFault"],
@@ -26,16 +27,29 @@ pub(super) const KIND: Kind = Kind {
 
 #[derive(Debug)]
 struct Fault {
-    delay: Option<(Delay, u32)>,
-    abort: Option<(Abort, u32)>,
-    slow: Option<(Throughput, u32)>,
+    delay: Option<(Delay, Share)>,
+    abort: Option<(Abort, Share)>,
+    keys: Keys,
+    slow: Option<(Throughput, Share)>,
     body: Bytes,
     cluster: Option<String>,
     headers: Vec<HeaderMatcher>,
     nodes: Vec<String>,
-    max_active: Option<u32>,
+    max_active: Setting<u32>,
     /// Requests under way with a fault; per process, as the limit is.
     active: Arc<AtomicU32>,
+}
+
+/// What the runtime replaces, whether the configuration or a header has said it.
+#[derive(Clone, Debug)]
+struct Keys {
+    delay_share: Option<Key>,
+    /// Milliseconds.
+    delay: Option<Key>,
+    abort_share: Option<Key>,
+    status: Option<Key>,
+    grpc_status: Option<Key>,
+    slow_share: Option<Key>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,9 +94,7 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn FilterFactory>, Rejection> {
         disable_downstream_cluster_stats,
         filter_metadata,
     } = &at.unpack::<pb::HttpFault>(any)?;
-    no_effect!(at, "there is no runtime"; delay_percent_runtime, abort_percent_runtime, delay_duration_runtime,
-        abort_http_status_runtime, max_active_faults_runtime, response_rate_limit_percent_runtime,
-        abort_grpc_status_runtime);
+    let named = |said: &str, otherwise: &str| at.key(if said.is_empty() { otherwise } else { said });
     no_effect!(at, "not used"; disable_downstream_cluster_stats, filter_metadata);
     Ok(Box::new(Fault {
         delay: match delay {
@@ -104,12 +116,26 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn FilterFactory>, Rejection> {
         cluster: Some(upstream_cluster.clone()).filter(|cluster| !cluster.is_empty()),
         headers: at.each("headers", headers, matcher::header)?,
         nodes: downstream_nodes.clone(),
-        max_active: max_active_faults.as_ref().map(|most| most.value),
+        max_active: Setting::new(
+            max_active_faults.as_ref().map_or(u32::MAX, |most| most.value),
+            named(max_active_faults_runtime, "fault.http.max_active_faults"),
+        ),
+        keys: Keys {
+            delay_share: named(delay_percent_runtime, "fault.http.delay.fixed_delay_percent"),
+            delay: named(delay_duration_runtime, "fault.http.delay.fixed_duration_ms"),
+            abort_share: named(abort_percent_runtime, "fault.http.abort.abort_percent"),
+            status: named(abort_http_status_runtime, "fault.http.abort.http_status"),
+            grpc_status: named(abort_grpc_status_runtime, "fault.http.abort.grpc_status"),
+            slow_share: named(
+                response_rate_limit_percent_runtime,
+                "fault.http.rate_limit.response_percent",
+            ),
+        },
         active: Arc::default(),
     }))
 }
 
-fn parse_delay(at: &At<'_>, message: &fault_delay::FaultDelay) -> Result<(Delay, u32), Rejection> {
+fn parse_delay(at: &At<'_>, message: &fault_delay::FaultDelay) -> Result<(Delay, Share), Rejection> {
     use fault_delay::fault_delay::{FaultDelaySecifier as S, HeaderDelay};
     let fault_delay::FaultDelay {
         percentage,
@@ -120,13 +146,13 @@ fn parse_delay(at: &At<'_>, message: &fault_delay::FaultDelay) -> Result<(Delay,
         S::HeaderDelay(HeaderDelay {}) => Delay::Header,
     };
     let share = percentage.unwrap_or_default();
-    Ok((delay, at.field("percentage").fraction(&share)?))
+    Ok((delay, Share(at.field("percentage").fraction(&share)?)))
 }
 
 fn parse_rate_limit(
     at: &At<'_>,
     message: &fault_delay::FaultRateLimit,
-) -> Result<(Throughput, u32), Rejection> {
+) -> Result<(Throughput, Share), Rejection> {
     use fault_delay::fault_rate_limit::{FixedLimit, HeaderLimit, LimitType as L};
     let fault_delay::FaultRateLimit {
         percentage,
@@ -140,10 +166,10 @@ fn parse_rate_limit(
         L::HeaderLimit(HeaderLimit {}) => Throughput::Header,
     };
     let share = percentage.unwrap_or_default();
-    Ok((throughput, at.field("percentage").fraction(&share)?))
+    Ok((throughput, Share(at.field("percentage").fraction(&share)?)))
 }
 
-fn parse_abort(at: &At<'_>, message: &pb::FaultAbort) -> Result<(Abort, u32), Rejection> {
+fn parse_abort(at: &At<'_>, message: &pb::FaultAbort) -> Result<(Abort, Share), Rejection> {
     use pb::fault_abort::{ErrorType as E, HeaderAbort};
     let pb::FaultAbort {
         percentage,
@@ -163,7 +189,7 @@ fn parse_abort(at: &At<'_>, message: &pb::FaultAbort) -> Result<(Abort, u32), Re
         E::HeaderAbort(HeaderAbort {}) => Abort::Header,
     };
     let share = percentage.unwrap_or_default();
-    Ok((abort, at.field("percentage").fraction(&share)?))
+    Ok((abort, Share(at.field("percentage").fraction(&share)?)))
 }
 
 // === impl Fault ===
@@ -187,7 +213,8 @@ impl Fault {
             cluster: settings.cluster.clone(),
             headers: settings.headers.clone(),
             nodes: settings.nodes.clone(),
-            max_active: settings.max_active,
+            max_active: settings.max_active.clone(),
+            keys: settings.keys.clone(),
             active: settings.active.clone(),
             counted: false,
             pending: None,
@@ -220,16 +247,17 @@ impl FilterFactory for Fault {
 /// One request's faults.
 #[derive(Debug)]
 struct Injection {
-    delay: Option<(Delay, u32)>,
-    abort: Option<(Abort, u32)>,
-    slow: Option<(Throughput, u32)>,
+    delay: Option<(Delay, Share)>,
+    abort: Option<(Abort, Share)>,
+    keys: Keys,
+    slow: Option<(Throughput, Share)>,
     /// How fast this answer's body is.
     pace: Option<Pace>,
     body: Bytes,
     cluster: Option<String>,
     headers: Vec<HeaderMatcher>,
     nodes: Vec<String>,
-    max_active: Option<u32>,
+    max_active: Setting<u32>,
     active: Arc<AtomicU32>,
     counted: bool,
     /// The answer that follows the delay.
@@ -289,10 +317,10 @@ impl Injection {
     fn foretell(&self, head: &RequestHead) -> Vec<Foretold> {
         let delay = self
             .delay_of(head)
-            .map(|(time, share)| Foretold::Delay { time, share });
+            .map(|(time, share)| Foretold::Delay { time, share: share.0 });
         let abort = self.abort_of(head).map(|(abort, share)| Foretold::Reply {
             status: self.reply(abort).status,
-            share,
+            share: share.0,
         });
         delay.into_iter().chain(abort).collect()
     }
@@ -317,30 +345,46 @@ impl Injection {
                 (kib, share.min(asked))
             }
         };
+        let share = said_or(self.keys.slow_share.as_ref(), share);
         hits(random, share).then_some(kib)
     }
 
-    fn delay_of(&self, head: &RequestHead) -> Option<(Duration, u32)> {
+    fn delay_of(&self, head: &RequestHead) -> Option<(Duration, Share)> {
         let (delay, share) = self.delay?;
-        Some(match delay {
+        let (delay, share) = match delay {
             Delay::Fixed(delay) => (delay, share),
             Delay::Header => {
                 let milliseconds = number(head, "x-envoy-fault-delay-request")?;
                 let asked = share_asked(head, "x-envoy-fault-delay-request-percentage");
                 (Duration::from_millis(milliseconds), share.min(asked))
             }
-        })
+        };
+        let delay = match self.keys.delay.as_ref().and_then(u64::read) {
+            Some(milliseconds) => Duration::from_millis(milliseconds),
+            None => delay,
+        };
+        let share = said_or(self.keys.delay_share.as_ref(), share);
+        (!delay.is_zero()).then_some((delay, share))
     }
 
-    fn abort_of(&self, head: &RequestHead) -> Option<(Abort, u32)> {
+    fn abort_of(&self, head: &RequestHead) -> Option<(Abort, Share)> {
         let (abort, share) = self.abort?;
-        Some(match abort {
+        let (abort, share) = match abort {
             Abort::Header => {
                 let asked = share_asked(head, "x-envoy-fault-abort-request-percentage");
                 (abort_asked(head)?, share.min(asked))
             }
             abort => (abort, share),
-        })
+        };
+        let abort = match abort {
+            Abort::Http(status) => {
+                let status = said_or(self.keys.status.as_ref(), u32::from(status));
+                Abort::Http(u16::try_from(status).unwrap_or(503))
+            }
+            Abort::Grpc(status) => Abort::Grpc(said_or(self.keys.grpc_status.as_ref(), status)),
+            Abort::Header => Abort::Header,
+        };
+        Some((abort, said_or(self.keys.abort_share.as_ref(), share)))
     }
 
     fn reply(&self, abort: Abort) -> LocalReply {
@@ -364,7 +408,7 @@ impl Injection {
 
     /// Takes one of the places for requests with a fault.
     fn count(&mut self) -> bool {
-        let most = self.max_active.unwrap_or(u32::MAX);
+        let most = self.max_active.now();
         let one_more = |active: u32| (active < most).then(|| active + 1);
         self.counted = self.active.fetch_update(Relaxed, Relaxed, one_more).is_ok();
         self.counted
@@ -412,9 +456,9 @@ impl Drop for Injection {
     }
 }
 
-/// Whether a random number falls into a share, in parts in a million.
-fn hits(random: u32, share: u32) -> bool {
-    (u64::from(random) * 1_000_000) >> 32 < u64::from(share)
+/// Whether a random number falls into a share.
+fn hits(random: u32, share: Share) -> bool {
+    (u64::from(random) * 1_000_000) >> 32 < u64::from(share.0)
 }
 
 fn number<T: std::str::FromStr>(head: &RequestHead, header: &str) -> Option<T> {
@@ -422,8 +466,8 @@ fn number<T: std::str::FromStr>(head: &RequestHead, header: &str) -> Option<T> {
 }
 
 /// Percent in a header; all if it says nothing.
-fn share_asked(head: &RequestHead, header: &str) -> u32 {
-    number(head, header).map_or(1_000_000, |percent: u32| percent.min(100) * 10_000)
+fn share_asked(head: &RequestHead, header: &str) -> Share {
+    number(head, header).map_or(Share::ALL, |percent: u32| Share(percent.min(100) * 10_000))
 }
 
 fn abort_asked(head: &RequestHead) -> Option<Abort> {

@@ -19,6 +19,7 @@ use crate::decide::bucket::TokenBucket;
 use crate::decide::rate_limit::Counted;
 use crate::flags::Flag;
 use crate::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
+use crate::runtime::{Setting, Share};
 
 pub(super) const KIND: Kind = Kind {
     messages: &["envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"],
@@ -33,9 +34,9 @@ struct Limit {
     buckets: Buckets,
     counted: Descriptors,
     status: u16,
-    /// Parts in a million of the requests: that are counted, and of those that are refused.
-    enabled: u32,
-    enforced: u32,
+    /// Of the requests: that are counted, and of those that are refused.
+    enabled: Setting<Share>,
+    enforced: Setting<Share>,
     not_enforced_headers: HeaderOps,
     response_headers: HeaderOps,
     resource_exhausted: bool,
@@ -102,7 +103,7 @@ fn limit(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Option<Limit>, Rej
     silent!("leno has its own statistics"; stat_prefix);
     refuse!(at; local_rate_limit_per_downstream_connection, local_cluster_rate_limit);
     let share = |field, message: &Option<_>| match message {
-        None => Ok(0),
+        None => Ok(Share(0).into()),
         Some(share) => at.field(field).runtime_fraction(share),
     };
     let counted = descriptors(at, rate_limits, *stage, *vh_rate_limits)?;
@@ -214,8 +215,7 @@ impl FilterFactory for Factory {
 impl HttpFilter for Filter {
     fn on_request_headers(&mut self, cx: &mut Context<'_>, head: &mut RequestHead, _end: bool) -> Step {
         let limit = &*self.limit;
-        let (first, second) = (cx.random % 1_000_000, cx.random / 1_000_000 % 1_000_000);
-        if first >= u64::from(limit.enabled) {
+        if !limit.enabled.now().takes(cx.random) {
             return Step::Continue;
         }
         let now = (cx.clock)();
@@ -233,7 +233,7 @@ impl HttpFilter for Filter {
         if taken.allowed {
             return Step::Continue;
         }
-        if second >= u64::from(limit.enforced) {
+        if !limit.enforced.now().takes(cx.random / 1_000_000) {
             limit.not_enforced_headers.edit_request(head, cx.values);
             return Step::Continue;
         }

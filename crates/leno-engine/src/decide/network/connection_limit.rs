@@ -12,6 +12,7 @@ use crate::compile::at::{At, silent};
 use crate::compile::pb::network::connection_limit as pb;
 use crate::compile::pb::protobuf;
 use crate::decide::rbac::Caller;
+use crate::runtime::Setting;
 
 pub(super) const KIND: Kind = Kind {
     message: "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
@@ -23,6 +24,7 @@ struct ConnectionLimit {
     most: u64,
     delay: Option<Duration>,
     open: Arc<AtomicU64>,
+    enabled: Setting<bool>,
 }
 
 /// A connection that counts, until this is dropped.
@@ -37,7 +39,6 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
         runtime_enabled,
     } = &at.unpack::<pb::ConnectionLimit>(any)?;
     silent!("leno has its own statistics"; stat_prefix);
-    at.enabled("runtime_enabled", runtime_enabled.as_ref())?;
     let protobuf::UInt64Value { value: most } = at.required("max_connections", max_connections)?;
     if *most == 0 {
         return Err(at.field("max_connections").reject("must be more than 0"));
@@ -46,11 +47,15 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
         most: *most,
         delay: at.timeout("delay", delay, None)?,
         open: Arc::default(),
+        enabled: at.enabled(runtime_enabled.as_ref()),
     }))
 }
 
 impl NetworkFilter for ConnectionLimit {
     fn admit(&self, _caller: &Caller<'_>, _now: Instant) -> Admission {
+        if !self.enabled.now() {
+            return Admission::Admitted;
+        }
         let one_more = |open: u64| (open < self.most).then(|| open + 1);
         match self.open.fetch_update(Relaxed, Relaxed, one_more) {
             Ok(_) => Admission::Holding(Place(Arc::clone(&self.open))),

@@ -11,6 +11,7 @@ use crate::compile::pb::network::local_ratelimit as pb;
 use crate::compile::token_bucket::token_bucket;
 use crate::decide::bucket::TokenBucket;
 use crate::decide::rbac::Caller;
+use crate::runtime::Setting;
 
 pub(super) const KIND: Kind = Kind {
     message: "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit",
@@ -18,7 +19,10 @@ pub(super) const KIND: Kind = Kind {
 };
 
 #[derive(Debug)]
-struct LocalRateLimit(TokenBucket);
+struct LocalRateLimit {
+    bucket: TokenBucket,
+    enabled: Setting<bool>,
+}
 
 fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
     let pb::LocalRateLimit {
@@ -29,17 +33,16 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
     } = &at.unpack::<pb::LocalRateLimit>(any)?;
     silent!("leno has its own statistics"; stat_prefix);
     refuse!(at; share_key);
-    at.enabled("runtime_enabled", runtime_enabled.as_ref())?;
     let bucket = at.required("token_bucket", bucket)?;
-    Ok(Box::new(LocalRateLimit(token_bucket(
-        &at.field("token_bucket"),
-        bucket,
-    )?)))
+    Ok(Box::new(LocalRateLimit {
+        bucket: token_bucket(&at.field("token_bucket"), bucket)?,
+        enabled: at.enabled(runtime_enabled.as_ref()),
+    }))
 }
 
 impl NetworkFilter for LocalRateLimit {
     fn admit(&self, _caller: &Caller<'_>, now: Instant) -> Admission {
-        match self.0.take(now) {
+        match !self.enabled.now() || self.bucket.take(now) {
             true => Admission::Admitted,
             false => Admission::Refused {
                 details: "local_ratelimit_close".into(),

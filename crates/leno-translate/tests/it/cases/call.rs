@@ -196,6 +196,7 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
             note(seen, "routes", name, || schema.to_json(&routes).unwrap());
             Reached::Http(Box::new(compiled(compile::route::compile(
                 &routes,
+                &NoFiles,
                 &mut Warnings::default(),
             ))))
         }

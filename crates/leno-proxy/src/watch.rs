@@ -14,7 +14,7 @@ use leno_engine::compile::config_source::WatchedFile;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
-pub(super) enum Watch {
+pub(crate) enum Watch {
     Moves {
         fd: AsyncFd<OwnedFd>,
         /// Only moves to this name; None: to any.
@@ -26,7 +26,7 @@ pub(super) enum Watch {
 }
 
 impl Watch {
-    pub(super) fn new(file: &WatchedFile) -> Self {
+    pub(crate) fn new(file: &WatchedFile) -> Self {
         if let Some(poll) = file.poll {
             return Self::Every(poll);
         }
@@ -65,7 +65,7 @@ impl Watch {
     }
 
     /// Cancel safe: what was not looked at is there the next time.
-    pub(super) async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         match self {
             Self::Moves { fd, name } => loop {
                 let Ok(mut ready) = fd.readable().await else {

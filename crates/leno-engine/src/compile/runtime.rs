@@ -1,0 +1,150 @@
+//! `envoy.config.bootstrap.v3.LayeredRuntime`: where the runtime's values come from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::Rejection;
+use super::at::At;
+use super::pb::bootstrap as pb;
+use crate::runtime::{Layer, Value, merged, of_struct};
+
+/// A later one counts before an earlier one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    pub name: String,
+    pub from: From,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum From {
+    Static(BTreeMap<String, Value>),
+    Disk(Disk),
+    /// What is said at the admin port.
+    Admin,
+}
+
+/// A file for each key; directories are parts of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// When something is moved to this place it is read again.
+    pub symlink: PathBuf,
+    /// In it.
+    pub directory: PathBuf,
+    /// The node's cluster is another directory within that.
+    pub of_cluster: bool,
+}
+
+/// As Envoy's where nothing is said.
+pub fn admin_alone() -> Vec<Source> {
+    vec![Source {
+        name: String::new(),
+        from: From::Admin,
+    }]
+}
+
+/// What static layers say; the others are empty yet.
+pub fn at_first(sources: &[Source]) -> BTreeMap<String, Value> {
+    let layers: Vec<Layer> = sources.iter().map(Source::at_first).collect();
+    merged(&layers)
+}
+
+// === impl Source ===
+
+impl Source {
+    pub fn at_first(&self) -> Layer {
+        Layer {
+            name: self.name.clone(),
+            values: match &self.from {
+                From::Static(values) => values.clone(),
+                From::Disk(_) | From::Admin => BTreeMap::new(),
+            },
+        }
+    }
+}
+
+pub(super) fn layers(at: &At<'_>, message: Option<&pb::LayeredRuntime>) -> Result<Vec<Source>, Rejection> {
+    let Some(pb::LayeredRuntime { layers }) = message else {
+        return Ok(admin_alone());
+    };
+    let at = at.field("layered_runtime");
+    let sources = at.each("layers", layers, layer)?;
+    for (i, source) in sources.iter().enumerate() {
+        let before = sources.iter().take(i);
+        if before.clone().any(|other| other.name == source.name) {
+            let at = at.item("layers", i);
+            return Err(at
+                .field("name")
+                .reject(format!("{:?} stands there twice", source.name)));
+        }
+        if source.from == From::Admin && before.clone().any(|other| other.from == From::Admin) {
+            return Err(at
+                .item("layers", i)
+                .field("admin_layer")
+                .reject("there is one already"));
+        }
+    }
+    match sources.is_empty() {
+        true => Ok(admin_alone()),
+        false => Ok(sources),
+    }
+}
+
+fn layer(at: &At<'_>, message: &pb::RuntimeLayer) -> Result<Source, Rejection> {
+    use pb::runtime_layer::{AdminLayer, DiskLayer, LayerSpecifier as L};
+    let pb::RuntimeLayer {
+        name,
+        layer_specifier,
+    } = message;
+    at.not_empty("name", name)?;
+    Ok(Source {
+        name: name.clone(),
+        from: match at.required("layer_specifier", layer_specifier)? {
+            L::StaticLayer(values) => {
+                let at = at.field("static_layer");
+                let values = of_struct(values)
+                    .map_err(|key| at.reject(format!("{key:?} is a list or a null, and no value")))?;
+                for key in values.keys() {
+                    known(&at.entry("fields", key), key)?;
+                }
+                From::Static(values)
+            }
+            L::DiskLayer(DiskLayer {
+                symlink_root,
+                subdirectory,
+                append_service_cluster,
+            }) => {
+                let at = at.field("disk_layer");
+                at.not_empty("symlink_root", symlink_root)?;
+                From::Disk(Disk {
+                    symlink: symlink_root.into(),
+                    directory: subdirectory.trim_start_matches('/').into(),
+                    of_cluster: *append_service_cluster,
+                })
+            }
+            L::AdminLayer(AdminLayer {}) => From::Admin,
+            L::RtdsLayer(_) => return Err(at.field("rtds_layer").reject("not supported")),
+        },
+    })
+}
+
+/// Keys by which Envoy itself is changed, and leno is not. `None`: they are warned of; else they limit what others may
+/// do, and a limit that does not hold is refused.
+const ENVOYS: [(&str, &str); 7] = [
+    ("envoy.", "Envoy's own code is chosen by it"),
+    ("re2.", "regular expressions are bounded otherwise"),
+    ("health_check.", "not read"),
+    ("outlier_detection.", "not read"),
+    ("upstream.", "not read"),
+    ("tracing.", "not read"),
+    ("http_connection_manager.", "not read"),
+];
+
+fn known(at: &At<'_>, key: &str) -> Result<(), Rejection> {
+    if key.starts_with("overload.") || key.starts_with("envoy.resource_limits.") {
+        return Err(at.reject("this limit is not supported"));
+    }
+    if let Some((_, why)) = ENVOYS.iter().find(|(prefix, _)| key.starts_with(prefix)) {
+        at.warn(why);
+    }
+    Ok(())
+}

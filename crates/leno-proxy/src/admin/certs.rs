@@ -1,0 +1,89 @@
+//! `/certs`: the certificates that are in use, and whom they are trusted by.
+
+use std::time::{Duration, SystemTime};
+
+use leno_engine::compile::cluster::Transport;
+use leno_engine::compile::tls::CommonTls;
+use leno_proto::envoy::admin::v3::{
+    Certificate, CertificateDetails, Certificates, SubjectAlternateName, subject_alternate_name::Name,
+};
+use leno_proto::google::protobuf::Timestamp;
+use leno_tls::{CertificateInfo, SecretSet};
+
+use super::Own;
+use crate::tls;
+
+/// One for each TLS context, of listeners and of clusters.
+pub(super) fn message(own: &Own, now: SystemTime) -> Certificates {
+    let config = own.proxy.config();
+    let secrets = own.proxy.updater().secrets();
+    let chains = config
+        .listeners()
+        .flat_map(|listener| listener.chains.iter().chain(&listener.default_chain));
+    let downstream = chains.filter_map(|chain| chain.tls.as_ref().map(|tls| &tls.common));
+    let transports = config.clusters().flat_map(|state| state.cluster.transport.all());
+    let upstream = transports
+        .filter_map(Transport::tls)
+        .map(|tls| &tls.common)
+        .collect::<Vec<_>>();
+    Certificates {
+        certificates: downstream
+            .chain(upstream)
+            .map(|context| certificate(context, &secrets, now))
+            .collect(),
+    }
+}
+
+fn certificate(context: &CommonTls, secrets: &SecretSet, now: SystemTime) -> Certificate {
+    let trusted = tls::trust(context)
+        .and_then(|name| secrets.bundle(&name))
+        .cloned();
+    let authorities = trusted.iter().flat_map(|bundle| bundle.certificates());
+    let authorities = authorities.filter_map(|der| CertificateInfo::parse(der).ok());
+    let names = context.certificates.iter().map(tls::identity);
+    let chain = names.filter_map(|name| Some(details(secrets.identity(&name)?.info(), now)));
+    Certificate {
+        // Envoy tells of the first.
+        ca_cert: authorities.take(1).map(|info| details(&info, now)).collect(),
+        cert_chain: chain.collect(),
+    }
+}
+
+fn details(info: &CertificateInfo, now: SystemTime) -> CertificateDetails {
+    let sans = &info.sans;
+    let uris = sans.uris.iter().cloned().map(Name::Uri);
+    let dns = sans.dns.iter().cloned().map(Name::Dns);
+    let ips = sans.ips.iter().map(|ip| Name::IpAddress(ip.to_string()));
+    let left = info.not_after.duration_since(now).unwrap_or_default();
+    CertificateDetails {
+        // What was in a file has been read, and nothing is kept of where.
+        path: "<inline>".to_owned(),
+        serial_number: serial(&info.serial).to_owned(),
+        subject_alt_names: dns
+            .chain(uris)
+            .chain(ips)
+            .map(|name| SubjectAlternateName { name: Some(name) })
+            .collect(),
+        days_until_expiration: left.as_secs() / (24 * 60 * 60),
+        valid_from: Some(timestamp(info.not_before)),
+        expiration_time: Some(timestamp(info.not_after)),
+        ocsp_details: None,
+    }
+}
+
+/// Without the byte that only says that a number is not below zero.
+fn serial(hex: &str) -> &str {
+    hex.strip_prefix("00")
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(hex)
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: 0,
+    }
+}
