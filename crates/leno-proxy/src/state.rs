@@ -4,6 +4,7 @@
 //! belongs to a connection's start (filter chain match, TLS, HTTP options) cannot be taken over by an open
 //! connection: when it changes, the connections of that chain, and only of that chain, drain.
 
+mod follower;
 mod refused;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use leno_engine::runtime::Runtime;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
+use self::follower::Follower;
 pub use self::refused::Refused;
 use self::refused::{check_logs, refused};
 use crate::alpn::Offer;
@@ -82,17 +84,6 @@ pub struct Updater {
     dns_clusters: watch::Sender<()>,
     follower: Follower,
     local: Option<(String, LocalityName)>,
-}
-
-/// Who is told of each configuration in force.
-struct Follower(Option<Box<Follow>>);
-
-type Follow = dyn FnMut(&Config) + Send;
-
-impl std::fmt::Debug for Follower {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Follower")
-    }
 }
 
 /// A chain that is no longer in force.
