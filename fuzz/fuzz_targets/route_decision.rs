@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use leno_engine::decide::timeout::Heard;
-use leno_engine::compile::Warnings;
+use leno_engine::compile::{NoFiles, Warnings};
 use leno_engine::compile::access_log::NoValues;
 use leno_engine::compile::route::{RouteTable, compile};
 use leno_engine::decide::route::{Decision, RouteContext};
@@ -18,7 +18,7 @@ static TABLE: LazyLock<RouteTable> = LazyLock::new(|| {
     let message: RouteConfiguration = leno_proto_text::Schema::load()
         .from_text(text)
         .expect("the table reads");
-    compile(&message, &mut Warnings::default()).expect("the table compiles")
+    compile(&message, &NoFiles, &mut Warnings::default()).expect("the table compiles")
 });
 
 fuzz_target!(|bytes: &[u8]| {
