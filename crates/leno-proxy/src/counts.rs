@@ -4,9 +4,10 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use leno_telemetry::stats::{
-    Counts, HttpStat, ListenerStat, OpenTelemetryStat, Stat, Stats, TcpStat, ZipkinStat,
+    Counts, HttpStat, ListenerStat, OpenTelemetryStat, Stat, Stats, TcpStat, Time as _, ZipkinStat,
 };
 
 use crate::quick_hash::QuickHash;
@@ -29,6 +30,13 @@ pub(crate) struct Lasting<S: Stat> {
     active: S,
     /// Counted at the end.
     ended: Option<S>,
+}
+
+/// Something that lasts, and how long: that is observed when it is dropped.
+pub(crate) struct Timed<S: Stat> {
+    counts: Rc<Counts<S>>,
+    what: S::Time,
+    pub(crate) began: Instant,
 }
 
 impl WorkerCounts {
@@ -73,6 +81,35 @@ impl<S: Stat> Lasting<S> {
             active,
             ended,
         }
+    }
+}
+
+impl<S: Stat> Lasting<S> {
+    /// Where it is counted.
+    pub(crate) fn counts(&self) -> &Rc<Counts<S>> {
+        &self.counts
+    }
+}
+
+impl<S: Stat> Timed<S> {
+    pub(crate) fn begin(counts: &Rc<Counts<S>>, what: S::Time) -> Self {
+        Self {
+            counts: Rc::clone(counts),
+            what,
+            began: Instant::now(),
+        }
+    }
+}
+
+impl<S: Stat> Drop for Timed<S> {
+    fn drop(&mut self) {
+        self.counts.took(self.what, self.began.elapsed());
+    }
+}
+
+impl<S: Stat> std::fmt::Debug for Timed<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Timed({})", self.what.index())
     }
 }
 

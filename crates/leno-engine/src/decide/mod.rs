@@ -22,6 +22,8 @@ pub mod normalise;
 pub mod notes;
 pub mod orca;
 pub mod outlier;
+pub mod overload;
+pub mod places;
 pub mod proxy_protocol;
 pub mod rate_limit;
 pub mod rbac;

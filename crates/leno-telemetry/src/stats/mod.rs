@@ -4,20 +4,32 @@
 //! sums them. What is counted together (a cluster, a listener, a connection manager's prefix) is a [`Scope`]; a worker
 //! has its counters of one in a [`Counts`], made when it first meets it, so that a name is looked for but once.
 
+mod histogram;
 mod names;
 mod snapshot;
+mod statsd;
+mod tags;
 mod text;
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
-pub use names::{ClusterStat, HttpStat, Kind, ListenerStat, OpenTelemetryStat, Stat, TcpStat, ZipkinStat};
+use histogram::Histogram;
+
+pub use histogram::{BOUNDS, Bin, Distribution, QUANTILES};
+pub use names::{
+    ClusterStat, ClusterTime, HttpStat, HttpTime, Kind, ListenerStat, ListenerTime, OpenTelemetryStat, Stat,
+    TcpStat, Time, ZipkinStat,
+};
 pub use snapshot::{Sample, Snapshot};
-pub use text::{Form, text};
+pub use statsd::statsd;
+pub use tags::Tagged;
+pub use text::{Asked, Buckets, Form, Shown, text};
 
 /// What is counted together, with the first part of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +59,7 @@ struct Registered {
 #[derive(Debug)]
 struct Block {
     counters: Box<[AtomicU64]>,
+    times: Box<[Histogram]>,
     /// By status code, those that have occurred.
     codes: Mutex<Vec<OfCode>>,
 }
@@ -69,6 +82,7 @@ impl Stats {
     pub fn counts<S: Stat>(&self, name: &str) -> Counts<S> {
         let block = Arc::new(Block {
             counters: S::NAMES.iter().map(|_| AtomicU64::new(0)).collect(),
+            times: S::Time::NAMES.iter().map(|_| Histogram::default()).collect(),
             codes: Mutex::default(),
         });
         let mut blocks = lock(&self.blocks);
@@ -99,6 +113,7 @@ impl Stats {
                     counter.store(0, Relaxed);
                 }
             }
+            block.times.iter().for_each(Histogram::reset);
             for (_, counter) in lock(&block.codes).iter() {
                 counter.store(0, Relaxed);
             }
@@ -130,6 +145,13 @@ impl<S: Stat> Counts<S> {
     /// Of a state: one less.
     pub fn dec(&self, stat: S) {
         self.add(stat, u64::MAX);
+    }
+
+    /// It has taken so long.
+    pub fn took(&self, what: S::Time, time: Duration) {
+        if let Some(histogram) = self.block.times.get(what.index()) {
+            histogram.observe(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        }
     }
 
     /// An answer with this status.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::histogram::Distribution;
 use super::names::Kind;
 use super::{Scope, Stats, lock, names};
 
@@ -16,6 +17,7 @@ pub struct Sample {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     pub samples: BTreeMap<String, Sample>,
+    pub distributions: BTreeMap<String, Distribution>,
 }
 
 impl Snapshot {
@@ -25,6 +27,13 @@ impl Snapshot {
             let prefix = prefix(scope, name);
             for ((stat, kind), counter) in names::of(scope).iter().zip(&block.counters) {
                 snapshot.add(format!("{prefix}{stat}"), *kind, counter.load(Relaxed));
+            }
+            for (time, histogram) in names::times_of(scope).iter().zip(&block.times) {
+                let all = snapshot
+                    .distributions
+                    .entry(format!("{prefix}{time}"))
+                    .or_default();
+                all.add(&histogram.distribution());
             }
             for (code, counter) in lock(&block.codes).iter() {
                 snapshot.add(
@@ -42,6 +51,9 @@ impl Snapshot {
         let prefix = prefix(scope, name);
         for (stat, kind) in names::of(scope) {
             self.add(format!("{prefix}{stat}"), *kind, 0);
+        }
+        for time in names::times_of(scope) {
+            self.distributions.entry(format!("{prefix}{time}")).or_default();
         }
     }
 

@@ -14,9 +14,8 @@ use leno_proto::google::protobuf::Any;
 
 use crate::compile::Rejection;
 use crate::compile::at::At;
+use crate::decide::places::Place;
 use crate::decide::rbac::Caller;
-
-pub use connection_limit::Place;
 
 /// What becomes of a connection.
 #[derive(Debug)]
