@@ -141,7 +141,9 @@ impl Told {
             }
         });
         let mut held = self.held.subscribe();
-        let _ = held.wait_for(|held| held.get(what).is_none_or(Option::is_none)).await;
+        let _ = held
+            .wait_for(|held| held.get(what).is_none_or(Option::is_none))
+            .await;
     }
 
     pub(crate) fn release(&self, what: &str) {
