@@ -316,7 +316,11 @@ impl Arrival {
     /// Asks the network filters; what one of them refuses ends here.
     async fn admit(&self, chain: &FilterChain, connection: &mut Connection) -> Option<()> {
         for filter in &chain.network {
-            match filter.admit(&connection.without_request(), std::time::Instant::now()) {
+            match filter.admit(
+                &connection.without_request(),
+                std::time::Instant::now(),
+                &*self.worker,
+            ) {
                 Admission::Admitted => {}
                 Admission::Holding(place) => connection.places.push(place),
                 Admission::Refused { details, delay } => {

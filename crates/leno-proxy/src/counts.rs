@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use leno_telemetry::stats::{
-    Counts, HttpStat, ListenerStat, OpenTelemetryStat, Stat, Stats, TcpStat, Time as _, ZipkinStat,
+    Alone, Counts, HttpStat, ListenerStat, OpenTelemetryStat, Stat, Stats, TcpStat, Time as _, ZipkinStat,
 };
 
 use crate::quick_hash::QuickHash;
@@ -18,6 +18,7 @@ pub(crate) struct WorkerCounts {
     pub(crate) http: Named<HttpStat>,
     pub(crate) listeners: Named<ListenerStat>,
     pub(crate) tcp: Named<TcpStat>,
+    alone: OnceCell<Counts<Alone>>,
     tracing: (OnceCell<Counts<OpenTelemetryStat>>, OnceCell<Counts<ZipkinStat>>),
 }
 
@@ -46,8 +47,14 @@ impl WorkerCounts {
             http: Named(RefCell::default()),
             listeners: Named(RefCell::default()),
             tcp: Named(RefCell::default()),
+            alone: OnceCell::new(),
             tracing: Default::default(),
         }
+    }
+
+    /// What belongs to nothing but itself.
+    pub(crate) fn alone(&self) -> &Counts<Alone> {
+        self.alone.get_or_init(|| self.stats.counts(""))
     }
 
     /// Of all who get OpenTelemetry's spans.

@@ -78,6 +78,7 @@ mod splice;
 mod state;
 mod stats;
 mod stream;
+mod tally;
 mod tap;
 mod tcp;
 mod tcp_proxy;

@@ -18,7 +18,7 @@ use leno_engine::decide::wish::Wish;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord, UpstreamRecord};
-use leno_telemetry::stats::{ClusterStat, ClusterTime, HttpStat, HttpTime};
+use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, HttpStat, HttpTime};
 
 use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;
@@ -246,6 +246,16 @@ impl Exchange {
     /// What has cut the client's connection off.
     pub(crate) fn cut_by(&self) -> Option<CutBy> {
         self.session.ending.cut_by()
+    }
+
+    /// The counters of the cluster that it goes to, where it is known.
+    pub(crate) fn with_cluster(&self, count: impl FnOnce(&Counts<ClusterStat>)) {
+        let upstream = self.upstream.borrow();
+        let Some(cluster) = &upstream.cluster else { return };
+        let worker = &self.session.worker;
+        if let Some(upstream) = worker.upstream(&worker.snapshot(), &cluster.name) {
+            count(&upstream.counts);
+        }
     }
 
     pub(crate) fn finish(&self) {

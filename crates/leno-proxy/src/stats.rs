@@ -69,8 +69,16 @@ fn declare(snapshot: &mut Snapshot, config: &Config) {
     for listener in config.listeners() {
         snapshot.declare(Scope::Listener, &listener.stat_name);
         for chain in listener.chains.iter().chain(&listener.default_chain) {
+            for name in chain.network.iter().flat_map(|filter| filter.counts()) {
+                snapshot.name(Scope::Alone, "", &name);
+            }
             match &chain.terminal {
-                TerminalFilter::Http(manager) => snapshot.declare(Scope::Http, &manager.stat_prefix),
+                TerminalFilter::Http(manager) => {
+                    snapshot.declare(Scope::Http, &manager.stat_prefix);
+                    for name in manager.filters.iter().flat_map(|filter| filter.factory.counts()) {
+                        snapshot.name(Scope::Http, &manager.stat_prefix, &name);
+                    }
+                }
                 TerminalFilter::Tcp(tcp) => snapshot.declare(Scope::Tcp, &tcp.stat_prefix),
                 TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => {}
             }

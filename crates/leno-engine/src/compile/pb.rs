@@ -33,6 +33,7 @@ pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as faul
 pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
 pub(crate) use leno_proto::envoy::extensions::filters::http::cors::v3 as cors;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
+pub(crate) use leno_proto::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
 pub(crate) use leno_proto::envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
 pub(crate) use leno_proto::envoy::extensions::filters::http::health_check::v3 as health_check;
 pub(crate) use leno_proto::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;

@@ -12,6 +12,7 @@ mod tags;
 mod text;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -23,8 +24,8 @@ use histogram::Histogram;
 
 pub use histogram::{BOUNDS, Bin, Distribution, QUANTILES};
 pub use names::{
-    ClusterStat, ClusterTime, HttpStat, HttpTime, Kind, ListenerStat, ListenerTime, OpenTelemetryStat, Stat,
-    TcpStat, Time, ZipkinStat,
+    Alone, ClusterStat, ClusterTime, HttpStat, HttpTime, Kind, ListenerStat, ListenerTime, OpenTelemetryStat,
+    Stat, TcpStat, Time, ZipkinStat,
 };
 pub use snapshot::{Sample, Snapshot};
 pub use statsd::statsd;
@@ -40,6 +41,8 @@ pub enum Scope {
     Tcp,
     OpenTelemetry,
     Zipkin,
+    /// Of nothing: its names are whole.
+    Alone,
 }
 
 /// All workers' counters. Reading does not disturb the workers.
@@ -62,16 +65,31 @@ struct Block {
     times: Box<[Histogram]>,
     /// By status code, those that have occurred.
     codes: Mutex<Vec<OfCode>>,
+    /// By names that a configuration or a request says.
+    named: Mutex<Vec<(Box<str>, Arc<Named>)>>,
 }
+
+#[derive(Debug)]
+enum Named {
+    Count(AtomicU64),
+    Time(Histogram),
+}
+
+/// So many names of one scope are counted by one worker: a client may say some of them.
+const MAX_NAMED: usize = 4096;
 
 /// A status code, and how often it has occurred.
 type OfCode = (u16, Arc<AtomicU64>);
+
+type ByName = HashMap<Box<str>, Arc<Named>>;
 
 /// One worker's counters of one scope.
 #[derive(Debug)]
 pub struct Counts<S> {
     block: Arc<Block>,
     codes: RefCell<SmallVec<[OfCode; 4]>>,
+    /// Most have none.
+    named: RefCell<Option<Box<ByName>>>,
     _of: PhantomData<S>,
 }
 
@@ -84,6 +102,7 @@ impl Stats {
             counters: S::NAMES.iter().map(|_| AtomicU64::new(0)).collect(),
             times: S::Time::NAMES.iter().map(|_| Histogram::default()).collect(),
             codes: Mutex::default(),
+            named: Mutex::default(),
         });
         let mut blocks = lock(&self.blocks);
         // Clusters come and go.
@@ -98,6 +117,7 @@ impl Stats {
         Counts {
             block,
             codes: RefCell::default(),
+            named: RefCell::default(),
             _of: PhantomData,
         }
     }
@@ -116,6 +136,12 @@ impl Stats {
             block.times.iter().for_each(Histogram::reset);
             for (_, counter) in lock(&block.codes).iter() {
                 counter.store(0, Relaxed);
+            }
+            for (_, named) in lock(&block.named).iter() {
+                match &**named {
+                    Named::Count(counter) => counter.store(0, Relaxed),
+                    Named::Time(histogram) => histogram.reset(),
+                }
             }
         }
     }
@@ -151,6 +177,46 @@ impl<S: Stat> Counts<S> {
     pub fn took(&self, what: S::Time, time: Duration) {
         if let Some(histogram) = self.block.times.get(what.index()) {
             histogram.observe(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// A counter by a name below the scope's.
+    pub fn named(&self, name: &str, amount: u64) {
+        self.with_named(
+            name,
+            || Named::Count(AtomicU64::new(0)),
+            |named| {
+                if let Named::Count(counter) = named {
+                    add(counter, amount);
+                }
+            },
+        );
+    }
+
+    /// It has taken so long, by a name below the scope's.
+    pub fn took_named(&self, name: &str, time: Duration) {
+        self.with_named(
+            name,
+            || Named::Time(Histogram::default()),
+            |named| {
+                if let Named::Time(histogram) = named {
+                    histogram.observe(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+                }
+            },
+        );
+    }
+
+    fn with_named(&self, name: &str, new: impl FnOnce() -> Named, count: impl FnOnce(&Named)) {
+        let mut known = self.named.borrow_mut();
+        let known = known.get_or_insert_default();
+        if let Some(named) = known.get(name) {
+            return count(named);
+        }
+        if known.len() < MAX_NAMED {
+            let named = Arc::new(new());
+            count(&named);
+            lock(&self.block.named).push((name.into(), Arc::clone(&named)));
+            known.insert(name.into(), named);
         }
     }
 

@@ -77,6 +77,20 @@ macro_rules! times {
     };
 }
 
+/// Of what is counted by names that somebody says, and by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alone {}
+
+impl Stat for Alone {
+    const SCOPE: Scope = Scope::Alone;
+    const NAMES: &'static [(&'static str, Kind)] = &[];
+    type Time = NoTime;
+
+    fn index(self) -> usize {
+        match self {}
+    }
+}
+
 times! {
     /// `cluster.NAME.`
     ClusterTime {
@@ -247,6 +261,7 @@ pub(super) fn of(scope: Scope) -> &'static [(&'static str, Kind)] {
         Scope::Tcp => TcpStat::NAMES,
         Scope::OpenTelemetry => OpenTelemetryStat::NAMES,
         Scope::Zipkin => ZipkinStat::NAMES,
+        Scope::Alone => Alone::NAMES,
     }
 }
 
@@ -255,7 +270,7 @@ pub(super) fn times_of(scope: Scope) -> &'static [&'static str] {
         Scope::Cluster => ClusterTime::NAMES,
         Scope::Http => HttpTime::NAMES,
         Scope::Listener => ListenerTime::NAMES,
-        Scope::Tcp | Scope::OpenTelemetry | Scope::Zipkin => NoTime::NAMES,
+        Scope::Tcp | Scope::OpenTelemetry | Scope::Zipkin | Scope::Alone => NoTime::NAMES,
     }
 }
 

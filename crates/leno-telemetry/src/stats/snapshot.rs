@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::histogram::Distribution;
 use super::names::Kind;
-use super::{Scope, Stats, lock, names};
+use super::{Named, Scope, Stats, lock, names};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -35,6 +35,17 @@ impl Snapshot {
                     .or_default();
                 all.add(&histogram.distribution());
             }
+            for (name, named) in lock(&block.named).iter() {
+                // As names of scopes: a colon would end it for statsd.
+                let name = format!("{prefix}{}", name.replace(':', "_"));
+                match &**named {
+                    Named::Count(counter) => snapshot.add(name, Kind::Counter, counter.load(Relaxed)),
+                    Named::Time(histogram) => {
+                        let all = snapshot.distributions.entry(name).or_default();
+                        all.add(&histogram.distribution());
+                    }
+                }
+            }
             for (code, counter) in lock(&block.codes).iter() {
                 snapshot.add(
                     format!("{prefix}upstream_rq_{code}"),
@@ -57,6 +68,11 @@ impl Snapshot {
         }
     }
 
+    /// A name of a scope that nobody may have counted by yet.
+    pub fn name(&mut self, scope: Scope, of: &str, name: &str) {
+        self.add(format!("{}{name}", prefix(scope, of)), Kind::Counter, 0);
+    }
+
     pub fn add(&mut self, name: String, kind: Kind, value: u64) {
         let sample = self.samples.entry(name).or_insert(Sample { kind, value: 0 });
         sample.value = sample.value.wrapping_add(value);
@@ -75,6 +91,7 @@ fn prefix(scope: Scope, name: &str) -> String {
         Scope::Tcp => "tcp",
         Scope::OpenTelemetry => return "tracing.opentelemetry.".to_owned(),
         Scope::Zipkin => return "tracing.zipkin.".to_owned(),
+        Scope::Alone => return String::new(),
     };
     format!("{scope}.{}.", name.replace(':', "_"))
 }

@@ -6,11 +6,12 @@ use leno_proto::google::protobuf::Any;
 
 use super::{Admission, Kind, NetworkFilter};
 use crate::compile::Rejection;
-use crate::compile::at::{At, silent};
+use crate::compile::at::At;
 use crate::compile::pb::network::connection_limit as pb;
 use crate::compile::pb::protobuf;
 use crate::decide::places::Places;
 use crate::decide::rbac::Caller;
+use crate::decide::tally::Tally;
 use crate::runtime::Setting;
 
 pub(super) const KIND: Kind = Kind {
@@ -23,6 +24,8 @@ struct ConnectionLimit {
     places: Places,
     delay: Option<Duration>,
     enabled: Setting<bool>,
+    /// The name of a counter.
+    limited: String,
 }
 
 fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
@@ -32,7 +35,6 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
         delay,
         runtime_enabled,
     } = &at.unpack::<pb::ConnectionLimit>(any)?;
-    silent!("leno has its own statistics"; stat_prefix);
     let protobuf::UInt64Value { value: most } = at.required("max_connections", max_connections)?;
     if *most == 0 {
         return Err(at.field("max_connections").reject("must be more than 0"));
@@ -41,20 +43,28 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
         places: Places::new(*most),
         delay: at.timeout("delay", delay, None)?,
         enabled: at.enabled(runtime_enabled.as_ref()),
+        limited: format!("connection_limit.{stat_prefix}.limited_connections"),
     }))
 }
 
 impl NetworkFilter for ConnectionLimit {
-    fn admit(&self, _caller: &Caller<'_>, _now: Instant) -> Admission {
+    fn admit(&self, _caller: &Caller<'_>, _now: Instant, tally: &dyn Tally) -> Admission {
         if !self.enabled.now() {
             return Admission::Admitted;
         }
         match self.places.take() {
             Some(place) => Admission::Holding(place),
-            None => Admission::Refused {
-                details: "connection_limit".into(),
-                delay: self.delay,
-            },
+            None => {
+                tally.alone(&self.limited);
+                Admission::Refused {
+                    details: "connection_limit".into(),
+                    delay: self.delay,
+                }
+            }
         }
+    }
+
+    fn counts(&self) -> Vec<String> {
+        vec![self.limited.clone()]
     }
 }
