@@ -62,6 +62,7 @@ impl Filters {
     ) -> Option<Rc<Self>> {
         let filters = exchange.session().manager.filters.iter();
         let active: Active = filters
+            .filter(|filter| filter.factory.wants(&exchange.request.borrow()))
             .filter_map(|filter| filter.start_at(&decision.filter_levels(&filter.name)))
             .collect();
         if active.is_empty() {
@@ -202,6 +203,7 @@ impl Filters {
                 Routed::Unknown(_) | Routed::Nowhere => true,
             },
             process: &**exchange.worker(),
+            tally: &**exchange,
         };
         let mut active = self.active.borrow_mut();
         let result = active.get_mut(index).map(|filter| run(filter.as_mut(), &mut cx));

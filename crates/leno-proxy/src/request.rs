@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
+use leno_engine::compile::overload::What;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::internal_redirect::{Followed, NextRequest};
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
@@ -21,6 +22,7 @@ use crate::filters::Filters;
 use crate::headers::{self, Prepared};
 use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::Failure;
+use crate::overload::overloaded;
 use crate::record::Exchange;
 use crate::replay::Received;
 use crate::reply::{direct, failed, local, no_route, refusal, shape, upgrade_refused};
@@ -193,6 +195,13 @@ impl Exchanged<'_> {
     async fn answer(&self, mut body: Body) -> (Answer, Option<Rc<Filters>>, Origin) {
         let exchange = self.exchange;
         let session = exchange.session();
+        if let Some(overload) = session.overload() {
+            let acts = |what| overload.acts(what, &session.worker.random);
+            if acts(What::ShedRequests) || acts(What::StopRequests) {
+                session.counts.inc(HttpStat::RqOverloadClose);
+                return (self.local(overloaded()), None, Origin::Local);
+            }
+        }
         if let Some(reply) = refusal(&exchange.request.borrow(), &self.prepared, &session.manager) {
             return (self.local(reply), None, Origin::Local);
         }
@@ -281,6 +290,12 @@ impl Exchanged<'_> {
         follow: impl FnOnce(&ResponseHead) -> Option<NextRequest>,
     ) -> Result<(Answer, Origin), Box<LedOn>> {
         let exchange = self.exchange;
+        if let Some(overload) = exchange.session().overload()
+            && overload.acts(What::ShedForwarded, &exchange.worker().random)
+        {
+            exchange.session().counts.inc(HttpStat::RqOverloadLocalReply);
+            return Ok((self.local(overloaded()), Origin::Local));
+        }
         if refuses_upgrade(
             &exchange.session().manager,
             &exchange.request.borrow(),

@@ -21,13 +21,13 @@ use leno_engine::decide::hash::hash_source;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, UpstreamRecord};
-use leno_telemetry::stats::{ClusterStat, TcpStat};
+use leno_telemetry::stats::{ClusterStat, ClusterTime, TcpStat};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
 use crate::connection::{Connection, Serving};
-use crate::counts::Lasting;
+use crate::counts::{Lasting, Timed};
 use crate::destination::{Behalf, Purpose};
 use crate::drain::CutBy;
 use crate::ending::{Ending, Lifetime};
@@ -67,10 +67,13 @@ struct Connected {
     connection: Rc<UpstreamConnection>,
     cluster: Arc<Cluster>,
     host: Host,
-    _active: (Active, Lasting<ClusterStat>),
+    _active: (Active, Counted),
     /// A connection's, or that of a request which carries it.
     _permit: Permit,
 }
+
+/// A connection's place in the statistics, or a request's that carries one.
+type Counted = (Lasting<ClusterStat>, Option<Timed<ClusterStat>>);
 
 /// The upstream connection of a client that has not spoken yet.
 #[derive(Debug, Default)]
@@ -337,7 +340,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             Some((tunnel, client)) => {
                 let lasting = Lasting::begin(&upstream.counts, ClusterStat::RqActive, None);
                 let opening = tunnel::open(worker, &upstream, &host, tunnel, client, of.behalf);
-                (lasting, patiently(tcp.idle_timeout, opening).await)
+                ((lasting, None), patiently(tcp.idle_timeout, opening).await)
             }
         };
         match made {
@@ -389,7 +392,7 @@ async fn connect_to(
     upstream: &Upstream,
     host: &Host,
     of: &Origin<'_>,
-) -> Result<(Lasting<ClusterStat>, Made), Failure> {
+) -> Result<(Counted, Made), Failure> {
     let purpose = Purpose {
         authority: None,
         offer: Offer::Tcp,
@@ -397,12 +400,15 @@ async fn connect_to(
         behalf: Some(of.behalf),
     };
     let to = upstream.destination(host, &purpose)?;
-    let lasting = upstream.count_connection();
+    let (lasting, length) = upstream.count_connection();
     let made = crate::connect::connect(worker.connector(), &to).await;
     if made.is_ok() {
         upstream.counts.inc(ClusterStat::RqTotal);
+        upstream
+            .counts
+            .took(ClusterTime::CxConnect, length.began.elapsed());
     }
-    Ok((lasting, made))
+    Ok(((lasting, Some(length)), made))
 }
 
 fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {

@@ -20,10 +20,10 @@ use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::outlier::Outcome;
 use leno_engine::decide::proxy_protocol::Client;
 use leno_engine::message::ResponseHead;
-use leno_telemetry::stats::{ClusterStat, Counts, Stats};
+use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, Stats};
 
 use crate::alpn::Offer;
-use crate::counts::Lasting;
+use crate::counts::{Lasting, Timed};
 use crate::destination::{Destination, Purpose};
 use crate::health::Health;
 use crate::outcome::{Failure, StreamError};
@@ -378,12 +378,15 @@ impl Upstream {
     }
 
     /// A connection begins.
-    pub(crate) fn count_connection(&self) -> Lasting<ClusterStat> {
+    pub(crate) fn count_connection(&self) -> (Lasting<ClusterStat>, Timed<ClusterStat>) {
         self.counts.inc(ClusterStat::CxTotal);
         if let Some(health) = &self.state.borrow().health {
             health.known.meet();
         }
-        Lasting::begin(&self.counts, ClusterStat::CxActive, Some(ClusterStat::CxDestroy))
+        (
+            Lasting::begin(&self.counts, ClusterStat::CxActive, Some(ClusterStat::CxDestroy)),
+            Timed::begin(&self.counts, ClusterTime::CxLength),
+        )
     }
 
     pub(crate) fn count_protocol(&self, http2: bool) {

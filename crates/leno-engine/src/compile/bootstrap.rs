@@ -8,9 +8,11 @@ use super::cluster::{self, Cluster};
 use super::config_source::{ControlPlane, Source, ads, config_source, load_stats};
 use super::endpoint::{self, LocalityName};
 use super::listener::{self, Listener};
+use super::overload::{self, Overload};
 use super::pb::{bootstrap as pb, core, internal_listener};
 use super::runtime;
 use super::secret::{self, Secret};
+use super::stats::{self, StatsConfig};
 use super::{Files, Rejection, Warnings};
 use crate::runtime::Runtime;
 use leno_proto::FromAny;
@@ -33,6 +35,8 @@ pub struct Bootstrap {
     pub loads: Option<ControlPlane>,
     /// Where it is written who is ejected by outlier detection.
     pub outlier_log: Option<PathBuf>,
+    pub overload: Option<Overload>,
+    pub stats: StatsConfig,
 }
 
 /// What the proxy says it is.
@@ -71,10 +75,11 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         cluster_manager: manager,
         hds_config,
         flags_path,
-        stats_sinks,
+        // With the configuration of statistics.
+        stats_sinks: _,
         deferred_stat_options,
-        stats_config,
-        stats_flush_interval,
+        stats_config: _,
+        stats_flush_interval: _,
         watchdog,
         watchdogs,
         tracing,
@@ -106,13 +111,14 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         stats_flush,
         stats_eviction,
     } = message;
-    refuse!(at; node_context_params, hds_config, stats_sinks, tracing, overload_manager,
+    refuse!(at; node_context_params, hds_config, tracing,
         header_prefix, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
         config_sources, default_config_source, default_socket_interface,
         certificate_provider_instances, default_regex_engine, xds_delegate_extension,
         xds_config_tracker_extension, listener_manager, fatal_actions);
-    no_effect!(at, "leno has its own statistics"; deferred_stat_options, stats_config, stats_flush_interval,
-        stats_server_version_override, enable_dispatcher_stats, stats_flush, stats_eviction);
+    no_effect!(at, "there is no such statistic"; stats_server_version_override, enable_dispatcher_stats);
+    no_effect!(at, "what is not used costs nothing"; deferred_stat_options, stats_eviction);
+    no_effect!(at, "sinks get something at their interval"; stats_flush);
     no_effect!(at, "a stuck thread is not killed"; watchdog, watchdogs);
     no_effect!(at, "Envoy's own process is tuned by it"; flags_path, inline_headers, perf_tracing_file_path,
         grpc_async_client_manager_config, memory_allocator_manager, enable_worker_cpu_affinity);
@@ -162,6 +168,11 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             Some(resources) => dynamic(&at.field("dynamic_resources"), resources)?,
         },
         local_cluster,
+        stats: stats::stats(at, message)?,
+        overload: match overload_manager {
+            None => None,
+            Some(manager) => Some(overload::overload(&at.field("overload_manager"), manager)?),
+        },
     })
 }
 

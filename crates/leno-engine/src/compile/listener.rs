@@ -27,6 +27,7 @@ use super::proxy_protocol::ProxyProtocol;
 use super::tls::DownstreamTls;
 use super::{Files, Rejection, Warnings, address};
 use crate::decide::network::NetworkFilterConfig;
+use crate::decide::places::Places;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -50,6 +51,12 @@ pub struct Listener {
     pub buffer_limit: Option<u32>,
     /// Whose word it is that a port takes no plaintext (`filter_metadata["leno"].strict`), for the log line.
     pub strict: BTreeMap<u16, String>,
+    /// How many of its connections there may be (`envoy.resource_limits.listener.NAME.connection_limit` of the runtime).
+    pub places: Places,
+    /// The limit of all connections is none of it.
+    pub ignores_global_limit: bool,
+    /// It is never overloaded.
+    pub bypasses_overload: bool,
 }
 
 /// How its sockets are bound.
@@ -235,8 +242,7 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
     no_effect!(at, "all statistics of a listener are kept"; stats_matcher);
     no_effect!(at, "not used"; per_connection_buffer_high_watermark_timeout, drain_type, socket_options,
         tcp_fast_open_queue_length, connection_balance_config, reuse_port, enable_reuse_port,
-        max_connections_to_accept_per_socket_event, enable_mptcp, ignore_global_conn_limit,
-        bypass_overload_manager, tcp_keepalive);
+        max_connections_to_accept_per_socket_event, enable_mptcp, tcp_keepalive);
     let mut addresses = Vec::new();
     match (internal, first) {
         (true, None) => {}
@@ -299,6 +305,12 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
             .as_ref()
             .map(|limit| limit.value),
         strict: strict(metadata.as_ref()),
+        places: Places::new(at.setting(
+            u64::MAX,
+            &format!("envoy.resource_limits.listener.{name}.connection_limit"),
+        )),
+        ignores_global_limit: *ignore_global_conn_limit,
+        bypasses_overload: *bypass_overload_manager,
     })
 }
 

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::message::ResponseHead;
-use leno_telemetry::stats::ClusterStat;
+use leno_telemetry::stats::{ClusterStat, ClusterTime};
 
 use crate::alpn::{Offer, is_http2};
 use crate::codec::{Answer, Body, Frame, Request, Source, h1, h2};
 use crate::connect::{self, Connector, UpstreamConnection};
-use crate::counts::Lasting;
+use crate::counts::{Lasting, Timed};
 use crate::destination::Destination;
 use crate::outcome::{Failure, StreamError};
 
@@ -75,6 +75,7 @@ struct Http2 {
 struct Held {
     _permit: Option<Permit>,
     _active: Lasting<ClusterStat>,
+    length: Timed<ClusterStat>,
     connections: Rc<Cell<usize>>,
 }
 
@@ -217,6 +218,9 @@ impl Pool {
         }
         let connected = connect::connect(with, &self.to).await;
         let (io, info) = connected.inspect_err(|failure| upstream.count_unconnected(failure))?;
+        upstream
+            .counts
+            .took(ClusterTime::CxConnect, held.length.began.elapsed());
         let http2 = info.alpn.as_deref().and_then(is_http2).unwrap_or(http2);
         self.speaks_http2.set(Some(http2));
         if !known {
@@ -258,11 +262,16 @@ impl Pool {
         })
     }
 
-    fn hold(&self, permit: Option<Permit>, active: Lasting<ClusterStat>) -> Held {
+    fn hold(
+        &self,
+        permit: Option<Permit>,
+        (active, length): (Lasting<ClusterStat>, Timed<ClusterStat>),
+    ) -> Held {
         self.connections.set(self.connections.get() + 1);
         Held {
             _permit: permit,
             _active: active,
+            length,
             connections: Rc::clone(&self.connections),
         }
     }

@@ -25,6 +25,7 @@ use leno_engine::compile::route::{
     Action, ClusterChoice, DomainIndex, Forward, HeaderOps, HostRewrite, Route, RouteMatch, RouteTable,
     VirtualHost,
 };
+use leno_engine::decide::places::Places;
 use leno_engine::flags::Flags;
 use leno_proxy::{Options, Proxy, Sink, Telemetry};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
@@ -198,6 +199,9 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         access_log: vec![],
         buffer_limit: None,
         strict: Default::default(),
+        places: Places::new(u64::MAX),
+        ignores_global_limit: false,
+        bypasses_overload: false,
     }
 }
 
