@@ -70,6 +70,7 @@ pub mod secret;
 mod sent;
 mod session;
 mod socket;
+mod socket_options;
 mod splice;
 mod state;
 mod stream;

@@ -37,7 +37,7 @@ use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
 use crate::tunnel;
-use crate::upstream::{self, Picked, Upstream};
+use crate::upstream::{self, Picked, Taken, Upstream};
 use crate::worker::Worker;
 
 /// An upstream connection that was made before the client said anything, and how it began.
@@ -67,10 +67,17 @@ struct Connected {
     connection: Rc<UpstreamConnection>,
     cluster: Arc<Cluster>,
     host: Host,
-    _active: (Active, Lasting<ClusterStat>),
+    _active: (Active, Held),
     /// A connection's, or that of a request which carries it.
     _permit: Permit,
 }
+
+/// A connection's, or a request's place in the statistics, and its place at its endpoint where there are so many only.
+#[derive(Debug)]
+struct Held(
+    #[expect(dead_code)] Lasting<ClusterStat>,
+    #[expect(dead_code)] Option<Taken>,
+);
 
 /// The upstream connection of a client that has not spoken yet.
 #[derive(Debug, Default)]
@@ -337,7 +344,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             Some((tunnel, client)) => {
                 let lasting = Lasting::begin(&upstream.counts, ClusterStat::RqActive, None);
                 let opening = tunnel::open(worker, &upstream, &host, tunnel, client, of.behalf);
-                (lasting, patiently(tcp.idle_timeout, opening).await)
+                (Held(lasting, None), patiently(tcp.idle_timeout, opening).await)
             }
         };
         match made {
@@ -389,7 +396,7 @@ async fn connect_to(
     upstream: &Upstream,
     host: &Host,
     of: &Origin<'_>,
-) -> Result<(Lasting<ClusterStat>, Made), Failure> {
+) -> Result<(Held, Made), Failure> {
     let purpose = Purpose {
         authority: None,
         offer: Offer::Tcp,
@@ -397,12 +404,13 @@ async fn connect_to(
         behalf: Some(of.behalf),
     };
     let to = upstream.destination(host, &purpose)?;
+    let seat = Box::pin(upstream.take_seat(&to.address)).await;
     let lasting = upstream.count_connection();
     let made = crate::connect::connect(worker.connector(), &to).await;
     if made.is_ok() {
         upstream.counts.inc(ClusterStat::RqTotal);
     }
-    Ok((lasting, made))
+    Ok((Held(lasting, seat), made))
 }
 
 fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {

@@ -5,6 +5,7 @@ mod forward;
 mod rewrite;
 
 pub mod balance;
+mod bind;
 pub mod bucket;
 pub mod filter;
 pub mod grpc;
@@ -22,6 +23,7 @@ pub mod normalise;
 pub mod notes;
 pub mod orca;
 pub mod outlier;
+pub mod overload;
 pub mod proxy_protocol;
 pub mod rate_limit;
 pub mod rbac;
