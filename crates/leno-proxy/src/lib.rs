@@ -74,6 +74,7 @@ mod sent;
 mod session;
 pub mod sinks;
 mod socket;
+mod socket_options;
 mod splice;
 mod state;
 mod stats;

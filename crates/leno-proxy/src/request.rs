@@ -331,10 +331,10 @@ impl Exchanged<'_> {
             Err(failure) => {
                 let of_filter = filters.and_then(Filters::take_reply);
                 let mut reply = of_filter.unwrap_or_else(|| failed(&failure));
-                if matches!(failure, Failure::Overflow)
-                    && !exchange.session().manager.router.suppress_envoy_headers
+                if !exchange.session().manager.router.suppress_envoy_headers
+                    && let Some(name) = failure.told_by()
                 {
-                    reply.headers.append("x-envoy-overloaded", "true");
+                    reply.headers.append(name, "true");
                 }
                 if matches!(failure, Failure::NoCluster) {
                     reply.status = forwarding.forward.cluster_not_found;

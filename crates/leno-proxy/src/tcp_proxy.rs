@@ -37,7 +37,7 @@ use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
 use crate::tunnel;
-use crate::upstream::{self, Picked, Upstream};
+use crate::upstream::{self, Picked, Taken, Upstream};
 use crate::worker::Worker;
 
 /// An upstream connection that was made before the client said anything, and how it began.
@@ -67,13 +67,18 @@ struct Connected {
     connection: Rc<UpstreamConnection>,
     cluster: Arc<Cluster>,
     host: Host,
-    _active: (Active, Counted),
+    _active: (Active, Held),
     /// A connection's, or that of a request which carries it.
     _permit: Permit,
 }
 
-/// A connection's place in the statistics, or a request's that carries one.
-type Counted = (Lasting<ClusterStat>, Option<Timed<ClusterStat>>);
+/// A connection's, or a request's place in the statistics, and its place at its endpoint where there are so many only.
+#[derive(Debug)]
+struct Held(
+    #[expect(dead_code)] Lasting<ClusterStat>,
+    #[expect(dead_code)] Option<Timed<ClusterStat>>,
+    #[expect(dead_code)] Option<Taken>,
+);
 
 /// The upstream connection of a client that has not spoken yet.
 #[derive(Debug, Default)]
@@ -340,7 +345,10 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             Some((tunnel, client)) => {
                 let lasting = Lasting::begin(&upstream.counts, ClusterStat::RqActive, None);
                 let opening = tunnel::open(worker, &upstream, &host, tunnel, client, of.behalf);
-                ((lasting, None), patiently(tcp.idle_timeout, opening).await)
+                (
+                    Held(lasting, None, None),
+                    patiently(tcp.idle_timeout, opening).await,
+                )
             }
         };
         match made {
@@ -392,7 +400,7 @@ async fn connect_to(
     upstream: &Upstream,
     host: &Host,
     of: &Origin<'_>,
-) -> Result<(Counted, Made), Failure> {
+) -> Result<(Held, Made), Failure> {
     let purpose = Purpose {
         authority: None,
         offer: Offer::Tcp,
@@ -400,6 +408,7 @@ async fn connect_to(
         behalf: Some(of.behalf),
     };
     let to = upstream.destination(host, &purpose)?;
+    let seat = Box::pin(upstream.take_seat(&to.address)).await;
     let (lasting, length) = upstream.count_connection();
     let made = crate::connect::connect(worker.connector(), &to).await;
     if made.is_ok() {
@@ -408,7 +417,7 @@ async fn connect_to(
             .counts
             .took(ClusterTime::CxConnect, length.began.elapsed());
     }
-    Ok(((lasting, Some(length)), made))
+    Ok((Held(lasting, Some(length), seat), made))
 }
 
 fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {

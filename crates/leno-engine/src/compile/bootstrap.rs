@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
+use super::bind::{self, Bind};
 use super::cluster::{self, Cluster};
 use super::config_source::{ControlPlane, Source, ads, config_source, load_stats};
 use super::endpoint::{self, LocalityName};
@@ -37,6 +38,8 @@ pub struct Bootstrap {
     pub outlier_log: Option<PathBuf>,
     pub overload: Option<Overload>,
     pub stats: StatsConfig,
+    /// What connections come from, where their cluster does not say.
+    pub bind: Option<Bind>,
 }
 
 /// What the proxy says it is.
@@ -127,6 +130,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         local_cluster,
         loads,
         outlier_log,
+        bind,
     } = match manager {
         None => OfClusters::default(),
         Some(manager) => cluster_manager(&at.field("cluster_manager"), manager)?,
@@ -154,6 +158,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         runtime: at.runtime().clone(),
         layers,
         outlier_log,
+        bind,
         node: said.as_ref().map_or_else(Node::default, node),
         admin: match admin_port {
             None => None,
@@ -206,6 +211,7 @@ struct OfClusters {
     local_cluster: Option<String>,
     loads: Option<ControlPlane>,
     outlier_log: Option<PathBuf>,
+    bind: Option<Bind>,
 }
 
 fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<OfClusters, Rejection> {
@@ -216,7 +222,6 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<OfCluste
         load_stats_config,
         enable_deferred_cluster_creation,
     } = message;
-    refuse!(at; upstream_bind_config);
     no_effect!(at, "a cluster costs nothing until it is used"; enable_deferred_cluster_creation);
     Ok(OfClusters {
         local_cluster: Some(local_cluster_name.clone()).filter(|name| !name.is_empty()),
@@ -227,6 +232,10 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<OfCluste
         outlier_log: match outlier_detection {
             None => None,
             Some(detection) => outlier_log(&at.field("outlier_detection"), detection)?,
+        },
+        bind: match upstream_bind_config {
+            None => None,
+            Some(config) => Some(bind::bind(&at.field("upstream_bind_config"), config)?),
         },
     })
 }

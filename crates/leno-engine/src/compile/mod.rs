@@ -9,6 +9,7 @@ pub mod header;
 pub(crate) mod pb;
 
 pub mod access_log;
+pub mod bind;
 pub mod bootstrap;
 pub mod cluster;
 pub mod collector;
@@ -34,6 +35,7 @@ pub mod route;
 pub mod runtime;
 pub mod secret;
 pub mod service;
+pub mod socket;
 pub mod stats;
 pub mod tls;
 pub mod token_bucket;

@@ -107,7 +107,7 @@ pub(crate) use leno_proto::envoy::r#type::http::v3 as types_http;
 /// What trees of matchers look at, and how.
 pub(crate) mod matching {
     pub(crate) use leno_proto::envoy::extensions::matching::common_inputs::{
-        network::v3 as network, ssl::v3 as ssl,
+        network::v3 as network, ssl::v3 as ssl, transport_socket::v3 as transport_socket,
     };
     pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::{
         ip::v3 as ip, metadata::v3 as metadata,

@@ -5,7 +5,9 @@ mod forward;
 mod rewrite;
 
 pub mod balance;
+mod bind;
 pub mod bucket;
+pub mod drop_overload;
 pub mod filter;
 pub mod grpc;
 pub mod hash;

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use leno_engine::compile::cluster::Cluster;
-use leno_engine::decide::limits::{Permit, Priority, Resource};
+use leno_engine::decide::limits::{Permit, Priority, Resource, Seat};
 use leno_engine::message::ResponseHead;
 use leno_telemetry::stats::{ClusterStat, ClusterTime};
 
@@ -73,7 +73,7 @@ struct Http2 {
 /// A connection's place in the circuit breaker and in the pool's count.
 #[derive(Debug)]
 struct Held {
-    _permit: Option<Permit>,
+    _permit: (Option<Permit>, Option<Seat>),
     _active: Lasting<ClusterStat>,
     length: Timed<ClusterStat>,
     connections: Rc<Cell<usize>>,
@@ -201,9 +201,13 @@ impl Pool {
     ) -> Result<Checkout, Failure> {
         let held = loop {
             // As Envoy, one connection is always allowed, or nothing would ever free a place.
-            let permit = upstream.acquire(Resource::Connection, priority);
+            let permit = match upstream.has_room_at(&self.to.address, priority) {
+                true => upstream.acquire(Resource::Connection, priority),
+                false => None,
+            };
             if permit.is_some() || self.connections.get() == 0 {
-                break self.hold(permit, upstream.count_connection());
+                let seat = upstream.seat(&self.to.address);
+                break self.hold((permit, seat), upstream.count_connection());
             }
             upstream.counts.inc(ClusterStat::CxOverflow);
             self.freed.notified().await;
@@ -264,7 +268,7 @@ impl Pool {
 
     fn hold(
         &self,
-        permit: Option<Permit>,
+        permit: (Option<Permit>, Option<Seat>),
         (active, length): (Lasting<ClusterStat>, Timed<ClusterStat>),
     ) -> Held {
         self.connections.set(self.connections.get() + 1);

@@ -191,6 +191,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         internal: false,
         use_original_dst: false,
         socket: Default::default(),
+        options: Vec::new(),
         direction: Direction::Outbound,
         filters: ListenerFilters::default(),
         chains: vec![Arc::new(chain)],
@@ -410,7 +411,8 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         service: None,
         external: false,
         keeps_alpn: false,
-        sources: vec![],
+        bind: None,
+        keepalive: Vec::new(),
         buffer_limit: None,
         http2: UpstreamHttp2 {
             max_concurrent_streams: 100,
@@ -431,6 +433,7 @@ pub(crate) fn assignment(endpoints: &[SocketAddr]) -> Assignment {
                 .collect(),
         }]],
         overprovisioning: 140,
+        ..Assignment::default()
     }
 }
 
