@@ -49,6 +49,7 @@ mod mirror;
 mod original_dst;
 mod outcome;
 mod over_http2;
+mod own_address;
 mod peer_certificates;
 mod post;
 mod prefixed;

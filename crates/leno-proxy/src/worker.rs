@@ -29,6 +29,7 @@ use crate::idle::Deadlines;
 use crate::inbox::{Message, Within, Workers};
 use crate::load::Loads;
 use crate::lookup::Demand;
+use crate::own_address;
 use crate::quick_hash::QuickHash;
 use crate::random::Random;
 use crate::reported::Part;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) local_metadata: LocalMetadata,
     pub(crate) node: Node,
     pub(crate) fail_closed: Vec<(std::net::IpAddr, u8)>,
+    /// What others are told of clients that have only a loopback address.
+    pub(crate) own_address: std::net::Ipv4Addr,
     pub(crate) connection_ids: AtomicU64,
     pub(crate) loads: Arc<Loads>,
     /// Somebody wants health checks to fail.
@@ -108,6 +111,7 @@ impl Shared {
             local_metadata,
             node,
             fail_closed,
+            own_address: own_address::find(),
             connection_ids: AtomicU64::new(1),
             loads: Arc::new(Loads::new(workers)),
             health_failed: AtomicBool::new(false),

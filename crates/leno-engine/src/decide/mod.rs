@@ -21,6 +21,7 @@ pub mod network;
 pub mod normalise;
 pub mod notes;
 pub mod orca;
+pub mod original_ip;
 pub mod outlier;
 pub mod proxy_protocol;
 pub mod rate_limit;
