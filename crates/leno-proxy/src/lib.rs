@@ -51,6 +51,7 @@ mod original_dst;
 mod outcome;
 mod over_http2;
 pub mod overload;
+mod own_address;
 mod peer_certificates;
 mod post;
 mod prefixed;
@@ -229,6 +230,7 @@ impl Proxy {
             fail_closed: options.fail_closed,
             connection_ids: AtomicU64::new(1),
             loads: Arc::new(Loads::new(options.concurrency)),
+            own_address: own_address::find(),
             health_failed: AtomicBool::new(false),
             stats: options.stats,
             overload: options.overload.map(|config| Box::new(Overload::new(config))),

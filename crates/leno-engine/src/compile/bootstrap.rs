@@ -78,11 +78,10 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         cluster_manager: manager,
         hds_config,
         flags_path,
-        // With the configuration of statistics.
-        stats_sinks: _,
+        stats_sinks,
         deferred_stat_options,
-        stats_config: _,
-        stats_flush_interval: _,
+        stats_config,
+        stats_flush_interval,
         watchdog,
         watchdogs,
         tracing,
@@ -173,7 +172,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             Some(resources) => dynamic(&at.field("dynamic_resources"), resources)?,
         },
         local_cluster,
-        stats: stats::stats(at, message)?,
+        stats: stats::stats(at, stats_config.as_ref(), stats_sinks, stats_flush_interval)?,
         overload: match overload_manager {
             None => None,
             Some(manager) => Some(overload::overload(&at.field("overload_manager"), manager)?),

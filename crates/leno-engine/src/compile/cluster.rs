@@ -27,7 +27,10 @@ use super::config_source::{Source, config_source};
 use super::dns_cache::DnsCache;
 use super::endpoint::{self, Assignment};
 use super::hash::HashPolicy;
+use super::http::spelling::HeaderCase;
 use super::pb::{cluster as pb, core, protobuf, upstream_http};
+use super::route::mirror::MirrorPolicy;
+use super::route::retry::RetryPolicy;
 use super::socket::{self, SocketOption};
 use super::{Files, Rejection, Warnings};
 use crate::runtime::Setting;
@@ -92,7 +95,19 @@ pub struct Cluster {
     pub keepalive: Vec<SocketOption>,
     /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
     pub buffer_limit: Option<u32>,
+    pub http1: UpstreamHttp1,
     pub http2: UpstreamHttp2,
+    /// In place of the routes': empty where it says nothing.
+    pub mirrors: Vec<MirrorPolicy>,
+    /// In place of the routes'.
+    pub retry: Option<Arc<RetryPolicy>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamHttp1 {
+    pub header_case: HeaderCase,
+    /// Requests name their whole URL, as to a proxy.
+    pub whole_url: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,10 +259,10 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         health_checks,
         max_requests_per_connection,
         circuit_breakers,
-        upstream_http_protocol_options,
-        common_http_protocol_options,
-        http_protocol_options,
-        http2_protocol_options,
+        upstream_http_protocol_options: _,
+        common_http_protocol_options: _,
+        http_protocol_options: _,
+        http2_protocol_options: _,
         typed_extension_protocol_options,
         dns_refresh_rate: _,
         dns_jitter,
@@ -266,7 +281,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         common_lb_config,
         transport_socket,
         metadata,
-        protocol_selection,
+        protocol_selection: _,
         upstream_connection_options,
         close_connections_on_host_health_failure,
         ignore_health_on_host_removal,
@@ -283,9 +298,8 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; close_connections_on_host_health_failure, protocol_selection, upstream_config, dns_resolvers,
+    refuse!(at; close_connections_on_host_health_failure, upstream_config, dns_resolvers,
         dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups,
-        upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
         connection_pool_per_downstream_connection, queuing_policies);
     no_effect!(at, "leno has its own statistics"; stats_matcher, lrs_server, lrs_report_endpoint_metrics,
         track_timeout_budgets, track_cluster_stats);
@@ -293,10 +307,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout);
     at.not_empty("name", name)?;
     at.each("filters", filters, filters::filter)?;
-    let mut http = upstream_http(at, typed_extension_protocol_options)?;
-    if let Some(http2) = http2_protocol_options {
-        http::legacy_http2(&at.field("http2_protocol_options"), http2, &mut http)?;
-    }
+    let mut http = upstream_http(at, typed_extension_protocol_options, message)?;
     let mut common = balance::common(at, common_lb_config.as_ref())?;
     if let Some(subsets) = lb_subset_config {
         common.subsets = subset::older(&at.field("lb_subset_config"), subsets)?;
@@ -372,7 +383,10 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         buffer_limit: per_connection_buffer_limit_bytes
             .as_ref()
             .map(|limit| limit.value),
+        http1: http.http1,
         http2: http.http2,
+        mirrors: http.mirrors,
+        retry: http.retry,
     })
 }
 
@@ -404,8 +418,9 @@ fn checked(
 fn upstream_http(
     at: &At<'_>,
     options: &std::collections::HashMap<String, protobuf::Any>,
+    message: &pb::Cluster,
 ) -> Result<http::UpstreamHttp, Rejection> {
-    let mut http = http::UpstreamHttp::default();
+    let mut http = http::legacy(at, message)?;
     for (name, any) in options {
         let at = at.entry("typed_extension_protocol_options", name);
         http = http::options(&at, &at.unpack::<upstream_http::HttpProtocolOptions>(any)?)?;

@@ -46,6 +46,13 @@ pub(crate) use leno_proto::envoy::extensions::filters::listener::{
     http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
     proxy_protocol::v3 as proxy_protocol, tls_inspector::v3 as tls_inspector,
 };
+pub(crate) use leno_proto::envoy::extensions::http::header_formatters::preserve_case::v3 as preserve_case;
+/// Who the client is.
+pub(crate) mod original_ip {
+    pub(crate) use leno_proto::envoy::extensions::http::original_ip_detection::{
+        custom_header::v3 as custom_header, xff::v3 as xff,
+    };
+}
 pub(crate) use leno_proto::envoy::extensions::http::early_header_mutation::header_mutation::v3 as early_header_mutation;
 /// Network filters besides the two proxies.
 pub(crate) mod network {

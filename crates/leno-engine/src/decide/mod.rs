@@ -23,6 +23,7 @@ pub mod network;
 pub mod normalise;
 pub mod notes;
 pub mod orca;
+pub mod original_ip;
 pub mod outlier;
 pub mod overload;
 pub mod places;

@@ -248,7 +248,8 @@ impl Pool {
             Kind::Http2(connection)
         } else {
             let connection = Http1 {
-                client: h1::Client::new(io, with.http1, self.cluster.buffer_limit),
+                client: h1::Client::new(io, with.http1, self.cluster.buffer_limit)
+                    .speaking(self.cluster.http1),
                 info: Rc::clone(&info),
                 made: Instant::now(),
                 requests: 0,
@@ -381,7 +382,11 @@ impl Lease {
         };
         if answer.head.status == 101 || opens_tunnel {
             let connection = self.connection.take();
-            let upgraded = connection.and_then(|c| c.client.into_upgraded());
+            // Its place stays taken until the tunnel ends.
+            let upgraded = connection.and_then(|Http1 { client, _held, .. }| {
+                let pool = Rc::clone(&self.pool);
+                Some(client.into_upgraded()?.holding(Tunnel { _held, pool }))
+            });
             let in_the_middle = StreamError::Protocol("an upgrade in the middle of a request".into());
             answer.upgraded = Some(Box::new(upgraded.ok_or(in_the_middle)?));
         } else if self.is_end() {
@@ -396,6 +401,20 @@ impl Lease {
         if let Some(connection) = self.connection.take() {
             self.pool.put_back(connection);
         }
+    }
+}
+
+/// A connection that has left HTTP, and still has its place.
+#[derive(Debug)]
+struct Tunnel {
+    _held: Held,
+    pool: Rc<Pool>,
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        // Whoever wakes finds the place free.
+        self.pool.freed.notify_one();
     }
 }
 
