@@ -27,6 +27,7 @@ mod descriptors;
 mod destination;
 pub mod discovery;
 pub mod dns;
+mod dns_client;
 mod drain;
 mod ending;
 mod export;

@@ -4,6 +4,7 @@
 //! belongs to a connection's start (filter chain match, TLS, HTTP options) cannot be taken over by an open
 //! connection: when it changes, the connections of that chain, and only of that chain, drain.
 
+mod defaults;
 mod draining;
 mod follower;
 mod refused;
@@ -14,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use leno_engine::compile::bind::Bind;
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
 use leno_engine::compile::endpoint::{Assignment, LocalityName};
 use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener};
@@ -26,6 +26,7 @@ use leno_engine::runtime::Runtime;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
+pub(crate) use self::defaults::Defaults;
 use self::draining::drain_time;
 use self::follower::Follower;
 pub use self::refused::Refused;
@@ -63,6 +64,8 @@ pub(crate) struct ListenerState {
 pub(crate) struct Published {
     generation: AtomicU64,
     config: Mutex<Arc<Config>>,
+    /// For who waits for something in it.
+    changed: watch::Sender<()>,
 }
 
 /// The single writer. Changes take effect together, at [`Updater::publish`].
@@ -83,8 +86,7 @@ pub struct Updater {
     dns_clusters: watch::Sender<()>,
     follower: Follower,
     local: Option<(String, LocalityName)>,
-    /// What connections come from, where their cluster does not say.
-    bind: Option<Arc<Bind>>,
+    defaults: Defaults,
 }
 
 /// A chain that is no longer in force.
@@ -237,6 +239,11 @@ impl Published {
         let generation = config.generation;
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
         self.generation.store(generation, Ordering::Release);
+        self.changed.send_replace(());
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }
 
@@ -265,13 +272,8 @@ impl Updater {
             dns_clusters: watch::Sender::default(),
             follower: Follower(Some(Box::new(follower))),
             local: None,
-            bind: None,
+            defaults: Defaults::default(),
         }
-    }
-
-    /// What connections of the clusters that come come from, where they do not say.
-    pub fn set_bind(&mut self, bind: Option<Bind>) {
-        self.bind = bind.map(Arc::new);
     }
 
     /// Tells when a cluster whose endpoints are names has come, changed or gone.
@@ -350,9 +352,7 @@ impl Updater {
     }
 
     pub fn upsert_cluster(&mut self, mut cluster: Cluster) -> Result<(), Refused> {
-        if cluster.bind.is_none() {
-            cluster.bind.clone_from(&self.bind);
-        }
+        self.defaults.complete(&mut cluster);
         // The same again: connections are pooled by their TLS context's address, and stay in use.
         if let Some(old) = self.next.clusters.get(&cluster.name) {
             if *old.cluster == cluster {
