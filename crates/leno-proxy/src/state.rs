@@ -19,7 +19,6 @@ use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
 use leno_engine::compile::endpoint::{Assignment, LocalityName};
 use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener};
 use leno_engine::compile::route::RouteTable;
-use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::balance::LocalCluster;
 use leno_engine::decide::limits::ClusterLimits;
 use leno_engine::runtime::Runtime;
@@ -37,7 +36,7 @@ use crate::drain::{CutBy, Drain};
 use crate::health::Health;
 use crate::listen::Sockets;
 use crate::secret::Secret;
-use crate::tls::{self, Unsupported};
+use crate::tls;
 
 /// Everything a worker needs to serve, at one moment.
 #[derive(Debug, Default, Clone)]
@@ -286,6 +285,7 @@ impl Updater {
         match secret {
             Secret::Identity(identity) => self.secrets.set_identity(name, identity),
             Secret::Trust(bundle) => self.secrets.set_bundle(name, bundle),
+            Secret::Tickets(keys) => self.secrets.set_tickets(name, keys),
         }
     }
 
@@ -316,7 +316,7 @@ impl Updater {
     pub fn upsert_listener(&mut self, listener: Listener) -> Result<(), Refused> {
         for chain in listener.chains.iter().chain(&listener.default_chain) {
             if let Some(tls) = &chain.tls {
-                let check = tls::server_tls(tls).and_then(|_| self.register(&tls.common));
+                let check = tls::register_server(tls, &self.secrets, &self.crypto);
                 check.map_err(|source| refused(&listener.name, source))?;
             }
         }
@@ -363,7 +363,8 @@ impl Updater {
             }
         }
         for tls in cluster.transport.all().filter_map(Transport::tls) {
-            let check = tls::client_tls(tls, Offer::Tcp).and_then(|_| self.register(&tls.common));
+            let check = tls::client_tls(tls, Offer::Tcp)
+                .and_then(|_| tls::register(&tls.common, &self.secrets, &self.crypto));
             check.map_err(|source| refused(&cluster.name, source))?;
         }
         let assignment = match &cluster.discovery {
@@ -408,10 +409,6 @@ impl Updater {
         for ClusterState { cluster, limits, .. } in self.next.clusters.values().map(Arc::as_ref) {
             limits.set(&cluster.limits.under(&cluster.name, &values));
         }
-    }
-
-    fn register(&self, common: &CommonTls) -> Result<(), Unsupported> {
-        tls::register(common, &self.secrets, &self.crypto)
     }
 
     pub fn remove_cluster(&mut self, name: &str) {

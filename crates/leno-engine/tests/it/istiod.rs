@@ -75,6 +75,7 @@ fn listeners_are_taken_with_istios_filters() {
         names("0.0.0.0_9080"),
         [
             "istio.metadata_exchange",
+            "envoy.filters.http.grpc_stats",
             "istio.alpn",
             "envoy.filters.http.fault",
             "envoy.filters.http.cors",
