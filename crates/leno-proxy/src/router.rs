@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use leno_engine::compile::cluster::{Cluster, UpstreamProtocol};
 use leno_engine::compile::endpoint::Target;
-use leno_engine::compile::route::{MirrorPolicy, RetryPolicy};
+use leno_engine::compile::route::{KeptBody, MirrorPolicy, RetryPolicy};
 use leno_engine::decide::balance::{Active, EndpointState, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::notes::{APPLICATION_PROTOCOLS, Object};
@@ -242,7 +242,14 @@ impl Router<'_> {
             return STALE_REPLAY;
         }
         let limit = self.exchange.session().connection.buffer_limit;
-        limit.map_or(RETRY_REPLAY, |limit| limit as usize)
+        let limit = limit.map_or(RETRY_REPLAY, |limit| limit as usize);
+        match forward.kept {
+            None => limit,
+            Some(KeptBody { bytes, may_be_more }) => {
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                if may_be_more { bytes } else { bytes.min(limit) }
+            }
+        }
     }
 
     fn edit(&self, head: &mut RequestHead, timeouts: &Timeouts) {
@@ -453,7 +460,7 @@ impl Router<'_> {
                 None => offer,
             };
             let purpose = Purpose {
-                authority: Some(head.authority.as_ref()),
+                authority: Some(upstream.server_name(&head)),
                 offer,
                 inbound: connection.facts.inbound,
                 behalf: Some(connection.behalf()),

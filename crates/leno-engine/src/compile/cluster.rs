@@ -91,6 +91,8 @@ pub struct Cluster {
     pub sources: Vec<SocketAddr>,
     /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
     pub buffer_limit: Option<u32>,
+    /// The header whose value is the server's name in place of the authority, where names come from requests.
+    pub sni_header: Option<String>,
     pub http1: UpstreamHttp1,
     pub http2: UpstreamHttp2,
     /// In place of the routes': empty where it says nothing.
@@ -370,6 +372,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         buffer_limit: per_connection_buffer_limit_bytes
             .as_ref()
             .map(|limit| limit.value),
+        sni_header: http.sni_header,
         http1: http.http1,
         http2: http.http2,
         mirrors: http.mirrors,

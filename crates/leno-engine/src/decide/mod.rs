@@ -24,6 +24,7 @@ pub mod orca;
 pub mod original_ip;
 pub mod outlier;
 pub mod proxy_protocol;
+pub mod proxy_status;
 pub mod rate_limit;
 pub mod rbac;
 pub mod retry;

@@ -272,6 +272,10 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         xff_trusted_hops: 0,
         ip_detection: Vec::new(),
         scheme_of_upstream: false,
+        introduces_itself: false,
+        upgrade_filters: Vec::new(),
+        proxy_status: None,
+        told_ports: None,
         http1: Default::default(),
         upgrades: vec!["websocket".to_owned()],
         generate_request_id: true,
@@ -321,7 +325,8 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         hash: vec![],
         mirrors: vec![],
         upgrades: HashMap::new(),
-        ends_connect: false,
+        connect: None,
+        kept: None,
         max_stream_duration: None,
         grpc_timeout_max: None,
         grpc_timeout_offset: Duration::ZERO,
@@ -387,6 +392,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
 pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
     Cluster {
         http1: Default::default(),
+        sni_header: None,
         mirrors: Vec::new(),
         retry: None,
         name: name.to_owned(),

@@ -27,6 +27,8 @@ pub(super) struct UpstreamHttp {
     /// `upstream_http_protocol_options`: the server name is the request's authority.
     pub(super) auto_sni: bool,
     pub(super) auto_san_validation: bool,
+    /// In place of the authority, if it is there.
+    pub(super) sni_header: Option<String>,
 }
 
 /// Envoy's defaults; 1 h for idle connections.
@@ -49,6 +51,7 @@ impl Default for UpstreamHttp {
             hash: Vec::new(),
             auto_sni: false,
             auto_san_validation: false,
+            sni_header: None,
         }
     }
 }
@@ -99,7 +102,11 @@ fn names(
     else {
         return Ok(());
     };
-    refuse!(at.field("upstream_http_protocol_options"); override_auto_sni_header);
+    let at = at.field("upstream_http_protocol_options");
+    if !override_auto_sni_header.is_empty() {
+        let at = at.field("override_auto_sni_header");
+        http.sni_header = Some(at.header_name(override_auto_sni_header)?);
+    }
     http.auto_sni = *auto_sni;
     http.auto_san_validation = *auto_san_validation;
     Ok(())

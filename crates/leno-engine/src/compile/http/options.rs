@@ -24,6 +24,7 @@ pub(crate) struct Http1 {
     pub(crate) ignored_upgrades: Vec<StringMatcher>,
     pub(crate) any_method: bool,
     pub(crate) header_case: HeaderCase,
+    pub(crate) takes_http10: bool,
     /// The host of HTTP/1.0 requests that have none.
     pub(crate) default_host: Option<Bytes>,
     /// Requests name their whole URL, as to a proxy.
@@ -44,7 +45,6 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
         allow_custom_methods,
         ignore_http_11_upgrade,
     } = message;
-    silent!("HTTP/1.0 clients are always served"; accept_http_10);
     silent!("trailers are always passed on"; enable_trailers);
     refuse!(at; allow_chunked_length);
     if default_host_for_http_10.contains(|c: char| c.is_control() || c == ' ') {
@@ -58,6 +58,7 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
         ignored_upgrades: at.each("ignore_http_11_upgrade", ignore_http_11_upgrade, matcher::string)?,
         any_method: *allow_custom_methods,
         header_case: header_case(at, header_key_format.as_ref())?,
+        takes_http10: *accept_http_10,
         default_host: Some(default_host_for_http_10)
             .filter(|host| *accept_http_10 && !host.is_empty())
             .map(|host| Bytes::copy_from_slice(host.as_bytes())),
