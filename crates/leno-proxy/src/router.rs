@@ -175,7 +175,10 @@ impl Router<'_> {
             hedge,
             per_try: timeouts.per_try.filter(|_| hedge.is_none()),
             per_try_idle: timeouts.per_try_idle,
-            replay: Replay::new(body, replay_limit),
+            replay: match hedge {
+                None => Replay::new(body, replay_limit),
+                Some(_) => Replay::new(body, replay_limit).beside_each_other(),
+            },
             retry,
             trying: RefCell::default(),
         };

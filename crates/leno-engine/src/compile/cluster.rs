@@ -27,6 +27,7 @@ use super::config_source::{Source, config_source};
 use super::dns_cache::DnsCache;
 use super::endpoint::{self, Assignment};
 use super::hash::HashPolicy;
+use super::http::keepalive::Keepalive;
 use super::http::spelling::HeaderCase;
 use super::pb::{cluster as pb, core, protobuf, upstream_http};
 use super::route::mirror::MirrorPolicy;
@@ -113,6 +114,8 @@ pub struct UpstreamHttp2 {
     pub max_concurrent_streams: u32,
     pub initial_stream_window: u32,
     pub initial_connection_window: u32,
+    /// None: peers are not asked whether they are there.
+    pub keepalive: Option<Keepalive>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! `HttpConnectionManager` and the HTTP filters' configurations.
 
+pub(crate) mod keepalive;
 mod manager;
 pub(crate) mod options;
 mod original_ip;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 
+pub use self::keepalive::Keepalive;
 pub(crate) use self::manager::manager;
 pub use self::original_ip::{IpDetection, TrustedProxies};
 pub use self::proxy_status::{ProxyName, ProxyStatus};
@@ -261,4 +263,6 @@ pub struct Http2Options {
     pub max_concurrent_streams: u32,
     pub initial_stream_window: u32,
     pub initial_connection_window: u32,
+    /// None: peers are not asked whether they are there.
+    pub keepalive: Option<Keepalive>,
 }

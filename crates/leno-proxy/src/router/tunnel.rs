@@ -119,8 +119,9 @@ impl Router<'_> {
     /// A tunnel as the client's version has it.
     pub(super) fn tunnelled(&self, mut answer: Answer, client: Body) -> Answer {
         let head = self.exchange.request.borrow();
-        // Of a POST the client goes on in HTTP, whichever version.
-        let stays = head.version == Version::Http2 || head.method.as_ref() == b"POST";
+        // Of a POST in place of a CONNECT the client goes on in HTTP, whichever version.
+        let posts = head.method.as_ref() == b"POST" && head.upgrade.is_none();
+        let stays = head.version == Version::Http2 || posts;
         drop(head);
         if stays && let Some(upgraded) = answer.upgraded.take() {
             if answer.head.status == 101 {

@@ -300,6 +300,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         via: None,
         any_method: false,
         http2: Http2Options {
+            keepalive: None,
             allow_connect: false,
             max_concurrent_streams: 100,
             initial_stream_window: 65_535,
@@ -425,6 +426,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         sources: vec![],
         buffer_limit: None,
         http2: UpstreamHttp2 {
+            keepalive: None,
             max_concurrent_streams: 100,
             initial_stream_window: 1024 * 1024,
             initial_connection_window: 4 * 1024 * 1024,

@@ -44,6 +44,7 @@ impl Default for UpstreamHttp {
                 max_concurrent_streams: 1024,
                 initial_stream_window: 16 << 20,
                 initial_connection_window: 24 << 20,
+                keepalive: None,
             },
             http1: UpstreamHttp1::default(),
             mirrors: Vec::new(),
@@ -273,12 +274,17 @@ fn http2(
     http2: &mut UpstreamHttp2,
 ) -> Result<(), Rejection> {
     let options = shared::http2(at, message)?;
+    if options.allow_connect {
+        at.field("allow_connect")
+            .warn("upstreams are asked for tunnels whatever this says, as by Envoy");
+    }
     http2.max_concurrent_streams = options
         .max_concurrent_streams
         .unwrap_or(http2.max_concurrent_streams);
     http2.initial_stream_window = options
         .initial_stream_window
         .unwrap_or(http2.initial_stream_window);
+    http2.keepalive = options.keepalive;
     http2.initial_connection_window = options
         .initial_connection_window
         .unwrap_or(http2.initial_connection_window);

@@ -569,6 +569,7 @@ fn http2(at: &At<'_>, message: Option<&core::Http2ProtocolOptions>) -> Result<Ht
         allow_connect: said.allow_connect,
         max_concurrent_streams: said.max_concurrent_streams.unwrap_or(1024),
         initial_stream_window: said.initial_stream_window.unwrap_or(16 << 20),
+        keepalive: said.keepalive,
         initial_connection_window: said.initial_connection_window.unwrap_or(24 << 20),
     })
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::keepalive::{Keepalive, keepalive};
 use super::spelling::{HeaderCase, header_case};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
@@ -16,6 +17,7 @@ pub(crate) struct Http2 {
     pub(crate) max_concurrent_streams: Option<u32>,
     pub(crate) initial_stream_window: Option<u32>,
     pub(crate) initial_connection_window: Option<u32>,
+    pub(crate) keepalive: Option<Keepalive>,
 }
 
 /// What is said of HTTP/1.
@@ -98,12 +100,15 @@ pub(crate) fn http2(at: &At<'_>, message: &core::Http2ProtocolOptions) -> Result
         stream_reset_burst, stream_reset_rate, disallow_obs_text);
     no_effect!(at, "there is one codec"; hpack_table_size, use_oghttp2_codec, enable_huffman_encoding,
         stream_error_on_invalid_http_messaging, override_stream_error_on_invalid_http_message);
-    no_effect!(at, "no keepalive pings are sent"; connection_keepalive);
     let range = |field, said: &Option<UInt32Value>, least| number(at, field, said, least);
     Ok(Http2 {
         allow_connect: *allow_connect,
         max_concurrent_streams: range("max_concurrent_streams", max_concurrent_streams, 1)?,
         initial_stream_window: range("initial_stream_window_size", initial_stream_window_size, 65_535)?,
+        keepalive: match connection_keepalive {
+            None => None,
+            Some(settings) => keepalive(&at.field("connection_keepalive"), settings)?,
+        },
         initial_connection_window: range(
             "initial_connection_window_size",
             initial_connection_window_size,
