@@ -60,7 +60,8 @@ impl Filters {
         decision: &Decision<'_>,
         cluster: Option<Arc<Cluster>>,
     ) -> Option<Rc<Self>> {
-        let filters = exchange.session().manager.filters.iter();
+        let head = exchange.request.borrow();
+        let filters = exchange.session().manager.filters_of(&head).iter();
         let active: Active = filters
             .filter(|filter| filter.factory.wants(&exchange.request.borrow()))
             .filter_map(|filter| filter.start_at(&decision.filter_levels(&filter.name)))

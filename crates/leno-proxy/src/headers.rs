@@ -11,6 +11,8 @@ use leno_engine::decide::original_ip::Detected;
 use leno_engine::decide::timeout::Heard;
 use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
 
+use leno_proto::envoy::config::core::v3::Node;
+
 use crate::client_cert;
 use crate::connection::Connection;
 use crate::random::Random;
@@ -150,6 +152,9 @@ pub(crate) fn prepare(
             append_forwarded_for(head, connection, worker.shared.own_address);
         }
     }
+    if manager.introduces_itself {
+        introduce(&mut head.headers, &worker.shared.node);
+    }
     scheme(head, connection, manager);
     client_cert::forward(&mut head.headers, &manager.client_cert, connection);
     request_id(&mut head.headers, manager, &worker.random);
@@ -201,7 +206,11 @@ fn heard(detected: &Detected, connection: &Connection, manager: &HttpConnectionM
 
 fn scheme(head: &mut RequestHead, connection: &Connection, manager: &HttpConnectionManager) {
     let headers = &mut head.headers;
-    let own = if connection.facts.tls { "https" } else { "http" };
+    let own = match told_scheme(connection, manager) {
+        Some(told) => told,
+        None if connection.facts.tls => "https",
+        None => "http",
+    };
     // What a proxy says that is trusted stays.
     let at_the_edge = manager.use_remote_address && manager.xff_trusted_hops == 0;
     match manager.scheme {
@@ -222,6 +231,31 @@ fn scheme(head: &mut RequestHead, connection: &Connection, manager: &HttpConnect
     }
     if manager.forwarded_port && (at_the_edge || !headers.contains(XFPORT)) {
         headers.set(XFPORT, Decimal::from(u64::from(connection.destination.port())));
+    }
+}
+
+/// By the port that the PROXY protocol has told, where that is to count.
+fn told_scheme(connection: &Connection, manager: &HttpConnectionManager) -> Option<&'static str> {
+    let ports = manager.told_ports.as_deref()?;
+    let record = &connection.record;
+    if record.direct_remote == record.remote {
+        return None;
+    }
+    let port = connection.destination.port();
+    if ports.https.contains(&port) {
+        return Some("https");
+    }
+    ports.http.contains(&port).then_some("http")
+}
+
+/// The cluster and node that the proxy is (`add_user_agent`).
+fn introduce(headers: &mut Headers, node: &Node) {
+    headers.set("x-envoy-downstream-service-cluster", &node.cluster);
+    if headers.get("user-agent").is_none_or(<[u8]>::is_empty) {
+        headers.set("user-agent", &node.cluster);
+    }
+    if !node.id.is_empty() {
+        headers.set("x-envoy-downstream-service-node", &node.id);
     }
 }
 

@@ -57,6 +57,7 @@ mod peer_certificates;
 mod post;
 mod prefixed;
 mod process;
+mod proxy_status;
 mod quick_hash;
 mod random;
 mod reach;

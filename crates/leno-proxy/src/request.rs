@@ -24,6 +24,7 @@ use crate::headers::{self, Prepared};
 use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::Failure;
 use crate::overload::overloaded;
+use crate::proxy_status;
 use crate::record::Exchange;
 use crate::replay::Received;
 use crate::reply::{direct, failed, local, no_route, refusal, shape, upgrade_refused};
@@ -73,6 +74,9 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
         answer.head.headers.set("x-request-id", id);
     }
     headers::finish(&mut answer.head, manager, prepared.restored);
+    if let Some(config) = &manager.proxy_status {
+        proxy_status::write(config, &exchange, &mut answer.head);
+    }
     if let Some(trace) = exchange.trace() {
         trace.answer(&mut answer.head);
     }
@@ -263,7 +267,8 @@ impl Exchanged<'_> {
         };
         // Known to the record even if a filter answers.
         exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
-        let filters = match session.manager.filters.is_empty() {
+        let none = session.manager.filters.is_empty() && session.manager.upgrade_filters.is_empty();
+        let filters = match none {
             true => None,
             false => Filters::start(exchange, &decision, upstream.as_ref().ok().map(|u| u.cluster())),
         };

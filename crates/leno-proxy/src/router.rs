@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use leno_engine::compile::cluster::{Cluster, UpstreamProtocol};
 use leno_engine::compile::endpoint::Target;
-use leno_engine::compile::route::{MirrorPolicy, RetryPolicy};
+use leno_engine::compile::route::{KeptBody, MirrorPolicy, RetryPolicy};
 use leno_engine::decide::balance::{Active, EndpointState, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::notes::{APPLICATION_PROTOCOLS, Object};
@@ -178,7 +178,10 @@ impl Router<'_> {
             hedge,
             per_try: timeouts.per_try.filter(|_| hedge.is_none()),
             per_try_idle: timeouts.per_try_idle,
-            replay: Replay::new(body, replay_limit),
+            replay: match hedge {
+                None => Replay::new(body, replay_limit),
+                Some(_) => Replay::new(body, replay_limit).beside_each_other(),
+            },
             retry,
             trying: RefCell::default(),
         };
@@ -245,7 +248,14 @@ impl Router<'_> {
             return STALE_REPLAY;
         }
         let limit = self.exchange.session().connection.buffer_limit;
-        limit.map_or(RETRY_REPLAY, |limit| limit as usize)
+        let limit = limit.map_or(RETRY_REPLAY, |limit| limit as usize);
+        match forward.kept {
+            None => limit,
+            Some(KeptBody { bytes, may_be_more }) => {
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                if may_be_more { bytes } else { bytes.min(limit) }
+            }
+        }
     }
 
     fn edit(&self, head: &mut RequestHead, timeouts: &Timeouts) {
@@ -456,7 +466,7 @@ impl Router<'_> {
                 None => offer,
             };
             let purpose = Purpose {
-                authority: Some(head.authority.as_ref()),
+                authority: Some(upstream.server_name(&head)),
                 offer,
                 inbound: connection.facts.inbound,
                 behalf: Some(connection.behalf()),

@@ -20,7 +20,7 @@ use leno_engine::decide::health::{self, ClusterHealth};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::outlier::Outcome;
 use leno_engine::decide::proxy_protocol::Client;
-use leno_engine::message::ResponseHead;
+use leno_engine::message::{RequestHead, ResponseHead};
 use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, Stats};
 
 use crate::alpn::Offer;
@@ -221,6 +221,14 @@ impl Upstream {
 
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
         Arc::clone(&self.state.borrow().cluster)
+    }
+
+    /// By which name the server is to be known that takes a request.
+    pub(crate) fn server_name<'h>(&self, head: &'h RequestHead) -> &'h [u8] {
+        let state = self.state.borrow();
+        let header = state.cluster.sni_header.as_ref();
+        let said = header.and_then(|name| head.field(name));
+        said.filter(|name| !name.is_empty()).unwrap_or(&head.authority)
     }
 
     pub(crate) fn protocol(&self) -> UpstreamProtocol {

@@ -27,6 +27,7 @@ use super::config_source::{Source, config_source};
 use super::dns_cache::DnsCache;
 use super::endpoint::{self, Assignment};
 use super::hash::HashPolicy;
+use super::http::keepalive::Keepalive;
 use super::http::spelling::HeaderCase;
 use super::pb::{cluster as pb, core, protobuf, upstream_http};
 use super::route::mirror::MirrorPolicy;
@@ -97,6 +98,8 @@ pub struct Cluster {
     pub keepalive: Vec<SocketOption>,
     /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
     pub buffer_limit: Option<u32>,
+    /// The header whose value is the server's name in place of the authority, where names come from requests.
+    pub sni_header: Option<String>,
     pub http1: UpstreamHttp1,
     pub http2: UpstreamHttp2,
     /// In place of the routes': empty where it says nothing.
@@ -117,6 +120,8 @@ pub struct UpstreamHttp2 {
     pub max_concurrent_streams: u32,
     pub initial_stream_window: u32,
     pub initial_connection_window: u32,
+    /// None: peers are not asked whether they are there.
+    pub keepalive: Option<Keepalive>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -385,6 +390,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         buffer_limit: per_connection_buffer_limit_bytes
             .as_ref()
             .map(|limit| limit.value),
+        sni_header: http.sni_header,
         http1: http.http1,
         http2: http.http2,
         mirrors: http.mirrors,

@@ -30,6 +30,7 @@ use super::local_reply::BodyFormat;
 use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
 use super::metadata::Fields;
 use super::pb::route as pb;
+use super::proxy_protocol::Introduction;
 use super::rate_limit::{RateLimit, RouteLimits};
 use super::tracing::{Decorator, RouteTracing};
 use super::{Files, Rejection, Warnings};
@@ -152,7 +153,9 @@ pub struct Forward {
     /// By their names in lower case; `connect` is CONNECT.
     pub upgrades: HashMap<String, bool>,
     /// A CONNECT ends here: what is in it goes to the cluster as it is.
-    pub ends_connect: bool,
+    pub connect: Option<Box<EndedConnect>>,
+    /// How much of a request is kept to be sent again. None: as the listener says.
+    pub kept: Option<KeptBody>,
     pub max_stream_duration: Option<Duration>,
     /// `max_grpc_timeout`
     pub grpc_timeout_max: Option<Duration>,
@@ -164,6 +167,23 @@ pub struct Forward {
     pub redirects: Option<InternalRedirect>,
     pub priority: Priority,
     pub rate_limits: RouteLimits,
+}
+
+/// `connect_config`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedConnect {
+    /// A POST is the same as a CONNECT.
+    pub post: bool,
+    /// What the cluster is told first.
+    pub introduction: Option<Introduction>,
+}
+
+/// `request_body_buffer_limit`, `per_request_buffer_limit_bytes`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptBody {
+    pub bytes: u64,
+    /// Also than the listener says.
+    pub may_be_more: bool,
 }
 
 /// How far `grpc-timeout` counts (`grpc_timeout_header_max`, `grpc_timeout_header_offset`).

@@ -28,6 +28,7 @@ pub mod outlier;
 pub mod overload;
 pub mod places;
 pub mod proxy_protocol;
+pub mod proxy_status;
 pub mod rate_limit;
 pub mod rbac;
 pub mod retry;

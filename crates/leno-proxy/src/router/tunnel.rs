@@ -1,8 +1,10 @@
 //! CONNECT and upgrades: a CONNECT that ends here, and tunnels of clients over HTTP/2.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use leno_engine::compile::cluster::{Introduced, Transport};
 use leno_engine::decide::balance::PickContext;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::stats::ClusterStat;
@@ -19,7 +21,11 @@ use crate::upstream::{Picked, Upstream};
 
 impl Router<'_> {
     pub(super) fn ends_connect(&self) -> bool {
-        self.forwarding.forward.ends_connect && is_connect(&self.exchange.request.borrow())
+        let Some(connect) = self.forwarding.forward.connect.as_deref() else {
+            return false;
+        };
+        let head = self.exchange.request.borrow();
+        is_connect(&head) || connect.post && head.method.as_ref() == b"POST"
     }
 
     /// A connection for what is in the tunnel, and the answer that it is open.
@@ -53,7 +59,15 @@ impl Router<'_> {
             inbound: connection.facts.inbound,
             behalf: Some(connection.behalf()),
         };
-        let to = upstream.destination(&host, &purpose)?;
+        let mut to = upstream.destination(&host, &purpose)?;
+        let connect = self.forwarding.forward.connect.as_deref();
+        if let Some(introduction) = connect.and_then(|connect| connect.introduction.clone()) {
+            to.transport = Transport::Introduced(Arc::new(Introduced {
+                introduction,
+                behind: to.transport,
+            }));
+            to.client = Some(connection.behalf().into());
+        }
         let (io, info) = match crate::connect::connect(exchange.worker().connector(), &to).await {
             Ok(connected) => connected,
             Err(failure) => {
@@ -104,9 +118,12 @@ impl Router<'_> {
 
     /// A tunnel as the client's version has it.
     pub(super) fn tunnelled(&self, mut answer: Answer, client: Body) -> Answer {
-        if self.exchange.request.borrow().version == Version::Http2
-            && let Some(upgraded) = answer.upgraded.take()
-        {
+        let head = self.exchange.request.borrow();
+        // Of a POST in place of a CONNECT the client goes on in HTTP, whichever version.
+        let posts = head.method.as_ref() == b"POST" && head.upgrade.is_none();
+        let stays = head.version == Version::Http2 || posts;
+        drop(head);
+        if stays && let Some(upgraded) = answer.upgraded.take() {
             if answer.head.status == 101 {
                 answer.head.status = 200;
             }

@@ -277,6 +277,10 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         xff_trusted_hops: 0,
         ip_detection: Vec::new(),
         scheme_of_upstream: false,
+        introduces_itself: false,
+        upgrade_filters: Vec::new(),
+        proxy_status: None,
+        told_ports: None,
         http1: Default::default(),
         upgrades: vec!["websocket".to_owned()],
         generate_request_id: true,
@@ -301,6 +305,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         via: None,
         any_method: false,
         http2: Http2Options {
+            keepalive: None,
             allow_connect: false,
             max_concurrent_streams: 100,
             initial_stream_window: 65_535,
@@ -326,7 +331,8 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         hash: vec![],
         mirrors: vec![],
         upgrades: HashMap::new(),
-        ends_connect: false,
+        connect: None,
+        kept: None,
         max_stream_duration: None,
         grpc_timeout_max: None,
         grpc_timeout_offset: Duration::ZERO,
@@ -392,6 +398,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
 pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
     Cluster {
         http1: Default::default(),
+        sni_header: None,
         mirrors: Vec::new(),
         retry: None,
         name: name.to_owned(),
@@ -426,6 +433,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         keepalive: Vec::new(),
         buffer_limit: None,
         http2: UpstreamHttp2 {
+            keepalive: None,
             max_concurrent_streams: 100,
             initial_stream_window: 1024 * 1024,
             initial_connection_window: 4 * 1024 * 1024,

@@ -27,6 +27,8 @@ pub(super) struct UpstreamHttp {
     /// `upstream_http_protocol_options`: the server name is the request's authority.
     pub(super) auto_sni: bool,
     pub(super) auto_san_validation: bool,
+    /// In place of the authority, if it is there.
+    pub(super) sni_header: Option<String>,
 }
 
 /// Envoy's defaults; 1 h for idle connections.
@@ -42,6 +44,7 @@ impl Default for UpstreamHttp {
                 max_concurrent_streams: 1024,
                 initial_stream_window: 16 << 20,
                 initial_connection_window: 24 << 20,
+                keepalive: None,
             },
             http1: UpstreamHttp1::default(),
             mirrors: Vec::new(),
@@ -49,6 +52,7 @@ impl Default for UpstreamHttp {
             hash: Vec::new(),
             auto_sni: false,
             auto_san_validation: false,
+            sni_header: None,
         }
     }
 }
@@ -99,7 +103,11 @@ fn names(
     else {
         return Ok(());
     };
-    refuse!(at.field("upstream_http_protocol_options"); override_auto_sni_header);
+    let at = at.field("upstream_http_protocol_options");
+    if !override_auto_sni_header.is_empty() {
+        let at = at.field("override_auto_sni_header");
+        http.sni_header = Some(at.header_name(override_auto_sni_header)?);
+    }
     http.auto_sni = *auto_sni;
     http.auto_san_validation = *auto_san_validation;
     Ok(())
@@ -266,12 +274,17 @@ fn http2(
     http2: &mut UpstreamHttp2,
 ) -> Result<(), Rejection> {
     let options = shared::http2(at, message)?;
+    if options.allow_connect {
+        at.field("allow_connect")
+            .warn("upstreams are asked for tunnels whatever this says, as by Envoy");
+    }
     http2.max_concurrent_streams = options
         .max_concurrent_streams
         .unwrap_or(http2.max_concurrent_streams);
     http2.initial_stream_window = options
         .initial_stream_window
         .unwrap_or(http2.initial_stream_window);
+    http2.keepalive = options.keepalive;
     http2.initial_connection_window = options
         .initial_connection_window
         .unwrap_or(http2.initial_connection_window);

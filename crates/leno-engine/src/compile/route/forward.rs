@@ -10,7 +10,8 @@ use super::per_filter::filter_configs;
 use super::retry;
 use super::template;
 use super::{
-    ClusterChoice, Deciding, Forward, GrpcStreams, HostRewrite, MirrorPolicy, RetryPolicy, WeightedCluster,
+    ClusterChoice, Deciding, EndedConnect, Forward, GrpcStreams, HostRewrite, MirrorPolicy, RetryPolicy,
+    WeightedCluster,
 };
 use crate::compile::Rejection;
 use crate::compile::access_log;
@@ -22,6 +23,7 @@ use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::core::RoutingPriority;
 use crate::compile::pb::protobuf;
 use crate::compile::pb::route as pb;
+use crate::compile::proxy_protocol;
 use crate::compile::rate_limit::{self, RouteLimits};
 use crate::decide::limits::Priority;
 
@@ -72,8 +74,8 @@ pub(super) fn forward(
         cluster_specifier,
         host_rewrite_specifier,
     } = message;
-    refuse!(at; early_data_policy, retry_policy_typed_config, cors, internal_redirect_action,
-        max_internal_redirects);
+    refuse!(at; retry_policy_typed_config, cors, internal_redirect_action, max_internal_redirects);
+    no_effect!(at, "HTTP/3 is not spoken"; early_data_policy);
     no_effect!(at, "not used"; flush_timeout);
     if regex_rewrite.is_some() && !prefix_rewrite.is_empty() {
         return Err(at
@@ -138,9 +140,8 @@ pub(super) fn forward(
             false => at.each("request_mirror_policies", request_mirror_policies, mirror::mirror)?,
         },
         upgrades: upgrades(at, upgrade_configs)?,
-        ends_connect: upgrade_configs
-            .iter()
-            .any(|config| config.connect_config.is_some()),
+        connect: connect(at, upgrade_configs)?,
+        kept: None,
         max_stream_duration: streams.maximum,
         grpc_timeout_max: at.duration("max_grpc_timeout", max_grpc_timeout)?,
         grpc_timeout_offset: at
@@ -400,19 +401,39 @@ fn upgrades(
         if upgrade_type.eq_ignore_ascii_case("connect-udp") {
             return Err(at.field("upgrade_type").reject("UDP is not supported"));
         }
-        if let Some(connect) = connect_config {
-            let at = at.field("connect_config");
-            if !upgrade_type.eq_ignore_ascii_case("connect") {
-                return Err(at.reject("only of CONNECT"));
-            }
-            let pb::route_action::upgrade_config::ConnectConfig {
-                proxy_protocol_config,
-                allow_post,
-            } = connect;
-            refuse!(at; proxy_protocol_config, allow_post);
+        if connect_config.is_some() && !upgrade_type.eq_ignore_ascii_case("connect") {
+            return Err(at.field("connect_config").reject("only of CONNECT"));
         }
         let enabled = enabled.as_ref().is_none_or(|enabled| enabled.value);
         Ok((upgrade_type.to_ascii_lowercase(), enabled))
     })?;
     Ok(each.into_iter().collect())
+}
+
+/// How a CONNECT ends here, if it does.
+fn connect(
+    at: &At<'_>,
+    configs: &[pb::route_action::UpgradeConfig],
+) -> Result<Option<Box<EndedConnect>>, Rejection> {
+    let mut numbered = configs.iter().enumerate();
+    let found = numbered.find_map(|(i, config)| Some((i, config.connect_config.as_ref()?)));
+    let Some((i, config)) = found else {
+        return Ok(None);
+    };
+    let pb::route_action::upgrade_config::ConnectConfig {
+        proxy_protocol_config,
+        allow_post,
+    } = config;
+    let at = at.item("upgrade_configs", i);
+    let at = at.field("connect_config");
+    Ok(Some(Box::new(EndedConnect {
+        post: *allow_post,
+        introduction: match proxy_protocol_config {
+            None => None,
+            Some(config) => Some(proxy_protocol::introduction(
+                &at.field("proxy_protocol_config"),
+                config,
+            )?),
+        },
+    })))
 }

@@ -108,8 +108,7 @@ fn virtual_host(
             .reject("matcher and routes exclude each other"));
     }
     no_effect!(at, "leno has its own statistics"; virtual_clusters);
-    no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
-        request_body_buffer_limit);
+    let kept = kept(at, per_request_buffer_limit_bytes, request_body_buffer_limit)?;
     at.not_empty("name", name)?;
     if domains.is_empty() {
         return Err(at.field("domains").reject("required"));
@@ -134,6 +133,7 @@ fn virtual_host(
         let mut route = self::route(at, one, &inherited)?;
         route.matches.ignore_parameters = ignore_parameters;
         if let Action::Forward(forward) = &mut route.action {
+            forward.kept = forward.kept.or(kept);
             forward.rate_limits.host = Arc::clone(&rate_limits);
         }
         Ok(Arc::new(route))
@@ -192,12 +192,15 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
     } = message;
     refuse!(at; route_specifiers);
     no_effect!(at, "leno has its own statistics"; stat_prefix);
-    no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
-        request_body_buffer_limit);
+    let kept = kept(at, per_request_buffer_limit_bytes, request_body_buffer_limit)?;
     let matches = matching::route_match(&at.field("match"), at.required("match", r#match)?)?;
+    let mut action = action::action(at, at.required("action", action)?, inherited, &matches.path)?;
+    if let Action::Forward(forward) = &mut action {
+        forward.kept = kept;
+    }
     Ok(Route {
         name: name.clone(),
-        action: action::action(at, at.required("action", action)?, inherited, &matches.path)?,
+        action,
         matches,
         request_headers: header::edits(
             at,
@@ -219,6 +222,30 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
         },
         place: text(metadata.as_ref(), "leno", "place"),
         rule: number(metadata.as_ref(), "leno", "rule"),
+    })
+}
+
+/// The newer field says how much, the older how much at most.
+fn kept(
+    at: &At<'_>,
+    older: &Option<protobuf::UInt32Value>,
+    newer: &Option<protobuf::UInt64Value>,
+) -> Result<Option<KeptBody>, Rejection> {
+    Ok(match (older, newer) {
+        (Some(_), Some(_)) => {
+            return Err(at
+                .field("request_body_buffer_limit")
+                .reject("excludes per_request_buffer_limit_bytes"));
+        }
+        (_, Some(limit)) => Some(KeptBody {
+            bytes: limit.value,
+            may_be_more: true,
+        }),
+        (Some(limit), None) => Some(KeptBody {
+            bytes: limit.value.into(),
+            may_be_more: false,
+        }),
+        (None, None) => None,
     })
 }
 

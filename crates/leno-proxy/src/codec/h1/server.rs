@@ -105,7 +105,7 @@ pub(crate) fn serve<S: Service>(
             head_bytes: limits.max_header_bytes,
             fields: limits.max_headers,
         },
-        http10: true,
+        http10: !limits.http1.refuses_http10,
         // What becomes of them is seen when they are read.
         hostless_http10: true,
         any_method: limits.any_method,
