@@ -54,6 +54,7 @@ flags! {
     UpstreamMaxStreamDurationReached = 19, "UMSDR", "UpstreamMaxStreamDurationReached";
     OverloadManagerTerminated = 20, "OM", "OverloadManagerTerminated";
     DnsResolutionFailed = 21, "DF", "DnsResolutionFailed";
+    NoFilterConfigFound = 24, "NFCF", "NoFilterConfigFound";
     DownstreamRemoteReset = 23, "DR", "DownstreamRemoteReset";
 }
 

@@ -1,7 +1,9 @@
 //! `HttpConnectionManager` and the HTTP filters' configurations.
 
+mod discovered;
 mod manager;
 pub(crate) mod options;
+mod scopes;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,7 +11,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::discovered::extension;
 pub(crate) use self::manager::manager;
+pub use self::scopes::{FragmentBuilder, FragmentPart, Scope, ScopeKey, ScopedRoutes, Scopes, scope};
 use super::access_log::AccessLog;
 use super::config_source::{self as source, Source};
 use super::header::Mutation;
@@ -145,6 +149,8 @@ pub enum RouteSource {
     Inline(Arc<RouteTable>),
     /// A route configuration's name, by RDS, from there.
     Rds(String, Source),
+    /// Of several the one that the request's headers choose.
+    Scoped(Box<ScopedRoutes>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
