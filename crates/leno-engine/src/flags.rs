@@ -55,6 +55,7 @@ flags! {
     OverloadManagerTerminated = 20, "OM", "OverloadManagerTerminated";
     DnsResolutionFailed = 21, "DF", "DnsResolutionFailed";
     DropOverload = 24, "DO", "DropOverload";
+    NoFilterConfigFound = 26, "NFCF", "NoFilterConfigFound";
     DownstreamRemoteReset = 23, "DR", "DownstreamRemoteReset";
     UnconditionalDropOverload = 25, "UDO", "UnconditionalDropOverload";
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
+use leno_engine::compile::http::{HttpConnectionManager, RouteSource, ScopedRoutes, Scopes};
 use leno_engine::compile::overload::What;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::internal_redirect::{Followed, NextRequest};
@@ -31,6 +31,7 @@ use crate::reply::{direct, failed, local, no_route, refusal, shape, upgrade_refu
 use crate::router::{Forwarded, Router};
 use crate::sent::{SentBody, TunnelRecord};
 use crate::session::Session;
+use crate::state::Config;
 use crate::tcp_proxy;
 use crate::upstream::Upstream;
 
@@ -219,7 +220,7 @@ impl Exchanged<'_> {
         if let Some(reply) = refusal(&exchange.request.borrow(), &self.prepared, &session.manager) {
             return (self.local(reply), None, Origin::Local);
         }
-        let table = match table(session).await {
+        let table = match table(exchange).await {
             Ok(table) => table,
             Err(reply) => return (self.local(reply), None, Origin::Local),
         };
@@ -261,7 +262,7 @@ impl Exchanged<'_> {
             session.counts.inc(HttpStat::RqDirectResponse);
         }
         // Filters have to know whether the request leaves the mesh before they add anything to it.
-        let upstream = match &decision {
+        let mut upstream = match &decision {
             Decision::Forward(forwarding) => tcp_proxy::find(&session.worker, &forwarding.cluster).await,
             _ => Err(Failure::NoCluster),
         };
@@ -277,6 +278,12 @@ impl Exchanged<'_> {
                 return Pass::Answered(self.local(reply), Some(Rc::clone(filters)), Origin::Local);
             }
             body = filters.request_body(body);
+            if let Decision::Forward(forwarding) = &decision
+                && exchange.cluster_sought.take()
+            {
+                upstream = tcp_proxy::find(&session.worker, &forwarding.cluster).await;
+                exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
+            }
         }
         let (answer, origin) = match decision {
             Decision::Forward(forwarding) => {
@@ -399,11 +406,21 @@ impl Exchanged<'_> {
 }
 
 /// The newest routes; asked for if they are not known.
-async fn table(session: &Session) -> Result<Arc<RouteTable>, LocalReply> {
+async fn table(exchange: &Exchange) -> Result<Arc<RouteTable>, LocalReply> {
+    let session = exchange.session();
     let worker = &session.worker;
     let name = match &session.manager.routes {
         RouteSource::Inline(table) => return Ok(Arc::clone(table)),
         RouteSource::Rds(name, _) => name,
+        RouteSource::Scoped(scoped) => {
+            let table = of_scope(
+                &session.manager,
+                scoped,
+                &exchange.request.borrow(),
+                &worker.snapshot(),
+            );
+            return table.ok_or_else(|| no_route("route_not_found"));
+        }
     };
     if let Some(table) = worker.snapshot().route(name) {
         return Ok(Arc::clone(table));
@@ -414,6 +431,25 @@ async fn table(session: &Session) -> Result<Arc<RouteTable>, LocalReply> {
         (None, Looked::Unanswered) => Err(failed(&Failure::Unanswered)),
         (None, Looked::Found | Looked::Absent) => Err(no_route("route_configuration_not_found")),
     }
+}
+
+/// The routes of the scope that the request is of.
+fn of_scope(
+    manager: &HttpConnectionManager,
+    scoped: &ScopedRoutes,
+    head: &RequestHead,
+    config: &Config,
+) -> Option<Arc<RouteTable>> {
+    let key = scoped.key(head)?;
+    if let Scopes::Inline(_) = scoped.scopes {
+        return scoped.inline(&key).cloned();
+    }
+    let scope = config.scope(&key)?;
+    let waits = || manager.filters.iter().any(|filter| filter.is_on_demand());
+    if scope.on_demand && !waits() {
+        return None;
+    }
+    config.route(&scope.routes).cloned()
 }
 
 /// Only what is configured is upgraded, the route's word before the listener's.

@@ -49,6 +49,8 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Received {
     pub type_url: String,
+    /// Of the whole response, where the server says one.
+    pub version: String,
     /// Name, version, body.
     pub updates: Vec<(String, String, Any)>,
     pub removed: Vec<String>,
@@ -235,6 +237,7 @@ impl Client {
         }
         Received {
             type_url: response.type_url,
+            version: response.system_version_info,
             updates,
             removed: ticket.removed.clone(),
             leases,
@@ -304,7 +307,10 @@ impl Client {
 /// Of these types a response of the state of the world says all that there is, and a first request that names nothing
 /// asks for all.
 fn is_whole(type_url: &str) -> bool {
-    matches!(type_url, type_url::LISTENER | type_url::CLUSTER)
+    matches!(
+        type_url,
+        type_url::LISTENER | type_url::CLUSTER | type_url::SCOPED_ROUTE_CONFIGURATION
+    )
 }
 
 /// What is no duration is no limit.

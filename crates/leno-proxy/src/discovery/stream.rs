@@ -355,6 +355,10 @@ impl Kind {
     /// Of the type's own service: state of the world, delta.
     fn methods(self) -> [&'static str; 2] {
         match self {
+            Self::Runtime => [
+                "/envoy.service.runtime.v3.RuntimeDiscoveryService/StreamRuntime",
+                "/envoy.service.runtime.v3.RuntimeDiscoveryService/DeltaRuntime",
+            ],
             Self::Endpoints => [
                 "/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints",
                 "/envoy.service.endpoint.v3.EndpointDiscoveryService/DeltaEndpoints",
@@ -370,6 +374,14 @@ impl Kind {
             Self::Route => [
                 "/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes",
                 "/envoy.service.route.v3.RouteDiscoveryService/DeltaRoutes",
+            ],
+            Self::Scope => [
+                "/envoy.service.route.v3.ScopedRoutesDiscoveryService/StreamScopedRoutes",
+                "/envoy.service.route.v3.ScopedRoutesDiscoveryService/DeltaScopedRoutes",
+            ],
+            Self::Extension => [
+                "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/StreamExtensionConfigs",
+                "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/DeltaExtensionConfigs",
             ],
             Self::Listener => [
                 "/envoy.service.listener.v3.ListenerDiscoveryService/StreamListeners",

@@ -298,6 +298,7 @@ fn response_flags(flags: Flags) -> pb::ResponseFlags {
             Flag::DownstreamRemoteReset => said.downstream_remote_reset = true,
             // The message has no field for them.
             Flag::DropOverload | Flag::UnconditionalDropOverload => {}
+            Flag::NoFilterConfigFound => said.no_filter_config_found = true,
         }
     }
     said

@@ -253,7 +253,10 @@ fn routes(
             let source = source::config_source(&at.field("config_source"), config_source)?;
             Ok(RouteSource::Rds(route_config_name.clone(), source))
         }
-        Some(R::ScopedRoutes(_)) => Err(at.field("scoped_routes").reject("not supported")),
+        Some(R::ScopedRoutes(scoped)) => {
+            let scoped = scopes::scoped_routes(&at.field("scoped_routes"), scoped)?;
+            Ok(RouteSource::Scoped(Box::new(scoped)))
+        }
     }
 }
 
@@ -300,7 +303,11 @@ fn http_filter(at: &At<'_>, message: &pb::HttpFilter) -> Result<HttpFilter, Reje
     at.not_empty("name", name)?;
     let any = match at.required("typed_config", config_type)? {
         ConfigType::TypedConfig(any) => any,
-        ConfigType::ConfigDiscovery(_) => return Err(at.field("config_discovery").reject("not supported")),
+        ConfigType::ConfigDiscovery(source) => {
+            no_effect!(at, "the types that may come are known here"; is_optional);
+            let at = at.field("config_discovery");
+            return discovered::discovered(&at, name, *disabled, source).map(HttpFilter::Filter);
+        }
     };
     let at = at.field("typed_config");
     let any = &*typed_struct::opened(&at, any)?;
