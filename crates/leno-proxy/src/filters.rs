@@ -63,6 +63,7 @@ impl Filters {
         let head = exchange.request.borrow();
         let filters = exchange.session().manager.filters_of(&head).iter();
         let active: Active = filters
+            .filter(|filter| filter.factory.wants(&exchange.request.borrow()))
             .filter_map(|filter| filter.start_at(&decision.filter_levels(&filter.name)))
             .collect();
         if active.is_empty() {
@@ -203,6 +204,7 @@ impl Filters {
                 Routed::Unknown(_) | Routed::Nowhere => true,
             },
             process: &**exchange.worker(),
+            tally: &**exchange,
         };
         let mut active = self.active.borrow_mut();
         let result = active.get_mut(index).map(|filter| run(filter.as_mut(), &mut cx));

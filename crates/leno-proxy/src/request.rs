@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
+use leno_engine::compile::overload::What;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::internal_redirect::{Followed, NextRequest};
 use leno_engine::decide::original_ip::Detected;
@@ -22,6 +23,7 @@ use crate::filters::Filters;
 use crate::headers::{self, Prepared};
 use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::Failure;
+use crate::overload::overloaded;
 use crate::proxy_status;
 use crate::record::Exchange;
 use crate::replay::Received;
@@ -207,6 +209,13 @@ impl Exchanged<'_> {
     async fn answer(&self, mut body: Body) -> (Answer, Option<Rc<Filters>>, Origin) {
         let exchange = self.exchange;
         let session = exchange.session();
+        if let Some(overload) = session.overload() {
+            let acts = |what| overload.acts(what, &session.worker.random);
+            if acts(What::ShedRequests) || acts(What::StopRequests) {
+                session.counts.inc(HttpStat::RqOverloadClose);
+                return (self.local(overloaded()), None, Origin::Local);
+            }
+        }
         if let Some(reply) = refusal(&exchange.request.borrow(), &self.prepared, &session.manager) {
             return (self.local(reply), None, Origin::Local);
         }
@@ -299,6 +308,12 @@ impl Exchanged<'_> {
         follow: impl FnOnce(&ResponseHead) -> Option<NextRequest>,
     ) -> Result<(Answer, Origin), Box<LedOn>> {
         let exchange = self.exchange;
+        if let Some(overload) = exchange.session().overload()
+            && overload.acts(What::ShedForwarded, &exchange.worker().random)
+        {
+            exchange.session().counts.inc(HttpStat::RqOverloadLocalReply);
+            return Ok((self.local(overloaded()), Origin::Local));
+        }
         if refuses_upgrade(
             &exchange.session().manager,
             &exchange.request.borrow(),
@@ -334,10 +349,10 @@ impl Exchanged<'_> {
             Err(failure) => {
                 let of_filter = filters.and_then(Filters::take_reply);
                 let mut reply = of_filter.unwrap_or_else(|| failed(&failure));
-                if matches!(failure, Failure::Overflow)
-                    && !exchange.session().manager.router.suppress_envoy_headers
+                if !exchange.session().manager.router.suppress_envoy_headers
+                    && let Some(name) = failure.told_by()
                 {
-                    reply.headers.append("x-envoy-overloaded", "true");
+                    reply.headers.append(name, "true");
                 }
                 if matches!(failure, Failure::NoCluster) {
                     reply.status = forwarding.forward.cluster_not_found;

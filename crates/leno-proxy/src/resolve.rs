@@ -140,6 +140,8 @@ async fn resolve(cluster: &Named) -> io::Result<Assignment> {
     let mut resolved = Assignment {
         priorities: Vec::new(),
         overprovisioning: cluster.template.overprovisioning,
+        weighted_health: cluster.template.weighted_health,
+        drop: cluster.template.drop.clone(),
     };
     for localities in &cluster.template.priorities {
         let mut level = Vec::with_capacity(localities.len());

@@ -154,6 +154,9 @@ impl Router<'_> {
         body: Body,
     ) -> Result<Forwarded, Failure> {
         let exchange = self.exchange;
+        if let Some(dropped) = upstream.drops() {
+            return Err(Failure::Dropped(dropped));
+        }
         let permit = match upstream.is_aggregate() {
             true => None,
             false => Some(self.admit(&upstream)?),

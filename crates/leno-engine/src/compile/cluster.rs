@@ -12,17 +12,17 @@ mod outlier;
 mod policy;
 mod settings;
 mod slow_start;
-mod sources;
 mod statuses;
 mod subset;
 mod transport;
+mod transport_matcher;
 mod zone;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::at::{At, compiling, no_effect, refuse};
+use super::bind::{self, Bind};
 use super::config_source::{Source, config_source};
 use super::dns_cache::DnsCache;
 use super::endpoint::{self, Assignment};
@@ -32,6 +32,7 @@ use super::http::spelling::HeaderCase;
 use super::pb::{cluster as pb, core, protobuf, upstream_http};
 use super::route::mirror::MirrorPolicy;
 use super::route::retry::RetryPolicy;
+use super::socket::{self, SocketOption};
 use super::{Files, Rejection, Warnings};
 use crate::runtime::Setting;
 pub use breakers::{CircuitBreakers, RetryBudget, Thresholds};
@@ -43,6 +44,7 @@ pub use slow_start::SlowStart;
 pub use statuses::Statuses;
 pub use subset::{Fallback, Selector, SubsetConfig};
 pub use transport::{Introduced, Transport, TransportSockets};
+pub use transport_matcher::SocketTree;
 pub use zone::ZoneAware;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -88,8 +90,10 @@ pub struct Cluster {
     pub external: bool,
     /// Its own ALPN names are offered, whatever a request asks for (`filter_metadata["istio"].alpn_override`).
     pub keeps_alpn: bool,
-    /// What connections come from: the first of the family of where they go. None: as the kernel likes.
-    pub sources: Vec<SocketAddr>,
+    /// What connections come from. None: as the kernel likes.
+    pub bind: Option<Arc<Bind>>,
+    /// Whether and how an idle connection is asked whether it is there.
+    pub keepalive: Vec<SocketOption>,
     /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
     pub buffer_limit: Option<u32>,
     /// The header whose value is the server's name in place of the authority, where names come from requests.
@@ -299,14 +303,13 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; close_connections_on_host_health_failure, transport_socket_matcher, upstream_config, dns_resolvers,
+    refuse!(at; close_connections_on_host_health_failure, upstream_config, dns_resolvers,
         dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups,
         connection_pool_per_downstream_connection, queuing_policies);
     no_effect!(at, "leno has its own statistics"; stats_matcher, lrs_server, lrs_report_endpoint_metrics,
         track_timeout_budgets, track_cluster_stats);
     no_effect!(at, "not used"; dns_jitter, respect_dns_ttl, wait_for_warm_on_init,
-        cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout,
-        upstream_connection_options);
+        cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout);
     at.not_empty("name", name)?;
     at.each("filters", filters, filters::filter)?;
     let mut http = upstream_http(at, typed_extension_protocol_options, message)?;
@@ -324,7 +327,13 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         )?;
     }
     let balance = balance::policy(at, message, &discovery, &mut common)?;
-    let transport = transport::sockets(at, transport_socket_matches, transport_socket.as_ref(), &http)?;
+    let transport = transport::sockets(
+        at,
+        transport_socket_matches,
+        transport_socket_matcher.as_ref(),
+        transport_socket.as_ref(),
+        &http,
+    )?;
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
     let health_check = checked(at, health_checks, &discovery)?;
     Ok(Cluster {
@@ -367,9 +376,13 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         max_stream_duration: http.max_stream_duration,
         service: service(metadata.as_ref()),
         external: is_external(metadata.as_ref()),
-        sources: match upstream_bind_config {
+        bind: match upstream_bind_config {
+            None => None,
+            Some(config) => Some(Arc::new(bind::bind(&at.field("upstream_bind_config"), config)?)),
+        },
+        keepalive: match upstream_connection_options {
             None => Vec::new(),
-            Some(config) => sources::sources(&at.field("upstream_bind_config"), config)?,
+            Some(options) => connection_options(&at.field("upstream_connection_options"), options),
         },
         keeps_alpn: keeps_alpn(metadata.as_ref()),
         buffer_limit: per_connection_buffer_limit_bytes
@@ -381,6 +394,17 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         mirrors: http.mirrors,
         retry: http.retry,
     })
+}
+
+fn connection_options(at: &At<'_>, message: &pb::UpstreamConnectionOptions) -> Vec<SocketOption> {
+    let pb::UpstreamConnectionOptions {
+        tcp_keepalive,
+        set_local_interface_name_on_upstream_connections,
+        happy_eyeballs_config,
+    } = message;
+    no_effect!(at, "nothing here reads it"; set_local_interface_name_on_upstream_connections);
+    no_effect!(at, "only the first address is tried"; happy_eyeballs_config);
+    socket::keepalive(tcp_keepalive.as_ref())
 }
 
 /// Who has no endpoints of its own has nobody to ask.

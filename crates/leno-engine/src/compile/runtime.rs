@@ -127,6 +127,9 @@ fn layer(at: &At<'_>, message: &pb::RuntimeLayer) -> Result<Source, Rejection> {
     })
 }
 
+/// Connections of clients at a time, over all listeners.
+pub const CONNECTIONS: &str = "overload.global_downstream_max_connections";
+
 /// Keys by which Envoy itself is changed, and leno is not. `None`: they are warned of; else they limit what others may
 /// do, and a limit that does not hold is refused.
 const ENVOYS: [(&str, &str); 7] = [
@@ -140,8 +143,13 @@ const ENVOYS: [(&str, &str); 7] = [
 ];
 
 fn known(at: &At<'_>, key: &str) -> Result<(), Rejection> {
-    if key.starts_with("overload.") || key.starts_with("envoy.resource_limits.") {
+    // The first two limit connections.
+    let limits = key == CONNECTIONS || key.starts_with("envoy.resource_limits.listener.");
+    if !limits && (key.starts_with("overload.") || key.starts_with("envoy.resource_limits.")) {
         return Err(at.reject("this limit is not supported"));
+    }
+    if limits {
+        return Ok(());
     }
     if let Some((_, why)) = ENVOYS.iter().find(|(prefix, _)| key.starts_with(prefix)) {
         at.warn(why);

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use leno_engine::decide::rbac::Peer;
+use leno_engine::decide::tally::Uncounted;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -125,6 +126,7 @@ impl Cx {
             by_host: false,
             external: self.external,
             process: &Alone,
+            tally: &Uncounted,
         }
     }
 }

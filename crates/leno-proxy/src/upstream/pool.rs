@@ -12,14 +12,14 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use leno_engine::compile::cluster::Cluster;
-use leno_engine::decide::limits::{Permit, Priority, Resource};
+use leno_engine::decide::limits::{Permit, Priority, Resource, Seat};
 use leno_engine::message::ResponseHead;
-use leno_telemetry::stats::ClusterStat;
+use leno_telemetry::stats::{ClusterStat, ClusterTime};
 
 use crate::alpn::{Offer, is_http2};
 use crate::codec::{Answer, Body, Frame, Request, Source, h1, h2};
 use crate::connect::{self, Connector, UpstreamConnection};
-use crate::counts::Lasting;
+use crate::counts::{Lasting, Timed};
 use crate::destination::Destination;
 use crate::outcome::{Failure, StreamError};
 
@@ -73,8 +73,9 @@ struct Http2 {
 /// A connection's place in the circuit breaker and in the pool's count.
 #[derive(Debug)]
 struct Held {
-    _permit: Option<Permit>,
+    _permit: (Option<Permit>, Option<Seat>),
     _active: Lasting<ClusterStat>,
+    length: Timed<ClusterStat>,
     connections: Rc<Cell<usize>>,
 }
 
@@ -200,9 +201,13 @@ impl Pool {
     ) -> Result<Checkout, Failure> {
         let held = loop {
             // As Envoy, one connection is always allowed, or nothing would ever free a place.
-            let permit = upstream.acquire(Resource::Connection, priority);
+            let permit = match upstream.has_room_at(&self.to.address, priority) {
+                true => upstream.acquire(Resource::Connection, priority),
+                false => None,
+            };
             if permit.is_some() || self.connections.get() == 0 {
-                break self.hold(permit, upstream.count_connection());
+                let seat = upstream.seat(&self.to.address);
+                break self.hold((permit, seat), upstream.count_connection());
             }
             upstream.counts.inc(ClusterStat::CxOverflow);
             self.freed.notified().await;
@@ -217,6 +222,9 @@ impl Pool {
         }
         let connected = connect::connect(with, &self.to).await;
         let (io, info) = connected.inspect_err(|failure| upstream.count_unconnected(failure))?;
+        upstream
+            .counts
+            .took(ClusterTime::CxConnect, held.length.began.elapsed());
         let http2 = info.alpn.as_deref().and_then(is_http2).unwrap_or(http2);
         self.speaks_http2.set(Some(http2));
         if !known {
@@ -259,11 +267,16 @@ impl Pool {
         })
     }
 
-    fn hold(&self, permit: Option<Permit>, active: Lasting<ClusterStat>) -> Held {
+    fn hold(
+        &self,
+        permit: (Option<Permit>, Option<Seat>),
+        (active, length): (Lasting<ClusterStat>, Timed<ClusterStat>),
+    ) -> Held {
         self.connections.set(self.connections.get() + 1);
         Held {
             _permit: permit,
             _active: active,
+            length,
             connections: Rc::clone(&self.connections),
         }
     }

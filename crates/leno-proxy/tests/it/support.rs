@@ -25,6 +25,7 @@ use leno_engine::compile::route::{
     Action, ClusterChoice, DomainIndex, Forward, HeaderOps, HostRewrite, Route, RouteMatch, RouteTable,
     VirtualHost,
 };
+use leno_engine::decide::places::Places;
 use leno_engine::flags::Flags;
 use leno_proxy::{Options, Proxy, Sink, Telemetry};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
@@ -190,6 +191,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         internal: false,
         use_original_dst: false,
         socket: Default::default(),
+        options: Vec::new(),
         direction: Direction::Outbound,
         filters: ListenerFilters::default(),
         chains: vec![Arc::new(chain)],
@@ -198,6 +200,9 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         access_log: vec![],
         buffer_limit: None,
         strict: Default::default(),
+        places: Places::new(u64::MAX),
+        ignores_global_limit: false,
+        bypasses_overload: false,
     }
 }
 
@@ -423,7 +428,8 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         service: None,
         external: false,
         keeps_alpn: false,
-        sources: vec![],
+        bind: None,
+        keepalive: Vec::new(),
         buffer_limit: None,
         http2: UpstreamHttp2 {
             keepalive: None,
@@ -445,6 +451,7 @@ pub(crate) fn assignment(endpoints: &[SocketAddr]) -> Assignment {
                 .collect(),
         }]],
         overprovisioning: 140,
+        ..Assignment::default()
     }
 }
 

@@ -138,8 +138,8 @@ fn assignment(
     let Some(message) = question.message::<ClusterLoadAssignment>(ResourceType::Endpoints, name)? else {
         return Ok(None);
     };
-    let compiled =
-        endpoint::compile(&message, &mut Warnings::default()).map_err(|why| rejected(name, &why))?;
+    let compiled = endpoint::compile(&message, &NoFiles, &mut Warnings::default())
+        .map_err(|why| rejected(name, &why))?;
     Ok(Some((compiled, message)))
 }
 

@@ -83,6 +83,13 @@ impl Backends {
         }
     }
 
+    /// What was tried, held and collected: names of cases are of their category alone.
+    pub(crate) fn forget(&self) {
+        self.told.tries.lock().unwrap().clear();
+        self.told.held.send_replace(BTreeMap::new());
+        self.kept.clear();
+    }
+
     pub(crate) fn grpc(&self) -> &Peer {
         self.grpc.get_or_init(Peer::start)
     }
@@ -134,7 +141,9 @@ impl Told {
             }
         });
         let mut held = self.held.subscribe();
-        let _ = held.wait_for(|held| held[what].is_none()).await;
+        let _ = held
+            .wait_for(|held| held.get(what).is_none_or(Option::is_none))
+            .await;
     }
 
     pub(crate) fn release(&self, what: &str) {

@@ -244,6 +244,7 @@ async fn run<'c>(
     listeners: &[SocketAddr],
     admin: &str,
 ) -> Vec<String> {
+    place.backends.forget();
     let each = cases.zip(listeners).map(|(case, listener)| async move {
         let run = format!("{proxy} {}", case.name);
         let told = exchange::all(case, place, &run, *listener).await;
