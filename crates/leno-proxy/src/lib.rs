@@ -27,6 +27,7 @@ mod descriptors;
 mod destination;
 pub mod discovery;
 pub mod dns;
+mod dns_client;
 mod drain;
 mod ending;
 mod export;
@@ -229,9 +230,9 @@ impl Proxy {
             local_metadata: options.local_metadata,
             node: options.node,
             fail_closed: options.fail_closed,
-            own_address: own_address::find(),
             connection_ids: AtomicU64::new(1),
             loads: Arc::new(Loads::new(options.concurrency)),
+            own_address: own_address::find(),
             health_failed: AtomicBool::new(false),
             stats: options.stats,
             overload: options.overload.map(|config| Box::new(Overload::new(config))),

@@ -214,7 +214,6 @@ fn cluster(state: &ClusterState, load: ClusterLoad, time: Duration, granular: bo
             seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
             nanos: i32::try_from(time.subsec_nanos()).unwrap_or_default(),
         }),
-        ..Default::default()
     }
 }
 

@@ -15,7 +15,7 @@ use leno_engine::compile::endpoint::Assignment;
 use leno_engine::compile::http::RouteSource;
 use leno_engine::compile::listener::{FilterChain, Listener, TerminalFilter};
 use leno_engine::compile::route::{Action, ClusterChoice, MirrorCluster, RouteTable};
-use leno_engine::compile::tls::{CommonTls, SecretSource, TrustSource};
+use leno_engine::compile::tls::{CommonTls, SecretSource, TicketSource, TrustSource};
 use leno_proto::type_url;
 
 use crate::secret::{self, Secret};
@@ -407,6 +407,10 @@ fn chain_needs(chain: &FilterChain) -> Needs {
         },
     };
     names.extend(chain.tls.iter().flat_map(|tls| secrets(&tls.common)));
+    let tickets = chain.tls.as_ref().and_then(|tls| tls.tickets.as_ref());
+    if let Some(TicketSource::Sds(name, Some(source))) = tickets.map(|tickets| &tickets.keys) {
+        names.insert((Kind::Secret, name.clone()), source.clone());
+    }
     names
 }
 

@@ -4,6 +4,7 @@
 //! belongs to a connection's start (filter chain match, TLS, HTTP options) cannot be taken over by an open
 //! connection: when it changes, the connections of that chain, and only of that chain, drain.
 
+mod defaults;
 mod draining;
 mod follower;
 mod refused;
@@ -14,18 +15,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use leno_engine::compile::bind::Bind;
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
 use leno_engine::compile::endpoint::{Assignment, LocalityName};
 use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener};
 use leno_engine::compile::route::RouteTable;
-use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::balance::LocalCluster;
 use leno_engine::decide::limits::ClusterLimits;
 use leno_engine::runtime::Runtime;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
+pub(crate) use self::defaults::Defaults;
 use self::draining::drain_time;
 use self::follower::Follower;
 pub use self::refused::Refused;
@@ -36,7 +36,7 @@ use crate::drain::{CutBy, Drain};
 use crate::health::Health;
 use crate::listen::Sockets;
 use crate::secret::Secret;
-use crate::tls::{self, Unsupported};
+use crate::tls;
 
 /// Everything a worker needs to serve, at one moment.
 #[derive(Debug, Default, Clone)]
@@ -63,6 +63,8 @@ pub(crate) struct ListenerState {
 pub(crate) struct Published {
     generation: AtomicU64,
     config: Mutex<Arc<Config>>,
+    /// For who waits for something in it.
+    changed: watch::Sender<()>,
 }
 
 /// The single writer. Changes take effect together, at [`Updater::publish`].
@@ -83,8 +85,7 @@ pub struct Updater {
     dns_clusters: watch::Sender<()>,
     follower: Follower,
     local: Option<(String, LocalityName)>,
-    /// What connections come from, where their cluster does not say.
-    bind: Option<Arc<Bind>>,
+    defaults: Defaults,
 }
 
 /// A chain that is no longer in force.
@@ -237,6 +238,11 @@ impl Published {
         let generation = config.generation;
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
         self.generation.store(generation, Ordering::Release);
+        self.changed.send_replace(());
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }
 
@@ -265,13 +271,8 @@ impl Updater {
             dns_clusters: watch::Sender::default(),
             follower: Follower(Some(Box::new(follower))),
             local: None,
-            bind: None,
+            defaults: Defaults::default(),
         }
-    }
-
-    /// What connections of the clusters that come come from, where they do not say.
-    pub fn set_bind(&mut self, bind: Option<Bind>) {
-        self.bind = bind.map(Arc::new);
     }
 
     /// Tells when a cluster whose endpoints are names has come, changed or gone.
@@ -284,6 +285,7 @@ impl Updater {
         match secret {
             Secret::Identity(identity) => self.secrets.set_identity(name, identity),
             Secret::Trust(bundle) => self.secrets.set_bundle(name, bundle),
+            Secret::Tickets(keys) => self.secrets.set_tickets(name, keys),
         }
     }
 
@@ -314,7 +316,7 @@ impl Updater {
     pub fn upsert_listener(&mut self, listener: Listener) -> Result<(), Refused> {
         for chain in listener.chains.iter().chain(&listener.default_chain) {
             if let Some(tls) = &chain.tls {
-                let check = tls::server_tls(tls).and_then(|_| self.register(&tls.common));
+                let check = tls::register_server(tls, &self.secrets, &self.crypto);
                 check.map_err(|source| refused(&listener.name, source))?;
             }
         }
@@ -350,9 +352,7 @@ impl Updater {
     }
 
     pub fn upsert_cluster(&mut self, mut cluster: Cluster) -> Result<(), Refused> {
-        if cluster.bind.is_none() {
-            cluster.bind.clone_from(&self.bind);
-        }
+        self.defaults.complete(&mut cluster);
         // The same again: connections are pooled by their TLS context's address, and stay in use.
         if let Some(old) = self.next.clusters.get(&cluster.name) {
             if *old.cluster == cluster {
@@ -363,7 +363,8 @@ impl Updater {
             }
         }
         for tls in cluster.transport.all().filter_map(Transport::tls) {
-            let check = tls::client_tls(tls, Offer::Tcp).and_then(|_| self.register(&tls.common));
+            let check = tls::client_tls(tls, Offer::Tcp)
+                .and_then(|_| tls::register(&tls.common, &self.secrets, &self.crypto));
             check.map_err(|source| refused(&cluster.name, source))?;
         }
         let assignment = match &cluster.discovery {
@@ -408,10 +409,6 @@ impl Updater {
         for ClusterState { cluster, limits, .. } in self.next.clusters.values().map(Arc::as_ref) {
             limits.set(&cluster.limits.under(&cluster.name, &values));
         }
-    }
-
-    fn register(&self, common: &CommonTls) -> Result<(), Unsupported> {
-        tls::register(common, &self.secrets, &self.crypto)
     }
 
     pub fn remove_cluster(&mut self, name: &str) {

@@ -448,12 +448,26 @@ async fn known(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure>
     if let Some(upstream) = discovered(worker.upstream(&worker.snapshot(), name)) {
         return Ok(upstream);
     }
+    if let Some(upstream) = discovered(Box::pin(named(worker, name)).await) {
+        return Ok(upstream);
+    }
     let answer = worker.shared.demand.ask(Want::Cluster(name.to_owned())).await;
     match (worker.upstream(&worker.snapshot(), name), answer) {
         (Some(upstream), Answer::Found | Answer::Absent) => Ok(upstream),
         (Some(upstream), Answer::Unanswered) if upstream.is_discovered() => Ok(upstream),
         (_, Answer::Unanswered) => Err(Failure::Unanswered),
         (None, Answer::Found | Answer::Absent) => Err(Failure::NoCluster),
+    }
+}
+
+/// A cluster once its names have been looked up, where that is waited for: Envoy opens its listeners only then.
+async fn named(worker: &Rc<Worker>, name: &str) -> Option<Rc<Upstream>> {
+    let mut changes = worker.shared.published.changes();
+    loop {
+        let upstream = worker.upstream(&worker.snapshot(), name)?;
+        if !upstream.waits_for_names() || changes.changed().await.is_err() {
+            return Some(upstream);
+        }
     }
 }
 

@@ -188,6 +188,16 @@ impl Upstream {
         state.assignment.is_some() || has_no_own(&state.cluster)
     }
 
+    /// Its endpoints are names that nobody has looked up yet.
+    pub(crate) fn waits_for_names(&self) -> bool {
+        let state = self.state.borrow();
+        let named = matches!(
+            state.cluster.discovery,
+            Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
+        );
+        named && state.assignment.is_none() && state.cluster.waits_for_names
+    }
+
     /// Those that an aggregate has in a row. An aggregate among them has no endpoints of its own to give.
     pub(crate) fn set_members(&self, members: Vec<Rc<Upstream>>) {
         *self.members.borrow_mut() = members;

@@ -7,6 +7,7 @@ use super::at::{At, compiling, no_effect, refuse, silent};
 use super::bind::{self, Bind};
 use super::cluster::{self, Cluster};
 use super::config_source::{ControlPlane, Source, ads, config_source, load_stats};
+use super::dns_resolver::{Resolver, resolver};
 use super::endpoint::{self, LocalityName};
 use super::listener::{self, Listener};
 use super::overload::{self, Overload};
@@ -40,6 +41,8 @@ pub struct Bootstrap {
     pub stats: StatsConfig,
     /// What connections come from, where their cluster does not say.
     pub bind: Option<Bind>,
+    /// Who resolves names, where their cluster does not say.
+    pub resolver: Option<Resolver>,
 }
 
 /// What the proxy says it is.
@@ -78,11 +81,10 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         cluster_manager: manager,
         hds_config,
         flags_path,
-        // With the configuration of statistics.
-        stats_sinks: _,
+        stats_sinks,
         deferred_stat_options,
-        stats_config: _,
-        stats_flush_interval: _,
+        stats_config,
+        stats_flush_interval,
         watchdog,
         watchdogs,
         tracing,
@@ -115,8 +117,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         stats_eviction,
     } = message;
     refuse!(at; node_context_params, hds_config, tracing,
-        header_prefix, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
-        config_sources, default_config_source, default_socket_interface,
+        header_prefix, config_sources, default_config_source, default_socket_interface,
         certificate_provider_instances, default_regex_engine, xds_delegate_extension,
         xds_config_tracker_extension, listener_manager, fatal_actions);
     no_effect!(at, "there is no such statistic"; stats_server_version_override, enable_dispatcher_stats);
@@ -159,6 +160,13 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         layers,
         outlier_log,
         bind,
+        resolver: resolver(
+            at,
+            typed_dns_resolver_config.as_ref(),
+            dns_resolution_config.as_ref(),
+            &[],
+            *use_tcp_for_dns_lookups,
+        )?,
         node: said.as_ref().map_or_else(Node::default, node),
         admin: match admin_port {
             None => None,
@@ -173,7 +181,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             Some(resources) => dynamic(&at.field("dynamic_resources"), resources)?,
         },
         local_cluster,
-        stats: stats::stats(at, message)?,
+        stats: stats::stats(at, stats_config.as_ref(), stats_sinks, stats_flush_interval)?,
         overload: match overload_manager {
             None => None,
             Some(manager) => Some(overload::overload(&at.field("overload_manager"), manager)?),

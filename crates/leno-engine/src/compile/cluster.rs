@@ -53,6 +53,8 @@ pub struct Cluster {
     /// `alt_stat_name`, else the name.
     pub stat_name: String,
     pub discovery: Discovery,
+    /// It is ready once its names are resolved.
+    pub waits_for_names: bool,
     pub balance: BalancePolicy,
     pub connect_timeout: Duration,
     pub limits: CircuitBreakers,
@@ -270,14 +272,14 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         http2_protocol_options: _,
         typed_extension_protocol_options,
         dns_refresh_rate: _,
-        dns_jitter,
+        dns_jitter: _,
         dns_failure_refresh_rate: _,
-        respect_dns_ttl,
+        respect_dns_ttl: _,
         dns_lookup_family: _,
-        dns_resolvers,
-        use_tcp_for_dns_lookups,
-        dns_resolution_config,
-        typed_dns_resolver_config,
+        dns_resolvers: _,
+        use_tcp_for_dns_lookups: _,
+        dns_resolution_config: _,
+        typed_dns_resolver_config: _,
         wait_for_warm_on_init,
         outlier_detection,
         cleanup_interval,
@@ -303,13 +305,11 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; close_connections_on_host_health_failure, upstream_config, dns_resolvers,
-        dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups,
+    refuse!(at; close_connections_on_host_health_failure, upstream_config,
         connection_pool_per_downstream_connection, queuing_policies);
     no_effect!(at, "leno has its own statistics"; stats_matcher, lrs_server, lrs_report_endpoint_metrics,
         track_timeout_budgets, track_cluster_stats);
-    no_effect!(at, "not used"; dns_jitter, respect_dns_ttl, wait_for_warm_on_init,
-        cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout);
+    no_effect!(at, "not used"; cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout);
     at.not_empty("name", name)?;
     at.each("filters", filters, filters::filter)?;
     let mut http = upstream_http(at, typed_extension_protocol_options, message)?;
@@ -318,6 +318,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         common.subsets = subset::older(&at.field("lb_subset_config"), subsets)?;
     }
     let discovery = discovery(at, message)?;
+    dns::unused(at, message, &discovery);
     if let Discovery::DynamicForward(forward) = &discovery {
         custom::by_host(
             at,
@@ -345,6 +346,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         }
         .clone(),
         discovery,
+        waits_for_names: wait_for_warm_on_init.is_none_or(|waits| waits.value),
         balance,
         connect_timeout: at.positive("connect_timeout", connect_timeout, Duration::from_secs(5))?,
         limits: breakers::limits(at, circuit_breakers.as_ref())?,

@@ -16,6 +16,7 @@ pub mod collector;
 pub mod config_source;
 pub mod dns;
 pub mod dns_cache;
+pub mod dns_resolver;
 pub mod endpoint;
 pub(crate) mod filter_state;
 pub(crate) mod hash;

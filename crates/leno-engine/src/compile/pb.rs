@@ -81,6 +81,9 @@ pub(crate) mod lb {
     };
 }
 pub(crate) use leno_proto::envoy::extensions::health_check::event_sinks::file::v3 as event_sink;
+pub(crate) use leno_proto::envoy::extensions::network::dns_resolver::{
+    cares::v3 as cares, getaddrinfo::v3 as getaddrinfo,
+};
 pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template_match;
 pub(crate) use leno_proto::envoy::extensions::path::rewrite::uri_template::v3 as uri_template_rewrite;
 /// Which hosts and priorities a retry leaves out.

@@ -378,7 +378,7 @@ fn compile_as_everything(bytes: &[u8]) {
         let _ = table.route(&request("x.a", "/"), &cx);
     }
     if let Ok(message) = endpoint::ClusterLoadAssignment::decode(bytes) {
-        let _ = compile::endpoint::compile(&message, &mut warnings);
+        let _ = compile::endpoint::compile(&message, &NoFiles, &mut warnings);
     }
     if let Ok(message) = cluster::Cluster::decode(bytes) {
         let _ = compile::cluster::compile(&message, &NoFiles, &mut warnings);

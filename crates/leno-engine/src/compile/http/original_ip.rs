@@ -33,8 +33,11 @@ pub enum TrustedProxies {
     Ranges(Vec<IpNet>),
 }
 
-pub(super) fn detection(at: &At<'_>, message: &HttpConnectionManager) -> Result<Vec<IpDetection>, Rejection> {
-    let extensions = &message.original_ip_detection_extensions;
+pub(super) fn detection(
+    at: &At<'_>,
+    message: &HttpConnectionManager,
+    extensions: &[core::TypedExtensionConfig],
+) -> Result<Vec<IpDetection>, Rejection> {
     if extensions.is_empty() {
         return Ok(Vec::new());
     }

@@ -3,7 +3,8 @@
 use crate::compile::Rejection;
 use crate::compile::at::At;
 use crate::compile::matcher::metadata::{self, FilterStateMatcher, MetadataMatcher};
-use crate::compile::pb::route as pb;
+use crate::compile::pb::matcher as pb;
+use crate::compile::pb::route::route_match::TlsContextMatchOptions;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FactMatch {
@@ -15,12 +16,16 @@ pub struct FactMatch {
 }
 
 /// None: nothing is asked for.
-pub(super) fn facts(at: &At<'_>, message: &pb::RouteMatch) -> Result<Option<Box<FactMatch>>, Rejection> {
-    let pb::route_match::TlsContextMatchOptions { presented, validated } =
-        message.tls_context.unwrap_or_default();
+pub(super) fn facts(
+    at: &At<'_>,
+    tls: Option<&TlsContextMatchOptions>,
+    dynamic_metadata: &[pb::MetadataMatcher],
+    filter_state: &[pb::FilterStateMatcher],
+) -> Result<Option<Box<FactMatch>>, Rejection> {
+    let TlsContextMatchOptions { presented, validated } = tls.copied().unwrap_or_default();
     let facts = FactMatch {
-        metadata: at.each("dynamic_metadata", &message.dynamic_metadata, metadata::metadata)?,
-        state: at.each("filter_state", &message.filter_state, metadata::filter_state)?,
+        metadata: at.each("dynamic_metadata", dynamic_metadata, metadata::metadata)?,
+        state: at.each("filter_state", filter_state, metadata::filter_state)?,
         presented: presented.map(|wanted| wanted.value),
         validated: validated.map(|wanted| wanted.value),
     };

@@ -14,9 +14,9 @@ pub(super) fn route_match(at: &At<'_>, message: &pb::RouteMatch) -> Result<Route
         query_parameters,
         cookies,
         grpc,
-        tls_context: _,
-        dynamic_metadata: _,
-        filter_state: _,
+        tls_context,
+        dynamic_metadata,
+        filter_state,
         path_specifier,
     } = message;
     Ok(RouteMatch {
@@ -28,7 +28,7 @@ pub(super) fn route_match(at: &At<'_>, message: &pb::RouteMatch) -> Result<Route
         // The table's word.
         ignore_parameters: false,
         grpc: grpc.is_some(),
-        facts: facts::facts(at, message)?,
+        facts: facts::facts(at, tls_context.as_ref(), dynamic_metadata, filter_state)?,
         runtime_fraction: match runtime_fraction {
             None => None,
             Some(fraction) => Some(at.field("runtime_fraction").runtime_fraction(fraction)?),
