@@ -16,6 +16,7 @@ const SETTINGS: Settings = Settings {
         fields: 32,
     },
     http10: true,
+    hostless_http10: false,
     any_method: true,
 };
 

@@ -54,7 +54,9 @@ flags! {
     UpstreamMaxStreamDurationReached = 19, "UMSDR", "UpstreamMaxStreamDurationReached";
     OverloadManagerTerminated = 20, "OM", "OverloadManagerTerminated";
     DnsResolutionFailed = 21, "DF", "DnsResolutionFailed";
+    DropOverload = 24, "DO", "DropOverload";
     DownstreamRemoteReset = 23, "DR", "DownstreamRemoteReset";
+    UnconditionalDropOverload = 25, "UDO", "UnconditionalDropOverload";
 }
 
 impl Flags {

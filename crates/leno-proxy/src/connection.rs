@@ -82,6 +82,12 @@ impl Connection {
         }
     }
 
+    /// The client has shown a certificate, and it was verified.
+    pub(crate) fn has_certificate(&self) -> bool {
+        let peer = self.peer.as_deref();
+        peer.is_some_and(|peer| peer.certificate_hash.is_some())
+    }
+
     /// The peer's certificate has proved a mesh identity.
     pub(crate) fn is_mesh_peer(&self) -> bool {
         self.facts.peer_principal.is_some()

@@ -206,7 +206,7 @@ impl Discovery {
             return;
         };
         for (name, compiled) in std::mem::take(&mut dynamic.resources) {
-            memory.resolve(&compiled);
+            memory.resolve(&compiled, self.proxy.updater().defaults());
             memory.roots.insert(name.clone());
             memory.fixed.insert(name.clone());
             memory
@@ -288,7 +288,7 @@ impl Discovery {
                     if kind == Kind::Secret {
                         memory.rotation.follow(name, version, &body.value, &files);
                     }
-                    memory.resolve(&compiled);
+                    memory.resolve(&compiled, self.proxy.updater().defaults());
                     // A private key is shown to nobody.
                     let body = match kind {
                         Kind::Secret => Bytes::new(),

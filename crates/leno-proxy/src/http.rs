@@ -201,6 +201,7 @@ fn limits(manager: &HttpConnectionManager, buffer_limit: Option<u32>) -> ServerL
         max_header_bytes: manager.limits.max_header_bytes as usize,
         header_timeout: manager.timeouts.request_headers,
         any_method: manager.any_method,
+        http1: manager.http1.clone(),
         extended_connect: manager.http2.allow_connect,
         max_streams: manager.http2.max_concurrent_streams,
         // What a stream may send ahead is what is held for it.

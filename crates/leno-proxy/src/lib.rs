@@ -27,6 +27,7 @@ mod descriptors;
 mod destination;
 pub mod discovery;
 pub mod dns;
+mod dns_client;
 mod drain;
 mod ending;
 mod export;
@@ -52,6 +53,7 @@ mod original_dst;
 mod outcome;
 mod over_http2;
 pub mod overload;
+mod own_address;
 mod peer_certificates;
 mod post;
 mod prefixed;
@@ -75,6 +77,7 @@ mod sent;
 mod session;
 pub mod sinks;
 mod socket;
+mod socket_options;
 mod splice;
 mod state;
 mod stats;
@@ -229,6 +232,7 @@ impl Proxy {
             fail_closed: options.fail_closed,
             connection_ids: AtomicU64::new(1),
             loads: Arc::new(Loads::new(options.concurrency)),
+            own_address: own_address::find(),
             health_failed: AtomicBool::new(false),
             stats: options.stats,
             overload: options.overload.map(|config| Box::new(Overload::new(config))),

@@ -130,7 +130,8 @@ impl Replay {
 impl Source for Attempt {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         let mut state = self.state.borrow_mut();
-        if state.attempt != self.number {
+        // What is kept whole is there for all of them: of tries beside each other more than one may still be sending.
+        if state.attempt != self.number && (!state.ended || state.lost) {
             return Poll::Ready(Some(Err(StreamError::Aborted)));
         }
         if let Some(data) = state.kept.get(self.next) {

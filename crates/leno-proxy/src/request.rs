@@ -9,6 +9,7 @@ use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
 use leno_engine::compile::overload::What;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::internal_redirect::{Followed, NextRequest};
+use leno_engine::decide::original_ip::Detected;
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::decide::timeout::Heard;
 use leno_engine::flags::Flag;
@@ -37,13 +38,15 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
     let Request { mut head, body } = request;
     let manager = &session.manager;
     let begun = headers::begin(&mut head, &session.connection, manager);
-    let client = client(&session, &head);
+    let detected = manager.detect(&head.headers, session.connection.record.remote.ip());
+    let client = client(&session, &detected);
     let prepared = headers::prepare(
         begun,
         &mut head,
         &session.connection,
         manager,
-        &session.worker.random,
+        &session.worker,
+        &detected,
     );
     let grpc = is_grpc(&head);
     let exchange = Exchange::new(&session, client, head);
@@ -77,9 +80,9 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
 }
 
 /// The connection as the request's record has it, where a proxy before this one has told who the client is.
-fn client(session: &Session, head: &RequestHead) -> Option<Rc<DownstreamRecord>> {
+fn client(session: &Session, detected: &Detected) -> Option<Rc<DownstreamRecord>> {
     let record = &session.connection.record;
-    let client = headers::client(head, &session.manager)?;
+    let client = detected.client?;
     (client != record.remote.ip()).then(|| {
         Rc::new(DownstreamRecord {
             remote: SocketAddr::new(client, 0),
@@ -138,7 +141,14 @@ fn respond(exchange: Rc<Exchange>, answer: Answer, filters: Option<Rc<Filters>>)
         exchange.details.replace("via_upstream".into());
     }
     exchange.see_grpc_status(&head.headers);
-    exchange.response.replace(Some(head.clone()));
+    let mut told = head.clone();
+    let asked = exchange.request.borrow();
+    // What opens a tunnel of HTTP/2 is a switch of protocols to everybody but its codec.
+    if asked.upgrade.is_some() && asked.version == Version::Http2 && told.status == 200 {
+        told.status = 101;
+    }
+    drop(asked);
+    exchange.response.replace(Some(told));
     if let Some(upstream) = upgraded {
         let connection = &exchange.session().connection;
         let tunnel = Tunnel {
@@ -235,6 +245,9 @@ impl Exchanged<'_> {
         let cx = RouteContext {
             random: session.worker.random.next(),
             tls: session.connection.facts.tls,
+            certificate: session.connection.has_certificate(),
+            source: Some(exchange.downstream().remote.ip()),
+            notes: Some(&exchange.notes),
         };
         let decision = table.route(&exchange.request.borrow(), &cx);
         exchange.route.replace(decision.route().cloned());
@@ -331,10 +344,10 @@ impl Exchanged<'_> {
             Err(failure) => {
                 let of_filter = filters.and_then(Filters::take_reply);
                 let mut reply = of_filter.unwrap_or_else(|| failed(&failure));
-                if matches!(failure, Failure::Overflow)
-                    && !exchange.session().manager.router.suppress_envoy_headers
+                if !exchange.session().manager.router.suppress_envoy_headers
+                    && let Some(name) = failure.told_by()
                 {
-                    reply.headers.append("x-envoy-overloaded", "true");
+                    reply.headers.append(name, "true");
                 }
                 if matches!(failure, Failure::NoCluster) {
                     reply.status = forwarding.forward.cluster_not_found;
@@ -350,8 +363,9 @@ impl Exchanged<'_> {
     fn direct(&self, decision: &Decision<'_>) -> Answer {
         let exchange = self.exchange;
         let tells = !exchange.session().manager.router.suppress_envoy_headers;
+        let location = decision.formatted_location(&exchange.request.borrow(), &**exchange);
         decision.rewrite_request(&mut exchange.request.borrow_mut(), tells);
-        let mut reply = direct(decision);
+        let mut reply = direct(decision, location);
         exchange.details.replace(reply.details.clone());
         let mut head = ResponseHead {
             version: Version::Http11,

@@ -4,6 +4,8 @@
 //! belongs to a connection's start (filter chain match, TLS, HTTP options) cannot be taken over by an open
 //! connection: when it changes, the connections of that chain, and only of that chain, drain.
 
+mod defaults;
+mod draining;
 mod follower;
 mod refused;
 
@@ -12,11 +14,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
 use leno_engine::compile::endpoint::{Assignment, LocalityName};
-use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener, TerminalFilter};
+use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener};
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::balance::LocalCluster;
 use leno_engine::decide::limits::ClusterLimits;
@@ -24,6 +25,8 @@ use leno_engine::runtime::Runtime;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
+pub(crate) use self::defaults::Defaults;
+use self::draining::drain_time;
 use self::follower::Follower;
 pub use self::refused::Refused;
 use self::refused::{check_logs, refused};
@@ -34,9 +37,6 @@ use crate::health::Health;
 use crate::listen::Sockets;
 use crate::secret::Secret;
 use crate::tls;
-
-/// Envoy's `--drain-time-s` is 600 s; Istio sets 45 s.
-const DRAIN_TIME: Duration = Duration::from_secs(45);
 
 /// Everything a worker needs to serve, at one moment.
 #[derive(Debug, Default, Clone)]
@@ -63,6 +63,8 @@ pub(crate) struct ListenerState {
 pub(crate) struct Published {
     generation: AtomicU64,
     config: Mutex<Arc<Config>>,
+    /// For who waits for something in it.
+    changed: watch::Sender<()>,
 }
 
 /// The single writer. Changes take effect together, at [`Updater::publish`].
@@ -83,6 +85,7 @@ pub struct Updater {
     dns_clusters: watch::Sender<()>,
     follower: Follower,
     local: Option<(String, LocalityName)>,
+    defaults: Defaults,
 }
 
 /// A chain that is no longer in force.
@@ -235,6 +238,11 @@ impl Published {
         let generation = config.generation;
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
         self.generation.store(generation, Ordering::Release);
+        self.changed.send_replace(());
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }
 
@@ -263,6 +271,7 @@ impl Updater {
             dns_clusters: watch::Sender::default(),
             follower: Follower(Some(Box::new(follower))),
             local: None,
+            defaults: Defaults::default(),
         }
     }
 
@@ -343,6 +352,7 @@ impl Updater {
     }
 
     pub fn upsert_cluster(&mut self, mut cluster: Cluster) -> Result<(), Refused> {
+        self.defaults.complete(&mut cluster);
         // The same again: connections are pooled by their TLS context's address, and stay in use.
         if let Some(old) = self.next.clusters.get(&cluster.name) {
             if *old.cluster == cluster {
@@ -550,34 +560,6 @@ impl Updater {
             self.sockets.close(name);
         }
     }
-
-    /// Lets connections end within the time that it gives back, as they become idle; new ones are still accepted.
-    pub(crate) fn drain_listeners(&self, inbound_only: bool) -> Duration {
-        for state in self.listeners_of(inbound_only) {
-            for (_, drain) in &state.drains {
-                drain.start(DRAIN_TIME);
-            }
-        }
-        self.sockets.workers().look();
-        DRAIN_TIME
-    }
-
-    /// Stops accepting and drains every connection; what is left after `time` is cut off.
-    pub(crate) fn drain_all(&mut self, time: Duration) {
-        let names: Vec<String> = self.next.listeners.keys().cloned().collect();
-        for name in &names {
-            self.sockets.close(name);
-        }
-        for state in self.next.listeners.values() {
-            for (_, drain) in &state.drains {
-                drain.finish(time);
-            }
-        }
-        for drain in self.draining.iter().filter_map(|d| d.drain.upgrade()) {
-            drain.finish(time);
-        }
-        self.sockets.workers().look();
-    }
 }
 
 /// Its endpoints are names, for somebody to resolve.
@@ -586,12 +568,4 @@ fn by_name(cluster: &Cluster) -> bool {
         cluster.discovery,
         Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
     )
-}
-
-/// The drain time of a chain's own connections, where it says one.
-fn drain_time(chain: &FilterChain) -> Duration {
-    match &chain.terminal {
-        TerminalFilter::Http(http) if !http.timeouts.drain.is_zero() => http.timeouts.drain,
-        _ => DRAIN_TIME,
-    }
 }

@@ -37,7 +37,7 @@ use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
 use crate::tunnel;
-use crate::upstream::{self, Picked, Upstream};
+use crate::upstream::{self, Picked, Taken, Upstream};
 use crate::worker::Worker;
 
 /// An upstream connection that was made before the client said anything, and how it began.
@@ -67,13 +67,18 @@ struct Connected {
     connection: Rc<UpstreamConnection>,
     cluster: Arc<Cluster>,
     host: Host,
-    _active: (Active, Counted),
+    _active: (Active, Held),
     /// A connection's, or that of a request which carries it.
     _permit: Permit,
 }
 
-/// A connection's place in the statistics, or a request's that carries one.
-type Counted = (Lasting<ClusterStat>, Option<Timed<ClusterStat>>);
+/// A connection's, or a request's place in the statistics, and its place at its endpoint where there are so many only.
+#[derive(Debug)]
+struct Held(
+    #[expect(dead_code)] Lasting<ClusterStat>,
+    #[expect(dead_code)] Option<Timed<ClusterStat>>,
+    #[expect(dead_code)] Option<Taken>,
+);
 
 /// The upstream connection of a client that has not spoken yet.
 #[derive(Debug, Default)]
@@ -341,7 +346,10 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             Some((tunnel, client)) => {
                 let lasting = Lasting::begin(&upstream.counts, ClusterStat::RqActive, None);
                 let opening = tunnel::open(worker, &upstream, &host, tunnel, client, of.behalf);
-                ((lasting, None), patiently(tcp.idle_timeout, opening).await)
+                (
+                    Held(lasting, None, None),
+                    patiently(tcp.idle_timeout, opening).await,
+                )
             }
         };
         match made {
@@ -393,7 +401,7 @@ async fn connect_to(
     upstream: &Upstream,
     host: &Host,
     of: &Origin<'_>,
-) -> Result<(Counted, Made), Failure> {
+) -> Result<(Held, Made), Failure> {
     let purpose = Purpose {
         authority: None,
         offer: Offer::Tcp,
@@ -401,6 +409,7 @@ async fn connect_to(
         behalf: Some(of.behalf),
     };
     let to = upstream.destination(host, &purpose)?;
+    let seat = Box::pin(upstream.take_seat(&to.address)).await;
     let (lasting, length) = upstream.count_connection();
     let made = crate::connect::connect(worker.connector(), &to).await;
     if made.is_ok() {
@@ -409,7 +418,7 @@ async fn connect_to(
             .counts
             .took(ClusterTime::CxConnect, length.began.elapsed());
     }
-    Ok(((lasting, Some(length)), made))
+    Ok((Held(lasting, Some(length), seat), made))
 }
 
 fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {
@@ -440,12 +449,26 @@ async fn known(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure>
     if let Some(upstream) = discovered(worker.upstream(&worker.snapshot(), name)) {
         return Ok(upstream);
     }
+    if let Some(upstream) = discovered(Box::pin(named(worker, name)).await) {
+        return Ok(upstream);
+    }
     let answer = worker.shared.demand.ask(Want::Cluster(name.to_owned())).await;
     match (worker.upstream(&worker.snapshot(), name), answer) {
         (Some(upstream), Answer::Found | Answer::Absent) => Ok(upstream),
         (Some(upstream), Answer::Unanswered) if upstream.is_discovered() => Ok(upstream),
         (_, Answer::Unanswered) => Err(Failure::Unanswered),
         (None, Answer::Found | Answer::Absent) => Err(Failure::NoCluster),
+    }
+}
+
+/// A cluster once its names have been looked up, where that is waited for: Envoy opens its listeners only then.
+async fn named(worker: &Rc<Worker>, name: &str) -> Option<Rc<Upstream>> {
+    let mut changes = worker.shared.published.changes();
+    loop {
+        let upstream = worker.upstream(&worker.snapshot(), name)?;
+        if !upstream.waits_for_names() || changes.changed().await.is_err() {
+            return Some(upstream);
+        }
     }
 }
 

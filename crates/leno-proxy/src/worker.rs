@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) local_metadata: LocalMetadata,
     pub(crate) node: Node,
     pub(crate) fail_closed: Vec<(std::net::IpAddr, u8)>,
+    /// What others are told of clients that have only a loopback address.
+    pub(crate) own_address: std::net::Ipv4Addr,
     pub(crate) connection_ids: AtomicU64,
     pub(crate) loads: Arc<Loads>,
     /// Somebody wants health checks to fail.

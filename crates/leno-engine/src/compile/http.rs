@@ -2,14 +2,19 @@
 
 mod manager;
 pub(crate) mod options;
+mod original_ip;
+pub(crate) mod spelling;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ipnet::IpNet;
 
 pub(crate) use self::manager::manager;
+pub use self::original_ip::{IpDetection, TrustedProxies};
+pub use self::spelling::HeaderCase;
 use super::access_log::AccessLog;
 use super::config_source::{self as source, Source};
 use super::header::Mutation;
@@ -37,6 +42,8 @@ pub struct HttpConnectionManager {
     pub use_remote_address: bool,
     /// Proxies before this one whose `x-forwarded-for` is believed.
     pub xff_trusted_hops: usize,
+    /// In place of both, in order.
+    pub ip_detection: Vec<IpDetection>,
     pub upgrades: Vec<String>,
     /// Requests for these are taken as if they had not asked.
     pub ignored_upgrades: Vec<StringMatcher>,
@@ -68,6 +75,9 @@ pub struct HttpConnectionManager {
     pub via: Option<String>,
     /// Methods outside of the list that Envoy knows are passed on.
     pub any_method: bool,
+    /// Requests have the scheme of the connection that they go out on.
+    pub scheme_of_upstream: bool,
+    pub http1: Http1Options,
     pub http2: Http2Options,
     pub router: RouterOptions,
 }
@@ -195,6 +205,13 @@ pub struct ForwardClientCert {
     pub dns: bool,
     pub cert: bool,
     pub chain: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Http1Options {
+    pub header_case: HeaderCase,
+    /// The host of HTTP/1.0 requests that have none.
+    pub default_host: Option<Bytes>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -46,6 +46,13 @@ pub(crate) use leno_proto::envoy::extensions::filters::listener::{
     http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
     proxy_protocol::v3 as proxy_protocol, tls_inspector::v3 as tls_inspector,
 };
+pub(crate) use leno_proto::envoy::extensions::http::header_formatters::preserve_case::v3 as preserve_case;
+/// Who the client is.
+pub(crate) mod original_ip {
+    pub(crate) use leno_proto::envoy::extensions::http::original_ip_detection::{
+        custom_header::v3 as custom_header, xff::v3 as xff,
+    };
+}
 pub(crate) use leno_proto::envoy::extensions::http::early_header_mutation::header_mutation::v3 as early_header_mutation;
 /// Network filters besides the two proxies.
 pub(crate) mod network {
@@ -74,6 +81,9 @@ pub(crate) mod lb {
     };
 }
 pub(crate) use leno_proto::envoy::extensions::health_check::event_sinks::file::v3 as event_sink;
+pub(crate) use leno_proto::envoy::extensions::network::dns_resolver::{
+    cares::v3 as cares, getaddrinfo::v3 as getaddrinfo,
+};
 pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template_match;
 pub(crate) use leno_proto::envoy::extensions::path::rewrite::uri_template::v3 as uri_template_rewrite;
 /// Which hosts and priorities a retry leaves out.
@@ -107,7 +117,7 @@ pub(crate) use leno_proto::envoy::r#type::http::v3 as types_http;
 /// What trees of matchers look at, and how.
 pub(crate) mod matching {
     pub(crate) use leno_proto::envoy::extensions::matching::common_inputs::{
-        network::v3 as network, ssl::v3 as ssl,
+        network::v3 as network, ssl::v3 as ssl, transport_socket::v3 as transport_socket,
     };
     pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::{
         ip::v3 as ip, metadata::v3 as metadata,

@@ -10,7 +10,7 @@ use super::Rejection;
 use super::address::{self, Address};
 use super::at::{At, no_effect, silent};
 use super::matcher::{self, StringMatcher};
-use super::pb::{bootstrap, metrics as pb};
+use super::pb::{metrics as pb, protobuf};
 
 /// A default one tells all, with Envoy's tags and buckets.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,8 +126,12 @@ impl fmt::Debug for TagValue {
 }
 
 /// `stats_config`, `stats_sinks` and how often they get something.
-pub(super) fn stats(at: &At<'_>, message: &bootstrap::Bootstrap) -> Result<StatsConfig, Rejection> {
-    let (config, sinks) = (&message.stats_config, &message.stats_sinks);
+pub(super) fn stats(
+    at: &At<'_>,
+    config: Option<&pb::StatsConfig>,
+    sinks: &[pb::StatsSink],
+    flush_interval: &Option<protobuf::Duration>,
+) -> Result<StatsConfig, Rejection> {
     let empty = pb::StatsConfig::default();
     let pb::StatsConfig {
         stats_tags,
@@ -135,13 +139,9 @@ pub(super) fn stats(at: &At<'_>, message: &bootstrap::Bootstrap) -> Result<Stats
         stats_matcher,
         histogram_bucket_settings,
         allow_default_tag_overrides,
-    } = config.as_ref().unwrap_or(&empty);
+    } = config.unwrap_or(&empty);
     let sinks = at.each("stats_sinks", sinks, sink)?;
-    let flush_every = at.positive(
-        "stats_flush_interval",
-        &message.stats_flush_interval,
-        Duration::from_secs(5),
-    )?;
+    let flush_every = at.positive("stats_flush_interval", flush_interval, Duration::from_secs(5))?;
     if flush_every < Duration::from_millis(1) || flush_every > Duration::from_secs(300) {
         return Err(at.field("stats_flush_interval").reject("from 1 ms to 5 min"));
     }

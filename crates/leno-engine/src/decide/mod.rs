@@ -5,7 +5,9 @@ mod forward;
 mod rewrite;
 
 pub mod balance;
+mod bind;
 pub mod bucket;
+pub mod drop_overload;
 pub mod filter;
 pub mod grpc;
 pub mod hash;
@@ -21,6 +23,7 @@ pub mod network;
 pub mod normalise;
 pub mod notes;
 pub mod orca;
+pub mod original_ip;
 pub mod outlier;
 pub mod overload;
 pub mod places;

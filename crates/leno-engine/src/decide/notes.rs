@@ -28,6 +28,8 @@ pub struct Object {
     pub value: String,
     /// Nobody may set it again.
     pub read_only: bool,
+    /// A hash policy sees it.
+    pub hashable: bool,
     /// How `%FILTER_STATE(…)%` shows it.
     pub shown: Shown,
 }

@@ -374,14 +374,11 @@ fn compile_as_everything(bytes: &[u8]) {
     if let Ok(message) = route::RouteConfiguration::decode(bytes)
         && let Ok(table) = compile::route::compile(&message, &NoFiles, &mut warnings)
     {
-        let cx = leno_engine::decide::route::RouteContext {
-            random: 1,
-            tls: false,
-        };
+        let cx = leno_engine::decide::route::RouteContext::new(1, false);
         let _ = table.route(&request("x.a", "/"), &cx);
     }
     if let Ok(message) = endpoint::ClusterLoadAssignment::decode(bytes) {
-        let _ = compile::endpoint::compile(&message, &mut warnings);
+        let _ = compile::endpoint::compile(&message, &NoFiles, &mut warnings);
     }
     if let Ok(message) = cluster::Cluster::decode(bytes) {
         let _ = compile::cluster::compile(&message, &NoFiles, &mut warnings);

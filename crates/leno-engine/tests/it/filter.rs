@@ -35,13 +35,7 @@ fn on_route(any: Any) -> RouteTable {
 
 fn config(table: &RouteTable) -> &FilterConfig {
     let head = request("a", "/");
-    match table.route(
-        &head,
-        &RouteContext {
-            random: 0,
-            tls: false,
-        },
-    ) {
+    match table.route(&head, &RouteContext::new(0, false)) {
         decision @ Decision::Forward(_) => decision.filter_config("f").expect("a filter"),
         other => panic!("{other:?}"),
     }

@@ -96,7 +96,7 @@ fn listeners_are_taken_with_istios_filters() {
 #[test]
 fn clusters_and_routes_are_taken() {
     let clusters = clusters();
-    let bound = |cluster: &&Cluster| !cluster.sources.is_empty();
+    let bound = |cluster: &&Cluster| cluster.bind.is_some();
     let inbound: Vec<&str> = clusters
         .iter()
         .filter(bound)

@@ -19,6 +19,7 @@ use super::rotation::Rotation;
 use crate::lookup::{Answer, Question, Want};
 use crate::resolve;
 use crate::resources::{Compiled, Kind, Name, Needs, Resources};
+use crate::state::Defaults;
 
 /// Names that were asked for and do not exist; the oldest is forgotten beyond this.
 const MAX_NEGATIVE: usize = 1024;
@@ -76,17 +77,25 @@ impl Memory {
     }
 
     /// A cluster whose endpoints are names waits for their addresses, so that its first request finds some.
-    pub(super) fn resolve(&mut self, compiled: &Compiled) {
+    pub(super) fn resolve(&mut self, compiled: &Compiled, defaults: &Defaults) {
         let Compiled::Cluster(cluster) = compiled else {
             return;
         };
-        let (name, discovery) = (cluster.name.clone(), cluster.discovery.clone());
+        let mut cluster = cluster.clone();
+        defaults.complete(&mut cluster);
+        let (name, discovery) = (cluster.name, cluster.discovery);
         if matches!(
             discovery,
             Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
         ) {
-            self.resolving
-                .spawn(async move { (name, resolve::first(&discovery).await.unwrap_or_default()) });
+            let waits = cluster.waits_for_names;
+            self.resolving.spawn(async move {
+                let first = match waits {
+                    true => resolve::first(&discovery).await,
+                    false => None,
+                };
+                (name, first.unwrap_or_default())
+            });
         }
     }
 

@@ -14,6 +14,7 @@ use crate::counts::Lasting;
 use crate::destination::Purpose;
 use crate::outcome::Failure;
 use crate::over_http2;
+use crate::tunnel::Through;
 use crate::upstream::{Picked, Upstream};
 
 impl Router<'_> {
@@ -88,10 +89,17 @@ impl Router<'_> {
     pub(super) fn set_aside(&self, upstream: &Upstream, body: Body) -> (Body, Body) {
         let head = self.exchange.request.borrow();
         let asks = head.upgrade.is_some() || is_connect(&head);
-        match asks && head.version == Version::Http2 && !alpn::for_request(upstream.protocol(), &head).0 {
+        match asks && head.version == Version::Http2 && !alpn::for_cluster(&upstream.cluster(), &head).0 {
             true => (Body::Empty, body),
             false => (body, Body::Empty),
         }
+    }
+
+    /// The tunnel of a client that speaks HTTP/1 goes through a stream of HTTP/2, where that is what the upstream speaks.
+    pub(super) fn through(&self, http2: bool, head: &RequestHead) -> Option<Through> {
+        let asks = head.upgrade.is_some() || is_connect(head);
+        let of_client = self.exchange.request.borrow().version;
+        (asks && http2 && of_client != Version::Http2).then(Through::default)
     }
 
     /// A tunnel as the client's version has it.
@@ -105,6 +113,30 @@ impl Router<'_> {
             answer.body = over_http2::through(*upgraded, client);
         }
         answer
+    }
+}
+
+/// What the answer of an upstream over HTTP/2 is to a client that speaks HTTP/1 and has asked for a tunnel (RFC 8441 §5).
+pub(super) fn opened(answer: Answer, through: Through, upgrade: Option<Bytes>) -> Answer {
+    let Answer { mut head, body, .. } = answer;
+    if head.status != 200 || body.is_end() {
+        through.close();
+        return Answer {
+            head,
+            body,
+            upgraded: None,
+        };
+    }
+    if let Some(protocol) = upgrade {
+        head.status = 101;
+        head.headers.remove("content-length");
+        head.headers.set("connection", "upgrade");
+        head.headers.set("upgrade", protocol);
+    }
+    Answer {
+        head,
+        body: Body::Empty,
+        upgraded: Some(Box::new(Upgraded::new(Bytes::new(), through.open(body)))),
     }
 }
 

@@ -103,6 +103,7 @@ fn outbound(endpoint: SocketAddr, alpn: &[&str], expected: &str) -> leno_engine:
     };
     cluster.transport = TransportSockets {
         matches: vec![],
+        matcher: None,
         default: Transport::Tls(Arc::new(UpstreamTls {
             common: common(alpn, Some(expected)),
             sni: Some("outbound_.80_._.server".to_owned()),

@@ -191,6 +191,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         internal: false,
         use_original_dst: false,
         socket: Default::default(),
+        options: Vec::new(),
         direction: Direction::Outbound,
         filters: ListenerFilters::default(),
         chains: vec![Arc::new(chain)],
@@ -274,6 +275,9 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         },
         use_remote_address: false,
         xff_trusted_hops: 0,
+        ip_detection: Vec::new(),
+        scheme_of_upstream: false,
+        http1: Default::default(),
         upgrades: vec!["websocket".to_owned()],
         generate_request_id: true,
         request_ids: leno_engine::compile::tracing::RequestIds::default(),
@@ -313,8 +317,10 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         timeout: None,
         idle_timeout: None,
         retry: None,
+        hedge: false,
         prefix_rewrite: None,
         regex_rewrite: None,
+        path_format: None,
         host_rewrite: HostRewrite::None,
         forwarded_host: false,
         hash: vec![],
@@ -343,6 +349,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             runtime_fraction: None,
             cookies: vec![],
             ignore_parameters: false,
+            facts: None,
         },
         action: Action::Forward(Box::new(forward)),
         request_headers: HeaderOps::default(),
@@ -358,6 +365,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             name: "any".to_owned(),
             domains: vec!["*".to_owned()],
             routes: vec![Arc::new(route)],
+            tree: None,
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),
             filter_configs: HashMap::new(),
@@ -383,9 +391,13 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
 
 pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
     Cluster {
+        http1: Default::default(),
+        mirrors: Vec::new(),
+        retry: None,
         name: name.to_owned(),
         stat_name: name.to_owned(),
         discovery: Discovery::Static(Arc::new(assignment(endpoints))),
+        waits_for_names: true,
         max_connection_duration: None,
         max_stream_duration: None,
         balance: BalancePolicy::RoundRobin { slow_start: None },
@@ -410,7 +422,8 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         service: None,
         external: false,
         keeps_alpn: false,
-        sources: vec![],
+        bind: None,
+        keepalive: Vec::new(),
         buffer_limit: None,
         http2: UpstreamHttp2 {
             max_concurrent_streams: 100,
@@ -431,6 +444,7 @@ pub(crate) fn assignment(endpoints: &[SocketAddr]) -> Assignment {
                 .collect(),
         }]],
         overprovisioning: 140,
+        ..Assignment::default()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use leno_proto::FromAny;
 
 use super::options;
+use super::original_ip;
 use super::*;
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
@@ -83,8 +84,7 @@ pub(crate) fn manager(
         route_specifier,
         strip_port_mode,
     } = message;
-    refuse!(at; original_ip_detection_extensions,
-        forward_client_cert_matcher, proxy_100_continue,
+    refuse!(at; forward_client_cert_matcher, proxy_100_continue,
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
         path_normalization_options,
         typed_header_validation_config, forward_proto_config);
@@ -124,6 +124,7 @@ pub(crate) fn manager(
             set_current_client_cert_details.as_ref(),
         )?,
         use_remote_address: is_true(use_remote_address),
+        ip_detection: original_ip::detection(at, message, original_ip_detection_extensions)?,
         xff_trusted_hops: *xff_num_trusted_hops as usize,
         upgrades: upgrades(at, upgrade_configs)?,
         ignored_upgrades: http1.ignored_upgrades,
@@ -162,6 +163,13 @@ pub(crate) fn manager(
         },
         via: Some(via.clone()).filter(|via| !via.is_empty()),
         any_method: http1.any_method,
+        scheme_of_upstream: scheme_header_transformation
+            .as_ref()
+            .is_some_and(|said| said.match_upstream && said.transformation.is_none()),
+        http1: Http1Options {
+            header_case: http1.header_case,
+            default_host: http1.default_host,
+        },
         http2: http2(at, http2_protocol_options.as_ref())?,
     })
 }
@@ -362,10 +370,10 @@ fn underscores(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<Under
 fn scheme(at: &At<'_>, message: &core::SchemeHeaderTransformation) -> Result<Option<Scheme>, Rejection> {
     use core::scheme_header_transformation::Transformation;
     let core::SchemeHeaderTransformation {
-        match_upstream,
+        // With the other fields of the manager's own.
+        match_upstream: _,
         transformation,
     } = message;
-    refuse!(at; match_upstream);
     Ok(match transformation {
         None => None,
         Some(Transformation::SchemeToOverwrite(scheme)) => match scheme.as_str() {

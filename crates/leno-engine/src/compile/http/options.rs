@@ -1,5 +1,8 @@
 //! Protocol options that listeners and clusters share.
 
+use bytes::Bytes;
+
+use super::spelling::{HeaderCase, header_case};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::matcher::{self, StringMatcher};
@@ -20,6 +23,11 @@ pub(crate) struct Http2 {
 pub(crate) struct Http1 {
     pub(crate) ignored_upgrades: Vec<StringMatcher>,
     pub(crate) any_method: bool,
+    pub(crate) header_case: HeaderCase,
+    /// The host of HTTP/1.0 requests that have none.
+    pub(crate) default_host: Option<Bytes>,
+    /// Requests name their whole URL, as to a proxy.
+    pub(crate) whole_url: bool,
 }
 
 pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result<Http1, Rejection> {
@@ -38,8 +46,10 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
     } = message;
     silent!("HTTP/1.0 clients are always served"; accept_http_10);
     silent!("trailers are always passed on"; enable_trailers);
-    // Header names are sent in lower case.
-    refuse!(at; header_key_format, default_host_for_http_10, allow_chunked_length, send_fully_qualified_url);
+    refuse!(at; allow_chunked_length);
+    if default_host_for_http_10.contains(|c: char| c.is_control() || c == ' ') {
+        return Err(at.field("default_host_for_http_10").reject("not a host"));
+    }
     if allow_absolute_url.is_some_and(|allow| !allow.value) {
         return Err(at.field("allow_absolute_url").reject("false is not supported"));
     }
@@ -47,6 +57,11 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
     Ok(Http1 {
         ignored_upgrades: at.each("ignore_http_11_upgrade", ignore_http_11_upgrade, matcher::string)?,
         any_method: *allow_custom_methods,
+        header_case: header_case(at, header_key_format.as_ref())?,
+        default_host: Some(default_host_for_http_10)
+            .filter(|host| *accept_http_10 && !host.is_empty())
+            .map(|host| Bytes::copy_from_slice(host.as_bytes())),
+        whole_url: *send_fully_qualified_url,
     })
 }
 

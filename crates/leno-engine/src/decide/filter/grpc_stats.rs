@@ -183,6 +183,7 @@ impl Filter {
         let object = Object {
             value: format!("{requests},{responses}"),
             read_only: false,
+            hashable: false,
             shown: Shown::Messages,
         };
         let key: Rc<str> = STATE.into();
