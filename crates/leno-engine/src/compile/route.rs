@@ -16,6 +16,7 @@ use std::time::Duration;
 pub use self::internal_redirect::{InternalRedirect, RedirectPredicate};
 pub(crate) use self::table::table;
 use super::at::compiling;
+use super::config_source::Source;
 pub use super::hash::HashPolicy;
 pub use super::header::{AppendAction, HeaderOp, HeaderOps};
 use super::local_reply::BodyFormat;
@@ -44,6 +45,8 @@ pub struct RouteTable {
     pub internal_headers: Vec<String>,
     /// The header that says the virtual host in place of the authority, in lower case.
     pub host_header: Option<String>,
+    /// Where virtual hosts are asked for that are not here.
+    pub vhds: Option<Box<Source>>,
     /// What holds of filters where nothing nearer to the request says otherwise.
     pub filter_configs: HashMap<String, Arc<FilterConfig>>,
 }

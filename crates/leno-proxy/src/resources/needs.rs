@@ -18,6 +18,7 @@ pub(crate) fn needs(compiled: &Compiled) -> Needs {
         Compiled::Runtime(_)
         | Compiled::Endpoints(_)
         | Compiled::Secret(_)
+        | Compiled::VirtualHost
         | Compiled::Scope(_)
         | Compiled::Extension(_) => Needs::new(),
         Compiled::Cluster(cluster) => cluster_needs(cluster),
@@ -138,6 +139,9 @@ fn table_needs(table: &RouteTable) -> Needs {
             MirrorCluster::Header(_) => None,
         });
         names.extend(mirrored);
+    }
+    if let Some(source) = &table.vhds {
+        names.insert((Kind::VirtualHost, WILDCARD.to_owned()), Source::clone(source));
     }
     names
 }
