@@ -116,6 +116,7 @@ const SETTINGS: Settings = Settings {
         fields: 100,
     },
     http10: true,
+    hostless_http10: false,
     any_method: true,
 };
 

@@ -182,6 +182,9 @@ impl Bootstrap {
         random: fn() -> u32,
     ) -> Result<Following, BootstrapError> {
         proxy.updater().set_outlier_log(self.compiled.outlier_log.clone());
+        proxy
+            .updater()
+            .set_defaults(self.compiled.bind.clone(), self.compiled.resolver.clone());
         let mut resources: Vec<(Name, Compiled)> = Vec::new();
         let layers = self.discovered_layers();
         if let Some(name) = self.compiled.local_cluster {
@@ -240,6 +243,7 @@ impl Bootstrap {
     /// Puts it in force: clusters first, so that no listener is open before what it sends to.
     pub fn apply(self, updater: &mut Updater) -> Result<(), BootstrapError> {
         updater.set_outlier_log(self.compiled.outlier_log.clone());
+        updater.set_defaults(self.compiled.bind, self.compiled.resolver);
         if let Some(name) = self.compiled.local_cluster {
             updater.set_local(name, self.compiled.node.locality);
         }

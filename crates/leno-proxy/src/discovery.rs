@@ -214,7 +214,7 @@ impl Discovery {
         memory.always = std::mem::take(&mut dynamic.layers);
         memory.resources = std::mem::take(&mut memory.resources).waiting_for(memory.always.clone());
         for (name, compiled) in std::mem::take(&mut dynamic.resources) {
-            memory.resolve(&compiled);
+            memory.resolve(&compiled, self.proxy.updater().defaults());
             memory.roots.insert(name.clone());
             memory.fixed.insert(name.clone());
             memory
@@ -308,7 +308,7 @@ impl Discovery {
                     if kind == Kind::Secret {
                         memory.rotation.follow(name, version, &body.value, &files);
                     }
-                    memory.resolve(&compiled);
+                    memory.resolve(&compiled, self.proxy.updater().defaults());
                     let body = shown(kind, &body.value);
                     memory.resources.accept(key, version.clone(), body, compiled, now);
                 }

@@ -60,8 +60,10 @@ impl Filters {
         decision: &Decision<'_>,
         cluster: Option<Arc<Cluster>>,
     ) -> Option<Rc<Self>> {
-        let filters = exchange.session().manager.filters.iter();
+        let head = exchange.request.borrow();
+        let filters = exchange.session().manager.filters_of(&head).iter();
         let active: Active = filters
+            .filter(|filter| filter.factory.wants(&exchange.request.borrow()))
             .filter_map(|filter| {
                 let levels = decision.filter_levels(&filter.name);
                 match &filter.discovered {
@@ -69,7 +71,7 @@ impl Filters {
                     Some(discovered) => {
                         let config = exchange.worker().snapshot();
                         let found = config.extension(&filter.name).map(Arc::as_ref);
-                        filter.start_discovered(discovered, found, &levels)
+                        filter.start_discovered(discovered, found, &head, &levels)
                     }
                 }
             })
@@ -212,6 +214,7 @@ impl Filters {
                 Routed::Unknown(_) | Routed::Nowhere => true,
             },
             process: &**exchange.worker(),
+            tally: &**exchange,
         };
         let mut active = self.active.borrow_mut();
         let result = active.get_mut(index).map(|filter| run(filter.as_mut(), &mut cx));

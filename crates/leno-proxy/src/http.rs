@@ -8,12 +8,13 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::http::{Codec, HttpConnectionManager, HttpTimeouts};
-use leno_telemetry::stats::{Counts, HttpStat};
+use leno_engine::compile::overload::What;
+use leno_telemetry::stats::{Counts, HttpStat, HttpTime};
 
 use crate::alpn::is_http2;
 use crate::codec::{self, Refusal, Request, Response, ServerLimits, Service};
 use crate::connection::{Connection, Serving};
-use crate::counts::Lasting;
+use crate::counts::{Lasting, Timed};
 use crate::ending::{Ending, Lifetime};
 use crate::inspect;
 use crate::io::{Io, Rewound};
@@ -108,10 +109,19 @@ impl Opened {
             io,
             ending,
         } = self;
+        let counts = worker.http_counts(&manager.stat_prefix);
+        if let Some(overload) = worker.shared.overload.as_deref()
+            && !connection.bypasses_overload
+            && overload.acts(What::ShedCodecs, &worker.random)
+        {
+            for stat in [HttpStat::CxTotal, HttpStat::RqOverloadClose, HttpStat::CxDestroy] {
+                counts.inc(stat);
+            }
+            return Box::pin(std::future::ready(()));
+        }
         let limits = limits(&manager, connection.buffer_limit);
         let secure = connection.facts.tls;
         let remote = connection.record.remote;
-        let counts = worker.http_counts(&manager.stat_prefix);
         let scratch = worker.scratch.clone();
         let workspace = Rc::clone(&worker.http1);
         let session = Rc::new(Session {
@@ -120,7 +130,9 @@ impl Opened {
             connection,
             manager,
             requests: Cell::new(0),
+            overloaded: Cell::new(false),
             _active: count(&counts, http2, secure),
+            _length: Timed::begin(&counts, HttpTime::CxLength),
             counts,
         });
         let service = Rc::new(HttpService(session));
@@ -185,6 +197,8 @@ fn limits(manager: &HttpConnectionManager, buffer_limit: Option<u32>) -> ServerL
         max_header_bytes: manager.limits.max_header_bytes as usize,
         header_timeout: manager.timeouts.request_headers,
         any_method: manager.any_method,
+        http1: manager.http1.clone(),
+        keepalive: manager.http2.keepalive,
         extended_connect: manager.http2.allow_connect,
         max_streams: manager.http2.max_concurrent_streams,
         // What a stream may send ahead is what is held for it.
@@ -210,6 +224,8 @@ impl Service for HttpService {
     fn draining(&self) -> bool {
         let session = &self.0;
         let limit = session.manager.limits.max_requests_per_connection;
-        session.ending.is_draining() || limit.is_some_and(|limit| session.requests.get() >= limit)
+        session.ending.is_draining()
+            || limit.is_some_and(|limit| session.requests.get() >= limit)
+            || session.ends_overloaded()
     }
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use leno_engine::compile::config_source::Source;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource, ScopedRoutes, Scopes};
+use leno_engine::compile::overload::What;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::internal_redirect::{Followed, NextRequest};
+use leno_engine::decide::original_ip::Detected;
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::decide::timeout::Heard;
 use leno_engine::flags::Flag;
@@ -22,6 +24,8 @@ use crate::filters::Filters;
 use crate::headers::{self, Prepared};
 use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::Failure;
+use crate::overload::overloaded;
+use crate::proxy_status;
 use crate::record::Exchange;
 use crate::replay::Received;
 use crate::reply::{direct, failed, local, no_route, refusal, shape, upgrade_refused};
@@ -38,13 +42,15 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
     let Request { mut head, body } = request;
     let manager = &session.manager;
     let begun = headers::begin(&mut head, &session.connection, manager);
-    let client = client(&session, &head);
+    let detected = manager.detect(&head.headers, session.connection.record.remote.ip());
+    let client = client(&session, &detected);
     let prepared = headers::prepare(
         begun,
         &mut head,
         &session.connection,
         manager,
-        &session.worker.random,
+        &session.worker,
+        &detected,
     );
     let grpc = is_grpc(&head);
     let exchange = Exchange::new(&session, client, head);
@@ -71,6 +77,9 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
         answer.head.headers.set("x-request-id", id);
     }
     headers::finish(&mut answer.head, manager, prepared.restored);
+    if let Some(config) = &manager.proxy_status {
+        proxy_status::write(config, &exchange, &mut answer.head);
+    }
     if let Some(trace) = exchange.trace() {
         trace.answer(&mut answer.head);
     }
@@ -78,9 +87,9 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
 }
 
 /// The connection as the request's record has it, where a proxy before this one has told who the client is.
-fn client(session: &Session, head: &RequestHead) -> Option<Rc<DownstreamRecord>> {
+fn client(session: &Session, detected: &Detected) -> Option<Rc<DownstreamRecord>> {
     let record = &session.connection.record;
-    let client = headers::client(head, &session.manager)?;
+    let client = detected.client?;
     (client != record.remote.ip()).then(|| {
         Rc::new(DownstreamRecord {
             remote: SocketAddr::new(client, 0),
@@ -139,7 +148,14 @@ fn respond(exchange: Rc<Exchange>, answer: Answer, filters: Option<Rc<Filters>>)
         exchange.details.replace("via_upstream".into());
     }
     exchange.see_grpc_status(&head.headers);
-    exchange.response.replace(Some(head.clone()));
+    let mut told = head.clone();
+    let asked = exchange.request.borrow();
+    // What opens a tunnel of HTTP/2 is a switch of protocols to everybody but its codec.
+    if asked.upgrade.is_some() && asked.version == Version::Http2 && told.status == 200 {
+        told.status = 101;
+    }
+    drop(asked);
+    exchange.response.replace(Some(told));
     if let Some(upstream) = upgraded {
         let connection = &exchange.session().connection;
         let tunnel = Tunnel {
@@ -196,6 +212,13 @@ impl Exchanged<'_> {
     async fn answer(&self, mut body: Body) -> (Answer, Option<Rc<Filters>>, Origin) {
         let exchange = self.exchange;
         let session = exchange.session();
+        if let Some(overload) = session.overload() {
+            let acts = |what| overload.acts(what, &session.worker.random);
+            if acts(What::ShedRequests) || acts(What::StopRequests) {
+                session.counts.inc(HttpStat::RqOverloadClose);
+                return (self.local(overloaded()), None, Origin::Local);
+            }
+        }
         if let Some(reply) = refusal(&exchange.request.borrow(), &self.prepared, &session.manager) {
             return (self.local(reply), None, Origin::Local);
         }
@@ -235,6 +258,9 @@ impl Exchanged<'_> {
         let cx = RouteContext {
             random: session.worker.random.next(),
             tls: session.connection.facts.tls,
+            certificate: session.connection.has_certificate(),
+            source: Some(exchange.downstream().remote.ip()),
+            notes: Some(&exchange.notes),
         };
         let decision = table.route(&exchange.request.borrow(), &cx);
         exchange.route.replace(decision.route().cloned());
@@ -250,7 +276,8 @@ impl Exchanged<'_> {
         };
         // Known to the record even if a filter answers.
         exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
-        let filters = match session.manager.filters.is_empty() {
+        let none = session.manager.filters.is_empty() && session.manager.upgrade_filters.is_empty();
+        let filters = match none {
             true => None,
             false => Filters::start(exchange, &decision, upstream.as_ref().ok().map(|u| u.cluster())),
         };
@@ -296,6 +323,12 @@ impl Exchanged<'_> {
         follow: impl FnOnce(&ResponseHead) -> Option<NextRequest>,
     ) -> Result<(Answer, Origin), Box<LedOn>> {
         let exchange = self.exchange;
+        if let Some(overload) = exchange.session().overload()
+            && overload.acts(What::ShedForwarded, &exchange.worker().random)
+        {
+            exchange.session().counts.inc(HttpStat::RqOverloadLocalReply);
+            return Ok((self.local(overloaded()), Origin::Local));
+        }
         if refuses_upgrade(
             &exchange.session().manager,
             &exchange.request.borrow(),
@@ -331,10 +364,10 @@ impl Exchanged<'_> {
             Err(failure) => {
                 let of_filter = filters.and_then(Filters::take_reply);
                 let mut reply = of_filter.unwrap_or_else(|| failed(&failure));
-                if matches!(failure, Failure::Overflow)
-                    && !exchange.session().manager.router.suppress_envoy_headers
+                if !exchange.session().manager.router.suppress_envoy_headers
+                    && let Some(name) = failure.told_by()
                 {
-                    reply.headers.append("x-envoy-overloaded", "true");
+                    reply.headers.append(name, "true");
                 }
                 if matches!(failure, Failure::NoCluster) {
                     reply.status = forwarding.forward.cluster_not_found;
@@ -350,8 +383,9 @@ impl Exchanged<'_> {
     fn direct(&self, decision: &Decision<'_>) -> Answer {
         let exchange = self.exchange;
         let tells = !exchange.session().manager.router.suppress_envoy_headers;
+        let location = decision.formatted_location(&exchange.request.borrow(), &**exchange);
         decision.rewrite_request(&mut exchange.request.borrow_mut(), tells);
-        let mut reply = direct(decision);
+        let mut reply = direct(decision, location);
         exchange.details.replace(reply.details.clone());
         let mut head = ResponseHead {
             version: Version::Http11,

@@ -4,6 +4,7 @@
 //! belongs to a connection's start (filter chain match, TLS, HTTP options) cannot be taken over by an open
 //! connection: when it changes, the connections of that chain, and only of that chain, drain.
 
+mod defaults;
 mod draining;
 mod follower;
 mod refused;
@@ -14,14 +15,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
 use leno_engine::compile::endpoint::{Assignment, LocalityName};
 use leno_engine::compile::http::{Scope, ScopeKey};
 use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener};
 use leno_engine::compile::route::RouteTable;
-use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::balance::LocalCluster;
 use leno_engine::decide::filter::FilterConfig;
 use leno_engine::decide::limits::ClusterLimits;
@@ -29,6 +28,7 @@ use leno_engine::runtime::Runtime;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
+pub(crate) use self::defaults::Defaults;
 use self::draining::{Draining, Retired, drain_time};
 use self::follower::Follower;
 pub use self::refused::Refused;
@@ -40,10 +40,7 @@ use crate::drain::Drain;
 use crate::health::Health;
 use crate::listen::Sockets;
 use crate::secret::Secret;
-use crate::tls::{self, Unsupported};
-
-/// Envoy's `--drain-time-s` is 600 s; Istio sets 45 s.
-const DRAIN_TIME: Duration = Duration::from_secs(45);
+use crate::tls;
 
 /// Everything a worker needs to serve, at one moment.
 #[derive(Debug, Default, Clone)]
@@ -73,6 +70,8 @@ pub(crate) struct ListenerState {
 pub(crate) struct Published {
     generation: AtomicU64,
     config: Mutex<Arc<Config>>,
+    /// For who waits for something in it.
+    changed: watch::Sender<()>,
 }
 
 /// The single writer. Changes take effect together, at [`Updater::publish`].
@@ -94,6 +93,7 @@ pub struct Updater {
     dns_clusters: watch::Sender<()>,
     follower: Follower,
     local: Option<(String, LocalityName)>,
+    defaults: Defaults,
 }
 
 // === impl Config ===
@@ -230,6 +230,11 @@ impl Published {
         let generation = config.generation;
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
         self.generation.store(generation, Ordering::Release);
+        self.changed.send_replace(());
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }
 
@@ -259,6 +264,7 @@ impl Updater {
             dns_clusters: watch::Sender::default(),
             follower: Follower(Some(Box::new(follower))),
             local: None,
+            defaults: Defaults::default(),
         }
     }
 
@@ -272,6 +278,7 @@ impl Updater {
         match secret {
             Secret::Identity(identity) => self.secrets.set_identity(name, identity),
             Secret::Trust(bundle) => self.secrets.set_bundle(name, bundle),
+            Secret::Tickets(keys) => self.secrets.set_tickets(name, keys),
         }
     }
 
@@ -302,7 +309,7 @@ impl Updater {
     pub fn upsert_listener(&mut self, listener: Listener) -> Result<(), Refused> {
         for chain in listener.chains.iter().chain(&listener.default_chain) {
             if let Some(tls) = &chain.tls {
-                let check = tls::server_tls(tls).and_then(|_| self.register(&tls.common));
+                let check = tls::register_server(tls, &self.secrets, &self.crypto);
                 check.map_err(|source| refused(&listener.name, source))?;
             }
         }
@@ -338,6 +345,7 @@ impl Updater {
     }
 
     pub fn upsert_cluster(&mut self, mut cluster: Cluster) -> Result<(), Refused> {
+        self.defaults.complete(&mut cluster);
         // The same again: connections are pooled by their TLS context's address, and stay in use.
         if let Some(old) = self.next.clusters.get(&cluster.name) {
             if *old.cluster == cluster {
@@ -348,7 +356,8 @@ impl Updater {
             }
         }
         for tls in cluster.transport.all().filter_map(Transport::tls) {
-            let check = tls::client_tls(tls, Offer::Tcp).and_then(|_| self.register(&tls.common));
+            let check = tls::client_tls(tls, Offer::Tcp)
+                .and_then(|_| tls::register(&tls.common, &self.secrets, &self.crypto));
             check.map_err(|source| refused(&cluster.name, source))?;
         }
         let assignment = match &cluster.discovery {
@@ -393,10 +402,6 @@ impl Updater {
         for ClusterState { cluster, limits, .. } in self.next.clusters.values().map(Arc::as_ref) {
             limits.set(&cluster.limits.under(&cluster.name, &values));
         }
-    }
-
-    fn register(&self, common: &CommonTls) -> Result<(), Unsupported> {
-        tls::register(common, &self.secrets, &self.crypto)
     }
 
     pub fn remove_cluster(&mut self, name: &str) {
@@ -528,34 +533,6 @@ impl Updater {
         for name in &names {
             self.sockets.close(name);
         }
-    }
-
-    /// Lets connections end within the time that it gives back, as they become idle; new ones are still accepted.
-    pub(crate) fn drain_listeners(&self, inbound_only: bool) -> Duration {
-        for state in self.listeners_of(inbound_only) {
-            for (_, drain) in &state.drains {
-                drain.start(DRAIN_TIME);
-            }
-        }
-        self.sockets.workers().look();
-        DRAIN_TIME
-    }
-
-    /// Stops accepting and drains every connection; what is left after `time` is cut off.
-    pub(crate) fn drain_all(&mut self, time: Duration) {
-        let names: Vec<String> = self.next.listeners.keys().cloned().collect();
-        for name in &names {
-            self.sockets.close(name);
-        }
-        for state in self.next.listeners.values() {
-            for (_, drain) in &state.drains {
-                drain.finish(time);
-            }
-        }
-        for drain in self.draining.iter().filter_map(|d| d.drain.upgrade()) {
-            drain.finish(time);
-        }
-        self.sockets.workers().look();
     }
 }
 

@@ -21,7 +21,7 @@ use leno_proxy::admin::{self, Admin, Json, Logging, Own, Process, Socket, Wanted
 use leno_proxy::bootstrap::Bootstrap;
 use leno_proxy::discovery::{Keeper, State, Text};
 use leno_proxy::report::MeshTelemetry;
-use leno_proxy::{Demand, Options, Proxy as DataPlane, resolve, runtime};
+use leno_proxy::{Demand, Options, Proxy as DataPlane, overload, resolve, runtime, sinks};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
 use prost::{Message, Name};
@@ -240,6 +240,8 @@ fn serve(
         demand,
         node: bootstrap.compiled.node.message.clone(),
         runtime: bootstrap.layers(),
+        overload: bootstrap.compiled.overload.clone(),
+        stats_config: bootstrap.compiled.stats.clone(),
         telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
         ..Options::default()
     };
@@ -299,6 +301,8 @@ fn serve(
             () = quit.notified() => {}
             () = resolve::keep_resolved(&proxy) => {}
             () = runtime::keep_loaded(&handle) => {}
+            () = overload::keep_watched(&handle) => {}
+            () = sinks::keep_told(&handle) => {}
             why = refused(state) => bail!("{why}"),
         }
         drop(following);

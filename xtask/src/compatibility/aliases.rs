@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use syn::{Item, ItemUse, UseTree};
+use syn::{Item, ItemMod, ItemUse, UseTree};
 
 /// Paths by the names that `use` gives them.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +17,10 @@ impl Aliases {
     pub fn of_file(root: &Path, file: &Path, items: &[Item]) -> anyhow::Result<Self> {
         let mut aliases = Self::default();
         for item in items {
-            if let Item::Use(item) = item {
-                aliases.add(item);
+            match item {
+                Item::Use(item) => aliases.add(item),
+                Item::Mod(module) => aliases.inner(module),
+                _ => {}
             }
         }
         if aliases.0.contains_key("*super")
@@ -34,15 +36,33 @@ impl Aliases {
             let items = syn::parse_file(&fs::read_to_string(&short)?)?.items;
             let pb = Self::of_file(root, &short, &items)?;
             for path in aliases.0.values_mut() {
-                // `super::pb::cluster`: what `cluster` is there.
-                if let Some(at) = path.iter().position(|part| part == "pb")
-                    && let Some(known) = path.get(at + 1).and_then(|name| pb.0.get(name))
-                {
-                    *path = known.iter().chain(&path[at + 2..]).cloned().collect();
+                // `super::pb::cluster`: what `cluster` is there; `super::pb::lb::common`: what `common` is in its `lb`.
+                let Some(at) = path.iter().position(|part| part == "pb") else {
+                    continue;
+                };
+                for end in [at + 2, at + 3] {
+                    let name = path.get(at + 1..end).map(|name| name.join("::"));
+                    if let Some(known) = name.and_then(|name| pb.0.get(&name)) {
+                        *path = known.iter().chain(&path[end..]).cloned().collect();
+                        break;
+                    }
                 }
             }
         }
         Ok(aliases)
+    }
+
+    /// What a module inside of the file takes: `lb::common`.
+    fn inner(&mut self, module: &ItemMod) {
+        let mut inner = Self::default();
+        for item in module.content.iter().flat_map(|(_, items)| items) {
+            if let Item::Use(item) = item {
+                inner.add(item);
+            }
+        }
+        for (name, path) in inner.0 {
+            self.0.entry(format!("{}::{name}", module.ident)).or_insert(path);
+        }
     }
 
     pub fn add(&mut self, item: &ItemUse) {

@@ -152,6 +152,8 @@ fn values(at: &At<'_>, message: &protobuf::Struct) -> Result<BTreeMap<String, Va
     }
     Ok(values)
 }
+/// Connections of clients at a time, over all listeners.
+pub const CONNECTIONS: &str = "overload.global_downstream_max_connections";
 
 /// Keys by which Envoy itself is changed, and leno is not. `None`: they are warned of; else they limit what others may
 /// do, and a limit that does not hold is refused.
@@ -166,8 +168,13 @@ const ENVOYS: [(&str, &str); 7] = [
 ];
 
 fn known(at: &At<'_>, key: &str) -> Result<(), Rejection> {
-    if key.starts_with("overload.") || key.starts_with("envoy.resource_limits.") {
+    // The first two limit connections.
+    let limits = key == CONNECTIONS || key.starts_with("envoy.resource_limits.listener.");
+    if !limits && (key.starts_with("overload.") || key.starts_with("envoy.resource_limits.")) {
         return Err(at.reject("this limit is not supported"));
+    }
+    if limits {
+        return Ok(());
     }
     if let Some((_, why)) = ENVOYS.iter().find(|(prefix, _)| key.starts_with(prefix)) {
         at.warn(why);

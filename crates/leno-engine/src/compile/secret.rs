@@ -19,6 +19,8 @@ pub enum Secret {
     },
     /// Whom to trust, and what is asked of peers besides.
     Validation(Box<Validation>),
+    /// Of session tickets, each of 80 bytes.
+    Tickets(Vec<Vec<u8>>),
 }
 
 /// Keys are never shown.
@@ -29,6 +31,7 @@ impl std::fmt::Debug for Secret {
                 certificate_chain, ..
             } => write!(f, "Identity({})", certificate_chain.escape_ascii()),
             Self::Validation(validation) => write!(f, "{validation:?}"),
+            Self::Tickets(keys) => write!(f, "Tickets({})", keys.len()),
         }
     }
 }
@@ -96,7 +99,9 @@ pub(crate) fn secret(at: &At<'_>, message: &pb::Secret) -> Result<(String, Secre
         Type::ValidationContext(context) => {
             Secret::Validation(Box::new(tls::peers(&at.field("validation_context"), context)?))
         }
-        Type::SessionTicketKeys(_) => return Err(at.field("session_ticket_keys").reject("not supported")),
+        Type::SessionTicketKeys(keys) => {
+            Secret::Tickets(tls::ticket_keys(&at.field("session_ticket_keys"), keys)?)
+        }
         Type::GenericSecret(_) => return Err(at.field("generic_secret").reject("not supported")),
     };
     Ok((name.clone(), secret))

@@ -75,6 +75,7 @@ fn listeners_are_taken_with_istios_filters() {
         names("0.0.0.0_9080"),
         [
             "istio.metadata_exchange",
+            "envoy.filters.http.grpc_stats",
             "istio.alpn",
             "envoy.filters.http.fault",
             "envoy.filters.http.cors",
@@ -94,7 +95,7 @@ fn listeners_are_taken_with_istios_filters() {
 #[test]
 fn clusters_and_routes_are_taken() {
     let clusters = clusters();
-    let bound = |cluster: &&Cluster| !cluster.sources.is_empty();
+    let bound = |cluster: &&Cluster| cluster.bind.is_some();
     let inbound: Vec<&str> = clusters
         .iter()
         .filter(bound)

@@ -22,9 +22,8 @@ pub(super) fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Comp
     let compiled =
         match kind {
             Kind::Runtime => runtime::discovered(&decode(body)?, files, &mut warnings).map(Compiled::Runtime),
-            Kind::Endpoints => {
-                endpoint::compile(&decode(body)?, &mut warnings).map(|e| Compiled::Endpoints(Box::new(e)))
-            }
+            Kind::Endpoints => endpoint::compile(&decode(body)?, files, &mut warnings)
+                .map(|e| Compiled::Endpoints(Box::new(e))),
             Kind::Secret => {
                 let secret = secret::compile(&decode(body)?, files)?;
                 return Ok(Compiled::Secret(Box::new(secret)));

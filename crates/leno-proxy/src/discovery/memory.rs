@@ -18,6 +18,7 @@ use super::virtual_hosts::{VirtualHosts, route_of};
 use crate::lookup::{Answer, Question, Want};
 use crate::resolve;
 use crate::resources::{Compiled, Kind, Name, Needs, Resources};
+use crate::state::Defaults;
 
 /// Names that somebody waits for; of more nobody is asked.
 const MAX_WAITING: usize = 4096;
@@ -107,17 +108,25 @@ impl Memory {
     }
 
     /// A cluster whose endpoints are names waits for their addresses, so that its first request finds some.
-    pub(super) fn resolve(&mut self, compiled: &Compiled) {
+    pub(super) fn resolve(&mut self, compiled: &Compiled, defaults: &Defaults) {
         let Compiled::Cluster(cluster) = compiled else {
             return;
         };
-        let (name, discovery) = (cluster.name.clone(), cluster.discovery.clone());
+        let mut cluster = cluster.clone();
+        defaults.complete(&mut cluster);
+        let (name, discovery) = (cluster.name, cluster.discovery);
         if matches!(
             discovery,
             Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
         ) {
-            self.resolving
-                .spawn(async move { (name, resolve::first(&discovery).await.unwrap_or_default()) });
+            let waits = cluster.waits_for_names;
+            self.resolving.spawn(async move {
+                let first = match waits {
+                    true => resolve::first(&discovery).await,
+                    false => None,
+                };
+                (name, first.unwrap_or_default())
+            });
         }
     }
 

@@ -32,7 +32,7 @@ impl Discovery {
             }
             match self.compile(memory, feeds, kind, &resource.body, &*self.files()) {
                 Ok(compiled) => {
-                    memory.resolve(&compiled);
+                    memory.resolve(&compiled, self.proxy.updater().defaults());
                     if is_root {
                         memory.roots.insert(key.clone());
                     }

@@ -6,7 +6,7 @@ use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource, Scopes};
 use leno_engine::compile::listener::{FilterChain, TerminalFilter};
 use leno_engine::compile::route::{Action, ClusterChoice, MirrorCluster, RouteTable};
-use leno_engine::compile::tls::{CommonTls, SecretSource, TrustSource};
+use leno_engine::compile::tls::{CommonTls, SecretSource, TicketSource, TrustSource};
 
 use leno_xds::WILDCARD;
 
@@ -90,6 +90,10 @@ fn chain_needs(chain: &FilterChain) -> Needs {
         TerminalFilter::Http(http) => manager_needs(http),
     };
     names.extend(chain.tls.iter().flat_map(|tls| secrets(&tls.common)));
+    let tickets = chain.tls.as_ref().and_then(|tls| tls.tickets.as_ref());
+    if let Some(TicketSource::Sds(name, Some(source))) = tickets.map(|tickets| &tickets.keys) {
+        names.insert((Kind::Secret, name.clone()), source.clone());
+    }
     names
 }
 
@@ -104,8 +108,7 @@ fn manager_needs(manager: &HttpConnectionManager) -> Needs {
             }
         },
     };
-    let filters = manager.filters.iter();
-    names.extend(filters.filter_map(|filter| {
+    names.extend(manager.every_filter().filter_map(|filter| {
         let discovered = filter.discovered.as_ref()?;
         Some(((Kind::Extension, filter.name.clone()), discovered.source.clone()))
     }));

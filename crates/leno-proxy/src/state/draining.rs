@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use leno_engine::compile::listener::{FilterChain, TerminalFilter};
 
-use super::{DRAIN_TIME, Updater};
+use super::Updater;
 use crate::drain::{CutBy, Drain};
+
+/// Envoy's `--drain-time-s` is 600 s; Istio sets 45 s.
+pub(super) const DRAIN_TIME: Duration = Duration::from_secs(45);
 
 /// A chain that is no longer in force.
 #[derive(Debug)]
@@ -27,6 +30,34 @@ pub(super) struct Draining {
 // === impl Updater ===
 
 impl Updater {
+    /// Lets connections end within the time that it gives back, as they become idle; new ones are still accepted.
+    pub(crate) fn drain_listeners(&self, inbound_only: bool) -> Duration {
+        for state in self.listeners_of(inbound_only) {
+            for (_, drain) in &state.drains {
+                drain.start(DRAIN_TIME);
+            }
+        }
+        self.sockets.workers().look();
+        DRAIN_TIME
+    }
+
+    /// Stops accepting and drains every connection; what is left after `time` is cut off.
+    pub(crate) fn drain_all(&mut self, time: Duration) {
+        let names: Vec<String> = self.next.listeners.keys().cloned().collect();
+        for name in &names {
+            self.sockets.close(name);
+        }
+        for state in self.next.listeners.values() {
+            for (_, drain) in &state.drains {
+                drain.finish(time);
+            }
+        }
+        for drain in self.draining.iter().filter_map(|d| d.drain.upgrade()) {
+            drain.finish(time);
+        }
+        self.sockets.workers().look();
+    }
+
     /// Only a change that forbids a connection closes it.
     pub(super) fn close_forbidden(&self) {
         for draining in &self.draining {

@@ -131,7 +131,7 @@ fn listeners(answer: &str) -> Result<Vec<SocketAddr>, String> {
 pub(crate) struct Leno {
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) admin: String,
-    tasks: [tokio::task::AbortHandle; 3],
+    tasks: [tokio::task::AbortHandle; 5],
 }
 
 impl Drop for Leno {
@@ -160,6 +160,8 @@ impl Leno {
             telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics)).unwrap()),
             node: compiled.compiled.node.message.clone(),
             runtime: compiled.layers(),
+            overload: compiled.compiled.overload.clone(),
+            stats_config: compiled.compiled.stats.clone(),
             ..Options::default()
         })
         .unwrap();
@@ -182,6 +184,10 @@ impl Leno {
         let serving = tokio::spawn(admin::serve(socket, Arc::new(admin)));
         let handle = proxy.handle();
         let loading = tokio::spawn(async move { leno_proxy::runtime::keep_loaded(&handle).await });
+        let handle = proxy.handle();
+        let telling = tokio::spawn(async move { leno_proxy::sinks::keep_told(&handle).await });
+        let handle = proxy.handle();
+        let watching = tokio::spawn(async move { leno_proxy::overload::keep_watched(&handle).await });
         let resolving = tokio::spawn(async move { leno_proxy::resolve::keep_resolved(&proxy).await });
         Ok(Self {
             listeners,
@@ -190,6 +196,8 @@ impl Leno {
                 serving.abort_handle(),
                 loading.abort_handle(),
                 resolving.abort_handle(),
+                watching.abort_handle(),
+                telling.abort_handle(),
             ],
         })
     }

@@ -301,6 +301,9 @@ async fn endpoints_by_name_are_resolved() {
                 refresh: Duration::from_secs(5),
                 after_failure: (Duration::from_secs(1), Duration::from_secs(5)),
                 family: leno_engine::compile::cluster::dns::Family::V4Preferred,
+                resolver: None,
+                by_ttl: None,
+                jitter: Duration::ZERO,
             },
         };
         updater.upsert_cluster(cluster).unwrap();

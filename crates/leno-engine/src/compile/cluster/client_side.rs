@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::slow_start::{SlowStart, slow_start};
 use crate::compile::Rejection;
-use crate::compile::at::{At, refuse};
+use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::pb::lb::client_side as pb;
 
 /// Weights by what servers tell of their load.
@@ -29,19 +29,19 @@ pub(super) fn client_side(
 ) -> Result<ClientSide, Rejection> {
     let pb::ClientSideWeightedRoundRobin {
         enable_oob_load_report,
-        oob_reporting_period: _,
+        oob_reporting_period,
         blackout_period,
         weight_expiration_period,
         weight_update_period,
         error_utilization_penalty,
         metric_names_for_computing_utilization,
         slow_start_config,
-        oob_reporting_config: _,
+        oob_reporting_config,
     } = message;
-    // Without it what is said of it means nothing.
     if enable_oob_load_report.is_some_and(|enabled| enabled.value) {
         refuse!(at; enable_oob_load_report);
     }
+    no_effect!(at, "means something with enable_oob_load_report only"; oob_reporting_period, oob_reporting_config);
     let or = |said: Option<Duration>, seconds| said.unwrap_or(Duration::from_secs(seconds));
     let penalty = error_utilization_penalty
         .as_ref()

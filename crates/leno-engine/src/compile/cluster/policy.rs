@@ -123,8 +123,9 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
     }
     if any.is::<subset::Subset>() {
         let message = at.unpack::<subset::Subset>(any)?;
-        let inner = at.required("subset_lb_policy", &message.subset_lb_policy)?;
-        common.subsets = Some(Arc::new(subsets(at, &message)?));
+        let (subsets, inner) = subsets(at, &message)?;
+        let inner = at.required("subset_lb_policy", inner)?;
+        common.subsets = Some(Arc::new(subsets));
         return typed(&at.field("subset_lb_policy"), inner, common).map(Some);
     }
     if any.is::<override_host::OverrideHost>() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::compile::Rejection;
 use crate::compile::at::{At, refuse};
 use crate::compile::metadata::{self, Fields};
+use crate::compile::pb::cluster::LoadBalancingPolicy;
 use crate::compile::pb::cluster::cluster as older;
 use crate::compile::pb::lb::subset as pb;
 
@@ -86,12 +87,15 @@ pub(super) fn older(
         metadata_fallback_policy: *metadata_fallback_policy,
         subset_lb_policy: None,
     };
-    let config = subsets(at, &same)?;
+    let (config, _) = subsets(at, &same)?;
     Ok((!config.selectors.is_empty()).then(|| Arc::new(config)))
 }
 
-/// Apart from the policy inside of subsets.
-pub(super) fn subsets(at: &At<'_>, message: &pb::Subset) -> Result<SubsetConfig, Rejection> {
+/// And the policy inside of subsets, which the older form has elsewhere.
+pub(super) fn subsets<'a>(
+    at: &At<'_>,
+    message: &'a pb::Subset,
+) -> Result<(SubsetConfig, &'a Option<LoadBalancingPolicy>), Rejection> {
     use pb::subset::{LbSubsetFallbackPolicy as Policy, LbSubsetMetadataFallbackPolicy as List};
     let pb::Subset {
         fallback_policy,
@@ -103,7 +107,7 @@ pub(super) fn subsets(at: &At<'_>, message: &pb::Subset) -> Result<SubsetConfig,
         panic_mode_any,
         list_as_any,
         metadata_fallback_policy,
-        subset_lb_policy: _,
+        subset_lb_policy,
     } = message;
     refuse!(at; allow_redundant_keys);
     match at.choice("metadata_fallback_policy", *metadata_fallback_policy)? {
@@ -114,7 +118,7 @@ pub(super) fn subsets(at: &At<'_>, message: &pb::Subset) -> Result<SubsetConfig,
                 .reject("FALLBACK_LIST is not supported"));
         }
     }
-    Ok(SubsetConfig {
+    let config = SubsetConfig {
         fallback: match at.choice("fallback_policy", *fallback_policy)? {
             Policy::NoFallback => Fallback::None,
             Policy::AnyEndpoint => Fallback::Any,
@@ -126,7 +130,8 @@ pub(super) fn subsets(at: &At<'_>, message: &pb::Subset) -> Result<SubsetConfig,
         scale_locality_weight: *scale_locality_weight,
         panic_mode_any: *panic_mode_any,
         list_as_any: *list_as_any,
-    })
+    };
+    Ok((config, subset_lb_policy))
 }
 
 fn selector(at: &At<'_>, message: &pb::subset::LbSubsetSelector) -> Result<Selector, Rejection> {

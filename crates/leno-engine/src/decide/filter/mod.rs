@@ -8,6 +8,7 @@ mod cors;
 mod discovered;
 mod dynamic_forward_proxy;
 mod fault;
+mod grpc_stats;
 mod header_mutation;
 mod health_check;
 mod istio_alpn;
@@ -42,6 +43,7 @@ use crate::compile::rate_limit::RouteLimits;
 use crate::compile::typed_struct;
 use crate::decide::notes::Notes;
 use crate::decide::rbac::Peer;
+use crate::decide::tally::Tally;
 use crate::decide::wish::Wish;
 use crate::flags::Flags;
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
@@ -146,6 +148,7 @@ pub struct Context<'a> {
     /// Nobody of the mesh is behind that cluster.
     pub external: bool,
     pub process: &'a dyn Process,
+    pub tally: &'a dyn Tally,
 }
 
 /// What the process says of itself and its clusters.
@@ -247,6 +250,14 @@ pub trait FilterFactory: std::fmt::Debug + Send + Sync {
     fn start_at(&self, levels: &Levels<'_>) -> Option<Box<dyn HttpFilter>> {
         self.start(levels.most_specific())
     }
+    /// Whether it has anything to do with such a request.
+    fn wants(&self, _head: &RequestHead) -> bool {
+        true
+    }
+    /// Names that it counts by below the manager's.
+    fn counts(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// What the filter may do to a request, and to which share of such; for `leno explain`. Empty: nothing that a
     /// client would notice.
     fn foretell(
@@ -289,6 +300,7 @@ const FILTERS: &[Kind] = &[
     cors::KIND,
     dynamic_forward_proxy::KIND,
     fault::KIND,
+    grpc_stats::KIND,
     header_mutation::KIND,
     istio_alpn::KIND,
     health_check::KIND,
@@ -301,11 +313,8 @@ const FILTERS: &[Kind] = &[
     stateful_session::KIND,
 ];
 
-/// Filters of Envoy and Istio that only count. leno counts by itself, so they are accepted and left out.
-const ONLY_COUNT: &[&str] = &[
-    "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
-    "stats.PluginConfig",
-];
+/// A filter of Istio that only counts. leno counts by itself, so it is accepted and left out.
+const ONLY_COUNT: &[&str] = &["stats.PluginConfig"];
 
 pub struct FilterConfig {
     /// The name in the filter list, which per-route configurations use as key.

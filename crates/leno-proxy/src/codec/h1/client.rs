@@ -5,11 +5,14 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use leno_engine::message::ResponseHead;
+use leno_engine::compile::cluster::UpstreamHttp1;
+use leno_engine::compile::http::HeaderCase;
+use leno_engine::message::{RequestHead, ResponseHead};
 use leno_http1::{Asked, Decoded, Decoder, Error, Framing, HeadScanner, encode_request, parse_response};
 use tokio::task::AbortHandle;
 
 use super::sending::{SendError, Sending};
+use super::spelling;
 use super::wire::Wire;
 use super::{RESPONSE_LIMITS, Workspace, protocol};
 use crate::codec::{Frame, Request};
@@ -22,6 +25,7 @@ pub(crate) struct Client {
     decoder: Decoder,
     /// The response has not forbidden another request.
     persistent: bool,
+    options: UpstreamHttp1,
     /// Goes on with a request whose response has begun before its end.
     rest: Option<Rest>,
 }
@@ -56,8 +60,14 @@ impl Client {
             wire: Rc::new(RefCell::new(Wire::new(io, workspace, buffer_limit))),
             decoder: Decoder::new(Framing::None, &RESPONSE_LIMITS),
             persistent: true,
+            options: UpstreamHttp1::default(),
             rest: None,
         }
+    }
+
+    /// With the options of a cluster.
+    pub(crate) fn speaking(self, options: UpstreamHttp1) -> Self {
+        Self { options, ..self }
     }
 
     /// The messages before are over in both directions, and another may follow.
@@ -98,9 +108,9 @@ impl Client {
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, StreamError>> {
         if let Some(request) = asking.request.take() {
-            asking.begin(request, &self.wire, cx)?;
+            asking.begin(request, &self.wire, self.options, cx)?;
         }
-        let response = ready!(asking.poll(&self.wire, cx))?;
+        let response = ready!(asking.poll(&self.wire, self.options.header_case, cx))?;
         let unsent = asking.sending.take();
         if let Some(sending) = unsent.filter(|_| response.head.status != 101) {
             self.rest = Some(Rest::start(sending, &self.wire));
@@ -155,14 +165,21 @@ impl Asking {
         &mut self,
         request: Request,
         wire: &RefCell<Wire>,
+        options: UpstreamHttp1,
         cx: &mut Context<'_>,
     ) -> Result<(), StreamError> {
-        let Request { head, body } = request;
+        let Request { mut head, body } = request;
+        if options.whole_url {
+            name_whole_url(&mut head);
+        }
         let workspace = Rc::clone(wire.borrow().workspace());
         let mut out = workspace.head();
         let begun = encode_request(&head, body.length(), &mut out)
             .map_err(SendError::from)
-            .and_then(|writer| Sending::begin(body, writer, &mut out, wire, cx));
+            .and_then(|writer| {
+                spelling::write(options.header_case, &head.headers, &mut out);
+                Sending::begin(body, writer, &mut out, wire, cx)
+            });
         workspace.keep(out);
         match begun {
             Ok(sending) => self.sending = Some(sending),
@@ -176,6 +193,7 @@ impl Asking {
     fn poll(
         &mut self,
         wire: &RefCell<Wire>,
+        case: HeaderCase,
         cx: &mut Context<'_>,
     ) -> Poll<Result<leno_http1::Response, StreamError>> {
         if let Some(sending) = &mut self.sending {
@@ -191,7 +209,7 @@ impl Asking {
                 self.scanner = HeadScanner::default();
                 let head = wire.input.split_to(end);
                 wire.release_input();
-                let response = parse_response(&head, self.asked, &RESPONSE_LIMITS).map_err(protocol)?;
+                let mut response = parse_response(&head, self.asked, &RESPONSE_LIMITS).map_err(protocol)?;
                 // Interim responses end here: Envoy passes them on only with `proxy_100_continue`.
                 if response.head.status < 200 && response.head.status != 101 {
                     self.interim += head.len();
@@ -200,6 +218,7 @@ impl Asking {
                     }
                     continue;
                 }
+                spelling::note(case, &head, &mut response.head.headers);
                 return Poll::Ready(Ok(response));
             }
             if wire.input.len() > RESPONSE_LIMITS.head_bytes {
@@ -223,6 +242,16 @@ impl Asking {
             }
         }
     }
+}
+
+/// As to a proxy (RFC 9112 §3.2.2). A CONNECT has no URL.
+fn name_whole_url(head: &mut RequestHead) {
+    if head.method.as_ref() == b"CONNECT" {
+        return;
+    }
+    head.path = [&head.scheme[..], b"://", &head.authority, &head.path]
+        .concat()
+        .into();
 }
 
 // === impl Rest ===

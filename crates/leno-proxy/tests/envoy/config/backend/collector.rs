@@ -24,6 +24,10 @@ impl Kept {
         self.0.lock().unwrap().get(authority).cloned().unwrap_or_default()
     }
 
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
     fn add(&self, authority: &str, path: &str, bytes: Bytes) {
         let message = Message {
             path: path.to_owned(),
