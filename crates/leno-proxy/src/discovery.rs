@@ -17,6 +17,7 @@ mod rotation;
 mod said;
 mod stream;
 mod text;
+mod virtual_hosts;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -52,6 +53,7 @@ use feeds::{Connection, Feeds};
 use memory::Memory;
 use rotation::Recorded;
 use said::Said;
+use virtual_hosts::route_of;
 
 const TICK: Duration = Duration::from_millis(250);
 /// How often a gateway looks whether certificates were replaced, or expired, and ports became free.
@@ -296,7 +298,12 @@ impl Discovery {
             }
             let files = self.files();
             let files = Recorded::new(&*files);
-            match self.compile(memory, feeds, kind, &body.value, &files) {
+            let hosted = match kind {
+                Kind::VirtualHost => self.take_virtual_host(memory, feeds, name, Some(&body.value), now),
+                _ => Ok(()),
+            };
+            let compiled = hosted.and_then(|()| self.compile(memory, feeds, kind, &body.value, &files));
+            match compiled {
                 Ok(compiled) => {
                     if kind == Kind::Secret {
                         memory.rotation.follow(name, version, &body.value, &files);
@@ -323,6 +330,11 @@ impl Discovery {
             if !memory.fixed.contains(&key) {
                 memory.roots.remove(&key);
                 memory.resources.remove(&key, now);
+                if kind == Kind::VirtualHost
+                    && let Err(why) = self.take_virtual_host(memory, feeds, name, None, now)
+                {
+                    tracing::debug!(host = %name, %why, "nobody has it");
+                }
             }
         }
         errors
@@ -353,7 +365,12 @@ impl Discovery {
         body: &[u8],
         files: &dyn Files,
     ) -> Result<Compiled, String> {
-        let compiled = compile(kind, body, files)?;
+        let body = match kind {
+            Kind::Route => memory.virtual_hosts.put_into(body),
+            _ => body.into(),
+        };
+        let compiled = compile(kind, &body, files)?;
+        Self::check_virtual_hosts(&compiled, feeds)?;
         let has = |origin: &Origin| feeds.has(origin);
         let conflict = memory.resources.conflict(&compiled, &memory.subscribed, has);
         conflict.map_or(Ok(compiled), Err)
@@ -408,10 +425,16 @@ impl Discovery {
 
     /// Subscriptions follow references: what can be reached from the roots is asked for, and nothing else.
     fn follow(&mut self, memory: &mut Memory, feeds: &mut Feeds, now: Instant) {
+        let resources = &memory.resources;
+        memory.sought.retain(|(kind, name), _| {
+            let route = route_of(name).map(|route| (Kind::Route, route.to_owned()));
+            *kind != Kind::VirtualHost || route.is_some_and(|route| resources.is_known(&route))
+        });
         let mut wanted = memory.reachable();
         wanted.retain(|name, _| {
             let alone = self.comes_by_name(name.0) || memory.sought.contains_key(name);
-            let one_of_all = name.0 == Kind::Scope && name.1 != WILDCARD;
+            let of_all = matches!(name.0, Kind::Scope | Kind::VirtualHost);
+            let one_of_all = of_all && name.1 != WILDCARD && !memory.sought.contains_key(name);
             alone && !one_of_all && !memory.roots.contains(name)
         });
         let same = |name: &Name, source: &Source, all: &Needs| {
@@ -426,7 +449,12 @@ impl Discovery {
             feeds.unsubscribe(&source, &name);
             memory.leases.remove(&name);
             match name.1 == WILDCARD {
-                true => changes.extend(memory.resources.forget_all(name.0)),
+                true => {
+                    if name.0 == Kind::VirtualHost {
+                        memory.virtual_hosts.clear();
+                    }
+                    changes.extend(memory.resources.forget_all(name.0));
+                }
                 false => changes.extend(memory.resources.forget(&name)),
             }
             memory.subscribed.remove(&name);
@@ -464,12 +492,7 @@ impl Discovery {
 
     /// Under a bootstrap listeners and clusters come all, or not at all.
     fn comes_by_name(&self, kind: Kind) -> bool {
-        match kind {
-            Kind::Runtime | Kind::Endpoints | Kind::Secret | Kind::Route | Kind::Scope | Kind::Extension => {
-                true
-            }
-            Kind::Cluster | Kind::Listener => !matches!(self.mode, Mode::Bootstrap(_)),
-        }
+        !matches!(kind, Kind::Cluster | Kind::Listener) || !matches!(self.mode, Mode::Bootstrap(_))
     }
 
     fn promote(&mut self, memory: &mut Memory, feeds: &Feeds, now: Instant) {
@@ -521,6 +544,7 @@ impl Discovery {
                     }
                 }
                 Change::Set(_, Compiled::Route(table)) => updater.upsert_route(*table),
+                Change::Set(_, Compiled::VirtualHost) | Change::Remove((Kind::VirtualHost, _)) => {}
                 Change::Set(_, Compiled::Scope(scope)) => updater.upsert_scope(*scope),
                 Change::Set(name, Compiled::Extension(extension)) => {
                     updater.upsert_extension(name, extension.filter)

@@ -71,7 +71,7 @@ impl Filters {
                     Some(discovered) => {
                         let config = exchange.worker().snapshot();
                         let found = config.extension(&filter.name).map(Arc::as_ref);
-                        filter.start_discovered(discovered, found, &levels)
+                        filter.start_discovered(discovered, found, &head, &levels)
                     }
                 }
             })

@@ -17,6 +17,8 @@ pub enum Want {
     Listener(SocketAddr),
     Route(String),
     Cluster(String),
+    /// `ROUTE_CONFIGURATION/DOMAIN`
+    VirtualHost(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

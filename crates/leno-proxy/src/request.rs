@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use leno_engine::compile::config_source::Source;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource, ScopedRoutes, Scopes};
 use leno_engine::compile::overload::What;
 use leno_engine::compile::route::RouteTable;
@@ -28,6 +29,7 @@ use crate::proxy_status;
 use crate::record::Exchange;
 use crate::replay::Received;
 use crate::reply::{direct, failed, local, no_route, refusal, shape, upgrade_refused};
+use crate::resources::WARMING_TIMEOUT;
 use crate::router::{Forwarded, Router};
 use crate::sent::{SentBody, TunnelRecord};
 use crate::session::Session;
@@ -220,10 +222,16 @@ impl Exchanged<'_> {
         if let Some(reply) = refusal(&exchange.request.borrow(), &self.prepared, &session.manager) {
             return (self.local(reply), None, Origin::Local);
         }
-        let table = match table(exchange).await {
+        let mut table = match table(exchange).await {
             Ok(table) => table,
             Err(reply) => return (self.local(reply), None, Origin::Local),
         };
+        if let Some(source) = &table.vhds
+            && Box::pin(seek_host(exchange, &table, source)).await
+            && let Ok(with_host) = self::table(exchange).await
+        {
+            table = with_host;
+        }
         if self.prepared.heard == Heard::No {
             for name in &table.internal_headers {
                 exchange.request.borrow_mut().headers.remove(name);
@@ -431,6 +439,23 @@ async fn table(exchange: &Exchange) -> Result<Arc<RouteTable>, LocalReply> {
         (None, Looked::Unanswered) => Err(failed(&Failure::Unanswered)),
         (None, Looked::Found | Looked::Absent) => Err(no_route("route_configuration_not_found")),
     }
+}
+
+/// Asks for the request's virtual host where it is not known. False: it is, or nobody asks.
+async fn seek_host(exchange: &Exchange, table: &RouteTable, source: &Source) -> bool {
+    let session = exchange.session();
+    let mut filters = session.manager.filters.iter();
+    if !filters.any(|filter| filter.is_on_demand()) || table.host_of(&exchange.request.borrow()).is_some() {
+        return false;
+    }
+    let authority = exchange.request.borrow().authority.to_ascii_lowercase();
+    let Ok(host) = String::from_utf8(authority) else {
+        return false;
+    };
+    let demand = &session.worker.shared.demand;
+    let patience = source.initial_fetch_timeout.unwrap_or(WARMING_TIMEOUT);
+    let want = Want::VirtualHost(format!("{}/{host}", table.name));
+    demand.ask_of(want, source.clone(), patience).await == Looked::Found
 }
 
 /// The routes of the scope that the request is of.

@@ -47,6 +47,8 @@ pub enum Compiled {
     Endpoints(Box<Assignment>),
     Secret(Box<Secret>),
     Cluster(Box<Cluster>),
+    /// It is in its table.
+    VirtualHost,
     Route(Box<RouteTable>),
     Scope(Box<Scope>),
     Extension(Box<Extension>),
@@ -316,6 +318,17 @@ impl Resources {
 
     pub fn is_active(&self, name: &Name) -> bool {
         self.active.contains_key(name)
+    }
+
+    /// The newest that was accepted: its version, and the message.
+    pub fn newest(&self, name: &Name) -> Option<(String, Bytes)> {
+        let entry = self.warming.get(name).or_else(|| self.active.get(name))?;
+        Some((entry.version.clone(), entry.body.clone()))
+    }
+
+    /// A version of it is not in force yet.
+    pub fn waits(&self, name: &Name) -> bool {
+        self.warming.contains_key(name)
     }
 
     /// Of the newest that was accepted.

@@ -114,6 +114,12 @@ impl HttpConnectionManager {
         let found = own.find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(wanted));
         found.map_or(&self.filters, |(_, filters)| filters)
     }
+
+    /// Also those of upgrades.
+    pub fn every_filter(&self) -> impl Iterator<Item = &Arc<FilterConfig>> {
+        let of_upgrades = self.upgrade_filters.iter().flat_map(|(_, filters)| filters);
+        self.filters.iter().chain(of_upgrades)
+    }
 }
 
 /// Each with its upgrade's name in lower case.

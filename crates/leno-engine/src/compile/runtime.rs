@@ -128,8 +128,6 @@ fn layer(at: &At<'_>, message: &pb::RuntimeLayer) -> Result<Source, Rejection> {
     })
 }
 
-/// Connections of clients at a time, over all listeners.
-pub const CONNECTIONS: &str = "overload.global_downstream_max_connections";
 /// `envoy.service.runtime.v3.Runtime`: what a layer says from now on.
 pub fn discovered(
     message: &rtds::Runtime,
@@ -154,6 +152,8 @@ fn values(at: &At<'_>, message: &protobuf::Struct) -> Result<BTreeMap<String, Va
     }
     Ok(values)
 }
+/// Connections of clients at a time, over all listeners.
+pub const CONNECTIONS: &str = "overload.global_downstream_max_connections";
 
 /// Keys by which Envoy itself is changed, and leno is not. `None`: they are warned of; else they limit what others may
 /// do, and a limit that does not hold is refused.

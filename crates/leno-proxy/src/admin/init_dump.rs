@@ -27,6 +27,7 @@ fn target((kind, name): &Name) -> String {
         Kind::Secret => format!("SdsApi {name}"),
         Kind::Cluster => format!("cluster {name}"),
         Kind::Route => format!("RdsRouteConfigSubscription RDS init {name}"),
+        Kind::VirtualHost => format!("VhdsConfigSubscription {name}"),
         Kind::Scope => format!("SRDS {name}"),
         Kind::Extension => format!("FilterConfigSubscription init {name}"),
         Kind::Listener => format!("listener {name}"),

@@ -3,6 +3,7 @@
 use leno_dns::NameTable;
 use leno_engine::compile::{Files, Warnings, cluster, endpoint, http, listener, route, runtime};
 use leno_engine::runtime::Runtime;
+use leno_proto::envoy::config::route::v3::VirtualHost;
 use leno_proto::google::protobuf::Any;
 use prost::Message;
 
@@ -29,6 +30,10 @@ pub(super) fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Comp
             }
             Kind::Cluster => {
                 cluster::compile(&decode(body)?, files, &mut warnings).map(|c| Compiled::Cluster(Box::new(c)))
+            }
+            Kind::VirtualHost => {
+                decode::<VirtualHost>(body)?;
+                return Ok(Compiled::VirtualHost);
             }
             Kind::Route => {
                 route::compile(&decode(body)?, files, &mut warnings).map(|r| Compiled::Route(Box::new(r)))

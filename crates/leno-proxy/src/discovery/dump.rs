@@ -138,12 +138,22 @@ impl Memory {
         }
     }
 
+    fn version(&self, kind: Kind, stage: Stage<'_>, moment: Moment) -> Version {
+        let mut version = moment.version(stage);
+        version.body = self.whole(kind, &version.body);
+        version
+    }
+
     fn dumped(&self, known: Known<'_>, moment: Moment) -> Dumped {
         Dumped {
             name: known.name.clone(),
             fixed: self.fixed.contains(known.name),
-            active: known.active.map(|stage| moment.version(stage)),
-            warming: known.warming.map(|stage| moment.version(stage)),
+            active: known
+                .active
+                .map(|stage| self.version(known.name.0, stage, moment)),
+            warming: known
+                .warming
+                .map(|stage| self.version(known.name.0, stage, moment)),
             draining: None,
             rejected: known.rejected.map(|rejected| moment.refusal(rejected)),
             absent: known.absent,

@@ -14,11 +14,14 @@ use tokio::task::JoinSet;
 use super::feeds::Feeds;
 use super::own::Own;
 use super::rotation::Rotation;
+use super::virtual_hosts::{VirtualHosts, route_of};
 use crate::lookup::{Answer, Question, Want};
 use crate::resolve;
 use crate::resources::{Compiled, Kind, Name, Needs, Resources};
 use crate::state::Defaults;
 
+/// Names that somebody waits for; of more nobody is asked.
+const MAX_WAITING: usize = 4096;
 /// Names that were asked for and do not exist; the oldest is forgotten beyond this.
 const MAX_NEGATIVE: usize = 1024;
 
@@ -32,6 +35,8 @@ pub(super) struct Memory {
     pub(super) asked: VecDeque<Name>,
     /// What workers asked for of a source that they named.
     pub(super) sought: Needs,
+    /// Those of route configurations that have some of their hosts from elsewhere.
+    pub(super) virtual_hosts: VirtualHosts,
     /// What is followed from the beginning to the end.
     pub(super) always: Needs,
     /// Of the roots, what is the bootstrap's own: nobody can change it.
@@ -67,7 +72,12 @@ impl Memory {
             Want::Listener(destination) => (Kind::Listener, listener_name(destination)),
             Want::Route(name) => (Kind::Route, name),
             Want::Cluster(name) => (Kind::Cluster, name),
+            Want::VirtualHost(name) => (Kind::VirtualHost, name),
         };
+        // Dropped, the question stays without an answer.
+        if self.waiting.len() >= MAX_WAITING && !self.waiting.contains_key(&name) {
+            return;
+        }
         match question.source {
             // What is to come anyway is not asked for.
             Some(_) if self.roots.contains(&name) => {}
@@ -158,7 +168,13 @@ impl Memory {
     pub(super) fn answer(&mut self) {
         let (resources, asked, sought) = (&self.resources, &mut self.asked, &mut self.sought);
         self.waiting.retain(|name, waiters| {
-            let answer = match (resources.is_active(name), resources.is_absent(name)) {
+            // A virtual host is there when it is in its table.
+            let table = match name.0 {
+                Kind::VirtualHost => route_of(&name.1).map(|route| (Kind::Route, route.to_owned())),
+                _ => None,
+            };
+            let waits = table.is_some_and(|table| resources.waits(&table));
+            let answer = match (resources.is_active(name) && !waits, resources.is_absent(name)) {
                 (true, _) => Answer::Found,
                 (_, true) => {
                     // Asked again, it is asked for again.

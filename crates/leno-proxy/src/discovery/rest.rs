@@ -249,6 +249,8 @@ impl Kind {
             Self::Route => "/v3/discovery:routes",
             Self::Scope => "/v3/discovery:scoped-routes",
             Self::Extension => "/v3/discovery:extension_configs",
+            // Refused where it is said: there is no such path.
+            Self::VirtualHost => "/v3/discovery:virtual-hosts",
             Self::Listener => "/v3/discovery:listeners",
         }
     }

@@ -26,7 +26,8 @@ impl Discovery {
             let key: Name = (kind, resource.name);
             let is_root = self.is_root(memory, &key);
             let foreign = is_root && self.origin(memory, &key).as_ref() != Some(&resource.origin);
-            if memory.fixed.contains(&key) || kind == Kind::Secret || foreign {
+            let kept = !matches!(kind, Kind::Secret | Kind::VirtualHost);
+            if memory.fixed.contains(&key) || !kept || foreign {
                 continue;
             }
             match self.compile(memory, feeds, kind, &resource.body, &*self.files()) {
@@ -93,7 +94,9 @@ impl Discovery {
             return;
         }
         let here = memory.resources.in_force().filter(|(name, _)| {
-            name.0 != Kind::Secret && !memory.fixed.contains(*name) && !memory.leases.contains_key(*name)
+            !matches!(name.0, Kind::Secret | Kind::VirtualHost)
+                && !memory.fixed.contains(*name)
+                && !memory.leases.contains_key(*name)
         });
         let resources = here.filter_map(|(name, stage)| {
             Some(KeptResource {

@@ -87,6 +87,10 @@ impl Stream {
         }
     }
 
+    pub(super) fn is_delta(&self) -> bool {
+        matches!(self.conversation, Conversation::Delta(_))
+    }
+
     pub(super) fn subscribe(&mut self, type_url: &str, name: &str) {
         match &mut self.conversation {
             Conversation::Delta(client) if name == WILDCARD => client.subscribe_wildcard(type_url),
@@ -383,6 +387,8 @@ impl Kind {
                 "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/StreamExtensionConfigs",
                 "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/DeltaExtensionConfigs",
             ],
+            // There is delta alone.
+            Self::VirtualHost => ["/envoy.service.route.v3.VirtualHostDiscoveryService/DeltaVirtualHosts"; 2],
             Self::Listener => [
                 "/envoy.service.listener.v3.ListenerDiscoveryService/StreamListeners",
                 "/envoy.service.listener.v3.ListenerDiscoveryService/DeltaListeners",

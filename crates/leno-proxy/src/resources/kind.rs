@@ -8,6 +8,7 @@ pub enum Kind {
     Endpoints,
     Secret,
     Cluster,
+    VirtualHost,
     Route,
     Scope,
     Extension,
@@ -15,11 +16,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Runtime,
         Kind::Endpoints,
         Kind::Secret,
         Kind::Cluster,
+        Kind::VirtualHost,
         Kind::Route,
         Kind::Scope,
         Kind::Extension,
@@ -32,6 +34,7 @@ impl Kind {
             Self::Endpoints => type_url::CLUSTER_LOAD_ASSIGNMENT,
             Self::Secret => type_url::SECRET,
             Self::Cluster => type_url::CLUSTER,
+            Self::VirtualHost => type_url::VIRTUAL_HOST,
             Self::Route => type_url::ROUTE_CONFIGURATION,
             Self::Scope => type_url::SCOPED_ROUTE_CONFIGURATION,
             Self::Extension => type_url::TYPED_EXTENSION_CONFIG,

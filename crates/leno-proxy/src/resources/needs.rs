@@ -18,6 +18,7 @@ pub(crate) fn needs(compiled: &Compiled) -> Needs {
         Compiled::Runtime(_)
         | Compiled::Endpoints(_)
         | Compiled::Secret(_)
+        | Compiled::VirtualHost
         | Compiled::Scope(_)
         | Compiled::Extension(_) => Needs::new(),
         Compiled::Cluster(cluster) => cluster_needs(cluster),
@@ -107,8 +108,7 @@ fn manager_needs(manager: &HttpConnectionManager) -> Needs {
             }
         },
     };
-    let filters = manager.filters.iter();
-    names.extend(filters.filter_map(|filter| {
+    names.extend(manager.every_filter().filter_map(|filter| {
         let discovered = filter.discovered.as_ref()?;
         Some(((Kind::Extension, filter.name.clone()), discovered.source.clone()))
     }));
@@ -142,6 +142,9 @@ fn table_needs(table: &RouteTable) -> Needs {
             MirrorCluster::Header(_) => None,
         });
         names.extend(mirrored);
+    }
+    if let Some(source) = &table.vhds {
+        names.insert((Kind::VirtualHost, WILDCARD.to_owned()), Source::clone(source));
     }
     names
 }

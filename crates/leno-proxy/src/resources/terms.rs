@@ -21,7 +21,7 @@ impl Terms {
     pub(super) fn of(compiled: &Compiled) -> Self {
         match compiled {
             Compiled::Listener(listener) => {
-                let discovered = managers(listener).flat_map(|manager| &manager.filters);
+                let discovered = managers(listener).flat_map(HttpConnectionManager::every_filter);
                 let filters = discovered.filter_map(|filter| {
                     let discovered = filter.discovered.as_ref()?;
                     Some((filter.name.clone(), discovered.types.clone()))
@@ -103,7 +103,7 @@ pub(crate) fn asks(compiled: &Compiled) -> Vec<Source> {
     let Compiled::Listener(listener) = compiled else {
         return Vec::new();
     };
-    let filters = managers(listener).flat_map(|manager| &manager.filters);
+    let filters = managers(listener).flat_map(HttpConnectionManager::every_filter);
     filters
         .filter_map(|filter| filter.factory.source().cloned())
         .collect()

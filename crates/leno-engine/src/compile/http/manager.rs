@@ -240,10 +240,14 @@ fn routes(
     use pb::http_connection_manager::RouteSpecifier as R;
     match specifier {
         None => Err(at.field("route_specifier").reject("required")),
-        Some(R::RouteConfig(table)) => Ok(RouteSource::Inline(Arc::new(route::table(
-            &at.field("route_config"),
-            table,
-        )?))),
+        Some(R::RouteConfig(table)) => {
+            let at = at.field("route_config");
+            let table = route::table(&at, table)?;
+            if table.vhds.is_some() {
+                return Err(at.field("vhds").reject("only where the routes come by rds"));
+            }
+            Ok(RouteSource::Inline(Arc::new(table)))
+        }
         Some(R::Rds(pb::Rds {
             config_source,
             route_config_name,

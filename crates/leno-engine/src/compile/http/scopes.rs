@@ -149,9 +149,14 @@ fn inline(at: &At<'_>, message: &pb::ScopedRouteConfigurationsList) -> Result<Sc
                     at.reject("a list has its routes with it: use route_configuration, or scoped_rds")
                 );
             }
+            let key = key(at, scope)?;
             let table = at.required("route_configuration", route_configuration)?;
-            let table = route::table(&at.field("route_configuration"), table)?;
-            Ok((key(at, scope)?, Arc::new(table)))
+            let at = at.field("route_configuration");
+            let table = route::table(&at, table)?;
+            if table.vhds.is_some() {
+                return Err(at.field("vhds").reject("only where the routes come by rds"));
+            }
+            Ok((key, Arc::new(table)))
         },
     )?;
     Ok(Scopes::Inline(each.into_iter().collect()))

@@ -30,6 +30,7 @@ impl FilterConfig {
         &self,
         discovered: &Discovered,
         configuration: Option<&FilterConfig>,
+        head: &RequestHead,
         levels: &Levels<'_>,
     ) -> Option<Box<dyn HttpFilter>> {
         if levels
@@ -39,6 +40,7 @@ impl FilterConfig {
             return None;
         }
         match configuration.or(discovered.default.as_deref()) {
+            Some(configuration) if !configuration.factory.wants(head) => None,
             Some(configuration) => configuration.factory.start_at(levels),
             None => Some(Box::new(Missing)),
         }

@@ -15,6 +15,7 @@ mod runtime;
 mod scopes;
 mod script;
 mod secrets;
+mod virtual_hosts;
 
 use std::path::{Path, PathBuf};
 
@@ -179,6 +180,20 @@ fn leno_asks_for_clusters_on_demand() {
         &known("ON_DEMAND", ""),
         &on_demand::sought(Proxy::leno),
     );
+}
+
+#[test]
+fn envoy_asks_for_virtual_hosts() {
+    if let Some(program) = program("envoy_asks_for_virtual_hosts") {
+        let text = virtual_hosts::sought(|bootstrap| Proxy::envoy(&program, bootstrap));
+        check("VIRTUAL_HOSTS", "", &text);
+    }
+}
+
+#[test]
+fn leno_asks_for_virtual_hosts() {
+    let text = virtual_hosts::sought(Proxy::leno);
+    assert_same("VIRTUAL_HOSTS", &known("VIRTUAL_HOSTS", ""), &text);
 }
 
 #[test]

@@ -160,9 +160,14 @@ fn get(address: SocketAddr) -> std::io::Result<String> {
 fn exchange(address: SocketAddr, headers: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let host = if headers.contains("host: ") {
+        ""
+    } else {
+        "host: a\r\n"
+    };
     write!(
         stream,
-        "GET / HTTP/1.1\r\nhost: a\r\n{headers}connection: close\r\n\r\n"
+        "GET / HTTP/1.1\r\n{host}{headers}connection: close\r\n\r\n"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
