@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use crate::value::{Error, Value};
+use crate::error::Error;
+use crate::value::Value;
 
 impl Value<'_> {
     /// Of values of different types it is false.

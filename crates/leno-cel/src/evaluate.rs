@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use crate::error::{Error, fits};
 use crate::expr::Constant;
 use crate::function::Function;
-use crate::program::{Node, Options};
+use crate::node::Node;
+use crate::options::Options;
 use crate::strings;
 use crate::time;
-use crate::value::{Environment, Error, Value};
-
-/// No text is made that is longer.
-pub const MOST_BYTES: usize = 64 << 10;
+use crate::value::{Environment, Value};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -242,14 +241,6 @@ fn arithmetic<'a>(function: Function, a: &Value<'a>, b: &Value<'a>, options: &Op
             time::duration(a + b).map(Value::Duration)
         }
         _ => Err(Error::Types),
-    }
-}
-
-/// Whether a text of this length may be made.
-pub(crate) fn fits(length: usize) -> Result<()> {
-    match length <= MOST_BYTES {
-        true => Ok(()),
-        false => Err(Error::TooLarge),
     }
 }
 

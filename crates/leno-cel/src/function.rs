@@ -1,6 +1,6 @@
 //! Functions by their names.
 
-use crate::program::Options;
+use crate::options::Options;
 use crate::time::Part;
 
 /// What a call does with its arguments; the target is the first.

@@ -1,21 +1,7 @@
 //! Words and signs of an expression.
 
 use crate::literal;
-use crate::parse::ParseError;
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Token {
-    Name(String),
-    Int(i64),
-    /// The magnitude of the smallest integer, which only a sign before it makes one.
-    Smallest,
-    Uint(u64),
-    Double(f64),
-    Text(String),
-    Bytes(Vec<u8>),
-    Sign(&'static str),
-    End,
-}
+use crate::token::{ParseError, Token};
 
 /// Longer ones first.
 const SIGNS: &[&str] = &[

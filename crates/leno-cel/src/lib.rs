@@ -13,19 +13,26 @@
 //! bounds, and values must be made before it is known which are asked for.
 
 mod compare;
+mod error;
 mod evaluate;
 mod expr;
 mod function;
 mod lex;
 mod literal;
+mod node;
+mod options;
 mod parse;
 mod program;
 mod strings;
 mod time;
+mod token;
 mod value;
 
-pub use evaluate::MOST_BYTES;
+pub use error::{Error, MOST_BYTES};
 pub use expr::{Constant, Expr};
-pub use parse::{ParseError, parse};
-pub use program::{Options, Program};
-pub use value::{Environment, Error, Table, Value};
+pub use options::Options;
+pub use parse::parse;
+pub use program::Program;
+pub use time::duration_json;
+pub use token::ParseError;
+pub use value::{Environment, Table, Value};

@@ -1,6 +1,6 @@
 //! Numbers and quoted texts, as they are written.
 
-use crate::lex::Token;
+use crate::token::Token;
 
 type Read = (Token, usize);
 

@@ -1,20 +1,13 @@
 //! From a text to an expression, by [CEL's grammar](https://github.com/google/cel-spec/blob/master/doc/langdef.md#syntax).
 
 use crate::expr::{Constant, Expr};
-use crate::lex::{Token, tokens};
+use crate::lex::tokens;
+use crate::token::{ParseError, Token};
 
 /// Of a text, in bytes.
 const LONGEST: usize = 32 << 10;
 /// Of parentheses in parentheses.
 const NESTED: usize = 48;
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{why}, at byte {at}")]
-pub struct ParseError {
-    /// Where, in bytes from the beginning.
-    pub at: usize,
-    pub why: String,
-}
 
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
     if text.len() > LONGEST {

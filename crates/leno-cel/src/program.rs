@@ -1,25 +1,17 @@
 //! An expression that is known to make sense.
 
-use regex::{Regex, RegexBuilder};
+use regex::RegexBuilder;
 
+use crate::error::Error;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::expr::{Constant, Expr};
 use crate::function::Function;
-use crate::value::{Environment, Error, Value};
+use crate::node::Node;
+use crate::options::Options;
+use crate::value::{Environment, Value};
 
 /// Of one pattern, in bytes.
 const PATTERN_LIMIT: usize = 256 << 10;
-
-/// What an expression may use besides what is always there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Options {
-    /// `string(…)`
-    pub string_conversion: bool,
-    /// `+` of texts and of bytes.
-    pub string_concat: bool,
-    /// `lowerAscii`, `replace`, `split`, …
-    pub string_functions: bool,
-}
 
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -27,33 +19,6 @@ pub struct Program {
     source: Expr,
     options: Options,
     root: Node,
-}
-
-/// A part, as it is evaluated.
-#[derive(Clone, Debug)]
-pub(crate) enum Node {
-    Constant(Constant),
-    Variable(String),
-    /// Of a variable: the commonest thing there is.
-    Field {
-        variable: String,
-        field: String,
-        test: bool,
-    },
-    Select {
-        operand: Box<Node>,
-        field: String,
-        test: bool,
-    },
-    And(Box<[Node; 2]>),
-    Or(Box<[Node; 2]>),
-    Not(Box<Node>),
-    /// Condition, then, otherwise.
-    Choice(Box<[Node; 3]>),
-    Matches(Box<Node>, Regex),
-    Call(Function, Vec<Node>),
-    List(Vec<Node>),
-    Map(Vec<(Node, Node)>),
 }
 
 // === impl Program ===

@@ -1,8 +1,8 @@
 //! [CEL's extension for texts](https://pkg.go.dev/github.com/google/cel-go/ext#Strings). Places count characters.
 
-use crate::evaluate::fits;
+use crate::error::{Error, fits};
 use crate::function::Function;
-use crate::value::{Error, Value};
+use crate::value::Value;
 
 pub(crate) fn call<'a>(function: Function, values: &[Value<'a>]) -> Result<Value<'a>, Error> {
     use Function as F;

@@ -3,7 +3,7 @@
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-use crate::value::Error;
+use crate::error::Error;
 
 const SECOND: i128 = 1_000_000_000;
 /// Protobuf's `Duration`: ten thousand years.
@@ -151,7 +151,7 @@ fn decimal(nanoseconds: i128, unit: i128) -> String {
 }
 
 /// In seconds, as JSON has it: `5400s`.
-pub(crate) fn duration_json(nanoseconds: i128) -> String {
+pub fn duration_json(nanoseconds: i128) -> String {
     let sign = if nanoseconds < 0 { "-" } else { "" };
     format!("{sign}{}s", decimal(nanoseconds.abs(), SECOND))
 }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::error::Error;
+
 /// Where values come from.
 pub trait Environment {
     /// A field of a variable: `request.path`. None: it has no such field, or it is empty now.
@@ -44,25 +46,6 @@ pub enum Value<'a> {
         of: &'a dyn Environment,
         name: &'a str,
     },
-}
-
-/// Why there is no value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    #[error("no such field, key or index")]
-    Missing,
-    #[error("no such variable")]
-    NoVariable,
-    #[error("not for values of these types")]
-    Types,
-    #[error("division by zero")]
-    DivisionByZero,
-    #[error("out of range")]
-    Range,
-    #[error("not a text of that form")]
-    Form,
-    #[error("too large")]
-    TooLarge,
 }
 
 // === impl Value ===

@@ -52,6 +52,7 @@ impl Connection {
             remote: self.record.remote,
             peer: self.caller(),
             notes: None,
+            values: &*self.record,
         }
     }
 

@@ -39,6 +39,7 @@ use crate::lookup::Question;
 use crate::resources::{Change, Compiled, Kind, Name, Needs, Resources};
 use crate::state::Refused;
 
+pub use compile::hostname;
 pub use keeper::Keeper;
 pub use stream::Via;
 pub use text::Text;

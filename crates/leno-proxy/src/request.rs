@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use leno_engine::compile::access_log::Point;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
+use leno_engine::compile::log_filter::LogType;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::internal_redirect::{Followed, NextRequest};
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
@@ -137,7 +139,11 @@ fn respond(exchange: Rc<Exchange>, answer: Answer, filters: Option<Rc<Filters>>)
     }
     exchange.see_grpc_status(&head.headers);
     exchange.response.replace(Some(head.clone()));
+    exchange.reach(Point::AnsweringBegins);
     if let Some(upstream) = upgraded {
+        if exchange.session().manager.log_options.when_connected {
+            exchange.log(LogType::DownstreamTunnelSuccessfullyEstablished);
+        }
         let connection = &exchange.session().connection;
         let tunnel = Tunnel {
             upstream,
@@ -200,6 +206,9 @@ impl Exchanged<'_> {
             Ok(table) => table,
             Err(reply) => return (self.local(reply), None, Origin::Local),
         };
+        if table.on_demand || session.manager.on_demand {
+            exchange.keep();
+        }
         if self.prepared.heard == Heard::No {
             for name in &table.internal_headers {
                 exchange.request.borrow_mut().headers.remove(name);
@@ -229,6 +238,9 @@ impl Exchanged<'_> {
         };
         let decision = table.route(&exchange.request.borrow(), &cx);
         exchange.route.replace(decision.route().cloned());
+        if let Decision::NoRoute { host } = &decision {
+            exchange.host.replace(Some(Arc::clone(&host.facts)));
+        }
         exchange.begin_trace();
         session.counts.inc(HttpStat::RouterRqTotal);
         if matches!(decision, Decision::Redirect { .. } | Decision::Respond { .. }) {
@@ -241,6 +253,13 @@ impl Exchanged<'_> {
         };
         // Known to the record even if a filter answers.
         exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
+        let options = &session.manager.log_options;
+        if options.at_start {
+            exchange.log(LogType::DownstreamStart);
+        }
+        if let Some(interval) = options.every {
+            exchange.log_every(interval);
+        }
         let filters = match session.manager.filters.is_empty() {
             true => None,
             false => Filters::start(exchange, &decision, upstream.as_ref().ok().map(|u| u.cluster())),

@@ -32,7 +32,9 @@ mod suites;
 mod system;
 mod verify;
 
-pub use certificate::{CertificateError, CertificateInfo, OtherName, SubjectAltNames};
+pub use certificate::{
+    CertificateError, CertificateInfo, OtherName, SubjectAltNames, fingerprint_sha1, fingerprint_sha256,
+};
 pub use config::{
     ClientAuth, ClientTls, ConfigError, Resumption, ServerCheck, ServerTls, TlsVersion, Versions,
 };

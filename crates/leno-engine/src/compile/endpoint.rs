@@ -8,7 +8,7 @@ pub use super::address::{Internal, Passed, Target};
 
 use super::address::Address;
 use super::at::{At, compiling, no_effect, refuse, silent};
-use super::metadata::{self, Fields};
+use super::metadata::{self, Fields, Told};
 use super::pb::{core, endpoint as pb, protobuf};
 use super::{NoFiles, Rejection, Warnings, address};
 
@@ -55,6 +55,8 @@ pub struct Endpoint {
     pub locality_transport_match: Arc<Fields>,
     /// `filter_metadata["istio"].workload`, parsed.
     pub workload: Option<WorkloadLabel>,
+    /// For logs.
+    pub told: Option<Told>,
     /// None: it is checked as its cluster says.
     pub check: Option<Box<EndpointCheck>>,
 }
@@ -234,6 +236,7 @@ fn endpoint(
         transport_match: metadata::of(metadata.as_ref(), TRANSPORT_SOCKET_MATCH),
         locality_transport_match: Arc::clone(locality_transport_match),
         workload: workload(metadata),
+        told: Told::new(metadata.as_ref()),
         check: match health_check_config {
             None => None,
             Some(config) => check(&at.field("health_check_config"), config)?,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub(crate) use self::manager::manager;
-use super::access_log::AccessLog;
+use super::access_log::{AccessLog, LogOptions};
 use super::config_source::{self as source, Source};
 use super::header::Mutation;
 use super::local_reply::LocalReplies;
@@ -21,6 +21,8 @@ use crate::decide::filter::FilterConfig;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpConnectionManager {
+    /// Some format asks for moments of requests, or for endpoints that were tried.
+    pub on_demand: bool,
     /// Its part of the statistics' names.
     pub stat_prefix: String,
     pub codec: Codec,
@@ -28,6 +30,7 @@ pub struct HttpConnectionManager {
     /// In order; the router is not among them (it is what comes after the last).
     pub filters: Vec<Arc<FilterConfig>>,
     pub access_log: Vec<Arc<AccessLog>>,
+    pub log_options: LogOptions,
     /// A log or a span says something of responses' trailers.
     pub keeps_trailers: bool,
     pub limits: HttpLimits,

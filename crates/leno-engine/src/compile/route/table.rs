@@ -8,6 +8,7 @@ use super::per_filter::filter_configs;
 use super::*;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::header;
+use crate::compile::metadata::Told;
 use crate::compile::pb::{core, protobuf};
 use crate::compile::rate_limit::{self, RateLimit};
 use crate::compile::tracing;
@@ -47,7 +48,8 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
     let hosts = at.each("virtual_hosts", virtual_hosts, |at, host| {
         virtual_host(at, host, *ignore_path_parameters_in_path_matching, &mirrors)
     })?;
-    Ok(RouteTable {
+    let table = RouteTable {
+        on_demand: false,
         name: name.clone(),
         domains: domains(at, &hosts)?,
         hosts,
@@ -69,6 +71,11 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
             &header::response(response_headers_to_add, response_headers_to_remove),
         )?,
         filter_configs: filter_configs(at, typed_per_filter_config)?,
+    };
+    // Its formats have all been read.
+    Ok(RouteTable {
+        on_demand: at.wants().on_demand,
+        ..table
     })
 }
 
@@ -104,7 +111,6 @@ fn virtual_host(
         metadata,
         route_specifiers,
     } = message;
-    silent!("nothing here reads it"; metadata);
     refuse!(at; matcher, cors, retry_policy_typed_config,
         hedge_policy, route_specifiers);
     no_effect!(at, "leno has its own statistics"; virtual_clusters);
@@ -133,13 +139,19 @@ fn virtual_host(
     let rate_limits: Arc<[RateLimit]> = at
         .each("rate_limits", rate_limits, rate_limit::rate_limit)?
         .into();
+    let facts = Arc::new(HostFacts {
+        name: name.clone(),
+        told: Told::new(metadata.as_ref()),
+    });
     use pb::virtual_host::TlsRequirementType;
     Ok(VirtualHost {
+        facts: Arc::clone(&facts),
         name: name.clone(),
         domains: at.each("domains", domains, |at, domain| self::domain(at, domain))?,
         routes: at.each("routes", routes, |at, one| {
             let mut route = route(at, one, &inherited)?;
             route.matches.ignore_parameters = ignore_parameters;
+            route.host = Arc::clone(&facts);
             if let Action::Forward(forward) = &mut route.action {
                 forward.rate_limits.host = Arc::clone(&rate_limits);
             }
@@ -213,6 +225,8 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
         },
         place: text(metadata.as_ref(), "leno", "place"),
         rule: number(metadata.as_ref(), "leno", "rule"),
+        told: Told::new(metadata.as_ref()),
+        host: Arc::default(),
     })
 }
 

@@ -550,6 +550,7 @@ impl Endpoint {
             transport_match: Default::default(),
             locality_transport_match: Default::default(),
             workload: None,
+            told: None,
             check: None,
         }
     }
