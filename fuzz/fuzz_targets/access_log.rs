@@ -4,7 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use leno_engine::compile::access_log::{Json, Format, LogFormat};
+use leno_engine::compile::log_filter::LogType;
+use leno_engine::compile::access_log::{Format, Json, LogFormat};
 use leno_engine::compile::listener::Direction;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::notes::Notes;
@@ -52,6 +53,7 @@ fuzz_target!(|input: &[u8]| {
         direction: Direction::Outbound,
         named: None,
         local: ([240, 240, 0, 7], 9080).into(),
+        direct_local: ([240, 240, 0, 7], 9080).into(),
         remote: ([198, 18, 0, 2], 40_000).into(),
         direct_remote: ([198, 18, 0, 2], 40_000).into(),
         connection_id: 17,
@@ -59,6 +61,10 @@ fuzz_target!(|input: &[u8]| {
         tls_version: None,
         peer_principal: None,
         local_principal: None,
+        tls: None,
+        chain: None,
+        listener_metadata: None,
+        transport_failure: None,
     };
     let record = RequestRecord {
         start: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()),
@@ -82,6 +88,8 @@ fuzz_target!(|input: &[u8]| {
         downstream: &downstream,
         peer: &PeerMetadata::default(),
         notes: &Notes::default(),
+        log_type: LogType::DownstreamEnd,
+        details_on_demand: None,
     };
     let mut out = Vec::new();
     write_request(&json, &record, &mut out);

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use leno_engine::compile::log_filter::LogType;
 use leno_engine::compile::listener::Direction;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::notes::Notes;
@@ -46,6 +47,7 @@ fuzz_target!(|input: &[u8]| {
         direction: Direction::Inbound,
         named: None,
         local: ([127, 64, 0, 7], 9080).into(),
+        direct_local: ([127, 64, 0, 7], 9080).into(),
         remote: ([127, 0, 0, 1], 40_000).into(),
         direct_remote: ([127, 0, 0, 1], 40_000).into(),
         connection_id: 17,
@@ -53,6 +55,10 @@ fuzz_target!(|input: &[u8]| {
         tls_version: None,
         peer_principal: None,
         local_principal: None,
+        tls: None,
+        chain: None,
+        listener_metadata: None,
+        transport_failure: None,
     };
     let record = RequestRecord {
         start: SystemTime::UNIX_EPOCH,
@@ -76,6 +82,8 @@ fuzz_target!(|input: &[u8]| {
         downstream: &downstream,
         peer: &PeerMetadata::default(),
         notes: &Notes::default(),
+        log_type: LogType::DownstreamEnd,
+        details_on_demand: None,
     };
     let told = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&told);

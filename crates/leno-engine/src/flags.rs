@@ -69,6 +69,11 @@ impl Flags {
         self.0 & (1 << flag as u8) != 0
     }
 
+    /// As Envoy counts them, for expressions.
+    pub fn bits(self) -> u64 {
+        self.iter().map(|flag| 1 << flag.place()).sum()
+    }
+
     pub fn is_empty(self) -> bool {
         self.0 & !HEALTH_CHECK == 0
     }
@@ -90,6 +95,42 @@ impl Flags {
 
     pub fn iter(self) -> impl Iterator<Item = Flag> {
         Flag::ALL.iter().copied().filter(move |f| self.contains(*f))
+    }
+}
+
+impl Flag {
+    /// Among Envoy's (`CoreResponseFlag`).
+    fn place(self) -> u32 {
+        match self {
+            Self::FailedLocalHealthCheck => 0,
+            Self::NoHealthyUpstream => 1,
+            Self::UpstreamRequestTimeout => 2,
+            Self::LocalReset => 3,
+            Self::UpstreamRemoteReset => 4,
+            Self::UpstreamConnectionFailure => 5,
+            Self::UpstreamConnectionTermination => 6,
+            Self::UpstreamOverflow => 7,
+            Self::NoRouteFound => 8,
+            Self::DelayInjected => 9,
+            Self::FaultInjected => 10,
+            Self::RateLimited => 11,
+            Self::UnauthorizedExternalService => 12,
+            Self::DownstreamConnectionTermination => 14,
+            Self::UpstreamRetryLimitExceeded => 15,
+            Self::StreamIdleTimeout => 16,
+            Self::InvalidEnvoyRequestHeaders => 17,
+            Self::DownstreamProtocolError => 18,
+            Self::UpstreamMaxStreamDurationReached => 19,
+            Self::NoFilterConfigFound => 21,
+            Self::DurationTimeout => 22,
+            Self::UpstreamProtocolError => 23,
+            Self::NoClusterFound => 24,
+            Self::OverloadManagerTerminated => 25,
+            Self::DnsResolutionFailed => 26,
+            Self::DropOverload => 27,
+            Self::DownstreamRemoteReset => 28,
+            Self::UnconditionalDropOverload => 29,
+        }
     }
 }
 

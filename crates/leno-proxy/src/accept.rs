@@ -13,7 +13,7 @@ use leno_engine::decide::network::Admission;
 use leno_engine::decide::places::Place;
 use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::flags::Flag;
-use leno_telemetry::record::{DownstreamRecord, Named};
+use leno_telemetry::record::{DownstreamRecord, Named, TlsFacts};
 use leno_telemetry::stats::{ListenerStat, ListenerTime};
 use leno_tls::PeerInfo;
 use tokio::io::AsyncWriteExt;
@@ -45,6 +45,7 @@ pub(crate) async fn accept(
     remote: SocketAddr,
     socket: Arc<ListenSocket>,
 ) -> Option<Serving> {
+    let own = stream.tcp().and_then(|stream| stream.local_addr().ok());
     let destination = match stream.tcp().map(|stream| original_destination(stream, &socket)) {
         None => NOWHERE,
         Some(Ok(Some(destination))) => destination,
@@ -70,6 +71,7 @@ pub(crate) async fn accept(
         direct: remote,
         remote,
         destination,
+        direct_local: own.unwrap_or(destination),
         named,
         tlvs: Vec::new(),
     };
@@ -89,6 +91,7 @@ pub(crate) async fn accept_within(worker: Rc<Worker>, within: Within) -> Option<
         direct: remote,
         remote,
         destination: passed(within.passed.local),
+        direct_local: passed(within.passed.local),
         named: within.passed.local.filter(|_| reads).is_none().then(|| {
             Arc::new(Named {
                 local: format!("envoy://{}/", within.listener).into(),
@@ -110,6 +113,8 @@ struct Arrival {
     /// Whose connection it is: [`Self::direct`], unless the PROXY protocol says otherwise, as of `destination`.
     remote: SocketAddr,
     destination: SocketAddr,
+    /// The socket's own address, whatever was told of where it was going.
+    direct_local: SocketAddr,
     /// Of a connection without addresses of the network.
     named: Option<Arc<Named>>,
     /// Of its PROXY protocol.
@@ -437,11 +442,12 @@ impl Arrival {
         &self,
         plain: Prefixed,
         listener: &Listener,
-        chain: &FilterChain,
+        chain: &Arc<FilterChain>,
         drain: Arc<Drain>,
         found: &Found,
     ) -> Option<(Io, Connection)> {
         let mut client_cert = PeerCertificates::default();
+        let mut handshake = None;
         let (io, peer, local_principal) = match &chain.tls {
             None => (Io::Plain(plain), None, None),
             Some(tls) => {
@@ -457,6 +463,7 @@ impl Arrival {
                             client_cert =
                                 PeerCertificates::new(&manager.client_cert, accepted.certificates());
                         }
+                        handshake = Some(accepted.handshake as Arc<dyn TlsFacts>);
                         let peer = Some(Box::new(accepted.peer));
                         (Io::Tls(accepted.stream), peer, accepted.local_principal)
                     }
@@ -467,7 +474,11 @@ impl Arrival {
                 }
             }
         };
-        let record = self.record(listener, found, peer.as_deref(), local_principal);
+        let record = DownstreamRecord {
+            tls: handshake,
+            chain: Some(Arc::clone(chain)),
+            ..self.record(listener, found, peer.as_deref(), local_principal)
+        };
         let connection = Connection {
             facts: ConnectionFacts {
                 tls: peer.is_some(),
@@ -527,7 +538,10 @@ impl Arrival {
             remote = %self.remote, destination = %self.destination, sni = found.sni.as_deref(), %error,
             "TLS handshake failed"
         );
-        let record = self.record(listener, found, None, None);
+        let record = DownstreamRecord {
+            transport_failure: Some(error.to_string().into()),
+            ..self.record(listener, found, None, None)
+        };
         let details = "downstream_tls_handshake_failed";
         self.worker.reporter.refused(
             &record,
@@ -549,6 +563,7 @@ impl Arrival {
             direction: listener.direction,
             named: self.named.clone(),
             local: self.destination,
+            direct_local: self.direct_local,
             remote: self.remote,
             direct_remote: self.direct,
             connection_id: ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
@@ -562,6 +577,10 @@ impl Arrival {
             }),
             peer_principal: peer.and_then(|p| p.id.as_ref()).map(|id| id.to_string().into()),
             local_principal,
+            tls: None,
+            chain: None,
+            listener_metadata: listener.told.clone(),
+            transport_failure: None,
         }
     }
 }

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use leno_engine::compile::endpoint::Passed;
@@ -17,12 +19,14 @@ use leno_engine::compile::listener::{Address, Pipe};
 use leno_engine::compile::proxy_protocol::Introduction;
 use leno_engine::compile::socket::{SocketOption, When};
 use leno_engine::decide::proxy_protocol::{Addresses, Client};
+use leno_telemetry::record::TlsFacts;
 use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::codec::h1::Workspace;
 use crate::destination::Destination;
+use crate::handshake::Handshake;
 use crate::io::Io;
 use crate::outcome::Failure;
 use crate::prefixed::Prefixed;
@@ -51,6 +55,8 @@ pub(crate) struct Connector<'w> {
     pub(crate) http1: &'w Rc<Workspace>,
     pub(crate) scratch: &'w Scratch,
     pub(crate) internal: &'w dyn InternalListeners,
+    /// The next connection's.
+    pub(crate) ids: &'w AtomicU64,
 }
 
 /// Listeners that take connections from here only.
@@ -68,6 +74,28 @@ pub(crate) struct UpstreamConnection {
     pub(crate) peer_principal: Option<Arc<str>>,
     pub(crate) local_principal: Option<Arc<str>>,
     pub(crate) alpn: Option<Vec<u8>>,
+    pub(crate) id: u64,
+    /// For logs.
+    pub(crate) tls: Option<Arc<Handshake>>,
+    pub(crate) server_name: Option<Arc<str>>,
+    pub(crate) times: Times,
+}
+
+/// How it was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) began: Instant,
+    pub(crate) connected: Instant,
+    /// None: without TLS.
+    pub(crate) secured: Option<Instant>,
+}
+
+// === impl UpstreamConnection ===
+
+impl UpstreamConnection {
+    pub(crate) fn tls_facts(&self) -> Option<&dyn TlsFacts> {
+        self.tls.as_deref().map(|tls| tls as &dyn TlsFacts)
+    }
 }
 
 /// Connects; the time-out covers the TLS handshake.
@@ -89,6 +117,7 @@ async fn connect_and_secure(
     if to.address.socket().is_none() && to.transport.introduction().is_some() {
         return Err(Failure::Connect("the PROXY protocol is for TCP".into()));
     }
+    let began = Instant::now();
     let (stream, local) = match &to.address {
         Address::Socket(address) => {
             let stream = connect_socket(with, *address, to).await;
@@ -118,6 +147,14 @@ async fn connect_and_secure(
         peer_principal: None,
         local_principal: None,
         alpn: None,
+        id: with.ids.fetch_add(1, Ordering::Relaxed),
+        tls: None,
+        server_name: None,
+        times: Times {
+            began,
+            connected: Instant::now(),
+            secured: None,
+        },
     };
     let io = match to.transport.tls() {
         None => Io::Plain(plain),
@@ -126,6 +163,9 @@ async fn connect_and_secure(
             connection.peer_principal = secured.peer_principal;
             connection.local_principal = secured.local_principal;
             connection.alpn = secured.alpn;
+            connection.tls = Some(secured.handshake);
+            connection.server_name = secured.server_name;
+            connection.times.secured = Some(Instant::now());
             Io::Tls(secured.stream)
         }
     };

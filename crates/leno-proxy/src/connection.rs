@@ -54,6 +54,7 @@ impl Connection {
             remote: self.record.remote,
             peer: self.caller(),
             notes: None,
+            values: &*self.record,
         }
     }
 

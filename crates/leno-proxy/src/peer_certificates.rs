@@ -24,7 +24,7 @@ impl PeerCertificates {
 }
 
 /// PEM in URL encoding.
-fn escaped(certificate: &CertificateDer<'_>) -> String {
+pub(crate) fn escaped(certificate: &CertificateDer<'_>) -> String {
     let text = pem::encode_certificate(certificate);
     let mut out = String::with_capacity(text.len() + 256);
     for c in text.chars() {

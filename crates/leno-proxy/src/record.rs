@@ -1,15 +1,17 @@
 //! What is known of a request while it runs, and its one record at its end: the only place where telemetry is made.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use leno_engine::compile::access_log::{FormatValues, Operator};
+use leno_engine::compile::access_log::{FormatValues, MetadataKind, Operator, Point};
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::endpoint::Endpoint;
-use leno_engine::compile::route::Route;
+use leno_engine::compile::log_filter::LogType;
+use leno_engine::compile::metadata::Value;
+use leno_engine::compile::route::{HostFacts, Route};
 use leno_engine::decide::balance::{self, load};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::Permit;
@@ -17,7 +19,8 @@ use leno_engine::decide::notes::Notes;
 use leno_engine::decide::wish::Wish;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
-use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord, UpstreamRecord};
+use leno_telemetry::access_log::{Common, RequestValues};
+use leno_telemetry::record::{DownstreamRecord, OnDemand, RequestRecord, RouteRecord, UpstreamRecord};
 use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, HttpStat, HttpTime};
 
 use crate::connect::UpstreamConnection;
@@ -47,10 +50,14 @@ pub(crate) struct Exchange {
     pub(crate) received: Cell<u64>,
     pub(crate) sent: Cell<u64>,
     pub(crate) route: RefCell<Option<Arc<Route>>>,
+    /// Where no route of its is the request's.
+    pub(crate) host: RefCell<Option<Arc<HostFacts>>>,
     pub(crate) attempts: Cell<u32>,
     pub(crate) upstream: RefCell<Attempted>,
     pub(crate) peer: RefCell<Option<Rc<PeerMetadata>>>,
     pub(crate) notes: Notes,
+    /// Where a format asks for it.
+    pub(crate) on_demand: OnceCell<Box<OnDemand>>,
     /// Where a filter wants it to go.
     pub(crate) wish: RefCell<Option<Wish>>,
     /// A filter has waited for the route's cluster.
@@ -80,6 +87,8 @@ pub(crate) struct Attempted {
     pub(crate) endpoint: Option<Arc<Endpoint>>,
     pub(crate) connection: Option<Rc<UpstreamConnection>>,
     pub(crate) failure: Option<Arc<str>>,
+    /// As what the request was sent.
+    pub(crate) version: Option<Version>,
 }
 
 // === impl Exchange ===
@@ -113,10 +122,12 @@ impl Exchange {
             received: Cell::default(),
             sent: Cell::default(),
             route: RefCell::default(),
+            host: RefCell::default(),
             attempts: Cell::default(),
             upstream: RefCell::default(),
             peer: RefCell::default(),
             notes: Notes::default(),
+            on_demand: OnceCell::new(),
             wish: RefCell::default(),
             cluster_sought: Cell::new(false),
             client_gone: Cell::default(),
@@ -262,6 +273,7 @@ impl Exchange {
     }
 
     pub(crate) fn finish(&self) {
+        self.reach_first(Point::AnswerEnds);
         self.finished.set(true);
     }
 
@@ -321,10 +333,47 @@ impl Exchange {
         self.response_duration.set(None);
     }
 
+    /// A record before the end, for logs.
+    pub(crate) fn log(&self, log_type: LogType) {
+        let now = Instant::now();
+        self.with_record(now, log_type, |record| {
+            let Session { worker, manager, .. } = &*self.session;
+            worker.reporter.meanwhile(record, &manager.access_log);
+        });
+    }
+
+    /// Records again and again, while it lasts.
+    pub(crate) fn log_every(self: &Rc<Self>, interval: Duration) {
+        let exchange = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(interval).await;
+                let Some(exchange) = exchange.upgrade() else {
+                    return;
+                };
+                if exchange.finished.get() {
+                    return;
+                }
+                exchange.log(LogType::DownstreamPeriodic);
+            }
+        });
+    }
+
     fn report(&self, now: Instant) {
+        self.with_record(now, LogType::DownstreamEnd, |record| {
+            let Session { worker, manager, .. } = &*self.session;
+            worker.reporter.request(record, &manager.access_log);
+            if let Some(trace) = self.trace() {
+                trace.finish(record, self.watch.began(), worker);
+            }
+        });
+    }
+
+    fn with_record(&self, now: Instant, log_type: LogType, tell: impl FnOnce(&RequestRecord<'_>)) {
         let began = self.watch.began();
         let (response, trailers) = (self.response.borrow(), self.trailers.borrow());
         let (route, upstream, peer) = (self.route.borrow(), self.upstream.borrow(), self.peer.borrow());
+        let host = self.host.borrow();
         let trace = self.trace();
         let record = RequestRecord {
             start: self.session.worker.wall_time(began),
@@ -339,7 +388,7 @@ impl Exchange {
             details: &self.details.borrow(),
             bytes_received: self.received.get(),
             bytes_sent: self.sent.get(),
-            route: route.as_deref().map(route_record).unwrap_or_default(),
+            route: route_record(route.as_deref(), host.as_deref()),
             upstream: upstream.record(),
             attempts: self.attempts.get(),
             span: trace.as_ref().and_then(|trace| trace.context()),
@@ -348,12 +397,10 @@ impl Exchange {
             downstream: self.downstream(),
             peer: peer.as_deref().unwrap_or(&UNKNOWN),
             notes: &self.notes,
+            log_type,
+            details_on_demand: self.on_demand.get().map(|kept| &**kept),
         };
-        let Session { worker, manager, .. } = &*self.session;
-        worker.reporter.request(&record, &manager.access_log);
-        if let Some(trace) = trace.as_ref() {
-            trace.finish(&record, began, worker);
-        }
+        tell(&record);
     }
 
     fn cut_off(&self) {
@@ -388,77 +435,72 @@ impl Drop for Exchange {
     }
 }
 
-fn route_record(route: &Route) -> RouteRecord<'_> {
+fn route_record<'r>(route: Option<&'r Route>, host: Option<&'r HostFacts>) -> RouteRecord<'r> {
+    let Some(route) = route else {
+        return RouteRecord {
+            host: host.map_or("", |host| &host.name),
+            host_metadata: host.and_then(|host| host.told.as_ref()),
+            ..RouteRecord::default()
+        };
+    };
     RouteRecord {
+        found: true,
         name: &route.name,
         rule: route.rule,
         made_by: route.origin.as_deref().unwrap_or_default(),
         place: route.place.as_deref().unwrap_or_default(),
+        host: &route.host.name,
+        metadata: route.told.as_ref(),
+        host_metadata: route.host.told.as_ref(),
     }
 }
 
 /// For header edits: what of a record is known before its end.
 impl FormatValues for Exchange {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        use std::io::Write;
-        let downstream = self.downstream();
-        let text = match operator {
-            Operator::DownstreamRemoteAddress => downstream.remote.to_string(),
-            Operator::DownstreamRemoteAddressWithoutPort => downstream.remote.ip().to_string(),
-            Operator::DownstreamDirectRemoteAddress => downstream.direct_remote.to_string(),
-            Operator::DownstreamDirectRemoteAddressWithoutPort => downstream.direct_remote.ip().to_string(),
-            Operator::DownstreamLocalAddress => downstream.local.to_string(),
-            Operator::DownstreamLocalAddressWithoutPort => downstream.local.ip().to_string(),
-            Operator::DownstreamLocalPort => downstream.local.port().to_string(),
-            Operator::DownstreamPeerUriSan => match &downstream.peer_principal {
-                Some(principal) => principal.to_string(),
-                None => return false,
+        // Nothing has been sent yet.
+        if *operator == Operator::ResponseCode {
+            return false;
+        }
+        self.so_far(|values| values.write(operator, out))
+    }
+
+    fn metadata(&self, kind: MetadataKind, namespace: &str, read: &mut dyn FnMut(&Value)) {
+        self.so_far(|values| values.metadata(kind, namespace, read));
+    }
+}
+
+impl Exchange {
+    /// What could be told of it now. The messages are not looked at: somebody may be editing them.
+    fn so_far<T>(&self, tell: impl FnOnce(&RequestValues<'_>) -> T) -> T {
+        let began = self.watch.began();
+        let (route, upstream) = (self.route.borrow(), self.upstream.borrow());
+        let host = self.host.borrow();
+        let trace = self.trace();
+        let details = self.details.borrow();
+        tell(&RequestValues {
+            request_duration: self.watch.request_duration(),
+            response_duration: self.response_duration.get(),
+            response: None,
+            grpc_status: self.grpc_status.get(),
+            route: route_record(route.as_deref(), host.as_deref()),
+            span: trace.as_ref().and_then(|trace| trace.context()),
+            notes: &self.notes,
+            on_demand: self.on_demand.get().map(|kept| &**kept),
+            common: Common {
+                start: self.session.worker.wall_time(began),
+                duration: began.elapsed(),
+                flags: self.flags.get(),
+                details: &details,
+                received: self.received.get(),
+                sent: self.sent.get(),
+                attempts: self.attempts.get(),
+                upstream: upstream.record(),
+                downstream: self.downstream(),
+                log_type: LogType::NotSet,
+                random: self.session.worker.random.next(),
             },
-            Operator::DownstreamLocalUriSan => match &downstream.local_principal {
-                Some(principal) => principal.to_string(),
-                None => return false,
-            },
-            Operator::DownstreamTlsVersion => match downstream.tls_version {
-                Some(version) => version.to_owned(),
-                None => return false,
-            },
-            Operator::RequestedServerName => match &downstream.sni {
-                Some(sni) => sni.clone(),
-                None => return false,
-            },
-            Operator::RouteName => match &*self.route.borrow() {
-                Some(route) => route.name.clone(),
-                None => String::new(),
-            },
-            Operator::ConnectionId => downstream.connection_id.to_string(),
-            Operator::UpstreamRequestAttemptCount => self.attempts.get().to_string(),
-            Operator::ResponseFlags => self.flags.get().to_string(),
-            Operator::TraceId => match self.trace().as_ref().and_then(|trace| trace.context()) {
-                Some(span) => span.trace.to_string(),
-                None => return false,
-            },
-            Operator::SpanId => match self.trace().as_ref().and_then(|trace| trace.context()) {
-                Some(span) => format!("{:016x}", span.span),
-                None => return false,
-            },
-            Operator::ResponseCodeDetails => {
-                let failure = self.upstream.borrow().failure.clone();
-                leno_telemetry::access_log::details(&self.details.borrow(), failure.as_deref()).into_owned()
-            }
-            Operator::UpstreamCluster => match &self.upstream.borrow().cluster {
-                Some(cluster) => cluster.name.clone(),
-                None => return false,
-            },
-            Operator::UpstreamHost => match &self.upstream.borrow().connection {
-                Some(connection) => connection.remote.to_string(),
-                None => return false,
-            },
-            Operator::DynamicMetadata { .. } | Operator::FilterState { .. } => {
-                return self.notes.write(operator, out);
-            }
-            _ => return false,
-        };
-        out.write_all(text.as_bytes()).is_ok()
+        })
     }
 }
 
@@ -482,6 +524,13 @@ impl Attempted {
             peer_principal: connection.and_then(|c| c.peer_principal.as_ref()),
             local_principal: connection.and_then(|c| c.local_principal.as_ref()),
             transport_failure: self.failure.as_deref(),
+            is_connected: connection.is_some(),
+            version: connection.and(self.version),
+            connection_id: connection.map(|c| c.id),
+            tls: connection.and_then(UpstreamConnection::tls_facts),
+            server_name: connection.and_then(|c| c.server_name.as_deref()),
+            cluster_metadata: cluster.told.as_ref(),
+            metadata: self.endpoint.as_ref().and_then(|endpoint| endpoint.told.as_ref()),
         })
     }
 }

@@ -1,9 +1,11 @@
 //! Answers of the proxy's own: what a route says by itself, what went wrong, and gRPC's form of both.
 
 use bytes::Bytes;
-use leno_engine::compile::access_log::{FormatValues, Heads, Operator};
+use leno_engine::compile::access_log::{Attributes, FormatValues, Heads, MetadataKind, Operator};
 use leno_engine::compile::http::HttpConnectionManager;
 use leno_engine::compile::local_reply::{BodyFormat, LocalReplies};
+use leno_engine::compile::log_filter::LogType;
+use leno_engine::compile::metadata::Value;
 use leno_engine::decide::log_filter::Facts;
 use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::retry::is_valid_control;
@@ -215,7 +217,13 @@ pub(crate) fn local(exchange: &Exchange, mut reply: LocalReply, grpc: bool) -> A
 /// its format or the one for all.
 fn rewrite(exchange: &Exchange, replies: &LocalReplies, reply: &mut LocalReply) {
     let request = exchange.request.borrow();
-    let mapper = replies.mapper(&Facts {
+    let heads = Heads {
+        request: Some(&request),
+        ..Heads::default()
+    };
+    let values = Replied { exchange, reply };
+    let known = Attributes::new(heads, &values);
+    let facts = Facts {
         request: Some(&request),
         status: reply.status,
         grpc_status: None,
@@ -223,7 +231,10 @@ fn rewrite(exchange: &Exchange, replies: &LocalReplies, reply: &mut LocalReply) 
         duration: exchange.watch.began().elapsed(),
         forced: exchange.trace().is_some_and(|trace| trace.is_forced()),
         random: exchange.worker().random.next(),
-    });
+        log_type: LogType::NotSet,
+        notes: Some(&exchange.notes),
+    };
+    let mapper = replies.mapper(&facts, &known);
     if let Some(mapper) = mapper {
         reply.status = mapper.status.unwrap_or(reply.status);
         if let Some(body) = &mapper.body {
@@ -273,6 +284,10 @@ impl FormatValues for Replied<'_> {
             other => return self.exchange.write(other, out),
         }
         true
+    }
+
+    fn metadata(&self, kind: MetadataKind, namespace: &str, read: &mut dyn FnMut(&Value)) {
+        self.exchange.metadata(kind, namespace, read);
     }
 }
 

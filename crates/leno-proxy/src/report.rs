@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::time::Duration;
 
-use leno_engine::compile::access_log::{AccessLog, Destination, LogFormat, Sink as Target};
+use leno_engine::compile::access_log::{
+    AccessLog, Attributes, Destination, Heads, LogFormat, Sink as Target,
+};
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::log_filter::Facts;
-use leno_telemetry::access_log::{write_connection, write_request};
+use leno_telemetry::access_log::{RequestValues, connection_values, write_connection, write_request};
 use leno_telemetry::metrics::{Metrics, Shard};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
 use leno_telemetry::tap::{Tapping, Taps};
@@ -112,12 +114,18 @@ impl Telemetry for MeshTelemetry {
 }
 
 impl WorkerSink {
-    fn log(&mut self, logs: &[Arc<AccessLog>], facts: &Facts<'_>, write: impl Fn(&LogFormat, &mut Vec<u8>)) {
+    fn log(
+        &mut self,
+        logs: &[Arc<AccessLog>],
+        facts: &Facts<'_>,
+        known: &Attributes<'_>,
+        write: impl Fn(&LogFormat, &mut Vec<u8>),
+    ) {
         for log in logs {
             let Destination::Lines { sink, format } = &log.to else {
                 continue;
             };
-            if !log.takes(facts) {
+            if !log.takes(facts, known) {
                 continue;
             }
             if !self.pending.contains_key(sink) {
@@ -172,7 +180,13 @@ impl Sink for WorkerSink {
     fn request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
         self.shard.request(record);
         self.tapping.request(record, self.metrics.local());
-        self.log(logs, &record.facts(), |format, out| {
+        self.log_request(record, logs);
+    }
+
+    fn log_request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
+        let values = RequestValues::new(record);
+        let known = Attributes::new(record.heads(), &values);
+        self.log(logs, &record.facts(), &known, |format, out| {
             write_request(format, record, out)
         });
     }
@@ -186,7 +200,9 @@ impl Sink for WorkerSink {
         if opened {
             self.shard.connection_closed(record);
         }
-        self.log(logs, &record.facts(), |format, out| {
+        let values = connection_values(record);
+        let known = Attributes::new(Heads::default(), &values);
+        self.log(logs, &record.facts(), &known, |format, out| {
             write_connection(format, record, out)
         });
     }

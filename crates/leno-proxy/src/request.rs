@@ -5,8 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use leno_engine::compile::access_log::Point;
 use leno_engine::compile::config_source::Source;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource, ScopedRoutes, Scopes};
+use leno_engine::compile::log_filter::LogType;
 use leno_engine::compile::overload::What;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::internal_redirect::{Followed, NextRequest};
@@ -156,7 +158,11 @@ fn respond(exchange: Rc<Exchange>, answer: Answer, filters: Option<Rc<Filters>>)
     }
     drop(asked);
     exchange.response.replace(Some(told));
+    exchange.reach(Point::AnsweringBegins);
     if let Some(upstream) = upgraded {
+        if exchange.session().manager.log_options.when_connected {
+            exchange.log(LogType::DownstreamTunnelSuccessfullyEstablished);
+        }
         let connection = &exchange.session().connection;
         let tunnel = Tunnel {
             upstream,
@@ -232,6 +238,9 @@ impl Exchanged<'_> {
         {
             table = with_host;
         }
+        if table.on_demand || session.manager.on_demand {
+            exchange.keep();
+        }
         if self.prepared.heard == Heard::No {
             for name in &table.internal_headers {
                 exchange.request.borrow_mut().headers.remove(name);
@@ -264,6 +273,9 @@ impl Exchanged<'_> {
         };
         let decision = table.route(&exchange.request.borrow(), &cx);
         exchange.route.replace(decision.route().cloned());
+        if let Decision::NoRoute { host } = &decision {
+            exchange.host.replace(Some(Arc::clone(&host.facts)));
+        }
         exchange.begin_trace();
         session.counts.inc(HttpStat::RouterRqTotal);
         if matches!(decision, Decision::Redirect { .. } | Decision::Respond { .. }) {
@@ -276,6 +288,13 @@ impl Exchanged<'_> {
         };
         // Known to the record even if a filter answers.
         exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
+        let options = &session.manager.log_options;
+        if options.at_start {
+            exchange.log(LogType::DownstreamStart);
+        }
+        if let Some(interval) = options.every {
+            exchange.log_every(interval);
+        }
         let none = session.manager.filters.is_empty() && session.manager.upgrade_filters.is_empty();
         let filters = match none {
             true => None,

@@ -35,7 +35,6 @@ use self::late::within;
 use self::tunnel::opened;
 use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body, Request};
-use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;
 use crate::destination::Purpose;
 use crate::headers::{self, CONTROLS, EXPECTED, ORIGINAL_VERSION};
@@ -45,7 +44,7 @@ use crate::outcome::{Failure, StreamError};
 use crate::record::Exchange;
 use crate::replay::Replay;
 use crate::try_idle::TryIdle;
-use crate::upstream::{Picked, Upstream};
+use crate::upstream::{Checkout, Picked, Upstream};
 
 /// Kept of a request's body where no retry policy asks for more: enough to repeat it on a fresh connection when a
 /// pooled one turns out to be closed.
@@ -494,14 +493,10 @@ impl Router<'_> {
         host.state.load.issue();
         upstream.counts.inc(ClusterStat::RqTotal);
         reused.set(checkout.reused);
-        self.note(host, Some(&checkout.info));
+        self.note(host, Some(&checkout));
         let to_mesh_peer = checkout.info.peer_principal.is_some();
         if let Some(trace) = exchange.trace() {
-            let version = match checkout.is_http2() {
-                true => Version::Http2,
-                false => Version::Http11,
-            };
-            trace.inject(&mut exchange.request.borrow_mut(), version);
+            trace.inject(&mut exchange.request.borrow_mut(), checkout.version());
         }
         let mut head = self.head(host, checkout.is_http2() && to_mesh_peer);
         if exchange.session().manager.scheme_of_upstream {
@@ -564,11 +559,11 @@ impl Router<'_> {
         }
     }
 
-    fn note(&self, host: &Host, connection: Option<&Rc<UpstreamConnection>>) {
-        let mut attempted = self.exchange.upstream.borrow_mut();
-        attempted.endpoint = Some(Arc::clone(&host.endpoint));
-        attempted.connection = connection.map(Rc::clone);
-        attempted.failure = None;
+    /// What is tried, and once there is one on which connection.
+    fn note(&self, host: &Host, checkout: Option<&Checkout>) {
+        let connection = checkout.map(|checkout| &checkout.info);
+        self.exchange
+            .tries(&host.endpoint, connection, checkout.map(Checkout::version));
     }
 
     fn note_failure(&self, failure: &Failure) {

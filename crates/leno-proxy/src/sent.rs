@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use leno_engine::compile::access_log::Point;
 use leno_engine::flags::Flag;
 
 use crate::codec::{Body, Frame, Source, TunnelEnd};
@@ -80,6 +81,7 @@ impl Source for SentBody {
             Some(Ok(Frame::Data(data))) => {
                 exchange.watch.moved();
                 exchange.sent.set(exchange.sent.get() + data.len() as u64);
+                exchange.reach_first(Point::AnswerBodyBegins);
                 if self.body.is_end() {
                     exchange.finish();
                 }

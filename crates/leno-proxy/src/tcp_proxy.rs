@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::listener::{Direction, TcpCluster, TcpProxy};
+use leno_engine::compile::log_filter::LogType;
 use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Active, Host, PickContext};
 use leno_engine::decide::filter::PeerMetadata;
@@ -149,6 +150,18 @@ pub(crate) async fn open(
 ) -> Option<Serving> {
     let start = (SystemTime::now(), Instant::now());
     worker.tcp_counts(&tcp.stat_prefix).inc(TcpStat::CxTotal);
+    if tcp.log_options.at_start {
+        let nothing = Outcome::default();
+        log(
+            &worker,
+            &downstream,
+            tcp,
+            start,
+            None,
+            &nothing,
+            LogType::TcpConnectionStart,
+        );
+    }
     let (connected, greeting) = match early {
         Some(early) => (early.connected, early.greeting),
         None => {
@@ -198,6 +211,9 @@ impl Relay {
             self.worker
                 .reporter
                 .opened(record, &upstream_record(&self.connected));
+            if self.tcp.log_options.when_connected {
+                self.log(&Outcome::default(), LogType::TcpUpstreamConnected);
+            }
             let scratch = self.worker.scratch.at_most(self.downstream.buffer_limit);
             let scratch = scratch.at_most(self.connected.cluster.buffer_limit);
             let ending = self.worker.ending(&self.downstream.drain, self.lifetime());
@@ -218,6 +234,20 @@ impl Relay {
             };
             self.end(&ended, greeted, ending.cut_by());
         })
+    }
+
+    fn log(&self, so_far: &Outcome, log_type: LogType) {
+        let upstream = upstream_record(&self.connected);
+        let (worker, downstream) = (&self.worker, &self.downstream);
+        log(
+            worker,
+            downstream,
+            &self.tcp,
+            self.start,
+            Some(upstream),
+            so_far,
+            log_type,
+        );
     }
 
     /// Listed with the worker, whose sweep finds it when nothing has moved for too long.
@@ -263,6 +293,7 @@ impl Relay {
     }
 }
 
+#[derive(Default)]
 struct Outcome {
     received: u64,
     sent: u64,
@@ -497,7 +528,41 @@ fn upstream_record(connected: &Connected) -> UpstreamRecord<'_> {
         peer_principal: connected.connection.peer_principal.as_ref(),
         local_principal: connected.connection.local_principal.as_ref(),
         transport_failure: None,
+        is_connected: true,
+        version: None,
+        connection_id: Some(connected.connection.id),
+        tls: connected.connection.tls_facts(),
+        server_name: connected.connection.server_name.as_deref(),
+        cluster_metadata: connected.cluster.told.as_ref(),
+        metadata: connected.host.endpoint.told.as_ref(),
     }
+}
+
+/// Without a connection ended, or opened.
+fn log(
+    worker: &Worker,
+    downstream: &Connection,
+    tcp: &TcpProxy,
+    start: (SystemTime, Instant),
+    upstream: Option<UpstreamRecord<'_>>,
+    so_far: &Outcome,
+    log_type: LogType,
+) {
+    let record = ConnectionRecord {
+        start: start.0,
+        duration: start.1.elapsed(),
+        flags: so_far.flags,
+        bytes_received: so_far.received,
+        bytes_sent: so_far.sent,
+        attempts: upstream.is_some().into(),
+        upstream,
+        downstream: &downstream.record,
+        peer: &PeerMetadata::default(),
+        details: so_far.details,
+        termination: "",
+        log_type,
+    };
+    worker.reporter.meanwhile_connected(&record, &tcp.access_log);
 }
 
 fn report(
@@ -536,6 +601,13 @@ fn report(
         peer_principal: None,
         local_principal: None,
         transport_failure: reason.as_deref(),
+        is_connected: false,
+        version: None,
+        connection_id: None,
+        tls: None,
+        server_name: None,
+        cluster_metadata: None,
+        metadata: tried.and_then(|endpoint| endpoint.told.as_ref()),
     };
     worker.reporter.connection(
         &ConnectionRecord {
@@ -549,6 +621,8 @@ fn report(
             peer: &PeerMetadata::default(),
             details: outcome.details,
             termination: "",
+            log_type: LogType::TcpConnectionEnd,
+            attempts: 1,
         },
         connected.is_ok(),
         &tcp.access_log,

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use leno_engine::compile::access_log::{AccessLog, Destination};
+use leno_engine::compile::access_log::{AccessLog, Attributes, Destination, Heads};
+use leno_engine::compile::log_filter::LogType;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::flags::Flag;
-use leno_telemetry::access_log::{entry, otlp};
+use leno_telemetry::access_log::{RequestValues, connection_values, entry, otlp};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
 
 use crate::batches::Batches;
@@ -24,6 +25,8 @@ pub trait Telemetry: Send + Sync {
 /// One worker's metrics and logs.
 pub trait Sink {
     fn request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]);
+    /// Before its end: for logs alone.
+    fn log_request(&mut self, _record: &RequestRecord<'_>, _logs: &[Arc<AccessLog>]) {}
     /// A TCP connection has both its ends.
     fn opened(&mut self, downstream: &DownstreamRecord, upstream: &UpstreamRecord<'_>);
     /// `opened`: whether [`Self::opened`] was told.
@@ -54,13 +57,25 @@ impl Reporter {
 
     pub(crate) fn request(&self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
         self.sink.borrow_mut().request(record, logs);
+        self.collect_request(record, logs);
+    }
+
+    /// A record made before the request's end, which only logs take.
+    pub(crate) fn meanwhile(&self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
+        self.sink.borrow_mut().log_request(record, logs);
+        self.collect_request(record, logs);
+    }
+
+    fn collect_request(&self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
+        let values = RequestValues::new(record);
+        let known = Attributes::new(record.heads(), &values);
         for log in logs {
             match &log.to {
                 Destination::Lines { .. } => {}
-                Destination::Entries(to) if log.takes(&record.facts()) => {
+                Destination::Entries(to) if log.takes(&record.facts(), &known) => {
                     self.batches.add(&to.collector, &entry::of_request(to, record));
                 }
-                Destination::LogRecords(to) if log.takes(&record.facts()) => {
+                Destination::LogRecords(to) if log.takes(&record.facts(), &known) => {
                     self.batches.add(&to.collector, &otlp::of_request(to, record));
                 }
                 Destination::Entries(_) | Destination::LogRecords(_) => {}
@@ -74,13 +89,25 @@ impl Reporter {
 
     pub(crate) fn connection(&self, record: &ConnectionRecord<'_>, opened: bool, logs: &[Arc<AccessLog>]) {
         self.sink.borrow_mut().connection(record, opened, logs);
+        self.collect_connection(record, logs);
+    }
+
+    /// A record made before the connection's end, which only logs take.
+    pub(crate) fn meanwhile_connected(&self, record: &ConnectionRecord<'_>, logs: &[Arc<AccessLog>]) {
+        self.sink.borrow_mut().connection(record, false, logs);
+        self.collect_connection(record, logs);
+    }
+
+    fn collect_connection(&self, record: &ConnectionRecord<'_>, logs: &[Arc<AccessLog>]) {
+        let values = connection_values(record);
+        let known = Attributes::new(Heads::default(), &values);
         for log in logs {
             match &log.to {
                 Destination::Lines { .. } => {}
-                Destination::Entries(to) if log.takes(&record.facts()) => {
+                Destination::Entries(to) if log.takes(&record.facts(), &known) => {
                     self.batches.add(&to.collector, &entry::of_connection(to, record));
                 }
-                Destination::LogRecords(to) if log.takes(&record.facts()) => {
+                Destination::LogRecords(to) if log.takes(&record.facts(), &known) => {
                     self.batches.add(&to.collector, &otlp::of_connection(to, record));
                 }
                 Destination::Entries(_) | Destination::LogRecords(_) => {}
@@ -107,6 +134,8 @@ impl Reporter {
             peer: &PeerMetadata::default(),
             details,
             termination: details,
+            log_type: LogType::NotSet,
+            attempts: 0,
         };
         self.connection(&record, false, logs);
     }
@@ -124,6 +153,8 @@ impl Reporter {
             peer: &PeerMetadata::default(),
             details,
             termination: details,
+            log_type: LogType::NotSet,
+            attempts: 0,
         };
         self.connection(&record, false, logs);
     }

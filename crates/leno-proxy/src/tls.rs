@@ -20,10 +20,11 @@ use leno_tls::{
     Resumption, Revocation, RevocationError, SYSTEM_ROOTS, SanMatcher, Secrets, ServerCheck, ServerTls,
     StringMatch, SystemRootsError, TicketKeys, TlsConfigs, TlsVersion, TrustBundle, Versions,
 };
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::alpn::{Offer, PEER_EXCHANGE, offered};
 use crate::destination::Destination;
+use crate::handshake::{Handshake, Handshakes};
 use crate::io::Io;
 use crate::outcome::Failure;
 use crate::tls_stream::{Records, TlsStream};
@@ -40,6 +41,7 @@ pub(crate) struct Contexts {
     clients: RefCell<HashMap<(usize, Offer), Translated<UpstreamTls, ClientTls>>>,
     /// What filters ask to be offered: names with commas between them.
     named: RefCell<Vec<String>>,
+    handshakes: Handshakes,
 }
 
 /// A compiled context and leno-tls's form of it, by the address of the former, which the entry keeps alive.
@@ -66,6 +68,8 @@ pub(crate) struct Secured {
     pub(crate) peer_principal: Option<Arc<str>>,
     pub(crate) local_principal: Option<Arc<str>>,
     pub(crate) alpn: Option<Vec<u8>>,
+    pub(crate) handshake: Arc<Handshake>,
+    pub(crate) server_name: Option<Arc<str>>,
 }
 
 /// A downstream connection after its handshake.
@@ -73,6 +77,7 @@ pub(crate) struct Accepted {
     pub(crate) stream: Box<TlsStream<Io>>,
     pub(crate) peer: PeerInfo,
     pub(crate) local_principal: Option<Arc<str>>,
+    pub(crate) handshake: Arc<Handshake>,
 }
 
 impl Accepted {
@@ -107,6 +112,7 @@ impl Contexts {
             servers: RefCell::default(),
             clients: RefCell::default(),
             named: RefCell::default(),
+            handshakes: Handshakes::default(),
         }
     }
 
@@ -130,7 +136,11 @@ impl Contexts {
         };
         let peer = server.peer(stream.state(), SystemTime::now())?;
         let local_principal = self.principal(Some(&wanted.identity));
+        let shown = stream.state().peer_certificates().unwrap_or_default();
+        let shown = if peer.is_authenticated() { shown } else { &[] };
+        let handshake = self.handshake(&peer, shown, Some(&wanted.identity));
         Ok(Accepted {
+            handshake,
             stream,
             peer,
             local_principal,
@@ -152,16 +162,32 @@ impl Contexts {
             .socket()
             .map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
         let name = client.server_name(to.host.as_deref(), ip);
+        let sni = matches!(name, ServerName::DnsName(_)).then(|| name.clone());
         let stream = TlsStream::connect(client.config(), name, io, &self.records).await;
         let stream = stream.map_err(|e| failed(HandshakeFailure::from_io(&e).into()))?;
         let peer = client.peer(stream.state(), SystemTime::now());
         let peer = peer.map_err(|e| failed(e.into()))?;
+        let shown = stream.state().peer_certificates().unwrap_or_default();
+        let server_name = sni.map(|name| name.to_str().as_ref().into());
         Ok(Secured {
+            handshake: self.handshake(&peer, shown, wanted.identity.as_deref()),
+            server_name,
             peer_principal: peer.id.map(|id| id.to_string().into()),
             local_principal: self.principal(wanted.identity.as_deref()),
             alpn: peer.alpn,
             stream,
         })
+    }
+
+    fn handshake(
+        &self,
+        peer: &PeerInfo,
+        shown: &[CertificateDer<'static>],
+        identity: Option<&str>,
+    ) -> Arc<Handshake> {
+        let secrets = self.secrets.load();
+        let local = identity.and_then(|name| secrets.identity(name)?.chain().first());
+        self.handshakes.of(peer, shown, local)
     }
 
     fn principal(&self, identity: Option<&str>) -> Option<Arc<str>> {

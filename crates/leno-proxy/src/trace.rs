@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use leno_engine::compile::access_log::{CustomTag, Heads};
+use leno_engine::compile::access_log::CustomTag;
 use leno_engine::compile::collector::Collector;
 use leno_engine::compile::http::HttpConnectionManager;
 use leno_engine::compile::listener::Direction;
@@ -374,12 +374,8 @@ fn name(tracer: &Tracer, head: &RequestHead, outbound: bool) -> String {
 }
 
 fn written(format: &leno_engine::compile::access_log::Format, record: &RequestRecord<'_>) -> String {
-    let heads = Heads {
-        request: Some(record.request),
-        response: record.response,
-    };
     let mut name = Vec::new();
-    format.write_omitting(heads, &RequestValues::new(record), &mut name);
+    format.write_omitting(record.heads(), &RequestValues::new(record), &mut name);
     String::from_utf8_lossy(&name).into_owned()
 }
 

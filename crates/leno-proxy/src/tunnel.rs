@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use leno_engine::compile::listener::{Direction, Tunnel};
+use leno_engine::compile::log_filter::LogType;
 use leno_engine::decide::balance::Host;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::Priority;
@@ -94,6 +95,8 @@ fn head(tunnel: &Tunnel, client: &DownstreamRecord) -> RequestHead {
         peer: &peer,
         details: "",
         termination: "",
+        log_type: LogType::NotSet,
+        attempts: 0,
     };
     let values = connection_values(&record);
     let mut authority = Vec::new();

@@ -134,6 +134,7 @@ impl Worker {
             http1: &self.http1,
             scratch: &self.scratch,
             internal: self,
+            ids: &self.shared.connection_ids,
         }
     }
 

@@ -1,18 +1,23 @@
 //! What is known of a request or a connection when it ends: the one source of metrics, access log, trace and tap.
 
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use leno_engine::compile::access_log::{Heads, Point, TlsFact};
 use leno_engine::compile::cluster::ServiceName;
 use leno_engine::compile::endpoint::WorkloadLabel;
-use leno_engine::compile::listener::{Address, Direction};
+use leno_engine::compile::listener::{Address, Direction, FilterChain};
+use leno_engine::compile::log_filter::LogType;
+use leno_engine::compile::metadata::Told;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::log_filter::Facts;
 use leno_engine::decide::notes::Notes;
 use leno_engine::decide::trace::SpanContext;
 use leno_engine::flags::Flags;
-use leno_engine::message::{Headers, RequestHead, ResponseHead};
+use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 
 /// An HTTP request, made once at its end.
 #[derive(Debug)]
@@ -48,9 +53,75 @@ pub struct RequestRecord<'a> {
     pub peer: &'a PeerMetadata,
     /// What filters have noted of it.
     pub notes: &'a Notes,
+    /// When it is made.
+    pub log_type: LogType,
+    /// What formats ask for now and then.
+    pub details_on_demand: Option<&'a OnDemand>,
+}
+
+/// What is only kept of a request where a format asks for it.
+#[derive(Debug, Default)]
+pub struct OnDemand {
+    points: [Cell<Option<i128>>; POINTS.len()],
+    /// Endpoints in the order in which they were tried.
+    pub tried: RefCell<Vec<Tried>>,
+}
+
+/// An endpoint that was tried.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    pub address: Address,
+    pub hostname: String,
+    pub connection_id: u64,
+}
+
+/// Those that are known by no other means.
+const POINTS: [Point; 10] = [
+    Point::TryBegins,
+    Point::ConnectBegins,
+    Point::ConnectEnds,
+    Point::HandshakeEnds,
+    Point::PoolReady,
+    Point::SendingBegins,
+    Point::SendingEnds,
+    Point::AnswerBodyBegins,
+    Point::AnswerEnds,
+    Point::AnsweringBegins,
+];
+
+/// What is known of one side's TLS.
+pub trait TlsFacts: fmt::Debug + Send + Sync {
+    /// Appends it; false: there is no such thing.
+    fn write(&self, fact: &TlsFact, out: &mut Vec<u8>) -> bool;
+}
+
+// === impl OnDemand ===
+
+impl OnDemand {
+    /// In nanoseconds since the request began; of a connection that is older it is before that.
+    pub fn point(&self, point: Point) -> Option<i128> {
+        let at = POINTS.iter().position(|one| *one == point)?;
+        self.points.get(at)?.get()
+    }
+
+    pub fn reach(&self, point: Point, since: i128) {
+        let at = POINTS.iter().position(|one| *one == point);
+        if let Some(cell) = at.and_then(|at| self.points.get(at)) {
+            cell.set(Some(since));
+        }
+    }
 }
 
 impl<'a> RequestRecord<'a> {
+    /// The messages.
+    pub fn heads(&self) -> Heads<'a> {
+        Heads {
+            request: Some(self.request),
+            response: self.response,
+            trailers: self.trailers,
+        }
+    }
+
     /// What log filters look at.
     pub fn facts(&self) -> Facts<'a> {
         Facts {
@@ -61,6 +132,8 @@ impl<'a> RequestRecord<'a> {
             duration: self.duration,
             forced: self.forced,
             random: self.random,
+            log_type: self.log_type,
+            notes: Some(self.notes),
         }
     }
 }
@@ -76,6 +149,8 @@ impl ConnectionRecord<'_> {
             duration: self.duration,
             forced: false,
             random: self.downstream.connection_id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16,
+            log_type: self.log_type,
+            notes: None,
         }
     }
 }
@@ -83,6 +158,8 @@ impl ConnectionRecord<'_> {
 /// The route that decided; all empty where none did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteRecord<'a> {
+    /// There is one.
+    pub found: bool,
     pub name: &'a str,
     /// Which rule of the object, from 1 on; 0: unknown.
     pub rule: u32,
@@ -90,6 +167,10 @@ pub struct RouteRecord<'a> {
     pub made_by: &'a str,
     /// Where that rule was written: `file:line:column`.
     pub place: &'a str,
+    /// The virtual host that it is of.
+    pub host: &'a str,
+    pub metadata: Option<&'a Told>,
+    pub host_metadata: Option<&'a Told>,
 }
 
 /// Ends of a connection over a unix socket, or to a listener of the proxy's own.
@@ -106,6 +187,8 @@ pub struct DownstreamRecord {
     /// Of a connection without addresses of the network; those below are nobody's then.
     pub named: Option<Arc<Named>>,
     pub local: SocketAddr,
+    /// The socket's own, whatever was told of where the client wanted to go.
+    pub direct_local: SocketAddr,
     /// Who the client is: by `x-forwarded-for`, as far as it is trusted, else the connection's other end.
     pub remote: SocketAddr,
     pub direct_remote: SocketAddr,
@@ -115,6 +198,11 @@ pub struct DownstreamRecord {
     /// SPIFFE id of the peer's certificate, as recorded in the handshake.
     pub peer_principal: Option<Arc<str>>,
     pub local_principal: Option<Arc<str>>,
+    pub tls: Option<Arc<dyn TlsFacts>>,
+    pub chain: Option<Arc<FilterChain>>,
+    pub listener_metadata: Option<Arc<Told>>,
+    /// Why there is no TLS on it.
+    pub transport_failure: Option<Arc<str>>,
 }
 
 /// The last attempt.
@@ -132,6 +220,16 @@ pub struct UpstreamRecord<'a> {
     pub peer_principal: Option<&'a Arc<str>>,
     pub local_principal: Option<&'a Arc<str>>,
     pub transport_failure: Option<&'a str>,
+    /// There is, or was, a connection to it.
+    pub is_connected: bool,
+    /// None: no request was sent.
+    pub version: Option<Version>,
+    pub connection_id: Option<u64>,
+    pub tls: Option<&'a dyn TlsFacts>,
+    pub server_name: Option<&'a str>,
+    pub cluster_metadata: Option<&'a Told>,
+    /// Of the endpoint.
+    pub metadata: Option<&'a Told>,
 }
 
 /// A TCP connection through `tcp_proxy`, made at its end; `opened` is counted when it starts.
@@ -149,6 +247,10 @@ pub struct ConnectionRecord<'a> {
     pub details: &'a str,
     /// `%CONNECTION_TERMINATION_DETAILS%`: of who ended it on purpose, else empty.
     pub termination: &'a str,
+    /// When it is made.
+    pub log_type: LogType,
+    /// How often an upstream was tried.
+    pub attempts: u32,
 }
 
 /// Who this proxy stands for: one half of every metric's labels.

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
-use rustls_pki_types::CertificateDer;
 use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -84,10 +83,14 @@ impl CertificateInfo {
     }
 }
 
-/// SHA-256 of a certificate's DER in lower-case hex, as in Envoy's
-/// `x-forwarded-client-cert` field `Hash`.
-pub(crate) fn sha256_hex(certificate: &CertificateDer<'_>) -> String {
+/// SHA-256 of a certificate's DER in lower-case hex.
+pub fn fingerprint_sha256(certificate: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, certificate).as_ref())
+}
+
+/// The same by SHA-1, for whoever still knows certificates by it.
+pub fn fingerprint_sha1(certificate: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, certificate).as_ref())
 }
 
 /// SHA-256 of a certificate and of its public key (SubjectPublicKeyInfo), as pins have them.

@@ -33,7 +33,9 @@ mod system;
 mod tickets;
 mod verify;
 
-pub use certificate::{CertificateError, CertificateInfo, OtherName, SubjectAltNames};
+pub use certificate::{
+    CertificateError, CertificateInfo, OtherName, SubjectAltNames, fingerprint_sha1, fingerprint_sha256,
+};
 pub use config::{
     ClientAuth, ClientTls, ConfigError, Resumption, ServerCheck, ServerTls, TlsVersion, Versions,
 };

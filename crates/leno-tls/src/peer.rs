@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 
-use crate::certificate::{CertificateInfo, SubjectAltNames, sha256_hex};
+use crate::certificate::{CertificateInfo, SubjectAltNames, fingerprint_sha256};
 use crate::config::TlsVersion;
 use crate::failure::{HandshakeFailure, PeerError};
 use crate::spiffe::SpiffeId;
@@ -81,7 +81,7 @@ impl PeerInfo {
                 .into());
             }
             peer.id = info.spiffe_id();
-            peer.certificate_hash = Some(sha256_hex(leaf));
+            peer.certificate_hash = Some(fingerprint_sha256(leaf));
             peer.not_after = Some(info.not_after);
             peer.sans = info.sans;
             peer.subject = info.subject;

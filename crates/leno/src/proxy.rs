@@ -370,4 +370,8 @@ impl leno_engine::compile::Files for Disk {
     fn environment(&self, name: &str) -> Option<String> {
         crate::env::named(name)
     }
+
+    fn hostname(&self) -> Option<String> {
+        leno_proxy::hostname()
+    }
 }

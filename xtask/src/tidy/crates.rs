@@ -43,6 +43,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
 /// Crates that do no IO: none of these may stand below them.
 const PURE: &[&str] = &[
     "leno-api",
+    "leno-cel",
     "leno-dashboard",
     "leno-model",
     "leno-translate",

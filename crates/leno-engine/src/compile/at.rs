@@ -3,7 +3,7 @@
 //! Messages are destructured without `..`, so that a field which a newer Envoy adds does not compile until somebody
 //! has decided: support it, [`refuse!`] it, or say that it has [`no_effect!`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use leno_proto::google::protobuf;
@@ -32,6 +32,16 @@ pub(crate) struct Context<'a> {
     files: &'a dyn Files,
     runtime: Runtime,
     warnings: RefCell<Vec<Rejection>>,
+    wants: Cell<Wants>,
+}
+
+/// What must be kept of requests, because some format asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wants {
+    /// Moments, and endpoints that were tried.
+    pub(crate) on_demand: bool,
+    /// Trailers of responses.
+    pub(crate) trailers: bool,
 }
 
 /// Refuses the message if one of these fields is set: leno does not have what it asks for.
@@ -67,6 +77,7 @@ pub(crate) fn compiling<T>(
         files,
         runtime: files.runtime(),
         warnings: RefCell::default(),
+        wants: Cell::default(),
     };
     let at = At {
         context: &context,
@@ -330,6 +341,23 @@ impl At<'_> {
 
     pub(crate) fn environment(&self, name: &str) -> Option<String> {
         self.context.files.environment(name)
+    }
+
+    /// So far, anywhere in what is being compiled.
+    pub(crate) fn wants(&self) -> Wants {
+        self.context.wants.get()
+    }
+
+    pub(crate) fn want(&self, more: Wants) {
+        let wants = self.wants();
+        self.context.wants.set(Wants {
+            on_demand: wants.on_demand || more.on_demand,
+            trailers: wants.trailers || more.trailers,
+        });
+    }
+
+    pub(crate) fn hostname(&self) -> Option<String> {
+        self.context.files.hostname()
     }
 
     /// `self` and `ads` need not say it; Envoy takes its absence for v3 as well.

@@ -29,6 +29,7 @@ use super::endpoint::{self, Assignment};
 use super::hash::HashPolicy;
 use super::http::keepalive::Keepalive;
 use super::http::spelling::HeaderCase;
+use super::metadata::Told;
 use super::pb::{cluster as pb, core, protobuf, upstream_http};
 use super::route::mirror::MirrorPolicy;
 use super::route::retry::RetryPolicy;
@@ -86,6 +87,8 @@ pub struct Cluster {
     /// Of a request and its answer, where the route does not say less.
     pub max_stream_duration: Option<Duration>,
     pub idle_timeout: Option<Duration>,
+    /// Its metadata, for logs.
+    pub told: Option<Told>,
     /// Istio's `filter_metadata["istio"].services[0]`.
     pub service: Option<ServiceName>,
     /// Istio's `filter_metadata["istio"].external`: not of the mesh.
@@ -376,6 +379,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         idle_timeout: http.idle_timeout,
         max_connection_duration: http.max_connection_duration,
         max_stream_duration: http.max_stream_duration,
+        told: Told::new(metadata.as_ref()),
         service: service(metadata.as_ref()),
         external: is_external(metadata.as_ref()),
         bind: match upstream_bind_config {

@@ -8,7 +8,7 @@ pub use super::address::{Internal, Passed, Target};
 
 use super::address::Address;
 use super::at::{At, compiling, no_effect, refuse, silent};
-use super::metadata::{self, Fields};
+use super::metadata::{self, Fields, Told};
 use super::pb::{core, endpoint as pb, protobuf};
 use super::{Files, Rejection, Warnings, address};
 use crate::runtime::{Setting, Share};
@@ -75,6 +75,8 @@ pub struct Endpoint {
     pub locality_metadata: Arc<Fields>,
     /// `filter_metadata["istio"].workload`, parsed.
     pub workload: Option<WorkloadLabel>,
+    /// For logs.
+    pub told: Option<Told>,
     /// None: it is checked as its cluster says.
     pub check: Option<Box<EndpointCheck>>,
 }
@@ -284,6 +286,7 @@ fn endpoint(
             .map(Box::new),
         locality_metadata: Arc::clone(locality_metadata),
         workload: workload(metadata),
+        told: Told::new(metadata.as_ref()),
         check: match health_check_config {
             None => None,
             Some(config) => check(&at.field("health_check_config"), config)?,

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::Rejection;
-use super::access_log::{Format, FormatValues, Heads, LogFormat, format_of};
+use super::access_log::{Format, FormatValues, Heads, LogFormat, format_of, formatters};
 use super::at::{At, no_effect, silent};
 use super::pb::{core, filter_state as pb};
 use crate::decide::notes::{self, Notes, Object, Shown};
@@ -99,10 +99,15 @@ fn format(at: &At<'_>, message: &core::SubstitutionFormatString) -> Result<Forma
         json_format_options,
         format: said,
     } = message;
-    silent!("each brings operators: one that is used and not known is rejected where it stands"; formatters);
+    let options = self::formatters(at, formatters)?;
     no_effect!(at, "it is no answer"; content_type);
     no_effect!(at, "keys are always in their order"; json_format_options);
-    match format_of(at, at.required("format", said)?, message.omit_empty_values)? {
+    match format_of(
+        at,
+        at.required("format", said)?,
+        message.omit_empty_values,
+        options,
+    )? {
         LogFormat::Text { format, .. } => Ok(format),
         LogFormat::Json { .. } => Err(at.field("json_format").reject("not supported")),
     }

@@ -23,7 +23,7 @@ pub use self::original_ip::{IpDetection, TrustedProxies};
 pub use self::proxy_status::{ProxyName, ProxyStatus};
 pub use self::scopes::{FragmentBuilder, FragmentPart, Scope, ScopeKey, ScopedRoutes, Scopes, scope};
 pub use self::spelling::HeaderCase;
-use super::access_log::AccessLog;
+use super::access_log::{AccessLog, LogOptions};
 use super::config_source::{self as source, Source};
 use super::header::Mutation;
 use super::local_reply::LocalReplies;
@@ -35,6 +35,8 @@ use crate::message::RequestHead;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpConnectionManager {
+    /// Some format asks for moments of requests, or for endpoints that were tried.
+    pub on_demand: bool,
     /// Its part of the statistics' names.
     pub stat_prefix: String,
     pub codec: Codec,
@@ -42,6 +44,7 @@ pub struct HttpConnectionManager {
     /// In order; the router is not among them (it is what comes after the last).
     pub filters: Vec<Arc<FilterConfig>>,
     pub access_log: Vec<Arc<AccessLog>>,
+    pub log_options: LogOptions,
     /// A log or a span says something of responses' trailers.
     pub keeps_trailers: bool,
     pub limits: HttpLimits,

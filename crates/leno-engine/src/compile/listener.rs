@@ -17,11 +17,11 @@ use ipnet::IpNet;
 pub use super::address::{Address, Pipe};
 pub use tunnel::Tunnel;
 
-use super::access_log::{AccessLog, access_logs};
+use super::access_log::{AccessLog, LogOptions, access_logs};
 use super::at::{At, compiling, no_effect, refuse};
 use super::http::HttpConnectionManager;
 use super::matcher::tree::Tree;
-use super::metadata::Fields;
+use super::metadata::{Fields, Told};
 use super::pb::{core, listener as pb, protobuf};
 use super::proxy_protocol::ProxyProtocol;
 use super::socket::{self, SocketOption};
@@ -52,6 +52,8 @@ pub struct Listener {
     pub access_log: Vec<Arc<AccessLog>>,
     /// Bytes that a connection may hold for a slow reader, or a request for a retry. None: leno's own limits.
     pub buffer_limit: Option<u32>,
+    /// Its metadata, for logs.
+    pub told: Option<Arc<Told>>,
     /// Whose word it is that a port takes no plaintext (`filter_metadata["leno"].strict`), for the log line.
     pub strict: BTreeMap<u16, String>,
     /// How many of its connections there may be (`envoy.resource_limits.listener.NAME.connection_limit` of the runtime).
@@ -107,6 +109,8 @@ pub struct PortRange {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FilterChain {
     pub name: String,
+    /// Its metadata, for logs.
+    pub told: Option<Told>,
     pub matches: ChainMatch,
     /// None: plaintext.
     pub tls: Option<Arc<DownstreamTls>>,
@@ -182,6 +186,7 @@ pub struct TcpProxy {
     /// The connection goes through a stream of HTTP to the upstream. None: as it is.
     pub tunnel: Option<Box<Tunnel>>,
     pub access_log: Vec<Arc<AccessLog>>,
+    pub log_options: LogOptions,
     /// The object that made it (`metadata` of weighted clusters or stat prefix), for logs.
     pub origin: Option<String>,
 }
@@ -328,6 +333,7 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
         )),
         ignores_global_limit: *ignore_global_conn_limit,
         bypasses_overload: *bypass_overload_manager,
+        told: Told::new(metadata.as_ref()).map(Arc::new),
     })
 }
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::compile::Rejection;
-use crate::compile::access_log::{LogFormat, format_of};
-use crate::compile::at::{At, no_effect, silent};
+use crate::compile::access_log::{LogFormat, format_of, formatters};
+use crate::compile::at::{At, no_effect};
 use crate::compile::header::{self, HeaderOps};
 use crate::compile::log_filter::{self, LogFilter};
 use crate::compile::pb::core;
@@ -91,9 +91,9 @@ pub(crate) fn body_format(
         json_format_options,
         format,
     } = message;
-    silent!("each brings operators: one that is used and not known is rejected where it stands"; formatters);
+    let options = self::formatters(at, formatters)?;
     no_effect!(at, "keys are always in their order"; json_format_options);
-    let format = format_of(at, at.required("format", format)?, *omit_empty_values)?;
+    let format = format_of(at, at.required("format", format)?, *omit_empty_values, options)?;
     let usual = match format {
         LogFormat::Text { .. } => "text/plain",
         LogFormat::Json { .. } => "application/json",

@@ -1,10 +1,14 @@
 //! `envoy.config.accesslog.v3.AccessLogFilter`: which requests are logged, and which answers of the proxy's own a mapper
 //! takes.
 
+use leno_cel::Program;
+
 use super::Rejection;
-use super::at::{At, no_effect};
+use super::at::{At, Wants, no_effect, silent};
+use super::expression;
+use super::matcher::metadata::MetadataMatcher;
 use super::matcher::{self, HeaderMatcher};
-use super::pb::{accesslog as pb, core};
+use super::pb::{accesslog as pb, accesslog_data as data, cel_filter, core};
 use crate::flags::{Flag, Flags};
 use crate::runtime::{Setting, Share};
 
@@ -35,6 +39,40 @@ pub enum LogFilter {
     Or(Vec<LogFilter>),
     /// It is no health check of the proxy.
     NoHealthCheck,
+    Metadata {
+        /// None: nothing is looked for.
+        matcher: Option<MetadataMatcher>,
+        /// Where what is looked for is not there.
+        otherwise: bool,
+    },
+    /// Any of them, or with `exclude` none.
+    Types {
+        types: Vec<LogType>,
+        exclude: bool,
+    },
+    /// Where it comes to `true`.
+    Expression(Program),
+}
+
+/// When a record is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogType {
+    #[default]
+    NotSet,
+    TcpUpstreamConnected,
+    TcpPeriodic,
+    TcpConnectionEnd,
+    DownstreamStart,
+    DownstreamPeriodic,
+    DownstreamEnd,
+    UpstreamPoolReady,
+    UpstreamPeriodic,
+    UpstreamEnd,
+    DownstreamTunnelSuccessfullyEstablished,
+    UdpTunnelUpstreamConnected,
+    UdpPeriodic,
+    UdpSessionEnd,
+    TcpConnectionStart,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,18 +122,58 @@ pub(crate) fn filter(at: &At<'_>, message: &pb::AccessLogFilter) -> Result<LogFi
         }
         F::NotHealthCheckFilter(pb::NotHealthCheckFilter {}) => LogFilter::NoHealthCheck,
         F::TraceableFilter(pb::TraceableFilter {}) => LogFilter::Forced,
-        F::MetadataFilter(_) => return Err(at.field("metadata_filter").reject("not supported")),
-        F::LogTypeFilter(_) => return Err(at.field("log_type_filter").reject("not supported")),
-        F::ExtensionFilter(extension) => {
-            let at = at.field("extension_filter");
-            return Err(match &extension.config_type {
-                Some(pb::extension_filter::ConfigType::TypedConfig(any)) => {
-                    at.field("typed_config").unknown_extension(any)
-                }
-                None => at.field("typed_config").reject("required"),
-            });
-        }
+        F::MetadataFilter(filter) => self::metadata(&at.field("metadata_filter"), filter)?,
+        F::LogTypeFilter(pb::LogTypeFilter { types, exclude }) => LogFilter::Types {
+            types: at.field("log_type_filter").each("types", types, |at, log_type| {
+                let log_type = data::AccessLogType::try_from(*log_type).ok().map(LogType::from);
+                log_type.ok_or_else(|| at.reject("unknown value"))
+            })?,
+            exclude: *exclude,
+        },
+        F::ExtensionFilter(extension) => self::extension(&at.field("extension_filter"), extension)?,
     })
+}
+
+/// Where nothing of the kind is noted, the filter takes the request unless it says otherwise.
+fn metadata(at: &At<'_>, message: &pb::MetadataFilter) -> Result<LogFilter, Rejection> {
+    let pb::MetadataFilter {
+        matcher,
+        match_if_key_not_found,
+    } = message;
+    let matcher = match matcher {
+        None => None,
+        Some(said) => {
+            let at = at.field("matcher");
+            at.ignored("invert", &said.invert, "as in Envoy");
+            let matcher = matcher::metadata::metadata(&at, said)?;
+            Some(MetadataMatcher {
+                invert: false,
+                ..matcher
+            })
+        }
+    };
+    Ok(LogFilter::Metadata {
+        matcher,
+        otherwise: match_if_key_not_found.as_ref().is_none_or(|it| it.value),
+    })
+}
+
+fn extension(at: &At<'_>, message: &pb::ExtensionFilter) -> Result<LogFilter, Rejection> {
+    let pb::ExtensionFilter { name, config_type } = message;
+    silent!("names are for people"; name);
+    let pb::extension_filter::ConfigType::TypedConfig(any) = at.required("typed_config", config_type)?;
+    let at = at.field("typed_config");
+    let cel_filter::ExpressionFilter {
+        expression: text,
+        cel_config,
+    } = &at.unpack(any)?;
+    let options = expression::options(cel_config.as_ref());
+    let program = expression::text(&at.field("expression"), text, options)?;
+    at.want(Wants {
+        on_demand: expression::names_on_demand(&program),
+        trailers: expression::names_trailers(&program),
+    });
+    Ok(LogFilter::Expression(program))
 }
 
 fn runtime(at: &At<'_>, message: &pb::RuntimeFilter) -> Result<LogFilter, Rejection> {
@@ -149,4 +227,46 @@ fn flags(at: &At<'_>, message: &pb::ResponseFlagFilter) -> Flags {
         }
     }
     flags
+}
+
+// === impl LogType ===
+
+impl LogType {
+    pub fn name(self) -> &'static str {
+        data::AccessLogType::from(self).as_str_name()
+    }
+}
+
+macro_rules! log_types {
+    ($($name:ident = $of_message:ident,)*) => {
+        impl From<data::AccessLogType> for LogType {
+            fn from(log_type: data::AccessLogType) -> Self {
+                match log_type { $(data::AccessLogType::$of_message => Self::$name,)* }
+            }
+        }
+
+        impl From<LogType> for data::AccessLogType {
+            fn from(log_type: LogType) -> Self {
+                match log_type { $(LogType::$name => Self::$of_message,)* }
+            }
+        }
+    };
+}
+
+log_types! {
+    NotSet = NotSet,
+    TcpUpstreamConnected = TcpUpstreamConnected,
+    TcpPeriodic = TcpPeriodic,
+    TcpConnectionEnd = TcpConnectionEnd,
+    DownstreamStart = DownstreamStart,
+    DownstreamPeriodic = DownstreamPeriodic,
+    DownstreamEnd = DownstreamEnd,
+    UpstreamPoolReady = UpstreamPoolReady,
+    UpstreamPeriodic = UpstreamPeriodic,
+    UpstreamEnd = UpstreamEnd,
+    DownstreamTunnelSuccessfullyEstablished = DownstreamTunnelSuccessfullyEstablished,
+    UdpTunnelUpstreamConnected = UdpTunnelUpstreamConnected,
+    UdpPeriodic = UdpPeriodic,
+    UdpSessionEnd = UdpSessionEnd,
+    TcpConnectionStart = TcpConnectionStart,
 }

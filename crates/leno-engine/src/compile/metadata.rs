@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use prost::Message;
+
 use super::pb::{core, protobuf};
+use crate::message::base64;
 
 /// One filter's fields.
 pub type Fields = BTreeMap<String, Value>;
@@ -22,6 +25,10 @@ pub enum Value {
 /// A number by its bits: every one equals itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Number(u64);
+
+/// All metadata of something, as they came: hardly anybody asks, and there are many of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told(Box<[u8]>);
 
 /// The fields under a filter's name; empty without.
 pub(crate) fn of(metadata: Option<&core::Metadata>, filter: &str) -> Fields {
@@ -47,9 +54,93 @@ pub(crate) fn fields(message: &protobuf::Struct) -> Fields {
         .collect()
 }
 
+// === impl Told ===
+
+impl Told {
+    /// None: there is nothing.
+    pub(crate) fn new(message: Option<&core::Metadata>) -> Option<Self> {
+        let message = message.filter(|message| !message.filter_metadata.is_empty())?;
+        let fields_alone = core::Metadata {
+            filter_metadata: message.filter_metadata.clone(),
+            ..Default::default()
+        };
+        Some(Self(fields_alone.encode_to_vec().into()))
+    }
+
+    /// What stands under a filter's name.
+    pub fn read(&self, namespace: &str, read: &mut dyn FnMut(&Value)) {
+        let message = core::Metadata::decode(&*self.0).unwrap_or_default();
+        if let Some(found) = message.filter_metadata.get(namespace) {
+            read(&Value::Fields(fields(found)));
+        }
+    }
+}
+
 // === impl Value ===
 
 impl Value {
+    /// What stands at a path in it; all of it, where the path is empty.
+    pub fn at(&self, path: &[String]) -> Option<&Value> {
+        path.iter().try_fold(self, |at, name| match at {
+            Self::Fields(fields) => fields.get(name),
+            _ => None,
+        })
+    }
+
+    /// As expressions see it.
+    pub fn expression(&self) -> leno_cel::Value<'static> {
+        use leno_cel::Value as Cel;
+        match self {
+            Self::Null => Cel::Null,
+            Self::Bool(value) => Cel::Bool(*value),
+            Self::Number(number) => Cel::Double((*number).into()),
+            Self::Text(text) => Cel::text(text.clone()),
+            Self::List(items) => Cel::List(items.iter().map(Self::expression).collect()),
+            Self::Fields(fields) => {
+                let one = |(name, value): (&String, &Self)| (Cel::text(name.clone()), value.expression());
+                Cel::Map(fields.iter().map(one).collect())
+            }
+        }
+    }
+
+    /// What an expression has come to, as JSON has it; None: JSON has nothing like it.
+    pub fn of_expression(value: &leno_cel::Value<'_>) -> Option<Self> {
+        use leno_cel::Value as Cel;
+        let printed = || {
+            let mut text = Vec::new();
+            value.print(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        Some(match value {
+            Cel::Null => Self::Null,
+            Cel::Bool(value) => Self::Bool(*value),
+            Cel::Int(value) => Self::Number(Number::from(*value as f64)),
+            Cel::Uint(value) => Self::Number(Number::from(*value as f64)),
+            Cel::Double(value) => Self::Number(Number::from(*value)),
+            Cel::Text(text) => Self::Text(text.clone().into_owned()),
+            Cel::Bytes(bytes) => Self::Text(String::from_utf8_lossy(&base64::encode(bytes)).into_owned()),
+            Cel::Duration(time) => Self::Text(leno_cel::duration_json(*time)),
+            Cel::Timestamp(_) => Self::Text(printed().replace("+00:00", "Z")),
+            Cel::List(items) => Self::List(items.iter().map(Self::of_expression).collect::<Option<_>>()?),
+            Cel::Map(entries) => {
+                let one = |(key, value): &(Cel<'_>, Cel<'_>)| {
+                    let key = match key {
+                        Cel::Text(key) => key.clone().into_owned(),
+                        Cel::Bool(_) | Cel::Int(_) | Cel::Uint(_) => {
+                            let mut text = Vec::new();
+                            key.print(&mut text);
+                            String::from_utf8_lossy(&text).into_owned()
+                        }
+                        _ => return None,
+                    };
+                    Some((key, Self::of_expression(value)?))
+                };
+                Self::Fields(entries.iter().map(one).collect::<Option<_>>()?)
+            }
+            Cel::Table(_) | Cel::Variable { .. } => return None,
+        })
+    }
+
     /// As protobuf's JSON has it.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match self {

@@ -18,6 +18,7 @@ pub mod dns;
 pub mod dns_cache;
 pub mod dns_resolver;
 pub mod endpoint;
+pub(crate) mod expression;
 pub(crate) mod filter_state;
 pub(crate) mod hash;
 pub mod http;
@@ -54,6 +55,11 @@ pub trait Files {
 
     /// A variable of the process's environment; None where it is not set, or not to be looked at.
     fn environment(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// What this machine is called.
+    fn hostname(&self) -> Option<String> {
         None
     }
 

@@ -20,10 +20,18 @@ pub(crate) mod monitors {
 }
 pub(crate) use leno_proto::envoy::config::route::v3 as route;
 pub(crate) use leno_proto::envoy::config::trace::v3 as trace;
+pub(crate) use leno_proto::envoy::data::accesslog::v3 as accesslog_data;
 pub(crate) use leno_proto::envoy::extensions::access_loggers::{
     file::v3 as file_log, grpc::v3 as grpc_log, open_telemetry::v3 as opentelemetry_log,
     stream::v3 as stream_log,
 };
+/// What brings operators of formats.
+pub(crate) mod formatter {
+    pub(crate) use leno_proto::envoy::extensions::formatter::{
+        cel::v3 as cel, metadata::v3 as metadata, req_without_query::v3 as req_without_query,
+    };
+}
+pub(crate) use leno_proto::envoy::extensions::access_loggers::filters::cel::v3 as cel_filter;
 pub(crate) use leno_proto::envoy::extensions::bootstrap::internal_listener::v3 as internal_listener;
 pub(crate) use leno_proto::envoy::extensions::clusters::{
     aggregate::v3 as aggregate, common::dns::v3 as common_dns, dns::v3 as dns_cluster,
@@ -55,6 +63,7 @@ pub(crate) mod original_ip {
     };
 }
 pub(crate) use leno_proto::envoy::extensions::http::early_header_mutation::header_mutation::v3 as early_header_mutation;
+pub(crate) use leno_proto::google::api::expr::v1alpha1 as expr;
 /// Network filters besides the two proxies.
 pub(crate) mod network {
     pub(crate) use leno_proto::envoy::extensions::filters::network::{

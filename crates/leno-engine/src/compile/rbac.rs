@@ -3,10 +3,12 @@
 use std::cell::Cell;
 
 use ipnet::IpNet;
+use leno_cel::Program;
 
 use super::Rejection;
 use super::address;
 use super::at::{At, refuse};
+use super::expression;
 use super::matcher::input::Input;
 use super::matcher::metadata::{self, FilterStateMatcher, MetadataMatcher};
 use super::matcher::tree::{self, Grammar, Tree};
@@ -56,11 +58,12 @@ pub enum Action {
     Log,
 }
 
-/// Matches where one of the permissions and one of the principals does.
+/// Matches where one of the permissions and one of the principals does, and the condition holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     pub permissions: Vec<Permission>,
     pub principals: Vec<Principal>,
+    pub condition: Option<Program>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -256,12 +259,19 @@ fn policy(at: &At<'_>, message: &pb::Policy) -> Result<Policy, Rejection> {
         checked_condition,
         cel_config,
     } = message;
-    refuse!(at; condition, checked_condition, cel_config);
+    let options = expression::options(cel_config.as_ref());
+    // Envoy does not look at it: what it says would be left out.
+    refuse!(at; checked_condition);
+    let condition = match condition {
+        None => None,
+        Some(parsed) => Some(expression::parsed(&at.field("condition"), parsed, options)?),
+    };
     some(at, "permissions", permissions)?;
     some(at, "principals", principals)?;
     Ok(Policy {
         permissions: at.each("permissions", permissions, permission)?,
         principals: at.each("principals", principals, principal)?,
+        condition,
     })
 }
 

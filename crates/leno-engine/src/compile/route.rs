@@ -29,7 +29,7 @@ pub use super::hash::HashPolicy;
 pub use super::header::{AppendAction, HeaderOp, HeaderOps, Mutation};
 use super::local_reply::BodyFormat;
 use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
-use super::metadata::Fields;
+use super::metadata::{Fields, Told};
 use super::pb::route as pb;
 use super::proxy_protocol::Introduction;
 use super::rate_limit::{RateLimit, RouteLimits};
@@ -41,6 +41,8 @@ use crate::runtime::{Key, Setting, Share, said_or};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteTable {
+    /// As [`HttpConnectionManager`](super::http::HttpConnectionManager)'s.
+    pub on_demand: bool,
     pub name: String,
     pub hosts: Vec<VirtualHost>,
     /// Domain tables in Envoy's precedence: exact, suffix (`*.x`, longest first), prefix (`x.*`), `*`.
@@ -71,6 +73,7 @@ pub struct DomainIndex {
 #[derive(Clone, Debug, PartialEq)]
 pub struct VirtualHost {
     pub name: String,
+    pub facts: Arc<HostFacts>,
     pub domains: Vec<String>,
     pub routes: Vec<Arc<Route>>,
     /// None: the first of the routes that takes the request counts.
@@ -105,6 +108,16 @@ pub struct Route {
     pub place: Option<String>,
     /// Which rule of the object, from 1 on: `filter_metadata["leno"].rule`. 0: not said.
     pub rule: u32,
+    /// For logs.
+    pub told: Option<Told>,
+    pub host: Arc<HostFacts>,
+}
+
+/// What logs say of a virtual host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostFacts {
+    pub name: String,
+    pub told: Option<Told>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

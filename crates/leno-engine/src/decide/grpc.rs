@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::message::LocalReply;
+use crate::message::{LocalReply, RequestHead};
 
 /// gRPC: "HTTP to gRPC status code mapping".
 pub fn from_http(status: u16) -> u32 {
@@ -56,4 +56,15 @@ fn percent_encoded(text: &[u8]) -> Bytes {
         }
     }
     out.into()
+}
+
+/// By content type, as Envoy's `Grpc::Common::isGrpcRequestHeaders`.
+pub fn is_grpc(head: &RequestHead) -> bool {
+    let Some(content_type) = head.headers.get("content-type") else {
+        return false;
+    };
+    match content_type.strip_prefix(b"application/grpc") {
+        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+        None => false,
+    }
 }

@@ -38,6 +38,7 @@ impl HeaderOps {
         let heads = Heads {
             request: Some(request),
             response: Some(head),
+            ..Heads::default()
         };
         let added = self.evaluate(heads, values);
         add(added, &mut head.headers);

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use crate::compile::access_log::AccessLog;
-use crate::compile::log_filter::{Comparison, LogFilter};
+use crate::compile::access_log::{AccessLog, Attributes};
+use crate::compile::log_filter::{Comparison, LogFilter, LogType};
+use crate::compile::metadata::Value;
 use crate::decide::grpc;
+use crate::decide::notes::Notes;
 use crate::flags::Flags;
 use crate::message::RequestHead;
 
@@ -20,16 +22,22 @@ pub struct Facts<'r> {
     /// Traced because a service wants it.
     pub forced: bool,
     pub random: u64,
+    /// When it is made.
+    pub log_type: LogType,
+    /// What filters have noted.
+    pub notes: Option<&'r Notes>,
 }
 
 impl AccessLog {
-    pub fn takes(&self, facts: &Facts<'_>) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.takes(facts))
+    /// `attributes`: what expressions know.
+    pub fn takes(&self, facts: &Facts<'_>, attributes: &Attributes<'_>) -> bool {
+        let filter = self.filter.as_ref();
+        filter.is_none_or(|filter| filter.takes(facts, attributes))
     }
 }
 
 impl LogFilter {
-    pub fn takes(&self, facts: &Facts<'_>) -> bool {
+    pub fn takes(&self, facts: &Facts<'_>, attributes: &Attributes<'_>) -> bool {
         match self {
             Self::Status { comparison, value } => comparison.holds(u64::from(facts.status), value.now()),
             Self::Duration { comparison, value } => {
@@ -44,9 +52,18 @@ impl LogFilter {
             }
             Self::Share(share) => share.now().takes(facts.random),
             Self::Forced => facts.forced,
-            Self::And(filters) => filters.iter().all(|filter| filter.takes(facts)),
-            Self::Or(filters) => filters.iter().any(|filter| filter.takes(facts)),
+            Self::And(filters) => filters.iter().all(|filter| filter.takes(facts, attributes)),
+            Self::Or(filters) => filters.iter().any(|filter| filter.takes(facts, attributes)),
             Self::NoHealthCheck => !facts.flags.is_health_check(),
+            Self::Metadata { matcher, otherwise } => {
+                let found = matcher.as_ref().zip(facts.notes).and_then(|(matcher, notes)| {
+                    let matches = |value: &Value| matcher.value.matches(value);
+                    notes.metadata(&matcher.namespace, &matcher.path, matches)
+                });
+                found.unwrap_or(*otherwise)
+            }
+            Self::Types { types, exclude } => types.contains(&facts.log_type) != *exclude,
+            Self::Expression(program) => program.holds(attributes),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::compile::access_log::{FormatValues, Operator};
+use crate::compile::access_log::{FormatValues, MetadataKind, Operator, StateForm};
 use crate::compile::metadata::{Fields, Value};
 
 /// The object that says which names ALPN offers to the upstream, with commas between them.
@@ -115,48 +115,31 @@ impl Notes {
 /// `%DYNAMIC_METADATA(…)%` and `%FILTER_STATE(…)%`.
 impl FormatValues for Notes {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        match operator {
-            Operator::DynamicMetadata { namespace, path } => {
-                let write = |value: &Value| {
-                    match value {
-                        Value::Null => return false,
-                        Value::Text(text) => out.extend_from_slice(text.as_bytes()),
-                        value => value.write_json(out),
-                    }
-                    true
-                };
-                self.metadata(namespace, path, write).unwrap_or(false)
+        let Operator::FilterState { key, form } = operator else {
+            return false;
+        };
+        let write = |object: &Object| match (object.shown, form) {
+            (Shown::Text | Shown::Plain | Shown::Messages, StateForm::Plain) => {
+                out.extend_from_slice(object.value.as_bytes());
+                true
             }
-            Operator::FilterState { key, plain } => {
-                let write = |object: &Object| match (object.shown, plain) {
-                    (Shown::Text | Shown::Plain | Shown::Messages, true) => {
-                        out.extend_from_slice(object.value.as_bytes());
-                        true
-                    }
-                    (Shown::Text, false) => {
-                        Value::Text(object.value.clone()).write_json(out);
-                        true
-                    }
-                    (Shown::Messages, false) => {
-                        write_messages(&object.value, out);
-                        true
-                    }
-                    (Shown::Plain, false) | (Shown::Nowhere, _) => false,
-                };
-                self.state(key, write).unwrap_or(false)
+            (Shown::Text, StateForm::Typed) => {
+                Value::Text(object.value.clone()).write_json(out);
+                true
             }
-            _ => false,
-        }
+            (Shown::Messages, StateForm::Typed) => {
+                write_messages(&object.value, out);
+                true
+            }
+            // A text has no fields.
+            (Shown::Plain, StateForm::Typed) | (Shown::Nowhere, _) | (_, StateForm::Field(_)) => false,
+        };
+        self.state(key, write).unwrap_or(false)
     }
 
-    fn write_json(&self, operator: &Operator, out: &mut Vec<u8>) -> Option<bool> {
-        match operator {
-            Operator::DynamicMetadata { namespace, path } => {
-                let write = |value: &Value| value.write_json(out);
-                Some(self.metadata(namespace, path, write).is_some())
-            }
-            Operator::FilterState { plain: false, .. } => Some(self.write(operator, out)),
-            _ => None,
+    fn metadata(&self, kind: MetadataKind, namespace: &str, read: &mut dyn FnMut(&Value)) {
+        if kind == MetadataKind::Dynamic {
+            let _ = Notes::metadata(self, namespace, &[], read);
         }
     }
 }

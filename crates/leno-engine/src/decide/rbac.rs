@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::compile::access_log::{Attributes, FormatValues, Heads};
 use crate::compile::matcher::input::Input;
 use crate::compile::rbac::{Action, Permission, Policy, Principal, Rbac, Rules};
 use crate::decide::matcher::tree::{Facts, Undecided};
@@ -10,7 +11,7 @@ use crate::decide::notes::{Notes, Object, Shown};
 use crate::message::RequestHead;
 
 /// Who asks, and for what.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Caller<'c> {
     /// None: a connection. What is said of requests then matches nothing.
     pub request: Option<&'c RequestHead>,
@@ -19,6 +20,8 @@ pub struct Caller<'c> {
     pub peer: Peer<'c>,
     /// What filters have noted of the request.
     pub notes: Option<&'c Notes>,
+    /// What expressions know besides.
+    pub values: &'c dyn FormatValues,
 }
 
 /// The other end of a connection.
@@ -143,6 +146,13 @@ impl Policy {
             .iter()
             .any(|permission| permission.matches(caller))
             && self.principals.iter().any(|principal| principal.matches(caller))
+            && self.condition.as_ref().is_none_or(|condition| {
+                let heads = Heads {
+                    request: caller.request,
+                    ..Heads::default()
+                };
+                condition.holds(&Attributes::new(heads, caller.values))
+            })
     }
 }
 

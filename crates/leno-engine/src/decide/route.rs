@@ -3,6 +3,7 @@
 //! Hosts: exact domain, then the longest `*.suffix`, then the longest `prefix.*`, then `*`
 //! (`route_components.proto`, VirtualHost.domains). Routes: the first that matches, in order.
 
+pub use super::grpc::is_grpc;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -426,17 +427,6 @@ fn without_parameters(path: &[u8]) -> Vec<u8> {
 
 fn is_plain_connect(head: &RequestHead) -> bool {
     head.method.as_ref() == b"CONNECT" && head.upgrade.is_none()
-}
-
-/// By content type, as Envoy's `Grpc::Common::isGrpcRequestHeaders`.
-pub fn is_grpc(head: &RequestHead) -> bool {
-    let Some(content_type) = head.headers.get("content-type") else {
-        return false;
-    };
-    match content_type.strip_prefix(b"application/grpc") {
-        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
-        None => false,
-    }
 }
 
 // === impl DomainIndex ===

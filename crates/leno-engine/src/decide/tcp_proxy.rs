@@ -19,6 +19,7 @@ mod tests {
 
     fn proxy(jitter: f64) -> TcpProxy {
         TcpProxy {
+            log_options: Default::default(),
             stat_prefix: "tcp".to_owned(),
             by_server_name: false,
             clusters: Vec::new(),

@@ -307,6 +307,7 @@ fn formatted(format: &str) -> String {
     let heads = Heads {
         request: Some(&request),
         response: Some(&response),
+        ..Heads::default()
     };
     let mut out = Vec::new();
     Format::parse(format)

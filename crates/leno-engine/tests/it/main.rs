@@ -13,6 +13,7 @@ mod istiod;
 mod listener;
 mod made;
 mod mirror;
+mod operators;
 mod outlier;
 mod retry;
 mod route;

@@ -1,6 +1,7 @@
 //! What the thread that asks has of its own.
 
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use leno_engine::compile::address::Passed;
@@ -33,6 +34,8 @@ pub(super) struct Own {
     tls: Contexts,
     http1: Rc<Workspace>,
     scratch: Scratch,
+    /// Of connections, which are nobody else's.
+    ids: AtomicU64,
     pub(super) random: Random,
     pub(super) files: Files,
 }
@@ -48,6 +51,7 @@ impl Own {
             tls: Contexts::new(parts.crypto, parts.secrets),
             http1: Rc::default(),
             scratch: Scratch::default(),
+            ids: AtomicU64::default(),
             random: Random::default(),
             files: Files::default(),
         }
@@ -73,6 +77,7 @@ impl Own {
             http1: &self.http1,
             scratch: &self.scratch,
             internal: self,
+            ids: &self.ids,
         }
     }
 }

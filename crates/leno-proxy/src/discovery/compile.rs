@@ -63,6 +63,16 @@ impl Files for Disk {
     fn runtime(&self) -> Runtime {
         self.0.clone()
     }
+
+    fn hostname(&self) -> Option<String> {
+        hostname()
+    }
+}
+
+/// What this machine is called.
+pub fn hostname() -> Option<String> {
+    let name = rustix::system::uname();
+    name.nodename().to_str().ok().map(str::to_owned)
 }
 
 /// The one file that a mesh's control plane may name: the machine's own trust store, for TLS to the outside (Istio's

@@ -59,6 +59,10 @@ impl Files for Recorded<'_> {
     fn runtime(&self) -> Runtime {
         self.files.runtime()
     }
+
+    fn hostname(&self) -> Option<String> {
+        self.files.hostname()
+    }
 }
 
 // === impl Rotation ===

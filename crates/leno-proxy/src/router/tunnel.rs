@@ -80,7 +80,7 @@ impl Router<'_> {
         upstream.report_connected(&host);
         host.state.load.issue();
         host.state.load.settle(true);
-        self.note(&host, Some(&info));
+        self.exchange.tries(&host.endpoint, Some(&info), None);
         exchange.begin_response();
         let answer = Answer {
             head: ResponseHead {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::decide::limits::{Permit, Priority, Resource, Seat};
-use leno_engine::message::ResponseHead;
+use leno_engine::message::{ResponseHead, Version};
 use leno_telemetry::stats::{ClusterStat, ClusterTime};
 
 use crate::alpn::{Offer, is_http2};
@@ -337,6 +337,13 @@ impl Drop for Held {
 impl Checkout {
     pub(crate) fn is_http2(&self) -> bool {
         matches!(self.kind, Kind::Http2(_))
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        match self.kind {
+            Kind::Http1 { .. } => Version::Http11,
+            Kind::Http2(_) => Version::Http2,
+        }
     }
 
     pub(crate) async fn send(self, request: Request) -> Result<Answer, StreamError> {

@@ -184,6 +184,7 @@ impl Harness {
 
 pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
     Listener {
+        told: None,
         name: name.to_owned(),
         stat_name: name.to_owned(),
         addresses: vec![Address::Socket(([127, 0, 0, 1], 0).into())],
@@ -208,6 +209,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
 
 pub(crate) fn chain(terminal: TerminalFilter) -> FilterChain {
     FilterChain {
+        told: None,
         name: String::new(),
         matches: ChainMatch::default(),
         tls: None,
@@ -223,6 +225,7 @@ pub(crate) fn http_chain(manager: HttpConnectionManager) -> FilterChain {
 
 pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
     chain(TerminalFilter::Tcp(Arc::new(TcpProxy {
+        log_options: Default::default(),
         stat_prefix: "tcp".to_owned(),
         by_server_name: false,
         clusters: vec![TcpCluster {
@@ -244,6 +247,8 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
 
 pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
     HttpConnectionManager {
+        log_options: Default::default(),
+        on_demand: false,
         stat_prefix: "http".to_owned(),
         codec: Codec::Auto,
         routes: RouteSource::Rds(routes.to_owned(), Source::ads()),
@@ -343,6 +348,8 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
     };
     edit(&mut forward);
     let route = Route {
+        told: None,
+        host: Default::default(),
         tracing: None,
         decorator: None,
         name: "all".to_owned(),
@@ -367,8 +374,10 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
     };
     RouteTable {
         vhds: None,
+        on_demand: false,
         name: name.to_owned(),
         hosts: vec![VirtualHost {
+            facts: Default::default(),
             name: "any".to_owned(),
             domains: vec!["*".to_owned()],
             routes: vec![Arc::new(route)],
@@ -402,6 +411,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         sni_header: None,
         mirrors: Vec::new(),
         retry: None,
+        told: None,
         name: name.to_owned(),
         stat_name: name.to_owned(),
         discovery: Discovery::Static(Arc::new(assignment(endpoints))),

@@ -16,10 +16,7 @@ use super::values::{ConnectionValues, RequestValues, details};
 use crate::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
 
 pub fn of_request(log: &Entries, record: &RequestRecord<'_>) -> pb::HttpAccessLogEntry {
-    let heads = Heads {
-        request: Some(record.request),
-        response: record.response,
-    };
+    let heads = record.heads();
     let custom_tags = tags(&log.custom_tags, heads, &RequestValues::new(record));
     pb::HttpAccessLogEntry {
         common_properties: Some(pb::AccessLogCommon {
@@ -28,7 +25,7 @@ pub fn of_request(log: &Entries, record: &RequestRecord<'_>) -> pb::HttpAccessLo
             route_name: record.route.name.to_owned(),
             upstream_request_attempt_count: record.attempts,
             stream_id: field(&record.request.headers, "x-request-id"),
-            access_log_type: pb::AccessLogType::DownstreamEnd.into(),
+            access_log_type: pb::AccessLogType::from(record.log_type).into(),
             custom_tags,
             ..common(
                 record.start,
@@ -48,7 +45,7 @@ pub fn of_connection(log: &Entries, record: &ConnectionRecord<'_>) -> pb::TcpAcc
     pb::TcpAccessLogEntry {
         common_properties: Some(pb::AccessLogCommon {
             connection_termination_details: record.termination.to_owned(),
-            access_log_type: pb::AccessLogType::TcpConnectionEnd.into(),
+            access_log_type: pb::AccessLogType::from(record.log_type).into(),
             upstream_request_attempt_count: record.upstream.is_some().into(),
             custom_tags: tags(&log.custom_tags, Heads::default(), &ConnectionValues::new(record)),
             ..common(

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use leno_engine::compile::access_log::{Format, FormatValues, GrpcForm, Heads, Json, Operator, Piece};
+use leno_engine::compile::access_log::{Format, FormatValues, Heads, Json, Piece};
 
 pub(super) fn write(
     value: &Json,
@@ -86,7 +86,7 @@ impl Line<'_> {
         };
         // What has a type of its own.
         if max.is_none()
-            && let Some(found) = self.values.write_json(operator, out)
+            && let Some(found) = operator.write_json(self.heads, self.values, out)
         {
             if !found && !self.omit_empty {
                 out.extend_from_slice(b"null");
@@ -104,30 +104,11 @@ impl Line<'_> {
         if let Some(max) = max {
             out.truncate(start.saturating_add(*max));
         }
-        if max.is_some() || !is_number(operator) {
+        if max.is_some() || !operator.is_number() {
             quote(out, start);
         }
         true
     }
-}
-
-fn is_number(operator: &Operator) -> bool {
-    matches!(
-        operator,
-        Operator::ResponseCode
-            | Operator::BytesReceived
-            | Operator::BytesSent
-            | Operator::Duration
-            | Operator::RequestDuration
-            | Operator::ResponseDuration
-            | Operator::UpstreamRequestAttemptCount
-            | Operator::ConnectionId
-            | Operator::DownstreamLocalPort
-            | Operator::DownstreamRemotePort
-            | Operator::DownstreamDirectRemotePort
-            | Operator::UpstreamRemotePort
-            | Operator::GrpcStatus(GrpcForm::Number)
-    )
 }
 
 /// Makes a JSON string of what was appended since `start`. Most text needs no escapes and stays where it is.

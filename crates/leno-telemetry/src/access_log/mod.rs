@@ -9,14 +9,16 @@ pub mod entry;
 mod json;
 pub mod otlp;
 mod start_time;
+mod uuid;
 mod values;
 
-use leno_engine::compile::access_log::{Format, FormatValues, Heads, Json, LogFormat, Operator, Piece};
+use leno_engine::compile::access_log::{Format, FormatValues, Heads, Json, LogFormat, Operator, TlsFact};
 
 use crate::record::{ConnectionRecord, RequestRecord};
 pub(crate) use json::escape as escape_json;
+pub use start_time::write as write_time;
 use values::ConnectionValues;
-pub use values::{RequestValues, details};
+pub use values::{Common, RequestValues, details};
 
 /// Istio's default line.
 pub const DEFAULT_TEXT: &str = concat!(
@@ -96,23 +98,27 @@ pub struct Unsupported(pub String);
 
 /// Finds time formats that cannot be written, so that they are refused and not logged wrong.
 pub fn check(formats: &[&Format]) -> Result<(), Unsupported> {
-    let mut pieces = formats.iter().flat_map(|format| &format.0);
-    pieces.try_for_each(|piece| match piece {
-        Piece::Operator {
-            operator: Operator::StartTime(Some(format)),
-            ..
-        } => start_time::check(format).map_err(|text| Unsupported(format!("%START_TIME({text})%"))),
-        _ => Ok(()),
+    let mut operators = formats.iter().flat_map(|format| format.operators());
+    operators.try_for_each(|operator| {
+        let (name, format) = match operator {
+            Operator::StartTime(format) => ("START_TIME", format),
+            Operator::EmitTime(format) => ("EMIT_TIME", format),
+            Operator::Tls(_, TlsFact::ValidFrom(format)) => ("PEER_CERT_V_START", format),
+            Operator::Tls(_, TlsFact::ValidUntil(format)) => ("PEER_CERT_V_END", format),
+            _ => return Ok(()),
+        };
+        match format {
+            None => Ok(()),
+            Some(format) => {
+                start_time::check(format).map_err(|text| Unsupported(format!("%{name}({text})%")))
+            }
+        }
     })
 }
 
 /// Appends a request's line.
 pub fn write_request(format: &LogFormat, record: &RequestRecord<'_>, out: &mut Vec<u8>) {
-    let heads = Heads {
-        request: Some(record.request),
-        response: record.response,
-    };
-    write(format, heads, &RequestValues::new(record), out);
+    write(format, record.heads(), &RequestValues::new(record), out);
 }
 
 /// Appends a TCP connection's line.

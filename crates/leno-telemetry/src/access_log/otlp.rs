@@ -11,10 +11,7 @@ use crate::attributes::{key_value, nanoseconds, text, trace_id};
 use crate::record::{ConnectionRecord, RequestRecord};
 
 pub fn of_request(log: &LogRecords, record: &RequestRecord<'_>) -> LogRecord {
-    let heads = Heads {
-        request: Some(record.request),
-        response: record.response,
-    };
+    let heads = record.heads();
     let mut filled = filled(log, record.start, heads, &RequestValues::new(record));
     if let Some(span) = record.span {
         filled.trace_id = trace_id(span);

@@ -16,7 +16,7 @@ struct Civil {
 }
 
 /// Appends the time; without a format as `2016-04-15T20:17:00.310Z`.
-pub(super) fn write(time: SystemTime, format: Option<&str>, out: &mut Vec<u8>) -> bool {
+pub fn write(time: SystemTime, format: Option<&str>, out: &mut Vec<u8>) -> bool {
     let civil = Civil::of(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
     match format {
         None => {
@@ -94,8 +94,7 @@ impl Civil {
     /// Appends one conversion and returns what follows it; `None` for one that is not known.
     fn conversion<'a>(&self, text: &'a str, out: &mut Vec<u8>) -> Option<&'a str> {
         let (hour, minute, second) = (self.second / 3_600, self.second / 60 % 60, self.second % 60);
-        if let Some(rest) = text.strip_prefix("E3S").or_else(|| text.strip_prefix("E6S")) {
-            let digits = if text.starts_with("E3") { 3 } else { 6 };
+        if let Some((digits, rest)) = seconds_digits(text) {
             write!(out, "{second:02}.").ok()?;
             self.fraction(digits, out)?;
             return Some(rest);
@@ -117,12 +116,69 @@ impl Civil {
             's' => write!(out, "{}", self.unix),
             'z' => write!(out, "+0000"),
             'Z' => write!(out, "UTC"),
-            'b' => write!(out, "{}", MONTHS.get(self.month as usize - 1)?),
+            'b' | 'h' => write!(out, "{}", self.month_name()?.get(..3)?),
+            'B' => write!(out, "{}", self.month_name()?),
+            'a' => write!(out, "{}", self.day_name()?.get(..3)?),
+            'A' => write!(out, "{}", self.day_name()?),
+            'C' => write!(out, "{:02}", self.year / 100),
+            'y' => write!(out, "{:02}", self.year % 100),
+            'e' => write!(out, "{:2}", self.day),
+            'j' => write!(out, "{:03}", self.day_of_year()),
+            'I' => write!(out, "{:02}", (hour + 11) % 12 + 1),
+            'k' => write!(out, "{hour:2}"),
+            'l' => write!(out, "{:2}", (hour + 11) % 12 + 1),
+            'p' => write!(out, "{}", if hour < 12 { "AM" } else { "PM" }),
+            'D' | 'x' => write!(out, "{:02}/{:02}/{:02}", self.month, self.day, self.year % 100),
+            'R' => write!(out, "{hour:02}:{minute:02}"),
+            'X' => write!(out, "{hour:02}:{minute:02}:{second:02}"),
+            'r' => {
+                let half = if hour < 12 { "AM" } else { "PM" };
+                write!(out, "{:02}:{minute:02}:{second:02} {half}", (hour + 11) % 12 + 1)
+            }
+            'c' => {
+                return self
+                    .conversions("%a %b %e %H:%M:%S %Y", out)
+                    .map(|()| chars.as_str());
+            }
+            'u' => write!(out, "{}", (self.weekday() + 6) % 7 + 1),
+            'w' => write!(out, "{}", self.weekday()),
+            'U' => write!(out, "{:02}", (self.day_of_year() + 6 - self.weekday()) / 7),
+            'W' => write!(
+                out,
+                "{:02}",
+                (self.day_of_year() + 6 - (self.weekday() + 6) % 7) / 7
+            ),
+            't' => write!(out, "\t"),
             '%' => write!(out, "%"),
             _ => return None,
         }
         .ok()?;
         Some(chars.as_str())
+    }
+
+    fn conversions(&self, format: &str, out: &mut Vec<u8>) -> Option<()> {
+        self.pieces(format, out).ok()
+    }
+
+    fn month_name(&self) -> Option<&'static str> {
+        MONTHS.get(self.month as usize - 1).copied()
+    }
+
+    fn day_name(&self) -> Option<&'static str> {
+        DAYS.get(self.weekday() as usize).copied()
+    }
+
+    /// From Sunday, which is 0, on: 1970 began with a Thursday.
+    fn weekday(&self) -> u32 {
+        ((self.unix / 86_400 + 4) % 7) as u32
+    }
+
+    /// From 1 on.
+    fn day_of_year(&self) -> u32 {
+        let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
+        let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+        let before = before.get(self.month as usize - 1).copied().unwrap_or(0);
+        before + self.day + u32::from(leap && self.month > 2)
     }
 
     fn fraction(&self, digits: u32, out: &mut Vec<u8>) -> Option<()> {
@@ -132,8 +188,36 @@ impl Civil {
 }
 
 const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
+
+const DAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
+
+/// `%E3S`: seconds with so many digits of their fraction.
+fn seconds_digits(text: &str) -> Option<(u32, &str)> {
+    let rest = text.strip_prefix('E')?;
+    let digits = rest.chars().next()?.to_digit(10).filter(|digits| *digits > 0)?;
+    Some((digits, rest.get(1..)?.strip_prefix('S')?))
+}
 
 /// `%f` is nanoseconds to Envoy, `%3f` milliseconds and so on.
 fn fraction_digits(text: &str) -> Option<(u32, &str)> {
@@ -185,6 +269,14 @@ mod tests {
 
     #[test]
     fn an_unknown_conversion_is_refused() {
+        assert_eq!(
+            at(
+                1_460_751_420,
+                0,
+                Some("%a %A %h %B %C %y|%e|%j %I %k %l %p %D %R %r|%c|%u %w %U %W")
+            ),
+            "Fri Friday Apr April 20 16|15|106 08 20  8 PM 04/15/16 20:17 08:17:00 PM|Fri Apr 15 20:17:00 2016|5 5 15 15"
+        );
         assert!(check("%Y %q").is_err());
         assert!(check("%0f").is_err());
         assert!(check("%").is_err());

@@ -2,46 +2,74 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use leno_engine::compile::access_log::{FormatValues, GrpcForm, Operator};
+use leno_engine::compile::access_log::{
+    AddressForm, Attempted, End, FormatValues, GrpcForm, MetadataKind, Operator, Point, SanKind, Side,
+    TlsFact, Unit, Whose,
+};
 use leno_engine::compile::listener::Address;
+use leno_engine::compile::log_filter::LogType;
+use leno_engine::compile::metadata::Value;
 use leno_engine::decide::grpc::from_http;
-use leno_engine::decide::route::is_grpc;
+use leno_engine::decide::notes::Notes;
+use leno_engine::decide::trace::SpanContext;
 use leno_engine::flags::{Flag, Flags};
-use leno_engine::message::{Decimal, ResponseHead};
+use leno_engine::message::{Decimal, ResponseHead, Version};
 
 use super::start_time;
-use crate::record::{ConnectionRecord, DownstreamRecord, Named, RequestRecord, UpstreamRecord};
+use super::uuid::{unique_id, write_uuid};
+use crate::record::{
+    ConnectionRecord, DownstreamRecord, Named, OnDemand, RequestRecord, RouteRecord, UpstreamRecord,
+};
 
-/// What a format may say of a request.
+/// What a format may say of a request besides its messages.
 pub struct RequestValues<'a> {
-    record: &'a RequestRecord<'a>,
-    common: Common<'a>,
+    pub common: Common<'a>,
+    /// Until the last byte of the request was received.
+    pub request_duration: Option<Duration>,
+    /// Until the first byte of the upstream's answer.
+    pub response_duration: Option<Duration>,
+    pub response: Option<&'a ResponseHead>,
+    pub grpc_status: Option<u32>,
+    pub route: RouteRecord<'a>,
+    pub span: Option<&'a SpanContext>,
+    pub notes: &'a Notes,
+    pub on_demand: Option<&'a OnDemand>,
 }
 
 pub(super) struct ConnectionValues<'a> {
-    record: &'a ConnectionRecord<'a>,
+    termination: &'a str,
     common: Common<'a>,
 }
 
 /// What requests and connections have in common.
-struct Common<'a> {
-    start: SystemTime,
-    duration: Duration,
-    flags: Flags,
-    details: &'a str,
-    received: u64,
-    sent: u64,
-    upstream: Option<UpstreamRecord<'a>>,
-    downstream: &'a DownstreamRecord,
+pub struct Common<'a> {
+    pub start: SystemTime,
+    pub duration: Duration,
+    pub flags: Flags,
+    pub details: &'a str,
+    pub received: u64,
+    pub sent: u64,
+    pub attempts: u32,
+    pub upstream: Option<UpstreamRecord<'a>>,
+    pub downstream: &'a DownstreamRecord,
+    pub log_type: LogType,
+    pub random: u64,
 }
 
 impl<'a> RequestValues<'a> {
     pub fn new(record: &'a RequestRecord<'a>) -> Self {
         Self {
-            record,
+            request_duration: record.request_duration,
+            response_duration: record.response_duration,
+            response: record.response,
+            grpc_status: record.grpc_status,
+            route: record.route,
+            span: record.span,
+            notes: record.notes,
+            on_demand: record.details_on_demand,
             common: Common {
                 start: record.start,
                 duration: record.duration,
@@ -49,17 +77,72 @@ impl<'a> RequestValues<'a> {
                 details: record.details,
                 received: record.bytes_received,
                 sent: record.bytes_sent,
+                attempts: record.attempts,
                 upstream: record.upstream,
                 downstream: record.downstream,
+                log_type: record.log_type,
+                random: record.random,
             },
         }
+    }
+
+    /// In nanoseconds since it began.
+    fn point(&self, point: Point) -> Option<i128> {
+        let since = |since: Option<Duration>| since.map(nanoseconds);
+        match point {
+            Point::RequestBegins => Some(0),
+            Point::RequestEnds => since(self.request_duration),
+            Point::AnswerBegins => since(self.response_duration),
+            Point::AnsweringEnds => Some(nanoseconds(self.common.duration)),
+            // What is received later is sent at once.
+            Point::SendingEnds => {
+                let began = self.on_demand?.point(Point::SendingBegins)?;
+                Some(since(self.request_duration)?.max(began))
+            }
+            other => self.on_demand?.point(other),
+        }
+    }
+
+    /// From the request's last byte sent to the answer's first, as Envoy's router tells it in a header.
+    fn service_time(&self, out: &mut Vec<u8>) -> bool {
+        let header = |head: &'a ResponseHead| head.headers.get("x-envoy-upstream-service-time");
+        if let Some(value) = self.response.and_then(header) {
+            out.extend_from_slice(value);
+            return true;
+        }
+        let answered = self.response_duration.filter(|_| self.common.upstream.is_some());
+        let sent = self.request_duration.unwrap_or_default();
+        millis(out, answered.map(|until| until.saturating_sub(sent)))
+    }
+
+    fn attempted(&self, what: Attempted, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        let Some(on_demand) = self.on_demand else {
+            return false;
+        };
+        for tried in on_demand.tried.borrow().iter() {
+            let before = out.len();
+            if before > start {
+                out.push(b',');
+            }
+            let written = out.len();
+            match what {
+                Attempted::Addresses { port } => host(out, Some(&tried.address), port),
+                Attempted::Names { port } => named(out, &tried.hostname, Some(&tried.address), port),
+                Attempted::Connections => number(out, tried.connection_id),
+            };
+            if out.len() == written {
+                out.truncate(before);
+            }
+        }
+        out.len() > start
     }
 }
 
 impl<'a> ConnectionValues<'a> {
     pub(super) fn new(record: &'a ConnectionRecord<'a>) -> Self {
         Self {
-            record,
+            termination: record.termination,
             common: Common {
                 start: record.start,
                 duration: record.duration,
@@ -67,8 +150,11 @@ impl<'a> ConnectionValues<'a> {
                 details: record.details,
                 received: record.bytes_received,
                 sent: record.bytes_sent,
+                attempts: record.attempts,
                 upstream: record.upstream,
                 downstream: record.downstream,
+                log_type: record.log_type,
+                random: record.facts().random,
             },
         }
     }
@@ -76,32 +162,25 @@ impl<'a> ConnectionValues<'a> {
 
 impl FormatValues for RequestValues<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        let record = self.record;
         match operator {
             // 0 is Envoy's code for a request that got no response.
-            Operator::ResponseCode => number(out, record.response.map_or(0, |head| u64::from(head.status))),
-            Operator::RequestDuration => millis(out, record.request_duration),
-            Operator::ResponseDuration => millis(out, record.response_duration),
-            Operator::UpstreamServiceTime => service_time(record, out),
-            Operator::RouteName => text(out, Some(record.route.name)),
-            Operator::GrpcStatus(form) => grpc(out, *form, record),
-            Operator::AccessLogType => text(out, Some("DownstreamEnd")),
-            Operator::StreamId => match record.request.headers.get("x-request-id") {
-                Some(id) => {
-                    out.extend_from_slice(id);
-                    true
-                }
-                None => false,
-            },
-            Operator::UpstreamRequestAttemptCount => number(out, u64::from(record.attempts)),
-            Operator::DynamicMetadata { .. } | Operator::FilterState { .. } => {
-                record.notes.write(operator, out)
-            }
-            Operator::TraceId => match record.span {
+            Operator::ResponseCode => number(out, self.response.map_or(0, |head| u64::from(head.status))),
+            Operator::RequestDuration => millis(out, self.request_duration),
+            Operator::ResponseDuration => millis(out, self.response_duration),
+            Operator::Span { from, to, unit } => span(out, self.point(*from), self.point(*to), *unit),
+            Operator::UpstreamServiceTime => self.service_time(out),
+            Operator::RouteName => text(out, Some(self.route.name)),
+            Operator::RouteFound => self.route.found,
+            Operator::LocalReplyBody => true,
+            Operator::VirtualHostName => text(out, Some(self.route.host)),
+            Operator::GrpcStatus(form) => grpc(out, *form, self.grpc_status, self.response),
+            Operator::Attempted(what) => self.attempted(*what, out),
+            Operator::FilterState { .. } => self.notes.write(operator, out),
+            Operator::TraceId => match self.span {
                 Some(span) => write!(out, "{}", span.trace).is_ok(),
                 None => false,
             },
-            Operator::SpanId => match record.span {
+            Operator::SpanId => match self.span {
                 Some(span) => write!(out, "{:016x}", span.span).is_ok(),
                 None => false,
             },
@@ -109,148 +188,278 @@ impl FormatValues for RequestValues<'_> {
         }
     }
 
-    fn write_json(&self, operator: &Operator, out: &mut Vec<u8>) -> Option<bool> {
-        self.record.notes.write_json(operator, out)
+    fn metadata(&self, kind: MetadataKind, namespace: &str, read: &mut dyn FnMut(&Value)) {
+        let told = match kind {
+            MetadataKind::Dynamic => return FormatValues::metadata(self.notes, kind, namespace, read),
+            MetadataKind::Route => self.route.metadata,
+            MetadataKind::VirtualHost => self.route.host_metadata,
+            _ => return self.common.metadata(kind, namespace, read),
+        };
+        if let Some(told) = told {
+            told.read(namespace, read);
+        }
     }
 }
 
 impl FormatValues for ConnectionValues<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        let record = self.record;
+        let common = &self.common;
         match operator {
             Operator::ResponseCode => number(out, 0),
-            Operator::ResponseCodeDetails => false,
-            Operator::ResponseFlags if !record.flags.is_empty() => {
-                listed(out, in_turn(record.flags).map(Flag::short))
+            Operator::ResponseCodeDetails { .. } => false,
+            Operator::ResponseFlags if !common.flags.is_empty() => {
+                listed(out, in_turn(common.flags).map(Flag::short))
             }
-            Operator::ResponseFlagsLong => listed(out, in_turn(record.flags).map(Flag::long)),
-            Operator::ConnectionTerminationDetails => text(out, Some(record.termination)),
-            Operator::AccessLogType => text(out, Some("TcpConnectionEnd")),
-            _ => self.common.write(operator, out),
+            Operator::ResponseFlagsLong => listed(out, in_turn(common.flags).map(Flag::long)),
+            Operator::ConnectionTerminationDetails => text(out, Some(self.termination)),
+            Operator::StreamId => write_uuid(out, common.random, common.start),
+            Operator::Attempted(what) => common
+                .upstream
+                .filter(|upstream| upstream.is_connected)
+                .is_some_and(|upstream| match what {
+                    Attempted::Addresses { port } => host(out, upstream.remote, *port),
+                    Attempted::Names { port } => named(out, upstream.hostname, upstream.remote, *port),
+                    Attempted::Connections => upstream.connection_id.is_some_and(|id| number(out, id)),
+                }),
+            Operator::Span { from, to, unit } => {
+                let point = |point: Point| match point {
+                    Point::ConnectionBegins => Some(0),
+                    Point::ConnectionEnds => Some(nanoseconds(common.duration)),
+                    _ => None,
+                };
+                span(out, point(*from), point(*to), *unit)
+            }
+            _ => common.write(operator, out),
         }
+    }
+
+    fn metadata(&self, kind: MetadataKind, namespace: &str, read: &mut dyn FnMut(&Value)) {
+        self.common.metadata(kind, namespace, read);
     }
 }
 
 /// What is known of a connection before there is anything to count.
 impl FormatValues for DownstreamRecord {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        let common = Common {
+        match operator {
+            Operator::StartTime(_)
+            | Operator::EmitTime(_)
+            | Operator::Duration
+            | Operator::BytesReceived
+            | Operator::BytesSent
+            | Operator::ResponseFlags => false,
+            _ => Common::of(self).write(operator, out),
+        }
+    }
+
+    fn metadata(&self, kind: MetadataKind, namespace: &str, read: &mut dyn FnMut(&Value)) {
+        Common::of(self).metadata(kind, namespace, read);
+    }
+}
+
+impl<'a> Common<'a> {
+    fn of(downstream: &'a DownstreamRecord) -> Self {
+        Self {
             start: SystemTime::UNIX_EPOCH,
             duration: Duration::ZERO,
             flags: Flags::default(),
             details: "",
             received: 0,
             sent: 0,
+            attempts: 0,
             upstream: None,
-            downstream: self,
-        };
-        match operator {
-            Operator::StartTime(_)
-            | Operator::Duration
-            | Operator::BytesReceived
-            | Operator::BytesSent
-            | Operator::ResponseFlags => false,
-            _ => common.write(operator, out),
+            downstream,
+            log_type: LogType::NotSet,
+            random: 0,
         }
     }
-}
 
-impl Common<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        let (downstream, upstream) = (self.downstream, self.upstream);
+        let (downstream, upstream) = (self.downstream, self.upstream.as_ref());
         match operator {
             Operator::StartTime(format) => start_time::write(self.start, format.as_deref(), out),
+            Operator::EmitTime(format) => {
+                start_time::write(self.start + self.duration, format.as_deref(), out)
+            }
             Operator::Duration => millis(out, Some(self.duration)),
             Operator::ResponseFlags => flags(out, self.flags),
             Operator::ResponseFlagsLong => listed(out, self.flags.iter().map(Flag::long)),
-            Operator::ResponseCodeDetails => {
-                let failure = self
-                    .upstream
-                    .as_ref()
-                    .and_then(|upstream| upstream.transport_failure);
-                text(out, Some(&details(self.details, failure)))
+            Operator::ResponseFlagBits => number(out, self.flags.bits()),
+            Operator::ResponseCodeDetails { spaces } => {
+                let failure = upstream.and_then(|upstream| upstream.transport_failure);
+                let details = details(self.details, failure);
+                let start = out.len();
+                let found = text(out, Some(&details));
+                if !spaces {
+                    underscored(out, start);
+                }
+                found
             }
             Operator::BytesReceived => number(out, self.received),
             Operator::BytesSent => number(out, self.sent),
-            Operator::UpstreamHost => host(out, upstream),
-            Operator::UpstreamHostName { port } => match upstream {
-                Some(UpstreamRecord { hostname, .. }) if !hostname.is_empty() => {
-                    let (name, _) = hostname
-                        .rsplit_once(':')
-                        .filter(|_| !port)
-                        .unwrap_or((hostname, ""));
-                    text(out, Some(name))
-                }
-                Some(UpstreamRecord {
-                    remote: Some(Address::Socket(remote)),
-                    ..
-                }) if !port => without_port(out, *remote),
-                upstream => host(out, upstream),
-            },
-            Operator::UpstreamLocalAddress => address(out, upstream.and_then(|u| u.local)),
-            Operator::UpstreamCluster => text(out, upstream.map(|u| u.cluster)),
-            Operator::UpstreamTransportFailureReason => {
+            Operator::AccessLogType => text(out, Some(self.log_type.name())),
+            Operator::UpstreamRequestAttemptCount => number(out, u64::from(self.attempts)),
+            Operator::Address(whose, form) => self.address(*whose, *form, out),
+            Operator::UpstreamHostName { port } => {
+                upstream.is_some_and(|upstream| named(out, upstream.hostname, upstream.remote, *port))
+            }
+            Operator::UpstreamCluster { raw: false } => text(out, upstream.map(|u| u.cluster)),
+            Operator::UpstreamCluster { raw: true } => text(out, upstream.map(|u| u.name)),
+            Operator::UpstreamProtocol => text(out, upstream.and_then(|u| u.version).map(Version::as_str)),
+            Operator::UpstreamConnectionId => {
+                number(out, upstream.and_then(|u| u.connection_id).unwrap_or(0))
+            }
+            Operator::UpstreamServerName => text(out, upstream.and_then(|u| u.server_name)),
+            Operator::TransportFailureReason(side) => {
+                let reason = match side {
+                    Side::Upstream => upstream.and_then(|u| u.transport_failure),
+                    Side::Downstream => downstream.transport_failure.as_deref(),
+                };
                 let start = out.len();
-                let found = text(out, upstream.and_then(|u| u.transport_failure));
-                let spaces = out.iter_mut().skip(start).filter(|byte| **byte == b' ');
-                spaces.for_each(|space| *space = b'_');
+                let found = text(out, reason);
+                underscored(out, start);
                 found
             }
-            Operator::UpstreamPeerUriSan => text(out, upstream.and_then(|u| u.peer_principal).map(|p| &**p)),
-            // Unless it is told elsewhere who the client is.
-            Operator::DownstreamLocalAddress
-            | Operator::DownstreamRemoteAddress
-            | Operator::DownstreamDirectRemoteAddress
-            | Operator::DownstreamLocalAddressWithoutPort
-            | Operator::DownstreamRemoteAddressWithoutPort
-            | Operator::DownstreamDirectRemoteAddressWithoutPort
-            | Operator::DownstreamLocalPort
-            | Operator::DownstreamRemotePort
-            | Operator::DownstreamDirectRemotePort
-                if downstream.named.is_some() =>
-            {
-                downstream
-                    .named
-                    .as_ref()
-                    .is_some_and(|named| name(out, operator, named))
-            }
-            Operator::DownstreamLocalAddress => address(out, Some(downstream.local)),
-            Operator::DownstreamLocalAddressWithoutPort => without_port(out, downstream.local),
-            Operator::DownstreamLocalPort => number(out, downstream.local.port().into()),
-            Operator::DownstreamRemotePort => number(out, downstream.remote.port().into()),
-            Operator::DownstreamDirectRemotePort => number(out, downstream.direct_remote.port().into()),
-            Operator::UpstreamRemotePort => match upstream.and_then(|u| u.remote?.socket()) {
-                Some(remote) => number(out, remote.port().into()),
-                None => false,
+            Operator::Tls(Side::Upstream, fact) => match (upstream.and_then(|u| u.tls), fact) {
+                (Some(tls), fact) => tls.write(fact, out),
+                (None, TlsFact::Sans(End::Peer, SanKind::Uri)) => {
+                    text(out, upstream.and_then(|u| u.peer_principal).map(|p| &**p))
+                }
+                _ => false,
             },
-            Operator::DownstreamRemoteAddress => address(out, Some(downstream.remote)),
-            Operator::DownstreamRemoteAddressWithoutPort => without_port(out, downstream.remote),
-            Operator::DownstreamDirectRemoteAddress => address(out, Some(downstream.direct_remote)),
-            Operator::DownstreamDirectRemoteAddressWithoutPort => without_port(out, downstream.direct_remote),
-            Operator::DownstreamPeerUriSan => text(out, downstream.peer_principal.as_deref()),
-            Operator::DownstreamLocalUriSan => text(out, downstream.local_principal.as_deref()),
-            Operator::DownstreamTlsVersion => text(out, downstream.tls_version),
-            Operator::RequestedServerName => text(out, downstream.sni.as_deref()),
+            Operator::Tls(Side::Downstream, fact) => match (&downstream.tls, fact) {
+                (_, TlsFact::Version) => text(out, downstream.tls_version),
+                (Some(tls), fact) => tls.write(fact, out),
+                (None, TlsFact::Sans(End::Peer, SanKind::Uri)) => {
+                    text(out, downstream.peer_principal.as_deref())
+                }
+                (None, TlsFact::Sans(End::Local, SanKind::Uri)) => {
+                    text(out, downstream.local_principal.as_deref())
+                }
+                _ => false,
+            },
+            Operator::RequestedServerName { .. } => text(out, downstream.sni.as_deref()),
+            Operator::FilterChainName => {
+                text(out, downstream.chain.as_ref().map(|chain| chain.name.as_str()))
+            }
             Operator::ConnectionId => number(out, downstream.connection_id),
+            Operator::UniqueId => unique_id(out, self.random, self.start + self.duration),
             _ => false,
         }
     }
+
+    fn metadata(&self, kind: MetadataKind, namespace: &str, read: &mut dyn FnMut(&Value)) {
+        let told = match kind {
+            MetadataKind::Cluster => self.upstream.and_then(|u| u.cluster_metadata),
+            MetadataKind::Listener => self.downstream.listener_metadata.as_deref(),
+            MetadataKind::FilterChain => self
+                .downstream
+                .chain
+                .as_ref()
+                .and_then(|chain| chain.told.as_ref()),
+            MetadataKind::UpstreamHost => self.upstream.and_then(|u| u.metadata),
+            MetadataKind::Dynamic | MetadataKind::Route | MetadataKind::VirtualHost => None,
+        };
+        if let Some(told) = told {
+            told.read(namespace, read);
+        }
+    }
+
+    fn address(&self, whose: Whose, form: AddressForm, out: &mut Vec<u8>) -> bool {
+        let downstream = self.downstream;
+        let address = match whose {
+            Whose::UpstreamHost | Whose::UpstreamRemote => {
+                // Without a connection there is nobody at its other end.
+                let is_there = |u: &UpstreamRecord<'_>| whose == Whose::UpstreamHost || u.is_connected;
+                let remote = self.upstream.filter(is_there).and_then(|u| u.remote);
+                return remote.is_some_and(|remote| of_address(out, remote, form));
+            }
+            Whose::UpstreamLocal => self.upstream.and_then(|u| u.local),
+            // Unless it is told elsewhere who the client is.
+            _ if downstream.named.is_some() => {
+                let named = downstream.named.as_ref();
+                return named.is_some_and(|named| named_address(out, whose, form, named));
+            }
+            Whose::DownstreamRemote => Some(downstream.remote),
+            Whose::DownstreamDirectRemote => Some(downstream.direct_remote),
+            Whose::DownstreamLocal => Some(downstream.local),
+            Whose::DownstreamDirectLocal => Some(downstream.direct_local),
+        };
+        address.is_some_and(|address| of_socket(out, address, form))
+    }
 }
 
-/// Envoy's router puts this header on the response: from the request's last byte sent to the answer's first.
-fn service_time(record: &RequestRecord<'_>, out: &mut Vec<u8>) -> bool {
-    if let Some(value) = record
-        .response
-        .and_then(|head| head.headers.get("x-envoy-upstream-service-time"))
-    {
-        out.extend_from_slice(value);
-        return true;
+fn of_address(out: &mut Vec<u8>, address: &Address, form: AddressForm) -> bool {
+    match (address, form) {
+        (Address::Socket(socket), form) => of_socket(out, *socket, form),
+        (Address::Internal(internal), AddressForm::EndpointId) => text(out, Some(&internal.id)),
+        (address, AddressForm::Whole | AddressForm::WithoutPort { .. }) => write!(out, "{address}").is_ok(),
+        (_, AddressForm::Port | AddressForm::EndpointId) => false,
     }
-    let answered = record.response_duration.filter(|_| record.upstream.is_some());
-    millis(
-        out,
-        answered.map(|until| until.saturating_sub(record.request_duration.unwrap_or_default())),
-    )
+}
+
+fn of_socket(out: &mut Vec<u8>, socket: SocketAddr, form: AddressForm) -> bool {
+    match form {
+        AddressForm::Whole => address(out, Some(socket)),
+        AddressForm::WithoutPort { bits: None } => without_port(out, socket),
+        AddressForm::WithoutPort { bits: Some(bits) } => network(out, socket.ip(), bits),
+        AddressForm::Port => number(out, socket.port().into()),
+        // It is there and empty, as in Envoy.
+        AddressForm::EndpointId => true,
+    }
+}
+
+/// So many leading bits, `10.1.0.0/16`; nothing where an address has not as many.
+fn network(out: &mut Vec<u8>, ip: IpAddr, bits: u8) -> bool {
+    let masked: IpAddr = match ip {
+        IpAddr::V4(ip) if bits <= 32 => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+            Ipv4Addr::from(u32::from(ip) & mask).into()
+        }
+        IpAddr::V6(ip) if bits <= 128 => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+            Ipv6Addr::from(u128::from(ip) & mask).into()
+        }
+        _ => return false,
+    };
+    write!(out, "{masked}/{bits}").is_ok()
+}
+
+/// The endpoint's DNS name, else its address.
+fn named(out: &mut Vec<u8>, hostname: &str, remote: Option<&Address>, port: bool) -> bool {
+    if hostname.is_empty() {
+        return host(out, remote, port);
+    }
+    let (name, _) = hostname
+        .rsplit_once(':')
+        .filter(|_| !port)
+        .unwrap_or((hostname, ""));
+    text(out, Some(name))
+}
+
+fn host(out: &mut Vec<u8>, remote: Option<&Address>, port: bool) -> bool {
+    match remote {
+        Some(Address::Socket(remote)) if port => address(out, Some(*remote)),
+        Some(Address::Socket(remote)) => without_port(out, *remote),
+        Some(remote) => write!(out, "{remote}").is_ok(),
+        None => false,
+    }
+}
+
+fn nanoseconds(since: Duration) -> i128 {
+    i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
+}
+
+fn span(out: &mut Vec<u8>, from: Option<i128>, to: Option<i128>, unit: Unit) -> bool {
+    let (Some(from), Some(to)) = (from, to) else {
+        return false;
+    };
+    let in_unit = match unit {
+        Unit::Milliseconds => 1_000_000,
+        Unit::Microseconds => 1_000,
+        Unit::Nanoseconds => 1,
+    };
+    write!(out, "{}", (to - from) / in_unit).is_ok()
 }
 
 fn text(out: &mut Vec<u8>, value: Option<&str>) -> bool {
@@ -261,6 +470,11 @@ fn text(out: &mut Vec<u8>, value: Option<&str>) -> bool {
         }
         _ => false,
     }
+}
+
+fn underscored(out: &mut [u8], start: usize) {
+    let spaces = out.iter_mut().skip(start).filter(|byte| **byte == b' ');
+    spaces.for_each(|space| *space = b'_');
 }
 
 fn flags(out: &mut Vec<u8>, flags: Flags) -> bool {
@@ -290,42 +504,18 @@ fn in_turn(flags: Flags) -> impl Iterator<Item = Flag> {
     others.chain(flags.contains(last).then_some(last))
 }
 
-/// Of a gRPC call: what the answer says, else what HTTP's status means to gRPC, where 200 without a word is unknown.
-fn grpc(out: &mut Vec<u8>, form: GrpcForm, record: &RequestRecord<'_>) -> bool {
-    if !is_grpc(record.request) {
-        return false;
-    }
+/// What the answer says, else what HTTP's status means to gRPC, where 200 without a word is unknown.
+fn grpc(out: &mut Vec<u8>, form: GrpcForm, said: Option<u32>, response: Option<&ResponseHead>) -> bool {
     let by_http = |response: &ResponseHead| match response.status {
         200 => 2,
         status => from_http(status),
     };
-    let Some(code) = record.grpc_status.or_else(|| record.response.map(by_http)) else {
+    let Some(code) = said.or_else(|| response.map(by_http)) else {
         return false;
     };
-    let (camel, snake) = match code {
-        0 => ("OK", "OK"),
-        1 => ("Canceled", "CANCELLED"),
-        2 => ("Unknown", "UNKNOWN"),
-        3 => ("InvalidArgument", "INVALID_ARGUMENT"),
-        4 => ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
-        5 => ("NotFound", "NOT_FOUND"),
-        6 => ("AlreadyExists", "ALREADY_EXISTS"),
-        7 => ("PermissionDenied", "PERMISSION_DENIED"),
-        8 => ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
-        9 => ("FailedPrecondition", "FAILED_PRECONDITION"),
-        10 => ("Aborted", "ABORTED"),
-        11 => ("OutOfRange", "OUT_OF_RANGE"),
-        12 => ("Unimplemented", "UNIMPLEMENTED"),
-        13 => ("Internal", "INTERNAL"),
-        14 => ("Unavailable", "UNAVAILABLE"),
-        15 => ("DataLoss", "DATA_LOSS"),
-        16 => ("Unauthenticated", "UNAUTHENTICATED"),
-        other => return number(out, other.into()),
-    };
-    match form {
-        GrpcForm::Camel => text(out, Some(camel)),
-        GrpcForm::Snake => text(out, Some(snake)),
-        GrpcForm::Number => number(out, code.into()),
+    match form.name(code) {
+        Some(name) => text(out, Some(name)),
+        None => number(out, code.into()),
     }
 }
 
@@ -343,14 +533,6 @@ fn millis(out: &mut Vec<u8>, duration: Option<Duration>) -> bool {
     })
 }
 
-fn host(out: &mut Vec<u8>, upstream: Option<UpstreamRecord<'_>>) -> bool {
-    match upstream.and_then(|upstream| upstream.remote) {
-        Some(Address::Socket(remote)) => address(out, Some(*remote)),
-        Some(remote) => write!(out, "{remote}").is_ok(),
-        None => false,
-    }
-}
-
 fn address(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {
     match address {
         Some(SocketAddr::V4(address)) => {
@@ -364,15 +546,14 @@ fn address(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {
 }
 
 /// A port is there and empty, as in Envoy.
-fn name(out: &mut Vec<u8>, operator: &Operator, named: &Named) -> bool {
-    let text = match operator {
-        Operator::DownstreamLocalAddress | Operator::DownstreamLocalAddressWithoutPort => &named.local,
-        Operator::DownstreamLocalPort
-        | Operator::DownstreamRemotePort
-        | Operator::DownstreamDirectRemotePort => return true,
+fn named_address(out: &mut Vec<u8>, whose: Whose, form: AddressForm, named: &Named) -> bool {
+    let name = match (whose, form) {
+        (_, AddressForm::Port) => return true,
+        (_, AddressForm::EndpointId) => return false,
+        (Whose::DownstreamLocal | Whose::DownstreamDirectLocal, _) => &named.local,
         _ => &named.remote,
     };
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(name.as_bytes());
     true
 }
 

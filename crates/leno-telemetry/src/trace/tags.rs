@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use leno_engine::compile::access_log::{CustomTag, FormatValues, Heads};
+use leno_engine::compile::access_log::{CustomTag, FormatValues};
 use leno_engine::decide::route::is_grpc;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
@@ -152,10 +152,7 @@ fn common(
 }
 
 fn add<'c>(tags: &mut Tags, record: &RequestRecord<'_>, custom: impl Iterator<Item = &'c CustomTag>) {
-    let heads = Heads {
-        request: Some(record.request),
-        response: record.response,
-    };
+    let heads = record.heads();
     let values = RequestValues::new(record);
     for tag in custom {
         let mut value = Vec::new();

@@ -119,7 +119,7 @@ fn what_no_record_can_answer_is_refused_by_name() {
         error.to_string(),
         "command operator %START_TIME(%Q)% is not supported"
     );
-    for name in ["NONSENSE", "TRAILER", "HOSTNAME"] {
+    for name in ["NONSENSE", "FILE_CONTENT", "HOSTNAME"] {
         let error = Format::parse(&format!("%{name}(a)%")).unwrap_err();
         assert!(error.contains(name), "{error}");
     }

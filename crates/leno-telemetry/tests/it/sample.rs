@@ -7,6 +7,7 @@ use bytes::Bytes;
 use leno_engine::compile::cluster::ServiceName;
 use leno_engine::compile::endpoint::WorkloadLabel;
 use leno_engine::compile::listener::{Address, Direction};
+use leno_engine::compile::log_filter::LogType;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::notes::Notes;
 use leno_engine::flags::Flags;
@@ -74,6 +75,7 @@ pub(crate) fn outbound() -> Sample {
             direction: Direction::Outbound,
             named: None,
             local: "240.240.0.7:9080".parse().unwrap(),
+            direct_local: "240.240.0.7:9080".parse().unwrap(),
             remote: "198.18.0.2:40000".parse().unwrap(),
             direct_remote: "198.18.0.2:40000".parse().unwrap(),
             connection_id: 17,
@@ -81,6 +83,10 @@ pub(crate) fn outbound() -> Sample {
             tls_version: None,
             peer_principal: None,
             local_principal: None,
+            tls: None,
+            chain: None,
+            listener_metadata: None,
+            transport_failure: None,
         },
         peer: PeerMetadata::default(),
         notes: Notes::default(),
@@ -116,6 +122,13 @@ impl Sample {
             peer_principal: self.upstream_peer.as_ref(),
             local_principal: self.upstream_local.as_ref(),
             transport_failure: None,
+            is_connected: true,
+            version: None,
+            connection_id: None,
+            tls: None,
+            server_name: None,
+            cluster_metadata: None,
+            metadata: None,
         }
     }
 
@@ -135,10 +148,12 @@ impl Sample {
             bytes_received: 0,
             bytes_sent: 375,
             route: RouteRecord {
+                found: true,
                 name: "default",
                 rule: self.rule,
                 made_by: "/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews",
                 place: "reviews.yaml:8:5",
+                ..RouteRecord::default()
             },
             upstream: Some(self.upstream()),
             attempts: 1,
@@ -148,6 +163,8 @@ impl Sample {
             downstream: &self.downstream,
             peer: &self.peer,
             notes: &self.notes,
+            log_type: LogType::DownstreamEnd,
+            details_on_demand: None,
         }
     }
 
@@ -163,6 +180,8 @@ impl Sample {
             peer: &self.peer,
             details: "",
             termination: "",
+            log_type: LogType::TcpConnectionEnd,
+            attempts: 1,
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CustomTag, Destination, Json, custom_tag, format};
+use super::formats::{format_with, formatters};
+use super::parse::Brought;
+use super::{CustomTag, Destination, Json, custom_tag};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::collector::{BATCH_BYTES, Collector, Envelope, Service};
 use crate::compile::pb::{grpc_log, opentelemetry_log, otlp, protobuf};
 use crate::compile::service::{grpc_service, http_service};
@@ -142,7 +144,7 @@ pub(super) fn open_telemetry(
     } = message;
     refuse!(at; resource_detectors, filter_state_objects_to_log);
     no_effect!(at, "leno has its own statistics"; stat_prefix);
-    silent!("each brings operators: one that is used and not known is rejected where it stands"; formatters);
+    let options = self::formatters(at, formatters)?;
     let (service, of_common) = match (grpc, http, common_config) {
         (Some(grpc), None, None) => (
             Service::Grpc(grpc_service(&at.field("grpc_service"), grpc)?),
@@ -195,15 +197,19 @@ pub(super) fn open_telemetry(
         collector: Arc::new(collector),
         body: match body {
             None => None,
-            Some(body) => Some(any(&at.field("body"), body)?),
+            Some(body) => Some(any(&at.field("body"), body, options)?),
         },
-        attributes: list(&at.field("attributes"), attributes.as_ref().unwrap_or(&empty))?,
+        attributes: list(
+            &at.field("attributes"),
+            attributes.as_ref().unwrap_or(&empty),
+            options,
+        )?,
         custom_tags: tags,
     }))
 }
 
 fn resource(at: &At<'_>, message: &otlp::KeyValueList) -> Result<Vec<(String, String)>, Rejection> {
-    let each = list(at, message)?.into_iter().enumerate();
+    let each = list(at, message, Brought::default())?.into_iter().enumerate();
     each.map(|(i, (key, value))| match value {
         Json::Format(format) if format.literal().is_some() => {
             Ok((key, format.literal().unwrap_or_default().to_owned()))
@@ -216,7 +222,11 @@ fn resource(at: &At<'_>, message: &otlp::KeyValueList) -> Result<Vec<(String, St
     .collect()
 }
 
-fn list(at: &At<'_>, message: &otlp::KeyValueList) -> Result<Vec<(String, Json)>, Rejection> {
+fn list(
+    at: &At<'_>,
+    message: &otlp::KeyValueList,
+    options: Brought,
+) -> Result<Vec<(String, Json)>, Rejection> {
     let otlp::KeyValueList { values } = message;
     at.each("values", values, |at, pair| {
         let otlp::KeyValue {
@@ -227,21 +237,22 @@ fn list(at: &At<'_>, message: &otlp::KeyValueList) -> Result<Vec<(String, Json)>
         refuse!(at; key_strindex);
         Ok((
             key.clone(),
-            any(&at.field("value"), at.required("value", value)?)?,
+            any(&at.field("value"), at.required("value", value)?, options)?,
         ))
     })
 }
 
 /// Strings are formats. Envoy takes no numbers and truths here either.
-fn any(at: &At<'_>, message: &otlp::AnyValue) -> Result<Json, Rejection> {
+fn any(at: &At<'_>, message: &otlp::AnyValue, options: Brought) -> Result<Json, Rejection> {
     use otlp::any_value::Value;
     let otlp::AnyValue { value } = message;
     Ok(match at.required("value", value)? {
-        Value::StringValue(text) => Json::Format(format(&at.field("string_value"), text)?),
+        Value::StringValue(text) => Json::Format(format_with(&at.field("string_value"), text, options)?),
         Value::ArrayValue(otlp::ArrayValue { values }) => {
-            Json::List(at.field("array_value").each("values", values, any)?)
+            let at = at.field("array_value");
+            Json::List(at.each("values", values, |at, item| any(at, item, options))?)
         }
-        Value::KvlistValue(inner) => Json::Object(list(&at.field("kvlist_value"), inner)?),
+        Value::KvlistValue(inner) => Json::Object(list(&at.field("kvlist_value"), inner, options)?),
         Value::BoolValue(_)
         | Value::IntValue(_)
         | Value::DoubleValue(_)

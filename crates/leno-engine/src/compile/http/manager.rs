@@ -10,7 +10,7 @@ use super::original_ip;
 use super::proxy_status;
 use super::*;
 use crate::compile::Rejection;
-use crate::compile::access_log::access_logs;
+use crate::compile::access_log::{self, LogOptions, access_logs};
 use crate::compile::address;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::header::{Mutation, mutation};
@@ -51,9 +51,9 @@ pub(crate) fn manager(
         drain_timeout_jitter,
         delayed_close_timeout,
         access_log,
-        access_log_flush_interval,
-        flush_access_log_on_new_request,
-        access_log_options,
+        access_log_flush_interval: _,
+        flush_access_log_on_new_request: _,
+        access_log_options: _,
         use_remote_address,
         xff_num_trusted_hops,
         original_ip_detection_extensions,
@@ -93,7 +93,7 @@ pub(crate) fn manager(
         path_normalization_options,
         typed_header_validation_config);
     no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
-        delayed_close_timeout, access_log_flush_interval, flush_access_log_on_new_request, access_log_options,
+        delayed_close_timeout,
         stream_error_on_invalid_http_message, append_local_overload,
         add_proxy_protocol_connection_state);
     no_effect!(at, "HTTP/3 is not spoken"; http3_protocol_options);
@@ -102,20 +102,32 @@ pub(crate) fn manager(
         Some(options) => options::http1(&at.field("http_protocol_options"), options)?,
     };
     let access_log = access_logs(at, "access_log", access_log)?;
+    let log_options = log_options(at, message)?;
     let tracing = match tracing {
         None => None,
         Some(said) => Some(Arc::new(tracing::tracing(&at.field("tracing"), said)?)),
     };
     let (filters, router) = http_filter_list(at, "http_filters", http_filters)?;
+    let routes = routes(at, route_specifier.as_ref())?;
+    let local_replies = match local_reply_config {
+        None => None,
+        Some(config) => {
+            let at = at.field("local_reply_config");
+            Some(Arc::new(local_reply::local_replies(&at, config)?))
+        }
+    };
     Ok(HttpConnectionManager {
+        on_demand: at.wants().on_demand,
         stat_prefix: stat_prefix.clone(),
         codec: codec(at, *codec_type)?,
-        routes: routes(at, route_specifier.as_ref())?,
+        routes,
         filters,
         router,
         keeps_trailers: tracing.as_ref().is_some_and(|tracing| tracing.tracer.is_some())
-            || access_log.iter().any(|log| log.to.wants_trailers()),
+            || access_log.iter().any(|log| log.to.wants_trailers())
+            || at.wants().trailers,
         access_log,
+        log_options,
         limits: limits(at, message)?,
         timeouts: timeouts(at, message)?,
         server_header: server_header(at, *server_header_transformation, server_name)?,
@@ -166,13 +178,7 @@ pub(crate) fn manager(
         keep_forwarded_for: *skip_xff_append,
         normalize_path: is_true(normalize_path),
         escaped_slashes: escaped_slashes(at, *path_with_escaped_slashes_action)?,
-        local_replies: match local_reply_config {
-            None => None,
-            Some(config) => {
-                let at = at.field("local_reply_config");
-                Some(Arc::new(local_reply::local_replies(&at, config)?))
-            }
-        },
+        local_replies,
         strip_trailing_dot: *strip_trailing_host_dot,
         merge_slashes: *merge_slashes,
         strip_port: match strip_port_mode {
@@ -205,6 +211,34 @@ fn told_ports(at: &At<'_>, message: &pb::ForwardProtoConfig) -> Result<ToldPorts
     Ok(ToldPorts {
         https: each("https_destination_ports", https_destination_ports)?,
         http: each("http_destination_ports", http_destination_ports)?,
+    })
+}
+
+/// What stands in the options counts before the older fields, beside which they may not stand.
+fn log_options(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<LogOptions, Rejection> {
+    let Some(pb::http_connection_manager::HcmAccessLogOptions {
+        access_log_flush_interval,
+        flush_access_log_on_new_request,
+        flush_log_on_tunnel_successfully_established,
+    }) = &message.access_log_options
+    else {
+        let interval = &message.access_log_flush_interval;
+        return Ok(LogOptions {
+            every: access_log::every(at, "access_log_flush_interval", interval)?,
+            at_start: message.flush_access_log_on_new_request,
+            when_connected: false,
+        });
+    };
+    if message.access_log_flush_interval.is_some() || message.flush_access_log_on_new_request {
+        return Err(at
+            .field("access_log_options")
+            .reject("access_log_flush_interval and flush_access_log_on_new_request stand beside it"));
+    }
+    let at = at.field("access_log_options");
+    Ok(LogOptions {
+        every: access_log::every(&at, "access_log_flush_interval", access_log_flush_interval)?,
+        at_start: *flush_access_log_on_new_request,
+        when_connected: *flush_log_on_tunnel_successfully_established,
     })
 }
 

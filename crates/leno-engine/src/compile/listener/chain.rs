@@ -23,7 +23,6 @@ pub(super) fn chain(at: &At<'_>, message: &pb::FilterChain) -> Result<Arc<Filter
         name,
     } = message;
     refuse!(at; use_proxy_proto);
-    silent!("it is for whoever reads the configuration"; metadata);
     let tls = match transport_socket {
         None => None,
         Some(socket) => tls::downstream(&at.field("transport_socket"), socket)?.map(Arc::new),
@@ -35,6 +34,7 @@ pub(super) fn chain(at: &At<'_>, message: &pb::FilterChain) -> Result<Arc<Filter
     };
     Ok(Arc::new(FilterChain {
         name: name.clone(),
+        told: Told::new(metadata.as_ref()),
         matches,
         tls,
         network,

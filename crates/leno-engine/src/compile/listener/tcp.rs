@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{TcpCluster, TcpProxy, tunnel};
 use crate::compile::Rejection;
-use crate::compile::access_log::access_logs;
+use crate::compile::access_log::{LogOptions, access_logs, every};
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::{tcp_proxy as pb, types};
@@ -37,7 +37,20 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
     } = message;
     refuse!(at; on_demand, proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes,
         downstream_idle_timeout, upstream_idle_timeout);
-    no_effect!(at, "not used"; backoff_options, access_log_flush_interval, flush_access_log_on_connected, access_log_options, check_drain_close);
+    no_effect!(at, "not used"; backoff_options, check_drain_close);
+    let log_options = match access_log_options {
+        None => LogOptions {
+            every: every(at, "access_log_flush_interval", access_log_flush_interval)?,
+            at_start: false,
+            when_connected: *flush_access_log_on_connected,
+        },
+        Some(_) if access_log_flush_interval.is_some() || *flush_access_log_on_connected => {
+            return Err(at
+                .field("access_log_options")
+                .reject("access_log_flush_interval and flush_access_log_on_connected stand beside it"));
+        }
+        Some(options) => self::log_options(&at.field("access_log_options"), options)?,
+    };
     let metadata = metadata::of(metadata_match.as_ref(), "envoy.lb");
     let clusters = match at.required("cluster", cluster_specifier)? {
         ClusterSpecifier::Cluster(name) => {
@@ -63,6 +76,12 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
             .field("max_downstream_connection_duration_jitter_percentage")
             .reject("0 to 100"));
     }
+    if log_options.every.is_some() {
+        return Err(at
+            .field("access_log_options")
+            .field("access_log_flush_interval")
+            .reject("not supported"));
+    }
     Ok(TcpProxy {
         stat_prefix: stat_prefix.clone(),
         max_duration_jitter: jitter,
@@ -82,7 +101,21 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
             Some(config) => Some(Box::new(tunnel::tunnel(&at.field("tunneling_config"), config)?)),
         },
         access_log: access_logs(at, "access_log", access_log)?,
+        log_options,
         origin: None,
+    })
+}
+
+fn log_options(at: &At<'_>, message: &pb::tcp_proxy::TcpAccessLogOptions) -> Result<LogOptions, Rejection> {
+    let pb::tcp_proxy::TcpAccessLogOptions {
+        access_log_flush_interval,
+        flush_access_log_on_connected,
+        flush_access_log_on_start,
+    } = message;
+    Ok(LogOptions {
+        every: every(at, "access_log_flush_interval", access_log_flush_interval)?,
+        at_start: *flush_access_log_on_start,
+        when_connected: *flush_access_log_on_connected,
     })
 }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::config_source::{self, Origin, Protocol};
 use crate::compile::header;
+use crate::compile::metadata::Told;
 use crate::compile::pb::{core, protobuf};
 use crate::compile::rate_limit::{self, RateLimit};
 use crate::compile::tracing;
@@ -44,7 +45,8 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
     let hosts = at.each("virtual_hosts", virtual_hosts, |at, host| {
         virtual_host(at, host, *ignore_path_parameters_in_path_matching, &mirrors)
     })?;
-    Ok(RouteTable {
+    let table = RouteTable {
+        on_demand: false,
         name: name.clone(),
         domains: domains(at, &hosts)?,
         hosts,
@@ -70,6 +72,11 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
             Some(vhds) => Some(Box::new(virtual_hosts_source(&at.field("vhds"), vhds)?)),
         },
         filter_configs: filter_configs(at, typed_per_filter_config)?,
+    };
+    // Its formats have all been read.
+    Ok(RouteTable {
+        on_demand: at.wants().on_demand,
+        ..table
     })
 }
 
@@ -118,7 +125,6 @@ fn virtual_host(
         metadata,
         route_specifiers,
     } = message;
-    silent!("nothing here reads it"; metadata);
     refuse!(at; cors, retry_policy_typed_config, route_specifiers);
     if matcher.is_some() && !routes.is_empty() {
         return Err(at
@@ -147,9 +153,14 @@ fn virtual_host(
     let rate_limits: Arc<[RateLimit]> = at
         .each("rate_limits", rate_limits, rate_limit::rate_limit)?
         .into();
+    let facts = Arc::new(HostFacts {
+        name: name.clone(),
+        told: Told::new(metadata.as_ref()),
+    });
     let route = |at: &At<'_>, one: &pb::Route| {
         let mut route = self::route(at, one, &inherited)?;
         route.matches.ignore_parameters = ignore_parameters;
+        route.host = Arc::clone(&facts);
         if let Action::Forward(forward) = &mut route.action {
             forward.kept = forward.kept.or(kept);
             forward.rate_limits.host = Arc::clone(&rate_limits);
@@ -165,6 +176,7 @@ fn virtual_host(
     };
     use pb::virtual_host::TlsRequirementType;
     Ok(VirtualHost {
+        facts: Arc::clone(&facts),
         name: name.clone(),
         domains: at.each("domains", domains, |at, domain| self::domain(at, domain))?,
         routes,
@@ -240,6 +252,8 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
         },
         place: text(metadata.as_ref(), "leno", "place"),
         rule: number(metadata.as_ref(), "leno", "rule"),
+        told: Told::new(metadata.as_ref()),
+        host: Arc::default(),
     })
 }
 

@@ -551,6 +551,7 @@ impl Endpoint {
             other_metadata: None,
             locality_metadata: Default::default(),
             workload: None,
+            told: None,
             check: None,
         }
     }

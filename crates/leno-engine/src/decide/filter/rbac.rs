@@ -190,6 +190,7 @@ impl HttpFilter for Filter {
             remote: cx.remote,
             peer: cx.caller,
             notes: Some(cx.notes),
+            values: cx.values,
         };
         if let Some(shadow) = shadow {
             let verdict = shadow.rules.decide(&caller);

@@ -27,6 +27,7 @@ pub(crate) fn mutate_response(
         let heads = Heads {
             request,
             response: Some(head),
+            ..Heads::default()
         };
         let value = mutation.value(heads, values);
         mutation.apply(value, &mut head.headers);
