@@ -129,9 +129,6 @@ impl Handshake {
                 })
             }),
             TlsFact::Serial { chain } => self.each(*chain, serial),
-            // Of those that it has shown: who has issued it may be known here alone.
-            TlsFact::IssuerFingerprint => self.peer.get(1).map(|issuer| fingerprint_sha256(issuer)),
-            TlsFact::IssuerSerial => serial(self.peer.get(1)?),
             TlsFact::Certificate => self.peer.first().map(escaped),
             TlsFact::ValidFrom(_) | TlsFact::ValidUntil(_) => None,
         }

@@ -100,7 +100,6 @@ pub enum Operator {
     // How it ended.
     ConnectionTerminationDetails,
     TransportFailureReason(Side),
-    DetectedCloseType(Side),
     LocalCloseReason(Side),
 
     // Of the configuration.
@@ -277,8 +276,6 @@ pub enum TlsFact {
     Serial {
         chain: bool,
     },
-    IssuerFingerprint,
-    IssuerSerial,
     Certificate,
     ValidFrom(Option<String>),
     ValidUntil(Option<String>),

@@ -242,8 +242,6 @@ fn plain(name: &str, reading: &Reading<'_>) -> Option<Operator> {
         "CONNECTION_TERMINATION_DETAILS" => O::ConnectionTerminationDetails,
         "UPSTREAM_TRANSPORT_FAILURE_REASON" => O::TransportFailureReason(Upstream),
         "DOWNSTREAM_TRANSPORT_FAILURE_REASON" => O::TransportFailureReason(Downstream),
-        "UPSTREAM_DETECTED_CLOSE_TYPE" => O::DetectedCloseType(Upstream),
-        "DOWNSTREAM_DETECTED_CLOSE_TYPE" => O::DetectedCloseType(Downstream),
         "UPSTREAM_LOCAL_CLOSE_REASON" => O::LocalCloseReason(Upstream),
         "DOWNSTREAM_LOCAL_CLOSE_REASON" => O::LocalCloseReason(Downstream),
         "BYTES_RECEIVED" => O::BytesReceived,
@@ -344,8 +342,6 @@ fn tls(name: &str) -> Option<Operator> {
         "PEER_CHAIN_FINGERPRINTS_1" => fingerprint(Hash::Sha1, true),
         "PEER_SERIAL" => TlsFact::Serial { chain: false },
         "PEER_CHAIN_SERIALS" => TlsFact::Serial { chain: true },
-        "PEER_ISSUER_FINGERPRINT_256" => TlsFact::IssuerFingerprint,
-        "PEER_ISSUER_SERIAL" => TlsFact::IssuerSerial,
         _ => return None,
     };
     Some(Operator::Tls(side, fact))
