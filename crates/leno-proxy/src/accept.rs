@@ -29,7 +29,7 @@ use crate::inspect::{self, Found, Wanted};
 use crate::introduction::{self, IntroductionError};
 use crate::io::Io;
 use crate::lookup::{Answer, Want};
-use crate::original_dst::original_destination;
+use crate::original_dst::{WasGoing, original_destination};
 use crate::peer_certificates::PeerCertificates;
 use crate::prefixed::Prefixed;
 use crate::socket::{ListenSocket, Listening, NOWHERE};
@@ -46,9 +46,12 @@ pub(crate) async fn accept(
     socket: Arc<ListenSocket>,
 ) -> Option<Serving> {
     let own = stream.tcp().and_then(|stream| stream.local_addr().ok());
-    let destination = match stream.tcp().map(|stream| original_destination(stream, &socket)) {
-        None => NOWHERE,
-        Some(Ok(Some(destination))) => destination,
+    let going = match stream.tcp().map(|stream| original_destination(stream, &socket)) {
+        None => WasGoing {
+            to: NOWHERE,
+            told: false,
+        },
+        Some(Ok(Some(going))) => going,
         Some(Ok(None)) => {
             tracing::warn!(%remote, listener = socket.listener, "refused: it goes to the proxy itself");
             return None;
@@ -70,8 +73,9 @@ pub(crate) async fn accept(
         worker,
         direct: remote,
         remote,
-        destination,
-        direct_local: own.unwrap_or(destination),
+        destination: going.to,
+        direct_local: own.unwrap_or(going.to),
+        told: going.told,
         named,
         tlvs: Vec::new(),
     };
@@ -92,6 +96,7 @@ pub(crate) async fn accept_within(worker: Rc<Worker>, within: Within) -> Option<
         remote,
         destination: passed(within.passed.local),
         direct_local: passed(within.passed.local),
+        told: reads && within.passed.local.is_some(),
         named: within.passed.local.filter(|_| reads).is_none().then(|| {
             Arc::new(Named {
                 local: format!("envoy://{}/", within.listener).into(),
@@ -115,6 +120,8 @@ struct Arrival {
     destination: SocketAddr,
     /// The socket's own address, whatever was told of where it was going.
     direct_local: SocketAddr,
+    /// Somebody has told the destination.
+    told: bool,
     /// Of a connection without addresses of the network.
     named: Option<Arc<Named>>,
     /// Of its PROXY protocol.
@@ -249,6 +256,8 @@ impl Arrival {
                 source: self.remote,
                 destination: self.destination,
             },
+            // Of no request yet.
+            id: 0,
             tlvs: &self.tlvs,
         }
     }
@@ -269,6 +278,7 @@ impl Arrival {
                         self.named = None;
                         self.remote = addresses.source;
                         self.destination = addresses.destination;
+                        self.told = true;
                     }
                     self.tlvs = header.tlvs;
                 }
@@ -396,7 +406,7 @@ impl Arrival {
                 server_name: None,
                 record: None,
                 behalf: self.behalf(),
-                destination: self.destination,
+                original: self.told.then_some(self.destination),
                 direction: state.listener.direction,
             };
             race.await_server(&self.worker, tcp, &of).await
@@ -487,6 +497,7 @@ impl Arrival {
             },
             record: Rc::new(record),
             destination: self.destination,
+            told: self.told,
             buffer_limit: listener.buffer_limit,
             client_cert,
             peer,

@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     pub(crate) record: Rc<DownstreamRecord>,
     pub(crate) facts: ConnectionFacts,
     pub(crate) destination: SocketAddr,
+    /// Somebody has told it: the connection was redirected, or its PROXY protocol says so.
+    pub(crate) told: bool,
     /// Apart: most connections have none, and it is large.
     pub(crate) peer: Option<Box<PeerInfo>>,
     /// For `x-forwarded-client-cert`, where the chain asks for them.
@@ -65,8 +67,14 @@ impl Connection {
                 source: self.record.remote,
                 destination: self.record.local,
             },
+            id: self.record.connection_id,
             tlvs: &self.tlvs,
         }
+    }
+
+    /// Where it was going, where that is not here.
+    pub(crate) fn original_destination(&self) -> Option<SocketAddr> {
+        self.told.then_some(self.destination)
     }
 
     /// What policies know of the other end.

@@ -27,6 +27,8 @@ pub(crate) struct Destination {
     pub(crate) timeout: Duration,
     /// Whose connection it is to be, where the far end is told.
     pub(crate) client: Option<Client>,
+    /// The client's connection that it is of alone.
+    pub(crate) apart: Option<u64>,
 }
 
 /// What a connection is wanted for.
@@ -45,6 +47,8 @@ pub(crate) struct Purpose<'p> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Behalf<'c> {
     pub(crate) addresses: Addresses,
+    /// Its connection's id.
+    pub(crate) id: u64,
     /// Of the PROXY protocol that it came with.
     pub(crate) tlvs: &'c [Tlv],
 }

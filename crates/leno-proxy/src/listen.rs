@@ -119,9 +119,14 @@ impl Sockets {
                     source,
                 })?;
         }
-        let origin = match listener.use_original_dst {
-            true => Origin::Redirected,
-            false => Origin::Local,
+        let origin = match listener {
+            Listener {
+                use_original_dst: true,
+                ..
+            } => Origin::Redirected,
+            _ if listener.socket.transparent => Origin::Local,
+            _ if listener.filters.original_dst => Origin::Asked,
+            _ => Origin::Own,
         };
         for address in missing {
             let bound = bind(&address, listener.socket, options(listener, &address))

@@ -12,33 +12,47 @@ use tokio::net::TcpStream;
 
 use crate::socket::{ListenSocket, Origin};
 
+/// Where a connection was going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WasGoing {
+    pub(crate) to: SocketAddr,
+    /// Somebody has told so; else it is where the connection has come, and sending it there would loop.
+    pub(crate) told: bool,
+}
+
 /// The destination, or None for a connection that goes to the proxy's own listener: serving it would loop.
 pub(crate) fn original_destination(
     stream: &TcpStream,
     listening: &ListenSocket,
-) -> io::Result<Option<SocketAddr>> {
+) -> io::Result<Option<WasGoing>> {
     let own = listening.address;
     let local = match listening.fixed {
         true => own,
         false => stream.local_addr()?,
     };
     let local = canonical(local);
+    let going = |to, told| Ok(Some(WasGoing { to, told }));
     match listening.origin {
-        Origin::Local => return Ok(Some(local)),
-        Origin::Port(port) => return Ok(Some(SocketAddr::new(local.ip(), port))),
-        Origin::Redirected => {}
+        Origin::Local => return going(local, true),
+        Origin::Own => return going(local, false),
+        Origin::Port(port) => return going(SocketAddr::new(local.ip(), port), true),
+        Origin::Redirected | Origin::Asked => {}
     }
     let socket = SockRef::from(stream);
     let found = match local {
         SocketAddr::V4(_) => socket.original_dst_v4(),
         SocketAddr::V6(_) => socket.original_dst_v6(),
     };
-    let destination = match found.ok().and_then(|address| address.as_socket()) {
-        Some(address) => canonical(address),
-        // Not redirected: conntrack does not know it.
-        None => local,
-    };
-    Ok((destination != local || destination.port() != own.port()).then_some(destination))
+    let found = found.ok().and_then(|address| address.as_socket()).map(canonical);
+    if listening.origin == Origin::Asked {
+        return going(found.unwrap_or(local), found.is_some_and(|found| found != local));
+    }
+    // Not redirected: conntrack does not know it.
+    let destination = found.unwrap_or(local);
+    match destination != local || destination.port() != own.port() {
+        true => going(destination, true),
+        false => Ok(None),
+    }
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

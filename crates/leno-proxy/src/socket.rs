@@ -13,6 +13,11 @@ pub enum Origin {
     Redirected,
     /// The address they connected to is the destination (as with TPROXY, or a host-side inbound socket).
     Local,
+    /// The address they connected to is the listener's own, which is nobody's destination but the listener's.
+    Own,
+    /// They may have been redirected (`envoy.filters.listener.original_dst`): as [`Self::Redirected`] then, else as
+    /// [`Self::Own`].
+    Asked,
     /// As [`Self::Local`], with this port: a way in under another port.
     Port(u16),
 }

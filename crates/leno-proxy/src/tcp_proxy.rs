@@ -169,7 +169,7 @@ pub(crate) async fn open(
                 server_name: downstream.record.sni.as_deref(),
                 record: Some(&downstream.record),
                 behalf: downstream.behalf(),
-                destination: downstream.destination,
+                original: downstream.original_destination(),
                 direction: downstream.record.direction,
             };
             (connect(&worker, tcp, &of).await, Bytes::new())
@@ -326,7 +326,8 @@ pub(crate) struct Origin<'c> {
     /// None: the client has not said anything yet.
     pub(crate) record: Option<&'c DownstreamRecord>,
     pub(crate) behalf: Behalf<'c>,
-    pub(crate) destination: SocketAddr,
+    /// None: here.
+    pub(crate) original: Option<SocketAddr>,
     pub(crate) direction: Direction,
 }
 
@@ -343,10 +344,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         None => (Resource::Connection, ClusterStat::CxOverflow),
         Some(_) => (Resource::Request, ClusterStat::RqPendingOverflow),
     };
-    let mut to = of.destination;
-    if let Some(port) = upstream.cluster().original_dst.port {
-        to.set_port(port);
-    }
+    let to = upstream.cluster().original_dst.toward(of.original);
     let mut previous = Vec::new();
     let mut last = Unconnected::from(Failure::NoHealthyUpstream);
     for _ in 0..tcp.max_connect_attempts.max(1) {
@@ -361,7 +359,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             attempts: if previous.is_empty() { 0 } else { 3 },
             leave_priorities: None,
             authority: None,
-            original_destination: Some(to),
+            original_destination: to,
             place: None,
             wish: None,
             wishes: None,

@@ -85,6 +85,7 @@ struct PoolKey {
     /// The transport's address, which the pool's destination keeps alive; 0 is plaintext.
     transport: usize,
     client: Option<Client>,
+    apart: Option<u64>,
     host: Option<String>,
     offer: Offer,
     inbound: bool,
@@ -362,6 +363,7 @@ impl Upstream {
             offer: purpose.offer,
             inbound: purpose.inbound,
             client: purpose.behalf.filter(|_| is_told).map(Client::from),
+            apart: purpose.behalf.filter(|_| state.cluster.apart).map(|of| of.id),
             timeout: state.cluster.connect_timeout,
         })
     }
@@ -379,7 +381,11 @@ impl Upstream {
         let to = self.destination(host, purpose)?;
         let pool = self.pool(&to);
         // An original destination is another endpoint each time; a name may be another with each request, and a client.
-        if to.host.is_none() && to.client.is_none() && !is_original_dst(&self.state.borrow().cluster) {
+        if to.host.is_none()
+            && to.client.is_none()
+            && to.apart.is_none()
+            && !is_original_dst(&self.state.borrow().cluster)
+        {
             let shortcut = Shortcut {
                 _endpoint: Arc::clone(&host.endpoint),
                 pool: Rc::clone(&pool),
@@ -399,6 +405,7 @@ impl Upstream {
                 Transport::Passing(behind) => Arc::as_ptr(behind) as usize,
             },
             client: to.client.clone(),
+            apart: to.apart,
             host: to.host.clone(),
             offer: to.offer,
             inbound: to.inbound,

@@ -18,6 +18,7 @@ mod transport;
 mod transport_matcher;
 mod zone;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,8 @@ pub struct Cluster {
     pub zone: ZoneAware,
     pub original_dst: OriginalDst,
     pub max_requests_per_connection: Option<u32>,
+    /// Connections are of one client's connection each (`connection_pool_per_downstream_connection`).
+    pub apart: bool,
     /// Pooled connections: Envoy's default 1 h.
     /// After which a connection takes no more requests.
     pub max_connection_duration: Option<Duration>,
@@ -214,8 +217,21 @@ pub enum HashKey {
 pub struct OriginalDst {
     /// The address in this header goes before it.
     pub header: Option<String>,
+    /// What filters have noted at this path of a namespace goes before both.
+    pub metadata: Option<Box<(String, Vec<String>)>>,
     /// In place of the destination's.
     pub port: Option<u16>,
+}
+
+impl OriginalDst {
+    /// Where it is sent to that goes there.
+    pub fn toward(&self, destination: Option<SocketAddr>) -> Option<SocketAddr> {
+        let mut to = destination?;
+        if let Some(port) = self.port {
+            to.set_port(port);
+        }
+        Some(to)
+    }
 }
 
 /// Of every policy that hashes.
@@ -308,8 +324,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; close_connections_on_host_health_failure, upstream_config,
-        connection_pool_per_downstream_connection, queuing_policies);
+    refuse!(at; close_connections_on_host_health_failure, upstream_config, queuing_policies);
     no_effect!(at, "leno has its own statistics"; stats_matcher, lrs_server, lrs_report_endpoint_metrics,
         track_timeout_budgets, track_cluster_stats);
     no_effect!(at, "not used"; cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout);
@@ -376,6 +391,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         max_requests_per_connection: http
             .max_requests_per_connection
             .or(per_connection.filter(|most| *most > 0)),
+        apart: *connection_pool_per_downstream_connection,
         idle_timeout: http.idle_timeout,
         max_connection_duration: http.max_connection_duration,
         max_stream_duration: http.max_stream_duration,

@@ -45,6 +45,10 @@ const KINDS: &[Kind] = &[
         factory: APPLICATION_PROTOCOLS,
         shown: Shown::Nowhere,
     },
+    Kind {
+        factory: notes::ORIGINAL_DST,
+        shown: Shown::Text,
+    },
 ];
 
 pub(crate) fn noting(at: &At<'_>, message: &pb::FilterStateValue) -> Result<Noting, Rejection> {

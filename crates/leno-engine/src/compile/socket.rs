@@ -143,30 +143,35 @@ fn known(level: i64, name: i64, number: Option<i64>, bytes: &[u8]) -> Option<Wha
         };
     };
     let number = u32::try_from(number).ok()?;
-    let on = number != 0;
+    // Of a switch two positions are known.
+    let on = match number {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    };
     Some(match (level, name) {
-        (SOL_SOCKET, 2) => What::ReuseAddress(on),
+        (SOL_SOCKET, 2) => What::ReuseAddress(on?),
         (SOL_SOCKET, 7) => What::SendBuffer(number),
         (SOL_SOCKET, 8) => What::ReceiveBuffer(number),
-        (SOL_SOCKET, 9) => What::Keepalive(on),
+        (SOL_SOCKET, 9) => What::Keepalive(on?),
         (SOL_SOCKET, 12) => What::Priority(number),
-        (SOL_SOCKET, 15) => What::ReusePort(on),
+        (SOL_SOCKET, 15) => What::ReusePort(on?),
         (SOL_SOCKET, 36) => What::Mark(number),
-        (IPPROTO_TCP, 1) => What::NoDelay(on),
+        (IPPROTO_TCP, 1) => What::NoDelay(on?),
         (IPPROTO_TCP, 2) => What::MaxSegment(number),
-        (IPPROTO_TCP, 3) => What::Cork(on),
+        (IPPROTO_TCP, 3) => What::Cork(on?),
         (IPPROTO_TCP, 4) => What::KeepaliveTime(number),
         (IPPROTO_TCP, 5) => What::KeepaliveInterval(number),
         (IPPROTO_TCP, 6) => What::KeepaliveProbes(number),
-        (IPPROTO_TCP, 12) => What::QuickAck(on),
+        (IPPROTO_TCP, 12) => What::QuickAck(on?),
         (IPPROTO_TCP, 18) => What::UserTimeout(number),
         (IPPROTO_TCP, 25) => What::NotSentLowat(number),
         (IPPROTO_IP, 1) => What::Tos(number),
         (IPPROTO_IP, 2) => What::Ttl(number),
-        (IPPROTO_IP, 15) | (IPPROTO_IPV6, 78) => What::Freebind(on),
-        (IPPROTO_IP, 19) | (IPPROTO_IPV6, 75) => What::Transparent(on),
+        (IPPROTO_IP, 15) | (IPPROTO_IPV6, 78) => What::Freebind(on?),
+        (IPPROTO_IP, 19) | (IPPROTO_IPV6, 75) => What::Transparent(on?),
         (IPPROTO_IPV6, 16) => What::HopLimit(number),
-        (IPPROTO_IPV6, 26) => What::OnlyV6(on),
+        (IPPROTO_IPV6, 26) => What::OnlyV6(on?),
         (IPPROTO_IPV6, 67) => What::TrafficClass(number),
         _ => return None,
     })

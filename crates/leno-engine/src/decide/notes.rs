@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::compile::access_log::{FormatValues, MetadataKind, Operator, StateForm};
@@ -11,6 +12,18 @@ use crate::compile::metadata::{Fields, Value};
 
 /// The object that says which names ALPN offers to the upstream, with commas between them.
 pub const APPLICATION_PROTOCOLS: &str = "envoy.network.application_protocols";
+
+/// The object that says where an `ORIGINAL_DST` cluster sends to.
+pub const ORIGINAL_DST: &str = "envoy.network.transport_socket.original_dst_address";
+
+/// An address that metadata say: a text, or the first of a list.
+pub fn address(value: &Value) -> Option<SocketAddr> {
+    match value {
+        Value::Text(text) => text.parse().ok(),
+        Value::List(items) => items.iter().find_map(address),
+        _ => None,
+    }
+}
 
 #[derive(Debug, Default)]
 pub struct Notes(RefCell<Option<Box<Noted>>>);

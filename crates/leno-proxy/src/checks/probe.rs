@@ -129,6 +129,7 @@ impl<'o> Probing<'o> {
             inbound: false,
             timeout: self.one.check.timeout,
             client: None,
+            apart: None,
         };
         match connect::connect(self.own.connector(), &to).await {
             Ok((io, _)) => Ok(io),

@@ -8,6 +8,7 @@ use leno_engine::compile::endpoint::Target;
 use leno_engine::decide::balance::PickContext;
 use leno_engine::decide::hash::{Hashed, hash_by};
 use leno_engine::decide::limits::{Permit, Resource};
+use leno_engine::decide::notes::{ORIGINAL_DST, address};
 use leno_engine::decide::retry::RetryState;
 use leno_engine::decide::wish::Wishes;
 use leno_telemetry::stats::ClusterStat;
@@ -50,17 +51,26 @@ impl Router<'_> {
         }
     }
 
-    /// For clusters that send to the connection's own destination, or to what a header says instead.
-    pub(super) fn original_destination(&self, cluster: &Cluster) -> SocketAddr {
-        let said = cluster.original_dst.header.as_ref().and_then(|name| {
-            let head = self.exchange.request.borrow();
-            std::str::from_utf8(head.field(name)?).ok()?.parse().ok()
-        });
-        let mut to: SocketAddr = said.unwrap_or(self.exchange.session().connection.destination);
-        if let Some(port) = cluster.original_dst.port {
-            to.set_port(port);
-        }
-        to
+    /// For clusters that send to the connection's own destination, or to what is said instead: by a filter, in the
+    /// request's metadata, or in a header, in this order.
+    pub(super) fn original_destination(&self, cluster: &Cluster) -> Option<SocketAddr> {
+        let (exchange, original) = (self.exchange, &cluster.original_dst);
+        let noted = || {
+            let by_filter = exchange
+                .notes
+                .state(ORIGINAL_DST, |object| object.value.parse().ok());
+            by_filter.flatten().or_else(|| {
+                let (namespace, path) = original.metadata.as_deref()?;
+                exchange.notes.metadata(namespace, path, address).flatten()
+            })
+        };
+        let said = || {
+            let head = exchange.request.borrow();
+            let value = head.field(original.header.as_ref()?)?;
+            std::str::from_utf8(value).ok()?.parse().ok()
+        };
+        let own = || exchange.session().connection.original_destination();
+        original.toward(noted().or_else(said).or_else(own))
     }
 
     /// Where the request's headers want it to go, if the cluster heeds them.
@@ -100,7 +110,7 @@ impl Router<'_> {
             attempts: policy.map_or(0, |policy| policy.host_selection_attempts),
             leave_priorities: policy.and_then(|policy| policy.leave_priorities),
             authority: Some(&head.authority),
-            original_destination: Some(self.original_destination(&plan.upstream.cluster())),
+            original_destination: self.original_destination(&plan.upstream.cluster()),
             place: None,
             wish: wish.as_ref().filter(|_| first),
             wishes: plan.wishes.as_ref(),

@@ -46,7 +46,7 @@ impl Router<'_> {
             random: exchange.worker().random.next(),
             hash,
             metadata: Some(self.forwarding.metadata()),
-            original_destination: Some(self.original_destination(&cluster.cluster())),
+            original_destination: self.original_destination(&cluster.cluster()),
             ..PickContext::default()
         })?;
         let permit = self.admit_to_member(cluster, &upstream)?;

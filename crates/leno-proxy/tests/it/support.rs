@@ -416,6 +416,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         stat_name: name.to_owned(),
         discovery: Discovery::Static(Arc::new(assignment(endpoints))),
         waits_for_names: true,
+        apart: false,
         max_connection_duration: None,
         max_stream_duration: None,
         balance: BalancePolicy::RoundRobin { slow_start: None },

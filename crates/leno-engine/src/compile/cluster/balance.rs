@@ -10,6 +10,7 @@ use super::{
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::pb::cluster as pb;
+use crate::compile::pb::metadata_kind;
 use crate::compile::pb::types;
 
 pub(super) fn common(
@@ -161,13 +162,16 @@ fn named(at: &At<'_>, message: &pb::Cluster, common: &mut Common) -> Result<Bala
                 metadata_key,
             } = config;
             let at = at.field("original_dst_lb_config");
-            refuse!(at; metadata_key);
             let header = match http_header_name.as_str() {
                 "" => "x-envoy-original-dst-host".to_owned(),
                 name => at.field("http_header_name").header_name(name)?,
             };
             common.original_dst = OriginalDst {
                 header: use_http_header.then_some(header),
+                metadata: match metadata_key {
+                    None => None,
+                    Some(key) => Some(Box::new(metadata_path(&at.field("metadata_key"), key)?)),
+                },
                 port: match upstream_port_override {
                     None => None,
                     Some(port) => Some(at.port("upstream_port_override", port.value)?),
@@ -182,4 +186,23 @@ fn named(at: &At<'_>, message: &pb::Cluster, common: &mut Common) -> Result<Bala
         }
         (_, Some(_)) => return Err(at.field("lb_config").reject("not of this lb_policy")),
     })
+}
+
+fn metadata_path(
+    at: &At<'_>,
+    message: &metadata_kind::MetadataKey,
+) -> Result<(String, Vec<String>), Rejection> {
+    use metadata_kind::metadata_key::{PathSegment, path_segment::Segment};
+    let metadata_kind::MetadataKey { key, path } = message;
+    at.not_empty("key", key)?;
+    let path = at.some("path", path, |at, PathSegment { segment }| {
+        match at.required("segment", segment)? {
+            Segment::Key(key) => {
+                at.not_empty("key", key)?;
+                Ok(key.clone())
+            }
+            Segment::Index(_) => Err(at.field("index").reject("not supported")),
+        }
+    })?;
+    Ok((key.clone(), path))
 }
