@@ -8,6 +8,7 @@ mod compile;
 mod dump;
 mod feeds;
 mod file;
+mod hosts;
 mod keeper;
 mod memory;
 mod own;
@@ -51,10 +52,10 @@ pub use text::Text;
 use compile::{Disk, SystemTrust, compile, name_table};
 use dump::{Moment, shown};
 use feeds::{Connection, Feeds};
+use hosts::route_of;
 use memory::Memory;
 use rotation::Recorded;
 use said::Said;
-use virtual_hosts::route_of;
 
 const TICK: Duration = Duration::from_millis(250);
 /// How often a gateway looks whether certificates were replaced, or expired, and ports became free.

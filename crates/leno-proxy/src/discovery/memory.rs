@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::feeds::Feeds;
+use super::hosts::{VirtualHosts, route_of};
 use super::own::Own;
 use super::rotation::Rotation;
-use super::virtual_hosts::{VirtualHosts, route_of};
 use crate::lookup::{Answer, Question, Want};
 use crate::resolve;
 use crate::resources::{Compiled, Kind, Name, Needs, Resources};

@@ -1,56 +1,18 @@
 //! VHDS: virtual hosts that come one by one, each put into its route configuration, which is compiled anew.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
 use leno_engine::compile::config_source::Origin;
-use leno_proto::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
+use leno_proto::envoy::config::route::v3::VirtualHost;
 use prost::Message;
 
 use super::Discovery;
 use super::feeds::Feeds;
+use super::hosts::route_of;
 use super::memory::Memory;
 use crate::resources::{Compiled, Kind, Name};
-
-/// By their resources' names: the route configuration's, a slash, and a domain.
-#[derive(Debug, Default)]
-pub(super) struct VirtualHosts(BTreeMap<String, VirtualHost>);
-
-// === impl VirtualHosts ===
-
-impl VirtualHosts {
-    /// A route configuration with the hosts that have come for it. What cannot be read stays as it is.
-    pub(super) fn put_into<'b>(&self, body: &'b [u8]) -> Cow<'b, [u8]> {
-        if self.0.is_empty() {
-            return Cow::Borrowed(body);
-        }
-        let Ok(mut table) = RouteConfiguration::decode(body) else {
-            return Cow::Borrowed(body);
-        };
-        if table.vhds.is_none() {
-            return Cow::Borrowed(body);
-        }
-        let of_table = self
-            .0
-            .iter()
-            .filter(|(name, _)| route_of(name) == Some(&table.name));
-        // One host may have come by several of its domains.
-        let by_name: BTreeMap<&String, &VirtualHost> = of_table.map(|(_, host)| (&host.name, host)).collect();
-        table.virtual_hosts.extend(by_name.into_values().cloned());
-        Cow::Owned(table.encode_to_vec())
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-}
-
-/// The name of a host's route configuration.
-pub(super) fn route_of(name: &str) -> Option<&str> {
-    name.rsplit_once('/').map(|(route, _)| route)
-}
 
 // === impl Discovery ===
 
@@ -66,13 +28,9 @@ impl Discovery {
     ) -> Result<(), String> {
         let host = body.map(VirtualHost::decode).transpose();
         let host = host.map_err(|error| error.to_string())?;
-        let hosts = &mut memory.virtual_hosts.0;
-        let before = match host {
-            Some(host) => hosts.insert(name.to_owned(), host),
-            None => hosts.remove(name),
-        };
+        let before = memory.virtual_hosts.replace(name, host);
         let Some(route) = route_of(name) else {
-            memory.virtual_hosts.0.remove(name);
+            memory.virtual_hosts.replace(name, None);
             return Err("its name has no route configuration before a slash".to_owned());
         };
         let route: Name = (Kind::Route, route.to_owned());
@@ -85,10 +43,7 @@ impl Discovery {
                 Ok(())
             }
             Err(why) => {
-                match before {
-                    Some(before) => memory.virtual_hosts.0.insert(name.to_owned(), before),
-                    None => memory.virtual_hosts.0.remove(name),
-                };
+                memory.virtual_hosts.replace(name, before);
                 Err(why)
             }
         }
