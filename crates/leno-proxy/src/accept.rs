@@ -446,8 +446,11 @@ impl Arrival {
             None => (Io::Plain(plain), None, None),
             Some(tls) => {
                 let contexts = &self.worker.tls;
-                let accepting =
-                    contexts.accept(tls, &found.protocols, Io::Plain(plain), chain.handshake_timeout);
+                let overload = self.worker.shared.overload.as_deref();
+                let overload = overload.filter(|_| !listener.bypasses_overload);
+                let timeout = chain.handshake_timeout;
+                let timeout = overload.map_or(timeout, |overload| overload.handshake_timeout(timeout));
+                let accepting = contexts.accept(tls, &found.protocols, Io::Plain(plain), timeout);
                 match Box::pin(accepting).await {
                     Ok(accepted) => {
                         if let TerminalFilter::Http(manager) = &chain.terminal {

@@ -48,7 +48,10 @@ pub(crate) fn serve(
         Codec::Http2 => Some(true),
         Codec::Auto => alpn.and_then(is_http2),
     };
-    let ending = worker.ending(&connection.drain, lifetime(&manager));
+    let ending = worker.ending(
+        &connection.drain,
+        lifetime(&manager, connection.bypasses_overload),
+    );
     let opened = Opened {
         worker,
         connection,
@@ -177,7 +180,7 @@ fn count(counts: &Rc<Counts<HttpStat>>, http2: bool, secure: bool) -> [Option<La
     ]
 }
 
-fn lifetime(manager: &HttpConnectionManager) -> Lifetime {
+fn lifetime(manager: &HttpConnectionManager, patient: bool) -> Lifetime {
     let HttpTimeouts {
         idle,
         drain,
@@ -187,6 +190,7 @@ fn lifetime(manager: &HttpConnectionManager) -> Lifetime {
     Lifetime {
         idle,
         most: max_connection_duration.map(|most| (most, drain)),
+        patient,
     }
 }
 

@@ -37,6 +37,7 @@ mod grpc_call;
 mod headers;
 mod health;
 mod http;
+mod hurry;
 pub mod identity;
 mod idle;
 mod inbox;

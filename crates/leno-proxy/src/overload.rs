@@ -6,14 +6,16 @@
 mod measure;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use leno_engine::compile::overload::{self as compiled, What};
+use leno_engine::compile::overload::{self as compiled, Timer, What};
 use leno_engine::decide::overload::state;
 use leno_engine::decide::places::{Place, Places};
 use leno_engine::message::{Headers, LocalReply};
 use tokio::sync::watch;
 
 use crate::Handle;
+use crate::hurry::{Hurry, Shorter};
 use crate::random::Random;
 use measure::Gauges;
 
@@ -69,6 +71,26 @@ impl Overload {
             self.shed[what as usize].fetch_add(1, Relaxed);
         }
         acts
+    }
+
+    fn shorter(&self, timer: Timer) -> Shorter {
+        let state = self.states[What::ReduceTimeouts as usize].load(Relaxed);
+        let mut timers = self.config.timers.iter();
+        let found = timers.find(|(of, _)| *of == timer && state > 0);
+        Shorter(found.map(|(_, least)| (*least, f64::from(state) / f64::from(WHOLE))))
+    }
+
+    /// How much shorter timers are that the worker looks after.
+    pub(crate) fn hurry(&self) -> Hurry {
+        Hurry {
+            connection_idle: self.shorter(Timer::ConnectionIdle),
+            stream_idle: self.shorter(Timer::StreamIdle),
+        }
+    }
+
+    /// How long a handshake may take.
+    pub(crate) fn handshake_timeout(&self, configured: Duration) -> Duration {
+        self.shorter(Timer::Handshake).of(configured)
     }
 
     /// Whether nothing is accepted; it is told when that changes. None: that never happens.

@@ -53,6 +53,8 @@ pub(crate) struct Exchange {
     pub(crate) notes: Notes,
     /// Where a filter wants it to go.
     pub(crate) wish: RefCell<Option<Wish>>,
+    /// A filter has waited for the route's cluster.
+    pub(crate) cluster_sought: Cell<bool>,
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
@@ -116,6 +118,7 @@ impl Exchange {
             peer: RefCell::default(),
             notes: Notes::default(),
             wish: RefCell::default(),
+            cluster_sought: Cell::new(false),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
             trace: RefCell::default(),

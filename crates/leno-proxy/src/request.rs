@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
+use leno_engine::compile::config_source::Source;
+use leno_engine::compile::http::{HttpConnectionManager, RouteSource, ScopedRoutes, Scopes};
 use leno_engine::compile::overload::What;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::internal_redirect::{Followed, NextRequest};
@@ -28,9 +29,11 @@ use crate::proxy_status;
 use crate::record::Exchange;
 use crate::replay::Received;
 use crate::reply::{direct, failed, local, no_route, refusal, shape, upgrade_refused};
+use crate::resources::WARMING_TIMEOUT;
 use crate::router::{Forwarded, Router};
 use crate::sent::{SentBody, TunnelRecord};
 use crate::session::Session;
+use crate::state::Config;
 use crate::tcp_proxy;
 use crate::upstream::Upstream;
 
@@ -219,10 +222,16 @@ impl Exchanged<'_> {
         if let Some(reply) = refusal(&exchange.request.borrow(), &self.prepared, &session.manager) {
             return (self.local(reply), None, Origin::Local);
         }
-        let table = match table(session).await {
+        let mut table = match table(exchange).await {
             Ok(table) => table,
             Err(reply) => return (self.local(reply), None, Origin::Local),
         };
+        if let Some(source) = &table.vhds
+            && Box::pin(seek_host(exchange, &table, source)).await
+            && let Ok(with_host) = self::table(exchange).await
+        {
+            table = with_host;
+        }
         if self.prepared.heard == Heard::No {
             for name in &table.internal_headers {
                 exchange.request.borrow_mut().headers.remove(name);
@@ -261,7 +270,7 @@ impl Exchanged<'_> {
             session.counts.inc(HttpStat::RqDirectResponse);
         }
         // Filters have to know whether the request leaves the mesh before they add anything to it.
-        let upstream = match &decision {
+        let mut upstream = match &decision {
             Decision::Forward(forwarding) => tcp_proxy::find(&session.worker, &forwarding.cluster).await,
             _ => Err(Failure::NoCluster),
         };
@@ -277,6 +286,12 @@ impl Exchanged<'_> {
                 return Pass::Answered(self.local(reply), Some(Rc::clone(filters)), Origin::Local);
             }
             body = filters.request_body(body);
+            if let Decision::Forward(forwarding) = &decision
+                && exchange.cluster_sought.take()
+            {
+                upstream = tcp_proxy::find(&session.worker, &forwarding.cluster).await;
+                exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
+            }
         }
         let (answer, origin) = match decision {
             Decision::Forward(forwarding) => {
@@ -399,11 +414,21 @@ impl Exchanged<'_> {
 }
 
 /// The newest routes; asked for if they are not known.
-async fn table(session: &Session) -> Result<Arc<RouteTable>, LocalReply> {
+async fn table(exchange: &Exchange) -> Result<Arc<RouteTable>, LocalReply> {
+    let session = exchange.session();
     let worker = &session.worker;
     let name = match &session.manager.routes {
         RouteSource::Inline(table) => return Ok(Arc::clone(table)),
         RouteSource::Rds(name, _) => name,
+        RouteSource::Scoped(scoped) => {
+            let table = of_scope(
+                &session.manager,
+                scoped,
+                &exchange.request.borrow(),
+                &worker.snapshot(),
+            );
+            return table.ok_or_else(|| no_route("route_not_found"));
+        }
     };
     if let Some(table) = worker.snapshot().route(name) {
         return Ok(Arc::clone(table));
@@ -414,6 +439,42 @@ async fn table(session: &Session) -> Result<Arc<RouteTable>, LocalReply> {
         (None, Looked::Unanswered) => Err(failed(&Failure::Unanswered)),
         (None, Looked::Found | Looked::Absent) => Err(no_route("route_configuration_not_found")),
     }
+}
+
+/// Asks for the request's virtual host where it is not known. False: it is, or nobody asks.
+async fn seek_host(exchange: &Exchange, table: &RouteTable, source: &Source) -> bool {
+    let session = exchange.session();
+    let mut filters = session.manager.filters.iter();
+    if !filters.any(|filter| filter.is_on_demand()) || table.host_of(&exchange.request.borrow()).is_some() {
+        return false;
+    }
+    let authority = exchange.request.borrow().authority.to_ascii_lowercase();
+    let Ok(host) = String::from_utf8(authority) else {
+        return false;
+    };
+    let demand = &session.worker.shared.demand;
+    let patience = source.initial_fetch_timeout.unwrap_or(WARMING_TIMEOUT);
+    let want = Want::VirtualHost(format!("{}/{host}", table.name));
+    demand.ask_of(want, source.clone(), patience).await == Looked::Found
+}
+
+/// The routes of the scope that the request is of.
+fn of_scope(
+    manager: &HttpConnectionManager,
+    scoped: &ScopedRoutes,
+    head: &RequestHead,
+    config: &Config,
+) -> Option<Arc<RouteTable>> {
+    let key = scoped.key(head)?;
+    if let Scopes::Inline(_) = scoped.scopes {
+        return scoped.inline(&key).cloned();
+    }
+    let scope = config.scope(&key)?;
+    let waits = || manager.filters.iter().any(|filter| filter.is_on_demand());
+    if scope.on_demand && !waits() {
+        return None;
+    }
+    config.route(&scope.routes).cloned()
 }
 
 /// Only what is configured is upgraded, the route's word before the listener's.

@@ -8,31 +8,35 @@ mod defaults;
 mod draining;
 mod follower;
 mod refused;
+mod scopes;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
 use leno_engine::compile::endpoint::{Assignment, LocalityName};
+use leno_engine::compile::http::{Scope, ScopeKey};
 use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener};
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::balance::LocalCluster;
+use leno_engine::decide::filter::FilterConfig;
 use leno_engine::decide::limits::ClusterLimits;
 use leno_engine::runtime::Runtime;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
 pub(crate) use self::defaults::Defaults;
-use self::draining::drain_time;
+use self::draining::{Draining, Retired, drain_time};
 use self::follower::Follower;
 pub use self::refused::Refused;
 use self::refused::{check_logs, refused};
+use self::scopes::KnownScopes;
 use crate::alpn::Offer;
 pub use crate::cluster::ClusterState;
-use crate::drain::{CutBy, Drain};
+use crate::drain::Drain;
 use crate::health::Health;
 use crate::listen::Sockets;
 use crate::secret::Secret;
@@ -46,6 +50,9 @@ pub struct Config {
     /// Listeners by exact address, for connections that were redirected.
     by_address: HashMap<SocketAddr, Arc<ListenerState>>,
     routes: HashMap<String, Arc<RouteTable>>,
+    scopes: Arc<HashMap<ScopeKey, Arc<Scope>>>,
+    /// Configurations of filters, by the filters' names.
+    extensions: Arc<HashMap<String, Arc<FilterConfig>>>,
     clusters: HashMap<String, Arc<ClusterState>>,
     outlier_log: Option<Arc<Path>>,
     /// The proxies like this one, where zone-aware routing is to know of them.
@@ -72,6 +79,7 @@ pub(crate) struct Published {
 pub struct Updater {
     next: Config,
     assignments: HashMap<String, Arc<Assignment>>,
+    scopes: KnownScopes,
     published: Arc<Published>,
     sockets: Sockets,
     secrets: Arc<Secrets>,
@@ -86,22 +94,6 @@ pub struct Updater {
     follower: Follower,
     local: Option<(String, LocalityName)>,
     defaults: Defaults,
-}
-
-/// A chain that is no longer in force.
-#[derive(Debug)]
-struct Retired {
-    listener: String,
-    chain: Arc<FilterChain>,
-    drain: Arc<Drain>,
-}
-
-/// A retired chain for as long as it has connections.
-#[derive(Debug)]
-struct Draining {
-    listener: String,
-    chain: Arc<FilterChain>,
-    drain: Weak<Drain>,
 }
 
 // === impl Config ===
@@ -260,6 +252,7 @@ impl Updater {
         Self {
             next: Config::default(),
             assignments: HashMap::new(),
+            scopes: KnownScopes::default(),
             published,
             sockets,
             secrets,
@@ -459,6 +452,7 @@ impl Updater {
     pub fn publish(&mut self) {
         self.next.generation += 1;
         self.next.index_addresses();
+        self.index_scopes();
         self.find_local();
         self.published.store(Arc::new(self.next.clone()));
         if let Some(follow) = &mut self.follower.0 {
@@ -507,26 +501,6 @@ impl Updater {
                 own: own.clone(),
                 assignment: Arc::clone(assignment),
             }));
-        }
-    }
-
-    /// Only a change that forbids a connection closes it.
-    fn close_forbidden(&self) {
-        for draining in &self.draining {
-            let state = self.next.listeners.get(&draining.listener);
-            let origin = state.and_then(|state| state.forbids(&draining.chain));
-            if let (Some(origin), Some(drain)) = (origin, draining.drain.upgrade()) {
-                // Whoever still holds it is a connection.
-                if Arc::strong_count(&drain) > 1 {
-                    tracing::warn!(
-                        listener = draining.listener,
-                        chain = draining.chain.name,
-                        origin,
-                        "plaintext connections closed: the port takes mutual TLS only (STRICT)"
-                    );
-                }
-                drain.forbid(CutBy::Strict);
-            }
         }
     }
 

@@ -236,6 +236,7 @@ impl Relay {
         Lifetime {
             idle: None,
             most: longest.map(|most| (most, Duration::ZERO)),
+            patient: true,
         }
     }
 

@@ -246,7 +246,9 @@ impl Worker {
     }
 
     fn look_at(&self, now: Instant) {
-        let next = self.endings.sweep(now);
+        let overload = self.shared.overload.as_deref();
+        let hurry = overload.map(Overload::hurry).unwrap_or_default();
+        let next = self.endings.sweep(now, hurry);
         self.deadlines.reset(now, next);
     }
 

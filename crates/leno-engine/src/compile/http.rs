@@ -1,10 +1,12 @@
 //! `HttpConnectionManager` and the HTTP filters' configurations.
 
+mod discovered;
 pub(crate) mod keepalive;
 mod manager;
 pub(crate) mod options;
 mod original_ip;
 mod proxy_status;
+mod scopes;
 pub(crate) mod spelling;
 
 use std::net::IpAddr;
@@ -14,10 +16,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 
+pub use self::discovered::extension;
 pub use self::keepalive::Keepalive;
 pub(crate) use self::manager::manager;
 pub use self::original_ip::{IpDetection, TrustedProxies};
 pub use self::proxy_status::{ProxyName, ProxyStatus};
+pub use self::scopes::{FragmentBuilder, FragmentPart, Scope, ScopeKey, ScopedRoutes, Scopes, scope};
 pub use self::spelling::HeaderCase;
 use super::access_log::AccessLog;
 use super::config_source::{self as source, Source};
@@ -110,6 +114,12 @@ impl HttpConnectionManager {
         let found = own.find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(wanted));
         found.map_or(&self.filters, |(_, filters)| filters)
     }
+
+    /// Also those of upgrades.
+    pub fn every_filter(&self) -> impl Iterator<Item = &Arc<FilterConfig>> {
+        let of_upgrades = self.upgrade_filters.iter().flat_map(|(_, filters)| filters);
+        self.filters.iter().chain(of_upgrades)
+    }
 }
 
 /// Each with its upgrade's name in lower case.
@@ -195,6 +205,8 @@ pub enum RouteSource {
     Inline(Arc<RouteTable>),
     /// A route configuration's name, by RDS, from there.
     Rds(String, Source),
+    /// Of several the one that the request's headers choose.
+    Scoped(Box<ScopedRoutes>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

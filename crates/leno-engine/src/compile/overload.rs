@@ -15,6 +15,8 @@ pub struct Overload {
     pub interval: Duration,
     pub monitors: Vec<Monitor>,
     pub actions: Vec<Action>,
+    /// By how much [`What::ReduceTimeouts`] shortens them; others stay as they are.
+    pub timers: Vec<(Timer, Least)>,
     /// Connections of clients at a time, over all listeners. None: as many as come.
     pub max_connections: Option<u64>,
 }
@@ -59,6 +61,8 @@ pub enum What {
     StopConnections,
     /// What connects is closed.
     RejectConnections,
+    /// Timers are shorter.
+    ReduceTimeouts,
     /// Nothing: the allocator gives back by itself.
     ShrinkHeap,
     /// Load-shed points.
@@ -66,6 +70,22 @@ pub enum What {
     ShedRequests,
     ShedCodecs,
     ShedForwarded,
+}
+
+/// Timers of clients' connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    ConnectionIdle,
+    StreamIdle,
+    Handshake,
+}
+
+/// What is left of a timer when there is all of the pressure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Least {
+    Time(Duration),
+    /// Of what is configured, from 0 to 1.
+    Share(f64),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +101,8 @@ pub struct Trigger {
 
 const CONNECTIONS: &str = "envoy.resource_monitors.global_downstream_max_connections";
 
-const ACTIONS: [(&str, What); 5] = [
+const ACTIONS: [(&str, What); 6] = [
+    ("envoy.overload_actions.reduce_timeouts", What::ReduceTimeouts),
     (
         "envoy.overload_actions.stop_accepting_requests",
         What::StopRequests,
@@ -153,7 +174,10 @@ pub(super) fn overload(at: &At<'_>, message: &pb::OverloadManager) -> Result<Ove
             return Err(at.field("name").reject("there is one of this name already"));
         }
     }
-    let mut all = at.each("actions", actions, |at, message| action(at, message, &monitors))?;
+    let mut timers = Vec::new();
+    let mut all = at.each("actions", actions, |at, message| {
+        action(at, message, &monitors, &mut timers)
+    })?;
     all.extend(at.each("loadshed_points", loadshed_points, |at, message| {
         let pb::LoadShedPoint { name, triggers } = message;
         Ok(Action {
@@ -171,6 +195,7 @@ pub(super) fn overload(at: &At<'_>, message: &pb::OverloadManager) -> Result<Ove
         interval: at.positive("refresh_interval", refresh_interval, Duration::from_secs(1))?,
         monitors,
         actions: all,
+        timers,
         max_connections,
     })
 }
@@ -244,7 +269,12 @@ fn monitor(
     })
 }
 
-fn action(at: &At<'_>, message: &pb::OverloadAction, monitors: &[Monitor]) -> Result<Action, Rejection> {
+fn action(
+    at: &At<'_>,
+    message: &pb::OverloadAction,
+    monitors: &[Monitor],
+    timers: &mut Vec<(Timer, Least)>,
+) -> Result<Action, Rejection> {
     let pb::OverloadAction {
         name,
         triggers,
@@ -256,6 +286,12 @@ fn action(at: &At<'_>, message: &pb::OverloadAction, monitors: &[Monitor]) -> Re
             at.warn("the allocator gives memory back by itself");
             no_effect!(at, "the allocator gives memory back by itself"; typed_config);
         }
+        What::ReduceTimeouts => {
+            let any = at.required("typed_config", typed_config)?;
+            let at = at.field("typed_config");
+            let pb::ScaleTimersOverloadActionConfig { timer_scale_factors } = &at.unpack(any)?;
+            *timers = at.each("timer_scale_factors", timer_scale_factors, timer)?;
+        }
         _ => {
             refuse!(at; typed_config);
         }
@@ -265,6 +301,38 @@ fn action(at: &At<'_>, message: &pb::OverloadAction, monitors: &[Monitor]) -> Re
         what,
         triggers: self::triggers(at, triggers, monitors)?,
     })
+}
+
+fn timer(
+    at: &At<'_>,
+    message: &pb::scale_timers_overload_action_config::ScaleTimer,
+) -> Result<(Timer, Least), Rejection> {
+    use pb::scale_timers_overload_action_config::{ScaleTimer, TimerType, scale_timer::OverloadAdjust};
+    let ScaleTimer {
+        timer,
+        overload_adjust,
+    } = message;
+    let timer = match at.choice("timer", *timer)? {
+        TimerType::HttpDownstreamConnectionIdle => Timer::ConnectionIdle,
+        TimerType::HttpDownstreamStreamIdle => Timer::StreamIdle,
+        TimerType::TransportSocketConnect => Timer::Handshake,
+        other @ (TimerType::HttpDownstreamConnectionMax | TimerType::HttpDownstreamStreamFlush) => {
+            let why = format!("{} is not supported", other.as_str_name());
+            return Err(at.field("timer").reject(why));
+        }
+        TimerType::Unspecified => return Err(at.field("timer").reject("required")),
+    };
+    let least = match at.required("overload_adjust", overload_adjust)? {
+        OverloadAdjust::MinTimeout(time) => {
+            let time = at.duration("min_timeout", &Some(*time))?;
+            Least::Time(time.unwrap_or_default())
+        }
+        OverloadAdjust::MinScale(percent) => match (0.0..=100.0).contains(&percent.value) {
+            true => Least::Share(percent.value / 100.0),
+            false => return Err(at.field("min_scale").reject("from 0 to 100 percent")),
+        },
+    };
+    Ok((timer, least))
 }
 
 fn named(at: &At<'_>, name: &str, known: &[(&str, What)]) -> Result<What, Rejection> {

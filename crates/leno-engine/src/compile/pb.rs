@@ -37,6 +37,7 @@ pub(crate) use leno_proto::envoy::extensions::filters::http::grpc_stats::v3 as g
 pub(crate) use leno_proto::envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
 pub(crate) use leno_proto::envoy::extensions::filters::http::health_check::v3 as health_check;
 pub(crate) use leno_proto::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
+pub(crate) use leno_proto::envoy::extensions::filters::http::on_demand::v3 as on_demand;
 pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_filter;
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
 pub(crate) use leno_proto::envoy::extensions::filters::http::{
@@ -113,6 +114,7 @@ pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
     raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
+pub(crate) use leno_proto::envoy::service::runtime::v3 as rtds;
 pub(crate) use leno_proto::envoy::r#type::http::v3 as types_http;
 /// What trees of matchers look at, and how.
 pub(crate) mod matching {

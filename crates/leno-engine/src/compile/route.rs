@@ -24,6 +24,7 @@ pub(crate) use self::table::table;
 pub use self::tree::RouteTree;
 use super::access_log::Format;
 use super::at::compiling;
+use super::config_source::Source;
 pub use super::hash::HashPolicy;
 pub use super::header::{AppendAction, HeaderOp, HeaderOps, Mutation};
 use super::local_reply::BodyFormat;
@@ -53,6 +54,8 @@ pub struct RouteTable {
     pub internal_headers: Vec<String>,
     /// The header that says the virtual host in place of the authority, in lower case.
     pub host_header: Option<String>,
+    /// Where virtual hosts are asked for that are not here.
+    pub vhds: Option<Box<Source>>,
     /// What holds of filters where nothing nearer to the request says otherwise.
     pub filter_configs: HashMap<String, Arc<FilterConfig>>,
 }

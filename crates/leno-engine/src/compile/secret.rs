@@ -4,9 +4,12 @@ use prost::Message;
 
 use super::at::{At, compiling};
 use super::config_source::WatchedDirectory;
-use super::pb::tls as pb;
+use super::pb::{core, tls as pb};
 use super::tls::{self, Validation};
 use super::{Files, Rejection, Warnings};
+
+/// Envoy's word for what is not shown.
+const REDACTED: &str = "[redacted]";
 
 #[derive(Clone, PartialEq)]
 pub enum Secret {
@@ -55,6 +58,31 @@ pub fn watched_directory(encoded: &[u8]) -> Option<WatchedDirectory> {
         path: directory.path,
         writes: directory.watch_modify,
     })
+}
+
+/// The encoded secret without what nobody is to see: of a certificate its key and whatever opens it, of the others all but
+/// the name, unless it says whom to trust. What cannot be read is nothing.
+pub fn redacted(encoded: &[u8]) -> Vec<u8> {
+    use pb::secret::Type;
+    let Ok(mut secret) = pb::Secret::decode(encoded) else {
+        return Vec::new();
+    };
+    match &mut secret.r#type {
+        Some(Type::TlsCertificate(certificate)) => {
+            let hidden = |source: &mut Option<core::DataSource>| {
+                if let Some(source) = source {
+                    source.specifier = Some(core::data_source::Specifier::InlineString(REDACTED.to_owned()));
+                }
+            };
+            hidden(&mut certificate.private_key);
+            hidden(&mut certificate.pkcs12);
+            hidden(&mut certificate.password);
+            certificate.private_key_provider = None;
+        }
+        Some(Type::ValidationContext(_)) | None => {}
+        Some(Type::SessionTicketKeys(_) | Type::GenericSecret(_)) => secret.r#type = None,
+    }
+    secret.encode_to_vec()
 }
 
 pub(crate) fn secret(at: &At<'_>, message: &pb::Secret) -> Result<(String, Secret), Rejection> {

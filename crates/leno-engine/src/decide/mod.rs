@@ -33,6 +33,7 @@ pub mod rate_limit;
 pub mod rbac;
 pub mod retry;
 pub mod route;
+pub mod scope;
 pub mod tally;
 pub mod tcp_proxy;
 pub mod timeout;

@@ -1,6 +1,8 @@
 //! How far an action goes at the pressures that are measured.
 
-use crate::compile::overload::{Action, Trigger};
+use std::time::Duration;
+
+use crate::compile::overload::{Action, Least, Trigger};
 
 /// From 0, nothing is done, to 1, all of it is. `pressures` are by monitor; None: not measured yet.
 pub fn state(action: &Action, pressures: &[Option<f64>]) -> f64 {
@@ -9,6 +11,15 @@ pub fn state(action: &Action, pressures: &[Option<f64>]) -> f64 {
         pressure.map_or(0.0, |pressure| trigger.state(pressure))
     });
     states.fold(0.0, f64::max)
+}
+
+/// How long a timer is at this state of the action.
+pub fn shortened(time: Duration, least: Least, state: f64) -> Duration {
+    let least = match least {
+        Least::Time(least) => least.min(time),
+        Least::Share(share) => time.mul_f64(share.clamp(0.0, 1.0)),
+    };
+    least + (time - least).mul_f64((1.0 - state).clamp(0.0, 1.0))
 }
 
 impl Trigger {
@@ -44,6 +55,16 @@ mod tests {
             what: What::StopRequests,
             triggers,
         }
+    }
+
+    #[test]
+    fn timers_are_shortened_down_to_their_least() {
+        let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
+        assert_eq!(shortened(minute, Least::Time(second * 20), 0.0), minute);
+        assert_eq!(shortened(minute, Least::Time(second * 20), 0.5), second * 40);
+        assert_eq!(shortened(minute, Least::Time(second * 20), 1.0), second * 20);
+        assert_eq!(shortened(second, Least::Time(minute), 1.0), second);
+        assert_eq!(shortened(minute, Least::Share(0.25), 1.0), second * 15);
     }
 
     #[test]

@@ -135,11 +135,7 @@ impl RouteTable {
         cx: &RouteContext<'_>,
         observer: &mut O,
     ) -> Decision<'t> {
-        let name = match &self.host_header {
-            None => Some(&*head.authority),
-            Some(header) => head.headers.get(header),
-        };
-        let Some(host) = name.and_then(|name| self.host(name)) else {
+        let Some(host) = self.host_of(head) else {
             return Decision::NoHost;
         };
         observer.host(host);
@@ -165,6 +161,15 @@ impl RouteTable {
     }
 
     /// The virtual host for an authority.
+    /// The virtual host that a request is for.
+    pub fn host_of(&self, head: &RequestHead) -> Option<&VirtualHost> {
+        let name = match &self.host_header {
+            None => Some(&*head.authority),
+            Some(header) => head.headers.get(header),
+        };
+        self.host(name?)
+    }
+
     pub fn host(&self, authority: &[u8]) -> Option<&VirtualHost> {
         let authority = if self.ignore_port {
             without_any_port(authority)

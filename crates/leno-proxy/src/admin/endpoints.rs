@@ -26,17 +26,29 @@ pub(super) fn sorted<'c>(config: &'c Config, filter: Option<&Regex>) -> Vec<&'c 
     clusters
 }
 
-pub(super) fn dump(config: &Config, shown: impl Fn(&str) -> bool) -> admin::EndpointsConfigDump {
+/// `dynamic`: which clusters have come from elsewhere.
+pub(super) fn dump(
+    config: &Config,
+    shown: impl Fn(&str) -> bool,
+    dynamic: impl Fn(&str) -> bool,
+) -> admin::EndpointsConfigDump {
+    use admin::endpoints_config_dump::{DynamicEndpointConfig, StaticEndpointConfig};
+    let mut dump = admin::EndpointsConfigDump::default();
     let clusters = sorted(config, None).into_iter();
-    let clusters = clusters.filter(|state| shown(&state.cluster.name));
-    let each = clusters.map(|state| admin::endpoints_config_dump::StaticEndpointConfig {
-        endpoint_config: Some(assignment(state).to_any()),
-        last_updated: None,
-    });
-    admin::EndpointsConfigDump {
-        static_endpoint_configs: each.collect(),
-        ..Default::default()
+    for state in clusters.filter(|state| shown(&state.cluster.name)) {
+        let endpoint_config = Some(assignment(state).to_any());
+        match dynamic(&state.cluster.name) {
+            true => dump.dynamic_endpoint_configs.push(DynamicEndpointConfig {
+                endpoint_config,
+                ..Default::default()
+            }),
+            false => dump.static_endpoint_configs.push(StaticEndpointConfig {
+                endpoint_config,
+                last_updated: None,
+            }),
+        }
     }
+    dump
 }
 
 fn assignment(state: &ClusterState) -> pb::ClusterLoadAssignment {

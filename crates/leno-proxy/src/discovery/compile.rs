@@ -1,8 +1,9 @@
 //! What arrives, in the form that the workers use.
 
 use leno_dns::NameTable;
-use leno_engine::compile::{Files, Warnings, cluster, endpoint, listener, route};
+use leno_engine::compile::{Files, Warnings, cluster, endpoint, http, listener, route, runtime};
 use leno_engine::runtime::Runtime;
+use leno_proto::envoy::config::route::v3::VirtualHost;
 use leno_proto::google::protobuf::Any;
 use prost::Message;
 
@@ -20,6 +21,7 @@ pub(super) fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Comp
     let mut warnings = Warnings::default();
     let compiled =
         match kind {
+            Kind::Runtime => runtime::discovered(&decode(body)?, files, &mut warnings).map(Compiled::Runtime),
             Kind::Endpoints => endpoint::compile(&decode(body)?, files, &mut warnings)
                 .map(|e| Compiled::Endpoints(Box::new(e))),
             Kind::Secret => {
@@ -29,9 +31,18 @@ pub(super) fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Comp
             Kind::Cluster => {
                 cluster::compile(&decode(body)?, files, &mut warnings).map(|c| Compiled::Cluster(Box::new(c)))
             }
+            Kind::VirtualHost => {
+                decode::<VirtualHost>(body)?;
+                return Ok(Compiled::VirtualHost);
+            }
             Kind::Route => {
                 route::compile(&decode(body)?, files, &mut warnings).map(|r| Compiled::Route(Box::new(r)))
             }
+            Kind::Scope => {
+                http::scope(&decode(body)?, files, &mut warnings).map(|s| Compiled::Scope(Box::new(s)))
+            }
+            Kind::Extension => http::extension(&decode(body)?, files, &mut warnings)
+                .map(|e| Compiled::Extension(Box::new(e))),
             Kind::Listener => listener::compile(&decode(body)?, files, &mut warnings)
                 .map(|l| Compiled::Listener(Box::new(l))),
         };

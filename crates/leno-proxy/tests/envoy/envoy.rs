@@ -11,13 +11,15 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
 use leno_proxy::admin::{self, Admin, Json, Logging, Own, Wanted};
+use leno_proxy::discovery::Dump;
 use leno_proxy::report::MeshTelemetry;
-use leno_proxy::{Options, Proxy};
+use leno_proxy::{Handle, Options, Proxy};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
 use leno_testkit::{Process, eventually};
 use prost::Message;
 use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::message::{Kind, first};
 
@@ -177,24 +179,7 @@ impl Leno {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap().to_string();
-        let admin = Admin {
-            metrics,
-            ready: Arc::new(|| true),
-            own: Some(Own {
-                proxy: proxy.handle(),
-                bootstrap: bootstrap.encode_to_vec(),
-                json: Arc::new(json),
-                process: admin::Process {
-                    version: "leno/0".into(),
-                    config_path: "bootstrap.yaml".into(),
-                    concurrency: 1,
-                    started: Instant::now(),
-                    started_at: SystemTime::now(),
-                },
-                logging: Logging::new("info", Arc::new(|_| Ok(()))),
-                quit: Arc::default(),
-            }),
-        };
+        let admin = admin(proxy.handle(), bootstrap, metrics, None);
         let socket = tokio::net::TcpListener::from_std(socket).unwrap();
         let serving = tokio::spawn(admin::serve(socket, Arc::new(admin)));
         let handle = proxy.handle();
@@ -215,6 +200,34 @@ impl Leno {
                 telling.abort_handle(),
             ],
         })
+    }
+}
+
+/// An admin port for a proxy of this process. `dumps`: what tells what has come from elsewhere.
+pub(crate) fn admin(
+    proxy: Handle,
+    bootstrap: &Bootstrap,
+    metrics: Arc<Metrics>,
+    dumps: Option<mpsc::Sender<oneshot::Sender<Dump>>>,
+) -> Admin {
+    Admin {
+        metrics,
+        ready: Arc::new(|| true),
+        own: Some(Own {
+            proxy,
+            bootstrap: bootstrap.encode_to_vec(),
+            json: Arc::new(json),
+            process: admin::Process {
+                version: "leno/0".into(),
+                config_path: "bootstrap.yaml".into(),
+                concurrency: 1,
+                started: Instant::now(),
+                started_at: SystemTime::now(),
+            },
+            logging: Logging::new("info", Arc::new(|_| Ok(()))),
+            dumps,
+            quit: Arc::default(),
+        }),
     }
 }
 

@@ -123,6 +123,9 @@ fn backend() -> SocketAddr {
                 while let Ok(read @ 1..) = stream.read(&mut block) {
                     got.extend_from_slice(&block[..read]);
                     if got.ends_with(b"\r\n\r\n") {
+                        if got.starts_with(b"GET /never") {
+                            continue;
+                        }
                         got.clear();
                         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nup";
                         if stream.write_all(answer).is_err() {
@@ -214,6 +217,53 @@ fn all(directory: &Path, listeners: &[SocketAddr], admin: &str) -> String {
     told
 }
 
+/// Timers are shorter.
+const TIMEOUTS: &str = r#"
+overload_manager:
+  refresh_interval: 0.01s
+  resource_monitors:
+  - name: m0
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig, filename: FILE}
+  actions:
+  - name: envoy.overload_actions.reduce_timeouts
+    triggers: [{name: m0, scaled: {scaling_threshold: 0.5, saturation_threshold: 0.9}}]
+    typed_config:
+      "@type": type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig
+      timer_scale_factors:
+      - {timer: HTTP_DOWNSTREAM_CONNECTION_IDLE, min_timeout: 0.2s}
+      - {timer: HTTP_DOWNSTREAM_STREAM_IDLE, min_timeout: 0.5s}
+"#;
+
+fn hurried(directory: &Path) -> Bootstrap {
+    let manager = TIMEOUTS.replace("FILE", &directory.join("0").display().to_string());
+    let manager: Bootstrap = Schema::load().from_text(&manager).unwrap();
+    Bootstrap {
+        overload_manager: manager.overload_manager,
+        ..bootstrap(directory, "")
+    }
+}
+
+/// A connection with nothing on it, and one with a request that nobody answers: both were to last for minutes.
+fn timeouts(directory: &Path, listener: SocketAddr, admin: &str) -> String {
+    let connect = |first: &str| {
+        let mut stream = TcpStream::connect(listener).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(first.as_bytes()).unwrap();
+        stream
+    };
+    let mut idle = connect("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let mut waiting = connect("GET /never HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    press(directory, admin, 0, "1", 100);
+    let mut told = String::new();
+    for (name, stream) in [("idle", &mut idle), ("waiting", &mut waiting)] {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        told += &format!("  {name}: {} {body:?}\n", head.lines().next().unwrap());
+    }
+    told
+}
+
 /// Connections are limited by the runtime, of all listeners and of one, and by the overload manager.
 const LIMITS: &str = r#"
 layered_runtime: {layers: [{name: a, static_layer: {LAYER}}]}
@@ -291,6 +341,9 @@ fn envoy_does_less_when_there_is_too_much_to_do() {
         let envoy = Envoy::start(&program, &bootstrap);
         told += &format!("limit {name}\n{}", limited(&envoy.listeners, &envoy.admin));
     }
+    let envoy = Envoy::start(&program, &hurried(directory.path()));
+    let hurried = timeouts(directory.path(), envoy.listeners[0], &envoy.admin);
+    told += &format!("timeouts\n{hurried}");
     if std::env::var_os("UPDATE").is_some() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/envoy/overload.txt");
         return std::fs::write(file, told).unwrap();
@@ -312,5 +365,9 @@ async fn leno_does_less_when_there_is_too_much_to_do() {
         let asking = tokio::task::spawn_blocking(move || limited(&listeners, &admin));
         told += &format!("limit {name}\n{}", asking.await.unwrap());
     }
+    let leno = Leno::start(&hurried(directory.path()));
+    let (listener, admin, path) = (leno.listeners[0], leno.admin.clone(), directory.path().to_owned());
+    let asking = tokio::task::spawn_blocking(move || timeouts(&path, listener, &admin));
+    told += &format!("timeouts\n{}", asking.await.unwrap());
     assert_eq!(told, WANT);
 }

@@ -209,7 +209,7 @@ fn answer(
     with: impl Fn(&Want) -> Option<Answer> + Send + 'static,
 ) {
     tokio::spawn(async move {
-        while let Some(Question { want, answer }) = questions.recv().await {
+        while let Some(Question { want, answer, .. }) = questions.recv().await {
             if let Some(with) = with(&want) {
                 let _ = answer.send(with);
             }

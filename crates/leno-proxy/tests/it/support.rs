@@ -366,6 +366,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         place: None,
     };
     RouteTable {
+        vhds: None,
         name: name.to_owned(),
         hosts: vec![VirtualHost {
             name: "any".to_owned(),

@@ -240,10 +240,14 @@ fn routes(
     use pb::http_connection_manager::RouteSpecifier as R;
     match specifier {
         None => Err(at.field("route_specifier").reject("required")),
-        Some(R::RouteConfig(table)) => Ok(RouteSource::Inline(Arc::new(route::table(
-            &at.field("route_config"),
-            table,
-        )?))),
+        Some(R::RouteConfig(table)) => {
+            let at = at.field("route_config");
+            let table = route::table(&at, table)?;
+            if table.vhds.is_some() {
+                return Err(at.field("vhds").reject("only where the routes come by rds"));
+            }
+            Ok(RouteSource::Inline(Arc::new(table)))
+        }
         Some(R::Rds(pb::Rds {
             config_source,
             route_config_name,
@@ -253,7 +257,10 @@ fn routes(
             let source = source::config_source(&at.field("config_source"), config_source)?;
             Ok(RouteSource::Rds(route_config_name.clone(), source))
         }
-        Some(R::ScopedRoutes(_)) => Err(at.field("scoped_routes").reject("not supported")),
+        Some(R::ScopedRoutes(scoped)) => {
+            let scoped = scopes::scoped_routes(&at.field("scoped_routes"), scoped)?;
+            Ok(RouteSource::Scoped(Box::new(scoped)))
+        }
     }
 }
 
@@ -300,7 +307,11 @@ fn http_filter(at: &At<'_>, message: &pb::HttpFilter) -> Result<HttpFilter, Reje
     at.not_empty("name", name)?;
     let any = match at.required("typed_config", config_type)? {
         ConfigType::TypedConfig(any) => any,
-        ConfigType::ConfigDiscovery(_) => return Err(at.field("config_discovery").reject("not supported")),
+        ConfigType::ConfigDiscovery(source) => {
+            no_effect!(at, "the types that may come are known here"; is_optional);
+            let at = at.field("config_discovery");
+            return discovered::discovered(&at, name, *disabled, source).map(HttpFilter::Filter);
+        }
     };
     let at = at.field("typed_config");
     let any = &*typed_struct::opened(&at, any)?;

@@ -7,6 +7,7 @@ use super::forward::Inherited;
 use super::per_filter::filter_configs;
 use super::*;
 use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::config_source::{self, Origin, Protocol};
 use crate::compile::header;
 use crate::compile::pb::{core, protobuf};
 use crate::compile::rate_limit::{self, RateLimit};
@@ -35,7 +36,7 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
         route_specifiers,
     } = message;
     silent!("nothing here reads it"; metadata);
-    refuse!(at; vhds, cluster_specifier_plugins, route_specifiers);
+    refuse!(at; cluster_specifier_plugins, route_specifiers);
     no_effect!(at, "clusters are looked up when a request comes"; validate_clusters);
     // Envoy's limit, 4 KiB, guards its memory against the control plane; ours is the message's own size.
     no_effect!(at, "there is no limit"; max_direct_response_body_size_bytes);
@@ -64,8 +65,25 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
             at,
             &header::response(response_headers_to_add, response_headers_to_remove),
         )?,
+        vhds: match vhds {
+            None => None,
+            Some(vhds) => Some(Box::new(virtual_hosts_source(&at.field("vhds"), vhds)?)),
+        },
         filter_configs: filter_configs(at, typed_per_filter_config)?,
     })
+}
+
+/// Only the delta protocol has names for what is not there.
+fn virtual_hosts_source(at: &At<'_>, message: &pb::Vhds) -> Result<Source, Rejection> {
+    let pb::Vhds { config_source } = message;
+    let source = config_source::config_source(&at.field("config_source"), config_source)?;
+    match &source.origin {
+        Origin::Ads => Ok(source),
+        Origin::Stream(control) if control.protocol == Protocol::Delta => Ok(source),
+        Origin::Stream(_) | Origin::File(_) | Origin::Rest(_) => Err(at
+            .field("config_source")
+            .reject("DELTA_GRPC, or ads where that is delta")),
+    }
 }
 
 fn virtual_host(
