@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use leno_engine::decide::limits::{Priority, Resource};
 use leno_engine::flags::Flag;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -139,6 +140,31 @@ async fn a_websocket_becomes_a_tunnel() {
     drop(client);
     let record = harness.records.request(0).await;
     assert_eq!((record.status, record.received, record.sent), (Some(101), 4, 9));
+}
+
+#[tokio::test]
+async fn a_tunnel_keeps_the_place_of_its_connection() {
+    let upstream = tcp_server(|mut stream, _| async move {
+        read_message(&mut stream).await.unwrap();
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let _ = stream.read(&mut [0; 8]).await;
+    })
+    .await;
+    let (harness, address) = Harness::http(&[upstream]);
+    let limits = Arc::clone(&harness.proxy.updater().config().cluster("c").unwrap().limits);
+    let used = || limits.used(Resource::Connection, Priority::Default);
+    let mut client = Client::connect(address).await;
+    client
+        .send("GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
+        .await;
+    assert_eq!(client.receive().await.status(), 101);
+    assert_eq!(used(), 1);
+    drop(client);
+    harness.records.request(0).await;
+    while used() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test]

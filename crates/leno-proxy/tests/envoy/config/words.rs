@@ -50,8 +50,10 @@ impl Words {
 fn own() -> Option<(String, String)> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     // Nothing is sent. The address is of a network that is nobody's (RFC 5737).
-    socket.connect("198.51.100.1:9").ok()?;
-    let own = socket.local_addr().ok()?.ip();
+    let own = match socket.connect("198.51.100.1:9") {
+        Ok(()) => socket.local_addr().ok()?.ip(),
+        Err(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+    };
     Some((",<own>".into(), format!(",{own}")))
 }
 
