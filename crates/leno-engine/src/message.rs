@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 pub use decimal::Decimal;
-pub use headers::{Headers, Lines};
+pub use headers::{Headers, Lines, Names};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {

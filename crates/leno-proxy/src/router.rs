@@ -34,7 +34,7 @@ use crate::codec::{Answer, Body, Request};
 use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;
 use crate::destination::Purpose;
-use crate::headers::{self, CONTROLS, EXPECTED, ORIGINAL_VERSION};
+use crate::headers::{self, CONTROLS, CONTROLS_OF_THIS_ONE, EXPECTED, ORIGINAL_VERSION};
 use crate::idle::Expired;
 use crate::mirror;
 use crate::outcome::{Failure, StreamError};
@@ -222,7 +222,7 @@ impl Router<'_> {
         if self.heard != Heard::No {
             // What a proxy before this one was told stays, where it counts.
             match options.respect_expected_timeout && head.headers.contains(EXPECTED) {
-                true => head.headers.remove_all(&CONTROLS[2..]),
+                true => head.headers.remove_all(&CONTROLS_OF_THIS_ONE),
                 false => head.headers.remove_all(&CONTROLS),
             }
         }

@@ -75,10 +75,10 @@ pub fn success(head: &ResponseHead) -> Option<bool> {
     if head.status >= 500 {
         return Some(false);
     }
-    let content_type = head.headers.get_str("content-type").unwrap_or_default();
+    let content_type = head.headers.get("content-type").unwrap_or_default();
     let is_grpc = content_type
-        .strip_prefix("application/grpc")
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('+'));
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')));
     if !is_grpc {
         return Some(true);
     }
