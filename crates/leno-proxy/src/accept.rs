@@ -17,7 +17,7 @@ use leno_telemetry::stats::ListenerStat;
 use leno_tls::PeerInfo;
 use tokio::io::AsyncWriteExt;
 
-use crate::connection::{Connection, Serving};
+use crate::connection::{Connection, Seldom, Serving};
 use crate::counts::Lasting;
 use crate::destination::Behalf;
 use crate::drain::Drain;
@@ -26,6 +26,7 @@ use crate::inbox::Within;
 use crate::inspect::{self, Found, Wanted};
 use crate::introduction::{self, IntroductionError};
 use crate::io::Io;
+use crate::load::Counted;
 use crate::lookup::{Answer, Want};
 use crate::original_dst::original_destination;
 use crate::peer_certificates::PeerCertificates;
@@ -42,6 +43,7 @@ pub(crate) async fn accept(
     stream: Stream,
     remote: SocketAddr,
     socket: Arc<ListenSocket>,
+    counted: Counted,
 ) -> Option<Serving> {
     let destination = match stream.tcp().map(|stream| original_destination(stream, &socket)) {
         None => NOWHERE,
@@ -70,6 +72,7 @@ pub(crate) async fn accept(
         destination,
         named,
         tlvs: Vec::new(),
+        counted: Some(counted),
     };
     let listener = arrival.listener(&socket.listener).await?;
     arrival.establish(stream, &listener).await
@@ -93,6 +96,7 @@ pub(crate) async fn accept_within(worker: Rc<Worker>, within: Within) -> Option<
             })
         }),
         tlvs: Vec::new(),
+        counted: None,
     };
     arrival.establish(Stream::Within(within.stream), &listener).await
 }
@@ -109,6 +113,8 @@ struct Arrival {
     named: Option<Arc<Named>>,
     /// Of its PROXY protocol.
     tlvs: Vec<Tlv>,
+    /// As one of its worker's load.
+    counted: Option<Counted>,
 }
 
 impl Arrival {
@@ -212,7 +218,10 @@ impl Arrival {
                 let manager = Arc::clone(manager);
                 Some(http::serve(self.worker, connection, manager, io))
             }
-            TerminalFilter::Tcp(tcp) => tcp_proxy::open(self.worker, connection, tcp, io, early).await,
+            // Apart: another connection has no room for it.
+            TerminalFilter::Tcp(tcp) => {
+                Box::pin(tcp_proxy::open(self.worker, connection, tcp, io, early)).await
+            }
             TerminalFilter::DirectResponse(bytes) => {
                 let bytes = bytes.clone();
                 Some(Box::pin(async move {
@@ -306,7 +315,10 @@ impl Arrival {
         for filter in &chain.network {
             match filter.admit(&connection.without_request(), std::time::Instant::now()) {
                 Admission::Admitted => {}
-                Admission::Holding(place) => connection.places.push(place),
+                Admission::Holding(place) => {
+                    let seldom = connection.seldom.get_or_insert_default();
+                    seldom.places.push(place);
+                }
                 Admission::Refused { details, delay } => {
                     tracing::debug!(remote = %self.remote, details, "connection refused by a filter");
                     let logs = match &chain.terminal {
@@ -418,7 +430,7 @@ impl Arrival {
 
     /// TLS where the chain has it, and what is known of the connection then.
     async fn secure(
-        &self,
+        &mut self,
         plain: Prefixed,
         listener: &Listener,
         chain: &FilterChain,
@@ -449,6 +461,11 @@ impl Arrival {
             }
         };
         let record = self.record(listener, found, peer.as_deref(), local_principal);
+        let seldom = Seldom {
+            client_cert,
+            places: Vec::new(),
+            tlvs: std::mem::take(&mut self.tlvs),
+        };
         let connection = Connection {
             facts: ConnectionFacts {
                 tls: peer.is_some(),
@@ -458,12 +475,11 @@ impl Arrival {
             record: Rc::new(record),
             destination: self.destination,
             buffer_limit: listener.buffer_limit,
-            client_cert,
             peer,
             drain,
-            places: Vec::new(),
             active: None,
-            tlvs: self.tlvs.clone(),
+            _counted: self.counted.take(),
+            seldom: (!seldom.is_empty()).then(|| Box::new(seldom)),
         };
         Some((io, connection))
     }

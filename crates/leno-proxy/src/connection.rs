@@ -18,6 +18,7 @@ use leno_tls::PeerInfo;
 use crate::counts::Lasting;
 use crate::destination::Behalf;
 use crate::drain::Drain;
+use crate::load::Counted;
 use crate::peer_certificates::PeerCertificates;
 
 /// What serves a connection that has its chain, to its end. Boxed, so that nothing of what is needed only to get so
@@ -33,16 +34,34 @@ pub(crate) struct Connection {
     pub(crate) destination: SocketAddr,
     /// Apart: most connections have none, and it is large.
     pub(crate) peer: Option<Box<PeerInfo>>,
-    /// For `x-forwarded-client-cert`, where the chain asks for them.
-    pub(crate) client_cert: PeerCertificates,
     pub(crate) buffer_limit: Option<u32>,
-    /// What network filters count of it.
-    pub(crate) places: Vec<Place>,
     /// Counted at its listener.
     pub(crate) active: Option<Lasting<ListenerStat>>,
+    /// As one of its worker's load.
+    pub(crate) _counted: Option<Counted>,
+    pub(crate) seldom: Option<Box<Seldom>>,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom {
+    /// For `x-forwarded-client-cert`, where the chain asks for them.
+    pub(crate) client_cert: PeerCertificates,
+    /// What network filters count of it.
+    pub(crate) places: Vec<Place>,
     /// Extensions of the PROXY protocol that it came with and that are passed on.
     pub(crate) tlvs: Vec<Tlv>,
 }
+
+// === impl Seldom ===
+
+impl Seldom {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.client_cert.is_empty() && self.places.is_empty() && self.tlvs.is_empty()
+    }
+}
+
+// === impl Connection ===
 
 impl Connection {
     /// As policies see it that know no request.
@@ -62,8 +81,12 @@ impl Connection {
                 source: self.record.remote,
                 destination: self.record.local,
             },
-            tlvs: &self.tlvs,
+            tlvs: self.seldom.as_ref().map_or(&[], |seldom| &seldom.tlvs),
         }
+    }
+
+    pub(crate) fn client_cert(&self) -> Option<&PeerCertificates> {
+        self.seldom.as_ref().map(|seldom| &seldom.client_cert)
     }
 
     /// What policies know of the other end.

@@ -30,7 +30,7 @@ use leno_telemetry::stats::ClusterStat;
 use self::ended::{count, count_failure, failure_kind, is_stale};
 use self::tunnel::is_connect;
 use crate::alpn::{self, Offer};
-use crate::codec::{Answer, Body, Request};
+use crate::codec::{Answer, Body};
 use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;
 use crate::destination::Purpose;
@@ -41,7 +41,7 @@ use crate::outcome::{Failure, StreamError};
 use crate::record::Exchange;
 use crate::replay::Replay;
 use crate::try_idle::TryIdle;
-use crate::upstream::{Picked, Upstream};
+use crate::upstream::{Checkout, Picked, Upstream};
 
 /// Kept of a request's body where no retry policy asks for more: enough to repeat it on a fresh connection when a
 /// pooled one turns out to be closed.
@@ -153,7 +153,8 @@ impl Router<'_> {
         };
         let hashed = self.hash(&upstream.cluster());
         if self.ends_connect() {
-            let (answer, in_flight) = self.connect(&upstream, hashed.hash).await?;
+            // Apart: no other request has room for it.
+            let (answer, in_flight) = Box::pin(self.connect(&upstream, hashed.hash)).await?;
             in_flight.count(exchange, permit);
             return Ok(Forwarded::Answered(self.tunnelled(answer, body)));
         }
@@ -386,7 +387,7 @@ impl Router<'_> {
                 if let Some(trace) = self.exchange.trace() {
                     trace.try_is_answered(&answer.head);
                 }
-                picked.host.state.load.answered(&answer.head);
+                in_flight.active.answered(&answer.head);
                 Ok((answer, picked, in_flight))
             }
             // The request could not be sent because there was no more of it: not the upstream's doing.
@@ -475,15 +476,12 @@ impl Router<'_> {
             };
             trace.inject(&mut exchange.request.borrow_mut(), version);
         }
-        let head = self.head(host, checkout.is_http2() && to_mesh_peer);
         let body = match idle {
             Some(idle) => idle.request(plan.replay.attempt()),
             None => plan.replay.attempt(),
         };
-        let mut answer = checkout
-            .send(Request { head, body })
-            .await
-            .map_err(Failure::Stream)?;
+        let sending = self.send_on(checkout, host, body, to_mesh_peer);
+        let mut answer = sending.await.map_err(Failure::Stream)?;
         self.exchange.begin_response();
         if let Some(idle) = idle {
             answer.body = idle.response(answer.body);
@@ -499,30 +497,42 @@ impl Router<'_> {
         Ok(answer)
     }
 
-    /// The request as this attempt sends it.
-    fn head(&self, host: &Host, tell_version: bool) -> RequestHead {
+    /// Sends the request as this attempt sends it; what of it is this attempt's alone is edited in a copy.
+    fn send_on(
+        &self,
+        checkout: Checkout,
+        host: &Host,
+        body: Body,
+        to_mesh_peer: bool,
+    ) -> impl Future<Output = Result<Answer, StreamError>> + use<> {
         let exchange = self.exchange;
         if self.forwarding.host.include_attempt_count {
             let count = Decimal::from(u64::from(exchange.attempts.get()));
             let headers = &mut exchange.request.borrow_mut().headers;
             headers.set("x-envoy-attempt-count", count);
         }
-        let mut head = exchange.request.borrow().clone();
-        if exchange.attempts.get() > 1 {
+        let head = exchange.request.borrow();
+        let again = exchange.attempts.get() > 1;
+        let tells_version = to_mesh_peer && checkout.is_http2() && head.version != Version::Http2;
+        if !again && !tells_version && !self.rewrites_host(host) {
+            return checkout.send(&head, body);
+        }
+        let mut head = head.clone();
+        if again {
             self.tell_what_is_left(&mut head);
         }
         self.rewrite_host(&mut head, host);
-        if tell_version && head.version != Version::Http2 {
+        if tells_version {
             head.headers.set(ORIGINAL_VERSION, head.version.as_str());
         }
-        head
+        checkout.send(&head, body)
     }
 
     /// To the endpoint's name, where the route wants that.
     fn rewrite_host(&self, head: &mut RequestHead, host: &Host) {
-        let name = &host.endpoint.hostname;
-        if self.forwarding.auto_host() && !name.is_empty() {
-            self.forwarding.set_host(head, name.as_bytes(), self.tells());
+        if self.rewrites_host(host) {
+            let name = host.endpoint.hostname.as_bytes();
+            self.forwarding.set_host(head, name, self.tells());
         }
     }
 

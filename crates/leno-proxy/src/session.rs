@@ -8,11 +8,10 @@ use leno_engine::compile::http::HttpConnectionManager;
 use leno_telemetry::stats::{Counts, HttpStat};
 
 use crate::connection::Connection;
-use crate::counts::Lasting;
 use crate::ending::Ending;
 use crate::worker::Worker;
 
-/// Requests share it and copy nothing of it.
+/// Requests share it and copy nothing of it. While it is there it is counted as an active connection.
 pub(crate) struct Session {
     pub(crate) worker: Rc<Worker>,
     pub(crate) connection: Connection,
@@ -20,5 +19,54 @@ pub(crate) struct Session {
     pub(crate) ending: Rc<Ending>,
     pub(crate) requests: Cell<u32>,
     pub(crate) counts: Rc<Counts<HttpStat>>,
-    pub(crate) _active: [Option<Lasting<HttpStat>>; 3],
+    http2: bool,
+}
+
+// === impl Session ===
+
+impl Session {
+    pub(crate) fn begin(
+        worker: Rc<Worker>,
+        connection: Connection,
+        manager: Arc<HttpConnectionManager>,
+        ending: Rc<Ending>,
+        counts: Rc<Counts<HttpStat>>,
+        http2: bool,
+    ) -> Rc<Self> {
+        let (total, active) = match http2 {
+            true => (HttpStat::CxHttp2Total, HttpStat::CxHttp2Active),
+            false => (HttpStat::CxHttp1Total, HttpStat::CxHttp1Active),
+        };
+        for stat in [HttpStat::CxTotal, HttpStat::CxActive, total, active] {
+            counts.inc(stat);
+        }
+        if connection.facts.tls {
+            counts.inc(HttpStat::CxSslTotal);
+            counts.inc(HttpStat::CxSslActive);
+        }
+        Rc::new(Self {
+            worker,
+            connection,
+            manager,
+            ending,
+            requests: Cell::new(0),
+            counts,
+            http2,
+        })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let counts = &self.counts;
+        counts.inc(HttpStat::CxDestroy);
+        counts.dec(HttpStat::CxActive);
+        counts.dec(match self.http2 {
+            true => HttpStat::CxHttp2Active,
+            false => HttpStat::CxHttp1Active,
+        });
+        if self.connection.facts.tls {
+            counts.dec(HttpStat::CxSslActive);
+        }
+    }
 }

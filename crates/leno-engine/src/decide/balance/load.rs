@@ -36,13 +36,6 @@ impl Load {
         count.set(count.get() + 1);
     }
 
-    /// What has become of one that was answered, as far as that is known.
-    pub fn answered(&self, head: &ResponseHead) {
-        if let Some(success) = success(head) {
-            self.settle(success);
-        }
-    }
-
     /// Since the last time.
     pub(super) fn take(&self, active: u32) -> Loaded {
         Loaded {

@@ -5,14 +5,17 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use leno_engine::message::ResponseHead;
-use leno_http1::{Asked, Decoded, Decoder, Error, Framing, HeadScanner, encode_request, parse_response};
+use leno_engine::message::{RequestHead, ResponseHead};
+use leno_http1::{
+    Asked, BodyWriter, Decoded, Decoder, EncodeError, Error, Framing, HeadScanner, encode_request,
+    parse_response,
+};
 use tokio::task::AbortHandle;
 
 use super::sending::{SendError, Sending};
 use super::wire::Wire;
 use super::{RESPONSE_LIMITS, Workspace, protocol};
-use crate::codec::{Frame, Request};
+use crate::codec::{Body, Frame};
 use crate::io::{Io, Rewound};
 use crate::outcome::StreamError;
 
@@ -38,13 +41,21 @@ struct Rest {
 #[derive(Debug)]
 pub(crate) struct Asking {
     /// Until it is sent.
-    request: Option<Request>,
+    written: Option<Written>,
     sending: Option<Sending>,
     asked: Asked,
     scanner: HeadScanner,
     received: bool,
     /// Bytes of interim responses, of which there is no end otherwise.
     interim: usize,
+}
+
+/// A request's head as it goes out, and what follows it.
+#[derive(Debug)]
+struct Written {
+    head: Vec<u8>,
+    writer: Result<BodyWriter, EncodeError>,
+    body: Body,
 }
 
 // === impl Client ===
@@ -72,16 +83,22 @@ impl Client {
     }
 
     /// Begins with a request; [`Self::poll_answer`] goes on.
-    pub(crate) fn ask(&mut self, request: Request) -> Asking {
+    pub(crate) fn ask(&mut self, head: &RequestHead, body: Body) -> Asking {
         self.persistent = false;
-        let asked = match (&request.head.upgrade, request.head.method.as_ref()) {
+        let mut out = self.wire.borrow().workspace().head();
+        let written = Written {
+            writer: encode_request(head, body.length(), &mut out),
+            head: out,
+            body,
+        };
+        let asked = match (&head.upgrade, head.method.as_ref()) {
             (Some(_), _) => Asked::Upgrade,
             (None, b"HEAD") => Asked::Head,
             (None, b"CONNECT") => Asked::Connect,
             (None, _) => Asked::Other,
         };
         Asking {
-            request: Some(request),
+            written: Some(written),
             sending: None,
             asked,
             scanner: HeadScanner::default(),
@@ -97,8 +114,8 @@ impl Client {
         asking: &mut Asking,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, StreamError>> {
-        if let Some(request) = asking.request.take() {
-            asking.begin(request, &self.wire, cx)?;
+        if let Some(written) = asking.written.take() {
+            asking.begin(written, &self.wire, cx)?;
         }
         let response = ready!(asking.poll(&self.wire, cx))?;
         let unsent = asking.sending.take();
@@ -153,17 +170,19 @@ impl Client {
 impl Asking {
     fn begin(
         &mut self,
-        request: Request,
+        written: Written,
         wire: &RefCell<Wire>,
         cx: &mut Context<'_>,
     ) -> Result<(), StreamError> {
-        let Request { head, body } = request;
-        let workspace = Rc::clone(wire.borrow().workspace());
-        let mut out = workspace.head();
-        let begun = encode_request(&head, body.length(), &mut out)
+        let Written {
+            mut head,
+            writer,
+            body,
+        } = written;
+        let begun = writer
             .map_err(SendError::from)
-            .and_then(|writer| Sending::begin(body, writer, &mut out, wire, cx));
-        workspace.keep(out);
+            .and_then(|writer| Sending::begin(body, writer, &mut head, wire, cx));
+        wire.borrow().workspace().keep(head);
         match begun {
             Ok(sending) => self.sending = Some(sending),
             Err(SendError::Body(error)) => return Err(error),
