@@ -272,6 +272,9 @@ impl Exchange {
             }
         }
         let flags = self.flags.get();
+        if flags.is_empty() {
+            return;
+        }
         for (flag, stat) in [
             (Flag::DownstreamConnectionTermination, HttpStat::RqRxReset),
             (Flag::DownstreamRemoteReset, HttpStat::RqRxReset),
