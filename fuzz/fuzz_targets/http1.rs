@@ -3,10 +3,10 @@
 #![no_main]
 
 use bytes::BytesMut;
-use leno_engine::message::Headers;
+use leno_engine::message::{Headers, Spelling};
 use leno_http1::{
     Decoded, Decoder, Framing, HeadScanner, Limits, Request, Settings, encode_request, leading_empty_lines,
-    parse_request,
+    parse_request, respell,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -16,6 +16,7 @@ const SETTINGS: Settings = Settings {
         fields: 32,
     },
     http10: true,
+    hostless_http10: false,
     any_method: true,
 };
 
@@ -36,6 +37,7 @@ fuzz_target!(|input: &[u8]| {
     };
     is_the_same_when_written(&request);
     is_the_same_to_httparse(head, &request);
+    is_the_same_when_respelled(head, &request, *size & 1 == 1);
 });
 
 /// What a server sees: a line for each request, the data of its body joined.
@@ -125,6 +127,18 @@ fn is_the_same_when_written(request: &Request) {
     assert_eq!(again.head.upgrade, request.head.upgrade);
     assert_eq!(plain(&again.head.headers), plain(&request.head.headers));
     assert_eq!(again.framing, request.framing);
+}
+
+/// Names as they were received, or in capitals, are the same names.
+fn is_the_same_when_respelled(head: &[u8], request: &Request, proper: bool) {
+    let mut plain = Vec::new();
+    encode_request(&request.head, Some(0), &mut plain).expect("what was read can be written");
+    let spelling = Spelling::of(head.to_vec().into(), proper, true);
+    for spelling in [Some(&spelling), None] {
+        let mut spelled = plain.clone();
+        respell(&mut spelled, spelling, proper);
+        assert!(spelled.eq_ignore_ascii_case(&plain), "another head");
+    }
 }
 
 fn is_the_same_to_httparse(head: &[u8], request: &Request) {

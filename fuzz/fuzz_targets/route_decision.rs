@@ -26,10 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let mut head = head::from_bytes(bytes);
-    let context = RouteContext {
-        random: u64::from(*seed) * 4_099,
-        tls: seed & 1 == 1,
-    };
+    let context = RouteContext::new(u64::from(*seed) * 4_099, seed & 1 == 1);
     let decision = TABLE.route(&head, &context);
     let Decision::Forward(forwarding) = &decision else {
         return;

@@ -22,7 +22,7 @@ pub fn compile(kind: ResourceType, body: &[u8]) -> Option<Result<(), Rejection>>
             compile::cluster::compile(&Cluster::decode(body).ok()?, &NoFiles, warnings).map(drop)
         }
         ResourceType::Endpoints => {
-            compile::endpoint::compile(&ClusterLoadAssignment::decode(body).ok()?, warnings).map(drop)
+            compile::endpoint::compile(&ClusterLoadAssignment::decode(body).ok()?, &NoFiles, warnings).map(drop)
         }
         // Neither goes through the engine: the proxy reads them itself.
         ResourceType::NameTable | ResourceType::Secret => return None,

@@ -6,7 +6,9 @@
 //! All else is the resolver's, and goes there byte for byte. Nothing here does IO.
 
 mod answer;
+mod question;
 mod table;
 
 pub use answer::{Answer, Transport, server_failure};
+pub use question::{Question, Reply};
 pub use table::{Lookup, NameTable};

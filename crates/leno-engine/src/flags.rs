@@ -54,7 +54,10 @@ flags! {
     UpstreamMaxStreamDurationReached = 19, "UMSDR", "UpstreamMaxStreamDurationReached";
     OverloadManagerTerminated = 20, "OM", "OverloadManagerTerminated";
     DnsResolutionFailed = 21, "DF", "DnsResolutionFailed";
+    NoFilterConfigFound = 26, "NFCF", "NoFilterConfigFound";
+    DropOverload = 24, "DO", "DropOverload";
     DownstreamRemoteReset = 23, "DR", "DownstreamRemoteReset";
+    UnconditionalDropOverload = 25, "UDO", "UnconditionalDropOverload";
 }
 
 impl Flags {

@@ -3,6 +3,7 @@
 pub(crate) mod base64;
 mod decimal;
 mod headers;
+mod spelling;
 
 use std::borrow::Cow;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 
 pub use decimal::Decimal;
 pub use headers::{Headers, Lines, Names};
+pub use spelling::{Spelling, proper_case};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {

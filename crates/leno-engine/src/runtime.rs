@@ -196,6 +196,11 @@ impl<T: Readable> Setting<T> {
         Self { configured, key }
     }
 
+    /// Where the runtime says nothing.
+    pub fn configured(&self) -> T {
+        self.configured
+    }
+
     /// What holds at the moment.
     pub fn now(&self) -> T {
         said_or(self.key.as_ref(), self.configured)

@@ -22,6 +22,7 @@ mod error;
 mod fields;
 mod known;
 mod request;
+mod respell;
 mod response;
 mod syntax;
 mod target;
@@ -31,6 +32,7 @@ pub use encode::{BodyWriter, EncodeError, Encoded, ResponseTo, encode_request, e
 pub use error::Error;
 pub use fields::{HeadScanner, leading_empty_lines};
 pub use request::{Request, may_begin_request, parse_request};
+pub use respell::respell;
 pub use response::{Asked, Response, parse_response};
 
 /// What a message may cost before it is refused.
@@ -48,6 +50,8 @@ pub struct Settings {
     pub limits: Limits,
     /// HTTP/1.0 requests are served (`accept_http_10`).
     pub http10: bool,
+    /// HTTP/1.0 requests need no host: somebody else knows it.
+    pub hostless_http10: bool,
     /// Methods outside of the list that Envoy knows (`allow_custom_methods`).
     pub any_method: bool,
 }

@@ -100,7 +100,10 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
         keep_trailers_of_te(&mut fields);
     }
     let target = target.shifted(line.target.start);
-    let authority = authority(&target, &fields, &control, &named)?;
+    let authority = match authority(&target, &fields, &control, &named) {
+        Err(Error::NoHost) if settings.hostless_http10 && version == Version::Http10 => 0..0,
+        authority => authority?,
+    };
     let (text, headers) = fields.finish_with_text(|field, name| {
         let ends_here = match field.known {
             Known::Te => field.value.is_empty(),

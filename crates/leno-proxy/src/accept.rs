@@ -10,15 +10,17 @@ use leno_engine::compile::proxy_protocol::{ProxyProtocol, Tlv};
 use leno_engine::decide::filter::ConnectionFacts;
 use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_engine::decide::network::Admission;
+use leno_engine::decide::places::Place;
 use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::flags::Flag;
 use leno_telemetry::record::{DownstreamRecord, Named};
-use leno_telemetry::stats::ListenerStat;
+use leno_telemetry::stats::{ListenerStat, ListenerTime};
 use leno_tls::PeerInfo;
 use tokio::io::AsyncWriteExt;
 
+use crate::admission;
 use crate::connection::{Connection, Seldom, Serving};
-use crate::counts::Lasting;
+use crate::counts::{Lasting, Timed};
 use crate::destination::Behalf;
 use crate::drain::Drain;
 use crate::http;
@@ -75,7 +77,8 @@ pub(crate) async fn accept(
         counted: Some(counted),
     };
     let listener = arrival.listener(&socket.listener).await?;
-    arrival.establish(stream, &listener).await
+    let places = admission::admit(&arrival.worker, &listener.listener)?;
+    arrival.establish(stream, &listener, places).await
 }
 
 /// Takes on a connection of the proxy's own to one of its internal listeners.
@@ -98,7 +101,9 @@ pub(crate) async fn accept_within(worker: Rc<Worker>, within: Within) -> Option<
         tlvs: Vec::new(),
         counted: None,
     };
-    arrival.establish(Stream::Within(within.stream), &listener).await
+    arrival
+        .establish(Stream::Within(within.stream), &listener, Vec::new())
+        .await
 }
 
 /// A connection before it has a chain.
@@ -181,11 +186,17 @@ impl Arrival {
             .refused(&record, flag, details, &listener.access_log);
     }
 
-    async fn establish(mut self, mut stream: Stream, state: &Arc<ListenerState>) -> Option<Serving> {
+    async fn establish(
+        mut self,
+        mut stream: Stream,
+        state: &Arc<ListenerState>,
+        places: Vec<Place>,
+    ) -> Option<Serving> {
         let listener = &state.listener;
         let counts = self.worker.listener_counts(&listener.stat_name);
         counts.inc(ListenerStat::CxTotal);
         let active = Lasting::begin(&counts, ListenerStat::CxActive, Some(ListenerStat::CxDestroy));
+        let length = Timed::begin(&counts, ListenerTime::CxLength);
         let mut prefix = BytesMut::new();
         if let Some(protocol) = &listener.filters.proxy_protocol {
             Box::pin(self.introduced(&mut stream, &mut prefix, protocol, listener)).await?;
@@ -209,7 +220,8 @@ impl Arrival {
         };
         let plain = Prefixed::new(prefix.freeze(), stream);
         let (mut io, mut connection) = self.secure(plain, listener, &chain, drain, &found).await?;
-        connection.active = Some(active);
+        connection.active = Some((active, length));
+        connection.hold(places);
         if !chain.network.is_empty() {
             Box::pin(self.admit(&chain, &mut connection)).await?;
         }
@@ -313,12 +325,13 @@ impl Arrival {
     /// Asks the network filters; what one of them refuses ends here.
     async fn admit(&self, chain: &FilterChain, connection: &mut Connection) -> Option<()> {
         for filter in &chain.network {
-            match filter.admit(&connection.without_request(), std::time::Instant::now()) {
+            match filter.admit(
+                &connection.without_request(),
+                std::time::Instant::now(),
+                &*self.worker,
+            ) {
                 Admission::Admitted => {}
-                Admission::Holding(place) => {
-                    let seldom = connection.seldom.get_or_insert_default();
-                    seldom.places.push(place);
-                }
+                Admission::Holding(place) => connection.hold(vec![place]),
                 Admission::Refused { details, delay } => {
                     tracing::debug!(remote = %self.remote, details, "connection refused by a filter");
                     let logs = match &chain.terminal {
@@ -442,8 +455,11 @@ impl Arrival {
             None => (Io::Plain(plain), None, None),
             Some(tls) => {
                 let contexts = &self.worker.tls;
-                let accepting =
-                    contexts.accept(tls, &found.protocols, Io::Plain(plain), chain.handshake_timeout);
+                let overload = self.worker.shared.overload.as_deref();
+                let overload = overload.filter(|_| !listener.bypasses_overload);
+                let timeout = chain.handshake_timeout;
+                let timeout = overload.map_or(timeout, |overload| overload.handshake_timeout(timeout));
+                let accepting = contexts.accept(tls, &found.protocols, Io::Plain(plain), timeout);
                 match Box::pin(accepting).await {
                     Ok(accepted) => {
                         if let TerminalFilter::Http(manager) = &chain.terminal {
@@ -477,6 +493,7 @@ impl Arrival {
             buffer_limit: listener.buffer_limit,
             peer,
             drain,
+            bypasses_overload: listener.bypasses_overload,
             active: None,
             _counted: self.counted.take(),
             seldom: (!seldom.is_empty()).then(|| Box::new(seldom)),

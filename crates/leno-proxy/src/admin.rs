@@ -9,6 +9,7 @@ mod certs;
 mod clusters;
 mod config_dump;
 mod endpoints;
+mod init_dump;
 mod listeners;
 mod logging;
 mod pages;
@@ -31,9 +32,10 @@ use leno_proto::google::protobuf::Any;
 use leno_telemetry::metrics::Metrics;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::Handle;
+use crate::discovery::Dump;
 use answer::Answer;
 pub(crate) use endpoints::address;
 pub use logging::{Logging, SetDirectives};
@@ -77,6 +79,8 @@ pub struct Own {
     pub json: WriteJson,
     pub process: Process,
     pub logging: Logging,
+    /// Tells what has come from elsewhere. None: nothing does.
+    pub dumps: Option<mpsc::Sender<oneshot::Sender<Dump>>>,
     /// Somebody wants the process to end.
     pub quit: Arc<Notify>,
 }
@@ -112,6 +116,7 @@ const SETTINGS: Settings = Settings {
         fields: 100,
     },
     http10: true,
+    hostless_http10: false,
     any_method: true,
 };
 
@@ -131,6 +136,20 @@ impl Socket {
             Self::Tcp(listener) => Box::new(listener.accept().await?.0),
             Self::Unix(listener) => Box::new(listener.accept().await?.0),
         })
+    }
+}
+
+impl Own {
+    /// What has come from elsewhere.
+    async fn known(&self) -> Dump {
+        let Some(dumps) = &self.dumps else {
+            return Dump::default();
+        };
+        let (reply, dumped) = oneshot::channel();
+        match dumps.send(reply).await {
+            Ok(()) => dumped.await.unwrap_or_default(),
+            Err(_) => Dump::default(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Inside the mesh the names are Istio's: they tell the receiving listener what is in the connection.
 
-use leno_engine::compile::cluster::UpstreamProtocol;
+use leno_engine::compile::cluster::{Cluster, Transport, UpstreamProtocol};
 use leno_engine::compile::tls::UpstreamTls;
 use leno_engine::message::{RequestHead, Version};
 
@@ -37,6 +37,24 @@ pub fn for_request(protocol: UpstreamProtocol, head: &RequestHead) -> (bool, Off
         UpstreamProtocol::Downstream => exactly(head.version == Version::Http2),
         UpstreamProtocol::Auto => (false, Offer::Http),
     }
+}
+
+/// The same of a cluster: one that speaks HTTP/2 carries upgrades as extended CONNECT (RFC 8441), but for those of a mesh
+/// that are told by ALPN what else is in a connection.
+pub(crate) fn for_cluster(cluster: &Cluster, head: &RequestHead) -> (bool, Offer) {
+    let speaks_http2 = match cluster.protocol {
+        UpstreamProtocol::Http2 => true,
+        UpstreamProtocol::Downstream => head.version == Version::Http2,
+        UpstreamProtocol::Http1 | UpstreamProtocol::Auto => false,
+    };
+    let is_of_mesh = |cluster: &Cluster| {
+        let contexts = cluster.transport.all().filter_map(Transport::tls);
+        contexts.into_iter().any(|tls| is_mesh(tls))
+    };
+    if head.upgrade.is_some() && speaks_http2 && !is_of_mesh(cluster) {
+        return (true, Offer::Http2);
+    }
+    for_request(cluster.protocol, head)
 }
 
 /// Whether a negotiated protocol is HTTP/2; None: its name does not say.

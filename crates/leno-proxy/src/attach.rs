@@ -10,7 +10,7 @@ use leno_telemetry::tap::Taps;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::control_plane::ControlPlane;
-use crate::discovery::{Dumped, Problem, State};
+use crate::discovery::{Dump as Known, Dumped, Problem, State};
 use crate::grpc::{self, Channel, Receiver, Sender};
 use crate::tap::Asked;
 
@@ -29,7 +29,7 @@ pub struct Attachment {
     pub taps: Arc<Taps>,
     /// The process is about to end: the last report is made, and the stream ended in order.
     pub farewell: Farewells,
-    pub dumps: mpsc::Sender<oneshot::Sender<Vec<Dumped>>>,
+    pub dumps: mpsc::Sender<oneshot::Sender<Known>>,
     /// The certificates in use, without their keys.
     pub secrets: Arc<dyn Fn() -> Vec<Resource> + Send + Sync>,
     /// Where the problems are that are told.
@@ -168,9 +168,10 @@ impl Attachment {
             let dumped = dumped.await.unwrap_or_default();
             resources.extend(
                 dumped
+                    .resources
                     .into_iter()
                     .filter(|d| wanted(&request.kind, d))
-                    .map(resource),
+                    .filter_map(resource),
             );
         }
         Dump {
@@ -211,12 +212,14 @@ fn wanted(kind: &str, dumped: &Dumped) -> bool {
     }
 }
 
-fn resource(dumped: Dumped) -> Resource {
-    Resource {
+/// What is in force.
+fn resource(dumped: Dumped) -> Option<Resource> {
+    let active = dumped.active?;
+    Some(Resource {
         name: dumped.name.1,
         type_url: dumped.name.0.type_url().to_owned(),
-        version: dumped.version,
-        body: dumped.body.to_vec(),
-        error: dumped.error.unwrap_or_default(),
-    }
+        version: active.version,
+        body: active.body.to_vec(),
+        error: dumped.rejected.map(|rejected| rejected.why).unwrap_or_default(),
+    })
 }

@@ -3,17 +3,18 @@
 
 use std::sync::Arc;
 
-use leno_engine::compile::config_source::{ControlPlane, Origin};
+use leno_engine::compile::config_source::{ControlPlane, Origin, Source};
+use leno_engine::compile::runtime::From;
 use leno_engine::compile::{Files, Rejection, Warnings, bootstrap, cluster};
 use leno_proto::envoy::config::bootstrap::v3 as pb;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::Proxy;
-use crate::discovery::{Discovery, Dumped, Dynamic, Keeper, Mode, State, Text, Via};
+use crate::discovery::{Discovery, Dump, Dynamic, Keeper, Mode, State, Text, Via};
 use crate::load_report;
 use crate::lookup::Question;
-use crate::resources::{Compiled, Kind, Name, Needs, needs, without_origin};
+use crate::resources::{Compiled, Kind, Name, Needs, asks, needs, without_origin};
 use crate::runtime::Layers;
 use crate::secret;
 use crate::state::{Refused, Updater};
@@ -40,11 +41,9 @@ pub enum BootstrapError {
 /// What comes from elsewhere is followed for as long as this is kept.
 pub struct Following {
     pub state: watch::Receiver<State>,
-    pub dumps: mpsc::Sender<oneshot::Sender<Vec<Dumped>>>,
+    pub dumps: mpsc::Sender<oneshot::Sender<Dump>>,
     task: AbortHandle,
     reporting: Option<AbortHandle>,
-    /// Nobody asks on demand, and the task ends when nobody can.
-    _questions: mpsc::UnboundedSender<Question>,
 }
 
 impl Drop for Following {
@@ -83,7 +82,7 @@ impl Bootstrap {
     /// Whether all of it is in the file.
     pub fn is_static(&self) -> bool {
         let dynamic = self.compiled.dynamic != bootstrap::Dynamic::default();
-        !dynamic && self.needs().is_empty() && self.compiled.loads.is_none()
+        !dynamic && self.needs().is_empty() && self.asks().is_empty() && self.compiled.loads.is_none()
     }
 
     /// What its resources name that comes from elsewhere.
@@ -95,9 +94,27 @@ impl Bootstrap {
         let mut all: Needs = clusters
             .chain(listeners)
             .flat_map(|resource| needs(&resource))
+            .chain(self.discovered_layers())
             .collect();
         all.retain(|(kind, _), _| *kind != Kind::Cluster);
         all
+    }
+
+    /// Where clusters may be asked for while it serves.
+    fn asks(&self) -> Vec<Source> {
+        let listeners = self.compiled.listeners.iter().cloned();
+        let listeners = listeners.map(|listener| Compiled::Listener(Box::new(listener)));
+        listeners.flat_map(|listener| asks(&listener)).collect()
+    }
+
+    /// Layers of the runtime that come from elsewhere.
+    fn discovered_layers(&self) -> Needs {
+        let layers = self.compiled.layers.iter();
+        let discovered = layers.filter_map(|layer| match &layer.from {
+            From::Discovered(name, source) => Some(((Kind::Runtime, name.clone()), source.clone())),
+            From::Static(_) | From::Disk(_) | From::Admin => None,
+        });
+        discovered.collect()
     }
 
     /// Everything comes from somewhere, and the way to each control plane is in the bootstrap itself.
@@ -117,7 +134,12 @@ impl Bootstrap {
                 return Err(format!("dynamic_resources.{field}.ads: there is no ads_config"));
             }
         }
+        let asks = self.asks();
+        if asks.iter().any(|source| !has(&source.origin)) {
+            return Err("clusters are to be asked for by ads, and there is no ads_config".to_owned());
+        }
         let sources = needs.values().chain(&dynamic.listeners).chain(&dynamic.clusters);
+        let sources = sources.chain(&asks);
         let ways = sources.flat_map(|source| match &source.origin {
             Origin::Stream(control) => clusters_of(control),
             Origin::Rest(polled) => vec![polled.cluster.as_str()],
@@ -150,16 +172,21 @@ impl Bootstrap {
     }
 
     /// Puts it in force, and follows what comes from elsewhere. `text` reads what is YAML or JSON there, `keeper` has what
-    /// came from there earlier.
+    /// came from there earlier, `questions` are those of the proxy's workers.
     pub fn follow(
         self,
         proxy: &Arc<Proxy>,
+        questions: mpsc::UnboundedReceiver<Question>,
         text: Option<Text>,
         keeper: Option<Keeper>,
         random: fn() -> u32,
     ) -> Result<Following, BootstrapError> {
         proxy.updater().set_outlier_log(self.compiled.outlier_log.clone());
+        proxy
+            .updater()
+            .set_defaults(self.compiled.bind.clone(), self.compiled.resolver.clone());
         let mut resources: Vec<(Name, Compiled)> = Vec::new();
+        let layers = self.discovered_layers();
         if let Some(name) = self.compiled.local_cluster {
             proxy
                 .updater()
@@ -177,7 +204,6 @@ impl Bootstrap {
             let name = (Kind::Listener, listener.name.clone());
             resources.push((name, Compiled::Listener(Box::new(listener))));
         }
-        let (_questions, questions) = mpsc::unbounded_channel();
         let (dumps, asked) = mpsc::channel(4);
         let (told, state) = watch::channel(State::default());
         let node = self.compiled.node.message;
@@ -196,11 +222,12 @@ impl Bootstrap {
             namespace: String::new(),
             state: told,
             random,
-            mode: Mode::Bootstrap(Dynamic {
+            mode: Mode::Bootstrap(Box::new(Dynamic {
                 listeners: self.compiled.dynamic.listeners,
                 clusters: self.compiled.dynamic.clusters,
+                layers,
                 resources,
-            }),
+            })),
             port_owner: |_| None,
             text,
             keeper,
@@ -210,13 +237,13 @@ impl Bootstrap {
             dumps,
             reporting,
             task: tokio::spawn(discovery.run()).abort_handle(),
-            _questions,
         })
     }
 
     /// Puts it in force: clusters first, so that no listener is open before what it sends to.
     pub fn apply(self, updater: &mut Updater) -> Result<(), BootstrapError> {
         updater.set_outlier_log(self.compiled.outlier_log.clone());
+        updater.set_defaults(self.compiled.bind, self.compiled.resolver);
         if let Some(name) = self.compiled.local_cluster {
             updater.set_local(name, self.compiled.node.locality);
         }

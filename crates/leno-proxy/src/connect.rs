@@ -15,7 +15,9 @@ use bytes::Bytes;
 use leno_engine::compile::endpoint::Passed;
 use leno_engine::compile::listener::{Address, Pipe};
 use leno_engine::compile::proxy_protocol::Introduction;
+use leno_engine::compile::socket::{SocketOption, When};
 use leno_engine::decide::proxy_protocol::{Addresses, Client};
+use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
@@ -24,6 +26,7 @@ use crate::destination::Destination;
 use crate::io::Io;
 use crate::outcome::Failure;
 use crate::prefixed::Prefixed;
+use crate::socket_options::apply;
 use crate::stream::Stream;
 use crate::tcp::Scratch;
 use crate::tls::Contexts;
@@ -129,12 +132,19 @@ async fn connect_and_secure(
     Ok((io, Rc::new(connection)))
 }
 
-async fn connect_from(source: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match source {
+async fn connect_with(
+    source: Option<SocketAddr>,
+    options: &[SocketOption],
+    to: SocketAddr,
+) -> io::Result<TcpStream> {
+    let socket = match to {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    socket.bind(source)?;
+    apply(options, &SockRef::from(&socket), to.is_ipv6(), When::Created)?;
+    if let Some(source) = source {
+        socket.bind(source)?;
+    }
     socket.connect(to).await
 }
 
@@ -149,10 +159,8 @@ fn found(pipe: &Pipe) -> PathBuf {
 async fn connect_socket(with: Connector<'_>, address: SocketAddr, to: &Destination) -> io::Result<TcpStream> {
     let mut stream = match (with.workload, to.inbound) {
         (Some(workload), true) => connect_workload(workload, address.port()).await,
-        _ => match to.source {
-            None => TcpStream::connect(address).await,
-            Some(source) => connect_from(source, address).await,
-        },
+        _ if to.source.is_none() && to.options.is_empty() => TcpStream::connect(address).await,
+        _ => connect_with(to.source, &to.options, address).await,
     }?;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use leno_engine::compile::proxy_protocol::Tlv;
 use leno_engine::decide::filter::ConnectionFacts;
-use leno_engine::decide::network::Place;
+use leno_engine::decide::places::Place;
 use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::decide::rbac::{Caller, Peer};
 use leno_telemetry::record::DownstreamRecord;
 use leno_telemetry::stats::ListenerStat;
 use leno_tls::PeerInfo;
 
-use crate::counts::Lasting;
+use crate::counts::{Lasting, Timed};
 use crate::destination::Behalf;
 use crate::drain::Drain;
 use crate::load::Counted;
@@ -35,8 +35,10 @@ pub(crate) struct Connection {
     /// Apart: most connections have none, and it is large.
     pub(crate) peer: Option<Box<PeerInfo>>,
     pub(crate) buffer_limit: Option<u32>,
+    /// It is served however much there is to do.
+    pub(crate) bypasses_overload: bool,
     /// Counted at its listener.
-    pub(crate) active: Option<Lasting<ListenerStat>>,
+    pub(crate) active: Option<(Lasting<ListenerStat>, Timed<ListenerStat>)>,
     /// As one of its worker's load.
     pub(crate) _counted: Option<Counted>,
     pub(crate) seldom: Option<Box<Seldom>>,
@@ -47,7 +49,7 @@ pub(crate) struct Connection {
 pub(crate) struct Seldom {
     /// For `x-forwarded-client-cert`, where the chain asks for them.
     pub(crate) client_cert: PeerCertificates,
-    /// What network filters count of it.
+    /// What it takes of what is limited.
     pub(crate) places: Vec<Place>,
     /// Extensions of the PROXY protocol that it came with and that are passed on.
     pub(crate) tlvs: Vec<Tlv>,
@@ -85,6 +87,13 @@ impl Connection {
         }
     }
 
+    /// Takes places of what is limited.
+    pub(crate) fn hold(&mut self, places: Vec<Place>) {
+        if !places.is_empty() {
+            self.seldom.get_or_insert_default().places.extend(places);
+        }
+    }
+
     pub(crate) fn client_cert(&self) -> Option<&PeerCertificates> {
         self.seldom.as_ref().map(|seldom| &seldom.client_cert)
     }
@@ -101,6 +110,12 @@ impl Connection {
             names: peer.map_or(&[], |peer| &peer.sans.dns),
             subject: peer.map_or("", |peer| &peer.subject),
         }
+    }
+
+    /// The client has shown a certificate, and it was verified.
+    pub(crate) fn has_certificate(&self) -> bool {
+        let peer = self.peer.as_deref();
+        peer.is_some_and(|peer| peer.certificate_hash.is_some())
     }
 
     /// The peer's certificate has proved a mesh identity.

@@ -4,9 +4,10 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use leno_telemetry::stats::{
-    Counts, HttpStat, ListenerStat, OpenTelemetryStat, Stat, Stats, TcpStat, ZipkinStat,
+    Alone, Counts, HttpStat, ListenerStat, OpenTelemetryStat, Stat, Stats, TcpStat, Time as _, ZipkinStat,
 };
 
 use crate::quick_hash::QuickHash;
@@ -17,6 +18,7 @@ pub(crate) struct WorkerCounts {
     pub(crate) http: Named<HttpStat>,
     pub(crate) listeners: Named<ListenerStat>,
     pub(crate) tcp: Named<TcpStat>,
+    alone: OnceCell<Counts<Alone>>,
     tracing: (OnceCell<Counts<OpenTelemetryStat>>, OnceCell<Counts<ZipkinStat>>),
 }
 
@@ -31,6 +33,13 @@ pub(crate) struct Lasting<S: Stat> {
     ended: Option<S>,
 }
 
+/// Something that lasts, and how long: that is observed when it is dropped.
+pub(crate) struct Timed<S: Stat> {
+    counts: Rc<Counts<S>>,
+    what: S::Time,
+    pub(crate) began: Instant,
+}
+
 impl WorkerCounts {
     pub(crate) fn new(stats: Arc<Stats>) -> Self {
         Self {
@@ -38,8 +47,14 @@ impl WorkerCounts {
             http: Named(RefCell::default()),
             listeners: Named(RefCell::default()),
             tcp: Named(RefCell::default()),
+            alone: OnceCell::new(),
             tracing: Default::default(),
         }
+    }
+
+    /// What belongs to nothing but itself.
+    pub(crate) fn alone(&self) -> &Counts<Alone> {
+        self.alone.get_or_init(|| self.stats.counts(""))
     }
 
     /// Of all who get OpenTelemetry's spans.
@@ -73,6 +88,35 @@ impl<S: Stat> Lasting<S> {
             active,
             ended,
         }
+    }
+}
+
+impl<S: Stat> Lasting<S> {
+    /// Where it is counted.
+    pub(crate) fn counts(&self) -> &Rc<Counts<S>> {
+        &self.counts
+    }
+}
+
+impl<S: Stat> Timed<S> {
+    pub(crate) fn begin(counts: &Rc<Counts<S>>, what: S::Time) -> Self {
+        Self {
+            counts: Rc::clone(counts),
+            what,
+            began: Instant::now(),
+        }
+    }
+}
+
+impl<S: Stat> Drop for Timed<S> {
+    fn drop(&mut self) {
+        self.counts.took(self.what, self.began.elapsed());
+    }
+}
+
+impl<S: Stat> std::fmt::Debug for Timed<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Timed({})", self.what.index())
     }
 }
 

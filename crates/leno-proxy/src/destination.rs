@@ -6,6 +6,7 @@ use std::time::Duration;
 use leno_engine::compile::cluster::Transport;
 use leno_engine::compile::listener::Address;
 use leno_engine::compile::proxy_protocol::Tlv;
+use leno_engine::compile::socket::SocketOption;
 use leno_engine::decide::proxy_protocol::{Addresses, Client};
 
 use crate::alpn::{Offer, is_mesh};
@@ -16,6 +17,7 @@ pub(crate) struct Destination {
     pub(crate) address: Address,
     /// What it comes from; None: as the kernel likes.
     pub(crate) source: Option<SocketAddr>,
+    pub(crate) options: Vec<SocketOption>,
     pub(crate) transport: Transport,
     /// For SNI and verification where the transport takes it from the endpoint or the request.
     pub(crate) host: Option<String>,

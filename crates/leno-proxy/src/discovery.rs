@@ -5,6 +5,7 @@
 //! fails with a flag; nothing is ever let through because nobody answered.
 
 mod compile;
+mod dump;
 mod feeds;
 mod file;
 mod keeper;
@@ -16,11 +17,13 @@ mod rotation;
 mod said;
 mod stream;
 mod text;
+mod virtual_hosts;
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
@@ -36,18 +39,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Proxy;
 use crate::lookup::Question;
-use crate::resources::{Change, Compiled, Kind, Name, Needs, Resources};
+use crate::resources::{Change, Compiled, Kind, Name, Needs, Rejected, Resources};
 use crate::state::Refused;
 
+pub use dump::{Dump, Dumped, Refusal, Version};
 pub use keeper::Keeper;
 pub use stream::Via;
 pub use text::Text;
 
 use compile::{Disk, SystemTrust, compile, name_table};
+use dump::{Moment, shown};
 use feeds::{Connection, Feeds};
 use memory::Memory;
 use rotation::Recorded;
 use said::Said;
+use virtual_hosts::route_of;
 
 const TICK: Duration = Duration::from_millis(250);
 /// How often a gateway looks whether certificates were replaced, or expired, and ports became free.
@@ -75,22 +81,13 @@ pub struct Problem {
     pub message: String,
 }
 
-/// A resource as `leno config` shows it.
-#[derive(Clone, Debug)]
-pub struct Dumped {
-    pub name: Name,
-    pub version: String,
-    pub body: Bytes,
-    pub error: Option<String>,
-}
-
 pub struct Discovery {
     pub node: Node,
     /// What `ads` means in configuration sources.
     pub ads: Option<Via>,
     pub proxy: Arc<Proxy>,
     pub questions: mpsc::UnboundedReceiver<Question>,
-    pub dumps: mpsc::Receiver<oneshot::Sender<Vec<Dumped>>>,
+    pub dumps: mpsc::Receiver<oneshot::Sender<Dump>>,
     /// Why the workload is unhealthy; None: healthy.
     pub health: watch::Receiver<Option<String>>,
     pub names: watch::Sender<Arc<NameTable>>,
@@ -115,7 +112,7 @@ pub enum Mode {
     /// As on demand, but what it serves is opened on the machine's own ports, and may be nothing.
     Gateway,
     /// As an Envoy bootstrap says it: everything that these sources have, and what is static.
-    Bootstrap(Dynamic),
+    Bootstrap(Box<Dynamic>),
 }
 
 /// What a bootstrap makes known by itself and by its `dynamic_resources`.
@@ -123,13 +120,15 @@ pub enum Mode {
 pub struct Dynamic {
     pub listeners: Option<Source>,
     pub clusters: Option<Source>,
+    /// Layers of the runtime.
+    pub layers: Needs,
     pub resources: Vec<(Name, Compiled)>,
 }
 
 enum Event {
     Said(Box<Said>),
     Question(Question),
-    Dump(oneshot::Sender<Vec<Dumped>>),
+    Dump(oneshot::Sender<Dump>),
     Health,
     /// What a cluster's names resolve to.
     Resolved(String, Assignment),
@@ -182,7 +181,7 @@ impl Discovery {
                 Event::Question(question) => memory.ask(question),
                 Event::Dump(reply) => {
                     // Nobody waits any more: nothing to do.
-                    let _ = reply.send(memory.dump());
+                    let _ = reply.send(self.dump(&mut memory, now));
                 }
                 Event::Health => feeds.set_health(self.health.borrow_and_update().clone()),
                 Event::Resolved(cluster, assignment) => memory.resources.resolved(&cluster, assignment),
@@ -197,6 +196,13 @@ impl Discovery {
         }
     }
 
+    #[allow(clippy::disallowed_methods)]
+    fn dump(&self, memory: &mut Memory, now: Instant) -> Dump {
+        let time = SystemTime::now();
+        let updater = self.proxy.updater();
+        memory.dump(Moment { now, time }, |listener| updater.is_draining(listener))
+    }
+
     /// Asks for the roots.
     fn begin(&mut self, memory: &mut Memory, feeds: &mut Feeds, now: Instant) {
         let Mode::Bootstrap(dynamic) = &mut self.mode else {
@@ -205,8 +211,10 @@ impl Discovery {
             feeds.set_health(self.health.borrow().clone());
             return;
         };
+        memory.always = std::mem::take(&mut dynamic.layers);
+        memory.resources = std::mem::take(&mut memory.resources).waiting_for(memory.always.clone());
         for (name, compiled) in std::mem::take(&mut dynamic.resources) {
-            memory.resolve(&compiled);
+            memory.resolve(&compiled, self.proxy.updater().defaults());
             memory.roots.insert(name.clone());
             memory.fixed.insert(name.clone());
             memory
@@ -237,6 +245,9 @@ impl Discovery {
                 memory.unheard.remove(&kind);
                 let errors = self.take_resources(memory, feeds, kind, &received, now);
                 memory.lease(kind, &received, key.origin(), now);
+                if errors.is_empty() {
+                    memory.versions.insert(kind, received.version.clone());
+                }
                 errors
             }
             None => self.take_names(&received),
@@ -269,6 +280,10 @@ impl Discovery {
         now: Instant,
     ) -> Vec<(String, String)> {
         let mut errors = Vec::new();
+        let said = received.updates.iter().map(|(name, ..)| name);
+        memory
+            .resources
+            .expect(kind, said.chain(&received.removed).cloned());
         for (name, version, body) in &received.updates {
             let key = (kind, name.clone());
             if memory.fixed.contains(&key) {
@@ -283,22 +298,29 @@ impl Discovery {
             }
             let files = self.files();
             let files = Recorded::new(&*files);
-            match self.compile(memory, feeds, kind, &body.value, &files) {
+            let hosted = match kind {
+                Kind::VirtualHost => self.take_virtual_host(memory, feeds, name, Some(&body.value), now),
+                _ => Ok(()),
+            };
+            let compiled = hosted.and_then(|()| self.compile(memory, feeds, kind, &body.value, &files));
+            match compiled {
                 Ok(compiled) => {
                     if kind == Kind::Secret {
                         memory.rotation.follow(name, version, &body.value, &files);
                     }
-                    memory.resolve(&compiled);
-                    // A private key is shown to nobody.
-                    let body = match kind {
-                        Kind::Secret => Bytes::new(),
-                        _ => Bytes::from(body.value.clone()),
-                    };
+                    memory.resolve(&compiled, self.proxy.updater().defaults());
+                    let body = shown(kind, &body.value);
                     memory.resources.accept(key, version.clone(), body, compiled, now);
                 }
                 Err(why) => {
                     tracing::warn!(resource = %name, kind = ?kind, %why, "rejected; the last good version stays in force");
-                    memory.resources.reject(key, why.clone());
+                    let rejected = Rejected {
+                        why: why.clone(),
+                        version: version.clone(),
+                        body: shown(kind, &body.value),
+                        since: now,
+                    };
+                    memory.resources.reject(key, rejected);
                     errors.push((name.clone(), why));
                 }
             }
@@ -308,6 +330,11 @@ impl Discovery {
             if !memory.fixed.contains(&key) {
                 memory.roots.remove(&key);
                 memory.resources.remove(&key, now);
+                if kind == Kind::VirtualHost
+                    && let Err(why) = self.take_virtual_host(memory, feeds, name, None, now)
+                {
+                    tracing::debug!(host = %name, %why, "nobody has it");
+                }
             }
         }
         errors
@@ -324,7 +351,7 @@ impl Discovery {
                 let name = (Kind::Secret, secret);
                 memory
                     .resources
-                    .accept(name, version, Bytes::new(), compiled, now);
+                    .accept(name, version, shown(Kind::Secret, &body), compiled, now);
             }
             Err(why) => tracing::warn!(secret, %why, "its files are not taken; the last good ones stay"),
         }
@@ -338,7 +365,12 @@ impl Discovery {
         body: &[u8],
         files: &dyn Files,
     ) -> Result<Compiled, String> {
-        let compiled = compile(kind, body, files)?;
+        let body = match kind {
+            Kind::Route => memory.virtual_hosts.put_into(body),
+            _ => body.into(),
+        };
+        let compiled = compile(kind, &body, files)?;
+        Self::check_virtual_hosts(&compiled, feeds)?;
         let has = |origin: &Origin| feeds.has(origin);
         let conflict = memory.resources.conflict(&compiled, &memory.subscribed, has);
         conflict.map_or(Ok(compiled), Err)
@@ -367,7 +399,7 @@ impl Discovery {
             memory.own.tend(&self.proxy, &self.state, self.port_owner);
         }
         memory.forget_old_negatives();
-        self.follow(memory, feeds);
+        self.follow(memory, feeds, now);
         let resources = &memory.resources;
         memory
             .rotation
@@ -392,12 +424,19 @@ impl Discovery {
     }
 
     /// Subscriptions follow references: what can be reached from the roots is asked for, and nothing else.
-    fn follow(&mut self, memory: &mut Memory, feeds: &mut Feeds) {
-        let roots = memory.roots.iter().chain(&memory.asked).cloned();
-        let mut wanted = memory
-            .resources
-            .reachable(roots.map(|name| (name, Source::ads())));
-        wanted.retain(|name, _| self.comes_by_name(name.0) && !memory.roots.contains(name));
+    fn follow(&mut self, memory: &mut Memory, feeds: &mut Feeds, now: Instant) {
+        let resources = &memory.resources;
+        memory.sought.retain(|(kind, name), _| {
+            let route = route_of(name).map(|route| (Kind::Route, route.to_owned()));
+            *kind != Kind::VirtualHost || route.is_some_and(|route| resources.is_known(&route))
+        });
+        let mut wanted = memory.reachable();
+        wanted.retain(|name, _| {
+            let alone = self.comes_by_name(name.0) || memory.sought.contains_key(name);
+            let of_all = matches!(name.0, Kind::Scope | Kind::VirtualHost);
+            let one_of_all = of_all && name.1 != WILDCARD && !memory.sought.contains_key(name);
+            alone && !one_of_all && !memory.roots.contains(name)
+        });
         let same = |name: &Name, source: &Source, all: &Needs| {
             let other = all.get(name);
             other.is_some_and(|other| other.origin == source.origin)
@@ -409,13 +448,23 @@ impl Discovery {
         for (name, source) in old {
             feeds.unsubscribe(&source, &name);
             memory.leases.remove(&name);
-            changes.extend(memory.resources.forget(&name));
+            match name.1 == WILDCARD {
+                true => {
+                    if name.0 == Kind::VirtualHost {
+                        memory.virtual_hosts.clear();
+                    }
+                    changes.extend(memory.resources.forget_all(name.0));
+                }
+                false => changes.extend(memory.resources.forget(&name)),
+            }
             memory.subscribed.remove(&name);
+            memory.requested.remove(&name);
         }
         for (name, source) in wanted {
             if let Entry::Vacant(new) = memory.subscribed.entry(name) {
                 let (kind, name) = new.key();
                 feeds.subscribe(&source, *kind, name);
+                memory.requested.insert(new.key().clone(), now);
                 new.insert(source);
             }
         }
@@ -437,22 +486,23 @@ impl Discovery {
         match kind {
             Kind::Listener => dynamic.listeners.as_ref(),
             Kind::Cluster => dynamic.clusters.as_ref(),
-            Kind::Endpoints | Kind::Secret | Kind::Route => None,
+            _ => None,
         }
     }
 
     /// Under a bootstrap listeners and clusters come all, or not at all.
     fn comes_by_name(&self, kind: Kind) -> bool {
-        match kind {
-            Kind::Endpoints | Kind::Secret | Kind::Route => true,
-            Kind::Cluster | Kind::Listener => !matches!(self.mode, Mode::Bootstrap(_)),
-        }
+        !matches!(kind, Kind::Cluster | Kind::Listener) || !matches!(self.mode, Mode::Bootstrap(_))
     }
 
     fn promote(&mut self, memory: &mut Memory, feeds: &Feeds, now: Instant) {
-        let unheard = &memory.unheard;
+        let (unheard, answered) = (&memory.unheard, &memory.answered);
+        let sought = &memory.sought;
         let changes = memory.resources.promote(now, |name, source| {
-            !self.comes_by_name(name.0) && !unheard.contains(&name.0)
+            if name.1 == WILDCARD {
+                return answered.contains(name.0.type_url());
+            }
+            !self.comes_by_name(name.0) && !unheard.contains(&name.0) && !sought.contains_key(name)
                 || matches!(feeds.lookup(source, name), Lookup::Absent | Lookup::Rejected)
         });
         self.apply(memory, changes);
@@ -471,9 +521,18 @@ impl Discovery {
         if changes.is_empty() {
             return;
         }
+        let handle = self.proxy.handle();
         let mut updater = self.proxy.updater();
         for change in changes {
             match change {
+                Change::Set(name, Compiled::Runtime(values)) => {
+                    handle.runtime().discover(&name, values);
+                    updater.take_runtime();
+                }
+                Change::Remove((Kind::Runtime, name)) => {
+                    handle.runtime().discover(&name, BTreeMap::new());
+                    updater.take_runtime();
+                }
                 Change::Set(name, Compiled::Endpoints(assignment)) => {
                     updater.upsert_endpoints(&name, *assignment)
                 }
@@ -485,6 +544,13 @@ impl Discovery {
                     }
                 }
                 Change::Set(_, Compiled::Route(table)) => updater.upsert_route(*table),
+                Change::Set(_, Compiled::VirtualHost) | Change::Remove((Kind::VirtualHost, _)) => {}
+                Change::Set(_, Compiled::Scope(scope)) => updater.upsert_scope(*scope),
+                Change::Set(name, Compiled::Extension(extension)) => {
+                    updater.upsert_extension(name, extension.filter)
+                }
+                Change::Remove((Kind::Scope, name)) => updater.remove_scope(&name),
+                Change::Remove((Kind::Extension, name)) => updater.remove_extension(&name),
                 Change::Set(name, Compiled::Listener(listener)) => {
                     let (listener, gateway) = (*listener, matches!(self.mode, Mode::Gateway));
                     match updater.upsert_listener(listener.clone()) {
@@ -525,8 +591,8 @@ impl Discovery {
     fn is_root(&self, memory: &Memory, name: &Name) -> bool {
         match name.0 {
             Kind::Listener => !memory.asked.contains(name),
-            Kind::Cluster => matches!(self.mode, Mode::Bootstrap(_)),
-            Kind::Route | Kind::Endpoints | Kind::Secret => false,
+            Kind::Cluster => matches!(self.mode, Mode::Bootstrap(_)) && !memory.sought.contains_key(name),
+            _ => false,
         }
     }
 }

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::drain::{CutBy, Drain, Phase};
+use crate::hurry::Hurry;
 use crate::idle::Streams;
 
 /// A shorter idle time is kept to the millisecond; for others the look once a second is enough.
@@ -26,6 +27,8 @@ pub(crate) struct Lifetime {
     pub(crate) idle: Option<Duration>,
     /// Until it is drained (`max_connection_duration`), and from then on until it is cut off.
     pub(crate) most: Option<Box<(Duration, Duration)>>,
+    /// Its timers are as long however much there is to do.
+    pub(crate) patient: bool,
 }
 
 /// One connection's end, and what its worker's sweep looks after.
@@ -148,12 +151,13 @@ impl Ending {
     }
 
     /// Finds out what is due, and when something will be that cannot wait for the next look.
-    pub(crate) fn look(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn look(&self, now: Instant, hurry: &Hurry) -> Option<Instant> {
+        let idle_time = self.lifetime.idle.map(|idle| hurry.connection_idle.of(idle));
         let (draining, drained, cut) = match self.drain.phase() {
             Phase::Serving => (false, None, None),
             Phase::Draining { close_idle, cut } => (true, Some(close_idle), cut.map(|(at, _)| at)),
         };
-        let (over, end, idle) = (self.over(), self.end(), self.idle_until());
+        let (over, end, idle) = (self.over(), self.end(), self.idle_until(idle_time));
         let is_past = |times: &[Option<Instant>]| times.iter().flatten().any(|at| *at <= now);
         let before = self.due.get();
         let due = Due {
@@ -167,15 +171,15 @@ impl Ending {
                 waker.wake_by_ref();
             }
         }
-        let short = self.lifetime.idle.filter(|idle| *idle < COARSE);
+        let short = idle_time.filter(|idle| *idle < COARSE);
         let idle = short.map(|short| idle.unwrap_or(now + short));
         let ahead = [drained, over, cut, end, idle];
         ahead.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    fn idle_until(&self) -> Option<Instant> {
+    fn idle_until(&self, time: Option<Duration>) -> Option<Instant> {
         match self.active.get() {
-            0 => Some(self.last.get() + self.lifetime.idle?),
+            0 => Some(self.last.get() + time?),
             _ => None,
         }
     }
@@ -214,15 +218,20 @@ impl Endings {
     /// Another connection. The result: when it must be looked at.
     pub(crate) fn add(&self, ending: &Rc<Ending>, now: Instant) -> Option<Instant> {
         self.0.borrow_mut().push(Rc::downgrade(ending));
-        ending.look(now)
+        ending.look(now, &Hurry::default())
     }
 
     /// Looks after all of them, and what is on them. The result: when the next must be looked at.
-    pub(crate) fn sweep(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn sweep(&self, now: Instant, hurry: Hurry) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         self.0.borrow_mut().retain(|ending| match ending.upgrade() {
             Some(ending) => {
-                let ahead = [next, ending.look(now), ending.streams.sweep(now)];
+                let hurry = match ending.lifetime.patient {
+                    true => Hurry::default(),
+                    false => hurry,
+                };
+                let streams = ending.streams.sweep(now, hurry.stream_idle);
+                let ahead = [next, ending.look(now, &hurry), streams];
                 next = ahead.into_iter().flatten().min();
                 true
             }
@@ -244,7 +253,7 @@ mod tests {
     }
 
     fn due(ending: &Ending, now: Instant) -> (bool, bool, bool) {
-        ending.look(now);
+        ending.look(now, &Hurry::default());
         let Due {
             leave,
             close_idle,
@@ -257,10 +266,14 @@ mod tests {
     fn an_idle_connection_closes_only_when_the_drain_time_is_over() {
         let drain = Arc::new(Drain::default());
         let (ending, now) = ending(&drain, Lifetime::default());
-        assert_eq!(ending.look(now), None);
+        assert_eq!(ending.look(now, &Hurry::default()), None);
         drain.start(SECOND * 4);
         assert!(ending.is_draining());
-        assert!(ending.look(now).is_some_and(|next| next >= now + SECOND * 4));
+        assert!(
+            ending
+                .look(now, &Hurry::default())
+                .is_some_and(|next| next >= now + SECOND * 4)
+        );
         assert_eq!(due(&ending, now + SECOND * 3), (true, false, false));
         assert_eq!(due(&ending, now + SECOND * 5), (true, true, false));
     }
@@ -270,10 +283,11 @@ mod tests {
         let lifetime = Lifetime {
             idle: Some(SECOND),
             most: None,
+            patient: false,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         let active = ending.begin();
-        assert_eq!(ending.look(now), Some(now + SECOND));
+        assert_eq!(ending.look(now, &Hurry::default()), Some(now + SECOND));
         assert_eq!(due(&ending, now + SECOND * 2), (false, false, false));
         drop(active);
         let ended = ending.last.get();
@@ -286,9 +300,10 @@ mod tests {
         let lifetime = Lifetime {
             idle: Some(COARSE),
             most: None,
+            patient: false,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
-        assert_eq!(ending.look(now), None);
+        assert_eq!(ending.look(now, &Hurry::default()), None);
         assert_eq!(due(&ending, now + COARSE), (true, true, false));
     }
 
@@ -297,10 +312,11 @@ mod tests {
         let lifetime = Lifetime {
             idle: None,
             most: Some(Box::new((SECOND, SECOND))),
+            patient: false,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         let _busy = ending.begin();
-        assert_eq!(ending.look(now), Some(now + SECOND));
+        assert_eq!(ending.look(now, &Hurry::default()), Some(now + SECOND));
         assert!(!ending.is_draining());
         assert_eq!(due(&ending, now + SECOND), (true, true, false));
         assert_eq!(due(&ending, now + SECOND * 2), (true, true, true));
@@ -340,7 +356,7 @@ mod tests {
         let cx = Context::from_waker(&waker);
         assert!(ending.poll_close_now(&cx).is_pending());
         drain.forbid(CutBy::Strict);
-        endings.sweep(Instant::now());
+        endings.sweep(Instant::now(), Hurry::default());
         assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed));
         assert!(ending.poll_close_now(&cx).is_ready());
     }

@@ -21,7 +21,7 @@ use leno_engine::message::{LocalReply, RequestHead, ResponseHead};
 use smallvec::SmallVec;
 
 use crate::codec::{Body, Frame, Source};
-use crate::lookup::{Answer, Want};
+use crate::lookup::Want;
 use crate::outcome::StreamError;
 use crate::record::Exchange;
 use crate::{call, tcp_proxy};
@@ -60,9 +60,21 @@ impl Filters {
         decision: &Decision<'_>,
         cluster: Option<Arc<Cluster>>,
     ) -> Option<Rc<Self>> {
-        let filters = exchange.session().manager.filters.iter();
+        let head = exchange.request.borrow();
+        let filters = exchange.session().manager.filters_of(&head).iter();
         let active: Active = filters
-            .filter_map(|filter| filter.start_at(&decision.filter_levels(&filter.name)))
+            .filter(|filter| filter.factory.wants(&head))
+            .filter_map(|filter| {
+                let levels = decision.filter_levels(&filter.name);
+                match &filter.discovered {
+                    None => filter.start_at(&levels),
+                    Some(discovered) => {
+                        let config = exchange.worker().snapshot();
+                        let found = config.extension(&filter.name).map(Arc::as_ref);
+                        filter.start_discovered(discovered, found, &head, &levels)
+                    }
+                }
+            })
             .collect();
         if active.is_empty() {
             return None;
@@ -202,6 +214,7 @@ impl Filters {
                 Routed::Unknown(_) | Routed::Nowhere => true,
             },
             process: &**exchange.worker(),
+            tally: &**exchange,
         };
         let mut active = self.active.borrow_mut();
         let result = active.get_mut(index).map(|filter| run(filter.as_mut(), &mut cx));
@@ -296,15 +309,15 @@ async fn perform(exchange: Rc<Exchange>, effect: Effect) -> EffectResult {
                 Err(_) => Ok(()),
             })
         }
-        Effect::Await { type_url, name } => {
-            let arrived = match type_url.rsplit('.').next() {
-                Some("Cluster") => tcp_proxy::find(worker, &name).await.is_ok(),
-                Some("RouteConfiguration") => {
-                    worker.shared.demand.ask(Want::Route(name)).await == Answer::Found
-                }
-                _ => false,
-            };
-            EffectResult::Arrived(arrived)
+        Effect::Discover {
+            cluster,
+            source,
+            timeout,
+        } => {
+            let demand = &worker.shared.demand;
+            demand.ask_of(Want::Cluster(cluster), source, timeout).await;
+            exchange.cluster_sought.set(true);
+            EffectResult::Discovered
         }
     }
 }

@@ -1,17 +1,22 @@
 //! What a connection manager does to heads at the edge, as Envoy's does (its documentation: "HTTP header
 //! manipulation"): what a client may not say, who it is, which request this is.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use bytes::Bytes;
 use leno_engine::compile::http::{HttpConnectionManager, Scheme, ServerHeader, Underscores};
 use leno_engine::decide::headers::mutation::mutate_request;
 use leno_engine::decide::normalise::Normalised;
+use leno_engine::decide::original_ip::Detected;
 use leno_engine::decide::timeout::Heard;
 use leno_engine::message::{Decimal, Headers, Names, RequestHead, ResponseHead, Version};
+
+use leno_proto::envoy::config::core::v3::Node;
 
 use crate::client_cert;
 use crate::connection::Connection;
 use crate::random::Random;
+use crate::worker::Worker;
 
 /// Between two leno proxies that speak HTTP/2 to each other: the version that the client, or the application, spoke.
 /// Believed only of a peer that has proved a mesh identity.
@@ -90,6 +95,8 @@ pub(crate) struct Prepared {
     pub(crate) heard: Heard,
     /// It has header names that are refused.
     pub(crate) underscored: bool,
+    /// The status of one that does not say who it is from.
+    pub(crate) unknown: Option<u16>,
 }
 
 /// Makes of a request what its sender meant, with the edits that come before all others.
@@ -129,14 +136,15 @@ pub(crate) fn prepare(
     head: &mut RequestHead,
     connection: &Connection,
     manager: &HttpConnectionManager,
-    random: &Random,
+    worker: &Worker,
+    detected: &Detected,
 ) -> Prepared {
     let Begun {
         restored,
         normalised,
         underscored,
     } = begun;
-    let heard = heard(head, connection, manager);
+    let heard = heard(detected, connection, manager);
     head.headers.remove(IS_INTERNAL);
     if heard == Heard::No {
         head.headers.remove_all(&CONTROLS);
@@ -149,16 +157,21 @@ pub(crate) fn prepare(
         }
         // Over a pipe nobody has an address.
         if heard == Heard::No && connection.record.named.is_none() {
-            let client = connection.record.remote.ip().to_string();
-            head.headers.append(EXTERNAL_ADDRESS, client);
-        }
-        if !manager.keep_forwarded_for && connection.record.named.is_none() {
-            append_forwarded_for(head, connection);
+            let client = detected.client.unwrap_or(connection.record.remote.ip());
+            head.headers.append(EXTERNAL_ADDRESS, client.to_string());
         }
     }
-    scheme(&mut head.headers, connection, manager);
+    if connection.record.named.is_none() {
+        for _ in 0..detected.appended {
+            append_forwarded_for(head, connection, worker.shared.own_address);
+        }
+    }
+    if manager.introduces_itself {
+        introduce(&mut head.headers, &worker.shared.node);
+    }
+    scheme(head, connection, manager);
     client_cert::forward(&mut head.headers, &manager.client_cert, connection);
-    request_id(&mut head.headers, manager, random);
+    request_id(&mut head.headers, manager, &worker.random);
     if let Some(via) = &manager.via {
         head.headers.append("via", via);
     }
@@ -167,6 +180,7 @@ pub(crate) fn prepare(
         normalised,
         heard,
         underscored,
+        unknown: detected.refusal,
     }
 }
 
@@ -187,18 +201,13 @@ fn underscores(headers: &mut Headers, manager: &HttpConnectionManager) -> bool {
 }
 
 /// Envoy's internal requests: from an internal address, and not on behalf of somebody else.
-fn heard(head: &RequestHead, connection: &Connection, manager: &HttpConnectionManager) -> Heard {
-    if manager.internal.ranges.is_empty() {
+fn heard(detected: &Detected, connection: &Connection, manager: &HttpConnectionManager) -> Heard {
+    if manager.internal.ranges.is_empty() || !detected.may_be_internal {
         return Heard::No;
     }
     let client = match manager.use_remote_address {
-        true if head.headers.contains(XFF) => None,
-        true => Some(connection.record.remote.ip()),
-        false => {
-            let mut values = head.headers.get_all(XFF);
-            let only = values.next().filter(|_| values.next().is_none());
-            only.and_then(|only| std::str::from_utf8(only).ok()?.trim().parse().ok())
-        }
+        true => Some(detected.client.unwrap_or(connection.record.remote.ip())),
+        false => detected.client,
     };
     match client {
         Some(client) if manager.internal.contains(client) => match manager.router.respect_expected_timeout {
@@ -209,8 +218,13 @@ fn heard(head: &RequestHead, connection: &Connection, manager: &HttpConnectionMa
     }
 }
 
-fn scheme(headers: &mut Headers, connection: &Connection, manager: &HttpConnectionManager) {
-    let own = if connection.facts.tls { "https" } else { "http" };
+fn scheme(head: &mut RequestHead, connection: &Connection, manager: &HttpConnectionManager) {
+    let headers = &mut head.headers;
+    let own = match told_scheme(connection, manager) {
+        Some(told) => told,
+        None if connection.facts.tls => "https",
+        None => "http",
+    };
     // What a proxy says that is trusted stays.
     let at_the_edge = manager.use_remote_address && manager.xff_trusted_hops == 0;
     match manager.scheme {
@@ -221,8 +235,41 @@ fn scheme(headers: &mut Headers, connection: &Connection, manager: &HttpConnecti
         }
         None => {}
     }
+    // HTTP/2 clients say it themselves.
+    if head.version != Version::Http2 || manager.scheme.is_some() {
+        match headers.get(XFP) {
+            Some(b"http") => head.scheme = Bytes::from_static(b"http"),
+            Some(b"https") => head.scheme = Bytes::from_static(b"https"),
+            _ => {}
+        }
+    }
     if manager.forwarded_port && (at_the_edge || !headers.contains(XFPORT)) {
         headers.set(XFPORT, Decimal::from(u64::from(connection.destination.port())));
+    }
+}
+
+/// By the port that the PROXY protocol has told, where that is to count.
+fn told_scheme(connection: &Connection, manager: &HttpConnectionManager) -> Option<&'static str> {
+    let ports = manager.told_ports.as_deref()?;
+    let record = &connection.record;
+    if record.direct_remote == record.remote {
+        return None;
+    }
+    let port = connection.destination.port();
+    if ports.https.contains(&port) {
+        return Some("https");
+    }
+    ports.http.contains(&port).then_some("http")
+}
+
+/// The cluster and node that the proxy is (`add_user_agent`).
+fn introduce(headers: &mut Headers, node: &Node) {
+    headers.set("x-envoy-downstream-service-cluster", &node.cluster);
+    if headers.get("user-agent").is_none_or(<[u8]>::is_empty) {
+        headers.set("user-agent", &node.cluster);
+    }
+    if !node.id.is_empty() {
+        headers.set("x-envoy-downstream-service-node", &node.id);
     }
 }
 
@@ -253,24 +300,13 @@ pub(crate) fn parse_version(value: &[u8]) -> Option<Version> {
     }
 }
 
-/// The client as the proxies before this one tell it, as far as they are trusted (Envoy: "x-forwarded-for"). Each
-/// appends whom it got the request from, so trust is counted from the right; the connection's other end is the last
-/// of them, and is in the list only if this proxy does not append it itself. None: the connection's other end.
-pub(crate) fn client(head: &RequestHead, manager: &HttpConnectionManager) -> Option<IpAddr> {
-    let back = match manager.use_remote_address {
-        true => manager.xff_trusted_hops.checked_sub(1)?,
-        false => manager.xff_trusted_hops,
+/// As Envoy: a client on the machine itself is told by the machine's own address.
+fn append_forwarded_for(head: &mut RequestHead, connection: &Connection, own: Ipv4Addr) {
+    let address = match connection.record.remote.ip() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST) => IpAddr::V4(own),
+        address => address,
     };
-    let told = || {
-        let values = head.headers.get_all(XFF);
-        values.flat_map(|v| v.split(|b| *b == b','))
-    };
-    let address = told().nth(told().count().checked_sub(back + 1)?)?;
-    std::str::from_utf8(address.trim_ascii()).ok()?.parse().ok()
-}
-
-fn append_forwarded_for(head: &mut RequestHead, connection: &Connection) {
-    let address = connection.record.remote.ip().to_string();
+    let address = address.to_string();
     let mut value: Vec<&[u8]> = head.headers.get_all(XFF).collect();
     value.push(address.as_bytes());
     let value = value.join(&b","[..]);

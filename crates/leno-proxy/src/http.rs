@@ -7,6 +7,8 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::http::{Codec, HttpConnectionManager, HttpTimeouts};
+use leno_engine::compile::overload::What;
+use leno_telemetry::stats::HttpStat;
 
 use crate::alpn::is_http2;
 use crate::codec::{self, Refusal, Request, Response, ServerLimits, Service};
@@ -44,7 +46,10 @@ pub(crate) fn serve(
         Codec::Http2 => Some(true),
         Codec::Auto => alpn.and_then(is_http2),
     };
-    let ending = worker.ending(&connection.drain, lifetime(&manager));
+    let ending = worker.ending(
+        &connection.drain,
+        lifetime(&manager, connection.bypasses_overload),
+    );
     let opened = Opened {
         worker,
         connection,
@@ -105,9 +110,18 @@ impl Opened {
             io,
             ending,
         } = self;
+        let counts = worker.http_counts(&manager.stat_prefix);
+        if let Some(overload) = worker.shared.overload.as_deref()
+            && !connection.bypasses_overload
+            && overload.acts(What::ShedCodecs, &worker.random)
+        {
+            for stat in [HttpStat::CxTotal, HttpStat::RqOverloadClose, HttpStat::CxDestroy] {
+                counts.inc(stat);
+            }
+            return Box::pin(std::future::ready(()));
+        }
         let limits = limits(&manager, connection.buffer_limit);
         let secure = connection.facts.tls;
-        let counts = worker.http_counts(&manager.stat_prefix);
         let scratch = worker.scratch.clone();
         let workspace = Rc::clone(&worker.http1);
         let session = Session::begin(worker, connection, manager, Rc::clone(&ending), counts, http2);
@@ -127,7 +141,7 @@ impl Opened {
     }
 }
 
-fn lifetime(manager: &HttpConnectionManager) -> Lifetime {
+fn lifetime(manager: &HttpConnectionManager, patient: bool) -> Lifetime {
     let HttpTimeouts {
         idle,
         drain,
@@ -137,6 +151,7 @@ fn lifetime(manager: &HttpConnectionManager) -> Lifetime {
     Lifetime {
         idle,
         most: max_connection_duration.map(|most| Box::new((most, drain))),
+        patient,
     }
 }
 
@@ -147,6 +162,8 @@ fn limits(manager: &HttpConnectionManager, buffer_limit: Option<u32>) -> ServerL
         max_header_bytes: manager.limits.max_header_bytes as usize,
         header_timeout: manager.timeouts.request_headers,
         any_method: manager.any_method,
+        http1: manager.http1.clone(),
+        keepalive: manager.http2.keepalive,
         extended_connect: manager.http2.allow_connect,
         max_streams: manager.http2.max_concurrent_streams,
         // What a stream may send ahead is what is held for it.
@@ -172,7 +189,9 @@ impl Service for HttpService {
     fn draining(&self) -> bool {
         let session = &self.0;
         let limit = session.manager.limits.max_requests_per_connection;
-        session.ending.is_draining() || limit.is_some_and(|limit| session.requests.get() >= limit)
+        session.ending.is_draining()
+            || limit.is_some_and(|limit| session.requests.get() >= limit)
+            || session.ends_overloaded()
     }
 
     fn failed(&self, error: &StreamError) {

@@ -17,6 +17,8 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
+use crate::hurry::Shorter;
+
 /// Between two looks for deadlines.
 const LEAST_PAUSE: Duration = Duration::from_millis(5);
 
@@ -155,11 +157,12 @@ impl Watch {
         }
     }
 
-    fn check(&self, now: Instant) {
+    fn check(&self, now: Instant, stream_idle: Shorter) {
         if self.moved.take() {
             self.last_moved.set(now);
         }
         let Limits { idle, request, whole } = self.limits.get();
+        let idle = idle.map(|idle| stream_idle.of(idle));
         let over = |since: Instant, limit: Option<Duration>| {
             limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
         };
@@ -210,14 +213,14 @@ impl Streams {
     }
 
     /// Ends what is over its limits; the earliest deadline of the others.
-    pub(crate) fn sweep(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn sweep(&self, now: Instant, stream_idle: Shorter) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         self.0.borrow_mut().retain(|stream| {
             let Some(stream) = stream.upgrade() else {
                 return false;
             };
             let watch = stream.watch();
-            watch.check(now);
+            watch.check(now, stream_idle);
             if let Some(at) = watch.deadline().filter(|_| watch.expired.get().is_none()) {
                 next = Some(next.map_or(at, |next| next.min(at)));
             }
@@ -288,7 +291,7 @@ mod tests {
         let watch = Rc::new(Watch::new(begin, limits));
         streams.add(&watch);
         touch(&watch);
-        streams.sweep(begin + after);
+        streams.sweep(begin + after, Shorter::default());
         watch.expired.get()
     }
 
@@ -355,10 +358,13 @@ mod tests {
             streams.add(&watch);
             watch
         });
-        assert_eq!(streams.sweep(begin), Some(begin + MINUTE));
-        assert_eq!(streams.sweep(begin + MINUTE), Some(begin + MINUTE * 2));
+        assert_eq!(streams.sweep(begin, Shorter::default()), Some(begin + MINUTE));
+        assert_eq!(
+            streams.sweep(begin + MINUTE, Shorter::default()),
+            Some(begin + MINUTE * 2)
+        );
         drop(watches);
-        assert_eq!(streams.sweep(begin), None);
+        assert_eq!(streams.sweep(begin, Shorter::default()), None);
     }
 
     #[tokio::test]

@@ -102,13 +102,36 @@ impl AsyncWrite for Io {
 pub(crate) struct Rewound {
     prefix: Bytes,
     io: Io,
+    /// What is let go of with the connection.
+    held: Option<Box<dyn std::fmt::Debug>>,
 }
 
 impl Rewound {
     pub(crate) fn new(prefix: Bytes, io: Io) -> Self {
-        Self { prefix, io }
+        Self {
+            prefix,
+            io,
+            held: None,
+        }
     }
 
+    /// Keeps something as long as the connection.
+    pub(crate) fn holding(self, held: impl std::fmt::Debug + 'static) -> Self {
+        Self {
+            held: Some(Box::new(held)),
+            ..self
+        }
+    }
+
+    /// The connection, as little around it as may be.
+    pub(crate) fn into_io(self) -> Io {
+        match self.prefix.is_empty() && self.held.is_none() {
+            true => self.io,
+            false => Io::Other(Box::new(self)),
+        }
+    }
+
+    /// Of one that holds nothing.
     pub(crate) fn into_parts(self) -> (Bytes, Io) {
         (self.prefix, self.io)
     }

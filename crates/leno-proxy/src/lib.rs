@@ -9,6 +9,7 @@
 
 mod accept;
 pub mod admin;
+mod admission;
 pub mod alpn;
 pub mod attach;
 mod batches;
@@ -26,6 +27,7 @@ mod descriptors;
 mod destination;
 pub mod discovery;
 pub mod dns;
+mod dns_client;
 mod drain;
 mod ending;
 mod export;
@@ -35,6 +37,7 @@ mod grpc_call;
 mod headers;
 mod health;
 mod http;
+mod hurry;
 pub mod identity;
 mod idle;
 mod inbox;
@@ -49,10 +52,13 @@ mod mirror;
 mod original_dst;
 mod outcome;
 mod over_http2;
+pub mod overload;
+mod own_address;
 mod peer_certificates;
 mod post;
 mod prefixed;
 mod process;
+mod proxy_status;
 mod quick_hash;
 mod random;
 mod reach;
@@ -62,6 +68,7 @@ mod reply;
 pub mod report;
 mod reported;
 mod request;
+mod resident;
 pub mod resolve;
 pub mod resources;
 mod router;
@@ -69,10 +76,14 @@ pub mod runtime;
 pub mod secret;
 mod sent;
 mod session;
+pub mod sinks;
 mod socket;
+mod socket_options;
 mod splice;
 mod state;
+mod stats;
 mod stream;
+mod tally;
 mod tap;
 mod tcp;
 mod tcp_proxy;
@@ -88,13 +99,16 @@ mod watch;
 mod worker;
 
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use leno_engine::compile::runtime::CONNECTIONS;
+use leno_engine::compile::stats::StatsConfig;
 use leno_engine::decide::filter::LocalMetadata;
+use leno_engine::runtime::Setting;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_telemetry::stats::Stats;
 use leno_tls::{Crypto, Secrets};
@@ -112,6 +126,8 @@ pub use tls::Unsupported;
 use checks::{Checkers, Parts};
 use inbox::Workers;
 use listen::Sockets;
+use load::Loads;
+use overload::Overload;
 use post::Post;
 use reported::Part;
 use runtime::Layers;
@@ -139,6 +155,10 @@ pub struct Options {
     pub node: Node,
     /// What is changed while it runs.
     pub runtime: Arc<Layers>,
+    /// What of the statistics is told, and to whom.
+    pub stats_config: StatsConfig,
+    /// What is measured, and what is not done when there is too much of it.
+    pub overload: Option<leno_engine::compile::overload::Overload>,
     /// Networks (address, leading bits) whose outbound destinations never pass as unknown traffic.
     pub fail_closed: Vec<(IpAddr, u8)>,
 }
@@ -158,6 +178,8 @@ pub struct Handle {
     shared: Arc<Shared>,
     runtime: Arc<Layers>,
     telemetry: Arc<dyn Telemetry>,
+    stats_config: Arc<StatsConfig>,
+    started: Instant,
 }
 
 /// A running data plane.
@@ -185,6 +207,8 @@ impl Default for Options {
             local_metadata: LocalMetadata::default(),
             node: Node::default(),
             runtime: Arc::default(),
+            stats_config: StatsConfig::default(),
+            overload: None,
             fail_closed: Vec::new(),
         }
     }
@@ -200,16 +224,21 @@ impl Proxy {
         let (workers, inboxes) = inbox::inboxes(options.concurrency);
         let sockets = Sockets::new(workers.clone(), options.sockets)?;
         let workload = options.workload.clone();
-        let shared = Arc::new(Shared::new(
-            options.concurrency,
-            Arc::clone(&published),
-            options.demand,
-            options.workload,
-            options.local_metadata,
-            options.node,
-            options.fail_closed,
-            Arc::clone(&options.stats),
-        ));
+        let shared = Arc::new(Shared {
+            published: Arc::clone(&published),
+            demand: options.demand,
+            workload: options.workload,
+            local_metadata: options.local_metadata,
+            node: options.node,
+            fail_closed: options.fail_closed,
+            connection_ids: AtomicU64::new(1),
+            loads: Arc::new(Loads::new(options.concurrency)),
+            own_address: own_address::find(),
+            health_failed: AtomicBool::new(false),
+            stats: options.stats,
+            overload: options.overload.map(|config| Box::new(Overload::new(config))),
+            max_connections: Setting::new(u64::MAX, options.runtime.runtime().key(CONNECTIONS)),
+        });
         let mut threads = Vec::with_capacity(inboxes.len());
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let reporter = Reporter::new(options.telemetry.sink());
@@ -249,6 +278,8 @@ impl Proxy {
                 shared: Arc::clone(&shared),
                 runtime: options.runtime,
                 telemetry: Arc::clone(&options.telemetry),
+                stats_config: Arc::new(options.stats_config),
+                started: Instant::now(),
             },
             shared,
             workers,
@@ -354,6 +385,23 @@ impl Handle {
     /// What workers have counted.
     pub fn stats(&self) -> &Stats {
         &self.shared.stats
+    }
+
+    pub(crate) fn stats_config(&self) -> &StatsConfig {
+        &self.stats_config
+    }
+
+    /// Workers.
+    pub(crate) fn concurrency(&self) -> usize {
+        self.shared.loads.workers()
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn overload(&self) -> Option<&Overload> {
+        self.shared.overload.as_deref()
     }
 
     pub(crate) fn reopen_logs(&self) {

@@ -15,11 +15,13 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::sync::Arc;
 
 use leno_engine::compile::listener::{Address, Listener, Pipe, SocketSettings};
+use leno_engine::compile::socket::{SocketOption, When};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::watch;
 
 use crate::inbox::Workers;
 use crate::socket::{ListenSocket, Listening, NOWHERE, Origin};
+use crate::socket_options::apply;
 
 const BACKLOG: i32 = 4096;
 
@@ -109,12 +111,20 @@ impl Sockets {
         let missing = listener.addresses.iter().filter(|address| !is_held(address));
         let missing: Vec<Address> = missing.cloned().collect();
         held.retain(|h| listener.addresses.contains(&h.wanted));
+        for held in held.iter() {
+            held.renew(options(listener, &held.wanted))
+                .map_err(|source| BindError::Bind {
+                    listener: described(listener),
+                    address: held.wanted.clone(),
+                    source,
+                })?;
+        }
         let origin = match listener.use_original_dst {
             true => Origin::Redirected,
             false => Origin::Local,
         };
         for address in missing {
-            let bound = bind(&address, listener.socket)
+            let bound = bind(&address, listener.socket, options(listener, &address))
                 .and_then(|socket| self.hold(listener.name.clone(), origin, socket, Some(address.clone())));
             bound.map_err(|source| BindError::Bind {
                 listener: described(listener),
@@ -207,6 +217,25 @@ impl Sockets {
     }
 }
 
+impl Held {
+    /// What is said of a socket that is open already.
+    fn renew(&self, options: &[SocketOption]) -> io::Result<()> {
+        let Listening::Tcp(socket) = &self.socket.socket else {
+            return Ok(());
+        };
+        let (socket, ipv6) = (SockRef::from(socket), self.socket.address.is_ipv6());
+        [When::Created, When::Bound, When::Listening]
+            .into_iter()
+            .try_for_each(|when| apply(options, &socket, ipv6, when))
+    }
+}
+
+fn options<'l>(listener: &'l Listener, address: &Address) -> &'l [SocketOption] {
+    let mut all = listener.addresses.iter().zip(&listener.options);
+    all.find(|(own, _)| *own == address)
+        .map_or(&[], |(_, options)| options)
+}
+
 /// With what its first chain says of who wants it.
 fn described(listener: &Listener) -> String {
     let chain = listener.chains.iter().chain(&listener.default_chain).next();
@@ -216,9 +245,9 @@ fn described(listener: &Listener) -> String {
     }
 }
 
-fn bind(address: &Address, settings: SocketSettings) -> io::Result<Listening> {
+fn bind(address: &Address, settings: SocketSettings, options: &[SocketOption]) -> io::Result<Listening> {
     match address {
-        Address::Socket(address) => bind_tcp(*address, settings).map(Listening::Tcp),
+        Address::Socket(address) => bind_tcp(*address, settings, options).map(Listening::Tcp),
         Address::Pipe(pipe) => {
             let name = pipe.path.to_string_lossy().into();
             Ok(Listening::Unix(bind_pipe(pipe)?, name))
@@ -244,8 +273,17 @@ fn bind_pipe(pipe: &Pipe) -> io::Result<UnixListener> {
     Ok(socket)
 }
 
-fn bind_tcp(address: SocketAddr, settings: SocketSettings) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn bind_tcp(
+    address: SocketAddr,
+    settings: SocketSettings,
+    options: &[SocketOption],
+) -> io::Result<TcpListener> {
+    let protocol = match settings.mptcp {
+        true => Protocol::MPTCP,
+        false => Protocol::TCP,
+    };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(protocol))?;
+    let apply = |when| apply(options, &SockRef::from(&socket), address.is_ipv6(), when);
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -260,10 +298,13 @@ fn bind_tcp(address: SocketAddr, settings: SocketSettings) -> io::Result<TcpList
         (true, true) => socket.set_freebind_v6(true)?,
         (false, _) => {}
     }
+    apply(When::Created)?;
     socket.bind(&address.into())?;
+    apply(When::Bound)?;
     let backlog = settings
         .backlog
         .map(|size| i32::try_from(size).unwrap_or(i32::MAX));
     socket.listen(backlog.unwrap_or(BACKLOG))?;
+    apply(When::Listening)?;
     Ok(socket.into())
 }

@@ -25,6 +25,10 @@ impl Loads {
         Self((0..workers.max(1)).map(|_| Load::default()).collect())
     }
 
+    pub(crate) fn workers(&self) -> usize {
+        self.0.len()
+    }
+
     /// Connections of all workers.
     pub(crate) fn total(&self) -> usize {
         self.0.iter().map(|load| load.0.load(Relaxed)).sum()

@@ -179,6 +179,7 @@ impl Reporter {
             for (name, load) in part {
                 let sum = all.entry(name).or_default();
                 sum.dropped += load.dropped;
+                sum.overload += load.overload;
                 sum.endpoints.extend(load.endpoints);
             }
         }
@@ -208,12 +209,21 @@ fn cluster(state: &ClusterState, load: ClusterLoad, time: Duration, granular: bo
         },
         upstream_locality_stats: stats,
         total_dropped_requests: load.dropped,
+        dropped_requests: dropped(state, &load).into_iter().collect(),
         load_report_interval: Some(protobuf::Duration {
             seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
             nanos: i32::try_from(time.subsec_nanos()).unwrap_or_default(),
         }),
-        ..Default::default()
     }
+}
+
+/// By the name that the control plane has for them.
+fn dropped(state: &ClusterState, load: &ClusterLoad) -> Option<pb::cluster_stats::DroppedRequests> {
+    let drop = state.assignment.as_ref()?.drop.as_ref()?;
+    (load.overload > 0).then(|| pb::cluster_stats::DroppedRequests {
+        category: drop.category.clone(),
+        dropped_count: load.overload,
+    })
 }
 
 /// None: nothing was there to do.

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use leno_engine::compile::config_source::Source;
 use tokio::sync::{mpsc, oneshot};
 
 /// What a worker is missing.
@@ -16,6 +17,8 @@ pub enum Want {
     Listener(SocketAddr),
     Route(String),
     Cluster(String),
+    /// `ROUTE_CONFIGURATION/DOMAIN`
+    VirtualHost(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Question {
     pub want: Want,
+    /// Where it is to be asked for; None: where such things come from.
+    pub source: Option<Source>,
     pub answer: oneshot::Sender<Answer>,
 }
 
@@ -40,6 +45,8 @@ pub struct Question {
 pub struct Demand {
     asker: Option<mpsc::UnboundedSender<Question>>,
     patience: Duration,
+    /// Whether what is not known is asked for without being told to.
+    always: bool,
 }
 
 // === impl Demand ===
@@ -50,6 +57,7 @@ impl Demand {
         Self {
             asker: None,
             patience: Duration::ZERO,
+            always: false,
         }
     }
 
@@ -59,19 +67,43 @@ impl Demand {
         let demand = Self {
             asker: Some(asker),
             patience,
+            always: true,
+        };
+        (demand, questions)
+    }
+
+    /// Nothing is asked for but what a filter asks for, of a source that it names.
+    pub fn when_told() -> (Self, mpsc::UnboundedReceiver<Question>) {
+        let (demand, questions) = Self::new(Duration::ZERO);
+        let demand = Self {
+            always: false,
+            ..demand
         };
         (demand, questions)
     }
 
     pub(crate) async fn ask(&self, want: Want) -> Answer {
+        match self.always {
+            true => self.put(want, None, self.patience).await,
+            false => Answer::Absent,
+        }
+    }
+
+    /// Of this source, and for no longer than this.
+    pub(crate) async fn ask_of(&self, want: Want, source: Source, patience: Duration) -> Answer {
+        self.put(want, Some(source), patience).await
+    }
+
+    async fn put(&self, want: Want, source: Option<Source>, patience: Duration) -> Answer {
         let Some(asker) = &self.asker else {
             return Answer::Absent;
         };
         let (answer, answered) = oneshot::channel();
-        if asker.send(Question { want, answer }).is_err() {
+        let question = Question { want, source, answer };
+        if asker.send(question).is_err() {
             return Answer::Unanswered;
         }
-        match tokio::time::timeout(self.patience, answered).await {
+        match tokio::time::timeout(patience, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Answer::Unanswered,
         }

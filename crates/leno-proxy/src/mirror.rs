@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use leno_engine::compile::route::{MirrorCluster, MirrorPolicy};
+use leno_engine::decide::headers::mutation::mutate_request;
 use leno_engine::message::RequestHead;
 
 use crate::call;
@@ -35,6 +36,9 @@ pub(crate) fn start(exchange: &Rc<Exchange>, mirrors: &[MirrorPolicy], head: &Re
             Some(host) => head.authority = Bytes::copy_from_slice(host.as_bytes()),
             None if mirror.shadow => head.authority = shadow(&head.authority).into(),
             None => {}
+        }
+        if !mirror.edits.is_empty() {
+            mutate_request(&mirror.edits, &mut head, &**exchange);
         }
         let replay = replay.clone();
         let ended = Ended::of(exchange);

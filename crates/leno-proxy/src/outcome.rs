@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use leno_engine::decide::drop_overload::Dropped;
 use leno_engine::flags::{Flag, Flags};
 
 use crate::idle::Expired;
@@ -55,6 +56,8 @@ pub(crate) enum Failure {
     Timeout,
     /// A circuit breaker.
     Overflow,
+    /// The control plane wants less to be sent (`drop_overloads`).
+    Dropped(Dropped),
     NoHealthyUpstream,
     /// The endpoint that was asked for is not there, and no other may take the request.
     NotThere(u16),
@@ -111,6 +114,8 @@ impl Failure {
             },
             Self::TryTimeout | Self::TryIdle | Self::Timeout => Flag::UpstreamRequestTimeout,
             Self::Overflow => Flag::UpstreamOverflow,
+            Self::Dropped(Dropped::ByChance) => Flag::DropOverload,
+            Self::Dropped(Dropped::Always) => Flag::UnconditionalDropOverload,
             Self::NoHealthyUpstream | Self::NotThere(_) => Flag::NoHealthyUpstream,
             Self::NoCluster | Self::Unanswered => Flag::NoClusterFound,
             Self::Expired { what, .. } => return what.flag().map_or_else(Flags::default, Flags::from),
@@ -141,6 +146,8 @@ impl Failure {
             Self::TryIdle => "upstream_per_try_idle_timeout",
             Self::Timeout => "response_timeout",
             Self::Overflow => "upstream_reset_before_response_started{overflow}",
+            Self::Dropped(Dropped::ByChance) => "drop_overload",
+            Self::Dropped(Dropped::Always) => "unconditional_drop_overload",
             Self::NoHealthyUpstream | Self::NotThere(_) => "no_healthy_upstream",
             Self::NoCluster => "cluster_not_found",
             Self::Unanswered => "on_demand_unanswered",
@@ -162,6 +169,8 @@ impl Failure {
                 Expired::Answer => "upstream request timeout",
             },
             Self::UpstreamDuration => "upstream max stream duration reached",
+            Self::Dropped(Dropped::ByChance) => "drop overload",
+            Self::Dropped(Dropped::Always) => "unconditional drop overload",
             Self::Connect(_) => {
                 "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"
             }
@@ -182,6 +191,16 @@ impl Failure {
             }
             Self::Stream(StreamError::Malformed { status, .. }) => leno_http1::reason(*status),
             _ => "",
+        }
+    }
+
+    /// The header that tells of it.
+    pub(crate) fn told_by(&self) -> Option<&'static str> {
+        match self {
+            Self::Overflow => Some("x-envoy-overloaded"),
+            Self::Dropped(Dropped::ByChance) => Some("x-envoy-drop-overload"),
+            Self::Dropped(Dropped::Always) => Some("x-envoy-unconditional-drop-overload"),
+            _ => None,
         }
     }
 

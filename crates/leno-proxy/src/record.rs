@@ -18,7 +18,7 @@ use leno_engine::decide::wish::Wish;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{DownstreamRecord, RequestRecord, RouteRecord, UpstreamRecord};
-use leno_telemetry::stats::{ClusterStat, HttpStat};
+use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, HttpStat, HttpTime};
 
 use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;
@@ -53,6 +53,8 @@ pub(crate) struct Exchange {
     pub(crate) notes: Notes,
     /// Where a filter wants it to go.
     pub(crate) wish: RefCell<Option<Wish>>,
+    /// A filter has waited for the route's cluster.
+    pub(crate) cluster_sought: Cell<bool>,
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
@@ -116,6 +118,7 @@ impl Exchange {
             peer: RefCell::default(),
             notes: Notes::default(),
             wish: RefCell::default(),
+            cluster_sought: Cell::new(false),
             client_gone: Cell::default(),
             grpc_status: Cell::default(),
             trace: RefCell::default(),
@@ -248,6 +251,16 @@ impl Exchange {
         self.session.ending.cut_by()
     }
 
+    /// The counters of the cluster that it goes to, where it is known.
+    pub(crate) fn with_cluster(&self, count: impl FnOnce(&Counts<ClusterStat>)) {
+        let upstream = self.upstream.borrow();
+        let Some(cluster) = &upstream.cluster else { return };
+        let worker = &self.session.worker;
+        if let Some(upstream) = worker.upstream(&worker.snapshot(), &cluster.name) {
+            count(&upstream.counts);
+        }
+    }
+
     pub(crate) fn finish(&self) {
         self.finished.set(true);
     }
@@ -261,9 +274,16 @@ impl Exchange {
     }
 
     /// What has become of it, in the statistics.
-    fn count_end(&mut self) {
+    fn count_end(&mut self, now: Instant) {
         self.settle_load();
         let counts = &self.session.counts;
+        let time = now.saturating_duration_since(self.watch.began());
+        counts.took(HttpTime::Rq, time);
+        if let (Some(_), Some((.., lasting))) = (self.response_duration.get(), self.counted.get_mut()) {
+            // From the end of the request on, as in Envoy.
+            let since = self.watch.request_duration().unwrap_or_default();
+            lasting.counts().took(ClusterTime::Rq, time.saturating_sub(since));
+        }
         counts.dec(HttpStat::RqActive);
         if let Some(status) = self.response.get_mut().as_ref().map(|head| head.status) {
             counts.inc(HttpStat::RqCompleted);
@@ -363,8 +383,8 @@ impl Drop for Exchange {
         if !self.finished.get() {
             self.cut_off();
         }
-        self.count_end();
         let now = Instant::now();
+        self.count_end(now);
         self.active.end(now);
         self.report(now);
         self.session.ending.streams.let_go();

@@ -32,6 +32,8 @@ struct State {
     ended: bool,
     /// Attempts begun: only the newest may take from the source.
     attempt: u32,
+    /// Older ones go on beside it.
+    beside: bool,
 }
 
 /// One attempt's view of the body.
@@ -65,7 +67,16 @@ impl Replay {
             lost: false,
             ended: false,
             attempt: 0,
+            beside: false,
         }))))
+    }
+
+    /// Attempts go on when others begin.
+    pub(crate) fn beside_each_other(self) -> Self {
+        if let Some(state) = &self.0 {
+            state.borrow_mut().beside = true;
+        }
+        self
     }
 
     /// Whether another attempt would see the whole body.
@@ -130,7 +141,9 @@ impl Replay {
 impl Source for Attempt {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         let mut state = self.state.borrow_mut();
-        if state.attempt != self.number {
+        // What is kept whole is there for all of them: of tries beside each other more than one may still be sending.
+        let may_be_older = state.beside && state.ended && !state.lost;
+        if state.attempt != self.number && !may_be_older {
             return Poll::Ready(Some(Err(StreamError::Aborted)));
         }
         if let Some(data) = state.kept.get(self.next) {

@@ -17,12 +17,12 @@ use crate::headers::Prepared;
 use crate::outcome::Failure;
 use crate::record::Exchange;
 
-/// What a route answers by itself.
-pub(crate) fn direct(decision: &Decision<'_>) -> LocalReply {
+/// What a route answers by itself. `formatted`: where a redirect leads that the request's values are needed for.
+pub(crate) fn direct(decision: &Decision<'_>, formatted: Option<Bytes>) -> LocalReply {
     let mut headers = Headers::default();
     match decision {
         Decision::Redirect { location, code, .. } => {
-            headers.append("location", location.clone());
+            headers.append("location", formatted.unwrap_or_else(|| location.clone()));
             reply(*code, headers, Bytes::new(), "direct_response")
         }
         Decision::Respond {
@@ -64,6 +64,10 @@ pub(crate) fn refusal(
     prepared: &Prepared,
     manager: &HttpConnectionManager,
 ) -> Option<LocalReply> {
+    if let Some(status) = prepared.unknown {
+        let details = "rejecting_because_detection_failed";
+        return Some(reply(status, Headers::default(), Bytes::new(), details));
+    }
     if prepared.underscored {
         return Some(underscored(head));
     }

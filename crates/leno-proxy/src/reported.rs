@@ -12,5 +12,7 @@ pub(crate) type Part = BTreeMap<String, ClusterLoad>;
 pub(crate) struct ClusterLoad {
     /// Requests for which there was no room.
     pub(crate) dropped: u64,
+    /// Those among them that a control plane wanted dropped.
+    pub(crate) overload: u64,
     pub(crate) endpoints: Vec<(Target, Loaded)>,
 }

@@ -5,9 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
+use leno_engine::compile::config_source::Source;
+use leno_engine::compile::http::{HttpConnectionManager, RouteSource, ScopedRoutes, Scopes};
+use leno_engine::compile::overload::What;
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::internal_redirect::{Followed, NextRequest};
+use leno_engine::decide::original_ip::Detected;
 use leno_engine::decide::route::{Decision, Forwarding, RouteContext, is_grpc};
 use leno_engine::decide::timeout::Heard;
 use leno_engine::flags::Flag;
@@ -21,12 +24,16 @@ use crate::filters::Filters;
 use crate::headers::{self, Prepared};
 use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::Failure;
+use crate::overload::overloaded;
+use crate::proxy_status;
 use crate::record::Exchange;
 use crate::replay::Received;
 use crate::reply::{direct, failed, local, no_route, refusal, shape, upgrade_refused};
+use crate::resources::WARMING_TIMEOUT;
 use crate::router::{Forwarded, Router};
 use crate::sent::{SentBody, TunnelRecord};
 use crate::session::Session;
+use crate::state::Config;
 use crate::tcp_proxy;
 use crate::upstream::Upstream;
 
@@ -36,13 +43,15 @@ pub(crate) fn handle(session: &Rc<Session>, request: Request) -> impl Future<Out
     let Request { mut head, body } = request;
     let manager = &session.manager;
     let begun = headers::begin(&mut head, &session.connection, manager);
-    let client = client(session, &head);
+    let detected = manager.detect(&head.headers, session.connection.record.remote.ip());
+    let client = client(session, &detected);
     let prepared = headers::prepare(
         begun,
         &mut head,
         &session.connection,
         manager,
-        &session.worker.random,
+        &session.worker,
+        &detected,
     );
     let grpc = is_grpc(&head);
     let exchange = Exchange::new(session, client, head);
@@ -74,6 +83,9 @@ async fn answer(exchange: Rc<Exchange>, grpc: bool, prepared: Prepared, body: Bo
         answer.head.headers.set("x-request-id", id);
     }
     headers::finish(&mut answer.head, manager, prepared.restored);
+    if let Some(config) = &manager.proxy_status {
+        proxy_status::write(config, &exchange, &mut answer.head);
+    }
     if let Some(trace) = exchange.trace() {
         trace.answer(&mut answer.head);
     }
@@ -81,9 +93,9 @@ async fn answer(exchange: Rc<Exchange>, grpc: bool, prepared: Prepared, body: Bo
 }
 
 /// The connection as the request's record has it, where a proxy before this one has told who the client is.
-fn client(session: &Session, head: &RequestHead) -> Option<Rc<DownstreamRecord>> {
+fn client(session: &Session, detected: &Detected) -> Option<Rc<DownstreamRecord>> {
     let record = &session.connection.record;
-    let client = headers::client(head, &session.manager)?;
+    let client = detected.client?;
     (client != record.remote.ip()).then(|| {
         Rc::new(DownstreamRecord {
             remote: SocketAddr::new(client, 0),
@@ -142,7 +154,14 @@ fn respond(exchange: Rc<Exchange>, answer: Answer, filters: Option<Rc<Filters>>)
         exchange.details.replace("via_upstream".into());
     }
     exchange.see_grpc_status(&head.headers);
-    exchange.response.replace(Some(head.clone()));
+    let mut told = head.clone();
+    let asked = exchange.request.borrow();
+    // What opens a tunnel of HTTP/2 is a switch of protocols to everybody but its codec.
+    if asked.upgrade.is_some() && asked.version == Version::Http2 && told.status == 200 {
+        told.status = 101;
+    }
+    drop(asked);
+    exchange.response.replace(Some(told));
     if let Some(upstream) = upgraded {
         let connection = &exchange.session().connection;
         let tunnel = Tunnel {
@@ -199,13 +218,26 @@ impl Exchanged<'_> {
     async fn answer(&self, mut body: Body) -> (Answer, Option<Rc<Filters>>, Origin) {
         let exchange = self.exchange;
         let session = exchange.session();
+        if let Some(overload) = session.overload() {
+            let acts = |what| overload.acts(what, &session.worker.random);
+            if acts(What::ShedRequests) || acts(What::StopRequests) {
+                session.counts.inc(HttpStat::RqOverloadClose);
+                return (self.local(overloaded()), None, Origin::Local);
+            }
+        }
         if let Some(reply) = refusal(&exchange.request.borrow(), &self.prepared, &session.manager) {
             return (self.local(reply), None, Origin::Local);
         }
-        let table = match table(session).await {
+        let mut table = match table(exchange).await {
             Ok(table) => table,
             Err(reply) => return (self.local(reply), None, Origin::Local),
         };
+        if let Some(source) = &table.vhds
+            && Box::pin(seek_host(exchange, &table, source)).await
+            && let Ok(with_host) = self::table(exchange).await
+        {
+            table = with_host;
+        }
         if self.prepared.heard == Heard::No {
             for name in &table.internal_headers {
                 exchange.request.borrow_mut().headers.remove(name);
@@ -232,6 +264,9 @@ impl Exchanged<'_> {
         let cx = RouteContext {
             random: session.worker.random.next(),
             tls: session.connection.facts.tls,
+            certificate: session.connection.has_certificate(),
+            source: Some(exchange.downstream().remote.ip()),
+            notes: Some(&exchange.notes),
         };
         let decision = table.route(&exchange.request.borrow(), &cx);
         exchange.route.replace(decision.route().cloned());
@@ -241,13 +276,14 @@ impl Exchanged<'_> {
             session.counts.inc(HttpStat::RqDirectResponse);
         }
         // Filters have to know whether the request leaves the mesh before they add anything to it.
-        let upstream = match &decision {
+        let mut upstream = match &decision {
             Decision::Forward(forwarding) => tcp_proxy::find(&session.worker, &forwarding.cluster).await,
             _ => Err(Failure::NoCluster),
         };
         // Known to the record even if a filter answers.
         exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
-        let filters = match session.manager.filters.is_empty() {
+        let none = session.manager.filters.is_empty() && session.manager.upgrade_filters.is_empty();
+        let filters = match none {
             true => None,
             false => Filters::start(exchange, &decision, upstream.as_ref().ok().map(|u| u.cluster())),
         };
@@ -256,6 +292,12 @@ impl Exchanged<'_> {
                 return Pass::Answered(self.local(reply), Some(Rc::clone(filters)), Origin::Local);
             }
             body = filters.request_body(body);
+            if let Decision::Forward(forwarding) = &decision
+                && exchange.cluster_sought.take()
+            {
+                upstream = tcp_proxy::find(&session.worker, &forwarding.cluster).await;
+                exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
+            }
         }
         let (answer, origin) = match decision {
             Decision::Forward(forwarding) => {
@@ -287,6 +329,12 @@ impl Exchanged<'_> {
         follow: impl FnOnce(&ResponseHead) -> Option<NextRequest>,
     ) -> Result<(Answer, Origin), Box<LedOn>> {
         let exchange = self.exchange;
+        if let Some(overload) = exchange.session().overload()
+            && overload.acts(What::ShedForwarded, &exchange.worker().random)
+        {
+            exchange.session().counts.inc(HttpStat::RqOverloadLocalReply);
+            return Ok((self.local(overloaded()), Origin::Local));
+        }
         if refuses_upgrade(
             &exchange.session().manager,
             &exchange.request.borrow(),
@@ -322,10 +370,10 @@ impl Exchanged<'_> {
             Err(failure) => {
                 let of_filter = filters.and_then(Filters::take_reply);
                 let mut reply = of_filter.unwrap_or_else(|| failed(&failure));
-                if matches!(failure, Failure::Overflow)
-                    && !exchange.session().manager.router.suppress_envoy_headers
+                if !exchange.session().manager.router.suppress_envoy_headers
+                    && let Some(name) = failure.told_by()
                 {
-                    reply.headers.append("x-envoy-overloaded", "true");
+                    reply.headers.append(name, "true");
                 }
                 if matches!(failure, Failure::NoCluster) {
                     reply.status = forwarding.forward.cluster_not_found;
@@ -341,8 +389,9 @@ impl Exchanged<'_> {
     fn direct(&self, decision: &Decision<'_>) -> Answer {
         let exchange = self.exchange;
         let tells = !exchange.session().manager.router.suppress_envoy_headers;
+        let location = decision.formatted_location(&exchange.request.borrow(), &**exchange);
         decision.rewrite_request(&mut exchange.request.borrow_mut(), tells);
-        let mut reply = direct(decision);
+        let mut reply = direct(decision, location);
         exchange.details.replace(reply.details.clone());
         let mut head = ResponseHead {
             version: Version::Http11,
@@ -371,11 +420,21 @@ impl Exchanged<'_> {
 }
 
 /// The newest routes; asked for if they are not known.
-async fn table(session: &Session) -> Result<Arc<RouteTable>, LocalReply> {
+async fn table(exchange: &Exchange) -> Result<Arc<RouteTable>, LocalReply> {
+    let session = exchange.session();
     let worker = &session.worker;
     let name = match &session.manager.routes {
         RouteSource::Inline(table) => return Ok(Arc::clone(table)),
         RouteSource::Rds(name, _) => name,
+        RouteSource::Scoped(scoped) => {
+            let table = of_scope(
+                &session.manager,
+                scoped,
+                &exchange.request.borrow(),
+                &worker.snapshot(),
+            );
+            return table.ok_or_else(|| no_route("route_not_found"));
+        }
     };
     if let Some(table) = worker.snapshot().route(name) {
         return Ok(Arc::clone(table));
@@ -386,6 +445,42 @@ async fn table(session: &Session) -> Result<Arc<RouteTable>, LocalReply> {
         (None, Looked::Unanswered) => Err(failed(&Failure::Unanswered)),
         (None, Looked::Found | Looked::Absent) => Err(no_route("route_configuration_not_found")),
     }
+}
+
+/// Asks for the request's virtual host where it is not known. False: it is, or nobody asks.
+async fn seek_host(exchange: &Exchange, table: &RouteTable, source: &Source) -> bool {
+    let session = exchange.session();
+    let mut filters = session.manager.filters.iter();
+    if !filters.any(|filter| filter.is_on_demand()) || table.host_of(&exchange.request.borrow()).is_some() {
+        return false;
+    }
+    let authority = exchange.request.borrow().authority.to_ascii_lowercase();
+    let Ok(host) = String::from_utf8(authority) else {
+        return false;
+    };
+    let demand = &session.worker.shared.demand;
+    let patience = source.initial_fetch_timeout.unwrap_or(WARMING_TIMEOUT);
+    let want = Want::VirtualHost(format!("{}/{host}", table.name));
+    demand.ask_of(want, source.clone(), patience).await == Looked::Found
+}
+
+/// The routes of the scope that the request is of.
+fn of_scope(
+    manager: &HttpConnectionManager,
+    scoped: &ScopedRoutes,
+    head: &RequestHead,
+    config: &Config,
+) -> Option<Arc<RouteTable>> {
+    let key = scoped.key(head)?;
+    if let Scopes::Inline(_) = scoped.scopes {
+        return scoped.inline(&key).cloned();
+    }
+    let scope = config.scope(&key)?;
+    let waits = || manager.filters.iter().any(|filter| filter.is_on_demand());
+    if scope.on_demand && !waits() {
+        return None;
+    }
+    config.route(&scope.routes).cloned()
 }
 
 /// Only what is configured is upgraded, the route's word before the listener's.

@@ -4,57 +4,35 @@
 //! all that it names is in force or known not to exist. A change of routes to a new cluster is therefore never
 //! seen by a request before the cluster can serve it (make before break, from the client's side too).
 
+mod kind;
+mod needs;
+mod terms;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use leno_engine::compile::cluster::Transport;
-use leno_engine::compile::cluster::{Cluster, Discovery};
+use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::endpoint::Assignment;
-use leno_engine::compile::http::RouteSource;
-use leno_engine::compile::listener::{FilterChain, Listener, TerminalFilter};
-use leno_engine::compile::route::{Action, ClusterChoice, MirrorCluster, RouteTable};
-use leno_engine::compile::tls::{CommonTls, SecretSource, TrustSource};
-use leno_proto::type_url;
+use leno_engine::compile::http::Scope;
+use leno_engine::compile::listener::Listener;
+use leno_engine::compile::route::RouteTable;
+use leno_engine::decide::filter::Extension;
+use leno_engine::runtime::Value;
+use leno_xds::WILDCARD;
 
+pub use self::kind::Kind;
+use self::needs::is_named;
+pub(crate) use self::needs::{needs, without_origin};
+use self::terms::Terms;
+pub(crate) use self::terms::asks;
 use crate::secret::{self, Secret};
 
 /// Of what is no subscription (names that resolve, what leaves): after it, what waits goes into force without.
 pub const WARMING_TIMEOUT: Duration = Duration::from_secs(15);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    Endpoints,
-    Secret,
-    Cluster,
-    Route,
-    Listener,
-}
-
-impl Kind {
-    pub const ALL: [Kind; 5] = [
-        Kind::Endpoints,
-        Kind::Secret,
-        Kind::Cluster,
-        Kind::Route,
-        Kind::Listener,
-    ];
-
-    pub fn type_url(self) -> &'static str {
-        match self {
-            Self::Endpoints => type_url::CLUSTER_LOAD_ASSIGNMENT,
-            Self::Secret => type_url::SECRET,
-            Self::Cluster => type_url::CLUSTER,
-            Self::Route => type_url::ROUTE_CONFIGURATION,
-            Self::Listener => type_url::LISTENER,
-        }
-    }
-
-    pub fn of(type_url: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|k| k.type_url() == type_url)
-    }
-}
+/// Listeners that are gone and are remembered while they have connections.
+const MAX_DRAINED: usize = 256;
 
 pub type Name = (Kind, String);
 
@@ -64,10 +42,16 @@ pub type Needs = BTreeMap<Name, Source>;
 /// A validated resource.
 #[derive(Debug)]
 pub enum Compiled {
+    /// What a layer says.
+    Runtime(BTreeMap<String, Value>),
     Endpoints(Box<Assignment>),
     Secret(Box<Secret>),
     Cluster(Box<Cluster>),
+    /// It is in its table.
+    VirtualHost,
     Route(Box<RouteTable>),
+    Scope(Box<Scope>),
+    Extension(Box<Extension>),
     Listener(Box<Listener>),
 }
 
@@ -85,9 +69,44 @@ struct Entry {
     /// Of a cluster whose endpoints are names.
     resolution: Resolution,
     needs: Needs,
+    terms: Terms,
     version: String,
+    /// With which it came, if it has been said again with another.
+    first_version: Option<Box<str>>,
     body: Bytes,
     since: Instant,
+}
+
+/// A version that could not be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    pub why: String,
+    pub version: String,
+    pub body: Bytes,
+    pub since: Instant,
+}
+
+/// What is known of one name.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'r> {
+    pub name: &'r Name,
+    pub active: Option<Stage<'r>>,
+    pub warming: Option<Stage<'r>>,
+    pub rejected: Option<&'r Rejected>,
+    /// The control plane says that there is none.
+    pub absent: bool,
+}
+
+/// A version that was accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage<'r> {
+    /// With which it came.
+    pub version: &'r str,
+    /// With which it was said last.
+    pub newest: &'r str,
+    /// The message, without what is secret in it.
+    pub body: &'r Bytes,
+    pub since: Instant,
 }
 
 /// Whether somebody is still finding out what a cluster's names resolve to.
@@ -103,12 +122,18 @@ enum Resolution {
 pub struct Resources {
     /// The secrets `default` and `ROOTCA` are the proxy's own, made on this machine.
     own_identity: bool,
+    /// What every listener waits for: layers of the runtime.
+    first: Needs,
     active: BTreeMap<Name, Entry>,
     warming: BTreeMap<Name, Entry>,
     absent: BTreeSet<Name>,
     /// In force, removed by the control plane, and still referred to.
     leaving: BTreeMap<Name, Instant>,
-    rejected: BTreeMap<Name, String>,
+    rejected: BTreeMap<Name, Rejected>,
+    /// Scopes that a response under way says something of and that were not taken yet: their keys are free.
+    replaced: BTreeSet<String>,
+    /// Listeners that were in force, and may still have connections.
+    drained: BTreeMap<String, Entry>,
 }
 
 impl Resources {
@@ -120,6 +145,12 @@ impl Resources {
         }
     }
 
+    /// `first`: what every listener waits for.
+    pub fn waiting_for(mut self, first: Needs) -> Self {
+        self.first = first;
+        self
+    }
+
     /// What of it can come from nowhere, or comes from somewhere else than what has that name already.
     pub fn conflict(
         &self,
@@ -128,7 +159,15 @@ impl Resources {
         has: impl Fn(&Origin) -> bool,
     ) -> Option<String> {
         let needs = self.needs(compiled);
-        if let Some(why) = without_origin(&needs, has) {
+        if let Some(why) = without_origin(&needs, &has) {
+            return Some(why);
+        }
+        if asks(compiled).iter().any(|source| !has(&source.origin)) {
+            return Some(
+                "clusters are to be asked for by ads, and the bootstrap has no ads_config".to_owned(),
+            );
+        }
+        if let Some(why) = self.breach(compiled) {
             return Some(why);
         }
         let mut needs = needs.iter();
@@ -141,11 +180,24 @@ impl Resources {
         ))
     }
 
+    /// A response is about to say something of these.
+    pub fn expect(&mut self, kind: Kind, names: impl Iterator<Item = String>) {
+        if kind == Kind::Scope {
+            self.replaced = names.collect();
+        }
+    }
+
     fn needs(&self, compiled: &Compiled) -> Needs {
         let mut needs = needs(compiled);
+        if let (Compiled::Scope(scope), Some(source)) = (compiled, self.routes_of_scopes()) {
+            needs.insert((Kind::Route, scope.routes.clone()), source.clone());
+        }
         needs.retain(|(kind, name), _| {
             *kind != Kind::Secret || secret::comes_by_network(name, self.own_identity)
         });
+        if matches!(compiled, Compiled::Listener(_)) {
+            needs.extend(self.first.clone());
+        }
         needs
     }
 
@@ -153,7 +205,12 @@ impl Resources {
         self.absent.remove(&name);
         self.leaving.remove(&name);
         self.rejected.remove(&name);
+        self.replaced.remove(&name.1);
         let needs = self.needs(&compiled);
+        let terms = Terms::of(&compiled);
+        if let Some(routes) = &terms.scoped {
+            self.take_scopes_routes_from(routes);
+        }
         let resolution = match is_named(&compiled) {
             true => Resolution::Awaited,
             false => Resolution::Settled,
@@ -164,7 +221,9 @@ impl Resources {
                 compiled: Some(compiled),
                 resolution,
                 needs,
+                terms,
                 version,
+                first_version: None,
                 body,
                 since: now,
             },
@@ -179,8 +238,8 @@ impl Resources {
     }
 
     /// The newest version is bad; the last good one stays in force.
-    pub fn reject(&mut self, name: Name, why: String) {
-        self.rejected.insert(name, why);
+    pub fn reject(&mut self, name: Name, rejected: Rejected) {
+        self.rejected.insert(name, rejected);
     }
 
     /// The control plane says that there is none. What is in force and still referred to leaves later, with
@@ -208,7 +267,7 @@ impl Resources {
                 return changes;
             };
             self.leaving.remove(&name);
-            changes.extend(self.active.remove(&name).map(|_| Change::Remove(name)));
+            changes.extend(self.take_out(&name));
         }
     }
 
@@ -218,12 +277,29 @@ impl Resources {
         self.rejected.remove(name);
         self.absent.remove(name);
         self.leaving.remove(name);
-        self.active.remove(name).map(|_| Change::Remove(name.clone()))
+        self.take_out(name)
+    }
+
+    fn take_out(&mut self, name: &Name) -> Option<Change> {
+        let entry = self.active.remove(name)?;
+        self.drain(name, entry);
+        Some(Change::Remove(name.clone()))
+    }
+
+    /// What a listener was, for as long as somebody wants to see it.
+    fn drain(&mut self, name: &Name, entry: Entry) {
+        if name.0 == Kind::Listener {
+            if self.drained.len() >= MAX_DRAINED {
+                self.drained.clear();
+            }
+            self.drained.insert(name.1.clone(), entry);
+        }
     }
 
     /// It is what is known already; only the version may be another. Secrets are not kept, and never the same.
     pub fn is_same(&mut self, name: &Name, version: &str, body: &[u8]) -> bool {
-        if self.rejected.contains_key(name) || self.leaving.contains_key(name) {
+        let secret = name.0 == Kind::Secret;
+        if secret || self.rejected.contains_key(name) || self.leaving.contains_key(name) {
             return false;
         }
         let newest = match self.warming.get_mut(name) {
@@ -233,12 +309,26 @@ impl Resources {
         let Some(entry) = newest.filter(|entry| !entry.body.is_empty() && entry.body == body) else {
             return false;
         };
-        version.clone_into(&mut entry.version);
+        if entry.version != version {
+            let before = std::mem::replace(&mut entry.version, version.to_owned());
+            entry.first_version.get_or_insert(before.into());
+        }
         true
     }
 
     pub fn is_active(&self, name: &Name) -> bool {
         self.active.contains_key(name)
+    }
+
+    /// The newest that was accepted: its version, and the message.
+    pub fn newest(&self, name: &Name) -> Option<(String, Bytes)> {
+        let entry = self.warming.get(name).or_else(|| self.active.get(name))?;
+        Some((entry.version.clone(), entry.body.clone()))
+    }
+
+    /// A version of it is not in force yet.
+    pub fn waits(&self, name: &Name) -> bool {
+        self.warming.contains_key(name)
     }
 
     /// Of the newest that was accepted.
@@ -288,7 +378,9 @@ impl Resources {
                         let endpoints = Compiled::Endpoints(Box::new(assignment));
                         changes.push(Change::Set(name.1.clone(), endpoints));
                     }
-                    self.active.insert(name, entry);
+                    if let Some(old) = self.active.insert(name.clone(), entry) {
+                        self.drain(&name, old);
+                    }
                 }
             }
         }
@@ -296,6 +388,10 @@ impl Resources {
 
     /// A child that is active but has a newer version warming still serves.
     fn is_resolved(&self, name: &Name, source: &Source, settled: &impl Fn(&Name, &Source) -> bool) -> bool {
+        if name.1 == WILDCARD {
+            let mut warming = self.warming.keys();
+            return settled(name, source) && !warming.any(|(kind, _)| *kind == name.0);
+        }
         self.active.contains_key(name)
             || self.absent.contains(name)
             || (!self.warming.contains_key(name) && settled(name, source))
@@ -313,132 +409,69 @@ impl Resources {
             let entries = [self.active.get(&name), self.warming.get(&name)];
             let needs = entries.into_iter().flatten().flat_map(|entry| &entry.needs);
             todo.extend(needs.map(|(name, source)| (name.clone(), source.clone())));
+            if name.1 == WILDCARD {
+                let all = self.active.keys().chain(self.warming.keys());
+                let all = all.filter(|(kind, _)| *kind == name.0);
+                todo.extend(all.map(|name| (name.clone(), source.clone())));
+            }
             seen.insert(name, source);
         }
         seen
     }
 
-    /// For `leno config`: name, version, body, and why a newer version was rejected.
-    pub fn dump(&self) -> impl Iterator<Item = (&Name, &str, &Bytes, Option<&str>)> {
-        self.active.iter().map(|(name, e)| {
-            (
-                name,
-                e.version.as_str(),
-                &e.body,
-                self.rejected.get(name).map(String::as_str),
-            )
+    /// Nobody refers to any of them any more.
+    pub fn forget_all(&mut self, kind: Kind) -> Vec<Change> {
+        let names = self.active.keys().chain(self.warming.keys()).chain(&self.absent);
+        let names: BTreeSet<Name> = names.filter(|name| name.0 == kind).cloned().collect();
+        names.iter().filter_map(|name| self.forget(name)).collect()
+    }
+
+    /// What is in force.
+    pub fn in_force(&self) -> impl Iterator<Item = (&Name, Stage<'_>)> {
+        self.active.iter().map(|(name, entry)| (name, entry.stage()))
+    }
+
+    /// Everything that was ever said of names that somebody refers to.
+    pub fn known(&self) -> impl Iterator<Item = Known<'_>> {
+        let names = self.active.keys().chain(self.warming.keys());
+        let names: BTreeSet<&Name> = names.chain(self.rejected.keys()).chain(&self.absent).collect();
+        names.into_iter().map(|name| Known {
+            name,
+            active: self.active.get(name).map(Entry::stage),
+            warming: self.warming.get(name).map(Entry::stage),
+            rejected: self.rejected.get(name),
+            absent: self.absent.contains(name),
+        })
+    }
+
+    /// What listeners were that are gone or replaced; only those that still have connections.
+    pub fn draining(&mut self, has: impl Fn(&str) -> bool) -> impl Iterator<Item = (&str, Stage<'_>)> {
+        self.drained.retain(|name, _| has(name));
+        self.drained
+            .iter()
+            .map(|(name, entry)| (name.as_str(), entry.stage()))
+    }
+
+    /// What is to be in force and is not yet, with what each waits for.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Name, Vec<&Name>)> {
+        self.warming.iter().map(|(name, entry)| {
+            let missing = entry.needs.keys();
+            let missing =
+                missing.filter(|name| !self.active.contains_key(*name) && !self.absent.contains(*name));
+            (name, missing.collect())
         })
     }
 }
 
-/// What a resource names and cannot serve without.
-pub(crate) fn needs(compiled: &Compiled) -> Needs {
-    match compiled {
-        Compiled::Endpoints(_) | Compiled::Secret(_) => Needs::new(),
-        Compiled::Cluster(cluster) => cluster_needs(cluster),
-        Compiled::Route(table) => table_needs(table),
-        Compiled::Listener(listener) => {
-            let chains = listener.chains.iter().chain(&listener.default_chain);
-            chains.flat_map(|chain| chain_needs(chain)).collect()
+impl Entry {
+    fn stage(&self) -> Stage<'_> {
+        Stage {
+            version: self.first_version.as_deref().unwrap_or(&self.version),
+            newest: &self.version,
+            body: &self.body,
+            since: self.since,
         }
     }
-}
-
-/// What of it can come from nowhere. Clusters are there or not: where from is not theirs who name them.
-pub(crate) fn without_origin(needs: &Needs, has: impl Fn(&Origin) -> bool) -> Option<String> {
-    let mut needs = needs.iter().filter(|((kind, _), _)| *kind != Kind::Cluster);
-    let ((kind, name), _) = needs.find(|(_, source)| !has(&source.origin))?;
-    Some(format!(
-        "{kind:?} {name:?} is to come by ads, and the bootstrap has no ads_config"
-    ))
-}
-
-/// Endpoints that somebody resolves here.
-fn is_named(compiled: &Compiled) -> bool {
-    let Compiled::Cluster(cluster) = compiled else {
-        return false;
-    };
-    matches!(
-        cluster.discovery,
-        Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
-    )
-}
-
-fn cluster_needs(cluster: &Cluster) -> Needs {
-    let mut names = Needs::new();
-    if let Discovery::Eds(service, source) = &cluster.discovery {
-        names.insert((Kind::Endpoints, service.clone()), source.clone());
-    }
-    if let Discovery::Aggregate(members) = &cluster.discovery {
-        let members = members.iter().map(|name| (Kind::Cluster, name.clone()));
-        names.extend(members.map(|name| (name, Source::ads())));
-    }
-    for tls in cluster.transport.all().filter_map(Transport::tls) {
-        names.extend(secrets(&tls.common));
-    }
-    names
-}
-
-/// The secrets that have a source.
-fn secrets(tls: &CommonTls) -> impl Iterator<Item = (Name, Source)> {
-    let certificates = tls.certificates.iter().filter_map(|source| match source {
-        SecretSource::Sds(name, Some(source)) => Some((name, source)),
-        SecretSource::Sds(_, None) | SecretSource::Inline { .. } => None,
-    });
-    let trust = match tls.validation.as_ref().map(|validation| &validation.trust) {
-        Some(TrustSource::Sds(name, Some(source))) => Some((name, source)),
-        _ => None,
-    };
-    let named = certificates.chain(trust);
-    named.map(|(name, source)| ((Kind::Secret, name.clone()), source.clone()))
-}
-
-fn chain_needs(chain: &FilterChain) -> Needs {
-    let mut names: Needs = match &chain.terminal {
-        TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => Needs::new(),
-        TerminalFilter::Tcp(proxy) => proxy
-            .clusters
-            .iter()
-            .map(|one| ((Kind::Cluster, one.name.clone()), Source::ads()))
-            .collect(),
-        TerminalFilter::Http(http) => match &http.routes {
-            RouteSource::Rds(name, source) => Needs::from([((Kind::Route, name.clone()), source.clone())]),
-            RouteSource::Inline(table) => table_needs(table),
-        },
-    };
-    names.extend(chain.tls.iter().flat_map(|tls| secrets(&tls.common)));
-    names
-}
-
-fn table_needs(table: &RouteTable) -> Needs {
-    let forwards = table
-        .hosts
-        .iter()
-        .flat_map(|h| &h.routes)
-        .filter_map(|r| match &r.action {
-            Action::Forward(forward) => Some(forward),
-            Action::Redirect(_) | Action::Respond { .. } => None,
-        });
-    let mut names = Needs::new();
-    for forward in forwards {
-        match &forward.cluster {
-            ClusterChoice::One(name) => {
-                names.insert((Kind::Cluster, name.clone()), Source::ads());
-            }
-            ClusterChoice::Weighted { clusters: list, .. } => {
-                let named = list.iter().filter(|cluster| cluster.header.is_none());
-                names.extend(named.map(|c| ((Kind::Cluster, c.name.clone()), Source::ads())))
-            }
-            // Named by the request: nothing to wait for.
-            ClusterChoice::Header(_) => {}
-        }
-        let mirrored = forward.mirrors.iter().filter_map(|mirror| match &mirror.cluster {
-            MirrorCluster::One(name) => Some(((Kind::Cluster, name.clone()), Source::ads())),
-            MirrorCluster::Header(_) => None,
-        });
-        names.extend(mirrored);
-    }
-    names
 }
 
 #[cfg(test)]

@@ -1,21 +1,24 @@
 //! From a route to an answer: cluster, endpoint, connection, and again where that may help.
 
 mod ended;
+mod hedge;
+mod late;
 mod pick;
 mod traced;
 mod tunnel;
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use leno_engine::compile::cluster::UpstreamProtocol;
+use bytes::Bytes;
+use leno_engine::compile::cluster::{Cluster, UpstreamProtocol};
 use leno_engine::compile::endpoint::Target;
-use leno_engine::compile::route::RetryPolicy;
+use leno_engine::compile::route::{KeptBody, MirrorPolicy, RetryPolicy};
 use leno_engine::decide::balance::{Active, EndpointState, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::notes::{APPLICATION_PROTOCOLS, Object};
@@ -28,7 +31,8 @@ use leno_engine::message::{Decimal, RequestHead, Version};
 use leno_telemetry::stats::ClusterStat;
 
 use self::ended::{count, count_failure, failure_kind, is_stale};
-use self::tunnel::is_connect;
+use self::late::within;
+use self::tunnel::opened;
 use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body};
 use crate::connect::UpstreamConnection;
@@ -74,6 +78,8 @@ struct Plan {
     wishes: Option<Wishes>,
     per_try: Option<Duration>,
     per_try_idle: Option<Duration>,
+    /// A try that has taken so long goes on beside another. Then `per_try` says nothing.
+    hedge: Option<Duration>,
     replay: Replay,
     retry: Option<Arc<RetryPolicy>>,
     /// Where an attempt is under way.
@@ -116,11 +122,12 @@ impl Router<'_> {
     ) -> Result<Forwarded, Failure> {
         let exchange = self.exchange;
         let timeouts = self.forwarding.timeouts(&exchange.request.borrow(), self.heard);
-        let retry = self.forwarding.retry(&exchange.request.borrow(), self.heard);
-        let of_cluster = upstream
-            .as_ref()
-            .ok()
-            .and_then(|upstream| upstream.cluster().max_stream_duration);
+        let cluster = upstream.as_ref().ok().map(|upstream| upstream.cluster());
+        let of_cluster = cluster.as_ref().and_then(|cluster| cluster.retry.as_ref());
+        let retry = self
+            .forwarding
+            .retry(of_cluster, &exchange.request.borrow(), self.heard);
+        let of_cluster = cluster.and_then(|cluster| cluster.max_stream_duration);
         let by_cluster = of_cluster.is_some_and(|most| timeouts.max_stream.is_none_or(|own| most < own));
         let max_stream = if by_cluster {
             of_cluster
@@ -147,11 +154,15 @@ impl Router<'_> {
         body: Body,
     ) -> Result<Forwarded, Failure> {
         let exchange = self.exchange;
+        if let Some(dropped) = upstream.drops() {
+            return Err(Failure::Dropped(dropped));
+        }
         let permit = match upstream.is_aggregate() {
             true => None,
             false => Some(self.admit(&upstream)?),
         };
-        let hashed = self.hash(&upstream.cluster());
+        let cluster = upstream.cluster();
+        let hashed = self.hash(&cluster);
         if self.ends_connect() {
             // Apart: no other request has room for it.
             let (answer, in_flight) = Box::pin(self.connect(&upstream, hashed.hash)).await?;
@@ -159,20 +170,35 @@ impl Router<'_> {
             return Ok(Forwarded::Answered(self.tunnelled(answer, body)));
         }
         let (body, in_tunnel) = self.set_aside(&upstream, body);
+        let hedge = timeouts.hedge;
+        let replay_limit = self.replay_limit(&cluster, retry.is_some());
         let plan = Plan {
-            wishes: self.wishes(&upstream.cluster()),
+            wishes: self.wishes(&cluster),
             upstream,
             hash: hashed.hash,
-            per_try: timeouts.per_try,
+            hedge,
+            per_try: timeouts.per_try.filter(|_| hedge.is_none()),
             per_try_idle: timeouts.per_try_idle,
-            replay: Replay::new(body, self.replay_limit(retry.is_some())),
+            replay: match hedge {
+                None => Replay::new(body, replay_limit),
+                Some(_) => Replay::new(body, replay_limit).beside_each_other(),
+            },
             retry,
             trying: RefCell::default(),
         };
-        let mirrors = &self.forwarding.forward.mirrors;
-        mirror::start(exchange, mirrors, &exchange.request.borrow(), &plan.replay);
+        mirror::start(
+            exchange,
+            self.mirrors(&cluster),
+            &exchange.request.borrow(),
+            &plan.replay,
+        );
         exchange.answer_within(timeouts.global);
-        let mut attempts = pin!(self.attempts(&plan));
+        let mut attempts = pin!(async {
+            match plan.hedge {
+                None => self.attempts(&plan).await,
+                Some(per_try) => Box::pin(self.hedged(&plan, per_try)).await,
+            }
+        });
         let answered = poll_fn(|cx| match attempts.as_mut().poll(cx) {
             Poll::Pending => exchange.watch.poll_expired(cx).map(|expired| match expired {
                 Expired::Answer => Err(Failure::Timeout),
@@ -208,14 +234,29 @@ impl Router<'_> {
         policy.is_some_and(|policy| policy.statuses.contains(&answer.head.status))
     }
 
+    /// The cluster's, or else the route's.
+    fn mirrors<'m>(&'m self, cluster: &'m Cluster) -> &'m [MirrorPolicy] {
+        match cluster.mirrors.as_slice() {
+            [] => &self.forwarding.forward.mirrors,
+            own => own,
+        }
+    }
+
     /// How much of the request is kept to be sent again.
-    fn replay_limit(&self, retries: bool) -> usize {
+    fn replay_limit(&self, cluster: &Cluster, retries: bool) -> usize {
         let forward = self.forwarding.forward;
-        if !retries && forward.mirrors.is_empty() && forward.redirects.is_none() {
+        if !retries && self.mirrors(cluster).is_empty() && forward.redirects.is_none() {
             return STALE_REPLAY;
         }
         let limit = self.exchange.session().connection.buffer_limit;
-        limit.map_or(RETRY_REPLAY, |limit| limit as usize)
+        let limit = limit.map_or(RETRY_REPLAY, |limit| limit as usize);
+        match forward.kept {
+            None => limit,
+            Some(KeptBody { bytes, may_be_more }) => {
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                if may_be_more { bytes } else { bytes.min(limit) }
+            }
+        }
     }
 
     fn edit(&self, head: &mut RequestHead, timeouts: &Timeouts) {
@@ -232,28 +273,15 @@ impl Router<'_> {
             head.headers
                 .set("grpc-timeout", [milliseconds.as_ref(), b"m"].concat());
         }
-        if let Some(global) = timeouts.per_try.or(timeouts.global)
+        // A try that is not given up has all the time.
+        let per_try = timeouts.per_try.filter(|_| timeouts.hedge.is_none());
+        if let Some(global) = per_try.or(timeouts.global)
             && !options.suppress_envoy_headers
         {
             let limit = u64::try_from(global.as_millis()).unwrap_or(u64::MAX);
             head.headers.set(EXPECTED, Decimal::from(limit));
         }
         self.forwarding.edit_request(head, &**self.exchange, self.tells());
-    }
-
-    /// Why there is a retry.
-    fn tell_if_late(&self, failed: Option<&Failed>) {
-        if self.forwarding.host.include_is_timeout_retry {
-            let late = matches!(
-                failed,
-                Some(Failed {
-                    failure: Failure::TryTimeout | Failure::TryIdle,
-                    ..
-                })
-            );
-            let headers = &mut self.exchange.request.borrow_mut().headers;
-            headers.set("x-envoy-is-timeout-retry", if late { "true" } else { "false" });
-        }
     }
 
     fn priority(&self) -> Priority {
@@ -430,13 +458,16 @@ impl Router<'_> {
         let protocol = upstream.protocol();
         let (http2, pool) = {
             let head = exchange.request.borrow();
-            let (http2, offer) = alpn::for_request(protocol, &head);
+            let (http2, offer) = match head.upgrade.is_some() {
+                true => alpn::for_cluster(&upstream.cluster(), &head),
+                false => alpn::for_request(protocol, &head),
+            };
             let offer = match self.named_offer().filter(|_| offer != Offer::Upgrade) {
                 Some(named) => named,
                 None => offer,
             };
             let purpose = Purpose {
-                authority: Some(head.authority.as_ref()),
+                authority: Some(upstream.server_name(&head)),
                 offer,
                 inbound: connection.facts.inbound,
                 behalf: Some(connection.behalf()),
@@ -446,9 +477,6 @@ impl Router<'_> {
                 && !upstream.destination(host, &purpose)?.is_mesh()
             {
                 return Err(Failure::Stream(StreamError::Invalid("an upgrade over HTTP/2")));
-            }
-            if http2 && is_connect(&head) && head.version != Version::Http2 {
-                return Err(Failure::Stream(StreamError::Invalid("a tunnel over HTTP/2")));
             }
             let pool = upstream.pool_for(host, &purpose)?;
             (http2, pool)
@@ -476,12 +504,20 @@ impl Router<'_> {
             };
             trace.inject(&mut exchange.request.borrow_mut(), version);
         }
-        let body = match idle {
-            Some(idle) => idle.request(plan.replay.attempt()),
-            None => plan.replay.attempt(),
+        let through = self.through(checkout.is_http2(), &exchange.request.borrow());
+        let body = match (&through, idle) {
+            (Some(through), _) => through.body(),
+            (None, Some(idle)) => idle.request(plan.replay.attempt()),
+            (None, None) => plan.replay.attempt(),
         };
-        let sending = self.send_on(checkout, host, body, to_mesh_peer);
+        let upgrade = through
+            .as_ref()
+            .and_then(|_| exchange.request.borrow().upgrade.clone());
+        let sending = self.send_on(checkout, upstream, host, body, to_mesh_peer);
         let mut answer = sending.await.map_err(Failure::Stream)?;
+        if let Some(through) = through {
+            answer = opened(answer, through, upgrade);
+        }
         self.exchange.begin_response();
         if let Some(idle) = idle {
             answer.body = idle.response(answer.body);
@@ -501,6 +537,7 @@ impl Router<'_> {
     fn send_on(
         &self,
         checkout: Checkout,
+        upstream: &Upstream,
         host: &Host,
         body: Body,
         to_mesh_peer: bool,
@@ -514,7 +551,8 @@ impl Router<'_> {
         let head = exchange.request.borrow();
         let again = exchange.attempts.get() > 1;
         let tells_version = to_mesh_peer && checkout.is_http2() && head.version != Version::Http2;
-        if !again && !tells_version && !self.rewrites_host(host) {
+        let takes_scheme = exchange.session().manager.scheme_of_upstream;
+        if !again && !tells_version && !takes_scheme && !self.rewrites_host(host) {
             return checkout.send(&head, body);
         }
         let mut head = head.clone();
@@ -525,6 +563,10 @@ impl Router<'_> {
         if tells_version {
             head.headers.set(ORIGINAL_VERSION, head.version.as_str());
         }
+        if takes_scheme {
+            let tls = upstream.cluster().transport.of(&host.endpoint).tls().is_some();
+            head.scheme = Bytes::from_static(if tls { b"https" } else { b"http" });
+        }
         checkout.send(&head, body)
     }
 
@@ -533,22 +575,6 @@ impl Router<'_> {
         if self.rewrites_host(host) {
             let name = host.endpoint.hostname.as_bytes();
             self.forwarding.set_host(head, name, self.tells());
-        }
-    }
-
-    /// An attempt that is not the first has less time.
-    fn tell_what_is_left(&self, head: &mut RequestHead) {
-        let Some(deadline) = self.exchange.watch.deadline() else {
-            return;
-        };
-        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-        let told = head
-            .headers
-            .get_str(EXPECTED)
-            .and_then(|told| told.parse::<u128>().ok());
-        if told.is_some_and(|told| left < told) {
-            let left = u64::try_from(left).unwrap_or(u64::MAX);
-            head.headers.set(EXPECTED, Decimal::from(left));
         }
     }
 
@@ -568,30 +594,4 @@ impl Router<'_> {
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
-}
-
-/// One attempt's time-outs.
-async fn within(
-    per_try: Option<Duration>,
-    idle: Option<&TryIdle>,
-    sending: impl Future<Output = Result<Answer, Failure>>,
-) -> Result<Answer, Failure> {
-    let late = async {
-        match per_try {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
-    let quiet = async {
-        match idle {
-            Some(idle) => idle.expired().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        result = sending => result,
-        () = late => Err(Failure::TryTimeout),
-        () = quiet => Err(Failure::TryIdle),
-    }
 }

@@ -28,6 +28,8 @@ pub struct Layers {
 struct State {
     loaded: Vec<Layer>,
     admin: BTreeMap<String, Value>,
+    /// By the name of the resource.
+    discovered: BTreeMap<String, BTreeMap<String, Value>>,
     counts: Counts,
 }
 
@@ -96,6 +98,13 @@ impl Layers {
         true
     }
 
+    /// What a resource says from now on.
+    pub(crate) fn discover(&self, name: &str, values: BTreeMap<String, Value>) {
+        let mut state = self.lock();
+        state.discovered.insert(name.to_owned(), values);
+        self.load_into(&mut state);
+    }
+
     pub(crate) fn load(&self) {
         self.load_into(&mut self.lock());
     }
@@ -107,6 +116,9 @@ impl Layers {
             match &source.from {
                 From::Static(_) => {}
                 From::Admin => layer.values.clone_from(&state.admin),
+                From::Discovered(name, _) => {
+                    layer.values = state.discovered.get(name).cloned().unwrap_or_default();
+                }
                 From::Disk(disk) => match self.read(disk) {
                     Ok(None) => continue,
                     Ok(Some(values)) => {
@@ -153,7 +165,7 @@ impl Layers {
     fn watched(&self) -> impl Iterator<Item = &PathBuf> {
         self.sources.iter().filter_map(|source| match &source.from {
             From::Disk(disk) => Some(&disk.symlink),
-            From::Static(_) | From::Admin => None,
+            From::Static(_) | From::Admin | From::Discovered(..) => None,
         })
     }
 

@@ -13,7 +13,7 @@ use leno_engine::compile::secret;
 use leno_engine::compile::tls::{SecretSource, TrustSource, Validation};
 use leno_engine::compile::{Files, Warnings};
 use leno_proto::envoy::extensions::transport_sockets::tls::v3 as pb;
-use leno_tls::{Crypto, Identity, ROOT_CA, SecretSet, TrustBundle, WORKLOAD_CERTIFICATE};
+use leno_tls::{Crypto, Identity, ROOT_CA, SecretSet, TicketKeys, TrustBundle, WORKLOAD_CERTIFICATE};
 
 use crate::tls;
 
@@ -28,6 +28,7 @@ const ROOTS_SUFFIX: &str = "-cacert";
 pub enum Secret {
     Identity(Identity),
     Trust(TrustBundle),
+    Tickets(TicketKeys),
 }
 
 /// Whether somebody else is asked for it. With an identity of its own the proxy makes `default` and `ROOTCA` itself.
@@ -53,6 +54,10 @@ pub(crate) fn usable(name: &str, pem: &secret::Secret) -> Result<Secret, String>
             private_key,
         } => identity(certificate_chain, name, private_key, name),
         secret::Secret::Validation(validation) => peers(validation, name),
+        secret::Secret::Tickets(keys) => {
+            let made = TicketKeys::new(keys).map(Secret::Tickets);
+            made.ok_or_else(|| "the session ticket keys cannot be used".to_owned())
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct SentBody {
     exchange: Rc<Exchange>,
     body: Body,
     length: Option<u64>,
+    /// The upstream has told how long it is; else nobody is told, as in Envoy.
+    told: bool,
 }
 
 impl SentBody {
@@ -23,8 +25,16 @@ impl SentBody {
             exchange.finish();
             return Body::Empty;
         }
+        let length = body.length();
+        let response = exchange.response.borrow();
+        let told = length.is_some()
+            && response
+                .as_ref()
+                .is_some_and(|head| head.headers.contains("content-length"));
+        drop(response);
         Body::Stream(Box::new(Self {
-            length: body.length(),
+            length,
+            told,
             exchange,
             body,
         }))
@@ -88,7 +98,7 @@ impl Source for SentBody {
     }
 
     fn length(&self) -> Option<u64> {
-        self.body.length()
+        self.body.length().filter(|_| self.told)
     }
 }
 

@@ -5,10 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use leno_engine::compile::http::HttpConnectionManager;
-use leno_telemetry::stats::{Counts, HttpStat};
+use leno_engine::compile::overload::What;
+use leno_telemetry::stats::{Counts, HttpStat, HttpTime};
 
 use crate::connection::Connection;
+use crate::counts::Timed;
 use crate::ending::Ending;
+use crate::overload::Overload;
 use crate::worker::Worker;
 
 /// Requests share it and copy nothing of it. While it is there it is counted as an active connection.
@@ -18,8 +21,11 @@ pub(crate) struct Session {
     pub(crate) manager: Arc<HttpConnectionManager>,
     pub(crate) ending: Rc<Ending>,
     pub(crate) requests: Cell<u32>,
+    /// It ends with what is being done, as there is too much to do.
+    pub(crate) overloaded: Cell<bool>,
     pub(crate) counts: Rc<Counts<HttpStat>>,
     http2: bool,
+    _length: Timed<HttpStat>,
 }
 
 // === impl Session ===
@@ -50,9 +56,29 @@ impl Session {
             manager,
             ending,
             requests: Cell::new(0),
+            overloaded: Cell::new(false),
+            _length: Timed::begin(&counts, HttpTime::CxLength),
             counts,
             http2,
         })
+    }
+
+    /// None: it is served however much there is to do.
+    pub(crate) fn overload(&self) -> Option<&Overload> {
+        let overload = self.worker.shared.overload.as_deref();
+        overload.filter(|_| !self.connection.bypasses_overload)
+    }
+
+    /// Whether the connection ends with the answer because of too much to do.
+    pub(crate) fn ends_overloaded(&self) -> bool {
+        let Some(overload) = self.overload() else {
+            return false;
+        };
+        if !self.overloaded.get() && overload.acts(What::DisableKeepalive, &self.worker.random) {
+            self.overloaded.set(true);
+            self.counts.inc(HttpStat::CxOverloadDisableKeepalive);
+        }
+        self.overloaded.get()
     }
 }
 

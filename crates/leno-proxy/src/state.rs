@@ -4,40 +4,43 @@
 //! belongs to a connection's start (filter chain match, TLS, HTTP options) cannot be taken over by an open
 //! connection: when it changes, the connections of that chain, and only of that chain, drain.
 
+mod defaults;
+mod draining;
 mod follower;
 mod refused;
+mod scopes;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
 use leno_engine::compile::endpoint::{Assignment, LocalityName};
-use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener, TerminalFilter};
+use leno_engine::compile::http::{Scope, ScopeKey};
+use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener};
 use leno_engine::compile::route::RouteTable;
-use leno_engine::compile::tls::CommonTls;
 use leno_engine::decide::balance::LocalCluster;
+use leno_engine::decide::filter::FilterConfig;
 use leno_engine::decide::limits::ClusterLimits;
 use leno_engine::runtime::Runtime;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
+pub(crate) use self::defaults::Defaults;
+use self::draining::{Draining, Retired, drain_time};
 use self::follower::Follower;
 pub use self::refused::Refused;
 use self::refused::{check_logs, refused};
+use self::scopes::KnownScopes;
 use crate::alpn::Offer;
 pub use crate::cluster::ClusterState;
-use crate::drain::{CutBy, Drain};
+use crate::drain::Drain;
 use crate::health::Health;
 use crate::listen::Sockets;
 use crate::secret::Secret;
-use crate::tls::{self, Unsupported};
-
-/// Envoy's `--drain-time-s` is 600 s; Istio sets 45 s.
-const DRAIN_TIME: Duration = Duration::from_secs(45);
+use crate::tls;
 
 /// Everything a worker needs to serve, at one moment.
 #[derive(Debug, Default, Clone)]
@@ -47,6 +50,9 @@ pub struct Config {
     /// Listeners by exact address, for connections that were redirected.
     by_address: HashMap<SocketAddr, Arc<ListenerState>>,
     routes: HashMap<String, Arc<RouteTable>>,
+    scopes: Arc<HashMap<ScopeKey, Arc<Scope>>>,
+    /// Configurations of filters, by the filters' names.
+    extensions: Arc<HashMap<String, Arc<FilterConfig>>>,
     clusters: HashMap<String, Arc<ClusterState>>,
     outlier_log: Option<Arc<Path>>,
     /// The proxies like this one, where zone-aware routing is to know of them.
@@ -64,6 +70,8 @@ pub(crate) struct ListenerState {
 pub(crate) struct Published {
     generation: AtomicU64,
     config: Mutex<Arc<Config>>,
+    /// For who waits for something in it.
+    changed: watch::Sender<()>,
 }
 
 /// The single writer. Changes take effect together, at [`Updater::publish`].
@@ -71,6 +79,7 @@ pub(crate) struct Published {
 pub struct Updater {
     next: Config,
     assignments: HashMap<String, Arc<Assignment>>,
+    scopes: KnownScopes,
     published: Arc<Published>,
     sockets: Sockets,
     secrets: Arc<Secrets>,
@@ -84,22 +93,7 @@ pub struct Updater {
     dns_clusters: watch::Sender<()>,
     follower: Follower,
     local: Option<(String, LocalityName)>,
-}
-
-/// A chain that is no longer in force.
-#[derive(Debug)]
-struct Retired {
-    listener: String,
-    chain: Arc<FilterChain>,
-    drain: Arc<Drain>,
-}
-
-/// A retired chain for as long as it has connections.
-#[derive(Debug)]
-struct Draining {
-    listener: String,
-    chain: Arc<FilterChain>,
-    drain: Weak<Drain>,
+    defaults: Defaults,
 }
 
 // === impl Config ===
@@ -236,6 +230,11 @@ impl Published {
         let generation = config.generation;
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
         self.generation.store(generation, Ordering::Release);
+        self.changed.send_replace(());
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }
 
@@ -253,6 +252,7 @@ impl Updater {
         Self {
             next: Config::default(),
             assignments: HashMap::new(),
+            scopes: KnownScopes::default(),
             published,
             sockets,
             secrets,
@@ -264,6 +264,7 @@ impl Updater {
             dns_clusters: watch::Sender::default(),
             follower: Follower(Some(Box::new(follower))),
             local: None,
+            defaults: Defaults::default(),
         }
     }
 
@@ -277,6 +278,7 @@ impl Updater {
         match secret {
             Secret::Identity(identity) => self.secrets.set_identity(name, identity),
             Secret::Trust(bundle) => self.secrets.set_bundle(name, bundle),
+            Secret::Tickets(keys) => self.secrets.set_tickets(name, keys),
         }
     }
 
@@ -307,7 +309,7 @@ impl Updater {
     pub fn upsert_listener(&mut self, listener: Listener) -> Result<(), Refused> {
         for chain in listener.chains.iter().chain(&listener.default_chain) {
             if let Some(tls) = &chain.tls {
-                let check = tls::server_tls(tls).and_then(|_| self.register(&tls.common));
+                let check = tls::register_server(tls, &self.secrets, &self.crypto);
                 check.map_err(|source| refused(&listener.name, source))?;
             }
         }
@@ -343,6 +345,7 @@ impl Updater {
     }
 
     pub fn upsert_cluster(&mut self, mut cluster: Cluster) -> Result<(), Refused> {
+        self.defaults.complete(&mut cluster);
         // The same again: connections are pooled by their TLS context's address, and stay in use.
         if let Some(old) = self.next.clusters.get(&cluster.name) {
             if *old.cluster == cluster {
@@ -353,7 +356,8 @@ impl Updater {
             }
         }
         for tls in cluster.transport.all().filter_map(Transport::tls) {
-            let check = tls::client_tls(tls, Offer::Tcp).and_then(|_| self.register(&tls.common));
+            let check = tls::client_tls(tls, Offer::Tcp)
+                .and_then(|_| tls::register(&tls.common, &self.secrets, &self.crypto));
             check.map_err(|source| refused(&cluster.name, source))?;
         }
         let assignment = match &cluster.discovery {
@@ -398,10 +402,6 @@ impl Updater {
         for ClusterState { cluster, limits, .. } in self.next.clusters.values().map(Arc::as_ref) {
             limits.set(&cluster.limits.under(&cluster.name, &values));
         }
-    }
-
-    fn register(&self, common: &CommonTls) -> Result<(), Unsupported> {
-        tls::register(common, &self.secrets, &self.crypto)
     }
 
     pub fn remove_cluster(&mut self, name: &str) {
@@ -452,6 +452,7 @@ impl Updater {
     pub fn publish(&mut self) {
         self.next.generation += 1;
         self.next.index_addresses();
+        self.index_scopes();
         self.find_local();
         self.published.store(Arc::new(self.next.clone()));
         if let Some(follow) = &mut self.follower.0 {
@@ -503,26 +504,6 @@ impl Updater {
         }
     }
 
-    /// Only a change that forbids a connection closes it.
-    fn close_forbidden(&self) {
-        for draining in &self.draining {
-            let state = self.next.listeners.get(&draining.listener);
-            let origin = state.and_then(|state| state.forbids(&draining.chain));
-            if let (Some(origin), Some(drain)) = (origin, draining.drain.upgrade()) {
-                // Whoever still holds it is a connection.
-                if Arc::strong_count(&drain) > 1 {
-                    tracing::warn!(
-                        listener = draining.listener,
-                        chain = draining.chain.name,
-                        origin,
-                        "plaintext connections closed: the port takes mutual TLS only (STRICT)"
-                    );
-                }
-                drain.forbid(CutBy::Strict);
-            }
-        }
-    }
-
     /// Nobody is told any more.
     pub(crate) fn forget_follower(&mut self) {
         self.follower = Follower(None);
@@ -553,34 +534,6 @@ impl Updater {
             self.sockets.close(name);
         }
     }
-
-    /// Lets connections end within the time that it gives back, as they become idle; new ones are still accepted.
-    pub(crate) fn drain_listeners(&self, inbound_only: bool) -> Duration {
-        for state in self.listeners_of(inbound_only) {
-            for (_, drain) in &state.drains {
-                drain.start(DRAIN_TIME);
-            }
-        }
-        self.sockets.workers().look();
-        DRAIN_TIME
-    }
-
-    /// Stops accepting and drains every connection; what is left after `time` is cut off.
-    pub(crate) fn drain_all(&mut self, time: Duration) {
-        let names: Vec<String> = self.next.listeners.keys().cloned().collect();
-        for name in &names {
-            self.sockets.close(name);
-        }
-        for state in self.next.listeners.values() {
-            for (_, drain) in &state.drains {
-                drain.finish(time);
-            }
-        }
-        for drain in self.draining.iter().filter_map(|d| d.drain.upgrade()) {
-            drain.finish(time);
-        }
-        self.sockets.workers().look();
-    }
 }
 
 /// Its endpoints are names, for somebody to resolve.
@@ -589,12 +542,4 @@ fn by_name(cluster: &Cluster) -> bool {
         cluster.discovery,
         Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
     )
-}
-
-/// The drain time of a chain's own connections, where it says one.
-fn drain_time(chain: &FilterChain) -> Duration {
-    match &chain.terminal {
-        TerminalFilter::Http(http) if !http.timeouts.drain.is_zero() => http.timeouts.drain,
-        _ => DRAIN_TIME,
-    }
 }

@@ -21,13 +21,13 @@ use leno_engine::decide::hash::hash_source;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, UpstreamRecord};
-use leno_telemetry::stats::{ClusterStat, TcpStat};
+use leno_telemetry::stats::{ClusterStat, ClusterTime, TcpStat};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
 use crate::connection::{Connection, Serving};
-use crate::counts::Lasting;
+use crate::counts::{Lasting, Timed};
 use crate::destination::{Behalf, Purpose};
 use crate::drain::CutBy;
 use crate::ending::{Ending, Lifetime};
@@ -37,7 +37,7 @@ use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
 use crate::tunnel;
-use crate::upstream::{self, Picked, Upstream};
+use crate::upstream::{self, Picked, Taken, Upstream};
 use crate::worker::Worker;
 
 /// An upstream connection that was made before the client said anything, and how it began.
@@ -67,10 +67,18 @@ struct Connected {
     connection: Rc<UpstreamConnection>,
     cluster: Arc<Cluster>,
     host: Host,
-    _active: (Active, Lasting<ClusterStat>),
+    _active: (Active, Held),
     /// A connection's, or that of a request which carries it.
     _permit: Permit,
 }
+
+/// A connection's, or a request's place in the statistics, and its place at its endpoint where there are so many only.
+#[derive(Debug)]
+struct Held(
+    #[expect(dead_code)] Lasting<ClusterStat>,
+    #[expect(dead_code)] Option<Timed<ClusterStat>>,
+    #[expect(dead_code)] Option<Taken>,
+);
 
 /// The upstream connection of a client that has not spoken yet.
 #[derive(Debug, Default)]
@@ -228,6 +236,7 @@ impl Relay {
         Lifetime {
             idle: None,
             most: longest.map(|most| Box::new((most, Duration::ZERO))),
+            patient: true,
         }
     }
 
@@ -337,7 +346,10 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             Some((tunnel, client)) => {
                 let lasting = Lasting::begin(&upstream.counts, ClusterStat::RqActive, None);
                 let opening = tunnel::open(worker, &upstream, &host, tunnel, client, of.behalf);
-                (lasting, patiently(tcp.idle_timeout, opening).await)
+                (
+                    Held(lasting, None, None),
+                    patiently(tcp.idle_timeout, opening).await,
+                )
             }
         };
         match made {
@@ -389,7 +401,7 @@ async fn connect_to(
     upstream: &Upstream,
     host: &Host,
     of: &Origin<'_>,
-) -> Result<(Lasting<ClusterStat>, Made), Failure> {
+) -> Result<(Held, Made), Failure> {
     let purpose = Purpose {
         authority: None,
         offer: Offer::Tcp,
@@ -397,12 +409,16 @@ async fn connect_to(
         behalf: Some(of.behalf),
     };
     let to = upstream.destination(host, &purpose)?;
-    let lasting = upstream.count_connection();
+    let seat = Box::pin(upstream.take_seat(&to.address)).await;
+    let (lasting, length) = upstream.count_connection();
     let made = crate::connect::connect(worker.connector(), &to).await;
     if made.is_ok() {
         upstream.counts.inc(ClusterStat::RqTotal);
+        upstream
+            .counts
+            .took(ClusterTime::CxConnect, length.began.elapsed());
     }
-    Ok((lasting, made))
+    Ok((Held(lasting, Some(length), seat), made))
 }
 
 fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {
@@ -433,12 +449,26 @@ async fn known(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure>
     if let Some(upstream) = discovered(worker.upstream(&worker.snapshot(), name)) {
         return Ok(upstream);
     }
+    if let Some(upstream) = discovered(Box::pin(named(worker, name)).await) {
+        return Ok(upstream);
+    }
     let answer = worker.shared.demand.ask(Want::Cluster(name.to_owned())).await;
     match (worker.upstream(&worker.snapshot(), name), answer) {
         (Some(upstream), Answer::Found | Answer::Absent) => Ok(upstream),
         (Some(upstream), Answer::Unanswered) if upstream.is_discovered() => Ok(upstream),
         (_, Answer::Unanswered) => Err(Failure::Unanswered),
         (None, Answer::Found | Answer::Absent) => Err(Failure::NoCluster),
+    }
+}
+
+/// A cluster once its names have been looked up, where that is waited for: Envoy opens its listeners only then.
+async fn named(worker: &Rc<Worker>, name: &str) -> Option<Rc<Upstream>> {
+    let mut changes = worker.shared.published.changes();
+    loop {
+        let upstream = worker.upstream(&worker.snapshot(), name)?;
+        if !upstream.waits_for_names() || changes.changed().await.is_err() {
+            return Some(upstream);
+        }
     }
 }
 

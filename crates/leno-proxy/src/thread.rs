@@ -15,7 +15,7 @@ use std::time::Duration;
 use leno_tls::{Crypto, Secrets};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::accept;
 use crate::call;
@@ -23,6 +23,7 @@ use crate::connection::Serving;
 use crate::export;
 use crate::inbox::{Message, Workers};
 use crate::load::Counted;
+use crate::overload::Overload;
 use crate::socket::{ListenSocket, Listening, NOWHERE};
 use crate::stream::Stream;
 use crate::telemetry::Reporter;
@@ -214,6 +215,15 @@ impl Accepting {
     }
 }
 
+/// When nothing is to be accepted for the time being.
+async fn stops(stopped: &mut Option<watch::Receiver<bool>>) {
+    match stopped {
+        // Its sender lasts as long as the worker.
+        Some(stopped) => drop(stopped.wait_for(|stopped| *stopped).await),
+        None => std::future::pending().await,
+    }
+}
+
 /// Accepts until the socket's listener lets go of it.
 async fn accept_from(worker: Rc<Worker>, socket: Arc<ListenSocket>) {
     let listener = match Accepting::of(&socket) {
@@ -226,20 +236,36 @@ async fn accept_from(worker: Rc<Worker>, socket: Arc<ListenSocket>) {
         () = first_answers(&worker) => {}
         _ = &mut closed => return,
     }
+    let bypasses = worker
+        .snapshot()
+        .listener(&socket.listener)
+        .is_some_and(|state| state.listener.bypasses_overload);
+    let overload = worker.shared.overload.as_deref().filter(|_| !bypasses);
+    let mut stopped = overload.and_then(Overload::stopped);
     loop {
+        if let Some(stopped) = &mut stopped {
+            // Its sender lasts as long as the worker.
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| !*stopped) => {}
+                _ = &mut closed => return,
+            }
+        }
+        let mut stops = pin!(stops(&mut stopped));
         let accepted = poll_fn(|cx| match listener.poll_accept(cx) {
-            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Ready(accepted) => Poll::Ready(Some(Some(accepted))),
             // Looked at only when the backlog is empty: a burst is accepted without it.
-            Poll::Pending => closed.as_mut().poll(cx).map(|_| None),
+            Poll::Pending if closed.as_mut().poll(cx).is_ready() => Poll::Ready(None),
+            Poll::Pending => stops.as_mut().poll(cx).map(|()| Some(None)),
         });
-        match accepted.await {
+        let Some(accepted) = accepted.await else { return };
+        match accepted {
             Some(Ok((stream, remote))) => dispatch(&worker, stream, remote, &socket),
             Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Some(Err(error)) => {
                 tracing::warn!(listener = socket.listener, %error, "accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-            None => return,
+            None => {}
         }
     }
 }

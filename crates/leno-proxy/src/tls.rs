@@ -12,12 +12,13 @@ use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
 use leno_engine::compile::tls::{
-    self as compiled, CommonTls, DownstreamTls, SecretSource, TrustSource, UpstreamTls, Validation,
+    self as compiled, CommonTls, DownstreamTls, SecretSource, TicketSource, Tickets, TrustSource,
+    UpstreamTls, Validation,
 };
 use leno_tls::{
     ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo, Pin,
     Resumption, Revocation, RevocationError, SYSTEM_ROOTS, SanMatcher, Secrets, ServerCheck, ServerTls,
-    StringMatch, SystemRootsError, TlsConfigs, TlsVersion, TrustBundle, Versions,
+    StringMatch, SystemRootsError, TicketKeys, TlsConfigs, TlsVersion, TrustBundle, Versions,
 };
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
@@ -234,7 +235,13 @@ pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> 
         versions: versions(&tls.common),
         cipher_suites: tls.common.parameters.cipher_suites.clone(),
         groups: tls.common.parameters.groups.clone(),
-        resumption: Resumption::Off,
+        resumption: match &tls.tickets {
+            None => Resumption::Off,
+            Some(Tickets { keys, lifetime }) => Resumption::Tickets {
+                keys: ticket_keys(keys),
+                lifetime: *lifetime,
+            },
+        },
     })
 }
 
@@ -253,8 +260,36 @@ pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, U
         versions: versions(&tls.common),
         cipher_suites: tls.common.parameters.cipher_suites.clone(),
         groups: tls.common.parameters.groups.clone(),
-        resumption: Resumption::Off,
+        resumption: match tls.sessions {
+            0 => Resumption::Off,
+            most => Resumption::Sessions(most as usize),
+        },
     })
+}
+
+/// The name under which keys of tickets are kept.
+fn ticket_keys(source: &TicketSource) -> String {
+    match source {
+        TicketSource::Sds(name, _) => name.clone(),
+        TicketSource::Inline(keys) => inline_name(&keys.concat()),
+    }
+}
+
+/// Whether leno-tls can serve it; what it has inline is put where the workers find it.
+pub(crate) fn register_server(
+    tls: &DownstreamTls,
+    secrets: &Secrets,
+    crypto: &Crypto,
+) -> Result<(), Unsupported> {
+    server_tls(tls)?;
+    register(&tls.common, secrets, crypto)?;
+    let keys = tls.tickets.as_ref().map(|tickets| &tickets.keys);
+    if let Some(source @ TicketSource::Inline(keys)) = keys
+        && let Some(made) = TicketKeys::new(keys)
+    {
+        secrets.set_tickets(&ticket_keys(source), made);
+    }
+    Ok(())
 }
 
 /// Puts a context's inline certificates, and the machine's roots, where the workers find secrets by name.

@@ -26,7 +26,7 @@ use crate::alpn;
 use crate::codec::{Answer, Body, Frame, Source};
 use crate::connect::UpstreamConnection;
 use crate::destination::{Behalf, Purpose};
-use crate::io::{Carrier, Io, Rewound};
+use crate::io::{Carrier, Io};
 use crate::outcome::{Failure, StreamError};
 use crate::upstream::{Checkout, Upstream};
 use crate::worker::Worker;
@@ -125,12 +125,11 @@ enum Asked {
 async fn ask(checkout: Checkout, head: RequestHead) -> Result<Asked, StreamError> {
     let http2 = checkout.is_http2();
     let connects = head.method.as_ref() == b"CONNECT";
-    let to = Rc::new(RefCell::new(Outgoing::default()));
-    let said = || Body::Stream(Box::new(Said(Rc::clone(&to))));
+    let through = Through::default();
     let body = match connects && !http2 {
         // All that follows the head of a CONNECT is the tunnel's.
         true => Body::Empty,
-        false => said(),
+        false => through.body(),
     };
     let Answer { head, body, upgraded } = checkout.send(&head, body).await?;
     // As in Envoy, whose HTTP/1.1 takes every success for a tunnel's.
@@ -139,20 +138,37 @@ async fn ask(checkout: Checkout, head: RequestHead) -> Result<Asked, StreamError
         false => (200..300).contains(&head.status),
     };
     Ok(match upgraded {
-        Some(upgraded) if is_open => {
-            let (prefix, io) = upgraded.into_parts();
-            Asked::Open(match prefix.is_empty() {
-                true => io,
-                false => Io::Other(Box::new(Rewound::new(prefix, io))),
-            })
-        }
-        None if is_open && !body.is_end() => Asked::Open(Io::Other(Box::new(Stream {
-            from: body,
-            chunk: Bytes::new(),
-            to,
-        }))),
+        Some(upgraded) if is_open => Asked::Open(upgraded.into_io()),
+        None if is_open && !body.is_end() => Asked::Open(through.open(body)),
         _ => Asked::Refused(head.status),
     })
+}
+
+/// The client's side of a tunnel through a stream of a request's body and its answer's.
+#[derive(Debug, Default)]
+pub(crate) struct Through(Rc<RefCell<Outgoing>>);
+
+impl Through {
+    /// The body of the request.
+    pub(crate) fn body(&self) -> Body {
+        Body::Stream(Box::new(Said(Rc::clone(&self.0))))
+    }
+
+    /// With the body of the answer, a connection.
+    pub(crate) fn open(self, from: Body) -> Io {
+        Io::Other(Box::new(Stream {
+            from,
+            chunk: Bytes::new(),
+            to: self.0,
+        }))
+    }
+
+    /// There is no tunnel: the request has ended.
+    pub(crate) fn close(self) {
+        let mut outgoing = self.0.borrow_mut();
+        outgoing.ended = true;
+        Outgoing::wake(&mut outgoing.sender);
+    }
 }
 
 /// The two bodies of a request, as a connection.

@@ -3,10 +3,10 @@
 mod by_host;
 mod load;
 mod pool;
+mod seats;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,15 +15,16 @@ use leno_engine::compile::cluster::{Cluster, Discovery, Transport, UpstreamProto
 use leno_engine::compile::endpoint::{Endpoint, Target};
 use leno_engine::compile::listener::Address;
 use leno_engine::decide::balance::{Balancer, Host, LocalCluster, Note, Notes, PickContext, PickError, Row};
+use leno_engine::decide::drop_overload::Dropped;
 use leno_engine::decide::health::{self, ClusterHealth};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::outlier::Outcome;
 use leno_engine::decide::proxy_protocol::Client;
-use leno_engine::message::ResponseHead;
-use leno_telemetry::stats::{ClusterStat, Counts, Stats};
+use leno_engine::message::{RequestHead, ResponseHead};
+use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, Stats};
 
 use crate::alpn::Offer;
-use crate::counts::Lasting;
+use crate::counts::{Lasting, Timed};
 use crate::destination::{Destination, Purpose};
 use crate::health::Health;
 use crate::outcome::{Failure, StreamError};
@@ -36,6 +37,7 @@ use pool::Pool;
 /// In an answer: the endpoint wants nothing more.
 const IMMEDIATE_FAIL: &str = "x-envoy-immediate-health-check-fail";
 pub(crate) use pool::Checkout;
+pub(crate) use seats::Taken;
 
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -49,10 +51,13 @@ pub(crate) struct Upstream {
     /// Of an aggregate: whose endpoints it has.
     members: RefCell<Vec<Rc<Upstream>>>,
     hosts: by_host::Hosts,
+    seats: seats::Seats,
     /// The configuration that its state is of.
     generation: Cell<Option<u64>>,
     /// Since load was last told of: requests for which there was no room.
     dropped: Cell<u64>,
+    /// Those among them that were dropped as the control plane wants it.
+    overload: Cell<u64>,
     random: Random,
 }
 
@@ -106,8 +111,10 @@ impl Upstream {
             shortcuts: RefCell::default(),
             members: RefCell::default(),
             hosts: by_host::Hosts::default(),
+            seats: seats::Seats::default(),
             generation: Cell::new(None),
             dropped: Cell::new(0),
+            overload: Cell::new(0),
             random: Random::default(),
             state: RefCell::new(state),
         }
@@ -143,6 +150,7 @@ impl Upstream {
     pub(crate) fn take_load(&self) -> ClusterLoad {
         ClusterLoad {
             dropped: self.dropped.take(),
+            overload: self.overload.take(),
             endpoints: self.balancer.borrow().take_loads(),
         }
     }
@@ -150,6 +158,19 @@ impl Upstream {
     /// A request was refused for want of room.
     pub(crate) fn drop_one(&self) {
         self.dropped.set(self.dropped.get() + 1);
+    }
+
+    /// Whether this request is dropped, as the control plane wants some to be.
+    pub(crate) fn drops(&self) -> Option<Dropped> {
+        let state = self.state.borrow();
+        let dropped = state
+            .assignment
+            .as_ref()?
+            .drop
+            .as_ref()?
+            .takes(self.random.next())?;
+        self.overload.set(self.overload.get() + 1);
+        Some(dropped)
     }
 
     /// Whether it has the state of this configuration already.
@@ -165,6 +186,16 @@ impl Upstream {
     pub(crate) fn is_discovered(&self) -> bool {
         let state = self.state.borrow();
         state.assignment.is_some() || has_no_own(&state.cluster)
+    }
+
+    /// Its endpoints are names that nobody has looked up yet.
+    pub(crate) fn waits_for_names(&self) -> bool {
+        let state = self.state.borrow();
+        let named = matches!(
+            state.cluster.discovery,
+            Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
+        );
+        named && state.assignment.is_none() && state.cluster.waits_for_names
     }
 
     /// Those that an aggregate has in a row. An aggregate among them has no endpoints of its own to give.
@@ -190,6 +221,14 @@ impl Upstream {
 
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
         Arc::clone(&self.state.borrow().cluster)
+    }
+
+    /// By which name the server is to be known that takes a request.
+    pub(crate) fn server_name<'h>(&self, head: &'h RequestHead) -> &'h [u8] {
+        let state = self.state.borrow();
+        let header = state.cluster.sni_header.as_ref();
+        let said = header.and_then(|name| head.field(name));
+        said.filter(|name| !name.is_empty()).unwrap_or(&head.authority)
     }
 
     pub(crate) fn protocol(&self) -> UpstreamProtocol {
@@ -312,8 +351,11 @@ impl Upstream {
             _ => None,
         };
         let is_told = transport.introduction().is_some();
+        let toward = address.socket().map(|to| state.cluster.socket_toward(to));
+        let (source, options) = toward.unwrap_or_default();
         Ok(Destination {
-            source: address.socket().and_then(|to| source(&state.cluster.sources, to)),
+            source,
+            options,
             address,
             transport,
             host: name,
@@ -378,12 +420,15 @@ impl Upstream {
     }
 
     /// A connection begins.
-    pub(crate) fn count_connection(&self) -> Lasting<ClusterStat> {
+    pub(crate) fn count_connection(&self) -> (Lasting<ClusterStat>, Timed<ClusterStat>) {
         self.counts.inc(ClusterStat::CxTotal);
         if let Some(health) = &self.state.borrow().health {
             health.known.meet();
         }
-        Lasting::begin(&self.counts, ClusterStat::CxActive, Some(ClusterStat::CxDestroy))
+        (
+            Lasting::begin(&self.counts, ClusterStat::CxActive, Some(ClusterStat::CxDestroy)),
+            Timed::begin(&self.counts, ClusterTime::CxLength),
+        )
     }
 
     pub(crate) fn count_protocol(&self, http2: bool) {
@@ -433,6 +478,7 @@ impl Upstream {
                 self.report(host, Outcome::LocalTimeout);
             }
             Failure::Overflow
+            | Failure::Dropped(_)
             | Failure::NoHealthyUpstream
             | Failure::NotThere(_)
             | Failure::NoCluster
@@ -458,6 +504,7 @@ impl Upstream {
     pub(crate) fn sweep(&self, now: Instant) {
         self.balancer.borrow_mut().tick(now);
         self.forget(now);
+        self.forget_seats();
         let idle = self.state.borrow().cluster.idle_timeout;
         let mut pools = self.pools.borrow_mut();
         let before = pools.len();
@@ -481,12 +528,6 @@ pub(crate) fn address(endpoint: &Endpoint) -> Option<&Address> {
         Target::Address(address) => Some(address),
         Target::Name { .. } => None,
     }
-}
-
-/// The first of the same family.
-pub(crate) fn source(sources: &[SocketAddr], to: SocketAddr) -> Option<SocketAddr> {
-    let fits = |source: &&SocketAddr| source.is_ipv4() == to.is_ipv4();
-    sources.iter().find(fits).copied()
 }
 
 fn is_original_dst(cluster: &Cluster) -> bool {

@@ -15,6 +15,7 @@ use leno_engine::compile::cluster::Discovery;
 use leno_engine::compile::endpoint::Passed;
 use leno_engine::decide::balance::LocalCluster;
 use leno_engine::decide::filter::{KnownPeers, LocalMetadata};
+use leno_engine::runtime::Setting;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_telemetry::stats::{Counts, HttpStat, ListenerStat, Stats, TcpStat};
 use tokio::io::DuplexStream;
@@ -29,6 +30,7 @@ use crate::idle::Deadlines;
 use crate::inbox::{Message, Within, Workers};
 use crate::load::Loads;
 use crate::lookup::Demand;
+use crate::overload::Overload;
 use crate::quick_hash::QuickHash;
 use crate::random::Random;
 use crate::reported::Part;
@@ -52,11 +54,17 @@ pub(crate) struct Shared {
     pub(crate) local_metadata: LocalMetadata,
     pub(crate) node: Node,
     pub(crate) fail_closed: Vec<(std::net::IpAddr, u8)>,
+    /// What others are told of clients that have only a loopback address.
+    pub(crate) own_address: std::net::Ipv4Addr,
     pub(crate) connection_ids: AtomicU64,
     pub(crate) loads: Arc<Loads>,
     /// Somebody wants health checks to fail.
     pub(crate) health_failed: AtomicBool,
     pub(crate) stats: Arc<Stats>,
+    /// None: nothing is ever too much.
+    pub(crate) overload: Option<Box<Overload>>,
+    /// Connections of clients at a time.
+    pub(crate) max_connections: Setting<u64>,
 }
 
 /// One worker's own state.
@@ -87,34 +95,6 @@ pub(crate) struct Worker {
     reason = "counted by the worker alone: the inner count is shared by all"
 )]
 pub(crate) struct Snapshot(Rc<Arc<Config>>);
-
-// === impl Shared ===
-
-impl Shared {
-    pub(crate) fn new(
-        workers: usize,
-        published: Arc<Published>,
-        demand: Demand,
-        workload: Option<Arc<dyn WorkloadSockets>>,
-        local_metadata: LocalMetadata,
-        node: Node,
-        fail_closed: Vec<(std::net::IpAddr, u8)>,
-        stats: Arc<Stats>,
-    ) -> Self {
-        Self {
-            published,
-            demand,
-            workload,
-            local_metadata,
-            node,
-            fail_closed,
-            connection_ids: AtomicU64::new(1),
-            loads: Arc::new(Loads::new(workers)),
-            health_failed: AtomicBool::new(false),
-            stats,
-        }
-    }
-}
 
 // === impl Worker ===
 
@@ -266,7 +246,9 @@ impl Worker {
     }
 
     fn look_at(&self, now: Instant) {
-        let next = self.endings.sweep(now);
+        let overload = self.shared.overload.as_deref();
+        let hurry = overload.map(Overload::hurry).unwrap_or_default();
+        let next = self.endings.sweep(now, hurry);
         self.deadlines.reset(now, next);
     }
 

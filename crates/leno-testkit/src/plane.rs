@@ -14,6 +14,7 @@ use leno_proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
 use leno_proto::google::protobuf::Any;
+use leno_proto::type_url::VIRTUAL_HOST;
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -367,8 +368,10 @@ impl Request for DeltaDiscoveryRequest {
         if of.version.is_empty() {
             return None;
         }
+        // Of virtual hosts none comes that is not asked for.
+        let all = asked.all && type_url != VIRTUAL_HOST;
         let wanted = of.resources.iter();
-        let wanted = wanted.filter(|(name, _)| asked.all || asked.names.contains(*name));
+        let wanted = wanted.filter(|(name, _)| all || asked.names.contains(*name));
         let news: Vec<_> = wanted
             .filter(|(name, any)| asked.sent.get(*name).is_none_or(|sent| *sent != any.value))
             .map(|(name, any)| (name.clone(), any.clone()))
@@ -383,7 +386,20 @@ impl Request for DeltaDiscoveryRequest {
             asked.sent.insert(name.clone(), any.value.clone().into());
         }
         asked.sent.retain(|name, _| !gone.contains(name));
-        if news.is_empty() && gone.is_empty() {
+        // Of virtual hosts it says as well that there is none.
+        let mut none = Vec::new();
+        let first = type_url == VIRTUAL_HOST && asked.nonce == 0;
+        if type_url == VIRTUAL_HOST {
+            let unknown = asked
+                .names
+                .iter()
+                .filter(|name| !of.resources.contains_key(*name));
+            none.extend(unknown.filter(|name| !gone.contains(name)).cloned());
+            asked
+                .names
+                .retain(|name| !none.contains(name) && !gone.contains(name));
+        }
+        if news.is_empty() && gone.is_empty() && none.is_empty() && !first {
             return None;
         }
         asked.nonce += 1;
@@ -396,6 +412,12 @@ impl Request for DeltaDiscoveryRequest {
                     resource: Some(any),
                     ..Default::default()
                 })
+                .chain(none.into_iter().map(|name| Resource {
+                    name: name.clone(),
+                    version: of.version.clone(),
+                    aliases: vec![name],
+                    ..Default::default()
+                }))
                 .collect(),
             removed_resources: gone,
             type_url: type_url.to_owned(),

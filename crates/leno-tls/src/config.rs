@@ -6,6 +6,7 @@
 //! which [`TlsConfigs`](crate::TlsConfigs) may keep what they return.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::{ClientConfig, Resumption as ClientResumption};
 use rustls::crypto::CryptoProvider;
@@ -20,6 +21,7 @@ use crate::identity::{Identity, TrustBundle};
 use crate::peer_check::PeerCheck;
 use crate::secrets::SecretSet;
 use crate::suites::{UnsupportedError, provider};
+use crate::tickets::{TicketKeys, Ticketer};
 use crate::verify::{
     ClientVerifier, HostnameVerifier, PeerRule, PeerServerVerifier, ServerVerifier, UnverifiedServer,
 };
@@ -93,13 +95,16 @@ pub struct Versions {
 
 /// Whether sessions are resumed. Resumption skips the certificate verifier; a
 /// session lives no longer than the configuration it was made under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Resumption {
     /// For the mesh, whose connections are pooled and long: nothing is stored.
     #[default]
     Off,
     /// At most this many sessions in memory.
     Sessions(usize),
+    /// Of a server: the client keeps a ticket, which all servers read that have the keys of this secret. Where they are
+    /// not there nothing is resumed.
+    Tickets { keys: String, lifetime: Duration },
 }
 
 /// Why a configuration cannot be made.
@@ -132,6 +137,7 @@ pub(crate) struct Resolved<T> {
     identity: Option<Identity>,
     further: Vec<Identity>,
     trust: Option<TrustBundle>,
+    tickets: Option<TicketKeys>,
 }
 
 // === impl Versions ===
@@ -222,6 +228,10 @@ impl Resolved<ServerTls> {
             identity,
             further: further.collect::<Result<_, _>>()?,
             trust: trust(secrets, tls.client_auth.check())?,
+            tickets: match &tls.resumption {
+                Resumption::Tickets { keys, .. } => secrets.tickets(keys).cloned(),
+                Resumption::Off | Resumption::Sessions(_) => None,
+            },
             tls,
         })
     }
@@ -254,12 +264,24 @@ impl Resolved<ServerTls> {
         };
         let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = alpn(&tls.alpn);
-        match tls.resumption {
-            Resumption::Off => {
+        match (&tls.resumption, &self.tickets) {
+            (Resumption::Tickets { lifetime, .. }, Some(keys)) => {
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                // Not the certificate shown: it may be renewed.
+                let bound_to = (tls, &self.trust);
+                let ticketer = Ticketer::new(keys, *lifetime, &bound_to, crypto.clock.clone());
+                let ticketer = ticketer.ok_or_else(|| ConfigError::Inconsistent {
+                    detail: "the session ticket keys cannot be used".to_owned(),
+                })?;
+                config.ticketer = Arc::new(ticketer);
+            }
+            (Resumption::Off | Resumption::Tickets { .. }, _) => {
                 config.session_storage = Arc::new(NoServerSessionStorage {});
                 config.send_tls13_tickets = 0;
             }
-            Resumption::Sessions(limit) => config.session_storage = ServerSessionMemoryCache::new(limit),
+            (Resumption::Sessions(limit), _) => {
+                config.session_storage = ServerSessionMemoryCache::new(*limit);
+            }
         }
         Ok(config)
     }
@@ -278,6 +300,7 @@ impl Resolved<ClientTls> {
             identity,
             further: Vec::new(),
             trust,
+            tickets: None,
         })
     }
 
@@ -312,7 +335,7 @@ impl Resolved<ClientTls> {
         };
         config.alpn_protocols = alpn(&tls.alpn);
         config.resumption = match tls.resumption {
-            Resumption::Off => ClientResumption::disabled(),
+            Resumption::Off | Resumption::Tickets { .. } => ClientResumption::disabled(),
             Resumption::Sessions(limit) => ClientResumption::in_memory_sessions(limit),
         };
         Ok(config)

@@ -30,6 +30,7 @@ mod sniff;
 mod spiffe;
 mod suites;
 mod system;
+mod tickets;
 mod verify;
 
 pub use certificate::{CertificateError, CertificateInfo, OtherName, SubjectAltNames};
@@ -49,3 +50,4 @@ pub use sniff::{MAX_CLIENT_HELLO, Peek, peek};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
 pub use suites::UnsupportedError;
 pub use system::{SYSTEM_ROOTS, SystemRootsError};
+pub use tickets::{TICKET_KEY_BYTES, TicketKeys};

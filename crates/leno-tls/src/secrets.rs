@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::identity::{Identity, TrustBundle};
+use crate::tickets::TicketKeys;
 
 /// The SDS name of the workload's certificate, as Istio names it.
 pub const WORKLOAD_CERTIFICATE: &str = "default";
@@ -29,6 +30,7 @@ pub struct SecretSet {
     generation: u64,
     identities: HashMap<String, Identity>,
     bundles: HashMap<String, TrustBundle>,
+    tickets: HashMap<String, TicketKeys>,
 }
 
 // === impl Secrets ===
@@ -68,6 +70,10 @@ impl Secrets {
     pub fn set_bundle(&self, name: &str, bundle: TrustBundle) {
         self.update(|set| set.set_bundle(name, bundle));
     }
+
+    pub fn set_tickets(&self, name: &str, keys: TicketKeys) {
+        self.update(|set| set.set_tickets(name, keys));
+    }
 }
 
 // === impl SecretSet ===
@@ -103,9 +109,19 @@ impl SecretSet {
         self.bundles.insert(name.to_owned(), bundle);
     }
 
-    /// Forgets the identity and the bundle of this name.
+    /// Keys of session tickets.
+    pub fn tickets(&self, name: &str) -> Option<&TicketKeys> {
+        self.tickets.get(name)
+    }
+
+    pub fn set_tickets(&mut self, name: &str, keys: TicketKeys) {
+        self.tickets.insert(name.to_owned(), keys);
+    }
+
+    /// Forgets what has this name.
     pub fn remove(&mut self, name: &str) {
         self.identities.remove(name);
         self.bundles.remove(name);
+        self.tickets.remove(name);
     }
 }

@@ -61,6 +61,11 @@ impl ConnectionManager<'_> {
             http_filters: filters,
             access_log: access_log(self.log),
             use_remote_address: bool_value(edge),
+            // As applications speak it that nobody changes any more.
+            http_protocol_options: Some(core::Http1ProtocolOptions {
+                accept_http_10: true,
+                ..Default::default()
+            }),
             // Streams may idle as long as the application lets them.
             stream_idle_timeout: duration(Duration::ZERO),
             upgrade_configs: vec![UpgradeConfig {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use leno_proto::envoy::config::core::v3::Node;
-use leno_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use leno_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use leno_proto::google::protobuf::Any;
 use leno_proto::google::rpc::Status;
 use leno_proto::type_url;
@@ -49,6 +49,8 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Received {
     pub type_url: String,
+    /// Of the whole response, where the server says one.
+    pub version: String,
     /// Name, version, body.
     pub updates: Vec<(String, String, Any)>,
     pub removed: Vec<String>,
@@ -216,25 +218,27 @@ impl Client {
         };
         let (mut updates, mut leases) = (Vec::new(), Vec::new());
         if let Some(watch) = self.watches.get(&response.type_url) {
+            ticket.removed = response.removed_resources;
             for resource in response.resources {
-                if !watch.accepts(&resource.name) {
-                    continue;
-                }
-                leases.push((resource.name.clone(), lease(resource.ttl)));
-                // Without a body it is a TTL heartbeat: nothing new.
-                let Some(body) = resource.resource else {
+                let Some(name) = name_of(&resource, watch) else {
                     continue;
                 };
-                ticket
-                    .versions
-                    .push((resource.name.clone(), resource.version.clone()));
-                updates.push((resource.name, resource.version, body));
+                leases.push((name.clone(), lease(resource.ttl)));
+                let Some(body) = resource.resource else {
+                    // Of an alias it says that there is none. Else it is a TTL heartbeat: nothing new.
+                    ticket
+                        .removed
+                        .extend(resource.aliases.contains(&name).then_some(name));
+                    continue;
+                };
+                ticket.versions.push((name.clone(), resource.version.clone()));
+                updates.push((name, resource.version, body));
             }
-            ticket.removed = response.removed_resources;
             ticket.removed.retain(|name| watch.concerns(name));
         }
         Received {
             type_url: response.type_url,
+            version: response.system_version_info,
             updates,
             removed: ticket.removed.clone(),
             leases,
@@ -304,7 +308,23 @@ impl Client {
 /// Of these types a response of the state of the world says all that there is, and a first request that names nothing
 /// asks for all.
 fn is_whole(type_url: &str) -> bool {
-    matches!(type_url, type_url::LISTENER | type_url::CLUSTER)
+    matches!(
+        type_url,
+        type_url::LISTENER
+            | type_url::CLUSTER
+            | type_url::SCOPED_ROUTE_CONFIGURATION
+            | type_url::VIRTUAL_HOST
+    )
+}
+
+/// The name by which a resource is wanted: its own, or one of its other ones (VHDS).
+fn name_of(resource: &Resource, watch: &Watch) -> Option<String> {
+    let Resource { name, aliases, .. } = resource;
+    let mut names = aliases.iter().filter(|alias| watch.accepts_alone(alias));
+    match names.next() {
+        Some(alias) => Some(alias.clone()),
+        None => watch.accepts(name).then(|| name.clone()),
+    }
 }
 
 /// What is no duration is no limit.

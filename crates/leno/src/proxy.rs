@@ -21,7 +21,7 @@ use leno_proxy::admin::{self, Admin, Json, Logging, Own, Process, Socket, Wanted
 use leno_proxy::bootstrap::Bootstrap;
 use leno_proxy::discovery::{Keeper, State, Text};
 use leno_proxy::report::MeshTelemetry;
-use leno_proxy::{Options, Proxy as DataPlane, resolve, runtime};
+use leno_proxy::{Demand, Options, Proxy as DataPlane, overload, resolve, runtime, sinks};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
 use prost::{Message, Name};
@@ -234,10 +234,14 @@ fn serve(
     let bootstrap = compile(path, &message)?;
     let concurrency = concurrency.unwrap_or_else(cores);
     let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
+    let (demand, questions) = Demand::when_told();
     let options = Options {
         concurrency,
+        demand,
         node: bootstrap.compiled.node.message.clone(),
         runtime: bootstrap.layers(),
+        overload: bootstrap.compiled.overload.clone(),
+        stats_config: bootstrap.compiled.stats.clone(),
         telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
         ..Options::default()
     };
@@ -257,7 +261,7 @@ fn serve(
             (watch::channel(ready).1, None)
         } else {
             let keeper = state.map(|state| keeper(state, &bootstrap)).transpose()?;
-            let following = bootstrap.follow(&proxy, Some(text()), keeper, random::number)?;
+            let following = bootstrap.follow(&proxy, questions, Some(text()), keeper, random::number)?;
             (following.state.clone(), Some(following))
         };
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -281,6 +285,7 @@ fn serve(
                         started_at,
                     },
                     logging: Logging::new(logging.directives, logging.set),
+                    dumps: following.as_ref().map(|following| following.dumps.clone()),
                     quit: Arc::clone(&quit),
                 }),
             };
@@ -296,6 +301,8 @@ fn serve(
             () = quit.notified() => {}
             () = resolve::keep_resolved(&proxy) => {}
             () = runtime::keep_loaded(&handle) => {}
+            () = overload::keep_watched(&handle) => {}
+            () = sinks::keep_told(&handle) => {}
             why = refused(state) => bail!("{why}"),
         }
         drop(following);

@@ -127,12 +127,11 @@ async fn serve(
         secrets: Arc::clone(&secrets),
         crypto: crypto.clone(),
         telemetry,
-        stats: Arc::default(),
         workload: Some(Arc::new(AppSockets(supervisor.stock()))),
         local_metadata: node::peer_metadata(&args.workload, &node),
         node: node.clone(),
         fail_closed: VIPS.to_vec(),
-        runtime: Arc::default(),
+        ..Options::default()
     })?);
 
     let (health, healthy) = watch::channel(unready(&args.workload, &BTreeSet::new()));

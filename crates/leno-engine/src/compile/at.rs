@@ -171,6 +171,19 @@ impl At<'_> {
             .collect()
     }
 
+    /// The same of a field that must not be empty.
+    pub(crate) fn some<T, U>(
+        &self,
+        field: &'static str,
+        items: &[T],
+        compile: impl FnMut(&At<'_>, &T) -> Result<U, Rejection>,
+    ) -> Result<Vec<U>, Rejection> {
+        match items {
+            [] => Err(self.field(field).reject("required")),
+            items => self.each(field, items, compile),
+        }
+    }
+
     pub(crate) fn duration(
         &self,
         field: &'static str,
@@ -306,8 +319,11 @@ impl At<'_> {
                 let read = self.context.files.read(path);
                 read.map_err(|why| self.field("filename").reject(format!("{path}: {why}")))
             }
-            Some(Specifier::EnvironmentVariable(_)) => {
-                Err(self.field("environment_variable").reject("not supported"))
+            Some(Specifier::EnvironmentVariable(name)) => {
+                let at = self.field("environment_variable");
+                let found = self.environment(name);
+                let found = found.ok_or_else(|| at.reject(format!("{name:?} is not set")))?;
+                Ok(found.into_bytes())
             }
         }
     }

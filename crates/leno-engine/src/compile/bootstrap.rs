@@ -4,13 +4,17 @@ use std::path::PathBuf;
 
 use super::address::{self, Address};
 use super::at::{At, compiling, no_effect, refuse, silent};
+use super::bind::{self, Bind};
 use super::cluster::{self, Cluster};
 use super::config_source::{ControlPlane, Source, ads, config_source, load_stats};
+use super::dns_resolver::{Resolver, resolver};
 use super::endpoint::{self, LocalityName};
 use super::listener::{self, Listener};
+use super::overload::{self, Overload};
 use super::pb::{bootstrap as pb, core, internal_listener};
 use super::runtime;
 use super::secret::{self, Secret};
+use super::stats::{self, StatsConfig};
 use super::{Files, Rejection, Warnings};
 use crate::runtime::Runtime;
 use leno_proto::FromAny;
@@ -33,6 +37,12 @@ pub struct Bootstrap {
     pub loads: Option<ControlPlane>,
     /// Where it is written who is ejected by outlier detection.
     pub outlier_log: Option<PathBuf>,
+    pub overload: Option<Overload>,
+    pub stats: StatsConfig,
+    /// What connections come from, where their cluster does not say.
+    pub bind: Option<Bind>,
+    /// Who resolves names, where their cluster does not say.
+    pub resolver: Option<Resolver>,
 }
 
 /// What the proxy says it is.
@@ -106,13 +116,13 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         stats_flush,
         stats_eviction,
     } = message;
-    refuse!(at; node_context_params, hds_config, stats_sinks, tracing, overload_manager,
-        header_prefix, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
-        config_sources, default_config_source, default_socket_interface,
+    refuse!(at; node_context_params, hds_config, tracing,
+        header_prefix, config_sources, default_config_source, default_socket_interface,
         certificate_provider_instances, default_regex_engine, xds_delegate_extension,
         xds_config_tracker_extension, listener_manager, fatal_actions);
-    no_effect!(at, "leno has its own statistics"; deferred_stat_options, stats_config, stats_flush_interval,
-        stats_server_version_override, enable_dispatcher_stats, stats_flush, stats_eviction);
+    no_effect!(at, "there is no such statistic"; stats_server_version_override, enable_dispatcher_stats);
+    no_effect!(at, "what is not used costs nothing"; deferred_stat_options, stats_eviction);
+    no_effect!(at, "sinks get something at their interval"; stats_flush);
     no_effect!(at, "a stuck thread is not killed"; watchdog, watchdogs);
     no_effect!(at, "Envoy's own process is tuned by it"; flags_path, inline_headers, perf_tracing_file_path,
         grpc_async_client_manager_config, memory_allocator_manager, enable_worker_cpu_affinity);
@@ -121,6 +131,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         local_cluster,
         loads,
         outlier_log,
+        bind,
     } = match manager {
         None => OfClusters::default(),
         Some(manager) => cluster_manager(&at.field("cluster_manager"), manager)?,
@@ -148,6 +159,14 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         runtime: at.runtime().clone(),
         layers,
         outlier_log,
+        bind,
+        resolver: resolver(
+            at,
+            typed_dns_resolver_config.as_ref(),
+            dns_resolution_config.as_ref(),
+            &[],
+            *use_tcp_for_dns_lookups,
+        )?,
         node: said.as_ref().map_or_else(Node::default, node),
         admin: match admin_port {
             None => None,
@@ -162,6 +181,11 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             Some(resources) => dynamic(&at.field("dynamic_resources"), resources)?,
         },
         local_cluster,
+        stats: stats::stats(at, stats_config.as_ref(), stats_sinks, stats_flush_interval)?,
+        overload: match overload_manager {
+            None => None,
+            Some(manager) => Some(overload::overload(&at.field("overload_manager"), manager)?),
+        },
     })
 }
 
@@ -195,6 +219,7 @@ struct OfClusters {
     local_cluster: Option<String>,
     loads: Option<ControlPlane>,
     outlier_log: Option<PathBuf>,
+    bind: Option<Bind>,
 }
 
 fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<OfClusters, Rejection> {
@@ -205,7 +230,6 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<OfCluste
         load_stats_config,
         enable_deferred_cluster_creation,
     } = message;
-    refuse!(at; upstream_bind_config);
     no_effect!(at, "a cluster costs nothing until it is used"; enable_deferred_cluster_creation);
     Ok(OfClusters {
         local_cluster: Some(local_cluster_name.clone()).filter(|name| !name.is_empty()),
@@ -216,6 +240,10 @@ fn cluster_manager(at: &At<'_>, message: &pb::ClusterManager) -> Result<OfCluste
         outlier_log: match outlier_detection {
             None => None,
             Some(detection) => outlier_log(&at.field("outlier_detection"), detection)?,
+        },
+        bind: match upstream_bind_config {
+            None => None,
+            Some(config) => Some(bind::bind(&at.field("upstream_bind_config"), config)?),
         },
     })
 }

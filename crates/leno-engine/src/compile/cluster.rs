@@ -12,22 +12,27 @@ mod outlier;
 mod policy;
 mod settings;
 mod slow_start;
-mod sources;
 mod statuses;
 mod subset;
 mod transport;
+mod transport_matcher;
 mod zone;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::at::{At, compiling, no_effect, refuse};
+use super::bind::{self, Bind};
 use super::config_source::{Source, config_source};
 use super::dns_cache::DnsCache;
 use super::endpoint::{self, Assignment};
 use super::hash::HashPolicy;
+use super::http::keepalive::Keepalive;
+use super::http::spelling::HeaderCase;
 use super::pb::{cluster as pb, core, protobuf, upstream_http};
+use super::route::mirror::MirrorPolicy;
+use super::route::retry::RetryPolicy;
+use super::socket::{self, SocketOption};
 use super::{Files, Rejection, Warnings};
 use crate::runtime::Setting;
 pub use breakers::{CircuitBreakers, RetryBudget, Thresholds};
@@ -39,6 +44,7 @@ pub use slow_start::SlowStart;
 pub use statuses::Statuses;
 pub use subset::{Fallback, Selector, SubsetConfig};
 pub use transport::{Introduced, Transport, TransportSockets};
+pub use transport_matcher::SocketTree;
 pub use zone::ZoneAware;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +53,8 @@ pub struct Cluster {
     /// `alt_stat_name`, else the name.
     pub stat_name: String,
     pub discovery: Discovery,
+    /// It is ready once its names are resolved.
+    pub waits_for_names: bool,
     pub balance: BalancePolicy,
     pub connect_timeout: Duration,
     pub limits: CircuitBreakers,
@@ -84,11 +92,27 @@ pub struct Cluster {
     pub external: bool,
     /// Its own ALPN names are offered, whatever a request asks for (`filter_metadata["istio"].alpn_override`).
     pub keeps_alpn: bool,
-    /// What connections come from: the first of the family of where they go. None: as the kernel likes.
-    pub sources: Vec<SocketAddr>,
+    /// What connections come from. None: as the kernel likes.
+    pub bind: Option<Arc<Bind>>,
+    /// Whether and how an idle connection is asked whether it is there.
+    pub keepalive: Vec<SocketOption>,
     /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
     pub buffer_limit: Option<u32>,
+    /// The header whose value is the server's name in place of the authority, where names come from requests.
+    pub sni_header: Option<String>,
+    pub http1: UpstreamHttp1,
     pub http2: UpstreamHttp2,
+    /// In place of the routes': empty where it says nothing.
+    pub mirrors: Vec<MirrorPolicy>,
+    /// In place of the routes'.
+    pub retry: Option<Arc<RetryPolicy>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamHttp1 {
+    pub header_case: HeaderCase,
+    /// Requests name their whole URL, as to a proxy.
+    pub whole_url: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +120,8 @@ pub struct UpstreamHttp2 {
     pub max_concurrent_streams: u32,
     pub initial_stream_window: u32,
     pub initial_connection_window: u32,
+    /// None: peers are not asked whether they are there.
+    pub keepalive: Option<Keepalive>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,20 +266,20 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         health_checks,
         max_requests_per_connection,
         circuit_breakers,
-        upstream_http_protocol_options,
-        common_http_protocol_options,
-        http_protocol_options,
-        http2_protocol_options,
+        upstream_http_protocol_options: _,
+        common_http_protocol_options: _,
+        http_protocol_options: _,
+        http2_protocol_options: _,
         typed_extension_protocol_options,
         dns_refresh_rate: _,
-        dns_jitter,
+        dns_jitter: _,
         dns_failure_refresh_rate: _,
-        respect_dns_ttl,
+        respect_dns_ttl: _,
         dns_lookup_family: _,
-        dns_resolvers,
-        use_tcp_for_dns_lookups,
-        dns_resolution_config,
-        typed_dns_resolver_config,
+        dns_resolvers: _,
+        use_tcp_for_dns_lookups: _,
+        dns_resolution_config: _,
+        typed_dns_resolver_config: _,
         wait_for_warm_on_init,
         outlier_detection,
         cleanup_interval,
@@ -262,7 +288,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         common_lb_config,
         transport_socket,
         metadata,
-        protocol_selection,
+        protocol_selection: _,
         upstream_connection_options,
         close_connections_on_host_health_failure,
         ignore_health_on_host_removal,
@@ -279,26 +305,20 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; close_connections_on_host_health_failure, transport_socket_matcher, protocol_selection, upstream_config, dns_resolvers,
-        dns_resolution_config, typed_dns_resolver_config, use_tcp_for_dns_lookups,
-        upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
+    refuse!(at; close_connections_on_host_health_failure, upstream_config,
         connection_pool_per_downstream_connection, queuing_policies);
     no_effect!(at, "leno has its own statistics"; stats_matcher, lrs_server, lrs_report_endpoint_metrics,
         track_timeout_budgets, track_cluster_stats);
-    no_effect!(at, "not used"; dns_jitter, respect_dns_ttl, wait_for_warm_on_init,
-        cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout,
-        upstream_connection_options);
+    no_effect!(at, "not used"; cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout);
     at.not_empty("name", name)?;
     at.each("filters", filters, filters::filter)?;
-    let mut http = upstream_http(at, typed_extension_protocol_options)?;
-    if let Some(http2) = http2_protocol_options {
-        http::legacy_http2(&at.field("http2_protocol_options"), http2, &mut http)?;
-    }
+    let mut http = upstream_http(at, typed_extension_protocol_options, message)?;
     let mut common = balance::common(at, common_lb_config.as_ref())?;
     if let Some(subsets) = lb_subset_config {
         common.subsets = subset::older(&at.field("lb_subset_config"), subsets)?;
     }
     let discovery = discovery(at, message)?;
+    dns::unused(at, message, &discovery);
     if let Discovery::DynamicForward(forward) = &discovery {
         custom::by_host(
             at,
@@ -308,7 +328,13 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         )?;
     }
     let balance = balance::policy(at, message, &discovery, &mut common)?;
-    let transport = transport::sockets(at, transport_socket_matches, transport_socket.as_ref(), &http)?;
+    let transport = transport::sockets(
+        at,
+        transport_socket_matches,
+        transport_socket_matcher.as_ref(),
+        transport_socket.as_ref(),
+        &http,
+    )?;
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
     let health_check = checked(at, health_checks, &discovery)?;
     Ok(Cluster {
@@ -320,6 +346,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         }
         .clone(),
         discovery,
+        waits_for_names: wait_for_warm_on_init.is_none_or(|waits| waits.value),
         balance,
         connect_timeout: at.positive("connect_timeout", connect_timeout, Duration::from_secs(5))?,
         limits: breakers::limits(at, circuit_breakers.as_ref())?,
@@ -351,16 +378,35 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         max_stream_duration: http.max_stream_duration,
         service: service(metadata.as_ref()),
         external: is_external(metadata.as_ref()),
-        sources: match upstream_bind_config {
+        bind: match upstream_bind_config {
+            None => None,
+            Some(config) => Some(Arc::new(bind::bind(&at.field("upstream_bind_config"), config)?)),
+        },
+        keepalive: match upstream_connection_options {
             None => Vec::new(),
-            Some(config) => sources::sources(&at.field("upstream_bind_config"), config)?,
+            Some(options) => connection_options(&at.field("upstream_connection_options"), options),
         },
         keeps_alpn: keeps_alpn(metadata.as_ref()),
         buffer_limit: per_connection_buffer_limit_bytes
             .as_ref()
             .map(|limit| limit.value),
+        sni_header: http.sni_header,
+        http1: http.http1,
         http2: http.http2,
+        mirrors: http.mirrors,
+        retry: http.retry,
     })
+}
+
+fn connection_options(at: &At<'_>, message: &pb::UpstreamConnectionOptions) -> Vec<SocketOption> {
+    let pb::UpstreamConnectionOptions {
+        tcp_keepalive,
+        set_local_interface_name_on_upstream_connections,
+        happy_eyeballs_config,
+    } = message;
+    no_effect!(at, "nothing here reads it"; set_local_interface_name_on_upstream_connections);
+    no_effect!(at, "only the first address is tried"; happy_eyeballs_config);
+    socket::keepalive(tcp_keepalive.as_ref())
 }
 
 /// Who has no endpoints of its own has nobody to ask.
@@ -380,8 +426,9 @@ fn checked(
 fn upstream_http(
     at: &At<'_>,
     options: &std::collections::HashMap<String, protobuf::Any>,
+    message: &pb::Cluster,
 ) -> Result<http::UpstreamHttp, Rejection> {
-    let mut http = http::UpstreamHttp::default();
+    let mut http = http::legacy(at, message)?;
     for (name, any) in options {
         let at = at.entry("typed_extension_protocol_options", name);
         http = http::options(&at, &at.unpack::<upstream_http::HttpProtocolOptions>(any)?)?;

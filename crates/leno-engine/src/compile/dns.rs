@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Rejection;
 use super::at::At;
+use super::dns_resolver::Resolver;
 use super::pb::cluster::cluster::DnsLookupFamily;
 use super::pb::protobuf;
 
@@ -14,6 +15,13 @@ pub struct Resolving {
     /// After a failure; at first, and at most.
     pub after_failure: (Duration, Duration),
     pub family: Family,
+    /// None: as the bootstrap says, else as the machine does.
+    pub resolver: Option<Resolver>,
+    /// Names are looked up again when their answers do not hold any more, and not before this time. None: they are not
+    /// looked at.
+    pub by_ttl: Option<Duration>,
+    /// So much later at most, by chance.
+    pub jitter: Duration,
 }
 
 /// Which addresses of a name are used.

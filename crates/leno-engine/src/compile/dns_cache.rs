@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Rejection;
 use super::at::{At, no_effect, refuse, silent};
 use super::dns::{self, Resolving};
+use super::dns_resolver::resolver;
 use super::pb::{cluster, dns_cache as pb};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +40,12 @@ pub(crate) fn dns_cache(at: &At<'_>, message: &pb::DnsCacheConfig) -> Result<Dns
         key_value_config,
         resolved_address_filter,
     } = message;
-    refuse!(at; use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config, key_value_config,
-        resolved_address_filter);
-    no_effect!(at, "the machine's resolver does not tell it"; dns_min_refresh_rate);
+    refuse!(at; key_value_config, resolved_address_filter);
+    let least = at.positive(
+        "dns_min_refresh_rate",
+        dns_min_refresh_rate,
+        Duration::from_secs(5),
+    )?;
     no_effect!(at, "a host is resolved again when it is asked for"; disable_dns_refresh_on_failure,
         preresolve_hostnames);
     silent!("a cluster's cache is its own"; name);
@@ -66,6 +70,15 @@ pub(crate) fn dns_cache(at: &At<'_>, message: &pb::DnsCacheConfig) -> Result<Dns
             refresh,
             after_failure,
             family: dns::family(at, *dns_lookup_family)?,
+            resolver: resolver(
+                at,
+                typed_dns_resolver_config.as_ref(),
+                dns_resolution_config.as_ref(),
+                &[],
+                *use_tcp_for_dns_lookups,
+            )?,
+            by_ttl: Some(least),
+            jitter: Duration::ZERO,
         },
         host_ttl: at.positive("host_ttl", host_ttl, Duration::from_secs(300))?,
         max_hosts,

@@ -10,11 +10,14 @@ use super::address::Address;
 use super::at::{At, compiling, no_effect, refuse, silent};
 use super::metadata::{self, Fields};
 use super::pb::{core, endpoint as pb, protobuf};
-use super::{NoFiles, Rejection, Warnings, address};
+use super::{Files, Rejection, Warnings, address};
+use crate::runtime::{Setting, Share};
 
 /// Where the listener filter of this name looks for addresses.
 pub(crate) const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
-const TRANSPORT_SOCKET_MATCH: &str = "envoy.transport_socket_match";
+pub(crate) const TRANSPORT_SOCKET_MATCH: &str = "envoy.transport_socket_match";
+/// What is said of endpoints by this is not kept as it is said.
+pub(crate) const UNREAD: [&str; 2] = ["istio", ORIGINAL_DST];
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assignment {
@@ -22,6 +25,21 @@ pub struct Assignment {
     pub priorities: Vec<Vec<Locality>>,
     /// Percent; Envoy's default 140.
     pub overprovisioning: u32,
+    /// A priority is as well as its endpoints' weights say, not their number (`weighted_priority_health`).
+    pub weighted_health: bool,
+    /// Requests that are answered at once, so that endpoints have less to do.
+    pub drop: Option<Box<DropOverload>>,
+}
+
+/// `ClusterLoadAssignment.Policy.DropOverload`
+#[derive(Clone, Debug, PartialEq)]
+pub struct DropOverload {
+    /// What load reports call it.
+    pub category: String,
+    /// Of all requests.
+    pub share: Share,
+    /// Percent: so much at most.
+    pub limit: Setting<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -51,8 +69,10 @@ pub struct Endpoint {
     pub hash_key: Option<String>,
     /// `filter_metadata["envoy.transport_socket_match"]`
     pub transport_match: Fields,
-    /// The same of its locality.
-    pub locality_transport_match: Arc<Fields>,
+    /// By other filters' names.
+    pub other_metadata: Option<Box<Fields>>,
+    /// Of its locality, by filters' names.
+    pub locality_metadata: Arc<Fields>,
     /// `filter_metadata["istio"].workload`, parsed.
     pub workload: Option<WorkloadLabel>,
     /// None: it is checked as its cluster says.
@@ -92,9 +112,10 @@ pub struct WorkloadLabel {
 /// Compiles an assignment; empty priorities between others are kept empty.
 pub fn compile(
     message: &pb::ClusterLoadAssignment,
+    files: &dyn Files,
     warnings: &mut Warnings,
 ) -> Result<Assignment, Rejection> {
-    compiling(&NoFiles, warnings, |at| assignment(at, message))
+    compiling(files, warnings, |at| assignment(at, message))
 }
 
 pub(crate) fn assignment(at: &At<'_>, message: &pb::ClusterLoadAssignment) -> Result<Assignment, Rejection> {
@@ -106,10 +127,9 @@ pub(crate) fn assignment(at: &At<'_>, message: &pb::ClusterLoadAssignment) -> Re
     } = message;
     silent!("an assignment is known by where it stands, or by its resource name"; cluster_name);
     refuse!(at; named_endpoints);
-    let overprovisioning = match policy {
-        None => 140,
-        Some(policy) => overprovisioning(&at.field("policy"), policy)?,
-    };
+    let empty = pb::cluster_load_assignment::Policy::default();
+    let policy = policy.as_ref().unwrap_or(&empty);
+    let mut compiled = self::policy(&at.field("policy"), policy)?;
     let mut priorities: Vec<Vec<Locality>> = Vec::new();
     for (i, group) in endpoints.iter().enumerate() {
         let at = at.item("endpoints", i);
@@ -121,10 +141,8 @@ pub(crate) fn assignment(at: &At<'_>, message: &pb::ClusterLoadAssignment) -> Re
             level.push(locality);
         }
     }
-    Ok(Assignment {
-        priorities,
-        overprovisioning,
-    })
+    compiled.priorities = priorities;
+    Ok(compiled)
 }
 
 pub(super) fn locality_name(message: Option<&core::Locality>) -> LocalityName {
@@ -143,21 +161,50 @@ pub(super) fn locality_name(message: Option<&core::Locality>) -> LocalityName {
     }
 }
 
-fn overprovisioning(at: &At<'_>, message: &pb::cluster_load_assignment::Policy) -> Result<u32, Rejection> {
+/// An assignment without endpoints.
+fn policy(at: &At<'_>, message: &pb::cluster_load_assignment::Policy) -> Result<Assignment, Rejection> {
     let pb::cluster_load_assignment::Policy {
         drop_overloads,
         overprovisioning_factor,
         endpoint_stale_after,
         weighted_priority_health,
     } = message;
-    refuse!(at; drop_overloads, endpoint_stale_after, weighted_priority_health);
-    match overprovisioning_factor {
-        None => Ok(140),
-        Some(factor) if factor.value == 0 => {
-            Err(at.field("overprovisioning_factor").reject("must be more than 0"))
-        }
-        Some(factor) => Ok(factor.value),
+    refuse!(at; endpoint_stale_after);
+    let overprovisioning = overprovisioning_factor
+        .as_ref()
+        .map_or(140, |factor| factor.value);
+    if overprovisioning == 0 {
+        return Err(at.field("overprovisioning_factor").reject("must be more than 0"));
     }
+    if drop_overloads.len() > 1 {
+        return Err(at
+            .field("drop_overloads")
+            .reject("there is one category, as in Envoy"));
+    }
+    let mut drops = at.each("drop_overloads", drop_overloads, drop_overload)?;
+    Ok(Assignment {
+        priorities: Vec::new(),
+        overprovisioning,
+        weighted_health: *weighted_priority_health,
+        drop: drops.pop().filter(|drop| drop.share.0 > 0).map(Box::new),
+    })
+}
+
+fn drop_overload(
+    at: &At<'_>,
+    message: &pb::cluster_load_assignment::policy::DropOverload,
+) -> Result<DropOverload, Rejection> {
+    let pb::cluster_load_assignment::policy::DropOverload {
+        category,
+        drop_percentage,
+    } = message;
+    at.not_empty("category", category)?;
+    let share = at.required("drop_percentage", drop_percentage)?;
+    Ok(DropOverload {
+        category: category.clone(),
+        share: Share(at.field("drop_percentage").fraction(share)?),
+        limit: at.setting(100, "load_balancing_policy.drop_overload_limit"),
+    })
 }
 
 fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Locality), Rejection> {
@@ -172,7 +219,7 @@ fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Lo
     } = message;
     no_effect!(at, "not used"; proximity);
     refuse!(at; lb_config);
-    let transport_match = Arc::new(metadata::of(metadata.as_ref(), TRANSPORT_SOCKET_MATCH));
+    let locality_metadata = Arc::new(metadata::namespaces(metadata.as_ref(), |_| true));
     if *priority > 128 {
         return Err(at
             .field("priority")
@@ -183,7 +230,7 @@ fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Lo
         // Without a weight a locality gets nothing where localities are weighted: as in Envoy.
         weight: load_balancing_weight.as_ref().map_or(0, |weight| weight.value),
         endpoints: at.each("lb_endpoints", lb_endpoints, |at, one| {
-            endpoint(at, one, &transport_match)
+            endpoint(at, one, &locality_metadata)
         })?,
     };
     Ok((*priority as usize, compiled))
@@ -192,7 +239,7 @@ fn locality(at: &At<'_>, message: &pb::LocalityLbEndpoints) -> Result<(usize, Lo
 fn endpoint(
     at: &At<'_>,
     message: &pb::LbEndpoint,
-    locality_transport_match: &Arc<Fields>,
+    locality_metadata: &Arc<Fields>,
 ) -> Result<Arc<Endpoint>, Rejection> {
     use pb::lb_endpoint::HostIdentifier;
     let pb::LbEndpoint {
@@ -232,13 +279,20 @@ fn endpoint(
         hash_key: strings(metadata, "envoy.lb").remove("hash_key"),
         metadata: metadata::of(metadata.as_ref(), "envoy.lb"),
         transport_match: metadata::of(metadata.as_ref(), TRANSPORT_SOCKET_MATCH),
-        locality_transport_match: Arc::clone(locality_transport_match),
+        other_metadata: Some(metadata::namespaces(metadata.as_ref(), is_other))
+            .filter(|other| !other.is_empty())
+            .map(Box::new),
+        locality_metadata: Arc::clone(locality_metadata),
         workload: workload(metadata),
         check: match health_check_config {
             None => None,
             Some(config) => check(&at.field("health_check_config"), config)?,
         },
     }))
+}
+
+fn is_other(filter: &str) -> bool {
+    filter != "envoy.lb" && filter != TRANSPORT_SOCKET_MATCH && !UNREAD.contains(&filter)
 }
 
 fn check(

@@ -11,6 +11,7 @@ use super::at::{At, no_effect, silent};
 use super::pb::{core, filter_state as pb};
 use crate::decide::notes::{self, Notes, Object, Shown};
 
+const HASHABLE: &str = "envoy.hashable_string";
 const APPLICATION_PROTOCOLS: &str = notes::APPLICATION_PROTOCOLS;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,7 @@ pub struct Noting {
     omit_empty: bool,
     read_only: bool,
     shown: Shown,
+    hashable: bool,
     skip_if_empty: bool,
 }
 
@@ -36,7 +38,7 @@ const KINDS: &[Kind] = &[
         shown: Shown::Text,
     },
     Kind {
-        factory: "envoy.hashable_string",
+        factory: HASHABLE,
         shown: Shown::Text,
     },
     Kind {
@@ -84,6 +86,7 @@ pub(crate) fn noting(at: &At<'_>, message: &pb::FilterStateValue) -> Result<Noti
         omit_empty,
         read_only: *read_only,
         shown: kind.shown,
+        hashable: kind.factory == HASHABLE,
         skip_if_empty: *skip_if_empty,
     })
 }
@@ -123,6 +126,7 @@ impl Noting {
             Object {
                 value,
                 read_only: self.read_only,
+                hashable: self.hashable,
                 shown: self.shown,
             },
         );

@@ -30,6 +30,11 @@ pub enum HashPolicy {
         name: String,
         terminal: bool,
     },
+    /// An object that filters have noted, of a kind that can be hashed.
+    FilterState {
+        key: String,
+        terminal: bool,
+    },
 }
 
 impl HashPolicy {
@@ -47,7 +52,7 @@ pub(crate) fn hash_policy(
     message: &pb::route_action::HashPolicy,
 ) -> Result<HashPolicy, Rejection> {
     use pb::route_action::hash_policy::{
-        ConnectionProperties, Cookie, Header, PolicySpecifier as P, QueryParameter,
+        ConnectionProperties, Cookie, FilterState, Header, PolicySpecifier as P, QueryParameter,
     };
     let pb::route_action::HashPolicy {
         terminal,
@@ -101,7 +106,13 @@ pub(crate) fn hash_policy(
                 terminal,
             }
         }
-        P::FilterState(_) => return Err(at.field("filter_state").reject("not supported")),
+        P::FilterState(FilterState { key }) => {
+            at.field("filter_state").not_empty("key", key)?;
+            HashPolicy::FilterState {
+                key: key.clone(),
+                terminal,
+            }
+        }
     })
 }
 

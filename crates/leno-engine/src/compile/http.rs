@@ -1,15 +1,28 @@
 //! `HttpConnectionManager` and the HTTP filters' configurations.
 
+mod discovered;
+pub(crate) mod keepalive;
 mod manager;
 pub(crate) mod options;
+mod original_ip;
+mod proxy_status;
+mod scopes;
+pub(crate) mod spelling;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ipnet::IpNet;
 
+pub use self::discovered::extension;
+pub use self::keepalive::Keepalive;
 pub(crate) use self::manager::manager;
+pub use self::original_ip::{IpDetection, TrustedProxies};
+pub use self::proxy_status::{ProxyName, ProxyStatus};
+pub use self::scopes::{FragmentBuilder, FragmentPart, Scope, ScopeKey, ScopedRoutes, Scopes, scope};
+pub use self::spelling::HeaderCase;
 use super::access_log::AccessLog;
 use super::config_source::{self as source, Source};
 use super::header::Mutation;
@@ -18,6 +31,7 @@ use super::matcher::StringMatcher;
 use super::route::RouteTable;
 use super::tracing::{RequestIds, Tracing};
 use crate::decide::filter::FilterConfig;
+use crate::message::RequestHead;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpConnectionManager {
@@ -37,7 +51,13 @@ pub struct HttpConnectionManager {
     pub use_remote_address: bool,
     /// Proxies before this one whose `x-forwarded-for` is believed.
     pub xff_trusted_hops: usize,
+    /// In place of both, in order.
+    pub ip_detection: Vec<IpDetection>,
     pub upgrades: Vec<String>,
+    /// Filters of upgrades, by their names in lower case, in place of the others.
+    pub upgrade_filters: UpgradeFilters,
+    /// Answers of the proxy's own say of their cause.
+    pub proxy_status: Option<Box<ProxyStatus>>,
     /// Requests for these are taken as if they had not asked.
     pub ignored_upgrades: Vec<StringMatcher>,
     /// Who is believed to be one of us (Envoy: "internal request").
@@ -68,8 +88,48 @@ pub struct HttpConnectionManager {
     pub via: Option<String>,
     /// Methods outside of the list that Envoy knows are passed on.
     pub any_method: bool,
+    /// Ports that a proxy before this one, which tells by the PROXY protocol what connections came to, has TLS on.
+    pub told_ports: Option<Box<ToldPorts>>,
+    /// Requests say which cluster and node of the mesh they come through.
+    pub introduces_itself: bool,
+    /// Requests have the scheme of the connection that they go out on.
+    pub scheme_of_upstream: bool,
+    pub http1: Http1Options,
     pub http2: Http2Options,
     pub router: RouterOptions,
+}
+
+impl HttpConnectionManager {
+    /// Those that a request goes through.
+    pub fn filters_of(&self, head: &RequestHead) -> &[Arc<FilterConfig>] {
+        if self.upgrade_filters.is_empty() {
+            return &self.filters;
+        }
+        let wanted: &[u8] = match &head.upgrade {
+            Some(upgrade) => upgrade,
+            None if head.method.as_ref() == b"CONNECT" => b"connect",
+            None => return &self.filters,
+        };
+        let mut own = self.upgrade_filters.iter();
+        let found = own.find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(wanted));
+        found.map_or(&self.filters, |(_, filters)| filters)
+    }
+
+    /// Also those of upgrades.
+    pub fn every_filter(&self) -> impl Iterator<Item = &Arc<FilterConfig>> {
+        let of_upgrades = self.upgrade_filters.iter().flat_map(|(_, filters)| filters);
+        self.filters.iter().chain(of_upgrades)
+    }
+}
+
+/// Each with its upgrade's name in lower case.
+pub type UpgradeFilters = Vec<(String, Vec<Arc<FilterConfig>>)>;
+
+/// `forward_proto_config`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldPorts {
+    pub https: Vec<u16>,
+    pub http: Vec<u16>,
 }
 
 /// Which ports are taken off the authority.
@@ -145,6 +205,8 @@ pub enum RouteSource {
     Inline(Arc<RouteTable>),
     /// A route configuration's name, by RDS, from there.
     Rds(String, Source),
+    /// Of several the one that the request's headers choose.
+    Scoped(Box<ScopedRoutes>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,6 +259,15 @@ pub struct ForwardClientCert {
     pub chain: bool,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Http1Options {
+    pub header_case: HeaderCase,
+    /// Requests of HTTP/1.0 are told to upgrade.
+    pub refuses_http10: bool,
+    /// The host of HTTP/1.0 requests that have none.
+    pub default_host: Option<Bytes>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http2Options {
     /// CONNECT, and extended CONNECT (RFC 8441): else it is answered with 403.
@@ -204,4 +275,6 @@ pub struct Http2Options {
     pub max_concurrent_streams: u32,
     pub initial_stream_window: u32,
     pub initial_connection_window: u32,
+    /// None: peers are not asked whether they are there.
+    pub keepalive: Option<Keepalive>,
 }

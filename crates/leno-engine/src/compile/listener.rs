@@ -24,9 +24,11 @@ use super::matcher::tree::Tree;
 use super::metadata::Fields;
 use super::pb::{core, listener as pb, protobuf};
 use super::proxy_protocol::ProxyProtocol;
+use super::socket::{self, SocketOption};
 use super::tls::DownstreamTls;
 use super::{Files, Rejection, Warnings, address};
 use crate::decide::network::NetworkFilterConfig;
+use crate::decide::places::Places;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -39,6 +41,8 @@ pub struct Listener {
     pub internal: bool,
     pub use_original_dst: bool,
     pub socket: SocketSettings,
+    /// Of the socket of each address.
+    pub options: Vec<Vec<SocketOption>>,
     pub direction: Direction,
     pub filters: ListenerFilters,
     pub chains: Vec<Arc<FilterChain>>,
@@ -50,6 +54,12 @@ pub struct Listener {
     pub buffer_limit: Option<u32>,
     /// Whose word it is that a port takes no plaintext (`filter_metadata["leno"].strict`), for the log line.
     pub strict: BTreeMap<u16, String>,
+    /// How many of its connections there may be (`envoy.resource_limits.listener.NAME.connection_limit` of the runtime).
+    pub places: Places,
+    /// The limit of all connections is none of it.
+    pub ignores_global_limit: bool,
+    /// It is never overloaded.
+    pub bypasses_overload: bool,
 }
 
 /// How its sockets are bound.
@@ -61,6 +71,7 @@ pub struct SocketSettings {
     pub transparent: bool,
     /// An address that the machine does not have yet may be bound (`IP_FREEBIND`).
     pub freebind: bool,
+    pub mptcp: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -233,11 +244,13 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
         }
     };
     no_effect!(at, "all statistics of a listener are kept"; stats_matcher);
-    no_effect!(at, "not used"; per_connection_buffer_high_watermark_timeout, drain_type, socket_options,
+    no_effect!(at, "not used"; per_connection_buffer_high_watermark_timeout, drain_type,
         tcp_fast_open_queue_length, connection_balance_config, reuse_port, enable_reuse_port,
-        max_connections_to_accept_per_socket_event, enable_mptcp, ignore_global_conn_limit,
-        bypass_overload_manager, tcp_keepalive);
+        max_connections_to_accept_per_socket_event);
+    let mut own = socket::keepalive(tcp_keepalive.as_ref());
+    own.extend(socket::options(at, "socket_options", socket_options)?);
     let mut addresses = Vec::new();
+    let mut options = vec![own.clone()];
     match (internal, first) {
         (true, None) => {}
         (true, Some(_)) => return Err(at.field("address").reject("an internal_listener has none")),
@@ -246,13 +259,21 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
                 &at.field("address"),
                 at.required("address", first)?,
             )?);
-            addresses.extend(at.each("additional_addresses", additional_addresses, additional)?);
+            at.each("additional_addresses", additional_addresses, |at, more| {
+                let (address, said) = additional(at, more)?;
+                addresses.push(address);
+                options.push(said.unwrap_or_else(|| own.clone()));
+                Ok(())
+            })?;
         }
     }
     if use_original_dst.is_some_and(|used| used.value) && addresses.iter().any(|a| a.socket().is_none()) {
         return Err(at
             .field("use_original_dst")
             .reject("a pipe's connections have none"));
+    }
+    if !own.is_empty() && (internal || addresses.iter().any(|a| a.socket().is_none())) {
+        return Err(at.field("socket_options").reject("of TCP's sockets only"));
     }
     let chains = at.each("filter_chains", filter_chains, chain::chain)?;
     let matcher = match filter_chain_matcher {
@@ -284,7 +305,9 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
             backlog: tcp_backlog_size.as_ref().map(|size| size.value),
             transparent: transparent.is_some_and(|transparent| transparent.value),
             freebind: freebind.is_some_and(|freebind| freebind.value),
+            mptcp: *enable_mptcp,
         },
+        options,
         direction: match at.choice("traffic_direction", *traffic_direction)? {
             core::TrafficDirection::Unspecified => Direction::Unspecified,
             core::TrafficDirection::Inbound => Direction::Inbound,
@@ -299,17 +322,38 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
             .as_ref()
             .map(|limit| limit.value),
         strict: strict(metadata.as_ref()),
+        places: Places::new(at.setting(
+            u64::MAX,
+            &format!("envoy.resource_limits.listener.{name}.connection_limit"),
+        )),
+        ignores_global_limit: *ignore_global_conn_limit,
+        bypasses_overload: *bypass_overload_manager,
     })
 }
 
-fn additional(at: &At<'_>, message: &pb::AdditionalAddress) -> Result<Address, Rejection> {
+/// Options: None where it says nothing of its own.
+fn additional(
+    at: &At<'_>,
+    message: &pb::AdditionalAddress,
+) -> Result<(Address, Option<Vec<SocketOption>>), Rejection> {
     let pb::AdditionalAddress {
         address: more,
         socket_options,
         tcp_keepalive,
     } = message;
-    no_effect!(at, "not used"; socket_options, tcp_keepalive);
-    address::address(&at.field("address"), at.required("address", more)?)
+    let address = address::address(&at.field("address"), at.required("address", more)?)?;
+    if socket_options.is_none() && tcp_keepalive.is_none() {
+        return Ok((address, None));
+    }
+    let mut own = socket::keepalive(tcp_keepalive.as_ref());
+    if let Some(core::SocketOptionsOverride { socket_options }) = socket_options {
+        own.extend(socket::options(
+            &at.field("socket_options"),
+            "socket_options",
+            socket_options,
+        )?);
+    }
+    Ok((address, Some(own)))
 }
 
 fn strict(metadata: Option<&core::Metadata>) -> BTreeMap<u16, String> {

@@ -29,6 +29,16 @@ pub(crate) fn of(metadata: Option<&core::Metadata>, filter: &str) -> Fields {
     found.map(fields).unwrap_or_default()
 }
 
+/// The fields of all filters whose names are wanted, by these.
+pub(crate) fn namespaces(metadata: Option<&core::Metadata>, wanted: impl Fn(&str) -> bool) -> Fields {
+    let all = metadata
+        .into_iter()
+        .flat_map(|metadata| &metadata.filter_metadata);
+    let all = all.filter(|(name, _)| wanted(name));
+    all.map(|(name, message)| (name.clone(), Value::Fields(fields(message))))
+        .collect()
+}
+
 pub(crate) fn fields(message: &protobuf::Struct) -> Fields {
     let protobuf::Struct { fields } = message;
     fields

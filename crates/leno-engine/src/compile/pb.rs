@@ -7,7 +7,17 @@ pub(crate) use leno_proto::envoy::config::common::mutation_rules::v3 as mutation
 pub(crate) use leno_proto::envoy::config::core::v3 as core;
 pub(crate) use leno_proto::envoy::config::endpoint::v3 as endpoint;
 pub(crate) use leno_proto::envoy::config::listener::v3 as listener;
+pub(crate) use leno_proto::envoy::config::metrics::v3 as metrics;
+pub(crate) use leno_proto::envoy::config::overload::v3 as overload;
 pub(crate) use leno_proto::envoy::config::rbac::v3 as rbac;
+/// What measures the pressure on a resource.
+pub(crate) mod monitors {
+    pub(crate) use leno_proto::envoy::extensions::resource_monitors::{
+        cgroup_memory::v3 as cgroup_memory, cpu_utilization::v3 as cpu_utilization,
+        downstream_connections::v3 as downstream_connections, fixed_heap::v3 as fixed_heap,
+        injected_resource::v3 as injected_resource,
+    };
+}
 pub(crate) use leno_proto::envoy::config::route::v3 as route;
 pub(crate) use leno_proto::envoy::config::trace::v3 as trace;
 pub(crate) use leno_proto::envoy::extensions::access_loggers::{
@@ -23,9 +33,11 @@ pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as faul
 pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
 pub(crate) use leno_proto::envoy::extensions::filters::http::cors::v3 as cors;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
+pub(crate) use leno_proto::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
 pub(crate) use leno_proto::envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
 pub(crate) use leno_proto::envoy::extensions::filters::http::health_check::v3 as health_check;
 pub(crate) use leno_proto::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
+pub(crate) use leno_proto::envoy::extensions::filters::http::on_demand::v3 as on_demand;
 pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_filter;
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
 pub(crate) use leno_proto::envoy::extensions::filters::http::{
@@ -35,6 +47,13 @@ pub(crate) use leno_proto::envoy::extensions::filters::listener::{
     http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
     proxy_protocol::v3 as proxy_protocol, tls_inspector::v3 as tls_inspector,
 };
+pub(crate) use leno_proto::envoy::extensions::http::header_formatters::preserve_case::v3 as preserve_case;
+/// Who the client is.
+pub(crate) mod original_ip {
+    pub(crate) use leno_proto::envoy::extensions::http::original_ip_detection::{
+        custom_header::v3 as custom_header, xff::v3 as xff,
+    };
+}
 pub(crate) use leno_proto::envoy::extensions::http::early_header_mutation::header_mutation::v3 as early_header_mutation;
 /// Network filters besides the two proxies.
 pub(crate) mod network {
@@ -63,6 +82,9 @@ pub(crate) mod lb {
     };
 }
 pub(crate) use leno_proto::envoy::extensions::health_check::event_sinks::file::v3 as event_sink;
+pub(crate) use leno_proto::envoy::extensions::network::dns_resolver::{
+    cares::v3 as cares, getaddrinfo::v3 as getaddrinfo,
+};
 pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template_match;
 pub(crate) use leno_proto::envoy::extensions::path::rewrite::uri_template::v3 as uri_template_rewrite;
 /// Which hosts and priorities a retry leaves out.
@@ -92,11 +114,12 @@ pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
     raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
+pub(crate) use leno_proto::envoy::service::runtime::v3 as rtds;
 pub(crate) use leno_proto::envoy::r#type::http::v3 as types_http;
 /// What trees of matchers look at, and how.
 pub(crate) mod matching {
     pub(crate) use leno_proto::envoy::extensions::matching::common_inputs::{
-        network::v3 as network, ssl::v3 as ssl,
+        network::v3 as network, ssl::v3 as ssl, transport_socket::v3 as transport_socket,
     };
     pub(crate) use leno_proto::envoy::extensions::matching::input_matchers::{
         ip::v3 as ip, metadata::v3 as metadata,

@@ -175,7 +175,9 @@ fn is_of_connection(input: &Input) -> bool {
         | Input::TransportProtocol
         | Input::ApplicationProtocol
         | Input::DynamicMetadata { .. }
-        | Input::FilterState(_) => false,
+        | Input::FilterState(_)
+        | Input::EndpointMetadata { .. }
+        | Input::LocalityMetadata { .. } => false,
     }
 }
 

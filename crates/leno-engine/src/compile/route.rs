@@ -1,27 +1,37 @@
 //! `RouteConfiguration`: virtual hosts and routes, indexed for the decision.
 
 mod action;
+mod facts;
 mod forward;
 mod internal_redirect;
 mod matching;
+pub(crate) mod mirror;
 mod per_filter;
 pub(crate) mod retry;
 mod table;
 mod template;
+mod tree;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::facts::FactMatch;
 pub use self::internal_redirect::{InternalRedirect, RedirectPredicate};
+pub use self::mirror::{MirrorCluster, MirrorPolicy};
+pub use self::retry::{HostPredicate, RateLimited, ResetHeader, RetryOn, RetryPolicy};
 pub(crate) use self::table::table;
+pub use self::tree::RouteTree;
+use super::access_log::Format;
 use super::at::compiling;
+use super::config_source::Source;
 pub use super::hash::HashPolicy;
-pub use super::header::{AppendAction, HeaderOp, HeaderOps};
+pub use super::header::{AppendAction, HeaderOp, HeaderOps, Mutation};
 use super::local_reply::BodyFormat;
 use super::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite};
 use super::metadata::Fields;
 use super::pb::route as pb;
+use super::proxy_protocol::Introduction;
 use super::rate_limit::{RateLimit, RouteLimits};
 use super::tracing::{Decorator, RouteTracing};
 use super::{Files, Rejection, Warnings};
@@ -44,6 +54,8 @@ pub struct RouteTable {
     pub internal_headers: Vec<String>,
     /// The header that says the virtual host in place of the authority, in lower case.
     pub host_header: Option<String>,
+    /// Where virtual hosts are asked for that are not here.
+    pub vhds: Option<Box<Source>>,
     /// What holds of filters where nothing nearer to the request says otherwise.
     pub filter_configs: HashMap<String, Arc<FilterConfig>>,
 }
@@ -61,6 +73,8 @@ pub struct VirtualHost {
     pub name: String,
     pub domains: Vec<String>,
     pub routes: Vec<Arc<Route>>,
+    /// None: the first of the routes that takes the request counts.
+    pub tree: Option<Box<RouteTree>>,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
     pub filter_configs: HashMap<String, Arc<FilterConfig>>,
@@ -104,6 +118,8 @@ pub struct RouteMatch {
     pub cookies: Vec<CookieMatcher>,
     pub grpc: bool,
     pub runtime_fraction: Option<Setting<Share>>,
+    /// None: the request alone decides.
+    pub facts: Option<Box<FactMatch>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -126,8 +142,12 @@ pub struct Forward {
     pub timeout: Option<Duration>,
     pub idle_timeout: Option<Duration>,
     pub retry: Option<Arc<RetryPolicy>>,
+    /// A try that takes too long is not given up while another is made.
+    pub hedge: bool,
     pub prefix_rewrite: Option<String>,
     pub regex_rewrite: Option<RegexRewrite>,
+    /// The whole path; the query stays.
+    pub path_format: Option<Box<Format>>,
     pub host_rewrite: HostRewrite,
     /// The authority that a rewrite replaces goes into `x-forwarded-host`.
     pub forwarded_host: bool,
@@ -136,7 +156,9 @@ pub struct Forward {
     /// By their names in lower case; `connect` is CONNECT.
     pub upgrades: HashMap<String, bool>,
     /// A CONNECT ends here: what is in it goes to the cluster as it is.
-    pub ends_connect: bool,
+    pub connect: Option<Box<EndedConnect>>,
+    /// How much of a request is kept to be sent again. None: as the listener says.
+    pub kept: Option<KeptBody>,
     pub max_stream_duration: Option<Duration>,
     /// `max_grpc_timeout`
     pub grpc_timeout_max: Option<Duration>,
@@ -148,6 +170,23 @@ pub struct Forward {
     pub redirects: Option<InternalRedirect>,
     pub priority: Priority,
     pub rate_limits: RouteLimits,
+}
+
+/// `connect_config`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedConnect {
+    /// A POST is the same as a CONNECT.
+    pub post: bool,
+    /// What the cluster is told first.
+    pub introduction: Option<Introduction>,
+}
+
+/// `request_body_buffer_limit`, `per_request_buffer_limit_bytes`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptBody {
+    pub bytes: u64,
+    /// Also than the listener says.
+    pub may_be_more: bool,
 }
 
 /// How far `grpc-timeout` counts (`grpc_timeout_header_max`, `grpc_timeout_header_offset`).
@@ -164,9 +203,18 @@ pub enum ClusterChoice {
     Header(String),
     Weighted {
         clusters: Vec<WeightedCluster>,
-        /// The header whose value decides, in place of a random number.
-        by: Option<String>,
+        by: Deciding,
     },
+}
+
+/// Which of several clusters a request goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deciding {
+    Random,
+    /// The number in this header, if there is one.
+    Header(String),
+    /// The route's hash policies, if they say something.
+    Hash,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -189,6 +237,7 @@ pub struct WeightedCluster {
 pub enum HostRewrite {
     None,
     Literal(String),
+    Format(Format),
     Header(String),
     /// Of the path without its query.
     Path(RegexRewrite),
@@ -204,25 +253,9 @@ pub struct Redirect {
     pub path: Option<String>,
     pub prefix: Option<String>,
     pub regex: Option<RegexRewrite>,
+    pub format: Option<Box<Format>>,
     pub code: u16,
     pub strip_query: bool,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct MirrorPolicy {
-    pub cluster: MirrorCluster,
-    pub share: Setting<Share>,
-    /// `-shadow` is appended to the host.
-    pub shadow: bool,
-    /// In place of the request's host, and of `-shadow`.
-    pub host: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MirrorCluster {
-    One(String),
-    /// The value of this header; nothing is mirrored without it.
-    Header(String),
 }
 
 impl Route {
@@ -239,129 +272,6 @@ impl WeightedCluster {
     /// What it weighs at the moment.
     pub fn weight(&self) -> u64 {
         said_or(self.weight_key.as_ref(), u64::from(self.weight))
-    }
-}
-
-impl MirrorPolicy {
-    /// Everything, to this cluster.
-    pub fn to(cluster: impl Into<String>) -> Self {
-        Self {
-            cluster: MirrorCluster::One(cluster.into()),
-            share: Share::ALL.into(),
-            shadow: true,
-            host: None,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct RetryPolicy {
-    pub on: RetryOn,
-    pub num_retries: u32,
-    pub per_try_timeout: Option<Duration>,
-    pub per_try_idle_timeout: Option<Duration>,
-    pub status_codes: Vec<u16>,
-    pub retriable_headers: Vec<HeaderMatcher>,
-    /// Only requests that one of them matches are retried; none: all.
-    pub request_headers: Vec<HeaderMatcher>,
-    /// How long to wait is said by the answer.
-    pub rate_limited: Option<RateLimited>,
-    pub backoff_base: Duration,
-    pub backoff_max: Duration,
-    /// Hosts that another is picked in place of.
-    pub omit: Vec<HostPredicate>,
-    /// Priorities of earlier attempts are left out, looked at anew after so many.
-    pub leave_priorities: Option<u32>,
-    pub host_selection_attempts: u32,
-}
-
-/// `retry_host_predicate`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPredicate {
-    /// Those of earlier attempts.
-    Previous,
-    /// With all of this in their metadata.
-    Metadata(Fields),
-}
-
-/// `rate_limited_retry_back_off`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RateLimited {
-    /// The first that an answer has decides.
-    pub resets: Vec<ResetHeader>,
-    /// What is longer does not count.
-    pub longest: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResetHeader {
-    /// In lower case.
-    pub name: String,
-    /// Seconds since 1970, and not from now on.
-    pub unix: bool,
-}
-
-/// The conditions of `retry_on`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RetryOn {
-    pub five_xx: bool,
-    pub gateway_error: bool,
-    pub reset: bool,
-    pub reset_before_request: bool,
-    pub connect_failure: bool,
-    pub retriable_4xx: bool,
-    pub refused_stream: bool,
-    pub retriable_status_codes: bool,
-    pub retriable_headers: bool,
-    pub envoy_ratelimited: bool,
-    pub grpc_cancelled: bool,
-    pub grpc_deadline_exceeded: bool,
-    pub grpc_internal: bool,
-    pub grpc_resource_exhausted: bool,
-    pub grpc_unavailable: bool,
-}
-
-impl RetryOn {
-    /// Either's conditions.
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self {
-            five_xx: self.five_xx | other.five_xx,
-            gateway_error: self.gateway_error | other.gateway_error,
-            reset: self.reset | other.reset,
-            reset_before_request: self.reset_before_request | other.reset_before_request,
-            connect_failure: self.connect_failure | other.connect_failure,
-            retriable_4xx: self.retriable_4xx | other.retriable_4xx,
-            refused_stream: self.refused_stream | other.refused_stream,
-            retriable_status_codes: self.retriable_status_codes | other.retriable_status_codes,
-            retriable_headers: self.retriable_headers | other.retriable_headers,
-            envoy_ratelimited: self.envoy_ratelimited | other.envoy_ratelimited,
-            grpc_cancelled: self.grpc_cancelled | other.grpc_cancelled,
-            grpc_deadline_exceeded: self.grpc_deadline_exceeded | other.grpc_deadline_exceeded,
-            grpc_internal: self.grpc_internal | other.grpc_internal,
-            grpc_resource_exhausted: self.grpc_resource_exhausted | other.grpc_resource_exhausted,
-            grpc_unavailable: self.grpc_unavailable | other.grpc_unavailable,
-        }
-    }
-}
-
-impl Default for RetryPolicy {
-    /// Nothing is retried; the rest is Envoy's defaults.
-    fn default() -> Self {
-        Self {
-            on: RetryOn::default(),
-            num_retries: 1,
-            per_try_timeout: None,
-            per_try_idle_timeout: None,
-            status_codes: Vec::new(),
-            retriable_headers: Vec::new(),
-            request_headers: Vec::new(),
-            rate_limited: None,
-            backoff_base: Duration::from_millis(25),
-            backoff_max: Duration::from_millis(250),
-            omit: Vec::new(),
-            leave_priorities: None,
-            host_selection_attempts: 0,
-        }
     }
 }
 

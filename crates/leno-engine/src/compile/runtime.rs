@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Rejection;
-use super::at::At;
-use super::pb::bootstrap as pb;
+use super::at::{At, compiling};
+use super::config_source::{self, Source as Origin};
+use super::pb::{bootstrap as pb, protobuf, rtds};
+use super::{Files, Warnings};
 use crate::runtime::{Layer, Value, merged, of_struct};
 
 /// A later one counts before an earlier one.
@@ -21,6 +23,8 @@ pub enum From {
     Disk(Disk),
     /// What is said at the admin port.
     Admin,
+    /// By RTDS, under this name.
+    Discovered(String, Origin),
 }
 
 /// A file for each key; directories are parts of keys.
@@ -56,7 +60,7 @@ impl Source {
             name: self.name.clone(),
             values: match &self.from {
                 From::Static(values) => values.clone(),
-                From::Disk(_) | From::Admin => BTreeMap::new(),
+                From::Disk(_) | From::Admin | From::Discovered(..) => BTreeMap::new(),
             },
         }
     }
@@ -90,7 +94,7 @@ pub(super) fn layers(at: &At<'_>, message: Option<&pb::LayeredRuntime>) -> Resul
 }
 
 fn layer(at: &At<'_>, message: &pb::RuntimeLayer) -> Result<Source, Rejection> {
-    use pb::runtime_layer::{AdminLayer, DiskLayer, LayerSpecifier as L};
+    use pb::runtime_layer::{AdminLayer, DiskLayer, LayerSpecifier as L, RtdsLayer};
     let pb::RuntimeLayer {
         name,
         layer_specifier,
@@ -99,15 +103,7 @@ fn layer(at: &At<'_>, message: &pb::RuntimeLayer) -> Result<Source, Rejection> {
     Ok(Source {
         name: name.clone(),
         from: match at.required("layer_specifier", layer_specifier)? {
-            L::StaticLayer(values) => {
-                let at = at.field("static_layer");
-                let values = of_struct(values)
-                    .map_err(|key| at.reject(format!("{key:?} is a list or a null, and no value")))?;
-                for key in values.keys() {
-                    known(&at.entry("fields", key), key)?;
-                }
-                From::Static(values)
-            }
+            L::StaticLayer(message) => From::Static(values(&at.field("static_layer"), message)?),
             L::DiskLayer(DiskLayer {
                 symlink_root,
                 subdirectory,
@@ -122,10 +118,42 @@ fn layer(at: &At<'_>, message: &pb::RuntimeLayer) -> Result<Source, Rejection> {
                 })
             }
             L::AdminLayer(AdminLayer {}) => From::Admin,
-            L::RtdsLayer(_) => return Err(at.field("rtds_layer").reject("not supported")),
+            L::RtdsLayer(RtdsLayer { name, rtds_config }) => {
+                let at = at.field("rtds_layer");
+                at.not_empty("name", name)?;
+                let source = config_source::config_source(&at.field("rtds_config"), rtds_config)?;
+                From::Discovered(name.clone(), source)
+            }
         },
     })
 }
+
+/// `envoy.service.runtime.v3.Runtime`: what a layer says from now on.
+pub fn discovered(
+    message: &rtds::Runtime,
+    files: &dyn Files,
+    warnings: &mut Warnings,
+) -> Result<BTreeMap<String, Value>, Rejection> {
+    compiling(files, warnings, |at| {
+        let rtds::Runtime { name, layer } = message;
+        at.not_empty("name", name)?;
+        match layer {
+            None => Ok(BTreeMap::new()),
+            Some(layer) => values(&at.field("layer"), layer),
+        }
+    })
+}
+
+fn values(at: &At<'_>, message: &protobuf::Struct) -> Result<BTreeMap<String, Value>, Rejection> {
+    let values =
+        of_struct(message).map_err(|key| at.reject(format!("{key:?} is a list or a null, and no value")))?;
+    for key in values.keys() {
+        known(&at.entry("fields", key), key)?;
+    }
+    Ok(values)
+}
+/// Connections of clients at a time, over all listeners.
+pub const CONNECTIONS: &str = "overload.global_downstream_max_connections";
 
 /// Keys by which Envoy itself is changed, and leno is not. `None`: they are warned of; else they limit what others may
 /// do, and a limit that does not hold is refused.
@@ -140,8 +168,13 @@ const ENVOYS: [(&str, &str); 7] = [
 ];
 
 fn known(at: &At<'_>, key: &str) -> Result<(), Rejection> {
-    if key.starts_with("overload.") || key.starts_with("envoy.resource_limits.") {
+    // The first two limit connections.
+    let limits = key == CONNECTIONS || key.starts_with("envoy.resource_limits.listener.");
+    if !limits && (key.starts_with("overload.") || key.starts_with("envoy.resource_limits.")) {
         return Err(at.reject("this limit is not supported"));
+    }
+    if limits {
+        return Ok(());
     }
     if let Some((_, why)) = ENVOYS.iter().find(|(prefix, _)| key.starts_with(prefix)) {
         at.warn(why);

@@ -4,9 +4,12 @@ use prost::Message;
 
 use super::at::{At, compiling};
 use super::config_source::WatchedDirectory;
-use super::pb::tls as pb;
+use super::pb::{core, tls as pb};
 use super::tls::{self, Validation};
 use super::{Files, Rejection, Warnings};
+
+/// Envoy's word for what is not shown.
+const REDACTED: &str = "[redacted]";
 
 #[derive(Clone, PartialEq)]
 pub enum Secret {
@@ -16,6 +19,8 @@ pub enum Secret {
     },
     /// Whom to trust, and what is asked of peers besides.
     Validation(Box<Validation>),
+    /// Of session tickets, each of 80 bytes.
+    Tickets(Vec<Vec<u8>>),
 }
 
 /// Keys are never shown.
@@ -26,6 +31,7 @@ impl std::fmt::Debug for Secret {
                 certificate_chain, ..
             } => write!(f, "Identity({})", certificate_chain.escape_ascii()),
             Self::Validation(validation) => write!(f, "{validation:?}"),
+            Self::Tickets(keys) => write!(f, "Tickets({})", keys.len()),
         }
     }
 }
@@ -54,6 +60,31 @@ pub fn watched_directory(encoded: &[u8]) -> Option<WatchedDirectory> {
     })
 }
 
+/// The encoded secret without what nobody is to see: of a certificate its key and whatever opens it, of the others all but
+/// the name, unless it says whom to trust. What cannot be read is nothing.
+pub fn redacted(encoded: &[u8]) -> Vec<u8> {
+    use pb::secret::Type;
+    let Ok(mut secret) = pb::Secret::decode(encoded) else {
+        return Vec::new();
+    };
+    match &mut secret.r#type {
+        Some(Type::TlsCertificate(certificate)) => {
+            let hidden = |source: &mut Option<core::DataSource>| {
+                if let Some(source) = source {
+                    source.specifier = Some(core::data_source::Specifier::InlineString(REDACTED.to_owned()));
+                }
+            };
+            hidden(&mut certificate.private_key);
+            hidden(&mut certificate.pkcs12);
+            hidden(&mut certificate.password);
+            certificate.private_key_provider = None;
+        }
+        Some(Type::ValidationContext(_)) | None => {}
+        Some(Type::SessionTicketKeys(_) | Type::GenericSecret(_)) => secret.r#type = None,
+    }
+    secret.encode_to_vec()
+}
+
 pub(crate) fn secret(at: &At<'_>, message: &pb::Secret) -> Result<(String, Secret), Rejection> {
     use pb::secret::Type;
     let pb::Secret { name, r#type } = message;
@@ -68,7 +99,9 @@ pub(crate) fn secret(at: &At<'_>, message: &pb::Secret) -> Result<(String, Secre
         Type::ValidationContext(context) => {
             Secret::Validation(Box::new(tls::peers(&at.field("validation_context"), context)?))
         }
-        Type::SessionTicketKeys(_) => return Err(at.field("session_ticket_keys").reject("not supported")),
+        Type::SessionTicketKeys(keys) => {
+            Secret::Tickets(tls::ticket_keys(&at.field("session_ticket_keys"), keys)?)
+        }
         Type::GenericSecret(_) => return Err(at.field("generic_secret").reject("not supported")),
     };
     Ok((name.clone(), secret))

@@ -3,6 +3,8 @@
 mod parameters;
 mod validation;
 
+use std::time::Duration;
+
 use super::Rejection;
 use super::at::{At, no_effect, refuse, silent};
 use super::config_source::{Source, config_source};
@@ -17,6 +19,35 @@ use validation::validation;
 pub struct DownstreamTls {
     pub common: CommonTls,
     pub require_client_certificate: bool,
+    /// None: no session is resumed.
+    pub tickets: Option<Tickets>,
+}
+
+/// By what sessions are resumed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tickets {
+    pub keys: TicketSource,
+    /// How long a ticket is good for.
+    pub lifetime: Duration,
+}
+
+/// Where the keys of tickets come from.
+#[derive(Clone, PartialEq)]
+pub enum TicketSource {
+    /// By SDS name; without a source it is one of the bootstrap's own.
+    Sds(String, Option<Source>),
+    /// The first makes tickets, all of them read.
+    Inline(Vec<Vec<u8>>),
+}
+
+/// Keys are never shown.
+impl std::fmt::Debug for TicketSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sds(name, source) => write!(f, "Sds({name:?}, {source:?})"),
+            Self::Inline(keys) => write!(f, "Inline({})", keys.len()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +56,8 @@ pub struct UpstreamTls {
     pub sni: Option<String>,
     pub auto_host_sni: bool,
     pub auto_san_validation: bool,
+    /// So many sessions are kept, to be resumed. Zero: none is.
+    pub sessions: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +103,8 @@ pub(crate) fn downstream(
         session_ticket_keys_type,
     } = &at.unpack::<pb::DownstreamTlsContext>(any)?;
     refuse!(at; require_sni, ocsp_staple_policy);
-    no_effect!(at, "sessions are not resumed"; disable_stateful_session_resumption, session_timeout, session_ticket_keys_type);
+    silent!("only tickets are there"; disable_stateful_session_resumption);
+    let tickets = tickets(&at, session_ticket_keys_type.as_ref(), session_timeout)?;
     no_effect!(at, "all certificates are looked at"; full_scan_certs_on_sni_mismatch);
     no_effect!(at, "the client's order is taken"; prefer_client_ciphers);
     let common = common(
@@ -95,7 +129,57 @@ pub(crate) fn downstream(
     Ok(Some(DownstreamTls {
         common,
         require_client_certificate: required,
+        tickets,
     }))
+}
+
+/// Where nothing is said of it.
+const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Sessions that a client keeps at most.
+const MOST_SESSIONS: u32 = 65_536;
+
+fn tickets(
+    at: &At<'_>,
+    message: Option<&pb::downstream_tls_context::SessionTicketKeysType>,
+    session_timeout: &Option<leno_proto::google::protobuf::Duration>,
+) -> Result<Option<Tickets>, Rejection> {
+    use pb::downstream_tls_context::SessionTicketKeysType as T;
+    let keys = match message {
+        None | Some(T::DisableStatelessSessionResumption(_)) => {
+            no_effect!(at, "without session_ticket_keys no session is resumed"; session_timeout);
+            return Ok(None);
+        }
+        Some(T::SessionTicketKeys(keys)) => {
+            TicketSource::Inline(ticket_keys(&at.field("session_ticket_keys"), keys)?)
+        }
+        Some(T::SessionTicketKeysSdsSecretConfig(secret)) => {
+            let (name, source) = sds(&at.field("session_ticket_keys_sds_secret_config"), secret)?;
+            TicketSource::Sds(name, source)
+        }
+    };
+    let lifetime = at
+        .duration("session_timeout", session_timeout)?
+        .unwrap_or(LIFETIME);
+    Ok(Some(Tickets { keys, lifetime }))
+}
+
+/// Each has 80 bytes, as in Envoy.
+pub(crate) fn ticket_keys(
+    at: &At<'_>,
+    message: &pb::TlsSessionTicketKeys,
+) -> Result<Vec<Vec<u8>>, Rejection> {
+    let pb::TlsSessionTicketKeys { keys } = message;
+    if keys.is_empty() {
+        return Err(at.field("keys").reject("required"));
+    }
+    at.each("keys", keys, |at, key| {
+        let bytes = at.data_source(key)?;
+        match bytes.len() {
+            80 => Ok(bytes),
+            other => Err(at.reject(format!("80 bytes are needed, not {other}"))),
+        }
+    })
 }
 
 pub(crate) fn upstream(
@@ -117,7 +201,6 @@ pub(crate) fn upstream(
         enforce_rsa_key_usage,
     } = &at.unpack::<pb::UpstreamTlsContext>(any)?;
     no_effect!(at, "TLS is never renegotiated"; allow_renegotiation);
-    no_effect!(at, "sessions are not resumed"; max_session_keys);
     no_effect!(at, "key usage is always enforced"; enforce_rsa_key_usage);
     Ok(Some(UpstreamTls {
         common: common(
@@ -127,6 +210,7 @@ pub(crate) fn upstream(
         sni: Some(sni.clone()).filter(|sni| !sni.is_empty()),
         auto_host_sni: *auto_host_sni,
         auto_san_validation: *auto_sni_san_validation,
+        sessions: max_session_keys.map_or(0, |most| most.value.min(MOST_SESSIONS)),
     }))
 }
 

@@ -1,12 +1,15 @@
 //! What a forwarded request and its answer become: header edits and rewrites, level by level.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
-use super::rewrite::{replace_prefix, substitute, substitute_path};
-use super::route::{Decision, Forwarding};
-use crate::compile::access_log::FormatValues;
+use super::hash::{Hashed, hash_by};
+use super::rewrite::{redirect_location, replace_prefix, substitute, substitute_path};
+use super::route::{Decision, Forwarding, RouteContext, is_secure};
+use crate::compile::access_log::{Format, FormatValues, Heads};
 use crate::compile::metadata::Fields;
-use crate::compile::route::{Action, HeaderOps, HostRewrite};
+use crate::compile::route::{Action, HeaderOps, HostRewrite, Redirect};
 use crate::message::{RequestHead, ResponseHead};
 
 /// Envoy's name for the authority that a rewrite has replaced.
@@ -18,6 +21,11 @@ impl Forwarding<'_> {
     pub fn metadata(&self) -> &Fields {
         self.weighted
             .map_or(&self.forward.metadata, |weighted| &weighted.metadata)
+    }
+
+    /// By the route's policies; see [`hash_by`].
+    pub fn hash(&self, head: &RequestHead, source: Option<IpAddr>, random: u64) -> Hashed {
+        hash_by(&self.forward.hash, head, source, None, random)
     }
 
     /// Header edits and rewrites, before the request goes upstream. Envoy's order: a weighted cluster's own, always; then
@@ -38,8 +46,8 @@ impl Forwarding<'_> {
         for ops in in_order(levels, self.table.most_specific_wins) {
             ops.edit_request(head, values);
         }
-        self.rewrite_host(head, tells);
-        self.rewrite_path(head, tells);
+        self.rewrite_host(head, values, tells);
+        self.rewrite_path(head, values, tells);
     }
 
     /// Header edits of an answer, in the same order.
@@ -58,10 +66,18 @@ impl Forwarding<'_> {
     }
 
     /// [`HostRewrite::Auto`] is the caller's, once it knows the endpoint: [`Self::auto_host`].
-    fn rewrite_host(&self, head: &mut RequestHead, tells: bool) {
+    fn rewrite_host(&self, head: &mut RequestHead, values: &dyn FormatValues, tells: bool) {
         match &self.forward.host_rewrite {
             HostRewrite::None | HostRewrite::Auto => {}
             HostRewrite::Literal(host) => self.set_host(head, host.as_bytes(), tells),
+            HostRewrite::Format(format) => {
+                let mut host = Vec::new();
+                // What is not known is `-`, unlike in a path, as in Envoy.
+                format.write(heads(head), values, &mut host);
+                if !host.is_empty() {
+                    self.set_host(head, &host, tells);
+                }
+            }
             HostRewrite::Header(name) => {
                 let host = head.headers.get(name).filter(|host| !host.is_empty());
                 if let Some(host) = host.map(<[u8]>::to_vec) {
@@ -97,9 +113,11 @@ impl Forwarding<'_> {
         self.forward.host_rewrite == HostRewrite::Auto
     }
 
-    fn rewrite_path(&self, head: &mut RequestHead, tells: bool) {
+    fn rewrite_path(&self, head: &mut RequestHead, values: &dyn FormatValues, tells: bool) {
         let rewritten = if let Some(prefix) = &self.forward.prefix_rewrite {
             replace_prefix(&self.route.matches, head, prefix)
+        } else if let Some(format) = &self.forward.path_format {
+            format_path(format, head, values)
         } else {
             let regex = self.forward.regex_rewrite.as_ref();
             regex.map(|regex| substitute_path(regex, head))
@@ -137,6 +155,27 @@ impl Decision<'_> {
         }
     }
 
+    /// Where a redirect leads whose path is a format. None: it has none, or nothing came of it.
+    pub fn formatted_location(&self, head: &RequestHead, values: &dyn FormatValues) -> Option<Bytes> {
+        let Self::Redirect {
+            route: Some(route), ..
+        } = self
+        else {
+            return None;
+        };
+        let Action::Redirect(redirect) = &route.action else {
+            return None;
+        };
+        let path = formatted(redirect.format.as_deref()?, head, values);
+        let path = String::from_utf8(path).ok().filter(|path| !path.is_empty())?;
+        let redirect = Redirect {
+            path: Some(path),
+            ..redirect.clone()
+        };
+        let secure = is_secure(head, &RouteContext::default());
+        Some(redirect_location(&redirect, &route.matches, head, secure))
+    }
+
     /// Header edits of an answer that the proxy gives because a route says so.
     pub fn edit_response(&self, request: &RequestHead, head: &mut ResponseHead, values: &dyn FormatValues) {
         let (Self::Redirect { table, .. } | Self::Respond { table, .. }) = self else {
@@ -154,6 +193,31 @@ impl Decision<'_> {
             }
         }
     }
+}
+
+/// What a format comes to; empty where nothing of it is known.
+fn formatted(format: &Format, head: &RequestHead, values: &dyn FormatValues) -> Vec<u8> {
+    let mut out = Vec::new();
+    format.write_omitting(heads(head), values, &mut out);
+    out
+}
+
+fn heads(request: &RequestHead) -> Heads<'_> {
+    Heads {
+        request: Some(request),
+        ..Heads::default()
+    }
+}
+
+/// The path with its query, which stays. None: nothing came of it.
+fn format_path(format: &Format, head: &RequestHead, values: &dyn FormatValues) -> Option<Bytes> {
+    let mut path = formatted(format, head, values);
+    if path.is_empty() {
+        return None;
+    }
+    let query_at = head.path_only().len();
+    path.extend_from_slice(head.path.get(query_at..).unwrap_or_default());
+    Some(path.into())
 }
 
 /// The most specific first, or last.

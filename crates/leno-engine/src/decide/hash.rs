@@ -6,8 +6,8 @@ use bytes::Bytes;
 use xxhash_rust::xxh64::xxh64;
 
 use super::matcher::query_parameter;
+use super::notes::{Notes, Object};
 use super::rewrite::substitute;
-use super::route::Forwarding;
 use crate::compile::hash::HashPolicy;
 use crate::compile::matcher::RegexRewrite;
 use crate::message::RequestHead;
@@ -20,15 +20,14 @@ pub struct Hashed {
     pub set_cookie: Option<Bytes>,
 }
 
-impl Forwarding<'_> {
-    /// By the route's policies; see [`hash_by`].
-    pub fn hash(&self, head: &RequestHead, source: Option<IpAddr>, random: u64) -> Hashed {
-        hash_by(&self.forward.hash, head, source, random)
-    }
-}
-
-/// `source`: the client's trusted address. `random` makes the value of a new cookie.
-pub fn hash_by(policies: &[HashPolicy], head: &RequestHead, source: Option<IpAddr>, random: u64) -> Hashed {
+/// `source`: the client's trusted address; `notes`: what filters have noted. `random` makes the value of a new cookie.
+pub fn hash_by(
+    policies: &[HashPolicy],
+    head: &RequestHead,
+    source: Option<IpAddr>,
+    notes: Option<&Notes>,
+    random: u64,
+) -> Hashed {
     let mut hashed = Hashed::default();
     for policy in policies {
         let (one, terminal) = match policy {
@@ -44,6 +43,13 @@ pub fn hash_by(policies: &[HashPolicy], head: &RequestHead, source: Option<IpAdd
             HashPolicy::Query { name, terminal } => {
                 let value = head.query().and_then(|q| query_parameter(q, name.as_bytes()));
                 (value.map(|v| xxh64(v, 0)), *terminal)
+            }
+            HashPolicy::FilterState { key, terminal } => {
+                let hash = |object: &Object| object.hashable.then(|| xxh64(object.value.as_bytes(), 0));
+                (
+                    notes.and_then(|notes| notes.state(key, hash).flatten()),
+                    *terminal,
+                )
             }
             HashPolicy::Cookie { name, terminal, .. } => {
                 let value = head.cookie(name).map(|v| xxh64(v, 0));

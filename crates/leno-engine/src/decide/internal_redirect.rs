@@ -41,7 +41,7 @@ impl Followed {
         policy: &InternalRedirect,
         from: &str,
         table: &RouteTable,
-        cx: &RouteContext,
+        cx: &RouteContext<'_>,
         request: &RequestHead,
         answer: &ResponseHead,
     ) -> Option<NextRequest> {
@@ -49,10 +49,10 @@ impl Followed {
             return None;
         }
         let location = Location::parse(answer.headers.get("location")?)?;
-        // Not what a proxy before this one has told.
+        // Both: not what a proxy before this one alone has told.
         let tls = match &request.scheme[..] {
             b"" => cx.tls,
-            scheme => scheme.eq_ignore_ascii_case(b"https"),
+            scheme => cx.tls && scheme.eq_ignore_ascii_case(b"https"),
         };
         if tls != location.tls && !policy.other_scheme {
             return None;

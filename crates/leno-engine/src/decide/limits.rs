@@ -3,12 +3,16 @@
 //! The only state that workers share on the request path. Relaxed counters are exact here: a permit is granted by
 //! one compare-and-swap on one counter, and nothing else is read because of it. Each counter has its own cache line.
 
+mod per_host;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::compile::cluster::{CircuitBreakers, RetryBudget, Thresholds};
 use crate::runtime::Value;
+use per_host::PerHost;
+pub use per_host::Seat;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
@@ -32,6 +36,7 @@ pub struct ClusterLimits {
     default: Budgeted<Padded>,
     /// Seldom used: not worth a cache line each.
     high: Budgeted<Gauge>,
+    hosts: PerHost,
 }
 
 /// The limits of one priority.
@@ -76,6 +81,7 @@ impl ClusterLimits {
     pub fn set(&self, limits: &CircuitBreakers) {
         self.default.set(&limits.default);
         self.high.set(&limits.high);
+        self.hosts.set(limits);
     }
 
     /// None: the circuit is open (`UO`).
@@ -134,6 +140,7 @@ impl<G: AsRef<Gauge>> Budgeted<G> {
             max_requests,
             max_retries,
             retry_budget,
+            max_connections_per_host: _,
         } = *limits;
         for (resource, limit) in [
             (Resource::Connection, max_connections),
@@ -181,6 +188,7 @@ impl CircuitBreakers {
                 max_pending_requests: whole("max_pending_requests").unwrap_or(limits.max_pending_requests),
                 max_requests: whole("max_requests").unwrap_or(limits.max_requests),
                 max_retries: whole("max_retries").unwrap_or(limits.max_retries),
+                max_connections_per_host: limits.max_connections_per_host,
                 retry_budget: budget.map(|budget| RetryBudget {
                     percent: percent.unwrap_or(budget.percent).clamp(0.0, 100.0),
                     minimum: minimum.unwrap_or(budget.minimum),

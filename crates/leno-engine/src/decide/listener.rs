@@ -126,7 +126,9 @@ impl Facts for ConnectionInfo<'_> {
             | Input::DnsSan
             | Input::Subject
             | Input::DynamicMetadata { .. }
-            | Input::FilterState(_) => None,
+            | Input::FilterState(_)
+            | Input::EndpointMetadata { .. }
+            | Input::LocalityMetadata { .. } => None,
         })
     }
 

@@ -28,6 +28,8 @@ pub struct Object {
     pub value: String,
     /// Nobody may set it again.
     pub read_only: bool,
+    /// A hash policy sees it.
+    pub hashable: bool,
     /// How `%FILTER_STATE(…)%` shows it.
     pub shown: Shown,
 }
@@ -38,6 +40,8 @@ pub enum Shown {
     Text,
     /// As a text, but not in JSON.
     Plain,
+    /// Two numbers with a comma between them, by name but as a text (grpc_stats' `FilterObject`).
+    Messages,
     Nowhere,
 }
 
@@ -125,12 +129,16 @@ impl FormatValues for Notes {
             }
             Operator::FilterState { key, plain } => {
                 let write = |object: &Object| match (object.shown, plain) {
-                    (Shown::Text | Shown::Plain, true) => {
+                    (Shown::Text | Shown::Plain | Shown::Messages, true) => {
                         out.extend_from_slice(object.value.as_bytes());
                         true
                     }
                     (Shown::Text, false) => {
                         Value::Text(object.value.clone()).write_json(out);
+                        true
+                    }
+                    (Shown::Messages, false) => {
+                        write_messages(&object.value, out);
                         true
                     }
                     (Shown::Plain, false) | (Shown::Nowhere, _) => false,
@@ -151,6 +159,17 @@ impl FormatValues for Notes {
             _ => None,
         }
     }
+}
+
+/// A zero is left out, as protobuf's JSON does.
+fn write_messages(value: &str, out: &mut Vec<u8>) {
+    let names = ["requestMessageCount", "responseMessageCount"];
+    let fields = names.iter().zip(value.split(','));
+    let fields = fields.filter(|(_, count)| *count != "0");
+    let fields: Vec<String> = fields
+        .map(|(name, count)| format!("\"{name}\":\"{count}\""))
+        .collect();
+    out.extend_from_slice(format!("{{{}}}", fields.join(",")).as_bytes());
 }
 
 fn merge(known: &mut Fields, more: &Fields) {

@@ -98,7 +98,9 @@ impl Facts for Caller<'_> {
             | Input::SourceType
             | Input::TransportProtocol
             | Input::ApplicationProtocol
-            | Input::DynamicMetadata { .. } => None,
+            | Input::DynamicMetadata { .. }
+            | Input::EndpointMetadata { .. }
+            | Input::LocalityMetadata { .. } => None,
         })
     }
 

@@ -67,14 +67,7 @@ impl RetryState {
 
     /// `now`: seconds since 1970.
     pub fn on_response(&mut self, head: &ResponseHead, random: u64, now: u64) -> Verdict {
-        // `x-envoy-ratelimited` asks not to be retried, unless retrying on it is wanted.
-        let wanted = if head.headers.contains("x-envoy-ratelimited") {
-            self.policy.on.envoy_ratelimited
-        } else {
-            wants_status(&self.policy, head.status)
-                || wants_grpc(&self.policy, head)
-                || wants_headers(&self.policy, head)
-        };
+        let wanted = self.would_retry(head);
         match self.verdict(wanted, random) {
             Verdict::Retry { after } => Verdict::Retry {
                 after: self.reset_after(head, random, now).unwrap_or(after),
@@ -116,6 +109,23 @@ impl RetryState {
         self.verdict(wanted, random)
     }
 
+    /// An attempt has taken longer than one may, and goes on; another is made beside it whatever is retried on, as in
+    /// Envoy.
+    pub fn on_late(&mut self, random: u64) -> Verdict {
+        self.verdict(true, random)
+    }
+
+    /// Whether an answer would be retried, if there were another try.
+    pub fn would_retry(&self, head: &ResponseHead) -> bool {
+        // It asks not to be retried, unless retrying on it is wanted.
+        if head.headers.contains("x-envoy-ratelimited") {
+            return self.policy.on.envoy_ratelimited;
+        }
+        wants_status(&self.policy, head.status)
+            || wants_grpc(&self.policy, head)
+            || wants_headers(&self.policy, head)
+    }
+
     fn verdict(&mut self, wanted: bool, random: u64) -> Verdict {
         if !wanted {
             return Verdict::No;
@@ -145,9 +155,25 @@ impl RetryState {
 }
 
 impl Forwarding<'_> {
-    /// The route's policy, with what the caller's own headers ask for. None: nothing is retried.
-    pub fn retry(&self, head: &RequestHead, heard: Heard) -> Option<Arc<RetryPolicy>> {
-        let policy = self.forward.retry.as_ref();
+    /// Whether an attempt that takes too long goes on beside another; the caller's word counts first.
+    pub fn hedges(&self, head: &RequestHead, heard: Heard) -> bool {
+        let said = head.headers.get("x-envoy-hedge-on-per-try-timeout");
+        match said.filter(|_| heard != Heard::No) {
+            Some(b"true") => true,
+            Some(b"false") => false,
+            _ => self.forward.hedge,
+        }
+    }
+
+    /// The policy of the route, or of the `cluster` in its place, with what the caller's own headers ask for. None:
+    /// nothing is retried.
+    pub fn retry(
+        &self,
+        cluster: Option<&Arc<RetryPolicy>>,
+        head: &RequestHead,
+        heard: Heard,
+    ) -> Option<Arc<RetryPolicy>> {
+        let policy = cluster.or(self.forward.retry.as_ref());
         let excluded = |policy: &Arc<RetryPolicy>| {
             let wanted = &policy.request_headers;
             !wanted.is_empty() && !wanted.iter().any(|one| one.matches_request(head))

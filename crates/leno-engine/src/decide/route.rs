@@ -5,30 +5,54 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::authority::without_any_port;
+use super::hash::hash_by;
+use super::matcher::tree::{Facts, Undecided};
 use super::matcher::{equal, starts_with};
+use super::notes::{Notes, Object, Shown};
 use super::rewrite::redirect_location;
 use crate::compile::local_reply::BodyFormat;
+use crate::compile::matcher::input::Input;
 use crate::compile::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher};
 use crate::compile::route::{
-    Action, ClusterChoice, Forward, Route, RouteTable, VirtualHost, WeightedCluster,
+    Action, ClusterChoice, Deciding, FactMatch, Forward, Route, RouteTable, VirtualHost, WeightedCluster,
 };
 use crate::decide::filter::{FilterConfig, Levels};
 use crate::message::RequestHead;
 use crate::runtime::{Setting, Share};
 
 /// What a route decision needs besides the head.
-#[derive(Clone, Copy, Debug)]
-pub struct RouteContext {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RouteContext<'c> {
     /// A fresh random number: runtime fractions, weighted clusters.
     pub random: u64,
     /// The request came over TLS. What `x-forwarded-proto` says goes before that: it is the connection manager's to
     /// leave there only what can be trusted.
     pub tls: bool,
+    /// The client has a certificate, which was verified.
+    pub certificate: bool,
+    /// The client's trusted address.
+    pub source: Option<IpAddr>,
+    /// What filters have noted of the request.
+    pub notes: Option<&'c Notes>,
+}
+
+impl RouteContext<'_> {
+    /// Of somebody of whom nothing else is known.
+    pub const fn new(random: u64, tls: bool) -> Self {
+        Self {
+            random,
+            tls,
+            certificate: false,
+            source: None,
+            notes: None,
+        }
+    }
 }
 
 /// Where a request goes.
@@ -80,6 +104,8 @@ pub enum Miss<'t> {
     Header(&'t HeaderMatcher),
     Query(&'t QueryMatcher),
     Cookie(&'t CookieMatcher),
+    /// What is noted of it, or the client's certificate.
+    Facts(&'t FactMatch),
     NotGrpc,
     /// The route takes only this share (parts in a million), and this request is not of it.
     Fraction(u32),
@@ -98,7 +124,7 @@ impl Observer for () {}
 // === impl RouteTable ===
 
 impl RouteTable {
-    pub fn route<'t>(&'t self, head: &RequestHead, cx: &RouteContext) -> Decision<'t> {
+    pub fn route<'t>(&'t self, head: &RequestHead, cx: &RouteContext<'_>) -> Decision<'t> {
         self.explain(head, cx, &mut ())
     }
 
@@ -106,14 +132,10 @@ impl RouteTable {
     pub fn explain<'t, O: Observer>(
         &'t self,
         head: &RequestHead,
-        cx: &RouteContext,
+        cx: &RouteContext<'_>,
         observer: &mut O,
     ) -> Decision<'t> {
-        let name = match &self.host_header {
-            None => Some(&*head.authority),
-            Some(header) => head.headers.get(header),
-        };
-        let Some(host) = name.and_then(|name| self.host(name)) else {
+        let Some(host) = self.host_of(head) else {
             return Decision::NoHost;
         };
         observer.host(host);
@@ -126,7 +148,7 @@ impl RouteTable {
                 code: 301,
             };
         }
-        for route in &host.routes {
+        for route in host.routes_for(head, cx) {
             match route.matches.miss(head, cx) {
                 Some(why) => observer.missed(host, route, why),
                 None => {
@@ -139,6 +161,15 @@ impl RouteTable {
     }
 
     /// The virtual host for an authority.
+    /// The virtual host that a request is for.
+    pub fn host_of(&self, head: &RequestHead) -> Option<&VirtualHost> {
+        let name = match &self.host_header {
+            None => Some(&*head.authority),
+            Some(header) => head.headers.get(header),
+        };
+        self.host(name?)
+    }
+
     pub fn host(&self, authority: &[u8]) -> Option<&VirtualHost> {
         let authority = if self.ignore_port {
             without_any_port(authority)
@@ -153,11 +184,11 @@ impl RouteTable {
         host: &'t VirtualHost,
         route: &'t Arc<Route>,
         head: &RequestHead,
-        cx: &RouteContext,
+        cx: &RouteContext<'_>,
     ) -> Decision<'t> {
         match &route.action {
             Action::Forward(forward) => {
-                let (cluster, weighted) = choose_cluster(&forward.cluster, head, cx.random);
+                let (cluster, weighted) = choose_cluster(forward, head, cx);
                 Decision::Forward(Forwarding {
                     table: self,
                     host,
@@ -184,6 +215,58 @@ impl RouteTable {
                 location: matches!(status, 201 | 300..400).then(|| own_location(head, is_secure(head, cx))),
             },
         }
+    }
+}
+
+// === impl VirtualHost ===
+
+impl VirtualHost {
+    /// Of which the first that takes the request counts.
+    fn routes_for(&self, head: &RequestHead, cx: &RouteContext<'_>) -> &[Arc<Route>] {
+        match &self.tree {
+            None => &self.routes,
+            Some(tree) => {
+                let leaf = tree.decide(&RouteFacts { head, cx });
+                leaf.and_then(|leaf| self.routes.get(leaf.clone()))
+                    .unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// What trees of routes look at.
+struct RouteFacts<'f> {
+    head: &'f RequestHead,
+    cx: &'f RouteContext<'f>,
+}
+
+impl Facts for RouteFacts<'_> {
+    fn get(&self, input: &Input) -> Result<Option<Cow<'_, [u8]>>, Undecided> {
+        Ok(match input {
+            Input::RequestHeader(name) => self.head.joined(name),
+            Input::FilterState(key) => {
+                let shown = |object: &Object| {
+                    (object.shown != Shown::Nowhere).then(|| Cow::Owned(object.value.clone().into_bytes()))
+                };
+                self.cx.notes.and_then(|notes| notes.state(key, shown).flatten())
+            }
+            // No tree of routes may name others.
+            _ => None,
+        })
+    }
+
+    fn notes(&self) -> Option<&Notes> {
+        self.cx.notes
+    }
+}
+
+impl FactMatch {
+    fn hold(&self, cx: &RouteContext<'_>) -> bool {
+        let is_so = |wanted: &Option<bool>| wanted.is_none_or(|wanted| wanted == cx.certificate);
+        is_so(&self.presented)
+            && is_so(&self.validated)
+            && self.metadata.iter().all(|one| one.matches(cx.notes))
+            && self.state.iter().all(|one| one.matches(cx.notes))
     }
 }
 
@@ -248,7 +331,7 @@ impl<'t> Decision<'t> {
 
 impl crate::compile::route::RouteMatch {
     /// None: the route takes the request.
-    pub fn miss(&self, head: &RequestHead, cx: &RouteContext) -> Option<Miss<'_>> {
+    pub fn miss(&self, head: &RequestHead, cx: &RouteContext<'_>) -> Option<Miss<'_>> {
         if let Some(share) = self.share()
             && !share.takes(cx.random)
         {
@@ -267,7 +350,15 @@ impl crate::compile::route::RouteMatch {
         if let Some(parameter) = self.query.iter().find(|q| !q.matches(query)) {
             return Some(Miss::Query(parameter));
         }
-        self.cookies.iter().find(|c| !c.matches(head)).map(Miss::Cookie)
+        if let Some(cookie) = self.cookies.iter().find(|c| !c.matches(head)) {
+            return Some(Miss::Cookie(cookie));
+        }
+        self.missing_facts(cx)
+    }
+
+    fn missing_facts(&self, cx: &RouteContext<'_>) -> Option<Miss<'_>> {
+        let facts = self.facts.as_deref()?;
+        (!facts.hold(cx)).then_some(Miss::Facts(facts))
     }
 
     /// Of all requests.
@@ -289,7 +380,7 @@ impl crate::compile::route::RouteMatch {
 
     /// Everything that keeps the route from taking the request, in the order in which [`Self::miss`] looks: its first
     /// is what that one says, and none of the one is none of the other.
-    pub fn misses(&self, head: &RequestHead, cx: &RouteContext) -> Vec<Miss<'_>> {
+    pub fn misses(&self, head: &RequestHead, cx: &RouteContext<'_>) -> Vec<Miss<'_>> {
         let drawn = self.share().filter(|share| !share.takes(cx.random));
         let drawn = drawn.map(|share| share.0);
         let path = (!self.takes_path(head)).then_some(Miss::Path(&self.path));
@@ -303,6 +394,7 @@ impl crate::compile::route::RouteMatch {
             .chain(headers.map(Miss::Header))
             .chain(parameters.map(Miss::Query))
             .chain(cookies.map(Miss::Cookie))
+            .chain(self.missing_facts(cx))
             .collect()
     }
 }
@@ -383,11 +475,11 @@ impl crate::compile::route::DomainIndex {
 
 /// Weights add up to more than zero: compile rejects others.
 fn choose_cluster<'t>(
-    choice: &'t ClusterChoice,
+    forward: &'t Forward,
     head: &RequestHead,
-    random: u64,
+    cx: &RouteContext<'_>,
 ) -> (Cow<'t, str>, Option<&'t WeightedCluster>) {
-    match choice {
+    match &forward.cluster {
         ClusterChoice::One(name) => (Cow::Borrowed(name), None),
         ClusterChoice::Header(header) => {
             let name = head.field(header).unwrap_or_default();
@@ -396,10 +488,14 @@ fn choose_cluster<'t>(
         ClusterChoice::Weighted { clusters, by } => {
             let total: u64 = clusters.iter().map(WeightedCluster::weight).sum();
             // Not the low digits: those decided the runtime fraction.
-            let said = by
-                .as_deref()
-                .and_then(|by| std::str::from_utf8(head.field(by)?).ok()?.parse::<u64>().ok());
-            let mut point = said.unwrap_or(random >> 20) % total.max(1);
+            let said = match by {
+                Deciding::Random => None,
+                Deciding::Header(name) => head
+                    .field(name)
+                    .and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok()),
+                Deciding::Hash => hash_by(&forward.hash, head, cx.source, cx.notes, cx.random).hash,
+            };
+            let mut point = said.unwrap_or(cx.random >> 20) % total.max(1);
             for cluster in clusters {
                 match point.checked_sub(cluster.weight()) {
                     Some(rest) => point = rest,
@@ -420,7 +516,7 @@ fn choose_cluster<'t>(
     }
 }
 
-fn is_secure(head: &RequestHead, cx: &RouteContext) -> bool {
+pub(crate) fn is_secure(head: &RequestHead, cx: &RouteContext<'_>) -> bool {
     match head.headers.get("x-forwarded-proto") {
         Some(scheme) => scheme == b"https",
         None => cx.tls,

@@ -11,6 +11,8 @@ pub struct Timeouts {
     /// The whole request with its retries, from the end of the request.
     pub global: Option<Duration>,
     pub per_try: Option<Duration>,
+    /// After which a try goes on beside another (`hedge_on_per_try_timeout`): the same.
+    pub hedge: Option<Duration>,
     pub per_try_idle: Option<Duration>,
     /// No byte in either direction for this long. None: the connection manager's.
     pub idle: Option<Duration>,
@@ -82,6 +84,7 @@ impl Forwarding<'_> {
         Timeouts {
             global,
             per_try,
+            hedge: per_try.filter(|_| self.hedges(head, heard)),
             per_try_idle: retry.and_then(|r| r.per_try_idle_timeout),
             idle: self.forward.idle_timeout,
             max_stream,

@@ -12,6 +12,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::spelling::Spelling;
+
 /// Header names are lower case; order and repetition are kept. Pseudo-headers are fields of the heads instead.
 #[derive(Clone, Default)]
 pub struct Headers(Option<Rc<Block>>);
@@ -32,6 +34,8 @@ struct Block {
     /// The marks that the names have or had: most names that are looked for are not there, and this knows it of nearly
     /// all of them.
     marks: Marks,
+    /// None: nobody wants to know how the names were written.
+    spelling: Option<Rc<Spelling>>,
 }
 
 /// A bit for each length and last letter of a name, modulo 64.
@@ -262,6 +266,15 @@ impl Headers {
             .sum()
     }
 
+    /// How the names were written, where a codec has noted it.
+    pub fn spelling(&self) -> Option<&Spelling> {
+        self.0.as_deref()?.spelling.as_deref()
+    }
+
+    pub fn set_spelling(&mut self, spelling: Spelling) {
+        self.edit().spelling = Some(Rc::new(spelling));
+    }
+
     fn blocks(&self) -> impl Iterator<Item = &Block> {
         self.0.as_deref().into_iter()
     }
@@ -383,6 +396,7 @@ impl Clone for Block {
             added: self.added.clone(),
             fields: SmallVec::from_slice(&self.fields),
             marks: self.marks,
+            spelling: self.spelling.clone(),
         }
     }
 }

@@ -86,11 +86,11 @@ fn the_router_is_the_last_filter() {
 #[test]
 fn a_field_that_decides_and_is_not_supported_is_refused_by_its_path() {
     let mut action = to_cluster("c");
-    action.early_data_policy = Some(Default::default());
+    action.retry_policy_typed_config = Some(Default::default());
     let message = table(vec![host("h", &["*"], vec![forward(prefix("/"), action)])]);
     assert_eq!(
         compile_table(&message).unwrap_err().to_string(),
-        "virtual_hosts[0].routes[0].route.early_data_policy: not supported"
+        "virtual_hosts[0].routes[0].route.retry_policy_typed_config: not supported"
     );
 }
 
@@ -107,16 +107,16 @@ fn a_field_that_changes_nothing_here_is_warned_of() {
 #[test]
 fn what_is_not_done_on_a_connection_is_told() {
     let chosen = core::Http1ProtocolOptions {
-        header_key_format: Some(core::http1_protocol_options::HeaderKeyFormat::default()),
+        allow_chunked_length: true,
         ..Default::default()
     };
-    let keeps_case = hcm::HttpConnectionManager {
+    let lax = hcm::HttpConnectionManager {
         http_protocol_options: Some(chosen),
         ..manager(vec![router()])
     };
-    let why = why_not(&http_listener(&keeps_case));
+    let why = why_not(&http_listener(&lax));
     assert!(
-        why.ends_with("http_protocol_options.header_key_format: not supported"),
+        why.ends_with("http_protocol_options.allow_chunked_length: not supported"),
         "{why}"
     );
 
@@ -374,14 +374,11 @@ fn compile_as_everything(bytes: &[u8]) {
     if let Ok(message) = route::RouteConfiguration::decode(bytes)
         && let Ok(table) = compile::route::compile(&message, &NoFiles, &mut warnings)
     {
-        let cx = leno_engine::decide::route::RouteContext {
-            random: 1,
-            tls: false,
-        };
+        let cx = leno_engine::decide::route::RouteContext::new(1, false);
         let _ = table.route(&request("x.a", "/"), &cx);
     }
     if let Ok(message) = endpoint::ClusterLoadAssignment::decode(bytes) {
-        let _ = compile::endpoint::compile(&message, &mut warnings);
+        let _ = compile::endpoint::compile(&message, &NoFiles, &mut warnings);
     }
     if let Ok(message) = cluster::Cluster::decode(bytes) {
         let _ = compile::cluster::compile(&message, &NoFiles, &mut warnings);

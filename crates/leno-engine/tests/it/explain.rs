@@ -73,7 +73,7 @@ proptest! {
         for (name, value) in fields {
             head.headers.append(name, value);
         }
-        let cx = RouteContext { random: 0, tls: false };
+        let cx = RouteContext::new(0, false);
         let compiled = &table.hosts[0].routes[0];
         let all = compiled.matches.misses(&head, &cx);
         prop_assert_eq!(all.first().copied(), compiled.matches.miss(&head, &cx));
@@ -97,10 +97,7 @@ fn every_condition_that_fails_is_among_the_misses() {
     };
     let route = forward(wanted, to_cluster("c"));
     let table = compile_table(&table(vec![host("h", &["*"], vec![route])])).unwrap();
-    let cx = RouteContext {
-        random: 0,
-        tls: false,
-    };
+    let cx = RouteContext::new(0, false);
     let misses = table.hosts[0].routes[0]
         .matches
         .misses(&request("h", "/b"), &cx)

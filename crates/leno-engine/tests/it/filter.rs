@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use leno_engine::decide::rbac::Peer;
+use leno_engine::decide::tally::Uncounted;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,13 +35,7 @@ fn on_route(any: Any) -> RouteTable {
 
 fn config(table: &RouteTable) -> &FilterConfig {
     let head = request("a", "/");
-    match table.route(
-        &head,
-        &RouteContext {
-            random: 0,
-            tls: false,
-        },
-    ) {
+    match table.route(&head, &RouteContext::new(0, false)) {
         decision @ Decision::Forward(_) => decision.filter_config("f").expect("a filter"),
         other => panic!("{other:?}"),
     }
@@ -131,6 +126,7 @@ impl Cx {
             by_host: false,
             external: self.external,
             process: &Alone,
+            tally: &Uncounted,
         }
     }
 }

@@ -171,7 +171,7 @@ pub(crate) fn assignment(localities: Vec<endpoint::LocalityLbEndpoints>) -> Assi
         endpoints: localities,
         ..Default::default()
     };
-    compile::endpoint::compile(&message, &mut Warnings::default()).expect("compiles")
+    compile::endpoint::compile(&message, &compile::NoFiles, &mut Warnings::default()).expect("compiles")
 }
 
 pub(crate) fn eds_cluster() -> cluster::Cluster {

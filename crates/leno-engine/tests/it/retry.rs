@@ -29,10 +29,7 @@ fn policy(retry_on: &str, retries: u32) -> Arc<RetryPolicy> {
     }
 }
 
-const CONTEXT: RouteContext = RouteContext {
-    random: 0,
-    tls: false,
-};
+const CONTEXT: RouteContext = RouteContext::new(0, false);
 
 fn retries_status(retry_on: &str, status: u16) -> bool {
     let mut state = RetryState::new(policy(retry_on, 1));

@@ -16,10 +16,7 @@ use crate::made::{
     to_cluster, u32_value,
 };
 
-const CONTEXT: RouteContext = RouteContext {
-    random: 0,
-    tls: false,
-};
+const CONTEXT: RouteContext = RouteContext::new(0, false);
 
 fn everything(cluster: &str) -> Vec<pb::Route> {
     vec![forward(prefix("/"), to_cluster(cluster))]
@@ -300,10 +297,7 @@ fn weights_are_kept_over_random_numbers() {
     let table = one_route(forward(prefix("/"), action));
     let mut b = 0;
     for i in 0..100_u64 {
-        let cx = RouteContext {
-            random: i << 20,
-            tls: false,
-        };
+        let cx = RouteContext::new(i << 20, false);
         match table.route(&request("a", "/"), &cx) {
             Decision::Forward(forwarding) => b += usize::from(forwarding.cluster == "b"),
             other => panic!("{other:?}"),

@@ -1,6 +1,6 @@
 //! Whose certificates a TLS context accepts.
 
-use leno_engine::compile::tls::{Pin, Validation};
+use leno_engine::compile::tls::{DownstreamTls, Pin, Validation};
 use leno_proto::ToAny;
 use leno_proto::envoy::config::core::v3 as core;
 use leno_proto::envoy::config::listener::v3 as listener;
@@ -17,6 +17,14 @@ fn text(text: &str) -> Option<core::DataSource> {
 }
 
 fn compiled(common: tls::CommonTlsContext) -> Result<leno_engine::compile::tls::CommonTls, String> {
+    served(common, tls::DownstreamTlsContext::default()).map(|tls| tls.common)
+}
+
+/// With this besides.
+fn served(
+    common: tls::CommonTlsContext,
+    besides: tls::DownstreamTlsContext,
+) -> Result<leno_engine::compile::tls::DownstreamTls, String> {
     let context = tls::DownstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
             tls_certificates: vec![tls::TlsCertificate {
@@ -26,7 +34,7 @@ fn compiled(common: tls::CommonTlsContext) -> Result<leno_engine::compile::tls::
             }],
             ..common
         }),
-        ..Default::default()
+        ..besides
     };
     let mut chain = tcp_chain("tls", listener::FilterChainMatch::default());
     chain.transport_socket = Some(core::TransportSocket {
@@ -35,11 +43,14 @@ fn compiled(common: tls::CommonTlsContext) -> Result<leno_engine::compile::tls::
     });
     let listener = compile_listener(&listener(vec![chain])).map_err(|error| {
         let text = error.to_string();
-        let place = "filter_chains[0].transport_socket.typed_config.common_tls_context.";
-        text.strip_prefix(place).unwrap_or(&text).to_owned()
+        let place = "filter_chains[0].transport_socket.typed_config.";
+        let text = text.strip_prefix(place).unwrap_or(&text);
+        text.strip_prefix("common_tls_context.")
+            .unwrap_or(text)
+            .to_owned()
     })?;
     let tls = listener.chains[0].tls.as_ref().expect("it has TLS");
-    Ok(tls.common.clone())
+    Ok(DownstreamTls::clone(tls))
 }
 
 fn validation(context: tls::CertificateValidationContext) -> Result<Validation, String> {
@@ -50,6 +61,42 @@ fn validation(context: tls::CertificateValidationContext) -> Result<Validation, 
         ..Default::default()
     })?;
     Ok(common.validation.expect("it was given"))
+}
+
+#[test]
+fn keys_of_tickets_have_eighty_bytes() {
+    use tls::downstream_tls_context::SessionTicketKeysType as T;
+    let with = |keys: &[usize]| {
+        let keys = keys
+            .iter()
+            .filter_map(|length| text(&"k".repeat(*length)))
+            .collect();
+        let besides = tls::DownstreamTlsContext {
+            session_timeout: Some(leno_proto::google::protobuf::Duration {
+                seconds: 60,
+                nanos: 0,
+            }),
+            session_ticket_keys_type: Some(T::SessionTicketKeys(tls::TlsSessionTicketKeys { keys })),
+            ..Default::default()
+        };
+        served(tls::CommonTlsContext::default(), besides).map(|tls| tls.tickets)
+    };
+    let tickets = with(&[80, 80]).unwrap().unwrap();
+    assert_eq!(tickets.lifetime.as_secs(), 60);
+    assert_eq!(format!("{:?}", tickets.keys), "Inline(2)", "they are not shown");
+    assert_eq!(
+        with(&[80, 48]).unwrap_err(),
+        "session_ticket_keys.keys[1]: 80 bytes are needed, not 48"
+    );
+    assert_eq!(with(&[]).unwrap_err(), "session_ticket_keys.keys: required");
+    let off = tls::DownstreamTlsContext {
+        session_ticket_keys_type: Some(T::DisableStatelessSessionResumption(true)),
+        ..Default::default()
+    };
+    assert_eq!(
+        served(tls::CommonTlsContext::default(), off).unwrap().tickets,
+        None
+    );
 }
 
 #[test]

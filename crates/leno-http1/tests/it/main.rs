@@ -18,6 +18,7 @@ const LIMITS: Limits = Limits {
 const SETTINGS: Settings = Settings {
     limits: LIMITS,
     http10: false,
+    hostless_http10: false,
     any_method: false,
 };
 

@@ -133,6 +133,7 @@ fn first_lines_are_read_as_envoy_reads_them() {
 fn what_is_not_1_1_is_served_as_1_0_where_that_is_allowed() {
     let settings = Settings {
         http10: true,
+        hostless_http10: false,
         ..SETTINGS
     };
     for (line, lines, persistent) in [

@@ -99,6 +99,8 @@ pub struct Connection<H, T> {
     /// The highest stream that the peer has opened, and the next one that we do.
     last_peer: u32,
     next: u32,
+    /// The peer has not answered our last question for a sign of life.
+    owes_life: bool,
     /// The peer has said GOAWAY.
     peer_leaves: bool,
     /// Streams of which the end is to be told.
@@ -109,6 +111,9 @@ pub struct Connection<H, T> {
 
 /// Sent with the first GOAWAY of a drain: when it comes back, everything that was on its way has arrived.
 const DRAIN_PING: [u8; 8] = *b"leno:end";
+
+/// Sent to hear whether the peer is there.
+const LIFE_PING: [u8; 8] = *b"leno:hi?";
 
 impl<H: Section, T: Default> Connection<H, T> {
     /// The side that accepted the connection.
@@ -153,6 +158,7 @@ impl<H: Section, T: Default> Connection<H, T> {
             unannounced: 0,
             last_peer: 0,
             next: 1,
+            owes_life: false,
             peer_leaves: false,
             unprocessed: VecDeque::new(),
             output,
@@ -227,6 +233,19 @@ impl<H: Section, T: Default> Connection<H, T> {
                 self.go_away(0, ErrorCode::NO_ERROR, "");
             }
         }
+    }
+
+    /// Asks the peer for a sign of life (RFC 9113 §6.7).
+    pub fn ask_for_life(&mut self) {
+        if self.phase != Phase::Failed {
+            self.output.frame(kind::PING, 0, 0, &LIFE_PING);
+            self.owes_life = true;
+        }
+    }
+
+    /// The peer has not given it yet.
+    pub fn owes_life(&self) -> bool {
+        self.owes_life
     }
 
     /// Says GOAWAY and nothing after it.

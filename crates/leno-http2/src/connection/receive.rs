@@ -3,7 +3,7 @@
 use super::guard::Guard;
 use super::input::{self, Expected};
 use super::streams::{Ended, Key, Side};
-use super::{Connection, DRAIN_PING, Event, Phase, Reset, Role};
+use super::{Connection, DRAIN_PING, Event, LIFE_PING, Phase, Reset, Role};
 use crate::error::{ConnectionError, ErrorCode, StreamFault};
 use crate::frame::{self, HEADER, Head, MAX_PAYLOAD, MAX_WINDOW, flag, kind};
 use crate::section::Section;
@@ -173,6 +173,8 @@ impl<H: Section, T: Default> Connection<H, T> {
         }
         if !head.has(flag::ACK) {
             self.control(kind::PING, flag::ACK, 0, payload)?;
+        } else if payload == LIFE_PING {
+            self.owes_life = false;
         } else if payload == DRAIN_PING && self.phase == Phase::Announced {
             let last = self.last_peer;
             self.phase = Phase::Closing { last };

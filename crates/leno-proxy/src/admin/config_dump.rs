@@ -1,5 +1,7 @@
 //! `/config_dump`: `envoy.admin.v3.ConfigDump`, made of the messages as they came.
 
+mod dynamic;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use leno_proto::envoy::admin::v3 as admin;
@@ -12,7 +14,9 @@ use leno_proto::{FromAny, ToAny};
 use prost::Message;
 use regex::Regex;
 
+use self::dynamic::Dynamic;
 use super::endpoints;
+use crate::discovery::Dump;
 use crate::state::Config;
 
 /// What of the bootstrap is shown.
@@ -28,31 +32,39 @@ pub(super) fn dump(
     config: &Config,
     since: SystemTime,
     shown: &Shown,
+    known: &Dump,
 ) -> admin::ConfigDump {
     let empty = bootstrap::bootstrap::StaticResources::default();
     let resources = message.static_resources.as_ref().unwrap_or(&empty);
-    let since = since.duration_since(UNIX_EPOCH).ok().map(|since| Timestamp {
-        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
-    });
+    let since = timestamp(since);
+    let dynamic = Dynamic { known, shown };
     let mut configs = vec![
         admin::BootstrapConfigDump {
             bootstrap: Some(message.clone()),
             last_updated: since,
         }
         .to_any(),
-        clusters(resources, since, shown).to_any(),
+        dynamic.clusters(clusters(resources, since, shown)).to_any(),
     ];
+    configs.extend(dynamic.extensions().map(|dump| dump.to_any()));
     if shown.endpoints {
-        configs.push(endpoints::dump(config, |name| shown.has(name)).to_any());
+        configs.push(endpoints::dump(config, |name| shown.has(name), |name| dynamic.has(name)).to_any());
     }
     configs.extend([
-        listeners(resources, since, shown).to_any(),
-        admin::ScopedRoutesConfigDump::default().to_any(),
-        routes(resources, since, shown).to_any(),
-        secrets(resources, shown).to_any(),
+        dynamic.listeners(listeners(resources, since, shown)).to_any(),
+        dynamic.scopes(resources, since).to_any(),
+        dynamic.routes(routes(resources, since, shown)).to_any(),
+        dynamic.secrets(secrets(resources, shown)).to_any(),
     ]);
     admin::ConfigDump { configs }
+}
+
+fn timestamp(time: SystemTime) -> Option<Timestamp> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
+    })
 }
 
 type Resources = bootstrap::bootstrap::StaticResources;
@@ -109,18 +121,22 @@ fn routes(resources: &Resources, since: Option<Timestamp>, shown: &Shown) -> adm
 /// Routes that stand in the listener itself.
 fn tables(message: &listener::Listener) -> Vec<RouteConfiguration> {
     use http::http_connection_manager::RouteSpecifier;
+    let tables = managers(message).into_iter();
+    let tables = tables.filter_map(|manager| match manager.route_specifier {
+        Some(RouteSpecifier::RouteConfig(table)) => Some(table),
+        _ => None,
+    });
+    tables.collect()
+}
+
+fn managers(message: &listener::Listener) -> Vec<http::HttpConnectionManager> {
     let chains = message.filter_chains.iter().chain(&message.default_filter_chain);
     let filters = chains.flat_map(|chain| &chain.filters);
     let configs = filters.filter_map(|filter| match &filter.config_type {
         Some(listener::filter::ConfigType::TypedConfig(any)) => Some(any),
         _ => None,
     });
-    let managers = configs.filter_map(|any| any.unpack::<http::HttpConnectionManager>().ok());
-    let tables = managers.filter_map(|manager| match manager.route_specifier {
-        Some(RouteSpecifier::RouteConfig(table)) => Some(table),
-        _ => None,
-    });
-    tables.collect()
+    configs.filter_map(|any| any.unpack().ok()).collect()
 }
 
 /// Whoever writes them down leaves out what is secret.

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use leno_engine::compile::address::{Address, Pipe};
-use leno_engine::compile::endpoint::{Endpoint, Health, Locality, Target};
+use leno_engine::compile::endpoint::{Assignment, Endpoint, Health, Locality, Target};
 use leno_proto::ToAny;
 use leno_proto::envoy::admin::v3 as admin;
 use leno_proto::envoy::config::core::v3 as core;
 use leno_proto::envoy::config::endpoint::v3 as pb;
+use leno_proto::envoy::r#type::v3::FractionalPercent;
+use leno_proto::envoy::r#type::v3::fractional_percent::DenominatorType;
 use leno_proto::google::protobuf::UInt32Value;
 use regex::Regex;
 
@@ -24,17 +26,29 @@ pub(super) fn sorted<'c>(config: &'c Config, filter: Option<&Regex>) -> Vec<&'c 
     clusters
 }
 
-pub(super) fn dump(config: &Config, shown: impl Fn(&str) -> bool) -> admin::EndpointsConfigDump {
+/// `dynamic`: which clusters have come from elsewhere.
+pub(super) fn dump(
+    config: &Config,
+    shown: impl Fn(&str) -> bool,
+    dynamic: impl Fn(&str) -> bool,
+) -> admin::EndpointsConfigDump {
+    use admin::endpoints_config_dump::{DynamicEndpointConfig, StaticEndpointConfig};
+    let mut dump = admin::EndpointsConfigDump::default();
     let clusters = sorted(config, None).into_iter();
-    let clusters = clusters.filter(|state| shown(&state.cluster.name));
-    let each = clusters.map(|state| admin::endpoints_config_dump::StaticEndpointConfig {
-        endpoint_config: Some(assignment(state).to_any()),
-        last_updated: None,
-    });
-    admin::EndpointsConfigDump {
-        static_endpoint_configs: each.collect(),
-        ..Default::default()
+    for state in clusters.filter(|state| shown(&state.cluster.name)) {
+        let endpoint_config = Some(assignment(state).to_any());
+        match dynamic(&state.cluster.name) {
+            true => dump.dynamic_endpoint_configs.push(DynamicEndpointConfig {
+                endpoint_config,
+                ..Default::default()
+            }),
+            false => dump.static_endpoint_configs.push(StaticEndpointConfig {
+                endpoint_config,
+                last_updated: None,
+            }),
+        }
     }
+    dump
 }
 
 fn assignment(state: &ClusterState) -> pb::ClusterLoadAssignment {
@@ -50,11 +64,23 @@ fn assignment(state: &ClusterState) -> pb::ClusterLoadAssignment {
             .map(|(priority, locality)| group(priority, locality))
             .collect(),
         policy: Some(pb::cluster_load_assignment::Policy {
+            drop_overloads: assignment.and_then(dropped).into_iter().collect(),
             overprovisioning_factor: number(assignment.map_or(140, |assignment| assignment.overprovisioning)),
             ..Default::default()
         }),
         ..Default::default()
     }
+}
+
+fn dropped(assignment: &Assignment) -> Option<pb::cluster_load_assignment::policy::DropOverload> {
+    let drop = assignment.drop.as_ref()?;
+    Some(pb::cluster_load_assignment::policy::DropOverload {
+        category: drop.category.clone(),
+        drop_percentage: Some(FractionalPercent {
+            numerator: drop.share.0,
+            denominator: DenominatorType::Million.into(),
+        }),
+    })
 }
 
 fn group(priority: usize, locality: &Locality) -> pb::LocalityLbEndpoints {

@@ -11,7 +11,7 @@ use leno_proto::google::protobuf::Any;
 use super::answer::Answer;
 use super::config_dump::{self, Shown};
 use super::query::Query;
-use super::{Admin, Json, Own, Wanted, certs, clusters, listeners, runtime, server, stats};
+use super::{Admin, Json, Own, Wanted, certs, clusters, init_dump, listeners, runtime, server, stats};
 
 struct Page {
     path: &'static str,
@@ -139,11 +139,12 @@ const PAGES: &[Page] = &[
         "there is no hot restart: disabled",
         Kind::HotRestartVersion,
     ),
-    page(
-        "/init_dump",
-        "what the start still waits for: nothing",
-        Kind::InitDump,
-    ),
+    Page {
+        path: "/init_dump",
+        does: "what listeners wait for that are not open yet",
+        parameters: &[("mask", "of one part: listener")],
+        kind: Kind::InitDump,
+    },
     Page {
         path: "/listeners",
         does: "listeners and their addresses",
@@ -196,7 +197,8 @@ const PAGES: &[Page] = &[
             ("filter", "regular expression of the names"),
             ("invert_filter", "those that it does not match"),
             ("usedonly", "only what is not zero"),
-            ("type", "All, Counters or Gauges"),
+            ("type", "All, Counters, Gauges or Histograms"),
+            ("histogram_buckets", "summary, cumulative, disjoint or detailed"),
             ("format", "text, json or prometheus"),
         ],
         kind: Kind::Stats,
@@ -208,6 +210,7 @@ const PAGES: &[Page] = &[
             ("filter", "regular expression of the names"),
             ("invert_filter", "those that it does not match"),
             ("usedonly", "only what is not zero"),
+            ("histogram_buckets", "summary, or cumulative"),
         ],
         kind: Kind::Prometheus,
     },
@@ -376,7 +379,8 @@ impl Kind {
                     endpoints: query.has("include_eds"),
                 };
                 let bootstrap = config_dump::decoded(&own.bootstrap);
-                let dump = config_dump::dump(&bootstrap, &own.proxy.config(), own.process.started_at, &shown);
+                let (known, config) = (own.known().await, own.proxy.config());
+                let dump = config_dump::dump(&bootstrap, &config, own.process.started_at, &shown, &known);
                 let wanted = Wanted {
                     resource: query.get("resource").map(str::to_owned),
                     mask: query.get("mask").map(str::to_owned),
@@ -396,7 +400,10 @@ impl Kind {
                 Answer::ok()
             }
             Self::HotRestartVersion => Answer::text(200, "disabled"),
-            Self::InitDump => Answer::json("{}"),
+            Self::InitDump => {
+                let message = init_dump::message(&own.known().await, query.get("mask"));
+                written(own, message.to_any(), Wanted::default()).await?
+            }
             Self::Listeners => match is_json(query)? {
                 true => {
                     let message = listeners::message(&own.proxy);

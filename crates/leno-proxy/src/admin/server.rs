@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::query::Query;
 use super::{Admin, Own, config_dump};
+use crate::resident;
 
 /// Envoy's word for it.
 pub(super) fn state(admin: &Admin, own: &Own) -> &'static str {
@@ -44,7 +45,7 @@ pub(super) fn info(admin: &Admin, own: &Own) -> admin::ServerInfo {
 
 /// Bytes, as Envoy's page names them: there is one heap, of the C library.
 pub(super) fn memory() -> Value {
-    let resident = resident().unwrap_or_default();
+    let resident = resident::resident().unwrap_or_default();
     json!({
         "allocated": resident.to_string(),
         "heap_size": resident.to_string(),
@@ -53,14 +54,6 @@ pub(super) fn memory() -> Value {
         "total_thread_cache": "0",
         "total_physical_bytes": resident.to_string(),
     })
-}
-
-/// Of `/proc/self/status`, which counts KiB.
-pub(super) fn resident() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib * 1024)
 }
 
 pub(super) fn drain_listeners(own: &Own, query: &Query) {

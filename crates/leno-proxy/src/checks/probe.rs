@@ -117,9 +117,11 @@ impl<'o> Probing<'o> {
             .tls()
             .is_some_and(|tls| tls.auto_host_sni || tls.auto_san_validation);
         let hostname = &self.one.endpoint.hostname;
-        let sources = &self.one.cluster.sources;
+        let toward = address.socket().map(|to| self.one.cluster.socket_toward(to));
+        let (source, options) = toward.unwrap_or_default();
         let to = Destination {
-            source: address.socket().and_then(|to| upstream::source(sources, to)),
+            source,
+            options,
             address,
             transport: transport.clone(),
             host: Some(hostname).filter(|name| by_name && !name.is_empty()).cloned(),

@@ -6,6 +6,7 @@
 mod client;
 mod sending;
 mod server;
+mod spelling;
 mod wire;
 mod workspace;
 

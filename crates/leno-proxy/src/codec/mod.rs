@@ -14,6 +14,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
+use leno_engine::compile::http::{Http1Options, Keepalive};
 use leno_engine::message::{RequestHead, ResponseHead};
 
 use crate::ending::Ending;
@@ -95,6 +96,9 @@ pub(crate) struct ServerLimits {
     pub(crate) header_timeout: Option<Duration>,
     /// Methods that nobody knows are passed on.
     pub(crate) any_method: bool,
+    pub(crate) http1: Http1Options,
+    /// Of HTTP/2.
+    pub(crate) keepalive: Option<Keepalive>,
     /// Extended CONNECT (RFC 8441).
     pub(crate) extended_connect: bool,
     pub(crate) max_streams: u32,

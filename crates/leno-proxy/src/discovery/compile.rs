@@ -1,8 +1,9 @@
 //! What arrives, in the form that the workers use.
 
 use leno_dns::NameTable;
-use leno_engine::compile::{Files, Warnings, cluster, endpoint, listener, route};
+use leno_engine::compile::{Files, Warnings, cluster, endpoint, http, listener, route, runtime};
 use leno_engine::runtime::Runtime;
+use leno_proto::envoy::config::route::v3::VirtualHost;
 use leno_proto::google::protobuf::Any;
 use prost::Message;
 
@@ -18,24 +19,33 @@ pub(super) fn name_table(body: &Any, namespace: &str) -> Result<NameTable, Strin
 /// Makes the validated form of a resource, or says which field is why not.
 pub(super) fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Compiled, String> {
     let mut warnings = Warnings::default();
-    let compiled = match kind {
-        Kind::Endpoints => {
-            endpoint::compile(&decode(body)?, &mut warnings).map(|e| Compiled::Endpoints(Box::new(e)))
-        }
-        Kind::Secret => {
-            let secret = secret::compile(&decode(body)?, files)?;
-            return Ok(Compiled::Secret(Box::new(secret)));
-        }
-        Kind::Cluster => {
-            cluster::compile(&decode(body)?, files, &mut warnings).map(|c| Compiled::Cluster(Box::new(c)))
-        }
-        Kind::Route => {
-            route::compile(&decode(body)?, files, &mut warnings).map(|r| Compiled::Route(Box::new(r)))
-        }
-        Kind::Listener => {
-            listener::compile(&decode(body)?, files, &mut warnings).map(|l| Compiled::Listener(Box::new(l)))
-        }
-    };
+    let compiled =
+        match kind {
+            Kind::Runtime => runtime::discovered(&decode(body)?, files, &mut warnings).map(Compiled::Runtime),
+            Kind::Endpoints => endpoint::compile(&decode(body)?, files, &mut warnings)
+                .map(|e| Compiled::Endpoints(Box::new(e))),
+            Kind::Secret => {
+                let secret = secret::compile(&decode(body)?, files)?;
+                return Ok(Compiled::Secret(Box::new(secret)));
+            }
+            Kind::Cluster => {
+                cluster::compile(&decode(body)?, files, &mut warnings).map(|c| Compiled::Cluster(Box::new(c)))
+            }
+            Kind::VirtualHost => {
+                decode::<VirtualHost>(body)?;
+                return Ok(Compiled::VirtualHost);
+            }
+            Kind::Route => {
+                route::compile(&decode(body)?, files, &mut warnings).map(|r| Compiled::Route(Box::new(r)))
+            }
+            Kind::Scope => {
+                http::scope(&decode(body)?, files, &mut warnings).map(|s| Compiled::Scope(Box::new(s)))
+            }
+            Kind::Extension => http::extension(&decode(body)?, files, &mut warnings)
+                .map(|e| Compiled::Extension(Box::new(e))),
+            Kind::Listener => listener::compile(&decode(body)?, files, &mut warnings)
+                .map(|l| Compiled::Listener(Box::new(l))),
+        };
     for warning in &warnings.0 {
         tracing::debug!(%warning, ?kind, "a field has no effect");
     }

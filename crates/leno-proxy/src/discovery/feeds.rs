@@ -78,6 +78,10 @@ impl Feeds {
         *origin != Origin::Ads || self.ads.is_some()
     }
 
+    pub(super) fn ads_is_delta(&self) -> bool {
+        self.ads.as_ref().is_some_and(Stream::is_delta)
+    }
+
     /// Cancel safe.
     pub(super) async fn next(&mut self) -> Said {
         match self.said.recv().await {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use bytes::Bytes;
 use leno_engine::compile::cluster::Discovery;
 use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::endpoint::Assignment;
@@ -12,14 +11,17 @@ use leno_xds::client::Received;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::Dumped;
 use super::feeds::Feeds;
 use super::own::Own;
 use super::rotation::Rotation;
+use super::virtual_hosts::{VirtualHosts, route_of};
 use crate::lookup::{Answer, Question, Want};
 use crate::resolve;
 use crate::resources::{Compiled, Kind, Name, Needs, Resources};
+use crate::state::Defaults;
 
+/// Names that somebody waits for; of more nobody is asked.
+const MAX_WAITING: usize = 4096;
 /// Names that were asked for and do not exist; the oldest is forgotten beyond this.
 const MAX_NEGATIVE: usize = 1024;
 
@@ -31,6 +33,12 @@ pub(super) struct Memory {
     pub(super) roots: BTreeSet<Name>,
     /// Names that workers asked for, oldest first; they are roots too.
     pub(super) asked: VecDeque<Name>,
+    /// What workers asked for of a source that they named.
+    pub(super) sought: Needs,
+    /// Those of route configurations that have some of their hosts from elsewhere.
+    pub(super) virtual_hosts: VirtualHosts,
+    /// What is followed from the beginning to the end.
+    pub(super) always: Needs,
     /// Of the roots, what is the bootstrap's own: nobody can change it.
     pub(super) fixed: BTreeSet<Name>,
     /// Of what is here, what an earlier process has kept and no source was told of yet.
@@ -40,10 +48,14 @@ pub(super) struct Memory {
     pub(super) unheard: BTreeSet<Kind>,
     /// Names that are subscribed to one by one, and where.
     pub(super) subscribed: Needs,
+    /// Since when.
+    pub(super) requested: BTreeMap<Name, Instant>,
     /// What is to be said again until then, or it is gone.
     pub(super) leases: BTreeMap<Name, (Instant, Source)>,
     pub(super) waiting: BTreeMap<Name, Vec<oneshot::Sender<Answer>>>,
     pub(super) answered: BTreeSet<String>,
+    /// Of the last response of a kind that was taken whole.
+    pub(super) versions: BTreeMap<Kind, String>,
     /// Secrets that name files.
     pub(super) rotation: Rotation,
     /// What only a gateway has.
@@ -60,11 +72,31 @@ impl Memory {
             Want::Listener(destination) => (Kind::Listener, listener_name(destination)),
             Want::Route(name) => (Kind::Route, name),
             Want::Cluster(name) => (Kind::Cluster, name),
+            Want::VirtualHost(name) => (Kind::VirtualHost, name),
         };
-        if !self.asked.contains(&name) {
-            self.asked.push_back(name.clone());
+        // Dropped, the question stays without an answer.
+        if self.waiting.len() >= MAX_WAITING && !self.waiting.contains_key(&name) {
+            return;
+        }
+        match question.source {
+            // What is to come anyway is not asked for.
+            Some(_) if self.roots.contains(&name) => {}
+            Some(source) => {
+                self.sought.entry(name.clone()).or_insert(source);
+            }
+            None if self.asked.contains(&name) => {}
+            None => self.asked.push_back(name.clone()),
         }
         self.waiting.entry(name).or_default().push(question.answer);
+    }
+
+    /// Everything that somebody refers to.
+    pub(super) fn reachable(&self) -> Needs {
+        let roots = self.roots.iter().chain(&self.asked).cloned();
+        let roots = roots.map(|name| (name, Source::ads()));
+        let always = self.always.iter().chain(&self.sought);
+        let always = always.map(|(name, source)| (name.clone(), source.clone()));
+        self.resources.reachable(roots.chain(always))
     }
 
     pub(super) fn has_listener(&self) -> bool {
@@ -76,17 +108,25 @@ impl Memory {
     }
 
     /// A cluster whose endpoints are names waits for their addresses, so that its first request finds some.
-    pub(super) fn resolve(&mut self, compiled: &Compiled) {
+    pub(super) fn resolve(&mut self, compiled: &Compiled, defaults: &Defaults) {
         let Compiled::Cluster(cluster) = compiled else {
             return;
         };
-        let (name, discovery) = (cluster.name.clone(), cluster.discovery.clone());
+        let mut cluster = cluster.clone();
+        defaults.complete(&mut cluster);
+        let (name, discovery) = (cluster.name, cluster.discovery);
         if matches!(
             discovery,
             Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
         ) {
-            self.resolving
-                .spawn(async move { (name, resolve::first(&discovery).await.unwrap_or_default()) });
+            let waits = cluster.waits_for_names;
+            self.resolving.spawn(async move {
+                let first = match waits {
+                    true => resolve::first(&discovery).await,
+                    false => None,
+                };
+                (name, first.unwrap_or_default())
+            });
         }
     }
 
@@ -126,16 +166,27 @@ impl Memory {
 
     /// A worker that no longer waits has closed its end: nothing to tell it.
     pub(super) fn answer(&mut self) {
-        let (resources, asked) = (&self.resources, &mut self.asked);
+        let (resources, asked, sought) = (&self.resources, &mut self.asked, &mut self.sought);
         self.waiting.retain(|name, waiters| {
-            let answer = match (resources.is_active(name), resources.is_absent(name)) {
+            // A virtual host is there when it is in its table.
+            let table = match name.0 {
+                Kind::VirtualHost => route_of(&name.1).map(|route| (Kind::Route, route.to_owned())),
+                _ => None,
+            };
+            let waits = table.is_some_and(|table| resources.waits(&table));
+            let answer = match (resources.is_active(name) && !waits, resources.is_absent(name)) {
                 (true, _) => Answer::Found,
-                (_, true) => Answer::Absent,
+                (_, true) => {
+                    // Asked again, it is asked for again.
+                    sought.remove(name);
+                    Answer::Absent
+                }
                 _ => {
                     waiters.retain(|w| !w.is_closed());
                     if waiters.is_empty() {
                         // Nobody waits and nobody knows it: asked again, it is subscribed to again.
                         asked.retain(|a| a != name);
+                        sought.remove(name);
                     }
                     return !waiters.is_empty();
                 }
@@ -156,16 +207,6 @@ impl Memory {
             self.asked.remove(at);
             negatives -= 1;
         }
-    }
-
-    pub(super) fn dump(&self) -> Vec<Dumped> {
-        let dumped = |(name, version, body, error): (&Name, &str, &Bytes, Option<&str>)| Dumped {
-            name: name.clone(),
-            version: version.to_owned(),
-            body: body.clone(),
-            error: error.map(str::to_owned),
-        };
-        self.resources.dump().map(dumped).collect()
     }
 }
 

@@ -242,10 +242,15 @@ impl Fetcher {
 impl Kind {
     fn path(self) -> &'static str {
         match self {
+            Self::Runtime => "/v3/discovery:runtime",
             Self::Endpoints => "/v3/discovery:endpoints",
             Self::Secret => "/v3/discovery:secrets",
             Self::Cluster => "/v3/discovery:clusters",
             Self::Route => "/v3/discovery:routes",
+            Self::Scope => "/v3/discovery:scoped-routes",
+            Self::Extension => "/v3/discovery:extension_configs",
+            // Refused where it is said: there is no such path.
+            Self::VirtualHost => "/v3/discovery:virtual-hosts",
             Self::Listener => "/v3/discovery:listeners",
         }
     }

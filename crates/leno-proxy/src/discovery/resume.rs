@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use leno_engine::compile::config_source::Source;
+use leno_xds::WILDCARD;
 use leno_xds::kept::KeptResource;
 
 use super::feeds::Feeds;
@@ -25,14 +26,17 @@ impl Discovery {
             let key: Name = (kind, resource.name);
             let is_root = self.is_root(memory, &key);
             let foreign = is_root && self.origin(memory, &key).as_ref() != Some(&resource.origin);
-            if memory.fixed.contains(&key) || kind == Kind::Secret || foreign {
+            let kept = !matches!(kind, Kind::Secret | Kind::VirtualHost);
+            if memory.fixed.contains(&key) || !kept || foreign {
                 continue;
             }
             match self.compile(memory, feeds, kind, &resource.body, &*self.files()) {
                 Ok(compiled) => {
-                    memory.resolve(&compiled);
+                    memory.resolve(&compiled, self.proxy.updater().defaults());
                     if is_root {
                         memory.roots.insert(key.clone());
+                    }
+                    if is_root || kind == Kind::Scope {
                         memory.answered.insert(kind.type_url().to_owned());
                     }
                     origins.insert(key.clone(), resource.origin);
@@ -47,10 +51,7 @@ impl Discovery {
         }
         // Nobody names it, or it is to come from elsewhere.
         loop {
-            let roots = memory.roots.iter().cloned();
-            let wanted = memory
-                .resources
-                .reachable(roots.map(|name| (name, Source::ads())));
+            let wanted = memory.reachable();
             let stays = |name: &Name, origin: &String| {
                 let source = wanted.get(name);
                 memory.roots.contains(name)
@@ -92,16 +93,18 @@ impl Discovery {
         if !matches!(self.mode, Mode::Bootstrap(_)) {
             return;
         }
-        let here = memory.resources.dump().filter(|(name, ..)| {
-            name.0 != Kind::Secret && !memory.fixed.contains(*name) && !memory.leases.contains_key(*name)
+        let here = memory.resources.in_force().filter(|(name, _)| {
+            !matches!(name.0, Kind::Secret | Kind::VirtualHost)
+                && !memory.fixed.contains(*name)
+                && !memory.leases.contains_key(*name)
         });
-        let resources = here.filter_map(|(name, version, body, _)| {
+        let resources = here.filter_map(|(name, stage)| {
             Some(KeptResource {
                 origin: self.origin(memory, name)?,
                 type_url: name.0.type_url().to_owned(),
                 name: name.1.clone(),
-                version: version.to_owned(),
-                body: body.clone(),
+                version: stage.newest.to_owned(),
+                body: stage.body.clone(),
             })
         });
         let resources = resources.collect();
@@ -116,6 +119,8 @@ impl Discovery {
     }
 
     fn source<'m>(&'m self, memory: &'m Memory, name: &Name) -> Option<&'m Source> {
-        self.root(name.0).or_else(|| memory.subscribed.get(name))
+        let one = memory.subscribed.get(name);
+        let all = || memory.subscribed.get(&(name.0, WILDCARD.to_owned()));
+        one.or_else(|| self.root(name.0)).or_else(all)
     }
 }

@@ -87,6 +87,10 @@ impl Stream {
         }
     }
 
+    pub(super) fn is_delta(&self) -> bool {
+        matches!(self.conversation, Conversation::Delta(_))
+    }
+
     pub(super) fn subscribe(&mut self, type_url: &str, name: &str) {
         match &mut self.conversation {
             Conversation::Delta(client) if name == WILDCARD => client.subscribe_wildcard(type_url),
@@ -355,6 +359,10 @@ impl Kind {
     /// Of the type's own service: state of the world, delta.
     fn methods(self) -> [&'static str; 2] {
         match self {
+            Self::Runtime => [
+                "/envoy.service.runtime.v3.RuntimeDiscoveryService/StreamRuntime",
+                "/envoy.service.runtime.v3.RuntimeDiscoveryService/DeltaRuntime",
+            ],
             Self::Endpoints => [
                 "/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints",
                 "/envoy.service.endpoint.v3.EndpointDiscoveryService/DeltaEndpoints",
@@ -371,6 +379,16 @@ impl Kind {
                 "/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes",
                 "/envoy.service.route.v3.RouteDiscoveryService/DeltaRoutes",
             ],
+            Self::Scope => [
+                "/envoy.service.route.v3.ScopedRoutesDiscoveryService/StreamScopedRoutes",
+                "/envoy.service.route.v3.ScopedRoutesDiscoveryService/DeltaScopedRoutes",
+            ],
+            Self::Extension => [
+                "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/StreamExtensionConfigs",
+                "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/DeltaExtensionConfigs",
+            ],
+            // There is delta alone.
+            Self::VirtualHost => ["/envoy.service.route.v3.VirtualHostDiscoveryService/DeltaVirtualHosts"; 2],
             Self::Listener => [
                 "/envoy.service.listener.v3.ListenerDiscoveryService/StreamListeners",
                 "/envoy.service.listener.v3.ListenerDiscoveryService/DeltaListeners",

@@ -32,7 +32,7 @@ pub(super) fn count(upstream: &Upstream, forwarded: &Result<Forwarded, Failure>)
         Err(Failure::UpstreamDuration) => upstream.counts.inc(ClusterStat::RqMaxDurationReached),
         _ => {}
     }
-    if matches!(forwarded, Err(Failure::Overflow)) {
+    if matches!(forwarded, Err(Failure::Overflow | Failure::Dropped(_))) {
         upstream.drop_one();
     }
     upstream.count_answer(status);
@@ -67,6 +67,7 @@ pub(super) fn failure_kind(failure: &Failure) -> Option<FailureKind> {
         | Failure::NoHealthyUpstream
         | Failure::NotThere(_)
         | Failure::NoCluster
+        | Failure::Dropped(_)
         | Failure::Unanswered
         | Failure::Expired { .. }
         | Failure::UpstreamDuration

@@ -83,7 +83,8 @@ impl Router<'_> {
             [] => &self.forwarding.forward.hash,
             own => own,
         };
-        hash_by(policies, &exchange.request.borrow(), Some(source), random)
+        let notes = Some(&exchange.notes);
+        hash_by(policies, &exchange.request.borrow(), Some(source), notes, random)
     }
 
     pub(super) fn pick(

@@ -6,6 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::ending::Lifetime;
+use crate::hurry::Shorter;
 use crate::idle::{Limits, Streams};
 
 impl Carrier for DuplexStream {}
@@ -105,9 +106,9 @@ async fn nothing_moving_for_the_idle_time_ends_it() {
         ended = copy.as_mut() => panic!("{ended:?}"),
         () = talk => {}
     }
-    streams.sweep(begin + minute);
+    streams.sweep(begin + minute, Shorter::default());
     let mut cx = Context::from_waker(std::task::Waker::noop());
     assert!(copy.as_mut().poll(&mut cx).is_pending(), "it has moved");
-    streams.sweep(begin + minute * 2);
+    streams.sweep(begin + minute * 2, Shorter::default());
     assert!(matches!(copy.await.why, Why::Idle));
 }

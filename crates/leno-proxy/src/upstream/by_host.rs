@@ -111,7 +111,7 @@ impl Upstream {
     /// Whether there is an address, be it an old one.
     async fn look_up(&self, cache: &DnsCache, name: &Name) -> bool {
         let resolving = &cache.resolving;
-        let looking = look_up_host(&name.0, name.1, resolving.family);
+        let looking = look_up_host(&name.0, name.1, resolving);
         let found = match cache.timeout {
             None => looking.await,
             Some(limit) => match tokio::time::timeout(limit, looking).await {
@@ -119,7 +119,8 @@ impl Upstream {
                 Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
             },
         };
-        let address = found.ok().and_then(|found| found.first().copied());
+        let found = found.ok();
+        let address = found.as_ref().and_then(|found| found.addresses.first().copied());
         let now = Instant::now();
         let mut all = self.hosts.known.borrow_mut();
         let known = all.entry(name.clone()).or_insert_with(|| Known {
@@ -142,7 +143,7 @@ impl Upstream {
                     known.endpoint = Some(Arc::new(endpoint));
                 }
                 known.failures = 0;
-                known.due = now + resolving.refresh;
+                known.due = now + found.map_or(resolving.refresh, |found| found.refresh(resolving));
             }
             None => {
                 let (first, most) = resolving.after_failure;

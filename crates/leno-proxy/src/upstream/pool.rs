@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::Either;
 use leno_engine::compile::cluster::Cluster;
-use leno_engine::decide::limits::{Permit, Priority, Resource};
+use leno_engine::decide::limits::{Permit, Priority, Resource, Seat};
 use leno_engine::message::{RequestHead, ResponseHead};
-use leno_telemetry::stats::ClusterStat;
+use leno_telemetry::stats::{ClusterStat, ClusterTime};
 
 use crate::alpn::{Offer, is_http2};
 use crate::codec::{Answer, Body, Frame, Source, h1, h2};
 use crate::connect::{self, Connector, UpstreamConnection};
-use crate::counts::Lasting;
+use crate::counts::{Lasting, Timed};
 use crate::destination::Destination;
 use crate::outcome::{Failure, StreamError};
 
@@ -74,8 +74,9 @@ struct Http2 {
 /// A connection's place in the circuit breaker and in the pool's count.
 #[derive(Debug)]
 struct Held {
-    _permit: Option<Permit>,
+    _permit: (Option<Permit>, Option<Seat>),
     _active: Lasting<ClusterStat>,
+    length: Timed<ClusterStat>,
     connections: Rc<Cell<usize>>,
 }
 
@@ -201,9 +202,13 @@ impl Pool {
     ) -> Result<Checkout, Failure> {
         let held = loop {
             // As Envoy, one connection is always allowed, or nothing would ever free a place.
-            let permit = upstream.acquire(Resource::Connection, priority);
+            let permit = match upstream.has_room_at(&self.to.address, priority) {
+                true => upstream.acquire(Resource::Connection, priority),
+                false => None,
+            };
             if permit.is_some() || self.connections.get() == 0 {
-                break self.hold(permit, upstream.count_connection());
+                let seat = upstream.seat(&self.to.address);
+                break self.hold((permit, seat), upstream.count_connection());
             }
             upstream.counts.inc(ClusterStat::CxOverflow);
             self.freed.notified().await;
@@ -218,6 +223,9 @@ impl Pool {
         }
         let connected = connect::connect(with, &self.to).await;
         let (io, info) = connected.inspect_err(|failure| upstream.count_unconnected(failure))?;
+        upstream
+            .counts
+            .took(ClusterTime::CxConnect, held.length.began.elapsed());
         let http2 = info.alpn.as_deref().and_then(is_http2).unwrap_or(http2);
         self.speaks_http2.set(Some(http2));
         if !known {
@@ -241,7 +249,8 @@ impl Pool {
             Kind::Http2(connection)
         } else {
             let connection = Http1 {
-                client: h1::Client::new(io, with.http1, self.cluster.buffer_limit),
+                client: h1::Client::new(io, with.http1, self.cluster.buffer_limit)
+                    .speaking(self.cluster.http1),
                 info: Rc::clone(&info),
                 made: Instant::now(),
                 requests: 0,
@@ -259,11 +268,16 @@ impl Pool {
         })
     }
 
-    fn hold(&self, permit: Option<Permit>, active: Lasting<ClusterStat>) -> Held {
+    fn hold(
+        &self,
+        permit: (Option<Permit>, Option<Seat>),
+        (active, length): (Lasting<ClusterStat>, Timed<ClusterStat>),
+    ) -> Held {
         self.connections.set(self.connections.get() + 1);
         Held {
             _permit: permit,
             _active: active,
+            length,
             connections: Rc::clone(&self.connections),
         }
     }
@@ -376,7 +390,11 @@ impl Lease {
         };
         if answer.head.status == 101 || opens_tunnel {
             let connection = self.connection.take();
-            let upgraded = connection.and_then(|c| c.client.into_upgraded());
+            // Its place stays taken until the tunnel ends.
+            let upgraded = connection.and_then(|Http1 { client, _held, .. }| {
+                let pool = Rc::clone(&self.pool);
+                Some(client.into_upgraded()?.holding(Tunnel { _held, pool }))
+            });
             let in_the_middle = StreamError::Protocol("an upgrade in the middle of a request".into());
             answer.upgraded = Some(Box::new(upgraded.ok_or(in_the_middle)?));
         } else if self.is_end() {
@@ -391,6 +409,20 @@ impl Lease {
         if let Some(connection) = self.connection.take() {
             self.pool.put_back(connection);
         }
+    }
+}
+
+/// A connection that has left HTTP, and still has its place.
+#[derive(Debug)]
+struct Tunnel {
+    _held: Held,
+    pool: Rc<Pool>,
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        // Whoever wakes finds the place free.
+        self.pool.freed.notify_one();
     }
 }
 

@@ -11,13 +11,15 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
 use leno_proxy::admin::{self, Admin, Json, Logging, Own, Wanted};
+use leno_proxy::discovery::Dump;
 use leno_proxy::report::MeshTelemetry;
-use leno_proxy::{Options, Proxy};
+use leno_proxy::{Handle, Options, Proxy};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
 use leno_testkit::{Process, eventually};
 use prost::Message;
 use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::message::{Kind, first};
 
@@ -129,7 +131,7 @@ fn listeners(answer: &str) -> Result<Vec<SocketAddr>, String> {
 pub(crate) struct Leno {
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) admin: String,
-    tasks: [tokio::task::AbortHandle; 3],
+    tasks: [tokio::task::AbortHandle; 5],
 }
 
 impl Drop for Leno {
@@ -158,6 +160,8 @@ impl Leno {
             telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics)).unwrap()),
             node: compiled.compiled.node.message.clone(),
             runtime: compiled.layers(),
+            overload: compiled.compiled.overload.clone(),
+            stats_config: compiled.compiled.stats.clone(),
             ..Options::default()
         })
         .unwrap();
@@ -175,28 +179,15 @@ impl Leno {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap().to_string();
-        let admin = Admin {
-            metrics,
-            ready: Arc::new(|| true),
-            own: Some(Own {
-                proxy: proxy.handle(),
-                bootstrap: bootstrap.encode_to_vec(),
-                json: Arc::new(json),
-                process: admin::Process {
-                    version: "leno/0".into(),
-                    config_path: "bootstrap.yaml".into(),
-                    concurrency: 1,
-                    started: Instant::now(),
-                    started_at: SystemTime::now(),
-                },
-                logging: Logging::new("info", Arc::new(|_| Ok(()))),
-                quit: Arc::default(),
-            }),
-        };
+        let admin = admin(proxy.handle(), bootstrap, metrics, None);
         let socket = tokio::net::TcpListener::from_std(socket).unwrap();
         let serving = tokio::spawn(admin::serve(socket, Arc::new(admin)));
         let handle = proxy.handle();
         let loading = tokio::spawn(async move { leno_proxy::runtime::keep_loaded(&handle).await });
+        let handle = proxy.handle();
+        let telling = tokio::spawn(async move { leno_proxy::sinks::keep_told(&handle).await });
+        let handle = proxy.handle();
+        let watching = tokio::spawn(async move { leno_proxy::overload::keep_watched(&handle).await });
         let resolving = tokio::spawn(async move { leno_proxy::resolve::keep_resolved(&proxy).await });
         Ok(Self {
             listeners,
@@ -205,8 +196,38 @@ impl Leno {
                 serving.abort_handle(),
                 loading.abort_handle(),
                 resolving.abort_handle(),
+                watching.abort_handle(),
+                telling.abort_handle(),
             ],
         })
+    }
+}
+
+/// An admin port for a proxy of this process. `dumps`: what tells what has come from elsewhere.
+pub(crate) fn admin(
+    proxy: Handle,
+    bootstrap: &Bootstrap,
+    metrics: Arc<Metrics>,
+    dumps: Option<mpsc::Sender<oneshot::Sender<Dump>>>,
+) -> Admin {
+    Admin {
+        metrics,
+        ready: Arc::new(|| true),
+        own: Some(Own {
+            proxy,
+            bootstrap: bootstrap.encode_to_vec(),
+            json: Arc::new(json),
+            process: admin::Process {
+                version: "leno/0".into(),
+                config_path: "bootstrap.yaml".into(),
+                concurrency: 1,
+                started: Instant::now(),
+                started_at: SystemTime::now(),
+            },
+            logging: Logging::new("info", Arc::new(|_| Ok(()))),
+            dumps,
+            quit: Arc::default(),
+        }),
     }
 }
 

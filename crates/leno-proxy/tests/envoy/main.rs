@@ -13,4 +13,6 @@ mod health_check_filter;
 mod http1;
 mod message;
 mod mutation;
+mod overload;
+mod sinks;
 mod xds;

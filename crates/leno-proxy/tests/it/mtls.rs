@@ -90,6 +90,7 @@ fn inbound_chain(mut chain: FilterChain, alpn: &[&str]) -> FilterChain {
     chain.tls = Some(Arc::new(DownstreamTls {
         common: common(alpn, None),
         require_client_certificate: true,
+        tickets: None,
     }));
     chain
 }
@@ -102,11 +103,13 @@ fn outbound(endpoint: SocketAddr, alpn: &[&str], expected: &str) -> leno_engine:
     };
     cluster.transport = TransportSockets {
         matches: vec![],
+        matcher: None,
         default: Transport::Tls(Arc::new(UpstreamTls {
             common: common(alpn, Some(expected)),
             sni: Some("outbound_.80_._.server".to_owned()),
             auto_host_sni: false,
             auto_san_validation: false,
+            sessions: 0,
         })),
     };
     cluster
@@ -483,6 +486,7 @@ async fn a_server_outside_of_the_mesh_is_known_by_the_machines_roots() {
         chain.tls = Some(Arc::new(DownstreamTls {
             common: tls,
             require_client_certificate: false,
+            tickets: None,
         }));
         let server = far.serve(listener("server", chain), &[upstream]);
 
@@ -507,6 +511,7 @@ async fn a_server_outside_of_the_mesh_is_known_by_the_machines_roots() {
                 sni: Some("api.example.com".to_owned()),
                 auto_host_sni: false,
                 auto_san_validation: false,
+                sessions: 0,
             }));
             updater.upsert_cluster(cluster).unwrap();
         });

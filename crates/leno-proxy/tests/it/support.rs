@@ -25,6 +25,7 @@ use leno_engine::compile::route::{
     Action, ClusterChoice, DomainIndex, Forward, HeaderOps, HostRewrite, Route, RouteMatch, RouteTable,
     VirtualHost,
 };
+use leno_engine::decide::places::Places;
 use leno_engine::flags::Flags;
 use leno_proxy::{Options, Proxy, Sink, Telemetry};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
@@ -190,6 +191,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         internal: false,
         use_original_dst: false,
         socket: Default::default(),
+        options: Vec::new(),
         direction: Direction::Outbound,
         filters: ListenerFilters::default(),
         chains: vec![Arc::new(chain)],
@@ -198,6 +200,9 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         access_log: vec![],
         buffer_limit: None,
         strict: Default::default(),
+        places: Places::new(u64::MAX),
+        ignores_global_limit: false,
+        bypasses_overload: false,
     }
 }
 
@@ -270,6 +275,13 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         },
         use_remote_address: false,
         xff_trusted_hops: 0,
+        ip_detection: Vec::new(),
+        scheme_of_upstream: false,
+        introduces_itself: false,
+        upgrade_filters: Vec::new(),
+        proxy_status: None,
+        told_ports: None,
+        http1: Default::default(),
         upgrades: vec!["websocket".to_owned()],
         generate_request_id: true,
         request_ids: leno_engine::compile::tracing::RequestIds::default(),
@@ -293,6 +305,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         via: None,
         any_method: false,
         http2: Http2Options {
+            keepalive: None,
             allow_connect: false,
             max_concurrent_streams: 100,
             initial_stream_window: 65_535,
@@ -309,14 +322,17 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         timeout: None,
         idle_timeout: None,
         retry: None,
+        hedge: false,
         prefix_rewrite: None,
         regex_rewrite: None,
+        path_format: None,
         host_rewrite: HostRewrite::None,
         forwarded_host: false,
         hash: vec![],
         mirrors: vec![],
         upgrades: HashMap::new(),
-        ends_connect: false,
+        connect: None,
+        kept: None,
         max_stream_duration: None,
         grpc_timeout_max: None,
         grpc_timeout_offset: Duration::ZERO,
@@ -339,6 +355,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
             runtime_fraction: None,
             cookies: vec![],
             ignore_parameters: false,
+            facts: None,
         },
         action: Action::Forward(Box::new(forward)),
         request_headers: HeaderOps::default(),
@@ -349,11 +366,13 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         place: None,
     };
     RouteTable {
+        vhds: None,
         name: name.to_owned(),
         hosts: vec![VirtualHost {
             name: "any".to_owned(),
             domains: vec!["*".to_owned()],
             routes: vec![Arc::new(route)],
+            tree: None,
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),
             filter_configs: HashMap::new(),
@@ -379,9 +398,14 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
 
 pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
     Cluster {
+        http1: Default::default(),
+        sni_header: None,
+        mirrors: Vec::new(),
+        retry: None,
         name: name.to_owned(),
         stat_name: name.to_owned(),
         discovery: Discovery::Static(Arc::new(assignment(endpoints))),
+        waits_for_names: true,
         max_connection_duration: None,
         max_stream_duration: None,
         balance: BalancePolicy::RoundRobin { slow_start: None },
@@ -406,9 +430,11 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         service: None,
         external: false,
         keeps_alpn: false,
-        sources: vec![],
+        bind: None,
+        keepalive: Vec::new(),
         buffer_limit: None,
         http2: UpstreamHttp2 {
+            keepalive: None,
             max_concurrent_streams: 100,
             initial_stream_window: 1024 * 1024,
             initial_connection_window: 4 * 1024 * 1024,
@@ -427,6 +453,7 @@ pub(crate) fn assignment(endpoints: &[SocketAddr]) -> Assignment {
                 .collect(),
         }]],
         overprovisioning: 140,
+        ..Assignment::default()
     }
 }
 

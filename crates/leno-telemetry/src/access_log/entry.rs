@@ -296,6 +296,9 @@ fn response_flags(flags: Flags) -> pb::ResponseFlags {
             Flag::DnsResolutionFailed => said.dns_resolution_failure = true,
             Flag::InvalidEnvoyRequestHeaders => said.invalid_envoy_request_headers = true,
             Flag::DownstreamRemoteReset => said.downstream_remote_reset = true,
+            Flag::NoFilterConfigFound => said.no_filter_config_found = true,
+            // The message has no field for them.
+            Flag::DropOverload | Flag::UnconditionalDropOverload => {}
         }
     }
     said

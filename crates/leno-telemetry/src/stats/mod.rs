@@ -4,20 +4,33 @@
 //! sums them. What is counted together (a cluster, a listener, a connection manager's prefix) is a [`Scope`]; a worker
 //! has its counters of one in a [`Counts`], made when it first meets it, so that a name is looked for but once.
 
+mod histogram;
 mod names;
 mod snapshot;
+mod statsd;
+mod tags;
 mod text;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
-pub use names::{ClusterStat, HttpStat, Kind, ListenerStat, OpenTelemetryStat, Stat, TcpStat, ZipkinStat};
+use histogram::Histogram;
+
+pub use histogram::{BOUNDS, Bin, Distribution, QUANTILES};
+pub use names::{
+    Alone, ClusterStat, ClusterTime, HttpStat, HttpTime, Kind, ListenerStat, ListenerTime, OpenTelemetryStat,
+    Stat, TcpStat, Time, ZipkinStat,
+};
 pub use snapshot::{Sample, Snapshot};
-pub use text::{Form, text};
+pub use statsd::statsd;
+pub use tags::Tagged;
+pub use text::{Asked, Buckets, Form, Shown, text};
 
 /// What is counted together, with the first part of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +41,8 @@ pub enum Scope {
     Tcp,
     OpenTelemetry,
     Zipkin,
+    /// Of nothing: its names are whole.
+    Alone,
 }
 
 /// All workers' counters. Reading does not disturb the workers.
@@ -47,18 +62,34 @@ struct Registered {
 #[derive(Debug)]
 struct Block {
     counters: Box<[AtomicU64]>,
+    times: Box<[Histogram]>,
     /// By status code, those that have occurred.
     codes: Mutex<Vec<OfCode>>,
+    /// By names that a configuration or a request says.
+    named: Mutex<Vec<(Box<str>, Arc<Named>)>>,
 }
+
+#[derive(Debug)]
+enum Named {
+    Count(AtomicU64),
+    Time(Histogram),
+}
+
+/// So many names of one scope are counted by one worker: a client may say some of them.
+const MAX_NAMED: usize = 4096;
 
 /// A status code, and how often it has occurred.
 type OfCode = (u16, Arc<AtomicU64>);
+
+type ByName = HashMap<Box<str>, Arc<Named>>;
 
 /// One worker's counters of one scope.
 #[derive(Debug)]
 pub struct Counts<S> {
     block: Arc<Block>,
     codes: RefCell<SmallVec<[OfCode; 4]>>,
+    /// Most have none.
+    named: RefCell<Option<Box<ByName>>>,
     _of: PhantomData<S>,
 }
 
@@ -69,7 +100,9 @@ impl Stats {
     pub fn counts<S: Stat>(&self, name: &str) -> Counts<S> {
         let block = Arc::new(Block {
             counters: S::NAMES.iter().map(|_| AtomicU64::new(0)).collect(),
+            times: S::Time::NAMES.iter().map(|_| Histogram::default()).collect(),
             codes: Mutex::default(),
+            named: Mutex::default(),
         });
         let mut blocks = lock(&self.blocks);
         // Clusters come and go.
@@ -84,6 +117,7 @@ impl Stats {
         Counts {
             block,
             codes: RefCell::default(),
+            named: RefCell::default(),
             _of: PhantomData,
         }
     }
@@ -99,8 +133,15 @@ impl Stats {
                     counter.store(0, Relaxed);
                 }
             }
+            block.times.iter().for_each(Histogram::reset);
             for (_, counter) in lock(&block.codes).iter() {
                 counter.store(0, Relaxed);
+            }
+            for (_, named) in lock(&block.named).iter() {
+                match &**named {
+                    Named::Count(counter) => counter.store(0, Relaxed),
+                    Named::Time(histogram) => histogram.reset(),
+                }
             }
         }
     }
@@ -130,6 +171,53 @@ impl<S: Stat> Counts<S> {
     /// Of a state: one less.
     pub fn dec(&self, stat: S) {
         self.add(stat, u64::MAX);
+    }
+
+    /// It has taken so long.
+    pub fn took(&self, what: S::Time, time: Duration) {
+        if let Some(histogram) = self.block.times.get(what.index()) {
+            histogram.observe(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// A counter by a name below the scope's.
+    pub fn named(&self, name: &str, amount: u64) {
+        self.with_named(
+            name,
+            || Named::Count(AtomicU64::new(0)),
+            |named| {
+                if let Named::Count(counter) = named {
+                    add(counter, amount);
+                }
+            },
+        );
+    }
+
+    /// It has taken so long, by a name below the scope's.
+    pub fn took_named(&self, name: &str, time: Duration) {
+        self.with_named(
+            name,
+            || Named::Time(Histogram::default()),
+            |named| {
+                if let Named::Time(histogram) = named {
+                    histogram.observe(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+                }
+            },
+        );
+    }
+
+    fn with_named(&self, name: &str, new: impl FnOnce() -> Named, count: impl FnOnce(&Named)) {
+        let mut known = self.named.borrow_mut();
+        let known = known.get_or_insert_default();
+        if let Some(named) = known.get(name) {
+            return count(named);
+        }
+        if known.len() < MAX_NAMED {
+            let named = Arc::new(new());
+            count(&named);
+            lock(&self.block.named).push((name.into(), Arc::clone(&named)));
+            known.insert(name.into(), named);
+        }
     }
 
     /// An answer with this status.

@@ -14,12 +14,33 @@ pub trait Stat: Copy + 'static {
     const SCOPE: Scope;
     /// By [`Self::index`].
     const NAMES: &'static [(&'static str, Kind)];
+    /// Whose distribution is kept, by their index.
+    type Time: Time;
 
     fn index(self) -> usize;
 }
 
+/// What takes time, in milliseconds, in a scope.
+pub trait Time: Copy + 'static {
+    const NAMES: &'static [&'static str];
+
+    fn index(self) -> usize;
+}
+
+/// Of a scope where nothing does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTime {}
+
+impl Time for NoTime {
+    const NAMES: &'static [&'static str] = &[];
+
+    fn index(self) -> usize {
+        match self {}
+    }
+}
+
 macro_rules! stats {
-    ($(#[$doc:meta])* $enum:ident of $scope:ident { $($variant:ident $kind:ident $name:literal,)* }) => {
+    ($(#[$doc:meta])* $enum:ident of $scope:ident, $time:ident { $($variant:ident $kind:ident $name:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $enum {
@@ -29,6 +50,7 @@ macro_rules! stats {
         impl Stat for $enum {
             const SCOPE: Scope = Scope::$scope;
             const NAMES: &'static [(&'static str, Kind)] = &[$(($name, Kind::$kind),)*];
+            type Time = $time;
 
             fn index(self) -> usize {
                 self as usize
@@ -37,9 +59,65 @@ macro_rules! stats {
     };
 }
 
+macro_rules! times {
+    ($(#[$doc:meta])* $enum:ident { $($variant:ident $name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $enum {
+            $($variant,)*
+        }
+
+        impl Time for $enum {
+            const NAMES: &'static [&'static str] = &[$($name,)*];
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+/// Of what is counted by names that somebody says, and by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alone {}
+
+impl Stat for Alone {
+    const SCOPE: Scope = Scope::Alone;
+    const NAMES: &'static [(&'static str, Kind)] = &[];
+    type Time = NoTime;
+
+    fn index(self) -> usize {
+        match self {}
+    }
+}
+
+times! {
+    /// `cluster.NAME.`
+    ClusterTime {
+        Rq "upstream_rq_time",
+        CxConnect "upstream_cx_connect_ms",
+        CxLength "upstream_cx_length_ms",
+    }
+}
+
+times! {
+    /// `http.STAT_PREFIX.`
+    HttpTime {
+        Rq "downstream_rq_time",
+        CxLength "downstream_cx_length_ms",
+    }
+}
+
+times! {
+    /// `listener.ADDRESS.`
+    ListenerTime {
+        CxLength "downstream_cx_length_ms",
+    }
+}
+
 stats! {
     /// `cluster.NAME.`
-    ClusterStat of Cluster {
+    ClusterStat of Cluster, ClusterTime {
         CxTotal Counter "upstream_cx_total",
         CxActive Gauge "upstream_cx_active",
         CxHttp1Total Counter "upstream_cx_http1_total",
@@ -85,7 +163,7 @@ stats! {
 
 stats! {
     /// `http.STAT_PREFIX.`
-    HttpStat of Http {
+    HttpStat of Http, HttpTime {
         CxTotal Counter "downstream_cx_total",
         CxActive Gauge "downstream_cx_active",
         CxDestroy Counter "downstream_cx_destroy",
@@ -106,6 +184,9 @@ stats! {
         Rq4xx Counter "downstream_rq_4xx",
         Rq5xx Counter "downstream_rq_5xx",
         RqRxReset Counter "downstream_rq_rx_reset",
+        RqOverloadClose Counter "downstream_rq_overload_close",
+        CxOverloadDisableKeepalive Counter "downstream_cx_overload_disable_keepalive",
+        RqOverloadLocalReply Counter "rq_overload_local_reply",
         RqIdleTimeout Counter "downstream_rq_idle_timeout",
         RqTimeout Counter "downstream_rq_timeout",
         RqMaxDurationReached Counter "downstream_rq_max_duration_reached",
@@ -124,7 +205,7 @@ stats! {
 
 stats! {
     /// `tracing.opentelemetry.`
-    OpenTelemetryStat of OpenTelemetry {
+    OpenTelemetryStat of OpenTelemetry, NoTime {
         SpansSent Counter "spans_sent",
         TimerFlushed Counter "timer_flushed",
         SpansDropped Counter "spans_dropped",
@@ -136,7 +217,7 @@ stats! {
 
 stats! {
     /// `tracing.zipkin.`
-    ZipkinStat of Zipkin {
+    ZipkinStat of Zipkin, NoTime {
         SpansSent Counter "spans_sent",
         TimerFlushed Counter "timer_flushed",
         ReportsSkippedNoCluster Counter "reports_skipped_no_cluster",
@@ -148,17 +229,20 @@ stats! {
 
 stats! {
     /// `listener.ADDRESS.`
-    ListenerStat of Listener {
+    ListenerStat of Listener, ListenerTime {
         CxTotal Counter "downstream_cx_total",
         CxActive Gauge "downstream_cx_active",
         CxDestroy Counter "downstream_cx_destroy",
+        CxOverflow Counter "downstream_cx_overflow",
+        GlobalCxOverflow Counter "downstream_global_cx_overflow",
+        CxOverloadReject Counter "downstream_cx_overload_reject",
         NoFilterChainMatch Counter "no_filter_chain_match",
     }
 }
 
 stats! {
     /// `tcp.STAT_PREFIX.`
-    TcpStat of Tcp {
+    TcpStat of Tcp, NoTime {
         CxTotal Counter "downstream_cx_total",
         CxNoRoute Counter "downstream_cx_no_route",
         CxRxBytesTotal Counter "downstream_cx_rx_bytes_total",
@@ -177,6 +261,16 @@ pub(super) fn of(scope: Scope) -> &'static [(&'static str, Kind)] {
         Scope::Tcp => TcpStat::NAMES,
         Scope::OpenTelemetry => OpenTelemetryStat::NAMES,
         Scope::Zipkin => ZipkinStat::NAMES,
+        Scope::Alone => Alone::NAMES,
+    }
+}
+
+pub(super) fn times_of(scope: Scope) -> &'static [&'static str] {
+    match scope {
+        Scope::Cluster => ClusterTime::NAMES,
+        Scope::Http => HttpTime::NAMES,
+        Scope::Listener => ListenerTime::NAMES,
+        Scope::Tcp | Scope::OpenTelemetry | Scope::Zipkin | Scope::Alone => NoTime::NAMES,
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::histogram::Distribution;
 use super::names::Kind;
-use super::{Scope, Stats, lock, names};
+use super::{Named, Scope, Stats, lock, names};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -16,6 +17,7 @@ pub struct Sample {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     pub samples: BTreeMap<String, Sample>,
+    pub distributions: BTreeMap<String, Distribution>,
 }
 
 impl Snapshot {
@@ -25,6 +27,24 @@ impl Snapshot {
             let prefix = prefix(scope, name);
             for ((stat, kind), counter) in names::of(scope).iter().zip(&block.counters) {
                 snapshot.add(format!("{prefix}{stat}"), *kind, counter.load(Relaxed));
+            }
+            for (time, histogram) in names::times_of(scope).iter().zip(&block.times) {
+                let all = snapshot
+                    .distributions
+                    .entry(format!("{prefix}{time}"))
+                    .or_default();
+                all.add(&histogram.distribution());
+            }
+            for (name, named) in lock(&block.named).iter() {
+                // As names of scopes: a colon would end it for statsd.
+                let name = format!("{prefix}{}", name.replace(':', "_"));
+                match &**named {
+                    Named::Count(counter) => snapshot.add(name, Kind::Counter, counter.load(Relaxed)),
+                    Named::Time(histogram) => {
+                        let all = snapshot.distributions.entry(name).or_default();
+                        all.add(&histogram.distribution());
+                    }
+                }
             }
             for (code, counter) in lock(&block.codes).iter() {
                 snapshot.add(
@@ -43,6 +63,14 @@ impl Snapshot {
         for (stat, kind) in names::of(scope) {
             self.add(format!("{prefix}{stat}"), *kind, 0);
         }
+        for time in names::times_of(scope) {
+            self.distributions.entry(format!("{prefix}{time}")).or_default();
+        }
+    }
+
+    /// A name of a scope that nobody may have counted by yet.
+    pub fn name(&mut self, scope: Scope, of: &str, name: &str) {
+        self.add(format!("{}{name}", prefix(scope, of)), Kind::Counter, 0);
     }
 
     pub fn add(&mut self, name: String, kind: Kind, value: u64) {
@@ -63,6 +91,7 @@ fn prefix(scope: Scope, name: &str) -> String {
         Scope::Tcp => "tcp",
         Scope::OpenTelemetry => return "tracing.opentelemetry.".to_owned(),
         Scope::Zipkin => return "tracing.zipkin.".to_owned(),
+        Scope::Alone => return String::new(),
     };
     format!("{scope}.{}.", name.replace(':', "_"))
 }

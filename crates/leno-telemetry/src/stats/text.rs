@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use super::{Kind, Sample, Snapshot};
+use leno_engine::compile::stats::StatsConfig;
+
+use super::tags::Tagged;
+use super::{BOUNDS, Distribution, Kind, QUANTILES, Sample, Snapshot};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -14,168 +17,376 @@ pub enum Form {
     Prometheus,
 }
 
-/// Those that `shown` takes, by name.
-pub fn text(snapshot: &Snapshot, form: Form, shown: impl Fn(&str, &Sample) -> bool) -> String {
-    let samples = snapshot.samples.iter();
-    let samples: Vec<_> = samples.filter(|(name, sample)| shown(name, sample)).collect();
+/// What of a distribution is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Buckets {
+    /// Quantiles; of Prometheus's form its histogram.
+    #[default]
+    Unsaid,
+    Summary,
+    Cumulative,
+    Disjoint,
+    Detailed,
+}
+
+/// What is told of a snapshot.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    pub form: Form,
+    pub buckets: Buckets,
+    /// None: of every kind.
+    pub kind: Option<Shown>,
+    /// Only what has been counted.
+    pub used: bool,
+    pub takes: &'a dyn Fn(&str) -> bool,
+    pub config: &'a StatsConfig,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Counters,
+    Gauges,
+    Histograms,
+    /// Of which there are none.
+    TextReadouts,
+}
+
+type Samples<'s> = Vec<(&'s String, &'s Sample)>;
+type Distributions<'s> = Vec<(&'s String, &'s Distribution)>;
+
+pub fn text(snapshot: &Snapshot, asked: &Asked<'_>) -> String {
+    let takes = |name: &String| (asked.takes)(name) && asked.config.tells(name);
+    let samples = snapshot.samples.iter().filter(|(name, sample)| {
+        let shown = match sample.kind {
+            Kind::Counter => Shown::Counters,
+            Kind::Gauge => Shown::Gauges,
+        };
+        asked.kind.is_none_or(|kind| kind == shown) && (!asked.used || sample.value > 0) && takes(name)
+    });
+    let samples: Samples<'_> = samples.collect();
+    let distributions = snapshot.distributions.iter().filter(|(name, distribution)| {
+        asked.kind.is_none_or(|kind| kind == Shown::Histograms)
+            && (!asked.used || distribution.count() > 0)
+            && takes(name)
+    });
+    let distributions: Distributions<'_> = distributions.collect();
     let mut out = String::new();
     // Writing to a string does not fail.
-    let _ = match form {
-        Form::Text => samples
-            .iter()
-            .try_for_each(|(name, sample)| writeln!(out, "{name}: {}", sample.value)),
-        Form::Json => json(&mut out, &samples),
-        Form::Prometheus => prometheus(&mut out, &samples),
+    let _ = match asked.form {
+        Form::Text => lines(&mut out, &samples, &distributions, asked),
+        Form::Json => json(&mut out, &samples, &distributions, asked),
+        Form::Prometheus => prometheus(&mut out, &samples, &distributions, asked),
     };
     out
 }
 
-fn json(out: &mut String, samples: &[(&String, &Sample)]) -> fmt::Result {
+/// In a bucket: below a bound, or only between it and the one before.
+fn buckets(distribution: &Distribution, name: &str, asked: &Asked<'_>) -> Vec<(f64, u64)> {
+    let bounds = asked.config.bounds(name).unwrap_or(&BOUNDS);
+    let mut before = 0;
+    let each = bounds.iter().map(|bound| {
+        let below = distribution.below(*bound);
+        let within = below - before;
+        match asked.buckets {
+            Buckets::Disjoint => {
+                before = below;
+                (*bound, within)
+            }
+            _ => (*bound, below),
+        }
+    });
+    each.collect()
+}
+
+// === text ===
+
+fn lines(
+    out: &mut String,
+    samples: &Samples<'_>,
+    distributions: &Distributions<'_>,
+    asked: &Asked<'_>,
+) -> fmt::Result {
+    for (name, sample) in samples {
+        writeln!(out, "{name}: {}", sample.value)?;
+    }
+    for (name, distribution) in distributions {
+        write!(out, "{name}:")?;
+        if distribution.count() == 0 {
+            writeln!(out, " No recorded values")?;
+            continue;
+        }
+        match asked.buckets {
+            Buckets::Unsaid | Buckets::Summary => {
+                out.push(' ');
+                summary(out, distribution)?;
+            }
+            Buckets::Cumulative | Buckets::Disjoint => {
+                for (bound, count) in buckets(distribution, name, asked) {
+                    write!(out, " B{}(0,{count})", Short(bound))?;
+                }
+            }
+            Buckets::Detailed => {
+                write!(out, "\n  totals=")?;
+                for (at, (bin, count)) in distribution.bins().iter().enumerate() {
+                    let comma = if at == 0 { "" } else { ", " };
+                    write!(
+                        out,
+                        "{comma}{},{}:{count}",
+                        Short(bin.lower()),
+                        Short(bin.width())
+                    )?;
+                }
+                write!(out, "\n  intervals=\n  summary=")?;
+                summary(out, distribution)?;
+            }
+        }
+        out.push('\n');
+    }
+    Ok(())
+}
+
+/// What was observed since the last flush is not kept: it is no number.
+fn summary(out: &mut String, distribution: &Distribution) -> fmt::Result {
+    for (at, share) in QUANTILES.iter().enumerate() {
+        let space = if at == 0 { "" } else { " " };
+        let value = distribution.quantile(*share).unwrap_or_default();
+        write!(out, "{space}P{}(nan,{value})", percent(*share))?;
+    }
+    Ok(())
+}
+
+/// Without what computing it has left behind the third digit.
+fn percent(share: f64) -> f64 {
+    (share * 1000.0).round() / 10.0
+}
+
+/// As C's `%g`: six digits, and large ones with an exponent.
+struct Short(f64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(value) = *self;
+        if value < 1e6 {
+            return write!(f, "{value}");
+        }
+        let text = format!("{value:e}");
+        match text.split_once('e') {
+            Some((digits, exponent)) => write!(f, "{digits}e+{exponent:0>2}"),
+            None => f.write_str(&text),
+        }
+    }
+}
+
+// === JSON ===
+
+fn json(
+    out: &mut String,
+    samples: &Samples<'_>,
+    distributions: &Distributions<'_>,
+    asked: &Asked<'_>,
+) -> fmt::Result {
     out.push_str("{\"stats\":[");
-    for (at, (name, sample)) in samples.iter().enumerate() {
-        let comma = if at == 0 { "" } else { "," };
-        let name = name.replace('\\', "\\\\").replace('"', "\\\"");
-        write!(out, "{comma}{{\"name\":\"{name}\",\"value\":{}}}", sample.value)?;
+    let mut comma = "";
+    for (name, sample) in samples {
+        write!(
+            out,
+            "{comma}{{\"name\":\"{}\",\"value\":{}}}",
+            escaped(name),
+            sample.value
+        )?;
+        comma = ",";
+    }
+    if !distributions.is_empty() {
+        write!(out, "{comma}{{\"histograms\":")?;
+        match asked.buckets {
+            Buckets::Unsaid | Buckets::Summary => {
+                write!(
+                    out,
+                    "{{\"supported_quantiles\":{},\"computed_quantiles\":[",
+                    percents()
+                )?;
+                list(out, distributions, |out, _, distribution| {
+                    write!(out, "\"values\":")?;
+                    quantiles(out, distribution)
+                })?;
+                out.push_str("]}");
+            }
+            Buckets::Cumulative | Buckets::Disjoint => {
+                out.push('[');
+                list(out, distributions, |out, name, distribution| {
+                    write!(out, "\"buckets\":[")?;
+                    for (at, (bound, count)) in buckets(distribution, name, asked).iter().enumerate() {
+                        let comma = if at == 0 { "" } else { "," };
+                        write!(
+                            out,
+                            "{comma}{{\"upper_bound\":{bound},\"interval\":0,\"cumulative\":{count}}}"
+                        )?;
+                    }
+                    out.push(']');
+                    Ok(())
+                })?;
+                out.push(']');
+            }
+            Buckets::Detailed => {
+                write!(out, "{{\"supported_percentiles\":{},\"details\":[", percents())?;
+                list(out, distributions, |out, _, distribution| {
+                    write!(out, "\"totals\":[")?;
+                    for (at, (bin, count)) in distribution.bins().iter().enumerate() {
+                        let comma = if at == 0 { "" } else { "," };
+                        let (lower, width) = (bin.lower(), bin.width());
+                        write!(
+                            out,
+                            "{comma}{{\"lower_bound\":{lower},\"width\":{width},\"count\":{count}}}"
+                        )?;
+                    }
+                    write!(out, "],\"intervals\":[],\"percentiles\":")?;
+                    quantiles(out, distribution)
+                })?;
+                out.push_str("]}");
+            }
+        }
+        out.push('}');
     }
     out.push_str("]}");
     Ok(())
 }
 
-fn prometheus(out: &mut String, samples: &[(&String, &Sample)]) -> fmt::Result {
-    let mut families: BTreeMap<String, (Kind, Vec<(String, u64)>)> = BTreeMap::new();
-    for (name, sample) in samples {
-        let (family, labels) = tagged(name);
-        let (_, rows) = families.entry(family).or_insert((sample.kind, Vec::new()));
-        rows.push((labels, sample.value));
+fn list(
+    out: &mut String,
+    distributions: &Distributions<'_>,
+    mut tell: impl FnMut(&mut String, &str, &Distribution) -> fmt::Result,
+) -> fmt::Result {
+    for (at, (name, distribution)) in distributions.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        write!(out, "{comma}{{\"name\":\"{}\",", escaped(name))?;
+        tell(out, name, distribution)?;
+        out.push('}');
     }
-    for (family, (kind, rows)) in families {
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+    Ok(())
+}
+
+fn percents() -> String {
+    let each: Vec<String> = QUANTILES
+        .iter()
+        .map(|share| percent(*share).to_string())
+        .collect();
+    format!("[{}]", each.join(","))
+}
+
+fn quantiles(out: &mut String, distribution: &Distribution) -> fmt::Result {
+    let each = QUANTILES.iter().map(|share| match distribution.quantile(*share) {
+        Some(value) => format!("{{\"cumulative\":{value},\"interval\":null}}"),
+        None => "{\"cumulative\":null,\"interval\":null}".to_owned(),
+    });
+    write!(out, "[{}]", each.collect::<Vec<_>>().join(","))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+// === Prometheus ===
+
+enum Row<'s> {
+    Sample(&'s Sample),
+    Distribution(&'s str, &'s Distribution),
+}
+
+fn prometheus(
+    out: &mut String,
+    samples: &Samples<'_>,
+    distributions: &Distributions<'_>,
+    asked: &Asked<'_>,
+) -> fmt::Result {
+    let mut families: BTreeMap<String, Vec<(String, Row<'_>)>> = BTreeMap::new();
+    let mut add = |name: &str, row| {
+        let (family, labels) = labelled(name, asked.config);
+        families.entry(family).or_default().push((labels, row));
+    };
+    for (name, sample) in samples {
+        add(name, Row::Sample(sample));
+    }
+    for (name, distribution) in distributions {
+        add(name, Row::Distribution(name, distribution));
+    }
+    for (family, rows) in families {
+        let kind = match rows.first() {
+            Some((_, Row::Sample(sample))) => match sample.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+            },
+            _ if asked.buckets == Buckets::Summary => "summary",
+            _ => "histogram",
         };
         writeln!(out, "# TYPE {family} {kind}")?;
-        for (labels, value) in rows {
-            writeln!(out, "{family}{{{labels}}} {value}")?;
+        for (labels, row) in rows {
+            match row {
+                Row::Sample(sample) => writeln!(out, "{family}{{{labels}}} {}", sample.value)?,
+                Row::Distribution(name, distribution) => {
+                    histogram(out, &family, &labels, name, distribution, asked)?;
+                }
+            }
         }
     }
     Ok(())
 }
 
-/// The metric's name and its labels. Unlike Envoy's expressions, which take the first word, a cluster's name is taken
-/// whole, whatever dots are in it.
-fn tagged(name: &str) -> (String, String) {
-    let mut labels: Vec<(&str, &str)> = Vec::new();
-    let scopes = [
-        ("cluster.", "envoy_cluster_name"),
-        ("http.", "envoy_http_conn_manager_prefix"),
-        ("listener.", "envoy_listener_address"),
-        ("tcp.", "envoy_tcp_prefix"),
-    ];
-    let mut rest = name.to_owned();
-    for (scope, label) in scopes {
-        let Some(inside) = name.strip_prefix(scope) else {
-            continue;
-        };
-        let Some((whose, stat)) = split(inside) else {
-            continue;
-        };
-        labels.push((label, whose));
-        rest = format!("{scope}{stat}");
-        // `upstream_rq_200`, `downstream_rq_2xx`
-        if let Some((stat, code)) = stat.rsplit_once('_') {
-            let digits = code.bytes().filter(u8::is_ascii_digit).count();
-            if code.len() == 3 && digits == 3 {
-                labels.insert(0, ("envoy_response_code", code));
-                rest = format!("{scope}{stat}");
-            } else if let Some(class) = code.strip_suffix("xx").filter(|_| digits == 1) {
-                labels.insert(0, ("envoy_response_code_class", class));
-                rest = format!("{scope}{stat}_xx");
-            }
+fn histogram(
+    out: &mut String,
+    family: &str,
+    labels: &str,
+    name: &str,
+    distribution: &Distribution,
+    asked: &Asked<'_>,
+) -> fmt::Result {
+    let comma = if labels.is_empty() { "" } else { "," };
+    if asked.buckets == Buckets::Summary {
+        for share in QUANTILES {
+            let value = distribution
+                .quantile(share)
+                .map_or("nan".to_owned(), |value| value.to_string());
+            writeln!(out, "{family}{{{labels}{comma}quantile=\"{share}\"}} {value}")?;
         }
+    } else {
+        let asked = Asked {
+            buckets: Buckets::Cumulative,
+            ..*asked
+        };
+        for (bound, count) in buckets(distribution, name, &asked) {
+            writeln!(out, "{family}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}")?;
+        }
+        let all = distribution.count();
+        writeln!(out, "{family}_bucket{{{labels}{comma}le=\"+Inf\"}} {all}")?;
     }
-    let family: String = rest
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '_' {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    let labels = labels.iter().map(|(label, value)| {
-        let value = value
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n");
-        format!("{label}=\"{value}\"")
-    });
-    (format!("envoy_{family}"), labels.collect::<Vec<_>>().join(","))
+    writeln!(out, "{family}_sum{{{labels}}} {}", distribution.sum())?;
+    writeln!(out, "{family}_count{{{labels}}} {}", distribution.count())
 }
 
-/// Whose it is and what it is; the latter may have a group in front, with a dot.
-fn split(inside: &str) -> Option<(&str, &str)> {
-    let (whose, stat) = inside.rsplit_once('.')?;
-    for group in [
-        ".circuit_breakers.default",
-        ".circuit_breakers.high",
-        ".health_check",
-        ".outlier_detection",
-        ".tracing",
-    ] {
-        if let Some(whose) = whose.strip_suffix(group) {
-            return Some((whose, &inside[whose.len() + 1..]));
+/// The metric's name and its labels.
+fn labelled(name: &str, config: &StatsConfig) -> (String, String) {
+    let Tagged { name, tags } = Tagged::of(name, config);
+    let labels = tags
+        .iter()
+        .map(|(tag, value)| format!("{}=\"{}\"", plain(tag), escaped(value)));
+    (
+        format!("envoy_{}", plain(&name)),
+        labels.collect::<Vec<_>>().join(","),
+    )
+}
+
+fn plain(name: &str) -> String {
+    let each = name.chars();
+    each.map(|c| {
+        if c.is_ascii_alphanumeric() || c == '_' {
+            c
+        } else {
+            '_'
         }
-    }
-    Some((whose, stat))
+    })
+    .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn snapshot() -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for (name, kind, value) in [
-            ("cluster.a.b.upstream_rq_200", Kind::Counter, 3),
-            ("cluster.a.b.upstream_rq_5xx", Kind::Counter, 1),
-            ("cluster.a.b.circuit_breakers.high.rq_open", Kind::Gauge, 1),
-            ("listener.127.0.0.1_80.downstream_cx_active", Kind::Gauge, 2),
-            ("server.live", Kind::Gauge, 1),
-        ] {
-            snapshot.add(name.to_owned(), kind, value);
-        }
-        snapshot
-    }
-
-    #[test]
-    fn labels_are_taken_out_of_names() {
-        let text = text(&snapshot(), Form::Prometheus, |_, _| true);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-        assert_eq!(
-            lines,
-            [
-                "envoy_cluster_circuit_breakers_high_rq_open{envoy_cluster_name=\"a.b\"} 1",
-                "envoy_cluster_upstream_rq{envoy_response_code=\"200\",envoy_cluster_name=\"a.b\"} 3",
-                "envoy_cluster_upstream_rq_xx{envoy_response_code_class=\"5\",envoy_cluster_name=\"a.b\"} 1",
-                "envoy_listener_downstream_cx_active{envoy_listener_address=\"127.0.0.1_80\"} 2",
-                "envoy_server_live{} 1",
-            ]
-        );
-        assert!(
-            text.contains("# TYPE envoy_cluster_upstream_rq counter\n"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn only_what_is_asked_for_is_shown() {
-        let text = text(&snapshot(), Form::Json, |name, sample| {
-            name.contains("rq") && sample.value > 1
-        });
-        assert_eq!(
-            text,
-            r#"{"stats":[{"name":"cluster.a.b.upstream_rq_200","value":3}]}"#
-        );
-    }
-}
+mod tests;

@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use leno_tls::{
     ClientTls, HandshakeFailure, Identity, IdentityError, PeerError, PendingIdentity, ROOT_CA, Resumption,
-    ServerTls, TrustBundle,
+    ServerTls, TICKET_KEY_BYTES, TicketKeys, TrustBundle,
 };
+use rustls::HandshakeKind;
 
 use crate::pki::{DAY, End, NOW, TestCa, handshake, mesh_client, mesh_server, spiffe};
 
@@ -209,4 +211,36 @@ fn the_root_is_not_sent_and_half_life_is_half_of_the_life() {
     let identity = TestCa::new("mesh").identity(&spiffe("a"), &end.crypto);
     assert_eq!(identity.chain().len(), 1);
     assert_eq!(identity.half_life(), end.clock.now());
+}
+
+#[test]
+fn a_ticket_is_taken_by_every_server_that_has_its_key() {
+    let ca = TestCa::new("mesh");
+    let mut a = End::in_mesh(&ca, "a");
+    let server = |key: u8| {
+        let end = End::in_mesh(&ca, "b");
+        end.secrets
+            .set_tickets("keys", TicketKeys::new(&[vec![key; TICKET_KEY_BYTES]]).unwrap());
+        end
+    };
+    let tls = |lifetime| ServerTls {
+        resumption: Resumption::Tickets {
+            keys: "keys".into(),
+            lifetime: Duration::from_secs(lifetime),
+        },
+        ..mesh_server()
+    };
+    let mut kinds = Vec::new();
+    for (mut b, lifetime) in [(server(1), 60), (server(1), 60), (server(2), 60), (server(2), 61)] {
+        let outcome = handshake(
+            &a.client(resuming_client()),
+            &b.server(tls(lifetime)),
+            a.clock.now(),
+        );
+        kinds.push(outcome.connections.1.handshake_kind());
+        let (_, client) = outcome.both();
+        assert_eq!(client.id.map(|id| id.to_string()), Some(spiffe("a")));
+    }
+    let [full, resumed] = [HandshakeKind::Full, HandshakeKind::Resumed].map(Some);
+    assert_eq!(kinds, [full, resumed, full, full], "another key, other settings");
 }

@@ -48,7 +48,8 @@ fn the_engine_accepts_the_whole_of_a_mesh() {
                 };
                 cluster::compile(&message, &NoFiles, &mut warnings).unwrap_or_else(|e| panic!("{name}: {e}"));
                 if let Some(message) = mesh.endpoints(&proxy, &name) {
-                    endpoint::compile(&message, &mut warnings).unwrap_or_else(|e| panic!("{name}: {e}"));
+                    endpoint::compile(&message, &NoFiles, &mut warnings)
+                        .unwrap_or_else(|e| panic!("{name}: {e}"));
                 }
             }
         }

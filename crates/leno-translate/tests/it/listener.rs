@@ -43,6 +43,7 @@ fn does(chain: &FilterChain) -> String {
         TerminalFilter::Http(manager) => match &manager.routes {
             RouteSource::Rds(name, _) => format!("{tls}http {name}"),
             RouteSource::Inline(table) => format!("{tls}http {}", table.name),
+            RouteSource::Scoped(scoped) => format!("{tls}http {}", scoped.name),
         },
         TerminalFilter::Tcp(proxy) => match proxy.clusters.as_slice() {
             [only] => format!("{tls}tcp {}", only.name),

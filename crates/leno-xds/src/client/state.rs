@@ -194,6 +194,7 @@ impl StateClient {
         }
         Received {
             type_url: response.type_url,
+            version: response.version_info,
             updates,
             removed: ticket.removed.clone(),
             leases,

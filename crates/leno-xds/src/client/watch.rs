@@ -64,6 +64,11 @@ impl Watch {
         told(name) || told(WILDCARD)
     }
 
+    /// The same of a name that is asked for by itself, whatever the wildcard brings.
+    pub(super) fn accepts_alone(&self, name: &str) -> bool {
+        self.wanted.contains(name) && !self.to_subscribe.contains(name)
+    }
+
     /// Whether a removal of this matters. It does even if the subscription that it answers has been replaced by
     /// another: the server counts us as not having it from now on.
     pub(super) fn concerns(&self, name: &str) -> bool {

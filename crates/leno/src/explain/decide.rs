@@ -260,6 +260,8 @@ impl Question<'_> {
         let name = match &manager.routes {
             RouteSource::Inline(table) => return Ok(Some(RouteTable::clone(table))),
             RouteSource::Rds(name, _) => name,
+            // Nobody in a mesh sends them.
+            RouteSource::Scoped(_) => return Ok(None),
         };
         let Some(message) = self.message::<RouteConfiguration>(ResourceType::Route, name)? else {
             return Ok(None);

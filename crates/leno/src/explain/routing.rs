@@ -17,10 +17,7 @@ use super::question::Question;
 use super::{upstream, words};
 
 /// Plaintext, and of the shares whichever: they are told one by one.
-const CONTEXT: RouteContext = RouteContext {
-    random: 0,
-    tls: false,
-};
+const CONTEXT: RouteContext = RouteContext::new(0, false);
 
 /// Remembers which routes did not take the request.
 #[derive(Default)]

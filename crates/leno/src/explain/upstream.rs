@@ -138,8 +138,8 @@ fn assignment(
     let Some(message) = question.message::<ClusterLoadAssignment>(ResourceType::Endpoints, name)? else {
         return Ok(None);
     };
-    let compiled =
-        endpoint::compile(&message, &mut Warnings::default()).map_err(|why| rejected(name, &why))?;
+    let compiled = endpoint::compile(&message, &NoFiles, &mut Warnings::default())
+        .map_err(|why| rejected(name, &why))?;
     Ok(Some((compiled, message)))
 }
 
@@ -293,6 +293,7 @@ fn limits(cluster: &cluster::Cluster) -> Vec<String> {
         max_requests,
         max_retries,
         retry_budget,
+        max_connections_per_host,
     } = cluster.limits.default;
     let max_retries = match retry_budget {
         None => max_retries,
@@ -306,6 +307,7 @@ fn limits(cluster: &cluster::Cluster) -> Vec<String> {
     };
     for (limit, what) in [
         (max_connections, "connections"),
+        (max_connections_per_host, "connections to each endpoint"),
         (max_pending_requests, "pending requests"),
         (max_requests, "requests"),
         (max_retries, "retries at once"),

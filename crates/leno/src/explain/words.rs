@@ -109,6 +109,7 @@ pub fn miss(miss: &Miss<'_>, case_sensitive: bool, head: &RequestHead) -> String
                 });
             format!("cookie {} {}: {has}", wanted.name, cookie(wanted))
         }
+        Miss::Facts(_) => "what filters note of requests, or the client's certificate".into(),
         Miss::NotGrpc => "a gRPC call: its content-type is another".into(),
         Miss::Fraction(share) => format!("only {} of requests", percent(*share)),
     }
@@ -212,6 +213,7 @@ pub fn hash(policy: &HashPolicy) -> String {
             None => format!("cookie {name}"),
         },
         HashPolicy::SourceIp { .. } => "the client's address".into(),
+        HashPolicy::FilterState { key, .. } => format!("filter state {key}"),
         HashPolicy::Query { name, .. } => format!("query parameter {name}"),
     }
 }

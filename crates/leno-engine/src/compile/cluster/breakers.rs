@@ -19,6 +19,8 @@ pub struct Thresholds {
     pub max_retries: u32,
     /// In place of `max_retries`.
     pub retry_budget: Option<RetryBudget>,
+    /// To each endpoint (`per_host_thresholds`).
+    pub max_connections_per_host: u32,
 }
 
 /// How many retries there may be for so many requests.
@@ -48,6 +50,7 @@ impl Default for Thresholds {
             max_requests: 1024,
             max_retries: 3,
             retry_budget: None,
+            max_connections_per_host: u32::MAX,
         }
     }
 }
@@ -65,7 +68,6 @@ pub(super) fn limits(
         return Ok(limits);
     };
     let at = &at.field("circuit_breakers");
-    refuse!(at; per_host_thresholds);
     at.each("thresholds", thresholds, |at, threshold| {
         let pb::circuit_breakers::Thresholds {
             priority,
@@ -94,10 +96,42 @@ pub(super) fn limits(
                 None => None,
                 Some(budget) => Some(self::retry_budget(&at.field("retry_budget"), budget)?),
             },
+            max_connections_per_host: limits.max_connections_per_host,
         };
         Ok(())
     })?;
+    at.each("per_host_thresholds", per_host_thresholds, |at, threshold| {
+        per_host(at, threshold, &mut limits)
+    })?;
     Ok(limits)
+}
+
+/// Of an endpoint only connections are limited, as in Envoy.
+fn per_host(
+    at: &At<'_>,
+    message: &pb::circuit_breakers::Thresholds,
+    limits: &mut CircuitBreakers,
+) -> Result<(), Rejection> {
+    let pb::circuit_breakers::Thresholds {
+        priority,
+        max_connections,
+        max_pending_requests,
+        max_requests,
+        max_retries,
+        retry_budget,
+        track_remaining,
+        max_connection_pools,
+    } = message;
+    refuse!(at; max_pending_requests, max_requests, max_retries, retry_budget, max_connection_pools);
+    no_effect!(at, "leno has its own statistics"; track_remaining);
+    let limits = match at.choice("priority", *priority)? {
+        core::RoutingPriority::Default => &mut limits.default,
+        core::RoutingPriority::High => &mut limits.high,
+    };
+    if let Some(most) = max_connections {
+        limits.max_connections_per_host = most.value;
+    }
+    Ok(())
 }
 
 fn retry_budget(

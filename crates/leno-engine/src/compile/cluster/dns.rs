@@ -7,12 +7,15 @@ pub use crate::compile::dns::{Family, Resolving};
 
 use super::Discovery;
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::At;
 use crate::compile::dns::{failure, family};
+use crate::compile::dns_resolver::resolver;
 use crate::compile::endpoint::Assignment;
 use crate::compile::pb::{cluster as pb, common_dns, dns_cluster, protobuf};
 
 const REFRESH: Duration = Duration::from_secs(5);
+/// However short a time an answer holds.
+const LEAST_REFRESH: Duration = Duration::from_secs(5);
 
 /// The older fields of the cluster itself.
 pub(super) fn named(at: &At<'_>, message: &pb::Cluster) -> Result<Resolving, Rejection> {
@@ -27,7 +30,40 @@ pub(super) fn named(at: &At<'_>, message: &pb::Cluster) -> Result<Resolving, Rej
             }) => failure(&at.field("dns_failure_refresh_rate"), base_interval, max_interval)?,
         },
         family: family(at, message.dns_lookup_family)?,
+        resolver: resolver(
+            at,
+            message.typed_dns_resolver_config.as_ref(),
+            message.dns_resolution_config.as_ref(),
+            &message.dns_resolvers,
+            message.use_tcp_for_dns_lookups,
+        )?,
+        by_ttl: message.respect_dns_ttl.then_some(Duration::ZERO),
+        jitter: at
+            .duration("dns_jitter", &message.dns_jitter)?
+            .unwrap_or_default(),
     })
+}
+
+/// A cluster without names has nothing to be resolved.
+pub(super) fn unused(at: &At<'_>, message: &pb::Cluster, discovery: &Discovery) {
+    if matches!(
+        discovery,
+        Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
+    ) {
+        return;
+    }
+    let why = "the cluster has no names";
+    at.ignored("dns_jitter", &message.dns_jitter, why);
+    at.ignored("respect_dns_ttl", &message.respect_dns_ttl, why);
+    at.ignored("dns_resolvers", &message.dns_resolvers, why);
+    at.ignored("use_tcp_for_dns_lookups", &message.use_tcp_for_dns_lookups, why);
+    at.ignored("dns_resolution_config", &message.dns_resolution_config, why);
+    at.ignored(
+        "typed_dns_resolver_config",
+        &message.typed_dns_resolver_config,
+        why,
+    );
+    at.ignored("wait_for_warm_on_init", &message.wait_for_warm_on_init, why);
 }
 
 /// `envoy.cluster.dns`
@@ -47,9 +83,7 @@ pub(super) fn typed(
         all_addresses_in_single_endpoint,
         dns_min_refresh_rate,
     } = &at.unpack::<dns_cluster::DnsCluster>(any)?;
-    refuse!(at; typed_dns_resolver_config);
-    no_effect!(at, "the machine's resolver does not tell it"; respect_dns_ttl, dns_min_refresh_rate);
-    no_effect!(at, "names are resolved when they are due"; dns_jitter);
+    let least = at.positive("dns_min_refresh_rate", dns_min_refresh_rate, LEAST_REFRESH)?;
     let refresh = at.positive("dns_refresh_rate", dns_refresh_rate, REFRESH)?;
     let resolving = Resolving {
         refresh,
@@ -66,6 +100,9 @@ pub(super) fn typed(
             F::V6Only => Family::V6Only,
             F::All => Family::All,
         },
+        resolver: resolver(at, typed_dns_resolver_config.as_ref(), None, &[], false)?,
+        by_ttl: respect_dns_ttl.then_some(least),
+        jitter: at.duration("dns_jitter", dns_jitter)?.unwrap_or_default(),
     };
     Ok(match all_addresses_in_single_endpoint {
         true => Discovery::LogicalDns {

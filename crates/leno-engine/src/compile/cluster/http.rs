@@ -1,13 +1,16 @@
 //! `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`: how HTTP is spoken to a cluster.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{UpstreamHttp2, UpstreamProtocol};
+use super::{UpstreamHttp1, UpstreamHttp2, UpstreamProtocol};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::hash::{self, HashPolicy};
 use crate::compile::http::options::{self as shared, http1};
-use crate::compile::pb::{core, hcm, upstream_http as pb};
+use crate::compile::pb::{cluster, core, hcm, upstream_http as pb};
+use crate::compile::route::mirror::{MirrorPolicy, mirror};
+use crate::compile::route::retry::{self, RetryPolicy};
 
 pub(super) struct UpstreamHttp {
     pub(super) protocol: UpstreamProtocol,
@@ -16,11 +19,16 @@ pub(super) struct UpstreamHttp {
     pub(super) max_stream_duration: Option<Duration>,
     pub(super) max_requests_per_connection: Option<u32>,
     pub(super) http2: UpstreamHttp2,
+    pub(super) http1: UpstreamHttp1,
     /// In place of the routes'.
+    pub(super) mirrors: Vec<MirrorPolicy>,
+    pub(super) retry: Option<Arc<RetryPolicy>>,
     pub(super) hash: Vec<HashPolicy>,
     /// `upstream_http_protocol_options`: the server name is the request's authority.
     pub(super) auto_sni: bool,
     pub(super) auto_san_validation: bool,
+    /// In place of the authority, if it is there.
+    pub(super) sni_header: Option<String>,
 }
 
 /// Envoy's defaults; 1 h for idle connections.
@@ -36,10 +44,15 @@ impl Default for UpstreamHttp {
                 max_concurrent_streams: 1024,
                 initial_stream_window: 16 << 20,
                 initial_connection_window: 24 << 20,
+                keepalive: None,
             },
+            http1: UpstreamHttp1::default(),
+            mirrors: Vec::new(),
+            retry: None,
             hash: Vec::new(),
             auto_sni: false,
             auto_san_validation: false,
+            sni_header: None,
         }
     }
 }
@@ -56,38 +69,71 @@ pub(super) fn options(at: &At<'_>, message: &pb::HttpProtocolOptions) -> Result<
         retry_policy,
         upstream_protocol_options,
     } = message;
-    refuse!(at; header_validation_config, outlier_detection, request_mirror_policies, retry_policy);
+    refuse!(at; header_validation_config, outlier_detection);
     at.each("http_filters", http_filters, codec_filter)?;
     let mut http = UpstreamHttp {
         hash: at.each("hash_policy", hash_policy, hash::hash_policy)?,
+        mirrors: at.each("request_mirror_policies", request_mirror_policies, mirror)?,
+        retry: match retry_policy {
+            None => None,
+            Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
+        },
         ..UpstreamHttp::default()
     };
     if let Some(common) = common_http_protocol_options {
         self::common(&at.field("common_http_protocol_options"), common, &mut http)?;
     }
-    if let Some(upstream) = upstream_http_protocol_options {
-        let core::UpstreamHttpProtocolOptions {
-            auto_sni,
-            auto_san_validation,
-            override_auto_sni_header,
-        } = upstream;
-        refuse!(at.field("upstream_http_protocol_options"); override_auto_sni_header);
-        http.auto_sni = *auto_sni;
-        http.auto_san_validation = *auto_san_validation;
-    }
+    names(at, upstream_http_protocol_options.as_ref(), &mut http)?;
     let field = "upstream_protocol_options";
     protocol(at, at.required(field, upstream_protocol_options)?, &mut http)?;
     Ok(http)
 }
 
-/// `http2_protocol_options` of the cluster itself: the old way of saying HTTP/2.
-pub(super) fn legacy_http2(
+/// What names a server's certificate may have.
+fn names(
     at: &At<'_>,
-    message: &core::Http2ProtocolOptions,
+    message: Option<&core::UpstreamHttpProtocolOptions>,
     http: &mut UpstreamHttp,
 ) -> Result<(), Rejection> {
-    http.protocol = UpstreamProtocol::Http2;
-    http2(at, message, &mut http.http2)
+    let Some(core::UpstreamHttpProtocolOptions {
+        auto_sni,
+        auto_san_validation,
+        override_auto_sni_header,
+    }) = message
+    else {
+        return Ok(());
+    };
+    let at = at.field("upstream_http_protocol_options");
+    if !override_auto_sni_header.is_empty() {
+        let at = at.field("override_auto_sni_header");
+        http.sni_header = Some(at.header_name(override_auto_sni_header)?);
+    }
+    http.auto_sni = *auto_sni;
+    http.auto_san_validation = *auto_san_validation;
+    Ok(())
+}
+
+/// The cluster's own fields, which came before [`options`] and count only without those, as in Envoy.
+pub(super) fn legacy(at: &At<'_>, message: &cluster::Cluster) -> Result<UpstreamHttp, Rejection> {
+    use cluster::cluster::ClusterProtocolSelection as Selection;
+    let mut http = UpstreamHttp::default();
+    let (one, two) = (&message.http_protocol_options, &message.http2_protocol_options);
+    both(at, one.as_ref(), two.as_ref(), &mut http)?;
+    http.protocol = match at.choice("protocol_selection", message.protocol_selection)? {
+        Selection::UseDownstreamProtocol => UpstreamProtocol::Downstream,
+        Selection::UseConfiguredProtocol if one.is_some() && two.is_some() => {
+            return Err(at
+                .field("http2_protocol_options")
+                .reject("excludes http_protocol_options, unless protocol_selection says which"));
+        }
+        Selection::UseConfiguredProtocol if two.is_some() => UpstreamProtocol::Http2,
+        Selection::UseConfiguredProtocol => UpstreamProtocol::Http1,
+    };
+    if let Some(common) = &message.common_http_protocol_options {
+        self::common(&at.field("common_http_protocol_options"), common, &mut http)?;
+    }
+    names(at, message.upstream_http_protocol_options.as_ref(), &mut http)?;
+    Ok(http)
 }
 
 /// The only upstream filter that may be named is the one that is always there.
@@ -154,7 +200,7 @@ fn protocol(
             let at = at.field("explicit_http_config");
             match at.required("protocol_config", protocol_config)? {
                 ProtocolConfig::HttpProtocolOptions(options) => {
-                    http1(&at.field("http_protocol_options"), options)?;
+                    both(&at, Some(options), None, http)?;
                     http.protocol = UpstreamProtocol::Http1;
                 }
                 ProtocolConfig::Http2ProtocolOptions(options) => {
@@ -210,7 +256,11 @@ fn both(
     http: &mut UpstreamHttp,
 ) -> Result<(), Rejection> {
     if let Some(options) = one {
-        http1(&at.field("http_protocol_options"), options)?;
+        let options = http1(&at.field("http_protocol_options"), options)?;
+        http.http1 = UpstreamHttp1 {
+            header_case: options.header_case,
+            whole_url: options.whole_url,
+        };
     }
     if let Some(options) = two {
         http2(&at.field("http2_protocol_options"), options, &mut http.http2)?;
@@ -224,12 +274,17 @@ fn http2(
     http2: &mut UpstreamHttp2,
 ) -> Result<(), Rejection> {
     let options = shared::http2(at, message)?;
+    if options.allow_connect {
+        at.field("allow_connect")
+            .warn("upstreams are asked for tunnels whatever this says, as by Envoy");
+    }
     http2.max_concurrent_streams = options
         .max_concurrent_streams
         .unwrap_or(http2.max_concurrent_streams);
     http2.initial_stream_window = options
         .initial_stream_window
         .unwrap_or(http2.initial_stream_window);
+    http2.keepalive = options.keepalive;
     http2.initial_connection_window = options
         .initial_connection_window
         .unwrap_or(http2.initial_connection_window);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use leno_proto::FromAny;
 
 use super::http::UpstreamHttp;
+use super::transport_matcher::{self, SocketTree};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::endpoint::ORIGINAL_DST;
 use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::{
-    cluster as pb, core, internal_upstream, metadata_kind, upstream_proxy_protocol as pp,
+    cluster as pb, core, internal_upstream, metadata_kind, upstream_proxy_protocol as pp, xds_matcher,
 };
 use crate::compile::proxy_protocol::{self, Introduction};
 use crate::compile::tls::{self, UpstreamTls};
@@ -19,6 +20,8 @@ use crate::compile::tls::{self, UpstreamTls};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TransportSockets {
     pub matches: Vec<(Fields, Transport)>,
+    /// Chooses among `matches` by their places, whatever they match.
+    pub matcher: Option<Box<SocketTree>>,
     pub default: Transport,
 }
 
@@ -80,10 +83,15 @@ impl TransportSockets {
 pub(super) fn sockets(
     at: &At<'_>,
     matches: &[pb::cluster::TransportSocketMatch],
+    matcher: Option<&xds_matcher::Matcher>,
     socket: Option<&core::TransportSocket>,
     http: &UpstreamHttp,
 ) -> Result<TransportSockets, Rejection> {
     Ok(TransportSockets {
+        matcher: match matcher {
+            None => None,
+            Some(message) => Some(Box::new(transport_matcher::matcher(at, message, matches)?)),
+        },
         matches: at.each("transport_socket_matches", matches, |at, one| {
             socket_match(at, one, http)
         })?,
@@ -104,7 +112,7 @@ fn socket_match(
         r#match,
         transport_socket,
     } = message;
-    silent!("names are for people"; name);
+    silent!("only a matcher reads it"; name);
     let wanted = r#match.as_ref().map(metadata::fields).unwrap_or_default();
     let socket = at.required("transport_socket", transport_socket)?;
     Ok((wanted, transport(&at.field("transport_socket"), socket, http)?))

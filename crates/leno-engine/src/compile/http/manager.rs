@@ -6,6 +6,8 @@ use std::time::Duration;
 use leno_proto::FromAny;
 
 use super::options;
+use super::original_ip;
+use super::proxy_status;
 use super::*;
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
@@ -18,6 +20,9 @@ use crate::compile::pb::{core, early_header_mutation, protobuf, router};
 use crate::compile::tracing;
 use crate::compile::{route, typed_struct};
 use crate::decide::filter;
+
+/// Without `server_name`.
+const SERVER: &str = "leno";
 
 pub(crate) fn manager(
     at: &At<'_>,
@@ -83,19 +88,15 @@ pub(crate) fn manager(
         route_specifier,
         strip_port_mode,
     } = message;
-    refuse!(at; original_ip_detection_extensions,
-        forward_client_cert_matcher, proxy_100_continue,
+    refuse!(at; forward_client_cert_matcher, proxy_100_continue,
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
         path_normalization_options,
-        typed_header_validation_config, forward_proto_config);
+        typed_header_validation_config);
     no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
         delayed_close_timeout, access_log_flush_interval, flush_access_log_on_new_request, access_log_options,
-        stream_error_on_invalid_http_message, proxy_status_config, append_local_overload,
+        stream_error_on_invalid_http_message, append_local_overload,
         add_proxy_protocol_connection_state);
     no_effect!(at, "HTTP/3 is not spoken"; http3_protocol_options);
-    if is_true(add_user_agent) {
-        return Err(at.field("add_user_agent").reject("not supported"));
-    }
     let http1 = match http_protocol_options {
         None => options::Http1::default(),
         Some(options) => options::http1(&at.field("http_protocol_options"), options)?,
@@ -105,7 +106,7 @@ pub(crate) fn manager(
         None => None,
         Some(said) => Some(Arc::new(tracing::tracing(&at.field("tracing"), said)?)),
     };
-    let (filters, router) = http_filter_list(at, http_filters)?;
+    let (filters, router) = http_filter_list(at, "http_filters", http_filters)?;
     Ok(HttpConnectionManager {
         stat_prefix: stat_prefix.clone(),
         codec: codec(at, *codec_type)?,
@@ -124,8 +125,27 @@ pub(crate) fn manager(
             set_current_client_cert_details.as_ref(),
         )?,
         use_remote_address: is_true(use_remote_address),
+        introduces_itself: is_true(add_user_agent),
+        told_ports: match forward_proto_config {
+            None => None,
+            Some(config) => Some(Box::new(told_ports(&at.field("forward_proto_config"), config)?)),
+        },
+        ip_detection: original_ip::detection(at, message, original_ip_detection_extensions)?,
         xff_trusted_hops: *xff_num_trusted_hops as usize,
         upgrades: upgrades(at, upgrade_configs)?,
+        upgrade_filters: upgrade_filters(at, upgrade_configs)?,
+        proxy_status: match proxy_status_config {
+            None => None,
+            Some(config) => {
+                let at = at.field("proxy_status_config");
+                let name = if server_name.is_empty() {
+                    SERVER
+                } else {
+                    server_name
+                };
+                Some(Box::new(proxy_status::proxy_status(&at, config, name)?))
+            }
+        },
         ignored_upgrades: http1.ignored_upgrades,
         generate_request_id: generate_request_id.as_ref().is_none_or(|generate| generate.value),
         request_ids: tracing::request_ids(at, request_id_extension.as_ref())?,
@@ -162,7 +182,29 @@ pub(crate) fn manager(
         },
         via: Some(via.clone()).filter(|via| !via.is_empty()),
         any_method: http1.any_method,
+        scheme_of_upstream: scheme_header_transformation
+            .as_ref()
+            .is_some_and(|said| said.match_upstream && said.transformation.is_none()),
+        http1: Http1Options {
+            header_case: http1.header_case,
+            refuses_http10: !http1.takes_http10,
+            default_host: http1.default_host,
+        },
         http2: http2(at, http2_protocol_options.as_ref())?,
+    })
+}
+
+fn told_ports(at: &At<'_>, message: &pb::ForwardProtoConfig) -> Result<ToldPorts, Rejection> {
+    let pb::ForwardProtoConfig {
+        https_destination_ports,
+        http_destination_ports,
+    } = message;
+    let each = |field, ports: &[u32]| -> Result<Vec<u16>, Rejection> {
+        ports.iter().map(|port| at.port(field, *port)).collect()
+    };
+    Ok(ToldPorts {
+        https: each("https_destination_ports", https_destination_ports)?,
+        http: each("http_destination_ports", http_destination_ports)?,
     })
 }
 
@@ -198,10 +240,14 @@ fn routes(
     use pb::http_connection_manager::RouteSpecifier as R;
     match specifier {
         None => Err(at.field("route_specifier").reject("required")),
-        Some(R::RouteConfig(table)) => Ok(RouteSource::Inline(Arc::new(route::table(
-            &at.field("route_config"),
-            table,
-        )?))),
+        Some(R::RouteConfig(table)) => {
+            let at = at.field("route_config");
+            let table = route::table(&at, table)?;
+            if table.vhds.is_some() {
+                return Err(at.field("vhds").reject("only where the routes come by rds"));
+            }
+            Ok(RouteSource::Inline(Arc::new(table)))
+        }
         Some(R::Rds(pb::Rds {
             config_source,
             route_config_name,
@@ -211,19 +257,23 @@ fn routes(
             let source = source::config_source(&at.field("config_source"), config_source)?;
             Ok(RouteSource::Rds(route_config_name.clone(), source))
         }
-        Some(R::ScopedRoutes(_)) => Err(at.field("scoped_routes").reject("not supported")),
+        Some(R::ScopedRoutes(scoped)) => {
+            let scoped = scopes::scoped_routes(&at.field("scoped_routes"), scoped)?;
+            Ok(RouteSource::Scoped(Box::new(scoped)))
+        }
     }
 }
 
 /// The filters before the router, which must be the last.
 fn http_filter_list(
     at: &At<'_>,
+    field: &'static str,
     filters: &[pb::HttpFilter],
 ) -> Result<(Vec<Arc<filter::FilterConfig>>, RouterOptions), Rejection> {
     let mut compiled = Vec::new();
     let mut router = None;
     for (i, one) in filters.iter().enumerate() {
-        let at = at.item("http_filters", i);
+        let at = at.item(field, i);
         if router.is_some() {
             return Err(at.reject("a filter after the router"));
         }
@@ -234,9 +284,7 @@ fn http_filter_list(
         }
     }
     let Some(router) = router else {
-        return Err(at
-            .field("http_filters")
-            .reject("the last filter must be the router"));
+        return Err(at.field(field).reject("the last filter must be the router"));
     };
     Ok((compiled, router))
 }
@@ -259,7 +307,11 @@ fn http_filter(at: &At<'_>, message: &pb::HttpFilter) -> Result<HttpFilter, Reje
     at.not_empty("name", name)?;
     let any = match at.required("typed_config", config_type)? {
         ConfigType::TypedConfig(any) => any,
-        ConfigType::ConfigDiscovery(_) => return Err(at.field("config_discovery").reject("not supported")),
+        ConfigType::ConfigDiscovery(source) => {
+            no_effect!(at, "the types that may come are known here"; is_optional);
+            let at = at.field("config_discovery");
+            return discovered::discovered(&at, name, *disabled, source).map(HttpFilter::Filter);
+        }
     };
     let at = at.field("typed_config");
     let any = &*typed_struct::opened(&at, any)?;
@@ -362,10 +414,10 @@ fn underscores(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<Under
 fn scheme(at: &At<'_>, message: &core::SchemeHeaderTransformation) -> Result<Option<Scheme>, Rejection> {
     use core::scheme_header_transformation::Transformation;
     let core::SchemeHeaderTransformation {
-        match_upstream,
+        // With the other fields of the manager's own.
+        match_upstream: _,
         transformation,
     } = message;
-    refuse!(at; match_upstream);
     Ok(match transformation {
         None => None,
         Some(Transformation::SchemeToOverwrite(scheme)) => match scheme.as_str() {
@@ -441,7 +493,7 @@ fn timeouts(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<HttpTime
 
 fn server_header(at: &At<'_>, transformation: i32, name: &str) -> Result<ServerHeader, Rejection> {
     use pb::http_connection_manager::ServerHeaderTransformation as T;
-    let name = if name.is_empty() { "leno" } else { name }.to_owned();
+    let name = if name.is_empty() { SERVER } else { name }.to_owned();
     Ok(match at.choice("server_header_transformation", transformation)? {
         T::Overwrite => ServerHeader::Overwrite(name),
         T::AppendIfAbsent => ServerHeader::AppendIfAbsent(name),
@@ -490,13 +542,30 @@ fn upgrades(
     let each = at.each("upgrade_configs", configs, |at, config| {
         let pb::http_connection_manager::UpgradeConfig {
             upgrade_type,
-            filters,
+            filters: _,
             enabled,
         } = config;
-        refuse!(at; filters);
         at.not_empty("upgrade_type", upgrade_type)?;
         let enabled = enabled.as_ref().is_none_or(|enabled| enabled.value);
         Ok(enabled.then(|| upgrade_type.to_ascii_lowercase()))
+    })?;
+    Ok(each.into_iter().flatten().collect())
+}
+
+/// Filters of upgrades, where they have others.
+fn upgrade_filters(
+    at: &At<'_>,
+    configs: &[pb::http_connection_manager::UpgradeConfig],
+) -> Result<UpgradeFilters, Rejection> {
+    let each = at.each("upgrade_configs", configs, |at, config| {
+        if config.filters.is_empty() {
+            return Ok(None);
+        }
+        let (filters, router) = http_filter_list(at, "filters", &config.filters)?;
+        if router != RouterOptions::default() {
+            return Err(at.field("filters").reject("the router has options of its own"));
+        }
+        Ok(Some((config.upgrade_type.to_ascii_lowercase(), filters)))
     })?;
     Ok(each.into_iter().flatten().collect())
 }
@@ -511,6 +580,7 @@ fn http2(at: &At<'_>, message: Option<&core::Http2ProtocolOptions>) -> Result<Ht
         allow_connect: said.allow_connect,
         max_concurrent_streams: said.max_concurrent_streams.unwrap_or(1024),
         initial_stream_window: said.initial_stream_window.unwrap_or(16 << 20),
+        keepalive: said.keepalive,
         initial_connection_window: said.initial_connection_window.unwrap_or(24 << 20),
     })
 }

@@ -1,5 +1,9 @@
 //! Protocol options that listeners and clusters share.
 
+use bytes::Bytes;
+
+use super::keepalive::{Keepalive, keepalive};
+use super::spelling::{HeaderCase, header_case};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::matcher::{self, StringMatcher};
@@ -13,6 +17,7 @@ pub(crate) struct Http2 {
     pub(crate) max_concurrent_streams: Option<u32>,
     pub(crate) initial_stream_window: Option<u32>,
     pub(crate) initial_connection_window: Option<u32>,
+    pub(crate) keepalive: Option<Keepalive>,
 }
 
 /// What is said of HTTP/1.
@@ -20,6 +25,12 @@ pub(crate) struct Http2 {
 pub(crate) struct Http1 {
     pub(crate) ignored_upgrades: Vec<StringMatcher>,
     pub(crate) any_method: bool,
+    pub(crate) header_case: HeaderCase,
+    pub(crate) takes_http10: bool,
+    /// The host of HTTP/1.0 requests that have none.
+    pub(crate) default_host: Option<Bytes>,
+    /// Requests name their whole URL, as to a proxy.
+    pub(crate) whole_url: bool,
 }
 
 pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result<Http1, Rejection> {
@@ -36,10 +47,11 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
         allow_custom_methods,
         ignore_http_11_upgrade,
     } = message;
-    silent!("HTTP/1.0 clients are always served"; accept_http_10);
     silent!("trailers are always passed on"; enable_trailers);
-    // Header names are sent in lower case.
-    refuse!(at; header_key_format, default_host_for_http_10, allow_chunked_length, send_fully_qualified_url);
+    refuse!(at; allow_chunked_length);
+    if default_host_for_http_10.contains(|c: char| c.is_control() || c == ' ') {
+        return Err(at.field("default_host_for_http_10").reject("not a host"));
+    }
     if allow_absolute_url.is_some_and(|allow| !allow.value) {
         return Err(at.field("allow_absolute_url").reject("false is not supported"));
     }
@@ -47,6 +59,12 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
     Ok(Http1 {
         ignored_upgrades: at.each("ignore_http_11_upgrade", ignore_http_11_upgrade, matcher::string)?,
         any_method: *allow_custom_methods,
+        header_case: header_case(at, header_key_format.as_ref())?,
+        takes_http10: *accept_http_10,
+        default_host: Some(default_host_for_http_10)
+            .filter(|host| *accept_http_10 && !host.is_empty())
+            .map(|host| Bytes::copy_from_slice(host.as_bytes())),
+        whole_url: *send_fully_qualified_url,
     })
 }
 
@@ -82,12 +100,15 @@ pub(crate) fn http2(at: &At<'_>, message: &core::Http2ProtocolOptions) -> Result
         stream_reset_burst, stream_reset_rate, disallow_obs_text);
     no_effect!(at, "there is one codec"; hpack_table_size, use_oghttp2_codec, enable_huffman_encoding,
         stream_error_on_invalid_http_messaging, override_stream_error_on_invalid_http_message);
-    no_effect!(at, "no keepalive pings are sent"; connection_keepalive);
     let range = |field, said: &Option<UInt32Value>, least| number(at, field, said, least);
     Ok(Http2 {
         allow_connect: *allow_connect,
         max_concurrent_streams: range("max_concurrent_streams", max_concurrent_streams, 1)?,
         initial_stream_window: range("initial_stream_window_size", initial_stream_window_size, 65_535)?,
+        keepalive: match connection_keepalive {
+            None => None,
+            Some(settings) => keepalive(&at.field("connection_keepalive"), settings)?,
+        },
         initial_connection_window: range(
             "initial_connection_window_size",
             initial_connection_window_size,

@@ -58,6 +58,8 @@ fn is_known_before_a_request(input: &Input) -> bool {
         | Input::DnsSan
         | Input::Subject
         | Input::DynamicMetadata { .. }
-        | Input::FilterState(_) => false,
+        | Input::FilterState(_)
+        | Input::EndpointMetadata { .. }
+        | Input::LocalityMetadata { .. } => false,
     }
 }

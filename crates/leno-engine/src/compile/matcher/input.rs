@@ -4,7 +4,7 @@ use leno_proto::FromAny;
 
 use crate::compile::Rejection;
 use crate::compile::at::{At, refuse};
-use crate::compile::pb::matching::{network, ssl};
+use crate::compile::pb::matching::{network, ssl, transport_socket};
 use crate::compile::pb::{matcher as http, protobuf};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,15 @@ pub enum Input {
         path: Vec<String>,
     },
     FilterState(String),
+    /// Of the endpoint that a connection goes to, and of its locality.
+    EndpointMetadata {
+        namespace: String,
+        path: Vec<String>,
+    },
+    LocalityMetadata {
+        namespace: String,
+        path: Vec<String>,
+    },
 }
 
 pub(super) fn input(at: &At<'_>, any: &protobuf::Any) -> Result<Input, Rejection> {
@@ -60,6 +69,12 @@ pub(super) fn input(at: &At<'_>, any: &protobuf::Any) -> Result<Input, Rejection
     if any.is::<network::DynamicMetadataInput>() {
         return dynamic_metadata(at, &at.unpack(any)?);
     }
+    if any.is::<transport_socket::EndpointMetadataInput>() {
+        return endpoint_metadata(at, &at.unpack(any)?);
+    }
+    if any.is::<transport_socket::LocalityMetadataInput>() {
+        return locality_metadata(at, &at.unpack(any)?);
+    }
     let plain = PLAIN.iter().find(|(is, _)| is(any));
     match plain {
         Some((_, input)) => Ok(input.clone()),
@@ -71,17 +86,54 @@ fn dynamic_metadata(at: &At<'_>, message: &network::DynamicMetadataInput) -> Res
     use network::dynamic_metadata_input::{PathSegment, path_segment::Segment};
     let network::DynamicMetadataInput { filter, path } = message;
     at.not_empty("filter", filter)?;
-    if path.is_empty() {
-        return Err(at.field("path").reject("required"));
-    }
     Ok(Input::DynamicMetadata {
         namespace: filter.clone(),
-        path: at.each("path", path, |at, PathSegment { segment }| {
+        path: at.some("path", path, |at, PathSegment { segment }| {
             let Segment::Key(key) = at.required("segment", segment)?;
             at.not_empty("key", key)?;
             Ok(key.clone())
         })?,
     })
+}
+
+fn endpoint_metadata(
+    at: &At<'_>,
+    message: &transport_socket::EndpointMetadataInput,
+) -> Result<Input, Rejection> {
+    use transport_socket::endpoint_metadata_input::{PathSegment, path_segment::Segment};
+    let transport_socket::EndpointMetadataInput { filter, path } = message;
+    Ok(Input::EndpointMetadata {
+        namespace: namespace(filter),
+        path: at.some("path", path, |at, PathSegment { segment }| {
+            let Segment::Key(key) = at.required("segment", segment)?;
+            at.not_empty("key", key)?;
+            Ok(key.clone())
+        })?,
+    })
+}
+
+fn locality_metadata(
+    at: &At<'_>,
+    message: &transport_socket::LocalityMetadataInput,
+) -> Result<Input, Rejection> {
+    use transport_socket::locality_metadata_input::{PathSegment, path_segment::Segment};
+    let transport_socket::LocalityMetadataInput { filter, path } = message;
+    Ok(Input::LocalityMetadata {
+        namespace: namespace(filter),
+        path: at.some("path", path, |at, PathSegment { segment }| {
+            let Segment::Key(key) = at.required("segment", segment)?;
+            at.not_empty("key", key)?;
+            Ok(key.clone())
+        })?,
+    })
+}
+
+fn namespace(said: &str) -> String {
+    match said {
+        "" => "envoy.lb",
+        said => said,
+    }
+    .to_owned()
 }
 
 /// Whether it is that message.

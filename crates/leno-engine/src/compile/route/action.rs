@@ -3,6 +3,7 @@
 use super::forward::{self, Inherited};
 use super::{Action, Redirect};
 use crate::compile::Rejection;
+use crate::compile::access_log::format;
 use crate::compile::at::At;
 use crate::compile::local_reply;
 use crate::compile::matcher::{self, PathMatcher};
@@ -77,6 +78,7 @@ fn redirect(at: &At<'_>, message: &pb::RedirectAction) -> Result<Redirect, Rejec
         path: None,
         prefix: None,
         regex: None,
+        format: None,
         code: match at.choice("response_code", *response_code)? {
             C::MovedPermanently => 301,
             C::Found => 302,
@@ -93,7 +95,10 @@ fn redirect(at: &At<'_>, message: &pb::RedirectAction) -> Result<Redirect, Rejec
         Some(P::RegexRewrite(regex)) => {
             redirect.regex = Some(matcher::substitution(&at.field("regex_rewrite"), regex)?);
         }
-        Some(P::PathRewrite(_)) => return Err(at.field("path_rewrite").reject("not supported")),
+        Some(P::PathRewrite(text)) if text.is_empty() => {}
+        Some(P::PathRewrite(text)) => {
+            redirect.format = Some(Box::new(format(&at.field("path_rewrite"), text)?));
+        }
     }
     for (field, text) in [
         ("host_redirect", &redirect.host),

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::internal_redirect;
+use super::mirror;
 use super::per_filter::filter_configs;
 use super::retry;
 use super::template;
 use super::{
-    ClusterChoice, Forward, GrpcStreams, HostRewrite, MirrorCluster, MirrorPolicy, RetryPolicy,
+    ClusterChoice, Deciding, EndedConnect, Forward, GrpcStreams, HostRewrite, MirrorPolicy, RetryPolicy,
     WeightedCluster,
 };
 use crate::compile::Rejection;
+use crate::compile::access_log;
 use crate::compile::at::{At, no_effect, refuse};
 use crate::compile::hash::hash_policy;
 use crate::compile::header;
@@ -21,9 +23,9 @@ use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::core::RoutingPriority;
 use crate::compile::pb::protobuf;
 use crate::compile::pb::route as pb;
+use crate::compile::proxy_protocol;
 use crate::compile::rate_limit::{self, RouteLimits};
 use crate::decide::limits::Priority;
-use crate::runtime::Share;
 
 /// Envoy's default.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -32,6 +34,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) struct Inherited {
     pub(super) retry: Option<Arc<RetryPolicy>>,
     pub(super) mirrors: Vec<MirrorPolicy>,
+    pub(super) hedge: bool,
 }
 
 pub(super) fn forward(
@@ -71,9 +74,8 @@ pub(super) fn forward(
         cluster_specifier,
         host_rewrite_specifier,
     } = message;
-    refuse!(at; path_rewrite, early_data_policy,
-        retry_policy_typed_config, cors,
-        internal_redirect_action, max_internal_redirects, hedge_policy);
+    refuse!(at; retry_policy_typed_config, cors, internal_redirect_action, max_internal_redirects);
+    no_effect!(at, "HTTP/3 is not spoken"; early_data_policy);
     no_effect!(at, "not used"; flush_timeout);
     if regex_rewrite.is_some() && !prefix_rewrite.is_empty() {
         return Err(at
@@ -84,6 +86,12 @@ pub(super) fn forward(
         return Err(at
             .field("path_rewrite_policy")
             .reject("prefix_rewrite, regex_rewrite and path_rewrite_policy exclude each other"));
+    }
+    let others = regex_rewrite.is_some() || !prefix_rewrite.is_empty() || path_rewrite_policy.is_some();
+    if !path_rewrite.is_empty() && others {
+        return Err(at
+            .field("path_rewrite")
+            .reject("path_rewrite excludes prefix_rewrite, regex_rewrite and path_rewrite_policy"));
     }
     let streams = stream_duration(at, max_stream_duration.as_ref())?;
     let metadata = metadata::of(metadata_match.as_ref(), "envoy.lb");
@@ -110,6 +118,11 @@ pub(super) fn forward(
             None => inherited.retry.clone(),
             Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
         },
+        hedge: hedge(at, hedge_policy.as_ref())?.unwrap_or(inherited.hedge),
+        path_format: match path_rewrite.as_str() {
+            "" => None,
+            text => Some(Box::new(access_log::format(&at.field("path_rewrite"), text)?)),
+        },
         prefix_rewrite: Some(prefix_rewrite.clone()).filter(|prefix| !prefix.is_empty()),
         regex_rewrite: match (regex_rewrite, path_rewrite_policy) {
             (None, None) => None,
@@ -124,12 +137,11 @@ pub(super) fn forward(
         hash: at.each("hash_policy", hash_policy, self::hash_policy)?,
         mirrors: match request_mirror_policies.is_empty() {
             true => inherited.mirrors.clone(),
-            false => at.each("request_mirror_policies", request_mirror_policies, mirror)?,
+            false => at.each("request_mirror_policies", request_mirror_policies, mirror::mirror)?,
         },
         upgrades: upgrades(at, upgrade_configs)?,
-        ends_connect: upgrade_configs
-            .iter()
-            .any(|config| config.connect_config.is_some()),
+        connect: connect(at, upgrade_configs)?,
+        kept: None,
         max_stream_duration: streams.maximum,
         grpc_timeout_max: at.duration("max_grpc_timeout", max_grpc_timeout)?,
         grpc_timeout_offset: at
@@ -238,11 +250,13 @@ fn weighted_clusters(
         random_value_specifier,
     } = message;
     let by = match random_value_specifier {
-        None | Some(RandomValueSpecifier::UseHashPolicy(protobuf::BoolValue { value: false })) => None,
-        Some(RandomValueSpecifier::HeaderName(name)) => Some(at.field("header_name").header_name(name)?),
-        Some(RandomValueSpecifier::UseHashPolicy(_)) => {
-            return Err(at.field("use_hash_policy").reject("not supported"));
+        None | Some(RandomValueSpecifier::UseHashPolicy(protobuf::BoolValue { value: false })) => {
+            Deciding::Random
         }
+        Some(RandomValueSpecifier::HeaderName(name)) => {
+            Deciding::Header(at.field("header_name").header_name(name)?)
+        }
+        Some(RandomValueSpecifier::UseHashPolicy(_)) => Deciding::Hash,
     };
     let clusters = at.each("clusters", clusters, |at, one| {
         let mut cluster = weighted_cluster(at, one, metadata)?;
@@ -328,8 +342,10 @@ fn host_rewrite(
     use pb::route_action::HostRewriteSpecifier as H;
     Ok(match specifier {
         None => HostRewrite::None,
-        Some(H::HostRewriteLiteral(host) | H::HostRewrite(host)) => {
-            HostRewrite::Literal(authority(at, host)?)
+        Some(H::HostRewriteLiteral(host)) => HostRewrite::Literal(authority(at, host)?),
+        Some(H::HostRewrite(text)) if text.is_empty() => HostRewrite::None,
+        Some(H::HostRewrite(text)) => {
+            HostRewrite::Format(access_log::format(&at.field("host_rewrite"), text)?)
         }
         Some(H::AutoHostRewrite(auto)) if auto.value => HostRewrite::Auto,
         Some(H::AutoHostRewrite(_)) => HostRewrite::None,
@@ -353,39 +369,22 @@ fn authority(at: &At<'_>, host: &str) -> Result<String, Rejection> {
     Ok(host.to_owned())
 }
 
-pub(super) fn mirror(
-    at: &At<'_>,
-    message: &pb::route_action::RequestMirrorPolicy,
-) -> Result<MirrorPolicy, Rejection> {
-    let pb::route_action::RequestMirrorPolicy {
-        cluster,
-        cluster_header,
-        runtime_fraction,
-        trace_sampled,
-        disable_shadow_host_suffix_append,
-        request_headers_mutations,
-        host_rewrite_literal,
-    } = message;
-    refuse!(at; request_headers_mutations);
-    no_effect!(at, "traces are not exported"; trace_sampled);
-    Ok(MirrorPolicy {
-        cluster: match (cluster.as_str(), cluster_header.as_str()) {
-            ("", "") => return Err(at.field("cluster").reject("required")),
-            ("", header) => MirrorCluster::Header(header.to_ascii_lowercase()),
-            (cluster, "") => MirrorCluster::One(cluster.to_owned()),
-            _ => {
-                return Err(at
-                    .field("cluster_header")
-                    .reject("cluster and cluster_header exclude each other"));
-            }
-        },
-        shadow: !disable_shadow_host_suffix_append,
-        host: Some(host_rewrite_literal.clone()).filter(|host| !host.is_empty()),
-        share: match runtime_fraction {
-            None => Share::ALL.into(),
-            Some(fraction) => at.field("runtime_fraction").runtime_fraction(fraction)?,
-        },
-    })
+/// Whether a try that takes too long is not given up. None: nothing is said.
+pub(super) fn hedge(at: &At<'_>, message: Option<&pb::HedgePolicy>) -> Result<Option<bool>, Rejection> {
+    let Some(pb::HedgePolicy {
+        initial_requests,
+        additional_request_chance,
+        hedge_on_per_try_timeout,
+    }) = message
+    else {
+        return Ok(None);
+    };
+    let at = at.field("hedge_policy");
+    if initial_requests.is_some_and(|requests| requests.value == 0) {
+        return Err(at.field("initial_requests").reject("must be at least 1"));
+    }
+    no_effect!(at, "nor has Envoy it"; initial_requests, additional_request_chance);
+    Ok(Some(*hedge_on_per_try_timeout))
 }
 
 fn upgrades(
@@ -402,19 +401,39 @@ fn upgrades(
         if upgrade_type.eq_ignore_ascii_case("connect-udp") {
             return Err(at.field("upgrade_type").reject("UDP is not supported"));
         }
-        if let Some(connect) = connect_config {
-            let at = at.field("connect_config");
-            if !upgrade_type.eq_ignore_ascii_case("connect") {
-                return Err(at.reject("only of CONNECT"));
-            }
-            let pb::route_action::upgrade_config::ConnectConfig {
-                proxy_protocol_config,
-                allow_post,
-            } = connect;
-            refuse!(at; proxy_protocol_config, allow_post);
+        if connect_config.is_some() && !upgrade_type.eq_ignore_ascii_case("connect") {
+            return Err(at.field("connect_config").reject("only of CONNECT"));
         }
         let enabled = enabled.as_ref().is_none_or(|enabled| enabled.value);
         Ok((upgrade_type.to_ascii_lowercase(), enabled))
     })?;
     Ok(each.into_iter().collect())
+}
+
+/// How a CONNECT ends here, if it does.
+fn connect(
+    at: &At<'_>,
+    configs: &[pb::route_action::UpgradeConfig],
+) -> Result<Option<Box<EndedConnect>>, Rejection> {
+    let mut numbered = configs.iter().enumerate();
+    let found = numbered.find_map(|(i, config)| Some((i, config.connect_config.as_ref()?)));
+    let Some((i, config)) = found else {
+        return Ok(None);
+    };
+    let pb::route_action::upgrade_config::ConnectConfig {
+        proxy_protocol_config,
+        allow_post,
+    } = config;
+    let at = at.item("upgrade_configs", i);
+    let at = at.field("connect_config");
+    Ok(Some(Box::new(EndedConnect {
+        post: *allow_post,
+        introduction: match proxy_protocol_config {
+            None => None,
+            Some(config) => Some(proxy_protocol::introduction(
+                &at.field("proxy_protocol_config"),
+                config,
+            )?),
+        },
+    })))
 }

@@ -1,8 +1,8 @@
 //! `RouteMatch`.
 
-use super::{RouteMatch, template};
+use super::{RouteMatch, facts, template};
 use crate::compile::Rejection;
-use crate::compile::at::{At, refuse};
+use crate::compile::at::At;
 use crate::compile::matcher::{self, PathMatcher, Pattern, StringMatcher};
 use crate::compile::pb::route as pb;
 
@@ -19,7 +19,6 @@ pub(super) fn route_match(at: &At<'_>, message: &pb::RouteMatch) -> Result<Route
         filter_state,
         path_specifier,
     } = message;
-    refuse!(at; tls_context, dynamic_metadata, filter_state);
     Ok(RouteMatch {
         path: path(at, at.required("path_specifier", path_specifier)?)?,
         case_sensitive: case_sensitive.is_none_or(|sensitive| sensitive.value),
@@ -29,6 +28,7 @@ pub(super) fn route_match(at: &At<'_>, message: &pb::RouteMatch) -> Result<Route
         // The table's word.
         ignore_parameters: false,
         grpc: grpc.is_some(),
+        facts: facts::facts(at, tls_context.as_ref(), dynamic_metadata, filter_state)?,
         runtime_fraction: match runtime_fraction {
             None => None,
             Some(fraction) => Some(at.field("runtime_fraction").runtime_fraction(fraction)?),

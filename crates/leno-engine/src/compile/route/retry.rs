@@ -4,17 +4,128 @@ use std::time::Duration;
 
 use leno_proto::FromAny;
 
-use super::{HostPredicate, RateLimited, ResetHeader, RetryOn, RetryPolicy};
 use crate::compile::Rejection;
 use crate::compile::at::{At, refuse, silent};
+use crate::compile::matcher::{self, HeaderMatcher};
+use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::retry::{
     omit_canary_hosts::OmitCanaryHostsPredicate, omit_host_metadata::OmitHostMetadataConfig,
     previous_hosts::PreviousHostsPredicate, previous_priorities::PreviousPrioritiesConfig,
 };
 use crate::compile::pb::{core, route as pb};
-use crate::compile::{matcher, metadata};
 
-pub(super) fn policy(at: &At<'_>, message: &pb::RetryPolicy) -> Result<RetryPolicy, Rejection> {
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryPolicy {
+    pub on: RetryOn,
+    pub num_retries: u32,
+    pub per_try_timeout: Option<Duration>,
+    pub per_try_idle_timeout: Option<Duration>,
+    pub status_codes: Vec<u16>,
+    pub retriable_headers: Vec<HeaderMatcher>,
+    /// Only requests that one of them matches are retried; none: all.
+    pub request_headers: Vec<HeaderMatcher>,
+    /// How long to wait is said by the answer.
+    pub rate_limited: Option<RateLimited>,
+    pub backoff_base: Duration,
+    pub backoff_max: Duration,
+    /// Hosts that another is picked in place of.
+    pub omit: Vec<HostPredicate>,
+    /// Priorities of earlier attempts are left out, looked at anew after so many.
+    pub leave_priorities: Option<u32>,
+    pub host_selection_attempts: u32,
+}
+
+/// `retry_host_predicate`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPredicate {
+    /// Those of earlier attempts.
+    Previous,
+    /// With all of this in their metadata.
+    Metadata(Fields),
+}
+
+/// `rate_limited_retry_back_off`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimited {
+    /// The first that an answer has decides.
+    pub resets: Vec<ResetHeader>,
+    /// What is longer does not count.
+    pub longest: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResetHeader {
+    /// In lower case.
+    pub name: String,
+    /// Seconds since 1970, and not from now on.
+    pub unix: bool,
+}
+
+/// The conditions of `retry_on`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryOn {
+    pub five_xx: bool,
+    pub gateway_error: bool,
+    pub reset: bool,
+    pub reset_before_request: bool,
+    pub connect_failure: bool,
+    pub retriable_4xx: bool,
+    pub refused_stream: bool,
+    pub retriable_status_codes: bool,
+    pub retriable_headers: bool,
+    pub envoy_ratelimited: bool,
+    pub grpc_cancelled: bool,
+    pub grpc_deadline_exceeded: bool,
+    pub grpc_internal: bool,
+    pub grpc_resource_exhausted: bool,
+    pub grpc_unavailable: bool,
+}
+
+impl RetryOn {
+    /// Either's conditions.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            five_xx: self.five_xx | other.five_xx,
+            gateway_error: self.gateway_error | other.gateway_error,
+            reset: self.reset | other.reset,
+            reset_before_request: self.reset_before_request | other.reset_before_request,
+            connect_failure: self.connect_failure | other.connect_failure,
+            retriable_4xx: self.retriable_4xx | other.retriable_4xx,
+            refused_stream: self.refused_stream | other.refused_stream,
+            retriable_status_codes: self.retriable_status_codes | other.retriable_status_codes,
+            retriable_headers: self.retriable_headers | other.retriable_headers,
+            envoy_ratelimited: self.envoy_ratelimited | other.envoy_ratelimited,
+            grpc_cancelled: self.grpc_cancelled | other.grpc_cancelled,
+            grpc_deadline_exceeded: self.grpc_deadline_exceeded | other.grpc_deadline_exceeded,
+            grpc_internal: self.grpc_internal | other.grpc_internal,
+            grpc_resource_exhausted: self.grpc_resource_exhausted | other.grpc_resource_exhausted,
+            grpc_unavailable: self.grpc_unavailable | other.grpc_unavailable,
+        }
+    }
+}
+
+impl Default for RetryPolicy {
+    /// Nothing is retried; the rest is Envoy's defaults.
+    fn default() -> Self {
+        Self {
+            on: RetryOn::default(),
+            num_retries: 1,
+            per_try_timeout: None,
+            per_try_idle_timeout: None,
+            status_codes: Vec::new(),
+            retriable_headers: Vec::new(),
+            request_headers: Vec::new(),
+            rate_limited: None,
+            backoff_base: Duration::from_millis(25),
+            backoff_max: Duration::from_millis(250),
+            omit: Vec::new(),
+            leave_priorities: None,
+            host_selection_attempts: 0,
+        }
+    }
+}
+
+pub(crate) fn policy(at: &At<'_>, message: &pb::RetryPolicy) -> Result<RetryPolicy, Rejection> {
     let pb::RetryPolicy {
         retry_on,
         num_retries,

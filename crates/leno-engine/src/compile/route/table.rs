@@ -7,6 +7,7 @@ use super::forward::Inherited;
 use super::per_filter::filter_configs;
 use super::*;
 use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::config_source::{self, Origin, Protocol};
 use crate::compile::header;
 use crate::compile::pb::{core, protobuf};
 use crate::compile::rate_limit::{self, RateLimit};
@@ -35,15 +36,11 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
         route_specifiers,
     } = message;
     silent!("nothing here reads it"; metadata);
-    refuse!(at; vhds, cluster_specifier_plugins, route_specifiers);
+    refuse!(at; cluster_specifier_plugins, route_specifiers);
     no_effect!(at, "clusters are looked up when a request comes"; validate_clusters);
     // Envoy's limit, 4 KiB, guards its memory against the control plane; ours is the message's own size.
     no_effect!(at, "there is no limit"; max_direct_response_body_size_bytes);
-    let mirrors = at.each(
-        "request_mirror_policies",
-        request_mirror_policies,
-        forward::mirror,
-    )?;
+    let mirrors = at.each("request_mirror_policies", request_mirror_policies, mirror::mirror)?;
     let hosts = at.each("virtual_hosts", virtual_hosts, |at, host| {
         virtual_host(at, host, *ignore_path_parameters_in_path_matching, &mirrors)
     })?;
@@ -68,8 +65,25 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
             at,
             &header::response(response_headers_to_add, response_headers_to_remove),
         )?,
+        vhds: match vhds {
+            None => None,
+            Some(vhds) => Some(Box::new(virtual_hosts_source(&at.field("vhds"), vhds)?)),
+        },
         filter_configs: filter_configs(at, typed_per_filter_config)?,
     })
+}
+
+/// Only the delta protocol has names for what is not there.
+fn virtual_hosts_source(at: &At<'_>, message: &pb::Vhds) -> Result<Source, Rejection> {
+    let pb::Vhds { config_source } = message;
+    let source = config_source::config_source(&at.field("config_source"), config_source)?;
+    match &source.origin {
+        Origin::Ads => Ok(source),
+        Origin::Stream(control) if control.protocol == Protocol::Delta => Ok(source),
+        Origin::Stream(_) | Origin::File(_) | Origin::Rest(_) => Err(at
+            .field("config_source")
+            .reject("DELTA_GRPC, or ads where that is delta")),
+    }
 }
 
 fn virtual_host(
@@ -105,20 +119,19 @@ fn virtual_host(
         route_specifiers,
     } = message;
     silent!("nothing here reads it"; metadata);
-    refuse!(at; matcher, cors, retry_policy_typed_config,
-        hedge_policy, route_specifiers);
+    refuse!(at; cors, retry_policy_typed_config, route_specifiers);
+    if matcher.is_some() && !routes.is_empty() {
+        return Err(at
+            .field("matcher")
+            .reject("matcher and routes exclude each other"));
+    }
     no_effect!(at, "leno has its own statistics"; virtual_clusters);
-    no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
-        request_body_buffer_limit);
+    let kept = kept(at, per_request_buffer_limit_bytes, request_body_buffer_limit)?;
     at.not_empty("name", name)?;
     if domains.is_empty() {
         return Err(at.field("domains").reject("required"));
     }
-    let own_mirrors = at.each(
-        "request_mirror_policies",
-        request_mirror_policies,
-        forward::mirror,
-    )?;
+    let own_mirrors = at.each("request_mirror_policies", request_mirror_policies, mirror::mirror)?;
     // A route's own retry policy replaces the host's whole.
     let inherited = Inherited {
         retry: match retry_policy {
@@ -129,22 +142,33 @@ fn virtual_host(
             true => mirrors.to_vec(),
             false => own_mirrors,
         },
+        hedge: forward::hedge(at, hedge_policy.as_ref())?.unwrap_or_default(),
     };
     let rate_limits: Arc<[RateLimit]> = at
         .each("rate_limits", rate_limits, rate_limit::rate_limit)?
         .into();
+    let route = |at: &At<'_>, one: &pb::Route| {
+        let mut route = self::route(at, one, &inherited)?;
+        route.matches.ignore_parameters = ignore_parameters;
+        if let Action::Forward(forward) = &mut route.action {
+            forward.kept = forward.kept.or(kept);
+            forward.rate_limits.host = Arc::clone(&rate_limits);
+        }
+        Ok(Arc::new(route))
+    };
+    let (tree, routes) = match matcher {
+        None => (None, at.each("routes", routes, route)?),
+        Some(matcher) => {
+            let (tree, routes) = tree::tree(&at.field("matcher"), matcher, &route)?;
+            (Some(Box::new(tree)), routes)
+        }
+    };
     use pb::virtual_host::TlsRequirementType;
     Ok(VirtualHost {
         name: name.clone(),
         domains: at.each("domains", domains, |at, domain| self::domain(at, domain))?,
-        routes: at.each("routes", routes, |at, one| {
-            let mut route = route(at, one, &inherited)?;
-            route.matches.ignore_parameters = ignore_parameters;
-            if let Action::Forward(forward) = &mut route.action {
-                forward.rate_limits.host = Arc::clone(&rate_limits);
-            }
-            Ok(Arc::new(route))
-        })?,
+        routes,
+        tree,
         request_headers: header::edits(
             at,
             &header::request(request_headers_to_add, request_headers_to_remove),
@@ -186,12 +210,15 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
     } = message;
     refuse!(at; route_specifiers);
     no_effect!(at, "leno has its own statistics"; stat_prefix);
-    no_effect!(at, "bodies are kept for a retry up to leno's own limit"; per_request_buffer_limit_bytes,
-        request_body_buffer_limit);
+    let kept = kept(at, per_request_buffer_limit_bytes, request_body_buffer_limit)?;
     let matches = matching::route_match(&at.field("match"), at.required("match", r#match)?)?;
+    let mut action = action::action(at, at.required("action", action)?, inherited, &matches.path)?;
+    if let Action::Forward(forward) = &mut action {
+        forward.kept = kept;
+    }
     Ok(Route {
         name: name.clone(),
-        action: action::action(at, at.required("action", action)?, inherited, &matches.path)?,
+        action,
         matches,
         request_headers: header::edits(
             at,
@@ -213,6 +240,30 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
         },
         place: text(metadata.as_ref(), "leno", "place"),
         rule: number(metadata.as_ref(), "leno", "rule"),
+    })
+}
+
+/// The newer field says how much, the older how much at most.
+fn kept(
+    at: &At<'_>,
+    older: &Option<protobuf::UInt32Value>,
+    newer: &Option<protobuf::UInt64Value>,
+) -> Result<Option<KeptBody>, Rejection> {
+    Ok(match (older, newer) {
+        (Some(_), Some(_)) => {
+            return Err(at
+                .field("request_body_buffer_limit")
+                .reject("excludes per_request_buffer_limit_bytes"));
+        }
+        (_, Some(limit)) => Some(KeptBody {
+            bytes: limit.value,
+            may_be_more: true,
+        }),
+        (Some(limit), None) => Some(KeptBody {
+            bytes: limit.value.into(),
+            may_be_more: false,
+        }),
+        (None, None) => None,
     })
 }
 

@@ -68,7 +68,7 @@ pub(super) fn levels(
         let localities: Vec<LocalityHosts> = localities.collect();
         levels.push(Level {
             load: Load::default(),
-            standing: standing(&localities, assignment.overprovisioning),
+            standing: standing(&localities, assignment),
             localities,
             sets: [None, None],
             routing: None,
@@ -89,18 +89,25 @@ pub(super) fn levels(
     levels
 }
 
-fn standing(localities: &[LocalityHosts], overprovisioning: u32) -> Standing {
+fn standing(localities: &[LocalityHosts], assignment: &Assignment) -> Standing {
     let mut standing = Standing {
-        overprovisioning,
+        overprovisioning: assignment.overprovisioning,
         ..Standing::default()
     };
+    let mut weights = (0, [0; 2]);
     for host in localities.iter().flat_map(|locality| &locality.hosts) {
         standing.hosts += 1;
         standing.left_out += usize::from(host.is_left_out());
+        let weight = u64::from(host.endpoint.weight);
+        if !host.is_left_out() {
+            weights.0 += weight;
+        }
         if let Some(class) = host.class() {
             standing.usable[class as usize] += 1;
+            weights.1[class as usize] += weight;
         }
     }
+    standing.weights = assignment.weighted_health.then_some(weights);
     standing
 }
 

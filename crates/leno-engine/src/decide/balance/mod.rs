@@ -540,7 +540,8 @@ impl Endpoint {
             hash_key: None,
             metadata: Default::default(),
             transport_match: Default::default(),
-            locality_transport_match: Default::default(),
+            other_metadata: None,
+            locality_metadata: Default::default(),
             workload: None,
             check: None,
         }

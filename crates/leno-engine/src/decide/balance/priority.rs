@@ -15,6 +15,8 @@ pub(super) struct Standing {
     pub(super) left_out: usize,
     /// Of each [`Class`].
     pub(super) usable: [usize; 2],
+    /// What those weigh of whom it is to be said, and the usable ones of each class: where that decides.
+    pub(super) weights: Option<(u64, [u64; 2])>,
     /// Percent.
     pub(super) overprovisioning: u32,
 }
@@ -51,17 +53,29 @@ pub(super) type Left = SmallVec<[usize; 4]>;
 
 impl Standing {
     /// Of healthy hosts, and of degraded ones: percent, 100 at most each.
-    fn healths(&self, overprovisioning: u32) -> [u32; 2] {
-        let all = self.hosts.saturating_sub(self.left_out) as u64;
-        self.usable.map(|count| {
-            let percent = (u64::from(overprovisioning) * count as u64).checked_div(all);
-            percent.unwrap_or(0).min(100) as u32
-        })
+    fn overprovisioned(&self) -> [u32; 2] {
+        let (all, usable) = self.weights.unwrap_or_else(|| self.counts());
+        shares(usable, all, self.overprovisioning)
     }
 
-    fn overprovisioned(&self) -> [u32; 2] {
-        self.healths(self.overprovisioning)
+    fn counts(&self) -> (u64, [u64; 2]) {
+        let all = self.hosts.saturating_sub(self.left_out) as u64;
+        (all, self.usable.map(|count| count as u64))
     }
+
+    /// Percent, by their number.
+    fn is_below(&self, threshold: u32) -> bool {
+        let (all, usable) = self.counts();
+        shares(usable, all, 100).iter().sum::<u32>() < threshold
+    }
+}
+
+/// In percent of the whole, 100 at most each.
+fn shares(parts: [u64; 2], whole: u64, factor: u32) -> [u32; 2] {
+    parts.map(|part| {
+        let percent = (u64::from(factor) * part).checked_div(whole);
+        percent.unwrap_or(0).min(100) as u32
+    })
 }
 
 /// Healthy hosts of all levels go before degraded ones of any.
@@ -89,8 +103,7 @@ pub(super) fn spread(standings: &[Standing], panic_threshold: u32) -> Loads {
     }
     let mut all = true;
     for (load, standing) in loads.iter_mut().zip(standings) {
-        let usable: u32 = standing.healths(100).iter().sum();
-        load.panic = total < 100 && usable < panic_threshold;
+        load.panic = total < 100 && standing.is_below(panic_threshold);
         all &= load.panic;
     }
     if all {

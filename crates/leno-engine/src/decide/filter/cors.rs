@@ -118,6 +118,10 @@ impl HttpFilter for Filter {
         let asked = head.headers.get("access-control-request-method");
         let is_preflight = head.method.as_ref() == b"OPTIONS" && asked.is_some_and(|asked| !asked.is_empty());
         let is_allowed = policy.origins.iter().any(|allowed| allowed.matches(origin));
+        cx.tally.of_manager(match is_allowed {
+            true => "cors.origin_valid",
+            false => "cors.origin_invalid",
+        });
         if !is_allowed {
             return match is_preflight && !policy.forward_not_matching {
                 true => Step::Reply(answered(Headers::default())),

@@ -276,11 +276,15 @@ impl HttpFilter for Injection {
         if (delay.is_none() && abort.is_none() && kib.is_none()) || !self.count() {
             return Step::Continue;
         }
+        if kib.is_some() {
+            cx.tally.of_manager("fault.response_rl_injected");
+        }
         self.pace = kib.map(|kib| Pace { kib, free_at: None });
         self.pending = abort;
         match delay {
             Some(delay) => {
                 cx.flags.insert(Flag::DelayInjected);
+                cx.tally.of_manager("fault.delays_injected");
                 Step::Effect(Effect::Sleep(delay))
             }
             None => self.finish(cx),
@@ -419,6 +423,7 @@ impl Injection {
             None => Step::Continue,
             Some(reply) => {
                 cx.flags.insert(Flag::FaultInjected);
+                cx.tally.of_manager("fault.aborts_injected");
                 Step::Reply(reply)
             }
         }

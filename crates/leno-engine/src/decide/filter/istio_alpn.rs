@@ -109,6 +109,7 @@ impl HttpFilter for Filter {
                 Object {
                     value: names.clone(),
                     read_only: false,
+                    hashable: false,
                     shown: Shown::Nowhere,
                 },
             );

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use self::buckets::{Buckets, buckets};
 use super::{Context, FilterConfig, FilterFactory, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
-use crate::compile::at::{At, refuse, silent};
+use crate::compile::at::{At, refuse};
 use crate::compile::header::{self, HeaderOps};
 use crate::compile::pb::{local_ratelimit as pb, protobuf, ratelimit, route, types};
 use crate::compile::rate_limit::{RateLimit, RouteLimits, rate_limit};
@@ -44,6 +44,16 @@ struct Limit {
     tells: bool,
     /// `retry-after`
     retry_after: bool,
+    names: Names,
+}
+
+/// Of counters.
+#[derive(Debug)]
+struct Names {
+    enabled: String,
+    ok: String,
+    rate_limited: String,
+    enforced: String,
 }
 
 /// As what requests are counted.
@@ -100,7 +110,7 @@ fn limit(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Option<Limit>, Rej
         max_dynamic_descriptors: _,
         enable_retry_after_header,
     } = message;
-    silent!("leno has its own statistics"; stat_prefix);
+    let name = |what: &str| format!("{stat_prefix}.http_local_rate_limit.{what}");
     refuse!(at; local_rate_limit_per_downstream_connection, local_cluster_rate_limit);
     let share = |field, message: &Option<_>| match message {
         None => Ok(Share(0).into()),
@@ -140,6 +150,12 @@ fn limit(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Option<Limit>, Rej
         resource_exhausted: *rate_limited_as_resource_exhausted,
         tells,
         retry_after: *enable_retry_after_header,
+        names: Names {
+            enabled: name("enabled"),
+            ok: name("ok"),
+            rate_limited: name("rate_limited"),
+            enforced: name("enforced"),
+        },
     }))
 }
 
@@ -218,6 +234,7 @@ impl HttpFilter for Filter {
         if !limit.enabled.now().takes(cx.random) {
             return Step::Continue;
         }
+        cx.tally.alone(&limit.names.enabled);
         let now = (cx.clock)();
         let described = limit.buckets.has_descriptors();
         let limits = limit.counted.of(cx.route_limits).filter(|_| described);
@@ -231,12 +248,15 @@ impl HttpFilter for Filter {
         let wait = taken.bucket.as_ref().map(|bucket| bucket.until_next(now));
         self.told = taken.bucket.filter(|_| tells);
         if taken.allowed {
+            cx.tally.alone(&limit.names.ok);
             return Step::Continue;
         }
+        cx.tally.alone(&limit.names.rate_limited);
         if !limit.enforced.now().takes(cx.random / 1_000_000) {
             limit.not_enforced_headers.edit_request(head, cx.values);
             return Step::Continue;
         }
+        cx.tally.alone(&limit.names.enforced);
         let mut answer = ResponseHead {
             version: Version::Http11,
             status: limit.status,

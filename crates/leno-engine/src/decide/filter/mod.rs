@@ -5,13 +5,16 @@
 //! proxy performs effects, `leno explain` prints them.
 
 mod cors;
+mod discovered;
 mod dynamic_forward_proxy;
 mod fault;
+mod grpc_stats;
 mod header_mutation;
 mod health_check;
 mod istio_alpn;
 mod known_peers;
 mod local_ratelimit;
+mod on_demand;
 pub mod peer_metadata;
 mod rbac;
 mod set_filter_state;
@@ -32,6 +35,7 @@ use crate::compile::Rejection;
 use crate::compile::access_log::FormatValues;
 use crate::compile::at::At;
 use crate::compile::cluster::Cluster;
+use crate::compile::config_source::Source;
 use crate::compile::dns_cache::DnsCache;
 use crate::compile::endpoint::Target;
 use crate::compile::pb::route as pb;
@@ -39,10 +43,13 @@ use crate::compile::rate_limit::RouteLimits;
 use crate::compile::typed_struct;
 use crate::decide::notes::Notes;
 use crate::decide::rbac::Peer;
+use crate::decide::tally::Tally;
 use crate::decide::wish::Wish;
 use crate::flags::Flags;
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
 
+pub(crate) use discovered::type_of;
+pub use discovered::{Discovered, Extension};
 pub use known_peers::KnownPeers;
 
 /// What a filter wants next.
@@ -73,10 +80,11 @@ pub enum Effect {
         authority: Bytes,
         cache: Arc<DnsCache>,
     },
-    /// Wait for a resource by name (on-demand discovery).
-    Await {
-        type_url: &'static str,
-        name: String,
+    /// Ask for a cluster there, and wait until it is known or this time is over.
+    Discover {
+        cluster: String,
+        source: Source,
+        timeout: Duration,
     },
 }
 
@@ -84,7 +92,8 @@ pub enum Effect {
 pub enum EffectResult {
     Slept,
     Called(Result<(ResponseHead, Bytes), Flags>),
-    Arrived(bool),
+    /// The cluster is known, or it is not.
+    Discovered,
     Resolved(Result<(), Unresolved>),
 }
 
@@ -139,6 +148,7 @@ pub struct Context<'a> {
     /// Nobody of the mesh is behind that cluster.
     pub external: bool,
     pub process: &'a dyn Process,
+    pub tally: &'a dyn Tally,
 }
 
 /// What the process says of itself and its clusters.
@@ -240,6 +250,14 @@ pub trait FilterFactory: std::fmt::Debug + Send + Sync {
     fn start_at(&self, levels: &Levels<'_>) -> Option<Box<dyn HttpFilter>> {
         self.start(levels.most_specific())
     }
+    /// Whether it has anything to do with such a request.
+    fn wants(&self, _head: &RequestHead) -> bool {
+        true
+    }
+    /// Names that it counts by below the manager's.
+    fn counts(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// What the filter may do to a request, and to which share of such; for `leno explain`. Empty: nothing that a
     /// client would notice.
     fn foretell(
@@ -249,6 +267,14 @@ pub trait FilterFactory: std::fmt::Debug + Send + Sync {
         _cluster: Option<&str>,
     ) -> Vec<Foretold> {
         Vec::new()
+    }
+    /// Whether it is the filter `on_demand`.
+    fn is_on_demand(&self) -> bool {
+        false
+    }
+    /// Where it asks for resources by itself.
+    fn source(&self) -> Option<&Source> {
+        None
     }
     fn as_any(&self) -> &dyn std::any::Any;
 }
@@ -274,10 +300,12 @@ const FILTERS: &[Kind] = &[
     cors::KIND,
     dynamic_forward_proxy::KIND,
     fault::KIND,
+    grpc_stats::KIND,
     header_mutation::KIND,
     istio_alpn::KIND,
     health_check::KIND,
     local_ratelimit::KIND,
+    on_demand::KIND,
     peer_metadata::KIND,
     rbac::KIND,
     set_filter_state::KIND,
@@ -285,11 +313,8 @@ const FILTERS: &[Kind] = &[
     stateful_session::KIND,
 ];
 
-/// Filters of Envoy and Istio that only count. leno counts by itself, so they are accepted and left out.
-const ONLY_COUNT: &[&str] = &[
-    "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
-    "stats.PluginConfig",
-];
+/// A filter of Istio that only counts. leno counts by itself, so it is accepted and left out.
+const ONLY_COUNT: &[&str] = &["stats.PluginConfig"];
 
 pub struct FilterConfig {
     /// The name in the filter list, which per-route configurations use as key.
@@ -298,6 +323,8 @@ pub struct FilterConfig {
     pub encoded: Bytes,
     pub disabled: bool,
     pub factory: Box<dyn FilterFactory>,
+    /// The configuration is elsewhere, and this is no more than its place.
+    pub discovered: Option<Box<Discovered>>,
 }
 
 /// What it was compiled into, and not the bytes that it came from.
@@ -340,6 +367,32 @@ impl FilterConfig {
             return None;
         }
         self.factory.start(per_route)
+    }
+
+    /// A filter that only counts.
+    pub(crate) fn nothing(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            encoded: Bytes::new(),
+            disabled: false,
+            factory: Box::new(Switch),
+            discovered: None,
+        }
+    }
+
+    pub(crate) fn discovered(name: &str, encoded: Bytes, disabled: bool, discovered: Discovered) -> Self {
+        Self {
+            name: name.to_owned(),
+            encoded,
+            disabled,
+            factory: Box::new(discovered::Missing),
+            discovered: Some(Box::new(discovered)),
+        }
+    }
+
+    /// Requests that find no cluster wait for it, or for the routes of their scope.
+    pub fn is_on_demand(&self) -> bool {
+        self.factory.is_on_demand()
     }
 
     /// The same with all that the levels say.
@@ -391,6 +444,7 @@ pub(crate) fn config(at: &At<'_>, name: &str, any: &Any, disabled: bool) -> Resu
         encoded: Bytes::copy_from_slice(&any.value),
         disabled,
         factory: (kind.parse)(at, any)?,
+        discovered: None,
     })
 }
 
@@ -419,6 +473,7 @@ pub(crate) fn per_route(at: &At<'_>, name: &str, any: &Any) -> Result<Option<Fil
             encoded: Bytes::new(),
             disabled,
             factory: Box::new(Switch),
+            discovered: None,
         })),
         Some(inner) if only_counts(&inner) => Ok(None),
         Some(inner) if is_optional && !is_known(&inner) => {

@@ -7,12 +7,13 @@ use leno_proto::FromAny;
 
 use super::{Context, FilterConfig, FilterFactory, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect};
+use crate::compile::at::At;
 use crate::compile::metadata::Value;
 use crate::compile::pb::{protobuf, rbac_filter as pb};
 use crate::compile::rbac::{self, Rules, Subject};
 use crate::decide::notes::Notes;
 use crate::decide::rbac::{Caller, Verdict, details};
+use crate::decide::tally::Tally;
 use crate::message::{Headers, LocalReply, RequestHead};
 
 pub(super) const KIND: Kind = Kind {
@@ -27,7 +28,29 @@ const DENIED: Bytes = Bytes::from_static(b"RBAC: access denied");
 
 /// The filter's, or a route's.
 #[derive(Debug)]
-struct Factory(Option<Arc<Both>>);
+struct Factory {
+    /// None: a route's that turns them off.
+    rules: Option<Arc<Both>>,
+    names: Arc<Names>,
+}
+
+/// Of counters, below the manager's.
+#[derive(Debug)]
+struct Names {
+    enforced: Of,
+    shadow: Of,
+    /// Of each policy too.
+    by_policy: bool,
+}
+
+#[derive(Debug)]
+struct Of {
+    allowed: String,
+    denied: String,
+    /// Before a policy's name, and what of `allowed` and `denied` stands behind it.
+    policy: String,
+    kind: &'static str,
+}
 
 #[derive(Debug)]
 struct Both {
@@ -45,7 +68,7 @@ struct Shadow {
 }
 
 #[derive(Debug)]
-struct Filter(Arc<Both>);
+struct Filter(Arc<Both>, Arc<Names>);
 
 fn parse(at: &At<'_>, any: &protobuf::Any) -> Result<Box<dyn FilterFactory>, Rejection> {
     if any.is::<pb::RbacPerRoute>() {
@@ -54,10 +77,15 @@ fn parse(at: &At<'_>, any: &protobuf::Any) -> Result<Box<dyn FilterFactory>, Rej
             None => None,
             Some(own) => Some(Arc::new(rules(&at.field("rbac"), own)?)),
         };
-        return Ok(Box::new(Factory(rules)));
+        // It is counted by the names of the list's filter.
+        let names = Arc::new(Names::of(&rbac.clone().unwrap_or_default()));
+        return Ok(Box::new(Factory { rules, names }));
     }
-    let rules = rules(at, &at.unpack(any)?)?;
-    Ok(Box::new(Factory(Some(Arc::new(rules)))))
+    let message = at.unpack(any)?;
+    Ok(Box::new(Factory {
+        rules: Some(Arc::new(rules(at, &message)?)),
+        names: Arc::new(Names::of(&message)),
+    }))
 }
 
 fn rules(at: &At<'_>, message: &pb::Rbac) -> Result<Both, Rejection> {
@@ -68,9 +96,9 @@ fn rules(at: &At<'_>, message: &pb::Rbac) -> Result<Both, Rejection> {
         shadow_rules,
         shadow_matcher,
         shadow_rules_stat_prefix,
-        track_per_rule_stats,
+        // With the names.
+        track_per_rule_stats: _,
     } = message;
-    no_effect!(at, "leno has its own statistics"; track_per_rule_stats);
     let shadow = rbac::rules(
         at,
         Subject::Requests,
@@ -92,11 +120,41 @@ fn rules(at: &At<'_>, message: &pb::Rbac) -> Result<Both, Rejection> {
     })
 }
 
+// === impl Names ===
+
+impl Names {
+    fn of(message: &pb::Rbac) -> Self {
+        let of = |prefix: &str, kind| {
+            let dot = if prefix.is_empty() { "" } else { "." };
+            let prefix = format!("rbac.{prefix}{dot}");
+            Of {
+                allowed: format!("{prefix}{kind}allowed"),
+                denied: format!("{prefix}{kind}denied"),
+                policy: format!("{prefix}policy."),
+                kind,
+            }
+        };
+        Self {
+            enforced: of(&message.rules_stat_prefix, ""),
+            shadow: of(&message.shadow_rules_stat_prefix, "shadow_"),
+            by_policy: message.track_per_rule_stats,
+        }
+    }
+
+    fn count(&self, of: &Of, verdict: &Verdict<'_>, tally: &dyn Tally) {
+        tally.of_manager(if verdict.allowed { &of.allowed } else { &of.denied });
+        if let Some(policy) = verdict.policy.filter(|_| self.by_policy) {
+            let what = if verdict.allowed { "allowed" } else { "denied" };
+            tally.of_manager(&format!("{}{policy}.{}{what}", of.policy, of.kind));
+        }
+    }
+}
+
 impl Factory {
     /// A route's own rules replace the filter's; a route without any turns them off.
     fn of(&self, per_route: Option<&FilterConfig>) -> Option<Arc<Both>> {
         let route = per_route.and_then(|config| config.factory.as_any().downcast_ref::<Self>());
-        route.unwrap_or(self).0.clone()
+        route.unwrap_or(self).rules.clone()
     }
 }
 
@@ -104,7 +162,14 @@ impl FilterFactory for Factory {
     fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
         let rules = self.of(per_route)?;
         (rules.enforced.is_some() || rules.shadow.is_some())
-            .then(|| Box::new(Filter(rules)) as Box<dyn HttpFilter>)
+            .then(|| Box::new(Filter(rules, Arc::clone(&self.names))) as Box<dyn HttpFilter>)
+    }
+
+    fn counts(&self) -> Vec<String> {
+        let Names { enforced, shadow, .. } = &*self.names;
+        let each = [enforced, shadow].into_iter();
+        each.flat_map(|of| [of.allowed.clone(), of.denied.clone()])
+            .collect()
     }
 
     fn as_any(&self) -> &dyn std::any::Any {
@@ -119,6 +184,7 @@ impl HttpFilter for Filter {
             shadow,
             prefix,
         } = &*self.0;
+        let names = &*self.1;
         let caller = Caller {
             request: Some(head),
             remote: cx.remote,
@@ -127,12 +193,14 @@ impl HttpFilter for Filter {
         };
         if let Some(shadow) = shadow {
             let verdict = shadow.rules.decide(&caller);
+            names.count(&names.shadow, &verdict, cx.tally);
             note(cx.notes, &format!("{}shadow", shadow.prefix), &verdict);
         }
         let Some(rules) = enforced else {
             return Step::Continue;
         };
         let verdict = rules.decide(&caller);
+        names.count(&names.enforced, &verdict, cx.tally);
         note(cx.notes, &format!("{prefix}enforced"), &verdict);
         if let Some(log) = verdict.log {
             let hint = ("access_log_hint".to_owned(), Value::Bool(log));

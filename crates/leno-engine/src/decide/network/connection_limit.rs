@@ -1,17 +1,17 @@
 //! `envoy.filters.network.connection_limit`: so many connections of a chain at a time, over all workers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use leno_proto::google::protobuf::Any;
 
 use super::{Admission, Kind, NetworkFilter};
 use crate::compile::Rejection;
-use crate::compile::at::{At, silent};
+use crate::compile::at::At;
 use crate::compile::pb::network::connection_limit as pb;
 use crate::compile::pb::protobuf;
+use crate::decide::places::Places;
 use crate::decide::rbac::Caller;
+use crate::decide::tally::Tally;
 use crate::runtime::Setting;
 
 pub(super) const KIND: Kind = Kind {
@@ -21,15 +21,12 @@ pub(super) const KIND: Kind = Kind {
 
 #[derive(Debug)]
 struct ConnectionLimit {
-    most: u64,
+    places: Places,
     delay: Option<Duration>,
-    open: Arc<AtomicU64>,
     enabled: Setting<bool>,
+    /// The name of a counter.
+    limited: String,
 }
-
-/// A connection that counts, until this is dropped.
-#[derive(Debug)]
-pub struct Place(Arc<AtomicU64>);
 
 fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
     let pb::ConnectionLimit {
@@ -38,37 +35,36 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
         delay,
         runtime_enabled,
     } = &at.unpack::<pb::ConnectionLimit>(any)?;
-    silent!("leno has its own statistics"; stat_prefix);
     let protobuf::UInt64Value { value: most } = at.required("max_connections", max_connections)?;
     if *most == 0 {
         return Err(at.field("max_connections").reject("must be more than 0"));
     }
     Ok(Box::new(ConnectionLimit {
-        most: *most,
+        places: Places::new(*most),
         delay: at.timeout("delay", delay, None)?,
-        open: Arc::default(),
         enabled: at.enabled(runtime_enabled.as_ref()),
+        limited: format!("connection_limit.{stat_prefix}.limited_connections"),
     }))
 }
 
 impl NetworkFilter for ConnectionLimit {
-    fn admit(&self, _caller: &Caller<'_>, _now: Instant) -> Admission {
+    fn admit(&self, _caller: &Caller<'_>, _now: Instant, tally: &dyn Tally) -> Admission {
         if !self.enabled.now() {
             return Admission::Admitted;
         }
-        let one_more = |open: u64| (open < self.most).then(|| open + 1);
-        match self.open.fetch_update(Relaxed, Relaxed, one_more) {
-            Ok(_) => Admission::Holding(Place(Arc::clone(&self.open))),
-            Err(_) => Admission::Refused {
-                details: "connection_limit".into(),
-                delay: self.delay,
-            },
+        match self.places.take() {
+            Some(place) => Admission::Holding(place),
+            None => {
+                tally.alone(&self.limited);
+                Admission::Refused {
+                    details: "connection_limit".into(),
+                    delay: self.delay,
+                }
+            }
         }
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+    fn counts(&self) -> Vec<String> {
+        vec![self.limited.clone()]
     }
 }

@@ -14,9 +14,9 @@ use leno_proto::google::protobuf::Any;
 
 use crate::compile::Rejection;
 use crate::compile::at::At;
+use crate::decide::places::Place;
 use crate::decide::rbac::Caller;
-
-pub use connection_limit::Place;
+use crate::decide::tally::Tally;
 
 /// What becomes of a connection.
 #[derive(Debug)]
@@ -34,7 +34,9 @@ pub enum Admission {
 
 /// A filter's compiled configuration, with its state in this process.
 pub trait NetworkFilter: std::fmt::Debug + Send + Sync {
-    fn admit(&self, caller: &Caller<'_>, now: Instant) -> Admission;
+    fn admit(&self, caller: &Caller<'_>, now: Instant, tally: &dyn Tally) -> Admission;
+    /// Names that it counts by.
+    fn counts(&self) -> Vec<String>;
 }
 
 /// Equal when their configurations are.
@@ -66,8 +68,12 @@ pub(crate) fn config(at: &At<'_>, any: &Any) -> Result<Option<NetworkFilterConfi
 }
 
 impl NetworkFilterConfig {
-    pub fn admit(&self, caller: &Caller<'_>, now: Instant) -> Admission {
-        self.filter.admit(caller, now)
+    pub fn admit(&self, caller: &Caller<'_>, now: Instant, tally: &dyn Tally) -> Admission {
+        self.filter.admit(caller, now, tally)
+    }
+
+    pub fn counts(&self) -> Vec<String> {
+        self.filter.counts()
     }
 }
 

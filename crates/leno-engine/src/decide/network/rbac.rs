@@ -6,10 +6,11 @@ use leno_proto::google::protobuf::Any;
 
 use super::{Admission, Kind, NetworkFilter};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, silent};
+use crate::compile::at::{At, no_effect};
 use crate::compile::pb::network::rbac as pb;
 use crate::compile::rbac::{self, Rules, Subject};
 use crate::decide::rbac::{Caller, details};
+use crate::decide::tally::Tally;
 
 pub(super) const KIND: Kind = Kind {
     message: "envoy.extensions.filters.network.rbac.v3.RBAC",
@@ -19,7 +20,19 @@ pub(super) const KIND: Kind = Kind {
 #[derive(Debug)]
 struct Filter {
     rules: Option<Rules>,
+    /// What is only counted.
+    shadow: Option<Rules>,
+    names: Names,
     delay: Option<Duration>,
+}
+
+/// Of counters.
+#[derive(Debug)]
+struct Names {
+    allowed: String,
+    denied: String,
+    shadow_allowed: String,
+    shadow_denied: String,
 }
 
 fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
@@ -33,8 +46,6 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
         enforcement_type,
         delay_deny,
     } = &at.unpack::<pb::Rbac>(any)?;
-    silent!("leno has its own statistics"; stat_prefix, shadow_rules_stat_prefix);
-    no_effect!(at, "what they would do is told of requests only"; shadow_rules, shadow_matcher);
     no_effect!(at, "a connection is asked for once: nothing that rules see of it changes"; enforcement_type);
     let rules = rbac::rules(
         at,
@@ -42,15 +53,47 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
         ("rules", rules.as_ref()),
         ("matcher", matcher.as_ref()),
     )?;
+    let shadow = rbac::rules(
+        at,
+        Subject::Connections,
+        ("shadow_rules", shadow_rules.as_ref()),
+        ("shadow_matcher", shadow_matcher.as_ref()),
+    )?;
+    let dot = if shadow_rules_stat_prefix.is_empty() {
+        ""
+    } else {
+        "."
+    };
+    let of_shadow = format!("{stat_prefix}.rbac.{shadow_rules_stat_prefix}{dot}shadow_");
     Ok(Box::new(Filter {
         rules,
+        shadow,
+        names: Names {
+            allowed: format!("{stat_prefix}.rbac.allowed"),
+            denied: format!("{stat_prefix}.rbac.denied"),
+            shadow_allowed: format!("{of_shadow}allowed"),
+            shadow_denied: format!("{of_shadow}denied"),
+        },
         delay: at.timeout("delay_deny", delay_deny, None)?,
     }))
 }
 
 impl NetworkFilter for Filter {
-    fn admit(&self, caller: &Caller<'_>, _now: Instant) -> Admission {
+    fn admit(&self, caller: &Caller<'_>, _now: Instant, tally: &dyn Tally) -> Admission {
+        if let Some(shadow) = &self.shadow {
+            let allowed = shadow.decide(caller).allowed;
+            let Names {
+                shadow_allowed,
+                shadow_denied,
+                ..
+            } = &self.names;
+            tally.alone(if allowed { shadow_allowed } else { shadow_denied });
+        }
         let verdict = self.rules.as_ref().map(|rules| rules.decide(caller));
+        if let Some(verdict) = &verdict {
+            let Names { allowed, denied, .. } = &self.names;
+            tally.alone(if verdict.allowed { allowed } else { denied });
+        }
         match verdict {
             Some(verdict) if !verdict.allowed => Admission::Refused {
                 details: details(verdict.policy),
@@ -58,5 +101,17 @@ impl NetworkFilter for Filter {
             },
             _ => Admission::Admitted,
         }
+    }
+
+    fn counts(&self) -> Vec<String> {
+        let Names {
+            allowed,
+            denied,
+            shadow_allowed,
+            shadow_denied,
+        } = &self.names;
+        [allowed, denied, shadow_allowed, shadow_denied]
+            .map(String::clone)
+            .into()
     }
 }

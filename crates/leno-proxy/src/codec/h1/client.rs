@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use leno_engine::compile::cluster::UpstreamHttp1;
+use leno_engine::compile::http::HeaderCase;
 use leno_engine::message::{RequestHead, ResponseHead};
 use leno_http1::{
     Asked, BodyWriter, Decoded, Decoder, EncodeError, Error, Framing, HeadScanner, encode_request,
@@ -13,6 +15,7 @@ use leno_http1::{
 use tokio::task::AbortHandle;
 
 use super::sending::{SendError, Sending};
+use super::spelling;
 use super::wire::Wire;
 use super::{RESPONSE_LIMITS, Workspace, protocol};
 use crate::codec::{Body, Frame};
@@ -25,6 +28,7 @@ pub(crate) struct Client {
     decoder: Decoder,
     /// The response has not forbidden another request.
     persistent: bool,
+    options: UpstreamHttp1,
     /// Goes on with a request whose response has begun before its end.
     rest: Option<Rest>,
 }
@@ -67,8 +71,14 @@ impl Client {
             wire: Rc::new(RefCell::new(Wire::new(io, workspace, buffer_limit))),
             decoder: Decoder::new(Framing::None, &RESPONSE_LIMITS),
             persistent: true,
+            options: UpstreamHttp1::default(),
             rest: None,
         }
+    }
+
+    /// With the options of a cluster.
+    pub(crate) fn speaking(self, options: UpstreamHttp1) -> Self {
+        Self { options, ..self }
     }
 
     /// The messages before are over in both directions, and another may follow.
@@ -86,8 +96,20 @@ impl Client {
     pub(crate) fn ask(&mut self, head: &RequestHead, body: Body) -> Asking {
         self.persistent = false;
         let mut out = self.wire.borrow().workspace().head();
+        let whole;
+        let to_write = match self.options.whole_url {
+            true => {
+                whole = with_whole_url(head);
+                &whole
+            }
+            false => head,
+        };
+        let writer = encode_request(to_write, body.length(), &mut out);
+        if writer.is_ok() {
+            spelling::write(self.options.header_case, &head.headers, &mut out);
+        }
         let written = Written {
-            writer: encode_request(head, body.length(), &mut out),
+            writer,
             head: out,
             body,
         };
@@ -117,7 +139,7 @@ impl Client {
         if let Some(written) = asking.written.take() {
             asking.begin(written, &self.wire, cx)?;
         }
-        let response = ready!(asking.poll(&self.wire, cx))?;
+        let response = ready!(asking.poll(&self.wire, self.options.header_case, cx))?;
         let unsent = asking.sending.take();
         if let Some(sending) = unsent.filter(|_| response.head.status != 101) {
             self.rest = Some(Rest::start(sending, &self.wire));
@@ -195,6 +217,7 @@ impl Asking {
     fn poll(
         &mut self,
         wire: &RefCell<Wire>,
+        case: HeaderCase,
         cx: &mut Context<'_>,
     ) -> Poll<Result<leno_http1::Response, StreamError>> {
         if let Some(sending) = &mut self.sending {
@@ -210,7 +233,7 @@ impl Asking {
                 self.scanner = HeadScanner::default();
                 let head = wire.input.split_to(end);
                 wire.release_input();
-                let response = parse_response(&head, self.asked, &RESPONSE_LIMITS).map_err(protocol)?;
+                let mut response = parse_response(&head, self.asked, &RESPONSE_LIMITS).map_err(protocol)?;
                 // Interim responses end here: Envoy passes them on only with `proxy_100_continue`.
                 if response.head.status < 200 && response.head.status != 101 {
                     self.interim += head.len();
@@ -219,6 +242,7 @@ impl Asking {
                     }
                     continue;
                 }
+                spelling::note(case, &head, &mut response.head.headers);
                 return Poll::Ready(Ok(response));
             }
             if wire.input.len() > RESPONSE_LIMITS.head_bytes {
@@ -242,6 +266,17 @@ impl Asking {
             }
         }
     }
+}
+
+/// As to a proxy (RFC 9112 §3.2.2). A CONNECT has no URL.
+fn with_whole_url(head: &RequestHead) -> RequestHead {
+    let mut head = head.clone();
+    if head.method.as_ref() != b"CONNECT" {
+        head.path = [&head.scheme[..], b"://", &head.authority, &head.path]
+            .concat()
+            .into();
+    }
+    head
 }
 
 // === impl Rest ===

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Buf;
-use leno_engine::message::Version;
+use leno_engine::compile::http::Http1Options;
+use leno_engine::message::{RequestHead, Version};
 use leno_http1::{
     Decoded, Decoder, Error, Framing, HeadScanner, Limits, ResponseTo, Settings, encode_response,
     leading_empty_lines, may_begin_request, parse_request,
@@ -17,6 +18,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::Workspace;
 use super::sending::{SendError, Sending};
+use super::spelling;
 use super::wire::Wire;
 use crate::codec::{Body, Frame, Refusal, Request, Response, ServerLimits, Service, Source, Tunnel};
 use crate::ending::Ending;
@@ -38,6 +40,13 @@ const TOO_LATE: Refusal = Refusal {
     malformed: false,
 };
 
+const NO_HOST: Refusal = Refusal {
+    status: 400,
+    details: "missing_host_header",
+    body: "",
+    malformed: false,
+};
+
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A connection, which the body of the request in hand shares.
@@ -52,6 +61,7 @@ struct Connection {
     secure: bool,
     header_timeout: Option<Duration>,
     settings: Settings,
+    options: Http1Options,
 }
 
 /// What stands at the beginning of a connection, or after a response.
@@ -95,7 +105,9 @@ pub(crate) fn serve<S: Service>(
             head_bytes: limits.max_header_bytes,
             fields: limits.max_headers,
         },
-        http10: true,
+        http10: !limits.http1.refuses_http10,
+        // What becomes of them is seen when they are read.
+        hostless_http10: true,
         any_method: limits.any_method,
     };
     let connection = Rc::new(Connection {
@@ -106,6 +118,7 @@ pub(crate) fn serve<S: Service>(
         secure,
         header_timeout: limits.header_timeout,
         settings,
+        options: limits.http1.clone(),
     });
     async move {
         let ended = loop {
@@ -133,13 +146,19 @@ impl Connection {
         ending: &'c Ending,
         service: &'c S,
     ) -> Pin<Box<dyn Future<Output = Result<After, StreamError>> + 'c>> {
-        match self.next(ending).await {
+        let mut next = self.next(ending).await;
+        if let Next::Request(request) = &mut next
+            && !self.name_host(&mut request.head)
+        {
+            return Box::pin(self.refuse(NO_HOST, Version::Http10, service));
+        }
+        match next {
             Next::Request(request) if request.expects_continue => Box::pin(async move {
                 self.go_on().await?;
                 self.exchange(request, ending, service).await
             }),
             Next::Request(request) => Box::pin(self.exchange(request, ending, service)),
-            Next::Refused(refusal) => Box::pin(self.refuse(refusal, service)),
+            Next::Refused(refusal) => Box::pin(self.refuse(refusal, Version::Http11, service)),
             Next::Closed => Box::pin(std::future::ready(Ok(After::Ended))),
         }
     }
@@ -183,7 +202,10 @@ impl Connection {
                 let head = wire.input.split_to(end);
                 wire.release_input();
                 return Poll::Ready(match parse_request(&head, self.secure, &self.settings) {
-                    Ok(request) => Next::Request(request),
+                    Ok(mut request) => {
+                        spelling::note(self.options.header_case, &head, &mut request.head.headers);
+                        Next::Request(request)
+                    }
                     Err(error) => Next::refused(error),
                 });
             }
@@ -210,6 +232,17 @@ impl Connection {
             return Poll::Ready(Next::Closed);
         }
         Poll::Pending
+    }
+
+    /// False: a request of HTTP/1.0 that names none, and there is none for such.
+    fn name_host(&self, head: &mut RequestHead) -> bool {
+        if head.authority.is_empty() && head.version == Version::Http10 {
+            match &self.options.default_host {
+                Some(host) => head.authority = host.clone(),
+                None => return false,
+            }
+        }
+        true
     }
 
     /// The client may send the body.
@@ -317,6 +350,7 @@ impl Connection {
                 let encoded = encode_response(&head, body.length(), to, &mut out).map_err(SendError::from);
                 let begun = encoded.and_then(|encoded| {
                     close = encoded.close;
+                    spelling::write(self.options.header_case, &head.headers, &mut out);
                     Sending::begin(body, encoded.body, &mut out, &self.wire, cx)
                 });
                 workspace.keep(out);
@@ -334,10 +368,15 @@ impl Connection {
     }
 
     /// Answers what is no request.
-    async fn refuse<S: Service>(&self, refusal: Refusal, service: &S) -> Result<After, StreamError> {
+    async fn refuse<S: Service>(
+        &self,
+        refusal: Refusal,
+        version: Version,
+        service: &S,
+    ) -> Result<After, StreamError> {
         let Response { head, body, .. } = service.refuse(&refusal);
         let to = ResponseTo {
-            version: Version::Http11,
+            version,
             head: false,
             tunnel: false,
             close: true,
@@ -345,6 +384,7 @@ impl Connection {
         };
         let mut out = Vec::new();
         let encoded = encode_response(&head, body.length(), &to, &mut out).map_err(|e| unsent(e.into()))?;
+        spelling::write(self.options.header_case, &head.headers, &mut out);
         let mut body = Some(body);
         let mut sending = None;
         poll_fn(|cx| {

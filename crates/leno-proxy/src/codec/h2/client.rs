@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use leno_engine::compile::cluster::UpstreamHttp2;
+use leno_engine::compile::http::Keepalive;
 use leno_engine::message::{RequestHead, ResponseHead};
 use leno_http2::{Connection, Key};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{Receiving, Sending};
 use super::head::{self, Received};
+use super::keepalive::watch;
 use super::link::{Heads, Link, Wire};
 use super::{MAX_RESPONSE_HEADER_BYTES, MAX_RESPONSE_HEADERS, options, unsent, unwritten};
 use crate::codec::{Answer, Body};
@@ -77,7 +79,7 @@ impl Client {
             link: Rc::clone(&link),
             max_streams: configured.max_concurrent_streams as usize,
         };
-        tokio::task::spawn_local(drive(Wire::new(io, scratch), link));
+        tokio::task::spawn_local(drive(Wire::new(io, scratch), link, configured.keepalive));
         client
     }
 
@@ -170,9 +172,22 @@ async fn send_and_await(
 }
 
 /// Moves the connection's bytes until it ends.
-async fn drive<IO: AsyncRead + AsyncWrite + Unpin>(wire: Wire<IO>, link: Rc<Link>) {
+async fn drive<IO: AsyncRead + AsyncWrite + Unpin>(
+    wire: Wire<IO>,
+    link: Rc<Link>,
+    keepalive: Option<Keepalive>,
+) {
     let mut wire = pin!(wire);
-    let ended = poll_fn(|cx| poll(&mut wire, &link, cx)).await;
+    let mut watching = keepalive.map(|keepalive| Box::pin(watch(Rc::clone(&link), keepalive)));
+    let ended = poll_fn(|cx| {
+        if let Some(watching) = &mut watching
+            && watching.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(StreamError::Closed));
+        }
+        poll(&mut wire, &link, cx)
+    });
+    let ended = ended.await;
     let error = match ended {
         Ok(()) => StreamError::Closed,
         Err(error) => {

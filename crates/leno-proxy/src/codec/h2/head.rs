@@ -177,10 +177,19 @@ impl Received {
 
 pub(super) fn write_request(head: &RequestHead, fields: &mut Fields<'_>) {
     let path: &[u8] = if head.path.is_empty() { b"/" } else { &head.path };
-    fields.pseudo(":method", &head.method);
+    // An upgrade is an extended CONNECT (RFC 8441 §4).
+    let method: &[u8] = if head.upgrade.is_some() {
+        b"CONNECT"
+    } else {
+        &head.method
+    };
+    fields.pseudo(":method", method);
     fields.pseudo(":authority", &head.authority);
+    if let Some(protocol) = &head.upgrade {
+        fields.pseudo(":protocol", protocol);
+    }
     // RFC 9113 §8.5.
-    if head.method.as_ref() != b"CONNECT" {
+    if method != b"CONNECT" || head.upgrade.is_some() {
         fields.pseudo(":scheme", &head.scheme);
         fields.pseudo(":path", path);
     }

@@ -8,6 +8,7 @@
 mod body;
 pub(crate) mod client;
 mod head;
+mod keepalive;
 mod link;
 pub(crate) mod server;
 mod stream;

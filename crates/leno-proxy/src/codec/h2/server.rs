@@ -11,6 +11,7 @@ use tokio::task::coop::unconstrained;
 
 use super::body::{Receiving, Sending};
 use super::head::{self, Received};
+use super::keepalive::watch;
 use super::link::{Heads, Link, Wire};
 use super::tasks::Tasks;
 use super::{options, unsent, unwritten};
@@ -68,8 +69,17 @@ where
         began: Instant::now(),
     };
     let mut closing = false;
+    let keepalive = limits.keepalive;
+    let mut watching = keepalive.map(|keepalive| Box::pin(watch(Rc::clone(&link), keepalive)));
     let ended = loop {
-        let serving = poll_fn(|cx| server.poll(cx));
+        let serving = poll_fn(|cx| {
+            if let Some(watching) = &mut watching
+                && watching.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Err(StreamError::TimedOut));
+            }
+            server.poll(cx)
+        });
         if closing {
             tokio::select! {
                 biased;

@@ -3,6 +3,7 @@
 mod collector;
 mod http1;
 mod http2;
+mod names;
 mod script;
 mod tls;
 
@@ -20,6 +21,7 @@ use super::case::socket;
 use super::grpc::{self, Peer};
 use super::pki::Pki;
 pub(crate) use collector::{Kept, Message};
+pub(crate) use names::Asked;
 
 const HTTP: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const ECHO: [&str; 2] = ["echo-a", "echo-b"];
@@ -33,6 +35,8 @@ pub(crate) struct Backends {
     pub(crate) pki: Arc<Pki>,
     /// What `collector` has got.
     pub(crate) kept: Arc<Kept>,
+    /// What `names` was asked.
+    pub(crate) asked: Arc<Asked>,
     /// Dear to load.
     pub(crate) schema: Schema,
     /// Dear too: not before it is asked for.
@@ -71,6 +75,8 @@ impl Backends {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         addresses.insert("collector", listener.local_addr().unwrap());
         tokio::spawn(collect(listener, Arc::clone(&kept)));
+        let asked = Arc::default();
+        addresses.insert("names", names::start(&asked).await);
         // Nobody listens there.
         addresses.insert("refused", SocketAddr::from(([127, 0, 0, 1], 1)));
         Self {
@@ -78,6 +84,7 @@ impl Backends {
             told,
             pki: Arc::new(pki),
             kept,
+            asked,
             schema: Schema::load(),
             grpc: OnceLock::new(),
         }

@@ -20,7 +20,7 @@ pub(crate) struct Case {
     text: String,
 }
 
-/// Anywhere in it `{backend: a}` stands for that backend's address, `{file: log}` for a path of the case's own, `{pem:
+/// Anywhere in it `{backend: a}` stands for that backend's address, `{backend: a, name: x}` for its port with that name, `{file: log}` for a path of the case's own, `{pem:
 /// ca.crt}` for a certificate or key, `{sha256: client}` and `{spki: client}` for a certificate's hash and its key's.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +62,9 @@ struct File {
     /// Ids of requests, traces and spans are told by the order in which they occur first.
     #[serde(default)]
     ids: bool,
+    /// What the backend `names` was asked is told.
+    #[serde(default)]
+    asked: bool,
     requests: Vec<Step>,
     /// Names of statistics by their scope, told at the end, when all connections of `http.CASE` have ended.
     #[serde(default)]
@@ -152,6 +155,10 @@ impl Case {
     /// How many records the collector has in the end; None: there is no collector.
     pub(crate) fn collected(&self) -> Option<usize> {
         self.file.collected
+    }
+
+    pub(crate) fn tells_what_was_asked(&self) -> bool {
+        self.file.asked
     }
 
     /// What it tells without ids that differ from run to run; those that the case says itself stay.
@@ -257,9 +264,16 @@ impl Case {
         value
     }
 
-    fn fill(&self, value: &mut Value, place: Place<'_>) {
+    pub(crate) fn fill(&self, value: &mut Value, place: Place<'_>) {
         match value {
             Value::Object(fields) => {
+                if let (2, Some(Value::String(backend)), Some(Value::String(name))) =
+                    (fields.len(), fields.get("backend"), fields.get("name"))
+                {
+                    let port = place.backends.address(backend).port();
+                    *value = json!({"socket_address": {"address": name, "port_value": port}});
+                    return;
+                }
                 let only = (fields.len() == 1).then(|| fields.iter().next()).flatten();
                 match only.map(|(name, value)| (name.as_str(), value)) {
                     Some(("backend", Value::String(name))) => *value = socket(place.backends.address(name)),

@@ -100,6 +100,9 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
         let Collected { around, records, .. } = got();
         let _ = writeln!(text, "collected\n{}", [around, records].concat().join("\n"));
     }
+    if case.tells_what_was_asked() {
+        let _ = writeln!(text, "asked\n{}", place.backends.asked.of(&case.name).join("\n"));
+    }
     if let Some(lines) = case.logged() {
         let path = case.path(place, "log");
         let log = tokio::task::spawn_blocking(move || {

@@ -214,8 +214,11 @@ impl Category {
             "admin": {"address": case::socket(([127, 0, 0, 1], 0).into())},
             "static_resources": {"listeners": listeners, "clusters": clusters, "secrets": secrets},
         });
-        if let (Value::Object(fields), Value::Object(common)) = (&mut text, &self.bootstrap) {
-            let mut common = common.clone();
+        let mut common = self.bootstrap.clone();
+        if let Some(case) = cases.first() {
+            case.fill(&mut common, place);
+        }
+        if let (Value::Object(fields), Value::Object(mut common)) = (&mut text, common) {
             if let Some(Value::Array(more)) = common.remove("clusters")
                 && let Value::Array(clusters) = &mut fields["static_resources"]["clusters"]
             {

@@ -1,5 +1,6 @@
 //! What stands in cases for backends' addresses, which differ from run to run: `<a>` is that of `a`, `<base64 a>` the same in
-//! base64, `<session a>` in a session's cookie, `<named a>` the same with the name `localhost`. In headers of requests, and
+//! base64, `<session a>` in a session's cookie, `<named a>` the same with the name `localhost`; `,<own>` the
+//! machine's own address behind another in a list. In headers of requests, and
 //! in what is told.
 
 use super::backend::Backends;
@@ -25,7 +26,7 @@ impl Words {
                 (format!("<{name}>"), address),
             ]
         });
-        Self(each.collect())
+        Self(each.chain(own()).collect())
     }
 
     /// What is sent.
@@ -43,6 +44,15 @@ impl Words {
             text.replace(meaning, word)
         })
     }
+}
+
+/// `<own>`: by what the machine speaks of itself; only at the end of `x-forwarded-for`, where a case cannot say it.
+fn own() -> Option<(String, String)> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent. The address is of a network that is nobody's (RFC 5737).
+    socket.connect("198.51.100.1:9").ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    Some((",<own>".into(), format!(",{own}")))
 }
 
 pub(crate) fn base64(bytes: &[u8]) -> String {

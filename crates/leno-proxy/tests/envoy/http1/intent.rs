@@ -59,7 +59,6 @@ const INTENTS: &[Intent] = &[
             "HTTP/0.9 with a header",
             "a simple request of HTTP/0.9",
             "length and chunked in HTTP/1.0",
-            "no Host in HTTP/1.0",
         ],
     },
     Intent {

@@ -4,11 +4,18 @@
 //! What Envoy 1.40 asks is kept in `WAY.txt`; `UPDATE=1` writes it. Where leno asks otherwise on purpose, `WAY.leno.txt`
 //! is what, and [`INTENT`] why.
 
+mod dump;
+mod extensions;
+mod files;
 mod load;
+mod on_demand;
 mod proxy;
 mod rest;
+mod runtime;
+mod scopes;
 mod script;
 mod secrets;
+mod virtual_hosts;
 
 use std::path::{Path, PathBuf};
 
@@ -100,6 +107,93 @@ fn envoy_reports_load() {
 #[test]
 fn leno_reports_load_as_envoy_does_but_for_what_it_refuses() {
     check("LOAD", ".leno", &load::reported(Proxy::leno));
+}
+
+#[test]
+fn envoy_dumps() {
+    if let Some(program) = program("envoy_dumps") {
+        check(
+            "DUMP",
+            "",
+            &dump::dumped(|bootstrap| Proxy::envoy(&program, bootstrap)),
+        );
+    }
+}
+
+#[test]
+fn leno_dumps_what_envoy_does() {
+    assert_same("DUMP", &known("DUMP", ""), &dump::dumped(Proxy::leno));
+}
+
+#[test]
+fn envoy_has_a_runtime_from_elsewhere() {
+    if let Some(program) = program("envoy_has_a_runtime_from_elsewhere") {
+        let text = runtime::layered(|bootstrap| Proxy::envoy(&program, bootstrap));
+        check("RUNTIME", "", &text);
+    }
+}
+
+#[test]
+fn leno_has_a_runtime_from_elsewhere() {
+    assert_same("RUNTIME", &known("RUNTIME", ""), &runtime::layered(Proxy::leno));
+}
+
+#[test]
+fn envoy_has_routes_by_scopes() {
+    if let Some(program) = program("envoy_has_routes_by_scopes") {
+        let text = scopes::scoped(|bootstrap| Proxy::envoy(&program, bootstrap));
+        check("SCOPES", "", &text);
+    }
+}
+
+#[test]
+fn leno_has_routes_by_scopes() {
+    assert_same("SCOPES", &known("SCOPES", ""), &scopes::scoped(Proxy::leno));
+}
+
+#[test]
+fn envoy_has_filters_from_elsewhere() {
+    if let Some(program) = program("envoy_has_filters_from_elsewhere") {
+        let text = extensions::extended(|bootstrap| Proxy::envoy(&program, bootstrap));
+        check("EXTENSIONS", "", &text);
+    }
+}
+
+#[test]
+fn leno_has_filters_from_elsewhere() {
+    let text = extensions::extended(Proxy::leno);
+    assert_same("EXTENSIONS", &known("EXTENSIONS", ""), &text);
+}
+
+#[test]
+fn envoy_asks_for_clusters_on_demand() {
+    if let Some(program) = program("envoy_asks_for_clusters_on_demand") {
+        let text = on_demand::sought(|bootstrap| Proxy::envoy(&program, bootstrap));
+        check("ON_DEMAND", "", &text);
+    }
+}
+
+#[test]
+fn leno_asks_for_clusters_on_demand() {
+    assert_same(
+        "ON_DEMAND",
+        &known("ON_DEMAND", ""),
+        &on_demand::sought(Proxy::leno),
+    );
+}
+
+#[test]
+fn envoy_asks_for_virtual_hosts() {
+    if let Some(program) = program("envoy_asks_for_virtual_hosts") {
+        let text = virtual_hosts::sought(|bootstrap| Proxy::envoy(&program, bootstrap));
+        check("VIRTUAL_HOSTS", "", &text);
+    }
+}
+
+#[test]
+fn leno_asks_for_virtual_hosts() {
+    let text = virtual_hosts::sought(Proxy::leno);
+    assert_same("VIRTUAL_HOSTS", &known("VIRTUAL_HOSTS", ""), &text);
 }
 
 #[test]

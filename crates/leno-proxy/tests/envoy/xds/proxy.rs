@@ -8,14 +8,20 @@ use std::time::Duration;
 
 use leno_engine::compile::NoFiles;
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_proto::envoy::config::core::v3::{address, socket_address};
 use leno_proto::envoy::service::discovery::v3::DiscoveryResponse;
 use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
-use leno_proxy::Options;
 use leno_proxy::discovery::Text;
+use leno_proxy::{Demand, Options};
+use leno_telemetry::metrics::Metrics;
+use leno_telemetry::record::LocalWorkload;
 use leno_testkit::{Background, Process, eventually};
 use prost::Message;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::envoy;
 
 /// Ended when dropped.
 pub(crate) struct Proxy {
@@ -53,9 +59,25 @@ impl Proxy {
     pub(crate) fn leno(bootstrap: &Bootstrap) -> Self {
         let background = Background::start();
         let inside = background.handle.enter();
-        let proxy = Arc::new(leno_proxy::Proxy::start(Options::default()).unwrap());
         let compiled = leno_proxy::Bootstrap::compile(bootstrap, &NoFiles).unwrap();
-        let following = compiled.follow(&proxy, Some(text()), None, || 0).unwrap();
+        let (demand, questions) = Demand::when_told();
+        let options = Options {
+            demand,
+            runtime: compiled.layers(),
+            ..Options::default()
+        };
+        let proxy = Arc::new(leno_proxy::Proxy::start(options).unwrap());
+        let following = compiled
+            .follow(&proxy, questions, Some(text()), None, || 0)
+            .unwrap();
+        if let Some(address) = admin_port(bootstrap) {
+            let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
+            let admin = envoy::admin(proxy.handle(), bootstrap, metrics, Some(following.dumps.clone()));
+            background.handle.spawn(async move {
+                let socket = TcpListener::bind(address).await.unwrap();
+                leno_proxy::admin::serve(socket, Arc::new(admin)).await;
+            });
+        }
         drop(inside);
         Self {
             _envoy: None,
@@ -65,6 +87,20 @@ impl Proxy {
             }),
         }
     }
+}
+
+fn admin_port(bootstrap: &Bootstrap) -> Option<SocketAddr> {
+    let address = bootstrap.admin.as_ref()?.address.as_ref()?;
+    let Some(address::Address::SocketAddress(socket)) = &address.address else {
+        return None;
+    };
+    let Some(socket_address::PortSpecifier::PortValue(port)) = socket.port_specifier else {
+        return None;
+    };
+    Some(SocketAddr::new(
+        socket.address.parse().unwrap(),
+        u16::try_from(port).unwrap(),
+    ))
 }
 
 fn text() -> Text {
@@ -95,12 +131,45 @@ pub(crate) fn serves(address: SocketAddr, wanted: &str) {
     });
 }
 
+/// Waits until the status and the body of a request with these header lines are that.
+#[track_caller]
+pub(crate) fn answers(address: SocketAddr, headers: &str, wanted: &str) {
+    eventually(
+        &format!("{address} answers {headers:?} with {wanted}"),
+        || match answer(address, headers) {
+            Ok(answer) if answer == wanted => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    );
+}
+
+/// Status and body.
+pub(crate) fn answer(address: SocketAddr, headers: &str) -> std::io::Result<String> {
+    let text = exchange(address, headers)?;
+    let status = text.split(' ').nth(1).unwrap_or_default().to_owned();
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok(format!("{status} {body}").trim_end().to_owned())
+}
+
 fn get(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    let answer = exchange(address, "")?;
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
     body.ok_or_else(|| std::io::Error::other(answer))
+}
+
+fn exchange(address: SocketAddr, headers: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let host = if headers.contains("host: ") {
+        ""
+    } else {
+        "host: a\r\n"
+    };
+    write!(
+        stream,
+        "GET / HTTP/1.1\r\n{host}{headers}connection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

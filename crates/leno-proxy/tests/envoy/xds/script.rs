@@ -209,15 +209,25 @@ impl Script {
         self.bootstrap_of(self.plane.address)
     }
 
-    fn bootstrap_of(&self, plane: SocketAddr) -> Bootstrap {
-        let plane = json!({
+    /// The cluster of a control plane.
+    pub(crate) fn plane(plane: SocketAddr) -> Value {
+        json!({
             "name": "plane",
             "load_assignment": assignment("plane", plane),
             "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 "explicit_http_config": {"http2_protocol_options": {}},
             }},
-        });
+        })
+    }
+
+    /// How it is spoken to.
+    pub(crate) fn api(kind: &str) -> Value {
+        api(kind)
+    }
+
+    fn bootstrap_of(&self, plane: SocketAddr) -> Bootstrap {
+        let plane = Self::plane(plane);
         let mut dynamic = json!({"cds_config": self.source(), "lds_config": self.source()});
         match self.way {
             "ADS" => dynamic["ads_config"] = api("GRPC"),
@@ -350,7 +360,7 @@ pub(crate) fn free() -> SocketAddr {
 }
 
 /// Answers everything with its name, for as long as the test runs.
-fn backend(name: &'static str) -> SocketAddr {
+pub(crate) fn backend(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

@@ -207,10 +207,7 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
 const FORWARDED: &str = "to ";
 
 fn decide(table: &RouteTable, call: &Call, random: u64) -> String {
-    let cx = RouteContext {
-        random,
-        tls: call.scheme() == "https",
-    };
+    let cx = RouteContext::new(random, call.scheme() == "https");
     match table.route(&head(call), &cx) {
         Decision::Forward(to) => format!("{FORWARDED}{}", to.cluster),
         Decision::Redirect { location, code, .. } => {

@@ -1,0 +1,159 @@
+//! What of a statistic's name is told apart from it, as tags.
+
+use leno_engine::compile::stats::{StatsConfig, Tag, TagValue};
+
+/// A name without what its tags say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    pub name: String,
+    /// By Envoy's names, with dots.
+    pub tags: Vec<(String, String)>,
+}
+
+/// What stands in front of names, and whose the rest is.
+const SCOPES: [(&str, &str); 4] = [
+    ("cluster.", "envoy.cluster_name"),
+    ("http.", "envoy.http_conn_manager_prefix"),
+    ("listener.", "envoy.listener_address"),
+    ("tcp.", "envoy.tcp_prefix"),
+];
+
+const CODE: &str = "envoy.response_code";
+const CLASS: &str = "envoy.response_code_class";
+
+/// What may stand between whose it is and what it is.
+const GROUPS: [&str; 9] = [
+    ".circuit_breakers.default",
+    ".circuit_breakers.high",
+    ".health_check",
+    ".outlier_detection",
+    ".tracing",
+    ".external",
+    ".internal",
+    ".rbac",
+    ".ssl",
+];
+
+impl Tagged {
+    pub fn of(name: &str, config: &StatsConfig) -> Self {
+        let mut tags = Vec::new();
+        let rest = custom(name, &config.tags, &mut tags);
+        let has = |tag: &str| {
+            let mut configured = config.tags.iter();
+            config.default_tags || configured.any(|one| one.name == tag && one.value == TagValue::Default)
+        };
+        Self {
+            name: defaults(&rest, has, &mut tags),
+            tags,
+        }
+    }
+}
+
+/// Each looks at the whole name; what they take is taken out when all have looked.
+fn custom(name: &str, config: &[Tag], tags: &mut Vec<(String, String)>) -> String {
+    let mut taken: Vec<std::ops::Range<usize>> = Vec::new();
+    for Tag { name: tag, value } in config {
+        match value {
+            TagValue::Default => {}
+            TagValue::Fixed(value) => tags.push((tag.clone(), value.clone())),
+            TagValue::Taken(regex) => {
+                let Some(found) = regex.captures(name) else {
+                    continue;
+                };
+                let Some(out) = found.get(1) else { continue };
+                let value = found.get(2).unwrap_or(out);
+                tags.push((tag.clone(), value.as_str().to_owned()));
+                taken.push(out.range());
+            }
+        }
+    }
+    if taken.is_empty() {
+        return name.to_owned();
+    }
+    let kept = name.char_indices();
+    let kept = kept.filter(|(at, _)| !taken.iter().any(|range| range.contains(at)));
+    kept.map(|(_, c)| c).collect()
+}
+
+/// Unlike Envoy's expressions, which take the first word, a cluster's name is taken whole, whatever dots are in it.
+fn defaults(name: &str, has: impl Fn(&str) -> bool, tags: &mut Vec<(String, String)>) -> String {
+    let mut rest = name.to_owned();
+    for (scope, label) in SCOPES {
+        let split = name.strip_prefix(scope).and_then(split);
+        let Some((whose, stat)) = split else { continue };
+        let mut of_stat = stat.to_owned();
+        let code = stat.rsplit_once('_').and_then(|(stat, code)| {
+            let digits = code.bytes().filter(u8::is_ascii_digit).count();
+            // `upstream_rq_200`, `downstream_rq_2xx`
+            match code.strip_suffix("xx").filter(|_| digits == 1) {
+                Some(class) => Some((CLASS, class, format!("{stat}_xx"))),
+                None if code.len() == 3 && digits == 3 => Some((CODE, code, stat.to_owned())),
+                None => None,
+            }
+        });
+        if let Some((tag, value, without)) = code.filter(|(tag, ..)| has(tag)) {
+            tags.push((tag.to_owned(), value.to_owned()));
+            of_stat = without;
+        }
+        if has(label) {
+            tags.push((label.to_owned(), whose.to_owned()));
+            rest = format!("{scope}{of_stat}");
+        } else {
+            rest = format!("{scope}{whose}.{of_stat}");
+        }
+    }
+    rest
+}
+
+/// Whose it is and what it is; the latter may have a group in front, with a dot.
+fn split(inside: &str) -> Option<(&str, &str)> {
+    let (whose, stat) = inside.rsplit_once('.')?;
+    for group in GROUPS {
+        if let Some(whose) = whose.strip_suffix(group) {
+            return Some((whose, &inside[whose.len() + 1..]));
+        }
+    }
+    Some((whose, stat))
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::Regex;
+
+    use super::*;
+
+    fn told(name: &str, config: &StatsConfig) -> String {
+        let Tagged { name, tags } = Tagged::of(name, config);
+        let tags = tags.iter().map(|(tag, value)| format!(" {tag}={value}"));
+        name + &tags.collect::<String>()
+    }
+
+    #[test]
+    fn what_is_configured_counts_besides_the_defaults() {
+        let tag = |name: &str, value| Tag {
+            name: name.to_owned(),
+            value,
+        };
+        let mut config = StatsConfig {
+            tags: vec![
+                tag("zone", TagValue::Fixed("east".to_owned())),
+                tag("version", TagValue::Taken(Regex::new(r"((\.v\d+))\.").unwrap())),
+            ],
+            ..StatsConfig::default()
+        };
+        assert_eq!(
+            told("cluster.shop.v2.upstream_rq_200", &config),
+            "cluster.upstream_rq zone=east version=.v2 envoy.response_code=200 envoy.cluster_name=shop"
+        );
+        config.default_tags = false;
+        assert_eq!(
+            told("cluster.shop.v2.upstream_rq_200", &config),
+            "cluster.shop.upstream_rq_200 zone=east version=.v2"
+        );
+        config.tags = vec![tag("envoy.response_code", TagValue::Default)];
+        assert_eq!(
+            told("cluster.shop.upstream_rq_200", &config),
+            "cluster.shop.upstream_rq envoy.response_code=200"
+        );
+    }
+}
