@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 pub use decimal::Decimal;
-pub use headers::{Headers, Lines};
+pub use headers::{Headers, Lines, Names};
 pub use spelling::{Spelling, proper_case};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

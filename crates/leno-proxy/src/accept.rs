@@ -19,7 +19,7 @@ use leno_tls::PeerInfo;
 use tokio::io::AsyncWriteExt;
 
 use crate::admission;
-use crate::connection::{Connection, Serving};
+use crate::connection::{Connection, Seldom, Serving};
 use crate::counts::{Lasting, Timed};
 use crate::destination::Behalf;
 use crate::drain::Drain;
@@ -28,6 +28,7 @@ use crate::inbox::Within;
 use crate::inspect::{self, Found, Wanted};
 use crate::introduction::{self, IntroductionError};
 use crate::io::Io;
+use crate::load::Counted;
 use crate::lookup::{Answer, Want};
 use crate::original_dst::{WasGoing, original_destination};
 use crate::peer_certificates::PeerCertificates;
@@ -44,6 +45,7 @@ pub(crate) async fn accept(
     stream: Stream,
     remote: SocketAddr,
     socket: Arc<ListenSocket>,
+    counted: Counted,
 ) -> Option<Serving> {
     let own = stream.tcp().and_then(|stream| stream.local_addr().ok());
     let going = match stream.tcp().map(|stream| original_destination(stream, &socket)) {
@@ -78,6 +80,7 @@ pub(crate) async fn accept(
         told: going.told,
         named,
         tlvs: Vec::new(),
+        counted: Some(counted),
     };
     let listener = arrival.listener(&socket.listener).await?;
     let places = admission::admit(&arrival.worker, &listener.listener)?;
@@ -104,6 +107,7 @@ pub(crate) async fn accept_within(worker: Rc<Worker>, within: Within) -> Option<
             })
         }),
         tlvs: Vec::new(),
+        counted: None,
     };
     arrival
         .establish(Stream::Within(within.stream), &listener, Vec::new())
@@ -126,6 +130,8 @@ struct Arrival {
     named: Option<Arc<Named>>,
     /// Of its PROXY protocol.
     tlvs: Vec<Tlv>,
+    /// As one of its worker's load.
+    counted: Option<Counted>,
 }
 
 impl Arrival {
@@ -227,7 +233,7 @@ impl Arrival {
         let plain = Prefixed::new(prefix.freeze(), stream);
         let (mut io, mut connection) = self.secure(plain, listener, &chain, drain, &found).await?;
         connection.active = Some((active, length));
-        connection.places = places;
+        connection.hold(places);
         if !chain.network.is_empty() {
             Box::pin(self.admit(&chain, &mut connection)).await?;
         }
@@ -236,7 +242,10 @@ impl Arrival {
                 let manager = Arc::clone(manager);
                 Some(http::serve(self.worker, connection, manager, io))
             }
-            TerminalFilter::Tcp(tcp) => tcp_proxy::open(self.worker, connection, tcp, io, early).await,
+            // Apart: another connection has no room for it.
+            TerminalFilter::Tcp(tcp) => {
+                Box::pin(tcp_proxy::open(self.worker, connection, tcp, io, early)).await
+            }
             TerminalFilter::DirectResponse(bytes) => {
                 let bytes = bytes.clone();
                 Some(Box::pin(async move {
@@ -337,7 +346,7 @@ impl Arrival {
                 &*self.worker,
             ) {
                 Admission::Admitted => {}
-                Admission::Holding(place) => connection.places.push(place),
+                Admission::Holding(place) => connection.hold(vec![place]),
                 Admission::Refused { details, delay } => {
                     tracing::debug!(remote = %self.remote, details, "connection refused by a filter");
                     let logs = match &chain.terminal {
@@ -449,7 +458,7 @@ impl Arrival {
 
     /// TLS where the chain has it, and what is known of the connection then.
     async fn secure(
-        &self,
+        &mut self,
         plain: Prefixed,
         listener: &Listener,
         chain: &Arc<FilterChain>,
@@ -489,6 +498,11 @@ impl Arrival {
             chain: Some(Arc::clone(chain)),
             ..self.record(listener, found, peer.as_deref(), local_principal)
         };
+        let seldom = Seldom {
+            client_cert,
+            places: Vec::new(),
+            tlvs: std::mem::take(&mut self.tlvs),
+        };
         let connection = Connection {
             facts: ConnectionFacts {
                 tls: peer.is_some(),
@@ -499,13 +513,12 @@ impl Arrival {
             destination: self.destination,
             told: self.told,
             buffer_limit: listener.buffer_limit,
-            client_cert,
             peer,
             drain,
-            places: Vec::new(),
             bypasses_overload: listener.bypasses_overload,
             active: None,
-            tlvs: self.tlvs.clone(),
+            _counted: self.counted.take(),
+            seldom: (!seldom.is_empty()).then(|| Box::new(seldom)),
         };
         Some((io, connection))
     }

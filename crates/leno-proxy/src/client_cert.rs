@@ -55,9 +55,10 @@ fn element(config: &ForwardClientCert, peer: &PeerInfo, connection: &Connection)
     if let Some(hash) = &peer.certificate_hash {
         parts.push(format!("Hash={hash}"));
     }
-    let PeerCertificates { leaf, chain } = &connection.client_cert;
-    parts.extend(leaf.iter().map(|pem| format!("Cert=\"{pem}\"")));
-    parts.extend(chain.iter().map(|pem| format!("Chain=\"{pem}\"")));
+    if let Some(PeerCertificates { leaf, chain }) = connection.client_cert() {
+        parts.extend(leaf.iter().map(|pem| format!("Cert=\"{pem}\"")));
+        parts.extend(chain.iter().map(|pem| format!("Chain=\"{pem}\"")));
+    }
     if config.subject {
         parts.push(format!("Subject=\"{}\"", peer.subject.replace('"', "\\\"")));
     }

@@ -18,6 +18,7 @@ use leno_tls::PeerInfo;
 use crate::counts::{Lasting, Timed};
 use crate::destination::Behalf;
 use crate::drain::Drain;
+use crate::load::Counted;
 use crate::peer_certificates::PeerCertificates;
 
 /// What serves a connection that has its chain, to its end. Boxed, so that nothing of what is needed only to get so
@@ -35,18 +36,36 @@ pub(crate) struct Connection {
     pub(crate) told: bool,
     /// Apart: most connections have none, and it is large.
     pub(crate) peer: Option<Box<PeerInfo>>,
-    /// For `x-forwarded-client-cert`, where the chain asks for them.
-    pub(crate) client_cert: PeerCertificates,
     pub(crate) buffer_limit: Option<u32>,
-    /// What it takes of what is limited.
-    pub(crate) places: Vec<Place>,
     /// It is served however much there is to do.
     pub(crate) bypasses_overload: bool,
     /// Counted at its listener.
     pub(crate) active: Option<(Lasting<ListenerStat>, Timed<ListenerStat>)>,
+    /// As one of its worker's load.
+    pub(crate) _counted: Option<Counted>,
+    pub(crate) seldom: Option<Box<Seldom>>,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom {
+    /// For `x-forwarded-client-cert`, where the chain asks for them.
+    pub(crate) client_cert: PeerCertificates,
+    /// What it takes of what is limited.
+    pub(crate) places: Vec<Place>,
     /// Extensions of the PROXY protocol that it came with and that are passed on.
     pub(crate) tlvs: Vec<Tlv>,
 }
+
+// === impl Seldom ===
+
+impl Seldom {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.client_cert.is_empty() && self.places.is_empty() && self.tlvs.is_empty()
+    }
+}
+
+// === impl Connection ===
 
 impl Connection {
     /// As policies see it that know no request.
@@ -68,13 +87,24 @@ impl Connection {
                 destination: self.record.local,
             },
             id: self.record.connection_id,
-            tlvs: &self.tlvs,
+            tlvs: self.seldom.as_ref().map_or(&[], |seldom| &seldom.tlvs),
         }
     }
 
     /// Where it was going, where that is not here.
     pub(crate) fn original_destination(&self) -> Option<SocketAddr> {
         self.told.then_some(self.destination)
+    }
+
+    /// Takes places of what is limited.
+    pub(crate) fn hold(&mut self, places: Vec<Place>) {
+        if !places.is_empty() {
+            self.seldom.get_or_insert_default().places.extend(places);
+        }
+    }
+
+    pub(crate) fn client_cert(&self) -> Option<&PeerCertificates> {
+        self.seldom.as_ref().map(|seldom| &seldom.client_cert)
     }
 
     /// What policies know of the other end.

@@ -21,12 +21,12 @@ use crate::idle::Streams;
 const COARSE: Duration = Duration::from_secs(10);
 
 /// How long a connection may last, apart from its chain's drain.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Lifetime {
     /// Without a stream.
     pub(crate) idle: Option<Duration>,
     /// Until it is drained (`max_connection_duration`), and from then on until it is cut off.
-    pub(crate) most: Option<(Duration, Duration)>,
+    pub(crate) most: Option<Box<(Duration, Duration)>>,
     /// Its timers are as long however much there is to do.
     pub(crate) patient: bool,
 }
@@ -186,11 +186,13 @@ impl Ending {
 
     /// When it has lasted for as long as it may.
     fn over(&self) -> Option<Instant> {
-        self.lifetime.most.map(|(most, _)| self.began + most)
+        let (most, _) = *self.lifetime.most.as_deref()?;
+        Some(self.began + most)
     }
 
     fn end(&self) -> Option<Instant> {
-        self.lifetime.most.map(|(most, drain)| self.began + most + drain)
+        let (most, drain) = *self.lifetime.most.as_deref()?;
+        Some(self.began + most + drain)
     }
 }
 
@@ -309,7 +311,7 @@ mod tests {
     fn a_connection_lasts_no_longer_than_it_may() {
         let lifetime = Lifetime {
             idle: None,
-            most: Some((SECOND, SECOND)),
+            most: Some(Box::new((SECOND, SECOND))),
             patient: false,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);

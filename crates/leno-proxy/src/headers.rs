@@ -9,7 +9,7 @@ use leno_engine::decide::headers::mutation::mutate_request;
 use leno_engine::decide::normalise::Normalised;
 use leno_engine::decide::original_ip::Detected;
 use leno_engine::decide::timeout::Heard;
-use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version};
+use leno_engine::message::{Decimal, Headers, Names, RequestHead, ResponseHead, Version};
 
 use leno_proto::envoy::config::core::v3::Node;
 
@@ -34,20 +34,20 @@ const IS_INTERNAL: &str = "x-envoy-internal";
 const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
 
 /// Headers by which only a proxy speaks to a proxy; at the edge they mean nothing.
-const OF_PROXIES: [&str; 6] = [
+const OF_PROXIES: Names<6> = Names::new([
     EXTERNAL_ADDRESS,
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
     "x-envoy-ip-tags",
     "x-envoy-original-path",
     "x-envoy-decorator-operation",
-];
+]);
 
 /// How long the caller of this proxy waits, as this proxy was told or tells.
 pub(crate) const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
 
-/// Headers by which a caller controls the router. Of the first two the next proxy may want to know.
-pub(crate) const CONTROLS: [&str; 12] = [
+/// Headers by which a caller controls the router.
+pub(crate) const CONTROLS: Names<12> = Names::new([
     EXPECTED,
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-rq-per-try-timeout-ms",
@@ -60,7 +60,21 @@ pub(crate) const CONTROLS: [&str; 12] = [
     "x-envoy-retriable-status-codes",
     "x-envoy-retriable-header-names",
     "x-envoy-force-trace",
-];
+]);
+
+/// Those of [`CONTROLS`] that the next proxy need not know where it is told how long this one waits.
+pub(crate) const CONTROLS_OF_THIS_ONE: Names<10> = Names::new([
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+    "x-envoy-force-trace",
+]);
 
 /// What a request looks like before anything is believed or added.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,5 @@
 //! The HTTP connection manager: one connection's requests, each with the newest routes and clusters.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,12 +8,11 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::http::{Codec, HttpConnectionManager, HttpTimeouts};
 use leno_engine::compile::overload::What;
-use leno_telemetry::stats::{Counts, HttpStat, HttpTime};
+use leno_telemetry::stats::HttpStat;
 
 use crate::alpn::is_http2;
 use crate::codec::{self, Refusal, Request, Response, ServerLimits, Service};
 use crate::connection::{Connection, Serving};
-use crate::counts::{Lasting, Timed};
 use crate::ending::{Ending, Lifetime};
 use crate::inspect;
 use crate::io::{Io, Rewound};
@@ -124,60 +122,23 @@ impl Opened {
         }
         let limits = limits(&manager, connection.buffer_limit);
         let secure = connection.facts.tls;
-        let remote = connection.record.remote;
         let scratch = worker.scratch.clone();
         let workspace = Rc::clone(&worker.http1);
-        let session = Rc::new(Session {
-            ending: Rc::clone(&ending),
-            worker,
-            connection,
-            manager,
-            requests: Cell::new(0),
-            overloaded: Cell::new(false),
-            _active: count(&counts, http2, secure),
-            _length: Timed::begin(&counts, HttpTime::CxLength),
-            counts,
-        });
+        let session = Session::begin(worker, connection, manager, Rc::clone(&ending), counts, http2);
         let service = Rc::new(HttpService(session));
         let io = Rewound::new(prefix, io);
-        let ended = move |ended: Result<(), StreamError>| {
-            if let Err(error) = ended {
-                tracing::debug!(%remote, %error, "downstream connection ended");
-            }
-        };
         // Each in a place of its own: an HTTP/1 connection has not the size of an HTTP/2 one.
         match http2 {
             true => Box::pin(async move {
-                ended(codec::h2::server::serve(io, secure, &limits, scratch, service, ending).await);
+                let failing = Rc::clone(&service);
+                let serving = codec::h2::server::serve(io, secure, &limits, scratch, service, ending);
+                if let Err(error) = serving.await {
+                    failing.failed(&error);
+                }
             }),
-            false => {
-                let serving = codec::h1::serve(io, secure, &limits, &workspace, service, ending);
-                Box::pin(async move { ended(serving.await) })
-            }
+            false => Box::pin(codec::h1::serve(io, secure, &limits, &workspace, service, ending)),
         }
     }
-}
-
-/// A connection begins.
-fn count(counts: &Rc<Counts<HttpStat>>, http2: bool, secure: bool) -> [Option<Lasting<HttpStat>>; 3] {
-    let (total, active) = match http2 {
-        true => (HttpStat::CxHttp2Total, HttpStat::CxHttp2Active),
-        false => (HttpStat::CxHttp1Total, HttpStat::CxHttp1Active),
-    };
-    counts.inc(HttpStat::CxTotal);
-    counts.inc(total);
-    if secure {
-        counts.inc(HttpStat::CxSslTotal);
-    }
-    [
-        Some(Lasting::begin(
-            counts,
-            HttpStat::CxActive,
-            Some(HttpStat::CxDestroy),
-        )),
-        Some(Lasting::begin(counts, active, None)),
-        secure.then(|| Lasting::begin(counts, HttpStat::CxSslActive, None)),
-    ]
 }
 
 fn lifetime(manager: &HttpConnectionManager, patient: bool) -> Lifetime {
@@ -189,7 +150,7 @@ fn lifetime(manager: &HttpConnectionManager, patient: bool) -> Lifetime {
     } = manager.timeouts;
     Lifetime {
         idle,
-        most: max_connection_duration.map(|most| (most, drain)),
+        most: max_connection_duration.map(|most| Box::new((most, drain))),
         patient,
     }
 }
@@ -216,7 +177,7 @@ struct HttpService(Rc<Session>);
 
 impl Service for HttpService {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
-        let session = Rc::clone(&self.0);
+        let session = &self.0;
         session.requests.set(session.requests.get().saturating_add(1));
         request::handle(session, request)
     }
@@ -231,5 +192,10 @@ impl Service for HttpService {
         session.ending.is_draining()
             || limit.is_some_and(|limit| session.requests.get() >= limit)
             || session.ends_overloaded()
+    }
+
+    fn failed(&self, error: &StreamError) {
+        let remote = self.0.connection.record.remote;
+        tracing::debug!(%remote, %error, "downstream connection ended");
     }
 }

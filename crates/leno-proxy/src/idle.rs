@@ -13,6 +13,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
@@ -61,9 +62,9 @@ pub(crate) trait Watched {
     fn watch(&self) -> &Watch;
 }
 
-/// One connection's streams, for the worker's sweep.
+/// One connection's streams, for the worker's sweep. HTTP/1 has one at a time.
 #[derive(Default)]
-pub(crate) struct Streams(RefCell<Vec<Weak<dyn Watched>>>);
+pub(crate) struct Streams(RefCell<SmallVec<[Weak<dyn Watched>; 1]>>);
 
 /// A worker's timer for the deadlines of all its streams.
 #[derive(Debug, Default)]
@@ -117,9 +118,18 @@ impl Watch {
         self.moved();
     }
 
+    pub(crate) fn request_has_ended(&self) -> bool {
+        self.request_ended.get().is_some()
+    }
+
     /// How long the request took to be received, once it has been.
     pub(crate) fn request_duration(&self) -> Option<Duration> {
-        Some(self.request_ended.get()?.saturating_duration_since(self.began))
+        let ended = self.request_ended.get()?;
+        // Most requests end where they begin, and to compare is cheaper than to subtract.
+        Some(match ended == self.began {
+            true => Duration::ZERO,
+            false => ended.saturating_duration_since(self.began),
+        })
     }
 
     /// The answer is to be over so long after the end of the request (Envoy: "the entire downstream request").
@@ -187,14 +197,19 @@ impl Streams {
     pub(crate) fn add<T: Watched + 'static>(&self, stream: &Rc<T>) {
         let stream: Weak<dyn Watched> = Rc::downgrade(stream) as Weak<T>;
         let mut streams = self.0.borrow_mut();
-        // What has ended is let go of as soon as may be: a weak reference keeps its memory.
-        while streams.last().is_some_and(|last| last.strong_count() == 0) {
-            streams.pop();
-        }
+        let_go(&mut streams);
         if streams.len() == streams.capacity() {
             streams.retain(|stream| stream.strong_count() > 0);
         }
         streams.push(stream);
+    }
+
+    /// A stream ends: a weak reference would keep its memory until the next look.
+    pub(crate) fn let_go(&self) {
+        // The look itself may have held the last strong one.
+        if let Ok(mut streams) = self.0.try_borrow_mut() {
+            let_go(&mut streams);
+        }
     }
 
     /// Ends what is over its limits; the earliest deadline of the others.
@@ -212,6 +227,13 @@ impl Streams {
             true
         });
         next
+    }
+}
+
+/// The newest that have ended.
+fn let_go(streams: &mut SmallVec<[Weak<dyn Watched>; 1]>) {
+    while streams.last().is_some_and(|last| last.strong_count() == 0) {
+        streams.pop();
     }
 }
 

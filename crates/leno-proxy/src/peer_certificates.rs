@@ -14,6 +14,10 @@ pub(crate) struct PeerCertificates {
 // === impl PeerCertificates ===
 
 impl PeerCertificates {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.leaf.is_none() && self.chain.is_none()
+    }
+
     pub(crate) fn new(config: &ForwardClientCert, shown: &[CertificateDer<'_>]) -> Self {
         let leaf = shown.first().filter(|_| config.cert);
         Self {

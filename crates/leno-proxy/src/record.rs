@@ -198,7 +198,7 @@ impl Exchange {
     }
 
     pub(crate) fn request_has_ended(&self) -> bool {
-        self.watch.request_duration().is_some()
+        self.watch.request_has_ended()
     }
 
     /// How long the answer may take from the end of the request on.
@@ -279,10 +279,9 @@ impl Exchange {
 
     /// Of a gRPC call that had an answer it is known only now whether the endpoint has served it.
     fn settle_load(&mut self) {
-        let response = self.response.get_mut().as_ref();
-        let is_open = response.is_some_and(|head| load::success(head).is_none());
-        if let (true, Some((_, active, _))) = (is_open, self.counted.get_mut()) {
-            active.settle(self.grpc_status.get().is_some_and(load::succeeded));
+        let status = self.grpc_status.get();
+        if let Some((_, active, _)) = self.counted.get_mut() {
+            active.settle(|| status.is_some_and(load::succeeded));
         }
     }
 
@@ -305,6 +304,9 @@ impl Exchange {
             }
         }
         let flags = self.flags.get();
+        if flags.is_empty() {
+            return;
+        }
         for (flag, stat) in [
             (Flag::DownstreamConnectionTermination, HttpStat::RqRxReset),
             (Flag::DownstreamRemoteReset, HttpStat::RqRxReset),
@@ -432,6 +434,7 @@ impl Drop for Exchange {
         self.count_end(now);
         self.active.end(now);
         self.report(now);
+        self.session.ending.streams.let_go();
     }
 }
 

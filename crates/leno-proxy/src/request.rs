@@ -39,13 +39,14 @@ use crate::state::Config;
 use crate::tcp_proxy;
 use crate::upstream::Upstream;
 
-/// Serves one request, up to the head of its answer.
-pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
+/// Serves one request, up to the head of its answer. What comes before the first wait is done at once: a future that
+/// did it would have room for the request beside what becomes of it.
+pub(crate) fn handle(session: &Rc<Session>, request: Request) -> impl Future<Output = Response> + use<> {
     let Request { mut head, body } = request;
     let manager = &session.manager;
     let begun = headers::begin(&mut head, &session.connection, manager);
     let detected = manager.detect(&head.headers, session.connection.record.remote.ip());
-    let client = client(&session, &detected);
+    let client = client(session, &detected);
     let prepared = headers::prepare(
         begun,
         &mut head,
@@ -55,15 +56,20 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request) -> Response {
         &detected,
     );
     let grpc = is_grpc(&head);
-    let exchange = Exchange::new(&session, client, head);
+    let exchange = Exchange::new(session, client, head);
     session.ending.streams.add(&exchange);
     let body = Received::follow(&exchange, body);
+    answer(exchange, grpc, prepared, body)
+}
+
+async fn answer(exchange: Rc<Exchange>, grpc: bool, prepared: Prepared, body: Body) -> Response {
     let exchanged = Exchanged {
         exchange: &exchange,
         grpc,
         prepared,
     };
     let (mut answer, filters, origin) = exchanged.answer(body).await;
+    let manager = &exchange.session().manager;
     if let Some(filters) = &filters
         && let Err(reply) = filters.response_headers(&mut answer.head, &mut answer.body).await
     {

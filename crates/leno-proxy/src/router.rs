@@ -34,10 +34,10 @@ use self::ended::{count, count_failure, failure_kind, is_stale};
 use self::late::within;
 use self::tunnel::opened;
 use crate::alpn::{self, Offer};
-use crate::codec::{Answer, Body, Request};
+use crate::codec::{Answer, Body};
 use crate::counts::Lasting;
 use crate::destination::Purpose;
-use crate::headers::{self, CONTROLS, EXPECTED, ORIGINAL_VERSION};
+use crate::headers::{self, CONTROLS, CONTROLS_OF_THIS_ONE, EXPECTED, ORIGINAL_VERSION};
 use crate::idle::Expired;
 use crate::mirror;
 use crate::outcome::{Failure, StreamError};
@@ -163,7 +163,8 @@ impl Router<'_> {
         let cluster = upstream.cluster();
         let hashed = self.hash(&cluster);
         if self.ends_connect() {
-            let (answer, in_flight) = self.connect(&upstream, hashed.hash).await?;
+            // Apart: no other request has room for it.
+            let (answer, in_flight) = Box::pin(self.connect(&upstream, hashed.hash)).await?;
             in_flight.count(exchange, permit);
             return Ok(Forwarded::Answered(self.tunnelled(answer, body)));
         }
@@ -262,7 +263,7 @@ impl Router<'_> {
         if self.heard != Heard::No {
             // What a proxy before this one was told stays, where it counts.
             match options.respect_expected_timeout && head.headers.contains(EXPECTED) {
-                true => head.headers.remove_all(&CONTROLS[2..]),
+                true => head.headers.remove_all(&CONTROLS_OF_THIS_ONE),
                 false => head.headers.remove_all(&CONTROLS),
             }
         }
@@ -413,7 +414,7 @@ impl Router<'_> {
                 if let Some(trace) = self.exchange.trace() {
                     trace.try_is_answered(&answer.head);
                 }
-                picked.host.state.load.answered(&answer.head);
+                in_flight.active.answered(&answer.head);
                 Ok((answer, picked, in_flight))
             }
             // The request could not be sent because there was no more of it: not the upstream's doing.
@@ -498,22 +499,17 @@ impl Router<'_> {
         if let Some(trace) = exchange.trace() {
             trace.inject(&mut exchange.request.borrow_mut(), checkout.version());
         }
-        let mut head = self.head(host, checkout.is_http2() && to_mesh_peer);
-        if exchange.session().manager.scheme_of_upstream {
-            let tls = upstream.cluster().transport.of(&host.endpoint).tls().is_some();
-            head.scheme = Bytes::from_static(if tls { b"https" } else { b"http" });
-        }
-        let through = self.through(checkout.is_http2(), &head);
+        let through = self.through(checkout.is_http2(), &exchange.request.borrow());
         let body = match (&through, idle) {
             (Some(through), _) => through.body(),
             (None, Some(idle)) => idle.request(plan.replay.attempt()),
             (None, None) => plan.replay.attempt(),
         };
-        let upgrade = through.as_ref().and_then(|_| head.upgrade.clone());
-        let mut answer = checkout
-            .send(Request { head, body })
-            .await
-            .map_err(Failure::Stream)?;
+        let upgrade = through
+            .as_ref()
+            .and_then(|_| exchange.request.borrow().upgrade.clone());
+        let sending = self.send_on(checkout, upstream, host, body, to_mesh_peer);
+        let mut answer = sending.await.map_err(Failure::Stream)?;
         if let Some(through) = through {
             answer = opened(answer, through, upgrade);
         }
@@ -532,30 +528,48 @@ impl Router<'_> {
         Ok(answer)
     }
 
-    /// The request as this attempt sends it.
-    fn head(&self, host: &Host, tell_version: bool) -> RequestHead {
+    /// Sends the request as this attempt sends it; what of it is this attempt's alone is edited in a copy.
+    fn send_on(
+        &self,
+        checkout: Checkout,
+        upstream: &Upstream,
+        host: &Host,
+        body: Body,
+        to_mesh_peer: bool,
+    ) -> impl Future<Output = Result<Answer, StreamError>> + use<> {
         let exchange = self.exchange;
         if self.forwarding.host.include_attempt_count {
             let count = Decimal::from(u64::from(exchange.attempts.get()));
             let headers = &mut exchange.request.borrow_mut().headers;
             headers.set("x-envoy-attempt-count", count);
         }
-        let mut head = exchange.request.borrow().clone();
-        if exchange.attempts.get() > 1 {
+        let head = exchange.request.borrow();
+        let again = exchange.attempts.get() > 1;
+        let tells_version = to_mesh_peer && checkout.is_http2() && head.version != Version::Http2;
+        let takes_scheme = exchange.session().manager.scheme_of_upstream;
+        if !again && !tells_version && !takes_scheme && !self.rewrites_host(host) {
+            return checkout.send(&head, body);
+        }
+        let mut head = head.clone();
+        if again {
             self.tell_what_is_left(&mut head);
         }
         self.rewrite_host(&mut head, host);
-        if tell_version && head.version != Version::Http2 {
+        if tells_version {
             head.headers.set(ORIGINAL_VERSION, head.version.as_str());
         }
-        head
+        if takes_scheme {
+            let tls = upstream.cluster().transport.of(&host.endpoint).tls().is_some();
+            head.scheme = Bytes::from_static(if tls { b"https" } else { b"http" });
+        }
+        checkout.send(&head, body)
     }
 
     /// To the endpoint's name, where the route wants that.
     fn rewrite_host(&self, head: &mut RequestHead, host: &Host) {
-        let name = &host.endpoint.hostname;
-        if self.forwarding.auto_host() && !name.is_empty() {
-            self.forwarding.set_host(head, name.as_bytes(), self.tells());
+        if self.rewrites_host(host) {
+            let name = host.endpoint.hostname.as_bytes();
+            self.forwarding.set_host(head, name, self.tells());
         }
     }
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use leno_engine::compile::http::HttpConnectionManager;
 use leno_engine::compile::overload::What;
-use leno_telemetry::stats::{Counts, HttpStat};
+use leno_telemetry::stats::{Counts, HttpStat, HttpTime};
 
 use crate::connection::Connection;
-use crate::counts::{Lasting, Timed};
+use crate::counts::Timed;
 use crate::ending::Ending;
 use crate::overload::Overload;
 use crate::worker::Worker;
 
-/// Requests share it and copy nothing of it.
+/// Requests share it and copy nothing of it. While it is there it is counted as an active connection.
 pub(crate) struct Session {
     pub(crate) worker: Rc<Worker>,
     pub(crate) connection: Connection,
@@ -24,11 +24,45 @@ pub(crate) struct Session {
     /// It ends with what is being done, as there is too much to do.
     pub(crate) overloaded: Cell<bool>,
     pub(crate) counts: Rc<Counts<HttpStat>>,
-    pub(crate) _active: [Option<Lasting<HttpStat>>; 3],
-    pub(crate) _length: Timed<HttpStat>,
+    http2: bool,
+    _length: Timed<HttpStat>,
 }
 
+// === impl Session ===
+
 impl Session {
+    pub(crate) fn begin(
+        worker: Rc<Worker>,
+        connection: Connection,
+        manager: Arc<HttpConnectionManager>,
+        ending: Rc<Ending>,
+        counts: Rc<Counts<HttpStat>>,
+        http2: bool,
+    ) -> Rc<Self> {
+        let (total, active) = match http2 {
+            true => (HttpStat::CxHttp2Total, HttpStat::CxHttp2Active),
+            false => (HttpStat::CxHttp1Total, HttpStat::CxHttp1Active),
+        };
+        for stat in [HttpStat::CxTotal, HttpStat::CxActive, total, active] {
+            counts.inc(stat);
+        }
+        if connection.facts.tls {
+            counts.inc(HttpStat::CxSslTotal);
+            counts.inc(HttpStat::CxSslActive);
+        }
+        Rc::new(Self {
+            worker,
+            connection,
+            manager,
+            ending,
+            requests: Cell::new(0),
+            overloaded: Cell::new(false),
+            _length: Timed::begin(&counts, HttpTime::CxLength),
+            counts,
+            http2,
+        })
+    }
+
     /// None: it is served however much there is to do.
     pub(crate) fn overload(&self) -> Option<&Overload> {
         let overload = self.worker.shared.overload.as_deref();
@@ -45,5 +79,20 @@ impl Session {
             self.counts.inc(HttpStat::CxOverloadDisableKeepalive);
         }
         self.overloaded.get()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let counts = &self.counts;
+        counts.inc(HttpStat::CxDestroy);
+        counts.dec(HttpStat::CxActive);
+        counts.dec(match self.http2 {
+            true => HttpStat::CxHttp2Active,
+            false => HttpStat::CxHttp1Active,
+        });
+        if self.connection.facts.tls {
+            counts.dec(HttpStat::CxSslActive);
+        }
     }
 }

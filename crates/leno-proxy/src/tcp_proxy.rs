@@ -265,7 +265,7 @@ impl Relay {
         let longest = self.tcp.longest(self.worker.random.next());
         Lifetime {
             idle: None,
-            most: longest.map(|most| (most, Duration::ZERO)),
+            most: longest.map(|most| Box::new((most, Duration::ZERO))),
             patient: true,
         }
     }

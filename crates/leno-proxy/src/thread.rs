@@ -3,13 +3,13 @@
 //! Tasks stay on their thread. A connection is moved to the least loaded worker before anything is read of it, and
 //! never after.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc as channel};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use leno_tls::{Crypto, Secrets};
@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::accept;
 use crate::call;
+use crate::connection::Serving;
 use crate::export;
 use crate::inbox::{Message, Workers};
 use crate::load::Counted;
@@ -96,12 +97,8 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                 Err(error) => tracing::warn!(%error, "connection lost between workers"),
             },
             Message::Within(within) => {
-                let accepting = Box::pin(accept::accept_within(Rc::clone(&worker), within));
-                tokio::task::spawn_local(async move {
-                    if let Some(serving) = accepting.await {
-                        serving.await;
-                    }
-                });
+                let accepting = accept::accept_within(Rc::clone(&worker), within);
+                tokio::task::spawn_local(Served::Accepting(Box::pin(accepting)));
             }
             Message::Look => worker.look(),
             Message::Post(post) => {
@@ -145,7 +142,6 @@ fn dispatch(worker: &Rc<Worker>, stream: Stream, remote: SocketAddr, socket: &Ar
     }
 }
 
-/// The task is as small as what serves the connection to its end: how it came about is forgotten on the way.
 fn serve(
     worker: &Rc<Worker>,
     stream: Stream,
@@ -153,14 +149,32 @@ fn serve(
     socket: Arc<ListenSocket>,
     counted: Counted,
 ) {
-    let accepting = Box::pin(accept::accept(Rc::clone(worker), stream, remote, socket));
-    tokio::task::spawn_local(async move {
-        let _counted = counted;
-        let serving = accepting.await;
-        if let Some(serving) = serving {
-            serving.await;
+    let accepting = accept::accept(Rc::clone(worker), stream, remote, socket, counted);
+    tokio::task::spawn_local(Served::Accepting(Box::pin(accepting)));
+}
+
+/// A connection's task. It is as small as what serves the connection to its end: how it came about is forgotten on the
+/// way, and what a runtime keeps of a task fits with it into one of tokio's 128 bytes.
+enum Served {
+    Accepting(Pin<Box<dyn Future<Output = Option<Serving>>>>),
+    Serving(Serving),
+}
+
+impl Future for Served {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Accepting(accepting) = &mut *self {
+            match ready!(accepting.as_mut().poll(cx)) {
+                Some(serving) => *self = Self::Serving(serving),
+                None => return Poll::Ready(()),
+            }
         }
-    });
+        match &mut *self {
+            Self::Serving(serving) => serving.as_mut().poll(cx),
+            Self::Accepting(_) => Poll::Pending,
+        }
+    }
 }
 
 /// Until the clusters that are there know which of their endpoints are well.

@@ -24,7 +24,7 @@ use leno_telemetry::stats::ClusterStat;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::alpn;
-use crate::codec::{Answer, Body, Frame, Request, Source};
+use crate::codec::{Answer, Body, Frame, Source};
 use crate::connect::UpstreamConnection;
 use crate::destination::{Behalf, Purpose};
 use crate::io::{Carrier, Io};
@@ -134,7 +134,7 @@ async fn ask(checkout: Checkout, head: RequestHead) -> Result<Asked, StreamError
         true => Body::Empty,
         false => through.body(),
     };
-    let Answer { head, body, upgraded } = checkout.send(Request { head, body }).await?;
+    let Answer { head, body, upgraded } = checkout.send(&head, body).await?;
     // As in Envoy, whose HTTP/1.1 takes every success for a tunnel's.
     let is_open = match connects && http2 {
         true => head.status == 200,

@@ -181,7 +181,10 @@ impl Forwarding<'_> {
         if policy.is_some_and(excluded) {
             return None;
         }
-        let asks = |name: &str| head.headers.get_str(name).filter(|_| heard != Heard::No);
+        if heard == Heard::No {
+            return policy.cloned();
+        }
+        let asks = |name: &str| head.headers.get_str(name);
         let words = [asks("x-envoy-retry-on"), asks("x-envoy-retry-grpc-on")];
         let most = asks("x-envoy-max-retries").and_then(|most| most.parse().ok());
         let codes = asks("x-envoy-retriable-status-codes");

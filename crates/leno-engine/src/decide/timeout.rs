@@ -72,7 +72,8 @@ impl Forwarding<'_> {
             };
             grpc = global;
         }
-        let asks = |header| milliseconds(head, header).filter(|_| heard != Heard::No);
+        let is_heard = heard != Heard::No;
+        let asks = |header| is_heard.then(|| milliseconds(head, header)).flatten();
         let expected = || asks("x-envoy-expected-rq-timeout-ms").filter(|_| heard == Heard::WithExpected);
         if let Some(asked) = expected().or_else(|| asks("x-envoy-upstream-rq-timeout-ms")) {
             global = (!asked.is_zero()).then_some(asked);

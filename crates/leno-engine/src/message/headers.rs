@@ -31,16 +31,23 @@ struct Block {
     wire: Bytes,
     added: Added,
     fields: SmallVec<[Field; FIELDS]>,
-    /// Which lengths the names have or had: most names that are looked for are not there, and this knows it of nearly
+    /// The marks that the names have or had: most names that are looked for are not there, and this knows it of nearly
     /// all of them.
-    lengths: Lengths,
+    marks: Marks,
     /// None: nobody wants to know how the names were written.
     spelling: Option<Rc<Spelling>>,
 }
 
-/// A bit for each length of a name, modulo 64.
-#[derive(Clone, Copy, Default)]
-struct Lengths(u64);
+/// A bit for each length and last letter of a name, modulo 64.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks(u64);
+
+/// Names that are looked for together.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<const N: usize> {
+    names: [&'static str; N],
+    marks: Marks,
+}
 
 /// Bytes one after the other: in place as long as there is room, then all of them in an allocation of their own.
 #[derive(Clone)]
@@ -83,7 +90,7 @@ impl Headers {
     /// The fields of a head, or trailers, as a codec found them in `wire`: the ranges of each name, which must be lower
     /// case, and value. Nothing is copied. What a range has outside of `wire` is empty.
     pub fn from_wire(wire: Bytes, fields: impl IntoIterator<Item = (Range<usize>, Range<usize>)>) -> Self {
-        let span = |range: Range<usize>| Span::of(range).unwrap_or(Span::EMPTY);
+        let span = |range: &Range<usize>| Span::of(range).unwrap_or(Span::EMPTY);
         let mut headers = Self(Some(Rc::new(Block {
             wire,
             ..Block::default()
@@ -91,7 +98,8 @@ impl Headers {
         // In place: a block is too large to be moved for nothing.
         let block = headers.edit();
         for (name, value) in fields {
-            block.push(span(name), span(value));
+            let marks = Marks::of(block.wire.get(name.clone()).unwrap_or_default());
+            block.push(marks, span(&name), span(&value));
         }
         headers
     }
@@ -109,13 +117,9 @@ impl Headers {
     }
 
     /// The first value of `name`, which must be lower case.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        let block = self.0.as_deref()?;
-        if !block.lengths.has(name.as_bytes()) {
-            return None;
-        }
-        let field = block.fields.iter().find(|f| block.is(f, name.as_bytes()))?;
-        Some(block.text(field.value))
+        self.marked(Marks::of(name.as_bytes()))?.get(name.as_bytes())
     }
 
     pub fn get_str(&self, name: &str) -> Option<&str> {
@@ -123,10 +127,7 @@ impl Headers {
     }
 
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let block = self
-            .0
-            .as_deref()
-            .filter(|block| block.lengths.has(name.as_bytes()));
+        let block = self.marked(Marks::of(name.as_bytes()));
         let fields = block.map_or(&[][..], |block| &block.fields).iter();
         fields.filter_map(move |f| {
             let block = block.filter(|block| block.is(f, name.as_bytes()))?;
@@ -144,6 +145,7 @@ impl Headers {
         }
     }
 
+    #[inline]
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -151,9 +153,10 @@ impl Headers {
     /// Adds a value, keeping those that are there.
     pub fn append(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let block = self.edit();
+        let marks = Marks::of(name.as_ref());
         let name = block.add(name.as_ref());
         let value = block.add(value.as_ref());
-        block.push(name, value);
+        block.push(marks, name, value);
     }
 
     /// Replaces every value of `name` by one.
@@ -164,12 +167,17 @@ impl Headers {
     }
 
     /// Removes every value of `name`; the last one is returned.
+    #[inline]
     pub fn remove(&mut self, name: &str) -> Option<Bytes> {
-        let block = self.0.as_deref()?;
         let name = name.as_bytes();
-        if !block.lengths.has(name) {
-            return None;
+        match self.marked(Marks::of(name)) {
+            Some(_) => self.remove_marked(name),
+            None => None,
         }
+    }
+
+    fn remove_marked(&mut self, name: &[u8]) -> Option<Bytes> {
+        let block = self.0.as_deref()?;
         let last = block.fields.iter().rfind(|f| block.is(f, name))?;
         let value = block.share(last.value);
         self.edit().retain(|n| n != name);
@@ -177,16 +185,24 @@ impl Headers {
     }
 
     /// Removes every value of every one of `names`.
-    pub fn remove_all(&mut self, names: &[&str]) {
+    #[inline]
+    pub fn remove_all<const N: usize>(&mut self, names: &Names<N>) {
+        if self.marked(names.marks).is_some() {
+            self.remove_named(&names.names);
+        }
+    }
+
+    fn remove_named(&mut self, names: &[&str]) {
         let is_named = |name: &[u8]| names.iter().any(|n| n.as_bytes() == name);
-        let lengths = self
-            .0
-            .as_deref()
-            .map_or_else(Lengths::default, |block| block.lengths);
-        let may_have = names.iter().any(|name| lengths.has(name.as_bytes()));
-        if may_have && self.iter().any(|(name, _)| is_named(name)) {
+        if self.iter().any(|(name, _)| is_named(name)) {
             self.edit().retain(|name| !is_named(name));
         }
+    }
+
+    /// None: no name has one of these marks.
+    #[inline]
+    fn marked(&self, marks: Marks) -> Option<&Block> {
+        self.0.as_deref().filter(|block| block.marks.has(marks))
     }
 
     /// Removes every field whose name is one.
@@ -293,9 +309,16 @@ impl fmt::Debug for Headers {
 // === impl Block ===
 
 impl Block {
-    fn push(&mut self, name: Span, value: Span) {
-        self.lengths.add(name.len as usize);
+    /// `marks`: the name's.
+    #[inline]
+    fn push(&mut self, marks: Marks, name: Span, value: Span) {
+        self.marks.add(marks);
         self.fields.push(Field { name, value });
+    }
+
+    fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        let field = self.fields.iter().find(|f| self.is(f, name))?;
+        Some(self.text(field.value))
     }
 
     /// Whether the field stands in `wire` as a line of HTTP/1.1.
@@ -341,13 +364,16 @@ impl Block {
 
     fn add(&mut self, text: &[u8]) -> Span {
         let at = self.added.push(text);
-        Span::of(at..at + text.len()).map_or(Span::EMPTY, Span::added)
+        Span::of(&(at..at + text.len())).map_or(Span::EMPTY, Span::added)
     }
 
     fn set(&mut self, name: &[u8], value: Span) {
-        let Some(at) = self.fields.iter().position(|f| self.is(f, name)) else {
+        let marks = Marks::of(name);
+        let may_be_there = self.marks.has(marks);
+        let there = may_be_there.then(|| self.fields.iter().position(|f| self.is(f, name)));
+        let Some(at) = there.flatten() else {
             let name = self.add(name);
-            return self.push(name, value);
+            return self.push(marks, name, value);
         };
         self.fields[at].value = value;
         if self.fields[at + 1..].iter().any(|f| self.is(f, name)) {
@@ -369,7 +395,7 @@ impl Clone for Block {
             wire: self.wire.clone(),
             added: self.added.clone(),
             fields: SmallVec::from_slice(&self.fields),
-            lengths: self.lengths,
+            marks: self.marks,
             spelling: self.spelling.clone(),
         }
     }
@@ -399,16 +425,42 @@ impl Field {
     }
 }
 
-// === impl Lengths ===
+// === impl Marks ===
 
-impl Lengths {
-    fn add(&mut self, length: usize) {
-        self.0 |= 1 << (length % 64);
+impl Marks {
+    /// Of one name.
+    #[inline]
+    const fn of(name: &[u8]) -> Self {
+        let last = match name.last() {
+            Some(last) => *last as usize,
+            None => 0,
+        };
+        Self(1 << ((name.len() + last * 7) % 64))
     }
 
-    /// False: there is no such name.
-    fn has(self, name: &[u8]) -> bool {
-        self.0 & 1 << (name.len() % 64) != 0
+    const fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// False: none of these is here.
+    #[inline]
+    const fn has(self, any: Self) -> bool {
+        self.0 & any.0 != 0
+    }
+}
+
+// === impl Names ===
+
+impl<const N: usize> Names<N> {
+    /// All in lower case.
+    pub const fn new(names: [&'static str; N]) -> Self {
+        let mut marks = Marks(0);
+        let mut at = 0;
+        while at < N {
+            marks.add(Marks::of(names[at].as_bytes()));
+            at += 1;
+        }
+        Self { names, marks }
     }
 }
 
@@ -459,7 +511,7 @@ impl Span {
     const EMPTY: Self = Self { at: 0, len: 0 };
 
     /// None: more than 2 GiB, which no limit on headers lets through.
-    fn of(range: Range<usize>) -> Option<Self> {
+    fn of(range: &Range<usize>) -> Option<Self> {
         let at = u32::try_from(range.start).ok()?;
         let len = u32::try_from(range.end.checked_sub(range.start)?).ok()?;
         (at & Self::ADDED == 0).then_some(Self { at, len })

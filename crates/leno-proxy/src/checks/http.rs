@@ -67,9 +67,10 @@ impl HttpConnection {
 
     /// The answer, with as much of its body as is wanted.
     pub(super) async fn exchange(&mut self, request: Request, most: usize) -> Result<Answered, StreamError> {
+        let Request { head, body: sent } = request;
         match self {
             Self::Http1(client) => {
-                let mut asking = client.ask(request);
+                let mut asking = client.ask(&head, sent);
                 let head = poll_fn(|cx| client.poll_answer(&mut asking, cx)).await?;
                 let mut body = Whole::new(most);
                 while let Some(frame) = poll_fn(|cx| client.poll_frame(cx)).await {
@@ -78,7 +79,7 @@ impl HttpConnection {
                 Ok(body.of(head))
             }
             Self::Http2(client) => {
-                let mut answer = client.send(request).await?;
+                let mut answer = h2::client::answer(client.ask(&head, sent), ()).await?;
                 let mut body = Whole::new(most);
                 while let Some(frame) = answer.body.frame().await {
                     body.take(frame?);

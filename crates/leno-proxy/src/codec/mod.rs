@@ -19,6 +19,7 @@ use leno_engine::message::{RequestHead, ResponseHead};
 
 use crate::ending::Ending;
 use crate::io::Rewound;
+use crate::outcome::StreamError;
 use crate::tcp::{Ended, Scratch};
 
 pub(crate) use body::{Body, Frame, Source};
@@ -72,6 +73,8 @@ pub(crate) trait Service: 'static {
     fn refuse(&self, refusal: &Refusal) -> Response;
     /// Whether responses should end their connection.
     fn draining(&self) -> bool;
+    /// The connection has ended in an error.
+    fn failed(&self, error: &StreamError);
 }
 
 /// Why a codec does not take what it has read for a request.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::endpoint::Target;
-use leno_engine::decide::balance::PickContext;
+use leno_engine::decide::balance::{Host, PickContext};
 use leno_engine::decide::hash::{Hashed, hash_by};
 use leno_engine::decide::limits::{Permit, Resource};
 use leno_engine::decide::notes::{ORIGINAL_DST, address};
@@ -78,6 +78,11 @@ impl Router<'_> {
         let names = cluster.wishes.as_deref()?;
         let head = self.exchange.request.borrow();
         Some(Wishes::of(names.iter().filter_map(|name| head.field(name))))
+    }
+
+    /// Whether the request takes the endpoint's name.
+    pub(super) fn rewrites_host(&self, host: &Host) -> bool {
+        self.forwarding.auto_host() && !host.endpoint.hostname.is_empty()
     }
 
     pub(super) fn hash(&self, cluster: &Cluster) -> Hashed {

@@ -5,19 +5,20 @@
 //! run out.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use futures_util::future::Either;
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::decide::limits::{Permit, Priority, Resource, Seat};
-use leno_engine::message::{ResponseHead, Version};
+use leno_engine::message::{RequestHead, ResponseHead, Version};
 use leno_telemetry::stats::{ClusterStat, ClusterTime};
 
 use crate::alpn::{Offer, is_http2};
-use crate::codec::{Answer, Body, Frame, Request, Source, h1, h2};
+use crate::codec::{Answer, Body, Frame, Source, h1, h2};
 use crate::connect::{self, Connector, UpstreamConnection};
 use crate::counts::{Lasting, Timed};
 use crate::destination::Destination;
@@ -346,25 +347,32 @@ impl Checkout {
         }
     }
 
-    pub(crate) async fn send(self, request: Request) -> Result<Answer, StreamError> {
+    /// The head is written at once, and not held or copied while the answer is waited for.
+    pub(crate) fn send(
+        self,
+        head: &RequestHead,
+        body: Body,
+    ) -> impl Future<Output = Result<Answer, StreamError>> + use<> {
         match self.kind {
-            Kind::Http2(connection) => connection.client.send(request).await,
+            Kind::Http2(connection) => {
+                let asking = connection.client.ask(head, body);
+                Either::Left(h2::client::answer(asking, connection))
+            }
             Kind::Http1 { mut connection, pool } => {
                 connection.requests += 1;
-                let tunnel = request.head.method.as_ref() == b"CONNECT" && request.head.upgrade.is_none();
-                let mut asking = connection.client.ask(request);
+                let tunnel = head.method.as_ref() == b"CONNECT" && head.upgrade.is_none();
+                let mut asking = connection.client.ask(head, body);
                 let mut lease = Some(Lease {
                     connection: Some(connection),
                     pool,
                 });
-                poll_fn(|cx| {
+                Either::Right(poll_fn(move |cx| {
                     let Some(connection) = lease.as_mut().and_then(|lease| lease.connection.as_mut()) else {
                         return Poll::Ready(Err(StreamError::Closed));
                     };
                     let head = ready!(connection.client.poll_answer(&mut asking, cx))?;
                     Poll::Ready(lease.take().ok_or(StreamError::Closed)?.answered(head, tunnel))
-                })
-                .await
+                }))
             }
         }
     }

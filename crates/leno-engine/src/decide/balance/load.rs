@@ -36,13 +36,6 @@ impl Load {
         count.set(count.get() + 1);
     }
 
-    /// What has become of one that was answered, as far as that is known.
-    pub fn answered(&self, head: &ResponseHead) {
-        if let Some(success) = success(head) {
-            self.settle(success);
-        }
-    }
-
     /// Since the last time.
     pub(super) fn take(&self, active: u32) -> Loaded {
         Loaded {
@@ -75,10 +68,10 @@ pub fn success(head: &ResponseHead) -> Option<bool> {
     if head.status >= 500 {
         return Some(false);
     }
-    let content_type = head.headers.get_str("content-type").unwrap_or_default();
+    let content_type = head.headers.get("content-type").unwrap_or_default();
     let is_grpc = content_type
-        .strip_prefix("application/grpc")
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('+'));
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')));
     if !is_grpc {
         return Some(true);
     }

@@ -4,6 +4,7 @@
 //! among the endpoints: one file per policy, one row in [`policy`]. What is computed from health is computed when
 //! health changes, not when a request comes. A balancer belongs to one worker.
 
+mod active;
 mod aggregate;
 mod bounded;
 mod client_side;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh64::xxh64;
 
+pub use self::active::Active;
 pub use self::aggregate::{Chosen, Row};
 use self::health::Level;
 use self::load::{Load, Loaded};
@@ -88,11 +90,6 @@ pub struct Host {
     pub endpoint: Arc<Endpoint>,
     pub state: Rc<EndpointState>,
 }
-
-/// Counts a request as under way at an endpoint, until dropped.
-#[derive(Debug)]
-#[must_use = "the request counts as ended when this is dropped"]
-pub struct Active(Rc<EndpointState>);
 
 /// What a pick depends on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -245,7 +242,7 @@ impl PickContext<'_> {
 impl Host {
     pub fn start(&self) -> Active {
         self.state.active.set(self.state.active.get() + 1);
-        Active(self.state.clone())
+        Active::new(self.state.clone())
     }
 
     /// What it weighs now.
@@ -279,19 +276,6 @@ impl Host {
     /// What the process knows of it.
     pub fn health(&self) -> Option<&Arc<HostHealth>> {
         self.state.health.as_ref()
-    }
-}
-
-impl Active {
-    /// What it has come to, where that was not known when the answer began.
-    pub fn settle(&self, success: bool) {
-        self.0.load.settle(success);
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.active.set(self.0.active.get().saturating_sub(1));
     }
 }
 
@@ -361,8 +345,16 @@ impl Balancer {
         let mut last = None;
         let left = self.left_priorities(cx);
         for attempt in 0..=cx.attempts {
-            let random = mix(cx.random, attempt);
-            let Some(host) = self.pick_once(&PickContext { random, ..*cx }, attempt, &left) else {
+            let again;
+            let cx = match attempt {
+                0 => cx,
+                _ => {
+                    let random = mix(cx.random, attempt);
+                    again = PickContext { random, ..*cx };
+                    &again
+                }
+            };
+            let Some(host) = self.pick_once(cx, attempt, &left) else {
                 break;
             };
             if !cx.omits(&host.endpoint) {

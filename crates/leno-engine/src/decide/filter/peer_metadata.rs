@@ -15,10 +15,11 @@ use prost::Message;
 use super::{Context, FilterConfig, FilterFactory, HttpFilter, Kind, LocalMetadata, PeerMetadata, Step};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect};
-use crate::message::{Headers, RequestHead, ResponseHead, base64};
+use crate::message::{Headers, Names, RequestHead, ResponseHead, base64};
 
 pub const METADATA: &str = "x-envoy-peer-metadata";
 pub const METADATA_ID: &str = "x-envoy-peer-metadata-id";
+const HEADERS: Names<2> = Names::new([METADATA, METADATA_ID]);
 
 /// Longer ones are not decoded: no honest peer sends them.
 const LONGEST: usize = 16 * 1024;
@@ -177,7 +178,7 @@ fn take(headers: &mut Headers, cx: &mut Context<'_>, proved: bool) -> Asked {
     if peer.is_some() {
         *cx.peer = peer;
     }
-    headers.remove_all(&[METADATA, METADATA_ID]);
+    headers.remove_all(&HEADERS);
     if proved { asked } else { Asked::default() }
 }
 

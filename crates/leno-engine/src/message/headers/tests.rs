@@ -93,7 +93,7 @@ fn removed_values_are_gone_and_the_last_is_told() {
     assert_eq!(headers.remove("x").as_deref(), Some(&b"y"[..]));
     assert_eq!(text(&headers), "b=2 ");
     let mut headers = received();
-    headers.remove_all(&["b", "nothing"]);
+    headers.remove_all(&Names::new(["b", "nothing"]));
     assert_eq!(text(&headers), "a=1 a=3 ");
 }
 

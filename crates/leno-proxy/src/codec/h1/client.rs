@@ -8,14 +8,17 @@ use std::task::{Context, Poll, ready};
 use leno_engine::compile::cluster::UpstreamHttp1;
 use leno_engine::compile::http::HeaderCase;
 use leno_engine::message::{RequestHead, ResponseHead};
-use leno_http1::{Asked, Decoded, Decoder, Error, Framing, HeadScanner, encode_request, parse_response};
+use leno_http1::{
+    Asked, BodyWriter, Decoded, Decoder, EncodeError, Error, Framing, HeadScanner, encode_request,
+    parse_response,
+};
 use tokio::task::AbortHandle;
 
 use super::sending::{SendError, Sending};
 use super::spelling;
 use super::wire::Wire;
 use super::{RESPONSE_LIMITS, Workspace, protocol};
-use crate::codec::{Frame, Request};
+use crate::codec::{Body, Frame};
 use crate::io::{Io, Rewound};
 use crate::outcome::StreamError;
 
@@ -42,13 +45,21 @@ struct Rest {
 #[derive(Debug)]
 pub(crate) struct Asking {
     /// Until it is sent.
-    request: Option<Request>,
+    written: Option<Written>,
     sending: Option<Sending>,
     asked: Asked,
     scanner: HeadScanner,
     received: bool,
     /// Bytes of interim responses, of which there is no end otherwise.
     interim: usize,
+}
+
+/// A request's head as it goes out, and what follows it.
+#[derive(Debug)]
+struct Written {
+    head: Vec<u8>,
+    writer: Result<BodyWriter, EncodeError>,
+    body: Body,
 }
 
 // === impl Client ===
@@ -82,16 +93,34 @@ impl Client {
     }
 
     /// Begins with a request; [`Self::poll_answer`] goes on.
-    pub(crate) fn ask(&mut self, request: Request) -> Asking {
+    pub(crate) fn ask(&mut self, head: &RequestHead, body: Body) -> Asking {
         self.persistent = false;
-        let asked = match (&request.head.upgrade, request.head.method.as_ref()) {
+        let mut out = self.wire.borrow().workspace().head();
+        let whole;
+        let to_write = match self.options.whole_url {
+            true => {
+                whole = with_whole_url(head);
+                &whole
+            }
+            false => head,
+        };
+        let writer = encode_request(to_write, body.length(), &mut out);
+        if writer.is_ok() {
+            spelling::write(self.options.header_case, &head.headers, &mut out);
+        }
+        let written = Written {
+            writer,
+            head: out,
+            body,
+        };
+        let asked = match (&head.upgrade, head.method.as_ref()) {
             (Some(_), _) => Asked::Upgrade,
             (None, b"HEAD") => Asked::Head,
             (None, b"CONNECT") => Asked::Connect,
             (None, _) => Asked::Other,
         };
         Asking {
-            request: Some(request),
+            written: Some(written),
             sending: None,
             asked,
             scanner: HeadScanner::default(),
@@ -107,8 +136,8 @@ impl Client {
         asking: &mut Asking,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, StreamError>> {
-        if let Some(request) = asking.request.take() {
-            asking.begin(request, &self.wire, self.options, cx)?;
+        if let Some(written) = asking.written.take() {
+            asking.begin(written, &self.wire, cx)?;
         }
         let response = ready!(asking.poll(&self.wire, self.options.header_case, cx))?;
         let unsent = asking.sending.take();
@@ -163,24 +192,19 @@ impl Client {
 impl Asking {
     fn begin(
         &mut self,
-        request: Request,
+        written: Written,
         wire: &RefCell<Wire>,
-        options: UpstreamHttp1,
         cx: &mut Context<'_>,
     ) -> Result<(), StreamError> {
-        let Request { mut head, body } = request;
-        if options.whole_url {
-            name_whole_url(&mut head);
-        }
-        let workspace = Rc::clone(wire.borrow().workspace());
-        let mut out = workspace.head();
-        let begun = encode_request(&head, body.length(), &mut out)
+        let Written {
+            mut head,
+            writer,
+            body,
+        } = written;
+        let begun = writer
             .map_err(SendError::from)
-            .and_then(|writer| {
-                spelling::write(options.header_case, &head.headers, &mut out);
-                Sending::begin(body, writer, &mut out, wire, cx)
-            });
-        workspace.keep(out);
+            .and_then(|writer| Sending::begin(body, writer, &mut head, wire, cx));
+        wire.borrow().workspace().keep(head);
         match begun {
             Ok(sending) => self.sending = Some(sending),
             Err(SendError::Body(error)) => return Err(error),
@@ -245,13 +269,14 @@ impl Asking {
 }
 
 /// As to a proxy (RFC 9112 §3.2.2). A CONNECT has no URL.
-fn name_whole_url(head: &mut RequestHead) {
-    if head.method.as_ref() == b"CONNECT" {
-        return;
+fn with_whole_url(head: &RequestHead) -> RequestHead {
+    let mut head = head.clone();
+    if head.method.as_ref() != b"CONNECT" {
+        head.path = [&head.scheme[..], b"://", &head.authority, &head.path]
+            .concat()
+            .into();
     }
-    head.path = [&head.scheme[..], b"://", &head.authority, &head.path]
-        .concat()
-        .into();
+    head
 }
 
 // === impl Rest ===

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use leno_engine::compile::cluster::UpstreamHttp2;
 use leno_engine::compile::http::Keepalive;
-use leno_engine::message::ResponseHead;
+use leno_engine::message::{RequestHead, ResponseHead};
 use leno_http2::{Connection, Key};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -16,7 +16,7 @@ use super::head::{self, Received};
 use super::keepalive::watch;
 use super::link::{Heads, Link, Wire};
 use super::{MAX_RESPONSE_HEADER_BYTES, MAX_RESPONSE_HEADERS, options, unsent, unwritten};
-use crate::codec::{Answer, Body, Request};
+use crate::codec::{Answer, Body};
 use crate::outcome::StreamError;
 use crate::tcp::Scratch;
 
@@ -28,6 +28,14 @@ pub(crate) struct Client {
     link: Rc<Link>,
     max_streams: usize,
     _open: Rc<Open>,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    receiving: Receiving,
+    /// What is still to be sent.
+    rest: Option<(Sending, Body)>,
 }
 
 /// When the last client is gone, the connection ends with its last stream.
@@ -91,23 +99,38 @@ impl Client {
         self.link.with(|machine| machine.active())
     }
 
-    pub(crate) async fn send(&self, request: Request) -> Result<Answer, StreamError> {
-        let Request { head, body } = request;
+    /// Sends the request's head; [`answer`] goes on, and does not hold it any more.
+    pub(crate) fn ask(&self, head: &RequestHead, body: Body) -> Result<Asking, StreamError> {
         if self.link.is_closed() {
             return Err(StreamError::Refused);
         }
         let end = body.is_end();
         let opened = self
             .link
-            .with(|machine| machine.open(end, 0, |fields| head::write_request(&head, fields)));
+            .with(|machine| machine.open(end, 0, |fields| head::write_request(head, fields)));
         let key = opened.map_err(unsent)?;
-        let mut receiving = Receiving::response(Rc::clone(&self.link), key);
-        let (head, length) = if end {
-            poll_fn(|cx| receiving.poll_head(cx)).await?
-        } else {
-            let sending = Sending::new(Rc::clone(&self.link), key);
-            send_and_await(&mut receiving, sending, body).await?
+        let receiving = Receiving::response(Rc::clone(&self.link), key);
+        let rest = (!end).then(|| (Sending::new(Rc::clone(&self.link), key), body));
+        Ok(Asking { receiving, rest })
+    }
+}
+
+/// Sends what is left of a request and waits for its answer, holding on to `held`.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` would hold what it is given twice"
+)]
+pub(crate) fn answer<T>(
+    asking: Result<Asking, StreamError>,
+    held: T,
+) -> impl Future<Output = Result<Answer, StreamError>> {
+    async move {
+        let Asking { mut receiving, rest } = asking?;
+        let (head, length) = match rest {
+            None => poll_fn(|cx| receiving.poll_head(cx)).await?,
+            Some((sending, body)) => send_and_await(&mut receiving, sending, body).await?,
         };
+        drop(held);
         Ok(Answer {
             body: receiving.into_body(length),
             head,
