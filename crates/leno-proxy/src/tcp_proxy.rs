@@ -1,5 +1,7 @@
 //! `tcp_proxy`: one upstream connection for one downstream connection.
 
+mod record;
+
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -17,14 +19,14 @@ use leno_engine::compile::listener::{Direction, TcpCluster, TcpProxy};
 use leno_engine::compile::log_filter::LogType;
 use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Active, Host, PickContext};
-use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::hash::hash_source;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::flags::{Flag, Flags};
-use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, UpstreamRecord};
+use leno_telemetry::record::DownstreamRecord;
 use leno_telemetry::stats::{ClusterStat, ClusterTime, TcpStat};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
+use self::record::{log, report, upstream_record};
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
 use crate::connection::{Connection, Serving};
@@ -38,7 +40,7 @@ use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
 use crate::tunnel;
-use crate::upstream::{self, Picked, Taken, Upstream};
+use crate::upstream::{Picked, Taken, Upstream};
 use crate::worker::Worker;
 
 /// An upstream connection that was made before the client said anything, and how it began.
@@ -512,117 +514,4 @@ fn flags(failure: &Failure, tunnelled: bool) -> Flags {
         flags.insert(Flag::UpstreamRetryLimitExceeded);
     }
     flags
-}
-
-fn upstream_record(connected: &Connected) -> UpstreamRecord<'_> {
-    UpstreamRecord {
-        name: &connected.cluster.name,
-        hostname: &connected.host.endpoint.hostname,
-        cluster: &connected.cluster.stat_name,
-        service: connected.cluster.service.as_ref(),
-        workload: connected.host.endpoint.workload.as_ref(),
-        remote: Some(&connected.connection.remote),
-        local: connected.connection.local,
-        peer_principal: connected.connection.peer_principal.as_ref(),
-        local_principal: connected.connection.local_principal.as_ref(),
-        transport_failure: None,
-        is_connected: true,
-        version: None,
-        connection_id: Some(connected.connection.id),
-        tls: connected.connection.tls_facts(),
-        server_name: connected.connection.server_name.as_deref(),
-        cluster_metadata: connected.cluster.told.as_ref(),
-        metadata: connected.host.endpoint.told.as_ref(),
-    }
-}
-
-/// Without a connection ended, or opened.
-fn log(
-    worker: &Worker,
-    downstream: &Connection,
-    tcp: &TcpProxy,
-    start: (SystemTime, Instant),
-    upstream: Option<UpstreamRecord<'_>>,
-    so_far: &Outcome,
-    log_type: LogType,
-) {
-    let record = ConnectionRecord {
-        start: start.0,
-        duration: start.1.elapsed(),
-        flags: so_far.flags,
-        bytes_received: so_far.received,
-        bytes_sent: so_far.sent,
-        attempts: upstream.is_some().into(),
-        upstream,
-        downstream: &downstream.record,
-        peer: &PeerMetadata::default(),
-        details: so_far.details,
-        termination: "",
-        log_type,
-    };
-    worker.reporter.meanwhile_connected(&record, &tcp.access_log);
-}
-
-fn report(
-    worker: &Worker,
-    downstream: &Connection,
-    tcp: &TcpProxy,
-    start: (SystemTime, Instant),
-    connected: Result<&Connected, &Unconnected>,
-    outcome: &Outcome,
-) {
-    let duration: Duration = start.1.elapsed();
-    let counts = worker.tcp_counts(&tcp.stat_prefix);
-    counts.add(TcpStat::CxRxBytesTotal, outcome.received);
-    counts.add(TcpStat::CxTxBytesTotal, outcome.sent);
-    for (flag, stat) in [
-        (Flag::NoClusterFound, TcpStat::CxNoRoute),
-        (Flag::StreamIdleTimeout, TcpStat::IdleTimeout),
-        (Flag::DurationTimeout, TcpStat::MaxDownstreamConnectionDuration),
-    ] {
-        if outcome.flags.contains(flag) {
-            counts.inc(stat);
-        }
-    }
-    let cluster = tcp.clusters.first().map_or("", |one| one.name.as_str());
-    let failed = connected.err();
-    let reason = failed.and_then(|failed| failed.failure.transport_reason());
-    let tried = failed.and_then(|failed| failed.tried.as_deref());
-    let unconnected = UpstreamRecord {
-        name: cluster,
-        hostname: "",
-        cluster,
-        service: None,
-        workload: None,
-        remote: tried.and_then(upstream::address),
-        local: None,
-        peer_principal: None,
-        local_principal: None,
-        transport_failure: reason.as_deref(),
-        is_connected: false,
-        version: None,
-        connection_id: None,
-        tls: None,
-        server_name: None,
-        cluster_metadata: None,
-        metadata: tried.and_then(|endpoint| endpoint.told.as_ref()),
-    };
-    worker.reporter.connection(
-        &ConnectionRecord {
-            start: start.0,
-            duration,
-            flags: outcome.flags,
-            bytes_received: outcome.received,
-            bytes_sent: outcome.sent,
-            upstream: Some(connected.map_or(unconnected, upstream_record)),
-            downstream: &downstream.record,
-            peer: &PeerMetadata::default(),
-            details: outcome.details,
-            termination: "",
-            log_type: LogType::TcpConnectionEnd,
-            attempts: 1,
-        },
-        connected.is_ok(),
-        &tcp.access_log,
-    );
 }

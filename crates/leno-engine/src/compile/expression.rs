@@ -3,7 +3,7 @@
 use leno_cel::{Constant, Expr, Options, Program};
 
 use super::Rejection;
-use super::at::At;
+use super::at::{At, silent};
 use super::pb::{core, expr as pb};
 
 /// What expressions may use.
@@ -34,7 +34,8 @@ pub(crate) fn parsed(at: &At<'_>, message: &pb::Expr, options: Options) -> Resul
 
 fn expr(at: &At<'_>, message: &pb::Expr) -> Result<Expr, Rejection> {
     use pb::expr::{Call, CreateList, CreateStruct, ExprKind, Ident, Select, create_struct};
-    let pb::Expr { id: _, expr_kind } = message;
+    let pb::Expr { id, expr_kind } = message;
+    silent!("it numbers the parts of a text"; id);
     Ok(match at.required("expr_kind", expr_kind)? {
         ExprKind::ConstExpr(constant) => Expr::Constant(self::constant(&at.field("const_expr"), constant)?),
         ExprKind::IdentExpr(Ident { name }) => Expr::Identifier(name.clone()),

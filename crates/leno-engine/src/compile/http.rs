@@ -2,6 +2,7 @@
 
 mod discovered;
 pub(crate) mod keepalive;
+mod log_options;
 mod manager;
 pub(crate) mod options;
 mod original_ip;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use leno_proto::FromAny;
 
+use super::log_options;
 use super::options;
 use super::original_ip;
 use super::proxy_status;
 use super::*;
 use crate::compile::Rejection;
-use crate::compile::access_log::{self, LogOptions, access_logs};
+use crate::compile::access_log::access_logs;
 use crate::compile::address;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::header::{Mutation, mutation};
@@ -51,9 +52,9 @@ pub(crate) fn manager(
         drain_timeout_jitter,
         delayed_close_timeout,
         access_log,
-        access_log_flush_interval: _,
-        flush_access_log_on_new_request: _,
-        access_log_options: _,
+        access_log_flush_interval,
+        flush_access_log_on_new_request,
+        access_log_options,
         use_remote_address,
         xff_num_trusted_hops,
         original_ip_detection_extensions,
@@ -102,7 +103,12 @@ pub(crate) fn manager(
         Some(options) => options::http1(&at.field("http_protocol_options"), options)?,
     };
     let access_log = access_logs(at, "access_log", access_log)?;
-    let log_options = log_options(at, message)?;
+    let log_options = log_options::log_options(
+        at,
+        access_log_options.as_ref(),
+        access_log_flush_interval,
+        *flush_access_log_on_new_request,
+    )?;
     let tracing = match tracing {
         None => None,
         Some(said) => Some(Arc::new(tracing::tracing(&at.field("tracing"), said)?)),
@@ -211,34 +217,6 @@ fn told_ports(at: &At<'_>, message: &pb::ForwardProtoConfig) -> Result<ToldPorts
     Ok(ToldPorts {
         https: each("https_destination_ports", https_destination_ports)?,
         http: each("http_destination_ports", http_destination_ports)?,
-    })
-}
-
-/// What stands in the options counts before the older fields, beside which they may not stand.
-fn log_options(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<LogOptions, Rejection> {
-    let Some(pb::http_connection_manager::HcmAccessLogOptions {
-        access_log_flush_interval,
-        flush_access_log_on_new_request,
-        flush_log_on_tunnel_successfully_established,
-    }) = &message.access_log_options
-    else {
-        let interval = &message.access_log_flush_interval;
-        return Ok(LogOptions {
-            every: access_log::every(at, "access_log_flush_interval", interval)?,
-            at_start: message.flush_access_log_on_new_request,
-            when_connected: false,
-        });
-    };
-    if message.access_log_flush_interval.is_some() || message.flush_access_log_on_new_request {
-        return Err(at
-            .field("access_log_options")
-            .reject("access_log_flush_interval and flush_access_log_on_new_request stand beside it"));
-    }
-    let at = at.field("access_log_options");
-    Ok(LogOptions {
-        every: access_log::every(&at, "access_log_flush_interval", access_log_flush_interval)?,
-        at_start: *flush_access_log_on_new_request,
-        when_connected: *flush_log_on_tunnel_successfully_established,
     })
 }
 
