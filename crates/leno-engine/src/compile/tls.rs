@@ -147,6 +147,10 @@ fn tickets(
     use pb::downstream_tls_context::SessionTicketKeysType as T;
     let keys = match message {
         None | Some(T::DisableStatelessSessionResumption(_)) => {
+            if let Some(T::DisableStatelessSessionResumption(false)) = message {
+                at.field("disable_stateless_session_resumption")
+                    .warn("without session_ticket_keys no session is resumed");
+            }
             no_effect!(at, "without session_ticket_keys no session is resumed"; session_timeout);
             return Ok(None);
         }

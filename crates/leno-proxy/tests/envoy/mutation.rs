@@ -81,7 +81,8 @@ fn no_scalar_is_ignored(schema: &Schema, all: &[(Kind, Value)]) -> usize {
                 continue;
             };
             let place = self::shown(&path, true);
-            let warned = after.warned.iter().any(|field| place.starts_with(field.as_str()));
+            let mut warnings = original.warned.iter().chain(&after.warned);
+            let warned = warnings.any(|field| place.starts_with(field.as_str()));
             let mut fields = shown.rsplit('.');
             let named = fields.next().is_some_and(|field| silent.contains(field))
                 || fields.any(|field| DESCRIBING.contains(&field));

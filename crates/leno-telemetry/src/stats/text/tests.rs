@@ -34,7 +34,7 @@ fn told(snapshot: &Snapshot, form: Form, buckets: Buckets, filter: &str) -> Stri
         buckets,
         kind: None,
         used: false,
-        takes: &|name| name.contains(filter),
+        takes: &|name| name.ends_with(filter),
         config: &StatsConfig::default(),
     };
     text(snapshot, &asked)
