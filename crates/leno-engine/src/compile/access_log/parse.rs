@@ -116,6 +116,7 @@ fn may_be_cut(name: &str) -> bool {
             | "PATH"
             | "QUERY_PARAM"
             | "QUERY_PARAMS"
+            | "DYNAMIC_METADATA"
             | "FILTER_STATE"
             | "UPSTREAM_FILTER_STATE"
             | "ENVIRONMENT"
