@@ -134,7 +134,8 @@ fn gateways_of_both_dialects_serve_on_host_ports_and_reach_workloads_by_mtls() {
         &format!("http://127.0.0.1:{api}/old"),
     ]);
     assert_eq!(stdout(&location), "302 http://front.example.com/new");
-    // What a client says of itself is not believed, and the workload is told the truth.
+    // What a client says of itself is not believed, and the workload is told the truth. (To Envoy a client on the same
+    // machine forwards for the machine's own address.)
     let headers = curl(&[
         "-H",
         "host: shop.example.com",
@@ -146,7 +147,7 @@ fn gateways_of_both_dialects_serve_on_host_ports_and_reach_workloads_by_mtls() {
     ]);
     let headers = stdout(&headers).to_ascii_lowercase();
     assert!(
-        headers.contains("\"x-forwarded-for\": \"127.0.0.1\""),
+        headers.contains("\"x-envoy-external-address\": \"127.0.0.1\""),
         "{headers}"
     );
     assert!(
