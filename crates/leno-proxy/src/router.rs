@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use leno_engine::compile::cluster::{Cluster, UpstreamProtocol};
@@ -509,7 +509,11 @@ impl Router<'_> {
             .as_ref()
             .and_then(|_| exchange.request.borrow().upgrade.clone());
         let sending = self.send_on(checkout, upstream, host, body, to_mesh_peer);
+        let began = upstream.heeds_latency().then(Instant::now);
         let mut answer = sending.await.map_err(Failure::Stream)?;
+        if let Some(began) = began {
+            upstream.report_latency(host, began);
+        }
         if let Some(through) = through {
             answer = opened(answer, through, upgrade);
         }

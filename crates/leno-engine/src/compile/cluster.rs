@@ -9,6 +9,7 @@ mod filters;
 pub mod health_check;
 mod http;
 mod outlier;
+mod peak_ewma;
 mod policy;
 mod settings;
 mod slow_start;
@@ -42,6 +43,7 @@ pub use client_side::ClientSide;
 use dns::Resolving;
 pub use health_check::HealthCheck;
 pub use outlier::{Compared, Consecutive, OutlierDetection};
+pub use peak_ewma::PeakEwma;
 pub use slow_start::SlowStart;
 pub use statuses::Statuses;
 pub use subset::{Fallback, Selector, SubsetConfig};
@@ -184,6 +186,7 @@ pub enum BalancePolicy {
         hashing: Hashing,
     },
     ClientSide(ClientSide),
+    PeakEwma(PeakEwma),
     /// The cluster says the destination itself (ORIGINAL_DST).
     ClusterProvided,
 }

@@ -83,6 +83,7 @@ pub(crate) use leno_proto::envoy::extensions::http::stateful_session::{
 };
 /// Load balancing policies.
 pub(crate) mod lb {
+    pub(crate) use leno_proto::contrib::envoy::extensions::load_balancing_policies::peak_ewma::v3alpha as peak_ewma;
     pub(crate) use leno_proto::envoy::extensions::load_balancing_policies::{
         client_side_weighted_round_robin::v3 as client_side, cluster_provided::v3 as cluster_provided,
         common::v3 as common, least_request::v3 as least_request, maglev::v3 as maglev,

@@ -13,6 +13,7 @@ mod least_request;
 pub mod load;
 mod maglev;
 mod murmur;
+mod peak_ewma;
 mod priority;
 mod random;
 mod ring_hash;
@@ -64,6 +65,8 @@ pub struct EndpointState {
     /// Of its load, where that counts.
     told: client_side::Told,
     pub load: Load,
+    /// How long its answers take, where that counts.
+    latency: peak_ewma::Latency,
     /// In slow start: what of its weight it has, a fraction.
     ramp: Cell<f64>,
     /// In slow start: when it was first seen.
@@ -78,6 +81,7 @@ impl Default for EndpointState {
             flags: Cell::default(),
             told: client_side::Told::default(),
             load: Load::default(),
+            latency: peak_ewma::Latency::default(),
             ramp: Cell::new(1.0),
             since: Cell::new(None),
         }
@@ -188,6 +192,7 @@ fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<
         BalancePolicy::LeastRequest(ref settings) => {
             Box::new(least_request::LeastRequest::new(settings, hosts, seed))
         }
+        BalancePolicy::PeakEwma(settings) => Box::new(settings),
         BalancePolicy::Random | BalancePolicy::ClusterProvided => Box::new(random::Random),
         BalancePolicy::RingHash {
             minimum,
@@ -395,9 +400,10 @@ impl Balancer {
         stale
     }
 
-    /// Lets new endpoints grow. To be called often.
+    /// Lets new endpoints grow, and old measurements go. To be called often.
     pub fn tick(&mut self, now: Instant) {
         self.weigh(now);
+        self.forget_latencies(now);
         self.let_grow(now);
     }
 

@@ -313,8 +313,11 @@ const FILTERS: &[Kind] = &[
     stateful_session::KIND,
 ];
 
-/// A filter of Istio that only counts. leno counts by itself, so it is accepted and left out.
-const ONLY_COUNT: &[&str] = &["stats.PluginConfig"];
+/// Filters that only count or measure, Istio's and Envoy's. leno does so by itself, so they are accepted and left out.
+const ONLY_COUNT: &[&str] = &[
+    "stats.PluginConfig",
+    "envoy.extensions.filters.http.peak_ewma.v3alpha.PeakEwmaConfig",
+];
 
 pub struct FilterConfig {
     /// The name in the filter list, which per-route configurations use as key.
