@@ -39,7 +39,7 @@ use super::socket::{self, SocketOption};
 use super::{Files, Rejection, Warnings};
 use crate::runtime::Setting;
 pub use breakers::{CircuitBreakers, RetryBudget, Thresholds};
-pub use client_side::ClientSide;
+pub use client_side::{ClientSide, OutOfBand};
 use dns::Resolving;
 pub use health_check::HealthCheck;
 pub use outlier::{Compared, Consecutive, OutlierDetection};
@@ -189,6 +189,16 @@ pub enum BalancePolicy {
     PeakEwma(PeakEwma),
     /// The cluster says the destination itself (ORIGINAL_DST).
     ClusterProvided,
+}
+
+impl BalancePolicy {
+    /// How endpoints are asked for their load.
+    pub fn asks(&self) -> Option<&OutOfBand> {
+        match self {
+            Self::ClientSide(settings) => settings.asked.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

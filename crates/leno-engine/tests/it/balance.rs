@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Balancer, PickContext, PickError};
+use leno_engine::decide::health::ClusterHealth;
 use leno_proto::envoy::config::cluster::v3 as pb;
 use leno_proto::envoy::config::cluster::v3::cluster::LbPolicy;
 use leno_proto::envoy::config::core::v3::HealthStatus;
@@ -399,7 +400,11 @@ fn weights_are_what_servers_tell_once_they_have_told_long_enough() {
     use leno_engine::decide::orca::LoadReport;
     use leno_proto::envoy::extensions::load_balancing_policies::client_side_weighted_round_robin::v3 as client_side;
     let cluster = typed(&client_side::ClientSideWeightedRoundRobin::default());
-    let mut balancer = balancer_of(cluster, vec![locality(0, endpoints(1..=3))]);
+    let cluster = compile_cluster(&cluster).expect("compiles");
+    let assignment = Arc::new(assignment(vec![locality(0, endpoints(1..=3))]));
+    let health = ClusterHealth::of(&cluster, None).expect("they tell");
+    health.set_members(&cluster, &assignment);
+    let mut balancer = Balancer::new(&cluster, assignment, Some(health), 7);
     let hosts: Vec<_> = balancer.hosts().cloned().collect();
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);

@@ -62,8 +62,8 @@ pub struct EndpointState {
     health: Option<Arc<HostHealth>>,
     /// As it was when the balance was made.
     flags: Cell<Flags>,
-    /// Of its load, where that counts.
-    told: client_side::Told,
+    /// What its reports of its load have come to; 0: nothing.
+    told_weight: Cell<u32>,
     pub load: Load,
     /// How long its answers take, where that counts.
     latency: peak_ewma::Latency,
@@ -79,7 +79,7 @@ impl Default for EndpointState {
             active: Cell::new(0),
             health: None,
             flags: Cell::default(),
-            told: client_side::Told::default(),
+            told_weight: Cell::new(0),
             load: Load::default(),
             latency: peak_ewma::Latency::default(),
             ramp: Cell::new(1.0),
@@ -252,7 +252,11 @@ impl Host {
 
     /// What it weighs now.
     fn weight(&self) -> f64 {
-        f64::from(self.state.told.weight().unwrap_or(self.endpoint.weight)) * self.state.ramp.get()
+        let weight = match self.state.told_weight.get() {
+            0 => self.endpoint.weight,
+            told => told,
+        };
+        f64::from(weight) * self.state.ramp.get()
     }
 
     /// What consistent hashing knows it by.
