@@ -4,6 +4,7 @@ mod ended;
 mod hedge;
 mod late;
 mod pick;
+mod preconnect;
 mod traced;
 mod tunnel;
 
@@ -481,6 +482,10 @@ impl Router<'_> {
             (http2, pool)
         };
         self.note(host, None);
+        if let Some(ratio) = upstream.preconnect() {
+            let how = (self.priority(), http2);
+            preconnect::start(exchange.worker(), upstream, &pool, ratio, how);
+        }
         let checkout = pool
             .checkout(
                 exchange.worker().connector(),

@@ -7,6 +7,7 @@ mod seats;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,18 +26,17 @@ use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, Stats};
 
 use crate::alpn::Offer;
 use crate::counts::{Lasting, Timed};
-use crate::destination::{Destination, Purpose};
+use crate::destination::{Destination, Purpose, Try};
 use crate::health::Health;
 use crate::outcome::{Failure, StreamError};
 use crate::quick_hash::QuickHash;
 use crate::random::Random;
 use crate::reported::ClusterLoad;
 use crate::state::ClusterState;
-use pool::Pool;
 
 /// In an answer: the endpoint wants nothing more.
 const IMMEDIATE_FAIL: &str = "x-envoy-immediate-health-check-fail";
-pub(crate) use pool::Checkout;
+pub(crate) use pool::{Checkout, Pool};
 pub(crate) use seats::Taken;
 
 #[derive(Debug)]
@@ -82,6 +82,7 @@ struct Shortcut {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PoolKey {
     address: Address,
+    others: Vec<SocketAddr>,
     /// The transport's address, which the pool's destination keeps alive; 0 is plaintext.
     transport: usize,
     client: Option<Client>,
@@ -232,6 +233,11 @@ impl Upstream {
         said.filter(|name| !name.is_empty()).unwrap_or(&head.authority)
     }
 
+    /// Connections for each request, where that is more than one.
+    pub(crate) fn preconnect(&self) -> Option<f64> {
+        self.state.borrow().cluster.preconnect
+    }
+
     pub(crate) fn protocol(&self) -> UpstreamProtocol {
         if let Some(first) = self.members.borrow().first() {
             return first.protocol();
@@ -357,6 +363,7 @@ impl Upstream {
         Ok(Destination {
             source,
             options,
+            tries: tries(&state.cluster, &host.endpoint, &address),
             address,
             transport,
             host: name,
@@ -398,6 +405,7 @@ impl Upstream {
     pub(crate) fn pool(&self, to: &Destination) -> Rc<Pool> {
         let key = PoolKey {
             address: to.address.clone(),
+            others: to.tries.iter().map(|one| one.address).collect(),
             transport: match &to.transport {
                 Transport::Raw => 0,
                 Transport::Tls(tls) => Arc::as_ptr(tls) as usize,
@@ -535,6 +543,23 @@ pub(crate) fn address(endpoint: &Endpoint) -> Option<&Address> {
         Target::Address(address) => Some(address),
         Target::Name { .. } => None,
     }
+}
+
+/// Nothing of an endpoint with one address.
+pub(crate) fn tries(cluster: &Cluster, endpoint: &Endpoint, address: &Address) -> Vec<Try> {
+    let Some(first) = address.socket().filter(|_| !endpoint.others.is_empty()) else {
+        return Vec::new();
+    };
+    let sorted = cluster.address_order.sort(first, &endpoint.others);
+    let one = |address: SocketAddr| {
+        let (source, options) = cluster.socket_toward(address);
+        Try {
+            address,
+            source,
+            options,
+        }
+    };
+    sorted.into_iter().map(one).collect()
 }
 
 fn is_original_dst(cluster: &Cluster) -> bool {

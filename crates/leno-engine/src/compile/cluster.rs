@@ -6,6 +6,7 @@ mod client_side;
 mod custom;
 pub mod dns;
 mod filters;
+mod happy_eyeballs;
 pub mod health_check;
 mod http;
 mod outlier;
@@ -41,6 +42,7 @@ use crate::runtime::Setting;
 pub use breakers::{CircuitBreakers, RetryBudget, Thresholds};
 pub use client_side::{ClientSide, OutOfBand};
 use dns::Resolving;
+pub use happy_eyeballs::AddressOrder;
 pub use health_check::HealthCheck;
 pub use outlier::{Compared, Consecutive, OutlierDetection};
 pub use peak_ewma::PeakEwma;
@@ -104,6 +106,10 @@ pub struct Cluster {
     pub bind: Option<Arc<Bind>>,
     /// Whether and how an idle connection is asked whether it is there.
     pub keepalive: Vec<SocketOption>,
+    /// Of endpoints that have several addresses.
+    pub address_order: AddressOrder,
+    /// Connections for each request that is under way, where that is more than one.
+    pub preconnect: Option<f64>,
     /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
     pub buffer_limit: Option<u32>,
     /// The header whose value is the server's name in place of the authority, where names come from requests.
@@ -340,7 +346,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
     refuse!(at; close_connections_on_host_health_failure, upstream_config, queuing_policies);
     no_effect!(at, "leno has its own statistics"; stats_matcher, lrs_server, lrs_report_endpoint_metrics,
         track_timeout_budgets, track_cluster_stats);
-    no_effect!(at, "not used"; cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout);
+    no_effect!(at, "not used"; cleanup_interval, per_connection_buffer_high_watermark_timeout);
     at.not_empty("name", name)?;
     at.each("filters", filters, filters::filter)?;
     let mut http = upstream_http(at, typed_extension_protocol_options, message)?;
@@ -366,6 +372,10 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         transport_socket.as_ref(),
         &http,
     )?;
+    let (keepalive, address_order) = match upstream_connection_options {
+        None => Default::default(),
+        Some(options) => connection_options(&at.field("upstream_connection_options"), options)?,
+    };
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
     let health_check = checked(at, health_checks, &discovery)?;
     Ok(Cluster {
@@ -415,9 +425,11 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             None => None,
             Some(config) => Some(Arc::new(bind::bind(&at.field("upstream_bind_config"), config)?)),
         },
-        keepalive: match upstream_connection_options {
-            None => Vec::new(),
-            Some(options) => connection_options(&at.field("upstream_connection_options"), options),
+        keepalive,
+        address_order,
+        preconnect: match preconnect_policy {
+            None => None,
+            Some(policy) => preconnect(&at.field("preconnect_policy"), policy)?,
         },
         keeps_alpn: keeps_alpn(metadata.as_ref()),
         buffer_limit: per_connection_buffer_limit_bytes
@@ -431,15 +443,38 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
     })
 }
 
-fn connection_options(at: &At<'_>, message: &pb::UpstreamConnectionOptions) -> Vec<SocketOption> {
+fn connection_options(
+    at: &At<'_>,
+    message: &pb::UpstreamConnectionOptions,
+) -> Result<(Vec<SocketOption>, AddressOrder), Rejection> {
     let pb::UpstreamConnectionOptions {
         tcp_keepalive,
         set_local_interface_name_on_upstream_connections,
         happy_eyeballs_config,
     } = message;
     no_effect!(at, "nothing here reads it"; set_local_interface_name_on_upstream_connections);
-    no_effect!(at, "only the first address is tried"; happy_eyeballs_config);
-    socket::keepalive(tcp_keepalive.as_ref())
+    let order = match happy_eyeballs_config {
+        None => AddressOrder::default(),
+        Some(config) => happy_eyeballs::order(&at.field("happy_eyeballs_config"), config)?,
+    };
+    Ok((socket::keepalive(tcp_keepalive.as_ref()), order))
+}
+
+fn preconnect(at: &At<'_>, message: &pb::cluster::PreconnectPolicy) -> Result<Option<f64>, Rejection> {
+    let pb::cluster::PreconnectPolicy {
+        per_upstream_preconnect_ratio,
+        predictive_preconnect_ratio,
+        preconnect_enabled_metadata,
+    } = message;
+    refuse!(at; preconnect_enabled_metadata);
+    no_effect!(at, "endpoints are not chosen for requests that have not come"; predictive_preconnect_ratio);
+    let ratio = per_upstream_preconnect_ratio
+        .as_ref()
+        .map_or(1.0, |ratio| ratio.value);
+    if !(1.0..=3.0).contains(&ratio) {
+        return Err(at.field("per_upstream_preconnect_ratio").reject("1 to 3"));
+    }
+    Ok(Some(ratio).filter(|ratio| *ratio > 1.0))
 }
 
 /// Who has no endpoints of its own has nobody to ask.

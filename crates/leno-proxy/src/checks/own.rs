@@ -103,6 +103,7 @@ impl Own {
         let to = Destination {
             source,
             options,
+            tries: Vec::new(),
             address,
             transport: transport.clone(),
             host: hostname.cloned(),

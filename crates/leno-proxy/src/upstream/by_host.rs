@@ -134,8 +134,10 @@ impl Upstream {
         known.looked_up.set(false);
         match address {
             Some(address) => {
+                let others = found.iter().flat_map(|found| found.addresses.iter().skip(1));
                 let endpoint = Endpoint {
                     hostname: name.0.clone(),
+                    others: others.copied().collect(),
                     ..Endpoint::at(address)
                 };
                 // The same again: what is pooled stays in use.

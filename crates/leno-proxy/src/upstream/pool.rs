@@ -34,6 +34,8 @@ pub(crate) struct Pool {
     streams: RefCell<Vec<Http2>>,
     /// Connections that exist or are being made.
     connections: Rc<Cell<usize>>,
+    /// Those that are being made for nobody yet.
+    ahead: Cell<usize>,
     /// One HTTP/2 connection at a time is made; who waits uses it.
     connecting: tokio::sync::Mutex<()>,
     /// A connection came free, for those that may not make another.
@@ -105,6 +107,7 @@ impl Pool {
             idle: RefCell::default(),
             streams: RefCell::default(),
             connections: Rc::default(),
+            ahead: Cell::new(0),
             connecting: tokio::sync::Mutex::new(()),
             freed: tokio::sync::Notify::new(),
             used: Cell::new(false),
@@ -216,6 +219,25 @@ impl Pool {
                 return Ok(checkout);
             }
         };
+        let kind = self.open(with, upstream, http2, held).await?;
+        let info = match &kind {
+            Kind::Http1 { connection, .. } => &connection.info,
+            Kind::Http2(connection) => &connection.info,
+        };
+        Ok(Checkout {
+            info: Rc::clone(info),
+            kind,
+            reused: false,
+        })
+    }
+
+    async fn open(
+        self: &Rc<Self>,
+        with: Connector<'_>,
+        upstream: &Upstream,
+        http2: bool,
+        held: Held,
+    ) -> Result<Kind, Failure> {
         // With TLS it is known afterwards.
         let known = self.to.transport.tls().is_none();
         if known {
@@ -231,7 +253,7 @@ impl Pool {
         if !known {
             upstream.count_protocol(http2);
         }
-        let kind = if http2 {
+        Ok(if http2 {
             let connection = Http2 {
                 client: h2::client::Client::start(
                     io,
@@ -239,7 +261,7 @@ impl Pool {
                     self.cluster.buffer_limit,
                     with.scratch.clone(),
                 ),
-                info: Rc::clone(&info),
+                info,
                 made: Instant::now(),
                 requests: Rc::new(Cell::new(1)),
                 idle_since: Rc::new(Cell::new(Instant::now())),
@@ -251,7 +273,7 @@ impl Pool {
             let connection = Http1 {
                 client: h1::Client::new(io, with.http1, self.cluster.buffer_limit)
                     .speaking(self.cluster.http1),
-                info: Rc::clone(&info),
+                info,
                 made: Instant::now(),
                 requests: 0,
                 _held: held,
@@ -260,12 +282,59 @@ impl Pool {
                 connection,
                 pool: Rc::clone(self),
             }
-        };
-        Ok(Checkout {
-            kind,
-            info,
-            reused: false,
         })
+    }
+
+    /// How many connections are to be made before anybody needs them, so that there are `ratio` for each request, with the
+    /// one that comes now. As Envoy, no more than three at a time.
+    pub(crate) fn lacks(&self, ratio: f64, http2: bool) -> usize {
+        let idle = self.idle.borrow().len();
+        let all = self.connections.get();
+        // Whether the request makes one itself.
+        let (own, places, wanted) = match self.may_share(http2) {
+            false => {
+                let own = usize::from(idle == 0);
+                let busy = all.saturating_sub(idle + self.ahead.get());
+                (own, all + own, busy + 1)
+            }
+            true => {
+                let own = usize::from(all == 0);
+                let most = self.cluster.http2.max_concurrent_streams as usize;
+                let active: usize = self.streams.borrow().iter().map(|c| c.client.active()).sum();
+                (own, (all + own).saturating_mul(most), active + 1)
+            }
+        };
+        let lacking = (wanted as f64 * ratio).ceil() as usize;
+        lacking.saturating_sub(places).min(3 - own)
+    }
+
+    /// Makes a connection for whoever comes next.
+    pub(crate) async fn prepare(
+        self: Rc<Self>,
+        with: Connector<'_>,
+        upstream: &Upstream,
+        priority: Priority,
+        http2: bool,
+    ) {
+        if !upstream.has_room_at(&self.to.address, priority) {
+            return;
+        }
+        let Some(permit) = upstream.acquire(Resource::Connection, priority) else {
+            return;
+        };
+        let seat = upstream.seat(&self.to.address);
+        let held = self.hold((Some(permit), seat), upstream.count_connection());
+        self.ahead.set(self.ahead.get() + 1);
+        let made = self.open(with, upstream, http2, held).await;
+        self.ahead.set(self.ahead.get() - 1);
+        match made {
+            Ok(Kind::Http1 { connection, .. }) => self.put_back(connection),
+            Ok(Kind::Http2(connection)) => {
+                connection.requests.set(0);
+                self.freed.notify_one();
+            }
+            Err(failure) => tracing::debug!(address = %self.to.address, ?failure, "not connected ahead"),
+        }
     }
 
     fn hold(

@@ -151,7 +151,9 @@ impl Servers {
         eventually("all are asked, and one has refused", || {
             let stats = stats()?;
             let told = WANT.lines().filter(|line| line.starts_with("cluster."));
-            let missing: Vec<_> = told.filter(|line| !stats.lines().any(|known| known == *line)).collect();
+            let missing: Vec<_> = told
+                .filter(|line| !stats.lines().any(|known| known == *line))
+                .collect();
             let reports = stats.lines().find_map(|line| {
                 line.strip_prefix("cluster.told.lb_orca_oob.reports_received: ")?
                     .parse::<u64>()
@@ -167,7 +169,10 @@ impl Servers {
         });
         let asked = self.asked.lock().unwrap().clone();
         let stats = stats().unwrap();
-        let wanted = |line: &&str| WANT.lines().any(|known| known.split(": ").next() == line.split(": ").next());
+        let wanted = |line: &&str| {
+            WANT.lines()
+                .any(|known| known.split(": ").next() == line.split(": ").next())
+        };
         let mut text: String = asked.iter().map(|line| format!("{line}\n")).collect();
         text.extend(stats.lines().filter(wanted).map(|line| format!("{line}\n")));
         text.replace(&self.weak.port().to_string(), "WEAK")

@@ -443,6 +443,8 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         keeps_alpn: false,
         bind: None,
         keepalive: Vec::new(),
+        address_order: Default::default(),
+        preconnect: None,
         buffer_limit: None,
         http2: UpstreamHttp2 {
             keepalive: None,

@@ -544,6 +544,7 @@ impl Endpoint {
     pub fn at(address: SocketAddr) -> Self {
         Self {
             address: Target::Address(Address::Socket(address)),
+            others: Vec::new(),
             hostname: String::new(),
             weight: 1,
             health: Health::Unknown,
