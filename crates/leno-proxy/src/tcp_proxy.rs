@@ -346,6 +346,15 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         None => (Resource::Connection, ClusterStat::CxOverflow),
         Some(_) => (Resource::Request, ClusterStat::RqPendingOverflow),
     };
+    let authority = match (&tcp.forward, of.server_name.filter(|name| !name.is_empty())) {
+        (Some(forward), Some(name)) if upstream.is_by_host() => {
+            let authority = format!("{name}:{}", forward.port).into_bytes();
+            // What does not resolve is not there when it is picked.
+            let _ = Box::pin(upstream.resolve(&authority, &forward.cache)).await;
+            Some(authority)
+        }
+        _ => None,
+    };
     let to = upstream.cluster().original_dst.toward(of.original);
     let mut previous = Vec::new();
     let mut last = Unconnected::from(Failure::NoHealthyUpstream);
@@ -360,7 +369,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             omit: &[HostPredicate::Previous],
             attempts: if previous.is_empty() { 0 } else { 3 },
             leave_priorities: None,
-            authority: None,
+            authority: authority.as_deref(),
             original_destination: to,
             place: None,
             wish: None,

@@ -69,6 +69,7 @@ pub(crate) mod network {
     pub(crate) use leno_proto::envoy::extensions::filters::network::{
         connection_limit::v3 as connection_limit, direct_response::v3 as direct_response, echo::v3 as echo,
         local_ratelimit::v3 as local_ratelimit, rbac::v3 as rbac, sni_cluster::v3 as sni_cluster,
+        sni_dynamic_forward_proxy::v3 as sni_dynamic_forward,
     };
 }
 /// Dynamic forward proxies.

@@ -228,6 +228,7 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
         log_options: Default::default(),
         stat_prefix: "tcp".to_owned(),
         by_server_name: false,
+        forward: None,
         clusters: vec![TcpCluster {
             name: cluster.to_owned(),
             weight: 1,
