@@ -6,7 +6,7 @@ mod pool;
 mod seats;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -138,6 +138,8 @@ impl Upstream {
         balancer.update(&state.cluster, assignment, known(state));
         let mut pools = self.pools.borrow_mut();
         if old.cluster.transport != state.cluster.transport || old.cluster.http2 != state.cluster.http2 {
+            pools.clear();
+        } else if state.cluster.closes_on_change && are_others(&old, state) {
             pools.clear();
         } else if !has_no_own(&state.cluster) {
             pools.retain(|key, _| {
@@ -535,6 +537,15 @@ impl Upstream {
 
 fn known(state: &ClusterState) -> Option<Arc<ClusterHealth>> {
     state.health.as_ref().map(|health| Arc::clone(&health.known))
+}
+
+/// Endpoints have come or gone.
+fn are_others(old: &ClusterState, new: &ClusterState) -> bool {
+    let all = |state: &ClusterState| -> HashSet<Target> {
+        let endpoints = state.assignment.iter().flat_map(|all| all.endpoints());
+        endpoints.map(|endpoint| endpoint.address.clone()).collect()
+    };
+    all(old) != all(new)
 }
 
 /// None: its name is not resolved.

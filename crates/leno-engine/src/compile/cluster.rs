@@ -70,6 +70,10 @@ pub struct Cluster {
     pub ignores_unchecked: bool,
     /// An endpoint that discovery takes away goes, however well it is.
     pub ignores_health_on_removal: bool,
+    /// TCP connections to an endpoint that is found unwell are closed.
+    pub closes_unwell: bool,
+    /// With other endpoints come new connections to all of them.
+    pub closes_on_change: bool,
     pub transport: TransportSockets,
     pub protocol: UpstreamProtocol,
     /// Percent; below this share of healthy hosts all are used. Envoy's default 50.
@@ -343,7 +347,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; close_connections_on_host_health_failure, upstream_config, queuing_policies);
+    refuse!(at; upstream_config, queuing_policies);
     no_effect!(at, "leno has its own statistics"; stats_matcher, lrs_server, lrs_report_endpoint_metrics,
         track_timeout_budgets, track_cluster_stats);
     no_effect!(at, "not used"; cleanup_interval, per_connection_buffer_high_watermark_timeout);
@@ -398,6 +402,8 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         health_check,
         ignores_unchecked: common.ignores_unchecked,
         ignores_health_on_removal: *ignore_health_on_host_removal,
+        closes_unwell: *close_connections_on_host_health_failure,
+        closes_on_change: common.closes_on_change,
         transport,
         protocol: http.protocol,
         panic_threshold: common.panic_threshold,

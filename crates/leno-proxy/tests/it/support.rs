@@ -427,6 +427,8 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         health_check: None,
         ignores_unchecked: false,
         ignores_health_on_removal: false,
+        closes_unwell: false,
+        closes_on_change: false,
         outlier: None,
         transport: TransportSockets::default(),
         protocol: UpstreamProtocol::Http1,

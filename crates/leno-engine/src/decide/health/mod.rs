@@ -316,6 +316,11 @@ impl HostHealth {
         Flags::of_bits(self.flags.load(Ordering::Relaxed))
     }
 
+    /// Its checks or its requests have put it out.
+    pub fn is_out(&self) -> bool {
+        self.flags().has(Flags::FAILED_CHECK | Flags::EJECTED)
+    }
+
     /// True: they are others now.
     fn set(&self, change: impl Fn(Flags) -> Flags) -> bool {
         let change = |bits| Some(change(Flags::of_bits(bits)).bits());
