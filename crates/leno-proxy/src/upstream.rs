@@ -474,7 +474,11 @@ impl Upstream {
     }
 
     pub(crate) fn report_answer(&self, host: &Host, head: &ResponseHead) {
-        self.report(host, Outcome::Status(head.status));
+        let outcome = match &self.state.borrow().cluster.errors {
+            None => Outcome::Status(head.status),
+            Some(errors) => errors.outcome(head),
+        };
+        self.report(host, outcome);
         let state = self.state.borrow();
         if let Some(health) = &state.health
             && let Some(check) = &state.cluster.health_check

@@ -5,6 +5,7 @@ mod breakers;
 mod client_side;
 mod custom;
 pub mod dns;
+mod errors;
 mod filters;
 mod happy_eyeballs;
 pub mod health_check;
@@ -42,6 +43,7 @@ use crate::runtime::Setting;
 pub use breakers::{CircuitBreakers, RetryBudget, Thresholds};
 pub use client_side::{ClientSide, OutOfBand};
 use dns::Resolving;
+pub use errors::ErrorMatcher;
 pub use happy_eyeballs::AddressOrder;
 pub use health_check::HealthCheck;
 pub use outlier::{Compared, Consecutive, OutlierDetection};
@@ -65,6 +67,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     pub limits: CircuitBreakers,
     pub outlier: Option<OutlierDetection>,
+    /// Which answers its outlier detection takes for errors. None: those of 5xx.
+    pub errors: Option<Arc<ErrorMatcher>>,
     pub health_check: Option<HealthCheck>,
     /// Endpoints that have never been checked do not count as unhealthy ones.
     pub ignores_unchecked: bool,
@@ -399,6 +403,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             None => None,
             Some(detection) => Some(outlier::detection(&at.field("outlier_detection"), detection)?),
         },
+        errors: http.errors,
         health_check,
         ignores_unchecked: common.ignores_unchecked,
         ignores_health_on_removal: *ignore_health_on_host_removal,

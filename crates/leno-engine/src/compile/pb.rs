@@ -3,6 +3,7 @@
 pub(crate) use leno_proto::envoy::config::accesslog::v3 as accesslog;
 pub(crate) use leno_proto::envoy::config::bootstrap::v3 as bootstrap;
 pub(crate) use leno_proto::envoy::config::cluster::v3 as cluster;
+pub(crate) use leno_proto::envoy::config::common::matcher::v3 as common_matcher;
 pub(crate) use leno_proto::envoy::config::common::mutation_rules::v3 as mutation_rules;
 pub(crate) use leno_proto::envoy::config::core::v3 as core;
 pub(crate) use leno_proto::envoy::config::endpoint::v3 as endpoint;

@@ -430,6 +430,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         closes_unwell: false,
         closes_on_change: false,
         outlier: None,
+        errors: None,
         transport: TransportSockets::default(),
         protocol: UpstreamProtocol::Http1,
         panic_threshold: 50,
