@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::schedule::Schedule;
 use super::{Balancer, Host, PickContext, Policy};
-use crate::compile::cluster::{BalancePolicy, ClientSide};
+use crate::compile::cluster::BalancePolicy;
 use crate::decide::orca::LoadReport;
 
 #[derive(Debug)]
