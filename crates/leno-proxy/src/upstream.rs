@@ -286,7 +286,7 @@ impl Upstream {
     fn pick_own(self: &Rc<Self>, cx: &PickContext<'_>) -> Result<Picked, PickError> {
         if self.is_by_host() {
             return Ok(Picked {
-                host: self.named(cx.authority)?,
+                host: self.named(cx)?,
                 upstream: Rc::clone(self),
             });
         }

@@ -175,11 +175,13 @@ pub enum Discovery {
     Aggregate(Vec<String>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DynamicForward {
     pub cache: DnsCache,
     /// A server need not prove that it is the host.
     pub insecure: bool,
+    /// How the addresses of a host share its requests, where each is an endpoint by itself (`sub_clusters_config`).
+    pub each_address: Option<Box<BalancePolicy>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -527,7 +529,9 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
     let kind = match &message.cluster_discovery_type {
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => at.choice("type", *kind)?,
-        Some(ClusterDiscoveryType::ClusterType(kind)) => return custom::extension(at, kind, assignment()?),
+        Some(ClusterDiscoveryType::ClusterType(kind)) => {
+            return custom::extension(at, message, kind, assignment()?);
+        }
     };
     Ok(match kind {
         DiscoveryType::Static => Discovery::Static(numeric(&at.field("load_assignment"), assignment()?)?),

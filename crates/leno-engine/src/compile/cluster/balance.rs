@@ -101,7 +101,11 @@ pub(super) fn policy(
 }
 
 /// `lb_policy`.
-fn named(at: &At<'_>, message: &pb::Cluster, common: &mut Common) -> Result<BalancePolicy, Rejection> {
+pub(super) fn named(
+    at: &At<'_>,
+    message: &pb::Cluster,
+    common: &mut Common,
+) -> Result<BalancePolicy, Rejection> {
     use pb::cluster::{LbConfig, LbPolicy};
     let hashing = common.hashing;
     let policy: LbPolicy = at.choice("lb_policy", message.lb_policy)?;
