@@ -34,7 +34,7 @@ pub(crate) struct Destination {
 }
 
 /// One of an endpoint's addresses, and what a connection there comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Try {
     pub(crate) address: SocketAddr,
     pub(crate) source: Option<SocketAddr>,

@@ -82,7 +82,6 @@ struct Shortcut {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PoolKey {
     address: Address,
-    others: Vec<SocketAddr>,
     /// The transport's address, which the pool's destination keeps alive; 0 is plaintext.
     transport: usize,
     client: Option<Client>,
@@ -137,9 +136,9 @@ impl Upstream {
         let mut balancer = self.balancer.borrow_mut();
         balancer.update(&state.cluster, assignment, known(state));
         let mut pools = self.pools.borrow_mut();
-        if old.cluster.transport != state.cluster.transport || old.cluster.http2 != state.cluster.http2 {
-            pools.clear();
-        } else if state.cluster.closes_on_change && are_others(&old, state) {
+        let made_otherwise =
+            old.cluster.transport != state.cluster.transport || old.cluster.http2 != state.cluster.http2;
+        if made_otherwise || state.cluster.closes_on_change && are_others(&old, state) {
             pools.clear();
         } else if !has_no_own(&state.cluster) {
             pools.retain(|key, _| {
@@ -407,7 +406,6 @@ impl Upstream {
     pub(crate) fn pool(&self, to: &Destination) -> Rc<Pool> {
         let key = PoolKey {
             address: to.address.clone(),
-            others: to.tries.iter().map(|one| one.address).collect(),
             transport: match &to.transport {
                 Transport::Raw => 0,
                 Transport::Tls(tls) => Arc::as_ptr(tls) as usize,
@@ -424,6 +422,7 @@ impl Upstream {
         let pool = pools
             .entry(key)
             .or_insert_with(|| Rc::new(Pool::new(to.clone(), self.cluster())));
+        pool.set_tries(&to.tries);
         Rc::clone(pool)
     }
 

@@ -330,7 +330,7 @@ fn an_original_destination_is_taken_as_it_is() {
 }
 
 /// A policy of `load_balancing_policy`.
-fn typed(config: &(impl prost::Message + prost::Name)) -> pb::Cluster {
+fn typed(config: &impl prost::Name) -> pb::Cluster {
     let config = leno_proto::envoy::config::core::v3::TypedExtensionConfig {
         name: "x".into(),
         typed_config: Some(leno_proto::ToAny::to_any(config)),

@@ -21,14 +21,15 @@ use crate::alpn::{Offer, is_http2};
 use crate::codec::{Answer, Body, Frame, Source, h1, h2};
 use crate::connect::{self, Connector, UpstreamConnection};
 use crate::counts::{Lasting, Timed};
-use crate::destination::Destination;
+use crate::destination::{Destination, Try};
 use crate::outcome::{Failure, StreamError};
 
 use super::Upstream;
 
 #[derive(Debug)]
 pub(crate) struct Pool {
-    to: Destination,
+    /// Its other addresses may change.
+    to: RefCell<Rc<Destination>>,
     cluster: Arc<Cluster>,
     idle: RefCell<Vec<IdleHttp1>>,
     streams: RefCell<Vec<Http2>>,
@@ -102,7 +103,7 @@ enum Kind {
 impl Pool {
     pub(crate) fn new(to: Destination, cluster: Arc<Cluster>) -> Self {
         Self {
-            to,
+            to: RefCell::new(Rc::new(to)),
             cluster,
             idle: RefCell::default(),
             streams: RefCell::default(),
@@ -113,6 +114,18 @@ impl Pool {
             used: Cell::new(false),
             last_used: Cell::new(Instant::now()),
             speaks_http2: Cell::new(None),
+        }
+    }
+
+    fn to(&self) -> Rc<Destination> {
+        Rc::clone(&self.to.borrow())
+    }
+
+    /// Connections from now on are made to whichever of these answers.
+    pub(super) fn set_tries(&self, tries: &[Try]) {
+        let mut to = self.to.borrow_mut();
+        if to.tries != tries {
+            Rc::make_mut(&mut to).tries = tries.to_vec();
         }
     }
 
@@ -149,9 +162,12 @@ impl Pool {
 
     /// Whether the next connection may turn out to carry several requests at once.
     fn may_share(&self, http2: bool) -> bool {
-        self.speaks_http2.get().unwrap_or(match self.to.transport.tls() {
-            None => http2,
-            Some(_) => self.to.offer != Offer::Upgrade,
+        self.speaks_http2.get().unwrap_or_else(|| {
+            let to = self.to.borrow();
+            match to.transport.tls() {
+                None => http2,
+                Some(_) => to.offer != Offer::Upgrade,
+            }
         })
     }
 
@@ -203,14 +219,15 @@ impl Pool {
         http2: bool,
         fresh: bool,
     ) -> Result<Checkout, Failure> {
+        let to = self.to();
         let held = loop {
             // As Envoy, one connection is always allowed, or nothing would ever free a place.
-            let permit = match upstream.has_room_at(&self.to.address, priority) {
+            let permit = match upstream.has_room_at(&to.address, priority) {
                 true => upstream.acquire(Resource::Connection, priority),
                 false => None,
             };
             if permit.is_some() || self.connections.get() == 0 {
-                let seat = upstream.seat(&self.to.address);
+                let seat = upstream.seat(&to.address);
                 break self.hold((permit, seat), upstream.count_connection());
             }
             upstream.counts.inc(ClusterStat::CxOverflow);
@@ -239,11 +256,12 @@ impl Pool {
         held: Held,
     ) -> Result<Kind, Failure> {
         // With TLS it is known afterwards.
-        let known = self.to.transport.tls().is_none();
+        let to = self.to();
+        let known = to.transport.tls().is_none();
         if known {
             upstream.count_protocol(http2);
         }
-        let connected = connect::connect(with, &self.to).await;
+        let connected = connect::connect(with, &to).await;
         let (io, info) = connected.inspect_err(|failure| upstream.count_unconnected(failure))?;
         upstream
             .counts
@@ -316,13 +334,14 @@ impl Pool {
         priority: Priority,
         http2: bool,
     ) {
-        if !upstream.has_room_at(&self.to.address, priority) {
+        let address = self.to().address.clone();
+        if !upstream.has_room_at(&address, priority) {
             return;
         }
         let Some(permit) = upstream.acquire(Resource::Connection, priority) else {
             return;
         };
-        let seat = upstream.seat(&self.to.address);
+        let seat = upstream.seat(&address);
         let held = self.hold((Some(permit), seat), upstream.count_connection());
         self.ahead.set(self.ahead.get() + 1);
         let made = self.open(with, upstream, http2, held).await;
@@ -333,7 +352,7 @@ impl Pool {
                 connection.requests.set(0);
                 self.freed.notify_one();
             }
-            Err(failure) => tracing::debug!(address = %self.to.address, ?failure, "not connected ahead"),
+            Err(failure) => tracing::debug!(%address, ?failure, "not connected ahead"),
         }
     }
 
