@@ -18,6 +18,8 @@ pub(crate) struct Destination {
     /// What it comes from; None: as the kernel likes.
     pub(crate) source: Option<SocketAddr>,
     pub(crate) options: Vec<SocketOption>,
+    /// The addresses that are tried in turn, where the endpoint has several.
+    pub(crate) tries: Vec<Try>,
     pub(crate) transport: Transport,
     /// For SNI and verification where the transport takes it from the endpoint or the request.
     pub(crate) host: Option<String>,
@@ -29,6 +31,14 @@ pub(crate) struct Destination {
     pub(crate) client: Option<Client>,
     /// The client's connection that it is of alone.
     pub(crate) apart: Option<u64>,
+}
+
+/// One of an endpoint's addresses, and what a connection there comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Try {
+    pub(crate) address: SocketAddr,
+    pub(crate) source: Option<SocketAddr>,
+    pub(crate) options: Vec<SocketOption>,
 }
 
 /// What a connection is wanted for.
