@@ -45,7 +45,7 @@ pub use outlier::{Compared, Consecutive, OutlierDetection};
 pub use slow_start::SlowStart;
 pub use statuses::Statuses;
 pub use subset::{Fallback, Selector, SubsetConfig};
-pub use transport::{Introduced, Transport, TransportSockets};
+pub use transport::{Introduced, Passing, Transport, TransportSockets};
 pub use transport_matcher::SocketTree;
 pub use zone::ZoneAware;
 

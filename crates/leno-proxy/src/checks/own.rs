@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use leno_engine::compile::address::Passed;
+use leno_engine::compile::endpoint::{Internal, Passed};
+use leno_engine::decide::notes;
 use leno_tls::{Crypto, Secrets};
 use tokio::io::DuplexStream;
 
@@ -84,7 +85,7 @@ impl Own {
 
 /// Listeners are the workers'.
 impl InternalListeners for Own {
-    fn connect(&self, _listener: &str, _passed: Passed) -> Option<DuplexStream> {
+    fn connect(&self, _to: &Internal, _passed: Passed, _notes: notes::Passed) -> Option<DuplexStream> {
         None
     }
 }

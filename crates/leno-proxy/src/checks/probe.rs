@@ -130,6 +130,7 @@ impl<'o> Probing<'o> {
             timeout: self.one.check.timeout,
             client: None,
             apart: None,
+            passed: Vec::new(),
         };
         match connect::connect(self.own.connector(), &to).await {
             Ok((io, _)) => Ok(io),
