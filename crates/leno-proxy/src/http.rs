@@ -163,6 +163,7 @@ fn limits(manager: &HttpConnectionManager, buffer_limit: Option<u32>) -> ServerL
         max_header_bytes: manager.limits.max_header_bytes as usize,
         header_timeout: manager.timeouts.request_headers,
         any_method: manager.any_method,
+        chunked_length: manager.chunked_length,
         http1: manager.http1.clone(),
         keepalive: manager.http2.keepalive,
         extended_connect: manager.http2.allow_connect,

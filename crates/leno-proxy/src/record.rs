@@ -25,6 +25,7 @@ use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, HttpStat, HttpTime
 
 use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;
+use crate::destination::Behalf;
 use crate::drain::CutBy;
 use crate::ending;
 use crate::idle::{Limits, Watch, Watched};
@@ -126,7 +127,7 @@ impl Exchange {
             attempts: Cell::default(),
             upstream: RefCell::default(),
             peer: RefCell::default(),
-            notes: Notes::default(),
+            notes: Notes::beneath(session.connection.record.notes.clone()),
             on_demand: OnceCell::new(),
             wish: RefCell::default(),
             cluster_sought: Cell::new(false),
@@ -144,6 +145,14 @@ impl Exchange {
 
     pub(crate) fn session(&self) -> &Rc<Session> {
         &self.session
+    }
+
+    /// For connections to upstreams that are told of it.
+    pub(crate) fn behalf(&self) -> Behalf<'_> {
+        Behalf {
+            notes: Some(&self.notes),
+            ..self.session.connection.behalf()
+        }
     }
 
     pub(crate) fn worker(&self) -> &Rc<Worker> {

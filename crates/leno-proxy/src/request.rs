@@ -105,6 +105,7 @@ fn client(session: &Session, detected: &Detected) -> Option<Rc<DownstreamRecord>
                 Arc::new(Named {
                     local: Arc::clone(&named.local),
                     remote: client.to_string().into(),
+                    direct: Arc::clone(&named.direct),
                 })
             }),
             ..DownstreamRecord::clone(record)
@@ -228,7 +229,11 @@ impl Exchanged<'_> {
             let acts = |what| overload.acts(what, &session.worker.random);
             if acts(What::ShedRequests) || acts(What::StopRequests) {
                 session.counts.inc(HttpStat::RqOverloadClose);
-                return (self.local(overloaded()), None, Origin::Local);
+                return (
+                    self.local(overloaded(session.manager.tells_local_overload)),
+                    None,
+                    Origin::Local,
+                );
             }
         }
         if let Some(reply) = refusal(&exchange.request.borrow(), &self.prepared, &session.manager) {
@@ -352,7 +357,7 @@ impl Exchanged<'_> {
             && overload.acts(What::ShedForwarded, &exchange.worker().random)
         {
             exchange.session().counts.inc(HttpStat::RqOverloadLocalReply);
-            return Ok((self.local(overloaded()), Origin::Local));
+            return Ok((self.local(overloaded(false)), Origin::Local));
         }
         if refuses_upgrade(
             &exchange.session().manager,

@@ -470,7 +470,7 @@ impl Router<'_> {
                 authority: Some(upstream.server_name(&head)),
                 offer,
                 inbound: connection.facts.inbound,
-                behalf: Some(connection.behalf()),
+                behalf: Some(exchange.behalf()),
             };
             if offer == Offer::Upgrade
                 && protocol == UpstreamProtocol::Http2

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::cluster::Cluster;
+use leno_engine::compile::config_source::Source;
 use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::listener::{Direction, TcpCluster, TcpProxy};
 use leno_engine::compile::log_filter::LogType;
 use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Active, Host, PickContext};
-use leno_engine::decide::hash::hash_source;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::record::DownstreamRecord;
@@ -139,6 +139,8 @@ struct Relay {
     io: Io,
     connected: Connected,
     greeting: Bytes,
+    /// What the client said before it was connected.
+    said: Bytes,
     start: (SystemTime, Instant),
 }
 
@@ -164,14 +166,38 @@ pub(crate) async fn open(
             LogType::TcpConnectionStart,
         );
     }
+    let mut io = io;
+    let said = match tcp.after_data {
+        None => Bytes::new(),
+        Some(most) => match first_words(&worker, &downstream, tcp, &mut io, most).await {
+            Ok(said) => said,
+            Err(why) => {
+                let failure = Unconnected::from(Failure::NoHealthyUpstream);
+                report(&worker, &downstream, tcp, start, Err(&failure), &why);
+                return None;
+            }
+        },
+    };
+    let tlvs = tcp
+        .tlvs
+        .as_deref()
+        .map(|tlvs| tlvs.merged(downstream.tlvs(), &*downstream.record));
     let (connected, greeting) = match early {
         Some(early) => (early.connected, early.greeting),
         None => {
             let of = Origin {
                 server_name: downstream.record.sni.as_deref(),
                 record: Some(&downstream.record),
-                behalf: downstream.behalf(),
-                original: downstream.original_destination(),
+                behalf: match &tlvs {
+                    None => downstream.behalf(),
+                    Some(tlvs) => Behalf {
+                        tlvs,
+                        ..downstream.behalf()
+                    },
+                },
+                original: downstream
+                    .noted_destination()
+                    .or(downstream.original_destination()),
                 direction: downstream.record.direction,
             };
             (connect(&worker, tcp, &of).await, Bytes::new())
@@ -186,6 +212,7 @@ pub(crate) async fn open(
                 io,
                 connected,
                 greeting,
+                said,
                 start,
             }
             .run(),
@@ -194,7 +221,7 @@ pub(crate) async fn open(
             let failure = &unconnected.failure;
             tracing::debug!(destination = %downstream.destination, ?failure, "no upstream");
             let why = Outcome {
-                received: 0,
+                received: said.len() as u64,
                 sent: 0,
                 flags: flags(failure, tcp.tunnel.is_some()),
                 details: failure.details(),
@@ -222,23 +249,37 @@ impl Relay {
             let idle = self.watch(&ending);
             let greeted = self.greeting.len() as u64;
             let greeting = std::mem::take(&mut self.greeting);
-            let ended = match self.io.write_all(&greeting).await {
-                Err(error) => Ended {
+            let said = std::mem::take(&mut self.said);
+            let heard = said.len() as u64;
+            let passed = match self.io.write_all(&greeting).await {
+                Err(error) => Err(Why::Downstream(error)),
+                Ok(()) => match said.is_empty() {
+                    true => Ok(()),
+                    false => self.connected.io.write_all(&said).await.map_err(Why::Upstream),
+                },
+            };
+            let ended = match passed {
+                Err(why) => Ended {
                     received: 0,
                     sent: 0,
-                    why: Why::Downstream(error),
+                    why,
                 },
                 Ok(()) => {
-                    drop(greeting);
+                    drop((greeting, said));
                     let (io, upstream) = (&mut self.io, &mut self.connected.io);
                     tcp::copy_both(io, upstream, idle.as_deref(), &scratch, &ending).await
                 }
+            };
+            let ended = Ended {
+                received: heard + ended.received,
+                sent: greeted + ended.sent,
+                ..ended
             };
             let cut_by = match ending.cut_by() {
                 None if ending.is_upstream_out() => Some("upstream_unhealthy"),
                 by => by.map(CutBy::details),
             };
-            self.end(&ended, greeted, cut_by);
+            self.end(&ended, cut_by);
         })
     }
 
@@ -280,14 +321,14 @@ impl Relay {
         }
     }
 
-    fn end(&self, ended: &Ended, greeted: u64, cut_by: Option<&'static str>) {
+    fn end(&self, ended: &Ended, cut_by: Option<&'static str>) {
         if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
             tracing::debug!(destination = %self.downstream.destination, %error, "connection failed");
         }
         let (flags, details) = judge(&ended.why, cut_by);
         let outcome = Outcome {
             received: ended.received,
-            sent: greeted + ended.sent,
+            sent: ended.sent,
             flags,
             details,
         };
@@ -330,6 +371,53 @@ fn judge(why: &Why, cut_by: Option<&'static str>) -> (Flags, &'static str) {
     }
 }
 
+/// Waits until the client has spoken; what it said.
+async fn first_words(
+    worker: &Worker,
+    downstream: &Connection,
+    tcp: &TcpProxy,
+    io: &mut Io,
+    most: usize,
+) -> Result<Bytes, Outcome> {
+    let lifetime = Lifetime {
+        idle: None,
+        most: None,
+        patient: true,
+    };
+    let ending = worker.ending(&downstream.drain, lifetime);
+    let mut words = BytesMut::new();
+    let reading = poll_fn(|cx| match ending.poll_close_now(cx) {
+        Poll::Ready(()) => Poll::Ready(Err(Why::Cut)),
+        Poll::Pending => {
+            let mut space = [0; 4096];
+            let room = most.min(space.len());
+            let mut buf = ReadBuf::new(&mut space[..room]);
+            ready!(Pin::new(&mut *io).poll_read(cx, &mut buf)).map_err(Why::Downstream)?;
+            words.extend_from_slice(buf.filled());
+            Poll::Ready(Ok(()))
+        }
+    });
+    let read = match tcp.idle_timeout {
+        None => reading.await,
+        Some(idle) => tokio::time::timeout(idle, reading)
+            .await
+            .unwrap_or(Err(Why::Idle)),
+    };
+    let why = match read {
+        Ok(()) if !words.is_empty() => return Ok(words.freeze()),
+        Ok(()) => Why::Finished {
+            downstream_first: true,
+        },
+        Err(why) => why,
+    };
+    let (flags, details) = judge(&why, ending.cut_by());
+    Err(Outcome {
+        flags,
+        details,
+        ..Outcome::default()
+    })
+}
+
 /// Who wants to be connected, and where to.
 pub(crate) struct Origin<'c> {
     pub(crate) server_name: Option<&'c str>,
@@ -348,7 +436,10 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         (None, Some(chosen)) => (chosen.name.as_str(), &chosen.metadata),
         (None, None) => return Err(Failure::NoCluster.into()),
     };
-    let upstream = find(worker, name).await?;
+    let upstream = match tcp.on_demand.as_deref() {
+        None => find(worker, name).await?,
+        Some((source, patience)) => find_at(worker, name, source, *patience).await?,
+    };
     let tunnel = tcp.tunnel.as_deref().zip(of.record);
     let (resource, overflow) = match tunnel {
         None => (Resource::Connection, ClusterStat::CxOverflow),
@@ -366,12 +457,14 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
     let to = upstream.cluster().original_dst.toward(of.original);
     let mut previous = Vec::new();
     let mut last = Unconnected::from(Failure::NoHealthyUpstream);
-    for _ in 0..tcp.max_connect_attempts.max(1) {
+    for made in 0..tcp.max_connect_attempts.max(1) {
+        let again = made.checked_sub(1);
+        if let Some(pause) = again.and_then(|made| tcp.pause(made, worker.random.next())) {
+            tokio::time::sleep(pause).await;
+        }
         let Picked { upstream, host } = upstream.pick(&PickContext {
             random: worker.random.next(),
-            hash: tcp
-                .hash_source
-                .then(|| hash_source(of.behalf.addresses.source.ip())),
+            hash: tcp.hash_of(of.behalf.addresses.source.ip(), of.behalf.notes),
             metadata: Some(metadata),
             previous: &previous,
             omit: &[HostPredicate::Previous],
@@ -490,6 +583,20 @@ pub(crate) async fn find(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>
         Box::pin(async move { health.first_answers().await }).await;
     }
     Ok(upstream)
+}
+
+/// The same; what is not known is asked for there.
+async fn find_at(
+    worker: &Rc<Worker>,
+    name: &str,
+    source: &Source,
+    patience: Duration,
+) -> Result<Rc<Upstream>, Failure> {
+    if worker.upstream(&worker.snapshot(), name).is_none() {
+        let want = Want::Cluster(name.to_owned());
+        worker.shared.demand.ask_of(want, source.clone(), patience).await;
+    }
+    find(worker, name).await
 }
 
 async fn known(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {

@@ -19,7 +19,9 @@ mod config;
 mod configs;
 mod crypto;
 mod failure;
+mod fingerprint;
 mod identity;
+mod md5;
 mod peer;
 mod peer_check;
 pub mod pem;
@@ -42,6 +44,7 @@ pub use config::{
 pub use configs::{TlsClient, TlsConfigs, TlsServer};
 pub use crypto::Crypto;
 pub use failure::{HandshakeFailure, PeerError};
+pub use fingerprint::fingerprints;
 pub use identity::{Identity, IdentityError, PendingIdentity, TrustBundle};
 pub use peer::PeerInfo;
 pub use peer_check::{PeerCheck, Pin};

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::matcher::tree::{Facts, Undecided};
+use super::notes::Notes;
 use crate::compile::listener::{ChainMatch, FilterChain, Listener, SourceType, TransportProtocol};
 use crate::compile::matcher::input::Input;
 
@@ -30,6 +31,8 @@ pub struct ConnectionInfo<'a> {
     pub transport: TransportProtocol,
     /// ALPN names of the client's hello in its order, or what the HTTP inspector found (`http/1.1`, `h2c`).
     pub application_protocols: &'a [&'a [u8]],
+    /// What it was told by the listener that it comes from.
+    pub notes: Option<&'a Notes>,
 }
 
 /// What a chain can demand, in the order in which it counts.
@@ -119,14 +122,18 @@ impl Facts for ConnectionInfo<'_> {
                 let joined = self.application_protocols.join(&b"','"[..]);
                 Cow::Owned([b"'", &joined[..], b"'"].concat())
             }),
+            Input::FilterState(key) => {
+                let noted = |notes: &Notes| notes.state(key, |object| object.value.clone());
+                self.notes.and_then(noted).and_then(text)
+            }
             // No listener may name them.
-            Input::RequestHeader(_)
+            Input::Attributes
+            | Input::RequestHeader(_)
             | Input::QueryParameter(_)
             | Input::UriSan
             | Input::DnsSan
             | Input::Subject
             | Input::DynamicMetadata { .. }
-            | Input::FilterState(_)
             | Input::EndpointMetadata { .. }
             | Input::LocalityMetadata { .. } => None,
         })

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{
-    AddressForm, Attempted, End, FormatValues, GrpcForm, MetadataKind, Operator, Point, SanKind, Side,
-    TlsFact, Unit, Whose,
+    AddressForm, Attempted, End, FormatValues, GrpcForm, HelloHash, MetadataKind, Operator, Point, SanKind,
+    Side, TlsFact, Unit, Whose,
 };
 use leno_engine::compile::listener::Address;
 use leno_engine::compile::log_filter::LogType;
@@ -282,6 +282,20 @@ impl<'a> Common<'a> {
                 start_time::write(self.start + self.duration, format.as_deref(), out)
             }
             Operator::Duration => millis(out, Some(self.duration)),
+            Operator::HelloFingerprint(hash) => {
+                let made = downstream.fingerprints.as_deref();
+                text(
+                    out,
+                    made.and_then(|made| match hash {
+                        HelloHash::Ja3 => made.ja3.as_deref(),
+                        HelloHash::Ja4 => made.ja4.as_deref(),
+                    }),
+                )
+            }
+            Operator::FilterState { .. } => {
+                let notes = downstream.notes.as_deref();
+                notes.is_some_and(|notes| notes.write(operator, out))
+            }
             Operator::ResponseFlags => flags(out, self.flags),
             Operator::ResponseFlagsLong => listed(out, self.flags.iter().map(Flag::long)),
             Operator::ResponseFlagBits => number(out, self.flags.bits()),
@@ -358,7 +372,13 @@ impl<'a> Common<'a> {
                 .as_ref()
                 .and_then(|chain| chain.told.as_ref()),
             MetadataKind::UpstreamHost => self.upstream.and_then(|u| u.metadata),
-            MetadataKind::Dynamic | MetadataKind::Route | MetadataKind::VirtualHost => None,
+            MetadataKind::Dynamic => {
+                if let Some(notes) = self.downstream.notes.as_deref() {
+                    FormatValues::metadata(notes, kind, namespace, read);
+                }
+                None
+            }
+            MetadataKind::Route | MetadataKind::VirtualHost => None,
         };
         if let Some(told) = told {
             told.read(namespace, read);
@@ -547,12 +567,20 @@ fn address(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {
 
 /// A port is there and empty, as in Envoy.
 fn named_address(out: &mut Vec<u8>, whose: Whose, form: AddressForm, named: &Named) -> bool {
-    let name = match (whose, form) {
-        (_, AddressForm::Port) => return true,
-        (_, AddressForm::EndpointId) => return false,
-        (Whose::DownstreamLocal | Whose::DownstreamDirectLocal, _) => &named.local,
+    let name = match whose {
+        Whose::DownstreamLocal | Whose::DownstreamDirectLocal => &named.local,
+        Whose::DownstreamDirectRemote => &named.direct,
         _ => &named.remote,
     };
+    // Of a listener of the proxy's own that was told one.
+    if let Ok(address) = name.parse() {
+        return of_socket(out, address, form);
+    }
+    match form {
+        AddressForm::Port => return true,
+        AddressForm::EndpointId => return false,
+        _ => {}
+    }
     out.extend_from_slice(name.as_bytes());
     true
 }

@@ -87,6 +87,8 @@ pub(crate) fn outbound() -> Sample {
             chain: None,
             listener_metadata: None,
             transport_failure: None,
+            notes: None,
+            fingerprints: None,
         },
         peer: PeerMetadata::default(),
         notes: Notes::default(),

@@ -64,7 +64,7 @@ pub(crate) fn format(at: &At<'_>, text: &str) -> Result<Format, Rejection> {
 }
 
 /// `options`: what formatters have brought.
-pub(super) fn format_with(at: &At<'_>, text: &str, options: Brought) -> Result<Format, Rejection> {
+pub(crate) fn format_with(at: &At<'_>, text: &str, options: Brought) -> Result<Format, Rejection> {
     let hostname = at.hostname();
     let reading = Reading {
         environment: &|name| at.environment(name),

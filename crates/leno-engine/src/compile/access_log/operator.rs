@@ -115,7 +115,8 @@ pub enum Operator {
         /// Empty: all of the namespace.
         path: Vec<String>,
     },
-
+    /// Of the client's hello, where an inspector was to make it.
+    HelloFingerprint(HelloHash),
     FilterState {
         key: String,
         form: StateForm,
@@ -426,4 +427,11 @@ impl GrpcForm {
             Self::Number => None,
         }
     }
+}
+
+/// A fingerprint of a client's hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelloHash {
+    Ja3,
+    Ja4,
 }

@@ -7,8 +7,8 @@ use leno_cel::{Options, Program};
 use super::coalesce;
 use super::format::{Format, Piece};
 use super::operator::{
-    AddressForm, Attempted, End, GrpcForm, Hash, HostOf, Message, MetadataKind, Operator, PathOf, Point,
-    SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
+    AddressForm, Attempted, End, GrpcForm, Hash, HelloHash, HostOf, Message, MetadataKind, Operator, PathOf,
+    Point, SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
 };
 
 /// What is known when a format is read, besides its text.
@@ -298,7 +298,8 @@ fn plain(name: &str, reading: &Reading<'_>) -> Option<Operator> {
         "HOSTNAME" => O::Hostname(reading.hostname.map(str::to_owned)),
         "CUSTOM_FLAGS" => O::CustomFlags,
         // Of what only an inspector that fingerprints sets, and none does.
-        "TLS_JA3_FINGERPRINT" | "TLS_JA4_FINGERPRINT" => O::Never,
+        "TLS_JA3_FINGERPRINT" => O::HelloFingerprint(HelloHash::Ja3),
+        "TLS_JA4_FINGERPRINT" => O::HelloFingerprint(HelloHash::Ja4),
         _ => return None,
     })
 }

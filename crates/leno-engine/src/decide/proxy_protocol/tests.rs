@@ -8,6 +8,7 @@ const ANY: ProxyProtocol = ProxyProtocol {
     v1: true,
     v2: true,
     passed: TlvTypes::All,
+    rules: Vec::new(),
 };
 
 const OPTIONAL: ProxyProtocol = ProxyProtocol {
@@ -161,7 +162,7 @@ fn a_version_may_be_disallowed() {
         optional,
         v1,
         v2,
-        passed: TlvTypes::All,
+        ..ANY
     };
     assert_eq!(only(false, true, false).read(line), Err(Malformed::Disallowed(1)));
     assert_eq!(

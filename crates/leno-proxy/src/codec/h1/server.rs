@@ -109,6 +109,7 @@ pub(crate) fn serve<S: Service>(
         // What becomes of them is seen when they are read.
         hostless_http10: true,
         any_method: limits.any_method,
+        chunked_length: limits.chunked_length,
     };
     let connection = Rc::new(Connection {
         wire: RefCell::new(Wire::new(io, workspace, limits.buffer_limit)),

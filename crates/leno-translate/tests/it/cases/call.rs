@@ -177,6 +177,7 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
             false => TransportProtocol::RawBuffer,
         },
         application_protocols: if listener.filters.http_inspector {
+        notes: None,
             looks_like
         } else {
             &[]
