@@ -383,6 +383,7 @@ async fn first_words(
         idle: None,
         most: None,
         patient: true,
+        upstream: None,
     };
     let ending = worker.ending(&downstream.drain, lifetime);
     let mut words = BytesMut::new();
@@ -410,7 +411,7 @@ async fn first_words(
         },
         Err(why) => why,
     };
-    let (flags, details) = judge(&why, ending.cut_by());
+    let (flags, details) = judge(&why, ending.cut_by().map(CutBy::details));
     Err(Outcome {
         flags,
         details,
