@@ -26,6 +26,7 @@ use crate::env::Environment;
 use crate::join::JoinArgs;
 use crate::node::{self, Program};
 use crate::random;
+use crate::settled::let_go_of_start_up;
 use crate::sidecar::{certificates, certify, node as told};
 use crate::workload::{self, WorkloadArgs};
 
@@ -233,9 +234,7 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
         if configured.wait_for(|state| state.ready).await.is_ok() {
             tracing::info!("ready");
             health.send_replace(None);
-            if let Err(error) = leno_run::let_go_of_start_up() {
-                tracing::debug!(%error, "memory of the start is not given back");
-            }
+            let_go_of_start_up().await;
             health.closed().await;
         }
     });

@@ -29,6 +29,7 @@ mod run;
 mod sample;
 mod screen;
 mod seeing;
+mod settled;
 mod sidecar;
 mod stat;
 mod status;

@@ -33,6 +33,7 @@ use crate::env::Environment;
 use crate::join::{Join, JoinArgs};
 use crate::node::Program;
 use crate::random;
+use crate::settled::let_go_of_start_up;
 use crate::workload::WorkloadArgs;
 use supervisor::{AppSockets, News, Supervisor};
 
@@ -175,10 +176,8 @@ async fn serve(
 
     let mut configured = ready.clone();
     tokio::spawn(async move {
-        if configured.wait_for(|state| state.ready).await.is_ok()
-            && let Err(error) = leno_run::let_go_of_start_up()
-        {
-            tracing::debug!(%error, "memory of the start is not given back");
+        if configured.wait_for(|state| state.ready).await.is_ok() {
+            let_go_of_start_up().await;
         }
     });
     attend(&args.workload, supervisor, &health, ready).await?;
