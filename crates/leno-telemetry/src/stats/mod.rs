@@ -233,12 +233,14 @@ impl<S: Stat> Counts<S> {
 }
 
 /// Of a time longer than all that can be told apart, as many as there can be.
+#[inline]
 fn millis(time: Duration) -> u64 {
     let whole = time.as_secs().saturating_mul(1000);
     whole.saturating_add(time.subsec_millis().into())
 }
 
 /// Not `fetch_add`: there is one writer. A state may go below zero here, and not in the sum.
+#[inline]
 fn add(counter: &AtomicU64, amount: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
 }
