@@ -49,10 +49,10 @@ pub(crate) async fn accept(
     socket: Arc<ListenSocket>,
     counted: Counted,
 ) -> Option<Serving> {
-    let own = stream.tcp().and_then(|stream| stream.local_addr().ok());
     let going = match stream.tcp().map(|stream| original_destination(stream, &socket)) {
         None => WasGoing {
             to: NOWHERE,
+            come: NOWHERE,
             told: false,
         },
         Some(Ok(Some(going))) => going,
@@ -79,7 +79,7 @@ pub(crate) async fn accept(
         direct: remote,
         remote,
         destination: going.to,
-        direct_local: own.unwrap_or(going.to),
+        direct_local: going.come,
         told: going.told,
         named,
         tlvs: None,

@@ -38,6 +38,8 @@ pub(crate) struct Timed<S: Stat> {
     counts: Rc<Counts<S>>,
     what: S::Time,
     pub(crate) began: Instant,
+    /// Where somebody has looked at the clock.
+    ended: Option<Instant>,
 }
 
 impl WorkerCounts {
@@ -100,17 +102,29 @@ impl<S: Stat> Lasting<S> {
 
 impl<S: Stat> Timed<S> {
     pub(crate) fn begin(counts: &Rc<Counts<S>>, what: S::Time) -> Self {
+        Self::since(Instant::now(), counts, what)
+    }
+
+    pub(crate) fn since(began: Instant, counts: &Rc<Counts<S>>, what: S::Time) -> Self {
         Self {
             counts: Rc::clone(counts),
             what,
-            began: Instant::now(),
+            began,
+            ended: None,
         }
+    }
+
+    /// It ends at once, and what time it is is known.
+    pub(crate) fn end(&mut self, now: Instant) {
+        self.ended = Some(now);
     }
 }
 
 impl<S: Stat> Drop for Timed<S> {
     fn drop(&mut self) {
-        self.counts.took(self.what, self.began.elapsed());
+        let now = self.ended.unwrap_or_else(Instant::now);
+        self.counts
+            .took(self.what, now.saturating_duration_since(self.began));
     }
 }
 

@@ -120,7 +120,7 @@ where
             return Poll::Ready(Why::Idle);
         }
         let before = request.bytes + response.bytes;
-        let there = request.poll(downstream, upstream, scratch, cx);
+        let there = request.poll(downstream, upstream, scratch, response.is_done(), cx);
         if let Poll::Ready(Err(failed)) = there {
             return Poll::Ready(match failed {
                 Failed::Read(e) => Why::Downstream(e),
@@ -128,7 +128,7 @@ where
             });
         }
         downstream_first |= request.phase >= Phase::Closing && response.phase < Phase::Closing;
-        let back = response.poll(upstream, downstream, scratch, cx);
+        let back = response.poll(upstream, downstream, scratch, request.is_done(), cx);
         if let Poll::Ready(Err(failed)) = back {
             return Poll::Ready(match failed {
                 Failed::Read(e) => Why::Upstream(e),
@@ -156,11 +156,17 @@ where
 // === impl Half ===
 
 impl Half {
+    fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// `last`: the other one is done.
     fn poll<R, W>(
         &mut self,
         from: &mut R,
         to: &mut W,
         scratch: &Scratch,
+        last: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Failed>>
     where
@@ -172,6 +178,8 @@ impl Half {
             ready!(self.write_pending(to, cx))?;
             match self.phase {
                 Phase::Done => return Poll::Ready(Ok(())),
+                // A socket is closed now, which tells its peer as much: no system call for that alone.
+                Phase::Closing if last && to.socket().is_some() => self.phase = Phase::Done,
                 Phase::Closing => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Failed::Write)?;
                     self.phase = Phase::Done;

@@ -176,7 +176,7 @@ impl<S: Stat> Counts<S> {
     /// It has taken so long.
     pub fn took(&self, what: S::Time, time: Duration) {
         if let Some(histogram) = self.block.times.get(what.index()) {
-            histogram.observe(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+            histogram.observe(millis(time));
         }
     }
 
@@ -200,7 +200,7 @@ impl<S: Stat> Counts<S> {
             || Named::Time(Histogram::default()),
             |named| {
                 if let Named::Time(histogram) = named {
-                    histogram.observe(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+                    histogram.observe(millis(time));
                 }
             },
         );
@@ -232,7 +232,15 @@ impl<S: Stat> Counts<S> {
     }
 }
 
+/// Of a time longer than all that can be told apart, as many as there can be.
+#[inline]
+fn millis(time: Duration) -> u64 {
+    let whole = time.as_secs().saturating_mul(1000);
+    whole.saturating_add(time.subsec_millis().into())
+}
+
 /// Not `fetch_add`: there is one writer. A state may go below zero here, and not in the sum.
+#[inline]
 fn add(counter: &AtomicU64, amount: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
 }

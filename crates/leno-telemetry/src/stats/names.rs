@@ -52,6 +52,7 @@ macro_rules! stats {
             const NAMES: &'static [(&'static str, Kind)] = &[$(($name, Kind::$kind),)*];
             type Time = $time;
 
+            #[inline]
             fn index(self) -> usize {
                 self as usize
             }
@@ -70,6 +71,7 @@ macro_rules! times {
         impl Time for $enum {
             const NAMES: &'static [&'static str] = &[$($name,)*];
 
+            #[inline]
             fn index(self) -> usize {
                 self as usize
             }

@@ -309,10 +309,8 @@ impl Connection {
         // A service says `Connection: close` of itself; of an upstream's connection nothing comes here.
         let asked_to_close = tunnel.is_none() && head.headers.remove("connection").is_some();
         let all = self.skim();
-        let date = match head.headers.contains("date") {
-            true => [b' '; 29],
-            false => self.wire.borrow().workspace().date(SystemTime::now()),
-        };
+        let now =
+            (!head.headers.contains("date")).then(|| self.wire.borrow().workspace().date(SystemTime::now()));
         let to = ResponseTo {
             version: asked.version,
             head: asked.head,
@@ -320,7 +318,7 @@ impl Connection {
             // As Envoy: a client that has more to send than is wanted is told to go elsewhere with it, and what
             // follows a refused upgrade or tunnel may be of another protocol.
             close: asked_to_close || !asked.persistent || draining || !all || asked.upgrade || asked.connect,
-            date: &date,
+            date: now.as_ref().map_or(&[], |now| now),
         };
         let close = self.send(head, body, &to, ending).await?;
         if let Some(tunnel) = tunnel {

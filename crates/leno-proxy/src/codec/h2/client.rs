@@ -224,7 +224,7 @@ fn poll<IO: AsyncRead + AsyncWrite + Unpin>(
 struct Responses;
 
 impl Heads for Responses {
-    fn head(&mut self, link: &Rc<Link>, key: Key, head: Received, end: bool) {
+    fn head(&mut self, link: &Rc<Link>, key: Key, head: Box<Received>, end: bool) {
         let reader = link.with(|machine| {
             let stream = machine.stream(key)?;
             stream.head = Some(head.response());

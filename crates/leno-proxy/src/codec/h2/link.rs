@@ -15,7 +15,7 @@ use super::stream::Stream;
 use crate::outcome::StreamError;
 use crate::tcp::Scratch;
 
-pub(super) type Machine = Connection<Received, Stream>;
+pub(super) type Machine = Connection<Box<Received>, Stream>;
 
 /// Slices of one write.
 const SLICES: usize = 64;
@@ -44,7 +44,7 @@ pub(super) struct Wire<IO> {
 
 /// What to do with an event that only a server or only a client understands.
 pub(super) trait Heads {
-    fn head(&mut self, link: &Rc<Link>, key: Key, head: Received, end: bool);
+    fn head(&mut self, link: &Rc<Link>, key: Key, head: Box<Received>, end: bool);
     fn too_large(&mut self, link: &Rc<Link>, key: Key);
     /// The stream is over before its end, which its holders have been told.
     fn reset(&mut self, key: Key);
@@ -164,7 +164,7 @@ impl Link {
     }
 
     /// Takes one event to its stream.
-    fn event(self: &Rc<Self>, event: Event<'_, Received>, heads: &mut impl Heads) {
+    fn event(self: &Rc<Self>, event: Event<'_, Box<Received>>, heads: &mut impl Heads) {
         match event {
             Event::Head { key, head, end } => heads.head(self, key, head, end),
             Event::TooLarge { key } => heads.too_large(self, key),

@@ -49,7 +49,7 @@ where
     };
     let link = Link::new(Connection::server(options), unwritten(limits.buffer_limit));
     let date = Rc::new(Date::default());
-    let begin = |link: &Rc<Link>, key, head: Option<Received>| {
+    let begin = |link: &Rc<Link>, key, head: Option<Box<Received>>| {
         let stream = Exchange {
             receiving: Receiving::request(Rc::clone(link), key),
             sending: Sending::new(Rc::clone(link), key),
@@ -134,7 +134,7 @@ impl<IO, F, B> Server<IO, F, B>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = ()>,
-    B: Fn(&Rc<Link>, Key, Option<Received>) -> F,
+    B: Fn(&Rc<Link>, Key, Option<Box<Received>>) -> F,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.link.awake(cx);
@@ -201,9 +201,9 @@ where
 impl<F, B> Heads for Requests<F, B>
 where
     F: Future<Output = ()>,
-    B: Fn(&Rc<Link>, Key, Option<Received>) -> F,
+    B: Fn(&Rc<Link>, Key, Option<Box<Received>>) -> F,
 {
-    fn head(&mut self, link: &Rc<Link>, key: Key, head: Received, end: bool) {
+    fn head(&mut self, link: &Rc<Link>, key: Key, head: Box<Received>, end: bool) {
         link.with(|machine| {
             if let Some(stream) = machine.stream(key) {
                 stream.ended = end;
@@ -232,7 +232,7 @@ struct Exchange {
 
 impl Exchange {
     /// `head`: None if it is too large.
-    async fn run<S: Service>(self, head: Option<Received>, secure: bool, service: Rc<S>) {
+    async fn run<S: Service>(self, head: Option<Box<Received>>, secure: bool, service: Rc<S>) {
         let Self {
             receiving,
             sending,

@@ -176,8 +176,8 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
             true => TransportProtocol::Tls,
             false => TransportProtocol::RawBuffer,
         },
-        application_protocols: if listener.filters.http_inspector {
         notes: None,
+        application_protocols: if listener.filters.http_inspector {
             looks_like
         } else {
             &[]
