@@ -134,6 +134,7 @@ impl Reporter {
             peer: &PeerMetadata::default(),
             details,
             termination: details,
+            reset: false,
             log_type: LogType::NotSet,
             attempts: 0,
         };
@@ -153,6 +154,7 @@ impl Reporter {
             peer: &PeerMetadata::default(),
             details,
             termination: details,
+            reset: false,
             log_type: LogType::NotSet,
             attempts: 0,
         };
