@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use leno_telemetry::stats::{
-    Alone, Counts, HttpStat, ListenerStat, OpenTelemetryStat, Stat, Stats, TcpStat, Time as _, ZipkinStat,
+    Alone, Counts, HttpStat, ListenerStat, OpenTelemetryStat, RouteStat, Stat, Stats, TcpStat, Time as _,
+    ZipkinStat,
 };
 
 use crate::quick_hash::QuickHash;
@@ -18,6 +19,7 @@ pub(crate) struct WorkerCounts {
     pub(crate) http: Named<HttpStat>,
     pub(crate) listeners: Named<ListenerStat>,
     pub(crate) tcp: Named<TcpStat>,
+    pub(crate) routes: Named<RouteStat>,
     alone: OnceCell<Counts<Alone>>,
     tracing: (OnceCell<Counts<OpenTelemetryStat>>, OnceCell<Counts<ZipkinStat>>),
 }
@@ -49,6 +51,7 @@ impl WorkerCounts {
             http: Named(RefCell::default()),
             listeners: Named(RefCell::default()),
             tcp: Named(RefCell::default()),
+            routes: Named(RefCell::default()),
             alone: OnceCell::new(),
             tracing: Default::default(),
         }

@@ -13,6 +13,7 @@ mod admission;
 pub mod alpn;
 pub mod attach;
 mod batches;
+mod beside;
 pub mod bootstrap;
 mod call;
 mod checks;
@@ -116,7 +117,7 @@ use leno_telemetry::stats::Stats;
 use leno_tls::{Crypto, Secrets};
 use tokio::sync::oneshot;
 
-pub use crate::discovery::hostname;
+pub use crate::discovery::{hostname, time_zone};
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use connect::{Family, WorkloadSockets};
 pub use listen::{BindError, PassedSocket};

@@ -64,6 +64,30 @@ pub(crate) enum Why {
     Cut,
 }
 
+impl Ended {
+    /// The end of the client's connection was the client's doing: it was the last to end its side, or failed.
+    pub(crate) fn is_by_downstream(&self) -> bool {
+        matches!(
+            self.why,
+            Why::Downstream(_)
+                | Why::Finished {
+                    downstream_first: false
+                }
+        )
+    }
+
+    /// The same of the upstream's.
+    pub(crate) fn is_by_upstream(&self) -> bool {
+        matches!(
+            self.why,
+            Why::Upstream(_)
+                | Why::Finished {
+                    downstream_first: true
+                }
+        )
+    }
+}
+
 /// One direction.
 #[derive(Default)]
 struct Half {

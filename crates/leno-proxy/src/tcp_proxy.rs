@@ -78,8 +78,8 @@ struct Connected {
 /// A connection's, or a request's place in the statistics, and its place at its endpoint where there are so many only.
 #[derive(Debug)]
 struct Held(
-    #[expect(dead_code)] Lasting<ClusterStat>,
-    #[expect(dead_code)] Option<Timed<ClusterStat>>,
+    Lasting<ClusterStat>,
+    Option<Timed<ClusterStat>>,
     #[expect(dead_code)] Option<Taken>,
 );
 
@@ -225,10 +225,26 @@ pub(crate) async fn open(
                 sent: 0,
                 flags: flags(failure, tcp.tunnel.is_some()),
                 details: failure.details(),
+                reset: false,
             };
             report(&worker, &downstream, tcp, start, Err(&unconnected), &why);
             None
         }
+    }
+}
+
+impl Connected {
+    fn count_end(&self, ended: &Ended) {
+        let Held(active, length, ..) = &self._active.1;
+        // Of a stream the connection is the pool's.
+        if length.is_none() {
+            return;
+        }
+        let meter = active.counts().meter();
+        meter.received(ended.sent);
+        meter.sent(ended.received);
+        meter.set_busy(true);
+        meter.ended(ended.is_by_upstream());
     }
 }
 
@@ -325,8 +341,10 @@ impl Relay {
         if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
             tracing::debug!(destination = %self.downstream.destination, %error, "connection failed");
         }
+        self.connected.count_end(ended);
         let (flags, details) = judge(&ended.why, cut_by);
         let outcome = Outcome {
+            reset: matches!(&ended.why, Why::Downstream(error) if error.kind() == std::io::ErrorKind::ConnectionReset),
             received: ended.received,
             sent: ended.sent,
             flags,
@@ -350,6 +368,8 @@ struct Outcome {
     sent: u64,
     flags: Flags,
     details: &'static str,
+    /// By the client.
+    reset: bool,
 }
 
 /// As Envoy: an orderly end, whoever begins it, has no flag.

@@ -140,6 +140,7 @@ impl Reporter {
             peer: &PeerMetadata::default(),
             details,
             termination: details,
+            reset: false,
             log_type: LogType::NotSet,
             attempts: 0,
         };
@@ -159,6 +160,7 @@ impl Reporter {
             peer: &PeerMetadata::default(),
             details,
             termination: details,
+            reset: false,
             log_type: LogType::NotSet,
             attempts: 0,
         };

@@ -373,4 +373,8 @@ impl leno_engine::compile::Files for Disk {
     fn hostname(&self) -> Option<String> {
         leno_proxy::hostname()
     }
+
+    fn time_zone(&self) -> Option<Vec<u8>> {
+        leno_proxy::time_zone(crate::env::named("TZ").as_deref())
+    }
 }

@@ -24,7 +24,6 @@ use crate::env::Environment;
 use crate::join::JoinArgs;
 use crate::node::Program;
 use crate::random;
-use crate::settled::let_go_of_start_up;
 use crate::workload::WorkloadArgs;
 use supervisor::{AppSockets, News, Supervisor};
 

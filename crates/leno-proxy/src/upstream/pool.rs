@@ -15,7 +15,7 @@ use futures_util::future::Either;
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::decide::limits::{Permit, Priority, Resource, Seat};
 use leno_engine::message::{RequestHead, ResponseHead, Version};
-use leno_telemetry::stats::{ClusterStat, ClusterTime};
+use leno_telemetry::stats::{ClusterStat, ClusterTime, Meter};
 
 use crate::alpn::{Offer, is_http2};
 use crate::codec::{Answer, Body, Frame, Source, h1, h2};
@@ -274,6 +274,7 @@ impl Pool {
                     &self.cluster.http2,
                     self.cluster.buffer_limit,
                     with.scratch.clone(),
+                    upstream.counts.meter(),
                 ),
                 info,
                 made: Instant::now(),
@@ -285,7 +286,7 @@ impl Pool {
             Kind::Http2(connection)
         } else {
             let connection = Box::new(Http1 {
-                client: h1::Client::new(io, with.http1, self.cluster.buffer_limit)
+                client: h1::Client::new(io, with.http1, self.cluster.buffer_limit, upstream.counts.meter())
                     .speaking(self.cluster.http1),
                 info,
                 made: Instant::now(),
@@ -486,7 +487,8 @@ impl Lease {
             let upgraded = connection.and_then(|connection| {
                 let Http1 { client, _held, .. } = *connection;
                 let pool = Rc::clone(&self.pool);
-                Some(client.into_upgraded()?.holding(Tunnel { _held, pool }))
+                let (io, _meter) = client.into_upgraded()?;
+                Some(io.holding(Tunnel { _held, _meter, pool }))
             });
             let in_the_middle = StreamError::Protocol("an upgrade in the middle of a request".into());
             answer.upgraded = Some(Box::new(upgraded.ok_or(in_the_middle)?));
@@ -509,6 +511,7 @@ impl Lease {
 #[derive(Debug)]
 struct Tunnel {
     _held: Held,
+    _meter: Meter,
     pool: Rc<Pool>,
 }
 

@@ -356,6 +356,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
     edit(&mut forward);
     let route = Route {
         told: None,
+        stat_name: None,
         host: Default::default(),
         tracing: None,
         decorator: None,

@@ -41,6 +41,7 @@ pub struct RequestValues<'a> {
 
 pub(super) struct ConnectionValues<'a> {
     termination: &'a str,
+    reset: bool,
     common: Common<'a>,
 }
 
@@ -143,6 +144,7 @@ impl<'a> ConnectionValues<'a> {
     pub(super) fn new(record: &'a ConnectionRecord<'a>) -> Self {
         Self {
             termination: record.termination,
+            reset: record.reset,
             common: Common {
                 start: record.start,
                 duration: record.duration,
@@ -160,6 +162,34 @@ impl<'a> ConnectionValues<'a> {
     }
 }
 
+impl ConnectionValues<'_> {
+    /// Why this proxy has closed it, in Envoy's words and with its numbers. None: somebody else has.
+    fn close_reason(&self, side: Side) -> Option<&'static str> {
+        let flags = self.common.flags;
+        let connected = self.common.upstream.is_some_and(|upstream| upstream.is_connected);
+        let of_both = [
+            (Flag::StreamIdleTimeout, "tcp_session_idle_timeout"),
+            (Flag::DurationTimeout, "max_connection_duration_reached"),
+        ];
+        let of_client = [
+            (Flag::UpstreamConnectionFailure, "tcp_initializion_failure:0"),
+            (Flag::NoHealthyUpstream, "tcp_initializion_failure:1"),
+            (Flag::UpstreamOverflow, "tcp_initializion_failure:2"),
+            (Flag::NoClusterFound, "tcp_initializion_failure:3"),
+            (Flag::NoRouteFound, "tcp_initializion_failure:3"),
+        ];
+        let unconnected = of_client
+            .iter()
+            .filter(|_| !connected && side == Side::Downstream);
+        let told = of_both.iter().chain(unconnected);
+        let mut told = told
+            .filter(|(flag, _)| flags.contains(*flag))
+            .map(|(_, reason)| *reason);
+        let denied = self.common.details.starts_with("rbac_access_denied");
+        told.next().or(denied.then_some("rbac_deny_close"))
+    }
+}
+
 impl FormatValues for RequestValues<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
         match operator {
@@ -172,6 +202,7 @@ impl FormatValues for RequestValues<'_> {
             Operator::RouteName => text(out, Some(self.route.name)),
             Operator::RouteFound => self.route.found,
             Operator::LocalReplyBody => true,
+            Operator::VirtualClusterName => text(out, self.route.virtual_cluster),
             Operator::VirtualHostName => text(out, Some(self.route.host)),
             Operator::GrpcStatus(form) => grpc(out, *form, self.grpc_status, self.response),
             Operator::Attempted(what) => self.attempted(*what, out),
@@ -212,6 +243,8 @@ impl FormatValues for ConnectionValues<'_> {
             }
             Operator::ResponseFlagsLong => listed(out, in_turn(common.flags).map(Flag::long)),
             Operator::ConnectionTerminationDetails => text(out, Some(self.termination)),
+            Operator::LocalCloseReason(side) => text(out, self.close_reason(*side)),
+            Operator::CloseType(Side::Downstream) if self.reset => text(out, Some("RemoteReset")),
             Operator::StreamId => write_uuid(out, common.random, common.start),
             Operator::Attempted(what) => common
                 .upstream
@@ -277,10 +310,8 @@ impl<'a> Common<'a> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
         let (downstream, upstream) = (self.downstream, self.upstream.as_ref());
         match operator {
-            Operator::StartTime(format) => start_time::write(self.start, format.as_deref(), out),
-            Operator::EmitTime(format) => {
-                start_time::write(self.start + self.duration, format.as_deref(), out)
-            }
+            Operator::StartTime(clock) => start_time::by_clock(self.start, clock, out),
+            Operator::EmitTime(clock) => start_time::by_clock(self.start + self.duration, clock, out),
             Operator::Duration => millis(out, Some(self.duration)),
             Operator::HelloFingerprint(hash) => {
                 let made = downstream.fingerprints.as_deref();
@@ -324,6 +355,8 @@ impl<'a> Common<'a> {
                 number(out, upstream.and_then(|u| u.connection_id).unwrap_or(0))
             }
             Operator::UpstreamServerName => text(out, upstream.and_then(|u| u.server_name)),
+            Operator::CloseType(Side::Upstream) => text(out, upstream.map(|_| "Normal")),
+            Operator::CloseType(Side::Downstream) => text(out, Some("Normal")),
             Operator::TransportFailureReason(side) => {
                 let reason = match side {
                     Side::Upstream => upstream.and_then(|u| u.transport_failure),

@@ -5,6 +5,7 @@
 //! has its counters of one in a [`Counts`], made when it first meets it, so that a name is looked for but once.
 
 mod histogram;
+mod meter;
 mod names;
 mod snapshot;
 mod statsd;
@@ -23,9 +24,10 @@ use smallvec::SmallVec;
 use histogram::Histogram;
 
 pub use histogram::{BOUNDS, Bin, Distribution, QUANTILES};
+pub use meter::{Meter, Metering};
 pub use names::{
     Alone, ClusterStat, ClusterTime, HttpStat, HttpTime, Kind, ListenerStat, ListenerTime, OpenTelemetryStat,
-    Stat, TcpStat, Time, ZipkinStat,
+    RouteStat, RouteTime, Stat, TcpStat, Time, ZipkinStat,
 };
 pub use snapshot::{Sample, Snapshot};
 pub use statsd::statsd;
@@ -36,6 +38,8 @@ pub use text::{Asked, Buckets, Form, Shown, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     Cluster,
+    /// A virtual cluster, or a route that has a prefix, of a virtual host.
+    VirtualHost,
     Http,
     Listener,
     Tcp,

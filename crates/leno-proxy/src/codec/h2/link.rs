@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use leno_http2::{Connection, ConnectionError, Event, Key, Reset};
+use leno_telemetry::stats::Meter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head::Received;
@@ -40,6 +41,7 @@ pub(super) struct Wire<IO> {
     partial: Vec<u8>,
     unflushed: bool,
     eof: bool,
+    meter: Meter,
 }
 
 /// What to do with an event that only a server or only a client understands.
@@ -229,13 +231,14 @@ fn wake(waker: Option<Waker>) {
 // === impl Wire ===
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
-    pub(super) fn new(io: IO, scratch: Scratch) -> Self {
+    pub(super) fn new(io: IO, scratch: Scratch, meter: Meter) -> Self {
         Self {
             io,
             scratch,
             partial: Vec::new(),
             unflushed: false,
             eof: false,
+            meter,
         }
     }
 
@@ -260,14 +263,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             let mut unread = ReadBuf::new(rest);
             match Pin::new(&mut self.io).poll_read(cx, &mut unread) {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(Err(error)) => return Err(lost(&error)),
+                Poll::Ready(Err(error)) => {
+                    self.meter.ended(true);
+                    return Err(lost(&error));
+                }
                 Poll::Ready(Ok(())) => {}
             }
             let read = unread.filled().len();
             if read == 0 {
                 self.eof = true;
+                self.meter.ended(true);
                 return Err(StreamError::Closed);
             }
+            self.meter.received(read as u64);
             head.copy_from_slice(&self.partial);
             let input = buffer.get(..before + read).unwrap_or_default();
             self.take(link, heads, input, now)?;
@@ -317,8 +325,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             match written {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => return Err(StreamError::Closed),
-                Poll::Ready(Ok(written)) => output.advance(written),
-                Poll::Ready(Err(error)) => return Err(lost(&error)),
+                Poll::Ready(Ok(written)) => {
+                    self.meter.sent(written as u64);
+                    output.advance(written);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.meter.ended(true);
+                    return Err(lost(&error));
+                }
             }
             any = true;
             self.unflushed = true;
@@ -338,6 +352,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             link.unblock();
         }
         Ok(any)
+    }
+
+    /// Whether streams are cut off by the end, while that is still known.
+    pub(super) fn note_end(&self, link: &Link) {
+        self.meter.ended(false);
+        self.meter.set_busy(link.machine.borrow().active() > 0);
     }
 
     /// Writes what is left, and closes.

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use leno_http2::{Connection, Key, Options};
+use leno_telemetry::stats::Meter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::unconstrained;
 
@@ -31,7 +32,7 @@ pub(crate) async fn serve<IO, S>(
     limits: &ServerLimits,
     scratch: Scratch,
     service: Rc<S>,
-    ending: Rc<Ending>,
+    (ending, meter): (Rc<Ending>, Meter),
 ) -> Result<(), StreamError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -58,7 +59,7 @@ where
         unconstrained(stream.run(head, secure, Rc::clone(&service)))
     };
     let mut server = Server {
-        wire: Wire::new(io, scratch),
+        wire: Wire::new(io, scratch, meter),
         link: Rc::clone(&link),
         requests: Requests {
             tasks: Tasks::new(),
@@ -96,6 +97,7 @@ where
             }
         }
     };
+    server.wire.note_end(&link);
     // Those that are not answered will not be.
     drop(server.requests);
     link.close(&StreamError::Closed);
