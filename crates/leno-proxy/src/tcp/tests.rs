@@ -71,7 +71,7 @@ async fn bulk_goes_through_a_pipe_unchanged_and_the_pipe_is_given_back() {
         client.write_all(&sent).await.unwrap();
         client.shutdown().await.unwrap();
     };
-    let copying = std::future::poll_fn(|cx| half.poll(&mut from, &mut to, &scratch, cx));
+    let copying = std::future::poll_fn(|cx| half.poll(&mut from, &mut to, &scratch, false, cx));
     let mut received = Vec::new();
     let ((), copied, read) = tokio::join!(writing, copying, server.read_to_end(&mut received));
     assert!(copied.is_ok() && read.is_ok());
