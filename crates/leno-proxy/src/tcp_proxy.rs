@@ -1,5 +1,6 @@
 //! `tcp_proxy`: one upstream connection for one downstream connection.
 
+mod first_words;
 mod record;
 
 use std::cell::RefCell;
@@ -14,7 +15,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::cluster::Cluster;
-use leno_engine::compile::config_source::Source;
 use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::listener::{Direction, TcpCluster, TcpProxy};
 use leno_engine::compile::log_filter::LogType;
@@ -26,6 +26,7 @@ use leno_telemetry::record::DownstreamRecord;
 use leno_telemetry::stats::{ClusterStat, ClusterTime, TcpStat};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
+use self::first_words::first_words;
 use self::record::{log, report, upstream_record};
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
@@ -34,9 +35,9 @@ use crate::counts::{Lasting, Timed};
 use crate::destination::{Behalf, Purpose};
 use crate::drain::CutBy;
 use crate::ending::{Ending, Lifetime};
+use crate::find;
 use crate::idle::{Limits, Watch};
 use crate::io::Io;
-use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
 use crate::tunnel;
@@ -391,54 +392,6 @@ fn judge(why: &Why, cut_by: Option<&'static str>) -> (Flags, &'static str) {
     }
 }
 
-/// Waits until the client has spoken; what it said.
-async fn first_words(
-    worker: &Worker,
-    downstream: &Connection,
-    tcp: &TcpProxy,
-    io: &mut Io,
-    most: usize,
-) -> Result<Bytes, Outcome> {
-    let lifetime = Lifetime {
-        idle: None,
-        most: None,
-        patient: true,
-        upstream: None,
-    };
-    let ending = worker.ending(&downstream.drain, lifetime);
-    let mut words = BytesMut::new();
-    let reading = poll_fn(|cx| match ending.poll_close_now(cx) {
-        Poll::Ready(()) => Poll::Ready(Err(Why::Cut)),
-        Poll::Pending => {
-            let mut space = [0; 4096];
-            let room = most.min(space.len());
-            let mut buf = ReadBuf::new(&mut space[..room]);
-            ready!(Pin::new(&mut *io).poll_read(cx, &mut buf)).map_err(Why::Downstream)?;
-            words.extend_from_slice(buf.filled());
-            Poll::Ready(Ok(()))
-        }
-    });
-    let read = match tcp.idle_timeout {
-        None => reading.await,
-        Some(idle) => tokio::time::timeout(idle, reading)
-            .await
-            .unwrap_or(Err(Why::Idle)),
-    };
-    let why = match read {
-        Ok(()) if !words.is_empty() => return Ok(words.freeze()),
-        Ok(()) => Why::Finished {
-            downstream_first: true,
-        },
-        Err(why) => why,
-    };
-    let (flags, details) = judge(&why, ending.cut_by().map(CutBy::details));
-    Err(Outcome {
-        flags,
-        details,
-        ..Outcome::default()
-    })
-}
-
 /// Who wants to be connected, and where to.
 pub(crate) struct Origin<'c> {
     pub(crate) server_name: Option<&'c str>,
@@ -458,8 +411,8 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         (None, None) => return Err(Failure::NoCluster.into()),
     };
     let upstream = match tcp.on_demand.as_deref() {
-        None => find(worker, name).await?,
-        Some((source, patience)) => find_at(worker, name, source, *patience).await?,
+        None => find::find(worker, name).await?,
+        Some((source, patience)) => find::find_at(worker, name, source, *patience).await?,
     };
     let tunnel = tcp.tunnel.as_deref().zip(of.record);
     let (resource, overflow) = match tunnel {
@@ -595,57 +548,6 @@ fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {
         None => true,
     });
     chosen.or(tcp.clusters.first())
-}
-
-/// A cluster by name, asked for if it is not known, once its endpoints have been asked how they are.
-pub(crate) async fn find(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {
-    let upstream = known(worker, name).await?;
-    while let Some(health) = upstream.cold() {
-        Box::pin(async move { health.first_answers().await }).await;
-    }
-    Ok(upstream)
-}
-
-/// The same; what is not known is asked for there.
-async fn find_at(
-    worker: &Rc<Worker>,
-    name: &str,
-    source: &Source,
-    patience: Duration,
-) -> Result<Rc<Upstream>, Failure> {
-    if worker.upstream(&worker.snapshot(), name).is_none() {
-        let want = Want::Cluster(name.to_owned());
-        worker.shared.demand.ask_of(want, source.clone(), patience).await;
-    }
-    find(worker, name).await
-}
-
-async fn known(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {
-    let discovered = |upstream: Option<Rc<Upstream>>| upstream.filter(|u| u.is_discovered());
-    if let Some(upstream) = discovered(worker.upstream(&worker.snapshot(), name)) {
-        return Ok(upstream);
-    }
-    if let Some(upstream) = discovered(Box::pin(named(worker, name)).await) {
-        return Ok(upstream);
-    }
-    let answer = worker.shared.demand.ask(Want::Cluster(name.to_owned())).await;
-    match (worker.upstream(&worker.snapshot(), name), answer) {
-        (Some(upstream), Answer::Found | Answer::Absent) => Ok(upstream),
-        (Some(upstream), Answer::Unanswered) if upstream.is_discovered() => Ok(upstream),
-        (_, Answer::Unanswered) => Err(Failure::Unanswered),
-        (None, Answer::Found | Answer::Absent) => Err(Failure::NoCluster),
-    }
-}
-
-/// A cluster once its names have been looked up, where that is waited for: Envoy opens its listeners only then.
-async fn named(worker: &Rc<Worker>, name: &str) -> Option<Rc<Upstream>> {
-    let mut changes = worker.shared.published.changes();
-    loop {
-        let upstream = worker.upstream(&worker.snapshot(), name)?;
-        if !upstream.waits_for_names() || changes.changed().await.is_err() {
-            return Some(upstream);
-        }
-    }
 }
 
 /// The attempts that there may be have all been made then.

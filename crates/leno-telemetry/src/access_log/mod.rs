@@ -11,6 +11,7 @@ pub mod otlp;
 mod start_time;
 mod uuid;
 mod values;
+mod write;
 
 use leno_engine::compile::access_log::{
     Clock, Format, FormatValues, Heads, Json, LogFormat, Operator, TlsFact,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use leno_telemetry::stats::{ClusterStat, Counts, RouteStat, RouteTime};
 use smallvec::SmallVec;
 
-use crate::record::Exchange;
+use super::Exchange;
 
 /// Only of requests whose route or virtual host wants it.
 #[derive(Debug)]
