@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use leno_engine::compile::cluster::Transport;
+use leno_engine::compile::cluster::{Cluster, Transport};
+use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::listener::Address;
 use leno_engine::compile::proxy_protocol::Tlv;
 use leno_engine::compile::socket::SocketOption;
@@ -61,6 +62,27 @@ pub(crate) struct Behalf<'c> {
     pub(crate) id: u64,
     /// Of the PROXY protocol that it came with.
     pub(crate) tlvs: &'c [Tlv],
+}
+
+// === impl Try ===
+
+impl Try {
+    /// In turn; nothing of an endpoint with one address.
+    pub(crate) fn all(cluster: &Cluster, endpoint: &Endpoint, address: &Address) -> Vec<Self> {
+        let Some(first) = address.socket().filter(|_| !endpoint.others.is_empty()) else {
+            return Vec::new();
+        };
+        let sorted = cluster.address_order.sort(first, &endpoint.others);
+        let one = |address: SocketAddr| {
+            let (source, options) = cluster.socket_toward(address);
+            Self {
+                address,
+                source,
+                options,
+            }
+        };
+        sorted.into_iter().map(one).collect()
+    }
 }
 
 // === impl Behalf ===
