@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use leno_engine::compile::cluster::Transport;
+use leno_engine::compile::cluster::{Cluster, Transport};
+use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::listener::Address;
 use leno_engine::compile::proxy_protocol::Tlv;
 use leno_engine::compile::socket::SocketOption;
@@ -66,6 +67,27 @@ pub(crate) struct Behalf<'c> {
     pub(crate) tlvs: &'c [Tlv],
     /// What is noted of the connection, or of the request.
     pub(crate) notes: Option<&'c Notes>,
+}
+
+// === impl Try ===
+
+impl Try {
+    /// In turn; nothing of an endpoint with one address.
+    pub(crate) fn all(cluster: &Cluster, endpoint: &Endpoint, address: &Address) -> Vec<Self> {
+        let Some(first) = address.socket().filter(|_| !endpoint.others.is_empty()) else {
+            return Vec::new();
+        };
+        let sorted = cluster.address_order.sort(first, &endpoint.others);
+        let one = |address: SocketAddr| {
+            let (source, options) = cluster.socket_toward(address);
+            Self {
+                address,
+                source,
+                options,
+            }
+        };
+        sorted.into_iter().map(one).collect()
+    }
 }
 
 // === impl Behalf ===

@@ -493,10 +493,7 @@ impl Router<'_> {
             (http2, pool)
         };
         self.note(host, None);
-        if let Some(ratio) = upstream.preconnect() {
-            let how = (self.priority(), http2);
-            preconnect::start(exchange.worker(), upstream, &pool, ratio, how);
-        }
+        preconnect::start(exchange.worker(), upstream, &pool, (self.priority(), http2));
         let checkout = pool
             .checkout(
                 exchange.worker().connector(),

@@ -7,7 +7,6 @@ mod seats;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -370,7 +369,7 @@ impl Upstream {
         Ok(Destination {
             source,
             options,
-            tries: tries(&state.cluster, &host.endpoint, &address),
+            tries: Try::all(&state.cluster, &host.endpoint, &address),
             address,
             transport,
             host: name,
@@ -574,23 +573,6 @@ pub(crate) fn address(endpoint: &Endpoint) -> Option<&Address> {
         Target::Address(address) => Some(address),
         Target::Name { .. } => None,
     }
-}
-
-/// Nothing of an endpoint with one address.
-pub(crate) fn tries(cluster: &Cluster, endpoint: &Endpoint, address: &Address) -> Vec<Try> {
-    let Some(first) = address.socket().filter(|_| !endpoint.others.is_empty()) else {
-        return Vec::new();
-    };
-    let sorted = cluster.address_order.sort(first, &endpoint.others);
-    let one = |address: SocketAddr| {
-        let (source, options) = cluster.socket_toward(address);
-        Try {
-            address,
-            source,
-            options,
-        }
-    };
-    sorted.into_iter().map(one).collect()
 }
 
 fn is_original_dst(cluster: &Cluster) -> bool {

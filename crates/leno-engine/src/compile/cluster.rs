@@ -3,6 +3,7 @@
 mod balance;
 mod breakers;
 mod client_side;
+mod connections;
 mod custom;
 pub mod dns;
 mod errors;
@@ -37,7 +38,7 @@ use super::metadata::Told;
 use super::pb::{cluster as pb, core, protobuf, upstream_http};
 use super::route::mirror::MirrorPolicy;
 use super::route::retry::RetryPolicy;
-use super::socket::{self, SocketOption};
+use super::socket::SocketOption;
 use super::{Files, Rejection, Warnings};
 use crate::runtime::Setting;
 pub use breakers::{CircuitBreakers, RetryBudget, Thresholds};
@@ -207,16 +208,6 @@ pub enum BalancePolicy {
     ClusterProvided,
 }
 
-impl BalancePolicy {
-    /// How endpoints are asked for their load.
-    pub fn asks(&self) -> Option<&OutOfBand> {
-        match self {
-            Self::ClientSide(settings) => settings.asked.as_deref(),
-            _ => None,
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub struct LeastRequest {
     pub choices: u32,
@@ -384,7 +375,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
     )?;
     let (keepalive, address_order) = match upstream_connection_options {
         None => Default::default(),
-        Some(options) => connection_options(&at.field("upstream_connection_options"), options)?,
+        Some(options) => connections::options(&at.field("upstream_connection_options"), options)?,
     };
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
     let health_check = checked(at, health_checks, &discovery)?;
@@ -442,7 +433,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         address_order,
         preconnect: match preconnect_policy {
             None => None,
-            Some(policy) => preconnect(&at.field("preconnect_policy"), policy)?,
+            Some(policy) => connections::ahead(&at.field("preconnect_policy"), policy)?,
         },
         keeps_alpn: keeps_alpn(metadata.as_ref()),
         buffer_limit: per_connection_buffer_limit_bytes
@@ -454,40 +445,6 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         mirrors: http.mirrors,
         retry: http.retry,
     })
-}
-
-fn connection_options(
-    at: &At<'_>,
-    message: &pb::UpstreamConnectionOptions,
-) -> Result<(Vec<SocketOption>, AddressOrder), Rejection> {
-    let pb::UpstreamConnectionOptions {
-        tcp_keepalive,
-        set_local_interface_name_on_upstream_connections,
-        happy_eyeballs_config,
-    } = message;
-    no_effect!(at, "nothing here reads it"; set_local_interface_name_on_upstream_connections);
-    let order = match happy_eyeballs_config {
-        None => AddressOrder::default(),
-        Some(config) => happy_eyeballs::order(&at.field("happy_eyeballs_config"), config)?,
-    };
-    Ok((socket::keepalive(tcp_keepalive.as_ref()), order))
-}
-
-fn preconnect(at: &At<'_>, message: &pb::cluster::PreconnectPolicy) -> Result<Option<f64>, Rejection> {
-    let pb::cluster::PreconnectPolicy {
-        per_upstream_preconnect_ratio,
-        predictive_preconnect_ratio,
-        preconnect_enabled_metadata,
-    } = message;
-    refuse!(at; preconnect_enabled_metadata);
-    no_effect!(at, "endpoints are not chosen for requests that have not come"; predictive_preconnect_ratio);
-    let ratio = per_upstream_preconnect_ratio
-        .as_ref()
-        .map_or(1.0, |ratio| ratio.value);
-    if !(1.0..=3.0).contains(&ratio) {
-        return Err(at.field("per_upstream_preconnect_ratio").reject("1 to 3"));
-    }
-    Ok(Some(ratio).filter(|ratio| *ratio > 1.0))
 }
 
 /// Who has no endpoints of its own has nobody to ask.

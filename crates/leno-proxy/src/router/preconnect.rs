@@ -7,14 +7,16 @@ use leno_engine::decide::limits::Priority;
 use crate::upstream::{Pool, Upstream};
 use crate::worker::Worker;
 
-/// As many as a request that comes now leaves wanting.
+/// As many as a request that comes now leaves wanting, where the cluster wants any.
 pub(super) fn start(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
     pool: &Rc<Pool>,
-    ratio: f64,
     (priority, http2): (Priority, bool),
 ) {
+    let Some(ratio) = upstream.preconnect() else {
+        return;
+    };
     for _ in 0..pool.lacks(ratio, http2) {
         let (worker, upstream, pool) = (Rc::clone(worker), Rc::clone(upstream), Rc::clone(pool));
         tokio::task::spawn_local(async move {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::BalancePolicy;
 use super::slow_start::{SlowStart, slow_start};
 use crate::compile::Rejection;
 use crate::compile::at::At;
@@ -38,6 +39,16 @@ pub struct OutOfBand {
     pub authority: String,
     /// Chooses a transport socket in place of what is said of the endpoint.
     pub transport_match: Option<Fields>,
+}
+
+impl BalancePolicy {
+    /// How endpoints are asked for their load.
+    pub fn asks(&self) -> Option<&OutOfBand> {
+        match self {
+            Self::ClientSide(settings) => settings.asked.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 pub(super) fn client_side(
