@@ -1,5 +1,6 @@
 //! `tcp_proxy`: one upstream connection for one downstream connection.
 
+mod first_words;
 mod record;
 
 use std::cell::RefCell;
@@ -26,6 +27,7 @@ use leno_telemetry::record::DownstreamRecord;
 use leno_telemetry::stats::{ClusterStat, ClusterTime, TcpStat};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
+use self::first_words::first_words;
 use self::record::{log, report, upstream_record};
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
@@ -361,51 +363,6 @@ fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
             None => (Flag::DurationTimeout.into(), "max_connection_duration"),
         },
     }
-}
-
-/// Waits until the client has spoken; what it said.
-async fn first_words(
-    worker: &Worker,
-    downstream: &Connection,
-    tcp: &TcpProxy,
-    io: &mut Io,
-    most: usize,
-) -> Result<Bytes, Outcome> {
-    let lifetime = Lifetime {
-        idle: None,
-        most: None,
-        patient: true,
-    };
-    let ending = worker.ending(&downstream.drain, lifetime);
-    let mut words = BytesMut::new();
-    let reading = poll_fn(|cx| match ending.poll_close_now(cx) {
-        Poll::Ready(()) => Poll::Ready(Err(Why::Cut)),
-        Poll::Pending => {
-            let mut space = [0; 4096];
-            let room = most.min(space.len());
-            let mut buf = ReadBuf::new(&mut space[..room]);
-            ready!(Pin::new(&mut *io).poll_read(cx, &mut buf)).map_err(Why::Downstream)?;
-            words.extend_from_slice(buf.filled());
-            Poll::Ready(Ok(()))
-        }
-    });
-    let read = match tcp.idle_timeout {
-        None => reading.await,
-        Some(idle) => tokio::time::timeout(idle, reading).await.unwrap_or(Err(Why::Idle)),
-    };
-    let why = match read {
-        Ok(()) if !words.is_empty() => return Ok(words.freeze()),
-        Ok(()) => Why::Finished {
-            downstream_first: true,
-        },
-        Err(why) => why,
-    };
-    let (flags, details) = judge(&why, ending.cut_by());
-    Err(Outcome {
-        flags,
-        details,
-        ..Outcome::default()
-    })
 }
 
 /// Who wants to be connected, and where to.
