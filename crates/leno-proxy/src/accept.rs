@@ -306,19 +306,19 @@ impl Arrival {
         let reading = introduction::read(stream, prefix, protocol, inspect::patience(&listener.filters));
         match reading.await {
             Ok(header) => {
-                if let Some(header) = header {
-                    if let Some(addresses) = header.addresses {
-                        self.named = None;
-                        self.remote = addresses.source;
-                        self.destination = addresses.destination;
-                        self.told = true;
-                        let mut tlvs = header.tlvs;
-                        if !protocol.rules.is_empty() {
-                            protocol.note(&tlvs, self.notes.get_or_insert_default());
-                            tlvs.retain(|tlv| protocol.passed.has(tlv.kind));
-                        }
-                        self.tlvs = Some(tlvs);
+                if let Some(header) = header
+                    && let Some(addresses) = header.addresses
+                {
+                    self.named = None;
+                    self.remote = addresses.source;
+                    self.destination = addresses.destination;
+                    self.told = true;
+                    let mut tlvs = header.tlvs;
+                    if !protocol.rules.is_empty() {
+                        protocol.note(&tlvs, self.notes.get_or_insert_default());
+                        tlvs.retain(|tlv| protocol.passed.has(tlv.kind));
                     }
+                    self.tlvs = Some(tlvs);
                 }
                 Some(())
             }

@@ -1,4 +1,4 @@
-//! What a client says before it is known where that goes.
+//! What a client says before its upstream is connected (`ON_DOWNSTREAM_DATA`).
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -45,9 +45,7 @@ pub(super) async fn first_words(
     });
     let read = match tcp.idle_timeout {
         None => reading.await,
-        Some(idle) => tokio::time::timeout(idle, reading)
-            .await
-            .unwrap_or(Err(Why::Idle)),
+        Some(idle) => tokio::time::timeout(idle, reading).await.unwrap_or(Err(Why::Idle)),
     };
     let why = match read {
         Ok(()) if !words.is_empty() => return Ok(words.freeze()),
