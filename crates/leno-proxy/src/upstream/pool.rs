@@ -30,7 +30,8 @@ use super::Upstream;
 pub(crate) struct Pool {
     to: Destination,
     cluster: Arc<Cluster>,
-    /// The one used last is the last. Boxed: a request hands its connection on several times.
+    /// The one used last is the last.
+    #[expect(clippy::vec_box, reason = "a request hands its connection on several times")]
     idle: RefCell<Vec<Box<Http1>>>,
     streams: RefCell<Vec<Http2>>,
     /// Connections that exist or are being made.
