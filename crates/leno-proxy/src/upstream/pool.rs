@@ -31,7 +31,8 @@ pub(crate) struct Pool {
     /// Its other addresses may change.
     to: RefCell<Rc<Destination>>,
     cluster: Arc<Cluster>,
-    /// The one used last is the last. Boxed: a request hands its connection on several times.
+    /// The one used last is the last.
+    #[expect(clippy::vec_box, reason = "a request hands its connection on several times")]
     idle: RefCell<Vec<Box<Http1>>>,
     streams: RefCell<Vec<Http2>>,
     /// Connections that exist or are being made.
