@@ -4,6 +4,7 @@
 //! What Envoy 1.40 asks is kept in `WAY.txt`; `UPDATE=1` writes it. Where leno asks otherwise on purpose, `WAY.leno.txt`
 //! is what, and [`INTENT`] why.
 
+mod client_status;
 mod dump;
 mod extensions;
 mod files;
