@@ -65,7 +65,7 @@ async fn answer(own: &Own, question: &[u8]) -> Result<ClientStatusResponse, BadQ
     if exclude_resource_contents {
         for config in &mut configs {
             config.xds_config = None;
-            for error in &mut config.error_state {
+            if let Some(error) = &mut config.error_state {
                 error.failed_configuration = None;
             }
         }

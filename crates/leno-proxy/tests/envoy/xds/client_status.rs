@@ -12,6 +12,7 @@ use leno_proto::envoy::service::status::v3::client_config::GenericXdsConfig;
 use leno_proto::envoy::service::status::v3::{ClientStatusRequest, ClientStatusResponse};
 use leno_proto::{FromAny, type_url};
 use leno_proto_text::Schema;
+use leno_testkit::eventually;
 use prost::Message;
 use serde_json::{Value, json};
 
@@ -21,21 +22,24 @@ use super::script::{assignment, free};
 
 const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
 const LISTENER: &str = "envoy.config.listener.v3.Listener";
+const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
 const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
-/// One cluster was taken and then refused, one was refused at once, one route configuration is not there, and of another
-/// nothing has been said.
+/// One cluster was taken and then refused, one was refused at once, one route configuration was there, and of another nothing
+/// has been said.
 fn told() -> (Files, Proxy) {
     let (files, ports) = (Files::new(), [free(), free()]);
-    let rds = |name: &str, protocol: &str| json!({"rds": {"route_config_name": name, "config_source": files.stream(protocol)}});
+    let rds =
+        |name: &str| json!({"rds": {"route_config_name": name, "config_source": files.stream("DELTA_GRPC")}});
     files.say(
         "1",
         LISTENER,
         &[
-            Files::listener("l", ports[0], rds("missing", "DELTA_GRPC"), &[]),
-            Files::listener("m", ports[1], rds("silent", "GRPC"), &[]),
+            Files::listener("l", ports[0], rds("missing"), &[]),
+            Files::listener("m", ports[1], rds("silent"), &[]),
         ],
     );
+    files.say("1", ROUTES, &[json!({"name": "missing"})]);
     files.say(
         "1",
         CLUSTER,
@@ -57,8 +61,11 @@ fn told() -> (Files, Proxy) {
         CLUSTER,
         &[worse, json!({"name": "b", "connect_timeout": "-1s"})],
     );
-    files.says("/config_dump?resource=dynamic_active_clusters", |body| {
-        body.contains("error_state")
+    files.say("2", ROUTES, &[]);
+    eventually("everything has been said", || {
+        let (_, text) = post(files.admin, "");
+        let told = text.contains("DOES_NOT_EXIST") && text.matches("NACKED").count() == 2;
+        told.then_some(()).ok_or(text)
     });
     (files, proxy)
 }
