@@ -145,7 +145,7 @@ fn http(prefix: &[u8]) -> Option<Option<&'static [u8]>> {
 
 #[cfg(test)]
 mod tests {
-    use leno_engine::compile::listener::PortRange;
+    use leno_engine::compile::listener::{PortRange, Ports};
 
     use super::*;
 
@@ -202,10 +202,10 @@ mod tests {
         let filters = ListenerFilters {
             tls_inspector: true,
             http_inspector: true,
-            http_inspector_off: vec![PortRange {
+            http_inspector_off: Ports::Range(PortRange {
                 start: 3306,
                 end: 3307,
-            }],
+            }),
             ..ListenerFilters::default()
         };
         assert_eq!(

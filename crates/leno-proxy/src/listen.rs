@@ -316,7 +316,27 @@ fn bind_tcp(
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
+    use leno_engine::compile::socket::What;
+
     use super::*;
+
+    #[test]
+    fn a_socket_of_ipv6_takes_ipv4_only_where_that_is_said() {
+        let any: SocketAddr = "[::]:0".parse().unwrap();
+        let both = SocketOption {
+            what: What::OnlyV6(false),
+            when: When::Created,
+            family: None,
+        };
+        for (options, taken) in [(&[][..], false), (&[both][..], true)] {
+            let socket = bind_tcp(any, SocketSettings::default(), options).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            assert!(TcpStream::connect(("::1", port)).is_ok());
+            assert_eq!(TcpStream::connect(("127.0.0.1", port)).is_ok(), taken);
+        }
+    }
 
     #[test]
     fn a_socket_speaks_multipath_tcp_where_that_is_wanted() {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::condition::eventually;
 use crate::machine::Share;
 use crate::namespace::Namespaces;
+use crate::port::free_port;
 use crate::process::Process;
 use crate::user::{OrdinaryUser, shared_binary};
 
@@ -222,9 +223,4 @@ impl Mesh {
             if there == count { Ok(()) } else { Err(status) }
         });
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket").port()
 }

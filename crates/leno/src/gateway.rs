@@ -6,27 +6,19 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use leno_proxy::attach::{Attachment, Farewell};
-use leno_proxy::control_plane::ControlPlane;
-use leno_proxy::discovery::{Discovery, Mode, State, Via};
-use leno_proxy::report::MeshTelemetry;
-use leno_proxy::resolve::keep_resolved;
-use leno_proxy::{Demand, Options, Proxy, admin};
-use leno_telemetry::metrics::{Changes, Metrics};
-use leno_tls::{Crypto, Secrets};
+use leno_proxy::Options;
+use leno_proxy::discovery::Mode;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
 
 use crate::bootstrap::towards;
+use crate::data_plane::{DataPlane, Member};
 use crate::env::Environment;
 use crate::join::JoinArgs;
 use crate::node::{self, Program};
 use crate::random;
-use crate::sidecar::{certificates, certify, node as told};
 use crate::workload::{self, WorkloadArgs};
 
 /// Istio's name for its gateway, and the label by which its Gateways select it.
@@ -36,8 +28,6 @@ pub const LABEL: (&str, &str) = ("istio", "ingressgateway");
 const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// For what was begun when it is told to end.
 const DRAIN: Duration = Duration::from_secs(5);
-/// How long the last report to the control plane may take.
-const FAREWELL: Duration = Duration::from_millis(300);
 
 /// The data plane at the mesh's edge: serves Gateways on ports of this machine
 #[derive(Debug, Args)]
@@ -158,13 +148,9 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
     let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let join = args.join.resolve(environment)?;
     let workload = args.gateway.workload();
-    let (secrets, crypto) = (Arc::new(Secrets::new()), Crypto::system());
-    let link = || {
-        let (secrets, crypto) = (Arc::clone(&secrets), crypto.clone());
-        anyhow::Ok(ControlPlane::new(join.address, join.trust()?, secrets, crypto))
-    };
+    let member = Member::new(&join);
     tokio::select! {
-        certified = certify(&workload, &join, link()?, &secrets, &crypto) => certified?,
+        certified = member.certify(&workload) => certified?,
         _ = int.recv() => return Ok(()),
         _ = term.recv() => return Ok(()),
     }
@@ -174,99 +160,36 @@ async fn serve(args: &Gateway, environment: &Environment) -> anyhow::Result<()> 
     };
     let name = format!("{}-{}", workload.base_name(), random::suffix());
     let node = node::gateway(Program::Leno, &workload, &name, address, &args.gateway.ports());
-    let metrics = Arc::new(Metrics::new(told::local(
-        &workload,
-        workload.identity()?.as_str(),
-    )));
-    let (demand, questions) = Demand::new(Duration::from_secs(2));
-    let telemetry = Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?);
-    let taps = telemetry.taps();
-    let proxy = Arc::new(Proxy::start(Options {
+    let options = Options {
         concurrency: args.concurrency,
-        demand,
-        secrets: Arc::clone(&secrets),
-        crypto: crypto.clone(),
-        telemetry,
-        local_metadata: told::peer_metadata(&workload, &node),
-        node: node.clone(),
         ..Options::default()
-    })?);
-    let (health, healthy) = watch::channel(Some("starting".to_owned()));
-    let (names, _table) = watch::channel(Arc::default());
-    let (state, ready) = watch::channel(State::default());
-    let (dumps, asked) = mpsc::channel(4);
-    let discovery = Discovery {
-        node: node.clone(),
-        ads: Some(Via::Mesh(link()?)),
-        proxy: Arc::clone(&proxy),
-        questions,
-        dumps: asked,
-        health: healthy,
-        names,
-        namespace: workload.namespace.clone(),
-        state,
-        random: random::number,
-        mode: Mode::Gateway,
-        port_owner: leno_run::port_owner,
-        text: None,
-        keeper: None,
     };
-    tokio::spawn(discovery.run());
-    let resolving = Arc::clone(&proxy);
-    tokio::spawn(async move { keep_resolved(&resolving).await });
-    serve_metrics(args.metrics_port, Arc::clone(&metrics), ready.clone()).await;
-    let (farewell, farewells) = Farewell::new();
-    let attachment = Attachment {
-        control: link()?,
-        node_id: node.id.clone(),
-        start: u64::from(random::number()) << 32 | u64::from(random::number()),
-        changes: Changes::new(metrics),
-        taps,
-        farewell: farewells,
-        dumps,
-        secrets: certificates(&secrets),
-        state: ready.clone(),
-    };
-    tokio::spawn(attachment.run());
-    let mut configured = ready;
+    let unhealthy = Some("starting".to_owned());
+    let plane = member.start(&workload, node, Mode::Gateway, unhealthy, options)?;
+    serve_metrics(&plane, args.metrics_port).await;
+    let (mut configured, health) = (plane.state.clone(), plane.health.clone());
     tokio::spawn(async move {
         if configured.wait_for(|state| state.ready).await.is_ok() {
             tracing::info!("ready");
             health.send_replace(None);
-            if let Err(error) = leno_run::let_go_of_start_up() {
-                tracing::debug!(%error, "memory of the start is not given back");
-            }
-            health.closed().await;
         }
     });
     tokio::select! {
         _ = int.recv() => {}
         _ = term.recv() => {}
     }
-    proxy.drain(DRAIN).await;
-    farewell.say(FAREWELL).await;
+    plane.end(DRAIN).await;
     Ok(())
 }
 
-async fn serve_metrics(port: u16, metrics: Arc<Metrics>, state: watch::Receiver<State>) {
+async fn serve_metrics(plane: &DataPlane, port: u16) {
     if port == 0 {
         return;
     }
-    match tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
-        Ok(listener) => {
-            let ready = Arc::new(move || state.borrow().ready);
-            let admin = Arc::new(admin::Admin {
-                metrics,
-                ready,
-                own: None,
-            });
-            drop(tokio::spawn(admin::serve(listener, admin)));
-        }
-        Err(error) => {
-            tracing::warn!(
-                "metrics are not served: {error} — 127.0.0.1:{port} — give another --metrics-port, or 0"
-            );
-        }
+    if let Err(error) = plane.serve_metrics((Ipv4Addr::LOCALHOST, port).into()).await {
+        tracing::warn!(
+            "metrics are not served: {error} — 127.0.0.1:{port} — give another --metrics-port, or 0"
+        );
     }
 }
 

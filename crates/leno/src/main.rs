@@ -11,6 +11,7 @@ mod client;
 mod config;
 mod control;
 mod dashboard;
+mod data_plane;
 mod demo;
 mod duration;
 mod edges;

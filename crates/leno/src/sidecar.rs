@@ -2,7 +2,6 @@
 //!
 //! In order: take the sockets, get an identity, learn the mesh, say ready; then serve until the command has ended.
 
-pub mod node;
 mod supervisor;
 
 use std::collections::BTreeSet;
@@ -12,25 +11,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::Args;
-use leno_dns::NameTable;
-use leno_proto::control::Resource;
-use leno_proxy::attach::{Attachment, Farewell};
-use leno_proxy::control_plane::ControlPlane;
-use leno_proxy::discovery::{Discovery, Mode, State, Via};
+use leno_proxy::discovery::{Mode, State};
 use leno_proxy::dns::{self, Dns};
-use leno_proxy::identity::{Renewal, Request};
-use leno_proxy::report::MeshTelemetry;
-use leno_proxy::resolve::keep_resolved;
-use leno_proxy::{Demand, Options, Origin, PassedSocket, Proxy};
+use leno_proxy::{Options, Origin, PassedSocket};
 use leno_run::{FromProxy, Handoff, HostRole, NamespaceListener, NamespaceRole};
-use leno_telemetry::metrics::{Changes, Metrics};
-use leno_tls::{Crypto, Secrets};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+use crate::data_plane::Member;
 use crate::env::Environment;
-use crate::join::{Join, JoinArgs};
+use crate::join::JoinArgs;
 use crate::node::Program;
 use crate::random;
 use crate::workload::WorkloadArgs;
@@ -58,10 +49,6 @@ const VIPS: [(IpAddr, u8); 2] = [
 ];
 /// How long what is still on its way out may take once the command has ended.
 const AFTER_EXIT: Duration = Duration::from_millis(500);
-/// How long the last report to the control plane may take.
-const FAREWELL: Duration = Duration::from_millis(300);
-/// How long a worker waits for the control plane to say what a new destination is.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 pub fn run(args: &Sidecar, environment: &Environment) -> anyhow::Result<ExitCode> {
     let handoff = Handoff::take()?;
@@ -101,123 +88,29 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let join = args.join.resolve(environment)?;
     let inside = supervisor.listeners().await?;
-    let (secrets, crypto) = (Arc::new(Secrets::new()), Crypto::system());
-    let link = || {
-        anyhow::Ok(ControlPlane::new(
-            join.address,
-            join.trust()?,
-            Arc::clone(&secrets),
-            crypto.clone(),
-        ))
-    };
-    let id = args.workload.identity()?;
-    certify(&args.workload, &join, link()?, &secrets, &crypto).await?;
-
+    let member = Member::new(&join);
+    member.certify(&args.workload).await?;
     let name = format!("{}-{}", args.workload.base_name(), random::suffix());
     let node = crate::node::node(Program::Leno, &args.workload, &name, address);
-    let (demand, questions) = Demand::new(PATIENCE);
     let (passed, dns) = sort(inside, host);
-    let metrics = Arc::new(Metrics::new(node::local(&args.workload, id.as_str())));
-    let telemetry = Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?);
-    let taps = telemetry.taps();
-    let proxy = Arc::new(Proxy::start(Options {
+    let options = Options {
         concurrency: args.concurrency,
         sockets: passed,
-        demand,
-        secrets: Arc::clone(&secrets),
-        crypto: crypto.clone(),
-        telemetry,
         workload: Some(Arc::new(AppSockets(supervisor.stock()))),
-        local_metadata: node::peer_metadata(&args.workload, &node),
-        node: node.clone(),
         fail_closed: VIPS.to_vec(),
         ..Options::default()
-    })?);
-
-    let (health, healthy) = watch::channel(unready(&args.workload, &BTreeSet::new()));
-    let (names, table) = watch::channel(Arc::new(NameTable::default()));
-    let (state, ready) = watch::channel(State::default());
-    let (dumps, asked) = mpsc::channel(4);
-    let discovery = Discovery {
-        node: node.clone(),
-        ads: Some(Via::Mesh(link()?)),
-        proxy: Arc::clone(&proxy),
-        questions,
-        dumps: asked,
-        health: healthy,
-        names,
-        namespace: args.workload.namespace.clone(),
-        state,
-        random: random::number,
-        mode: Mode::OnDemand,
-        port_owner: leno_run::port_owner,
-        text: None,
-        keeper: None,
     };
-    tokio::spawn(discovery.run());
-    let resolving = Arc::clone(&proxy);
-    tokio::spawn(async move { keep_resolved(&resolving).await });
-    serve_dns(dns, Dns::new(table, resolvers()?))?;
-    serve_metrics(own, Arc::clone(&metrics), ready.clone()).await;
-    let (farewell, farewells) = Farewell::new();
-    let attachment = Attachment {
-        control: link()?,
-        node_id: node.id.clone(),
-        start: u64::from(random::number()) << 32 | u64::from(random::number()),
-        changes: Changes::new(metrics),
-        taps,
-        farewell: farewells,
-        dumps,
-        secrets: certificates(&secrets),
-        state: ready.clone(),
-    };
-    tokio::spawn(attachment.run());
-
-    let mut configured = ready.clone();
-    tokio::spawn(async move {
-        if configured.wait_for(|state| state.ready).await.is_ok()
-            && let Err(error) = leno_run::let_go_of_start_up()
-        {
-            tracing::debug!(%error, "memory of the start is not given back");
-        }
-    });
-    attend(&args.workload, supervisor, &health, ready).await?;
-    proxy.drain(AFTER_EXIT).await;
-    // What was counted since the last report.
-    farewell.say(FAREWELL).await;
+    let unhealthy = unready(&args.workload, &BTreeSet::new());
+    let plane = member.start(&args.workload, node, Mode::OnDemand, unhealthy, options)?;
+    serve_dns(dns, Dns::new(plane.names.clone(), resolvers()?))?;
+    // On the workload's own address of this machine: never on one that other machines reach.
+    if let Err(error) = plane.serve_metrics((own, leno_run::METRICS_PORT).into()).await {
+        tracing::warn!(%error, address = %own, port = leno_run::METRICS_PORT, "metrics are not served");
+    }
+    attend(&args.workload, supervisor, &plane.health, plane.state.clone()).await?;
+    plane.end(AFTER_EXIT).await;
     // The supervisor may be gone already: then nobody waits.
     let _ = supervisor.say(&FromProxy::Drained).await;
-    Ok(())
-}
-
-/// The first certificate. Until it is there nothing runs; a refusal is final, an absent control plane is waited for.
-pub async fn certify(
-    workload: &WorkloadArgs,
-    join: &Join,
-    control: ControlPlane,
-    secrets: &Arc<Secrets>,
-    crypto: &Crypto,
-) -> anyhow::Result<()> {
-    let request = Request {
-        id: workload.identity()?,
-        token: Some(join.token()?),
-        ttl: workload.cert_ttl,
-    };
-    let mut renewal = Renewal::new(control, Arc::clone(secrets), crypto.clone(), request);
-    let mut told = false;
-    let result = renewal.first(|error| {
-        if !std::mem::replace(&mut told, true) {
-            tracing::warn!(%error, "no certificate yet — {} — waiting for the control plane", join.address);
-        }
-    });
-    result.await.map_err(|error| {
-        anyhow!(
-            "the control plane refuses this workload: {error} — {} — check --token {}",
-            join.address,
-            join.token.display()
-        )
-    })?;
-    tokio::spawn(renewal.keep(random::share));
     Ok(())
 }
 
@@ -271,24 +164,6 @@ fn serve_dns(sockets: Vec<(NamespaceRole, OwnedFd)>, dns: Dns) -> anyhow::Result
 fn log_end(result: std::io::Result<()>) {
     if let Err(error) = result {
         tracing::error!(%error, "the DNS proxy has ended");
-    }
-}
-
-/// On the workload's own address of this machine, for Prometheus: never on one that other machines reach.
-async fn serve_metrics(own: IpAddr, metrics: Arc<Metrics>, state: watch::Receiver<State>) {
-    match tokio::net::TcpListener::bind((own, leno_run::METRICS_PORT)).await {
-        Ok(listener) => {
-            let ready = Arc::new(move || state.borrow().ready);
-            let admin = Arc::new(leno_proxy::admin::Admin {
-                metrics,
-                ready,
-                own: None,
-            });
-            drop(tokio::spawn(leno_proxy::admin::serve(listener, admin)));
-        }
-        Err(error) => {
-            tracing::warn!(%error, address = %own, port = leno_run::METRICS_PORT, "metrics are not served")
-        }
     }
 }
 
@@ -346,17 +221,4 @@ async fn attend(
         };
         health.send_if_modified(|old| std::mem::replace(old, now.clone()) != now);
     }
-}
-
-/// For `leno config secrets`: the chains and roots in use; keys are not shown.
-pub fn certificates(secrets: &Arc<Secrets>) -> Arc<dyn Fn() -> Vec<Resource> + Send + Sync> {
-    let secrets = Arc::clone(secrets);
-    Arc::new(move || {
-        let set = secrets.load();
-        let own = set.identities().map(|(name, own)| node::certificate(name, own));
-        let trusted = set
-            .bundles()
-            .map(|(name, bundle)| node::trust_bundle(name, bundle));
-        own.chain(trusted).collect()
-    })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Rejection;
-use super::at::{At, no_effect, refuse};
+use super::at::{At, refuse};
 use super::pb::{core, protobuf::UInt32Value, xds_core};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +111,11 @@ pub(crate) fn address(at: &At<'_>, message: &core::Address) -> Result<Address, R
     }
 }
 
+/// Whether a socket that is bound to this address of IPv6 takes connections of IPv4 too.
+pub(crate) fn dual_stack(message: &core::Address) -> bool {
+    matches!(&message.address, Some(core::address::Address::SocketAddress(socket)) if socket.ipv4_compat)
+}
+
 /// An address, or a name that DNS resolves.
 pub(crate) fn target(at: &At<'_>, message: &core::Address) -> Result<Target, Rejection> {
     use core::address::Address as Kind;
@@ -175,7 +180,8 @@ fn socket_address(at: &At<'_>, message: &core::SocketAddress) -> Result<Target, 
         }
     }
     refuse!(at; resolver_name, network_namespace_filepath);
-    no_effect!(at, "IPv6 listeners are bound for IPv6 only"; ipv4_compat);
+    // [`dual_stack`]: a listener asks.
+    let _ = ipv4_compat;
     at.not_empty("address", address)?;
     let port = match at.required("port_specifier", port_specifier)? {
         PortSpecifier::PortValue(port) => at.port("port_value", *port)?,

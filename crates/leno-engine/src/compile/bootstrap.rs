@@ -9,6 +9,7 @@ use super::cluster::{self, Cluster};
 use super::config_source::{ControlPlane, Source, ads, config_source, load_stats};
 use super::dns_resolver::{Resolver, resolver};
 use super::endpoint::{self, LocalityName};
+use super::known_clusters;
 use super::listener::{self, Listener};
 use super::overload::{self, Overload};
 use super::pb::{bootstrap as pb, core, internal_listener};
@@ -155,6 +156,7 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
             .field("local_cluster_name")
             .reject(format!("{local:?} is not in static_resources")));
     }
+    let known = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     Ok(Bootstrap {
         runtime: at.runtime().clone(),
         layers,
@@ -174,7 +176,11 @@ fn bootstrap(at: &At<'_>, message: &pb::Bootstrap) -> Result<Bootstrap, Rejectio
         },
         loads,
         clusters: resources.each("clusters", clusters, cluster::cluster)?,
-        listeners: resources.each("listeners", listeners, listener::listener)?,
+        listeners: resources.each("listeners", listeners, |at, message| {
+            let listener = listener::listener(at, message)?;
+            known_clusters::check(at, &listener, &known)?;
+            Ok(listener)
+        })?,
         secrets: resources.each("secrets", secrets, secret::secret)?,
         dynamic: match dynamic_resources {
             None => Dynamic::default(),

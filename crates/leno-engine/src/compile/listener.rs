@@ -24,7 +24,7 @@ use super::matcher::tree::Tree;
 use super::metadata::{Fields, Told};
 use super::pb::{core, listener as pb, protobuf};
 use super::proxy_protocol::ProxyProtocol;
-use super::socket::{self, SocketOption};
+use super::socket::{self, SocketOption, What};
 use super::tls::DownstreamTls;
 use super::{Files, Rejection, Warnings, address};
 use crate::decide::network::NetworkFilterConfig;
@@ -92,8 +92,8 @@ pub struct ListenerFilters {
     pub tls_inspector: bool,
     pub http_inspector: bool,
     /// Destination ports for which the inspectors do not run.
-    pub http_inspector_off: Vec<PortRange>,
-    pub tls_inspector_off: Vec<PortRange>,
+    pub http_inspector_off: Ports,
+    pub tls_inspector_off: Ports,
     /// Zero: wait for ever.
     pub timeout: Duration,
     pub continue_on_timeout: bool,
@@ -104,6 +104,18 @@ pub struct ListenerFilters {
 pub struct PortRange {
     pub start: u16,
     pub end: u16,
+}
+
+/// Some of all ports.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ports {
+    Any,
+    Range(PortRange),
+    Not(Box<Ports>),
+    /// Those that are in each.
+    And(Vec<Ports>),
+    /// Those that are in one of them.
+    Or(Vec<Ports>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -255,19 +267,18 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
     let mut own = socket::keepalive(tcp_keepalive.as_ref());
     own.extend(socket::options(at, "socket_options", socket_options)?);
     let mut addresses = Vec::new();
-    let mut options = vec![own.clone()];
+    let mut options = Vec::new();
     match (internal, first) {
-        (true, None) => {}
+        (true, None) => options.push(own.clone()),
         (true, Some(_)) => return Err(at.field("address").reject("an internal_listener has none")),
         (false, _) => {
-            addresses.push(address::address(
-                &at.field("address"),
-                at.required("address", first)?,
-            )?);
+            let first = at.required("address", first)?;
+            addresses.push(address::address(&at.field("address"), first)?);
+            options.push(with_family(own.clone(), first));
             at.each("additional_addresses", additional_addresses, |at, more| {
-                let (address, said) = additional(at, more)?;
+                let (address, set) = additional(at, more, &own)?;
                 addresses.push(address);
-                options.push(said.unwrap_or_else(|| own.clone()));
+                options.push(set);
                 Ok(())
             })?;
         }
@@ -337,19 +348,21 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
     })
 }
 
-/// Options: None where it says nothing of its own.
+/// With the listener's options where it says nothing of its own.
 fn additional(
     at: &At<'_>,
     message: &pb::AdditionalAddress,
-) -> Result<(Address, Option<Vec<SocketOption>>), Rejection> {
+    listeners: &[SocketOption],
+) -> Result<(Address, Vec<SocketOption>), Rejection> {
     let pb::AdditionalAddress {
         address: more,
         socket_options,
         tcp_keepalive,
     } = message;
-    let address = address::address(&at.field("address"), at.required("address", more)?)?;
+    let more = at.required("address", more)?;
+    let address = address::address(&at.field("address"), more)?;
     if socket_options.is_none() && tcp_keepalive.is_none() {
-        return Ok((address, None));
+        return Ok((address, with_family(listeners.to_vec(), more)));
     }
     let mut own = socket::keepalive(tcp_keepalive.as_ref());
     if let Some(core::SocketOptionsOverride { socket_options }) = socket_options {
@@ -359,7 +372,14 @@ fn additional(
             socket_options,
         )?);
     }
-    Ok((address, Some(own)))
+    Ok((address, with_family(own, more)))
+}
+
+fn with_family(mut options: Vec<SocketOption>, address: &core::Address) -> Vec<SocketOption> {
+    if address::dual_stack(address) {
+        options.push(SocketOption::of(What::OnlyV6(false)));
+    }
+    options
 }
 
 fn strict(metadata: Option<&core::Metadata>) -> BTreeMap<u16, String> {

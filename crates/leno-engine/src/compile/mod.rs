@@ -23,6 +23,7 @@ pub mod extension;
 pub(crate) mod filter_state;
 pub(crate) mod hash;
 pub mod http;
+mod known_clusters;
 pub mod listener;
 pub mod local_reply;
 pub mod log_filter;
@@ -44,6 +45,7 @@ pub mod tls;
 pub mod token_bucket;
 pub mod tracing;
 pub(crate) mod typed_struct;
+mod uri_template;
 
 pub use reject::{FieldPath, Rejection, Warnings};
 

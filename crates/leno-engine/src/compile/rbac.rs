@@ -14,6 +14,7 @@ use super::matcher::metadata::{self, FilterStateMatcher, MetadataMatcher};
 use super::matcher::tree::{self, Grammar, Tree};
 use super::matcher::{self, HeaderMatcher, StringMatcher};
 use super::pb::{matcher as matcher_pb, protobuf, rbac as pb, types, xds_matcher};
+use super::uri_template;
 
 /// What decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -331,7 +332,9 @@ fn permission(at: &At<'_>, message: &pb::Permission) -> Result<Permission, Rejec
             Permission::Metadata(self::sourced(&at.field("sourced_metadata"), sourced)?)
         }
         Rule::Matcher(_) => return Err(at.field("matcher").reject("not supported")),
-        Rule::UriTemplate(_) => return Err(at.field("uri_template").reject("not supported")),
+        Rule::UriTemplate(template) => {
+            Permission::Path(uri_template::matching(&at.field("uri_template"), template)?)
+        }
     })
 }
 

@@ -9,7 +9,6 @@ pub(crate) mod mirror;
 mod per_filter;
 pub(crate) mod retry;
 mod table;
-mod template;
 mod tree;
 
 use std::collections::HashMap;
@@ -44,6 +43,8 @@ pub struct RouteTable {
     /// As [`HttpConnectionManager`](super::http::HttpConnectionManager)'s.
     pub on_demand: bool,
     pub name: String,
+    /// A static one is taken only if all clusters that it names are static.
+    pub validates: bool,
     pub hosts: Vec<VirtualHost>,
     /// Domain tables in Envoy's precedence: exact, suffix (`*.x`, longest first), prefix (`x.*`), `*`.
     pub domains: DomainIndex,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::matcher::tree::{Facts, Undecided};
 use crate::compile::cluster::{SocketTree, Transport, TransportSockets};
 use crate::compile::endpoint::{Endpoint, TRANSPORT_SOCKET_MATCH};
-use crate::compile::listener::{ListenerFilters, PortRange};
+use crate::compile::listener::{ListenerFilters, Ports};
 use crate::compile::matcher::input::Input;
 use crate::compile::metadata::{Fields, Value};
 
@@ -116,17 +116,25 @@ impl Facts for Said<'_> {
 impl ListenerFilters {
     /// Whether connections to this port are looked at for TLS.
     pub fn looks_for_tls(&self, port: u16) -> bool {
-        self.tls_inspector && !covered(&self.tls_inspector_off, port)
+        self.tls_inspector && !self.tls_inspector_off.contain(port)
     }
 
     /// Whether connections to this port are looked at for HTTP.
     pub fn looks_for_http(&self, port: u16) -> bool {
-        self.http_inspector && !covered(&self.http_inspector_off, port)
+        self.http_inspector && !self.http_inspector_off.contain(port)
     }
 }
 
-fn covered(ranges: &[PortRange], port: u16) -> bool {
-    ranges
-        .iter()
-        .any(|range| (range.start..range.end).contains(&port))
+// === impl Ports ===
+
+impl Ports {
+    fn contain(&self, port: u16) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Range(range) => (range.start..range.end).contains(&port),
+            Self::Not(inner) => !inner.contain(port),
+            Self::And(all) => all.iter().all(|inner| inner.contain(port)),
+            Self::Or(any) => any.iter().any(|inner| inner.contain(port)),
+        }
+    }
 }

@@ -95,6 +95,36 @@ fn a_bootstrap_with_mutual_tls_and_http2_compiles() {
     assert_eq!(rejections(&bootstrap), []);
 }
 
+/// As Envoy's `validate_clusters`, whose default for static routes is true.
+#[test]
+fn a_static_route_names_a_static_cluster_unless_nobody_validates_it() {
+    let compiled = |text: &str| {
+        let bootstrap = Schema::load().from_text::<Bootstrap>(text).expect("reads");
+        compile::bootstrap::compile(&bootstrap, &AnyFile, &mut Warnings::default())
+    };
+    assert!(compiled(HTTP).is_ok());
+    for missing in [
+        HTTP.replace("cluster: backend,", "cluster: bakcend,"),
+        HTTP.replace(
+            "cluster: backend,",
+            "cluster: backend, request_mirror_policies: [{cluster: bakcend}],",
+        ),
+        HTTP.replace(
+            "cluster: backend,",
+            "weighted_clusters: {clusters: [{name: backend, weight: 1}, {name: bakcend, weight: 1}]},",
+        ),
+    ] {
+        let rejection = compiled(&missing).unwrap_err();
+        assert_eq!(rejection.path.to_string(), "static_resources.listeners[0]");
+        assert!(rejection.to_string().contains(r#""bakcend""#), "{rejection}");
+        let unchecked = missing.replace(
+            "name: local\n",
+            "name: local\n            validate_clusters: false\n",
+        );
+        assert!(compiled(&unchecked).is_ok());
+    }
+}
+
 /// Accepted by Envoy; of each, leno either has all that it asks for, or says which field it has not.
 #[test]
 fn envoys_bootstraps_compile_or_are_refused_with_a_place() {

@@ -248,3 +248,77 @@ fn a_chain_names_nothing_twice() {
         "filter_chains[0].filter_chain_match: says the same twice"
     );
 }
+
+#[test]
+fn an_inspector_is_off_for_the_ports_of_a_predicate() {
+    use leno_proto::ToAny;
+    use leno_proto::envoy::config::listener::v3::listener_filter::ConfigType;
+    use leno_proto::envoy::config::listener::v3::listener_filter_chain_match_predicate::{MatchSet, Rule};
+    use leno_proto::envoy::config::listener::v3::{ListenerFilter, ListenerFilterChainMatchPredicate};
+    use leno_proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+    use leno_proto::envoy::r#type::v3::Int32Range;
+
+    let is = |rule| ListenerFilterChainMatchPredicate { rule: Some(rule) };
+    let ports = |start, end| is(Rule::DestinationPortRange(Int32Range { start, end }));
+    let not = |inner| is(Rule::NotMatch(Box::new(inner)));
+    let or = |rules| is(Rule::OrMatch(MatchSet { rules }));
+    let and = |rules| is(Rule::AndMatch(MatchSet { rules }));
+    for (predicate, inspected) in [
+        (is(Rule::AnyMatch(true)), [false, false, false]),
+        (not(is(Rule::AnyMatch(true))), [true, true, true]),
+        (ports(80, 81), [false, true, true]),
+        (not(ports(80, 81)), [true, false, false]),
+        (or(vec![ports(80, 81), ports(443, 444)]), [false, false, true]),
+        (
+            and(vec![ports(1, 1000), not(ports(443, 444))]),
+            [false, true, true],
+        ),
+    ] {
+        let mut message = listener(vec![tcp_chain("only", FilterChainMatch::default())]);
+        message.listener_filters = vec![ListenerFilter {
+            name: String::new(),
+            filter_disabled: Some(predicate.clone()),
+            config_type: Some(ConfigType::TypedConfig(TlsInspector::default().to_any())),
+        }];
+        let filters = compile_listener(&message).expect("compiles").filters;
+        assert_eq!(
+            [80, 443, 8080].map(|port| filters.looks_for_tls(port)),
+            inspected,
+            "{predicate:?}"
+        );
+    }
+}
+
+#[test]
+fn ipv4_compat_is_of_each_address() {
+    use leno_engine::compile::socket::What;
+    use leno_proto::envoy::config::core::v3::address::Address as Kind;
+    use leno_proto::envoy::config::core::v3::socket_address::PortSpecifier;
+    use leno_proto::envoy::config::core::v3::{Address, SocketAddress};
+    use leno_proto::envoy::config::listener::v3::AdditionalAddress;
+
+    let any = |port, compat| {
+        Some(Address {
+            address: Some(Kind::SocketAddress(SocketAddress {
+                address: "::".into(),
+                ipv4_compat: compat,
+                port_specifier: Some(PortSpecifier::PortValue(port)),
+                ..Default::default()
+            })),
+        })
+    };
+    let mut message = listener(vec![tcp_chain("only", FilterChainMatch::default())]);
+    message.address = any(8080, true);
+    message.additional_addresses = [(8081, false), (8082, true)]
+        .map(|(port, compat)| AdditionalAddress {
+            address: any(port, compat),
+            ..Default::default()
+        })
+        .into();
+    let options = compile_listener(&message).expect("compiles").options;
+    let both: Vec<bool> = options
+        .iter()
+        .map(|of| of.iter().any(|option| option.what == What::OnlyV6(false)))
+        .collect();
+    assert_eq!(both, [true, false, true]);
+}

@@ -40,11 +40,7 @@ async fn requests_share_a_connection_on_both_sides() {
 
 #[tokio::test]
 async fn nobody_listening_is_503_with_uf() {
-    let gone = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    let (harness, address) = Harness::http(&[gone]);
+    let (harness, address) = Harness::http(&[leno_testkit::free_address()]);
     let answer = Client::connect(address).await.get("/").await;
     assert_eq!(answer.status(), 503);
     assert!(answer.body().starts_with("upstream connect error"));

@@ -378,6 +378,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
     RouteTable {
         vhds: None,
         on_demand: false,
+        validates: false,
         name: name.to_owned(),
         hosts: vec![VirtualHost {
             facts: Default::default(),

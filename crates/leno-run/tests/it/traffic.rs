@@ -3,10 +3,11 @@
 use std::{
     fs,
     io::Read as _,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
+use leno_testkit::free_port;
 use rustix::process::Signal;
 
 use crate::workload::{STUB, User, Workload, launch, program, state_and_parent, users};
@@ -17,14 +18,6 @@ fn answer(address: SocketAddr) -> std::io::Result<String> {
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 fn end(workload: Workload) {

@@ -4,16 +4,13 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use leno_testkit::{OrdinaryUser, Process, eventually, shared_binary};
+use leno_testkit::{OrdinaryUser, Process, eventually, free_port, shared_binary};
 
 use crate::support::{LENO, stdout};
 
 /// On a port of its own: others run beside it.
 pub(crate) fn demo(user: &OrdinaryUser, args: &[&str]) -> Process {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    drop(listener);
-    demo_at(&port, user, args)
+    demo_at(&free_port().to_string(), user, args)
 }
 
 fn demo_at(port: &str, user: &OrdinaryUser, args: &[&str]) -> Process {

@@ -5,18 +5,11 @@ mod input;
 mod page;
 mod tls;
 
-use std::net::TcpListener;
 use std::process::{Command, Output};
 
-use leno_testkit::{Mesh, MeshBuilder, Process, eventually};
+use leno_testkit::{Mesh, MeshBuilder, Process, eventually, free_port};
 
 use crate::support::{SUBSETS, mesh, reviews, stdout};
-
-/// A port that nobody has at the moment.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 /// `leno proxy gateway` with these ports opened in place of the Gateways'.
 #[track_caller]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use leno_proto::google::protobuf::Any;
 use leno_proto::type_url::{CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION};
 use leno_proto_text::Schema;
-use leno_testkit::{Plane, Process, eventually};
+use leno_testkit::{Plane, Process, eventually, free_address};
 use leno_xds::kept::Kept;
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ fn what_was_said_is_served_without_a_control_plane_and_its_next_word_replaces_it
                 true => json!({"ads": {}, "resource_api_version": "V3"}),
                 false => json!({"api_config_source": api(kind), "resource_api_version": "V3"}),
             },
-            port: free(),
+            port: free_address(),
         };
         std::fs::write(
             &file,
@@ -165,11 +165,6 @@ fn socket(address: SocketAddr) -> Value {
 fn assignment(name: &str, address: SocketAddr) -> Value {
     let endpoint = json!({"endpoint": {"address": socket(address)}});
     json!({"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]})
-}
-
-/// A port that was free just now.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Answers with its name and closes, for as long as the test runs.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use leno_testkit::eventually;
+use leno_testkit::{eventually, free_port};
 use rustix::process::Signal;
 
 use crate::support::{SERVER, mesh, reviews, stdout};
@@ -121,11 +121,7 @@ fn the_command_keeps_its_user_and_has_no_capabilities() {
 fn a_published_port_is_reached_from_the_host() {
     let mesh = mesh().start();
     let script = mesh.user.write("server.py", SERVER);
-    let host_port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let host_port = free_port();
     let _workload = mesh.run(
         &[
             "--service",

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use leno_testkit::{Mesh, OrdinaryUser, Process, eventually, shared_binary};
+use leno_testkit::{Mesh, OrdinaryUser, Process, eventually, free_port, shared_binary};
 use serde_json::Value;
 
 use crate::support::{LENO, mesh, reviews, stdout, weighted};
@@ -326,11 +326,7 @@ fn both_sidecars_of_a_call_count_it_with_both_principals() {
 
 #[test]
 fn the_control_plane_has_metrics_and_lists_its_debug_pages() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port();
     let mesh = mesh().control_arg(&format!("--admin-port={port}")).start();
     let _workload = reviews(&mesh, "v1");
     mesh.wait_for_instances("reviews", 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leno_proto::FromAny;
 
-use super::{ListenerFilters, PortRange};
+use super::{ListenerFilters, PortRange, Ports};
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::pb::{
     http_inspector, listener as pb, original_dst, proxy_protocol as proxy_protocol_pb, tls_inspector, types,
@@ -39,7 +39,7 @@ fn filter(at: &At<'_>, message: &pb::ListenerFilter, filters: &mut ListenerFilte
     } = message;
     silent!("names are for people"; name);
     let off = match filter_disabled {
-        None => Disabled::On(Vec::new()),
+        None => Ports::default(),
         Some(predicate) => disabled(&at.field("filter_disabled"), predicate)?,
     };
     let any = match at.required("typed_config", config_type)? {
@@ -49,27 +49,23 @@ fn filter(at: &At<'_>, message: &pb::ListenerFilter, filters: &mut ListenerFilte
     let config = at.field("typed_config");
     if any.is::<original_dst::OriginalDst>() {
         let original_dst::OriginalDst {} = config.unpack(any)?;
-        filters.original_dst |= always(at, off)?;
+        filters.original_dst |= always(at, &off)?;
     } else if any.is::<proxy_protocol_pb::ProxyProtocol>() {
         let compiled = proxy_protocol::listener_filter(&config, &config.unpack(any)?)?;
         if filters.tls_inspector || filters.http_inspector || filters.proxy_protocol.is_some() {
             return Err(at.reject("the PROXY protocol comes once, before what looks at the client's bytes"));
         }
-        if always(at, off)? {
+        if always(at, &off)? {
             filters.proxy_protocol = Some(compiled);
         }
     } else if any.is::<tls_inspector::TlsInspector>() {
         tls_options(&config, &config.unpack(any)?)?;
-        if let Disabled::On(ports) = off {
-            filters.tls_inspector = true;
-            filters.tls_inspector_off = ports;
-        }
+        filters.tls_inspector = off != Ports::Any;
+        filters.tls_inspector_off = off;
     } else if any.is::<http_inspector::HttpInspector>() {
         let http_inspector::HttpInspector {} = config.unpack(any)?;
-        if let Disabled::On(ports) = off {
-            filters.http_inspector = true;
-            filters.http_inspector_off = ports;
-        }
+        filters.http_inspector = off != Ports::Any;
+        filters.http_inspector_off = off;
     } else {
         return Err(config.unknown_extension(any));
     }
@@ -90,47 +86,29 @@ fn tls_options(at: &At<'_>, message: &tls_inspector::TlsInspector) -> Result<(),
     Ok(())
 }
 
-enum Disabled {
-    /// Except for these destination ports.
-    On(Vec<PortRange>),
-    Off,
+/// For filters that run before there is a port to ask for.
+fn always(at: &At<'_>, off: &Ports) -> Result<bool, Rejection> {
+    let whether = off.whatever_the_port();
+    whether.map(|off| !off).ok_or_else(|| {
+        at.field("filter_disabled")
+            .reject("this filter may not depend on the port")
+    })
 }
 
-/// For filters that may not depend on the port.
-fn always(at: &At<'_>, off: Disabled) -> Result<bool, Rejection> {
-    match off {
-        Disabled::On(ports) if ports.is_empty() => Ok(true),
-        Disabled::Off => Ok(false),
-        Disabled::On(_) => Err(at
-            .field("filter_disabled")
-            .reject("not supported for this filter")),
-    }
-}
-
-fn disabled(at: &At<'_>, message: &pb::ListenerFilterChainMatchPredicate) -> Result<Disabled, Rejection> {
+fn disabled(at: &At<'_>, message: &pb::ListenerFilterChainMatchPredicate) -> Result<Ports, Rejection> {
     use pb::listener_filter_chain_match_predicate::{MatchSet, Rule};
     let pb::ListenerFilterChainMatchPredicate { rule } = message;
-    match at.required("rule", rule)? {
-        Rule::AnyMatch(true) => Ok(Disabled::Off),
-        Rule::AnyMatch(false) => Err(at.field("any_match").reject("false is not supported")),
+    let set = |field, MatchSet { rules }: &MatchSet| at.field(field).each("rules", rules, disabled);
+    Ok(match at.required("rule", rule)? {
+        Rule::AnyMatch(true) => Ports::Any,
+        Rule::AnyMatch(false) => return Err(at.field("any_match").reject("must be true")),
         Rule::DestinationPortRange(range) => {
-            let at = at.field("destination_port_range");
-            Ok(Disabled::On(vec![port_range(&at, range)?]))
+            Ports::Range(port_range(&at.field("destination_port_range"), range)?)
         }
-        Rule::OrMatch(MatchSet { rules }) => {
-            let at = at.field("or_match");
-            // Not deeper than one level: a recursion would be the sender's to choose.
-            let ports = at.each("rules", rules, |at, inner| match &inner.rule {
-                Some(Rule::DestinationPortRange(range)) => {
-                    port_range(&at.field("destination_port_range"), range)
-                }
-                _ => Err(at.reject("only destination_port_range is supported here")),
-            })?;
-            Ok(Disabled::On(ports))
-        }
-        Rule::AndMatch(_) => Err(at.field("and_match").reject("not supported")),
-        Rule::NotMatch(_) => Err(at.field("not_match").reject("not supported")),
-    }
+        Rule::OrMatch(rules) => Ports::Or(set("or_match", rules)?),
+        Rule::AndMatch(rules) => Ports::And(set("and_match", rules)?),
+        Rule::NotMatch(inner) => Ports::Not(Box::new(disabled(&at.field("not_match"), inner)?)),
+    })
 }
 
 fn port_range(at: &At<'_>, message: &types::Int32Range) -> Result<PortRange, Rejection> {
@@ -142,5 +120,31 @@ fn port_range(at: &At<'_>, message: &types::Int32Range) -> Result<PortRange, Rej
             Ok(PortRange { start, end: u16::MAX })
         }
         _ => Err(at.reject(format!("not a range of ports: {start} to {end}"))),
+    }
+}
+
+// === impl Ports ===
+
+impl Ports {
+    /// What it says if it says the same of every port.
+    fn whatever_the_port(&self) -> Option<bool> {
+        match self {
+            Self::Any => Some(true),
+            Self::Range(_) => None,
+            Self::Not(inner) => inner.whatever_the_port().map(|said| !said),
+            Self::And(all) => all
+                .iter()
+                .try_fold(true, |said, inner| Some(said && inner.whatever_the_port()?)),
+            Self::Or(any) => any
+                .iter()
+                .try_fold(false, |said, inner| Some(said || inner.whatever_the_port()?)),
+        }
+    }
+}
+
+impl Default for Ports {
+    /// None.
+    fn default() -> Self {
+        Self::Or(Vec::new())
     }
 }

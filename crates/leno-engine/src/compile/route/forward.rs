@@ -8,7 +8,7 @@ use super::internal_redirect;
 use super::mirror;
 use super::per_filter::filter_configs;
 use super::retry;
-use super::template;
+
 use super::{
     ClusterChoice, Deciding, EndedConnect, Forward, GrpcStreams, HostRewrite, MirrorPolicy, RetryPolicy,
     WeightedCluster,
@@ -25,6 +25,7 @@ use crate::compile::pb::protobuf;
 use crate::compile::pb::route as pb;
 use crate::compile::proxy_protocol;
 use crate::compile::rate_limit::{self, RouteLimits};
+use crate::compile::uri_template;
 use crate::decide::limits::Priority;
 
 /// Envoy's default.
@@ -129,7 +130,7 @@ pub(super) fn forward(
             (Some(rewrite), _) => Some(matcher::substitution(&at.field("regex_rewrite"), rewrite)?),
             (None, Some(policy)) => {
                 let at = at.field("path_rewrite_policy");
-                Some(template::rewriting(&at, policy, template_of(matched))?)
+                Some(uri_template::rewriting(&at, policy, template_of(matched))?)
             }
         },
         host_rewrite: host_rewrite(at, host_rewrite_specifier.as_ref())?,

@@ -1,10 +1,10 @@
 //! `RouteMatch`.
 
-use super::{RouteMatch, facts, template};
-use crate::compile::Rejection;
+use super::{RouteMatch, facts};
 use crate::compile::at::At;
 use crate::compile::matcher::{self, PathMatcher, Pattern, StringMatcher};
 use crate::compile::pb::route as pb;
+use crate::compile::{Rejection, uri_template};
 
 pub(super) fn route_match(at: &At<'_>, message: &pb::RouteMatch) -> Result<RouteMatch, Rejection> {
     let pb::RouteMatch {
@@ -53,9 +53,8 @@ fn path(at: &At<'_>, specifier: &pb::route_match::PathSpecifier) -> Result<PathM
             ignore_case: false,
         }),
         P::ConnectMatcher(_) => PathMatcher::Connect,
-        P::PathMatchPolicy(policy) => PathMatcher::Template(StringMatcher {
-            pattern: Pattern::Regex(template::matching(&at.field("path_match_policy"), policy)?),
-            ignore_case: false,
-        }),
+        P::PathMatchPolicy(policy) => {
+            PathMatcher::Template(uri_template::matching(&at.field("path_match_policy"), policy)?)
+        }
     })
 }

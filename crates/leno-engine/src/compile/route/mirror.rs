@@ -51,7 +51,7 @@ pub(crate) fn mirror(
         request_headers_mutations,
         host_rewrite_literal,
     } = message;
-    no_effect!(at, "traces are not exported"; trace_sampled);
+    no_effect!(at, "a mirrored request has no span of its own: it carries the sampling of its parent"; trace_sampled);
     Ok(MirrorPolicy {
         cluster: match (cluster.as_str(), cluster_header.as_str()) {
             ("", "") => return Err(at.field("cluster").reject("required")),

@@ -38,7 +38,6 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
     } = message;
     silent!("nothing here reads it"; metadata);
     refuse!(at; cluster_specifier_plugins, route_specifiers);
-    no_effect!(at, "clusters are looked up when a request comes"; validate_clusters);
     // Envoy's limit, 4 KiB, guards its memory against the control plane; ours is the message's own size.
     no_effect!(at, "there is no limit"; max_direct_response_body_size_bytes);
     let mirrors = at.each("request_mirror_policies", request_mirror_policies, mirror::mirror)?;
@@ -48,6 +47,7 @@ pub(crate) fn table(at: &At<'_>, message: &pb::RouteConfiguration) -> Result<Rou
     let table = RouteTable {
         on_demand: false,
         name: name.clone(),
+        validates: validate_clusters.is_none_or(|on| on.value),
         domains: domains(at, &hosts)?,
         hosts,
         internal_headers: at.each("internal_only_headers", internal_only_headers, |at, name| {

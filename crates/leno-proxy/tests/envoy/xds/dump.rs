@@ -4,18 +4,19 @@ use std::fmt::Write as _;
 use std::net::TcpStream;
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_testkit::free_address;
 use serde_json::{Value, json};
 
 use super::files::{Files, comparable};
 use super::proxy::{Proxy, serves};
-use super::script::{assignment, backend, free, socket};
+use super::script::{assignment, backend, socket};
 
 const LISTENER: &str = "envoy.config.listener.v3.Listener";
 const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
 const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
 pub(crate) fn dumped(start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
-    let (files, port, other) = (Files::new(), free(), free());
+    let (files, port, other) = (Files::new(), free_address(), free_address());
     let one = backend("one");
     let secret = |name: &str, file: &str| {
         let mut source = files.source(file);

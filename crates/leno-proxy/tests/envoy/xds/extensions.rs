@@ -1,18 +1,21 @@
 //! Configurations of filters that come by themselves, beside those that hold without.
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_testkit::free_address;
 use serde_json::{Value, json};
 
 use super::files::Files;
 use super::proxy::{Proxy, answer, answers};
-use super::script::free;
 
 const EXTENSION: &str = "envoy.config.core.v3.TypedExtensionConfig";
 const FAULT: &str = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault";
 const MUTATION: &str = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
 
 pub(crate) fn extended(start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
-    let (files, ports) = (Files::new(), [free(), free(), free(), free()]);
+    let (files, ports) = (
+        Files::new(),
+        [free_address(), free_address(), free_address(), free_address()],
+    );
     let put = |version: &str, configs: &[(&str, Value)]| {
         let each = configs.iter();
         let each: Vec<_> = each

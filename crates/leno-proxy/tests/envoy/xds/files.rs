@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto_text::Schema;
-use leno_testkit::{Plane, eventually};
+use leno_testkit::{Plane, eventually, free_address};
 use regex::Regex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::script::{Script, free, socket};
+use super::script::{Script, socket};
 use crate::envoy::ask;
 
 const MANAGER: &str =
@@ -30,7 +30,7 @@ impl Files {
         Self {
             directory: tempfile::tempdir().unwrap(),
             turn: Cell::new(0),
-            admin: free(),
+            admin: free_address(),
             plane: Plane::start(),
             schema: Schema::load(),
         }

@@ -14,12 +14,12 @@ use leno_proto::envoy::config::endpoint::v3::{UpstreamEndpointStats, UpstreamLoc
 use leno_proto::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};
 use leno_proto::google::protobuf;
 use leno_proto_text::Schema;
-use leno_testkit::{Background, eventually};
+use leno_testkit::{Background, eventually, free_address};
 use prost::Message;
 use serde_json::json;
 
 use super::proxy::Proxy;
-use super::script::{free, socket};
+use super::script::socket;
 
 type Said = Arc<Mutex<Vec<LoadStatsRequest>>>;
 
@@ -36,7 +36,7 @@ pub(crate) fn reported(start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
             tokio::spawn(connection(stream, Arc::clone(&log)));
         }
     });
-    let (port, backend) = (free(), Backend::start());
+    let (port, backend) = (free_address(), Backend::start());
     let proxy = start(&bootstrap(port, service, backend.address));
     eventually("a first report", || {
         let said = said.lock().unwrap();

@@ -23,6 +23,7 @@ mod virtual_hosts;
 use std::path::{Path, PathBuf};
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_testkit::free_address;
 use proxy::Proxy;
 use script::Script;
 
@@ -240,7 +241,7 @@ fn leno_takes_secrets_from_files_that_are_moved() {
 }
 
 fn takes_a_file(start: impl FnOnce(&Bootstrap) -> Proxy) {
-    let (directory, port) = (tempfile::tempdir().unwrap(), script::free());
+    let (directory, port) = (tempfile::tempdir().unwrap(), free_address());
     let (file, next) = (directory.path().join("lds.yaml"), directory.path().join("next"));
     std::fs::write(&file, script::answering(port, "one")).unwrap();
     let _proxy = start(&script::by_file(&file));

@@ -4,17 +4,18 @@ use std::fmt::Write as _;
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::type_url::CLUSTER;
+use leno_testkit::free_address;
 use serde_json::json;
 
 use super::files::Files;
 use super::proxy::{Proxy, answer, serves};
-use super::script::{assignment, backend, free};
+use super::script::{assignment, backend};
 
 const ON_DEMAND: &str = "type.googleapis.com/envoy.extensions.filters.http.on_demand.v3.OnDemand";
 const PER_ROUTE: &str = "type.googleapis.com/envoy.extensions.filters.http.on_demand.v3.PerRouteConfig";
 
 pub(crate) fn sought(start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
-    let (files, port) = (Files::new(), free());
+    let (files, port) = (Files::new(), free_address());
     let one = backend("one");
     let cluster = |name: &str| json!({"name": name, "load_assignment": assignment(name, one)});
     files.say(

@@ -4,14 +4,14 @@
 use std::fmt::Write as _;
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_testkit::free_address;
 use serde_json::{Value, json};
 
 use super::files::Files;
 use super::proxy::{Proxy, serves};
-use super::script::free;
 
 pub(crate) fn layered(start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
-    let (files, port) = (Files::new(), free());
+    let (files, port) = (Files::new(), free_address());
     let put = |version: &str, layer: Value| {
         let layer = json!({"name": "layer", "layer": layer});
         files.put("rtds", version, "envoy.service.runtime.v3.Runtime", &[layer]);

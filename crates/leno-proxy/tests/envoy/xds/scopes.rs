@@ -1,17 +1,17 @@
 //! Routes by scopes that come from elsewhere: each when its routes are there; a key is of one scope.
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
+use leno_testkit::free_address;
 use serde_json::{Value, json};
 
 use super::files::Files;
 use super::proxy::{Proxy, answer, answers};
-use super::script::free;
 
 const SCOPE: &str = "envoy.config.route.v3.ScopedRouteConfiguration";
 const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
 
 pub(crate) fn scoped(start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
-    let (files, port, waiting) = (Files::new(), free(), free());
+    let (files, port, waiting) = (Files::new(), free_address(), free_address());
     let element = json!({"separator": "=", "key": "vip"});
     let key = json!({"fragments": [
         {"header_value_extractor": {"name": "X-Scope", "element_separator": ",", "element": element}},

@@ -9,7 +9,7 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::google::protobuf::Any;
 use leno_proto::type_url::{CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION};
 use leno_proto_text::Schema;
-use leno_testkit::{Plane, eventually};
+use leno_testkit::{Plane, eventually, free_address};
 use serde_json::{Value, json};
 
 use super::proxy::{Proxy, serves};
@@ -44,7 +44,7 @@ impl Script {
             way,
             schema: Schema::load(),
             plane: Plane::start(),
-            port: free(),
+            port: free_address(),
             backends: [backend("one"), backend("two")],
         }
     }
@@ -352,11 +352,6 @@ pub(crate) fn socket(address: SocketAddr) -> Value {
 pub(crate) fn assignment(name: &str, address: SocketAddr) -> Value {
     let endpoint = json!({"endpoint": {"address": socket(address)}});
     json!({"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]})
-}
-
-/// A port that was free just now.
-pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Answers everything with its name, for as long as the test runs.

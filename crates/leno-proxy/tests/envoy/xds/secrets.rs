@@ -7,17 +7,17 @@ use std::path::Path;
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto_text::Schema;
-use leno_testkit::eventually;
+use leno_testkit::{eventually, free_address};
 use serde_json::{Value, json};
 
 use super::proxy::Proxy;
-use super::script::{free, socket};
+use super::script::socket;
 use crate::config::{Pki, names_shown};
 
 /// Once by a move of each file, once by a directory that is replaced as a whole, as Kubernetes does.
 pub(crate) fn rotate(start: impl Fn(&Bootstrap) -> Proxy) {
     for whole in [false, true] {
-        let (directory, pki, port) = (tempfile::tempdir().unwrap(), Pki::new(), free());
+        let (directory, pki, port) = (tempfile::tempdir().unwrap(), Pki::new(), free_address());
         let directory = directory.path();
         let files = Files {
             directory,

@@ -5,16 +5,16 @@ use std::fmt::Write as _;
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto::type_url::VIRTUAL_HOST;
 use leno_proto_text::Schema;
+use leno_testkit::free_address;
 use serde_json::{Value, json};
 
 use super::files::Files;
 use super::proxy::{Proxy, answer, answers};
-use super::script::free;
 
 const ON_DEMAND: &str = "type.googleapis.com/envoy.extensions.filters.http.on_demand.v3.OnDemand";
 
 pub(crate) fn sought(start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
-    let (files, port, without) = (Files::new(), free(), free());
+    let (files, port, without) = (Files::new(), free_address(), free_address());
     let source = files.stream("DELTA_GRPC");
     let host = |name: &str, domains: &[&str], body: &str| {
         let direct = json!({"status": 200, "body": {"inline_string": body}});

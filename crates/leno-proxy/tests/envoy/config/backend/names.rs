@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use leno_testkit::free_address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -84,8 +85,8 @@ impl Asked {
 
 /// One port for both.
 pub(super) async fn start(asked: &Arc<Asked>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let address = free_address();
+    let listener = TcpListener::bind(address).await.unwrap();
     let socket = UdpSocket::bind(address).await.unwrap();
     let told = Arc::clone(asked);
     tokio::spawn(async move {

@@ -10,7 +10,7 @@ use regex::bytes::Regex;
 
 use crate::compile::Rejection;
 use crate::compile::at::{At, silent};
-use crate::compile::matcher::{RegexRewrite, template_regex};
+use crate::compile::matcher::{Pattern, RegexRewrite, StringMatcher, template_regex};
 use crate::compile::pb::core;
 use crate::compile::pb::{uri_template_match, uri_template_rewrite};
 
@@ -19,7 +19,11 @@ const SEGMENT: &str = r"[a-zA-Z0-9\-._~%!$&'()*+,;:@=]";
 const MOST_VARIABLES: usize = 5;
 const LONGEST_NAME: usize = 16;
 
-pub(super) fn matching(at: &At<'_>, message: &core::TypedExtensionConfig) -> Result<Regex, Rejection> {
+/// Paths as a template has them.
+pub(crate) fn matching(
+    at: &At<'_>,
+    message: &core::TypedExtensionConfig,
+) -> Result<StringMatcher, Rejection> {
     let core::TypedExtensionConfig { name, typed_config } = message;
     silent!("names are for people"; name);
     let any = at.required("typed_config", typed_config)?;
@@ -27,11 +31,14 @@ pub(super) fn matching(at: &At<'_>, message: &core::TypedExtensionConfig) -> Res
     let uri_template_match::UriTemplateMatchConfig { path_template } = at.unpack(any)?;
     let at = at.field("path_template");
     let pattern = pattern(&path_template).map_err(|why| at.reject(format!("{path_template:?}: {why}")))?;
-    template_regex(&at, &pattern)
+    Ok(StringMatcher {
+        pattern: Pattern::Regex(template_regex(&at, &pattern)?),
+        ignore_case: false,
+    })
 }
 
 /// `matched`: the expression of the route's own template.
-pub(super) fn rewriting(
+pub(crate) fn rewriting(
     at: &At<'_>,
     message: &core::TypedExtensionConfig,
     matched: Option<&Regex>,

@@ -1,4 +1,4 @@
-//! What the sidecar tells of itself besides its node: metrics' labels, peer metadata, the secrets in use.
+//! What a data plane tells of itself besides its node: metrics' labels, peer metadata, the secrets in use.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use prost::Message;
 
 use crate::workload::WorkloadArgs;
 
-/// The same for the metrics' labels.
+/// Itself in the labels of metrics.
 pub fn local(workload: &WorkloadArgs, principal: &str) -> LocalWorkload {
     let labels: BTreeMap<_, _> = workload.all_labels();
     let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
