@@ -12,13 +12,13 @@ use leno_proto::envoy::service::status::v3::client_config::GenericXdsConfig;
 use leno_proto::envoy::service::status::v3::{ClientStatusRequest, ClientStatusResponse};
 use leno_proto::{FromAny, type_url};
 use leno_proto_text::Schema;
-use leno_testkit::eventually;
+use leno_testkit::{eventually, free_address};
 use prost::Message;
 use serde_json::{Value, json};
 
 use super::files::Files;
 use super::proxy::{Proxy, answers};
-use super::script::{assignment, free};
+use super::script::assignment;
 
 const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
 const LISTENER: &str = "envoy.config.listener.v3.Listener";
@@ -28,7 +28,7 @@ const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3
 /// One cluster was taken and then refused, one was refused at once, one route configuration was there, and of another nothing
 /// has been said.
 fn told() -> (Files, Proxy) {
-    let (files, ports) = (Files::new(), [free(), free()]);
+    let (files, ports) = (Files::new(), [free_address(), free_address()]);
     let rds =
         |name: &str| json!({"rds": {"route_config_name": name, "config_source": files.stream("DELTA_GRPC")}});
     files.say(
@@ -77,7 +77,7 @@ fn cluster() -> Value {
     }]}});
     json!({
         "name": "a",
-        "load_assignment": assignment("a", free()),
+        "load_assignment": assignment("a", free_address()),
         "transport_socket": {"name": "tls", "typed_config": tls},
     })
 }
@@ -175,7 +175,8 @@ fn check(configs: &[GenericXdsConfig]) {
     let error = told["b"].error_state.as_ref().unwrap();
     assert!(refused.is_some() && error.failed_configuration.is_some());
     assert!(error.details.contains("connect_timeout"), "{}", error.details);
-    assert_eq!(state("missing"), (Status::DoesNotExist, "", false, None));
+    // It is gone, and serves until what refers to it does not any more.
+    assert_eq!(state("missing"), (Status::DoesNotExist, "1", true, None));
     assert_eq!(told["missing"].type_url, type_url::ROUTE_CONFIGURATION);
     assert_eq!(state("silent"), (Status::Requested, "", false, None));
     let (status, version, has, error) = state("l");
@@ -221,7 +222,7 @@ impl Client {
         writeln!(self.process.stdin.as_mut().unwrap(), "{method} {question}").unwrap();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
-        match line.trim_end().split_once(' ').unwrap() {
+        match line.trim_end_matches('\n').split_once(' ').unwrap() {
             ("answer", answer) => {
                 let pairs = answer
                     .as_bytes()

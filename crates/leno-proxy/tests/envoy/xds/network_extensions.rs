@@ -5,12 +5,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
-use leno_testkit::eventually;
+use leno_testkit::{eventually, free_address};
 use serde_json::{Value, json};
 
 use super::files::Files;
 use super::proxy::Proxy;
-use super::script::{free, socket};
+use super::script::socket;
 
 const EXTENSION: &str = "envoy.config.core.v3.TypedExtensionConfig";
 const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC";
@@ -19,7 +19,10 @@ const LIMIT: &str =
 const ECHO: &str = "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo";
 
 pub(crate) fn extended(start: impl FnOnce(&Bootstrap) -> Proxy) -> String {
-    let (files, ports) = (Files::new(), [free(), free(), free(), free()]);
+    let (files, ports) = (
+        Files::new(),
+        [free_address(), free_address(), free_address(), free_address()],
+    );
     let put = |version: &str, configs: &[(&str, Value)]| {
         let each = configs.iter();
         let each: Vec<_> = each

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
-use leno_testkit::eventually;
+use leno_testkit::{eventually, free_address};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -13,14 +13,14 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, HandshakeKind, Stream
 
 use super::files::Files;
 use super::proxy::Proxy;
-use super::script::{free, socket};
+use super::script::socket;
 use crate::config::{Pki, believing_anybody};
 
 const SECRET: &str = "envoy.extensions.transport_sockets.tls.v3.Secret";
 
 /// What a key has made is read as long as it is there, and by nobody afterwards.
 pub(crate) fn resumed(start: impl FnOnce(&Bootstrap) -> Proxy) {
-    let (files, pki, port) = (Files::new(), Pki::new(), free());
+    let (files, pki, port) = (Files::new(), Pki::new(), free_address());
     let put = |version: &str, keys: &[u8]| {
         let keys = keys.iter();
         let keys: Vec<_> = keys
@@ -52,7 +52,7 @@ pub(crate) fn resumed(start: impl FnOnce(&Bootstrap) -> Proxy) {
 
 /// By keys that the proxy has made for itself.
 pub(crate) fn resumed_by_own_keys(start: impl FnOnce(&Bootstrap) -> Proxy) {
-    let (files, pki, port) = (Files::new(), Pki::new(), free());
+    let (files, pki, port) = (Files::new(), Pki::new(), free_address());
     let own = json!({"disable_stateless_session_resumption": false});
     let _proxy = start(&bootstrap(&files, &pki, port, own));
     let client = client();
