@@ -368,7 +368,9 @@ impl Arrival {
 
     /// Asks the network filters; what one of them refuses ends here.
     async fn admit(&self, chain: &FilterChain, connection: &mut Connection) -> Option<()> {
+        let config = self.worker.snapshot();
         for filter in &chain.network {
+            let filter = config.network_filter(filter).unwrap_or(filter);
             match filter.admit(
                 &connection.without_request(),
                 std::time::Instant::now(),
@@ -505,8 +507,7 @@ impl Arrival {
                 match Box::pin(accepting).await {
                     Ok(accepted) => {
                         if let TerminalFilter::Http(manager) = &chain.terminal {
-                            client_cert =
-                                PeerCertificates::new(&manager.client_cert, accepted.certificates());
+                            client_cert = PeerCertificates::new(manager, accepted.certificates());
                         }
                         handshake = Some(accepted.handshake as Arc<dyn TlsFacts>);
                         let peer = Some(Box::new(accepted.peer));

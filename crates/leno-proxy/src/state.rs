@@ -18,11 +18,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
 use leno_engine::compile::endpoint::{Assignment, LocalityName};
+use leno_engine::compile::extension::Configured;
 use leno_engine::compile::http::{Scope, ScopeKey};
 use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener};
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::balance::LocalCluster;
-use leno_engine::decide::filter::FilterConfig;
 use leno_engine::decide::limits::ClusterLimits;
 use leno_engine::runtime::Runtime;
 use leno_tls::{Crypto, SecretSet, Secrets};
@@ -53,7 +53,7 @@ pub struct Config {
     routes: HashMap<String, Arc<RouteTable>, QuickHash>,
     scopes: Arc<HashMap<ScopeKey, Arc<Scope>>>,
     /// Configurations of filters, by the filters' names.
-    extensions: Arc<HashMap<String, Arc<FilterConfig>>>,
+    extensions: Arc<HashMap<String, Configured>>,
     clusters: HashMap<String, Arc<ClusterState>, QuickHash>,
     outlier_log: Option<Arc<Path>>,
     /// The proxies like this one, where zone-aware routing is to know of them.

@@ -74,7 +74,12 @@ fn declare(snapshot: &mut Snapshot, config: &Config) {
     for listener in config.listeners() {
         snapshot.declare(Scope::Listener, &listener.stat_name);
         for chain in listener.chains.iter().chain(&listener.default_chain) {
-            for name in chain.network.iter().flat_map(|filter| filter.counts()) {
+            for name in chain
+                .network
+                .iter()
+                .filter_map(|filter| config.network_filter(filter))
+                .flat_map(|filter| filter.counts())
+            {
                 snapshot.name(Scope::Alone, "", &name);
             }
             match &chain.terminal {

@@ -55,6 +55,9 @@ pub struct Proxy {
     resource: Option<String>,
     #[arg(long, hide = true)]
     mask: Option<String>,
+    /// The full name of what is encoded
+    #[arg(long, hide = true)]
+    message: Option<String>,
     /// What control planes say is kept in this directory, and served from the next start until they answer
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -79,6 +82,9 @@ enum Mode {
     /// The same of a discovery response
     #[value(hide = true)]
     EncodeResponse,
+    /// The same of a message of this type
+    #[value(hide = true)]
+    EncodeMessage,
     /// Write the message on stdin, a `google.protobuf.Any`, as JSON to stdout: what the child of the admin port does
     #[value(hide = true)]
     Dump,
@@ -102,6 +108,11 @@ pub fn run(args: Proxy, environment: &Environment, logging: Option<Control>) -> 
     match args.mode {
         Mode::Encode => encode::<BootstrapMessage>(&path)?,
         Mode::EncodeResponse => encode::<DiscoveryResponse>(&path)?,
+        Mode::EncodeMessage => {
+            let text = fs::read_to_string(path)?;
+            let message = Schema::load().any_from_text(&text, &args.message.unwrap_or_default())?;
+            io::stdout().write_all(&message.value)?;
+        }
         Mode::Validate => {
             compile(&path, &read(&path)?)?;
             output::text(format!("configuration '{}' OK\n", path.display()))?;
@@ -196,8 +207,16 @@ fn read(path: &Path) -> anyhow::Result<BootstrapMessage> {
 
 /// What is in a file that is watched: read by a child too.
 fn response(text: &str) -> Result<Vec<u8>, String> {
+    encoded(&["--mode", "encode-response"], text)
+}
+
+fn read_json(text: &str, full_name: &str) -> Result<Vec<u8>, String> {
+    encoded(&["--mode", "encode-message", "--message", full_name], text)
+}
+
+fn encoded(how: &[&str], text: &str) -> Result<Vec<u8>, String> {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["proxy", "--mode", "encode-response", "-c", "/dev/stdin"]);
+    command.arg("proxy").args(how).args(["-c", "/dev/stdin"]);
     command.stderr(Stdio::piped());
     let output = ask(&mut command, text.as_bytes())?;
     match output.status.success() {
@@ -278,6 +297,7 @@ fn serve(
                     proxy: proxy.handle(),
                     bootstrap: message.encode_to_vec(),
                     json: Arc::new(write_json),
+                    read_json: Arc::new(read_json),
                     process: Process {
                         version: format!("leno/{}", env!("CARGO_PKG_VERSION")),
                         config_path: path.to_owned(),

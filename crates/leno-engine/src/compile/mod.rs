@@ -19,6 +19,7 @@ pub mod dns_cache;
 pub mod dns_resolver;
 pub mod endpoint;
 pub(crate) mod expression;
+pub mod extension;
 pub(crate) mod filter_state;
 pub(crate) mod hash;
 pub mod http;

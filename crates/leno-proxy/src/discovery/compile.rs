@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use leno_dns::NameTable;
-use leno_engine::compile::{Files, Warnings, cluster, endpoint, http, listener, route, runtime};
+use leno_engine::compile::{Files, Warnings, cluster, endpoint, extension, http, listener, route, runtime};
 use leno_engine::runtime::Runtime;
 use leno_proto::envoy::config::route::v3::VirtualHost;
 use leno_proto::google::protobuf::Any;
@@ -43,7 +43,7 @@ pub(super) fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Comp
             Kind::Scope => {
                 http::scope(&decode(body)?, files, &mut warnings).map(|s| Compiled::Scope(Box::new(s)))
             }
-            Kind::Extension => http::extension(&decode(body)?, files, &mut warnings)
+            Kind::Extension => extension::compile(&decode(body)?, files, &mut warnings)
                 .map(|e| Compiled::Extension(Box::new(e))),
             Kind::Listener => listener::compile(&decode(body)?, files, &mut warnings)
                 .map(|l| Compiled::Listener(Box::new(l))),
