@@ -421,11 +421,7 @@ impl Arrival {
     ) -> Option<(Found, Option<Early>)> {
         let (silent_chain, _) = self.chain(state, &Found::raw());
         let tcp = silent_chain.as_ref().and_then(|chain| match &chain.terminal {
-            TerminalFilter::Tcp(tcp)
-                if chain.tls.is_none() && tcp.may_be_early() =>
-            {
-                Some(Arc::clone(tcp))
-            }
+            TerminalFilter::Tcp(tcp) if chain.tls.is_none() && tcp.may_be_early() => Some(Arc::clone(tcp)),
             _ => None,
         });
         let filters = &state.listener.filters;

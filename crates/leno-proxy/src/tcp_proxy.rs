@@ -277,7 +277,11 @@ impl Relay {
                 sent: greeted + ended.sent,
                 ..ended
             };
-            self.end(&ended, ending.cut_by());
+            let cut_by = match ending.cut_by() {
+                None if ending.is_upstream_out() => Some("upstream_unhealthy"),
+                by => by.map(CutBy::details),
+            };
+            self.end(&ended, cut_by);
         })
     }
 
@@ -312,10 +316,14 @@ impl Relay {
             idle: None,
             most: longest.map(|most| Box::new((most, Duration::ZERO))),
             patient: true,
+            upstream: match self.connected.cluster.closes_unwell {
+                true => self.connected.host.health().cloned(),
+                false => None,
+            },
         }
     }
 
-    fn end(&self, ended: &Ended, cut_by: Option<CutBy>) {
+    fn end(&self, ended: &Ended, cut_by: Option<&'static str>) {
         if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
             tracing::debug!(destination = %self.downstream.destination, %error, "connection failed");
         }
@@ -347,7 +355,7 @@ struct Outcome {
 }
 
 /// As Envoy: an orderly end, whoever begins it, has no flag.
-fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
+fn judge(why: &Why, cut_by: Option<&'static str>) -> (Flags, &'static str) {
     match why {
         Why::Finished {
             downstream_first: true,
@@ -359,7 +367,7 @@ fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
         Why::Upstream(_) => (Flag::UpstreamConnectionTermination.into(), "upstream_reset"),
         Why::Idle => (Flag::StreamIdleTimeout.into(), "idle_timeout"),
         Why::Cut => match cut_by {
-            Some(by) => (Flag::LocalReset.into(), by.details()),
+            Some(by) => (Flag::LocalReset.into(), by),
             None => (Flag::DurationTimeout.into(), "max_connection_duration"),
         },
     }
@@ -392,6 +400,15 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         None => (Resource::Connection, ClusterStat::CxOverflow),
         Some(_) => (Resource::Request, ClusterStat::RqPendingOverflow),
     };
+    let authority = match (&tcp.forward, of.server_name.filter(|name| !name.is_empty())) {
+        (Some(forward), Some(name)) if upstream.is_by_host() => {
+            let authority = format!("{name}:{}", forward.port).into_bytes();
+            // What does not resolve is not there when it is picked.
+            let _ = Box::pin(upstream.resolve(&authority, &forward.cache)).await;
+            Some(authority)
+        }
+        _ => None,
+    };
     let to = upstream.cluster().original_dst.toward(of.original);
     let mut previous = Vec::new();
     let mut last = Unconnected::from(Failure::NoHealthyUpstream);
@@ -408,7 +425,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             omit: &[HostPredicate::Previous],
             attempts: if previous.is_empty() { 0 } else { 3 },
             leave_priorities: None,
-            authority: None,
+            authority: authority.as_deref(),
             original_destination: to,
             place: None,
             wish: None,

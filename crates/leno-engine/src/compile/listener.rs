@@ -20,6 +20,7 @@ pub use tunnel::{HEADERS, NAMESPACE, RequestId, TRAILERS, Tunnel};
 use super::access_log::{AccessLog, Format, LogOptions, access_logs};
 use super::at::{At, compiling, no_effect, refuse};
 use super::config_source::Source;
+use super::dns_cache::DnsCache;
 use super::http::HttpConnectionManager;
 use super::matcher::tree::Tree;
 use super::metadata::{Fields, Told};
@@ -181,12 +182,21 @@ pub struct TcpCluster {
     pub metadata: Fields,
 }
 
+/// `sni_dynamic_forward_proxy`: the upstream's host is the server name that the client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerNameForward {
+    pub port: u16,
+    pub cache: DnsCache,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct TcpProxy {
     /// Its part of the statistics' names.
     pub stat_prefix: String,
     /// The cluster is named by the server name that the client asks for, where it asks for one.
     pub by_server_name: bool,
+    /// To a cluster whose endpoint is the client's choice goes what asks for a server name.
+    pub forward: Option<Arc<ServerNameForward>>,
     /// One or more.
     pub clusters: Vec<TcpCluster>,
     /// What the cluster's endpoints must have, where the client names the cluster.

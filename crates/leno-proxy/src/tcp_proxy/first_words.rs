@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{Outcome, judge};
 use crate::connection::Connection;
+use crate::drain::CutBy;
 use crate::ending::Lifetime;
 use crate::io::Io;
 use crate::tcp::Why;
@@ -52,7 +53,7 @@ pub(super) async fn first_words(
         },
         Err(why) => why,
     };
-    let (flags, details) = judge(&why, ending.cut_by());
+    let (flags, details) = judge(&why, ending.cut_by().map(CutBy::details));
     Err(Outcome {
         flags,
         details,
