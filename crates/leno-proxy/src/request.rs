@@ -229,7 +229,11 @@ impl Exchanged<'_> {
             let acts = |what| overload.acts(what, &session.worker.random);
             if acts(What::ShedRequests) || acts(What::StopRequests) {
                 session.counts.inc(HttpStat::RqOverloadClose);
-                return (self.local(overloaded(session.manager.tells_local_overload)), None, Origin::Local);
+                return (
+                    self.local(overloaded(session.manager.tells_local_overload)),
+                    None,
+                    Origin::Local,
+                );
             }
         }
         if let Some(reply) = refusal(&exchange.request.borrow(), &self.prepared, &session.manager) {

@@ -150,7 +150,9 @@ struct Keeps {
 impl Keeps {
     fn keep(&self, key: &str, status: Option<u16>, headers: &Headers) {
         let status = status.map(|status| (":status", status.to_string()));
-        let status = status.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let status = status
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let fields = status.chain(headers.iter()).map(|(name, value)| {
             let field = [("key", name), ("value", value)];
             let text = |bytes: &[u8]| Value::Text(String::from_utf8_lossy(bytes).into_owned());

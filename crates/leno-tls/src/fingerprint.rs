@@ -125,9 +125,7 @@ impl Hello {
 fn ends(protocol: &[u8]) -> String {
     match protocol {
         [] => "00".to_owned(),
-        [first, .., last]
-            if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() =>
-        {
+        [first, .., last] if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() => {
             [char::from(*first), char::from(*last)].iter().collect()
         }
         other => {
@@ -146,7 +144,12 @@ fn listed(values: &[u16]) -> String {
 fn short(text: &str) -> String {
     match text {
         "" => "000000000000".to_owned(),
-        text => hexadecimal(digest(&SHA256, text.as_bytes()).as_ref().get(..6).unwrap_or_default()),
+        text => hexadecimal(
+            digest(&SHA256, text.as_bytes())
+                .as_ref()
+                .get(..6)
+                .unwrap_or_default(),
+        ),
     }
 }
 

@@ -25,8 +25,8 @@ pub use self::custom_tag::{CustomTag, TagValue};
 pub use self::format::{Format, FormatValues, Heads, NoValues, Piece, request_size, response_size, size};
 pub(crate) use self::formats::{format, format_of, format_with, formatters};
 pub use self::operator::{
-    AddressForm, Attempted, End, GrpcForm, Hash, HelloHash, HostOf, Message, MetadataKind, Operator, PathOf, Point,
-    SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
+    AddressForm, Attempted, End, GrpcForm, Hash, HelloHash, HostOf, Message, MetadataKind, Operator, PathOf,
+    Point, SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
 };
 pub use self::options::LogOptions;
 pub(crate) use self::options::every;

@@ -48,8 +48,14 @@ pub(crate) fn of(at: &At<'_>, message: &xds_type::CelExpression) -> Result<Progr
     }
     // Of the same shape as the older messages, byte by byte.
     let (field, bytes) = match (cel_expr_checked, cel_expr_parsed, expr_specifier) {
-        (Some(checked), _, _) => ("cel_expr_checked", checked.expr.as_ref().map(Message::encode_to_vec)),
-        (None, Some(parsed), _) => ("cel_expr_parsed", parsed.expr.as_ref().map(Message::encode_to_vec)),
+        (Some(checked), _, _) => (
+            "cel_expr_checked",
+            checked.expr.as_ref().map(Message::encode_to_vec),
+        ),
+        (None, Some(parsed), _) => (
+            "cel_expr_parsed",
+            parsed.expr.as_ref().map(Message::encode_to_vec),
+        ),
         (None, None, Some(E::CheckedExpr(checked))) => {
             ("checked_expr", checked.expr.as_ref().map(Message::encode_to_vec))
         }

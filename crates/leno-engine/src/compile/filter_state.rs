@@ -120,7 +120,10 @@ pub(crate) fn noting(at: &At<'_>, message: &pb::FilterStateValue) -> Result<Noti
 }
 
 /// A text, with its formatters.
-pub(crate) fn text_format(at: &At<'_>, message: &core::SubstitutionFormatString) -> Result<Format, Rejection> {
+pub(crate) fn text_format(
+    at: &At<'_>,
+    message: &core::SubstitutionFormatString,
+) -> Result<Format, Rejection> {
     let core::SubstitutionFormatString {
         omit_empty_values: _,
         content_type,

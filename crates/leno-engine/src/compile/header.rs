@@ -76,7 +76,11 @@ pub(crate) fn edits_with(at: &At<'_>, fields: &Fields<'_>, options: Brought) -> 
     })
 }
 
-fn header_op(at: &At<'_>, message: &core::HeaderValueOption, options: Brought) -> Result<HeaderOp, Rejection> {
+fn header_op(
+    at: &At<'_>,
+    message: &core::HeaderValueOption,
+    options: Brought,
+) -> Result<HeaderOp, Rejection> {
     use core::header_value_option::HeaderAppendAction as Append;
     let core::HeaderValueOption {
         header,

@@ -117,11 +117,7 @@ pub(super) fn listener_filter(at: &At<'_>, message: &pb::ProxyProtocol) -> Resul
         v1: allowed(core::proxy_protocol_config::Version::V1),
         v2: allowed(core::proxy_protocol_config::Version::V2),
         passed: passed(at, pass_through_tlvs.as_ref())?,
-        rules: at
-            .each("rules", rules, rule)?
-            .into_iter()
-            .flatten()
-            .collect(),
+        rules: at.each("rules", rules, rule)?.into_iter().flatten().collect(),
     })
 }
 

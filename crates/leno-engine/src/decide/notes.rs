@@ -223,7 +223,10 @@ impl FormatValues for Notes {
                 true
             }
             // A text has no fields.
-            (Shown::Json, _) | (Shown::Plain, StateForm::Typed) | (Shown::Nowhere, _) | (_, StateForm::Field(_)) => false,
+            (Shown::Json, _)
+            | (Shown::Plain, StateForm::Typed)
+            | (Shown::Nowhere, _)
+            | (_, StateForm::Field(_)) => false,
         };
         self.state(key, write).unwrap_or(false)
     }

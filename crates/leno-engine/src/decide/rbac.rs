@@ -157,7 +157,10 @@ impl Policy {
             .iter()
             .any(|permission| permission.matches(caller))
             && self.principals.iter().any(|principal| principal.matches(caller))
-            && self.condition.as_ref().is_none_or(|condition| caller.holds(condition))
+            && self
+                .condition
+                .as_ref()
+                .is_none_or(|condition| caller.holds(condition))
     }
 }
 

@@ -44,7 +44,9 @@ pub(super) async fn first_words(
     });
     let read = match tcp.idle_timeout {
         None => reading.await,
-        Some(idle) => tokio::time::timeout(idle, reading).await.unwrap_or(Err(Why::Idle)),
+        Some(idle) => tokio::time::timeout(idle, reading)
+            .await
+            .unwrap_or(Err(Why::Idle)),
     };
     let why = match read {
         Ok(()) if !words.is_empty() => return Ok(words.freeze()),

@@ -174,7 +174,14 @@ fn originator(targets: &Targets, terminator: SocketAddr, pki: &Pki) -> Bootstrap
 }
 
 /// The listener of port 15008, by what its streams go to.
-fn terminator(routes: &str, filters: &str, listeners: &str, clusters: &str, pki: &Pki, log: &Path) -> Bootstrap {
+fn terminator(
+    routes: &str,
+    filters: &str,
+    listeners: &str,
+    clusters: &str,
+    pki: &Pki,
+    log: &Path,
+) -> Bootstrap {
     let listener = format!(
         r#"
   - name: "0"
@@ -245,7 +252,13 @@ static_resources:
 /// Each target is a route of its own.
 fn simple(targets: &Targets, pki: &Pki, log: &Path) -> Bootstrap {
     let (mut routes, mut clusters) = (String::new(), String::new());
-    for target in [targets.echo, targets.mirror, targets.greeter, targets.denied, targets.refused] {
+    for target in [
+        targets.echo,
+        targets.mirror,
+        targets.greeter,
+        targets.denied,
+        targets.refused,
+    ] {
         routes += &format!(
             r#"{{match: {{connect_matcher: {{}}, headers: [{{name: ":authority", string_match: {{exact: "{target}"}}}}]}}, route: {{cluster: "{target}", upgrade_configs: [{{upgrade_type: CONNECT, connect_config: {{}}}}]}}}}, "#
         );
@@ -270,8 +283,16 @@ fn istio(targets: &Targets, pki: &Pki, log: &Path) -> Bootstrap {
     };
     let string = "factory_key: envoy.string, ";
     let objects = [
-        object("envoy.filters.listener.original_dst.local_ip", "", "%REQ(:AUTHORITY)%"),
-        object("envoy.filters.listener.original_dst.remote_ip", "", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+        object(
+            "envoy.filters.listener.original_dst.local_ip",
+            "",
+            "%REQ(:AUTHORITY)%",
+        ),
+        object(
+            "envoy.filters.listener.original_dst.remote_ip",
+            "",
+            "%DOWNSTREAM_REMOTE_ADDRESS%",
+        ),
         object("io.istio.peer_principal", string, "%DOWNSTREAM_PEER_URI_SAN%"),
         object("io.istio.local_principal", string, "%DOWNSTREAM_LOCAL_URI_SAN%"),
     ];
@@ -319,7 +340,11 @@ fn istio(targets: &Targets, pki: &Pki, log: &Path) -> Bootstrap {
     listener_filters: [{{name: o, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst}}}}]
     filter_chains:{}{}"#,
         chain(0, "", client),
-        chain(1, &format!(", destination_port: {}", targets.denied.port()), "spiffe://cluster.local/ns/x/sa/other"),
+        chain(
+            1,
+            &format!(", destination_port: {}", targets.denied.port()),
+            "spiffe://cluster.local/ns/x/sa/other"
+        ),
     );
     let clusters = r#"
   - name: inbound
@@ -378,7 +403,11 @@ fn all(listeners: &[SocketAddr]) -> String {
     let mut greeting = [0; 12];
     greeter.read_exact(&mut greeting).unwrap();
     greeter.shutdown(Shutdown::Write).unwrap();
-    told += &format!("greeter {:?} {}\n", String::from_utf8_lossy(&greeting), ended(greeter));
+    told += &format!(
+        "greeter {:?} {}\n",
+        String::from_utf8_lossy(&greeting),
+        ended(greeter)
+    );
     for (i, name) in [(3, "refused"), (4, "without a certificate")] {
         let mut stream = connect(i);
         let _ = stream.write_all(b"hello");
@@ -460,7 +489,12 @@ fn logged(targets: &Targets, log: &Path, lines: usize, whole: bool) -> String {
 }
 
 /// Every pair of the two proxies.
-async fn pairs(test: &str, form: fn(&Targets, &Pki, &Path) -> Bootstrap, policed_want: &'static str, want: &str) {
+async fn pairs(
+    test: &str,
+    form: fn(&Targets, &Pki, &Path) -> Bootstrap,
+    policed_want: &'static str,
+    want: &str,
+) {
     let Some(program) = program(test) else { return };
     let (envoy, leno) = (Some(program.as_str()), None);
     let lines = want.lines().count();
@@ -494,7 +528,13 @@ HTTP/2 CONNECT ECHO 200 - spiffe://cluster.local/ns/x/sa/client
 HTTP/2 CONNECT GREETER 200 - spiffe://cluster.local/ns/x/sa/client
 HTTP/2 CONNECT MIRROR 200 - spiffe://cluster.local/ns/x/sa/client
 HTTP/2 CONNECT REFUSED 503 UF spiffe://cluster.local/ns/x/sa/client";
-    pairs("tunnels_go_both_ways_between_envoy_and_leno", simple, "hello", want).await;
+    pairs(
+        "tunnels_go_both_ways_between_envoy_and_leno",
+        simple,
+        "hello",
+        want,
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{
-    AddressForm, Attempted, End, FormatValues, GrpcForm, HelloHash, MetadataKind, Operator, Point, SanKind, Side,
-    TlsFact, Unit, Whose,
+    AddressForm, Attempted, End, FormatValues, GrpcForm, HelloHash, MetadataKind, Operator, Point, SanKind,
+    Side, TlsFact, Unit, Whose,
 };
 use leno_engine::compile::listener::Address;
 use leno_engine::compile::log_filter::LogType;

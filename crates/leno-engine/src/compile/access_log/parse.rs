@@ -7,8 +7,8 @@ use leno_cel::{Options, Program};
 use super::coalesce;
 use super::format::{Format, Piece};
 use super::operator::{
-    AddressForm, Attempted, End, GrpcForm, Hash, HelloHash, HostOf, Message, MetadataKind, Operator, PathOf, Point,
-    SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
+    AddressForm, Attempted, End, GrpcForm, Hash, HelloHash, HostOf, Message, MetadataKind, Operator, PathOf,
+    Point, SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
 };
 
 /// What is known when a format is read, besides its text.

@@ -268,7 +268,9 @@ fn both(
         let at = at.field("http_protocol_options");
         let options = http1(&at, options)?;
         if options.chunked_length {
-            return Err(at.field("allow_chunked_length").reject("not supported of upstreams"));
+            return Err(at
+                .field("allow_chunked_length")
+                .reject("not supported of upstreams"));
         }
         http.http1 = UpstreamHttp1 {
             header_case: options.header_case,

@@ -6,9 +6,9 @@ use super::{TcpCluster, TcpHash, TcpProxy, TlvMerging, TlvValue, UpstreamTlvs, t
 use crate::compile::Rejection;
 use crate::compile::access_log::{LogOptions, access_logs, every};
 use crate::compile::at::{At, no_effect, refuse};
-use crate::compile::metadata::{self, Fields};
 use crate::compile::config_source::{self, Source};
 use crate::compile::filter_state::text_format;
+use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::{core, tcp_proxy as pb, types};
 
 pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy, Rejection> {
@@ -225,7 +225,8 @@ fn tlvs(
             value,
             format_string,
         } = entry;
-        let kind = u8::try_from(*r#type).map_err(|_| at.field("type").reject(format!("0 to 255, not {type}")))?;
+        let kind =
+            u8::try_from(*r#type).map_err(|_| at.field("type").reject(format!("0 to 255, not {type}")))?;
         let value = match format_string {
             None => TlvValue::Fixed(value.clone()),
             Some(_) if !value.is_empty() => {
@@ -251,7 +252,9 @@ fn on_demand(
     } = message;
     refuse!(at; resources_locator);
     // Envoy's default, as for requests.
-    let timeout = at.duration("timeout", timeout)?.unwrap_or(Duration::from_secs(60));
+    let timeout = at
+        .duration("timeout", timeout)?
+        .unwrap_or(Duration::from_secs(60));
     Ok(match odcds_config {
         None => None,
         Some(_) => {

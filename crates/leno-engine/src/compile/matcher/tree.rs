@@ -198,10 +198,7 @@ fn single<A>(
             .field("matcher")
             .reject("expressions are of HttpAttributesCelMatchInput, and nothing else is"));
     }
-    Ok(Predicate::Input {
-        input,
-        test,
-    })
+    Ok(Predicate::Input { input, test })
 }
 
 fn allowed<A>(
@@ -289,7 +286,9 @@ fn map<A>(
             let IpMatcher { range_matchers } = at.unpack::<IpMatcher>(any)?;
             Branch::Ranges {
                 input,
-                of: at.each("range_matchers", &range_matchers, |at, one| in_ranges(at, one, grammar))?,
+                of: at.each("range_matchers", &range_matchers, |at, one| {
+                    in_ranges(at, one, grammar)
+                })?,
             }
         }
     })

@@ -265,7 +265,11 @@ fn rules_note_extensions_as_texts_or_in_base64() {
     };
     let protocol = ProxyProtocol {
         passed: TlvTypes::Some(Vec::new()),
-        rules: vec![rule(1, "text", false), rule(1, "bytes", true), rule(2, "other", false)],
+        rules: vec![
+            rule(1, "text", false),
+            rule(1, "bytes", true),
+            rule(2, "other", false),
+        ],
         ..ANY
     };
     let notes = Notes::default();
