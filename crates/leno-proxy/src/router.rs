@@ -582,14 +582,6 @@ impl Router<'_> {
         checkout.send(&head, body)
     }
 
-    /// To the endpoint's name, where the route wants that.
-    fn rewrite_host(&self, head: &mut RequestHead, host: &Host) {
-        if self.rewrites_host(host) {
-            let name = host.endpoint.hostname.as_bytes();
-            self.forwarding.set_host(head, name, self.tells());
-        }
-    }
-
     /// What is tried, and once there is one on which connection.
     fn note(&self, host: &Host, checkout: Option<&Checkout>) {
         let connection = checkout.map(|checkout| &checkout.info);

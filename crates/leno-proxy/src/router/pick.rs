@@ -11,6 +11,7 @@ use leno_engine::decide::limits::{Permit, Resource};
 use leno_engine::decide::notes::{ORIGINAL_DST, address};
 use leno_engine::decide::retry::RetryState;
 use leno_engine::decide::wish::Wishes;
+use leno_engine::message::RequestHead;
 use leno_telemetry::stats::ClusterStat;
 
 use super::{Plan, Router};
@@ -18,6 +19,14 @@ use crate::outcome::Failure;
 use crate::upstream::{Picked, Upstream};
 
 impl Router<'_> {
+    /// To the endpoint's name, where the route wants that.
+    pub(super) fn rewrite_host(&self, head: &mut RequestHead, host: &Host) {
+        if self.rewrites_host(host) {
+            let name = host.endpoint.hostname.as_bytes();
+            self.forwarding.set_host(head, name, self.tells());
+        }
+    }
+
     /// The right to one more request of a cluster.
     pub(super) fn admit(&self, upstream: &Upstream) -> Result<Permit, Failure> {
         upstream
