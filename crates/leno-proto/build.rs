@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
+    "proto/envoy/extensions/load_balancing_policies/peak_ewma/v3alpha/peak_ewma.proto",
     "proto/leno/control.proto",
     "proto/istio/v1/auth/ca.proto",
     "proto/istio/networking/nds/v1/nds.proto",

@@ -21,6 +21,22 @@ pub mod zipkin {
     tonic::include_proto!("zipkin");
 }
 
+/// Envoy's extensions that only its contrib build has.
+#[allow(clippy::all, unreachable_pub)]
+pub mod contrib {
+    pub mod envoy {
+        pub mod extensions {
+            pub mod load_balancing_policies {
+                pub mod peak_ewma {
+                    pub mod v3alpha {
+                        tonic::include_proto!("envoy.extensions.load_balancing_policies.peak_ewma.v3alpha");
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// What Istio defines besides Envoy's messages.
 #[allow(clippy::all, unreachable_pub, deprecated)]
 pub mod istio {

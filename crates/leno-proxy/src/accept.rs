@@ -395,7 +395,10 @@ impl Arrival {
         let (silent_chain, _) = self.chain(state, &Found::raw());
         let tcp = silent_chain.as_ref().and_then(|chain| match &chain.terminal {
             TerminalFilter::Tcp(tcp)
-                if chain.tls.is_none() && !tcp.by_server_name && tcp.tunnel.is_none() =>
+                if chain.tls.is_none()
+                    && !tcp.by_server_name
+                    && tcp.forward.is_none()
+                    && tcp.tunnel.is_none() =>
             {
                 Some(Arc::clone(tcp))
             }

@@ -1,7 +1,7 @@
-//! Who asks endpoints how they are.
+//! Who asks endpoints how they are, and how much they have to do.
 //!
-//! Active checks and the intervals of outlier detection run on one thread of their own, which is started by the first
-//! cluster that has either. It follows what is in force, and asks through the clusters' own transport.
+//! Active checks, the intervals of outlier detection and streams of load reports run on one thread of their own, which is
+//! started by the first cluster that has any of them. It follows what is in force, and asks through the clusters' own transport.
 
 mod check;
 mod ejections;
@@ -10,6 +10,7 @@ mod files;
 mod grpc;
 mod http;
 mod one;
+mod orca;
 mod own;
 mod probe;
 mod tcp;

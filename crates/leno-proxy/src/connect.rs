@@ -11,9 +11,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use leno_engine::compile::endpoint::Passed;
 use leno_engine::compile::listener::{Address, Pipe};
 use leno_engine::compile::proxy_protocol::Introduction;
@@ -25,7 +27,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::codec::h1::Workspace;
-use crate::destination::Destination;
+use crate::destination::{Destination, Try};
 use crate::handshake::Handshake;
 use crate::io::Io;
 use crate::outcome::Failure;
@@ -34,6 +36,9 @@ use crate::socket_options::apply;
 use crate::stream::Stream;
 use crate::tcp::Scratch;
 use crate::tls::Contexts;
+
+/// After which the next of an endpoint's addresses is tried: Envoy's.
+const NEXT_TRY: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -118,11 +123,13 @@ async fn connect_and_secure(
         return Err(Failure::Connect("the PROXY protocol is for TCP".into()));
     }
     let began = Instant::now();
+    let mut reached = None;
     let (stream, local) = match &to.address {
         Address::Socket(address) => {
             let stream = connect_socket(with, *address, to).await;
             let stream = stream.map_err(|e| Failure::Connect(reason(&e).into()))?;
             let local = stream.local_addr().ok();
+            reached = stream.peer_addr().ok().filter(|_| !to.tries.is_empty());
             (Stream::Tcp(stream), local)
         }
         Address::Pipe(pipe) => {
@@ -142,7 +149,7 @@ async fn connect_and_secure(
     };
     let plain = Prefixed::new(Bytes::new(), stream);
     let mut connection = UpstreamConnection {
-        remote: to.address.clone(),
+        remote: reached.map_or_else(|| to.address.clone(), Address::Socket),
         local,
         peer_principal: None,
         local_principal: None,
@@ -188,6 +195,34 @@ async fn connect_with(
     socket.connect(to).await
 }
 
+/// The first of these addresses that answers. One that has not answered after [`NEXT_TRY`] is not given up while others are
+/// tried (RFC 8305 §5, "Happy Eyeballs").
+async fn connect_first(tries: &[Try]) -> io::Result<TcpStream> {
+    let connect = |one: &Try| {
+        let Try {
+            address,
+            source,
+            options,
+        } = one.clone();
+        async move { connect_with(source, &options, address).await }
+    };
+    let mut waiting = tries.iter();
+    let mut trying = FuturesUnordered::new();
+    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        trying.extend(waiting.next().map(connect));
+        let more = waiting.len() > 0;
+        tokio::select! {
+            result = trying.next() => match result {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => failed = error,
+                None => return Err(failed),
+            },
+            () = tokio::time::sleep(NEXT_TRY), if more => {}
+        }
+    }
+}
+
 /// Where the kernel looks for it: a name of the abstract namespace begins with a zero byte there.
 fn found(pipe: &Pipe) -> PathBuf {
     match pipe.path.as_os_str().as_bytes() {
@@ -199,6 +234,7 @@ fn found(pipe: &Pipe) -> PathBuf {
 async fn connect_socket(with: Connector<'_>, address: SocketAddr, to: &Destination) -> io::Result<TcpStream> {
     let mut stream = match (with.workload, to.inbound) {
         (Some(workload), true) => connect_workload(workload, address.port()).await,
+        _ if !to.tries.is_empty() => Box::pin(connect_first(&to.tries)).await,
         _ if to.source.is_none() && to.options.is_empty() => TcpStream::connect(address).await,
         _ => connect_with(to.source, &to.options, address).await,
     }?;

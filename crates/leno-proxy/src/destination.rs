@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use leno_engine::compile::cluster::Transport;
+use leno_engine::compile::cluster::{Cluster, Transport};
+use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::listener::Address;
 use leno_engine::compile::proxy_protocol::Tlv;
 use leno_engine::compile::socket::SocketOption;
@@ -18,6 +19,8 @@ pub(crate) struct Destination {
     /// What it comes from; None: as the kernel likes.
     pub(crate) source: Option<SocketAddr>,
     pub(crate) options: Vec<SocketOption>,
+    /// The addresses that are tried in turn, where the endpoint has several.
+    pub(crate) tries: Vec<Try>,
     pub(crate) transport: Transport,
     /// For SNI and verification where the transport takes it from the endpoint or the request.
     pub(crate) host: Option<String>,
@@ -29,6 +32,14 @@ pub(crate) struct Destination {
     pub(crate) client: Option<Client>,
     /// The client's connection that it is of alone.
     pub(crate) apart: Option<u64>,
+}
+
+/// One of an endpoint's addresses, and what a connection there comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Try {
+    pub(crate) address: SocketAddr,
+    pub(crate) source: Option<SocketAddr>,
+    pub(crate) options: Vec<SocketOption>,
 }
 
 /// What a connection is wanted for.
@@ -51,6 +62,27 @@ pub(crate) struct Behalf<'c> {
     pub(crate) id: u64,
     /// Of the PROXY protocol that it came with.
     pub(crate) tlvs: &'c [Tlv],
+}
+
+// === impl Try ===
+
+impl Try {
+    /// In turn; nothing of an endpoint with one address.
+    pub(crate) fn all(cluster: &Cluster, endpoint: &Endpoint, address: &Address) -> Vec<Self> {
+        let Some(first) = address.socket().filter(|_| !endpoint.others.is_empty()) else {
+            return Vec::new();
+        };
+        let sorted = cluster.address_order.sort(first, &endpoint.others);
+        let one = |address: SocketAddr| {
+            let (source, options) = cluster.socket_toward(address);
+            Self {
+                address,
+                source,
+                options,
+            }
+        };
+        sorted.into_iter().map(one).collect()
+    }
 }
 
 // === impl Behalf ===

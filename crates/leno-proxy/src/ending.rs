@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use leno_engine::decide::health::HostHealth;
+
 use crate::drain::{CutBy, Drain, Phase};
 use crate::hurry::Hurry;
 use crate::idle::Streams;
@@ -29,6 +31,8 @@ pub(crate) struct Lifetime {
     pub(crate) most: Option<Box<(Duration, Duration)>>,
     /// Its timers are as long however much there is to do.
     pub(crate) patient: bool,
+    /// It ends when that is found unwell.
+    pub(crate) upstream: Option<Arc<HostHealth>>,
 }
 
 /// One connection's end, and what its worker's sweep looks after.
@@ -104,6 +108,13 @@ impl Ending {
         }
     }
 
+    pub(crate) fn is_upstream_out(&self) -> bool {
+        self.lifetime
+            .upstream
+            .as_ref()
+            .is_some_and(|upstream| upstream.is_out())
+    }
+
     /// An HTTP/1 connection ends after what it is doing: it is drained, or idle for too long.
     pub(crate) fn is_to_close_idle(&self) -> bool {
         self.due.get().close_idle
@@ -163,7 +174,7 @@ impl Ending {
         let due = Due {
             leave: before.leave || draining || is_past(&[over, idle]),
             close_idle: before.close_idle || is_past(&[drained, over, idle]),
-            close_now: before.close_now || is_past(&[cut, end]),
+            close_now: before.close_now || is_past(&[cut, end]) || self.is_upstream_out(),
         };
         if due != before {
             self.due.set(due);
@@ -284,6 +295,7 @@ mod tests {
             idle: Some(SECOND),
             most: None,
             patient: false,
+            upstream: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         let active = ending.begin();
@@ -301,6 +313,7 @@ mod tests {
             idle: Some(COARSE),
             most: None,
             patient: false,
+            upstream: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         assert_eq!(ending.look(now, &Hurry::default()), None);
@@ -313,6 +326,7 @@ mod tests {
             idle: None,
             most: Some(Box::new((SECOND, SECOND))),
             patient: false,
+            upstream: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         let _busy = ending.begin();

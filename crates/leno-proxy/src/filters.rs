@@ -15,7 +15,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use leno_engine::compile::cluster::{Cluster, Discovery};
 use leno_engine::compile::route::Route;
-use leno_engine::decide::filter::{Context, Effect, EffectResult, HttpFilter, Step};
+use leno_engine::decide::filter::{Context, Effect, EffectResult, HttpFilter, Rules, Step};
 use leno_engine::decide::route::Decision;
 use leno_engine::message::{LocalReply, RequestHead, ResponseHead};
 use smallvec::SmallVec;
@@ -301,10 +301,13 @@ async fn perform(exchange: Rc<Exchange>, effect: Effect) -> EffectResult {
         Effect::Resolve {
             cluster,
             authority,
-            cache,
+            by,
         } => {
             EffectResult::Resolved(match tcp_proxy::find(worker, &cluster).await {
-                Ok(upstream) => upstream.resolve(&authority, &cache).await,
+                Ok(upstream) => match by {
+                    Rules::These(cache) => upstream.resolve(&authority, &cache).await,
+                    Rules::Own(patience) => upstream.resolve_within(&authority, patience).await,
+                },
                 // Whose cluster has gone finds out when it is sent.
                 Err(_) => Ok(()),
             })

@@ -152,6 +152,7 @@ fn lifetime(manager: &HttpConnectionManager, patient: bool) -> Lifetime {
         idle,
         most: max_connection_duration.map(|most| Box::new((most, drain))),
         patient,
+        upstream: None,
     }
 }
 

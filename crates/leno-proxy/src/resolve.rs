@@ -307,10 +307,15 @@ async fn addresses(
         addresses: mut found,
         ttl,
     } = look_up_host(host, *port, resolving).await?;
-    found.truncate(if logical { 1 } else { usize::MAX });
+    // One endpoint, which is at all of them.
+    let others = match logical {
+        true => found.split_off(found.len().min(1)),
+        false => Vec::new(),
+    };
     let at = |address| {
         Arc::new(Endpoint {
             address: Target::Address(Address::Socket(address)),
+            others: others.clone(),
             hostname: match endpoint.hostname.is_empty() {
                 true => host.clone(),
                 false => endpoint.hostname.clone(),

@@ -4,6 +4,7 @@ mod ended;
 mod hedge;
 mod late;
 mod pick;
+mod preconnect;
 mod traced;
 mod tunnel;
 
@@ -13,7 +14,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use leno_engine::compile::cluster::{Cluster, UpstreamProtocol};
@@ -481,6 +482,7 @@ impl Router<'_> {
             (http2, pool)
         };
         self.note(host, None);
+        preconnect::start(exchange.worker(), upstream, &pool, (self.priority(), http2));
         let checkout = pool
             .checkout(
                 exchange.worker().connector(),
@@ -509,7 +511,11 @@ impl Router<'_> {
             .as_ref()
             .and_then(|_| exchange.request.borrow().upgrade.clone());
         let sending = self.send_on(checkout, upstream, host, body, to_mesh_peer);
+        let began = upstream.heeds_latency().then(Instant::now);
         let mut answer = sending.await.map_err(Failure::Stream)?;
+        if let Some(began) = began {
+            upstream.report_latency(host, began);
+        }
         if let Some(through) = through {
             answer = opened(answer, through, upgrade);
         }

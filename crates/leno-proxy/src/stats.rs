@@ -110,10 +110,14 @@ fn cluster(snapshot: &mut Snapshot, state: &ClusterState) {
     gauge("membership_healthy", healthy);
     gauge("membership_degraded", degraded);
     let Some(health) = &state.health else { return };
-    let has = |name: &str| match name.starts_with("health_check.") {
-        true => state.cluster.health_check.is_some(),
-        false => state.cluster.outlier.is_some(),
+    let has = |name: &str| match name.split_once('.').map(|(scope, _)| scope) {
+        Some("health_check") => state.cluster.health_check.is_some(),
+        Some("lb_orca_oob") => state.cluster.balance.asks().is_some(),
+        _ => state.cluster.outlier.is_some(),
     };
+    if has("lb_orca_oob.active_sessions") {
+        gauge("lb_orca_oob.active_sessions", health.known.sessions());
+    }
     if has("health_check.healthy") {
         let (healthy, degraded) = health.known.checked();
         gauge("health_check.healthy", healthy);

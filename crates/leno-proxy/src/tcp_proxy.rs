@@ -234,7 +234,11 @@ impl Relay {
                     tcp::copy_both(io, upstream, idle.as_deref(), &scratch, &ending).await
                 }
             };
-            self.end(&ended, greeted, ending.cut_by());
+            let cut_by = match ending.cut_by() {
+                None if ending.is_upstream_out() => Some("upstream_unhealthy"),
+                by => by.map(CutBy::details),
+            };
+            self.end(&ended, greeted, cut_by);
         })
     }
 
@@ -269,10 +273,14 @@ impl Relay {
             idle: None,
             most: longest.map(|most| Box::new((most, Duration::ZERO))),
             patient: true,
+            upstream: match self.connected.cluster.closes_unwell {
+                true => self.connected.host.health().cloned(),
+                false => None,
+            },
         }
     }
 
-    fn end(&self, ended: &Ended, greeted: u64, cut_by: Option<CutBy>) {
+    fn end(&self, ended: &Ended, greeted: u64, cut_by: Option<&'static str>) {
         if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
             tracing::debug!(destination = %self.downstream.destination, %error, "connection failed");
         }
@@ -304,7 +312,7 @@ struct Outcome {
 }
 
 /// As Envoy: an orderly end, whoever begins it, has no flag.
-fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
+fn judge(why: &Why, cut_by: Option<&'static str>) -> (Flags, &'static str) {
     match why {
         Why::Finished {
             downstream_first: true,
@@ -316,7 +324,7 @@ fn judge(why: &Why, cut_by: Option<CutBy>) -> (Flags, &'static str) {
         Why::Upstream(_) => (Flag::UpstreamConnectionTermination.into(), "upstream_reset"),
         Why::Idle => (Flag::StreamIdleTimeout.into(), "idle_timeout"),
         Why::Cut => match cut_by {
-            Some(by) => (Flag::LocalReset.into(), by.details()),
+            Some(by) => (Flag::LocalReset.into(), by),
             None => (Flag::DurationTimeout.into(), "max_connection_duration"),
         },
     }
@@ -346,6 +354,15 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         None => (Resource::Connection, ClusterStat::CxOverflow),
         Some(_) => (Resource::Request, ClusterStat::RqPendingOverflow),
     };
+    let authority = match (&tcp.forward, of.server_name.filter(|name| !name.is_empty())) {
+        (Some(forward), Some(name)) if upstream.is_by_host() => {
+            let authority = format!("{name}:{}", forward.port).into_bytes();
+            // What does not resolve is not there when it is picked.
+            let _ = Box::pin(upstream.resolve(&authority, &forward.cache)).await;
+            Some(authority)
+        }
+        _ => None,
+    };
     let to = upstream.cluster().original_dst.toward(of.original);
     let mut previous = Vec::new();
     let mut last = Unconnected::from(Failure::NoHealthyUpstream);
@@ -360,7 +377,7 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
             omit: &[HostPredicate::Previous],
             attempts: if previous.is_empty() { 0 } else { 3 },
             leave_priorities: None,
-            authority: None,
+            authority: authority.as_deref(),
             original_destination: to,
             place: None,
             wish: None,

@@ -6,7 +6,7 @@ mod pool;
 mod seats;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,18 +25,17 @@ use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, Stats};
 
 use crate::alpn::Offer;
 use crate::counts::{Lasting, Timed};
-use crate::destination::{Destination, Purpose};
+use crate::destination::{Destination, Purpose, Try};
 use crate::health::Health;
 use crate::outcome::{Failure, StreamError};
 use crate::quick_hash::QuickHash;
 use crate::random::Random;
 use crate::reported::ClusterLoad;
 use crate::state::ClusterState;
-use pool::Pool;
 
 /// In an answer: the endpoint wants nothing more.
 const IMMEDIATE_FAIL: &str = "x-envoy-immediate-health-check-fail";
-pub(crate) use pool::Checkout;
+pub(crate) use pool::{Checkout, Pool};
 pub(crate) use seats::Taken;
 
 #[derive(Debug)]
@@ -136,7 +135,9 @@ impl Upstream {
         let mut balancer = self.balancer.borrow_mut();
         balancer.update(&state.cluster, assignment, known(state));
         let mut pools = self.pools.borrow_mut();
-        if old.cluster.transport != state.cluster.transport || old.cluster.http2 != state.cluster.http2 {
+        let made_otherwise =
+            old.cluster.transport != state.cluster.transport || old.cluster.http2 != state.cluster.http2;
+        if made_otherwise || state.cluster.closes_on_change && are_others(&old, state) {
             pools.clear();
         } else if !has_no_own(&state.cluster) {
             pools.retain(|key, _| {
@@ -232,6 +233,11 @@ impl Upstream {
         said.filter(|name| !name.is_empty()).unwrap_or(&head.authority)
     }
 
+    /// Connections for each request, where that is more than one.
+    pub(crate) fn preconnect(&self) -> Option<f64> {
+        self.state.borrow().cluster.preconnect
+    }
+
     pub(crate) fn protocol(&self) -> UpstreamProtocol {
         if let Some(first) = self.members.borrow().first() {
             return first.protocol();
@@ -278,7 +284,7 @@ impl Upstream {
     fn pick_own(self: &Rc<Self>, cx: &PickContext<'_>) -> Result<Picked, PickError> {
         if self.is_by_host() {
             return Ok(Picked {
-                host: self.named(cx.authority)?,
+                host: self.named(cx)?,
                 upstream: Rc::clone(self),
             });
         }
@@ -357,6 +363,7 @@ impl Upstream {
         Ok(Destination {
             source,
             options,
+            tries: Try::all(&state.cluster, &host.endpoint, &address),
             address,
             transport,
             host: name,
@@ -414,6 +421,7 @@ impl Upstream {
         let pool = pools
             .entry(key)
             .or_insert_with(|| Rc::new(Pool::new(to.clone(), self.cluster())));
+        pool.set_tries(&to.tries);
         Rc::clone(pool)
     }
 
@@ -464,7 +472,11 @@ impl Upstream {
     }
 
     pub(crate) fn report_answer(&self, host: &Host, head: &ResponseHead) {
-        self.report(host, Outcome::Status(head.status));
+        let outcome = match &self.state.borrow().cluster.errors {
+            None => Outcome::Status(head.status),
+            Some(errors) => errors.outcome(head),
+        };
+        self.report(host, outcome);
         let state = self.state.borrow();
         if let Some(health) = &state.health
             && let Some(check) = &state.cluster.health_check
@@ -527,6 +539,15 @@ impl Upstream {
 
 fn known(state: &ClusterState) -> Option<Arc<ClusterHealth>> {
     state.health.as_ref().map(|health| Arc::clone(&health.known))
+}
+
+/// Endpoints have come or gone.
+fn are_others(old: &ClusterState, new: &ClusterState) -> bool {
+    let all = |state: &ClusterState| -> HashSet<Target> {
+        let endpoints = state.assignment.iter().flat_map(|all| all.endpoints());
+        endpoints.map(|endpoint| endpoint.address.clone()).collect()
+    };
+    all(old) != all(new)
 }
 
 /// None: its name is not resolved.

@@ -3,12 +3,16 @@
 mod balance;
 mod breakers;
 mod client_side;
+mod connections;
 mod custom;
 pub mod dns;
+mod errors;
 mod filters;
+mod happy_eyeballs;
 pub mod health_check;
 mod http;
 mod outlier;
+mod peak_ewma;
 mod policy;
 mod settings;
 mod slow_start;
@@ -34,14 +38,17 @@ use super::metadata::Told;
 use super::pb::{cluster as pb, core, protobuf, upstream_http};
 use super::route::mirror::MirrorPolicy;
 use super::route::retry::RetryPolicy;
-use super::socket::{self, SocketOption};
+use super::socket::SocketOption;
 use super::{Files, Rejection, Warnings};
 use crate::runtime::Setting;
 pub use breakers::{CircuitBreakers, RetryBudget, Thresholds};
-pub use client_side::ClientSide;
+pub use client_side::{ClientSide, OutOfBand};
 use dns::Resolving;
+pub use errors::ErrorMatcher;
+pub use happy_eyeballs::AddressOrder;
 pub use health_check::HealthCheck;
 pub use outlier::{Compared, Consecutive, OutlierDetection};
+pub use peak_ewma::PeakEwma;
 pub use slow_start::SlowStart;
 pub use statuses::Statuses;
 pub use subset::{Fallback, Selector, SubsetConfig};
@@ -61,11 +68,17 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     pub limits: CircuitBreakers,
     pub outlier: Option<OutlierDetection>,
+    /// Which answers its outlier detection takes for errors. None: those of 5xx.
+    pub errors: Option<Arc<ErrorMatcher>>,
     pub health_check: Option<HealthCheck>,
     /// Endpoints that have never been checked do not count as unhealthy ones.
     pub ignores_unchecked: bool,
     /// An endpoint that discovery takes away goes, however well it is.
     pub ignores_health_on_removal: bool,
+    /// TCP connections to an endpoint that is found unwell are closed.
+    pub closes_unwell: bool,
+    /// With other endpoints come new connections to all of them.
+    pub closes_on_change: bool,
     pub transport: TransportSockets,
     pub protocol: UpstreamProtocol,
     /// Percent; below this share of healthy hosts all are used. Envoy's default 50.
@@ -102,6 +115,10 @@ pub struct Cluster {
     pub bind: Option<Arc<Bind>>,
     /// Whether and how an idle connection is asked whether it is there.
     pub keepalive: Vec<SocketOption>,
+    /// Of endpoints that have several addresses.
+    pub address_order: AddressOrder,
+    /// Connections for each request that is under way, where that is more than one.
+    pub preconnect: Option<f64>,
     /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
     pub buffer_limit: Option<u32>,
     /// The header whose value is the server's name in place of the authority, where names come from requests.
@@ -159,11 +176,13 @@ pub enum Discovery {
     Aggregate(Vec<String>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DynamicForward {
     pub cache: DnsCache,
     /// A server need not prove that it is the host.
     pub insecure: bool,
+    /// How the addresses of a host share its requests, where each is an endpoint by itself (`sub_clusters_config`).
+    pub each_address: Option<Box<BalancePolicy>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -184,6 +203,7 @@ pub enum BalancePolicy {
         hashing: Hashing,
     },
     ClientSide(ClientSide),
+    PeakEwma(PeakEwma),
     /// The cluster says the destination itself (ORIGINAL_DST).
     ClusterProvided,
 }
@@ -324,10 +344,10 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         cluster_discovery_type: _,
         lb_config: _,
     } = message;
-    refuse!(at; close_connections_on_host_health_failure, upstream_config, queuing_policies);
+    refuse!(at; upstream_config, queuing_policies);
     no_effect!(at, "leno has its own statistics"; stats_matcher, lrs_server, lrs_report_endpoint_metrics,
         track_timeout_budgets, track_cluster_stats);
-    no_effect!(at, "not used"; cleanup_interval, preconnect_policy, per_connection_buffer_high_watermark_timeout);
+    no_effect!(at, "not used"; cleanup_interval, per_connection_buffer_high_watermark_timeout);
     at.not_empty("name", name)?;
     at.each("filters", filters, filters::filter)?;
     let mut http = upstream_http(at, typed_extension_protocol_options, message)?;
@@ -353,6 +373,10 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         transport_socket.as_ref(),
         &http,
     )?;
+    let (keepalive, address_order) = match upstream_connection_options {
+        None => Default::default(),
+        Some(options) => connections::options(&at.field("upstream_connection_options"), options)?,
+    };
     let per_connection = max_requests_per_connection.as_ref().map(|most| most.value);
     let health_check = checked(at, health_checks, &discovery)?;
     Ok(Cluster {
@@ -372,9 +396,12 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             None => None,
             Some(detection) => Some(outlier::detection(&at.field("outlier_detection"), detection)?),
         },
+        errors: http.errors,
         health_check,
         ignores_unchecked: common.ignores_unchecked,
         ignores_health_on_removal: *ignore_health_on_host_removal,
+        closes_unwell: *close_connections_on_host_health_failure,
+        closes_on_change: common.closes_on_change,
         transport,
         protocol: http.protocol,
         panic_threshold: common.panic_threshold,
@@ -402,9 +429,11 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             None => None,
             Some(config) => Some(Arc::new(bind::bind(&at.field("upstream_bind_config"), config)?)),
         },
-        keepalive: match upstream_connection_options {
-            None => Vec::new(),
-            Some(options) => connection_options(&at.field("upstream_connection_options"), options),
+        keepalive,
+        address_order,
+        preconnect: match preconnect_policy {
+            None => None,
+            Some(policy) => connections::ahead(&at.field("preconnect_policy"), policy)?,
         },
         keeps_alpn: keeps_alpn(metadata.as_ref()),
         buffer_limit: per_connection_buffer_limit_bytes
@@ -416,17 +445,6 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         mirrors: http.mirrors,
         retry: http.retry,
     })
-}
-
-fn connection_options(at: &At<'_>, message: &pb::UpstreamConnectionOptions) -> Vec<SocketOption> {
-    let pb::UpstreamConnectionOptions {
-        tcp_keepalive,
-        set_local_interface_name_on_upstream_connections,
-        happy_eyeballs_config,
-    } = message;
-    no_effect!(at, "nothing here reads it"; set_local_interface_name_on_upstream_connections);
-    no_effect!(at, "only the first address is tried"; happy_eyeballs_config);
-    socket::keepalive(tcp_keepalive.as_ref())
 }
 
 /// Who has no endpoints of its own has nobody to ask.
@@ -468,7 +486,9 @@ fn discovery(at: &At<'_>, message: &pb::Cluster) -> Result<Discovery, Rejection>
     let kind = match &message.cluster_discovery_type {
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => at.choice("type", *kind)?,
-        Some(ClusterDiscoveryType::ClusterType(kind)) => return custom::extension(at, kind, assignment()?),
+        Some(ClusterDiscoveryType::ClusterType(kind)) => {
+            return custom::extension(at, message, kind, assignment()?);
+        }
     };
     Ok(match kind {
         DiscoveryType::Static => Discovery::Static(numeric(&at.field("load_assignment"), assignment()?)?),

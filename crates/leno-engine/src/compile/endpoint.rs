@@ -60,6 +60,8 @@ pub struct LocalityName {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     pub address: Target,
+    /// Where it is too: tried when the first address does not answer at once.
+    pub others: Vec<SocketAddr>,
     pub hostname: String,
     pub weight: u32,
     pub health: Health,
@@ -269,12 +271,16 @@ fn endpoint(
         observability_name,
     } = host;
     no_effect!(at, "not used"; observability_name);
-    no_effect!(at, "only the first address is tried"; additional_addresses);
+    let target = address::target(&at.field("address"), at.required("address", host_address)?)?;
+    let others = at.each("additional_addresses", additional_addresses, other)?;
+    if !others.is_empty() && !matches!(target, Target::Address(Address::Socket(_))) {
+        return Err(at
+            .field("additional_addresses")
+            .reject("all are IP addresses, or there is one"));
+    }
     Ok(Arc::new(Endpoint {
-        address: passing(
-            address::target(&at.field("address"), at.required("address", host_address)?)?,
-            metadata,
-        ),
+        address: passing(target, metadata),
+        others,
         hostname: hostname.clone(),
         weight,
         health,
@@ -292,6 +298,15 @@ fn endpoint(
             Some(config) => check(&at.field("health_check_config"), config)?,
         },
     }))
+}
+
+fn other(at: &At<'_>, message: &pb::endpoint::AdditionalAddress) -> Result<SocketAddr, Rejection> {
+    let pb::endpoint::AdditionalAddress { address } = message;
+    let at_address = at.field("address");
+    match address::address(&at_address, at.required("address", address)?)? {
+        Address::Socket(address) => Ok(address),
+        Address::Pipe(_) | Address::Internal(_) => Err(at_address.reject("only IP addresses are supported")),
+    }
 }
 
 fn is_other(filter: &str) -> bool {

@@ -19,6 +19,7 @@ pub use tunnel::Tunnel;
 
 use super::access_log::{AccessLog, LogOptions, access_logs};
 use super::at::{At, compiling, no_effect, refuse};
+use super::dns_cache::DnsCache;
 use super::http::HttpConnectionManager;
 use super::matcher::tree::Tree;
 use super::metadata::{Fields, Told};
@@ -177,12 +178,21 @@ pub struct TcpCluster {
     pub metadata: Fields,
 }
 
+/// `sni_dynamic_forward_proxy`: the upstream's host is the server name that the client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerNameForward {
+    pub port: u16,
+    pub cache: DnsCache,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct TcpProxy {
     /// Its part of the statistics' names.
     pub stat_prefix: String,
     /// The cluster is named by the server name that the client asks for, where it asks for one.
     pub by_server_name: bool,
+    /// To a cluster whose endpoint is the client's choice goes what asks for a server name.
+    pub forward: Option<Arc<ServerNameForward>>,
     /// One or more.
     pub clusters: Vec<TcpCluster>,
     /// What the cluster's endpoints must have, where the client names the cluster.

@@ -3,6 +3,7 @@
 pub(crate) use leno_proto::envoy::config::accesslog::v3 as accesslog;
 pub(crate) use leno_proto::envoy::config::bootstrap::v3 as bootstrap;
 pub(crate) use leno_proto::envoy::config::cluster::v3 as cluster;
+pub(crate) use leno_proto::envoy::config::common::matcher::v3 as common_matcher;
 pub(crate) use leno_proto::envoy::config::common::mutation_rules::v3 as mutation_rules;
 pub(crate) use leno_proto::envoy::config::core::v3 as core;
 pub(crate) use leno_proto::envoy::config::endpoint::v3 as endpoint;
@@ -69,6 +70,7 @@ pub(crate) mod network {
     pub(crate) use leno_proto::envoy::extensions::filters::network::{
         connection_limit::v3 as connection_limit, direct_response::v3 as direct_response, echo::v3 as echo,
         local_ratelimit::v3 as local_ratelimit, rbac::v3 as rbac, sni_cluster::v3 as sni_cluster,
+        sni_dynamic_forward_proxy::v3 as sni_dynamic_forward,
     };
 }
 /// Dynamic forward proxies.
@@ -83,6 +85,7 @@ pub(crate) use leno_proto::envoy::extensions::http::stateful_session::{
 };
 /// Load balancing policies.
 pub(crate) mod lb {
+    pub(crate) use leno_proto::contrib::envoy::extensions::load_balancing_policies::peak_ewma::v3alpha as peak_ewma;
     pub(crate) use leno_proto::envoy::extensions::load_balancing_policies::{
         client_side_weighted_round_robin::v3 as client_side, cluster_provided::v3 as cluster_provided,
         common::v3 as common, least_request::v3 as least_request, maglev::v3 as maglev,

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use crate::compile::matcher::{
     CookieMatcher, HeaderMatcher, HeaderTest, Pattern, QueryMatcher, QueryTest, StringMatcher,
 };
-use crate::message::{Headers, RequestHead};
+use crate::message::{Decimal, Headers, RequestHead, ResponseHead};
 
 impl StringMatcher {
     pub fn matches(&self, value: &[u8]) -> bool {
@@ -43,6 +43,13 @@ impl HeaderMatcher {
         match is_field(&self.name) {
             true => self.holds(head.field(&self.name)),
             false => self.matches_headers(&head.headers),
+        }
+    }
+
+    pub fn matches_response(&self, head: &ResponseHead) -> bool {
+        match self.name.as_str() {
+            ":status" => self.holds([Decimal::from(u64::from(head.status)).as_ref()]),
+            _ => self.matches_headers(&head.headers),
         }
     }
 

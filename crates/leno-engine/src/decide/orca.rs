@@ -1,13 +1,28 @@
-//! What servers say of their load in their answers (ORCA: Open Request Cost Aggregation).
+//! What servers say of their load (ORCA: Open Request Cost Aggregation): in their answers, or on a stream of its own.
 //!
 //! In the headers or the trailers of an answer: `endpoint-load-metrics-bin` (gRPC's own form), or `endpoint-load-metrics`
 //! with `BIN` or `TEXT` before it. The form in JSON is not read.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use prost::Message;
 
+use crate::compile::cluster::ClientSide;
 use crate::message::{Headers, base64};
+
+/// What an endpoint has told of its load, to whichever worker.
+#[derive(Debug, Default)]
+pub struct Told(Mutex<Option<Report>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Report {
+    weight: u32,
+    /// It has told without a break since then.
+    since: Instant,
+    at: Instant,
+}
 
 /// `xds.data.orca.v3.OrcaLoadReport`
 #[derive(Clone, PartialEq, Message)]
@@ -109,6 +124,40 @@ impl LoadReport {
                 _ => Vec::new(),
             },
         }
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    /// False: the report does not say what its server weighs.
+    pub fn take(&self, settings: &ClientSide, report: &LoadReport, now: Instant) -> bool {
+        let Some(weight) = report.weight(&settings.metrics, settings.error_penalty) else {
+            return false;
+        };
+        let mut last = self.lock();
+        let since = last.map_or(now, |last| last.since);
+        *last = Some(Report {
+            weight,
+            since,
+            at: now,
+        });
+        true
+    }
+
+    /// What counts of it now.
+    pub(super) fn valid(&self, settings: &ClientSide, now: Instant) -> Option<u32> {
+        let mut known = self.lock();
+        let last = (*known)?;
+        if now.saturating_duration_since(last.at) > settings.expiration {
+            *known = None;
+            return None;
+        }
+        (now.saturating_duration_since(last.since) >= settings.blackout).then_some(last.weight)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Report>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use crate::compile::cluster::OutlierDetection;
+use crate::compile::cluster::{ErrorMatcher, OutlierDetection};
+use crate::message::ResponseHead;
 
 /// How a request or a connection to an endpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,25 @@ pub(super) struct Ejection {
     multiplier: u32,
     jitter: Duration,
     times: u32,
+}
+
+// === impl ErrorMatcher ===
+
+impl ErrorMatcher {
+    /// As Envoy, which makes an error of what matches and a success of everything else.
+    pub fn outcome(&self, head: &ResponseHead) -> Outcome {
+        Outcome::Status(if self.matches(head) { 500 } else { 200 })
+    }
+
+    fn matches(&self, head: &ResponseHead) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Or(any) => any.iter().any(|one| one.matches(head)),
+            Self::And(all) => all.iter().all(|one| one.matches(head)),
+            Self::Not(inner) => !inner.matches(head),
+            Self::Headers(all) => all.iter().all(|header| header.matches_response(head)),
+        }
+    }
 }
 
 // === impl Monitor ===

@@ -22,6 +22,7 @@ mod tests {
             log_options: Default::default(),
             stat_prefix: "tcp".to_owned(),
             by_server_name: false,
+            forward: None,
             clusters: Vec::new(),
             metadata: Default::default(),
             hash_source: false,

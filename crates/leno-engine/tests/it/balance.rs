@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Balancer, PickContext, PickError};
+use leno_engine::decide::health::ClusterHealth;
 use leno_proto::envoy::config::cluster::v3 as pb;
 use leno_proto::envoy::config::cluster::v3::cluster::LbPolicy;
 use leno_proto::envoy::config::core::v3::HealthStatus;
@@ -328,27 +329,82 @@ fn an_original_destination_is_taken_as_it_is() {
     assert_eq!(picked.err(), Some(PickError::NoOriginalDestination));
 }
 
-#[test]
-fn weights_are_what_servers_tell_once_they_have_told_long_enough() {
-    use leno_engine::decide::orca::LoadReport;
-    use leno_proto::envoy::extensions::load_balancing_policies::client_side_weighted_round_robin::v3 as client_side;
-    let any = leno_proto::google::protobuf::Any {
-        type_url: "type.googleapis.com/envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin".into(),
-        value: prost::Message::encode_to_vec(&client_side::ClientSideWeightedRoundRobin::default()),
+/// A policy of `load_balancing_policy`.
+fn typed(config: &impl prost::Name) -> pb::Cluster {
+    let config = leno_proto::envoy::config::core::v3::TypedExtensionConfig {
+        name: "x".into(),
+        typed_config: Some(leno_proto::ToAny::to_any(config)),
     };
     let policy = pb::load_balancing_policy::Policy {
-        typed_extension_config: Some(leno_proto::envoy::config::core::v3::TypedExtensionConfig {
-            name: "x".into(),
-            typed_config: Some(any),
-        }),
+        typed_extension_config: Some(config),
     };
-    let cluster = pb::Cluster {
+    pb::Cluster {
         load_balancing_policy: Some(pb::LoadBalancingPolicy {
             policies: vec![policy],
         }),
         ..eds_cluster()
+    }
+}
+
+#[test]
+fn of_two_the_one_with_less_latency_and_less_to_do_is_taken() {
+    use leno_proto::contrib::envoy::extensions::load_balancing_policies::peak_ewma::v3alpha as peak_ewma;
+    let policy = peak_ewma::PeakEwma {
+        decay_time: Some(leno_proto::google::protobuf::Duration {
+            seconds: 10,
+            nanos: 0,
+        }),
+        ..Default::default()
     };
-    let mut balancer = balancer_of(cluster, vec![locality(0, endpoints(1..=3))]);
+    let mut balancer = balancer_of(typed(&policy), vec![locality(0, endpoints(1..=2))]);
+    let hosts: Vec<_> = balancer.hosts().cloned().collect();
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let tell = |balancer: &Balancer, host: usize, took, now| {
+        balancer.report_latency(&hosts[host], Duration::from_millis(took), now);
+    };
+    let first = |balancer: &mut Balancer| {
+        let counts = counts(balancer, 100);
+        counts.get("10.0.0.1:80").copied().unwrap_or(0)
+    };
+    let both = first(&mut balancer);
+    assert!((30..70).contains(&both), "nobody knows them: {both}");
+
+    let failing = hosts[0].start();
+    assert_eq!(first(&mut balancer), 0, "it has a request and has never answered");
+    drop(failing);
+
+    tell(&balancer, 0, 20, at(0));
+    assert_eq!(first(&mut balancer), 0, "the other is taken to need 10 ms");
+    tell(&balancer, 1, 50, at(0));
+    assert_eq!(first(&mut balancer), 100);
+    let busy = [hosts[0].start(), hosts[0].start()];
+    assert_eq!(first(&mut balancer), 0, "20 ms for each of three, against 50");
+    drop(busy);
+
+    // After a decay time an older mean counts 1/e: 92 ms.
+    tell(&balancer, 0, 134, at(10));
+    tell(&balancer, 1, 50, at(10));
+    assert_eq!(first(&mut balancer), 0);
+    let busy = hosts[1].start();
+    assert_eq!(first(&mut balancer), 100, "92 against 100 ms");
+    drop(busy);
+
+    tell(&balancer, 1, 50, at(15));
+    balancer.tick(at(20));
+    assert_eq!(first(&mut balancer), 100, "it is forgotten that it was slow");
+}
+
+#[test]
+fn weights_are_what_servers_tell_once_they_have_told_long_enough() {
+    use leno_engine::decide::orca::LoadReport;
+    use leno_proto::envoy::extensions::load_balancing_policies::client_side_weighted_round_robin::v3 as client_side;
+    let cluster = typed(&client_side::ClientSideWeightedRoundRobin::default());
+    let cluster = compile_cluster(&cluster).expect("compiles");
+    let assignment = Arc::new(assignment(vec![locality(0, endpoints(1..=3))]));
+    let health = ClusterHealth::of(&cluster, None).expect("they tell");
+    health.set_members(&cluster, &assignment);
+    let mut balancer = Balancer::new(&cluster, assignment, Some(health), 7);
     let hosts: Vec<_> = balancer.hosts().cloned().collect();
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);

@@ -99,11 +99,18 @@ fn endpoint(endpoint: &Endpoint) -> pb::LbEndpoint {
             address: Some(address(&endpoint.address)),
             health_check_config: Some(pb::endpoint::HealthCheckConfig::default()),
             hostname: endpoint.hostname.clone(),
+            additional_addresses: endpoint.others.iter().map(|one| other(*one)).collect(),
             ..Default::default()
         })),
         health_status: health(endpoint.health).into(),
         load_balancing_weight: number(endpoint.weight),
         ..Default::default()
+    }
+}
+
+fn other(address: SocketAddr) -> pb::endpoint::AdditionalAddress {
+    pb::endpoint::AdditionalAddress {
+        address: Some(socket(address)),
     }
 }
 

@@ -3,14 +3,21 @@
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use leno_engine::compile::address::Passed;
+use leno_engine::compile::address::{Address, Passed};
+use leno_engine::compile::cluster::{Cluster, Transport};
+use leno_engine::compile::endpoint::Endpoint;
 use leno_tls::{Crypto, Secrets};
 use tokio::io::DuplexStream;
 
 use super::files::Files;
+use crate::alpn::Offer;
 use crate::codec::h1::Workspace;
-use crate::connect::{Connector, InternalListeners, WorkloadSockets};
+use crate::connect::{self, Connector, InternalListeners, WorkloadSockets};
+use crate::destination::Destination;
+use crate::io::Io;
+use crate::outcome::Failure;
 use crate::random::Random;
 use crate::state::{Config, Published, Updater};
 use crate::tcp::Scratch;
@@ -24,6 +31,15 @@ pub(crate) struct Parts {
     pub(crate) crypto: Crypto,
     /// Told of who may leave.
     pub(crate) updater: Weak<Mutex<Updater>>,
+}
+
+/// Where somebody is asked, and how.
+pub(super) struct Toward<'t> {
+    pub(super) endpoint: &'t Endpoint,
+    pub(super) address: Address,
+    pub(super) transport: &'t Transport,
+    pub(super) offer: Offer,
+    pub(super) timeout: Duration,
 }
 
 /// What the thread has.
@@ -68,6 +84,37 @@ impl Own {
             let mut updater = updater.lock().unwrap_or_else(PoisonError::into_inner);
             updater.let_leave(cluster);
         }
+    }
+
+    /// As the cluster's own connections are made.
+    pub(super) async fn connect(&self, cluster: &Cluster, to: Toward<'_>) -> Result<Io, Failure> {
+        let Toward {
+            endpoint,
+            address,
+            transport,
+            offer,
+            timeout,
+        } = to;
+        let tls = transport.tls();
+        let by_name = tls.is_some_and(|tls| tls.auto_host_sni || tls.auto_san_validation);
+        let hostname = Some(&endpoint.hostname).filter(|name| by_name && !name.is_empty());
+        let toward = address.socket().map(|to| cluster.socket_toward(to));
+        let (source, options) = toward.unwrap_or_default();
+        let to = Destination {
+            source,
+            options,
+            tries: Vec::new(),
+            address,
+            transport: transport.clone(),
+            host: hostname.cloned(),
+            offer,
+            inbound: false,
+            timeout,
+            client: None,
+            apart: None,
+        };
+        let (io, _) = connect::connect(self.connector(), &to).await?;
+        Ok(io)
     }
 
     pub(super) fn connector(&self) -> Connector<'_> {

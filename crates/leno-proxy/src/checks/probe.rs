@@ -10,11 +10,9 @@ use leno_engine::decide::health::Failure;
 use super::grpc;
 use super::http::{self, HttpConnection};
 use super::one::{One, Well};
-use super::own::Own;
+use super::own::{Own, Toward};
 use super::tcp::TcpConnection;
 use crate::alpn::Offer;
-use crate::connect;
-use crate::destination::Destination;
 use crate::io::Io;
 use crate::upstream;
 
@@ -112,32 +110,19 @@ impl<'o> Probing<'o> {
         let Some(address) = self.address() else {
             return Err(Failure::Network);
         };
-        let transport = self.transport();
-        let by_name = transport
-            .tls()
-            .is_some_and(|tls| tls.auto_host_sni || tls.auto_san_validation);
-        let hostname = &self.one.endpoint.hostname;
-        let toward = address.socket().map(|to| self.one.cluster.socket_toward(to));
-        let (source, options) = toward.unwrap_or_default();
-        let to = Destination {
-            source,
-            options,
+        let timeout = self.one.check.timeout;
+        let to = Toward {
+            endpoint: self.one.endpoint,
             address,
-            transport: transport.clone(),
-            host: Some(hostname).filter(|name| by_name && !name.is_empty()).cloned(),
+            transport: self.transport(),
             offer,
-            inbound: false,
-            timeout: self.one.check.timeout,
-            client: None,
-            apart: None,
+            timeout,
         };
-        match connect::connect(self.own.connector(), &to).await {
-            Ok((io, _)) => Ok(io),
-            Err(failure) => {
-                tracing::debug!(cluster = self.one.cluster.name, address = %to.address, ?failure, "health check");
-                Err(Failure::Network)
-            }
-        }
+        let connected = self.own.connect(self.one.cluster, to).await;
+        connected.map_err(|failure| {
+            tracing::debug!(cluster = self.one.cluster.name, ?failure, "health check");
+            Failure::Network
+        })
     }
 
     fn transport(&self) -> &'o Transport {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use leno_engine::compile::cluster::{Cluster, OutlierDetection};
 use leno_engine::compile::endpoint::{Endpoint, Target};
+use leno_engine::decide::health::HostHealth;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::check;
 use super::ejections;
+use super::orca;
 use super::own::{Own, Parts};
 use crate::health::Health;
 use crate::state::{ClusterState, Config};
@@ -31,9 +33,13 @@ struct Watched {
     cluster: Arc<Cluster>,
     health: Arc<Health>,
     /// By where they are, those that are asked.
-    asked: HashMap<Target, (Arc<Endpoint>, Task)>,
+    asked: Tasks,
+    /// And those that tell of their load.
+    telling: Tasks,
     _detector: Option<Task>,
 }
+
+type Tasks = HashMap<Target, (Arc<Endpoint>, Task)>;
 
 /// Ends when dropped.
 struct Task(JoinHandle<()>);
@@ -53,7 +59,7 @@ impl Checkers {
             changed.send_replace(());
             return;
         }
-        if !config.clusters().any(|state| state.health.is_some()) {
+        if !config.clusters().any(|state| is_looked_after(&state.cluster)) {
             return;
         }
         let Self::Wanted(parts) = std::mem::replace(self, Self::Stopped) else {
@@ -90,9 +96,15 @@ async fn follow(own: Own, mut changes: watch::Receiver<()>) {
     loop {
         changes.borrow_and_update();
         let config = own.config();
-        watched.retain(|name, _| config.cluster(name).is_some_and(|state| state.health.is_some()));
+        watched.retain(|name, _| {
+            config
+                .cluster(name)
+                .is_some_and(|state| is_looked_after(&state.cluster))
+        });
         for state in config.clusters() {
-            let Some(health) = &state.health else { continue };
+            let Some(health) = state.health.as_ref().filter(|_| is_looked_after(&state.cluster)) else {
+                continue;
+            };
             let name = &state.cluster.name;
             let same = |known: &Watched| {
                 Arc::ptr_eq(&known.cluster, &state.cluster) && Arc::ptr_eq(&known.health, health)
@@ -103,12 +115,22 @@ async fn follow(own: Own, mut changes: watch::Receiver<()>) {
             }
             if let Some(watched) = watched.get_mut(name) {
                 watched.ask(&own, state);
+                watched.ask_for_load(&own, state);
             }
         }
         if changes.changed().await.is_err() {
             return;
         }
     }
+}
+
+fn is_looked_after(cluster: &Cluster) -> bool {
+    cluster.health_check.is_some() || cluster.outlier.is_some() || cluster.balance.asks().is_some()
+}
+
+fn endpoints(state: &ClusterState) -> impl Iterator<Item = &Arc<Endpoint>> {
+    let assignment = state.assignment.iter();
+    assignment.flat_map(|assignment| assignment.endpoints())
 }
 
 // === impl Watched ===
@@ -132,6 +154,7 @@ impl Watched {
             cluster: Arc::clone(cluster),
             health: Arc::clone(health),
             asked: HashMap::new(),
+            telling: HashMap::new(),
             _detector: detector,
         }
     }
@@ -141,35 +164,60 @@ impl Watched {
         if self.cluster.health_check.is_none() {
             return;
         }
-        let endpoints = state
-            .assignment
-            .iter()
-            .flat_map(|assignment| assignment.endpoints());
-        let endpoints =
-            endpoints.filter(|endpoint| !endpoint.check.as_ref().is_some_and(|check| check.disabled));
-        let mut before = std::mem::take(&mut self.asked);
-        for endpoint in endpoints {
-            let known = before
-                .remove(&endpoint.address)
-                .filter(|(known, _)| known == endpoint);
-            let host = self.health.known.host(&endpoint.address);
-            let asked = known.or_else(|| {
-                let asking = check::ask(
-                    Rc::clone(own),
-                    Arc::clone(&self.cluster),
-                    Arc::clone(&self.health),
-                    Arc::clone(endpoint),
-                    host?,
-                );
-                Some((Arc::clone(endpoint), Task(tokio::task::spawn_local(asking))))
-            });
-            self.asked
-                .extend(asked.map(|asked| (endpoint.address.clone(), asked)));
-        }
-        drop(before);
+        let wanted =
+            endpoints(state).filter(|endpoint| !endpoint.check.as_ref().is_some_and(|check| check.disabled));
+        let before = std::mem::take(&mut self.asked);
+        self.asked = self.tasks(before, wanted, |endpoint, host| {
+            let (cluster, health) = (Arc::clone(&self.cluster), Arc::clone(&self.health));
+            Task(tokio::task::spawn_local(check::ask(
+                Rc::clone(own),
+                cluster,
+                health,
+                endpoint,
+                host,
+            )))
+        });
         if state.assignment.is_some() {
             self.health.note_answers();
         }
+    }
+
+    fn ask_for_load(&mut self, own: &Rc<Own>, state: &ClusterState) {
+        if self.cluster.balance.asks().is_none() {
+            return;
+        }
+        let before = std::mem::take(&mut self.telling);
+        self.telling = self.tasks(before, endpoints(state), |endpoint, host| {
+            let (cluster, known) = (Arc::clone(&self.cluster), Arc::clone(&self.health.known));
+            Task(tokio::task::spawn_local(orca::listen(
+                Rc::clone(own),
+                cluster,
+                known,
+                endpoint,
+                host,
+            )))
+        });
+    }
+
+    /// One for each endpoint that is wanted: that of before, or another.
+    fn tasks<'e>(
+        &self,
+        mut before: Tasks,
+        wanted: impl Iterator<Item = &'e Arc<Endpoint>>,
+        start: impl Fn(Arc<Endpoint>, Arc<HostHealth>) -> Task,
+    ) -> Tasks {
+        let mut task = |endpoint: &Arc<Endpoint>| {
+            let known = before
+                .remove(&endpoint.address)
+                .filter(|(known, _)| known == endpoint);
+            known.or_else(|| {
+                let host = self.health.known.host(&endpoint.address)?;
+                Some((Arc::clone(endpoint), start(Arc::clone(endpoint), host)))
+            })
+        };
+        wanted
+            .filter_map(|endpoint| Some((endpoint.address.clone(), task(endpoint)?)))
+            .collect()
     }
 }
 

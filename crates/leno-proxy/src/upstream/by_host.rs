@@ -5,15 +5,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use leno_engine::compile::cluster::{Cluster, Discovery};
+use leno_engine::compile::cluster::{BalancePolicy, Cluster, Discovery};
 use leno_engine::compile::dns_cache::DnsCache;
-use leno_engine::compile::endpoint::Endpoint;
-use leno_engine::decide::balance::{EndpointState, Host, PickError};
+use leno_engine::compile::endpoint::{Assignment, Endpoint, Locality, LocalityName};
+use leno_engine::decide::balance::{Balancer, EndpointState, Host, PickContext, PickError};
 use leno_engine::decide::filter::Unresolved;
 
 use super::Upstream;
@@ -33,6 +33,8 @@ type Name = (String, u16);
 struct Known {
     /// None: it does not resolve.
     endpoint: Option<Arc<Endpoint>>,
+    /// Where each of its addresses is an endpoint.
+    balancer: Option<RefCell<Balancer>>,
     state: Rc<EndpointState>,
     due: Instant,
     used: Cell<Instant>,
@@ -58,6 +60,19 @@ impl Upstream {
         match &self.cluster().discovery {
             Discovery::DynamicForward(forward) => self.resolve(authority, &forward.cache).await,
             _ => Ok(()),
+        }
+    }
+
+    /// The same for so long at most. What does not resolve is not there when it is picked.
+    pub(crate) async fn resolve_within(
+        self: &Rc<Self>,
+        authority: &[u8],
+        patience: Duration,
+    ) -> Result<(), Unresolved> {
+        match tokio::time::timeout(patience, self.resolve_own(authority)).await {
+            Err(_) => Err(Unresolved::TooLate),
+            Ok(Err(Unresolved::Failed)) => Ok(()),
+            Ok(result) => result,
         }
     }
 
@@ -125,6 +140,7 @@ impl Upstream {
         let mut all = self.hosts.known.borrow_mut();
         let known = all.entry(name.clone()).or_insert_with(|| Known {
             endpoint: None,
+            balancer: None,
             state: Rc::default(),
             due: now,
             used: Cell::new(now),
@@ -134,10 +150,15 @@ impl Upstream {
         known.looked_up.set(false);
         match address {
             Some(address) => {
+                let others = found.iter().flat_map(|found| found.addresses.iter().skip(1));
                 let endpoint = Endpoint {
                     hostname: name.0.clone(),
+                    others: others.copied().collect(),
                     ..Endpoint::at(address)
                 };
+                if let Some(found) = &found {
+                    known.balance(&self.cluster(), &name.0, &found.addresses, self.random.next());
+                }
                 // The same again: what is pooled stays in use.
                 if known.endpoint.as_deref() != Some(&endpoint) {
                     known.endpoint = Some(Arc::new(endpoint));
@@ -155,13 +176,16 @@ impl Upstream {
     }
 
     /// The endpoint that a request names, if it is resolved.
-    pub(super) fn named(&self, authority: Option<&[u8]>) -> Result<Host, PickError> {
+    pub(super) fn named(&self, cx: &PickContext<'_>) -> Result<Host, PickError> {
         let cluster = self.cluster();
-        let name = authority.and_then(|authority| name(authority, &cluster));
+        let name = cx.authority.and_then(|authority| name(authority, &cluster));
         let name = name.ok_or(PickError::NoHealthyEndpoint)?;
         let all = self.hosts.known.borrow();
         let known = all.get(&name).ok_or(PickError::NoHealthyEndpoint)?;
         known.used.set(Instant::now());
+        if let Some(balancer) = &known.balancer {
+            return balancer.borrow_mut().pick(cx);
+        }
         Ok(Host {
             endpoint: known.endpoint.clone().ok_or(PickError::NoHealthyEndpoint)?,
             state: Rc::clone(&known.state),
@@ -175,6 +199,44 @@ impl Upstream {
             let ttl = forward.cache.host_ttl;
             let is_used = |known: &Known| now.saturating_duration_since(known.used.get()) < ttl;
             self.hosts.known.borrow_mut().retain(|_, known| is_used(known));
+        }
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Over all of its addresses, where the cluster wants that.
+    fn balance(&mut self, cluster: &Cluster, host: &str, addresses: &[SocketAddr], seed: u64) {
+        let Discovery::DynamicForward(forward) = &cluster.discovery else {
+            return;
+        };
+        let Some(policy) = &forward.each_address else {
+            return;
+        };
+        let endpoint = |address: &SocketAddr| {
+            Arc::new(Endpoint {
+                hostname: host.to_owned(),
+                ..Endpoint::at(*address)
+            })
+        };
+        let locality = Locality {
+            name: LocalityName::default(),
+            weight: 1,
+            endpoints: addresses.iter().map(endpoint).collect(),
+        };
+        let assignment = Arc::new(Assignment {
+            priorities: vec![vec![locality]],
+            overprovisioning: 140,
+            ..Assignment::default()
+        });
+        let cluster = Cluster {
+            balance: BalancePolicy::clone(policy),
+            ..cluster.clone()
+        };
+        match &self.balancer {
+            Some(balancer) => balancer.borrow_mut().update(&cluster, assignment, None),
+            None => self.balancer = Some(RefCell::new(Balancer::new(&cluster, assignment, None, seed))),
         }
     }
 }

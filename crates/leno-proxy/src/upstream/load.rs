@@ -1,8 +1,9 @@
-//! What servers tell of their load, with the head of an answer or at its end.
+//! What is learnt of servers' load: what they tell with the head of an answer or at its end, and how long answers take.
 
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use leno_engine::decide::balance::Host;
 use leno_engine::decide::orca::LoadReport;
 
 use super::{Picked, Upstream};
@@ -30,6 +31,18 @@ impl Upstream {
                 from: picked.clone(),
             }));
         }
+    }
+
+    /// Whether it matters how long answers take.
+    pub(crate) fn heeds_latency(&self) -> bool {
+        self.balancer.borrow().heeds_latency()
+    }
+
+    /// The answer to what was sent then begins.
+    pub(crate) fn report_latency(&self, host: &Host, sent: Instant) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(sent);
+        self.balancer.borrow().report_latency(host, took, now);
     }
 }
 

@@ -21,19 +21,22 @@ use crate::alpn::{Offer, is_http2};
 use crate::codec::{Answer, Body, Frame, Source, h1, h2};
 use crate::connect::{self, Connector, UpstreamConnection};
 use crate::counts::{Lasting, Timed};
-use crate::destination::Destination;
+use crate::destination::{Destination, Try};
 use crate::outcome::{Failure, StreamError};
 
 use super::Upstream;
 
 #[derive(Debug)]
 pub(crate) struct Pool {
-    to: Destination,
+    /// Its other addresses may change.
+    to: RefCell<Rc<Destination>>,
     cluster: Arc<Cluster>,
     idle: RefCell<Vec<IdleHttp1>>,
     streams: RefCell<Vec<Http2>>,
     /// Connections that exist or are being made.
     connections: Rc<Cell<usize>>,
+    /// Those that are being made for nobody yet.
+    ahead: Cell<usize>,
     /// One HTTP/2 connection at a time is made; who waits uses it.
     connecting: tokio::sync::Mutex<()>,
     /// A connection came free, for those that may not make another.
@@ -100,16 +103,29 @@ enum Kind {
 impl Pool {
     pub(crate) fn new(to: Destination, cluster: Arc<Cluster>) -> Self {
         Self {
-            to,
+            to: RefCell::new(Rc::new(to)),
             cluster,
             idle: RefCell::default(),
             streams: RefCell::default(),
             connections: Rc::default(),
+            ahead: Cell::new(0),
             connecting: tokio::sync::Mutex::new(()),
             freed: tokio::sync::Notify::new(),
             used: Cell::new(false),
             last_used: Cell::new(Instant::now()),
             speaks_http2: Cell::new(None),
+        }
+    }
+
+    fn to(&self) -> Rc<Destination> {
+        Rc::clone(&self.to.borrow())
+    }
+
+    /// Connections from now on are made to whichever of these answers.
+    pub(super) fn set_tries(&self, tries: &[Try]) {
+        let mut to = self.to.borrow_mut();
+        if to.tries != tries {
+            Rc::make_mut(&mut to).tries = tries.to_vec();
         }
     }
 
@@ -146,9 +162,12 @@ impl Pool {
 
     /// Whether the next connection may turn out to carry several requests at once.
     fn may_share(&self, http2: bool) -> bool {
-        self.speaks_http2.get().unwrap_or(match self.to.transport.tls() {
-            None => http2,
-            Some(_) => self.to.offer != Offer::Upgrade,
+        self.speaks_http2.get().unwrap_or_else(|| {
+            let to = self.to.borrow();
+            match to.transport.tls() {
+                None => http2,
+                Some(_) => to.offer != Offer::Upgrade,
+            }
         })
     }
 
@@ -200,14 +219,15 @@ impl Pool {
         http2: bool,
         fresh: bool,
     ) -> Result<Checkout, Failure> {
+        let to = self.to();
         let held = loop {
             // As Envoy, one connection is always allowed, or nothing would ever free a place.
-            let permit = match upstream.has_room_at(&self.to.address, priority) {
+            let permit = match upstream.has_room_at(&to.address, priority) {
                 true => upstream.acquire(Resource::Connection, priority),
                 false => None,
             };
             if permit.is_some() || self.connections.get() == 0 {
-                let seat = upstream.seat(&self.to.address);
+                let seat = upstream.seat(&to.address);
                 break self.hold((permit, seat), upstream.count_connection());
             }
             upstream.counts.inc(ClusterStat::CxOverflow);
@@ -216,12 +236,32 @@ impl Pool {
                 return Ok(checkout);
             }
         };
+        let kind = self.open(with, upstream, http2, held).await?;
+        let info = match &kind {
+            Kind::Http1 { connection, .. } => &connection.info,
+            Kind::Http2(connection) => &connection.info,
+        };
+        Ok(Checkout {
+            info: Rc::clone(info),
+            kind,
+            reused: false,
+        })
+    }
+
+    async fn open(
+        self: &Rc<Self>,
+        with: Connector<'_>,
+        upstream: &Upstream,
+        http2: bool,
+        held: Held,
+    ) -> Result<Kind, Failure> {
         // With TLS it is known afterwards.
-        let known = self.to.transport.tls().is_none();
+        let to = self.to();
+        let known = to.transport.tls().is_none();
         if known {
             upstream.count_protocol(http2);
         }
-        let connected = connect::connect(with, &self.to).await;
+        let connected = connect::connect(with, &to).await;
         let (io, info) = connected.inspect_err(|failure| upstream.count_unconnected(failure))?;
         upstream
             .counts
@@ -231,7 +271,7 @@ impl Pool {
         if !known {
             upstream.count_protocol(http2);
         }
-        let kind = if http2 {
+        Ok(if http2 {
             let connection = Http2 {
                 client: h2::client::Client::start(
                     io,
@@ -239,7 +279,7 @@ impl Pool {
                     self.cluster.buffer_limit,
                     with.scratch.clone(),
                 ),
-                info: Rc::clone(&info),
+                info,
                 made: Instant::now(),
                 requests: Rc::new(Cell::new(1)),
                 idle_since: Rc::new(Cell::new(Instant::now())),
@@ -251,7 +291,7 @@ impl Pool {
             let connection = Http1 {
                 client: h1::Client::new(io, with.http1, self.cluster.buffer_limit)
                     .speaking(self.cluster.http1),
-                info: Rc::clone(&info),
+                info,
                 made: Instant::now(),
                 requests: 0,
                 _held: held,
@@ -260,12 +300,60 @@ impl Pool {
                 connection,
                 pool: Rc::clone(self),
             }
-        };
-        Ok(Checkout {
-            kind,
-            info,
-            reused: false,
         })
+    }
+
+    /// How many connections are to be made before anybody needs them, so that there are `ratio` for each request, with the
+    /// one that comes now. As Envoy, no more than three at a time.
+    pub(crate) fn lacks(&self, ratio: f64, http2: bool) -> usize {
+        let idle = self.idle.borrow().len();
+        let all = self.connections.get();
+        // Whether the request makes one itself.
+        let (own, places, wanted) = match self.may_share(http2) {
+            false => {
+                let own = usize::from(idle == 0);
+                let busy = all.saturating_sub(idle + self.ahead.get());
+                (own, all + own, busy + 1)
+            }
+            true => {
+                let own = usize::from(all == 0);
+                let most = self.cluster.http2.max_concurrent_streams as usize;
+                let active: usize = self.streams.borrow().iter().map(|c| c.client.active()).sum();
+                (own, (all + own).saturating_mul(most), active + 1)
+            }
+        };
+        let lacking = (wanted as f64 * ratio).ceil() as usize;
+        lacking.saturating_sub(places).min(3 - own)
+    }
+
+    /// Makes a connection for whoever comes next.
+    pub(crate) async fn prepare(
+        self: Rc<Self>,
+        with: Connector<'_>,
+        upstream: &Upstream,
+        priority: Priority,
+        http2: bool,
+    ) {
+        let address = self.to().address.clone();
+        if !upstream.has_room_at(&address, priority) {
+            return;
+        }
+        let Some(permit) = upstream.acquire(Resource::Connection, priority) else {
+            return;
+        };
+        let seat = upstream.seat(&address);
+        let held = self.hold((Some(permit), seat), upstream.count_connection());
+        self.ahead.set(self.ahead.get() + 1);
+        let made = self.open(with, upstream, http2, held).await;
+        self.ahead.set(self.ahead.get() - 1);
+        match made {
+            Ok(Kind::Http1 { connection, .. }) => self.put_back(connection),
+            Ok(Kind::Http2(connection)) => {
+                connection.requests.set(0);
+                self.freed.notify_one();
+            }
+            Err(failure) => tracing::debug!(%address, ?failure, "not connected ahead"),
+        }
     }
 
     fn hold(

@@ -13,6 +13,7 @@ mod health_check_filter;
 mod http1;
 mod message;
 mod mutation;
+mod orca;
 mod overload;
 mod sinks;
 mod xds;

@@ -4,6 +4,7 @@
 
 mod allocations;
 mod backpressure;
+mod balance;
 mod config;
 mod detect;
 mod dns;

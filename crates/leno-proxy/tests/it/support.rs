@@ -228,6 +228,7 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
         log_options: Default::default(),
         stat_prefix: "tcp".to_owned(),
         by_server_name: false,
+        forward: None,
         clusters: vec![TcpCluster {
             name: cluster.to_owned(),
             weight: 1,
@@ -430,7 +431,10 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         health_check: None,
         ignores_unchecked: false,
         ignores_health_on_removal: false,
+        closes_unwell: false,
+        closes_on_change: false,
         outlier: None,
+        errors: None,
         transport: TransportSockets::default(),
         protocol: UpstreamProtocol::Http1,
         panic_threshold: 50,
@@ -447,6 +451,8 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         keeps_alpn: false,
         bind: None,
         keepalive: Vec::new(),
+        address_order: Default::default(),
+        preconnect: None,
         buffer_limit: None,
         http2: UpstreamHttp2 {
             keepalive: None,

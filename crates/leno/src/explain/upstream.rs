@@ -277,6 +277,7 @@ fn balance(policy: &BalancePolicy) -> Option<String> {
         BalancePolicy::LeastRequest(settings) if settings.full_scan => "least request of all".into(),
         BalancePolicy::LeastRequest(settings) => format!("least request of {}", settings.choices),
         BalancePolicy::ClientSide(_) => "round robin by reported load".into(),
+        BalancePolicy::PeakEwma(_) => "the quicker of two".into(),
         BalancePolicy::Random => "random".into(),
         BalancePolicy::RingHash { minimum, .. } => format!("ring hash of {minimum}"),
         BalancePolicy::Maglev { table_size, .. } => format!("Maglev of {table_size}"),

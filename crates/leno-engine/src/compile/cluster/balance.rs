@@ -8,7 +8,7 @@ use super::{
     BalancePolicy, Discovery, HashFunction, HashKey, Hashing, OriginalDst, Statuses, ZoneAware, zone,
 };
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect};
 use crate::compile::pb::cluster as pb;
 use crate::compile::pb::metadata_kind;
 use crate::compile::pb::types;
@@ -30,6 +30,7 @@ pub(super) fn common(
         },
         subsets: None,
         ignores_unchecked: false,
+        closes_on_change: false,
         wished: Statuses::default(),
         wishes: None,
         original_dst: OriginalDst::default(),
@@ -46,7 +47,7 @@ pub(super) fn common(
         override_host_status,
         locality_config_specifier,
     } = message;
-    refuse!(at; close_connections_on_host_set_change);
+    common.closes_on_change = *close_connections_on_host_set_change;
     common.wished = statuses(at, override_host_status.as_ref())?;
     no_effect!(at, "updates are applied at once"; update_merge_window);
     common.ignores_unchecked = *ignore_new_hosts_until_first_hc;
@@ -100,7 +101,11 @@ pub(super) fn policy(
 }
 
 /// `lb_policy`.
-fn named(at: &At<'_>, message: &pb::Cluster, common: &mut Common) -> Result<BalancePolicy, Rejection> {
+pub(super) fn named(
+    at: &At<'_>,
+    message: &pb::Cluster,
+    common: &mut Common,
+) -> Result<BalancePolicy, Rejection> {
     use pb::cluster::{LbConfig, LbPolicy};
     let hashing = common.hashing;
     let policy: LbPolicy = at.choice("lb_policy", message.lb_policy)?;

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::BalancePolicy;
 use super::slow_start::{SlowStart, slow_start};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::At;
+use crate::compile::metadata::{self, Fields};
 use crate::compile::pb::lb::client_side as pb;
+use crate::compile::pb::lb::common as lb;
 
 /// Weights by what servers tell of their load.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +24,31 @@ pub struct ClientSide {
     /// What of a report says how busy the server is, before its own words for it.
     pub metrics: Arc<[String]>,
     pub slow_start: Option<SlowStart>,
+    /// They are asked. None: they tell with their answers only.
+    pub asked: Option<Box<OutOfBand>>,
+}
+
+/// How endpoints are asked for their load, each on a stream of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutOfBand {
+    /// How often they are to tell.
+    pub period: Duration,
+    /// In place of the endpoint's own.
+    pub port: Option<u16>,
+    /// Empty: the endpoint's name, else its address.
+    pub authority: String,
+    /// Chooses a transport socket in place of what is said of the endpoint.
+    pub transport_match: Option<Fields>,
+}
+
+impl BalancePolicy {
+    /// How endpoints are asked for their load.
+    pub fn asks(&self) -> Option<&OutOfBand> {
+        match self {
+            Self::ClientSide(settings) => settings.asked.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 pub(super) fn client_side(
@@ -38,10 +66,16 @@ pub(super) fn client_side(
         slow_start_config,
         oob_reporting_config,
     } = message;
-    if enable_oob_load_report.is_some_and(|enabled| enabled.value) {
-        refuse!(at; enable_oob_load_report);
-    }
-    no_effect!(at, "means something with enable_oob_load_report only"; oob_reporting_period, oob_reporting_config);
+    let period = at.duration("oob_reporting_period", oob_reporting_period)?;
+    let asked = match enable_oob_load_report {
+        Some(enabled) if enabled.value => Some(out_of_band(at, period, oob_reporting_config.as_ref())?),
+        _ => {
+            if period.is_some() || oob_reporting_config.is_some() {
+                at.warn("nobody is asked for load without enable_oob_load_report");
+            }
+            None
+        }
+    };
     let or = |said: Option<Duration>, seconds| said.unwrap_or(Duration::from_secs(seconds));
     let penalty = error_utilization_penalty
         .as_ref()
@@ -60,5 +94,34 @@ pub(super) fn client_side(
         error_penalty: penalty,
         metrics: metric_names_for_computing_utilization.clone().into(),
         slow_start: slow_start(at, slow_start_config.as_ref())?,
+        asked: asked.map(Box::new),
     })
+}
+
+fn out_of_band(
+    at: &At<'_>,
+    period: Option<Duration>,
+    message: Option<&lb::OrcaOobReportingConfig>,
+) -> Result<OutOfBand, Rejection> {
+    let mut out_of_band = OutOfBand {
+        period: period
+            .filter(|period| !period.is_zero())
+            .unwrap_or(Duration::from_secs(10)),
+        port: None,
+        authority: String::new(),
+        transport_match: None,
+    };
+    let Some(lb::OrcaOobReportingConfig {
+        port_value,
+        authority,
+        transport_socket_match_criteria,
+    }) = message
+    else {
+        return Ok(out_of_band);
+    };
+    let at = at.field("oob_reporting_config");
+    out_of_band.port = Some(at.port("port_value", *port_value)?).filter(|port| *port > 0);
+    out_of_band.authority.clone_from(authority);
+    out_of_band.transport_match = transport_socket_match_criteria.as_ref().map(metadata::fields);
+    Ok(out_of_band)
 }

@@ -46,11 +46,10 @@ pub(super) fn named(at: &At<'_>, message: &pb::Cluster) -> Result<Resolving, Rej
 
 /// A cluster without names has nothing to be resolved.
 pub(super) fn unused(at: &At<'_>, message: &pb::Cluster, discovery: &Discovery) {
-    if matches!(
-        discovery,
-        Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
-    ) {
-        return;
+    match discovery {
+        Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => return,
+        Discovery::DynamicForward(forward) if forward.each_address.is_some() => return,
+        _ => {}
     }
     let why = "the cluster has no names";
     at.ignored("dns_jitter", &message.dns_jitter, why);
@@ -72,6 +71,24 @@ pub(super) fn typed(
     any: &protobuf::Any,
     assignment: Arc<Assignment>,
 ) -> Result<Discovery, Rejection> {
+    let (resolving, in_one) = resolving(at, &at.unpack(any)?)?;
+    Ok(match in_one {
+        true => Discovery::LogicalDns {
+            assignment,
+            resolving,
+        },
+        false => Discovery::StrictDns {
+            assignment,
+            resolving,
+        },
+    })
+}
+
+/// And whether all addresses of a name are one endpoint.
+pub(super) fn resolving(
+    at: &At<'_>,
+    message: &dns_cluster::DnsCluster,
+) -> Result<(Resolving, bool), Rejection> {
     use common_dns::DnsLookupFamily as F;
     let dns_cluster::DnsCluster {
         dns_refresh_rate,
@@ -82,7 +99,7 @@ pub(super) fn typed(
         dns_lookup_family,
         all_addresses_in_single_endpoint,
         dns_min_refresh_rate,
-    } = &at.unpack::<dns_cluster::DnsCluster>(any)?;
+    } = message;
     let least = at.positive("dns_min_refresh_rate", dns_min_refresh_rate, LEAST_REFRESH)?;
     let refresh = at.positive("dns_refresh_rate", dns_refresh_rate, REFRESH)?;
     let resolving = Resolving {
@@ -104,14 +121,5 @@ pub(super) fn typed(
         by_ttl: respect_dns_ttl.then_some(least),
         jitter: at.duration("dns_jitter", dns_jitter)?.unwrap_or_default(),
     };
-    Ok(match all_addresses_in_single_endpoint {
-        true => Discovery::LogicalDns {
-            assignment,
-            resolving,
-        },
-        false => Discovery::StrictDns {
-            assignment,
-            resolving,
-        },
-    })
+    Ok((resolving, *all_addresses_in_single_endpoint))
 }

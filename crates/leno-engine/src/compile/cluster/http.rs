@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{UpstreamHttp1, UpstreamHttp2, UpstreamProtocol};
+use super::{ErrorMatcher, UpstreamHttp1, UpstreamHttp2, UpstreamProtocol, errors};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::hash::{self, HashPolicy};
@@ -24,6 +24,7 @@ pub(super) struct UpstreamHttp {
     pub(super) mirrors: Vec<MirrorPolicy>,
     pub(super) retry: Option<Arc<RetryPolicy>>,
     pub(super) hash: Vec<HashPolicy>,
+    pub(super) errors: Option<Arc<ErrorMatcher>>,
     /// `upstream_http_protocol_options`: the server name is the request's authority.
     pub(super) auto_sni: bool,
     pub(super) auto_san_validation: bool,
@@ -50,6 +51,7 @@ impl Default for UpstreamHttp {
             mirrors: Vec::new(),
             retry: None,
             hash: Vec::new(),
+            errors: None,
             auto_sni: false,
             auto_san_validation: false,
             sni_header: None,
@@ -69,10 +71,17 @@ pub(super) fn options(at: &At<'_>, message: &pb::HttpProtocolOptions) -> Result<
         retry_policy,
         upstream_protocol_options,
     } = message;
-    refuse!(at; header_validation_config, outlier_detection);
+    refuse!(at; header_validation_config);
     at.each("http_filters", http_filters, codec_filter)?;
     let mut http = UpstreamHttp {
         hash: at.each("hash_policy", hash_policy, hash::hash_policy)?,
+        errors: match outlier_detection {
+            None => None,
+            Some(detection) => {
+                let errors = errors::errors(&at.field("outlier_detection"), detection)?;
+                Some(Arc::new(errors))
+            }
+        },
         mirrors: at.each("request_mirror_policies", request_mirror_policies, mirror)?,
         retry: match retry_policy {
             None => None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::client_side;
+use super::peak_ewma;
 use super::settings::{self, Common};
 use super::slow_start::slow_start;
 use super::subset::subsets;
@@ -13,7 +14,7 @@ use crate::compile::hash::{self, HashPolicy};
 use crate::compile::pb::cluster as pb;
 use crate::compile::pb::lb::{
     client_side as lb_client_side, cluster_provided, common as lb, least_request, maglev, override_host,
-    random, ring_hash, round_robin, subset, wrr_locality,
+    peak_ewma as lb_peak_ewma, random, ring_hash, round_robin, subset, wrr_locality,
 };
 use crate::compile::pb::{core, protobuf};
 use leno_proto::FromAny;
@@ -93,6 +94,10 @@ fn one(at: &At<'_>, any: &protobuf::Any, common: &mut Common) -> Result<Option<B
     if any.is::<lb_client_side::ClientSideWeightedRoundRobin>() {
         let policy = client_side::client_side(at, &at.unpack(any)?)?;
         return Ok(Some(BalancePolicy::ClientSide(policy)));
+    }
+    if any.is::<lb_peak_ewma::PeakEwma>() {
+        let policy = peak_ewma::peak_ewma(at, &at.unpack(any)?)?;
+        return Ok(Some(BalancePolicy::PeakEwma(policy)));
     }
     if any.is::<random::Random>() {
         let random::Random { locality_lb_config } = &at.unpack::<random::Random>(any)?;

@@ -20,6 +20,7 @@ pub(super) struct Common {
     pub(super) original_dst: OriginalDst,
     pub(super) subsets: Option<Arc<SubsetConfig>>,
     pub(super) ignores_unchecked: bool,
+    pub(super) closes_on_change: bool,
     pub(super) wished: Statuses,
     pub(super) wishes: Option<Arc<[String]>>,
     pub(super) hash: Vec<HashPolicy>,

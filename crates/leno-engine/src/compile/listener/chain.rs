@@ -10,7 +10,7 @@ use super::*;
 use crate::compile::at::refuse;
 use crate::compile::extension::{self, Place};
 use crate::compile::pb::{hcm, listener as pb, network as filters_pb, tcp_proxy};
-use crate::compile::{address, http, metadata_exchange, tls, typed_struct};
+use crate::compile::{address, dns_cache, http, metadata_exchange, tls, typed_struct};
 use crate::decide::filter;
 use crate::decide::network::{self, Discovered, NetworkFilterConfig};
 
@@ -120,6 +120,7 @@ fn network_filters(
     let mut before = Vec::new();
     let mut terminal = None;
     let mut by_server_name = false;
+    let mut forward = None;
     for (i, filter) in filters.iter().enumerate() {
         let at = at.item("filters", i);
         if terminal.is_some() {
@@ -129,18 +130,22 @@ fn network_filters(
             NetworkFilter::Before(filter) => before.push(Arc::new(filter)),
             NetworkFilter::Terminal(filter) => terminal = Some(filter),
             NetworkFilter::ServerName => by_server_name = true,
+            NetworkFilter::Forward(toward) => forward = Some(Arc::new(toward)),
             NetworkFilter::Nothing => {}
         }
     }
     match terminal {
-        Some(TerminalFilter::Tcp(proxy)) if by_server_name => {
+        Some(TerminalFilter::Tcp(proxy)) if by_server_name || forward.is_some() => {
             let proxy = TcpProxy {
                 by_server_name,
+                forward,
                 ..TcpProxy::clone(&proxy)
             };
             Ok((before, TerminalFilter::Tcp(Arc::new(proxy))))
         }
-        Some(_) if by_server_name => Err(at.field("filters").reject("sni_cluster is for the TCP proxy")),
+        Some(_) if by_server_name || forward.is_some() => Err(at
+            .field("filters")
+            .reject("sni_cluster and sni_dynamic_forward_proxy are for the TCP proxy")),
         Some(terminal) => Ok((before, terminal)),
         None => Err(at
             .field("filters")
@@ -174,6 +179,8 @@ enum NetworkFilter {
     Terminal(TerminalFilter),
     /// The cluster is named by the client.
     ServerName,
+    /// The upstream's host is.
+    Forward(ServerNameForward),
     /// It does nothing here, which has been told.
     Nothing,
 }
@@ -224,8 +231,34 @@ fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<NetworkFilter, Re
         let filters_pb::sni_cluster::SniCluster {} = at.unpack(any)?;
         return Ok(NetworkFilter::ServerName);
     }
+    if any.is::<filters_pb::sni_dynamic_forward::FilterConfig>() {
+        return server_name_forward(&at, &at.unpack(any)?).map(NetworkFilter::Forward);
+    }
     match network::config(&at, any)? {
         Some(filter) => Ok(NetworkFilter::Before(filter)),
         None => Err(at.unknown_extension(any)),
     }
+}
+
+fn server_name_forward(
+    at: &At<'_>,
+    message: &filters_pb::sni_dynamic_forward::FilterConfig,
+) -> Result<ServerNameForward, Rejection> {
+    use filters_pb::sni_dynamic_forward::filter_config::PortSpecifier;
+    let filters_pb::sni_dynamic_forward::FilterConfig {
+        dns_cache_config,
+        save_upstream_address,
+        port_specifier,
+    } = message;
+    refuse!(at; save_upstream_address);
+    let cache = at.required("dns_cache_config", dns_cache_config)?;
+    let PortSpecifier::PortValue(port) = at.required("port_value", port_specifier)?;
+    let port = match at.port("port_value", *port)? {
+        0 => return Err(at.field("port_value").reject("must be more than 0")),
+        port => port,
+    };
+    Ok(ServerNameForward {
+        port,
+        cache: dns_cache::dns_cache(&at.field("dns_cache_config"), cache)?,
+    })
 }

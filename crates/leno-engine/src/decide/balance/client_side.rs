@@ -2,32 +2,15 @@
 //!
 //! Envoy docs: "Client-side weighted round robin". Weights are worked out anew from time to time, not with each report.
 
-use std::cell::Cell;
 use std::time::Instant;
 
 use super::schedule::Schedule;
 use super::{Balancer, Host, PickContext, Policy};
-use crate::compile::cluster::{BalancePolicy, ClientSide};
+use crate::compile::cluster::BalancePolicy;
 use crate::decide::orca::LoadReport;
 
 #[derive(Debug)]
 pub(super) struct ClientSideWeighted(Schedule);
-
-/// What an endpoint has told of its load.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    last: Cell<Option<Report>>,
-    /// The weight that it has come to; 0: none.
-    weight: Cell<u32>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Report {
-    weight: u32,
-    /// It has told without a break since then.
-    since: Instant,
-    at: Instant,
-}
 
 impl ClientSideWeighted {
     pub(super) fn new(hosts: usize, seed: u64, weight: impl Fn(usize) -> f64) -> Self {
@@ -38,29 +21,6 @@ impl ClientSideWeighted {
 impl Policy for ClientSideWeighted {
     fn pick(&mut self, hosts: &[Host], _cx: &PickContext<'_>, _attempt: u32) -> Option<usize> {
         self.0.serve(|index| hosts.get(index).map_or(1.0, Host::weight))
-    }
-}
-
-// === impl Told ===
-
-impl Told {
-    pub(super) fn weight(&self) -> Option<u32> {
-        Some(self.weight.get()).filter(|weight| *weight > 0)
-    }
-
-    fn report(&self, weight: u32, at: Instant) {
-        let since = self.last.get().map_or(at, |last| last.since);
-        self.last.set(Some(Report { weight, since, at }));
-    }
-
-    /// What counts of it now.
-    fn valid(&self, settings: &ClientSide, now: Instant) -> Option<u32> {
-        let last = self.last.get()?;
-        if now.saturating_duration_since(last.at) > settings.expiration {
-            self.last.set(None);
-            return None;
-        }
-        (now.saturating_duration_since(last.since) >= settings.blackout).then_some(last.weight)
     }
 }
 
@@ -75,9 +35,9 @@ impl Balancer {
     /// Takes what an endpoint tells of its load.
     pub fn report_load(&self, host: &Host, report: &LoadReport, now: Instant) {
         if let BalancePolicy::ClientSide(settings) = &self.settings.choice.policy
-            && let Some(weight) = report.weight(&settings.metrics, settings.error_penalty)
+            && let Some(health) = host.health()
         {
-            host.state.told.report(weight, now);
+            health.told.take(settings, report, now);
         }
     }
 
@@ -92,13 +52,13 @@ impl Balancer {
         }
         self.last_weighed = Some(now);
         for level in &self.levels {
-            let valid = |host: &Host| host.state.told.valid(settings, now);
+            let valid = |host: &Host| host.health()?.told.valid(settings, now);
             let mut weights: Vec<u32> = level.hosts().filter_map(valid).collect();
             weights.sort_unstable();
             let middle = weights.get(weights.len() / 2).copied().unwrap_or(1);
             for host in level.hosts() {
                 let weight = valid(host).unwrap_or(middle);
-                host.state.told.weight.set(weight.max(1));
+                host.state.told_weight.set(weight.max(1));
             }
         }
     }

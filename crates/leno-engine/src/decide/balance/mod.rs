@@ -13,6 +13,7 @@ mod least_request;
 pub mod load;
 mod maglev;
 mod murmur;
+mod peak_ewma;
 mod priority;
 mod random;
 mod ring_hash;
@@ -61,9 +62,11 @@ pub struct EndpointState {
     health: Option<Arc<HostHealth>>,
     /// As it was when the balance was made.
     flags: Cell<Flags>,
-    /// Of its load, where that counts.
-    told: client_side::Told,
+    /// What its reports of its load have come to; 0: nothing.
+    told_weight: Cell<u32>,
     pub load: Load,
+    /// How long its answers take, where that counts.
+    latency: peak_ewma::Latency,
     /// In slow start: what of its weight it has, a fraction.
     ramp: Cell<f64>,
     /// In slow start: when it was first seen.
@@ -76,8 +79,9 @@ impl Default for EndpointState {
             active: Cell::new(0),
             health: None,
             flags: Cell::default(),
-            told: client_side::Told::default(),
+            told_weight: Cell::new(0),
             load: Load::default(),
+            latency: peak_ewma::Latency::default(),
             ramp: Cell::new(1.0),
             since: Cell::new(None),
         }
@@ -188,6 +192,7 @@ fn policy(policy: &BalancePolicy, hosts: &[WeightedHost<'_>], seed: u64) -> Box<
         BalancePolicy::LeastRequest(ref settings) => {
             Box::new(least_request::LeastRequest::new(settings, hosts, seed))
         }
+        BalancePolicy::PeakEwma(settings) => Box::new(settings),
         BalancePolicy::Random | BalancePolicy::ClusterProvided => Box::new(random::Random),
         BalancePolicy::RingHash {
             minimum,
@@ -247,7 +252,11 @@ impl Host {
 
     /// What it weighs now.
     fn weight(&self) -> f64 {
-        f64::from(self.state.told.weight().unwrap_or(self.endpoint.weight)) * self.state.ramp.get()
+        let weight = match self.state.told_weight.get() {
+            0 => self.endpoint.weight,
+            told => told,
+        };
+        f64::from(weight) * self.state.ramp.get()
     }
 
     /// What consistent hashing knows it by.
@@ -395,9 +404,10 @@ impl Balancer {
         stale
     }
 
-    /// Lets new endpoints grow. To be called often.
+    /// Lets new endpoints grow, and old measurements go. To be called often.
     pub fn tick(&mut self, now: Instant) {
         self.weigh(now);
+        self.forget_latencies(now);
         self.let_grow(now);
     }
 
@@ -534,6 +544,7 @@ impl Endpoint {
     pub fn at(address: SocketAddr) -> Self {
         Self {
             address: Target::Address(Address::Socket(address)),
+            others: Vec::new(),
             hostname: String::new(),
             weight: 1,
             health: Health::Unknown,

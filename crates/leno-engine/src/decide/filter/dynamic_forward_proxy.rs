@@ -2,13 +2,17 @@
 //! that is resolved.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use leno_proto::FromAny;
 
-use super::{Context, Effect, EffectResult, FilterConfig, FilterFactory, HttpFilter, Kind, Step, Unresolved};
+use super::{
+    Context, Effect, EffectResult, FilterConfig, FilterFactory, HttpFilter, Kind, Rules, Step, Unresolved,
+};
 use crate::compile::Rejection;
 use crate::compile::at::{At, refuse};
+use crate::compile::cluster::Discovery;
 use crate::compile::dns_cache::{DnsCache, dns_cache};
 use crate::compile::pb::{dynamic_forward as pb, protobuf};
 use crate::flags::{Flag, Flags};
@@ -22,10 +26,20 @@ pub(super) const KIND: Kind = Kind {
     parse,
 };
 
+/// Until a host of a cluster with rules of its own is resolved.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 #[derive(Debug)]
 enum Factory {
-    List(Arc<DnsCache>),
+    List(List),
     Route(Option<Arc<Rewrite>>),
+}
+
+/// Where the cluster has no rules of its own, these; else how long it may take.
+#[derive(Clone, Debug)]
+struct List {
+    cache: Option<Arc<DnsCache>>,
+    patience: Duration,
 }
 
 /// What the request's host becomes.
@@ -38,7 +52,9 @@ enum Rewrite {
 
 #[derive(Debug)]
 struct Filter {
-    cache: Arc<DnsCache>,
+    list: List,
+    /// Each address of the host is an endpoint of a cluster by itself.
+    each_address: bool,
     rewrite: Option<Arc<Rewrite>>,
 }
 
@@ -54,9 +70,19 @@ fn parse(at: &At<'_>, any: &protobuf::Any) -> Result<Box<dyn FilterFactory>, Rej
         match at.required("implementation_specifier", implementation_specifier)? {
             Kind::DnsCacheConfig(cache) => {
                 let cache = dns_cache(&at.field("dns_cache_config"), cache)?;
-                return Ok(Box::new(Factory::List(Arc::new(cache))));
+                return Ok(Box::new(Factory::List(List {
+                    cache: Some(Arc::new(cache)),
+                    patience: PATIENCE,
+                })));
             }
-            Kind::SubClusterConfig(_) => return Err(at.field("sub_cluster_config").reject("not supported")),
+            Kind::SubClusterConfig(pb::SubClusterConfig { cluster_init_timeout }) => {
+                let at = at.field("sub_cluster_config");
+                let patience = at.positive("cluster_init_timeout", cluster_init_timeout, PATIENCE)?;
+                return Ok(Box::new(Factory::List(List {
+                    cache: None,
+                    patience,
+                })));
+            }
         }
     }
     use pb::per_route_config::HostRewriteSpecifier as Host;
@@ -80,10 +106,11 @@ fn parse(at: &At<'_>, any: &protobuf::Any) -> Result<Box<dyn FilterFactory>, Rej
 
 impl FilterFactory for Factory {
     fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
-        let Self::List(cache) = self else { return None };
+        let Self::List(list) = self else { return None };
         let route = per_route.and_then(|route| route.factory.as_any().downcast_ref::<Self>());
         Some(Box::new(Filter {
-            cache: Arc::clone(cache),
+            list: list.clone(),
+            each_address: false,
             rewrite: match route {
                 Some(Self::Route(rewrite)) => rewrite.clone(),
                 Some(Self::List(_)) | None => None,
@@ -118,10 +145,17 @@ impl HttpFilter for Filter {
                 Flags::default(),
             ));
         }
+        let discovery = cx.upstream.map(|cluster| &cluster.discovery);
+        self.each_address =
+            matches!(discovery, Some(Discovery::DynamicForward(own)) if own.each_address.is_some());
+        let by = match &self.list.cache {
+            Some(cache) if !self.each_address => Rules::These(Arc::clone(cache)),
+            _ => Rules::Own(self.list.patience),
+        };
         Step::Effect(Effect::Resolve {
             cluster: cluster.to_owned(),
             authority: head.authority.clone(),
-            cache: Arc::clone(&self.cache),
+            by,
         })
     }
 
@@ -135,6 +169,18 @@ impl HttpFilter for Filter {
                 "DNS resolution failure",
                 "dns_resolution_failure",
                 Flag::DnsResolutionFailed.into(),
+            ),
+            Unresolved::TooManyHosts if self.each_address => refused(
+                503,
+                "Sub cluster overflow",
+                "sub_cluster_overflow",
+                Flags::default(),
+            ),
+            Unresolved::TooLate => refused(
+                503,
+                "Sub cluster warming timeout",
+                "sub_cluster_warming_timeout",
+                Flags::default(),
             ),
             Unresolved::TooManyHosts => {
                 refused(503, "DNS cache overflow", "dns_cache_overflow", Flags::default())

@@ -78,7 +78,7 @@ pub enum Effect {
     Resolve {
         cluster: String,
         authority: Bytes,
-        cache: Arc<DnsCache>,
+        by: Rules,
     },
     /// Ask for a cluster there, and wait until it is known or this time is over.
     Discover {
@@ -86,6 +86,14 @@ pub enum Effect {
         source: Source,
         timeout: Duration,
     },
+}
+
+/// By whose rules a host is resolved.
+#[derive(Clone, Debug)]
+pub enum Rules {
+    These(Arc<DnsCache>),
+    /// Its cluster's, and for so long at most. What is not there is found out when it is picked.
+    Own(Duration),
 }
 
 #[derive(Debug)]
@@ -103,6 +111,7 @@ pub enum Unresolved {
     Failed,
     TooManyHosts,
     TooManyWait,
+    TooLate,
 }
 
 /// What a filter may know and change besides the message.
@@ -313,8 +322,11 @@ const FILTERS: &[Kind] = &[
     stateful_session::KIND,
 ];
 
-/// A filter of Istio that only counts. leno counts by itself, so it is accepted and left out.
-const ONLY_COUNT: &[&str] = &["stats.PluginConfig"];
+/// Filters that only count or measure, Istio's and Envoy's. leno does so by itself, so they are accepted and left out.
+const ONLY_COUNT: &[&str] = &[
+    "stats.PluginConfig",
+    "envoy.extensions.filters.http.peak_ewma.v3alpha.PeakEwmaConfig",
+];
 
 pub struct FilterConfig {
     /// The name in the filter list, which per-route configurations use as key.

@@ -1,4 +1,5 @@
-//! What the process knows of its endpoints' health: by active checks, and by how their requests end.
+//! What the process knows of its endpoints: their health, by active checks and by how their requests end, and what they
+//! tell of their load.
 //!
 //! It is one for all workers, and outlives changes of the configuration. Who decides by it looks at one number for
 //! whether anything has changed; what is written on the way of a request is written by outlier detection alone, where a
@@ -16,8 +17,9 @@ pub use check::{Change, Failure, Note, Verdict};
 pub use detect::{Action, Rates, Told};
 pub use flags::Flags;
 
-use crate::compile::cluster::{Cluster, HealthCheck};
+use crate::compile::cluster::{BalancePolicy, Cluster, HealthCheck};
 use crate::compile::endpoint::{Assignment, Endpoint, Health, Locality, Target};
+use crate::decide::orca;
 use crate::decide::outlier::Monitor;
 use check::Streak;
 
@@ -32,6 +34,8 @@ pub struct ClusterHealth {
     counts: [AtomicU64; Counted::COUNT],
     /// Somebody writes down who is ejected.
     logs: AtomicBool,
+    /// Endpoints that are asked for their load.
+    sessions: AtomicU64,
     told: Mutex<Vec<Told>>,
 }
 
@@ -41,7 +45,14 @@ pub struct HostHealth {
     flags: AtomicU8,
     streak: Mutex<Streak>,
     pub(super) monitor: Monitor,
+    /// Of its load, where that counts.
+    pub told: orca::Told,
 }
+
+/// An endpoint that is asked for its load.
+#[derive(Debug)]
+#[must_use = "it counts until it is dropped"]
+pub struct Session(Arc<ClusterHealth>);
 
 /// How well an endpoint is, all in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +79,10 @@ macro_rules! counted {
 }
 
 counted! {
+    OobReport "lb_orca_oob.reports_received",
+    OobUseless "lb_orca_oob.report_errors",
+    OobFailure "lb_orca_oob.stream_failures",
+    OobTerminated "lb_orca_oob.stream_terminated",
     Attempt "health_check.attempt",
     Success "health_check.success",
     Failure "health_check.failure",
@@ -100,7 +115,8 @@ counted! {
 impl ClusterHealth {
     /// None: nothing is known of endpoints besides what discovery says.
     pub fn of(cluster: &Cluster, old: Option<&Arc<Self>>) -> Option<Arc<Self>> {
-        let wanted = cluster.health_check.is_some() || cluster.outlier.is_some();
+        let tells = matches!(cluster.balance, BalancePolicy::ClientSide(_));
+        let wanted = cluster.health_check.is_some() || cluster.outlier.is_some() || tells;
         wanted.then(|| old.map_or_else(Arc::default, Arc::clone))
     }
 
@@ -226,6 +242,16 @@ impl ClusterHealth {
         }
     }
 
+    /// An endpoint is asked for its load, until that is dropped.
+    pub fn session(self: &Arc<Self>) -> Session {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        Session(Arc::clone(self))
+    }
+
+    pub fn sessions(&self) -> u64 {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
     /// By their names.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let values = self.counts.iter().map(|counter| counter.load(Ordering::Relaxed));
@@ -263,6 +289,12 @@ impl ClusterHealth {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 // === impl HostHealth ===
 
 impl HostHealth {
@@ -276,11 +308,17 @@ impl HostHealth {
             flags: AtomicU8::new(flags.bits()),
             streak: Mutex::new(Streak::new(asked)),
             monitor: Monitor::default(),
+            told: orca::Told::default(),
         }
     }
 
     pub fn flags(&self) -> Flags {
         Flags::of_bits(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Its checks or its requests have put it out.
+    pub fn is_out(&self) -> bool {
+        self.flags().has(Flags::FAILED_CHECK | Flags::EJECTED)
     }
 
     /// True: they are others now.

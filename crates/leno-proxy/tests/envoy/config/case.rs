@@ -278,6 +278,9 @@ impl Case {
                 let only = (fields.len() == 1).then(|| fields.iter().next()).flatten();
                 match only.map(|(name, value)| (name.as_str(), value)) {
                     Some(("backend", Value::String(name))) => *value = socket(place.backends.address(name)),
+                    Some(("port", Value::String(name))) => {
+                        *value = place.backends.address(name).port().into();
+                    }
                     Some(("pem", Value::String(name))) => {
                         *value = json!({"inline_string": place.backends.pki.pem(name)});
                     }
