@@ -23,6 +23,7 @@ mod codec;
 mod connect;
 mod connection;
 pub mod control_plane;
+mod counted;
 mod counts;
 mod descriptors;
 mod destination;

@@ -5,7 +5,7 @@ mod load;
 mod pool;
 mod seats;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::outlier::Outcome;
 use leno_engine::decide::proxy_protocol::Client;
 use leno_engine::message::{RequestHead, ResponseHead};
-use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, Stats};
+use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, InternalStat, Stats};
 
 use crate::alpn::Offer;
 use crate::counts::{Lasting, Timed};
@@ -43,6 +43,8 @@ pub(crate) use seats::Taken;
 pub(crate) struct Upstream {
     state: RefCell<Arc<ClusterState>>,
     pub(crate) counts: Rc<Counts<ClusterStat>>,
+    /// Made for the first request from inside.
+    internal: OnceCell<Counts<InternalStat>>,
     balancer: RefCell<Balancer>,
     local: RefCell<Option<Arc<LocalCluster>>>,
     pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
@@ -106,6 +108,7 @@ impl Upstream {
         balancer.set_local(local.clone());
         Self {
             counts: Rc::new(stats.counts(&state.cluster.stat_name)),
+            internal: OnceCell::new(),
             balancer: RefCell::new(balancer),
             local: RefCell::new(local),
             pools: RefCell::default(),
@@ -424,6 +427,17 @@ impl Upstream {
             self.counts.inc(class);
         }
         self.counts.code(status);
+    }
+
+    /// The same, of a request that is taken for one from inside.
+    pub(crate) fn count_internal_answer(&self, stats: &Stats, status: u16) {
+        let name = &self.state.borrow().cluster.stat_name;
+        let counts = self.internal.get_or_init(|| stats.counts(name));
+        counts.inc(InternalStat::RqCompleted);
+        if let Some(class) = InternalStat::of_status(status) {
+            counts.inc(class);
+        }
+        counts.code(status);
     }
 
     /// A connection begins.

@@ -18,6 +18,8 @@ use leno_engine::decide::trace::SpanContext;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Decimal, ResponseHead, Version};
 
+use super::closing::close_reason;
+use super::ipv4::v4;
 use super::start_time;
 use super::uuid::{unique_id, write_uuid};
 use crate::record::{
@@ -162,34 +164,6 @@ impl<'a> ConnectionValues<'a> {
     }
 }
 
-impl ConnectionValues<'_> {
-    /// Why this proxy has closed it, in Envoy's words and with its numbers. None: somebody else has.
-    fn close_reason(&self, side: Side) -> Option<&'static str> {
-        let flags = self.common.flags;
-        let connected = self.common.upstream.is_some_and(|upstream| upstream.is_connected);
-        let of_both = [
-            (Flag::StreamIdleTimeout, "tcp_session_idle_timeout"),
-            (Flag::DurationTimeout, "max_connection_duration_reached"),
-        ];
-        let of_client = [
-            (Flag::UpstreamConnectionFailure, "tcp_initializion_failure:0"),
-            (Flag::NoHealthyUpstream, "tcp_initializion_failure:1"),
-            (Flag::UpstreamOverflow, "tcp_initializion_failure:2"),
-            (Flag::NoClusterFound, "tcp_initializion_failure:3"),
-            (Flag::NoRouteFound, "tcp_initializion_failure:3"),
-        ];
-        let unconnected = of_client
-            .iter()
-            .filter(|_| !connected && side == Side::Downstream);
-        let told = of_both.iter().chain(unconnected);
-        let mut told = told
-            .filter(|(flag, _)| flags.contains(*flag))
-            .map(|(_, reason)| *reason);
-        let denied = self.common.details.starts_with("rbac_access_denied");
-        told.next().or(denied.then_some("rbac_deny_close"))
-    }
-}
-
 impl FormatValues for RequestValues<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
         match operator {
@@ -243,7 +217,10 @@ impl FormatValues for ConnectionValues<'_> {
             }
             Operator::ResponseFlagsLong => listed(out, in_turn(common.flags).map(Flag::long)),
             Operator::ConnectionTerminationDetails => text(out, Some(self.termination)),
-            Operator::LocalCloseReason(side) => text(out, self.close_reason(*side)),
+            Operator::LocalCloseReason(side) => {
+                let connected = common.upstream.is_some_and(|upstream| upstream.is_connected);
+                text(out, close_reason(*side, common.flags, connected, common.details))
+            }
             Operator::CloseType(Side::Downstream) if self.reset => text(out, Some("RemoteReset")),
             Operator::StreamId => write_uuid(out, common.random, common.start),
             Operator::Attempted(what) => common
@@ -598,23 +575,6 @@ fn without_port(out: &mut Vec<u8>, address: SocketAddr) -> bool {
         }
         IpAddr::V6(ip) => write!(out, "{ip}").is_ok(),
     }
-}
-
-/// As it displays itself, in a tenth of the time.
-fn v4(out: &mut Vec<u8>, ip: Ipv4Addr) {
-    let mut text = [b'.'; 15];
-    let mut len = 0;
-    for (at, octet) in ip.octets().into_iter().enumerate() {
-        // The dot before it is there already.
-        len += usize::from(at > 0);
-        for (least, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
-            if octet >= least {
-                text[len] = b'0' + digit;
-                len += 1;
-            }
-        }
-    }
-    out.extend_from_slice(&text[..len]);
 }
 
 /// Of a connection that was not made: with the reason, which has no spaces there.
