@@ -228,7 +228,7 @@ fn told_ports(at: &At<'_>, message: &pb::ForwardProtoConfig) -> Result<ToldPorts
     })
 }
 
-pub(super) fn is_true(value: &Option<protobuf::BoolValue>) -> bool {
+fn is_true(value: &Option<protobuf::BoolValue>) -> bool {
     value.as_ref().is_some_and(|value| value.value)
 }
 
