@@ -28,6 +28,7 @@ pub(super) async fn first_words(
         idle: None,
         most: None,
         patient: true,
+        upstream: None,
     };
     let ending = worker.ending(&downstream.drain, lifetime);
     let mut words = BytesMut::new();
