@@ -49,10 +49,10 @@ pub(crate) async fn accept(
     socket: Arc<ListenSocket>,
     counted: Counted,
 ) -> Option<Serving> {
-    let own = stream.tcp().and_then(|stream| stream.local_addr().ok());
     let going = match stream.tcp().map(|stream| original_destination(stream, &socket)) {
         None => WasGoing {
             to: NOWHERE,
+            come: NOWHERE,
             told: false,
         },
         Some(Ok(Some(going))) => going,
@@ -79,7 +79,7 @@ pub(crate) async fn accept(
         direct: remote,
         remote,
         destination: going.to,
-        direct_local: own.unwrap_or(going.to),
+        direct_local: going.come,
         told: going.told,
         named,
         tlvs: None,
@@ -368,7 +368,9 @@ impl Arrival {
 
     /// Asks the network filters; what one of them refuses ends here.
     async fn admit(&self, chain: &FilterChain, connection: &mut Connection) -> Option<()> {
+        let config = self.worker.snapshot();
         for filter in &chain.network {
+            let filter = config.network_filter(filter).unwrap_or(filter);
             match filter.admit(
                 &connection.without_request(),
                 std::time::Instant::now(),
@@ -505,8 +507,7 @@ impl Arrival {
                 match Box::pin(accepting).await {
                     Ok(accepted) => {
                         if let TerminalFilter::Http(manager) = &chain.terminal {
-                            client_cert =
-                                PeerCertificates::new(&manager.client_cert, accepted.certificates());
+                            client_cert = PeerCertificates::new(manager, accepted.certificates());
                         }
                         handshake = Some(accepted.handshake as Arc<dyn TlsFacts>);
                         let peer = Some(Box::new(accepted.peer));

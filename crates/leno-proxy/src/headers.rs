@@ -170,7 +170,7 @@ pub(crate) fn prepare(
         introduce(&mut head.headers, &worker.shared.node);
     }
     scheme(head, connection, manager);
-    client_cert::forward(&mut head.headers, &manager.client_cert, connection);
+    client_cert::forward(head, manager, connection);
     request_id(&mut head.headers, manager, &worker.random);
     if let Some(via) = &manager.via {
         head.headers.append("via", via);

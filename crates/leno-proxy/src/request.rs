@@ -23,6 +23,7 @@ use leno_telemetry::stats::HttpStat;
 use crate::codec::{Answer, Body, Refusal, Request, Response, Tunnel};
 use crate::ending::Lifetime;
 use crate::filters::Filters;
+use crate::find;
 use crate::headers::{self, Prepared};
 use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::Failure;
@@ -36,7 +37,6 @@ use crate::router::{Forwarded, Router};
 use crate::sent::{SentBody, TunnelRecord};
 use crate::session::Session;
 use crate::state::Config;
-use crate::tcp_proxy;
 use crate::upstream::Upstream;
 
 /// Serves one request, up to the head of its answer. What comes before the first wait is done at once: a future that
@@ -294,7 +294,7 @@ impl Exchanged<'_> {
         }
         // Filters have to know whether the request leaves the mesh before they add anything to it.
         let mut upstream = match &decision {
-            Decision::Forward(forwarding) => tcp_proxy::find(&session.worker, &forwarding.cluster).await,
+            Decision::Forward(forwarding) => find::find(&session.worker, &forwarding.cluster).await,
             _ => Err(Failure::NoCluster),
         };
         // Known to the record even if a filter answers.
@@ -319,7 +319,7 @@ impl Exchanged<'_> {
             if let Decision::Forward(forwarding) = &decision
                 && exchange.cluster_sought.take()
             {
-                upstream = tcp_proxy::find(&session.worker, &forwarding.cluster).await;
+                upstream = find::find(&session.worker, &forwarding.cluster).await;
                 exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
             }
         }

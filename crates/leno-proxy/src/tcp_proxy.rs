@@ -15,7 +15,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::cluster::Cluster;
-use leno_engine::compile::config_source::Source;
 use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::listener::{Direction, TcpCluster, TcpProxy};
 use leno_engine::compile::log_filter::LogType;
@@ -36,9 +35,9 @@ use crate::counts::{Lasting, Timed};
 use crate::destination::{Behalf, Purpose};
 use crate::drain::CutBy;
 use crate::ending::{Ending, Lifetime};
+use crate::find;
 use crate::idle::{Limits, Watch};
 use crate::io::Io;
-use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
 use crate::tunnel;
@@ -80,8 +79,8 @@ struct Connected {
 /// A connection's, or a request's place in the statistics, and its place at its endpoint where there are so many only.
 #[derive(Debug)]
 struct Held(
-    #[expect(dead_code)] Lasting<ClusterStat>,
-    #[expect(dead_code)] Option<Timed<ClusterStat>>,
+    Lasting<ClusterStat>,
+    Option<Timed<ClusterStat>>,
     #[expect(dead_code)] Option<Taken>,
 );
 
@@ -227,10 +226,26 @@ pub(crate) async fn open(
                 sent: 0,
                 flags: flags(failure, tcp.tunnel.is_some()),
                 details: failure.details(),
+                reset: false,
             };
             report(&worker, &downstream, tcp, start, Err(&unconnected), &why);
             None
         }
+    }
+}
+
+impl Connected {
+    fn count_end(&self, ended: &Ended) {
+        let Held(active, length, ..) = &self._active.1;
+        // Of a stream the connection is the pool's.
+        if length.is_none() {
+            return;
+        }
+        let meter = active.counts().meter();
+        meter.received(ended.sent);
+        meter.sent(ended.received);
+        meter.set_busy(true);
+        meter.ended(ended.is_by_upstream());
     }
 }
 
@@ -327,8 +342,10 @@ impl Relay {
         if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
             tracing::debug!(destination = %self.downstream.destination, %error, "connection failed");
         }
+        self.connected.count_end(ended);
         let (flags, details) = judge(&ended.why, cut_by);
         let outcome = Outcome {
+            reset: matches!(&ended.why, Why::Downstream(error) if error.kind() == std::io::ErrorKind::ConnectionReset),
             received: ended.received,
             sent: ended.sent,
             flags,
@@ -352,6 +369,8 @@ struct Outcome {
     sent: u64,
     flags: Flags,
     details: &'static str,
+    /// By the client.
+    reset: bool,
 }
 
 /// As Envoy: an orderly end, whoever begins it, has no flag.
@@ -392,8 +411,8 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         (None, None) => return Err(Failure::NoCluster.into()),
     };
     let upstream = match tcp.on_demand.as_deref() {
-        None => find(worker, name).await?,
-        Some((source, patience)) => find_at(worker, name, source, *patience).await?,
+        None => find::find(worker, name).await?,
+        Some((source, patience)) => find::find_at(worker, name, source, *patience).await?,
     };
     let tunnel = tcp.tunnel.as_deref().zip(of.record);
     let (resource, overflow) = match tunnel {
@@ -529,57 +548,6 @@ fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {
         None => true,
     });
     chosen.or(tcp.clusters.first())
-}
-
-/// A cluster by name, asked for if it is not known, once its endpoints have been asked how they are.
-pub(crate) async fn find(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {
-    let upstream = known(worker, name).await?;
-    while let Some(health) = upstream.cold() {
-        Box::pin(async move { health.first_answers().await }).await;
-    }
-    Ok(upstream)
-}
-
-/// The same; what is not known is asked for there.
-async fn find_at(
-    worker: &Rc<Worker>,
-    name: &str,
-    source: &Source,
-    patience: Duration,
-) -> Result<Rc<Upstream>, Failure> {
-    if worker.upstream(&worker.snapshot(), name).is_none() {
-        let want = Want::Cluster(name.to_owned());
-        worker.shared.demand.ask_of(want, source.clone(), patience).await;
-    }
-    find(worker, name).await
-}
-
-async fn known(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {
-    let discovered = |upstream: Option<Rc<Upstream>>| upstream.filter(|u| u.is_discovered());
-    if let Some(upstream) = discovered(worker.upstream(&worker.snapshot(), name)) {
-        return Ok(upstream);
-    }
-    if let Some(upstream) = discovered(Box::pin(named(worker, name)).await) {
-        return Ok(upstream);
-    }
-    let answer = worker.shared.demand.ask(Want::Cluster(name.to_owned())).await;
-    match (worker.upstream(&worker.snapshot(), name), answer) {
-        (Some(upstream), Answer::Found | Answer::Absent) => Ok(upstream),
-        (Some(upstream), Answer::Unanswered) if upstream.is_discovered() => Ok(upstream),
-        (_, Answer::Unanswered) => Err(Failure::Unanswered),
-        (None, Answer::Found | Answer::Absent) => Err(Failure::NoCluster),
-    }
-}
-
-/// A cluster once its names have been looked up, where that is waited for: Envoy opens its listeners only then.
-async fn named(worker: &Rc<Worker>, name: &str) -> Option<Rc<Upstream>> {
-    let mut changes = worker.shared.published.changes();
-    loop {
-        let upstream = worker.upstream(&worker.snapshot(), name)?;
-        if !upstream.waits_for_names() || changes.changed().await.is_err() {
-            return Some(upstream);
-        }
-    }
 }
 
 /// The attempts that there may be have all been made then.

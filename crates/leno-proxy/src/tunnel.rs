@@ -115,6 +115,7 @@ fn head(tunnel: &Tunnel, client: &DownstreamRecord) -> RequestHead {
         peer: &peer,
         details: "",
         termination: "",
+        reset: false,
         log_type: LogType::NotSet,
         attempts: 0,
     };

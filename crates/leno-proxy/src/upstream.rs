@@ -469,8 +469,11 @@ impl Upstream {
 
     /// It could not be made.
     pub(crate) fn count_unconnected(&self, failure: &Failure) {
+        // As Envoy, which closes what takes too long.
+        let late = matches!(failure, Failure::ConnectTimeout);
+        self.counts.meter().ended(!late);
         self.counts.inc(ClusterStat::CxConnectFail);
-        if matches!(failure, Failure::ConnectTimeout) {
+        if late {
             self.counts.inc(ClusterStat::CxConnectTimeout);
         }
     }

@@ -172,6 +172,8 @@ pub struct RouteRecord<'a> {
     pub host: &'a str,
     pub metadata: Option<&'a Told>,
     pub host_metadata: Option<&'a Told>,
+    /// The virtual host's that has taken the request.
+    pub virtual_cluster: Option<&'a str>,
 }
 
 /// Ends of a connection over a unix socket, or to a listener of the proxy's own.
@@ -269,6 +271,8 @@ pub struct ConnectionRecord<'a> {
     pub details: &'a str,
     /// `%CONNECTION_TERMINATION_DETAILS%`: of who ended it on purpose, else empty.
     pub termination: &'a str,
+    /// The client has ended it with a reset.
+    pub reset: bool,
     /// When it is made.
     pub log_type: LogType,
     /// How often an upstream was tried.

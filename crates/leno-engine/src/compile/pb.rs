@@ -29,7 +29,8 @@ pub(crate) use leno_proto::envoy::extensions::access_loggers::{
 /// What brings operators of formats.
 pub(crate) mod formatter {
     pub(crate) use leno_proto::envoy::extensions::formatter::{
-        cel::v3 as cel, metadata::v3 as metadata, req_without_query::v3 as req_without_query,
+        cel::v3 as cel, file_content::v3 as file_content, metadata::v3 as metadata,
+        req_without_query::v3 as req_without_query,
     };
 }
 pub(crate) use leno_proto::envoy::extensions::access_loggers::filters::cel::v3 as cel_filter;

@@ -72,6 +72,12 @@ pub fn choose<'l>(listener: &'l Listener, connection: &ConnectionInfo<'_>) -> Op
             None => listener.default_chain.as_ref(),
         };
     }
+    // Most listeners have one chain, for everybody.
+    if let [only] = listener.chains.as_slice()
+        && only.matches.is_anything()
+    {
+        return Some(only);
+    }
     let local = same_ip_or_loopback(connection);
     let mut best: Option<(Ranks, &Arc<FilterChain>)> = None;
     for chain in &listener.chains {
@@ -147,6 +153,32 @@ impl Facts for ConnectionInfo<'_> {
             _ => return Ok(None),
         };
         Ok(Some(address.ip().to_canonical()))
+    }
+}
+
+impl ChainMatch {
+    /// Every connection is one for it.
+    fn is_anything(&self) -> bool {
+        let Self {
+            destination_port,
+            prefix_ranges,
+            server_names,
+            transport_protocol,
+            application_protocols,
+            direct_source_ranges,
+            source_type,
+            source_ranges,
+            source_ports,
+        } = self;
+        destination_port.is_none()
+            && prefix_ranges.is_empty()
+            && server_names.is_empty()
+            && transport_protocol.is_none()
+            && application_protocols.is_empty()
+            && direct_source_ranges.is_empty()
+            && *source_type == SourceType::Any
+            && source_ranges.is_empty()
+            && source_ports.is_empty()
     }
 }
 

@@ -26,9 +26,13 @@ impl Terms {
                     let discovered = filter.discovered.as_ref()?;
                     Some((filter.name.clone(), discovered.types.clone()))
                 });
+                let chains = listener.chains.iter().chain(&listener.default_chain);
+                let network = chains.flat_map(|chain| &chain.network);
+                let network = network.filter_map(|filter| filter.discovered.as_ref());
+                let network = network.map(|filter| (filter.name.clone(), filter.types.clone()));
                 Self {
                     scoped: managers(listener).find_map(routes_of_scopes).cloned(),
-                    filters: filters.collect(),
+                    filters: filters.chain(network).collect(),
                     scope: None,
                 }
             }
@@ -61,7 +65,7 @@ impl Resources {
                 two.then(|| "the routes of scopes come from another source already".to_owned())
             }
             Compiled::Extension(extension) => {
-                let name = &extension.filter.name;
+                let name = &extension.name;
                 let mut filters = others.flat_map(|(_, entry)| &entry.terms.filters);
                 let (_, types) =
                     filters.find(|(filter, types)| filter == name && !types.contains(&extension.message))?;

@@ -282,7 +282,10 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
             dns: false,
             cert: false,
             chain: false,
+            issuer: false,
+            json: false,
         },
+        client_cert_by_request: None,
         use_remote_address: false,
         xff_trusted_hops: 0,
         ip_detection: Vec::new(),
@@ -356,6 +359,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
     edit(&mut forward);
     let route = Route {
         told: None,
+        stat_name: None,
         host: Default::default(),
         tracing: None,
         decorator: None,

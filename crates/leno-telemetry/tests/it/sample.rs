@@ -182,6 +182,7 @@ impl Sample {
             peer: &self.peer,
             details: "",
             termination: "",
+            reset: false,
             log_type: LogType::TcpConnectionEnd,
             attempts: 1,
         }
