@@ -3,7 +3,7 @@
 use leno_proto::FromAny;
 
 use crate::compile::Rejection;
-use crate::compile::at::{At, is_true};
+use crate::compile::at::At;
 use crate::compile::matcher::input::Input;
 use crate::compile::matcher::tree::{self, Grammar, Tree};
 use crate::compile::pb::hcm::http_connection_manager as manager;
