@@ -126,6 +126,7 @@ const SETTINGS: Settings = Settings {
     http10: true,
     hostless_http10: false,
     any_method: true,
+    chunked_length: false,
 };
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -35,6 +35,7 @@ use crate::gateway::{self, Gateway};
 use crate::logging::Control;
 use crate::output;
 use crate::random;
+use crate::settled::let_go_of_start_up;
 use crate::sidecar::{self, Sidecar};
 
 /// The data plane alone, from an Envoy v3 bootstrap, or in one of the mesh's roles
@@ -312,9 +313,7 @@ fn serve(
             tokio::spawn(admin::serve(socket, Arc::new(admin)));
         }
         drop(message);
-        if let Err(error) = leno_run::let_go_of_start_up() {
-            tracing::debug!(%error, "memory of the start is not given back");
-        }
+        tokio::spawn(let_go_of_start_up());
         tokio::select! {
             _ = int.recv() => {}
             _ = term.recv() => {}
@@ -393,5 +392,9 @@ impl leno_engine::compile::Files for Disk {
 
     fn hostname(&self) -> Option<String> {
         leno_proxy::hostname()
+    }
+
+    fn time_zone(&self) -> Option<Vec<u8>> {
+        leno_proxy::time_zone(crate::env::named("TZ").as_deref())
     }
 }

@@ -95,6 +95,10 @@ pub struct HttpConnectionManager {
     pub via: Option<String>,
     /// Methods outside of the list that Envoy knows are passed on.
     pub any_method: bool,
+    /// Requests with both a length and chunks are taken: the length is left out.
+    pub chunked_length: bool,
+    /// What is answered for too much to do says so (`x-envoy-local-overloaded`).
+    pub tells_local_overload: bool,
     /// Ports that a proxy before this one, which tells by the PROXY protocol what connections came to, has TLS on.
     pub told_ports: Option<Box<ToldPorts>>,
     /// Requests say which cluster and node of the mesh they come through.

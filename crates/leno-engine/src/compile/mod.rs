@@ -66,6 +66,11 @@ pub trait Files {
         None
     }
 
+    /// The time zone of this machine, as the database of time zones has it. None: it is UTC, or is not looked at.
+    fn time_zone(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// The runtime whose keys it names.
     fn runtime(&self) -> Runtime {
         Runtime::default()

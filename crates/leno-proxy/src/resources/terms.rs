@@ -2,7 +2,7 @@
 
 use leno_engine::compile::config_source::Source;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource, ScopeKey, Scopes};
-use leno_engine::compile::listener::{Listener, TerminalFilter};
+use leno_engine::compile::listener::{Listener, TcpProxy, TerminalFilter};
 
 use super::{Compiled, Entry, Kind, Name, Resources};
 
@@ -108,9 +108,9 @@ pub(crate) fn asks(compiled: &Compiled) -> Vec<Source> {
         return Vec::new();
     };
     let filters = managers(listener).flat_map(HttpConnectionManager::every_filter);
-    filters
-        .filter_map(|filter| filter.factory.source().cloned())
-        .collect()
+    let of_filters = filters.filter_map(|filter| filter.factory.source());
+    let of_proxies = tcp_proxies(listener).filter_map(|tcp| Some(&tcp.on_demand.as_deref()?.0));
+    of_filters.chain(of_proxies).cloned().collect()
 }
 
 /// The sources of scopes' routes in one listener are one.
@@ -125,6 +125,14 @@ fn managers(listener: &Listener) -> impl Iterator<Item = &HttpConnectionManager>
     chains.filter_map(|chain| match &chain.terminal {
         TerminalFilter::Http(manager) => Some(&**manager),
         TerminalFilter::Tcp(_) | TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => None,
+    })
+}
+
+fn tcp_proxies(listener: &Listener) -> impl Iterator<Item = &TcpProxy> {
+    let chains = listener.chains.iter().chain(&listener.default_chain);
+    chains.filter_map(|chain| match &chain.terminal {
+        TerminalFilter::Tcp(tcp) => Some(&**tcp),
+        _ => None,
     })
 }
 

@@ -235,7 +235,11 @@ pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
             metadata: Default::default(),
         }],
         metadata: Default::default(),
-        hash_source: false,
+        hash: None,
+        backoff: None,
+        after_data: None,
+        tlvs: None,
+        on_demand: None,
         idle_timeout: None,
         max_duration: None,
         max_duration_jitter: 0.0,
@@ -313,6 +317,8 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         local_replies: None,
         via: None,
         any_method: false,
+        chunked_length: false,
+        tells_local_overload: false,
         http2: Http2Options {
             keepalive: None,
             allow_connect: false,
@@ -353,6 +359,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
     edit(&mut forward);
     let route = Route {
         told: None,
+        stat_name: None,
         host: Default::default(),
         tracing: None,
         decorator: None,

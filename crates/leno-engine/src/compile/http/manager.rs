@@ -96,7 +96,7 @@ pub(crate) fn manager(
         typed_header_validation_config);
     no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
         delayed_close_timeout,
-        stream_error_on_invalid_http_message, append_local_overload,
+        stream_error_on_invalid_http_message,
         add_proxy_protocol_connection_state);
     no_effect!(at, "HTTP/3 is not spoken"; http3_protocol_options);
     let http1 = match http_protocol_options {
@@ -202,6 +202,8 @@ pub(crate) fn manager(
         },
         via: Some(via.clone()).filter(|via| !via.is_empty()),
         any_method: http1.any_method,
+        chunked_length: http1.chunked_length,
+        tells_local_overload: *append_local_overload,
         scheme_of_upstream: scheme_header_transformation
             .as_ref()
             .is_some_and(|said| said.match_upstream && said.transformation.is_none()),

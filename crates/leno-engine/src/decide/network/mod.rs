@@ -6,6 +6,7 @@
 mod connection_limit;
 mod local_ratelimit;
 mod rbac;
+mod set_filter_state;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +40,10 @@ pub trait NetworkFilter: std::fmt::Debug + Send + Sync {
     fn admit(&self, caller: &Caller<'_>, now: Instant, tally: &dyn Tally) -> Admission;
     /// Names that it counts by.
     fn counts(&self) -> Vec<String>;
+    /// Whether it may note something of a connection.
+    fn notes(&self) -> bool {
+        false
+    }
 }
 
 /// Equal when their configurations are.
@@ -68,7 +73,12 @@ struct Kind {
 
 type Parse = fn(&At<'_>, &Any) -> Result<Box<dyn NetworkFilter>, Rejection>;
 
-const FILTERS: &[Kind] = &[connection_limit::KIND, local_ratelimit::KIND, rbac::KIND];
+const FILTERS: &[Kind] = &[
+    connection_limit::KIND,
+    local_ratelimit::KIND,
+    rbac::KIND,
+    set_filter_state::KIND,
+];
 
 /// None: it is none of them.
 pub(crate) fn config(at: &At<'_>, any: &Any) -> Result<Option<NetworkFilterConfig>, Rejection> {
@@ -104,6 +114,10 @@ impl NetworkFilterConfig {
 
     pub fn counts(&self) -> Vec<String> {
         self.filter.counts()
+    }
+
+    pub fn notes(&self) -> bool {
+        self.filter.notes()
     }
 }
 

@@ -12,7 +12,7 @@ mod collected;
 mod exchange;
 mod generated;
 mod grpc;
-mod pki;
+pub(crate) mod pki;
 mod request;
 mod spans;
 mod words;
