@@ -16,19 +16,29 @@ use prost_reflect::prost_types::FileDescriptorSet;
 
 const ENVOY_TYPES: &str = "envoy-types";
 const ENVOY_SET: &str = "src/generated/types.bin";
+const OTHER_ROOTS: [&str; 4] = [
+    "proto/xds",
+    "proto/googleapis",
+    "proto/cel-spec/proto",
+    "proto/protoc-gen-validate",
+];
 const OWN_ROOT: &str = "../leno-proto/proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={OWN_ROOT}");
     println!("cargo::rerun-if-changed=build.rs");
 
-    let path = package_directory(ENVOY_TYPES)?.join(ENVOY_SET);
+    let package = package_directory(ENVOY_TYPES)?;
+    let path = package.join(ENVOY_SET);
     println!("cargo::rerun-if-changed={}", path.display());
     let bytes = fs::read(&path).map_err(|e| format!("{ENVOY_TYPES} has no {ENVOY_SET} any more: {e}"))?;
     // Decoding into the bare descriptor types drops custom options; comments go below.
     let mut set = FileDescriptorSet::decode(bytes.as_slice())?;
 
-    for file in protox::compile(own_files(Path::new(OWN_ROOT))?, [OWN_ROOT])?.file {
+    // Ours lean on a few of the others' files, which are in the set already.
+    let roots = OTHER_ROOTS.iter().map(|root| package.join(root));
+    let roots: Vec<PathBuf> = [PathBuf::from(OWN_ROOT)].into_iter().chain(roots).collect();
+    for file in protox::compile(own_files(Path::new(OWN_ROOT))?, roots)?.file {
         if !set.file.iter().any(|known| known.name == file.name) {
             set.file.push(file);
         }

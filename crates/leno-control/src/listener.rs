@@ -85,6 +85,8 @@ impl Tls {
             cipher_suites: Vec::new(),
             groups: Vec::new(),
             resumption: Resumption::Off,
+            staples: Default::default(),
+            scans_all: false,
         };
         let tls = Self {
             configs: Mutex::new(TlsConfigs::new(crypto.clone(), secrets.clone(), 4)),

@@ -77,11 +77,13 @@ impl Decoder {
     }
 
     /// Nothing more will come: known without asking.
+    #[inline]
     pub fn is_end(&self) -> bool {
         matches!(self.0, State::Done)
     }
 
     /// The bytes still to come, when known.
+    #[inline]
     pub fn length(&self) -> Option<u64> {
         match self.0 {
             State::Done => Some(0),

@@ -36,7 +36,8 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn read(fields: &Fields) -> Result<Self, Error> {
+    /// `chunked_length`: where a length stands beside chunks, the chunks count (RFC 9112 §6.3).
+    pub(crate) fn read(fields: &Fields, chunked_length: bool) -> Result<Self, Error> {
         let mut control = Self::default();
         let mut encoded = None;
         for field in &fields.list {
@@ -61,9 +62,12 @@ impl Control {
             }
         }
         match encoded {
-            Some(_) if control.length.is_some() => return Err(Error::LengthAndChunked),
+            Some(_) if control.length.is_some() && !chunked_length => return Err(Error::LengthAndChunked),
             Some(false) => return Err(Error::TransferEncoding),
-            Some(true) => control.chunked = true,
+            Some(true) => {
+                control.chunked = true;
+                control.length = None;
+            }
             None => {}
         }
         Ok(control)

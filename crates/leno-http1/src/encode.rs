@@ -28,7 +28,7 @@ pub struct ResponseTo<'a> {
     pub tunnel: bool,
     /// The connection ends with this response.
     pub close: bool,
-    /// `Date`, for responses that have none.
+    /// `Date`, for responses that have none; empty where it is known that they have one.
     pub date: &'a [u8],
 }
 
@@ -117,7 +117,7 @@ pub fn encode_response(
     }?;
     let ends_with_connection = http10 && !bodiless && !withheld && said.is_none() && length.is_none();
     let close = to.close || ends_with_connection;
-    if !head.headers.contains("date") && head.status >= 200 {
+    if !to.date.is_empty() && head.status >= 200 && !head.headers.contains("date") {
         put(out, &[b"date: ", to.date, b"\r\n"]);
     }
     let upgrades = head.status == 101 || to.tunnel;

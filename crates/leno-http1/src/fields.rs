@@ -16,6 +16,7 @@ pub struct HeadScanner {
 }
 
 /// Empty lines before a request, which a client may send after a body (RFC 9112 §2.2).
+#[inline]
 pub fn leading_empty_lines(bytes: &[u8]) -> usize {
     bytes
         .iter()

@@ -54,4 +54,6 @@ pub struct Settings {
     pub hostless_http10: bool,
     /// Methods outside of the list that Envoy knows (`allow_custom_methods`).
     pub any_method: bool,
+    /// Requests with both `Content-Length` and `Transfer-Encoding`: the length is left out (`allow_chunked_length`).
+    pub chunked_length: bool,
 }

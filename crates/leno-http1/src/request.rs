@@ -87,7 +87,7 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
     if version != Version::Http11 && !settings.http10 {
         return Err(Error::Version);
     }
-    let control = Control::read(&fields)?;
+    let control = Control::read(&fields, settings.chunked_length)?;
     let upgrade = upgrade(&fields, &control);
     if control.names && upgrade.is_none() && !Control::may_be_named(&fields) {
         return Err(Error::ConnectionHeader);
@@ -108,6 +108,7 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
         let ends_here = match field.known {
             Known::Te => field.value.is_empty(),
             Known::Host => true,
+            Known::ContentLength => control.chunked,
             Known::Expect => control.expects_continue || named.has(name),
             known => known.is_of_connection() || named.has(name),
         };

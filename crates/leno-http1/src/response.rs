@@ -35,7 +35,7 @@ pub fn parse_response(head: &[u8], asked: Asked, limits: &Limits) -> Result<Resp
     let (version, status) = status_line(head.get(..end).unwrap_or_default())?;
     let mut fields = Fields::of(head);
     fields.parse(head, end, limits)?;
-    let control = Control::read(&fields)?;
+    let control = Control::read(&fields, false)?;
     if status == 101 && control.upgrade.is_none() {
         return Err(Error::Syntax("an upgrade to nothing"));
     }

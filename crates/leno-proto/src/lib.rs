@@ -9,6 +9,25 @@ pub mod type_url;
 pub use any::{FromAny, ToAny, UnpackError};
 pub use envoy_types::pb::{envoy, google, opentelemetry, udpa, validate, xds};
 
+mod xds_matchers;
+
+/// Messages that belong beside those of `envoy-types`, which has not got them.
+pub mod more {
+    pub mod xds {
+        pub mod r#type {
+            pub mod matcher {
+                pub mod v3 {
+                    pub use crate::xds_matchers::{CelMatcher, HttpAttributesCelMatchInput, IpMatcher};
+
+                    pub mod ip_matcher {
+                        pub use crate::xds_matchers::IpRangeMatcher;
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Logs and traces for an OpenTelemetry collector.
 #[allow(clippy::all, unreachable_pub)]
 pub mod otlp {

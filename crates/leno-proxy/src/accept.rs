@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use leno_engine::compile::listener::{Direction, FilterChain, Listener, TerminalFilter};
+use leno_engine::compile::listener::{Direction, FilterChain, Listener, TerminalFilter, TransportProtocol};
 use leno_engine::compile::proxy_protocol::{ProxyProtocol, Tlv};
 use leno_engine::decide::filter::ConnectionFacts;
 use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_engine::decide::network::Admission;
+use leno_engine::decide::notes::{self, Notes};
 use leno_engine::decide::places::Place;
 use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::flags::Flag;
@@ -48,10 +49,10 @@ pub(crate) async fn accept(
     socket: Arc<ListenSocket>,
     counted: Counted,
 ) -> Option<Serving> {
-    let own = stream.tcp().and_then(|stream| stream.local_addr().ok());
     let going = match stream.tcp().map(|stream| original_destination(stream, &socket)) {
         None => WasGoing {
             to: NOWHERE,
+            come: NOWHERE,
             told: false,
         },
         Some(Ok(Some(going))) => going,
@@ -70,6 +71,7 @@ pub(crate) async fn accept(
         Listening::Unix(_, path) => Some(Arc::new(Named {
             local: Arc::clone(path),
             remote: Arc::clone(path),
+            direct: Arc::clone(path),
         })),
     };
     let arrival = Arrival {
@@ -77,10 +79,11 @@ pub(crate) async fn accept(
         direct: remote,
         remote,
         destination: going.to,
-        direct_local: own.unwrap_or(going.to),
+        direct_local: going.come,
         told: going.told,
         named,
-        tlvs: Vec::new(),
+        tlvs: None,
+        notes: None,
         counted: Some(counted),
     };
     let listener = arrival.listener(&socket.listener).await?;
@@ -92,28 +95,38 @@ pub(crate) async fn accept(
 pub(crate) async fn accept_within(worker: Rc<Worker>, within: Within) -> Option<Serving> {
     let listener = Arc::clone(worker.snapshot().listener(&within.listener)?);
     let reads = listener.listener.filters.original_dst;
-    let passed = |address: Option<SocketAddr>| address.filter(|_| reads).unwrap_or(NOWHERE);
-    let remote = passed(within.passed.remote);
+    let notes = (!within.notes.is_empty()).then(|| Rc::new(Notes::told(within.notes)));
+    let noted = |key| notes.as_ref().and_then(|notes| notes.address(key));
+    let passed = |key, said: Option<SocketAddr>| noted(key).or(said).filter(|_| reads);
+    let local = passed(notes::LOCAL, within.passed.local);
+    let remote = passed(notes::REMOTE, within.passed.remote);
+    let text = |address: Option<SocketAddr>, otherwise: &str| match address {
+        Some(address) => Arc::from(address.to_string()),
+        None => Arc::from(otherwise),
+    };
     let arrival = Arrival {
         worker,
-        direct: remote,
-        remote,
-        destination: passed(within.passed.local),
-        direct_local: passed(within.passed.local),
-        told: reads && within.passed.local.is_some(),
-        named: within.passed.local.filter(|_| reads).is_none().then(|| {
-            Arc::new(Named {
-                local: format!("envoy://{}/", within.listener).into(),
-                remote: format!("envoy://{}/", within.listener).into(),
-            })
-        }),
-        tlvs: Vec::new(),
+        direct: NOWHERE,
+        remote: remote.unwrap_or(NOWHERE),
+        destination: local.unwrap_or(NOWHERE),
+        direct_local: local.unwrap_or(NOWHERE),
+        told: local.is_some(),
+        named: Some(Arc::new(Named {
+            local: text(local, &format!("envoy://{}/{}", within.listener, within.id)),
+            remote: text(remote, UNNAMED),
+            direct: UNNAMED.into(),
+        })),
+        tlvs: None,
+        notes,
         counted: None,
     };
     arrival
         .establish(Stream::Within(within.stream), &listener, Vec::new())
         .await
 }
+
+/// Who connects to a listener of the proxy's own, in Envoy's words.
+const UNNAMED: &str = "envoy://internal_client_address/";
 
 /// A connection before it has a chain.
 struct Arrival {
@@ -129,8 +142,10 @@ struct Arrival {
     told: bool,
     /// Of a connection without addresses of the network.
     named: Option<Arc<Named>>,
-    /// Of its PROXY protocol.
-    tlvs: Vec<Tlv>,
+    /// Of its PROXY protocol. None: it came without.
+    tlvs: Option<Vec<Tlv>>,
+    /// What it was told by the listener that it comes from.
+    notes: Option<Rc<Notes>>,
     /// As one of its worker's load.
     counted: Option<Counted>,
 }
@@ -219,6 +234,13 @@ impl Arrival {
             false => (Found::raw(), None),
             true => Box::pin(self.inspect(&mut stream, &mut prefix, wanted, state)).await?,
         };
+        let found = match found.transport {
+            TransportProtocol::Tls if listener.filters.ja3 || listener.filters.ja4 => Found {
+                fingerprints: inspect::fingerprints(&listener.filters, &prefix),
+                ..found
+            },
+            _ => found,
+        };
         let (Some(chain), Some(drain)) = self.chain(state, &found) else {
             counts.inc(ListenerStat::NoFilterChainMatch);
             self.unmatched(listener, &found);
@@ -268,7 +290,8 @@ impl Arrival {
             },
             // Of no request yet.
             id: 0,
-            tlvs: &self.tlvs,
+            tlvs: self.tlvs.as_deref().unwrap_or_default(),
+            notes: self.notes.as_deref(),
         }
     }
 
@@ -283,14 +306,19 @@ impl Arrival {
         let reading = introduction::read(stream, prefix, protocol, inspect::patience(&listener.filters));
         match reading.await {
             Ok(header) => {
-                if let Some(header) = header {
-                    if let Some(addresses) = header.addresses {
-                        self.named = None;
-                        self.remote = addresses.source;
-                        self.destination = addresses.destination;
-                        self.told = true;
+                if let Some(header) = header
+                    && let Some(addresses) = header.addresses
+                {
+                    self.named = None;
+                    self.remote = addresses.source;
+                    self.destination = addresses.destination;
+                    self.told = true;
+                    let mut tlvs = header.tlvs;
+                    if !protocol.rules.is_empty() {
+                        protocol.note(&tlvs, self.notes.get_or_insert_default());
+                        tlvs.retain(|tlv| protocol.passed.has(tlv.kind));
                     }
-                    self.tlvs = header.tlvs;
+                    self.tlvs = Some(tlvs);
                 }
                 Some(())
             }
@@ -340,7 +368,9 @@ impl Arrival {
 
     /// Asks the network filters; what one of them refuses ends here.
     async fn admit(&self, chain: &FilterChain, connection: &mut Connection) -> Option<()> {
+        let config = self.worker.snapshot();
         for filter in &chain.network {
+            let filter = config.network_filter(filter).unwrap_or(filter);
             match filter.admit(
                 &connection.without_request(),
                 std::time::Instant::now(),
@@ -376,6 +406,7 @@ impl Arrival {
             sni: found.sni.as_deref(),
             transport: found.transport,
             application_protocols: &protocols,
+            notes: self.notes.as_deref(),
         };
         let chain = choose(&state.listener, &info);
         let drain = chain.and_then(|chain| state.drain_of(chain));
@@ -392,14 +423,7 @@ impl Arrival {
     ) -> Option<(Found, Option<Early>)> {
         let (silent_chain, _) = self.chain(state, &Found::raw());
         let tcp = silent_chain.as_ref().and_then(|chain| match &chain.terminal {
-            TerminalFilter::Tcp(tcp)
-                if chain.tls.is_none()
-                    && !tcp.by_server_name
-                    && tcp.forward.is_none()
-                    && tcp.tunnel.is_none() =>
-            {
-                Some(Arc::clone(tcp))
-            }
+            TerminalFilter::Tcp(tcp) if chain.tls.is_none() && tcp.may_be_early() => Some(Arc::clone(tcp)),
             _ => None,
         });
         let filters = &state.listener.filters;
@@ -483,8 +507,7 @@ impl Arrival {
                 match Box::pin(accepting).await {
                     Ok(accepted) => {
                         if let TerminalFilter::Http(manager) = &chain.terminal {
-                            client_cert =
-                                PeerCertificates::new(&manager.client_cert, accepted.certificates());
+                            client_cert = PeerCertificates::new(manager, accepted.certificates());
                         }
                         handshake = Some(accepted.handshake as Arc<dyn TlsFacts>);
                         let peer = Some(Box::new(accepted.peer));
@@ -497,6 +520,13 @@ impl Arrival {
                 }
             }
         };
+        let of_proxy = match &chain.terminal {
+            TerminalFilter::Tcp(tcp) => tcp.notes(),
+            _ => false,
+        };
+        if of_proxy || chain.network.iter().any(|filter| filter.notes()) {
+            self.notes.get_or_insert_default();
+        }
         let record = DownstreamRecord {
             tls: handshake,
             chain: Some(Arc::clone(chain)),
@@ -505,7 +535,7 @@ impl Arrival {
         let seldom = Seldom {
             client_cert,
             places: Vec::new(),
-            tlvs: std::mem::take(&mut self.tlvs),
+            tlvs: self.tlvs.take(),
         };
         let connection = Connection {
             facts: ConnectionFacts {

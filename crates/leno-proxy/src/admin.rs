@@ -6,9 +6,11 @@
 
 mod answer;
 mod certs;
+mod client_status;
 mod clusters;
 mod config_dump;
 mod endpoints;
+mod http2;
 mod init_dump;
 mod listeners;
 mod logging;
@@ -47,6 +49,9 @@ pub type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
 /// Writes a message as JSON, without its secrets. It may take its time.
 pub type WriteJson = Arc<dyn Fn(&Any, &Wanted) -> Result<Json, String> + Send + Sync>;
 
+/// Reads a message of this full name from JSON, into its wire format. It may take its time too.
+pub type ReadJson = Arc<dyn Fn(&str, &str) -> Result<Vec<u8>, String> + Send + Sync>;
+
 /// What is wanted of a config dump: Envoy's parameters of these names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -77,6 +82,7 @@ pub struct Own {
     /// `envoy.config.bootstrap.v3.Bootstrap`, encoded.
     pub bootstrap: Vec<u8>,
     pub json: WriteJson,
+    pub read_json: ReadJson,
     pub process: Process,
     pub logging: Logging,
     /// Tells what has come from elsewhere. None: nothing does.
@@ -107,7 +113,9 @@ const MAX_CONNECTIONS: usize = 64;
 /// A connection on which nothing is asked is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes of parameters in a body.
+/// How a connection begins on which HTTP/2 is spoken: what is a head by itself in HTTP/1.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+/// Bytes of a body: parameters, or a question.
 const MAX_FORM: u64 = 64 * 1024;
 
 const SETTINGS: Settings = Settings {
@@ -118,6 +126,7 @@ const SETTINGS: Settings = Settings {
     http10: true,
     hostless_http10: false,
     any_method: true,
+    chunked_length: false,
 };
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -179,13 +188,16 @@ pub async fn serve(socket: impl Into<Socket>, admin: Arc<Admin>) {
     }
 }
 
-async fn serve_connection(mut stream: Box<dyn Stream>, admin: &Admin) -> io::Result<()> {
+async fn serve_connection(mut stream: Box<dyn Stream>, admin: &Arc<Admin>) -> io::Result<()> {
     let mut input = BytesMut::new();
     loop {
         let read = tokio::time::timeout(HEADER_TIMEOUT, read_head(&mut stream, &mut input));
         let Some(end) = read.await?? else {
             return Ok(());
         };
+        if input.starts_with(PREFACE) {
+            return http2::serve(stream, input.freeze(), admin).await;
+        }
         let head = input.split_to(end);
         let (reply, close) = reply(&head, &mut stream, &mut input, admin).await?;
         stream.write_all(&reply).await?;

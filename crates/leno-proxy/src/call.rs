@@ -15,9 +15,9 @@ use crate::alpn::Offer;
 use crate::codec::{Answer, Body, Frame};
 use crate::counts::Lasting;
 use crate::destination::Purpose;
+use crate::find;
 use crate::outcome::Failure;
 use crate::post::Post;
-use crate::tcp_proxy;
 use crate::upstream::Picked;
 use crate::worker::Worker;
 
@@ -75,7 +75,7 @@ pub(crate) async fn send(
     head: RequestHead,
     body: Body,
 ) -> Result<Answer, Failure> {
-    let upstream = tcp_proxy::find(worker, cluster).await?;
+    let upstream = find::find(worker, cluster).await?;
     let Picked { upstream, host } = upstream.pick(&PickContext {
         random: worker.random.next(),
         ..PickContext::default()

@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use leno_engine::compile::endpoint::Passed;
+use leno_engine::compile::endpoint::{Internal, Passed};
 use leno_engine::compile::listener::{Address, Pipe};
 use leno_engine::compile::proxy_protocol::Introduction;
 use leno_engine::compile::socket::{SocketOption, When};
+use leno_engine::decide::notes;
 use leno_engine::decide::proxy_protocol::{Addresses, Client};
 use leno_telemetry::record::TlsFacts;
 use socket2::SockRef;
@@ -67,7 +68,7 @@ pub(crate) struct Connector<'w> {
 /// Listeners that take connections from here only.
 pub(crate) trait InternalListeners {
     /// The other end of a connection that the listener takes; None: there is no such listener.
-    fn connect(&self, listener: &str, passed: Passed) -> Option<DuplexStream>;
+    fn connect(&self, to: &Internal, passed: Passed, notes: notes::Passed) -> Option<DuplexStream>;
 }
 
 /// What is known of an upstream connection.
@@ -138,11 +139,11 @@ async fn connect_and_secure(
             (Stream::Unix(stream), None)
         }
         Address::Internal(internal) => {
-            let passed = match to.transport.passes() {
+            let passed = match to.transport.passes_addresses() {
                 true => internal.passed,
                 false => Passed::default(),
             };
-            let stream = with.internal.connect(&internal.listener, passed);
+            let stream = with.internal.connect(internal, passed, to.passed.clone());
             let nobody = || immediate("Invalid argument", &to.address);
             (Stream::Within(stream.ok_or_else(nobody)?), None)
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use leno_engine::compile::proxy_protocol::Tlv;
 use leno_engine::decide::filter::ConnectionFacts;
+use leno_engine::decide::notes;
 use leno_engine::decide::places::Place;
 use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::decide::rbac::{Caller, Peer};
@@ -53,15 +54,15 @@ pub(crate) struct Seldom {
     pub(crate) client_cert: PeerCertificates,
     /// What it takes of what is limited.
     pub(crate) places: Vec<Place>,
-    /// Extensions of the PROXY protocol that it came with and that are passed on.
-    pub(crate) tlvs: Vec<Tlv>,
+    /// Extensions of the PROXY protocol that it came with and that are passed on. None: it came without it.
+    pub(crate) tlvs: Option<Vec<Tlv>>,
 }
 
 // === impl Seldom ===
 
 impl Seldom {
     pub(crate) fn is_empty(&self) -> bool {
-        self.client_cert.is_empty() && self.places.is_empty() && self.tlvs.is_empty()
+        self.client_cert.is_empty() && self.places.is_empty() && self.tlvs.is_none()
     }
 }
 
@@ -74,7 +75,7 @@ impl Connection {
             request: None,
             remote: self.record.remote,
             peer: self.caller(),
-            notes: None,
+            notes: self.record.notes.as_deref(),
             values: &*self.record,
         }
     }
@@ -87,13 +88,25 @@ impl Connection {
                 destination: self.record.local,
             },
             id: self.record.connection_id,
-            tlvs: self.seldom.as_ref().map_or(&[], |seldom| &seldom.tlvs),
+            tlvs: self.tlvs().unwrap_or_default(),
+            notes: self.record.notes.as_deref(),
         }
+    }
+
+    /// None: it came without the PROXY protocol.
+    pub(crate) fn tlvs(&self) -> Option<&[Tlv]> {
+        self.seldom.as_ref()?.tlvs.as_deref()
     }
 
     /// Where it was going, where that is not here.
     pub(crate) fn original_destination(&self) -> Option<SocketAddr> {
         self.told.then_some(self.destination)
+    }
+
+    /// Where filters want it to go.
+    pub(crate) fn noted_destination(&self) -> Option<SocketAddr> {
+        let notes = self.record.notes.as_deref()?;
+        notes.address(notes::ORIGINAL_DST)
     }
 
     /// Takes places of what is limited.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use leno_telemetry::stats::{
-    Alone, Counts, HttpStat, ListenerStat, OpenTelemetryStat, Stat, Stats, TcpStat, Time as _, ZipkinStat,
+    Alone, Counts, HttpStat, ListenerStat, OpenTelemetryStat, RouteStat, Stat, Stats, TcpStat, Time as _,
+    ZipkinStat,
 };
 
 use crate::quick_hash::QuickHash;
@@ -18,6 +19,7 @@ pub(crate) struct WorkerCounts {
     pub(crate) http: Named<HttpStat>,
     pub(crate) listeners: Named<ListenerStat>,
     pub(crate) tcp: Named<TcpStat>,
+    pub(crate) routes: Named<RouteStat>,
     alone: OnceCell<Counts<Alone>>,
     tracing: (OnceCell<Counts<OpenTelemetryStat>>, OnceCell<Counts<ZipkinStat>>),
 }
@@ -38,6 +40,8 @@ pub(crate) struct Timed<S: Stat> {
     counts: Rc<Counts<S>>,
     what: S::Time,
     pub(crate) began: Instant,
+    /// Where somebody has looked at the clock.
+    ended: Option<Instant>,
 }
 
 impl WorkerCounts {
@@ -47,6 +51,7 @@ impl WorkerCounts {
             http: Named(RefCell::default()),
             listeners: Named(RefCell::default()),
             tcp: Named(RefCell::default()),
+            routes: Named(RefCell::default()),
             alone: OnceCell::new(),
             tracing: Default::default(),
         }
@@ -100,17 +105,29 @@ impl<S: Stat> Lasting<S> {
 
 impl<S: Stat> Timed<S> {
     pub(crate) fn begin(counts: &Rc<Counts<S>>, what: S::Time) -> Self {
+        Self::since(Instant::now(), counts, what)
+    }
+
+    pub(crate) fn since(began: Instant, counts: &Rc<Counts<S>>, what: S::Time) -> Self {
         Self {
             counts: Rc::clone(counts),
             what,
-            began: Instant::now(),
+            began,
+            ended: None,
         }
+    }
+
+    /// It ends at once, and what time it is is known.
+    pub(crate) fn end(&mut self, now: Instant) {
+        self.ended = Some(now);
     }
 }
 
 impl<S: Stat> Drop for Timed<S> {
     fn drop(&mut self) {
-        self.counts.took(self.what, self.began.elapsed());
+        let now = self.ended.unwrap_or_else(Instant::now);
+        self.counts
+            .took(self.what, now.saturating_duration_since(self.began));
     }
 }
 

@@ -8,6 +8,7 @@ use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::listener::Address;
 use leno_engine::compile::proxy_protocol::Tlv;
 use leno_engine::compile::socket::SocketOption;
+use leno_engine::decide::notes::{self, Notes};
 use leno_engine::decide::proxy_protocol::{Addresses, Client};
 
 use crate::alpn::{Offer, is_mesh};
@@ -32,6 +33,8 @@ pub(crate) struct Destination {
     pub(crate) client: Option<Client>,
     /// The client's connection that it is of alone.
     pub(crate) apart: Option<u64>,
+    /// What a listener of the proxy's own is told.
+    pub(crate) passed: notes::Passed,
 }
 
 /// One of an endpoint's addresses, and what a connection there comes from.
@@ -62,6 +65,8 @@ pub(crate) struct Behalf<'c> {
     pub(crate) id: u64,
     /// Of the PROXY protocol that it came with.
     pub(crate) tlvs: &'c [Tlv],
+    /// What is noted of the connection, or of the request.
+    pub(crate) notes: Option<&'c Notes>,
 }
 
 // === impl Try ===

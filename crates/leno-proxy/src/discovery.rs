@@ -43,7 +43,7 @@ use crate::lookup::Question;
 use crate::resources::{Change, Compiled, Kind, Name, Needs, Rejected, Resources};
 use crate::state::Refused;
 
-pub use compile::hostname;
+pub use compile::{hostname, time_zone};
 pub use dump::{Dump, Dumped, Refusal, Version};
 pub use keeper::Keeper;
 pub use stream::Via;

@@ -88,6 +88,10 @@ impl Ending {
         })
     }
 
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// A stream begins.
     pub(crate) fn begin(self: &Rc<Self>) -> Active {
         self.active.set(self.active.get() + 1);

@@ -24,7 +24,7 @@ use crate::codec::{Body, Frame, Source};
 use crate::lookup::Want;
 use crate::outcome::StreamError;
 use crate::record::Exchange;
-use crate::{call, tcp_proxy};
+use crate::{call, find};
 
 /// One request's filters: those that have something to do for it, at least one.
 pub(crate) struct Filters {
@@ -303,7 +303,7 @@ async fn perform(exchange: Rc<Exchange>, effect: Effect) -> EffectResult {
             authority,
             by,
         } => {
-            EffectResult::Resolved(match tcp_proxy::find(worker, &cluster).await {
+            EffectResult::Resolved(match find::find(worker, &cluster).await {
                 Ok(upstream) => match by {
                     Rules::These(cache) => upstream.resolve(&authority, &cache).await,
                     Rules::Own(patience) => upstream.resolve_within(&authority, patience).await,

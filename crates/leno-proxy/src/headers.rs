@@ -156,12 +156,12 @@ pub(crate) fn prepare(
             head.headers.remove_all(&OF_PROXIES);
         }
         // Over a pipe nobody has an address.
-        if heard == Heard::No && connection.record.named.is_none() {
+        if heard == Heard::No && connection.record.has_remote() {
             let client = detected.client.unwrap_or(connection.record.remote.ip());
             head.headers.append(EXTERNAL_ADDRESS, client.to_string());
         }
     }
-    if connection.record.named.is_none() {
+    if connection.record.has_remote() {
         for _ in 0..detected.appended {
             append_forwarded_for(head, connection, worker.shared.own_address);
         }
@@ -170,7 +170,7 @@ pub(crate) fn prepare(
         introduce(&mut head.headers, &worker.shared.node);
     }
     scheme(head, connection, manager);
-    client_cert::forward(&mut head.headers, &manager.client_cert, connection);
+    client_cert::forward(head, manager, connection);
     request_id(&mut head.headers, manager, &worker.random);
     if let Some(via) = &manager.via {
         head.headers.append("via", via);

@@ -124,6 +124,7 @@ impl Opened {
         let secure = connection.facts.tls;
         let scratch = worker.scratch.clone();
         let workspace = Rc::clone(&worker.http1);
+        let meter = counts.meter();
         let session = Session::begin(worker, connection, manager, Rc::clone(&ending), counts, http2);
         let service = Rc::new(HttpService(session));
         let io = Rewound::new(prefix, io);
@@ -131,12 +132,20 @@ impl Opened {
         match http2 {
             true => Box::pin(async move {
                 let failing = Rc::clone(&service);
-                let serving = codec::h2::server::serve(io, secure, &limits, scratch, service, ending);
+                let serving =
+                    codec::h2::server::serve(io, secure, &limits, scratch, service, (ending, meter));
                 if let Err(error) = serving.await {
                     failing.failed(&error);
                 }
             }),
-            false => Box::pin(codec::h1::serve(io, secure, &limits, &workspace, service, ending)),
+            false => Box::pin(codec::h1::serve(
+                io,
+                secure,
+                &limits,
+                &workspace,
+                service,
+                (ending, meter),
+            )),
         }
     }
 }
@@ -163,6 +172,7 @@ fn limits(manager: &HttpConnectionManager, buffer_limit: Option<u32>) -> ServerL
         max_header_bytes: manager.limits.max_header_bytes as usize,
         header_timeout: manager.timeouts.request_headers,
         any_method: manager.any_method,
+        chunked_length: manager.chunked_length,
         http1: manager.http1.clone(),
         keepalive: manager.http2.keepalive,
         extended_connect: manager.http2.allow_connect,

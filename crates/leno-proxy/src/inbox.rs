@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use leno_engine::compile::endpoint::Passed;
+use leno_engine::decide::notes;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -49,8 +50,11 @@ pub(crate) enum Message {
 pub(crate) struct Within {
     pub(crate) stream: DuplexStream,
     pub(crate) listener: String,
+    /// The endpoint's.
+    pub(crate) id: String,
     /// What it is to be taken for.
     pub(crate) passed: Passed,
+    pub(crate) notes: notes::Passed,
 }
 
 // === impl Workers ===

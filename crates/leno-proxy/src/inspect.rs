@@ -5,10 +5,12 @@
 //! and whoever speaks first says what it is.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use leno_engine::compile::listener::{ListenerFilters, TransportProtocol};
+use leno_telemetry::record::Fingerprints;
 use leno_tls::Peek;
 use tokio::io::AsyncReadExt;
 
@@ -37,6 +39,7 @@ pub(crate) struct Found {
     pub(crate) sni: Option<String>,
     /// ALPN names, or what HTTP was seen (`http/1.0`, `http/1.1`, `h2c`).
     pub(crate) protocols: Vec<Vec<u8>>,
+    pub(crate) fingerprints: Option<Arc<Fingerprints>>,
 }
 
 // === impl Wanted ===
@@ -63,6 +66,7 @@ impl Wanted {
                         transport: TransportProtocol::Tls,
                         sni,
                         protocols: alpn,
+                        fingerprints: None,
                     });
                 }
                 Peek::NotTls => {}
@@ -88,8 +92,15 @@ impl Found {
             transport: TransportProtocol::RawBuffer,
             sni: None,
             protocols: Vec::new(),
+            fingerprints: None,
         }
     }
+}
+
+/// What of a client's hello is to be made into fingerprints.
+pub(crate) fn fingerprints(filters: &ListenerFilters, prefix: &[u8]) -> Option<Arc<Fingerprints>> {
+    let (ja3, ja4) = leno_tls::fingerprints(prefix, filters.ja3, filters.ja4);
+    Some(Arc::new(Fingerprints { ja3, ja4 }))
 }
 
 /// How long to wait for a client that must speak first, or has begun to. Zero, Istio's "for ever", is meant for

@@ -32,6 +32,7 @@ mod drain;
 mod ending;
 mod export;
 mod filters;
+mod find;
 pub mod grpc;
 mod grpc_call;
 mod handshake;
@@ -116,7 +117,7 @@ use leno_telemetry::stats::Stats;
 use leno_tls::{Crypto, Secrets};
 use tokio::sync::oneshot;
 
-pub use crate::discovery::hostname;
+pub use crate::discovery::{hostname, time_zone};
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use connect::{Family, WorkloadSockets};
 pub use listen::{BindError, PassedSocket};

@@ -337,4 +337,23 @@ mod tests {
             assert_eq!(TcpStream::connect(("127.0.0.1", port)).is_ok(), taken);
         }
     }
+
+    #[test]
+    fn a_socket_speaks_multipath_tcp_where_that_is_wanted() {
+        for mptcp in [true, false] {
+            let settings = SocketSettings {
+                mptcp,
+                ..SocketSettings::default()
+            };
+            let bound = bind_tcp(([127, 0, 0, 1], 0).into(), settings, &[]);
+            let socket = match bound {
+                Ok(socket) => socket,
+                // The kernel has none.
+                Err(error) if mptcp && error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => continue,
+                Err(error) => panic!("{error}"),
+            };
+            let wanted = if mptcp { Protocol::MPTCP } else { Protocol::TCP };
+            assert_eq!(SockRef::from(&socket).protocol().unwrap(), Some(wanted));
+        }
+    }
 }

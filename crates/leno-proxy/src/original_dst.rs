@@ -16,6 +16,8 @@ use crate::socket::{ListenSocket, Origin};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WasGoing {
     pub(crate) to: SocketAddr,
+    /// The socket's own address.
+    pub(crate) come: SocketAddr,
     /// Somebody has told so; else it is where the connection has come, and sending it there would loop.
     pub(crate) told: bool,
 }
@@ -31,7 +33,13 @@ pub(crate) fn original_destination(
         false => stream.local_addr()?,
     };
     let local = canonical(local);
-    let going = |to, told| Ok(Some(WasGoing { to, told }));
+    let going = |to, told| {
+        Ok(Some(WasGoing {
+            to,
+            come: local,
+            told,
+        }))
+    };
     match listening.origin {
         Origin::Local => return going(local, true),
         Origin::Own => return going(local, false),

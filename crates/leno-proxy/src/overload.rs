@@ -198,11 +198,15 @@ pub async fn keep_watched(proxy: &Handle) {
     }
 }
 
-/// What a request is answered that is not taken on.
-pub(crate) fn overloaded() -> LocalReply {
+/// What a request is answered that is not taken on. `told`: why, in a header of its own.
+pub(crate) fn overloaded(told: bool) -> LocalReply {
+    let mut headers = Headers::default();
+    if told {
+        headers.set("x-envoy-local-overloaded", "true");
+    }
     LocalReply {
         status: 503,
-        headers: Headers::default(),
+        headers,
         body: bytes::Bytes::from_static(b"envoy overloaded"),
         details: "overload".into(),
         flags: Default::default(),

@@ -1,5 +1,7 @@
 //! What is known of a request while it runs, and its one record at its end: the only place where telemetry is made.
 
+mod beside;
+
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -23,8 +25,10 @@ use leno_telemetry::access_log::{Common, RequestValues};
 use leno_telemetry::record::{DownstreamRecord, OnDemand, RequestRecord, RouteRecord, UpstreamRecord};
 use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, HttpStat, HttpTime};
 
+use self::beside::Beside;
 use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;
+use crate::destination::Behalf;
 use crate::drain::CutBy;
 use crate::ending;
 use crate::idle::{Limits, Watch, Watched};
@@ -64,6 +68,8 @@ pub(crate) struct Exchange {
     pub(crate) cluster_sought: Cell<bool>,
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
+    /// As what it is counted besides its cluster.
+    pub(crate) beside: RefCell<Option<Box<Beside>>>,
     grpc_status: Cell<Option<u32>>,
     /// None: it is not looked at yet, or no request is traced here.
     trace: RefCell<Option<Rc<Trace>>>,
@@ -126,11 +132,12 @@ impl Exchange {
             attempts: Cell::default(),
             upstream: RefCell::default(),
             peer: RefCell::default(),
-            notes: Notes::default(),
+            notes: Notes::beneath(session.connection.record.notes.clone()),
             on_demand: OnceCell::new(),
             wish: RefCell::default(),
             cluster_sought: Cell::new(false),
             client_gone: Cell::default(),
+            beside: RefCell::default(),
             grpc_status: Cell::default(),
             trace: RefCell::default(),
             trailers: RefCell::default(),
@@ -144,6 +151,14 @@ impl Exchange {
 
     pub(crate) fn session(&self) -> &Rc<Session> {
         &self.session
+    }
+
+    /// For connections to upstreams that are told of it.
+    pub(crate) fn behalf(&self) -> Behalf<'_> {
+        Behalf {
+            notes: Some(&self.notes),
+            ..self.session.connection.behalf()
+        }
     }
 
     pub(crate) fn worker(&self) -> &Rc<Worker> {
@@ -294,7 +309,11 @@ impl Exchange {
         if let (Some(_), Some((.., lasting))) = (self.response_duration.get(), self.counted.get_mut()) {
             // From the end of the request on, as in Envoy.
             let since = self.watch.request_duration().unwrap_or_default();
-            lasting.counts().took(ClusterTime::Rq, time.saturating_sub(since));
+            let time = time.saturating_sub(since);
+            lasting.counts().took(ClusterTime::Rq, time);
+            if let Some(beside) = self.beside.get_mut() {
+                beside.took(time);
+            }
         }
         counts.dec(HttpStat::RqActive);
         if let Some(status) = self.response.get_mut().as_ref().map(|head| head.status) {
@@ -332,6 +351,7 @@ impl Exchange {
         self.details.replace("".into());
         self.attempts.set(0);
         self.upstream.take();
+        self.beside.take();
         self.response_duration.set(None);
     }
 
@@ -375,7 +395,7 @@ impl Exchange {
         let began = self.watch.began();
         let (response, trailers) = (self.response.borrow(), self.trailers.borrow());
         let (route, upstream, peer) = (self.route.borrow(), self.upstream.borrow(), self.peer.borrow());
-        let host = self.host.borrow();
+        let (host, beside) = (self.host.borrow(), self.beside.borrow());
         let trace = self.trace();
         let record = RequestRecord {
             start: self.session.worker.wall_time(began),
@@ -390,7 +410,12 @@ impl Exchange {
             details: &self.details.borrow(),
             bytes_received: self.received.get(),
             bytes_sent: self.sent.get(),
-            route: route_record(route.as_deref(), host.as_deref()),
+            route: RouteRecord {
+                virtual_cluster: beside
+                    .as_ref()
+                    .and_then(|beside| beside.virtual_cluster.as_deref()),
+                ..route_record(route.as_deref(), host.as_deref())
+            },
             upstream: upstream.record(),
             attempts: self.attempts.get(),
             span: trace.as_ref().and_then(|trace| trace.context()),
@@ -455,6 +480,7 @@ fn route_record<'r>(route: Option<&'r Route>, host: Option<&'r HostFacts>) -> Ro
         host: &route.host.name,
         metadata: route.told.as_ref(),
         host_metadata: route.host.told.as_ref(),
+        virtual_cluster: None,
     }
 }
 

@@ -184,6 +184,9 @@ impl Sink for WorkerSink {
     }
 
     fn log_request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
+        if logs.is_empty() {
+            return;
+        }
         let values = RequestValues::new(record);
         let known = Attributes::new(record.heads(), &values);
         self.log(logs, &record.facts(), &known, |format, out| {
@@ -199,6 +202,9 @@ impl Sink for WorkerSink {
     fn connection(&mut self, record: &ConnectionRecord<'_>, opened: bool, logs: &[Arc<AccessLog>]) {
         if opened {
             self.shard.connection_closed(record);
+        }
+        if logs.is_empty() {
+            return;
         }
         let values = connection_values(record);
         let known = Attributes::new(Heads::default(), &values);

@@ -23,6 +23,7 @@ use leno_telemetry::stats::HttpStat;
 use crate::codec::{Answer, Body, Refusal, Request, Response, Tunnel};
 use crate::ending::Lifetime;
 use crate::filters::Filters;
+use crate::find;
 use crate::headers::{self, Prepared};
 use crate::lookup::{Answer as Looked, Want};
 use crate::outcome::Failure;
@@ -36,7 +37,6 @@ use crate::router::{Forwarded, Router};
 use crate::sent::{SentBody, TunnelRecord};
 use crate::session::Session;
 use crate::state::Config;
-use crate::tcp_proxy;
 use crate::upstream::Upstream;
 
 /// Serves one request, up to the head of its answer. What comes before the first wait is done at once: a future that
@@ -105,6 +105,7 @@ fn client(session: &Session, detected: &Detected) -> Option<Rc<DownstreamRecord>
                 Arc::new(Named {
                     local: Arc::clone(&named.local),
                     remote: client.to_string().into(),
+                    direct: Arc::clone(&named.direct),
                 })
             }),
             ..DownstreamRecord::clone(record)
@@ -228,7 +229,11 @@ impl Exchanged<'_> {
             let acts = |what| overload.acts(what, &session.worker.random);
             if acts(What::ShedRequests) || acts(What::StopRequests) {
                 session.counts.inc(HttpStat::RqOverloadClose);
-                return (self.local(overloaded()), None, Origin::Local);
+                return (
+                    self.local(overloaded(session.manager.tells_local_overload)),
+                    None,
+                    Origin::Local,
+                );
             }
         }
         if let Some(reply) = refusal(&exchange.request.borrow(), &self.prepared, &session.manager) {
@@ -289,7 +294,7 @@ impl Exchanged<'_> {
         }
         // Filters have to know whether the request leaves the mesh before they add anything to it.
         let mut upstream = match &decision {
-            Decision::Forward(forwarding) => tcp_proxy::find(&session.worker, &forwarding.cluster).await,
+            Decision::Forward(forwarding) => find::find(&session.worker, &forwarding.cluster).await,
             _ => Err(Failure::NoCluster),
         };
         // Known to the record even if a filter answers.
@@ -314,7 +319,7 @@ impl Exchanged<'_> {
             if let Decision::Forward(forwarding) = &decision
                 && exchange.cluster_sought.take()
             {
-                upstream = tcp_proxy::find(&session.worker, &forwarding.cluster).await;
+                upstream = find::find(&session.worker, &forwarding.cluster).await;
                 exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
             }
         }
@@ -352,7 +357,7 @@ impl Exchanged<'_> {
             && overload.acts(What::ShedForwarded, &exchange.worker().random)
         {
             exchange.session().counts.inc(HttpStat::RqOverloadLocalReply);
-            return Ok((self.local(overloaded()), Origin::Local));
+            return Ok((self.local(overloaded(false)), Origin::Local));
         }
         if refuses_upgrade(
             &exchange.session().manager,

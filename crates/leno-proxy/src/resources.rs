@@ -15,10 +15,10 @@ use bytes::Bytes;
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::endpoint::Assignment;
+use leno_engine::compile::extension::Extension;
 use leno_engine::compile::http::Scope;
 use leno_engine::compile::listener::Listener;
 use leno_engine::compile::route::RouteTable;
-use leno_engine::decide::filter::Extension;
 use leno_engine::runtime::Value;
 use leno_xds::WILDCARD;
 

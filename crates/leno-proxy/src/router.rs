@@ -29,7 +29,7 @@ use leno_engine::decide::timeout::{Heard, Timeouts};
 use leno_engine::decide::wish::Wishes;
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, RequestHead, Version};
-use leno_telemetry::stats::ClusterStat;
+use leno_telemetry::stats::{ClusterStat, RouteStat};
 
 use self::ended::{count, count_failure, failure_kind, is_stale};
 use self::late::within;
@@ -136,12 +136,13 @@ impl Router<'_> {
         };
         exchange.watch.limit(timeouts.idle, max_stream);
         let upstream = upstream?;
+        exchange.begin_beside();
         self.edit(&mut exchange.request.borrow_mut(), &timeouts);
         let counted = Rc::clone(&upstream);
         let forwarded = self
             .forward_to(upstream, &timeouts, retry, by_cluster, body)
             .await;
-        count(&counted, &forwarded);
+        count(exchange, &counted, &forwarded);
         forwarded
     }
 
@@ -343,23 +344,33 @@ impl Router<'_> {
                                 trace.try_is_canceled();
                             }
                             _retry_permit = Some(permit);
-                            counts.inc(ClusterStat::RqRetry);
+                            exchange.inc_both(counts, ClusterStat::RqRetry, RouteStat::RqRetry);
                             counts.inc(ClusterStat::RqRetryBackoffExponential);
                             fresh = false;
                             tokio::time::sleep(after).await;
                             continue;
                         }
                         None => {
-                            counts.inc(ClusterStat::RqRetryOverflow);
+                            exchange.inc_both(
+                                counts,
+                                ClusterStat::RqRetryOverflow,
+                                RouteStat::RqRetryOverflow,
+                            );
                             exchange.flag(Flag::UpstreamOverflow);
                         }
                     }
                 }
                 Some(Verdict::Exhausted) => {
-                    counts.inc(ClusterStat::RqRetryLimitExceeded);
+                    exchange.inc_both(
+                        counts,
+                        ClusterStat::RqRetryLimitExceeded,
+                        RouteStat::RqRetryLimitExceeded,
+                    );
                     exchange.flag(Flag::UpstreamRetryLimitExceeded);
                 }
-                Some(Verdict::No) if exchange.attempts.get() > 1 => counts.inc(ClusterStat::RqRetrySuccess),
+                Some(Verdict::No) if exchange.attempts.get() > 1 => {
+                    exchange.inc_both(counts, ClusterStat::RqRetrySuccess, RouteStat::RqRetrySuccess)
+                }
                 Some(Verdict::No) | None => {}
             }
             plan.replay.commit();
@@ -470,7 +481,7 @@ impl Router<'_> {
                 authority: Some(upstream.server_name(&head)),
                 offer,
                 inbound: connection.facts.inbound,
-                behalf: Some(connection.behalf()),
+                behalf: Some(exchange.behalf()),
             };
             if offer == Offer::Upgrade
                 && protocol == UpstreamProtocol::Http2
@@ -494,7 +505,7 @@ impl Router<'_> {
             .await?;
         upstream.report_connected(host);
         host.state.load.issue();
-        upstream.counts.inc(ClusterStat::RqTotal);
+        exchange.inc_both(&upstream.counts, ClusterStat::RqTotal, RouteStat::RqTotal);
         reused.set(checkout.reused);
         self.note(host, Some(&checkout));
         let to_mesh_peer = checkout.info.peer_principal.is_some();

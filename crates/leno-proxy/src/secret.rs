@@ -49,10 +49,10 @@ pub(crate) fn compile(message: &pb::Secret, files: &dyn Files) -> Result<Secret,
 
 pub(crate) fn usable(name: &str, pem: &secret::Secret) -> Result<Secret, String> {
     match pem {
-        secret::Secret::Identity {
-            certificate_chain,
-            private_key,
-        } => identity(certificate_chain, name, private_key, name),
+        secret::Secret::Identity(certificate) => {
+            let made = Identity::read(&tls::pem(certificate), name, name, &Crypto::system());
+            made.map(Secret::Identity).map_err(|error| error.to_string())
+        }
         secret::Secret::Validation(validation) => peers(validation, name),
         secret::Secret::Tickets(keys) => {
             let made = TicketKeys::new(keys).map(Secret::Tickets);
@@ -97,7 +97,7 @@ pub(crate) fn named_by(listener: &Listener) -> BTreeMap<String, String> {
     let names = tls.flat_map(|(chain, tls)| {
         let certificates = tls.common.certificates.iter().filter_map(|source| match source {
             SecretSource::Sds(name, _) => Some(name),
-            SecretSource::Inline { .. } => None,
+            SecretSource::Inline(_) => None,
         });
         let trust = match tls.common.validation.as_ref().map(|validation| &validation.trust) {
             Some(TrustSource::Sds(name, _)) => Some(name),

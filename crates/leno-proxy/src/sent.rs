@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use leno_engine::compile::access_log::Point;
 use leno_engine::flags::Flag;
+use leno_telemetry::stats::ClusterStat;
 
 use crate::codec::{Body, Frame, Source, TunnelEnd};
 use crate::outcome::StreamError;
@@ -132,6 +133,10 @@ impl TunnelEnd for TunnelRecord {
         let exchange = &self.0;
         exchange.received.set(ended.received);
         exchange.sent.set(ended.sent);
+        exchange.with_cluster(|counts| {
+            counts.add(ClusterStat::CxRxBytesTotal, ended.sent);
+            counts.add(ClusterStat::CxTxBytesTotal, ended.received);
+        });
         match &ended.why {
             Why::Finished {
                 downstream_first: false,

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use leno_engine::compile::http::HttpConnectionManager;
 use leno_engine::compile::overload::What;
@@ -25,7 +26,7 @@ pub(crate) struct Session {
     pub(crate) overloaded: Cell<bool>,
     pub(crate) counts: Rc<Counts<HttpStat>>,
     http2: bool,
-    _length: Timed<HttpStat>,
+    length: Timed<HttpStat>,
 }
 
 // === impl Session ===
@@ -54,10 +55,10 @@ impl Session {
             worker,
             connection,
             manager,
-            ending,
             requests: Cell::new(0),
             overloaded: Cell::new(false),
-            _length: Timed::begin(&counts, HttpTime::CxLength),
+            length: Timed::since(ending.began(), &counts, HttpTime::CxLength),
+            ending,
             counts,
             http2,
         })
@@ -84,6 +85,11 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        let now = Instant::now();
+        self.length.end(now);
+        if let Some((_, length)) = &mut self.connection.active {
+            length.end(now);
+        }
         let counts = &self.counts;
         counts.inc(HttpStat::CxDestroy);
         counts.dec(HttpStat::CxActive);

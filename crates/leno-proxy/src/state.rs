@@ -18,11 +18,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use leno_engine::compile::cluster::{Cluster, Discovery, Transport};
 use leno_engine::compile::endpoint::{Assignment, LocalityName};
+use leno_engine::compile::extension::Configured;
 use leno_engine::compile::http::{Scope, ScopeKey};
 use leno_engine::compile::listener::{Address, Direction, FilterChain, Listener};
 use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::balance::LocalCluster;
-use leno_engine::decide::filter::FilterConfig;
 use leno_engine::decide::limits::ClusterLimits;
 use leno_engine::runtime::Runtime;
 use leno_tls::{Crypto, SecretSet, Secrets};
@@ -39,6 +39,7 @@ pub use crate::cluster::ClusterState;
 use crate::drain::Drain;
 use crate::health::Health;
 use crate::listen::Sockets;
+use crate::quick_hash::QuickHash;
 use crate::secret::Secret;
 use crate::tls;
 
@@ -46,14 +47,14 @@ use crate::tls;
 #[derive(Debug, Default, Clone)]
 pub struct Config {
     generation: u64,
-    listeners: HashMap<String, Arc<ListenerState>>,
+    listeners: HashMap<String, Arc<ListenerState>, QuickHash>,
     /// Listeners by exact address, for connections that were redirected.
-    by_address: HashMap<SocketAddr, Arc<ListenerState>>,
-    routes: HashMap<String, Arc<RouteTable>>,
+    by_address: HashMap<SocketAddr, Arc<ListenerState>, QuickHash>,
+    routes: HashMap<String, Arc<RouteTable>, QuickHash>,
     scopes: Arc<HashMap<ScopeKey, Arc<Scope>>>,
     /// Configurations of filters, by the filters' names.
-    extensions: Arc<HashMap<String, Arc<FilterConfig>>>,
-    clusters: HashMap<String, Arc<ClusterState>>,
+    extensions: Arc<HashMap<String, Configured>>,
+    clusters: HashMap<String, Arc<ClusterState>, QuickHash>,
     outlier_log: Option<Arc<Path>>,
     /// The proxies like this one, where zone-aware routing is to know of them.
     local: Option<Arc<LocalCluster>>,
@@ -148,7 +149,7 @@ impl Config {
     }
 
     fn index_addresses(&mut self) {
-        self.by_address = HashMap::new();
+        self.by_address = HashMap::default();
         for state in self.listeners.values() {
             for address in &state.listener.addresses {
                 // A listener that does not bind is there for redirected connections, so it comes first.

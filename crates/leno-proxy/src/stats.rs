@@ -1,6 +1,8 @@
 //! The statistics at one moment: what the workers have counted, and what is so now.
 
+use leno_engine::compile::http::RouteSource;
 use leno_engine::compile::listener::TerminalFilter;
+use leno_engine::compile::route::RouteTable;
 use leno_engine::decide::limits::{Priority, Resource};
 use leno_telemetry::stats::{Kind, Scope, Snapshot};
 
@@ -66,14 +68,25 @@ fn declare(snapshot: &mut Snapshot, config: &Config) {
     for state in config.clusters() {
         snapshot.declare(Scope::Cluster, &state.cluster.stat_name);
     }
+    for table in config.routes() {
+        routes(snapshot, table);
+    }
     for listener in config.listeners() {
         snapshot.declare(Scope::Listener, &listener.stat_name);
         for chain in listener.chains.iter().chain(&listener.default_chain) {
-            for name in chain.network.iter().flat_map(|filter| filter.counts()) {
+            for name in chain
+                .network
+                .iter()
+                .filter_map(|filter| config.network_filter(filter))
+                .flat_map(|filter| filter.counts())
+            {
                 snapshot.name(Scope::Alone, "", &name);
             }
             match &chain.terminal {
                 TerminalFilter::Http(manager) => {
+                    if let RouteSource::Inline(table) = &manager.routes {
+                        routes(snapshot, table);
+                    }
                     snapshot.declare(Scope::Http, &manager.stat_prefix);
                     for name in manager.filters.iter().flat_map(|filter| filter.factory.counts()) {
                         snapshot.name(Scope::Http, &manager.stat_prefix, &name);
@@ -82,6 +95,16 @@ fn declare(snapshot: &mut Snapshot, config: &Config) {
                 TerminalFilter::Tcp(tcp) => snapshot.declare(Scope::Tcp, &tcp.stat_prefix),
                 TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => {}
             }
+        }
+    }
+}
+
+/// As what the requests of a table are counted besides their clusters.
+fn routes(snapshot: &mut Snapshot, table: &RouteTable) {
+    for host in &table.hosts {
+        let of_routes = host.routes.iter().filter_map(|route| route.stat_name.as_deref());
+        for name in host.facts.clusters.stat_names().chain(of_routes) {
+            snapshot.declare(Scope::VirtualHost, name);
         }
     }
 }

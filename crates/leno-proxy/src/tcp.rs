@@ -64,6 +64,30 @@ pub(crate) enum Why {
     Cut,
 }
 
+impl Ended {
+    /// The end of the client's connection was the client's doing: it was the last to end its side, or failed.
+    pub(crate) fn is_by_downstream(&self) -> bool {
+        matches!(
+            self.why,
+            Why::Downstream(_)
+                | Why::Finished {
+                    downstream_first: false
+                }
+        )
+    }
+
+    /// The same of the upstream's.
+    pub(crate) fn is_by_upstream(&self) -> bool {
+        matches!(
+            self.why,
+            Why::Upstream(_)
+                | Why::Finished {
+                    downstream_first: true
+                }
+        )
+    }
+}
+
 /// One direction.
 #[derive(Default)]
 struct Half {
@@ -120,7 +144,7 @@ where
             return Poll::Ready(Why::Idle);
         }
         let before = request.bytes + response.bytes;
-        let there = request.poll(downstream, upstream, scratch, cx);
+        let there = request.poll(downstream, upstream, scratch, response.is_done(), cx);
         if let Poll::Ready(Err(failed)) = there {
             return Poll::Ready(match failed {
                 Failed::Read(e) => Why::Downstream(e),
@@ -128,7 +152,7 @@ where
             });
         }
         downstream_first |= request.phase >= Phase::Closing && response.phase < Phase::Closing;
-        let back = response.poll(upstream, downstream, scratch, cx);
+        let back = response.poll(upstream, downstream, scratch, request.is_done(), cx);
         if let Poll::Ready(Err(failed)) = back {
             return Poll::Ready(match failed {
                 Failed::Read(e) => Why::Upstream(e),
@@ -156,11 +180,17 @@ where
 // === impl Half ===
 
 impl Half {
+    fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// `last`: the other one is done.
     fn poll<R, W>(
         &mut self,
         from: &mut R,
         to: &mut W,
         scratch: &Scratch,
+        last: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Failed>>
     where
@@ -172,6 +202,8 @@ impl Half {
             ready!(self.write_pending(to, cx))?;
             match self.phase {
                 Phase::Done => return Poll::Ready(Ok(())),
+                // A socket is closed now, which tells its peer as much: no system call for that alone.
+                Phase::Closing if last && to.socket().is_some() => self.phase = Phase::Done,
                 Phase::Closing => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Failed::Write)?;
                     self.phase = Phase::Done;

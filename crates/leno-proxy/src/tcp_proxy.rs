@@ -1,5 +1,6 @@
 //! `tcp_proxy`: one upstream connection for one downstream connection.
 
+mod first_words;
 mod record;
 
 use std::cell::RefCell;
@@ -19,13 +20,13 @@ use leno_engine::compile::listener::{Direction, TcpCluster, TcpProxy};
 use leno_engine::compile::log_filter::LogType;
 use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Active, Host, PickContext};
-use leno_engine::decide::hash::hash_source;
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::record::DownstreamRecord;
 use leno_telemetry::stats::{ClusterStat, ClusterTime, TcpStat};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
+use self::first_words::first_words;
 use self::record::{log, report, upstream_record};
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
@@ -34,9 +35,9 @@ use crate::counts::{Lasting, Timed};
 use crate::destination::{Behalf, Purpose};
 use crate::drain::CutBy;
 use crate::ending::{Ending, Lifetime};
+use crate::find;
 use crate::idle::{Limits, Watch};
 use crate::io::Io;
-use crate::lookup::{Answer, Want};
 use crate::outcome::Failure;
 use crate::tcp::{self, Ended, Why};
 use crate::tunnel;
@@ -78,8 +79,8 @@ struct Connected {
 /// A connection's, or a request's place in the statistics, and its place at its endpoint where there are so many only.
 #[derive(Debug)]
 struct Held(
-    #[expect(dead_code)] Lasting<ClusterStat>,
-    #[expect(dead_code)] Option<Timed<ClusterStat>>,
+    Lasting<ClusterStat>,
+    Option<Timed<ClusterStat>>,
     #[expect(dead_code)] Option<Taken>,
 );
 
@@ -139,6 +140,8 @@ struct Relay {
     io: Io,
     connected: Connected,
     greeting: Bytes,
+    /// What the client said before it was connected.
+    said: Bytes,
     start: (SystemTime, Instant),
 }
 
@@ -164,14 +167,38 @@ pub(crate) async fn open(
             LogType::TcpConnectionStart,
         );
     }
+    let mut io = io;
+    let said = match tcp.after_data {
+        None => Bytes::new(),
+        Some(most) => match first_words(&worker, &downstream, tcp, &mut io, most).await {
+            Ok(said) => said,
+            Err(why) => {
+                let failure = Unconnected::from(Failure::NoHealthyUpstream);
+                report(&worker, &downstream, tcp, start, Err(&failure), &why);
+                return None;
+            }
+        },
+    };
+    let tlvs = tcp
+        .tlvs
+        .as_deref()
+        .map(|tlvs| tlvs.merged(downstream.tlvs(), &*downstream.record));
     let (connected, greeting) = match early {
         Some(early) => (early.connected, early.greeting),
         None => {
             let of = Origin {
                 server_name: downstream.record.sni.as_deref(),
                 record: Some(&downstream.record),
-                behalf: downstream.behalf(),
-                original: downstream.original_destination(),
+                behalf: match &tlvs {
+                    None => downstream.behalf(),
+                    Some(tlvs) => Behalf {
+                        tlvs,
+                        ..downstream.behalf()
+                    },
+                },
+                original: downstream
+                    .noted_destination()
+                    .or(downstream.original_destination()),
                 direction: downstream.record.direction,
             };
             (connect(&worker, tcp, &of).await, Bytes::new())
@@ -186,6 +213,7 @@ pub(crate) async fn open(
                 io,
                 connected,
                 greeting,
+                said,
                 start,
             }
             .run(),
@@ -194,14 +222,30 @@ pub(crate) async fn open(
             let failure = &unconnected.failure;
             tracing::debug!(destination = %downstream.destination, ?failure, "no upstream");
             let why = Outcome {
-                received: 0,
+                received: said.len() as u64,
                 sent: 0,
                 flags: flags(failure, tcp.tunnel.is_some()),
                 details: failure.details(),
+                reset: false,
             };
             report(&worker, &downstream, tcp, start, Err(&unconnected), &why);
             None
         }
+    }
+}
+
+impl Connected {
+    fn count_end(&self, ended: &Ended) {
+        let Held(active, length, ..) = &self._active.1;
+        // Of a stream the connection is the pool's.
+        if length.is_none() {
+            return;
+        }
+        let meter = active.counts().meter();
+        meter.received(ended.sent);
+        meter.sent(ended.received);
+        meter.set_busy(true);
+        meter.ended(ended.is_by_upstream());
     }
 }
 
@@ -222,23 +266,37 @@ impl Relay {
             let idle = self.watch(&ending);
             let greeted = self.greeting.len() as u64;
             let greeting = std::mem::take(&mut self.greeting);
-            let ended = match self.io.write_all(&greeting).await {
-                Err(error) => Ended {
+            let said = std::mem::take(&mut self.said);
+            let heard = said.len() as u64;
+            let passed = match self.io.write_all(&greeting).await {
+                Err(error) => Err(Why::Downstream(error)),
+                Ok(()) => match said.is_empty() {
+                    true => Ok(()),
+                    false => self.connected.io.write_all(&said).await.map_err(Why::Upstream),
+                },
+            };
+            let ended = match passed {
+                Err(why) => Ended {
                     received: 0,
                     sent: 0,
-                    why: Why::Downstream(error),
+                    why,
                 },
                 Ok(()) => {
-                    drop(greeting);
+                    drop((greeting, said));
                     let (io, upstream) = (&mut self.io, &mut self.connected.io);
                     tcp::copy_both(io, upstream, idle.as_deref(), &scratch, &ending).await
                 }
+            };
+            let ended = Ended {
+                received: heard + ended.received,
+                sent: greeted + ended.sent,
+                ..ended
             };
             let cut_by = match ending.cut_by() {
                 None if ending.is_upstream_out() => Some("upstream_unhealthy"),
                 by => by.map(CutBy::details),
             };
-            self.end(&ended, greeted, cut_by);
+            self.end(&ended, cut_by);
         })
     }
 
@@ -280,14 +338,16 @@ impl Relay {
         }
     }
 
-    fn end(&self, ended: &Ended, greeted: u64, cut_by: Option<&'static str>) {
+    fn end(&self, ended: &Ended, cut_by: Option<&'static str>) {
         if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
             tracing::debug!(destination = %self.downstream.destination, %error, "connection failed");
         }
+        self.connected.count_end(ended);
         let (flags, details) = judge(&ended.why, cut_by);
         let outcome = Outcome {
+            reset: matches!(&ended.why, Why::Downstream(error) if error.kind() == std::io::ErrorKind::ConnectionReset),
             received: ended.received,
-            sent: greeted + ended.sent,
+            sent: ended.sent,
             flags,
             details,
         };
@@ -309,6 +369,8 @@ struct Outcome {
     sent: u64,
     flags: Flags,
     details: &'static str,
+    /// By the client.
+    reset: bool,
 }
 
 /// As Envoy: an orderly end, whoever begins it, has no flag.
@@ -348,7 +410,10 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
         (None, Some(chosen)) => (chosen.name.as_str(), &chosen.metadata),
         (None, None) => return Err(Failure::NoCluster.into()),
     };
-    let upstream = find(worker, name).await?;
+    let upstream = match tcp.on_demand.as_deref() {
+        None => find::find(worker, name).await?,
+        Some((source, patience)) => find::find_at(worker, name, source, *patience).await?,
+    };
     let tunnel = tcp.tunnel.as_deref().zip(of.record);
     let (resource, overflow) = match tunnel {
         None => (Resource::Connection, ClusterStat::CxOverflow),
@@ -366,12 +431,14 @@ async fn connect(worker: &Rc<Worker>, tcp: &TcpProxy, of: &Origin<'_>) -> Result
     let to = upstream.cluster().original_dst.toward(of.original);
     let mut previous = Vec::new();
     let mut last = Unconnected::from(Failure::NoHealthyUpstream);
-    for _ in 0..tcp.max_connect_attempts.max(1) {
+    for made in 0..tcp.max_connect_attempts.max(1) {
+        let again = made.checked_sub(1);
+        if let Some(pause) = again.and_then(|made| tcp.pause(made, worker.random.next())) {
+            tokio::time::sleep(pause).await;
+        }
         let Picked { upstream, host } = upstream.pick(&PickContext {
             random: worker.random.next(),
-            hash: tcp
-                .hash_source
-                .then(|| hash_source(of.behalf.addresses.source.ip())),
+            hash: tcp.hash_of(of.behalf.addresses.source.ip(), of.behalf.notes),
             metadata: Some(metadata),
             previous: &previous,
             omit: &[HostPredicate::Previous],
@@ -481,43 +548,6 @@ fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {
         None => true,
     });
     chosen.or(tcp.clusters.first())
-}
-
-/// A cluster by name, asked for if it is not known, once its endpoints have been asked how they are.
-pub(crate) async fn find(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {
-    let upstream = known(worker, name).await?;
-    while let Some(health) = upstream.cold() {
-        Box::pin(async move { health.first_answers().await }).await;
-    }
-    Ok(upstream)
-}
-
-async fn known(worker: &Rc<Worker>, name: &str) -> Result<Rc<Upstream>, Failure> {
-    let discovered = |upstream: Option<Rc<Upstream>>| upstream.filter(|u| u.is_discovered());
-    if let Some(upstream) = discovered(worker.upstream(&worker.snapshot(), name)) {
-        return Ok(upstream);
-    }
-    if let Some(upstream) = discovered(Box::pin(named(worker, name)).await) {
-        return Ok(upstream);
-    }
-    let answer = worker.shared.demand.ask(Want::Cluster(name.to_owned())).await;
-    match (worker.upstream(&worker.snapshot(), name), answer) {
-        (Some(upstream), Answer::Found | Answer::Absent) => Ok(upstream),
-        (Some(upstream), Answer::Unanswered) if upstream.is_discovered() => Ok(upstream),
-        (_, Answer::Unanswered) => Err(Failure::Unanswered),
-        (None, Answer::Found | Answer::Absent) => Err(Failure::NoCluster),
-    }
-}
-
-/// A cluster once its names have been looked up, where that is waited for: Envoy opens its listeners only then.
-async fn named(worker: &Rc<Worker>, name: &str) -> Option<Rc<Upstream>> {
-    let mut changes = worker.shared.published.changes();
-    loop {
-        let upstream = worker.upstream(&worker.snapshot(), name)?;
-        if !upstream.waits_for_names() || changes.changed().await.is_err() {
-            return Some(upstream);
-        }
-    }
 }
 
 /// The attempts that there may be have all been made then.

@@ -67,6 +67,9 @@ impl Reporter {
     }
 
     fn collect_request(&self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
+        if logs.is_empty() {
+            return;
+        }
         let values = RequestValues::new(record);
         let known = Attributes::new(record.heads(), &values);
         for log in logs {
@@ -99,6 +102,9 @@ impl Reporter {
     }
 
     fn collect_connection(&self, record: &ConnectionRecord<'_>, logs: &[Arc<AccessLog>]) {
+        if logs.is_empty() {
+            return;
+        }
         let values = connection_values(record);
         let known = Attributes::new(Heads::default(), &values);
         for log in logs {
@@ -134,6 +140,7 @@ impl Reporter {
             peer: &PeerMetadata::default(),
             details,
             termination: details,
+            reset: false,
             log_type: LogType::NotSet,
             attempts: 0,
         };
@@ -153,6 +160,7 @@ impl Reporter {
             peer: &PeerMetadata::default(),
             details,
             termination: details,
+            reset: false,
             log_type: LogType::NotSet,
             attempts: 0,
         };

@@ -12,13 +12,14 @@ use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
 use leno_engine::compile::tls::{
-    self as compiled, CommonTls, DownstreamTls, SecretSource, TicketSource, Tickets, TrustSource,
-    UpstreamTls, Validation,
+    self as compiled, Certificate, CommonTls, DownstreamTls, SecretSource, TicketSource, Tickets,
+    TrustSource, UpstreamTls, Validation,
 };
 use leno_tls::{
-    ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck, PeerInfo, Pin,
-    Resumption, Revocation, RevocationError, SYSTEM_ROOTS, SanMatcher, Secrets, ServerCheck, ServerTls,
-    StringMatch, SystemRootsError, TicketKeys, TlsConfigs, TlsVersion, TrustBundle, Versions,
+    CertificatePem, ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck,
+    PeerInfo, Pin, Resumption, Revocation, RevocationError, SYSTEM_ROOTS, SanMatcher, Secrets, ServerCheck,
+    ServerTls, StapleError, StaplePolicy, StringMatch, SystemRootsError, TicketKeys, TlsConfigs, TlsVersion,
+    TrustBundle, Versions,
 };
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
@@ -58,6 +59,8 @@ pub enum Unsupported {
     NoCertificate,
     #[error("common_tls_context.validation_context.crl: {0}")]
     Revocation(#[from] RevocationError),
+    #[error("ocsp_staple_policy: {0}")]
+    Staple(#[from] StapleError),
     #[error("match_typed_subject_alt_names: {0}")]
     San(String),
 }
@@ -268,7 +271,17 @@ pub(crate) fn server_tls(tls: &DownstreamTls) -> Result<ServerTls, Unsupported> 
                 lifetime: *lifetime,
             },
         },
+        staples: staples(tls.staples),
+        scans_all: tls.scans_all,
     })
+}
+
+fn staples(policy: compiled::StaplePolicy) -> StaplePolicy {
+    match policy {
+        compiled::StaplePolicy::Lenient => StaplePolicy::Lenient,
+        compiled::StaplePolicy::Strict => StaplePolicy::Strict,
+        compiled::StaplePolicy::Must => StaplePolicy::Must,
+    }
 }
 
 /// A cluster's context in leno-tls's form.
@@ -293,11 +306,15 @@ pub(crate) fn client_tls(tls: &UpstreamTls, offer: Offer) -> Result<ClientTls, U
     })
 }
 
+/// Keys that the process has made for itself: SDS names do not begin so.
+const OWN_TICKETS: &str = "\0own";
+
 /// The name under which keys of tickets are kept.
 fn ticket_keys(source: &TicketSource) -> String {
     match source {
         TicketSource::Sds(name, _) => name.clone(),
         TicketSource::Inline(keys) => inline_name(&keys.concat()),
+        TicketSource::Own => OWN_TICKETS.to_owned(),
     }
 }
 
@@ -309,10 +326,19 @@ pub(crate) fn register_server(
 ) -> Result<(), Unsupported> {
     server_tls(tls)?;
     register(&tls.common, secrets, crypto)?;
-    let keys = tls.tickets.as_ref().map(|tickets| &tickets.keys);
-    if let Some(source @ TicketSource::Inline(keys)) = keys
-        && let Some(made) = TicketKeys::new(keys)
-    {
+    let set = secrets.load();
+    let inline = tls.common.certificates.iter();
+    let inline = inline.filter(|source| matches!(source, SecretSource::Inline(_)));
+    for identity in inline.filter_map(|source| set.identity(&identity(source))) {
+        identity.satisfies(staples(tls.staples))?;
+    }
+    let source = tls.tickets.as_ref().map(|tickets| &tickets.keys);
+    let made = match source {
+        Some(TicketSource::Inline(keys)) => TicketKeys::new(keys),
+        Some(TicketSource::Own) if set.tickets(OWN_TICKETS).is_none() => TicketKeys::random(),
+        _ => None,
+    };
+    if let (Some(source), Some(made)) = (source, made) {
         secrets.set_tickets(&ticket_keys(source), made);
     }
     Ok(())
@@ -321,16 +347,11 @@ pub(crate) fn register_server(
 /// Puts a context's inline certificates, and the machine's roots, where the workers find secrets by name.
 pub(crate) fn register(common: &CommonTls, secrets: &Secrets, crypto: &Crypto) -> Result<(), Unsupported> {
     for source in &common.certificates {
-        let SecretSource::Inline {
-            certificate_chain,
-            private_key,
-        } = source
-        else {
+        let SecretSource::Inline(certificate) = source else {
             continue;
         };
-        let origins = ("certificate_chain", "private_key");
-        let identity = Identity::from_pem(certificate_chain, origins.0, private_key, origins.1, crypto)?;
-        secrets.set_identity(&inline_name(certificate_chain), identity);
+        let made = Identity::read(&pem(certificate), "certificate_chain", "private_key", crypto)?;
+        secrets.set_identity(&identity(source), made);
     }
     match common.validation.as_ref().map(|validation| &validation.trust) {
         Some(TrustSource::InlinePem(pem)) => {
@@ -344,6 +365,22 @@ pub(crate) fn register(common: &CommonTls, secrets: &Secrets, crypto: &Crypto) -
     Ok(())
 }
 
+/// In leno-tls's form.
+pub(crate) fn pem(certificate: &Certificate) -> CertificatePem<'_> {
+    let Certificate {
+        chain,
+        private_key,
+        password,
+        ocsp_staple,
+    } = certificate;
+    CertificatePem {
+        chain,
+        private_key,
+        password: password.as_deref(),
+        ocsp_staple: ocsp_staple.as_deref(),
+    }
+}
+
 /// The same bytes have the same name; SDS names do not begin so.
 fn inline_name(bytes: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
@@ -355,9 +392,9 @@ fn inline_name(bytes: &[u8]) -> String {
 pub(crate) fn identity(source: &SecretSource) -> String {
     match source {
         SecretSource::Sds(name, _) => name.clone(),
-        SecretSource::Inline {
-            certificate_chain, ..
-        } => inline_name(certificate_chain),
+        SecretSource::Inline(Certificate {
+            chain, ocsp_staple, ..
+        }) => inline_name(&[chain.as_slice(), ocsp_staple.as_deref().unwrap_or_default()].concat()),
     }
 }
 

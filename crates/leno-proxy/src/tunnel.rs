@@ -11,11 +11,13 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
-use leno_engine::compile::listener::{Direction, Tunnel};
+use leno_engine::compile::listener::{Direction, HEADERS, NAMESPACE, TRAILERS, Tunnel};
 use leno_engine::compile::log_filter::LogType;
+use leno_engine::compile::metadata::{Fields, Value};
 use leno_engine::decide::balance::Host;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::decide::limits::Priority;
+use leno_engine::decide::notes::{Notes, Object, Shared, Shown};
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, Version};
 use leno_telemetry::access_log::connection_values;
@@ -44,7 +46,25 @@ pub(crate) async fn open(
     client: &DownstreamRecord,
     behalf: Behalf<'_>,
 ) -> Result<(Io, Rc<UpstreamConnection>), Failure> {
+    let notes = client.notes.as_ref();
+    let id = tunnel.request_id.as_ref().map(|id| {
+        let value = worker.random.uuid();
+        if let Some(notes) = notes {
+            let text = String::from_utf8_lossy(&value).into_owned();
+            notes.set_metadata(NAMESPACE, Fields::from([(id.key.clone(), Value::Text(text))]));
+        }
+        (id.header.as_str(), value)
+    });
     let mut head = head(tunnel, client);
+    if let Some((name, value)) = id {
+        head.headers.set(name, Bytes::copy_from_slice(&value));
+    }
+    let notes = notes.filter(|_| tunnel.notes_headers || tunnel.notes_trailers);
+    let keeps = notes.map(|notes| Keeps {
+        notes: Rc::clone(notes),
+        headers: tunnel.notes_headers,
+        trailers: tunnel.notes_trailers,
+    });
     let (http2, offer) = alpn::for_request(upstream.protocol(), &head);
     let pool = upstream.pool_for(
         host,
@@ -66,7 +86,7 @@ pub(crate) async fn open(
             false => Version::Http11,
         };
         let (info, reused) = (Rc::clone(&checkout.info), checkout.reused);
-        match ask(checkout, head.clone()).await {
+        match ask(checkout, head.clone(), keeps.clone()).await {
             Ok(Asked::Open(io)) => return Ok((io, info)),
             Ok(Asked::Refused(status)) => {
                 // In Envoy's words.
@@ -95,6 +115,7 @@ fn head(tunnel: &Tunnel, client: &DownstreamRecord) -> RequestHead {
         peer: &peer,
         details: "",
         termination: "",
+        reset: false,
         log_type: LogType::NotSet,
         attempts: 0,
     };
@@ -119,13 +140,45 @@ fn head(tunnel: &Tunnel, client: &DownstreamRecord) -> RequestHead {
     head
 }
 
+/// What of an answer is noted of the client's connection.
+#[derive(Clone, Debug)]
+struct Keeps {
+    notes: Rc<Notes>,
+    headers: bool,
+    trailers: bool,
+}
+
+impl Keeps {
+    fn keep(&self, key: &str, status: Option<u16>, headers: &Headers) {
+        let status = status.map(|status| (":status", status.to_string()));
+        let status = status
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let fields = status.chain(headers.iter()).map(|(name, value)| {
+            let field = [("key", name), ("value", value)];
+            let text = |bytes: &[u8]| Value::Text(String::from_utf8_lossy(bytes).into_owned());
+            Value::Fields(field.map(|(name, value)| (name.to_owned(), text(value))).into())
+        });
+        let mut json = Vec::new();
+        Value::Fields([("headers".to_owned(), Value::List(fields.collect()))].into()).write_json(&mut json);
+        let object = Object {
+            value: String::from_utf8_lossy(&json).into_owned(),
+            read_only: true,
+            hashable: false,
+            shown: Shown::Json,
+            shared: Shared::No,
+        };
+        self.notes.set_state(&Rc::from(key), object);
+    }
+}
+
 enum Asked {
     Open(Io),
     /// With this status.
     Refused(u16),
 }
 
-async fn ask(checkout: Checkout, head: RequestHead) -> Result<Asked, StreamError> {
+async fn ask(checkout: Checkout, head: RequestHead, keeps: Option<Keeps>) -> Result<Asked, StreamError> {
     let http2 = checkout.is_http2();
     let connects = head.method.as_ref() == b"CONNECT";
     let through = Through::default();
@@ -135,6 +188,10 @@ async fn ask(checkout: Checkout, head: RequestHead) -> Result<Asked, StreamError
         false => through.body(),
     };
     let Answer { head, body, upgraded } = checkout.send(&head, body).await?;
+    if let Some(keeps) = keeps.as_ref().filter(|keeps| keeps.headers) {
+        keeps.keep(HEADERS, Some(head.status), &head.headers);
+    }
+    let keeps = keeps.filter(|keeps| keeps.trailers);
     // As in Envoy, whose HTTP/1.1 takes every success for a tunnel's.
     let is_open = match connects && http2 {
         true => head.status == 200,
@@ -142,7 +199,7 @@ async fn ask(checkout: Checkout, head: RequestHead) -> Result<Asked, StreamError
     };
     Ok(match upgraded {
         Some(upgraded) if is_open => Asked::Open(upgraded.into_io()),
-        None if is_open && !body.is_end() => Asked::Open(through.open(body)),
+        None if is_open && !body.is_end() => Asked::Open(through.open_keeping(body, keeps)),
         _ => Asked::Refused(head.status),
     })
 }
@@ -159,8 +216,13 @@ impl Through {
 
     /// With the body of the answer, a connection.
     pub(crate) fn open(self, from: Body) -> Io {
+        self.open_keeping(from, None)
+    }
+
+    fn open_keeping(self, from: Body, keeps: Option<Keeps>) -> Io {
         Io::Other(Box::new(Stream {
             from,
+            keeps: keeps.map(Box::new),
             chunk: Bytes::new(),
             to: self.0,
         }))
@@ -178,6 +240,8 @@ impl Through {
 #[derive(Debug)]
 struct Stream {
     from: Body,
+    /// Of its trailers.
+    keeps: Option<Box<Keeps>>,
     /// Received and not yet read.
     chunk: Bytes,
     to: Rc<RefCell<Outgoing>>,
@@ -251,7 +315,11 @@ impl AsyncRead for Stream {
         while self.chunk.is_empty() {
             match ready!(self.from.poll_frame(cx)) {
                 Some(Ok(Frame::Data(data))) => self.chunk = data,
-                Some(Ok(Frame::Trailers(_))) => {}
+                Some(Ok(Frame::Trailers(trailers))) => {
+                    if let Some(keeps) = &self.keeps {
+                        keeps.keep(TRAILERS, None, &trailers);
+                    }
+                }
                 Some(Err(error)) => {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, error)));
                 }

@@ -18,6 +18,7 @@ use leno_engine::decide::balance::{Balancer, Host, LocalCluster, Note, Notes, Pi
 use leno_engine::decide::drop_overload::Dropped;
 use leno_engine::decide::health::{self, ClusterHealth};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
+use leno_engine::decide::notes;
 use leno_engine::decide::outlier::Outcome;
 use leno_engine::decide::proxy_protocol::Client;
 use leno_engine::message::{RequestHead, ResponseHead};
@@ -85,6 +86,7 @@ struct PoolKey {
     transport: usize,
     client: Option<Client>,
     apart: Option<u64>,
+    passed: notes::Passed,
     host: Option<String>,
     offer: Offer,
     inbound: bool,
@@ -357,6 +359,10 @@ impl Upstream {
             }
             _ => None,
         };
+        let passed = match purpose.behalf.and_then(|behalf| behalf.notes) {
+            Some(notes) if transport.passes() && !notes.is_empty() => notes.passed(),
+            _ => Vec::new(),
+        };
         let is_told = transport.introduction().is_some();
         let toward = address.socket().map(|to| state.cluster.socket_toward(to));
         let (source, options) = toward.unwrap_or_default();
@@ -371,6 +377,7 @@ impl Upstream {
             inbound: purpose.inbound,
             client: purpose.behalf.filter(|_| is_told).map(Client::from),
             apart: purpose.behalf.filter(|_| state.cluster.apart).map(|of| of.id),
+            passed,
             timeout: state.cluster.connect_timeout,
         })
     }
@@ -391,6 +398,7 @@ impl Upstream {
         if to.host.is_none()
             && to.client.is_none()
             && to.apart.is_none()
+            && !to.transport.passes()
             && !is_original_dst(&self.state.borrow().cluster)
         {
             let shortcut = Shortcut {
@@ -413,6 +421,12 @@ impl Upstream {
             },
             client: to.client.clone(),
             apart: to.apart,
+            passed: to
+                .passed
+                .iter()
+                .filter(|(_, object)| object.hashable)
+                .cloned()
+                .collect(),
             host: to.host.clone(),
             offer: to.offer,
             inbound: to.inbound,
@@ -455,8 +469,11 @@ impl Upstream {
 
     /// It could not be made.
     pub(crate) fn count_unconnected(&self, failure: &Failure) {
+        // As Envoy, which closes what takes too long.
+        let late = matches!(failure, Failure::ConnectTimeout);
+        self.counts.meter().ended(!late);
         self.counts.inc(ClusterStat::CxConnectFail);
-        if matches!(failure, Failure::ConnectTimeout) {
+        if late {
             self.counts.inc(ClusterStat::CxConnectTimeout);
         }
     }

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant, SystemTime};
 
 use leno_engine::compile::cluster::Discovery;
-use leno_engine::compile::endpoint::Passed;
+use leno_engine::compile::endpoint::{Internal, Passed};
 use leno_engine::decide::balance::LocalCluster;
 use leno_engine::decide::filter::{KnownPeers, LocalMetadata};
+use leno_engine::decide::notes;
 use leno_engine::runtime::Setting;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_telemetry::stats::{Counts, HttpStat, ListenerStat, Stats, TcpStat};
@@ -274,16 +275,18 @@ impl Worker {
 }
 
 impl InternalListeners for Worker {
-    fn connect(&self, listener: &str, passed: Passed) -> Option<DuplexStream> {
+    fn connect(&self, to: &Internal, passed: Passed, notes: notes::Passed) -> Option<DuplexStream> {
         let snapshot = self.snapshot();
         snapshot
-            .listener(listener)
+            .listener(&to.listener)
             .filter(|state| state.listener.internal)?;
         let (ours, stream) = tokio::io::duplex(WITHIN);
         let within = Within {
             stream,
-            listener: listener.to_owned(),
+            listener: to.listener.clone(),
+            id: to.id.clone(),
             passed,
+            notes,
         };
         self.workers.send(self.index, Message::Within(within));
         Some(ours)

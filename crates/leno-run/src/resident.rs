@@ -6,8 +6,8 @@
 //! the page cache; what is wanted again comes back by itself, with a minor fault.
 
 use std::ffi::c_void;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 
 /// A mapping as `/proc/self/smaps` tells of it.
@@ -22,8 +22,7 @@ struct Mapping {
 
 /// Gives back the pages of all code and constants that are loaded.
 pub fn let_go_of_start_up() -> io::Result<()> {
-    let smaps = fs::read_to_string("/proc/self/smaps")?;
-    for mapping in mappings(&smaps) {
+    for mapping in mappings(BufReader::with_capacity(4096, File::open("/proc/self/smaps")?))? {
         if !mapping.is_constant || mapping.is_changed {
             continue;
         }
@@ -39,16 +38,19 @@ pub fn let_go_of_start_up() -> io::Result<()> {
     Ok(())
 }
 
-fn mappings(smaps: &str) -> Vec<Mapping> {
+/// Line by line: all of it at once would be more memory that only starting up needs.
+fn mappings(mut smaps: impl BufRead) -> io::Result<Vec<Mapping>> {
     let mut all: Vec<Mapping> = Vec::new();
-    for line in smaps.lines() {
-        if let Some(mapping) = header(line) {
+    let mut line = String::new();
+    while smaps.read_line(&mut line)? > 0 {
+        if let Some(mapping) = header(&line) {
             all.push(mapping);
         } else if let (Some(changed), Some(last)) = (line.strip_prefix("Anonymous:"), all.last_mut()) {
             last.is_changed = changed.trim() != "0 kB";
         }
+        line.clear();
     }
-    all
+    Ok(all)
 }
 
 /// `55d0c0a00000-55d0c1a00000 r-xp 00100000 fe:00 42 /usr/bin/leno`
@@ -68,13 +70,15 @@ fn header(line: &str) -> Option<Mapping> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const CODE: &str = "55d0c0a00000-55d0c1a00000 r-xp 00100000 fe:00 42 /usr/bin/leno";
 
     fn given_back(header: &str, anonymous: &str) -> bool {
         let smaps = format!("{header}\nRss: 4 kB\nAnonymous: {anonymous} kB\nVmFlags: rd ex\n");
-        let [mapping] = &mappings(&smaps)[..] else {
+        let [mapping] = &mappings(smaps.as_bytes()).unwrap()[..] else {
             unreachable!("one mapping in {smaps}");
         };
         assert_eq!(mapping.addresses, 0x55d0_c0a0_0000..0x55d0_c1a0_0000);

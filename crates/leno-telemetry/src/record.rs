@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -171,13 +172,17 @@ pub struct RouteRecord<'a> {
     pub host: &'a str,
     pub metadata: Option<&'a Told>,
     pub host_metadata: Option<&'a Told>,
+    /// The virtual host's that has taken the request.
+    pub virtual_cluster: Option<&'a str>,
 }
 
 /// Ends of a connection over a unix socket, or to a listener of the proxy's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     pub local: Arc<str>,
+    /// Whose connection it is to be, and whose it is.
     pub remote: Arc<str>,
+    pub direct: Arc<str>,
 }
 
 /// The connection a request came on.
@@ -203,6 +208,25 @@ pub struct DownstreamRecord {
     pub listener_metadata: Option<Arc<Told>>,
     /// Why there is no TLS on it.
     pub transport_failure: Option<Arc<str>>,
+    /// What filters have noted of it, and what it was told by the listener that it comes from.
+    pub notes: Option<Rc<Notes>>,
+    /// Of its client's hello.
+    pub fingerprints: Option<Arc<Fingerprints>>,
+}
+
+impl DownstreamRecord {
+    /// The client has an address.
+    pub fn has_remote(&self) -> bool {
+        let named = self.named.as_ref();
+        named.is_none_or(|named| named.remote.parse::<SocketAddr>().is_ok())
+    }
+}
+
+/// Those that were to be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprints {
+    pub ja3: Option<String>,
+    pub ja4: Option<String>,
 }
 
 /// The last attempt.
@@ -247,6 +271,8 @@ pub struct ConnectionRecord<'a> {
     pub details: &'a str,
     /// `%CONNECTION_TERMINATION_DETAILS%`: of who ended it on purpose, else empty.
     pub termination: &'a str,
+    /// The client has ended it with a reset.
+    pub reset: bool,
     /// When it is made.
     pub log_type: LogType,
     /// How often an upstream was tried.

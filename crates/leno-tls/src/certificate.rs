@@ -183,7 +183,7 @@ fn ip(octets: &[u8]) -> Option<IpAddr> {
         .map(|v6| Ipv6Addr::from(v6).into())
 }
 
-fn system_time(time: ASN1Time) -> SystemTime {
+pub(crate) fn system_time(time: ASN1Time) -> SystemTime {
     let seconds = time.timestamp();
     let since_epoch = Duration::from_secs(seconds.unsigned_abs());
     let moment = match seconds >= 0 {

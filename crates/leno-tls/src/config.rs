@@ -18,6 +18,7 @@ use rustls_pki_types::DnsName;
 use crate::choice::ByServerName;
 use crate::crypto::Crypto;
 use crate::identity::{Identity, TrustBundle};
+use crate::ocsp::{StapleError, StaplePolicy};
 use crate::peer_check::PeerCheck;
 use crate::secrets::SecretSet;
 use crate::suites::{UnsupportedError, provider};
@@ -43,6 +44,10 @@ pub struct ServerTls {
     /// defaults, of which the post-quantum hybrid is preferred.
     pub groups: Vec<String>,
     pub resumption: Resumption,
+    /// Of certificates whose OCSP response is missing or has expired.
+    pub staples: StaplePolicy,
+    /// Where no certificate has the name that is asked for, the first that serves is shown; else it is the first.
+    pub scans_all: bool,
 }
 
 /// A TLS client's side.
@@ -126,6 +131,8 @@ pub enum ConfigError {
     Unsupported(#[from] UnsupportedError),
     #[error("the server name {name:?} is not a DNS name — sni — correct or remove it")]
     Sni { name: String },
+    #[error("{0} — ocsp_staple_policy — give the certificate an ocsp_staple, or choose another policy")]
+    Staple(StapleError),
     #[error("the configuration is inconsistent: {detail} — tls_params — leave out what is not needed")]
     Inconsistent { detail: String },
 }
@@ -258,9 +265,17 @@ impl Resolved<ServerTls> {
         let identity = identity.ok_or_else(|| ConfigError::NoIdentity {
             name: tls.identity.clone(),
         })?;
+        for one in [identity].into_iter().chain(&self.further) {
+            one.satisfies(tls.staples).map_err(ConfigError::Staple)?;
+        }
         let resolver: Arc<dyn ResolvesServerCert> = match self.further.as_slice() {
-            [] => Arc::new(SingleCertAndKey::from(identity.certified_key())),
-            further => Arc::new(ByServerName::new([identity].into_iter().chain(further))),
+            [] if identity.is_plain(tls.staples) => {
+                Arc::new(SingleCertAndKey::from(identity.certified_key()))
+            }
+            further => {
+                let all = [identity].into_iter().chain(further);
+                Arc::new(ByServerName::new(all, tls, crypto.clock.clone()))
+            }
         };
         let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = alpn(&tls.alpn);

@@ -15,6 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::certificate::{CertificateError, CertificateInfo};
 use crate::crypto::Crypto;
+use crate::ocsp::{self, Staple, StapleError, StaplePolicy};
 use crate::peer_check::PeerCheck;
 use crate::pem::{self, PemError};
 use crate::spiffe::SpiffeId;
@@ -25,6 +26,25 @@ pub struct Identity {
     certified: Arc<CertifiedKey>,
     info: Arc<CertificateInfo>,
     fingerprint: Fingerprint,
+    staple: Option<Arc<Stapled>>,
+    /// The leaf says that it is not to be shown without one.
+    needs_staple: bool,
+}
+
+struct Stapled {
+    certified: Arc<CertifiedKey>,
+    staple: Staple,
+}
+
+/// A certificate as it is written down.
+#[derive(Clone, Copy)]
+pub struct CertificatePem<'p> {
+    pub chain: &'p [u8],
+    pub private_key: &'p [u8],
+    /// What opens the key.
+    pub password: Option<&'p [u8]>,
+    /// An OCSP response in DER.
+    pub ocsp_staple: Option<&'p [u8]>,
 }
 
 /// A key that waits for its certificate: the key never leaves the process, the
@@ -74,6 +94,8 @@ pub enum IdentityError {
         "the issued certificate is for {got}, requested was {requested} — the certificate authority — check its configuration"
     )]
     OtherIdentity { requested: SpiffeId, got: String },
+    #[error("the OCSP response cannot be stapled: {source} — {origin} — fetch it anew, or leave it out")]
+    Staple { origin: String, source: StapleError },
     #[error("no key or signing request could be made ({detail})")]
     Generate { detail: String },
 }
@@ -93,9 +115,45 @@ impl Identity {
         key_origin: &str,
         crypto: &Crypto,
     ) -> Result<Identity, IdentityError> {
-        let chain = pem::certificates(chain, chain_origin)?;
-        let key = pem::private_key(key, key_origin)?;
-        Identity::new(chain, chain_origin, key, key_origin, crypto)
+        let certificate = CertificatePem {
+            chain,
+            private_key: key,
+            password: None,
+            ocsp_staple: None,
+        };
+        Identity::read(&certificate, chain_origin, key_origin, crypto)
+    }
+
+    /// The same with what may belong to it besides.
+    pub fn read(
+        certificate: &CertificatePem<'_>,
+        chain_origin: &str,
+        key_origin: &str,
+        crypto: &Crypto,
+    ) -> Result<Identity, IdentityError> {
+        let chain = pem::certificates(certificate.chain, chain_origin)?;
+        let key = pem::private_key_with(certificate.private_key, certificate.password, key_origin)?;
+        let mut identity = Identity::new(chain, chain_origin, key, key_origin, crypto)?;
+        if let Some(staple) = certificate.ocsp_staple {
+            identity.staple(staple, chain_origin)?;
+        }
+        Ok(identity)
+    }
+
+    fn staple(&mut self, response: &[u8], origin: &str) -> Result<(), IdentityError> {
+        let leaf = self.chain().first().map_or(&[][..], |leaf| leaf);
+        let staple = Staple::new(response.to_vec(), leaf).map_err(|source| IdentityError::Staple {
+            origin: origin.to_owned(),
+            source,
+        })?;
+        let mut certified = CertifiedKey::clone(&self.certified);
+        certified.ocsp = Some(staple.der.clone());
+        self.fingerprint = self.fingerprint.with(&staple.der);
+        self.staple = Some(Arc::new(Stapled {
+            certified: Arc::new(certified),
+            staple,
+        }));
+        Ok(())
     }
 
     fn new(
@@ -140,7 +198,10 @@ impl Identity {
                     detail: other.to_string(),
                 },
             })?;
+        let leaf = certified.cert.first();
         Ok(Identity {
+            needs_staple: leaf.is_some_and(|leaf| ocsp::is_demanded(leaf)),
+            staple: None,
             certified: Arc::new(certified),
             info: Arc::new(info),
             fingerprint,
@@ -179,6 +240,35 @@ impl Identity {
 
     pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
         self.certified.clone()
+    }
+
+    /// Whether a server may have it under this policy at all.
+    pub fn satisfies(&self, policy: StaplePolicy) -> Result<(), StapleError> {
+        match self.policy(policy) == StaplePolicy::Must && self.staple.is_none() {
+            true => Err(StapleError::Missing),
+            false => Ok(()),
+        }
+    }
+
+    /// Which it shows never changes.
+    pub(crate) fn is_plain(&self, policy: StaplePolicy) -> bool {
+        self.staple.is_none() && self.policy(policy) != StaplePolicy::Must
+    }
+
+    /// What is shown now, with its staple as long as that holds; None: nothing.
+    pub(crate) fn shown(&self, policy: StaplePolicy, now: SystemTime) -> Option<&Arc<CertifiedKey>> {
+        match (&self.staple, self.policy(policy)) {
+            (Some(stapled), _) if stapled.staple.holds(now) => Some(&stapled.certified),
+            (_, StaplePolicy::Lenient) | (None, StaplePolicy::Strict) => Some(&self.certified),
+            _ => None,
+        }
+    }
+
+    fn policy(&self, policy: StaplePolicy) -> StaplePolicy {
+        match self.needs_staple {
+            true => StaplePolicy::Must,
+            false => policy,
+        }
     }
 }
 
@@ -369,6 +459,16 @@ impl fmt::Debug for TrustBundle {
 
 impl Fingerprint {
     /// DER is self-delimiting, so no two lists of certificates run together alike.
+    /// Of the same with something that belongs to it.
+    fn with(self, more: &[u8]) -> Fingerprint {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.0);
+        context.update(more);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(context.finish().as_ref());
+        Fingerprint(bytes)
+    }
+
     fn of<'a>(certificates: impl Iterator<Item = &'a CertificateDer<'static>>) -> Fingerprint {
         let mut context = digest::Context::new(&digest::SHA256);
         for certificate in certificates {

@@ -6,6 +6,8 @@ use rustls_pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
 
+use crate::encrypted_key::{self, EncryptedKeyError};
+
 /// What is wrong with a PEM text. `origin` is the file or secret it came from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
@@ -27,8 +29,17 @@ pub enum PemError {
         origin: String,
         found: Vec<&'static str>,
     },
-    #[error("the private key is encrypted — {origin} — decrypt it with `openssl pkey -in FILE -out FILE`")]
+    #[error(
+        "the private key is encrypted — {origin} — give its password, or decrypt it with `openssl pkey -in FILE -out FILE`"
+    )]
     EncryptedKey { origin: String },
+    #[error(
+        "the private key cannot be opened: {source} — {origin} — check the password, or write the key anew with `openssl pkcs8 -topk8 -v2 aes256`"
+    )]
+    Password {
+        origin: String,
+        source: EncryptedKeyError,
+    },
     #[error("more than one private key — {origin} — keep only the one that belongs to the certificate")]
     SeveralKeys { origin: String },
 }
@@ -51,6 +62,29 @@ pub fn certificates(pem: &[u8], origin: &str) -> Result<Vec<CertificateDer<'stat
     }
     Ok(certificates)
 }
+
+/// The one private key of a PEM text, which may be behind a password.
+pub fn private_key_with(
+    pem: &[u8],
+    password: Option<&[u8]>,
+    origin: &str,
+) -> Result<PrivateKeyDer<'static>, PemError> {
+    let blocks = ::pem::parse_many(pem).unwrap_or_default();
+    let sealed = blocks.iter().find(|block| block.tag() == ENCRYPTED_KEY);
+    match (password, sealed) {
+        (Some(password), Some(sealed)) => {
+            let opened = encrypted_key::open(sealed.contents(), password);
+            let opened = opened.map_err(|source| PemError::Password {
+                origin: origin.to_owned(),
+                source,
+            })?;
+            Ok(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(opened)))
+        }
+        _ => private_key(pem, origin),
+    }
+}
+
+const ENCRYPTED_KEY: &str = "ENCRYPTED PRIVATE KEY";
 
 /// The one private key of a PEM text; other blocks (a chain in the same file) are passed over.
 pub fn private_key(pem: &[u8], origin: &str) -> Result<PrivateKeyDer<'static>, PemError> {
@@ -171,5 +205,28 @@ mod tests {
             Err(PemError::SeveralKeys { .. })
         ));
         assert!(matches!(private_key(b"", "key.pem"), Err(PemError::NoKey { .. })));
+    }
+
+    /// `openssl genpkey -algorithm ed25519 | openssl pkcs8 -topk8 -v2 aes-256-cbc -passout pass:open`, and the same with
+    /// `-v2 aes-128-cbc -v2prf hmacWithSHA1`.
+    const SEALED: [&str; 2] = [
+        include_str!("pem/aes-256.pem"),
+        include_str!("pem/aes-128-sha1.pem"),
+    ];
+
+    #[test]
+    fn a_key_behind_a_password_is_opened_by_it_alone() {
+        for sealed in SEALED {
+            let open = |password: &[u8]| private_key_with(sealed.as_bytes(), Some(password), "key.pem");
+            let key = open(b"open").unwrap();
+            let provider = rustls::crypto::aws_lc_rs::default_provider();
+            provider.key_provider.load_private_key(key).unwrap();
+            let refused = open(b"other").unwrap_err().to_string();
+            assert!(refused.contains("password is wrong"), "{refused}");
+            assert!(matches!(
+                private_key_with(sealed.as_bytes(), None, "key.pem"),
+                Err(PemError::EncryptedKey { .. })
+            ));
+        }
     }
 }

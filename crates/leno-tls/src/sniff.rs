@@ -33,19 +33,31 @@ pub enum Peek {
 
 /// Looks at the first bytes of a connection. Pure: call it again with a longer prefix.
 pub fn peek(prefix: &[u8]) -> Peek {
-    // A ClientHello that a peer splits into many small records is joined first.
     let mut hello = Vec::new();
+    match joined(prefix, &mut hello) {
+        Ok(Some(body)) => read_hello(body).unwrap_or(Peek::NotTls),
+        Ok(None) => Peek::NeedMore,
+        Err(NotTls) => Peek::NotTls,
+    }
+}
+
+/// The body of the ClientHello that a connection begins with, where all of it is there.
+pub(crate) fn hello_of(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut hello = Vec::new();
+    let body = joined(prefix, &mut hello).ok().flatten()?;
+    Some(body.to_vec())
+}
+
+/// A ClientHello that a peer splits into many small records is joined first.
+fn joined<'h>(prefix: &[u8], hello: &'h mut Vec<u8>) -> Result<Option<&'h [u8]>, NotTls> {
     let mut rest = prefix;
     loop {
-        let Ok((content, after)) = read_record(rest) else {
-            return Peek::NotTls;
-        };
+        let (content, after) = read_record(rest)?;
         hello.extend_from_slice(content);
-        match (whole_hello(&hello), after) {
-            (Ok(Some(body)), _) => return read_hello(body).unwrap_or(Peek::NotTls),
-            (Ok(None), Some(after)) => rest = after,
-            (Ok(None), None) => return Peek::NeedMore,
-            (Err(NotTls), _) => return Peek::NotTls,
+        match (whole_hello(hello)?.is_some(), after) {
+            (true, _) => return whole_hello(hello),
+            (false, Some(after)) => rest = after,
+            (false, None) => return Ok(None),
         }
     }
 }
@@ -142,14 +154,22 @@ fn read_alpn(mut extension: Reader<'_>) -> Option<Vec<Vec<u8>>> {
 }
 
 /// Takes fields off the front; `None` past the end.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
@@ -159,16 +179,16 @@ impl<'a> Reader<'a> {
         self.take(1)?.first().copied()
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(crate) fn u16(&mut self) -> Option<u16> {
         Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
     }
 
-    fn vector8(&mut self) -> Option<Reader<'a>> {
+    pub(crate) fn vector8(&mut self) -> Option<Reader<'a>> {
         let length = self.u8()?;
         self.take(length.into()).map(Reader)
     }
 
-    fn vector16(&mut self) -> Option<Reader<'a>> {
+    pub(crate) fn vector16(&mut self) -> Option<Reader<'a>> {
         let length = self.u16()?;
         self.take(length.into()).map(Reader)
     }

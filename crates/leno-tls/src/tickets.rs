@@ -45,6 +45,13 @@ impl TicketKeys {
         let all: Option<Vec<Key>> = keys.iter().map(|bytes| Key::new(bytes)).collect();
         all.filter(|all| !all.is_empty()).map(|all| Self(all.into()))
     }
+
+    /// One that nobody else has. None: the system gives no random numbers.
+    pub fn random() -> Option<Self> {
+        let mut key = vec![0; TICKET_KEY_BYTES];
+        rand::fill(&mut key).ok()?;
+        Self::new(&[key])
+    }
 }
 
 /// Keys are never shown.

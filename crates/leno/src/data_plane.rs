@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::join::Join;
 use crate::random;
+use crate::settled::let_go_of_start_up;
 use crate::workload::WorkloadArgs;
 
 /// How long the last report to the control plane may take.
@@ -152,10 +153,8 @@ impl<'a> Member<'a> {
         tokio::spawn(async move { keep_resolved(&resolving).await });
         let mut configured = state.clone();
         tokio::spawn(async move {
-            if configured.wait_for(|state| state.ready).await.is_ok()
-                && let Err(error) = leno_run::let_go_of_start_up()
-            {
-                tracing::debug!(%error, "memory of the start is not given back");
+            if configured.wait_for(|state| state.ready).await.is_ok() {
+                let_go_of_start_up().await;
             }
         });
         Ok(DataPlane {

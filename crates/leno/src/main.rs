@@ -30,6 +30,7 @@ mod run;
 mod sample;
 mod screen;
 mod seeing;
+mod settled;
 mod sidecar;
 mod stat;
 mod status;

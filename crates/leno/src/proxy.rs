@@ -35,6 +35,7 @@ use crate::gateway::{self, Gateway};
 use crate::logging::Control;
 use crate::output;
 use crate::random;
+use crate::settled::let_go_of_start_up;
 use crate::sidecar::{self, Sidecar};
 
 /// The data plane alone, from an Envoy v3 bootstrap, or in one of the mesh's roles
@@ -54,6 +55,9 @@ pub struct Proxy {
     resource: Option<String>,
     #[arg(long, hide = true)]
     mask: Option<String>,
+    /// The full name of what is encoded
+    #[arg(long, hide = true)]
+    message: Option<String>,
     /// What control planes say is kept in this directory, and served from the next start until they answer
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -78,6 +82,9 @@ enum Mode {
     /// The same of a discovery response
     #[value(hide = true)]
     EncodeResponse,
+    /// The same of a message of this type
+    #[value(hide = true)]
+    EncodeMessage,
     /// Write the message on stdin, a `google.protobuf.Any`, as JSON to stdout: what the child of the admin port does
     #[value(hide = true)]
     Dump,
@@ -101,6 +108,11 @@ pub fn run(args: Proxy, environment: &Environment, logging: Option<Control>) -> 
     match args.mode {
         Mode::Encode => encode::<BootstrapMessage>(&path)?,
         Mode::EncodeResponse => encode::<DiscoveryResponse>(&path)?,
+        Mode::EncodeMessage => {
+            let text = fs::read_to_string(path)?;
+            let message = Schema::load().any_from_text(&text, &args.message.unwrap_or_default())?;
+            io::stdout().write_all(&message.value)?;
+        }
         Mode::Validate => {
             compile(&path, &read(&path)?)?;
             output::text(format!("configuration '{}' OK\n", path.display()))?;
@@ -195,8 +207,16 @@ fn read(path: &Path) -> anyhow::Result<BootstrapMessage> {
 
 /// What is in a file that is watched: read by a child too.
 fn response(text: &str) -> Result<Vec<u8>, String> {
+    encoded(&["--mode", "encode-response"], text)
+}
+
+fn read_json(text: &str, full_name: &str) -> Result<Vec<u8>, String> {
+    encoded(&["--mode", "encode-message", "--message", full_name], text)
+}
+
+fn encoded(how: &[&str], text: &str) -> Result<Vec<u8>, String> {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["proxy", "--mode", "encode-response", "-c", "/dev/stdin"]);
+    command.arg("proxy").args(how).args(["-c", "/dev/stdin"]);
     command.stderr(Stdio::piped());
     let output = ask(&mut command, text.as_bytes())?;
     match output.status.success() {
@@ -277,6 +297,7 @@ fn serve(
                     proxy: proxy.handle(),
                     bootstrap: message.encode_to_vec(),
                     json: Arc::new(write_json),
+                    read_json: Arc::new(read_json),
                     process: Process {
                         version: format!("leno/{}", env!("CARGO_PKG_VERSION")),
                         config_path: path.to_owned(),
@@ -292,9 +313,7 @@ fn serve(
             tokio::spawn(admin::serve(socket, Arc::new(admin)));
         }
         drop(message);
-        if let Err(error) = leno_run::let_go_of_start_up() {
-            tracing::debug!(%error, "memory of the start is not given back");
-        }
+        tokio::spawn(let_go_of_start_up());
         tokio::select! {
             _ = int.recv() => {}
             _ = term.recv() => {}
@@ -373,5 +392,9 @@ impl leno_engine::compile::Files for Disk {
 
     fn hostname(&self) -> Option<String> {
         leno_proxy::hostname()
+    }
+
+    fn time_zone(&self) -> Option<Vec<u8>> {
+        leno_proxy::time_zone(crate::env::named("TZ").as_deref())
     }
 }

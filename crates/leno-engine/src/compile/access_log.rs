@@ -14,6 +14,7 @@ mod operator;
 mod options;
 mod parse;
 mod write;
+mod zone;
 
 use std::path::PathBuf;
 
@@ -23,14 +24,16 @@ pub(crate) use self::config::access_logs;
 pub(crate) use self::custom_tag::custom_tag;
 pub use self::custom_tag::{CustomTag, TagValue};
 pub use self::format::{Format, FormatValues, Heads, NoValues, Piece, request_size, response_size, size};
-pub(crate) use self::formats::{format, format_of, formatters};
+pub(crate) use self::formats::{format, format_of, format_with, formatters};
 pub use self::operator::{
-    AddressForm, Attempted, End, GrpcForm, Hash, HostOf, Message, MetadataKind, Operator, PathOf, Point,
-    SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
+    AddressForm, Attempted, Clock, End, GrpcForm, Hash, HelloHash, HostOf, Message, MetadataKind, Operator,
+    PathOf, Point, SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
 };
 pub use self::options::LogOptions;
 pub(crate) use self::options::every;
+pub(crate) use self::parse::Brought;
 pub use self::parse::Reading;
+pub use self::zone::Zone;
 use super::log_filter::LogFilter;
 
 #[derive(Clone, Debug, PartialEq)]

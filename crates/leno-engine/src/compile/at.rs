@@ -356,6 +356,15 @@ impl At<'_> {
         });
     }
 
+    pub(crate) fn time_zone(&self) -> Option<Vec<u8>> {
+        self.context.files.time_zone()
+    }
+
+    /// What a file says, of those that may be named.
+    pub(crate) fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.context.files.read(path)
+    }
+
     pub(crate) fn hostname(&self) -> Option<String> {
         self.context.files.hostname()
     }

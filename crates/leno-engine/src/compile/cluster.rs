@@ -52,7 +52,7 @@ pub use peak_ewma::PeakEwma;
 pub use slow_start::SlowStart;
 pub use statuses::Statuses;
 pub use subset::{Fallback, Selector, SubsetConfig};
-pub use transport::{Introduced, Transport, TransportSockets};
+pub use transport::{Introduced, Passing, Transport, TransportSockets};
 pub use transport_matcher::SocketTree;
 pub use zone::ZoneAware;
 

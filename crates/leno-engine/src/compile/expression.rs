@@ -1,10 +1,11 @@
 //! Expressions (CEL), as texts and in the forms that parsers and checkers leave.
 
 use leno_cel::{Constant, Expr, Options, Program};
+use prost::Message;
 
 use super::Rejection;
 use super::at::{At, silent};
-use super::pb::{core, expr as pb};
+use super::pb::{core, expr as pb, xds_type};
 
 /// What expressions may use.
 pub(crate) fn options(message: Option<&core::CelExpressionConfig>) -> Options {
@@ -30,6 +31,44 @@ pub(crate) fn text(at: &At<'_>, text: &str, options: Options) -> Result<Program,
 /// `google.api.expr.v1alpha1.Expr`
 pub(crate) fn parsed(at: &At<'_>, message: &pb::Expr, options: Options) -> Result<Program, Rejection> {
     Program::new(expr(at, message)?, options).map_err(|why| at.reject(why))
+}
+
+/// `xds.type.v3.CelExpression`: the text before what a checker left, and that before what a parser did.
+pub(crate) fn of(at: &At<'_>, message: &xds_type::CelExpression) -> Result<Program, Rejection> {
+    use xds_type::cel_expression::ExprSpecifier as E;
+    let xds_type::CelExpression {
+        cel_expr_parsed,
+        cel_expr_checked,
+        cel_expr_string,
+        expr_specifier,
+    } = message;
+    let options = Options::default();
+    if !cel_expr_string.is_empty() {
+        return text(&at.field("cel_expr_string"), cel_expr_string, options);
+    }
+    // Of the same shape as the older messages, byte by byte.
+    let (field, bytes) = match (cel_expr_checked, cel_expr_parsed, expr_specifier) {
+        (Some(checked), _, _) => (
+            "cel_expr_checked",
+            checked.expr.as_ref().map(Message::encode_to_vec),
+        ),
+        (None, Some(parsed), _) => (
+            "cel_expr_parsed",
+            parsed.expr.as_ref().map(Message::encode_to_vec),
+        ),
+        (None, None, Some(E::CheckedExpr(checked))) => {
+            ("checked_expr", checked.expr.as_ref().map(Message::encode_to_vec))
+        }
+        (None, None, Some(E::ParsedExpr(parsed))) => {
+            ("parsed_expr", parsed.expr.as_ref().map(Message::encode_to_vec))
+        }
+        (None, None, None) => return Err(at.reject("an expression is required")),
+    };
+    let at = at.field(field);
+    let bytes = at.required("expr", &bytes)?.clone();
+    let at = at.field("expr");
+    let message = pb::Expr::decode(bytes.as_slice()).map_err(|why| at.reject(why.to_string()))?;
+    parsed(&at, &message, options)
 }
 
 fn expr(at: &At<'_>, message: &pb::Expr) -> Result<Expr, Rejection> {

@@ -3,13 +3,14 @@
 //! A kind is one row in [`KINDS`]. Only those are taken whose effect leno has: an object that should change where a
 //! request goes may not be noted and forgotten.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::Rejection;
 use super::access_log::{Format, FormatValues, Heads, LogFormat, format_of, formatters};
-use super::at::{At, no_effect, silent};
+use super::at::{At, no_effect};
 use super::pb::{core, filter_state as pb};
-use crate::decide::notes::{self, Notes, Object, Shown};
+use crate::decide::notes::{self, Notes, Object, Shared, Shown};
 
 const HASHABLE: &str = "envoy.hashable_string";
 const APPLICATION_PROTOCOLS: &str = notes::APPLICATION_PROTOCOLS;
@@ -23,6 +24,9 @@ pub struct Noting {
     read_only: bool,
     shown: Shown,
     hashable: bool,
+    /// What is no address is not noted.
+    is_address: bool,
+    shared: Shared,
     skip_if_empty: bool,
 }
 
@@ -30,24 +34,39 @@ pub struct Noting {
 struct Kind {
     factory: &'static str,
     shown: Shown,
+    is_address: bool,
 }
 
 const KINDS: &[Kind] = &[
     Kind {
         factory: "envoy.string",
         shown: Shown::Text,
+        is_address: false,
     },
     Kind {
         factory: HASHABLE,
         shown: Shown::Text,
+        is_address: false,
     },
     Kind {
         factory: APPLICATION_PROTOCOLS,
         shown: Shown::Nowhere,
+        is_address: false,
     },
     Kind {
         factory: notes::ORIGINAL_DST,
-        shown: Shown::Text,
+        shown: Shown::Plain,
+        is_address: true,
+    },
+    Kind {
+        factory: notes::LOCAL,
+        shown: Shown::Plain,
+        is_address: true,
+    },
+    Kind {
+        factory: notes::REMOTE,
+        shown: Shown::Plain,
+        is_address: true,
     },
 ];
 
@@ -60,7 +79,6 @@ pub(crate) fn noting(at: &At<'_>, message: &pb::FilterStateValue) -> Result<Noti
         key,
         value,
     } = message;
-    silent!("nothing of it is passed to internal connections"; shared_with_upstream);
     let pb::filter_state_value::Key::ObjectKey(key) = at.required("key", key)?;
     at.not_empty("object_key", key)?;
     let (field, factory) = match factory_key.as_str() {
@@ -74,7 +92,7 @@ pub(crate) fn noting(at: &At<'_>, message: &pb::FilterStateValue) -> Result<Noti
     };
     let pb::filter_state_value::Value::FormatString(format) = at.required("value", value)?;
     let omit_empty = format.omit_empty_values;
-    let format = self::format(&at.field("format_string"), format)?;
+    let format = text_format(&at.field("format_string"), format)?;
     // Each list that connections are made with is kept.
     if kind.factory == APPLICATION_PROTOCOLS && format.literal().is_none() {
         return Err(at
@@ -90,12 +108,22 @@ pub(crate) fn noting(at: &At<'_>, message: &pb::FilterStateValue) -> Result<Noti
         omit_empty,
         read_only: *read_only,
         shown: kind.shown,
-        hashable: kind.factory == HASHABLE,
+        hashable: kind.factory == HASHABLE || kind.is_address,
+        is_address: kind.is_address,
+        shared: match at.choice("shared_with_upstream", *shared_with_upstream)? {
+            pb::filter_state_value::SharedWithUpstream::None => Shared::No,
+            pb::filter_state_value::SharedWithUpstream::Once => Shared::Once,
+            pb::filter_state_value::SharedWithUpstream::Transitive => Shared::Always,
+        },
         skip_if_empty: *skip_if_empty,
     })
 }
 
-fn format(at: &At<'_>, message: &core::SubstitutionFormatString) -> Result<Format, Rejection> {
+/// A text, with its formatters.
+pub(crate) fn text_format(
+    at: &At<'_>,
+    message: &core::SubstitutionFormatString,
+) -> Result<Format, Rejection> {
     let core::SubstitutionFormatString {
         omit_empty_values: _,
         content_type,
@@ -130,6 +158,9 @@ impl Noting {
         if value.is_empty() && self.skip_if_empty {
             return;
         }
+        if self.is_address && value.parse::<SocketAddr>().is_err() {
+            return;
+        }
         notes.set_state(
             &Rc::from(self.key.as_str()),
             Object {
@@ -137,6 +168,7 @@ impl Noting {
                 read_only: self.read_only,
                 hashable: self.hashable,
                 shown: self.shown,
+                shared: self.shared,
             },
         );
     }

@@ -3,7 +3,7 @@
 mod mutation;
 
 use super::Rejection;
-use super::access_log::{Format, format};
+use super::access_log::{Brought, Format, format_with};
 use super::at::At;
 use super::pb::core;
 
@@ -63,15 +63,24 @@ pub(crate) fn added<'m>(field: &'static str, add: &'m [core::HeaderValueOption])
 }
 
 pub(crate) fn edits(at: &At<'_>, fields: &Fields<'_>) -> Result<HeaderOps, Rejection> {
+    edits_with(at, fields, Brought::default())
+}
+
+/// `options`: what formatters have brought.
+pub(crate) fn edits_with(at: &At<'_>, fields: &Fields<'_>, options: Brought) -> Result<HeaderOps, Rejection> {
     let (add_field, add) = fields.add;
     let (remove_field, remove) = fields.remove;
     Ok(HeaderOps {
         remove: at.each(remove_field, remove, |at, name| header_name(at, name))?,
-        add: at.each(add_field, add, header_op)?,
+        add: at.each(add_field, add, |at, one| header_op(at, one, options))?,
     })
 }
 
-fn header_op(at: &At<'_>, message: &core::HeaderValueOption) -> Result<HeaderOp, Rejection> {
+fn header_op(
+    at: &At<'_>,
+    message: &core::HeaderValueOption,
+    options: Brought,
+) -> Result<HeaderOp, Rejection> {
     use core::header_value_option::HeaderAppendAction as Append;
     let core::HeaderValueOption {
         header,
@@ -117,7 +126,7 @@ fn header_op(at: &At<'_>, message: &core::HeaderValueOption) -> Result<HeaderOp,
     }
     Ok(HeaderOp {
         name: header_name(&at.field("key"), key)?,
-        value: format(&at.field("value"), text)?,
+        value: format_with(&at.field("value"), text, options)?,
         append,
         keep_empty: *keep_empty_value,
     })

@@ -1,5 +1,6 @@
 //! `HttpConnectionManager` and the HTTP filters' configurations.
 
+mod client_cert;
 mod discovered;
 pub(crate) mod keepalive;
 mod log_options;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 
-pub use self::discovered::extension;
+pub use self::client_cert::{ForwardClientCert, ForwardClientCertMode, ForwardClientCertTree, Keeps};
 pub use self::keepalive::Keepalive;
 pub(crate) use self::manager::manager;
 pub use self::original_ip::{IpDetection, TrustedProxies};
@@ -52,6 +53,8 @@ pub struct HttpConnectionManager {
     pub timeouts: HttpTimeouts,
     pub server_header: ServerHeader,
     pub client_cert: ForwardClientCert,
+    /// What some requests have instead of it.
+    pub client_cert_by_request: Option<Box<ForwardClientCertTree>>,
     pub use_remote_address: bool,
     /// Proxies before this one whose `x-forwarded-for` is believed.
     pub xff_trusted_hops: usize,
@@ -92,6 +95,10 @@ pub struct HttpConnectionManager {
     pub via: Option<String>,
     /// Methods outside of the list that Envoy knows are passed on.
     pub any_method: bool,
+    /// Requests with both a length and chunks are taken: the length is left out.
+    pub chunked_length: bool,
+    /// What is answered for too much to do says so (`x-envoy-local-overloaded`).
+    pub tells_local_overload: bool,
     /// Ports that a proxy before this one, which tells by the PROXY protocol what connections came to, has TLS on.
     pub told_ports: Option<Box<ToldPorts>>,
     /// Requests say which cluster and node of the mesh they come through.
@@ -241,26 +248,6 @@ pub enum ServerHeader {
     Overwrite(String),
     AppendIfAbsent(String),
     PassThrough,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForwardClientCertMode {
-    Sanitize,
-    ForwardOnly,
-    AppendForward,
-    SanitizeSet,
-    AlwaysForwardOnly,
-}
-
-/// `x-forwarded-client-cert`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForwardClientCert {
-    pub mode: ForwardClientCertMode,
-    pub subject: bool,
-    pub uri: bool,
-    pub dns: bool,
-    pub cert: bool,
-    pub chain: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -15,10 +15,11 @@ use bytes::Bytes;
 use ipnet::IpNet;
 
 pub use super::address::{Address, Pipe};
-pub use tunnel::Tunnel;
+pub use tunnel::{HEADERS, NAMESPACE, RequestId, TRAILERS, Tunnel};
 
-use super::access_log::{AccessLog, LogOptions, access_logs};
+use super::access_log::{AccessLog, Format, LogOptions, access_logs};
 use super::at::{At, compiling, no_effect, refuse};
+use super::config_source::Source;
 use super::dns_cache::DnsCache;
 use super::http::HttpConnectionManager;
 use super::matcher::tree::Tree;
@@ -92,6 +93,9 @@ pub struct ListenerFilters {
     pub proxy_protocol: Option<ProxyProtocol>,
     pub tls_inspector: bool,
     pub http_inspector: bool,
+    /// Whether fingerprints of clients' hellos are made.
+    pub ja3: bool,
+    pub ja4: bool,
     /// Destination ports for which the inspectors do not run.
     pub http_inspector_off: Ports,
     pub tls_inspector_off: Ports,
@@ -197,20 +201,57 @@ pub struct TcpProxy {
     pub clusters: Vec<TcpCluster>,
     /// What the cluster's endpoints must have, where the client names the cluster.
     pub metadata: Fields,
-    /// Connections of one source stick together (`hash_policy`).
-    pub hash_source: bool,
+    /// By what connections stick together (`hash_policy`).
+    pub hash: Option<TcpHash>,
     pub idle_timeout: Option<Duration>,
     /// After which the connection is ended, whatever goes over it.
     pub max_duration: Option<Duration>,
     /// By how much of it the duration may be longer, by chance (percent).
     pub max_duration_jitter: f64,
     pub max_connect_attempts: u32,
+    /// The base and the most of the pauses between attempts. None: there are none.
+    pub backoff: Option<(Duration, Duration)>,
+    /// Upstreams are connected when the client has spoken (`ON_DOWNSTREAM_DATA`): how much of it may wait, in bytes.
+    pub after_data: Option<usize>,
+    /// Extensions of the PROXY protocol for upstreams that are told of the client.
+    pub tlvs: Option<Box<UpstreamTlvs>>,
+    /// Where a cluster that is not known is asked for, and for how long a connection waits for it.
+    pub on_demand: Option<Box<(Source, Duration)>>,
     /// The connection goes through a stream of HTTP to the upstream. None: as it is.
     pub tunnel: Option<Box<Tunnel>>,
     pub access_log: Vec<Arc<AccessLog>>,
     pub log_options: LogOptions,
     /// The object that made it (`metadata` of weighted clusters or stat prefix), for logs.
     pub origin: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TcpHash {
+    Source,
+    /// An object of the filter state that can be hashed.
+    State(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamTlvs {
+    pub added: Vec<(u8, TlvValue)>,
+    pub merging: TlvMerging,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum TlvValue {
+    Fixed(Vec<u8>),
+    Format(Format),
+}
+
+/// What becomes of the extensions that the client's own connection came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlvMerging {
+    /// If it came with the PROXY protocol, nothing is added.
+    IfAbsent,
+    /// Those of the same type are replaced.
+    Overwriting,
+    Appending,
 }
 
 pub fn compile(

@@ -2,6 +2,7 @@
 
 pub mod input;
 pub mod metadata;
+pub mod node;
 pub mod tree;
 
 use regex::bytes::{Regex, RegexBuilder};

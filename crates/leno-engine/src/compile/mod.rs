@@ -19,6 +19,7 @@ pub mod dns_cache;
 pub mod dns_resolver;
 pub mod endpoint;
 pub(crate) mod expression;
+pub mod extension;
 pub(crate) mod filter_state;
 pub(crate) mod hash;
 pub mod http;
@@ -62,6 +63,11 @@ pub trait Files {
 
     /// What this machine is called.
     fn hostname(&self) -> Option<String> {
+        None
+    }
+
+    /// The time zone of this machine, as the database of time zones has it. None: it is UTC, or is not looked at.
+    fn time_zone(&self) -> Option<Vec<u8>> {
         None
     }
 

@@ -29,7 +29,8 @@ pub(crate) use leno_proto::envoy::extensions::access_loggers::{
 /// What brings operators of formats.
 pub(crate) mod formatter {
     pub(crate) use leno_proto::envoy::extensions::formatter::{
-        cel::v3 as cel, metadata::v3 as metadata, req_without_query::v3 as req_without_query,
+        cel::v3 as cel, file_content::v3 as file_content, metadata::v3 as metadata,
+        req_without_query::v3 as req_without_query,
     };
 }
 pub(crate) use leno_proto::envoy::extensions::access_loggers::filters::cel::v3 as cel_filter;
@@ -69,8 +70,8 @@ pub(crate) use leno_proto::google::api::expr::v1alpha1 as expr;
 pub(crate) mod network {
     pub(crate) use leno_proto::envoy::extensions::filters::network::{
         connection_limit::v3 as connection_limit, direct_response::v3 as direct_response, echo::v3 as echo,
-        local_ratelimit::v3 as local_ratelimit, rbac::v3 as rbac, sni_cluster::v3 as sni_cluster,
-        sni_dynamic_forward_proxy::v3 as sni_dynamic_forward,
+        local_ratelimit::v3 as local_ratelimit, rbac::v3 as rbac, set_filter_state::v3 as set_filter_state,
+        sni_cluster::v3 as sni_cluster, sni_dynamic_forward_proxy::v3 as sni_dynamic_forward,
     };
 }
 pub(crate) use leno_proto::contrib::envoy::extensions::filters::http::peak_ewma::v3alpha as peak_ewma_filter;
@@ -147,3 +148,4 @@ pub(crate) use leno_proto::opentelemetry::proto::common::v1 as otlp;
 /// What xDS itself defines besides Envoy's messages.
 pub(crate) use leno_proto::xds::core::v3 as xds_core;
 pub(crate) use leno_proto::xds::r#type::matcher::v3 as xds_matcher;
+pub(crate) use leno_proto::xds::r#type::v3 as xds_type;

@@ -5,6 +5,9 @@ use super::Rejection;
 use super::at::{At, no_effect, refuse, silent};
 use super::pb::{core, proxy_protocol as pb};
 
+/// Of metadata that rules make.
+const NAMESPACE: &str = "envoy.filters.listener.proxy_protocol";
+
 /// What a listener makes of a header before the client's first byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyProtocol {
@@ -14,6 +17,18 @@ pub struct ProxyProtocol {
     pub v2: bool,
     /// Extensions that upstreams may be told.
     pub passed: TlvTypes,
+    /// What is noted of extensions.
+    pub rules: Vec<TlvRule>,
+}
+
+/// An extension that becomes metadata of the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlvRule {
+    pub kind: u8,
+    pub namespace: String,
+    pub key: String,
+    /// As Base64; else as a text.
+    pub base64: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +105,7 @@ pub(super) fn listener_filter(at: &At<'_>, message: &pb::ProxyProtocol) -> Resul
         stat_prefix,
         tlv_location,
     } = message;
-    refuse!(at; rules, tlv_location);
+    refuse!(at; tlv_location);
     silent!("leno has its own statistics"; stat_prefix);
     let disallowed = at.each("disallowed_versions", disallowed_versions, |at, version| {
         core::proxy_protocol_config::Version::try_from(*version)
@@ -102,7 +117,41 @@ pub(super) fn listener_filter(at: &At<'_>, message: &pb::ProxyProtocol) -> Resul
         v1: allowed(core::proxy_protocol_config::Version::V1),
         v2: allowed(core::proxy_protocol_config::Version::V2),
         passed: passed(at, pass_through_tlvs.as_ref())?,
+        rules: at.each("rules", rules, rule)?.into_iter().flatten().collect(),
     })
+}
+
+/// None: it says nothing of what to do.
+fn rule(at: &At<'_>, message: &pb::proxy_protocol::Rule) -> Result<Option<TlvRule>, Rejection> {
+    use pb::proxy_protocol::key_value_pair::ValueStringEncoding as Encoding;
+    let pb::proxy_protocol::Rule {
+        tlv_type,
+        on_tlv_present,
+    } = message;
+    let kind = u8::try_from(*tlv_type)
+        .map_err(|_| at.field("tlv_type").reject(format!("0 to 255, not {tlv_type}")))?;
+    let Some(pb::proxy_protocol::KeyValuePair {
+        metadata_namespace,
+        key,
+        value_string_encoding,
+    }) = on_tlv_present
+    else {
+        return Ok(None);
+    };
+    let at = at.field("on_tlv_present");
+    at.not_empty("key", key)?;
+    Ok(Some(TlvRule {
+        kind,
+        namespace: match metadata_namespace.as_str() {
+            "" => NAMESPACE.to_owned(),
+            said => said.to_owned(),
+        },
+        key: key.clone(),
+        base64: match at.choice("value_string_encoding", *value_string_encoding)? {
+            Encoding::Unspecified | Encoding::SanitizedUtf8 => false,
+            Encoding::Base64 => true,
+        },
+    }))
 }
 
 fn passed(at: &At<'_>, message: Option<&core::ProxyProtocolPassThroughTlVs>) -> Result<TlvTypes, Rejection> {

@@ -157,7 +157,10 @@ fn tree(at: &At<'_>, subject: Subject, message: &xds_matcher::Matcher) -> Result
 }
 
 fn is_of_request(input: &Input) -> bool {
-    let noted = matches!(input, Input::DynamicMetadata { .. } | Input::FilterState(_));
+    let noted = matches!(
+        input,
+        Input::DynamicMetadata { .. } | Input::FilterState(_) | Input::Attributes
+    );
     noted || is_of_connection(input) || matches!(input, Input::RequestHeader(_))
 }
 
@@ -180,6 +183,7 @@ fn is_of_connection(input: &Input) -> bool {
         | Input::ApplicationProtocol
         | Input::DynamicMetadata { .. }
         | Input::FilterState(_)
+        | Input::Attributes
         | Input::EndpointMetadata { .. }
         | Input::LocalityMetadata { .. } => false,
     }

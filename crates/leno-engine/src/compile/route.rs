@@ -10,6 +10,7 @@ mod per_filter;
 pub(crate) mod retry;
 mod table;
 mod tree;
+mod virtual_cluster;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use self::mirror::{MirrorCluster, MirrorPolicy};
 pub use self::retry::{HostPredicate, RateLimited, ResetHeader, RetryOn, RetryPolicy};
 pub(crate) use self::table::table;
 pub use self::tree::RouteTree;
+pub use self::virtual_cluster::VirtualClusters;
 use super::access_log::Format;
 use super::at::compiling;
 use super::config_source::Source;
@@ -111,14 +113,17 @@ pub struct Route {
     pub rule: u32,
     /// For logs.
     pub told: Option<Told>,
+    /// `HOST.route.STAT_PREFIX`: as what its requests are counted besides their cluster.
+    pub stat_name: Option<Box<str>>,
     pub host: Arc<HostFacts>,
 }
 
-/// What logs say of a virtual host.
+/// What logs and statistics say of a virtual host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HostFacts {
     pub name: String,
     pub told: Option<Told>,
+    pub clusters: VirtualClusters,
 }
 
 #[derive(Clone, Debug, PartialEq)]

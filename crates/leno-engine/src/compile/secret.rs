@@ -5,7 +5,7 @@ use prost::Message;
 use super::at::{At, compiling};
 use super::config_source::WatchedDirectory;
 use super::pb::{core, tls as pb};
-use super::tls::{self, Validation};
+use super::tls::{self, Certificate, Validation};
 use super::{Files, Rejection, Warnings};
 
 /// Envoy's word for what is not shown.
@@ -13,10 +13,7 @@ const REDACTED: &str = "[redacted]";
 
 #[derive(Clone, PartialEq)]
 pub enum Secret {
-    Identity {
-        certificate_chain: Vec<u8>,
-        private_key: Vec<u8>,
-    },
+    Identity(Certificate),
     /// Whom to trust, and what is asked of peers besides.
     Validation(Box<Validation>),
     /// Of session tickets, each of 80 bytes.
@@ -27,9 +24,7 @@ pub enum Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Identity {
-                certificate_chain, ..
-            } => write!(f, "Identity({})", certificate_chain.escape_ascii()),
+            Self::Identity(certificate) => write!(f, "{certificate:?}"),
             Self::Validation(validation) => write!(f, "{validation:?}"),
             Self::Tickets(keys) => write!(f, "Tickets({})", keys.len()),
         }
@@ -90,11 +85,7 @@ pub(crate) fn secret(at: &At<'_>, message: &pb::Secret) -> Result<(String, Secre
     let pb::Secret { name, r#type } = message;
     let secret = match at.required("type", r#type)? {
         Type::TlsCertificate(certificate) => {
-            let (certificate_chain, private_key) = tls::key_pair(&at.field("tls_certificate"), certificate)?;
-            Secret::Identity {
-                certificate_chain,
-                private_key,
-            }
+            Secret::Identity(tls::certificate(&at.field("tls_certificate"), certificate)?)
         }
         Type::ValidationContext(context) => {
             Secret::Validation(Box::new(tls::peers(&at.field("validation_context"), context)?))

@@ -19,8 +19,23 @@ use validation::validation;
 pub struct DownstreamTls {
     pub common: CommonTls,
     pub require_client_certificate: bool,
+    pub staples: StaplePolicy,
+    /// Where no certificate has the name that is asked for, one is shown that the client takes; else it is the first.
+    pub scans_all: bool,
     /// None: no session is resumed.
     pub tickets: Option<Tickets>,
+}
+
+/// Whether a certificate is shown whose OCSP response is missing or has expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StaplePolicy {
+    /// Without it.
+    #[default]
+    Lenient,
+    /// Without it where there never was one; not with one that has expired.
+    Strict,
+    /// Not at all.
+    Must,
 }
 
 /// By what sessions are resumed.
@@ -38,6 +53,8 @@ pub enum TicketSource {
     Sds(String, Option<Source>),
     /// The first makes tickets, all of them read.
     Inline(Vec<Vec<u8>>),
+    /// The process has made one for itself.
+    Own,
 }
 
 /// Keys are never shown.
@@ -46,6 +63,7 @@ impl std::fmt::Debug for TicketSource {
         match self {
             Self::Sds(name, source) => write!(f, "Sds({name:?}, {source:?})"),
             Self::Inline(keys) => write!(f, "Inline({})", keys.len()),
+            Self::Own => f.write_str("Own"),
         }
     }
 }
@@ -74,11 +92,28 @@ pub struct CommonTls {
 pub enum SecretSource {
     /// By SDS name: `default`, `ROOTCA`, or another. Without a source it is one of the bootstrap's own.
     Sds(String, Option<Source>),
-    /// PEM, read at compile time by the caller's loader.
-    Inline {
-        certificate_chain: Vec<u8>,
-        private_key: Vec<u8>,
-    },
+    /// Read at compile time by the caller's loader.
+    Inline(Certificate),
+}
+
+/// A certificate and what belongs to it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Certificate {
+    /// PEM.
+    pub chain: Vec<u8>,
+    /// PEM.
+    pub private_key: Vec<u8>,
+    /// What opens the key.
+    pub password: Option<Vec<u8>>,
+    /// An OCSP response in DER.
+    pub ocsp_staple: Option<Vec<u8>>,
+}
+
+/// Keys are never shown.
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Certificate({})", self.chain.escape_ascii())
+    }
 }
 
 /// A transport socket; None: plaintext.
@@ -91,6 +126,7 @@ pub(crate) fn downstream(
     if let Ok(raw_buffer::RawBuffer {}) = leno_proto::FromAny::unpack(any) {
         return Ok(None);
     }
+    use pb::downstream_tls_context::OcspStaplePolicy;
     let pb::DownstreamTlsContext {
         common_tls_context,
         require_client_certificate,
@@ -102,10 +138,9 @@ pub(crate) fn downstream(
         prefer_client_ciphers,
         session_ticket_keys_type,
     } = &at.unpack::<pb::DownstreamTlsContext>(any)?;
-    refuse!(at; require_sni, ocsp_staple_policy);
+    refuse!(at; require_sni);
     silent!("only tickets are there"; disable_stateful_session_resumption);
     let tickets = tickets(&at, session_ticket_keys_type.as_ref(), session_timeout)?;
-    no_effect!(at, "all certificates are looked at"; full_scan_certs_on_sni_mismatch);
     no_effect!(at, "the client's order is taken"; prefer_client_ciphers);
     let common = common(
         &at.field("common_tls_context"),
@@ -129,6 +164,12 @@ pub(crate) fn downstream(
     Ok(Some(DownstreamTls {
         common,
         require_client_certificate: required,
+        staples: match at.choice("ocsp_staple_policy", *ocsp_staple_policy)? {
+            OcspStaplePolicy::LenientStapling => StaplePolicy::Lenient,
+            OcspStaplePolicy::StrictStapling => StaplePolicy::Strict,
+            OcspStaplePolicy::MustStaple => StaplePolicy::Must,
+        },
+        scans_all: full_scan_certs_on_sni_mismatch.is_some_and(|scans| scans.value),
         tickets,
     }))
 }
@@ -146,14 +187,11 @@ fn tickets(
 ) -> Result<Option<Tickets>, Rejection> {
     use pb::downstream_tls_context::SessionTicketKeysType as T;
     let keys = match message {
-        None | Some(T::DisableStatelessSessionResumption(_)) => {
-            if let Some(T::DisableStatelessSessionResumption(false)) = message {
-                at.field("disable_stateless_session_resumption")
-                    .warn("without session_ticket_keys no session is resumed");
-            }
-            no_effect!(at, "without session_ticket_keys no session is resumed"; session_timeout);
+        None | Some(T::DisableStatelessSessionResumption(true)) => {
+            no_effect!(at, "without session_ticket_keys, and where disable_stateless_session_resumption is not said to be false, no session is resumed"; session_timeout);
             return Ok(None);
         }
+        Some(T::DisableStatelessSessionResumption(false)) => TicketSource::Own,
         Some(T::SessionTicketKeys(keys)) => {
             TicketSource::Inline(ticket_keys(&at.field("session_ticket_keys"), keys)?)
         }
@@ -252,7 +290,9 @@ fn common(at: &At<'_>, message: &pb::CommonTlsContext) -> Result<CommonTls, Reje
             .field("tls_certificates")
             .reject("there is another source of certificates beside it"));
     }
-    let mut certificates = at.each("tls_certificates", tls_certificates, certificate)?;
+    let mut certificates = at.each("tls_certificates", tls_certificates, |at, message| {
+        certificate(at, message).map(SecretSource::Inline)
+    })?;
     certificates.extend(at.each(
         "tls_certificate_sds_secret_configs",
         tls_certificate_sds_secret_configs,
@@ -296,16 +336,8 @@ fn common(at: &At<'_>, message: &pb::CommonTlsContext) -> Result<CommonTls, Reje
     })
 }
 
-fn certificate(at: &At<'_>, message: &pb::TlsCertificate) -> Result<SecretSource, Rejection> {
-    let (certificate_chain, private_key) = key_pair(at, message)?;
-    Ok(SecretSource::Inline {
-        certificate_chain,
-        private_key,
-    })
-}
-
-/// A certificate's chain and its key, as PEM.
-pub(crate) fn key_pair(at: &At<'_>, message: &pb::TlsCertificate) -> Result<(Vec<u8>, Vec<u8>), Rejection> {
+/// A certificate's chain, its key, and what belongs to them.
+pub(crate) fn certificate(at: &At<'_>, message: &pb::TlsCertificate) -> Result<Certificate, Rejection> {
     let pb::TlsCertificate {
         certificate_chain,
         private_key,
@@ -317,15 +349,30 @@ pub(crate) fn key_pair(at: &At<'_>, message: &pb::TlsCertificate) -> Result<(Vec
         signed_certificate_timestamp,
         tls_params,
     } = message;
-    refuse!(at; pkcs12, private_key_provider, password, tls_params);
-    no_effect!(at, "not sent"; ocsp_staple, signed_certificate_timestamp);
+    refuse!(at; pkcs12, private_key_provider, tls_params);
+    no_effect!(at, "not sent, nor by Envoy"; signed_certificate_timestamp);
     silent!("files of secrets that come by SDS are followed, others are read once, as in Envoy"; watched_directory);
     let read =
         |field, source: &Option<core::DataSource>| at.field(field).data_source(at.required(field, source)?);
-    Ok((
-        read("certificate_chain", certificate_chain)?,
-        read("private_key", private_key)?,
-    ))
+    let may = |field, source: &Option<core::DataSource>| {
+        let source = source.as_ref().map(|source| at.field(field).data_source(source));
+        source.transpose()
+    };
+    if let Some(core::DataSource {
+        specifier: Some(core::data_source::Specifier::InlineString(_)),
+        ..
+    }) = ocsp_staple
+    {
+        return Err(at
+            .field("ocsp_staple")
+            .reject("DER is no text: use inline_bytes or filename"));
+    }
+    Ok(Certificate {
+        chain: read("certificate_chain", certificate_chain)?,
+        private_key: read("private_key", private_key)?,
+        password: may("password", password)?.filter(|password| !password.is_empty()),
+        ocsp_staple: may("ocsp_staple", ocsp_staple)?.filter(|staple| !staple.is_empty()),
+    })
 }
 
 /// A validation context that is a secret by itself.

@@ -18,6 +18,7 @@ const ORIGINAL_PATH: &str = "x-envoy-original-path";
 
 impl Forwarding<'_> {
     /// What the endpoint must have that takes the request: its subset.
+    #[inline]
     pub fn metadata(&self) -> &Fields {
         self.weighted
             .map_or(&self.forward.metadata, |weighted| &weighted.metadata)
@@ -109,8 +110,9 @@ impl Forwarding<'_> {
     }
 
     /// Whether the authority becomes the chosen endpoint's hostname.
+    #[inline]
     pub fn auto_host(&self) -> bool {
-        self.forward.host_rewrite == HostRewrite::Auto
+        matches!(self.forward.host_rewrite, HostRewrite::Auto)
     }
 
     fn rewrite_path(&self, head: &mut RequestHead, values: &dyn FormatValues, tells: bool) {

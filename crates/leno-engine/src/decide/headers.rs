@@ -13,14 +13,19 @@ use crate::compile::route::{AppendAction, HeaderOp, HeaderOps};
 use crate::message::{Headers, RequestHead, ResponseHead};
 
 impl HeaderOps {
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.add.is_empty()
     }
 
+    #[inline]
     pub fn edit_request(&self, head: &mut RequestHead, values: &dyn FormatValues) {
-        if self.is_empty() {
-            return;
+        if !self.is_empty() {
+            self.change_request(head, values);
         }
+    }
+
+    fn change_request(&self, head: &mut RequestHead, values: &dyn FormatValues) {
         self.remove_from(&mut head.headers);
         let heads = Heads {
             request: Some(head),
@@ -30,10 +35,14 @@ impl HeaderOps {
         add(added, &mut head.headers);
     }
 
+    #[inline]
     pub fn edit_response(&self, request: &RequestHead, head: &mut ResponseHead, values: &dyn FormatValues) {
-        if self.is_empty() {
-            return;
+        if !self.is_empty() {
+            self.change_response(request, head, values);
         }
+    }
+
+    fn change_response(&self, request: &RequestHead, head: &mut ResponseHead, values: &dyn FormatValues) {
         self.remove_from(&mut head.headers);
         let heads = Heads {
             request: Some(request),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::matcher::tree::{Facts, Undecided};
+use super::notes::Notes;
 use crate::compile::listener::{ChainMatch, FilterChain, Listener, SourceType, TransportProtocol};
 use crate::compile::matcher::input::Input;
 
@@ -30,6 +31,8 @@ pub struct ConnectionInfo<'a> {
     pub transport: TransportProtocol,
     /// ALPN names of the client's hello in its order, or what the HTTP inspector found (`http/1.1`, `h2c`).
     pub application_protocols: &'a [&'a [u8]],
+    /// What it was told by the listener that it comes from.
+    pub notes: Option<&'a Notes>,
 }
 
 /// What a chain can demand, in the order in which it counts.
@@ -68,6 +71,12 @@ pub fn choose<'l>(listener: &'l Listener, connection: &ConnectionInfo<'_>) -> Op
             Some(named) => named.and_then(|at| listener.chains.get(at)),
             None => listener.default_chain.as_ref(),
         };
+    }
+    // Most listeners have one chain, for everybody.
+    if let [only] = listener.chains.as_slice()
+        && only.matches.is_anything()
+    {
+        return Some(only);
     }
     let local = same_ip_or_loopback(connection);
     let mut best: Option<(Ranks, &Arc<FilterChain>)> = None;
@@ -119,14 +128,18 @@ impl Facts for ConnectionInfo<'_> {
                 let joined = self.application_protocols.join(&b"','"[..]);
                 Cow::Owned([b"'", &joined[..], b"'"].concat())
             }),
+            Input::FilterState(key) => {
+                let noted = |notes: &Notes| notes.state(key, |object| object.value.clone());
+                self.notes.and_then(noted).and_then(text)
+            }
             // No listener may name them.
-            Input::RequestHeader(_)
+            Input::Attributes
+            | Input::RequestHeader(_)
             | Input::QueryParameter(_)
             | Input::UriSan
             | Input::DnsSan
             | Input::Subject
             | Input::DynamicMetadata { .. }
-            | Input::FilterState(_)
             | Input::EndpointMetadata { .. }
             | Input::LocalityMetadata { .. } => None,
         })
@@ -140,6 +153,32 @@ impl Facts for ConnectionInfo<'_> {
             _ => return Ok(None),
         };
         Ok(Some(address.ip().to_canonical()))
+    }
+}
+
+impl ChainMatch {
+    /// Every connection is one for it.
+    fn is_anything(&self) -> bool {
+        let Self {
+            destination_port,
+            prefix_ranges,
+            server_names,
+            transport_protocol,
+            application_protocols,
+            direct_source_ranges,
+            source_type,
+            source_ranges,
+            source_ports,
+        } = self;
+        destination_port.is_none()
+            && prefix_ranges.is_empty()
+            && server_names.is_empty()
+            && transport_protocol.is_none()
+            && application_protocols.is_empty()
+            && direct_source_ranges.is_empty()
+            && *source_type == SourceType::Any
+            && source_ranges.is_empty()
+            && source_ports.is_empty()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Evaluation of the matchers.
 
 mod metadata;
+mod node;
 pub mod tree;
 
 use std::borrow::Cow;

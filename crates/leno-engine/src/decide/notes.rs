@@ -1,6 +1,7 @@
 //! What filters note of a request, for those after them and for its log: Envoy's dynamic metadata and filter state.
 //!
-//! Where nobody notes anything it is one pointer that points to nothing.
+//! Where nobody notes anything it is two pointers that point to nothing. What is noted of a connection is known to the
+//! requests on it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,6 +17,11 @@ pub const APPLICATION_PROTOCOLS: &str = "envoy.network.application_protocols";
 /// The object that says where an `ORIGINAL_DST` cluster sends to.
 pub const ORIGINAL_DST: &str = "envoy.network.transport_socket.original_dst_address";
 
+/// The objects that say what a connection to a listener of the proxy's own is to be taken for: where it goes, and whose it
+/// is (`original_dst` reads them).
+pub const LOCAL: &str = "envoy.filters.listener.original_dst.local_ip";
+pub const REMOTE: &str = "envoy.filters.listener.original_dst.remote_ip";
+
 /// An address that metadata say: a text, or the first of a list.
 pub fn address(value: &Value) -> Option<SocketAddr> {
     match value {
@@ -26,7 +32,13 @@ pub fn address(value: &Value) -> Option<SocketAddr> {
 }
 
 #[derive(Debug, Default)]
-pub struct Notes(RefCell<Option<Box<Noted>>>);
+pub struct Notes {
+    own: RefCell<Option<Box<Noted>>>,
+    of_connection: Option<Rc<Notes>>,
+}
+
+/// What a connection to a listener of the proxy's own is told of the filter state, by keys.
+pub type Passed = Vec<(String, Object)>;
 
 #[derive(Debug, Default)]
 struct Noted {
@@ -36,7 +48,7 @@ struct Noted {
 }
 
 /// One object of the filter state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Object {
     pub value: String,
     /// Nobody may set it again.
@@ -45,9 +57,21 @@ pub struct Object {
     pub hashable: bool,
     /// How `%FILTER_STATE(…)%` shows it.
     pub shown: Shown,
+    pub shared: Shared,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether connections to listeners of the proxy's own are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Shared {
+    #[default]
+    No,
+    /// The next one.
+    Once,
+    /// And those that come of it.
+    Always,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shown {
     /// As a text.
     Text,
@@ -55,14 +79,52 @@ pub enum Shown {
     Plain,
     /// Two numbers with a comma between them, by name but as a text (grpc_stats' `FilterObject`).
     Messages,
+    /// As it is, which is JSON, but not as a text.
+    Json,
     Nowhere,
 }
 
 // === impl Notes ===
 
 impl Notes {
+    /// Of a request, on a connection of which this is noted.
+    pub fn beneath(of_connection: Option<Rc<Self>>) -> Self {
+        Self {
+            own: RefCell::default(),
+            of_connection,
+        }
+    }
+
+    /// Of a connection that has been told this.
+    pub fn told(passed: Passed) -> Self {
+        let notes = Self::default();
+        for (key, object) in passed {
+            notes.set_state(&Rc::from(key), object);
+        }
+        notes
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.0.borrow().is_none()
+        let above = self.of_connection.as_ref();
+        self.own.borrow().is_none() && above.is_none_or(|above| above.is_empty())
+    }
+
+    /// For a connection to a listener of the proxy's own.
+    pub fn passed(&self) -> Passed {
+        let above = self.of_connection.as_ref().map(|above| above.passed());
+        let mut all: BTreeMap<String, Object> = above.unwrap_or_default().into_iter().collect();
+        if let Some(noted) = &*self.own.borrow() {
+            for (key, object) in &noted.state {
+                let shared = match object.shared {
+                    Shared::No => continue,
+                    Shared::Once => Shared::No,
+                    Shared::Always => Shared::Always,
+                };
+                let object = object.clone();
+                all.insert(key.as_ref().to_owned(), Object { shared, ..object });
+            }
+        }
+        all.into_iter().collect()
     }
 
     /// Fields of a namespace; those that are there are replaced.
@@ -85,7 +147,7 @@ impl Notes {
     }
 
     pub fn has_metadata(&self, namespace: &str) -> bool {
-        let noted = self.0.borrow();
+        let noted = self.own.borrow();
         noted
             .as_ref()
             .is_some_and(|noted| noted.metadata.contains_key(namespace))
@@ -93,7 +155,7 @@ impl Notes {
 
     /// What stands at a path of a namespace; all of it, where the path is empty.
     pub fn metadata<T>(&self, namespace: &str, path: &[String], read: impl FnOnce(&Value) -> T) -> Option<T> {
-        let noted = self.0.borrow();
+        let noted = self.own.borrow();
         let mut at = noted.as_ref()?.metadata.get(namespace)?;
         for name in path {
             match at {
@@ -106,6 +168,10 @@ impl Notes {
 
     /// False: what is there may not be replaced.
     pub fn set_state(&self, key: &Rc<str>, object: Object) -> bool {
+        let above = self.of_connection.as_ref();
+        if above.is_some_and(|above| above.state(key, |there| there.read_only) == Some(true)) {
+            return false;
+        }
         self.change(|noted| match noted.state.get(key) {
             Some(there) if there.read_only => false,
             _ => {
@@ -116,12 +182,20 @@ impl Notes {
     }
 
     pub fn state<T>(&self, key: &str, read: impl FnOnce(&Object) -> T) -> Option<T> {
-        let noted = self.0.borrow();
-        noted.as_ref()?.state.get(key).map(read)
+        let noted = self.own.borrow();
+        match noted.as_ref().and_then(|noted| noted.state.get(key)) {
+            Some(object) => Some(read(object)),
+            None => self.of_connection.as_ref()?.state(key, read),
+        }
+    }
+
+    /// The address that an object of the filter state is.
+    pub fn address(&self, key: &str) -> Option<SocketAddr> {
+        self.state(key, |object| object.value.parse().ok()).flatten()
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Noted) -> T) -> T {
-        change(self.0.borrow_mut().get_or_insert_default())
+        change(self.own.borrow_mut().get_or_insert_default())
     }
 }
 
@@ -144,8 +218,15 @@ impl FormatValues for Notes {
                 write_messages(&object.value, out);
                 true
             }
+            (Shown::Json, StateForm::Typed) => {
+                out.extend_from_slice(object.value.as_bytes());
+                true
+            }
             // A text has no fields.
-            (Shown::Plain, StateForm::Typed) | (Shown::Nowhere, _) | (_, StateForm::Field(_)) => false,
+            (Shown::Json, _)
+            | (Shown::Plain, StateForm::Typed)
+            | (Shown::Nowhere, _)
+            | (_, StateForm::Field(_)) => false,
         };
         self.state(key, write).unwrap_or(false)
     }

@@ -3,7 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::compile::metadata::{Fields, Value};
 use crate::compile::proxy_protocol::{ProxyProtocol, Tlv, TlvTypes};
+use crate::decide::notes::Notes;
+use crate::message::base64;
 
 mod write;
 
@@ -32,7 +35,7 @@ pub struct Header {
     pub length: usize,
     /// None: the proxy speaks for itself (`LOCAL`, `UNKNOWN`).
     pub addresses: Option<Addresses>,
-    /// Those that are passed on.
+    /// Those that are passed on, or that rules name.
     pub tlvs: Vec<Tlv>,
 }
 
@@ -64,6 +67,24 @@ pub enum Malformed {
 // === impl ProxyProtocol ===
 
 impl ProxyProtocol {
+    fn keeps(&self, kind: u8) -> bool {
+        self.passed.has(kind) || self.rules.iter().any(|rule| rule.kind == kind)
+    }
+
+    /// What rules note of these extensions.
+    pub fn note(&self, tlvs: &[Tlv], notes: &Notes) {
+        for tlv in tlvs {
+            for rule in self.rules.iter().filter(|rule| rule.kind == tlv.kind) {
+                let value = match rule.base64 {
+                    true => String::from_utf8_lossy(&base64::encode(&tlv.value)).into_owned(),
+                    false => sanitized(&tlv.value),
+                };
+                let fields = Fields::from([(rule.key.clone(), Value::Text(value))]);
+                notes.set_metadata(&rule.namespace, fields);
+            }
+        }
+    }
+
     /// Reads the first bytes of a connection.
     pub fn read(&self, bytes: &[u8]) -> Result<Beginning, Malformed> {
         let may_be = |signature: &[u8]| {
@@ -78,7 +99,7 @@ impl ProxyProtocol {
             (false, false) if self.optional => return Ok(Beginning::Plain),
             (false, false) => return Err(Malformed::Absent),
             (_, true) if bytes.len() >= V2.len() => match self.v2 {
-                true => binary(bytes, &self.passed)?,
+                true => binary(bytes, &|kind| self.keeps(kind))?,
                 false => return Err(Malformed::Disallowed(2)),
             },
             (true, _) if bytes.len() >= V1.len() => match self.v1 {
@@ -143,7 +164,7 @@ fn address<Ip: std::str::FromStr + Into<IpAddr>>(ip: &str, port: &str) -> Result
     }
 }
 
-fn binary(bytes: &[u8], passed: &TlvTypes) -> Result<Option<Header>, Malformed> {
+fn binary(bytes: &[u8], keeps: &dyn Fn(u8) -> bool) -> Result<Option<Header>, Malformed> {
     let Some((fixed, rest)) = bytes.split_at_checked(V2_HEADER) else {
         return Ok(None);
     };
@@ -166,11 +187,11 @@ fn binary(bytes: &[u8], passed: &TlvTypes) -> Result<Option<Header>, Malformed> 
         None => (None, Vec::new()),
         Some(4) => {
             let (addresses, extensions) = pair::<4>(body).ok_or(Malformed::Short)?;
-            (Some(addresses), self::extensions(extensions, passed)?)
+            (Some(addresses), self::extensions(extensions, keeps)?)
         }
         Some(_) => {
             let (addresses, extensions) = pair::<16>(body).ok_or(Malformed::Short)?;
-            (Some(addresses), self::extensions(extensions, passed)?)
+            (Some(addresses), self::extensions(extensions, keeps)?)
         }
     };
     Ok(Some(Header {
@@ -196,14 +217,24 @@ where
     Some((addresses, rest))
 }
 
+/// As Envoy: what is no UTF-8 is `!`.
+fn sanitized(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '!'));
+    }
+    text
+}
+
 /// All are looked at, and those that are passed on kept.
-fn extensions(mut bytes: &[u8], passed: &TlvTypes) -> Result<Vec<Tlv>, Malformed> {
+fn extensions(mut bytes: &[u8], keeps: &dyn Fn(u8) -> bool) -> Result<Vec<Tlv>, Malformed> {
     let mut kept = Vec::new();
     while let Some((kind, rest)) = bytes.split_first() {
         let (length, rest) = rest.split_first_chunk::<2>().ok_or(Malformed::Extension)?;
         let length = usize::from(u16::from_be_bytes(*length));
         let (value, rest) = rest.split_at_checked(length).ok_or(Malformed::Extension)?;
-        if passed.has(*kind) {
+        if keeps(*kind) {
             kept.push(Tlv {
                 kind: *kind,
                 value: value.to_vec(),

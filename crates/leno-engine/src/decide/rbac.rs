@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use leno_cel::Program;
+
 use crate::compile::access_log::{Attributes, FormatValues, Heads};
 use crate::compile::matcher::input::Input;
 use crate::compile::rbac::{Action, Permission, Policy, Principal, Rbac, Rules};
@@ -98,6 +100,7 @@ impl Facts for Caller<'_> {
             }
             // No rules may name them, or no text is made of them.
             Input::QueryParameter(_)
+            | Input::Attributes
             | Input::SourceType
             | Input::TransportProtocol
             | Input::ApplicationProtocol
@@ -105,6 +108,14 @@ impl Facts for Caller<'_> {
             | Input::EndpointMetadata { .. }
             | Input::LocalityMetadata { .. } => None,
         })
+    }
+
+    fn holds(&self, program: &Program) -> bool {
+        let heads = Heads {
+            request: self.request,
+            ..Heads::default()
+        };
+        program.holds(&Attributes::new(heads, self.values))
     }
 
     fn notes(&self) -> Option<&Notes> {
@@ -146,13 +157,10 @@ impl Policy {
             .iter()
             .any(|permission| permission.matches(caller))
             && self.principals.iter().any(|principal| principal.matches(caller))
-            && self.condition.as_ref().is_none_or(|condition| {
-                let heads = Heads {
-                    request: caller.request,
-                    ..Heads::default()
-                };
-                condition.holds(&Attributes::new(heads, caller.values))
-            })
+            && self
+                .condition
+                .as_ref()
+                .is_none_or(|condition| caller.holds(condition))
     }
 }
 

@@ -29,6 +29,7 @@ impl From<usize> for Decimal {
 }
 
 impl AsRef<[u8]> for Decimal {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         &self.digits[self.start..]
     }

@@ -91,12 +91,10 @@ impl Headers {
     /// case, and value. Nothing is copied. What a range has outside of `wire` is empty.
     pub fn from_wire(wire: Bytes, fields: impl IntoIterator<Item = (Range<usize>, Range<usize>)>) -> Self {
         let span = |range: &Range<usize>| Span::of(range).unwrap_or(Span::EMPTY);
-        let mut headers = Self(Some(Rc::new(Block {
-            wire,
-            ..Block::default()
-        })));
         // In place: a block is too large to be moved for nothing.
+        let mut headers = Self(Some(Rc::default()));
         let block = headers.edit();
+        block.wire = wire;
         for (name, value) in fields {
             let marks = Marks::of(block.wire.get(name.clone()).unwrap_or_default());
             block.push(marks, span(&name), span(&value));
@@ -219,6 +217,7 @@ impl Headers {
 
     /// The fields in their order, in as few pieces as may be: what was received in the form in which HTTP/1.1 writes it
     /// comes in runs. A field named `alone` comes by itself.
+    #[inline]
     pub fn lines<'a>(&'a self, alone: &'a [u8]) -> impl Iterator<Item = Lines<'a>> {
         let block = self.0.as_deref();
         let mut rest = self.fields();
@@ -245,6 +244,7 @@ impl Headers {
 
     /// Every name and value that was added since the message was received, one after the other, also of fields that are
     /// gone again.
+    #[inline]
     pub fn added(&self) -> &[u8] {
         self.0.as_deref().map_or(&[], |block| block.added.as_ref())
     }
@@ -267,6 +267,7 @@ impl Headers {
     }
 
     /// How the names were written, where a codec has noted it.
+    #[inline]
     pub fn spelling(&self) -> Option<&Spelling> {
         self.0.as_deref()?.spelling.as_deref()
     }
@@ -279,6 +280,7 @@ impl Headers {
         self.0.as_deref().into_iter()
     }
 
+    #[inline]
     fn fields(&self) -> &[Field] {
         self.0.as_deref().map_or(&[], |block| &block.fields)
     }
@@ -322,6 +324,7 @@ impl Block {
     }
 
     /// Whether the field stands in `wire` as a line of HTTP/1.1.
+    #[inline]
     fn is_line(&self, field: &Field) -> bool {
         let Field { name, value } = field;
         let colon = name.at as usize + name.len as usize;
@@ -331,14 +334,17 @@ impl Block {
             && self.two_at(field.end()) == Some(LINE_END)
     }
 
+    #[inline]
     fn two_at(&self, at: usize) -> Option<&[u8; 2]> {
         self.wire.get(at..)?.first_chunk()
     }
 
+    #[inline]
     fn is(&self, field: &Field, name: &[u8]) -> bool {
         field.name.len as usize == name.len() && same(self.text(field.name), name)
     }
 
+    #[inline]
     fn text(&self, span: Span) -> &[u8] {
         let from: &[u8] = match span.is_added() {
             true => self.added.as_ref(),
@@ -420,6 +426,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 
 impl Field {
     /// Where its value ends.
+    #[inline]
     fn end(&self) -> usize {
         self.value.at as usize + self.value.len as usize
     }
@@ -438,6 +445,7 @@ impl Marks {
         Self(1 << ((name.len() + last * 7) % 64))
     }
 
+    #[inline]
     const fn add(&mut self, other: Self) {
         self.0 |= other.0;
     }
@@ -486,6 +494,7 @@ impl Added {
 }
 
 impl AsRef<[u8]> for Added {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         match self.inline.get(..self.len) {
             Some(inline) => inline,
@@ -511,12 +520,14 @@ impl Span {
     const EMPTY: Self = Self { at: 0, len: 0 };
 
     /// None: more than 2 GiB, which no limit on headers lets through.
+    #[inline]
     fn of(range: &Range<usize>) -> Option<Self> {
         let at = u32::try_from(range.start).ok()?;
         let len = u32::try_from(range.end.checked_sub(range.start)?).ok()?;
         (at & Self::ADDED == 0).then_some(Self { at, len })
     }
 
+    #[inline]
     fn added(self) -> Self {
         Self {
             at: self.at | Self::ADDED,
@@ -524,10 +535,12 @@ impl Span {
         }
     }
 
+    #[inline]
     fn is_added(self) -> bool {
         self.at & Self::ADDED != 0
     }
 
+    #[inline]
     fn range(self) -> Range<usize> {
         let at = (self.at & !Self::ADDED) as usize;
         at..at + self.len as usize

@@ -160,3 +160,42 @@ fn envoys_bootstraps_compile_or_are_refused_with_a_place() {
     println!("{whole} compile, {refused} are refused");
     assert!(whole + refused > 0, "nothing was read");
 }
+
+/// One variable is set.
+struct Environment;
+
+impl Files for Environment {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        Err(format!("{path} is not asked for"))
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        (name == "GREETING").then(|| "hello".to_owned())
+    }
+}
+
+#[test]
+fn data_may_come_from_the_environment() {
+    let compiled = |name: &str| {
+        let listener = serde_json::json!({
+            "name": "l",
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}},
+            "filter_chains": [{"filters": [{"name": "direct", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.direct_response.v3.Config",
+                "response": {"environment_variable": name},
+            }}]}],
+        });
+        let listener = Schema::load().from_text(&listener.to_string()).unwrap();
+        compile::listener::compile(&listener, &Environment, &mut Warnings::default())
+    };
+    let listener = compiled("GREETING").unwrap();
+    let compile::listener::TerminalFilter::DirectResponse(said) = &listener.chains[0].terminal else {
+        panic!("{listener:?}")
+    };
+    assert_eq!(said, "hello");
+    let refused = compiled("NOTHING").unwrap_err().to_string();
+    assert!(
+        refused.contains("response.environment_variable") && refused.contains("not set"),
+        "{refused}"
+    );
+}

@@ -134,6 +134,7 @@ fn a_chain_says_what_it_demands_in_vain() {
         sni: None,
         transport: leno_engine::compile::listener::TransportProtocol::RawBuffer,
         application_protocols: &[],
+        notes: None,
     };
     let said = |port| {
         let misses = misses(&listener, &connection(port)).into_iter();

@@ -45,6 +45,7 @@ fn chosen(chains: &[(&str, FilterChainMatch)], call: &Call) -> String {
             TransportProtocol::RawBuffer
         },
         application_protocols: call.alpn,
+        notes: None,
     };
     choose(&listener, &connection)
         .expect("a default chain")

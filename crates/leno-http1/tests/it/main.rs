@@ -20,6 +20,7 @@ const SETTINGS: Settings = Settings {
     http10: false,
     hostless_http10: false,
     any_method: false,
+    chunked_length: false,
 };
 
 /// `name: value|name: value`.

@@ -93,6 +93,8 @@ impl Arrival {
             chain: None,
             listener_metadata: listener.told.clone(),
             transport_failure: None,
+            notes: self.notes.clone(),
+            fingerprints: found.fingerprints.clone(),
         }
     }
 }

@@ -12,6 +12,12 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
+/// Headers of each.
+const SAME: [(&str, &str); 2] = [
+    ("cache-control", "no-cache, max-age=0"),
+    ("x-content-type-options", "nosniff"),
+];
+
 impl Answer {
     pub(super) fn text(status: u16, body: impl Into<Bytes>) -> Self {
         Self {
@@ -51,13 +57,26 @@ impl Answer {
         let mut headers = Headers::default();
         headers.append("content-type", self.kind);
         headers.append("content-length", Decimal::from(self.body.len()));
-        headers.append("cache-control", "no-cache, max-age=0");
-        headers.append("x-content-type-options", "nosniff");
+        for (name, value) in SAME {
+            headers.append(name, value);
+        }
         ResponseHead {
             version: Version::Http11,
             status: self.status,
             headers,
         }
+    }
+
+    /// The same for HTTP/2.
+    pub(super) fn response(&self) -> Result<http::Response<()>, http::Error> {
+        let head = http::Response::builder()
+            .status(self.status)
+            .header("content-type", self.kind)
+            .header("content-length", self.body.len());
+        let head = SAME
+            .into_iter()
+            .fold(head, |head, (name, value)| head.header(name, value));
+        head.body(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/config_dump`: `envoy.admin.v3.ConfigDump`, made of the messages as they came.
 
-mod dynamic;
+pub(super) mod dynamic;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -59,7 +59,7 @@ pub(super) fn dump(
     admin::ConfigDump { configs }
 }
 
-fn timestamp(time: SystemTime) -> Option<Timestamp> {
+pub(super) fn timestamp(time: SystemTime) -> Option<Timestamp> {
     let since = time.duration_since(UNIX_EPOCH).ok()?;
     Some(Timestamp {
         seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),

@@ -11,7 +11,9 @@ use leno_proto::google::protobuf::Any;
 use super::answer::Answer;
 use super::config_dump::{self, Shown};
 use super::query::Query;
-use super::{Admin, Json, Own, Wanted, certs, clusters, init_dump, listeners, runtime, server, stats};
+use super::{
+    Admin, Json, Own, Wanted, certs, client_status, clusters, init_dump, listeners, runtime, server, stats,
+};
 
 struct Page {
     path: &'static str,
@@ -44,6 +46,7 @@ enum Kind {
     RuntimeModify,
     ServerInfo,
     Stats,
+    ClientStatus,
     /// It is not on, and that is what Envoy says then.
     Off(&'static str),
     /// Envoy has it, and leno does not, for this reason.
@@ -222,6 +225,11 @@ const PAGES: &[Page] = &[
         CHANGES_OF_LOOKUPS,
     ),
     page("/stats/recentlookups/enable", "not supported", CHANGES_OF_LOOKUPS),
+    page(
+        client_status::PATH,
+        "state of what has come by xDS: CSDS",
+        Kind::ClientStatus,
+    ),
 ];
 
 const NO_LOOKUPS: &str = "statistics are never looked up by name while serving";
@@ -233,27 +241,43 @@ pub(super) struct Asked {
     method: String,
     path: String,
     query: Query,
+    /// JSON, where a page asks for that.
+    body: String,
 }
 
 impl Asked {
     pub(super) fn new(request: &RequestHead) -> Self {
+        let query = request.query().unwrap_or_default();
+        Self::of(&request.method, request.path_only(), query)
+    }
+
+    pub(super) fn of(method: &[u8], path: &[u8], query: &[u8]) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
-            method: text(&request.method),
-            path: text(request.path_only()),
-            query: Query::parse(request.query().unwrap_or_default()),
+            method: text(method),
+            path: text(path),
+            query: Query::parse(query),
+            body: String::new(),
         }
     }
 
     /// Also the parameters that a body has.
-    pub(super) fn with(mut self, form: &[u8]) -> Self {
-        self.query = self.query.and(form);
+    pub(super) fn with(mut self, body: &[u8]) -> Self {
+        match self.path == client_status::PATH {
+            true => self.body = String::from_utf8_lossy(body).into_owned(),
+            false => self.query = self.query.and(body),
+        }
         self
     }
 }
 
 pub(super) async fn answer(admin: &Admin, asked: Asked) -> Answer {
-    let Asked { method, path, query } = asked;
+    let Asked {
+        method,
+        path,
+        query,
+        body,
+    } = asked;
     let Some(page) = PAGES.iter().find(|page| page.is_of(admin) && page.path == path) else {
         return Answer::text(404, format!("invalid path. {}", help(admin)));
     };
@@ -266,6 +290,10 @@ pub(super) async fn answer(admin: &Admin, asked: Asked) -> Answer {
         return Answer::text(400, format!("unknown parameter {unknown:?}. {}", page.help()));
     }
     let answered = match (page.kind, &admin.own) {
+        (Kind::ClientStatus, Some(own)) => match client_status::of_json(own, body).await {
+            Ok(response) => written(own, response.to_any(), Wanted::default()).await,
+            Err(why) => Err(Answer::text(400, format!("{why}\n"))),
+        },
         (kind, Some(own)) => kind.answer(admin, own, &query).await,
         (kind, None) => kind.answer_of_mesh(admin),
     };
@@ -309,11 +337,12 @@ fn help(admin: &Admin) -> String {
 }
 
 impl Kind {
-    /// Something is different afterwards, so it wants a POST.
+    /// It wants a POST: something is different afterwards, or the question is in its body.
     fn changes(self) -> bool {
         matches!(
             self,
-            Self::DrainListeners
+            Self::ClientStatus
+                | Self::DrainListeners
                 | Self::HealthcheckFail
                 | Self::HealthcheckOk
                 | Self::Logging
@@ -420,6 +449,7 @@ impl Kind {
                 let message = server::info(admin, own);
                 written(own, message.to_any(), Wanted::default()).await?
             }
+            Self::ClientStatus => Answer::text(400, "the question is in the body\n"),
             Self::Off(says) => Answer::text(200, says),
             Self::Refused(why) | Self::RefusedChange(why) => {
                 Answer::text(501, format!("not supported: {why}\n"))

@@ -9,6 +9,7 @@ use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::cluster::health_check::HttpProbe;
 use leno_engine::decide::health::{Counted, Failure};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
+use leno_telemetry::stats::Meter;
 
 use super::one::{One, Well};
 use super::own::Own;
@@ -39,12 +40,13 @@ impl HttpConnection {
     pub(super) fn new(io: Io, http2: bool, own: &Rc<Own>, cluster: &Cluster) -> Self {
         let with = own.connector();
         match http2 {
-            false => Self::Http1(Box::new(h1::Client::new(io, with.http1, None))),
+            false => Self::Http1(Box::new(h1::Client::new(io, with.http1, None, Meter::default()))),
             true => Self::Http2(h2::client::Client::start(
                 io,
                 &cluster.http2,
                 None,
                 with.scratch.clone(),
+                Meter::default(),
             )),
         }
     }

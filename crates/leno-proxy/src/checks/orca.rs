@@ -17,6 +17,7 @@ use leno_engine::decide::health::{ClusterHealth, Counted, HostHealth};
 use leno_engine::decide::orca::LoadReport;
 use leno_engine::message::{Headers, RequestHead, Version};
 use leno_proto::google::protobuf;
+use leno_telemetry::stats::Meter;
 use prost::Message;
 
 use super::own::{Own, Toward};
@@ -122,7 +123,7 @@ impl Session<'_> {
         let io = self.own.connect(self.cluster, to).await;
         let io = io.map_err(|failure| Ended::Broken(format!("{failure:?}")))?;
         let scratch = self.own.connector().scratch.clone();
-        let client = Client::start(io, &self.cluster.http2, None, scratch);
+        let client = Client::start(io, &self.cluster.http2, None, scratch, Meter::default());
         let asking = client.ask(&head, Body::Full(self.wanted()));
         let answer = self.in_time(answer(asking, ())).await?;
         let answer = answer.map_err(|error| Ended::Broken(error.to_string()))?;

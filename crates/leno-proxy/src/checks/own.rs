@@ -5,9 +5,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use leno_engine::compile::address::{Address, Passed};
+use leno_engine::compile::address::Address;
 use leno_engine::compile::cluster::{Cluster, Transport};
-use leno_engine::compile::endpoint::Endpoint;
+use leno_engine::compile::endpoint::{Endpoint, Internal, Passed};
+use leno_engine::decide::notes;
 use leno_tls::{Crypto, Secrets};
 use tokio::io::DuplexStream;
 
@@ -112,6 +113,7 @@ impl Own {
             timeout,
             client: None,
             apart: None,
+            passed: Vec::new(),
         };
         let (io, _) = connect::connect(self.connector(), &to).await?;
         Ok(io)
@@ -131,7 +133,7 @@ impl Own {
 
 /// Listeners are the workers'.
 impl InternalListeners for Own {
-    fn connect(&self, _listener: &str, _passed: Passed) -> Option<DuplexStream> {
+    fn connect(&self, _to: &Internal, _passed: Passed, _notes: notes::Passed) -> Option<DuplexStream> {
         None
     }
 }

@@ -96,6 +96,8 @@ pub(crate) struct ServerLimits {
     pub(crate) header_timeout: Option<Duration>,
     /// Methods that nobody knows are passed on.
     pub(crate) any_method: bool,
+    /// What has both a length and chunks has chunks.
+    pub(crate) chunked_length: bool,
     pub(crate) http1: Http1Options,
     /// Of HTTP/2.
     pub(crate) keepalive: Option<Keepalive>,

@@ -1,7 +1,9 @@
 //! What arrives, in the form that the workers use.
 
+use std::path::{Path, PathBuf};
+
 use leno_dns::NameTable;
-use leno_engine::compile::{Files, Warnings, cluster, endpoint, http, listener, route, runtime};
+use leno_engine::compile::{Files, Warnings, cluster, endpoint, extension, http, listener, route, runtime};
 use leno_engine::runtime::Runtime;
 use leno_proto::envoy::config::route::v3::VirtualHost;
 use leno_proto::google::protobuf::Any;
@@ -41,7 +43,7 @@ pub(super) fn compile(kind: Kind, body: &[u8], files: &dyn Files) -> Result<Comp
             Kind::Scope => {
                 http::scope(&decode(body)?, files, &mut warnings).map(|s| Compiled::Scope(Box::new(s)))
             }
-            Kind::Extension => http::extension(&decode(body)?, files, &mut warnings)
+            Kind::Extension => extension::compile(&decode(body)?, files, &mut warnings)
                 .map(|e| Compiled::Extension(Box::new(e))),
             Kind::Listener => listener::compile(&decode(body)?, files, &mut warnings)
                 .map(|l| Compiled::Listener(Box::new(l))),
@@ -67,12 +69,26 @@ impl Files for Disk {
     fn hostname(&self) -> Option<String> {
         hostname()
     }
+
+    fn time_zone(&self) -> Option<Vec<u8>> {
+        time_zone(None)
+    }
 }
 
 /// What this machine is called.
 pub fn hostname() -> Option<String> {
     let name = rustix::system::uname();
     name.nodename().to_str().ok().map(str::to_owned)
+}
+
+/// The time zone of this machine, as its database has it. `named`: by the environment, as by `TZ`.
+pub fn time_zone(named: Option<&str>) -> Option<Vec<u8>> {
+    let path = match named.map(|name| name.strip_prefix(':').unwrap_or(name)) {
+        None => PathBuf::from("/etc/localtime"),
+        // A whole path replaces it.
+        Some(name) => Path::new("/usr/share/zoneinfo").join(name),
+    };
+    std::fs::read(path).ok()
 }
 
 /// The one file that a mesh's control plane may name: the machine's own trust store, for TLS to the outside (Istio's
@@ -87,6 +103,10 @@ impl Files for SystemTrust {
             SYSTEM_TRUST => std::fs::read(path).map_err(|e| e.to_string()),
             _ => Err("over xDS a secret is named, not a file".to_owned()),
         }
+    }
+
+    fn time_zone(&self) -> Option<Vec<u8>> {
+        time_zone(None)
     }
 }
 

@@ -63,6 +63,10 @@ impl Files for Recorded<'_> {
     fn hostname(&self) -> Option<String> {
         self.files.hostname()
     }
+
+    fn time_zone(&self) -> Option<Vec<u8>> {
+        self.files.time_zone()
+    }
 }
 
 // === impl Rotation ===

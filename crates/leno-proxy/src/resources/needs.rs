@@ -69,7 +69,7 @@ fn cluster_needs(cluster: &Cluster) -> Needs {
 fn secrets(tls: &CommonTls) -> impl Iterator<Item = (Name, Source)> {
     let certificates = tls.certificates.iter().filter_map(|source| match source {
         SecretSource::Sds(name, Some(source)) => Some((name, source)),
-        SecretSource::Sds(_, None) | SecretSource::Inline { .. } => None,
+        SecretSource::Sds(_, None) | SecretSource::Inline(_) => None,
     });
     let trust = match tls.validation.as_ref().map(|validation| &validation.trust) {
         Some(TrustSource::Sds(name, Some(source))) => Some((name, source)),
@@ -90,6 +90,11 @@ fn chain_needs(chain: &FilterChain) -> Needs {
         TerminalFilter::Http(http) => manager_needs(http),
     };
     names.extend(chain.tls.iter().flat_map(|tls| secrets(&tls.common)));
+    let discovered = chain
+        .network
+        .iter()
+        .filter_map(|filter| filter.discovered.as_ref());
+    names.extend(discovered.map(|filter| ((Kind::Extension, filter.name.clone()), filter.source.clone())));
     let tickets = chain.tls.as_ref().and_then(|tls| tls.tickets.as_ref());
     if let Some(TicketSource::Sds(name, Some(source))) = tickets.map(|tickets| &tickets.keys) {
         names.insert((Kind::Secret, name.clone()), source.clone());

@@ -2,7 +2,7 @@
 
 use leno_engine::compile::config_source::Source;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource, ScopeKey, Scopes};
-use leno_engine::compile::listener::{Listener, TerminalFilter};
+use leno_engine::compile::listener::{Listener, TcpProxy, TerminalFilter};
 
 use super::{Compiled, Entry, Kind, Name, Resources};
 
@@ -26,9 +26,13 @@ impl Terms {
                     let discovered = filter.discovered.as_ref()?;
                     Some((filter.name.clone(), discovered.types.clone()))
                 });
+                let chains = listener.chains.iter().chain(&listener.default_chain);
+                let network = chains.flat_map(|chain| &chain.network);
+                let network = network.filter_map(|filter| filter.discovered.as_ref());
+                let network = network.map(|filter| (filter.name.clone(), filter.types.clone()));
                 Self {
                     scoped: managers(listener).find_map(routes_of_scopes).cloned(),
-                    filters: filters.collect(),
+                    filters: filters.chain(network).collect(),
                     scope: None,
                 }
             }
@@ -61,7 +65,7 @@ impl Resources {
                 two.then(|| "the routes of scopes come from another source already".to_owned())
             }
             Compiled::Extension(extension) => {
-                let name = &extension.filter.name;
+                let name = &extension.name;
                 let mut filters = others.flat_map(|(_, entry)| &entry.terms.filters);
                 let (_, types) =
                     filters.find(|(filter, types)| filter == name && !types.contains(&extension.message))?;
@@ -104,9 +108,9 @@ pub(crate) fn asks(compiled: &Compiled) -> Vec<Source> {
         return Vec::new();
     };
     let filters = managers(listener).flat_map(HttpConnectionManager::every_filter);
-    filters
-        .filter_map(|filter| filter.factory.source().cloned())
-        .collect()
+    let of_filters = filters.filter_map(|filter| filter.factory.source());
+    let of_proxies = tcp_proxies(listener).filter_map(|tcp| Some(&tcp.on_demand.as_deref()?.0));
+    of_filters.chain(of_proxies).cloned().collect()
 }
 
 /// The sources of scopes' routes in one listener are one.
@@ -121,6 +125,14 @@ fn managers(listener: &Listener) -> impl Iterator<Item = &HttpConnectionManager>
     chains.filter_map(|chain| match &chain.terminal {
         TerminalFilter::Http(manager) => Some(&**manager),
         TerminalFilter::Tcp(_) | TerminalFilter::DirectResponse(_) | TerminalFilter::Echo => None,
+    })
+}
+
+fn tcp_proxies(listener: &Listener) -> impl Iterator<Item = &TcpProxy> {
+    let chains = listener.chains.iter().chain(&listener.default_chain);
+    chains.filter_map(|chain| match &chain.terminal {
+        TerminalFilter::Tcp(tcp) => Some(&**tcp),
+        _ => None,
     })
 }
 

@@ -2,10 +2,11 @@
 
 use leno_engine::decide::retry::FailureKind;
 use leno_engine::message::RequestHead;
-use leno_telemetry::stats::ClusterStat;
+use leno_telemetry::stats::{ClusterStat, RouteStat};
 
 use super::{Failed, Forwarded};
 use crate::outcome::{Failure, StreamError};
+use crate::record::Exchange;
 use crate::upstream::Upstream;
 
 /// What a try has come to that has no answer.
@@ -21,14 +22,16 @@ pub(super) fn count_failure(cluster: &Upstream, member: &Upstream, failure: &Fai
 }
 
 /// What a request has come to.
-pub(super) fn count(upstream: &Upstream, forwarded: &Result<Forwarded, Failure>) {
+pub(super) fn count(exchange: &Exchange, upstream: &Upstream, forwarded: &Result<Forwarded, Failure>) {
     let status = match forwarded {
         Ok(Forwarded::Answered(answer) | Forwarded::Redirected { answer, .. }) => answer.head.status,
         Err(Failure::Downstream | Failure::Stream(StreamError::Malformed { .. })) => return,
         Err(failure) => failure.status(),
     };
     match forwarded {
-        Err(Failure::Timeout) => upstream.counts.inc(ClusterStat::RqTimeout),
+        Err(Failure::Timeout) => {
+            exchange.inc_both(&upstream.counts, ClusterStat::RqTimeout, RouteStat::RqTimeout)
+        }
         Err(Failure::UpstreamDuration) => upstream.counts.inc(ClusterStat::RqMaxDurationReached),
         _ => {}
     }
@@ -36,6 +39,7 @@ pub(super) fn count(upstream: &Upstream, forwarded: &Result<Forwarded, Failure>)
         upstream.drop_one();
     }
     upstream.count_answer(status);
+    exchange.answer_beside(status);
 }
 
 /// A pooled connection that the upstream had closed, or was closing, when it was used (RFC 9110 §9.2.2): what has not

@@ -15,7 +15,7 @@ use leno_engine::compile::route::RetryOn;
 use leno_engine::decide::limits::{Permit, Resource};
 use leno_engine::decide::retry::{RetryState, Verdict};
 use leno_engine::flags::Flag;
-use leno_telemetry::stats::ClusterStat;
+use leno_telemetry::stats::{ClusterStat, RouteStat};
 use tokio::time::{Sleep, sleep};
 
 use super::ended::{failure_kind, is_stale};
@@ -163,11 +163,11 @@ impl<'t> Hedge<'t> {
         match verdict {
             Some(Verdict::Retry { after }) => {
                 let Some(permit) = plan.upstream.acquire(Resource::Retry, router.priority()) else {
-                    counts.inc(ClusterStat::RqRetryOverflow);
+                    exchange.inc_both(counts, ClusterStat::RqRetryOverflow, RouteStat::RqRetryOverflow);
                     exchange.flag(Flag::UpstreamOverflow);
                     return false;
                 };
-                counts.inc(ClusterStat::RqRetry);
+                exchange.inc_both(counts, ClusterStat::RqRetry, RouteStat::RqRetry);
                 counts.inc(ClusterStat::RqRetryBackoffExponential);
                 self.pauses.push(Pause {
                     until: Box::pin(sleep(after)),
@@ -177,10 +177,16 @@ impl<'t> Hedge<'t> {
                 return true;
             }
             Some(Verdict::Exhausted) => {
-                counts.inc(ClusterStat::RqRetryLimitExceeded);
+                exchange.inc_both(
+                    counts,
+                    ClusterStat::RqRetryLimitExceeded,
+                    RouteStat::RqRetryLimitExceeded,
+                );
                 exchange.flag(Flag::UpstreamRetryLimitExceeded);
             }
-            Some(Verdict::No) if exchange.attempts.get() > 1 => counts.inc(ClusterStat::RqRetrySuccess),
+            Some(Verdict::No) if exchange.attempts.get() > 1 => {
+                exchange.inc_both(counts, ClusterStat::RqRetrySuccess, RouteStat::RqRetrySuccess)
+            }
             Some(Verdict::No) | None => {}
         }
         false

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use leno_engine::compile::cluster::Cluster;
+use leno_engine::compile::cluster::{Cluster, Discovery};
 use leno_engine::compile::endpoint::Target;
 use leno_engine::decide::balance::{Host, PickContext};
 use leno_engine::decide::hash::{Hashed, hash_by};
@@ -54,6 +54,12 @@ impl Router<'_> {
     /// For clusters that send to the connection's own destination, or to what is said instead: by a filter, in the
     /// request's metadata, or in a header, in this order.
     pub(super) fn original_destination(&self, cluster: &Cluster) -> Option<SocketAddr> {
+        if !matches!(
+            cluster.discovery,
+            Discovery::OriginalDst | Discovery::Aggregate(_)
+        ) {
+            return None;
+        }
         let (exchange, original) = (self.exchange, &cluster.original_dst);
         let noted = || {
             let by_filter = exchange
@@ -86,13 +92,16 @@ impl Router<'_> {
     }
 
     pub(super) fn hash(&self, cluster: &Cluster) -> Hashed {
-        let exchange = self.exchange;
-        let source = exchange.downstream().remote.ip();
-        let random = exchange.worker().random.next();
         let policies = match cluster.hash.as_slice() {
             [] => &self.forwarding.forward.hash,
             own => own,
         };
+        if policies.is_empty() {
+            return Hashed::default();
+        }
+        let exchange = self.exchange;
+        let source = exchange.downstream().remote.ip();
+        let random = exchange.worker().random.next();
         let notes = Some(&exchange.notes);
         hash_by(policies, &exchange.request.borrow(), Some(source), notes, random)
     }

@@ -57,7 +57,7 @@ impl Router<'_> {
             authority: None,
             offer: Offer::Tcp,
             inbound: connection.facts.inbound,
-            behalf: Some(connection.behalf()),
+            behalf: Some(exchange.behalf()),
         };
         let mut to = upstream.destination(&host, &purpose)?;
         let connect = self.forwarding.forward.connect.as_deref();

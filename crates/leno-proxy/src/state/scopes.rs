@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use leno_engine::compile::extension::Configured;
 use leno_engine::compile::http::{Scope, ScopeKey};
 use leno_engine::decide::filter::FilterConfig;
+use leno_engine::decide::network::NetworkFilterConfig;
 
 use super::{Config, Updater};
 
@@ -22,9 +24,26 @@ impl Config {
         self.scopes.get(key).map(Arc::as_ref)
     }
 
-    /// A filter's configuration that has come by itself.
+    /// An HTTP filter's configuration that has come by itself.
     pub(crate) fn extension(&self, filter: &str) -> Option<&Arc<FilterConfig>> {
-        self.extensions.get(filter)
+        match self.extensions.get(filter)? {
+            Configured::Http(filter) => Some(filter),
+            Configured::Network(_) => None,
+        }
+    }
+
+    /// What a network filter does at the moment: as it has come by itself, else its default. None: its place stays empty.
+    pub(crate) fn network_filter<'c>(
+        &'c self,
+        filter: &'c NetworkFilterConfig,
+    ) -> Option<&'c NetworkFilterConfig> {
+        let Some(discovered) = &filter.discovered else {
+            return Some(filter);
+        };
+        match self.extensions.get(&discovered.name) {
+            Some(Configured::Network(filter)) => Some(filter),
+            Some(Configured::Http(_)) | None => discovered.default.as_deref(),
+        }
     }
 }
 
@@ -40,7 +59,7 @@ impl Updater {
         self.scopes.changed |= self.scopes.by_name.remove(name).is_some();
     }
 
-    pub fn upsert_extension(&mut self, filter: String, configuration: Arc<FilterConfig>) {
+    pub fn upsert_extension(&mut self, filter: String, configuration: Configured) {
         let mut extensions = HashMap::clone(&self.next.extensions);
         extensions.insert(filter, configuration);
         self.next.extensions = Arc::new(extensions);

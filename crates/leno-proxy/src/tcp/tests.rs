@@ -57,6 +57,27 @@ async fn connected() -> (TcpStream, TcpStream) {
 }
 
 #[tokio::test]
+async fn the_end_of_the_last_direction_takes_no_system_call_of_its_own() {
+    let (mut client, mut downstream) = connected().await;
+    let (mut upstream, mut server) = connected().await;
+    let scratch = Scratch::default();
+    let ending = Ending::new(&Arc::default(), Lifetime::default(), Instant::now());
+    let copy = copy_both(&mut downstream, &mut upstream, None, &scratch, &ending);
+    let talk = async {
+        client.shutdown().await.unwrap();
+        assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
+        server.shutdown().await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(copy, talk);
+    assert!(matches!(ended.why, Why::Finished { .. }));
+    let client = client.into_std().unwrap();
+    let not_yet = client.peek(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(not_yet, Err(io::ErrorKind::WouldBlock));
+    drop(downstream);
+    assert_eq!(client.peek(&mut [0]).unwrap(), 0);
+}
+
+#[tokio::test]
 async fn bulk_goes_through_a_pipe_unchanged_and_the_pipe_is_given_back() {
     let (mut client, mut from) = connected().await;
     let (mut to, mut server) = connected().await;
@@ -71,7 +92,7 @@ async fn bulk_goes_through_a_pipe_unchanged_and_the_pipe_is_given_back() {
         client.write_all(&sent).await.unwrap();
         client.shutdown().await.unwrap();
     };
-    let copying = std::future::poll_fn(|cx| half.poll(&mut from, &mut to, &scratch, cx));
+    let copying = std::future::poll_fn(|cx| half.poll(&mut from, &mut to, &scratch, false, cx));
     let mut received = Vec::new();
     let ((), copied, read) = tokio::join!(writing, copying, server.read_to_end(&mut received));
     assert!(copied.is_ok() && read.is_ok());

@@ -58,6 +58,7 @@ pub(super) fn log(
         peer: &PeerMetadata::default(),
         details: so_far.details,
         termination: "",
+        reset: so_far.reset,
         log_type,
     };
     worker.reporter.meanwhile_connected(&record, &tcp.access_log);
@@ -119,6 +120,7 @@ pub(super) fn report(
             peer: &PeerMetadata::default(),
             details: outcome.details,
             termination: "",
+            reset: outcome.reset,
             log_type: LogType::TcpConnectionEnd,
             attempts: 1,
         },

@@ -15,7 +15,7 @@ use futures_util::future::Either;
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::decide::limits::{Permit, Priority, Resource, Seat};
 use leno_engine::message::{RequestHead, ResponseHead, Version};
-use leno_telemetry::stats::{ClusterStat, ClusterTime};
+use leno_telemetry::stats::{ClusterStat, ClusterTime, Meter};
 
 use crate::alpn::{Offer, is_http2};
 use crate::codec::{Answer, Body, Frame, Source, h1, h2};
@@ -31,7 +31,9 @@ pub(crate) struct Pool {
     /// Its other addresses may change.
     to: RefCell<Rc<Destination>>,
     cluster: Arc<Cluster>,
-    idle: RefCell<Vec<IdleHttp1>>,
+    /// The one used last is the last.
+    #[expect(clippy::vec_box, reason = "a request hands its connection on several times")]
+    idle: RefCell<Vec<Box<Http1>>>,
     streams: RefCell<Vec<Http2>>,
     /// Connections that exist or are being made.
     connections: Rc<Cell<usize>>,
@@ -49,18 +51,13 @@ pub(crate) struct Pool {
 }
 
 #[derive(Debug)]
-struct IdleHttp1 {
-    connection: Http1,
-    /// Looked at by the sweep only: a request costs no look at the clock.
-    since: Cell<Option<Instant>>,
-}
-
-#[derive(Debug)]
 struct Http1 {
     client: h1::Client,
     info: Rc<UpstreamConnection>,
     made: Instant,
     requests: u32,
+    /// Of an idle one, set by the sweep only: a request costs no look at the clock.
+    idle_since: Option<Instant>,
     _held: Held,
 }
 
@@ -94,7 +91,7 @@ pub(crate) struct Checkout {
 
 #[derive(Debug)]
 enum Kind {
-    Http1 { connection: Http1, pool: Rc<Pool> },
+    Http1 { connection: Box<Http1>, pool: Rc<Pool> },
     Http2(Http2),
 }
 
@@ -176,7 +173,7 @@ impl Pool {
             return Some(checkout);
         }
         let mut idle = self.idle.borrow_mut();
-        while let Some(IdleHttp1 { connection, .. }) = idle.pop() {
+        while let Some(connection) = idle.pop() {
             if connection.client.is_quiet() {
                 return Some(Checkout {
                     info: Rc::clone(&connection.info),
@@ -278,6 +275,7 @@ impl Pool {
                     &self.cluster.http2,
                     self.cluster.buffer_limit,
                     with.scratch.clone(),
+                    upstream.counts.meter(),
                 ),
                 info,
                 made: Instant::now(),
@@ -288,14 +286,15 @@ impl Pool {
             self.streams.borrow_mut().push(connection.clone());
             Kind::Http2(connection)
         } else {
-            let connection = Http1 {
-                client: h1::Client::new(io, with.http1, self.cluster.buffer_limit)
+            let connection = Box::new(Http1 {
+                client: h1::Client::new(io, with.http1, self.cluster.buffer_limit, upstream.counts.meter())
                     .speaking(self.cluster.http1),
                 info,
                 made: Instant::now(),
                 requests: 0,
+                idle_since: None,
                 _held: held,
-            };
+            });
             Kind::Http1 {
                 connection,
                 pool: Rc::clone(self),
@@ -370,16 +369,14 @@ impl Pool {
         }
     }
 
-    fn put_back(&self, connection: Http1) {
+    fn put_back(&self, mut connection: Box<Http1>) {
         let limit = self.cluster.max_requests_per_connection;
         if connection.client.is_free()
             && limit.is_none_or(|limit| connection.requests < limit)
             && !self.is_old(connection.made)
         {
-            self.idle.borrow_mut().push(IdleHttp1 {
-                connection,
-                since: Cell::new(None),
-            });
+            connection.idle_since = None;
+            self.idle.borrow_mut().push(connection);
         }
         self.freed.notify_one();
     }
@@ -397,9 +394,8 @@ impl Pool {
         let old =
             |since: Instant| idle_timeout.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
         self.idle.borrow_mut().retain_mut(|c| {
-            let since = c.since.get().unwrap_or(now);
-            c.since.set(Some(since));
-            c.connection.client.is_quiet() && !old(since) && !self.is_old(c.connection.made)
+            let since = *c.idle_since.get_or_insert(now);
+            c.client.is_quiet() && !old(since) && !self.is_old(c.made)
         });
         self.streams.borrow_mut().retain(|c| {
             if c.client.active() > 0 {
@@ -470,9 +466,12 @@ impl Checkout {
 /// is over; dropped before that, it closes.
 #[derive(Debug)]
 struct Lease {
-    connection: Option<Http1>,
+    connection: Option<Box<Http1>>,
     pool: Rc<Pool>,
 }
+
+/// A request moves it several times.
+const _: () = assert!(size_of::<Lease>() == 2 * size_of::<usize>());
 
 impl Lease {
     /// `tunnel`: a good answer opens one.
@@ -486,9 +485,11 @@ impl Lease {
         if answer.head.status == 101 || opens_tunnel {
             let connection = self.connection.take();
             // Its place stays taken until the tunnel ends.
-            let upgraded = connection.and_then(|Http1 { client, _held, .. }| {
+            let upgraded = connection.and_then(|connection| {
+                let Http1 { client, _held, .. } = *connection;
                 let pool = Rc::clone(&self.pool);
-                Some(client.into_upgraded()?.holding(Tunnel { _held, pool }))
+                let (io, _meter) = client.into_upgraded()?;
+                Some(io.holding(Tunnel { _held, _meter, pool }))
             });
             let in_the_middle = StreamError::Protocol("an upgrade in the middle of a request".into());
             answer.upgraded = Some(Box::new(upgraded.ok_or(in_the_middle)?));
@@ -511,6 +512,7 @@ impl Lease {
 #[derive(Debug)]
 struct Tunnel {
     _held: Held,
+    _meter: Meter,
     pool: Rc<Pool>,
 }
 

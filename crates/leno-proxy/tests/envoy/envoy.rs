@@ -217,6 +217,7 @@ pub(crate) fn admin(
             proxy,
             bootstrap: bootstrap.encode_to_vec(),
             json: Arc::new(json),
+            read_json: Arc::new(read_json),
             process: admin::Process {
                 version: "leno/0".into(),
                 config_path: "bootstrap.yaml".into(),
@@ -231,9 +232,17 @@ pub(crate) fn admin(
     }
 }
 
+static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::load);
+
+/// As the child of the program does.
+fn read_json(text: &str, full_name: &str) -> Result<Vec<u8>, String> {
+    let read = SCHEMA.any_from_text(text, full_name);
+    read.map(|message| message.value)
+        .map_err(|error| error.to_string())
+}
+
 /// What the child of the program does.
 fn json(message: &Any, wanted: &Wanted) -> Result<Json, String> {
-    static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::load);
     let selection = Selection {
         resource: wanted.resource.clone(),
         mask: wanted.mask.clone(),

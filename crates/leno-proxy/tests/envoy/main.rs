@@ -9,6 +9,7 @@ mod corpus;
 mod envoy;
 mod events;
 mod h2spec;
+mod hbone;
 mod health_check_filter;
 mod http1;
 mod message;

@@ -69,6 +69,7 @@ fn bootstrap(directory: &Path, more: &str) -> Bootstrap {
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: h{i}
+          append_local_overload: true
           route_config:
             virtual_hosts:
             - name: all
@@ -183,6 +184,9 @@ fn exchange(listener: SocketAddr) -> String {
         };
         let body = String::from_utf8_lossy(&message.body.bytes).into_owned();
         told += &format!("{} {body:?}", message.first_line());
+        if let Some(own) = message.header("x-envoy-local-overloaded") {
+            told += &format!(" x-envoy-local-overloaded: {own}");
+        }
         if message.header("connection") == Some("close") {
             return told + " and the end";
         }

@@ -9,8 +9,8 @@ use leno_engine::compile::http::{ForwardClientCert, ForwardClientCertMode};
 use leno_engine::compile::listener::{Direction, FilterChain, Listener, TransportProtocol};
 use leno_engine::compile::matcher::{Pattern, StringMatcher};
 use leno_engine::compile::tls::{
-    CommonTls, DownstreamTls, Parameters, SanKind, SanMatcher, SecretSource, TrustSource, UpstreamTls,
-    Validation,
+    Certificate, CommonTls, DownstreamTls, Parameters, SanKind, SanMatcher, SecretSource, StaplePolicy,
+    TrustSource, UpstreamTls, Validation,
 };
 use leno_proxy::Options;
 use leno_tls::{
@@ -91,6 +91,8 @@ fn inbound_chain(mut chain: FilterChain, alpn: &[&str]) -> FilterChain {
         common: common(alpn, None),
         require_client_certificate: true,
         tickets: None,
+        staples: StaplePolicy::Lenient,
+        scans_all: false,
     }));
     chain
 }
@@ -139,6 +141,8 @@ fn pair(upstream: SocketAddr) -> Pair {
         dns: false,
         cert: true,
         chain: true,
+        issuer: false,
+        json: false,
     };
     let mut inbound = listener("in", inbound_chain(http_chain(manager_in), HTTP_IN));
     inbound.direction = Direction::Inbound;
@@ -478,15 +482,19 @@ async fn a_server_outside_of_the_mesh_is_known_by_the_machines_roots() {
         let upstream = http1_server(|_, _| ok("outside")).await;
         let mut tls = common(&[], None);
         tls.validation = None;
-        tls.certificates = vec![SecretSource::Inline {
-            certificate_chain: certificate.pem().into_bytes(),
+        tls.certificates = vec![SecretSource::Inline(Certificate {
+            chain: certificate.pem().into_bytes(),
             private_key: key.serialize_pem().into_bytes(),
-        }];
+            password: None,
+            ocsp_staple: None,
+        })];
         let mut chain = http_chain(manager("routes"));
         chain.tls = Some(Arc::new(DownstreamTls {
             common: tls,
             require_client_certificate: false,
             tickets: None,
+            staples: StaplePolicy::Lenient,
+            scans_all: false,
         }));
         let server = far.serve(listener("server", chain), &[upstream]);
 

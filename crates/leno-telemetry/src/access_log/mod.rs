@@ -11,8 +11,11 @@ pub mod otlp;
 mod start_time;
 mod uuid;
 mod values;
+mod write;
 
-use leno_engine::compile::access_log::{Format, FormatValues, Heads, Json, LogFormat, Operator, TlsFact};
+use leno_engine::compile::access_log::{
+    Clock, Format, FormatValues, Heads, Json, LogFormat, Operator, TlsFact,
+};
 
 use crate::record::{ConnectionRecord, RequestRecord};
 pub(crate) use json::escape as escape_json;
@@ -101,8 +104,8 @@ pub fn check(formats: &[&Format]) -> Result<(), Unsupported> {
     let mut operators = formats.iter().flat_map(|format| format.operators());
     operators.try_for_each(|operator| {
         let (name, format) = match operator {
-            Operator::StartTime(format) => ("START_TIME", format),
-            Operator::EmitTime(format) => ("EMIT_TIME", format),
+            Operator::StartTime(Clock { format, .. }) => ("START_TIME", format),
+            Operator::EmitTime(Clock { format, .. }) => ("EMIT_TIME", format),
             Operator::Tls(_, TlsFact::ValidFrom(format)) => ("PEER_CERT_V_START", format),
             Operator::Tls(_, TlsFact::ValidUntil(format)) => ("PEER_CERT_V_END", format),
             _ => return Ok(()),

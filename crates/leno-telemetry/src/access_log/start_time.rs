@@ -1,10 +1,15 @@
-//! `%START_TIME%` and `%START_TIME(format)%`: UTC, by Envoy's subset of strftime.
+//! `%START_TIME%` and `%START_TIME(format)%`: by Envoy's subset of strftime, in UTC or the machine's time zone.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
+use leno_engine::compile::access_log::Clock;
+
+/// What is told of local time, unless a format says otherwise.
+const LOCAL: &str = "%Y-%m-%dT%H:%M:%E3S%z";
+
 /// A moment in the proleptic Gregorian calendar.
-struct Civil {
+struct Civil<'z> {
     year: i64,
     month: u32,
     day: u32,
@@ -13,11 +18,13 @@ struct Civil {
     nanos: u32,
     /// Since 1970.
     unix: u64,
+    /// Seconds east of Greenwich, and what that is called.
+    zone: (i32, &'z str),
 }
 
 /// Appends the time; without a format as `2016-04-15T20:17:00.310Z`.
 pub fn write(time: SystemTime, format: Option<&str>, out: &mut Vec<u8>) -> bool {
-    let civil = Civil::of(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+    let civil = Civil::of(since_1970(time), UTC);
     match format {
         None => {
             civil.iso_8601(out);
@@ -27,18 +34,36 @@ pub fn write(time: SystemTime, format: Option<&str>, out: &mut Vec<u8>) -> bool 
     }
 }
 
+/// The same, of that clock.
+pub(super) fn by_clock(time: SystemTime, clock: &Clock, out: &mut Vec<u8>) -> bool {
+    let Some(zone) = &clock.zone else {
+        return write(time, clock.format.as_deref(), out);
+    };
+    let since = since_1970(time);
+    let civil = Civil::of(since, zone.at(since.as_secs()));
+    civil
+        .pieces(clock.format.as_deref().unwrap_or(LOCAL), out)
+        .is_ok()
+}
+
+fn since_1970(time: SystemTime) -> Duration {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Finds the first conversion that [`write`] has not.
 pub(super) fn check(format: &str) -> Result<(), String> {
-    Civil::of(Duration::ZERO).pieces(format, &mut Vec::new())
+    Civil::of(Duration::ZERO, UTC).pieces(format, &mut Vec::new())
 }
 
 // === impl Civil ===
 
-impl Civil {
-    fn of(since: Duration) -> Self {
-        let unix = since.as_secs();
+const UTC: (i32, &str) = (0, "UTC");
+
+impl<'z> Civil<'z> {
+    fn of(since: Duration, zone: (i32, &'z str)) -> Self {
+        let shown = since.as_secs().saturating_add_signed(zone.0.into());
         // Howard Hinnant's civil_from_days, for days since 1970-01-01: years that begin in March put the leap day last.
-        let days = i64::try_from(unix / 86_400).unwrap_or(0) + 719_468;
+        let days = i64::try_from(shown / 86_400).unwrap_or(0) + 719_468;
         let era = days / 146_097;
         let day_of_era = days % 146_097;
         let year_of_era =
@@ -55,9 +80,10 @@ impl Civil {
             year: year_of_era + era * 400 + i64::from(month <= 2),
             month: month as u32,
             day: day as u32,
-            second: (unix % 86_400) as u32,
+            second: (shown % 86_400) as u32,
             nanos: since.subsec_nanos(),
-            unix,
+            unix: since.as_secs(),
+            zone,
         }
     }
 
@@ -99,6 +125,10 @@ impl Civil {
             self.fraction(digits, out)?;
             return Some(rest);
         }
+        if let Some(rest) = text.strip_prefix("Ez") {
+            self.offset(":", out).ok()?;
+            return Some(rest);
+        }
         if let Some((digits, rest)) = fraction_digits(text) {
             self.fraction(digits, out)?;
             return Some(rest);
@@ -114,8 +144,8 @@ impl Civil {
             'F' => write!(out, "{:04}-{:02}-{:02}", self.year, self.month, self.day),
             'T' => write!(out, "{hour:02}:{minute:02}:{second:02}"),
             's' => write!(out, "{}", self.unix),
-            'z' => write!(out, "+0000"),
-            'Z' => write!(out, "UTC"),
+            'z' => self.offset("", out),
+            'Z' => write!(out, "{}", self.zone.1),
             'b' | 'h' => write!(out, "{}", self.month_name()?.get(..3)?),
             'B' => write!(out, "{}", self.month_name()?),
             'a' => write!(out, "{}", self.day_name()?.get(..3)?),
@@ -170,7 +200,8 @@ impl Civil {
 
     /// From Sunday, which is 0, on: 1970 began with a Thursday.
     fn weekday(&self) -> u32 {
-        ((self.unix / 86_400 + 4) % 7) as u32
+        let shown = self.unix.saturating_add_signed(self.zone.0.into());
+        ((shown / 86_400 + 4) % 7) as u32
     }
 
     /// From 1 on.
@@ -179,6 +210,15 @@ impl Civil {
         let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
         let before = before.get(self.month as usize - 1).copied().unwrap_or(0);
         before + self.day + u32::from(leap && self.month > 2)
+    }
+
+    /// `+0530`
+    fn offset(&self, between: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let (sign, minutes) = match self.zone.0 / 60 {
+            west @ ..0 => ('-', west.unsigned_abs()),
+            east => ('+', east.unsigned_abs()),
+        };
+        write!(out, "{sign}{:02}{between}{:02}", minutes / 60, minutes % 60)
     }
 
     fn fraction(&self, digits: u32, out: &mut Vec<u8>) -> Option<()> {
@@ -234,6 +274,8 @@ fn fraction_digits(text: &str) -> Option<(u32, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use leno_engine::compile::access_log::Zone;
+
     use super::*;
 
     fn at(seconds: u64, nanos: u32, format: Option<&str>) -> String {
@@ -253,6 +295,48 @@ mod tests {
         assert_eq!(at(1_460_751_420, 310_000_000, None), "2016-04-15T20:17:00.310Z");
         assert_eq!(at(1_709_251_199, 999_999_999, None), "2024-02-29T23:59:59.999Z");
         assert_eq!(at(4_107_542_400, 0, Some("%F")), "2100-03-01");
+    }
+
+    #[test]
+    fn clocks_may_be_local_ones() {
+        // Of RFC 9636, without a transition but for the rule: the summer of the European Union.
+        let rule: &[u8] = b"\nCET-1CEST,M3.5.0,M10.5.0/3\n";
+        let header = |version: u8, types: u8, names: u8| {
+            let mut header = [b"TZif".as_slice(), &[version], &[0; 15]].concat();
+            for count in [0, 0, 0, 0, types, names] {
+                header.extend([0, 0, 0, count]);
+            }
+            header
+        };
+        let body = [&[0, 0, 14, 16, 0, 0], b"CET\0".as_slice()].concat();
+        let data = [
+            header(b'2', 1, 4),
+            body.clone(),
+            header(b'2', 1, 4),
+            body,
+            rule.to_vec(),
+        ]
+        .concat();
+        let told = |seconds: u64, data: Option<&[u8]>, format: Option<&str>| {
+            let clock = Clock {
+                format: format.map(str::to_owned),
+                zone: Some(Zone::new(data)),
+            };
+            let mut out = Vec::new();
+            assert!(by_clock(
+                SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+                &clock,
+                &mut out
+            ));
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        let zone = Some(data.as_slice());
+        assert_eq!(told(1_783_000_000, zone, None), "2026-07-02T15:46:40.000+0200");
+        assert_eq!(
+            told(1_797_000_000, zone, Some("%F %T %Ez %Z %a %s")),
+            "2026-12-11 15:40:00 +01:00 CET Fri 1797000000"
+        );
+        assert_eq!(told(1_797_000_000, None, Some("%T %Z")), "14:40:00 UTC");
     }
 
     #[test]

@@ -2,26 +2,27 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{
-    AddressForm, Attempted, End, FormatValues, GrpcForm, MetadataKind, Operator, Point, SanKind, Side,
-    TlsFact, Unit, Whose,
+    AddressForm, Attempted, End, FormatValues, HelloHash, MetadataKind, Operator, Point, SanKind, Side,
+    TlsFact, Whose,
 };
-use leno_engine::compile::listener::Address;
 use leno_engine::compile::log_filter::LogType;
 use leno_engine::compile::metadata::Value;
-use leno_engine::decide::grpc::from_http;
 use leno_engine::decide::notes::Notes;
 use leno_engine::decide::trace::SpanContext;
 use leno_engine::flags::{Flag, Flags};
-use leno_engine::message::{Decimal, ResponseHead, Version};
+use leno_engine::message::{ResponseHead, Version};
 
 use super::start_time;
 use super::uuid::{unique_id, write_uuid};
+use super::write::{
+    flags, grpc, host, in_turn, listed, millis, named, named_address, nanoseconds, number, of_address,
+    of_socket, span, text, underscored,
+};
 use crate::record::{
-    ConnectionRecord, DownstreamRecord, Named, OnDemand, RequestRecord, RouteRecord, UpstreamRecord,
+    ConnectionRecord, DownstreamRecord, OnDemand, RequestRecord, RouteRecord, UpstreamRecord,
 };
 
 /// What a format may say of a request besides its messages.
@@ -41,6 +42,7 @@ pub struct RequestValues<'a> {
 
 pub(super) struct ConnectionValues<'a> {
     termination: &'a str,
+    reset: bool,
     common: Common<'a>,
 }
 
@@ -143,6 +145,7 @@ impl<'a> ConnectionValues<'a> {
     pub(super) fn new(record: &'a ConnectionRecord<'a>) -> Self {
         Self {
             termination: record.termination,
+            reset: record.reset,
             common: Common {
                 start: record.start,
                 duration: record.duration,
@@ -160,6 +163,34 @@ impl<'a> ConnectionValues<'a> {
     }
 }
 
+impl ConnectionValues<'_> {
+    /// Why this proxy has closed it, in Envoy's words and with its numbers. None: somebody else has.
+    fn close_reason(&self, side: Side) -> Option<&'static str> {
+        let flags = self.common.flags;
+        let connected = self.common.upstream.is_some_and(|upstream| upstream.is_connected);
+        let of_both = [
+            (Flag::StreamIdleTimeout, "tcp_session_idle_timeout"),
+            (Flag::DurationTimeout, "max_connection_duration_reached"),
+        ];
+        let of_client = [
+            (Flag::UpstreamConnectionFailure, "tcp_initializion_failure:0"),
+            (Flag::NoHealthyUpstream, "tcp_initializion_failure:1"),
+            (Flag::UpstreamOverflow, "tcp_initializion_failure:2"),
+            (Flag::NoClusterFound, "tcp_initializion_failure:3"),
+            (Flag::NoRouteFound, "tcp_initializion_failure:3"),
+        ];
+        let unconnected = of_client
+            .iter()
+            .filter(|_| !connected && side == Side::Downstream);
+        let told = of_both.iter().chain(unconnected);
+        let mut told = told
+            .filter(|(flag, _)| flags.contains(*flag))
+            .map(|(_, reason)| *reason);
+        let denied = self.common.details.starts_with("rbac_access_denied");
+        told.next().or(denied.then_some("rbac_deny_close"))
+    }
+}
+
 impl FormatValues for RequestValues<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
         match operator {
@@ -172,6 +203,7 @@ impl FormatValues for RequestValues<'_> {
             Operator::RouteName => text(out, Some(self.route.name)),
             Operator::RouteFound => self.route.found,
             Operator::LocalReplyBody => true,
+            Operator::VirtualClusterName => text(out, self.route.virtual_cluster),
             Operator::VirtualHostName => text(out, Some(self.route.host)),
             Operator::GrpcStatus(form) => grpc(out, *form, self.grpc_status, self.response),
             Operator::Attempted(what) => self.attempted(*what, out),
@@ -212,6 +244,8 @@ impl FormatValues for ConnectionValues<'_> {
             }
             Operator::ResponseFlagsLong => listed(out, in_turn(common.flags).map(Flag::long)),
             Operator::ConnectionTerminationDetails => text(out, Some(self.termination)),
+            Operator::LocalCloseReason(side) => text(out, self.close_reason(*side)),
+            Operator::CloseType(Side::Downstream) if self.reset => text(out, Some("RemoteReset")),
             Operator::StreamId => write_uuid(out, common.random, common.start),
             Operator::Attempted(what) => common
                 .upstream
@@ -277,11 +311,23 @@ impl<'a> Common<'a> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
         let (downstream, upstream) = (self.downstream, self.upstream.as_ref());
         match operator {
-            Operator::StartTime(format) => start_time::write(self.start, format.as_deref(), out),
-            Operator::EmitTime(format) => {
-                start_time::write(self.start + self.duration, format.as_deref(), out)
-            }
+            Operator::StartTime(clock) => start_time::by_clock(self.start, clock, out),
+            Operator::EmitTime(clock) => start_time::by_clock(self.start + self.duration, clock, out),
             Operator::Duration => millis(out, Some(self.duration)),
+            Operator::HelloFingerprint(hash) => {
+                let made = downstream.fingerprints.as_deref();
+                text(
+                    out,
+                    made.and_then(|made| match hash {
+                        HelloHash::Ja3 => made.ja3.as_deref(),
+                        HelloHash::Ja4 => made.ja4.as_deref(),
+                    }),
+                )
+            }
+            Operator::FilterState { .. } => {
+                let notes = downstream.notes.as_deref();
+                notes.is_some_and(|notes| notes.write(operator, out))
+            }
             Operator::ResponseFlags => flags(out, self.flags),
             Operator::ResponseFlagsLong => listed(out, self.flags.iter().map(Flag::long)),
             Operator::ResponseFlagBits => number(out, self.flags.bits()),
@@ -310,6 +356,8 @@ impl<'a> Common<'a> {
                 number(out, upstream.and_then(|u| u.connection_id).unwrap_or(0))
             }
             Operator::UpstreamServerName => text(out, upstream.and_then(|u| u.server_name)),
+            Operator::CloseType(Side::Upstream) => text(out, upstream.map(|_| "Normal")),
+            Operator::CloseType(Side::Downstream) => text(out, Some("Normal")),
             Operator::TransportFailureReason(side) => {
                 let reason = match side {
                     Side::Upstream => upstream.and_then(|u| u.transport_failure),
@@ -358,7 +406,13 @@ impl<'a> Common<'a> {
                 .as_ref()
                 .and_then(|chain| chain.told.as_ref()),
             MetadataKind::UpstreamHost => self.upstream.and_then(|u| u.metadata),
-            MetadataKind::Dynamic | MetadataKind::Route | MetadataKind::VirtualHost => None,
+            MetadataKind::Dynamic => {
+                if let Some(notes) = self.downstream.notes.as_deref() {
+                    FormatValues::metadata(notes, kind, namespace, read);
+                }
+                None
+            }
+            MetadataKind::Route | MetadataKind::VirtualHost => None,
         };
         if let Some(told) = told {
             told.read(namespace, read);
@@ -389,201 +443,6 @@ impl<'a> Common<'a> {
     }
 }
 
-fn of_address(out: &mut Vec<u8>, address: &Address, form: AddressForm) -> bool {
-    match (address, form) {
-        (Address::Socket(socket), form) => of_socket(out, *socket, form),
-        (Address::Internal(internal), AddressForm::EndpointId) => text(out, Some(&internal.id)),
-        (address, AddressForm::Whole | AddressForm::WithoutPort { .. }) => write!(out, "{address}").is_ok(),
-        (_, AddressForm::Port | AddressForm::EndpointId) => false,
-    }
-}
-
-fn of_socket(out: &mut Vec<u8>, socket: SocketAddr, form: AddressForm) -> bool {
-    match form {
-        AddressForm::Whole => address(out, Some(socket)),
-        AddressForm::WithoutPort { bits: None } => without_port(out, socket),
-        AddressForm::WithoutPort { bits: Some(bits) } => network(out, socket.ip(), bits),
-        AddressForm::Port => number(out, socket.port().into()),
-        // It is there and empty, as in Envoy.
-        AddressForm::EndpointId => true,
-    }
-}
-
-/// So many leading bits, `10.1.0.0/16`; nothing where an address has not as many.
-fn network(out: &mut Vec<u8>, ip: IpAddr, bits: u8) -> bool {
-    let masked: IpAddr = match ip {
-        IpAddr::V4(ip) if bits <= 32 => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
-            Ipv4Addr::from(u32::from(ip) & mask).into()
-        }
-        IpAddr::V6(ip) if bits <= 128 => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
-            Ipv6Addr::from(u128::from(ip) & mask).into()
-        }
-        _ => return false,
-    };
-    write!(out, "{masked}/{bits}").is_ok()
-}
-
-/// The endpoint's DNS name, else its address.
-fn named(out: &mut Vec<u8>, hostname: &str, remote: Option<&Address>, port: bool) -> bool {
-    if hostname.is_empty() {
-        return host(out, remote, port);
-    }
-    let (name, _) = hostname
-        .rsplit_once(':')
-        .filter(|_| !port)
-        .unwrap_or((hostname, ""));
-    text(out, Some(name))
-}
-
-fn host(out: &mut Vec<u8>, remote: Option<&Address>, port: bool) -> bool {
-    match remote {
-        Some(Address::Socket(remote)) if port => address(out, Some(*remote)),
-        Some(Address::Socket(remote)) => without_port(out, *remote),
-        Some(remote) => write!(out, "{remote}").is_ok(),
-        None => false,
-    }
-}
-
-fn nanoseconds(since: Duration) -> i128 {
-    i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
-}
-
-fn span(out: &mut Vec<u8>, from: Option<i128>, to: Option<i128>, unit: Unit) -> bool {
-    let (Some(from), Some(to)) = (from, to) else {
-        return false;
-    };
-    let in_unit = match unit {
-        Unit::Milliseconds => 1_000_000,
-        Unit::Microseconds => 1_000,
-        Unit::Nanoseconds => 1,
-    };
-    write!(out, "{}", (to - from) / in_unit).is_ok()
-}
-
-fn text(out: &mut Vec<u8>, value: Option<&str>) -> bool {
-    match value {
-        Some(value) if !value.is_empty() => {
-            out.extend_from_slice(value.as_bytes());
-            true
-        }
-        _ => false,
-    }
-}
-
-fn underscored(out: &mut [u8], start: usize) {
-    let spaces = out.iter_mut().skip(start).filter(|byte| **byte == b' ');
-    spaces.for_each(|space| *space = b'_');
-}
-
-fn flags(out: &mut Vec<u8>, flags: Flags) -> bool {
-    if flags.is_empty() {
-        out.push(b'-');
-        return true;
-    }
-    // Writing to memory does not fail.
-    write!(out, "{flags}").is_ok()
-}
-
-fn listed(out: &mut Vec<u8>, names: impl Iterator<Item = &'static str>) -> bool {
-    let start = out.len();
-    for name in names {
-        if out.len() > start {
-            out.push(b',');
-        }
-        out.extend_from_slice(name.as_bytes());
-    }
-    out.len() > start
-}
-
-/// As they come to a connection: that there is no further attempt is known after the last has failed.
-fn in_turn(flags: Flags) -> impl Iterator<Item = Flag> {
-    let last = Flag::UpstreamRetryLimitExceeded;
-    let others = flags.iter().filter(move |flag| *flag != last);
-    others.chain(flags.contains(last).then_some(last))
-}
-
-/// What the answer says, else what HTTP's status means to gRPC, where 200 without a word is unknown.
-fn grpc(out: &mut Vec<u8>, form: GrpcForm, said: Option<u32>, response: Option<&ResponseHead>) -> bool {
-    let by_http = |response: &ResponseHead| match response.status {
-        200 => 2,
-        status => from_http(status),
-    };
-    let Some(code) = said.or_else(|| response.map(by_http)) else {
-        return false;
-    };
-    match form.name(code) {
-        Some(name) => text(out, Some(name)),
-        None => number(out, code.into()),
-    }
-}
-
-fn number(out: &mut Vec<u8>, value: u64) -> bool {
-    out.extend_from_slice(Decimal::from(value).as_ref());
-    true
-}
-
-fn millis(out: &mut Vec<u8>, duration: Option<Duration>) -> bool {
-    duration.is_some_and(|duration| {
-        number(
-            out,
-            duration.as_secs().saturating_mul(1000) + u64::from(duration.subsec_millis()),
-        )
-    })
-}
-
-fn address(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {
-    match address {
-        Some(SocketAddr::V4(address)) => {
-            v4(out, *address.ip());
-            out.push(b':');
-            number(out, address.port().into())
-        }
-        Some(SocketAddr::V6(address)) => write!(out, "{address}").is_ok(),
-        None => false,
-    }
-}
-
-/// A port is there and empty, as in Envoy.
-fn named_address(out: &mut Vec<u8>, whose: Whose, form: AddressForm, named: &Named) -> bool {
-    let name = match (whose, form) {
-        (_, AddressForm::Port) => return true,
-        (_, AddressForm::EndpointId) => return false,
-        (Whose::DownstreamLocal | Whose::DownstreamDirectLocal, _) => &named.local,
-        _ => &named.remote,
-    };
-    out.extend_from_slice(name.as_bytes());
-    true
-}
-
-fn without_port(out: &mut Vec<u8>, address: SocketAddr) -> bool {
-    match address.ip() {
-        IpAddr::V4(ip) => {
-            v4(out, ip);
-            true
-        }
-        IpAddr::V6(ip) => write!(out, "{ip}").is_ok(),
-    }
-}
-
-/// As it displays itself, in a tenth of the time.
-fn v4(out: &mut Vec<u8>, ip: Ipv4Addr) {
-    let mut text = [b'.'; 15];
-    let mut len = 0;
-    for (at, octet) in ip.octets().into_iter().enumerate() {
-        // The dot before it is there already.
-        len += usize::from(at > 0);
-        for (least, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
-            if octet >= least {
-                text[len] = b'0' + digit;
-                len += 1;
-            }
-        }
-    }
-    out.extend_from_slice(&text[..len]);
-}
-
 /// Of a connection that was not made: with the reason, which has no spaces there.
 pub fn details<'d>(details: &'d str, failure: Option<&str>) -> Cow<'d, str> {
     match (details.strip_suffix("{remote_connection_failure}"), failure) {
@@ -592,27 +451,5 @@ pub fn details<'d>(details: &'d str, failure: Option<&str>) -> Cow<'d, str> {
             format!("{before}{{remote_connection_failure|{why}}}").into()
         }
         _ => details.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_as_they_display_themselves() {
-        for text in [
-            "127.0.0.1:80",
-            "240.240.0.7:65535",
-            "10.100.99.255:0",
-            "[::1]:9080",
-            "[fe80::1%3]:1",
-        ] {
-            let parsed: SocketAddr = text.parse().unwrap();
-            let (mut whole, mut ip) = (Vec::new(), Vec::new());
-            assert!(address(&mut whole, Some(parsed)) && without_port(&mut ip, parsed));
-            assert_eq!(String::from_utf8(whole).unwrap(), parsed.to_string());
-            assert_eq!(String::from_utf8(ip).unwrap(), parsed.ip().to_string());
-        }
     }
 }

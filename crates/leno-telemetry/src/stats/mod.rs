@@ -5,6 +5,7 @@
 //! has its counters of one in a [`Counts`], made when it first meets it, so that a name is looked for but once.
 
 mod histogram;
+mod meter;
 mod names;
 mod snapshot;
 mod statsd;
@@ -23,9 +24,10 @@ use smallvec::SmallVec;
 use histogram::Histogram;
 
 pub use histogram::{BOUNDS, Bin, Distribution, QUANTILES};
+pub use meter::{Meter, Metering};
 pub use names::{
     Alone, ClusterStat, ClusterTime, HttpStat, HttpTime, Kind, ListenerStat, ListenerTime, OpenTelemetryStat,
-    Stat, TcpStat, Time, ZipkinStat,
+    RouteStat, RouteTime, Stat, TcpStat, Time, ZipkinStat,
 };
 pub use snapshot::{Sample, Snapshot};
 pub use statsd::statsd;
@@ -36,6 +38,8 @@ pub use text::{Asked, Buckets, Form, Shown, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     Cluster,
+    /// A virtual cluster, or a route that has a prefix, of a virtual host.
+    VirtualHost,
     Http,
     Listener,
     Tcp,
@@ -176,7 +180,7 @@ impl<S: Stat> Counts<S> {
     /// It has taken so long.
     pub fn took(&self, what: S::Time, time: Duration) {
         if let Some(histogram) = self.block.times.get(what.index()) {
-            histogram.observe(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+            histogram.observe(millis(time));
         }
     }
 
@@ -200,7 +204,7 @@ impl<S: Stat> Counts<S> {
             || Named::Time(Histogram::default()),
             |named| {
                 if let Named::Time(histogram) = named {
-                    histogram.observe(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+                    histogram.observe(millis(time));
                 }
             },
         );
@@ -232,7 +236,15 @@ impl<S: Stat> Counts<S> {
     }
 }
 
+/// Of a time longer than all that can be told apart, as many as there can be.
+#[inline]
+fn millis(time: Duration) -> u64 {
+    let whole = time.as_secs().saturating_mul(1000);
+    whole.saturating_add(time.subsec_millis().into())
+}
+
 /// Not `fetch_add`: there is one writer. A state may go below zero here, and not in the sum.
+#[inline]
 fn add(counter: &AtomicU64, amount: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
 }

@@ -52,6 +52,7 @@ macro_rules! stats {
             const NAMES: &'static [(&'static str, Kind)] = &[$(($name, Kind::$kind),)*];
             type Time = $time;
 
+            #[inline]
             fn index(self) -> usize {
                 self as usize
             }
@@ -70,6 +71,7 @@ macro_rules! times {
         impl Time for $enum {
             const NAMES: &'static [&'static str] = &[$($name,)*];
 
+            #[inline]
             fn index(self) -> usize {
                 self as usize
             }
@@ -101,6 +103,13 @@ times! {
 }
 
 times! {
+    /// `vhost.NAME.vcluster.NAME.`, `vhost.NAME.route.STAT_PREFIX.`
+    RouteTime {
+        Rq "upstream_rq_time",
+    }
+}
+
+times! {
     /// `http.STAT_PREFIX.`
     HttpTime {
         Rq "downstream_rq_time",
@@ -126,6 +135,13 @@ stats! {
         CxConnectTimeout Counter "upstream_cx_connect_timeout",
         CxConnectAttemptsExceeded Counter "upstream_cx_connect_attempts_exceeded",
         CxDestroy Counter "upstream_cx_destroy",
+        CxDestroyLocal Counter "upstream_cx_destroy_local",
+        CxDestroyRemote Counter "upstream_cx_destroy_remote",
+        CxDestroyWithActiveRq Counter "upstream_cx_destroy_with_active_rq",
+        CxDestroyLocalWithActiveRq Counter "upstream_cx_destroy_local_with_active_rq",
+        CxDestroyRemoteWithActiveRq Counter "upstream_cx_destroy_remote_with_active_rq",
+        CxRxBytesTotal Counter "upstream_cx_rx_bytes_total",
+        CxTxBytesTotal Counter "upstream_cx_tx_bytes_total",
         CxOverflow Counter "upstream_cx_overflow",
         CxNoneHealthy Counter "upstream_cx_none_healthy",
         CxMaxRequests Counter "upstream_cx_max_requests",
@@ -162,11 +178,36 @@ stats! {
 }
 
 stats! {
+    /// `vhost.NAME.vcluster.NAME.`, `vhost.NAME.route.STAT_PREFIX.`
+    RouteStat of VirtualHost, RouteTime {
+        RqTotal Counter "upstream_rq_total",
+        RqCompleted Counter "upstream_rq_completed",
+        Rq1xx Counter "upstream_rq_1xx",
+        Rq2xx Counter "upstream_rq_2xx",
+        Rq3xx Counter "upstream_rq_3xx",
+        Rq4xx Counter "upstream_rq_4xx",
+        Rq5xx Counter "upstream_rq_5xx",
+        RqTimeout Counter "upstream_rq_timeout",
+        RqRetry Counter "upstream_rq_retry",
+        RqRetryLimitExceeded Counter "upstream_rq_retry_limit_exceeded",
+        RqRetryOverflow Counter "upstream_rq_retry_overflow",
+        RqRetrySuccess Counter "upstream_rq_retry_success",
+    }
+}
+
+stats! {
     /// `http.STAT_PREFIX.`
     HttpStat of Http, HttpTime {
         CxTotal Counter "downstream_cx_total",
         CxActive Gauge "downstream_cx_active",
         CxDestroy Counter "downstream_cx_destroy",
+        CxDestroyLocal Counter "downstream_cx_destroy_local",
+        CxDestroyRemote Counter "downstream_cx_destroy_remote",
+        CxDestroyActiveRq Counter "downstream_cx_destroy_active_rq",
+        CxDestroyLocalActiveRq Counter "downstream_cx_destroy_local_active_rq",
+        CxDestroyRemoteActiveRq Counter "downstream_cx_destroy_remote_active_rq",
+        CxRxBytesTotal Counter "downstream_cx_rx_bytes_total",
+        CxTxBytesTotal Counter "downstream_cx_tx_bytes_total",
         CxHttp1Total Counter "downstream_cx_http1_total",
         CxHttp1Active Gauge "downstream_cx_http1_active",
         CxHttp2Total Counter "downstream_cx_http2_total",
@@ -256,6 +297,7 @@ stats! {
 pub(super) fn of(scope: Scope) -> &'static [(&'static str, Kind)] {
     match scope {
         Scope::Cluster => ClusterStat::NAMES,
+        Scope::VirtualHost => RouteStat::NAMES,
         Scope::Http => HttpStat::NAMES,
         Scope::Listener => ListenerStat::NAMES,
         Scope::Tcp => TcpStat::NAMES,
@@ -268,6 +310,7 @@ pub(super) fn of(scope: Scope) -> &'static [(&'static str, Kind)] {
 pub(super) fn times_of(scope: Scope) -> &'static [&'static str] {
     match scope {
         Scope::Cluster => ClusterTime::NAMES,
+        Scope::VirtualHost => RouteTime::NAMES,
         Scope::Http => HttpTime::NAMES,
         Scope::Listener => ListenerTime::NAMES,
         Scope::Tcp | Scope::OpenTelemetry | Scope::Zipkin | Scope::Alone => NoTime::NAMES,
@@ -275,6 +318,20 @@ pub(super) fn times_of(scope: Scope) -> &'static [&'static str] {
 }
 
 impl ClusterStat {
+    /// The class of a status.
+    pub fn of_status(status: u16) -> Option<Self> {
+        Some(match status / 100 {
+            1 => Self::Rq1xx,
+            2 => Self::Rq2xx,
+            3 => Self::Rq3xx,
+            4 => Self::Rq4xx,
+            5 => Self::Rq5xx,
+            _ => return None,
+        })
+    }
+}
+
+impl RouteStat {
     /// The class of a status.
     pub fn of_status(status: u16) -> Option<Self> {
         Some(match status / 100 {

@@ -86,6 +86,7 @@ impl Snapshot {
 fn prefix(scope: Scope, name: &str) -> String {
     let scope = match scope {
         Scope::Cluster => "cluster",
+        Scope::VirtualHost => "vhost",
         Scope::Http => "http",
         Scope::Listener => "listener",
         Scope::Tcp => "tcp",

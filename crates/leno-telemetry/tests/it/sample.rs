@@ -87,6 +87,8 @@ pub(crate) fn outbound() -> Sample {
             chain: None,
             listener_metadata: None,
             transport_failure: None,
+            notes: None,
+            fingerprints: None,
         },
         peer: PeerMetadata::default(),
         notes: Notes::default(),
@@ -180,6 +182,7 @@ impl Sample {
             peer: &self.peer,
             details: "",
             termination: "",
+            reset: false,
             log_type: LogType::TcpConnectionEnd,
             attempts: 1,
         }

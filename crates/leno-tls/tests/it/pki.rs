@@ -165,6 +165,8 @@ pub(crate) fn mesh_server() -> ServerTls {
         cipher_suites: vec![],
         groups: vec![],
         resumption: Resumption::Off,
+        staples: Default::default(),
+        scans_all: false,
     }
 }
 

@@ -31,6 +31,7 @@ fn chain(listener: &Listener, to: SocketAddr, transport: &str, alpn: &[&str]) ->
             TransportProtocol::RawBuffer
         },
         application_protocols: &alpn,
+        notes: None,
     };
     choose(&listener, &connection).cloned()
 }

@@ -179,6 +179,7 @@ impl Question<'_> {
                 TransportProtocol::RawBuffer
             },
             application_protocols: protocols,
+            notes: None,
         };
         choose(listener, &connection)
     }

@@ -47,6 +47,7 @@ pub fn far(
             TransportProtocol::RawBuffer
         },
         application_protocols: &offered,
+        notes: None,
     };
     let chosen = choose(&listener, &connection);
     Ok(Some(Inbound {

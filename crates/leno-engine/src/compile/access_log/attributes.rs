@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use leno_cel::{Environment, Table, Value};
 
 use super::format::{FormatValues, Heads, request_size, response_size, size};
+use super::operator::Clock;
 use super::operator::{
     AddressForm, End, GrpcForm, Hash, HostOf, MetadataKind, Operator, Point, SanKind, ServerName, Side,
     StateForm, TlsFact, Unit, Whose,
@@ -96,7 +97,10 @@ impl<'a> Attributes<'a> {
             "useragent" => header("user-agent"),
             "id" => header("x-request-id"),
             "time" => {
-                let time: String = self.text(&Operator::StartTime(Some("%s%9f".to_owned())))?;
+                let time: String = self.text(&Operator::StartTime(Clock {
+                    format: Some("%s%9f".to_owned()),
+                    zone: None,
+                }))?;
                 time.parse().ok().map(Value::Timestamp)
             }
             "duration" => self.duration(Point::RequestBegins, Point::RequestEnds),

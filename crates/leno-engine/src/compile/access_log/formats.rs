@@ -4,6 +4,7 @@ use leno_proto::FromAny;
 
 use super::format::Format;
 use super::parse::{Brought, Reading};
+use super::zone::Zone;
 use super::{Json, LogFormat};
 use crate::compile::Rejection;
 use crate::compile::at::{At, Wants, no_effect, silent};
@@ -64,11 +65,13 @@ pub(crate) fn format(at: &At<'_>, text: &str) -> Result<Format, Rejection> {
 }
 
 /// `options`: what formatters have brought.
-pub(super) fn format_with(at: &At<'_>, text: &str, options: Brought) -> Result<Format, Rejection> {
+pub(crate) fn format_with(at: &At<'_>, text: &str, options: Brought) -> Result<Format, Rejection> {
     let hostname = at.hostname();
     let reading = Reading {
         environment: &|name| at.environment(name),
         hostname: hostname.as_deref(),
+        file: &|path| at.file(path),
+        time_zone: &|| Zone::new(at.time_zone().as_deref()),
         brought: options,
     };
     let format = Format::read(text, &reading).map_err(|why| at.reject(why))?;
@@ -98,6 +101,8 @@ pub(crate) fn formatters(
             options.expressions = expression::options(cel_config.as_ref());
         } else if any.is::<formatter::req_without_query::ReqWithoutQuery>() {
             options.without_query = true;
+        } else if any.is::<formatter::file_content::FileContent>() {
+            options.file_content = true;
         } else if !any.is::<formatter::metadata::Metadata>() {
             return Err(at.unknown_extension(any));
         }

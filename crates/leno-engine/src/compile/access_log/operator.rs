@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use leno_cel::Program;
 
+use super::zone::Zone;
 use crate::compile::expression;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +59,8 @@ pub enum Operator {
     AccessLogType,
 
     // Times.
-    StartTime(Option<String>),
-    EmitTime(Option<String>),
+    StartTime(Clock),
+    EmitTime(Clock),
     Duration,
     RequestDuration,
     ResponseDuration,
@@ -101,6 +102,8 @@ pub enum Operator {
     ConnectionTerminationDetails,
     TransportFailureReason(Side),
     LocalCloseReason(Side),
+    /// Whether the socket was closed as it should be, or reset, and by whom.
+    CloseType(Side),
 
     // Of the configuration.
     RouteName,
@@ -115,7 +118,8 @@ pub enum Operator {
         /// Empty: all of the namespace.
         path: Vec<String>,
     },
-
+    /// Of the client's hello, where an inspector was to make it.
+    HelloFingerprint(HelloHash),
     FilterState {
         key: String,
         form: StateForm,
@@ -129,6 +133,8 @@ pub enum Operator {
         /// What it was when the configuration was read; None: it was not set.
         value: Option<String>,
     },
+    /// What a file said when the configuration was read.
+    FileContent(Vec<u8>),
     /// What only others could set: always empty.
     CustomFlags,
     /// What is never known here.
@@ -142,6 +148,15 @@ pub enum Operator {
         /// In JSON with its type.
         typed: bool,
     },
+}
+
+/// How a time is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// As strftime has it. None: by ISO 8601.
+    pub format: Option<String>,
+    /// None: UTC.
+    pub zone: Option<Zone>,
 }
 
 /// Which path.
@@ -426,4 +441,11 @@ impl GrpcForm {
             Self::Number => None,
         }
     }
+}
+
+/// A fingerprint of a client's hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelloHash {
+    Ja3,
+    Ja4,
 }

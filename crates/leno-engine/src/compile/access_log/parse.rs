@@ -7,15 +7,20 @@ use leno_cel::{Options, Program};
 use super::coalesce;
 use super::format::{Format, Piece};
 use super::operator::{
-    AddressForm, Attempted, End, GrpcForm, Hash, HostOf, Message, MetadataKind, Operator, PathOf, Point,
-    SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
+    AddressForm, Attempted, Clock, End, GrpcForm, Hash, HelloHash, HostOf, Message, MetadataKind, Operator,
+    PathOf, Point, SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
 };
+
+use super::zone::Zone;
 
 /// What is known when a format is read, besides its text.
 #[derive(Clone, Copy)]
 pub struct Reading<'r> {
     pub environment: &'r dyn Fn(&str) -> Option<String>,
     pub hostname: Option<&'r str>,
+    /// What a file says, or why it says nothing.
+    pub file: &'r dyn Fn(&str) -> Result<Vec<u8>, String>,
+    pub time_zone: &'r dyn Fn() -> Zone,
     pub brought: Brought,
 }
 
@@ -26,6 +31,8 @@ pub struct Brought {
     pub expressions: Options,
     /// `%REQ_WITHOUT_QUERY(…)%`
     pub without_query: bool,
+    /// `%FILE_CONTENT(…)%`
+    pub file_content: bool,
 }
 
 impl Default for Reading<'_> {
@@ -33,6 +40,8 @@ impl Default for Reading<'_> {
         Self {
             environment: &|_| None,
             hostname: None,
+            file: &|_| Err("files are not read here".to_owned()),
+            time_zone: &|| Zone::new(None),
             brought: Brought::default(),
         }
     }
@@ -120,6 +129,7 @@ fn may_be_cut(name: &str) -> bool {
             | "FILTER_STATE"
             | "UPSTREAM_FILTER_STATE"
             | "ENVIRONMENT"
+            | "FILE_CONTENT"
             | "METADATA"
             | "COALESCE"
             | "CEL"
@@ -154,7 +164,7 @@ fn operator(
             Some(_) => Err(format!("%{name}% takes no argument")),
         };
     }
-    if let Some(found) = optional(name, argument)? {
+    if let Some(found) = optional(name, argument, reading)? {
         return Ok(found);
     }
     let wanted = || argument.ok_or_else(|| format!("%{name}(…)% needs an argument"));
@@ -165,6 +175,12 @@ fn operator(
                 name: variable.to_owned(),
                 value: (reading.environment)(variable),
             }
+        }
+        // A second path says which directory tells of a change; files are read once.
+        "FILE_CONTENT" if reading.brought.file_content => {
+            let path = wanted()?.split_once(':').map_or(wanted()?, |(path, _)| path);
+            let text = (reading.file)(path).map_err(|why| format!("%{name}({path})%: {why}"))?;
+            Operator::FileContent(text)
         }
         "DYNAMIC_METADATA" => metadata(MetadataKind::Dynamic, wanted()?),
         "CLUSTER_METADATA" => metadata(MetadataKind::Cluster, wanted()?),
@@ -245,6 +261,8 @@ fn plain(name: &str, reading: &Reading<'_>) -> Option<Operator> {
         "DOWNSTREAM_TRANSPORT_FAILURE_REASON" => O::TransportFailureReason(Downstream),
         "UPSTREAM_LOCAL_CLOSE_REASON" => O::LocalCloseReason(Upstream),
         "DOWNSTREAM_LOCAL_CLOSE_REASON" => O::LocalCloseReason(Downstream),
+        "UPSTREAM_DETECTED_CLOSE_TYPE" => O::CloseType(Upstream),
+        "DOWNSTREAM_DETECTED_CLOSE_TYPE" => O::CloseType(Downstream),
         "BYTES_RECEIVED" => O::BytesReceived,
         "BYTES_SENT" => O::BytesSent,
         // HTTP/3's.
@@ -298,7 +316,8 @@ fn plain(name: &str, reading: &Reading<'_>) -> Option<Operator> {
         "HOSTNAME" => O::Hostname(reading.hostname.map(str::to_owned)),
         "CUSTOM_FLAGS" => O::CustomFlags,
         // Of what only an inspector that fingerprints sets, and none does.
-        "TLS_JA3_FINGERPRINT" | "TLS_JA4_FINGERPRINT" => O::Never,
+        "TLS_JA3_FINGERPRINT" => O::HelloFingerprint(HelloHash::Ja3),
+        "TLS_JA4_FINGERPRINT" => O::HelloFingerprint(HelloHash::Ja4),
         _ => return None,
     })
 }
@@ -353,7 +372,7 @@ fn fingerprint(hash: Hash, chain: bool) -> TlsFact {
 }
 
 /// Those that may have an argument.
-fn optional(name: &str, argument: Option<&str>) -> Result<Option<Operator>, String> {
+fn optional(name: &str, argument: Option<&str>, reading: &Reading<'_>) -> Result<Option<Operator>, String> {
     use Operator as O;
     let said = argument.unwrap_or_default();
     let time = argument.filter(|format| !format.is_empty()).map(str::to_owned);
@@ -370,8 +389,22 @@ fn optional(name: &str, argument: Option<&str>) -> Result<Option<Operator>, Stri
         return Ok(Some(O::Address(whose, AddressForm::WithoutPort { bits })));
     }
     Ok(Some(match name {
-        "START_TIME" => O::StartTime(time),
-        "EMIT_TIME" => O::EmitTime(time),
+        "START_TIME" => O::StartTime(Clock {
+            format: time,
+            zone: None,
+        }),
+        "EMIT_TIME" => O::EmitTime(Clock {
+            format: time,
+            zone: None,
+        }),
+        "START_TIME_LOCAL" => O::StartTime(Clock {
+            format: time,
+            zone: Some((reading.time_zone)()),
+        }),
+        "EMIT_TIME_LOCAL" => O::EmitTime(Clock {
+            format: time,
+            zone: Some((reading.time_zone)()),
+        }),
         "DOWNSTREAM_PEER_CERT_V_START" => O::Tls(Side::Downstream, TlsFact::ValidFrom(time)),
         "DOWNSTREAM_PEER_CERT_V_END" => O::Tls(Side::Downstream, TlsFact::ValidUntil(time)),
         "UPSTREAM_PEER_CERT_V_START" => O::Tls(Side::Upstream, TlsFact::ValidFrom(time)),

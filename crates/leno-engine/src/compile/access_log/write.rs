@@ -160,6 +160,7 @@ impl Operator {
                 .and_then(|trailers| first(name, alternative, |name| trailers.get(name))),
             Self::StreamId => request?.headers.get("x-request-id"),
             Self::Environment { value, .. } | Self::Hostname(value) => value.as_ref().map(String::as_bytes),
+            Self::FileContent(text) => Some(text.as_slice()),
             Self::Method => request.map(|head| head.method.as_ref()),
             Self::Path { query, of } => request.and_then(|head| path(head, *query, *of)),
             Self::Authority => request.map(|head| head.authority.as_ref()),

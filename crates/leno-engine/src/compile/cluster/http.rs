@@ -265,7 +265,13 @@ fn both(
     http: &mut UpstreamHttp,
 ) -> Result<(), Rejection> {
     if let Some(options) = one {
-        let options = http1(&at.field("http_protocol_options"), options)?;
+        let at = at.field("http_protocol_options");
+        let options = http1(&at, options)?;
+        if options.chunked_length {
+            return Err(at
+                .field("allow_chunked_length")
+                .reject("not supported of upstreams"));
+        }
         http.http1 = UpstreamHttp1 {
             header_case: options.header_case,
             whole_url: options.whole_url,

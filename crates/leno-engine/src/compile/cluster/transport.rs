@@ -32,8 +32,8 @@ pub enum Transport {
     Tls(Arc<UpstreamTls>),
     /// The PROXY protocol before the first byte of another.
     Introduced(Arc<Introduced>),
-    /// Another, to a listener of the proxy's own, which is told the addresses that the endpoint says.
-    Passing(Arc<Transport>),
+    /// Another, to a listener of the proxy's own, which is told of the filter state what is shared.
+    Passing(Arc<Passing>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,13 @@ pub struct Introduced {
     pub introduction: Introduction,
     /// [`Transport::Raw`] or [`Transport::Tls`].
     pub behind: Transport,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passing {
+    pub behind: Transport,
+    /// And the addresses that the endpoint says.
+    pub addresses: bool,
 }
 
 // === impl Transport ===
@@ -51,7 +58,7 @@ impl Transport {
             Self::Raw => None,
             Self::Tls(tls) => Some(tls),
             Self::Introduced(introduced) => introduced.behind.tls(),
-            Self::Passing(behind) => behind.tls(),
+            Self::Passing(passing) => passing.behind.tls(),
         }
     }
 
@@ -60,13 +67,18 @@ impl Transport {
         match self {
             Self::Raw | Self::Tls(_) => None,
             Self::Introduced(introduced) => Some(&introduced.introduction),
-            Self::Passing(behind) => behind.introduction(),
+            Self::Passing(passing) => passing.behind.introduction(),
         }
     }
 
-    /// Whether a listener of the proxy's own is told what its connections are to be taken for.
+    /// Whether a listener of the proxy's own is told of the filter state.
     pub fn passes(&self) -> bool {
         matches!(self, Self::Passing(_))
+    }
+
+    /// Whether it is told what the endpoint says that its connections are to be taken for.
+    pub fn passes_addresses(&self) -> bool {
+        matches!(self, Self::Passing(passing) if passing.addresses)
     }
 }
 
@@ -172,9 +184,13 @@ fn internal(
     })?;
     let behind = at.required("transport_socket", transport_socket)?;
     let behind = transport(&at.field("transport_socket"), behind, http)?;
-    Ok(Some(match (passed.contains(&true), &behind) {
-        (_, Transport::Passing(_)) | (false, _) => behind,
-        (true, _) => Transport::Passing(Arc::new(behind)),
+    let addresses = passed.contains(&true);
+    Ok(Some(match behind {
+        Transport::Passing(passing) => Transport::Passing(Arc::new(Passing {
+            behind: passing.behind.clone(),
+            addresses: addresses || passing.addresses,
+        })),
+        behind => Transport::Passing(Arc::new(Passing { behind, addresses })),
     }))
 }
 

@@ -2,6 +2,7 @@
 
 use super::{HeaderOp, header_name, header_op};
 use crate::compile::Rejection;
+use crate::compile::access_log::Brought;
 use crate::compile::at::At;
 use crate::compile::matcher::{self, StringMatcher};
 use crate::compile::pb::mutation_rules as pb;
@@ -19,7 +20,7 @@ pub(crate) fn mutation(at: &At<'_>, message: &pb::HeaderMutation) -> Result<Muta
     let pb::HeaderMutation { action } = message;
     Ok(match at.required("action", action)? {
         Action::Remove(name) => Mutation::Remove(header_name(&at.field("remove"), name)?),
-        Action::Append(op) => Mutation::Add(header_op(&at.field("append"), op)?),
+        Action::Append(op) => Mutation::Add(header_op(&at.field("append"), op, Brought::default())?),
         Action::RemoveOnMatch(RemoveOnMatch { key_matcher }) => {
             let at = at.field("remove_on_match");
             let name = at.required("key_matcher", key_matcher)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use leno_proto::FromAny;
 
+use super::client_cert;
 use super::log_options;
 use super::options;
 use super::original_ip;
@@ -89,13 +90,13 @@ pub(crate) fn manager(
         route_specifier,
         strip_port_mode,
     } = message;
-    refuse!(at; forward_client_cert_matcher, proxy_100_continue,
+    refuse!(at; proxy_100_continue,
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
         path_normalization_options,
         typed_header_validation_config);
     no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
         delayed_close_timeout,
-        stream_error_on_invalid_http_message, append_local_overload,
+        stream_error_on_invalid_http_message,
         add_proxy_protocol_connection_state);
     no_effect!(at, "HTTP/3 is not spoken"; http3_protocol_options);
     let http1 = match http_protocol_options {
@@ -137,11 +138,18 @@ pub(crate) fn manager(
         limits: limits(at, message)?,
         timeouts: timeouts(at, message)?,
         server_header: server_header(at, *server_header_transformation, server_name)?,
-        client_cert: client_cert(
+        client_cert: client_cert::client_cert(
             at,
             *forward_client_cert_details,
             set_current_client_cert_details.as_ref(),
         )?,
+        client_cert_by_request: match forward_client_cert_matcher {
+            None => None,
+            Some(matcher) => {
+                let at = at.field("forward_client_cert_matcher");
+                Some(Box::new(client_cert::tree(&at, matcher)?))
+            }
+        },
         use_remote_address: is_true(use_remote_address),
         introduces_itself: is_true(add_user_agent),
         told_ports: match forward_proto_config {
@@ -194,6 +202,8 @@ pub(crate) fn manager(
         },
         via: Some(via.clone()).filter(|via| !via.is_empty()),
         any_method: http1.any_method,
+        chunked_length: http1.chunked_length,
+        tells_local_overload: *append_local_overload,
         scheme_of_upstream: scheme_header_transformation
             .as_ref()
             .is_some_and(|said| said.match_upstream && said.transformation.is_none()),
@@ -220,7 +230,7 @@ fn told_ports(at: &At<'_>, message: &pb::ForwardProtoConfig) -> Result<ToldPorts
     })
 }
 
-fn is_true(value: &Option<protobuf::BoolValue>) -> bool {
+pub(super) fn is_true(value: &Option<protobuf::BoolValue>) -> bool {
     value.as_ref().is_some_and(|value| value.value)
 }
 
@@ -510,39 +520,6 @@ fn server_header(at: &At<'_>, transformation: i32, name: &str) -> Result<ServerH
         T::Overwrite => ServerHeader::Overwrite(name),
         T::AppendIfAbsent => ServerHeader::AppendIfAbsent(name),
         T::PassThrough => ServerHeader::PassThrough,
-    })
-}
-
-fn client_cert(
-    at: &At<'_>,
-    mode: i32,
-    details: Option<&pb::http_connection_manager::SetCurrentClientCertDetails>,
-) -> Result<ForwardClientCert, Rejection> {
-    use pb::http_connection_manager::{ForwardClientCertDetails as D, SetCurrentClientCertDetails};
-    let mode = match at.choice("forward_client_cert_details", mode)? {
-        D::Sanitize => ForwardClientCertMode::Sanitize,
-        D::ForwardOnly => ForwardClientCertMode::ForwardOnly,
-        D::AppendForward => ForwardClientCertMode::AppendForward,
-        D::SanitizeSet => ForwardClientCertMode::SanitizeSet,
-        D::AlwaysForwardOnly => ForwardClientCertMode::AlwaysForwardOnly,
-    };
-    let SetCurrentClientCertDetails {
-        subject,
-        cert,
-        chain,
-        dns,
-        uri,
-        issuer,
-        format,
-    } = &details.cloned().unwrap_or_default();
-    refuse!(at.field("set_current_client_cert_details"); issuer, format);
-    Ok(ForwardClientCert {
-        mode,
-        subject: is_true(subject),
-        uri: *uri,
-        dns: *dns,
-        cert: *cert,
-        chain: *chain,
     })
 }
 

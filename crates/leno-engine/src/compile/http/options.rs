@@ -25,6 +25,7 @@ pub(crate) struct Http2 {
 pub(crate) struct Http1 {
     pub(crate) ignored_upgrades: Vec<StringMatcher>,
     pub(crate) any_method: bool,
+    pub(crate) chunked_length: bool,
     pub(crate) header_case: HeaderCase,
     pub(crate) takes_http10: bool,
     /// The host of HTTP/1.0 requests that have none.
@@ -48,7 +49,6 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
         ignore_http_11_upgrade,
     } = message;
     silent!("trailers are always passed on"; enable_trailers);
-    refuse!(at; allow_chunked_length);
     if default_host_for_http_10.contains(|c: char| c.is_control() || c == ' ') {
         return Err(at.field("default_host_for_http_10").reject("not a host"));
     }
@@ -59,6 +59,7 @@ pub(crate) fn http1(at: &At<'_>, message: &core::Http1ProtocolOptions) -> Result
     Ok(Http1 {
         ignored_upgrades: at.each("ignore_http_11_upgrade", ignore_http_11_upgrade, matcher::string)?,
         any_method: *allow_custom_methods,
+        chunked_length: *allow_chunked_length,
         header_case: header_case(at, header_key_format.as_ref())?,
         takes_http10: *accept_http_10,
         default_host: Some(default_host_for_http_10)

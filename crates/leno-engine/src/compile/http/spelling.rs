@@ -59,6 +59,7 @@ fn preserved(at: &At<'_>, message: &pb::PreserveCaseFormatterConfig) -> Result<H
 
 impl HeaderCase {
     /// What is written without a note of how it was received has capitals.
+    #[inline]
     pub fn is_proper(self) -> bool {
         self == Self::Proper
     }

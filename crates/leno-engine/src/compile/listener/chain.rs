@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_proto::FromAny;
+use prost::Message;
 
 use super::*;
-use crate::compile::at::{refuse, silent};
+use crate::compile::at::refuse;
+use crate::compile::extension::{self, Place};
 use crate::compile::pb::network::{direct_response, echo, sni_cluster, sni_dynamic_forward};
 use crate::compile::pb::{hcm, listener as pb, tcp_proxy};
 use crate::compile::{address, dns_cache, http, metadata_exchange, tls, typed_struct};
 use crate::decide::filter;
-use crate::decide::network::{self, NetworkFilterConfig};
+use crate::decide::network::{self, Discovered, NetworkFilterConfig};
 
 pub(super) fn chain(at: &At<'_>, message: &pb::FilterChain) -> Result<Arc<FilterChain>, Rejection> {
     let pb::FilterChain {
@@ -152,6 +154,27 @@ fn network_filters(
     }
 }
 
+fn discovered(
+    at: &At<'_>,
+    name: &str,
+    message: &core::ExtensionConfigSource,
+) -> Result<NetworkFilterConfig, Rejection> {
+    let Place {
+        source,
+        types,
+        default,
+    } = extension::place(at, message, network::is_known, extension::network)?;
+    Ok(NetworkFilterConfig::discovered(
+        message.encode_to_vec().into(),
+        Discovered {
+            name: name.to_owned(),
+            source,
+            types,
+            default: default.map(Arc::new),
+        },
+    ))
+}
+
 enum NetworkFilter {
     Before(NetworkFilterConfig),
     Terminal(TerminalFilter),
@@ -166,10 +189,12 @@ enum NetworkFilter {
 fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<NetworkFilter, Rejection> {
     use pb::filter::ConfigType;
     let pb::Filter { name, config_type } = message;
-    silent!("names are for people"; name);
     let any = match at.required("typed_config", config_type)? {
         ConfigType::TypedConfig(any) => any,
-        ConfigType::ConfigDiscovery(_) => return Err(at.field("config_discovery").reject("not supported")),
+        ConfigType::ConfigDiscovery(source) => {
+            at.not_empty("name", name)?;
+            return discovered(&at.field("config_discovery"), name, source).map(NetworkFilter::Before);
+        }
     };
     let at = at.field("typed_config");
     let any = &*typed_struct::opened(&at, any)?;

@@ -7,7 +7,8 @@ use leno_proto::FromAny;
 use super::{ListenerFilters, PortRange, Ports};
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::pb::{
-    http_inspector, listener as pb, original_dst, proxy_protocol as proxy_protocol_pb, tls_inspector, types,
+    http_inspector, listener as pb, original_dst, protobuf, proxy_protocol as proxy_protocol_pb,
+    tls_inspector, types,
 };
 use crate::compile::{Rejection, proxy_protocol};
 
@@ -59,8 +60,11 @@ fn filter(at: &At<'_>, message: &pb::ListenerFilter, filters: &mut ListenerFilte
             filters.proxy_protocol = Some(compiled);
         }
     } else if any.is::<tls_inspector::TlsInspector>() {
-        tls_options(&config, &config.unpack(any)?)?;
+        let options = tls_options(&config, &config.unpack(any)?)?;
         filters.tls_inspector = off != Ports::Any;
+        if filters.tls_inspector {
+            (filters.ja3, filters.ja4) = options;
+        }
         filters.tls_inspector_off = off;
     } else if any.is::<http_inspector::HttpInspector>() {
         let http_inspector::HttpInspector {} = config.unpack(any)?;
@@ -72,7 +76,8 @@ fn filter(at: &At<'_>, message: &pb::ListenerFilter, filters: &mut ListenerFilte
     Ok(())
 }
 
-fn tls_options(at: &At<'_>, message: &tls_inspector::TlsInspector) -> Result<(), Rejection> {
+/// Which fingerprints are made.
+fn tls_options(at: &At<'_>, message: &tls_inspector::TlsInspector) -> Result<(bool, bool), Rejection> {
     let tls_inspector::TlsInspector {
         enable_ja3_fingerprinting,
         enable_ja4_fingerprinting,
@@ -81,9 +86,10 @@ fn tls_options(at: &At<'_>, message: &tls_inspector::TlsInspector) -> Result<(),
         max_client_hello_size,
     } = message;
     refuse!(at; close_connection_on_client_hello_parsing_errors);
-    no_effect!(at, "not used"; enable_ja3_fingerprinting, enable_ja4_fingerprinting, initial_read_buffer_size,
+    no_effect!(at, "a hello of 16 KiB is looked at, in reads as large as they come"; initial_read_buffer_size,
         max_client_hello_size);
-    Ok(())
+    let is = |said: &Option<protobuf::BoolValue>| said.is_some_and(|said| said.value);
+    Ok((is(enable_ja3_fingerprinting), is(enable_ja4_fingerprinting)))
 }
 
 /// For filters that run before there is a port to ask for.

@@ -51,14 +51,15 @@ fn is_known_before_a_request(input: &Input) -> bool {
         | Input::SourceType
         | Input::ServerName
         | Input::TransportProtocol
-        | Input::ApplicationProtocol => true,
-        Input::RequestHeader(_)
+        | Input::ApplicationProtocol
+        | Input::FilterState(_) => true,
+        Input::Attributes
+        | Input::RequestHeader(_)
         | Input::QueryParameter(_)
         | Input::UriSan
         | Input::DnsSan
         | Input::Subject
         | Input::DynamicMetadata { .. }
-        | Input::FilterState(_)
         | Input::EndpointMetadata { .. }
         | Input::LocalityMetadata { .. } => false,
     }

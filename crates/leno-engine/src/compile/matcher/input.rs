@@ -1,6 +1,7 @@
 //! What a tree of matchers may look at.
 
 use leno_proto::FromAny;
+use leno_proto::more::xds::r#type::matcher::v3::HttpAttributesCelMatchInput;
 
 use crate::compile::Rejection;
 use crate::compile::at::{At, refuse};
@@ -35,6 +36,8 @@ pub enum Input {
         path: Vec<String>,
     },
     FilterState(String),
+    /// All that expressions know of a request.
+    Attributes,
     /// Of the endpoint that a connection goes to, and of its locality.
     EndpointMetadata {
         namespace: String,
@@ -65,6 +68,10 @@ pub(super) fn input(at: &At<'_>, any: &protobuf::Any) -> Result<Input, Rejection
         refuse!(at; field);
         at.not_empty("key", key)?;
         return Ok(Input::FilterState(key.clone()));
+    }
+    if any.is::<HttpAttributesCelMatchInput>() {
+        let HttpAttributesCelMatchInput {} = at.unpack(any)?;
+        return Ok(Input::Attributes);
     }
     if any.is::<network::DynamicMetadataInput>() {
         return dynamic_metadata(at, &at.unpack(any)?);

@@ -6,17 +6,19 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
+use leno_cel::Program;
 use leno_proto::FromAny;
+use leno_proto::more::xds::r#type::matcher::v3::ip_matcher::IpRangeMatcher;
+use leno_proto::more::xds::r#type::matcher::v3::{CelMatcher, IpMatcher};
 
 use super::input::{Input, input};
 use super::metadata::{self, ValueMatcher};
 use super::{Pattern, StringMatcher};
-use crate::compile::Rejection;
-use crate::compile::address;
 use crate::compile::at::{At, refuse, silent};
 use crate::compile::pb::matching::{ip, metadata as metadata_pb};
 use crate::compile::pb::xds_matcher::matcher::{self as parts, matcher_list, matcher_tree};
 use crate::compile::pb::{protobuf, xds_core, xds_matcher as pb};
+use crate::compile::{Rejection, address, expression};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tree<A> {
@@ -40,6 +42,16 @@ pub enum Branch<A> {
         input: Input,
         of: Vec<(String, OnMatch<A>)>,
     },
+    /// By addresses.
+    Ranges { input: Input, of: Vec<InRanges<A>> },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct InRanges<A> {
+    pub ranges: Vec<IpNet>,
+    /// It is left out where a longer range holds, whatever came of that.
+    pub exclusive: bool,
+    pub then: OnMatch<A>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +73,7 @@ pub enum Test {
     Value(StringMatcher),
     Ranges(Vec<IpNet>),
     Metadata { value: ValueMatcher, invert: bool },
+    Expression(Program),
 }
 
 /// What a tree may say where it stands.
@@ -175,13 +188,17 @@ fn single<A>(
 ) -> Result<Predicate, Rejection> {
     use matcher_list::predicate::single_predicate::Matcher;
     let matcher_list::predicate::SinglePredicate { input: of, matcher } = message;
-    Ok(Predicate::Input {
-        input: self::allowed(at, of, grammar)?,
-        test: match at.required("matcher", matcher)? {
-            Matcher::ValueMatch(value) => Test::Value(string(&at.field("value_match"), value)?),
-            Matcher::CustomMatch(custom) => self::custom(&at.field("custom_match"), custom)?,
-        },
-    })
+    let input = self::allowed(at, of, grammar)?;
+    let test = match at.required("matcher", matcher)? {
+        Matcher::ValueMatch(value) => Test::Value(string(&at.field("value_match"), value)?),
+        Matcher::CustomMatch(custom) => self::custom(&at.field("custom_match"), custom)?,
+    };
+    if (input == Input::Attributes) != matches!(test, Test::Expression(_)) {
+        return Err(at
+            .field("matcher")
+            .reject("expressions are of HttpAttributesCelMatchInput, and nothing else is"));
+    }
+    Ok(Predicate::Input { input, test })
 }
 
 fn allowed<A>(
@@ -205,6 +222,15 @@ fn allowed<A>(
 fn custom(at: &At<'_>, message: &xds_core::TypedExtensionConfig) -> Result<Test, Rejection> {
     let any = extension(at, message)?;
     let at = at.field("typed_config");
+    if any.is::<CelMatcher>() {
+        let CelMatcher {
+            expr_match,
+            description,
+        } = &at.unpack::<CelMatcher>(any)?;
+        silent!("it is for people"; description);
+        let expression = at.required("expr_match", expr_match)?;
+        return expression::of(&at.field("expr_match"), expression).map(Test::Expression);
+    }
     if any.is::<metadata_pb::Metadata>() {
         let metadata_pb::Metadata { value, invert } = &at.unpack::<metadata_pb::Metadata>(any)?;
         return Ok(Test::Metadata {
@@ -253,7 +279,36 @@ fn map<A>(
             of.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
             Branch::Prefix { input, of }
         }
-        TreeType::CustomMatch(_) => return Err(at.field("custom_match").reject("not supported")),
+        TreeType::CustomMatch(custom) => {
+            let at = at.field("custom_match");
+            let any = extension(&at, custom)?;
+            let at = at.field("typed_config");
+            let IpMatcher { range_matchers } = at.unpack::<IpMatcher>(any)?;
+            Branch::Ranges {
+                input,
+                of: at.each("range_matchers", &range_matchers, |at, one| {
+                    in_ranges(at, one, grammar)
+                })?,
+            }
+        }
+    })
+}
+
+fn in_ranges<A>(
+    at: &At<'_>,
+    message: &IpRangeMatcher,
+    grammar: &Grammar<'_, A>,
+) -> Result<InRanges<A>, Rejection> {
+    let IpRangeMatcher {
+        ranges,
+        on_match: then,
+        exclusive,
+    } = message;
+    Ok(InRanges {
+        ranges: at.some("ranges", ranges, address::xds_cidr)?,
+        exclusive: *exclusive,
+        // Without one Envoy crashes.
+        then: on_match(&at.field("on_match"), at.required("on_match", then)?, grammar)?,
     })
 }
 

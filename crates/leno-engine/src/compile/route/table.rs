@@ -131,7 +131,6 @@ fn virtual_host(
             .field("matcher")
             .reject("matcher and routes exclude each other"));
     }
-    no_effect!(at, "leno has its own statistics"; virtual_clusters);
     let kept = kept(at, per_request_buffer_limit_bytes, request_body_buffer_limit)?;
     at.not_empty("name", name)?;
     if domains.is_empty() {
@@ -156,11 +155,15 @@ fn virtual_host(
     let facts = Arc::new(HostFacts {
         name: name.clone(),
         told: Told::new(metadata.as_ref()),
+        clusters: virtual_cluster::virtual_clusters(at, name, virtual_clusters)?,
     });
     let route = |at: &At<'_>, one: &pb::Route| {
         let mut route = self::route(at, one, &inherited)?;
         route.matches.ignore_parameters = ignore_parameters;
         route.host = Arc::clone(&facts);
+        if !one.stat_prefix.is_empty() {
+            route.stat_name = Some(format!("{name}.route.{}", one.stat_prefix).into());
+        }
         if let Action::Forward(forward) = &mut route.action {
             forward.kept = forward.kept.or(kept);
             forward.rate_limits.host = Arc::clone(&rate_limits);
@@ -215,13 +218,12 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
         response_headers_to_remove,
         tracing,
         per_request_buffer_limit_bytes,
-        stat_prefix,
+        stat_prefix: _,
         request_body_buffer_limit,
         route_specifiers,
         action,
     } = message;
     refuse!(at; route_specifiers);
-    no_effect!(at, "leno has its own statistics"; stat_prefix);
     let kept = kept(at, per_request_buffer_limit_bytes, request_body_buffer_limit)?;
     let matches = matching::route_match(&at.field("match"), at.required("match", r#match)?)?;
     let mut action = action::action(at, at.required("action", action)?, inherited, &matches.path)?;
@@ -253,6 +255,7 @@ fn route(at: &At<'_>, message: &pb::Route, inherited: &Inherited) -> Result<Rout
         place: text(metadata.as_ref(), "leno", "place"),
         rule: number(metadata.as_ref(), "leno", "rule"),
         told: Told::new(metadata.as_ref()),
+        stat_name: None,
         host: Arc::default(),
     })
 }

@@ -16,14 +16,6 @@ pub struct Discovered {
     pub default: Option<Arc<FilterConfig>>,
 }
 
-/// A configuration that has come.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Extension {
-    /// The full name of its message.
-    pub message: String,
-    pub filter: Arc<FilterConfig>,
-}
-
 impl FilterConfig {
     /// As [`Self::start_at`], of a filter whose configuration is this one at the moment, or none.
     pub fn start_discovered(

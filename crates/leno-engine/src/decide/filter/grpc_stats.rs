@@ -11,7 +11,7 @@ use super::{Context, FilterConfig, FilterFactory, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
 use crate::compile::at::At;
 use crate::compile::pb::{core, grpc_stats as pb, protobuf};
-use crate::decide::notes::{Object, Shown};
+use crate::decide::notes::{Object, Shared, Shown};
 use crate::decide::route::is_grpc;
 use crate::message::{Headers, RequestHead, ResponseHead};
 
@@ -185,6 +185,7 @@ impl Filter {
             read_only: false,
             hashable: false,
             shown: Shown::Messages,
+            shared: Shared::No,
         };
         let key: Rc<str> = STATE.into();
         cx.notes.set_state(&key, object);

@@ -11,7 +11,7 @@ use super::{Context, FilterConfig, FilterFactory, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
 use crate::compile::at::At;
 use crate::compile::cluster::UpstreamProtocol;
-use crate::decide::notes::{APPLICATION_PROTOCOLS, Object, Shown};
+use crate::decide::notes::{APPLICATION_PROTOCOLS, Object, Shared, Shown};
 use crate::message::{RequestHead, Version};
 
 pub(super) const KIND: Kind = Kind {
@@ -111,6 +111,7 @@ impl HttpFilter for Filter {
                     read_only: false,
                     hashable: false,
                     shown: Shown::Nowhere,
+                    shared: Shared::No,
                 },
             );
         }

@@ -49,8 +49,8 @@ use crate::decide::wish::Wish;
 use crate::flags::Flags;
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
 
+pub use discovered::Discovered;
 pub(crate) use discovered::type_of;
-pub use discovered::{Discovered, Extension};
 pub use known_peers::KnownPeers;
 
 /// What a filter wants next.

@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use leno_cel::Program;
+use smallvec::SmallVec;
+
 use crate::compile::matcher::input::Input;
-use crate::compile::matcher::tree::{Branch, OnMatch, Predicate, Test, Tree};
+use crate::compile::matcher::tree::{Branch, InRanges, OnMatch, Predicate, Test, Tree};
 use crate::decide::notes::Notes;
 
 /// There is nothing yet that could be looked at, or never will be: of a certificate without TLS. As in Envoy that is
@@ -21,6 +24,11 @@ pub trait Facts {
     fn address(&self, input: &Input) -> Result<Option<IpAddr>, Undecided> {
         let text = self.get(input)?;
         Ok(text.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok()))
+    }
+
+    /// Whether an expression is true of it.
+    fn holds(&self, _program: &Program) -> bool {
+        false
     }
 
     /// What filters have noted; None: nothing can have been.
@@ -49,6 +57,10 @@ impl<A> Tree<A> {
             }
             Branch::Prefix { input, of } => match facts.get(input)? {
                 Some(value) => longest(of, &value, facts)?,
+                None => None,
+            },
+            Branch::Ranges { input, of } => match facts.address(input)? {
+                Some(address) => narrowest(of, address.to_canonical(), facts)?,
                 None => None,
             },
         };
@@ -81,6 +93,29 @@ fn longest<'t, A>(
         .filter(|(prefix, _)| value.starts_with(prefix.as_bytes()))
     {
         if let Some(action) = then.find(facts)? {
+            return Ok(Some(action));
+        }
+    }
+    Ok(None)
+}
+
+/// The longest range first, then in their order.
+fn narrowest<'t, A>(
+    of: &'t [InRanges<A>],
+    address: IpAddr,
+    facts: &impl Facts,
+) -> Result<Option<&'t A>, Undecided> {
+    let held = |one: &InRanges<A>| {
+        let holding = one.ranges.iter().filter(|range| range.contains(&address));
+        holding.map(|range| range.prefix_len()).max()
+    };
+    let mut holding: SmallVec<[_; 4]> = of.iter().filter_map(|one| Some((held(one)?, one))).collect();
+    holding.sort_by(|(a, _), (b, _)| b.cmp(a));
+    for (at, (_, one)) in holding.iter().enumerate() {
+        if at > 0 && one.exclusive {
+            continue;
+        }
+        if let Some(action) = one.then.find(facts)? {
             return Ok(Some(action));
         }
     }
@@ -138,6 +173,7 @@ impl Test {
                     .and_then(|notes| notes.metadata(namespace, path, |there| value.matches(there)));
                 found.unwrap_or(false) != *invert
             }
+            Self::Expression(program) => facts.holds(program),
             Self::Ranges(ranges) => facts.address(input)?.is_some_and(|address| {
                 let address = address.to_canonical();
                 ranges.iter().any(|range| range.contains(&address))

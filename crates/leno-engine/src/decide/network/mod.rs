@@ -6,7 +6,9 @@
 mod connection_limit;
 mod local_ratelimit;
 mod rbac;
+mod set_filter_state;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use leno_proto::google::protobuf::Any;
 
 use crate::compile::Rejection;
 use crate::compile::at::At;
+use crate::compile::config_source::Source;
 use crate::decide::places::Place;
 use crate::decide::rbac::Caller;
 use crate::decide::tally::Tally;
@@ -37,12 +40,29 @@ pub trait NetworkFilter: std::fmt::Debug + Send + Sync {
     fn admit(&self, caller: &Caller<'_>, now: Instant, tally: &dyn Tally) -> Admission;
     /// Names that it counts by.
     fn counts(&self) -> Vec<String>;
+    /// Whether it may note something of a connection.
+    fn notes(&self) -> bool {
+        false
+    }
 }
 
 /// Equal when their configurations are.
 pub struct NetworkFilterConfig {
     encoded: Bytes,
     filter: Box<dyn NetworkFilter>,
+    /// The configuration is elsewhere, and this is no more than its place.
+    pub discovered: Option<Box<Discovered>>,
+}
+
+/// Where a filter's configuration comes from (ECDS), and what holds without it.
+#[derive(Debug)]
+pub struct Discovered {
+    /// The filter's name, and the configuration's.
+    pub name: String,
+    pub source: Source,
+    /// The full names of the messages that it may be.
+    pub types: Vec<String>,
+    pub default: Option<Arc<NetworkFilterConfig>>,
 }
 
 struct Kind {
@@ -53,7 +73,12 @@ struct Kind {
 
 type Parse = fn(&At<'_>, &Any) -> Result<Box<dyn NetworkFilter>, Rejection>;
 
-const FILTERS: &[Kind] = &[connection_limit::KIND, local_ratelimit::KIND, rbac::KIND];
+const FILTERS: &[Kind] = &[
+    connection_limit::KIND,
+    local_ratelimit::KIND,
+    rbac::KIND,
+    set_filter_state::KIND,
+];
 
 /// None: it is none of them.
 pub(crate) fn config(at: &At<'_>, any: &Any) -> Result<Option<NetworkFilterConfig>, Rejection> {
@@ -64,16 +89,52 @@ pub(crate) fn config(at: &At<'_>, any: &Any) -> Result<Option<NetworkFilterConfi
     Ok(Some(NetworkFilterConfig {
         encoded: Bytes::copy_from_slice(&any.value),
         filter: (kind.parse)(at, any)?,
+        discovered: None,
     }))
 }
 
+/// Whether a message of this type configures one of them.
+pub(crate) fn is_known(any: &Any) -> bool {
+    let name = any.type_url.rsplit_once('/').map_or("", |(_, name)| name);
+    FILTERS.iter().any(|kind| kind.message == name)
+}
+
 impl NetworkFilterConfig {
+    pub(crate) fn discovered(encoded: Bytes, discovered: Discovered) -> Self {
+        Self {
+            encoded,
+            filter: Box::new(Missing),
+            discovered: Some(Box::new(discovered)),
+        }
+    }
+
     pub fn admit(&self, caller: &Caller<'_>, now: Instant, tally: &dyn Tally) -> Admission {
         self.filter.admit(caller, now, tally)
     }
 
     pub fn counts(&self) -> Vec<String> {
         self.filter.counts()
+    }
+
+    pub fn notes(&self) -> bool {
+        self.filter.notes()
+    }
+}
+
+/// Without a configuration a filter lets nobody in.
+#[derive(Debug)]
+struct Missing;
+
+impl NetworkFilter for Missing {
+    fn admit(&self, _caller: &Caller<'_>, _now: Instant, _tally: &dyn Tally) -> Admission {
+        Admission::Refused {
+            details: "filter_config_not_found".to_owned(),
+            delay: None,
+        }
+    }
+
+    fn counts(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 

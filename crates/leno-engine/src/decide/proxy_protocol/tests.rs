@@ -1,18 +1,22 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::compile::proxy_protocol::Introduction;
+use crate::compile::proxy_protocol::{Introduction, TlvRule};
 
 const ANY: ProxyProtocol = ProxyProtocol {
     optional: false,
     v1: true,
     v2: true,
     passed: TlvTypes::All,
+    rules: Vec::new(),
 };
 
 const OPTIONAL: ProxyProtocol = ProxyProtocol {
     optional: true,
-    ..ANY
+    v1: true,
+    v2: true,
+    passed: TlvTypes::All,
+    rules: Vec::new(),
 };
 
 fn v4(source: &str, destination: &str) -> Option<Addresses> {
@@ -161,7 +165,7 @@ fn a_version_may_be_disallowed() {
         optional,
         v1,
         v2,
-        passed: TlvTypes::All,
+        ..ANY
     };
     assert_eq!(only(false, true, false).read(line), Err(Malformed::Disallowed(1)));
     assert_eq!(
@@ -249,4 +253,33 @@ proptest! {
             other => prop_assert!(false, "{other:?}"),
         }
     }
+}
+
+#[test]
+fn rules_note_extensions_as_texts_or_in_base64() {
+    let rule = |kind, key: &str, base64| TlvRule {
+        kind,
+        namespace: "n".to_owned(),
+        key: key.to_owned(),
+        base64,
+    };
+    let protocol = ProxyProtocol {
+        passed: TlvTypes::Some(Vec::new()),
+        rules: vec![
+            rule(1, "text", false),
+            rule(1, "bytes", true),
+            rule(2, "other", false),
+        ],
+        ..ANY
+    };
+    let notes = Notes::default();
+    let tlv = Tlv {
+        kind: 1,
+        value: b"a\xffb".to_vec(),
+    };
+    protocol.note(&[tlv], &notes);
+    let noted = |key: &str| notes.metadata("n", &[key.to_owned()], |value| value.clone());
+    assert_eq!(noted("text"), Some(Value::Text("a!b".to_owned())));
+    assert_eq!(noted("bytes"), Some(Value::Text("Yf9i".to_owned())));
+    assert_eq!(noted("other"), None);
 }

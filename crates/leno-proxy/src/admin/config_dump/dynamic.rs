@@ -223,11 +223,11 @@ impl Dynamic<'_> {
 const UNINITIALIZED: &str = "uninitialized";
 
 /// What serves, else what is to serve.
-fn newest(dumped: &Dumped) -> Option<&Version> {
+pub(in crate::admin) fn newest(dumped: &Dumped) -> Option<&Version> {
     dumped.active.as_ref().or(dumped.warming.as_ref())
 }
 
-fn any(kind: Kind, version: &Version) -> Any {
+pub(in crate::admin) fn any(kind: Kind, version: &Version) -> Any {
     Any {
         type_url: kind.type_url().to_owned(),
         value: version.body.to_vec(),
@@ -235,7 +235,7 @@ fn any(kind: Kind, version: &Version) -> Any {
 }
 
 /// Why the newest version is not taken.
-fn error_state(dumped: &Dumped) -> Option<admin::UpdateFailureState> {
+pub(in crate::admin) fn error_state(dumped: &Dumped) -> Option<admin::UpdateFailureState> {
     let Refusal {
         why,
         version,
@@ -253,7 +253,7 @@ fn error_state(dumped: &Dumped) -> Option<admin::UpdateFailureState> {
     })
 }
 
-fn status(dumped: &Dumped) -> i32 {
+pub(in crate::admin) fn status(dumped: &Dumped) -> i32 {
     use admin::ClientResourceStatus as Status;
     let status = match dumped {
         Dumped {

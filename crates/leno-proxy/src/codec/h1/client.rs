@@ -12,6 +12,7 @@ use leno_http1::{
     Asked, BodyWriter, Decoded, Decoder, EncodeError, Error, Framing, HeadScanner, encode_request,
     parse_response,
 };
+use leno_telemetry::stats::Meter;
 use tokio::task::AbortHandle;
 
 use super::sending::{SendError, Sending};
@@ -65,10 +66,10 @@ struct Written {
 // === impl Client ===
 
 impl Client {
-    pub(crate) fn new(io: Io, workspace: &Rc<Workspace>, buffer_limit: Option<u32>) -> Self {
+    pub(crate) fn new(io: Io, workspace: &Rc<Workspace>, buffer_limit: Option<u32>, meter: Meter) -> Self {
         let io = Rewound::new(bytes::Bytes::new(), io);
         Self {
-            wire: Rc::new(RefCell::new(Wire::new(io, workspace, buffer_limit))),
+            wire: Rc::new(RefCell::new(Wire::new(io, workspace, buffer_limit, meter))),
             decoder: Decoder::new(Framing::None, &RESPONSE_LIMITS),
             persistent: true,
             options: UpstreamHttp1::default(),
@@ -95,6 +96,7 @@ impl Client {
     /// Begins with a request; [`Self::poll_answer`] goes on.
     pub(crate) fn ask(&mut self, head: &RequestHead, body: Body) -> Asking {
         self.persistent = false;
+        self.wire.borrow().meter.set_busy(true);
         let mut out = self.wire.borrow().workspace().head();
         let whole;
         let to_write = match self.options.whole_url {
@@ -146,11 +148,12 @@ impl Client {
         }
         self.persistent = response.persistent;
         self.decoder = Decoder::new(response.framing, &RESPONSE_LIMITS);
+        self.wire.borrow().meter.set_busy(!self.decoder.is_end());
         Poll::Ready(Ok(response.head))
     }
 
     /// The connection, which has left HTTP. None: part of a message is still on its way.
-    pub(crate) fn into_upgraded(self) -> Option<Rewound> {
+    pub(crate) fn into_upgraded(self) -> Option<(Rewound, Meter)> {
         let wire = Rc::try_unwrap(self.wire).ok()?;
         Some(wire.into_inner().into_upgraded())
     }
@@ -161,13 +164,22 @@ impl Client {
             let decoded = self.decoder.decode(&mut wire.input);
             wire.release_input();
             return Poll::Ready(match decoded {
-                Ok(Decoded::Data(data)) => Some(Ok(Frame::Data(data))),
+                Ok(Decoded::Data(data)) => {
+                    wire.meter.set_busy(!self.decoder.is_end());
+                    Some(Ok(Frame::Data(data)))
+                }
                 Ok(Decoded::Trailers(trailers)) => Some(Ok(Frame::Trailers(trailers))),
-                Ok(Decoded::End) => None,
+                Ok(Decoded::End) => {
+                    wire.meter.set_busy(false);
+                    None
+                }
                 Err(error) => Some(Err(protocol(error))),
                 Ok(Decoded::More) => match ready!(wire.poll_read(cx)) {
                     Ok(0) => match self.decoder.end() {
-                        Ok(()) => None,
+                        Ok(()) => {
+                            wire.meter.set_busy(false);
+                            None
+                        }
                         Err(error) => Some(Err(protocol(error))),
                     },
                     Ok(_) => continue,

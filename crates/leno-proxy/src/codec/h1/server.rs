@@ -14,6 +14,7 @@ use leno_http1::{
     Decoded, Decoder, Error, Framing, HeadScanner, Limits, ResponseTo, Settings, encode_response,
     leading_empty_lines, may_begin_request, parse_request,
 };
+use leno_telemetry::stats::Meter;
 use tokio::time::{Sleep, sleep};
 
 use super::Workspace;
@@ -98,7 +99,7 @@ pub(crate) fn serve<S: Service>(
     limits: &ServerLimits,
     workspace: &Rc<Workspace>,
     service: Rc<S>,
-    ending: Rc<Ending>,
+    (ending, meter): (Rc<Ending>, Meter),
 ) -> impl Future<Output = ()> + use<S> {
     let settings = Settings {
         limits: Limits {
@@ -109,9 +110,10 @@ pub(crate) fn serve<S: Service>(
         // What becomes of them is seen when they are read.
         hostless_http10: true,
         any_method: limits.any_method,
+        chunked_length: limits.chunked_length,
     };
     let connection = Rc::new(Connection {
-        wire: RefCell::new(Wire::new(io, workspace, limits.buffer_limit)),
+        wire: RefCell::new(Wire::new(io, workspace, limits.buffer_limit, meter)),
         body: RefCell::new(Decoder::new(Framing::None, &settings.limits)),
         reading: Cell::new(false),
         truncated: Cell::new(false),
@@ -274,6 +276,7 @@ impl Connection {
             persistent,
         };
         let body = self.receive(framing);
+        self.wire.borrow().meter.set_busy(true);
         async move {
             let response = {
                 let mut call = pin!(service.call(Request { head, body }));
@@ -288,7 +291,13 @@ impl Connection {
                 return Err(StreamError::Closed);
             };
             let draining = service.draining() || ending.is_to_close_idle();
-            self.respond(response, asked, draining, ending).await
+            let after = self.respond(response, asked, draining, ending).await;
+            let meter = &self.wire.borrow().meter;
+            // An answer that breaks off is over before its connection is.
+            if after.is_ok() || !meter.is_ended_by_peer() && !ending.is_to_close_now() {
+                meter.set_busy(false);
+            }
+            after
         }
     }
 
@@ -308,10 +317,8 @@ impl Connection {
         // A service says `Connection: close` of itself; of an upstream's connection nothing comes here.
         let asked_to_close = tunnel.is_none() && head.headers.remove("connection").is_some();
         let all = self.skim();
-        let date = match head.headers.contains("date") {
-            true => [b' '; 29],
-            false => self.wire.borrow().workspace().date(SystemTime::now()),
-        };
+        let now =
+            (!head.headers.contains("date")).then(|| self.wire.borrow().workspace().date(SystemTime::now()));
         let to = ResponseTo {
             version: asked.version,
             head: asked.head,
@@ -319,7 +326,7 @@ impl Connection {
             // As Envoy: a client that has more to send than is wanted is told to go elsewhere with it, and what
             // follows a refused upgrade or tunnel may be of another protocol.
             close: asked_to_close || !asked.persistent || draining || !all || asked.upgrade || asked.connect,
-            date: &date,
+            date: now.as_ref().map_or(&[], |now| now),
         };
         let close = self.send(head, body, &to, ending).await?;
         if let Some(tunnel) = tunnel {
@@ -451,6 +458,7 @@ impl Connection {
 
     /// Lets the client take what has been sent.
     async fn close(&self, linger: bool) -> Result<(), StreamError> {
+        self.wire.borrow().meter.ended(false);
         if !linger && self.wire.borrow().is_plain() {
             // Closing says the same.
             return Ok(());
@@ -483,10 +491,13 @@ async fn run_tunnel(connection: Rc<Connection>, tunnel: Tunnel) -> Result<(), St
         // Let go of, it tells that it was cut off.
         return Err(StreamError::Aborted);
     };
-    let mut downstream = connection.wire.into_inner().into_upgraded();
+    let (mut downstream, meter) = connection.wire.into_inner().into_upgraded();
     let mut upstream = *tunnel.upstream;
     let ending = &tunnel.ending;
     let ended = tcp::copy_both(&mut downstream, &mut upstream, None, &tunnel.scratch, ending).await;
+    meter.received(ended.received);
+    meter.sent(ended.sent);
+    meter.ended(ended.is_by_downstream());
     tunnel.finish.ended(&ended);
     Ok(())
 }

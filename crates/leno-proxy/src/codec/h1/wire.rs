@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
+use leno_telemetry::stats::Meter;
 use tokio::io::AsyncWrite;
 
 use super::Workspace;
@@ -25,13 +26,15 @@ pub(super) struct Wire {
     output: BytesMut,
     /// The carrier may hold back what it has taken (TLS).
     unflushed: bool,
+    pub(super) meter: Meter,
 }
 
 // === impl Wire ===
 
 impl Wire {
-    pub(super) fn new(io: Rewound, workspace: &Rc<Workspace>, limit: Option<u32>) -> Self {
+    pub(super) fn new(io: Rewound, workspace: &Rc<Workspace>, limit: Option<u32>, meter: Meter) -> Self {
         let (prefix, io) = io.into_parts();
+        meter.received(prefix.len() as u64);
         Self {
             io,
             workspace: Rc::clone(workspace),
@@ -43,6 +46,7 @@ impl Wire {
             ended: false,
             output: BytesMut::new(),
             unflushed: false,
+            meter,
         }
     }
 
@@ -61,9 +65,14 @@ impl Wire {
             return Poll::Ready(Ok(0));
         }
         let workspace = Rc::clone(&self.workspace);
-        let (read, shared) = ready!(workspace.poll_read(&mut self.io, self.most, &mut self.input, cx))?;
+        let read = ready!(workspace.poll_read(&mut self.io, self.most, &mut self.input, cx));
+        let (read, shared) = read.inspect_err(|_| self.meter.ended(true))?;
         self.borrowed = shared;
         self.ended = read == 0;
+        match read {
+            0 => self.meter.ended(true),
+            read => self.meter.received(read as u64),
+        }
         Poll::Ready(Ok(read))
     }
 
@@ -90,7 +99,12 @@ impl Wire {
             return false;
         }
         if let Io::Plain(io) = &mut self.io {
-            return io.is_quiet();
+            let quiet = io.is_quiet();
+            // It has closed its side, or says what nobody has asked for.
+            if !quiet {
+                self.meter.ended(true);
+            }
+            return quiet;
         }
         let mut cx = Context::from_waker(Waker::noop());
         self.is_empty() && self.poll_read(&mut cx).is_pending()
@@ -120,9 +134,10 @@ impl Wire {
                 several => io.poll_write_vectored(cx, several),
             };
             written = match taken {
-                Poll::Ready(written) => written?,
+                Poll::Ready(written) => written.inspect_err(|_| self.meter.ended(true))?,
                 Poll::Pending => 0,
             };
+            self.meter.sent(written as u64);
         }
         for part in parts {
             let passed = written.min(part.len());
@@ -136,10 +151,12 @@ impl Wire {
     /// Ready when nothing waits to be written.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.output))?;
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.output));
+            let written = written.inspect_err(|_| self.meter.ended(true))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.meter.sent(written as u64);
             self.output.advance(written);
             if self.output.is_empty() {
                 self.output = BytesMut::new();
@@ -157,7 +174,7 @@ impl Wire {
     }
 
     /// The connection, which has left HTTP.
-    pub(super) fn into_upgraded(self) -> Rewound {
-        Rewound::new(self.input.freeze(), self.io)
+    pub(super) fn into_upgraded(self) -> (Rewound, Meter) {
+        (Rewound::new(self.input.freeze(), self.io), self.meter)
     }
 }

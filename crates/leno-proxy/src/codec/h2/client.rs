@@ -9,6 +9,7 @@ use leno_engine::compile::cluster::UpstreamHttp2;
 use leno_engine::compile::http::Keepalive;
 use leno_engine::message::{RequestHead, ResponseHead};
 use leno_http2::{Connection, Key};
+use leno_telemetry::stats::Meter;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{Receiving, Sending};
@@ -58,6 +59,7 @@ impl Client {
         configured: &UpstreamHttp2,
         buffer_limit: Option<u32>,
         scratch: Scratch,
+        meter: Meter,
     ) -> Self
     where
         IO: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -79,7 +81,7 @@ impl Client {
             link: Rc::clone(&link),
             max_streams: configured.max_concurrent_streams as usize,
         };
-        tokio::task::spawn_local(drive(Wire::new(io, scratch), link, configured.keepalive));
+        tokio::task::spawn_local(drive(Wire::new(io, scratch, meter), link, configured.keepalive));
         client
     }
 
@@ -195,6 +197,7 @@ async fn drive<IO: AsyncRead + AsyncWrite + Unpin>(
             error
         }
     };
+    wire.note_end(&link);
     link.close(&error);
     wire.finish(&link).await;
 }
@@ -224,7 +227,7 @@ fn poll<IO: AsyncRead + AsyncWrite + Unpin>(
 struct Responses;
 
 impl Heads for Responses {
-    fn head(&mut self, link: &Rc<Link>, key: Key, head: Received, end: bool) {
+    fn head(&mut self, link: &Rc<Link>, key: Key, head: Box<Received>, end: bool) {
         let reader = link.with(|machine| {
             let stream = machine.stream(key)?;
             stream.head = Some(head.response());

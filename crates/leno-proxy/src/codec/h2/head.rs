@@ -32,7 +32,8 @@ pub(super) struct Received {
     cookies: SmallVec<[usize; 4]>,
 }
 
-impl Section for Received {
+/// In a place of its own, as every event of a connection has room for one.
+impl Section for Box<Received> {
     fn pseudo(&mut self, which: Pseudo, value: &[u8]) {
         if which == Pseudo::Status {
             let digits = value.iter().map(|b| u16::from(b.wrapping_sub(b'0')));
@@ -119,7 +120,7 @@ impl Received {
     }
 
     /// `secure`: the connection is, where the client does not say.
-    pub(super) fn request(mut self, secure: bool) -> RequestHead {
+    pub(super) fn request(mut self: Box<Self>, secure: bool) -> RequestHead {
         self.join_cookies();
         let scheme = match self.text(&self.scheme) {
             b"https" => "https",
@@ -156,7 +157,7 @@ impl Received {
     }
 
     /// With the length that it gives its body.
-    pub(super) fn response(mut self) -> (ResponseHead, Option<u64>) {
+    pub(super) fn response(mut self: Box<Self>) -> (ResponseHead, Option<u64>) {
         // `host` means nothing in a response, but is not ours to drop.
         if !self.host.is_empty() {
             let name = self.keep(b"host");
@@ -170,7 +171,7 @@ impl Received {
         (head, self.length)
     }
 
-    pub(super) fn trailers(self) -> Headers {
+    pub(super) fn trailers(self: Box<Self>) -> Headers {
         Self::headers(&self.fields, Bytes::from(self.wire))
     }
 }
@@ -236,8 +237,8 @@ fn is_of_http1(name: &[u8], value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn received(fields: &[(&str, &str)]) -> Received {
-        let mut received = Received::default();
+    fn received(fields: &[(&str, &str)]) -> Box<Received> {
+        let mut received = Box::<Received>::default();
         for (pseudo, value) in [
             (Pseudo::Method, "PUT"),
             (Pseudo::Scheme, "https"),
@@ -291,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_status_is_read() {
-        let mut received = Received::default();
+        let mut received = Box::<Received>::default();
         received.pseudo(Pseudo::Status, b"503");
         assert_eq!(received.response().0.status, 503);
     }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use leno_http2::{Connection, ConnectionError, Event, Key, Reset};
+use leno_telemetry::stats::Meter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head::Received;
@@ -15,7 +16,7 @@ use super::stream::Stream;
 use crate::outcome::StreamError;
 use crate::tcp::Scratch;
 
-pub(super) type Machine = Connection<Received, Stream>;
+pub(super) type Machine = Connection<Box<Received>, Stream>;
 
 /// Slices of one write.
 const SLICES: usize = 64;
@@ -40,11 +41,12 @@ pub(super) struct Wire<IO> {
     partial: Vec<u8>,
     unflushed: bool,
     eof: bool,
+    meter: Meter,
 }
 
 /// What to do with an event that only a server or only a client understands.
 pub(super) trait Heads {
-    fn head(&mut self, link: &Rc<Link>, key: Key, head: Received, end: bool);
+    fn head(&mut self, link: &Rc<Link>, key: Key, head: Box<Received>, end: bool);
     fn too_large(&mut self, link: &Rc<Link>, key: Key);
     /// The stream is over before its end, which its holders have been told.
     fn reset(&mut self, key: Key);
@@ -164,7 +166,7 @@ impl Link {
     }
 
     /// Takes one event to its stream.
-    fn event(self: &Rc<Self>, event: Event<'_, Received>, heads: &mut impl Heads) {
+    fn event(self: &Rc<Self>, event: Event<'_, Box<Received>>, heads: &mut impl Heads) {
         match event {
             Event::Head { key, head, end } => heads.head(self, key, head, end),
             Event::TooLarge { key } => heads.too_large(self, key),
@@ -229,13 +231,14 @@ fn wake(waker: Option<Waker>) {
 // === impl Wire ===
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
-    pub(super) fn new(io: IO, scratch: Scratch) -> Self {
+    pub(super) fn new(io: IO, scratch: Scratch, meter: Meter) -> Self {
         Self {
             io,
             scratch,
             partial: Vec::new(),
             unflushed: false,
             eof: false,
+            meter,
         }
     }
 
@@ -260,14 +263,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             let mut unread = ReadBuf::new(rest);
             match Pin::new(&mut self.io).poll_read(cx, &mut unread) {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(Err(error)) => return Err(lost(&error)),
+                Poll::Ready(Err(error)) => {
+                    self.meter.ended(true);
+                    return Err(lost(&error));
+                }
                 Poll::Ready(Ok(())) => {}
             }
             let read = unread.filled().len();
             if read == 0 {
                 self.eof = true;
+                self.meter.ended(true);
                 return Err(StreamError::Closed);
             }
+            self.meter.received(read as u64);
             head.copy_from_slice(&self.partial);
             let input = buffer.get(..before + read).unwrap_or_default();
             self.take(link, heads, input, now)?;
@@ -317,8 +325,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             match written {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => return Err(StreamError::Closed),
-                Poll::Ready(Ok(written)) => output.advance(written),
-                Poll::Ready(Err(error)) => return Err(lost(&error)),
+                Poll::Ready(Ok(written)) => {
+                    self.meter.sent(written as u64);
+                    output.advance(written);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.meter.ended(true);
+                    return Err(lost(&error));
+                }
             }
             any = true;
             self.unflushed = true;
@@ -338,6 +352,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             link.unblock();
         }
         Ok(any)
+    }
+
+    /// Whether streams are cut off by the end, while that is still known.
+    pub(super) fn note_end(&self, link: &Link) {
+        self.meter.ended(false);
+        self.meter.set_busy(link.machine.borrow().active() > 0);
     }
 
     /// Writes what is left, and closes.

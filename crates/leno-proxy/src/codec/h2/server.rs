@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use leno_http2::{Connection, Key, Options};
+use leno_telemetry::stats::Meter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::unconstrained;
 
@@ -31,7 +32,7 @@ pub(crate) async fn serve<IO, S>(
     limits: &ServerLimits,
     scratch: Scratch,
     service: Rc<S>,
-    ending: Rc<Ending>,
+    (ending, meter): (Rc<Ending>, Meter),
 ) -> Result<(), StreamError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -49,7 +50,7 @@ where
     };
     let link = Link::new(Connection::server(options), unwritten(limits.buffer_limit));
     let date = Rc::new(Date::default());
-    let begin = |link: &Rc<Link>, key, head: Option<Received>| {
+    let begin = |link: &Rc<Link>, key, head: Option<Box<Received>>| {
         let stream = Exchange {
             receiving: Receiving::request(Rc::clone(link), key),
             sending: Sending::new(Rc::clone(link), key),
@@ -58,7 +59,7 @@ where
         unconstrained(stream.run(head, secure, Rc::clone(&service)))
     };
     let mut server = Server {
-        wire: Wire::new(io, scratch),
+        wire: Wire::new(io, scratch, meter),
         link: Rc::clone(&link),
         requests: Requests {
             tasks: Tasks::new(),
@@ -96,6 +97,7 @@ where
             }
         }
     };
+    server.wire.note_end(&link);
     // Those that are not answered will not be.
     drop(server.requests);
     link.close(&StreamError::Closed);
@@ -134,7 +136,7 @@ impl<IO, F, B> Server<IO, F, B>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = ()>,
-    B: Fn(&Rc<Link>, Key, Option<Received>) -> F,
+    B: Fn(&Rc<Link>, Key, Option<Box<Received>>) -> F,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.link.awake(cx);
@@ -201,9 +203,9 @@ where
 impl<F, B> Heads for Requests<F, B>
 where
     F: Future<Output = ()>,
-    B: Fn(&Rc<Link>, Key, Option<Received>) -> F,
+    B: Fn(&Rc<Link>, Key, Option<Box<Received>>) -> F,
 {
-    fn head(&mut self, link: &Rc<Link>, key: Key, head: Received, end: bool) {
+    fn head(&mut self, link: &Rc<Link>, key: Key, head: Box<Received>, end: bool) {
         link.with(|machine| {
             if let Some(stream) = machine.stream(key) {
                 stream.ended = end;
@@ -232,7 +234,7 @@ struct Exchange {
 
 impl Exchange {
     /// `head`: None if it is too large.
-    async fn run<S: Service>(self, head: Option<Received>, secure: bool, service: Rc<S>) {
+    async fn run<S: Service>(self, head: Option<Box<Received>>, secure: bool, service: Rc<S>) {
         let Self {
             receiving,
             sending,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::backend::Backends;
+use super::pki;
 use super::request::Step;
 use super::spans;
 
@@ -282,6 +283,9 @@ impl Case {
                     }
                     Some(("pem", Value::String(name))) => {
                         *value = json!({"inline_string": place.backends.pki.pem(name)});
+                    }
+                    Some(("ocsp", Value::String(name))) => {
+                        *value = json!({"inline_bytes": pki::ocsp(name)});
                     }
                     Some(("sha256", Value::String(name))) => {
                         *value = place.backends.pki.hashes(name).0.clone().into();

@@ -5,7 +5,7 @@ mod http2;
 mod raw;
 mod tls;
 
-pub(crate) use tls::names_shown;
+pub(crate) use tls::{believing_anybody, names_shown};
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -12,7 +12,7 @@ mod collected;
 mod exchange;
 mod generated;
 mod grpc;
-mod pki;
+pub(crate) mod pki;
 mod request;
 mod spans;
 mod words;
@@ -27,7 +27,7 @@ use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use crate::envoy::{Envoy, Leno, program};
 pub(crate) use backend::Backends;
 use case::{Case, Place};
-pub(crate) use exchange::names_shown;
+pub(crate) use exchange::{believing_anybody, names_shown};
 pub(crate) use pki::Pki;
 use serde_json::Value;
 

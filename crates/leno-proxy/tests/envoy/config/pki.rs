@@ -3,7 +3,8 @@
 //! `ca.crt`; signed by it `server.crt` (`a.example`, `*.wild.example`), `other.crt` (`b.example`) and `client.crt`
 //! (`spiffe://cluster.local/ns/x/sa/client` and the principal `knitter@x`), each with its `.key`; `expired.crt`, `revoked.crt`, which is in `ca.crl`,
 //! and `deep.crt`, by way of an authority between. `stranger.crt` is signed by itself. `{sha256: NAME}` and `{spki: NAME}`
-//! are a certificate's and its key's hash.
+//! are a certificate's and its key's hash. `{ocsp: holds}` and `{ocsp: expired}` are OCSP responses for `server.crt`, `{ocsp:
+//! other}` is one for nobody here; nobody has signed them.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// What is revoked.
 const SERIAL: u64 = 4711;
+/// Of `server.crt`, in one byte.
+const SERVER: u8 = 100;
 
 pub(crate) struct Pki {
     pem: BTreeMap<String, String>,
@@ -55,6 +58,7 @@ impl Pki {
             let mut params = leaf(name, sans);
             match name {
                 "expired" => params.not_after = date_time_ymd(2020, 1, 1),
+                "server" => params.serial_number = Some(SerialNumber::from(u64::from(SERVER))),
                 "revoked" => params.serial_number = Some(SerialNumber::from(SERIAL)),
                 _ => {}
             }
@@ -110,6 +114,40 @@ impl Pki {
         let key = PrivateKeyDer::from_pem_slice(self.pem(&format!("{name}.key")).as_bytes());
         (chain.map(Result::unwrap).collect(), key.unwrap())
     }
+}
+
+/// An OCSP response, in base64. Neither proxy looks at its signature: that is the client's business.
+pub(crate) fn ocsp(name: &str) -> String {
+    let (serial, until) = match name {
+        "holds" => (SERVER, "40960101000000Z"),
+        "expired" => (SERVER, "20200201000000Z"),
+        "other" => (SERVER + 1, "40960101000000Z"),
+        other => panic!("there is no {other}"),
+    };
+    let time = |text: &str| element(0x18, &[text.as_bytes()]);
+    let hash = element(0x04, &[&[0; 20]]);
+    let sha1 = element(0x30, &[&[0x06, 5, 0x2b, 0x0e, 3, 2, 0x1a], &[5, 0]]);
+    let ecdsa = element(0x30, &[&[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]);
+    let id = element(0x30, &[&sha1, &hash, &hash, &[0x02, 1, serial]]);
+    let since = time("20200101000000Z");
+    let one = element(0x30, &[&id, &[0x80, 0], &since, &element(0xa0, &[&time(until)])]);
+    let data = element(0x30, &[&element(0xa2, &[&hash]), &since, &element(0x30, &[&one])]);
+    let basic = element(0x30, &[&data, &ecdsa, &[0x03, 2, 0, 0]]);
+    let kind = [0x06, 9, 0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1];
+    let bytes = element(0x30, &[&kind, &element(0x04, &[&basic])]);
+    base64(&element(0x30, &[&[0x0a, 1, 0], &element(0xa0, &[&bytes])]))
+}
+
+/// Of DER.
+fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let length = content.len().to_be_bytes();
+    let length = match content.len() {
+        0..=127 => vec![length[7]],
+        128..=255 => vec![0x81, length[7]],
+        _ => vec![0x82, length[6], length[7]],
+    };
+    [&[tag][..], &length, &content].concat()
 }
 
 fn leaf(name: &str, sans: Vec<SanType>) -> CertificateParams {

@@ -1,5 +1,6 @@
 //! What stands in cases for backends' addresses, which differ from run to run: `<a>` is that of `a`, `<base64 a>` the same in
-//! base64, `<session a>` in a session's cookie, `<named a>` the same with the name `localhost`; `,<own>` the
+//! base64, `<session a>` in a session's cookie, `<named a>` the same with the name `localhost`; `<sha256 client>` the hash of the client's certificate, `<escaped client>` and
+//! `<json client>` that certificate; `,<own>` the
 //! machine's own address behind another in a list. In headers of requests, and
 //! in what is told.
 
@@ -26,7 +27,25 @@ impl Words {
                 (format!("<{name}>"), address),
             ]
         });
-        Self(each.chain(own()).collect())
+        let pki = &backends.pki;
+        let pem = pki.pem("client.crt");
+        let escapes = [
+            ("\n", "%0A"),
+            ("/", "%2F"),
+            ("+", "%2B"),
+            ("=", "%3D"),
+            (" ", "%20"),
+        ];
+        let escaped = escapes.iter();
+        let escaped = escaped.fold(pem.to_owned(), |pem, (plain, escaped)| {
+            pem.replace(plain, escaped)
+        });
+        let client = [
+            ("<sha256 client>".to_owned(), pki.hashes("client").0.clone()),
+            ("<escaped client>".to_owned(), escaped),
+            ("<json client>".to_owned(), pem.replace('\n', r"\\n")),
+        ];
+        Self(each.chain(own()).chain(client).collect())
     }
 
     /// What is sent.

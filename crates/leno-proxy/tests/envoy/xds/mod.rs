@@ -4,10 +4,12 @@
 //! What Envoy 1.40 asks is kept in `WAY.txt`; `UPDATE=1` writes it. Where leno asks otherwise on purpose, `WAY.leno.txt`
 //! is what, and [`INTENT`] why.
 
+mod client_status;
 mod dump;
 mod extensions;
 mod files;
 mod load;
+mod network_extensions;
 mod on_demand;
 mod proxy;
 mod rest;
@@ -15,6 +17,7 @@ mod runtime;
 mod scopes;
 mod script;
 mod secrets;
+mod tickets;
 mod virtual_hosts;
 
 use std::path::{Path, PathBuf};
@@ -167,6 +170,20 @@ fn leno_has_filters_from_elsewhere() {
 }
 
 #[test]
+fn envoy_has_network_filters_from_elsewhere() {
+    if let Some(program) = program("envoy_has_network_filters_from_elsewhere") {
+        let text = network_extensions::extended(|bootstrap| Proxy::envoy(&program, bootstrap));
+        check("NETWORK_EXTENSIONS", "", &text);
+    }
+}
+
+#[test]
+fn leno_has_network_filters_from_elsewhere() {
+    let text = network_extensions::extended(Proxy::leno);
+    assert_same("NETWORK_EXTENSIONS", &known("NETWORK_EXTENSIONS", ""), &text);
+}
+
+#[test]
 fn envoy_asks_for_clusters_on_demand() {
     if let Some(program) = program("envoy_asks_for_clusters_on_demand") {
         let text = on_demand::sought(|bootstrap| Proxy::envoy(&program, bootstrap));
@@ -195,6 +212,20 @@ fn envoy_asks_for_virtual_hosts() {
 fn leno_asks_for_virtual_hosts() {
     let text = virtual_hosts::sought(Proxy::leno);
     assert_same("VIRTUAL_HOSTS", &known("VIRTUAL_HOSTS", ""), &text);
+}
+
+#[test]
+fn envoy_resumes_sessions_by_keys_from_elsewhere() {
+    if let Some(program) = program("envoy_resumes_sessions_by_keys_from_elsewhere") {
+        tickets::resumed(|bootstrap| Proxy::envoy(&program, bootstrap));
+        tickets::resumed_by_own_keys(|bootstrap| Proxy::envoy(&program, bootstrap));
+    }
+}
+
+#[test]
+fn leno_resumes_sessions_by_keys_from_elsewhere() {
+    tickets::resumed(Proxy::leno);
+    tickets::resumed_by_own_keys(Proxy::leno);
 }
 
 #[test]

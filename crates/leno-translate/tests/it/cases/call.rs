@@ -176,6 +176,7 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
             true => TransportProtocol::Tls,
             false => TransportProtocol::RawBuffer,
         },
+        notes: None,
         application_protocols: if listener.filters.http_inspector {
             looks_like
         } else {

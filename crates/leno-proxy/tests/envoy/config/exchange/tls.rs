@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use leno_tls::CertificateInfo;
 use tokio::net::TcpStream;
@@ -16,13 +17,14 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, ProtocolV
 use crate::config::pki::Pki;
 use crate::config::request::Tls;
 
-/// The connection, and what came out: version, protocol, whose certificate.
+/// The connection, and what came out: version, protocol, whether an OCSP response was stapled, whose certificate.
 pub(super) async fn connect(
     tls: &Tls,
     pki: &Pki,
     stream: TcpStream,
 ) -> Result<(TlsStream<TcpStream>, String), String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
+    let anybody = Arc::new(Anybody::default());
     let versions: &[_] = match tls.version.as_str() {
         "1.2" => &[&TLS12],
         "1.3" => &[&TLS13],
@@ -32,7 +34,7 @@ pub(super) async fn connect(
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody));
+        .with_custom_certificate_verifier(Arc::clone(&anybody) as _);
     let mut config = match &tls.certificate {
         None => builder.with_no_client_auth(),
         Some(name) => {
@@ -57,8 +59,12 @@ pub(super) async fn connect(
         .peer_certificates()
         .and_then(|chain| CertificateInfo::parse(chain.first()?).ok());
     let described = format!(
-        "{version}, {}, {}",
+        "{version}, {}{}, {}",
         alpn.as_deref().unwrap_or("no ALPN"),
+        match anybody.stapled.load(Ordering::Relaxed) {
+            true => ", stapled",
+            false => "",
+        },
         shown.map(|info| info.sans.dns.join(" ")).unwrap_or_default()
     );
     Ok((stream, described))
@@ -76,9 +82,16 @@ pub(crate) fn names_shown(pki: &Pki, address: SocketAddr) -> Result<String, Stri
     })
 }
 
+pub(crate) fn believing_anybody() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Anybody::default())
+}
+
 /// Believes everybody: what is shown is told.
-#[derive(Debug)]
-struct Anybody;
+#[derive(Debug, Default)]
+struct Anybody {
+    /// There was an OCSP response.
+    stapled: AtomicBool,
+}
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(
@@ -86,9 +99,10 @@ impl ServerCertVerifier for Anybody {
         _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
+        staple: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        self.stapled.store(!staple.is_empty(), Ordering::Relaxed);
         Ok(ServerCertVerified::assertion())
     }
 
