@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
+    "proto/envoy/extensions/filters/http/peak_ewma/v3alpha/peak_ewma.proto",
     "proto/envoy/extensions/load_balancing_policies/peak_ewma/v3alpha/peak_ewma.proto",
     "proto/leno/control.proto",
     "proto/istio/v1/auth/ca.proto",

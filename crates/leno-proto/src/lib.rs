@@ -45,6 +45,15 @@ pub mod zipkin {
 pub mod contrib {
     pub mod envoy {
         pub mod extensions {
+            pub mod filters {
+                pub mod http {
+                    pub mod peak_ewma {
+                        pub mod v3alpha {
+                            tonic::include_proto!("envoy.extensions.filters.http.peak_ewma.v3alpha");
+                        }
+                    }
+                }
+            }
             pub mod load_balancing_policies {
                 pub mod peak_ewma {
                     pub mod v3alpha {

@@ -74,6 +74,7 @@ pub(crate) mod network {
         sni_cluster::v3 as sni_cluster, sni_dynamic_forward_proxy::v3 as sni_dynamic_forward,
     };
 }
+pub(crate) use leno_proto::contrib::envoy::extensions::filters::http::peak_ewma::v3alpha as peak_ewma_filter;
 /// Dynamic forward proxies.
 pub(crate) use leno_proto::envoy::extensions::clusters::dynamic_forward_proxy::v3 as dynamic_cluster;
 pub(crate) use leno_proto::envoy::extensions::common::dynamic_forward_proxy::v3 as dns_cache;

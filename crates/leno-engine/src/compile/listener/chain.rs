@@ -9,7 +9,8 @@ use prost::Message;
 use super::*;
 use crate::compile::at::refuse;
 use crate::compile::extension::{self, Place};
-use crate::compile::pb::{hcm, listener as pb, network as filters_pb, tcp_proxy};
+use crate::compile::pb::network::{direct_response, echo, sni_cluster, sni_dynamic_forward};
+use crate::compile::pb::{hcm, listener as pb, tcp_proxy};
 use crate::compile::{address, dns_cache, http, metadata_exchange, tls, typed_struct};
 use crate::decide::filter;
 use crate::decide::network::{self, Discovered, NetworkFilterConfig};
@@ -212,9 +213,8 @@ fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<NetworkFilter, Re
         at.warn("leno has its own statistics");
         return Ok(NetworkFilter::Nothing);
     }
-    if any.is::<filters_pb::direct_response::Config>() {
-        let filters_pb::direct_response::Config { response } =
-            &at.unpack::<filters_pb::direct_response::Config>(any)?;
+    if any.is::<direct_response::Config>() {
+        let direct_response::Config { response } = &at.unpack::<direct_response::Config>(any)?;
         let bytes = match response {
             None => Vec::new(),
             Some(source) => at.field("response").data_source(source)?,
@@ -223,15 +223,15 @@ fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<NetworkFilter, Re
             bytes.into(),
         )));
     }
-    if any.is::<filters_pb::echo::Echo>() {
-        let filters_pb::echo::Echo {} = at.unpack(any)?;
+    if any.is::<echo::Echo>() {
+        let echo::Echo {} = at.unpack(any)?;
         return Ok(NetworkFilter::Terminal(TerminalFilter::Echo));
     }
-    if any.is::<filters_pb::sni_cluster::SniCluster>() {
-        let filters_pb::sni_cluster::SniCluster {} = at.unpack(any)?;
+    if any.is::<sni_cluster::SniCluster>() {
+        let sni_cluster::SniCluster {} = at.unpack(any)?;
         return Ok(NetworkFilter::ServerName);
     }
-    if any.is::<filters_pb::sni_dynamic_forward::FilterConfig>() {
+    if any.is::<sni_dynamic_forward::FilterConfig>() {
         return server_name_forward(&at, &at.unpack(any)?).map(NetworkFilter::Forward);
     }
     match network::config(&at, any)? {
@@ -242,10 +242,10 @@ fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<NetworkFilter, Re
 
 fn server_name_forward(
     at: &At<'_>,
-    message: &filters_pb::sni_dynamic_forward::FilterConfig,
+    message: &sni_dynamic_forward::FilterConfig,
 ) -> Result<ServerNameForward, Rejection> {
-    use filters_pb::sni_dynamic_forward::filter_config::PortSpecifier;
-    let filters_pb::sni_dynamic_forward::FilterConfig {
+    use sni_dynamic_forward::filter_config::PortSpecifier;
+    let sni_dynamic_forward::FilterConfig {
         dns_cache_config,
         save_upstream_address,
         port_specifier,

@@ -15,6 +15,7 @@ mod istio_alpn;
 mod known_peers;
 mod local_ratelimit;
 mod on_demand;
+mod peak_ewma;
 pub mod peer_metadata;
 mod rbac;
 mod set_filter_state;
@@ -315,6 +316,7 @@ const FILTERS: &[Kind] = &[
     health_check::KIND,
     local_ratelimit::KIND,
     on_demand::KIND,
+    peak_ewma::KIND,
     peer_metadata::KIND,
     rbac::KIND,
     set_filter_state::KIND,
@@ -322,11 +324,8 @@ const FILTERS: &[Kind] = &[
     stateful_session::KIND,
 ];
 
-/// Filters that only count or measure, Istio's and Envoy's. leno does so by itself, so they are accepted and left out.
-const ONLY_COUNT: &[&str] = &[
-    "stats.PluginConfig",
-    "envoy.extensions.filters.http.peak_ewma.v3alpha.PeakEwmaConfig",
-];
+/// A filter of Istio that only counts. leno counts by itself, so it is accepted and left out.
+const ONLY_COUNT: &[&str] = &["stats.PluginConfig"];
 
 pub struct FilterConfig {
     /// The name in the filter list, which per-route configurations use as key.
