@@ -2,6 +2,7 @@
 
 mod ended;
 mod hedge;
+mod kept;
 mod late;
 mod pick;
 mod preconnect;
@@ -17,9 +18,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use leno_engine::compile::cluster::{Cluster, UpstreamProtocol};
+use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
-use leno_engine::compile::route::{KeptBody, MirrorPolicy, RetryPolicy};
+use leno_engine::compile::route::RetryPolicy;
 use leno_engine::decide::balance::{Active, EndpointState, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::retry::{RetryState, Verdict};
@@ -45,12 +46,6 @@ use crate::record::Exchange;
 use crate::replay::Replay;
 use crate::try_idle::TryIdle;
 use crate::upstream::{Checkout, Picked, Upstream};
-
-/// Kept of a request's body where no retry policy asks for more: enough to repeat it on a fresh connection when a
-/// pooled one turns out to be closed.
-const STALE_REPLAY: usize = 64 * 1024;
-/// Kept where a retry policy or a mirror needs it, unless the listener says otherwise: Envoy's default.
-const RETRY_REPLAY: usize = 1024 * 1024;
 
 /// One request on its way to its cluster.
 pub(crate) struct Router<'r> {
@@ -232,31 +227,6 @@ impl Router<'_> {
     fn leads_on(&self, answer: &Answer) -> bool {
         let policy = self.forwarding.forward.redirects.as_ref();
         policy.is_some_and(|policy| policy.statuses.contains(&answer.head.status))
-    }
-
-    /// The cluster's, or else the route's.
-    fn mirrors<'m>(&'m self, cluster: &'m Cluster) -> &'m [MirrorPolicy] {
-        match cluster.mirrors.as_slice() {
-            [] => &self.forwarding.forward.mirrors,
-            own => own,
-        }
-    }
-
-    /// How much of the request is kept to be sent again.
-    fn replay_limit(&self, cluster: &Cluster, retries: bool) -> usize {
-        let forward = self.forwarding.forward;
-        if !retries && self.mirrors(cluster).is_empty() && forward.redirects.is_none() {
-            return STALE_REPLAY;
-        }
-        let limit = self.exchange.session().connection.buffer_limit;
-        let limit = limit.map_or(RETRY_REPLAY, |limit| limit as usize);
-        match forward.kept {
-            None => limit,
-            Some(KeptBody { bytes, may_be_more }) => {
-                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-                if may_be_more { bytes } else { bytes.min(limit) }
-            }
-        }
     }
 
     fn edit(&self, head: &mut RequestHead, timeouts: &Timeouts) {

@@ -103,6 +103,7 @@ mod tests {
         assert_eq!(
             statsd(&first, &second, "p", true, &config),
             [
+                "p.cluster.external.upstream_rq:1|c|#envoy.response_code:200,envoy.cluster_name:shop",
                 "p.cluster.upstream_cx_active:1|g|#envoy.cluster_name:shop",
                 "p.cluster.upstream_rq:1|c|#envoy.response_code:200,envoy.cluster_name:shop",
                 "p.cluster.upstream_rq_total:1|c|#envoy.cluster_name:shop",
