@@ -106,17 +106,17 @@ fn a_field_that_changes_nothing_here_is_warned_of() {
 
 #[test]
 fn what_is_not_done_on_a_connection_is_told() {
-    let chosen = core::Http1ProtocolOptions {
-        allow_chunked_length: true,
+    let chosen = core::Http2ProtocolOptions {
+        allow_metadata: true,
         ..Default::default()
     };
     let lax = hcm::HttpConnectionManager {
-        http_protocol_options: Some(chosen),
+        http2_protocol_options: Some(chosen),
         ..manager(vec![router()])
     };
     let why = why_not(&http_listener(&lax));
     assert!(
-        why.ends_with("http_protocol_options.allow_chunked_length: not supported"),
+        why.ends_with("http2_protocol_options.allow_metadata: not supported"),
         "{why}"
     );
 
