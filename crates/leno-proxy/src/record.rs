@@ -1,7 +1,5 @@
 //! What is known of a request while it runs, and its one record at its end: the only place where telemetry is made.
 
-mod beside;
-
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -25,7 +23,7 @@ use leno_telemetry::access_log::{Common, RequestValues};
 use leno_telemetry::record::{DownstreamRecord, OnDemand, RequestRecord, RouteRecord, UpstreamRecord};
 use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, HttpStat, HttpTime};
 
-use self::beside::Beside;
+use crate::beside::Beside;
 use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;
 use crate::destination::Behalf;

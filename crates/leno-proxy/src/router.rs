@@ -22,7 +22,6 @@ use leno_engine::compile::endpoint::Target;
 use leno_engine::compile::route::{KeptBody, MirrorPolicy, RetryPolicy};
 use leno_engine::decide::balance::{Active, EndpointState, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
-use leno_engine::decide::notes::{APPLICATION_PROTOCOLS, Object};
 use leno_engine::decide::retry::{RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
 use leno_engine::decide::timeout::{Heard, Timeouts};
@@ -142,7 +141,7 @@ impl Router<'_> {
         let forwarded = self
             .forward_to(upstream, &timeouts, retry, by_cluster, body)
             .await;
-        count(exchange, &counted, &forwarded);
+        count(exchange, &counted, self.heard != Heard::No, &forwarded);
         forwarded
     }
 
@@ -449,13 +448,6 @@ impl Router<'_> {
         }
     }
 
-    /// The names that a filter has asked for.
-    fn named_offer(&self) -> Option<Offer> {
-        let exchange = self.exchange;
-        let named = |object: &Object| exchange.worker().tls.named(&object.value);
-        exchange.notes.state(APPLICATION_PROTOCOLS, named).flatten()
-    }
-
     async fn send(
         &self,
         plan: &Plan,
@@ -580,14 +572,6 @@ impl Router<'_> {
             head.scheme = Bytes::from_static(if tls { b"https" } else { b"http" });
         }
         checkout.send(&head, body)
-    }
-
-    /// To the endpoint's name, where the route wants that.
-    fn rewrite_host(&self, head: &mut RequestHead, host: &Host) {
-        if self.rewrites_host(host) {
-            let name = host.endpoint.hostname.as_bytes();
-            self.forwarding.set_host(head, name, self.tells());
-        }
     }
 
     /// What is tried, and once there is one on which connection.

@@ -1,11 +1,12 @@
 //! A cluster as one worker sees it: its balancer and its connections.
 
 mod by_host;
+mod count;
 mod load;
 mod pool;
 mod seats;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,10 +23,9 @@ use leno_engine::decide::notes;
 use leno_engine::decide::outlier::Outcome;
 use leno_engine::decide::proxy_protocol::Client;
 use leno_engine::message::{RequestHead, ResponseHead};
-use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, Stats};
+use leno_telemetry::stats::{ClusterStat, Counts, InternalStat, Stats};
 
 use crate::alpn::Offer;
-use crate::counts::{Lasting, Timed};
 use crate::destination::{Destination, Purpose, Try};
 use crate::health::Health;
 use crate::outcome::{Failure, StreamError};
@@ -43,6 +43,8 @@ pub(crate) use seats::Taken;
 pub(crate) struct Upstream {
     state: RefCell<Arc<ClusterState>>,
     pub(crate) counts: Rc<Counts<ClusterStat>>,
+    /// Made for the first request from inside.
+    internal: OnceCell<Counts<InternalStat>>,
     balancer: RefCell<Balancer>,
     local: RefCell<Option<Arc<LocalCluster>>>,
     pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
@@ -107,6 +109,7 @@ impl Upstream {
         balancer.set_local(local.clone());
         Self {
             counts: Rc::new(stats.counts(&state.cluster.stat_name)),
+            internal: OnceCell::new(),
             balancer: RefCell::new(balancer),
             local: RefCell::new(local),
             pools: RefCell::default(),
@@ -437,45 +440,6 @@ impl Upstream {
             .or_insert_with(|| Rc::new(Pool::new(to.clone(), self.cluster())));
         pool.set_tries(&to.tries);
         Rc::clone(pool)
-    }
-
-    /// A request has been answered with this status, by an endpoint or for lack of one.
-    pub(crate) fn count_answer(&self, status: u16) {
-        self.counts.inc(ClusterStat::RqCompleted);
-        if let Some(class) = ClusterStat::of_status(status) {
-            self.counts.inc(class);
-        }
-        self.counts.code(status);
-    }
-
-    /// A connection begins.
-    pub(crate) fn count_connection(&self) -> (Lasting<ClusterStat>, Timed<ClusterStat>) {
-        self.counts.inc(ClusterStat::CxTotal);
-        if let Some(health) = &self.state.borrow().health {
-            health.known.meet();
-        }
-        (
-            Lasting::begin(&self.counts, ClusterStat::CxActive, Some(ClusterStat::CxDestroy)),
-            Timed::begin(&self.counts, ClusterTime::CxLength),
-        )
-    }
-
-    pub(crate) fn count_protocol(&self, http2: bool) {
-        self.counts.inc(match http2 {
-            true => ClusterStat::CxHttp2Total,
-            false => ClusterStat::CxHttp1Total,
-        });
-    }
-
-    /// It could not be made.
-    pub(crate) fn count_unconnected(&self, failure: &Failure) {
-        // As Envoy, which closes what takes too long.
-        let late = matches!(failure, Failure::ConnectTimeout);
-        self.counts.meter().ended(!late);
-        self.counts.inc(ClusterStat::CxConnectFail);
-        if late {
-            self.counts.inc(ClusterStat::CxConnectTimeout);
-        }
     }
 
     /// A connection that an answer is to come on.

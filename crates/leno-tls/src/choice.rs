@@ -8,7 +8,6 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 
-use crate::config::ServerTls;
 use crate::identity::Identity;
 use crate::ocsp::StaplePolicy;
 
@@ -31,7 +30,8 @@ struct Candidate {
 impl ByServerName {
     pub(crate) fn new<'i>(
         identities: impl IntoIterator<Item = &'i Identity>,
-        tls: &ServerTls,
+        staples: StaplePolicy,
+        scans_all: bool,
         clock: Arc<dyn TimeProvider>,
     ) -> Self {
         let candidate = |identity: &Identity| Candidate {
@@ -46,8 +46,8 @@ impl ByServerName {
         };
         Self {
             candidates: identities.into_iter().map(candidate).collect(),
-            staples: tls.staples,
-            scans_all: tls.scans_all,
+            staples,
+            scans_all,
             clock,
         }
     }

@@ -274,7 +274,12 @@ impl Resolved<ServerTls> {
             }
             further => {
                 let all = [identity].into_iter().chain(further);
-                Arc::new(ByServerName::new(all, tls, crypto.clock.clone()))
+                Arc::new(ByServerName::new(
+                    all,
+                    tls.staples,
+                    tls.scans_all,
+                    crypto.clock.clone(),
+                ))
             }
         };
         let mut config = builder.with_cert_resolver(resolver);

@@ -377,3 +377,8 @@ impl At<'_> {
         }
     }
 }
+
+/// What is not said is false.
+pub(crate) fn is_true(value: &Option<protobuf::BoolValue>) -> bool {
+    value.as_ref().is_some_and(|value| value.value)
+}

@@ -51,7 +51,8 @@ fn named(action: &Action) -> impl Iterator<Item = &str> {
         let chosen: Vec<&str> = match &forward.cluster {
             ClusterChoice::One(name) => vec![name],
             ClusterChoice::Weighted { clusters, .. } => {
-                clusters.iter().map(|one| one.name.as_str()).collect()
+                let named = clusters.iter().filter(|one| one.header.is_none());
+                named.map(|one| one.name.as_str()).collect()
             }
             ClusterChoice::Header(_) => Vec::new(),
         };

@@ -40,11 +40,8 @@ impl TcpProxy {
 
     /// Whether upstreams are connected before the client has said anything, if it says nothing for long.
     pub fn may_be_early(&self) -> bool {
-        !self.by_server_name
-            && self.forward.is_none()
-            && self.tunnel.is_none()
-            && self.after_data.is_none()
-            && self.tlvs.is_none()
+        let by_name = self.by_server_name || self.forward.is_some();
+        !by_name && self.tunnel.is_none() && self.after_data.is_none() && self.tlvs.is_none()
     }
 
     /// Whether it may note something of a connection.

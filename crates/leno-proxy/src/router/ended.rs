@@ -22,7 +22,12 @@ pub(super) fn count_failure(cluster: &Upstream, member: &Upstream, failure: &Fai
 }
 
 /// What a request has come to.
-pub(super) fn count(exchange: &Exchange, upstream: &Upstream, forwarded: &Result<Forwarded, Failure>) {
+pub(super) fn count(
+    exchange: &Exchange,
+    upstream: &Upstream,
+    is_internal: bool,
+    forwarded: &Result<Forwarded, Failure>,
+) {
     let status = match forwarded {
         Ok(Forwarded::Answered(answer) | Forwarded::Redirected { answer, .. }) => answer.head.status,
         Err(Failure::Downstream | Failure::Stream(StreamError::Malformed { .. })) => return,
@@ -39,6 +44,9 @@ pub(super) fn count(exchange: &Exchange, upstream: &Upstream, forwarded: &Result
         upstream.drop_one();
     }
     upstream.count_answer(status);
+    if is_internal {
+        upstream.count_internal_answer(&exchange.worker().counts.stats, status);
+    }
     exchange.answer_beside(status);
 }
 

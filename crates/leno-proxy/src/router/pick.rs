@@ -8,16 +8,33 @@ use leno_engine::compile::endpoint::Target;
 use leno_engine::decide::balance::{Host, PickContext};
 use leno_engine::decide::hash::{Hashed, hash_by};
 use leno_engine::decide::limits::{Permit, Resource};
-use leno_engine::decide::notes::{ORIGINAL_DST, address};
+use leno_engine::decide::notes::{APPLICATION_PROTOCOLS, ORIGINAL_DST, Object, address};
 use leno_engine::decide::retry::RetryState;
 use leno_engine::decide::wish::Wishes;
+use leno_engine::message::RequestHead;
 use leno_telemetry::stats::ClusterStat;
 
 use super::{Plan, Router};
+use crate::alpn::Offer;
 use crate::outcome::Failure;
 use crate::upstream::{Picked, Upstream};
 
 impl Router<'_> {
+    /// To the endpoint's name, where the route wants that.
+    pub(super) fn rewrite_host(&self, head: &mut RequestHead, host: &Host) {
+        if self.rewrites_host(host) {
+            let name = host.endpoint.hostname.as_bytes();
+            self.forwarding.set_host(head, name, self.tells());
+        }
+    }
+
+    /// The names that a filter has asked for.
+    pub(super) fn named_offer(&self) -> Option<Offer> {
+        let exchange = self.exchange;
+        let named = |object: &Object| exchange.worker().tls.named(&object.value);
+        exchange.notes.state(APPLICATION_PROTOCOLS, named).flatten()
+    }
+
     /// The right to one more request of a cluster.
     pub(super) fn admit(&self, upstream: &Upstream) -> Result<Permit, Failure> {
         upstream

@@ -5,7 +5,9 @@
 //!
 //! [Envoy's]: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
 
+mod closing;
 pub mod entry;
+mod ipv4;
 mod json;
 pub mod otlp;
 mod start_time;

@@ -15,6 +15,7 @@ use leno_engine::decide::trace::SpanContext;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{ResponseHead, Version};
 
+use super::closing::close_reason;
 use super::start_time;
 use super::uuid::{unique_id, write_uuid};
 use super::write::{
@@ -163,34 +164,6 @@ impl<'a> ConnectionValues<'a> {
     }
 }
 
-impl ConnectionValues<'_> {
-    /// Why this proxy has closed it, in Envoy's words and with its numbers. None: somebody else has.
-    fn close_reason(&self, side: Side) -> Option<&'static str> {
-        let flags = self.common.flags;
-        let connected = self.common.upstream.is_some_and(|upstream| upstream.is_connected);
-        let of_both = [
-            (Flag::StreamIdleTimeout, "tcp_session_idle_timeout"),
-            (Flag::DurationTimeout, "max_connection_duration_reached"),
-        ];
-        let of_client = [
-            (Flag::UpstreamConnectionFailure, "tcp_initializion_failure:0"),
-            (Flag::NoHealthyUpstream, "tcp_initializion_failure:1"),
-            (Flag::UpstreamOverflow, "tcp_initializion_failure:2"),
-            (Flag::NoClusterFound, "tcp_initializion_failure:3"),
-            (Flag::NoRouteFound, "tcp_initializion_failure:3"),
-        ];
-        let unconnected = of_client
-            .iter()
-            .filter(|_| !connected && side == Side::Downstream);
-        let told = of_both.iter().chain(unconnected);
-        let mut told = told
-            .filter(|(flag, _)| flags.contains(*flag))
-            .map(|(_, reason)| *reason);
-        let denied = self.common.details.starts_with("rbac_access_denied");
-        told.next().or(denied.then_some("rbac_deny_close"))
-    }
-}
-
 impl FormatValues for RequestValues<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
         match operator {
@@ -244,7 +217,10 @@ impl FormatValues for ConnectionValues<'_> {
             }
             Operator::ResponseFlagsLong => listed(out, in_turn(common.flags).map(Flag::long)),
             Operator::ConnectionTerminationDetails => text(out, Some(self.termination)),
-            Operator::LocalCloseReason(side) => text(out, self.close_reason(*side)),
+            Operator::LocalCloseReason(side) => {
+                let connected = common.upstream.is_some_and(|upstream| upstream.is_connected);
+                text(out, close_reason(*side, common.flags, connected, common.details))
+            }
             Operator::CloseType(Side::Downstream) if self.reset => text(out, Some("RemoteReset")),
             Operator::StreamId => write_uuid(out, common.random, common.start),
             Operator::Attempted(what) => common

@@ -26,8 +26,8 @@ use histogram::Histogram;
 pub use histogram::{BOUNDS, Bin, Distribution, QUANTILES};
 pub use meter::{Meter, Metering};
 pub use names::{
-    Alone, ClusterStat, ClusterTime, HttpStat, HttpTime, Kind, ListenerStat, ListenerTime, OpenTelemetryStat,
-    RouteStat, RouteTime, Stat, TcpStat, Time, ZipkinStat,
+    Alone, ClusterStat, ClusterTime, HttpStat, HttpTime, InternalStat, Kind, ListenerStat, ListenerTime,
+    OpenTelemetryStat, RouteStat, RouteTime, Stat, TcpStat, Time, ZipkinStat,
 };
 pub use snapshot::{Sample, Snapshot};
 pub use statsd::statsd;
@@ -38,6 +38,8 @@ pub use text::{Asked, Buckets, Form, Shown, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     Cluster,
+    /// A cluster's, of requests from inside.
+    Internal,
     /// A virtual cluster, or a route that has a prefix, of a virtual host.
     VirtualHost,
     Http,

@@ -178,6 +178,18 @@ stats! {
 }
 
 stats! {
+    /// `cluster.NAME.internal.`: of requests that are taken for ones from inside. Those from outside are the others.
+    InternalStat of Internal, NoTime {
+        RqCompleted Counter "upstream_rq_completed",
+        Rq1xx Counter "upstream_rq_1xx",
+        Rq2xx Counter "upstream_rq_2xx",
+        Rq3xx Counter "upstream_rq_3xx",
+        Rq4xx Counter "upstream_rq_4xx",
+        Rq5xx Counter "upstream_rq_5xx",
+    }
+}
+
+stats! {
     /// `vhost.NAME.vcluster.NAME.`, `vhost.NAME.route.STAT_PREFIX.`
     RouteStat of VirtualHost, RouteTime {
         RqTotal Counter "upstream_rq_total",
@@ -298,6 +310,7 @@ pub(super) fn of(scope: Scope) -> &'static [(&'static str, Kind)] {
     match scope {
         Scope::Cluster => ClusterStat::NAMES,
         Scope::VirtualHost => RouteStat::NAMES,
+        Scope::Internal => InternalStat::NAMES,
         Scope::Http => HttpStat::NAMES,
         Scope::Listener => ListenerStat::NAMES,
         Scope::Tcp => TcpStat::NAMES,
@@ -313,11 +326,25 @@ pub(super) fn times_of(scope: Scope) -> &'static [&'static str] {
         Scope::VirtualHost => RouteTime::NAMES,
         Scope::Http => HttpTime::NAMES,
         Scope::Listener => ListenerTime::NAMES,
-        Scope::Tcp | Scope::OpenTelemetry | Scope::Zipkin | Scope::Alone => NoTime::NAMES,
+        Scope::Internal | Scope::Tcp | Scope::OpenTelemetry | Scope::Zipkin | Scope::Alone => NoTime::NAMES,
     }
 }
 
 impl ClusterStat {
+    /// The class of a status.
+    pub fn of_status(status: u16) -> Option<Self> {
+        Some(match status / 100 {
+            1 => Self::Rq1xx,
+            2 => Self::Rq2xx,
+            3 => Self::Rq3xx,
+            4 => Self::Rq4xx,
+            5 => Self::Rq5xx,
+            _ => return None,
+        })
+    }
+}
+
+impl InternalStat {
     /// The class of a status.
     pub fn of_status(status: u16) -> Option<Self> {
         Some(match status / 100 {

@@ -54,7 +54,34 @@ impl Snapshot {
                 );
             }
         });
+        snapshot.tell_external();
         snapshot
+    }
+
+    /// What of a cluster's answers is not for requests from inside is for those from outside, which nobody counts.
+    fn tell_external(&mut self) {
+        let mut external = Vec::new();
+        for (name, sample) in &self.samples {
+            let Some((whose, stat)) = name
+                .strip_prefix("cluster.")
+                .and_then(|rest| rest.rsplit_once('.'))
+            else {
+                continue;
+            };
+            if whose.ends_with(".internal") || !is_of_answers(stat) {
+                continue;
+            }
+            let inside = self
+                .value(&format!("cluster.{whose}.internal.{stat}"))
+                .unwrap_or(0);
+            let outside = sample.value.saturating_sub(inside);
+            if outside > 0 {
+                external.push((format!("cluster.{whose}.external.{stat}"), outside));
+            }
+        }
+        for (name, value) in external {
+            self.add(name, Kind::Counter, value);
+        }
     }
 
     /// Names of a scope that nobody may have met yet are there with zeros.
@@ -83,6 +110,16 @@ impl Snapshot {
     }
 }
 
+/// `upstream_rq_completed`, `upstream_rq_2xx`, `upstream_rq_200`
+fn is_of_answers(stat: &str) -> bool {
+    let code = stat.strip_prefix("upstream_rq_").map(str::as_bytes);
+    stat == "upstream_rq_completed"
+        || matches!(
+            code,
+            Some([b'1'..=b'9', b'x', b'x'] | [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9'])
+        )
+}
+
 fn prefix(scope: Scope, name: &str) -> String {
     let scope = match scope {
         Scope::Cluster => "cluster",
@@ -92,6 +129,7 @@ fn prefix(scope: Scope, name: &str) -> String {
         Scope::Tcp => "tcp",
         Scope::OpenTelemetry => return "tracing.opentelemetry.".to_owned(),
         Scope::Zipkin => return "tracing.zipkin.".to_owned(),
+        Scope::Internal => return format!("cluster.{}.internal.", name.replace(':', "_")),
         Scope::Alone => return String::new(),
     };
     format!("{scope}.{}.", name.replace(':', "_"))

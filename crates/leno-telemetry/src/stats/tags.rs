@@ -78,20 +78,14 @@ fn custom(name: &str, config: &[Tag], tags: &mut Vec<(String, String)>) -> Strin
 /// Unlike Envoy's expressions, which take the first word, a cluster's name is taken whole, whatever dots are in it.
 fn defaults(name: &str, has: impl Fn(&str) -> bool, tags: &mut Vec<(String, String)>) -> String {
     let mut rest = name.to_owned();
+    if let Some(of_host) = name.strip_prefix("vhost.") {
+        return of_virtual_host(of_host, has, tags);
+    }
     for (scope, label) in SCOPES {
         let split = name.strip_prefix(scope).and_then(split);
         let Some((whose, stat)) = split else { continue };
         let mut of_stat = stat.to_owned();
-        let code = stat.rsplit_once('_').and_then(|(stat, code)| {
-            let digits = code.bytes().filter(u8::is_ascii_digit).count();
-            // `upstream_rq_200`, `downstream_rq_2xx`
-            match code.strip_suffix("xx").filter(|_| digits == 1) {
-                Some(class) => Some((CLASS, class, format!("{stat}_xx"))),
-                None if code.len() == 3 && digits == 3 => Some((CODE, code, stat.to_owned())),
-                None => None,
-            }
-        });
-        if let Some((tag, value, without)) = code.filter(|(tag, ..)| has(tag)) {
+        if let Some((tag, value, without)) = status(stat).filter(|(tag, ..)| has(tag)) {
             tags.push((tag.to_owned(), value.to_owned()));
             of_stat = without;
         }
@@ -103,6 +97,45 @@ fn defaults(name: &str, has: impl Fn(&str) -> bool, tags: &mut Vec<(String, Stri
         }
     }
     rest
+}
+
+/// `upstream_rq_200`, `downstream_rq_2xx`: the tag, its value, and the name without it.
+fn status(stat: &str) -> Option<(&'static str, &str, String)> {
+    let (stat, code) = stat.rsplit_once('_')?;
+    let digits = code.bytes().filter(u8::is_ascii_digit).count();
+    match code.strip_suffix("xx").filter(|_| digits == 1) {
+        Some(class) => Some((CLASS, class, format!("{stat}_xx"))),
+        None if code.len() == 3 && digits == 3 => Some((CODE, code, stat.to_owned())),
+        None => None,
+    }
+}
+
+/// `HOST.vcluster.NAME.STAT`, `HOST.route.PREFIX.STAT`
+fn of_virtual_host(name: &str, has: impl Fn(&str) -> bool, tags: &mut Vec<(String, String)>) -> String {
+    let parts = [("vcluster", "envoy.virtual_cluster"), ("route", "envoy.route")];
+    let found = parts.iter().find_map(|(kind, tag)| {
+        let (host, rest) = name.split_once(&format!(".{kind}."))?;
+        let (whose, stat) = rest.rsplit_once('.')?;
+        Some((*kind, *tag, host, whose, stat))
+    });
+    let Some((kind, label, host, whose, stat)) = found else {
+        return format!("vhost.{name}");
+    };
+    let mut told = stat.to_owned();
+    if let Some((tag, value, without)) = status(stat).filter(|(tag, ..)| has(tag)) {
+        tags.push((tag.to_owned(), value.to_owned()));
+        told = without;
+    }
+    let mut words = vec!["vhost"];
+    for (tag, value, word) in [("envoy.virtual_host", host, None), (label, whose, Some(kind))] {
+        words.extend(word);
+        match has(tag) {
+            true => tags.push((tag.to_owned(), value.to_owned())),
+            false => words.push(value),
+        }
+    }
+    words.push(&told);
+    words.join(".")
 }
 
 /// Whose it is and what it is; the latter may have a group in front, with a dot.
@@ -126,6 +159,24 @@ mod tests {
         let Tagged { name, tags } = Tagged::of(name, config);
         let tags = tags.iter().map(|(tag, value)| format!(" {tag}={value}"));
         name + &tags.collect::<String>()
+    }
+
+    #[test]
+    fn virtual_hosts_and_what_is_counted_of_them_are_told_apart() {
+        assert_eq!(
+            told(
+                "vhost.shop.example.vcluster.pay.upstream_rq_200",
+                &StatsConfig::default()
+            ),
+            "vhost.vcluster.upstream_rq envoy.response_code=200 envoy.virtual_host=shop.example envoy.virtual_cluster=pay"
+        );
+        assert_eq!(
+            told(
+                "vhost.shop.route.la.te.upstream_rq_timeout",
+                &StatsConfig::default()
+            ),
+            "vhost.route.upstream_rq_timeout envoy.virtual_host=shop envoy.route=la.te"
+        );
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use leno_proto::FromAny;
 
-use super::manager::is_true;
 use crate::compile::Rejection;
 use crate::compile::at::At;
 use crate::compile::matcher::input::Input;
@@ -84,7 +83,7 @@ pub(super) fn client_cert(
     let at = at.field("set_current_client_cert_details");
     Ok(ForwardClientCert {
         mode,
-        subject: is_true(subject),
+        subject: subject.is_some_and(|subject| subject.value),
         uri: *uri,
         dns: *dns,
         cert: *cert,

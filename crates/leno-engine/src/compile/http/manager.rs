@@ -14,11 +14,11 @@ use super::*;
 use crate::compile::Rejection;
 use crate::compile::access_log::access_logs;
 use crate::compile::address;
-use crate::compile::at::{At, no_effect, refuse, silent};
+use crate::compile::at::{At, is_true, no_effect, refuse, silent};
 use crate::compile::header::{Mutation, mutation};
 use crate::compile::local_reply;
 use crate::compile::pb::hcm as pb;
-use crate::compile::pb::{core, early_header_mutation, protobuf, router};
+use crate::compile::pb::{core, early_header_mutation, router};
 use crate::compile::tracing;
 use crate::compile::{route, typed_struct};
 use crate::decide::filter;
@@ -228,10 +228,6 @@ fn told_ports(at: &At<'_>, message: &pb::ForwardProtoConfig) -> Result<ToldPorts
         https: each("https_destination_ports", https_destination_ports)?,
         http: each("http_destination_ports", http_destination_ports)?,
     })
-}
-
-pub(super) fn is_true(value: &Option<protobuf::BoolValue>) -> bool {
-    value.as_ref().is_some_and(|value| value.value)
 }
 
 fn codec(at: &At<'_>, codec_type: i32) -> Result<Codec, Rejection> {

@@ -168,6 +168,7 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
     };
     let client = SocketAddr::from(([127, 0, 0, 1], 40_000));
     let connection = ConnectionInfo {
+        notes: None,
         destination,
         source: client,
         direct_source: client,
@@ -176,7 +177,6 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
             true => TransportProtocol::Tls,
             false => TransportProtocol::RawBuffer,
         },
-        notes: None,
         application_protocols: if listener.filters.http_inspector {
             looks_like
         } else {

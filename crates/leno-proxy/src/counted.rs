@@ -1,34 +1,9 @@
-//! As what a request is counted besides its cluster: its virtual host's virtual cluster, and its route.
+//! A request, counted besides its cluster.
 
-use std::rc::Rc;
-use std::time::Duration;
+use leno_telemetry::stats::{ClusterStat, Counts, RouteStat};
 
-use leno_telemetry::stats::{ClusterStat, Counts, RouteStat, RouteTime};
-use smallvec::SmallVec;
-
-use super::Exchange;
-
-/// Only of requests whose route or virtual host wants it.
-#[derive(Debug)]
-pub(crate) struct Beside {
-    counts: SmallVec<[Rc<Counts<RouteStat>>; 2]>,
-    /// The virtual cluster that has taken it.
-    pub(crate) virtual_cluster: Option<Box<str>>,
-}
-
-// === impl Beside ===
-
-impl Beside {
-    fn each(&self, count: impl Fn(&Counts<RouteStat>)) {
-        self.counts.iter().for_each(|counts| count(counts));
-    }
-
-    pub(crate) fn took(&self, time: Duration) {
-        self.each(|counts| counts.took(RouteTime::Rq, time));
-    }
-}
-
-// === impl Exchange ===
+use crate::beside::Beside;
+use crate::record::Exchange;
 
 impl Exchange {
     /// Once the cluster is known, and the request as it came.
