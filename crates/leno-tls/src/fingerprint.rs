@@ -3,7 +3,6 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::md5::md5;
 use crate::sniff::{Reader, hello_of};
 
 const SERVER_NAME: u16 = 0;
@@ -85,7 +84,7 @@ impl Hello {
             dashed(&mut self.formats.iter().map(|format| u16::from(*format))),
         ]
         .join(",");
-        hexadecimal(&md5(text.as_bytes()))
+        hexadecimal(&md5::compute(text).0)
     }
 
     fn ja4(&self) -> String {

@@ -23,7 +23,6 @@ mod encrypted_key;
 mod failure;
 mod fingerprint;
 mod identity;
-mod md5;
 mod ocsp;
 mod peer;
 mod peer_check;

@@ -279,9 +279,7 @@ fn limited(listeners: &[SocketAddr], admin: &str) -> String {
     let mut open = Vec::new();
     for listener in [0, 0, 0, 1] {
         let mut stream = TcpStream::connect(listeners[listener]).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         let mut block = [0; 4096];
         let read = stream.read(&mut block).unwrap_or_default();
