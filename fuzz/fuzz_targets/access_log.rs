@@ -65,6 +65,8 @@ fuzz_target!(|input: &[u8]| {
         chain: None,
         listener_metadata: None,
         transport_failure: None,
+        notes: None,
+        fingerprints: None,
     };
     let record = RequestRecord {
         start: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()),

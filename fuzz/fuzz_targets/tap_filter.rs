@@ -59,6 +59,8 @@ fuzz_target!(|input: &[u8]| {
         chain: None,
         listener_metadata: None,
         transport_failure: None,
+        notes: None,
+        fingerprints: None,
     };
     let record = RequestRecord {
         start: SystemTime::UNIX_EPOCH,

@@ -108,7 +108,7 @@ pub fn parse_request(head: &[u8], secure: bool, settings: &Settings) -> Result<R
         let ends_here = match field.known {
             Known::Te => field.value.is_empty(),
             Known::Host => true,
-            Known::ContentLength => control.chunked,
+            Known::ContentLength => control.chunked || named.has(name),
             Known::Expect => control.expects_continue || named.has(name),
             known => known.is_of_connection() || named.has(name),
         };

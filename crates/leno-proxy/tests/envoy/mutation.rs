@@ -16,6 +16,8 @@ use crate::corpus::{self, Roots};
 
 /// Messages that only describe: what of them is known, and has a meaning, is read.
 const DESCRIBING: [&str; 2] = ["metadata", "locality"];
+/// What is read and never shown: the forms of two keys are the same text.
+const HIDDEN: [&str; 2] = ["private_key", "password"];
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -85,7 +87,7 @@ fn no_scalar_is_ignored(schema: &Schema, all: &[(Kind, Value)]) -> usize {
             let warned = warnings.any(|field| place.starts_with(field.as_str()));
             let mut fields = shown.rsplit('.');
             let named = fields.next().is_some_and(|field| silent.contains(field))
-                || fields.any(|field| DESCRIBING.contains(&field));
+                || fields.any(|field| DESCRIBING.contains(&field) || HIDDEN.contains(&field));
             if after.form == original.form && !warned && !named {
                 ignored.insert(format!("{kind:?}: {shown}"));
             }
