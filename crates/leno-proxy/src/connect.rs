@@ -130,7 +130,10 @@ async fn connect_and_secure(
             let stream = connect_socket(with, *address, to).await;
             let stream = stream.map_err(|e| Failure::Connect(reason(&e).into()))?;
             let local = stream.local_addr().ok();
-            reached = stream.peer_addr().ok().filter(|_| !to.tries.is_empty());
+            // The kernel is asked only where there were several to try.
+            if !to.tries.is_empty() {
+                reached = stream.peer_addr().ok();
+            }
             (Stream::Tcp(stream), local)
         }
         Address::Pipe(pipe) => {
