@@ -11,6 +11,7 @@ use leno_http1::{
 use libfuzzer_sys::fuzz_target;
 
 const SETTINGS: Settings = Settings {
+    chunked_length: false,
     limits: Limits {
         head_bytes: 4096,
         fields: 32,

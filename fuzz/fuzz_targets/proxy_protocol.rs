@@ -16,6 +16,7 @@ fuzz_target!(|input: &[u8]| {
         v1: settings & 2 != 0,
         v2: settings & 4 != 0,
         passed: TlvTypes::All,
+        rules: Vec::new(),
     };
     let cut = usize::from(u16::from_be_bytes([*high, *low])).min(bytes.len());
     let early = protocol.read(&bytes[..cut]);
