@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leno_proto::envoy::config::bootstrap::v3::Bootstrap;
 use leno_proto_text::Schema;
@@ -274,6 +275,7 @@ fn comparable(json: &mut Value) {
                     "last_updated" => *value = "TIME".into(),
                     "certificate_chain" | "trusted_ca" => *value = "PEM".into(),
                     "serial_number" => *value = "SERIAL".into(),
+                    "days_until_expiration" if *value == days_until_4096() => *value = "DAYS".into(),
                     "port_value" => *value = "PORT".into(),
                     _ => comparable(value),
                 }
@@ -282,6 +284,13 @@ fn comparable(json: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(comparable),
         _ => {}
     }
+}
+
+/// When the certificates expire.
+fn days_until_4096() -> String {
+    let (day, end) = (Duration::from_secs(86_400), Duration::from_secs(67_090_118_400));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    ((end - now).as_secs() / day.as_secs()).to_string()
 }
 
 fn keys(json: &Value) -> String {
