@@ -380,10 +380,15 @@ impl Exchange {
     }
 
     fn report(&self, now: Instant) {
+        let Session { worker, manager, .. } = &*self.session;
+        let trace = self.trace();
+        let downstream = &self.session.connection.record;
+        if trace.is_none() && !worker.reporter.takes(downstream, &manager.access_log) {
+            return;
+        }
         self.with_record(now, LogType::DownstreamEnd, |record| {
-            let Session { worker, manager, .. } = &*self.session;
             worker.reporter.request(record, &manager.access_log);
-            if let Some(trace) = self.trace() {
+            if let Some(trace) = trace {
                 trace.finish(record, self.watch.began(), worker);
             }
         });

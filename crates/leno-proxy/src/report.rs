@@ -34,8 +34,18 @@ const SETTLE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct MeshTelemetry {
     metrics: Arc<Metrics>,
+    counting: Counting,
     taps: Arc<Taps>,
     writer: SyncSender<Batch>,
+}
+
+/// Which requests and connections Istio's metrics count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// A proxy of the mesh.
+    All,
+    /// Those of listeners with Istio's filter that counts (`istio.stats`).
+    WhereAsked,
 }
 
 #[derive(Debug)]
@@ -53,6 +63,7 @@ enum Batch {
 /// One worker's part.
 struct WorkerSink {
     metrics: Arc<Metrics>,
+    counting: Counting,
     shard: Shard,
     tapping: Tapping,
     writer: SyncSender<Batch>,
@@ -68,13 +79,14 @@ struct Pending {
 
 impl MeshTelemetry {
     /// Starts the thread that writes logs; it ends with the last sink.
-    pub fn start(metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub fn start(metrics: Arc<Metrics>, counting: Counting) -> io::Result<Self> {
         let (writer, batches) = sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("access-log".into())
             .spawn(move || write_all(&batches))?;
         Ok(Self {
             metrics,
+            counting,
             taps: Arc::default(),
             writer,
         })
@@ -90,6 +102,7 @@ impl Telemetry for MeshTelemetry {
     fn sink(&self) -> Box<dyn Sink + Send> {
         Box::new(WorkerSink {
             metrics: Arc::clone(&self.metrics),
+            counting: self.counting,
             shard: self.metrics.shard(),
             tapping: Tapping::new(Arc::clone(&self.taps)),
             writer: self.writer.clone(),
@@ -114,6 +127,10 @@ impl Telemetry for MeshTelemetry {
 }
 
 impl WorkerSink {
+    fn counts(&self, downstream: &DownstreamRecord) -> bool {
+        self.counting == Counting::All || downstream.istio_stats
+    }
+
     fn log(
         &mut self,
         logs: &[Arc<AccessLog>],
@@ -177,8 +194,14 @@ impl Pending {
 }
 
 impl Sink for WorkerSink {
+    fn takes_all(&self) -> bool {
+        self.counting == Counting::All
+    }
+
     fn request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
-        self.shard.request(record);
+        if self.counts(record.downstream) {
+            self.shard.request(record);
+        }
         self.tapping.request(record, self.metrics.local());
         self.log_request(record, logs);
     }
@@ -195,12 +218,14 @@ impl Sink for WorkerSink {
     }
 
     fn opened(&mut self, downstream: &DownstreamRecord, upstream: &UpstreamRecord<'_>) {
-        self.shard
-            .connection_opened(downstream, Some(*upstream), &PeerMetadata::default());
+        if self.counts(downstream) {
+            self.shard
+                .connection_opened(downstream, Some(*upstream), &PeerMetadata::default());
+        }
     }
 
     fn connection(&mut self, record: &ConnectionRecord<'_>, opened: bool, logs: &[Arc<AccessLog>]) {
-        if opened {
+        if opened && self.counts(record.downstream) {
             self.shard.connection_closed(record);
         }
         if logs.is_empty() {

@@ -24,6 +24,8 @@ pub trait Telemetry: Send + Sync {
 
 /// One worker's metrics and logs.
 pub trait Sink {
+    /// It looks at records that neither a log nor `istio.stats` asks for.
+    fn takes_all(&self) -> bool;
     fn request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]);
     /// Before its end: for logs alone.
     fn log_request(&mut self, _record: &RequestRecord<'_>, _logs: &[Arc<AccessLog>]) {}
@@ -42,6 +44,7 @@ pub struct NoTelemetry;
 /// A worker's sink, and its batches for collectors.
 pub(crate) struct Reporter {
     sink: RefCell<Box<dyn Sink + Send>>,
+    takes_all: bool,
     pub(crate) batches: Batches,
 }
 
@@ -50,9 +53,15 @@ pub(crate) struct Reporter {
 impl Reporter {
     pub(crate) fn new(sink: Box<dyn Sink + Send>) -> Self {
         Self {
+            takes_all: sink.takes_all(),
             sink: RefCell::new(sink),
             batches: Batches::default(),
         }
+    }
+
+    /// Somebody looks at the record of a request.
+    pub(crate) fn takes(&self, downstream: &DownstreamRecord, logs: &[Arc<AccessLog>]) -> bool {
+        self.takes_all || downstream.istio_stats || !logs.is_empty()
     }
 
     pub(crate) fn request(&self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {
@@ -183,6 +192,10 @@ impl Telemetry for NoTelemetry {
 }
 
 impl Sink for NoTelemetry {
+    fn takes_all(&self) -> bool {
+        false
+    }
+
     fn request(&mut self, _record: &RequestRecord<'_>, _logs: &[Arc<AccessLog>]) {}
     fn opened(&mut self, _downstream: &DownstreamRecord, _upstream: &UpstreamRecord<'_>) {}
     fn connection(&mut self, _record: &ConnectionRecord<'_>, _opened: bool, _logs: &[Arc<AccessLog>]) {}

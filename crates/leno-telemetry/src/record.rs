@@ -189,6 +189,8 @@ pub struct Named {
 #[derive(Clone, Debug)]
 pub struct DownstreamRecord {
     pub direction: Direction,
+    /// Its listener has Istio's filter that counts (`istio.stats`).
+    pub istio_stats: bool,
     /// Of a connection without addresses of the network; those below are nobody's then.
     pub named: Option<Arc<Named>>,
     pub local: SocketAddr,

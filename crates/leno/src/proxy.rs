@@ -20,7 +20,7 @@ use leno_proto_text::{Dumped, Schema, Selection};
 use leno_proxy::admin::{self, Admin, Json, Logging, Own, Process, Socket, Wanted};
 use leno_proxy::bootstrap::Bootstrap;
 use leno_proxy::discovery::{Keeper, State, Text};
-use leno_proxy::report::MeshTelemetry;
+use leno_proxy::report::{Counting, MeshTelemetry};
 use leno_proxy::{Demand, Options, Proxy as DataPlane, overload, resolve, runtime, sinks};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
@@ -262,7 +262,7 @@ fn serve(
         runtime: bootstrap.layers(),
         overload: bootstrap.compiled.overload.clone(),
         stats_config: bootstrap.compiled.stats.clone(),
-        telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics))?),
+        telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics), Counting::WhereAsked)?),
         ..Options::default()
     };
     let proxy = Arc::new(DataPlane::start(options)?);

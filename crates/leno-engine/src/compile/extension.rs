@@ -122,7 +122,10 @@ pub(crate) fn http(at: &At<'_>, name: &str, any: &protobuf::Any) -> Result<Filte
         return Err(at.reject("the router ends the list, and is not discovered"));
     }
     match filter::only_counts(any) {
-        true => Ok(FilterConfig::nothing(name)),
+        true => {
+            filter::counts(at);
+            Ok(FilterConfig::nothing(name))
+        }
         false => filter::config(at, name, any, false),
     }
 }

@@ -37,6 +37,8 @@ pub struct Listener {
     pub name: String,
     /// `stat_prefix`, else the address.
     pub stat_name: String,
+    /// Istio's metrics are asked for: `istio.stats` is among its filters.
+    pub istio_stats: bool,
     pub addresses: Vec<Address>,
     pub bind_to_port: bool,
     /// It takes connections of the proxy's own clusters only, and has no address.
@@ -364,6 +366,7 @@ pub(super) fn listener(at: &At<'_>, message: &pb::Listener) -> Result<Listener, 
             ("", None) => format!("envoy_internal_{name}"),
             (prefix, _) => prefix.to_owned(),
         },
+        istio_stats: at.wants().istio_stats,
         addresses,
         bind_to_port: !internal && bind_to_port.is_none_or(|bind| bind.value),
         internal,

@@ -73,6 +73,7 @@ impl Arrival {
         let ids = &self.worker.shared.connection_ids;
         DownstreamRecord {
             direction: listener.direction,
+            istio_stats: listener.istio_stats,
             named: self.named.clone(),
             local: self.destination,
             direct_local: self.direct_local,

@@ -96,6 +96,10 @@ impl Telemetry for Records {
 }
 
 impl Sink for Records {
+    fn takes_all(&self) -> bool {
+        true
+    }
+
     fn request(&mut self, record: &RequestRecord<'_>, _logs: &[Arc<AccessLog>]) {
         self.0.lock().unwrap().0.push(Seen {
             path: String::from_utf8_lossy(&record.request.path).into_owned(),

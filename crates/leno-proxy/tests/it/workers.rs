@@ -88,6 +88,10 @@ impl Telemetry for ByWorker {
 }
 
 impl Sink for Opened {
+    fn takes_all(&self) -> bool {
+        true
+    }
+
     fn request(&mut self, _record: &RequestRecord<'_>, _logs: &[Arc<AccessLog>]) {}
 
     fn opened(&mut self, _downstream: &DownstreamRecord, _upstream: &UpstreamRecord<'_>) {

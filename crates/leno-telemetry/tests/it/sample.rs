@@ -85,6 +85,7 @@ pub(crate) fn outbound() -> Sample {
             local_principal: None,
             tls: None,
             chain: None,
+            istio_stats: false,
             listener_metadata: None,
             transport_failure: None,
             notes: None,

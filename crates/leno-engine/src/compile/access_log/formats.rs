@@ -79,6 +79,7 @@ pub(crate) fn format_with(at: &At<'_>, text: &str, options: Brought) -> Result<F
         at.want(Wants {
             on_demand: operator.is_on_demand(),
             trailers: operator.names_trailers(),
+            istio_stats: false,
         });
     }
     Ok(format)

@@ -337,7 +337,7 @@ fn http_filter(at: &At<'_>, message: &pb::HttpFilter) -> Result<HttpFilter, Reje
         return router_options(&at, &at.unpack(any)?).map(HttpFilter::Router);
     }
     if filter::only_counts(any) {
-        at.warn("leno has its own statistics");
+        filter::counts(&at);
         return Ok(HttpFilter::Nothing);
     }
     match filter::config(&at, name, any, *disabled) {

@@ -210,7 +210,7 @@ fn network_filter(at: &At<'_>, message: &pb::Filter) -> Result<NetworkFilter, Re
         return metadata_exchange::check(&at, any).map(|()| NetworkFilter::Nothing);
     }
     if filter::only_counts(any) {
-        at.warn("leno has its own statistics");
+        filter::counts(&at);
         return Ok(NetworkFilter::Nothing);
     }
     if any.is::<direct_response::Config>() {

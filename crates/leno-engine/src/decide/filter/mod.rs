@@ -34,7 +34,7 @@ use leno_proto::google::protobuf::Any;
 
 use crate::compile::Rejection;
 use crate::compile::access_log::FormatValues;
-use crate::compile::at::At;
+use crate::compile::at::{At, Wants};
 use crate::compile::cluster::Cluster;
 use crate::compile::config_source::Source;
 use crate::compile::dns_cache::DnsCache;
@@ -324,7 +324,7 @@ const FILTERS: &[Kind] = &[
     stateful_session::KIND,
 ];
 
-/// A filter of Istio that only counts. leno counts by itself, so it is accepted and left out.
+/// A filter of Istio that only counts. Where it is, Istio's metrics are; it is left out of the requests' way.
 const ONLY_COUNT: &[&str] = &["stats.PluginConfig"];
 
 pub struct FilterConfig {
@@ -497,6 +497,15 @@ pub(crate) fn per_route(at: &At<'_>, name: &str, any: &Any) -> Result<Option<Fil
 
 pub(crate) fn is_known(any: &Any) -> bool {
     kind(any).is_some()
+}
+
+/// Istio's metrics are asked for.
+pub(crate) fn counts(at: &At<'_>) {
+    at.want(Wants {
+        istio_stats: true,
+        ..Wants::default()
+    });
+    at.warn("Istio's standard metrics are counted; what is changed of them has no effect");
 }
 
 pub(crate) fn only_counts(any: &Any) -> bool {
