@@ -30,6 +30,12 @@ pub struct TokenClaims {
     pub id: String,
     pub binding: Binding,
     pub reusable: bool,
+    /// None: never.
+    pub expires: Option<SystemTime>,
+    /// It was for one use, which is over.
+    pub used: bool,
+    /// The local one, of whoever runs the control plane: it also lets its bearer ask what operators ask.
+    pub operator: bool,
 }
 
 /// Why a token is refused.
@@ -60,6 +66,8 @@ pub(crate) struct StoredToken {
     pub(crate) binding: Binding,
     pub(crate) reusable: bool,
     pub(crate) used: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) operator: bool,
 }
 
 /// The secret itself, checked in form.
@@ -73,6 +81,14 @@ impl Binding {
             bound.as_deref().is_none_or(|bound| asked == Some(bound))
         };
         matches(&self.namespace, id.namespace()) && matches(&self.service_account, id.service_account())
+    }
+}
+
+impl std::fmt::Display for Binding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let namespace = self.namespace.as_deref().unwrap_or("*");
+        let account = self.service_account.as_deref().unwrap_or("*");
+        write!(f, "ns/{namespace}/sa/{account}")
     }
 }
 
@@ -119,6 +135,7 @@ impl StoredToken {
             binding,
             reusable,
             used: false,
+            operator: false,
         }
     }
 
@@ -132,6 +149,11 @@ impl StoredToken {
             id: self.id.clone(),
             binding: self.binding.clone(),
             reusable: self.reusable,
+            expires: self
+                .expires
+                .and_then(|at| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(at))),
+            used: self.used && !self.reusable,
+            operator: self.operator,
         }
     }
 

@@ -81,13 +81,13 @@ impl TokenStore {
             ..TokenGrant::default()
         };
         if let Some(text) = kept {
-            if self.verify(text, now).is_err() {
-                self.add(text, grant, now)?;
+            if !self.verify(text, now).is_ok_and(|claims| claims.operator) {
+                self.add_local(text, grant, now)?;
             }
             return Ok(text.to_owned());
         }
         let text = TokenText::generate().ok_or(TokenStoreError::Random)?;
-        self.add(&text, grant, now)?;
+        self.add_local(&text, grant, now)?;
         state::write(&self.local_path(), format!("{text}\n").as_bytes(), state::SECRET)?;
         Ok(text)
     }
@@ -155,7 +155,26 @@ impl TokenStore {
         now: SystemTime,
     ) -> Result<TokenClaims, TokenStoreError> {
         let text = TokenText::parse(text)?;
-        let token = StoredToken::new(&text, grant.binding, grant.expires, grant.reusable);
+        self.store(
+            StoredToken::new(&text, grant.binding, grant.expires, grant.reusable),
+            now,
+        )
+    }
+
+    /// The operator's, in place of one that is not.
+    fn add_local(
+        &mut self,
+        text: &str,
+        grant: TokenGrant,
+        now: SystemTime,
+    ) -> Result<TokenClaims, TokenStoreError> {
+        let text = TokenText::parse(text)?;
+        let mut token = StoredToken::new(&text, grant.binding, grant.expires, grant.reusable);
+        token.operator = true;
+        self.store(token, now)
+    }
+
+    fn store(&mut self, token: StoredToken, now: SystemTime) -> Result<TokenClaims, TokenStoreError> {
         let claims = token.claims();
         let long_ago = now.checked_sub(REMEMBERED).unwrap_or(SystemTime::UNIX_EPOCH);
         let kept = |other: &&StoredToken| other.id != token.id && other.expired_at(long_ago).is_none();

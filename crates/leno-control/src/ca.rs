@@ -1,13 +1,13 @@
 //! `istio.v1.auth.IstioCertificateService`: certificates by CSR.
 //!
-//! The asker proves itself by a join token, or, to renew, by the certificate that it has. Until tokens are bound to
-//! identities by default, whoever has a token may ask for any identity that the token's binding allows.
+//! The asker proves itself by a join token, or, to renew, by the certificate that it has. A token gives the identities
+//! that it is bound to; a certificate its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use leno_ca::{Authority, SigningRequest, TokenStore};
+use leno_ca::{Authority, IssuedCertificate, SigningRequest, TokenStore};
 use leno_proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateService;
 use leno_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
 use leno_tls::{SpiffeId, TrustDomain};
@@ -57,24 +57,67 @@ impl Certificates {
                 self.trust_domain.as_str()
             )));
         }
-        let allowed = self.prove(request, csr.id(), now)?;
         let ttl = u64::try_from(body.validity_duration)
             .ok()
             .filter(|seconds| *seconds > 0)
             .map(Duration::from_secs);
-        let issued = self
-            .authority
-            .issue(&csr, &allowed, ttl, now)
-            .map_err(|error| match &error {
+        let sign = |allowed: &SpiffeId| {
+            let issued = self.authority.issue(&csr, allowed, ttl, now);
+            issued.map_err(|error| match &error {
                 leno_ca::IssueError::NotAllowed { .. } => Status::permission_denied(error.to_string()),
                 _ => Status::internal(error.to_string()),
-            })?;
-        tracing::info!(identity = %allowed, serial = issued.serial, "certificate issued");
+            })
+        };
+        let peer = request.extensions().get::<Peer>();
+        if !peer.is_some_and(|peer| peer.secure) {
+            return Err(Status::unauthenticated(
+                "certificates are issued over TLS only — this port — use the TLS port (15012)",
+            ));
+        }
+        let issued = match (
+            bearer(request.metadata()),
+            peer.and_then(|peer| peer.identity.as_ref()),
+        ) {
+            (Some(text), _) => self.join(text, csr.id(), now, sign)?,
+            (None, Some(identity)) => sign(identity)?,
+            (None, None) => {
+                return Err(Status::unauthenticated(
+                    "neither a join token nor a mesh certificate — credentials — send \"authorization: Bearer TOKEN\"",
+                ));
+            }
+        };
+        tracing::info!(identity = %csr.id(), serial = issued.serial, "certificate issued");
         Ok(issued.chain)
     }
 
-    /// Whether the caller has a join token that is valid; it is not used up.
-    pub(crate) fn check_token(&self, metadata: &MetadataMap) -> Result<(), Status> {
+    /// A certificate for a token. One for one use is used up only by a certificate, and by no more than one: nobody
+    /// else looks at the tokens meanwhile.
+    fn join(
+        &self,
+        text: &str,
+        asked: &SpiffeId,
+        now: SystemTime,
+        sign: impl FnOnce(&SpiffeId) -> Result<IssuedCertificate, Status>,
+    ) -> Result<IssuedCertificate, Status> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let claims = tokens
+            .verify(text, now)
+            .map_err(|error| Status::unauthenticated(error.to_string()))?;
+        if !claims.binding.allows(asked) {
+            return Err(Status::permission_denied(format!(
+                "the join token {} is for {}, not for {asked} — token — make one that is: `leno token create`",
+                claims.id, claims.binding
+            )));
+        }
+        let issued = sign(asked)?;
+        tokens
+            .redeem(text, now)
+            .map_err(|error| Status::unauthenticated(error.to_string()))?;
+        Ok(issued)
+    }
+
+    /// Whether the caller has the token of whoever runs the control plane.
+    pub(crate) fn check_operator(&self, metadata: &MetadataMap) -> Result<(), Status> {
         let text = bearer(metadata).ok_or_else(|| {
             Status::unauthenticated(
                 "neither a mesh certificate nor a join token — credentials — send \"authorization: Bearer TOKEN\" \
@@ -83,45 +126,15 @@ impl Certificates {
         })?;
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let claims = tokens.verify(text, SystemTime::now());
-        claims
-            .map(drop)
-            .map_err(|error| Status::unauthenticated(error.to_string()))
-    }
-
-    /// Which identity the caller may have.
-    fn prove(
-        &self,
-        request: &Request<IstioCertificateRequest>,
-        asked: &SpiffeId,
-        now: SystemTime,
-    ) -> Result<SpiffeId, Status> {
-        let peer = request.extensions().get::<Peer>();
-        if !peer.is_some_and(|peer| peer.secure) {
-            return Err(Status::unauthenticated(
-                "certificates are issued over TLS only — this port — use the TLS port (15012)",
-            ));
+        let claims = claims.map_err(|error| Status::unauthenticated(error.to_string()))?;
+        match claims.operator {
+            true => Ok(()),
+            false => Err(Status::permission_denied(format!(
+                "the join token {} lets a workload join, and no more — token — use the one of the file that \
+                 control.json names",
+                claims.id
+            ))),
         }
-        if let Some(text) = bearer(request.metadata()) {
-            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            let claims = tokens
-                .verify(text, now)
-                .map_err(|error| Status::unauthenticated(error.to_string()))?;
-            if !claims.binding.allows(asked) {
-                return Err(Status::permission_denied(format!(
-                    "the join token {} is not for {asked} — token — make one that is",
-                    claims.id
-                )));
-            }
-            tokens
-                .redeem(text, now)
-                .map_err(|error| Status::unauthenticated(error.to_string()))?;
-            return Ok(asked.clone());
-        }
-        peer.and_then(|peer| peer.identity.clone()).ok_or_else(|| {
-            Status::unauthenticated(
-                "neither a join token nor a mesh certificate — credentials — send \"authorization: Bearer TOKEN\"",
-            )
-        })
     }
 }
 

@@ -29,6 +29,7 @@ mod session;
 mod source;
 mod state;
 mod tap;
+mod tokens;
 mod traffic;
 mod writer;
 

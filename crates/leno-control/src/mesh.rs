@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures_core::Stream as FutureStream;
 use leno_proto::control::mesh_server::Mesh;
 use leno_proto::control::{
-    Command, ConfigRequest, ConfigResponse, ObjectsRequest, ObjectsResponse, Report, Resource,
-    ResourcesRequest, ResourcesResponse, StatusRequest, StatusResponse, TapRequest, TapResponse, TapStart,
-    TrafficRequest, TrafficResponse,
+    Command, ConfigRequest, ConfigResponse, CreateTokenRequest, CreateTokenResponse, ObjectsRequest,
+    ObjectsResponse, Report, Resource, ResourcesRequest, ResourcesResponse, RevokeTokenRequest,
+    RevokeTokenResponse, StatusRequest, StatusResponse, TapRequest, TapResponse, TapStart, TokensRequest,
+    TokensResponse, TrafficRequest, TrafficResponse,
 };
 use leno_telemetry::tap::Filter;
 use leno_translate::ResourceType;
@@ -26,6 +27,7 @@ use crate::push::Push;
 use crate::roster::Roster;
 use crate::state::State;
 use crate::tap::Tap;
+use crate::tokens;
 use crate::writer::Diagnostics;
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -79,10 +81,22 @@ impl MeshService {
         match request.extensions().get::<Peer>() {
             Some(peer) if peer.identity.is_some() => Ok(()),
             Some(peer) if peer.address.ip().is_loopback() => {
-                self.certificates.check_token(request.metadata())
+                self.certificates.check_operator(request.metadata())
             }
             _ => Err(Status::unauthenticated(
                 "no mesh certificate — Mesh service — call it from the control plane's machine, or with a certificate",
+            )),
+        }
+    }
+}
+
+impl MeshService {
+    /// Who may let workloads into the mesh: nobody but its operator, whose token travels over TLS only.
+    fn operator<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        match request.extensions().get::<Peer>() {
+            Some(peer) if peer.secure => self.certificates.check_operator(request.metadata()),
+            _ => Err(Status::unauthenticated(
+                "tokens are made over TLS only — this port — use the TLS port (15012)",
             )),
         }
     }
@@ -130,6 +144,27 @@ impl Mesh for MeshService {
         Ok(Response::new(ConfigResponse {
             resources: dump.resources,
         }))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<CreateTokenRequest>,
+    ) -> Result<Response<CreateTokenResponse>, Status> {
+        self.operator(&request)?;
+        tokens::create(&self.certificates.tokens, request.into_inner()).map(Response::new)
+    }
+
+    async fn tokens(&self, request: Request<TokensRequest>) -> Result<Response<TokensResponse>, Status> {
+        self.operator(&request)?;
+        Ok(Response::new(tokens::list(&self.certificates.tokens)))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        self.operator(&request)?;
+        tokens::revoke(&self.certificates.tokens, &request.into_inner().id).map(Response::new)
     }
 
     async fn objects(&self, request: Request<ObjectsRequest>) -> Result<Response<ObjectsResponse>, Status> {

@@ -34,14 +34,14 @@ const SETTLE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct MeshTelemetry {
     metrics: Arc<Metrics>,
-    counting: Counting,
+    counting: IstioMetrics,
     taps: Arc<Taps>,
     writer: SyncSender<Batch>,
 }
 
 /// Which requests and connections Istio's metrics count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counting {
+pub enum IstioMetrics {
     /// A proxy of the mesh.
     All,
     /// Those of listeners with Istio's filter that counts (`istio.stats`).
@@ -63,7 +63,7 @@ enum Batch {
 /// One worker's part.
 struct WorkerSink {
     metrics: Arc<Metrics>,
-    counting: Counting,
+    counting: IstioMetrics,
     shard: Shard,
     tapping: Tapping,
     writer: SyncSender<Batch>,
@@ -79,7 +79,7 @@ struct Pending {
 
 impl MeshTelemetry {
     /// Starts the thread that writes logs; it ends with the last sink.
-    pub fn start(metrics: Arc<Metrics>, counting: Counting) -> io::Result<Self> {
+    pub fn start(metrics: Arc<Metrics>, counting: IstioMetrics) -> io::Result<Self> {
         let (writer, batches) = sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("access-log".into())
@@ -128,7 +128,7 @@ impl Telemetry for MeshTelemetry {
 
 impl WorkerSink {
     fn counts(&self, downstream: &DownstreamRecord) -> bool {
-        self.counting == Counting::All || downstream.istio_stats
+        self.counting == IstioMetrics::All || downstream.istio_stats
     }
 
     fn log(
@@ -195,7 +195,7 @@ impl Pending {
 
 impl Sink for WorkerSink {
     fn takes_all(&self) -> bool {
-        self.counting == Counting::All
+        self.counting == IstioMetrics::All
     }
 
     fn request(&mut self, record: &RequestRecord<'_>, logs: &[Arc<AccessLog>]) {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_proto::control::{
-    ConfigRequest, ConfigResponse, Diagnostic, Edge, ObjectsRequest, ObjectsResponse, ResourcesRequest,
-    ResourcesResponse, StatusRequest, StatusResponse, TapRequest, TapResponse, TrafficRequest,
+    ConfigRequest, ConfigResponse, CreateTokenRequest, CreateTokenResponse, Diagnostic, Edge, ObjectsRequest,
+    ObjectsResponse, ResourcesRequest, ResourcesResponse, RevokeTokenRequest, RevokeTokenResponse,
+    StatusRequest, StatusResponse, TapRequest, TapResponse, TokensRequest, TokensResponse, TrafficRequest,
     TrafficResponse,
 };
 use leno_proxy::control_plane::ControlPlane;
@@ -109,6 +110,31 @@ impl Mesh {
         let first = tokio::time::timeout(TIMEOUT, sums.next()).await;
         let first = first.map_err(|_| anyhow::anyhow!("no answer within {TIMEOUT:?}"))??;
         Ok(first.map(|response| response.edges).unwrap_or_default())
+    }
+
+    pub async fn create_token(
+        &self,
+        request: &CreateTokenRequest,
+    ) -> Result<CreateTokenResponse, grpc::Error> {
+        let path = format!("{SERVICE}/CreateToken");
+        self.channel
+            .unary(&path, Some(&self.token), request, TIMEOUT)
+            .await
+    }
+
+    pub async fn tokens(&self) -> Result<TokensResponse, grpc::Error> {
+        let path = format!("{SERVICE}/Tokens");
+        self.channel
+            .unary(&path, Some(&self.token), &TokensRequest {}, TIMEOUT)
+            .await
+    }
+
+    pub async fn revoke_token(&self, id: &str) -> Result<RevokeTokenResponse, grpc::Error> {
+        let path = format!("{SERVICE}/RevokeToken");
+        let request = RevokeTokenRequest { id: id.to_owned() };
+        self.channel
+            .unary(&path, Some(&self.token), &request, TIMEOUT)
+            .await
     }
 
     pub async fn objects(&self, request: &ObjectsRequest) -> Result<ObjectsResponse, grpc::Error> {

@@ -14,7 +14,7 @@ use leno_proxy::attach::{Attachment, Farewell};
 use leno_proxy::control_plane::ControlPlane;
 use leno_proxy::discovery::{Discovery, Mode, State, Via};
 use leno_proxy::identity::{Renewal, Request};
-use leno_proxy::report::{Counting, MeshTelemetry};
+use leno_proxy::report::{IstioMetrics, MeshTelemetry};
 use leno_proxy::resolve::keep_resolved;
 use leno_proxy::{Demand, Options, Proxy, admin};
 use leno_telemetry::metrics::{Changes, Metrics};
@@ -104,7 +104,7 @@ impl<'a> Member<'a> {
     ) -> anyhow::Result<DataPlane> {
         let (demand, questions) = Demand::new(PATIENCE);
         let metrics = Arc::new(Metrics::new(told::local(workload, workload.identity()?.as_str())));
-        let telemetry = Arc::new(MeshTelemetry::start(Arc::clone(&metrics), Counting::All)?);
+        let telemetry = Arc::new(MeshTelemetry::start(Arc::clone(&metrics), IstioMetrics::All)?);
         let taps = telemetry.taps();
         let proxy = Arc::new(Proxy::start(Options {
             demand,

@@ -35,6 +35,7 @@ mod sidecar;
 mod stat;
 mod status;
 mod tap;
+mod token;
 mod top;
 mod validate;
 mod workload;

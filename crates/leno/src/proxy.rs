@@ -20,7 +20,7 @@ use leno_proto_text::{Dumped, Schema, Selection};
 use leno_proxy::admin::{self, Admin, Json, Logging, Own, Process, Socket, Wanted};
 use leno_proxy::bootstrap::Bootstrap;
 use leno_proxy::discovery::{Keeper, State, Text};
-use leno_proxy::report::{Counting, MeshTelemetry};
+use leno_proxy::report::{IstioMetrics, MeshTelemetry};
 use leno_proxy::{Demand, Options, Proxy as DataPlane, overload, resolve, runtime, sinks};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
@@ -262,7 +262,10 @@ fn serve(
         runtime: bootstrap.layers(),
         overload: bootstrap.compiled.overload.clone(),
         stats_config: bootstrap.compiled.stats.clone(),
-        telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics), Counting::WhereAsked)?),
+        telemetry: Arc::new(MeshTelemetry::start(
+            Arc::clone(&metrics),
+            IstioMetrics::WhereAsked,
+        )?),
         ..Options::default()
     };
     let proxy = Arc::new(DataPlane::start(options)?);

@@ -151,3 +151,22 @@ fn a_damaged_list_is_named() {
     assert!(matches!(error, TokenStoreError::Corrupt { .. }));
     assert!(error.to_string().contains("tokens.json"), "{error}");
 }
+
+#[test]
+fn the_local_token_is_the_operator_s_also_of_a_list_that_does_not_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = TokenStore::open(dir.path()).unwrap().local(now()).unwrap();
+    let list = dir.path().join("tokens.json");
+    let without = fs::read_to_string(&list)
+        .unwrap()
+        .replace(",\n    \"operator\": true", "");
+    assert!(!without.contains("operator"), "{without}");
+    fs::write(&list, without).unwrap();
+    let mut store = TokenStore::open(dir.path()).unwrap();
+    assert!(!store.verify(&token, now()).unwrap().operator);
+    assert_eq!(store.local(now()).unwrap(), token);
+    assert!(store.verify(&token, now()).unwrap().operator);
+    let (claims, _) = store.create(TokenGrant::default(), now()).unwrap();
+    assert!(!claims.operator);
+    assert_eq!(store.list().count(), 2);
+}

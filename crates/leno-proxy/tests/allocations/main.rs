@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use leno_engine::compile::access_log::{AccessLog, Destination, Sink};
 use leno_engine::compile::http::HttpConnectionManager;
 use leno_engine::compile::route::{Forward, HostPredicate, RetryOn, RetryPolicy};
-use leno_proxy::report::{Counting, MeshTelemetry};
+use leno_proxy::report::{IstioMetrics, MeshTelemetry};
 use leno_proxy::{Options, Proxy};
 use leno_telemetry::access_log::default_text;
 use leno_telemetry::metrics::Metrics;
@@ -99,7 +99,7 @@ fn allocated_by_a_request(
 ) -> (usize, usize) {
     let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
     let proxy = Proxy::start(Options {
-        telemetry: Arc::new(MeshTelemetry::start(metrics, Counting::All).unwrap()),
+        telemetry: Arc::new(MeshTelemetry::start(metrics, IstioMetrics::All).unwrap()),
         ..Options::default()
     })
     .unwrap();

@@ -190,6 +190,54 @@ async fn the_levels_of_the_log_are_told_and_changed() {
     assert_eq!(all, first.replace("info", "off"));
 }
 
+/// What is counted for Istio costs those that ask for it, and nobody else.
+#[tokio::test]
+async fn istio_s_metrics_are_where_istio_stats_asks_for_them() {
+    let asking = |stats: &str| {
+        format!(
+            "admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
+static_resources:
+  listeners:
+  - name: it
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: it
+          route_config: {{virtual_hosts: [{{name: all, domains: ['*'], routes: [{{match: {{prefix: /}}, direct_response: {{status: 200}}}}]}}]}}
+          http_filters:
+{stats}          - name: router
+            typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+"
+        )
+    };
+    let filter = "          - name: istio.stats
+            typed_config:
+              '@type': type.googleapis.com/udpa.type.v1.TypedStruct
+              type_url: type.googleapis.com/stats.PluginConfig
+              value: {}
+";
+    for (stats, counted) in [("", false), (filter, true)] {
+        let leno = Leno::start(&Schema::load().from_text(&asking(stats)).unwrap());
+        let address = leno.listeners[0].to_string();
+        let asked = tokio::task::spawn_blocking(move || answer(&address, "GET", "/"));
+        let (line, _) = asked.await.unwrap().unwrap();
+        assert_eq!(line, "HTTP/1.1 200 OK");
+        // It is counted when all of it is, just after the client has its answer.
+        let metrics = loop {
+            let (_, metrics) = leno.ask("GET", "/stats/prometheus").await.unwrap();
+            if metrics.contains("envoy_http_downstream_rq_completed{envoy_http_conn_manager_prefix=\"it\"} 1")
+            {
+                break metrics;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(metrics.contains("istio_requests_total{"), counted, "{metrics}");
+    }
+}
+
 /// Commands of `docs/admin.md`.
 #[tokio::test]
 async fn what_the_documentation_asks_is_answered() {

@@ -12,7 +12,7 @@ use leno_proto::google::protobuf::Any;
 use leno_proto_text::{Dumped, Schema, Selection};
 use leno_proxy::admin::{self, Admin, Json, Logging, Own, Wanted};
 use leno_proxy::discovery::Dump;
-use leno_proxy::report::{Counting, MeshTelemetry};
+use leno_proxy::report::{IstioMetrics, MeshTelemetry};
 use leno_proxy::{Handle, Options, Proxy};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::LocalWorkload;
@@ -157,7 +157,9 @@ impl Leno {
         let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
         let compiled = leno_proxy::Bootstrap::compile(bootstrap, files).map_err(|e| e.to_string())?;
         let proxy = Proxy::start(Options {
-            telemetry: Arc::new(MeshTelemetry::start(Arc::clone(&metrics), Counting::WhereAsked).unwrap()),
+            telemetry: Arc::new(
+                MeshTelemetry::start(Arc::clone(&metrics), IstioMetrics::WhereAsked).unwrap(),
+            ),
             node: compiled.compiled.node.message.clone(),
             runtime: compiled.layers(),
             overload: compiled.compiled.overload.clone(),

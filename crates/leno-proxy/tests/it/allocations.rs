@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use leno_engine::compile::access_log::AccessLog;
 use leno_engine::compile::cluster::UpstreamProtocol;
-use leno_proxy::report::{Counting, MeshTelemetry};
+use leno_proxy::report::{IstioMetrics, MeshTelemetry};
 use leno_proxy::{Options, Proxy, Sink, Telemetry};
 use leno_telemetry::metrics::Metrics;
 use leno_telemetry::record::{
@@ -125,7 +125,7 @@ fn proxy(upstream: SocketAddr, protocol: UpstreamProtocol) -> (Proxy, SocketAddr
     let metrics = Arc::new(Metrics::new(LocalWorkload::default()));
     let proxy = Proxy::start(Options {
         telemetry: Arc::new(Counts {
-            telemetry: MeshTelemetry::start(metrics, Counting::All).unwrap(),
+            telemetry: MeshTelemetry::start(metrics, IstioMetrics::All).unwrap(),
             requests: Arc::clone(&requests),
         }),
         ..Options::default()

@@ -191,6 +191,7 @@ pub(crate) fn listener(name: &str, chain: FilterChain) -> Listener {
         told: None,
         name: name.to_owned(),
         stat_name: name.to_owned(),
+        istio_stats: false,
         addresses: vec![Address::Socket(([127, 0, 0, 1], 0).into())],
         bind_to_port: true,
         internal: false,

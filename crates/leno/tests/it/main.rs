@@ -33,6 +33,7 @@ mod samples;
 mod seeing;
 mod shares;
 mod support;
+mod tokens;
 mod transparency;
 mod verbs;
 mod weights;
