@@ -42,6 +42,8 @@ pub(crate) struct Wants {
     pub(crate) on_demand: bool,
     /// Trailers of responses.
     pub(crate) trailers: bool,
+    /// Streams' bytes on the wire.
+    pub(crate) wire: bool,
 }
 
 /// Refuses the message if one of these fields is set: leno does not have what it asks for.
@@ -353,6 +355,7 @@ impl At<'_> {
         self.context.wants.set(Wants {
             on_demand: wants.on_demand || more.on_demand,
             trailers: wants.trailers || more.trailers,
+            wire: wants.wire || more.wire,
         });
     }
 

@@ -172,6 +172,7 @@ fn extension(at: &At<'_>, message: &pb::ExtensionFilter) -> Result<LogFilter, Re
     at.want(Wants {
         on_demand: expression::names_on_demand(&program),
         trailers: expression::names_trailers(&program),
+        wire: false,
     });
     Ok(LogFilter::Expression(program))
 }
