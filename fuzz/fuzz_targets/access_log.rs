@@ -81,6 +81,7 @@ fuzz_target!(|input: &[u8]| {
         details: "via_upstream",
         bytes_received: 0,
         bytes_sent: 0,
+        wire: Default::default(),
         route: RouteRecord::default(),
         upstream: None,
         attempts: 1,

@@ -75,6 +75,7 @@ fuzz_target!(|input: &[u8]| {
         details: "",
         bytes_received: 0,
         bytes_sent: 0,
+        wire: Default::default(),
         route: RouteRecord::default(),
         upstream: None,
         attempts: 1,

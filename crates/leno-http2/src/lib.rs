@@ -12,7 +12,7 @@ mod hpack;
 mod section;
 mod settings;
 
-pub use connection::{Connection, Event, Fields, Key, Output, Refused, Reset, SendError};
+pub use connection::{Carried, Connection, Event, Fields, Key, OneWay, Output, Refused, Reset, SendError};
 pub use error::{ConnectionError, ErrorCode};
 pub use frame::PREFACE;
 pub use section::{Pseudo, Section};

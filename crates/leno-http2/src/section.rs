@@ -148,6 +148,11 @@ impl<H: Section> Reader<H> {
         }
     }
 
+    /// Bytes that are still allowed.
+    pub(crate) fn left(&self) -> usize {
+        self.limit.bytes
+    }
+
     fn pseudo(&mut self, which: Pseudo, value: &[u8]) {
         let bit = 1 << which as u8;
         if self.regular {

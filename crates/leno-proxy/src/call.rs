@@ -12,7 +12,7 @@ use leno_engine::message::{Decimal, Headers, RequestHead, ResponseHead, Version}
 use leno_telemetry::stats::ClusterStat;
 
 use crate::alpn::Offer;
-use crate::codec::{Answer, Body, Frame};
+use crate::codec::{Answer, Body, Counter, Frame};
 use crate::counts::Lasting;
 use crate::destination::Purpose;
 use crate::find;
@@ -99,8 +99,11 @@ pub(crate) async fn send(
         .checkout(worker.connector(), &upstream, Priority::Default, http2, false)
         .await?;
     upstream.counts.inc(ClusterStat::RqTotal);
-    let answer = checkout.send(&head, body).await.map_err(Failure::Stream)?;
-    upstream.count_answer(answer.head.status);
+    let answer = checkout
+        .send(&head, body, Counter::default())
+        .await
+        .map_err(Failure::Stream)?;
+    upstream.count_answer(Some(answer.head.status));
     Ok(answer)
 }
 

@@ -43,9 +43,10 @@ impl Exchange {
     }
 
     /// The answer, or what is said in place of one.
-    pub(crate) fn answer_beside(&self, status: u16) {
+    pub(crate) fn answer_beside(&self, status: Option<u16>) {
         self.each_beside(|counts| {
             counts.inc(RouteStat::RqCompleted);
+            let Some(status) = status else { return };
             if let Some(class) = RouteStat::of_status(status) {
                 counts.inc(class);
             }

@@ -48,6 +48,9 @@ pub(crate) struct Ending {
     waker: RefCell<Option<Waker>>,
     /// What has time limits of its own on it.
     pub(crate) streams: Streams,
+    /// Having lasted for as long as it may, it ends with the answer to its next request, and not before; whether that
+    /// has come. None: it is drained.
+    with_answer: Cell<Option<bool>>,
     /// What ends just now has been given up by the client, whose connection goes on.
     pub(crate) given_up: Cell<bool>,
 }
@@ -84,6 +87,7 @@ impl Ending {
             due: Cell::default(),
             waker: RefCell::default(),
             streams: Streams::default(),
+            with_answer: Cell::default(),
             given_up: Cell::default(),
         })
     }
@@ -95,11 +99,22 @@ impl Ending {
     /// A stream begins.
     pub(crate) fn begin(self: &Rc<Self>) -> Active {
         self.active.set(self.active.get() + 1);
+        if self.with_answer.get().is_some() && self.is_over() {
+            self.with_answer.set(Some(true));
+        }
         Active(Rc::clone(self), None)
     }
 
+    pub(crate) fn end_with_answer(&self) {
+        self.with_answer.set(Some(false));
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
-        self.drain.has_started() || self.over().is_some_and(|at| at <= Instant::now())
+        self.drain.has_started() || self.with_answer.get().unwrap_or_else(|| self.is_over())
+    }
+
+    fn is_over(&self) -> bool {
+        self.over().is_some_and(|at| at <= Instant::now())
     }
 
     /// What cuts the connection off, once it does.
@@ -172,7 +187,11 @@ impl Ending {
             Phase::Serving => (false, None, None),
             Phase::Draining { close_idle, cut } => (true, Some(close_idle), cut.map(|(at, _)| at)),
         };
-        let (over, end, idle) = (self.over(), self.end(), self.idle_until(idle_time));
+        let idle = self.idle_until(idle_time);
+        let (over, end) = match self.with_answer.get() {
+            Some(_) => (None, None),
+            None => (self.over(), self.end()),
+        };
         let is_past = |times: &[Option<Instant>]| times.iter().flatten().any(|at| *at <= now);
         let before = self.due.get();
         let due = Due {
@@ -338,6 +357,20 @@ mod tests {
         assert!(!ending.is_draining());
         assert_eq!(due(&ending, now + SECOND), (true, true, false));
         assert_eq!(due(&ending, now + SECOND * 2), (true, true, true));
+    }
+
+    #[test]
+    fn a_connection_may_wait_for_its_next_answer_to_end() {
+        let lifetime = Lifetime {
+            most: Some(Box::new((Duration::ZERO, Duration::ZERO))),
+            ..Lifetime::default()
+        };
+        let (ending, now) = ending(&Arc::default(), lifetime);
+        ending.end_with_answer();
+        assert!(!ending.is_draining());
+        assert_eq!(due(&ending, now + SECOND), (false, false, false));
+        let _request = ending.begin();
+        assert!(ending.is_draining());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::http::{Codec, HttpConnectionManager, HttpTimeouts};
@@ -11,7 +12,7 @@ use leno_engine::compile::overload::What;
 use leno_telemetry::stats::HttpStat;
 
 use crate::alpn::is_http2;
-use crate::codec::{self, Refusal, Request, Response, ServerLimits, Service};
+use crate::codec::{self, Counter, Refusal, Request, Response, ServerLimits, Service};
 use crate::connection::{Connection, Serving};
 use crate::ending::{Ending, Lifetime};
 use crate::inspect;
@@ -48,7 +49,7 @@ pub(crate) fn serve(
     };
     let ending = worker.ending(
         &connection.drain,
-        lifetime(&manager, connection.bypasses_overload),
+        lifetime(&worker, &manager, connection.bypasses_overload),
     );
     let opened = Opened {
         worker,
@@ -120,6 +121,9 @@ impl Opened {
             }
             return Box::pin(std::future::ready(()));
         }
+        if !http2 && manager.timeouts.ends_with_answer {
+            ending.end_with_answer();
+        }
         let limits = limits(&manager, connection.buffer_limit);
         let secure = connection.facts.tls;
         let scratch = worker.scratch.clone();
@@ -150,16 +154,25 @@ impl Opened {
     }
 }
 
-fn lifetime(manager: &HttpConnectionManager, patient: bool) -> Lifetime {
+fn lifetime(worker: &Worker, manager: &HttpConnectionManager, patient: bool) -> Lifetime {
     let HttpTimeouts {
         idle,
         drain,
         max_connection_duration,
+        jitter,
         ..
     } = manager.timeouts;
+    let longer = |time: Duration, percent: f64| {
+        if percent <= 0.0 {
+            return time;
+        }
+        let share = (worker.random.next() % 10_000) as f64 / 10_000.0;
+        time.mul_f64(1.0 + share * percent / 100.0)
+    };
     Lifetime {
         idle,
-        most: max_connection_duration.map(|most| Box::new((most, drain))),
+        most: max_connection_duration
+            .map(|most| Box::new((longer(most, jitter.duration), longer(drain, jitter.drain)))),
         patient,
         upstream: None,
     }
@@ -171,6 +184,8 @@ fn limits(manager: &HttpConnectionManager, buffer_limit: Option<u32>) -> ServerL
         max_headers: manager.limits.max_headers as usize,
         max_header_bytes: manager.limits.max_header_bytes as usize,
         header_timeout: manager.timeouts.request_headers,
+        delayed_close: manager.timeouts.delayed_close,
+        counts_wire: manager.counts_wire,
         any_method: manager.any_method,
         chunked_length: manager.chunked_length,
         http1: manager.http1.clone(),
@@ -193,8 +208,12 @@ impl Service for HttpService {
         request::handle(session, request)
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response {
-        request::refuse(&self.0, refusal)
+    fn refuse(&self, refusal: &Refusal, counter: Counter) -> Response {
+        request::refuse(&self.0, refusal, counter)
+    }
+
+    fn ended_late(&self) {
+        self.0.counts.inc(HttpStat::CxDelayedCloseTimeout);
     }
 
     fn draining(&self) -> bool {

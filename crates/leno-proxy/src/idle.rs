@@ -35,6 +35,8 @@ pub(crate) struct Watch {
     patience: Cell<Option<Duration>>,
     expired: Cell<Option<Expired>>,
     waker: RefCell<Option<Waker>>,
+    /// Of a connection: bytes from its client and to it.
+    passed: Cell<(u64, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +47,8 @@ pub(crate) struct Limits {
     pub(crate) request: Option<Duration>,
     /// The whole stream.
     pub(crate) whole: Option<Duration>,
+    /// An answer that has come to its end, without a byte that the client takes; zero: none. None: as `idle`.
+    pub(crate) flush: Option<Duration>,
 }
 
 /// Why a stream is ended.
@@ -86,6 +90,7 @@ impl Watch {
             patience: Cell::new(None),
             expired: Cell::new(None),
             waker: RefCell::default(),
+            passed: Cell::default(),
         }
     }
 
@@ -94,7 +99,7 @@ impl Watch {
     }
 
     /// A route's own limits replace the listener's.
-    pub(crate) fn limit(&self, idle: Option<Duration>, whole: Option<Duration>) {
+    pub(crate) fn limit(&self, idle: Option<Duration>, whole: Option<Duration>, flush: Option<Duration>) {
         let limits = self.limits.get();
         // A route's 0 s says: no limit.
         let replaced = |old: Option<Duration>, new: Option<Duration>| match new {
@@ -104,7 +109,30 @@ impl Watch {
         self.limits.set(Limits {
             idle: replaced(limits.idle, idle),
             whole: replaced(limits.whole, whole),
+            flush: flush.or(limits.flush),
             ..limits
+        });
+    }
+
+    /// A connection has passed so many bytes on, from its client and to it.
+    pub(crate) fn pass(&self, received: u64, sent: u64) {
+        self.passed.set((received, sent));
+        self.moved();
+    }
+
+    pub(crate) fn passed(&self) -> (u64, u64) {
+        self.passed.get()
+    }
+
+    /// Nothing but the client is waited for any more.
+    pub(crate) fn flush(&self) {
+        let limits = self.limits.get();
+        self.patience.set(None);
+        self.limits.set(Limits {
+            idle: limits
+                .flush
+                .map_or(limits.idle, |flush| Some(flush).filter(|flush| !flush.is_zero())),
+            ..Limits::default()
         });
     }
 
@@ -161,7 +189,9 @@ impl Watch {
         if self.moved.take() {
             self.last_moved.set(now);
         }
-        let Limits { idle, request, whole } = self.limits.get();
+        let Limits {
+            idle, request, whole, ..
+        } = self.limits.get();
         let idle = idle.map(|idle| stream_idle.of(idle));
         let over = |since: Instant, limit: Option<Duration>| {
             limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
@@ -312,13 +342,35 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!(
-            expired(limits, MINUTE * 9, |w| w.limit(Some(Duration::ZERO), None)),
+            expired(limits, MINUTE * 9, |w| w.limit(Some(Duration::ZERO), None, None)),
             None
         );
         assert_eq!(
-            expired(limits, MINUTE, |w| w.limit(None, Some(MINUTE / 2))),
+            expired(limits, MINUTE, |w| w.limit(None, Some(MINUTE / 2), None)),
             Some(Expired::Whole)
         );
+    }
+
+    #[test]
+    fn an_answer_that_only_waits_to_be_taken_has_a_limit_of_its_own() {
+        let limits = Limits {
+            idle: Some(MINUTE),
+            whole: Some(MINUTE),
+            flush: Some(MINUTE * 3),
+            ..Limits::default()
+        };
+        assert_eq!(expired(limits, MINUTE * 2, Watch::flush), None);
+        assert_eq!(expired(limits, MINUTE * 3, Watch::flush), Some(Expired::Idle));
+        let never = Limits {
+            flush: Some(Duration::ZERO),
+            ..limits
+        };
+        assert_eq!(expired(never, MINUTE * 9, Watch::flush), None);
+        let same = Limits {
+            flush: None,
+            ..limits
+        };
+        assert_eq!(expired(same, MINUTE, Watch::flush), Some(Expired::Idle));
     }
 
     #[test]

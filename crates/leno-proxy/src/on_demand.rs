@@ -9,6 +9,7 @@ use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::message::Version;
 use leno_telemetry::record::Tried;
 
+use crate::codec::Counter;
 use crate::connect::{Times, UpstreamConnection};
 use crate::record::Exchange;
 
@@ -58,6 +59,19 @@ impl Exchange {
         attempted.failure = None;
         drop(attempted);
         self.keep_try(endpoint, connection.map(|connection| &**connection));
+    }
+
+    /// The try in hand is sent, and its bytes are counted where somebody asks for them: as Envoy, with those of the
+    /// tries before it.
+    pub(crate) fn count_try(&self) -> Counter {
+        if !self.session().manager.counts_wire {
+            return Counter::default();
+        }
+        let mut upstream = self.upstream.borrow_mut();
+        if !upstream.counter.counts() {
+            upstream.counter = Counter::new(true);
+        }
+        upstream.counter.clone()
     }
 
     fn keep_try(&self, endpoint: &Endpoint, connection: Option<&UpstreamConnection>) {

@@ -24,6 +24,7 @@ use leno_telemetry::record::{DownstreamRecord, OnDemand, RequestRecord, RouteRec
 use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, HttpStat, HttpTime};
 
 use crate::beside::Beside;
+use crate::codec::Counter;
 use crate::connect::UpstreamConnection;
 use crate::counts::Lasting;
 use crate::destination::Behalf;
@@ -51,6 +52,8 @@ pub(crate) struct Exchange {
     pub(crate) details: RefCell<Cow<'static, str>>,
     pub(crate) received: Cell<u64>,
     pub(crate) sent: Cell<u64>,
+    /// Of the client's stream.
+    pub(crate) counter: Counter,
     pub(crate) route: RefCell<Option<Arc<Route>>>,
     /// Where no route of its is the request's.
     pub(crate) host: RefCell<Option<Arc<HostFacts>>>,
@@ -93,6 +96,7 @@ pub(crate) struct Attempted {
     pub(crate) failure: Option<Arc<str>>,
     /// As what the request was sent.
     pub(crate) version: Option<Version>,
+    pub(crate) counter: Counter,
 }
 
 // === impl Exchange ===
@@ -102,12 +106,14 @@ impl Exchange {
         session: &Rc<Session>,
         client: Option<Rc<DownstreamRecord>>,
         request: RequestHead,
+        counter: Counter,
     ) -> Rc<Self> {
         let timeouts = &session.manager.timeouts;
         let limits = Limits {
             idle: timeouts.stream_idle,
             request: timeouts.request,
             whole: timeouts.max_stream_duration,
+            flush: timeouts.stream_flush,
         };
         let counts = &session.counts;
         counts.inc(HttpStat::RqTotal);
@@ -125,6 +131,7 @@ impl Exchange {
             details: RefCell::default(),
             received: Cell::default(),
             sent: Cell::default(),
+            counter,
             route: RefCell::default(),
             host: RefCell::default(),
             attempts: Cell::default(),
@@ -285,6 +292,10 @@ impl Exchange {
         }
     }
 
+    pub(crate) fn has_finished(&self) -> bool {
+        self.finished.get()
+    }
+
     pub(crate) fn finish(&self) {
         self.reach_first(Point::AnswerEnds);
         self.finished.set(true);
@@ -304,7 +315,10 @@ impl Exchange {
         let counts = &self.session.counts;
         let time = now.saturating_duration_since(self.watch.began());
         counts.took(HttpTime::Rq, time);
-        if let (Some(_), Some((.., lasting))) = (self.response_duration.get(), self.counted.get_mut()) {
+        let counts_time = !self.session.manager.router.without_stats;
+        if let (Some(_), Some((.., lasting))) = (self.response_duration.get(), self.counted.get_mut())
+            && counts_time
+        {
             // From the end of the request on, as in Envoy.
             let since = self.watch.request_duration().unwrap_or_default();
             let time = time.saturating_sub(since);
@@ -394,7 +408,8 @@ impl Exchange {
         });
     }
 
-    fn with_record(&self, now: Instant, log_type: LogType, tell: impl FnOnce(&RequestRecord<'_>)) {
+    /// What is known of it, as of now.
+    pub(crate) fn with_record(&self, now: Instant, log_type: LogType, tell: impl FnOnce(&RequestRecord<'_>)) {
         let began = self.watch.began();
         let (response, trailers) = (self.response.borrow(), self.trailers.borrow());
         let (route, upstream, peer) = (self.route.borrow(), self.upstream.borrow(), self.peer.borrow());
@@ -413,6 +428,7 @@ impl Exchange {
             details: &self.details.borrow(),
             bytes_received: self.received.get(),
             bytes_sent: self.sent.get(),
+            wire: self.counter.get(),
             route: RouteRecord {
                 virtual_cluster: beside
                     .as_ref()
@@ -526,6 +542,7 @@ impl Exchange {
                 details: &details,
                 received: self.received.get(),
                 sent: self.sent.get(),
+                wire: self.counter.get(),
                 attempts: self.attempts.get(),
                 upstream: upstream.record(),
                 downstream: self.downstream(),
@@ -539,7 +556,7 @@ impl Exchange {
 // === impl Attempted ===
 
 impl Attempted {
-    fn record(&self) -> Option<UpstreamRecord<'_>> {
+    pub(crate) fn record(&self) -> Option<UpstreamRecord<'_>> {
         let connection = self.connection.as_deref();
         let cluster = self.cluster.as_ref()?;
         Some(UpstreamRecord {
@@ -561,6 +578,7 @@ impl Attempted {
             connection_id: connection.map(|c| c.id),
             tls: connection.and_then(UpstreamConnection::tls_facts),
             server_name: connection.and_then(|c| c.server_name.as_deref()),
+            wire: self.counter.get(),
             cluster_metadata: cluster.told.as_ref(),
             metadata: self.endpoint.as_ref().and_then(|endpoint| endpoint.told.as_ref()),
         })

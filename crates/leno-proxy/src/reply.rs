@@ -151,8 +151,14 @@ pub(crate) fn upgrade_refused() -> LocalReply {
     reply(403, Headers::default(), Bytes::new(), "upgrade_failed")
 }
 
-pub(crate) fn failed(failure: &Failure) -> LocalReply {
-    let body = Bytes::from_static(failure.body().as_bytes());
+/// `again`: there was more than one try.
+pub(crate) fn failed(failure: &Failure, again: bool) -> LocalReply {
+    let body = match failure.body().split_once("reset reason: ") {
+        Some((before, reason)) if again => {
+            Bytes::from(format!("{before}retried and the latest reset reason: {reason}"))
+        }
+        _ => Bytes::from_static(failure.body().as_bytes()),
+    };
     LocalReply {
         flags: failure.flags(),
         grpc_status: failure.grpc_status(),

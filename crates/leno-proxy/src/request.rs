@@ -20,7 +20,7 @@ use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHe
 use leno_telemetry::record::{DownstreamRecord, Named};
 use leno_telemetry::stats::HttpStat;
 
-use crate::codec::{Answer, Body, Refusal, Request, Response, Tunnel};
+use crate::codec::{Answer, Body, Counter, Refusal, Request, Response, Tunnel};
 use crate::ending::Lifetime;
 use crate::filters::Filters;
 use crate::find;
@@ -42,7 +42,11 @@ use crate::upstream::Upstream;
 /// Serves one request, up to the head of its answer. What comes before the first wait is done at once: a future that
 /// did it would have room for the request beside what becomes of it.
 pub(crate) fn handle(session: &Rc<Session>, request: Request) -> impl Future<Output = Response> + use<> {
-    let Request { mut head, body } = request;
+    let Request {
+        mut head,
+        body,
+        counter,
+    } = request;
     let manager = &session.manager;
     let begun = headers::begin(&mut head, &session.connection, manager);
     let detected = manager.detect(&head.headers, session.connection.record.remote.ip());
@@ -56,7 +60,7 @@ pub(crate) fn handle(session: &Rc<Session>, request: Request) -> impl Future<Out
         &detected,
     );
     let grpc = is_grpc(&head);
-    let exchange = Exchange::new(session, client, head);
+    let exchange = Exchange::new(session, client, head, counter);
     session.ending.streams.add(&exchange);
     let body = Received::follow(&exchange, body);
     answer(exchange, grpc, prepared, body)
@@ -114,7 +118,7 @@ fn client(session: &Session, detected: &Detected) -> Option<Rc<DownstreamRecord>
 }
 
 /// The answer to a request that never became one, and its record.
-pub(crate) fn refuse(session: &Rc<Session>, refusal: &Refusal) -> Response {
+pub(crate) fn refuse(session: &Rc<Session>, refusal: &Refusal, counter: Counter) -> Response {
     let nothing = RequestHead {
         version: Version::Http11,
         method: Bytes::new(),
@@ -124,7 +128,7 @@ pub(crate) fn refuse(session: &Rc<Session>, refusal: &Refusal) -> Response {
         headers: Headers::default(),
         upgrade: None,
     };
-    let exchange = Exchange::new(session, None, nothing);
+    let exchange = Exchange::new(session, None, nothing, counter);
     if refusal.malformed {
         exchange.flag(Flag::DownstreamProtocolError);
     }
@@ -135,17 +139,23 @@ pub(crate) fn refuse(session: &Rc<Session>, refusal: &Refusal) -> Response {
         headers: Headers::default(),
     };
     let body = refusal.body;
-    exchange.sent.set(body.len() as u64);
     if !body.is_empty() {
         head.headers.append("content-length", Decimal::from(body.len()));
         head.headers.append("content-type", "text/plain");
     }
     headers::finish(&mut head, &session.manager, None);
     exchange.response.replace(Some(head.clone()));
-    exchange.finish();
+    let all = Body::Full(Bytes::from_static(body.as_bytes()));
+    let body = if exchange.counter.counts() {
+        SentBody::follow(exchange, all)
+    } else {
+        exchange.sent.set(body.len() as u64);
+        exchange.finish();
+        all
+    };
     Response {
         head,
-        body: Body::Full(Bytes::from_static(body.as_bytes())),
+        body,
         tunnel: None,
     }
 }
@@ -393,7 +403,7 @@ impl Exchanged<'_> {
             }
             Err(failure) => {
                 let of_filter = filters.and_then(Filters::take_reply);
-                let mut reply = of_filter.unwrap_or_else(|| failed(&failure));
+                let mut reply = of_filter.unwrap_or_else(|| failed(&failure, exchange.attempts.get() > 1));
                 if !exchange.session().manager.router.suppress_envoy_headers
                     && let Some(name) = failure.told_by()
                 {
@@ -466,7 +476,7 @@ async fn table(exchange: &Exchange) -> Result<Arc<RouteTable>, LocalReply> {
     let answer = worker.shared.demand.ask(Want::Route(name.clone())).await;
     match (worker.snapshot().route(name), answer) {
         (Some(table), _) => Ok(Arc::clone(table)),
-        (None, Looked::Unanswered) => Err(failed(&Failure::Unanswered)),
+        (None, Looked::Unanswered) => Err(failed(&Failure::Unanswered, false)),
         (None, Looked::Found | Looked::Absent) => Err(no_route("route_configuration_not_found")),
     }
 }

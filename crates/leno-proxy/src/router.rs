@@ -4,12 +4,14 @@ mod ended;
 mod hedge;
 mod kept;
 mod late;
+mod logged;
 mod pick;
 mod preconnect;
 mod traced;
+mod trying;
 mod tunnel;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -21,7 +23,7 @@ use bytes::Bytes;
 use leno_engine::compile::cluster::UpstreamProtocol;
 use leno_engine::compile::endpoint::Target;
 use leno_engine::compile::route::RetryPolicy;
-use leno_engine::decide::balance::{Active, EndpointState, Host};
+use leno_engine::decide::balance::{Active, Host};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
 use leno_engine::decide::retry::{RetryState, Verdict};
 use leno_engine::decide::route::Forwarding;
@@ -33,6 +35,8 @@ use leno_telemetry::stats::{ClusterStat, RouteStat};
 
 use self::ended::{count, count_failure, failure_kind, is_stale};
 use self::late::within;
+use self::logged::TryLog;
+use self::trying::Trying;
 use self::tunnel::opened;
 use crate::alpn::{self, Offer};
 use crate::codec::{Answer, Body};
@@ -76,8 +80,8 @@ struct Plan {
     hedge: Option<Duration>,
     replay: Replay,
     retry: Option<Arc<RetryPolicy>>,
-    /// Where an attempt is under way.
-    trying: RefCell<Option<Rc<EndpointState>>>,
+    /// Attempts under way.
+    trying: Trying,
 }
 
 /// An attempt that has an answer is counted at its host and its cluster for as long as the answer lasts.
@@ -94,6 +98,18 @@ struct Failed {
     picked: Option<Picked>,
     /// On a connection that had carried requests before.
     reused: bool,
+    log: Option<Rc<TryLog>>,
+}
+
+// === impl Failed ===
+
+impl Failed {
+    /// It was on a connection that had ended: no try of its own.
+    fn forget(&self) {
+        if let Some(log) = &self.log {
+            log.forget();
+        }
+    }
 }
 
 // === impl InFlight ===
@@ -122,13 +138,14 @@ impl Router<'_> {
             .forwarding
             .retry(of_cluster, &exchange.request.borrow(), self.heard);
         let of_cluster = cluster.and_then(|cluster| cluster.max_stream_duration);
-        let by_cluster = of_cluster.is_some_and(|most| timeouts.max_stream.is_none_or(|own| most < own));
+        let own = timeouts.max_stream.filter(|own| !own.is_zero());
+        let by_cluster = of_cluster.is_some_and(|most| own.is_none_or(|own| most < own));
         let max_stream = if by_cluster {
             of_cluster
         } else {
             timeouts.max_stream
         };
-        exchange.watch.limit(timeouts.idle, max_stream);
+        exchange.watch.limit(timeouts.idle, max_stream, timeouts.flush);
         let upstream = upstream?;
         exchange.begin_beside();
         self.edit(&mut exchange.request.borrow_mut(), &timeouts);
@@ -179,7 +196,7 @@ impl Router<'_> {
                 Some(_) => Replay::new(body, replay_limit).beside_each_other(),
             },
             retry,
-            trying: RefCell::default(),
+            trying: Trying::default(),
         };
         mirror::start(
             exchange,
@@ -207,8 +224,8 @@ impl Router<'_> {
         });
         let answered = answered.await;
         // Nobody waits for it any more: it was too late.
-        if let (Err(_), Some(tried)) = (&answered, plan.trying.take()) {
-            tried.load.settle(false);
+        if let Err(failure) = &answered {
+            plan.trying.give_up(failure);
         }
         let (mut answer, in_flight) = answered?;
         if let Some(cookie) = hashed.set_cookie {
@@ -287,6 +304,7 @@ impl Router<'_> {
                 }
                 Err(failed) => {
                     if !fresh && repeatable && is_stale(failed, &exchange.request.borrow()) {
+                        failed.forget();
                         fresh = true;
                         continue;
                     }
@@ -367,6 +385,7 @@ impl Router<'_> {
             failure,
             picked: None,
             reused: false,
+            log: None,
         };
         let picked = picked.map_err(unsent)?;
         let in_flight = InFlight {
@@ -377,20 +396,25 @@ impl Router<'_> {
             lasting: Lasting::begin(&picked.upstream.counts, ClusterStat::RqActive, None),
         };
         self.trace_try(&plan.upstream, &picked.host, fresh);
-        plan.trying.replace(Some(Rc::clone(&picked.host.state)));
+        let number = self.exchange.attempts.get();
+        plan.trying.begin(number, &picked);
+        let log = TryLog::begin(self.exchange);
         let reused = Cell::new(false);
         let idle = plan.per_try_idle.map(TryIdle::new);
         let result = {
-            let sending = pin!(self.send(plan, &picked, fresh, &reused, idle.as_ref()));
+            let sending = pin!(self.send(plan, &picked, fresh, &reused, (idle.as_ref(), log.as_ref())));
             match (plan.per_try, &idle) {
                 (None, None) => sending.await,
                 (per_try, idle) => Box::pin(within(per_try, idle.as_ref(), sending)).await,
             }
         };
-        plan.trying.take();
+        let was_late = plan.trying.end(number);
         match result {
             Ok(mut answer) => {
                 Upstream::listen(&picked, &mut answer);
+                if let Some(log) = &log {
+                    log.answered(&mut answer);
+                }
                 picked.upstream.report_answer(&picked.host, &answer.head);
                 if let Some(trace) = self.exchange.trace() {
                     trace.try_is_answered(&answer.head);
@@ -403,16 +427,23 @@ impl Router<'_> {
                 failure: Failure::Downstream,
                 picked: Some(picked),
                 reused: false,
+                log,
             }),
             Err(failure) => {
-                picked.upstream.report_failure(&picked.host, &failure);
+                if !was_late {
+                    picked.upstream.report_failure(&picked.host, &failure);
+                }
                 picked.host.state.load.settle(false);
                 count_failure(&plan.upstream, &picked.upstream, &failure);
                 self.note_failure(&failure);
+                if let Some(log) = &log {
+                    log.failed(&failure);
+                }
                 Err(Failed {
                     failure,
                     picked: Some(picked),
                     reused: reused.get(),
+                    log,
                 })
             }
         }
@@ -424,7 +455,7 @@ impl Router<'_> {
         Picked { upstream, host }: &Picked,
         fresh: bool,
         reused: &Cell<bool>,
-        idle: Option<&TryIdle>,
+        (idle, log): (Option<&TryIdle>, Option<&Rc<TryLog>>),
     ) -> Result<Answer, Failure> {
         let exchange = self.exchange;
         let connection = &exchange.session().connection;
@@ -454,7 +485,11 @@ impl Router<'_> {
             let pool = upstream.pool_for(host, &purpose)?;
             (http2, pool)
         };
+        self.tell_attempt();
         self.note(host, None);
+        if let Some(log) = log {
+            log.tell();
+        }
         preconnect::start(exchange.worker(), upstream, &pool, (self.priority(), http2));
         let checkout = pool
             .checkout(
@@ -483,7 +518,7 @@ impl Router<'_> {
         let upgrade = through
             .as_ref()
             .and_then(|_| exchange.request.borrow().upgrade.clone());
-        let sending = self.send_on(checkout, upstream, host, body, to_mesh_peer);
+        let sending = self.send_on(checkout, (upstream, host), (body, log), to_mesh_peer);
         let began = upstream.heeds_latency().then(Instant::now);
         let mut answer = sending.await.map_err(Failure::Stream)?;
         if let Some(began) = began {
@@ -511,23 +546,24 @@ impl Router<'_> {
     fn send_on(
         &self,
         checkout: Checkout,
-        upstream: &Upstream,
-        host: &Host,
-        body: Body,
+        (upstream, host): (&Upstream, &Host),
+        (body, log): (Body, Option<&Rc<TryLog>>),
         to_mesh_peer: bool,
     ) -> impl Future<Output = Result<Answer, StreamError>> + use<> {
         let exchange = self.exchange;
-        if self.forwarding.host.include_attempt_count {
-            let count = Decimal::from(u64::from(exchange.attempts.get()));
-            let headers = &mut exchange.request.borrow_mut().headers;
-            headers.set("x-envoy-attempt-count", count);
-        }
+        let counter = exchange.count_try();
+        let version = checkout.version();
+        let logged = |head: &RequestHead, body| match log {
+            None => body,
+            Some(log) => log.send(head, version, body),
+        };
         let head = exchange.request.borrow();
         let again = exchange.attempts.get() > 1;
         let tells_version = to_mesh_peer && checkout.is_http2() && head.version != Version::Http2;
         let takes_scheme = exchange.session().manager.scheme_of_upstream;
         if !again && !tells_version && !takes_scheme && !self.rewrites_host(host) {
-            return checkout.send(&head, body);
+            let body = logged(&head, body);
+            return checkout.send(&head, body, counter);
         }
         let mut head = head.clone();
         if again {
@@ -541,7 +577,8 @@ impl Router<'_> {
             let tls = upstream.cluster().transport.of(&host.endpoint).tls().is_some();
             head.scheme = Bytes::from_static(if tls { b"https" } else { b"http" });
         }
-        checkout.send(&head, body)
+        let body = logged(&head, body);
+        checkout.send(&head, body, counter)
     }
 
     /// What is tried, and once there is one on which connection.

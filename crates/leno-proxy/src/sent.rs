@@ -25,7 +25,10 @@ impl SentBody {
     pub(crate) fn follow(exchange: Rc<Exchange>, body: Body) -> Body {
         if body.is_end() {
             exchange.finish();
-            return Body::Empty;
+            // What is counted of it on the wire is known only when it has been sent.
+            if !exchange.counter.counts() {
+                return Body::Empty;
+            }
         }
         let length = body.length();
         let response = exchange.response.borrow();
@@ -69,13 +72,7 @@ impl Source for SentBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         let exchange = &self.exchange;
         let Poll::Ready(frame) = self.body.poll_frame(cx) else {
-            let expired = ready!(exchange.watch.poll_expired(cx));
-            if let Some(flag) = expired.flag() {
-                exchange.flag(flag);
-            }
-            exchange.details.replace(expired.details().into());
-            exchange.finish();
-            return Poll::Ready(Some(Err(StreamError::TimedOut)));
+            return self.poll_given_up(cx).map(|error| Some(Err(error)));
         };
         match &frame {
             None => exchange.finish(),
@@ -101,7 +98,31 @@ impl Source for SentBody {
     }
 
     fn length(&self) -> Option<u64> {
-        self.body.length().filter(|_| self.told)
+        self.body.length().filter(|length| self.told || *length == 0)
+    }
+
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+        let exchange = &self.exchange;
+        let has_finished = exchange.has_finished();
+        if has_finished {
+            exchange.watch.flush();
+        }
+        let expired = ready!(exchange.watch.poll_expired(cx));
+        // As Envoy: what was answered stays answered.
+        if has_finished {
+            exchange
+                .worker()
+                .counts
+                .alone()
+                .named("http2.tx_flush_timeout", 1);
+        } else {
+            if let Some(flag) = expired.flag() {
+                exchange.flag(flag);
+            }
+            exchange.details.replace(expired.details().into());
+            exchange.finish();
+        }
+        Poll::Ready(StreamError::TimedOut)
     }
 }
 
@@ -133,6 +154,13 @@ impl TunnelEnd for TunnelRecord {
         let exchange = &self.0;
         exchange.received.set(ended.received);
         exchange.sent.set(ended.sent);
+        for (counter, received, sent) in [
+            (&exchange.counter, ended.received, ended.sent),
+            (&exchange.upstream.borrow().counter, ended.sent, ended.received),
+        ] {
+            counter.received(received);
+            counter.sent(sent);
+        }
         exchange.with_cluster(|counts| {
             counts.add(ClusterStat::CxRxBytesTotal, ended.sent);
             counts.add(ClusterStat::CxTxBytesTotal, ended.received);

@@ -165,7 +165,7 @@ where
         if let Some(watch) = idle
             && request.bytes + response.bytes != before
         {
-            watch.moved();
+            watch.pass(request.bytes, response.bytes);
         }
         Poll::Pending
     })

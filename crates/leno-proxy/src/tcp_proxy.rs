@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -27,7 +27,7 @@ use leno_telemetry::stats::{ClusterStat, ClusterTime, TcpStat};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use self::first_words::first_words;
-use self::record::{log, report, upstream_record};
+use self::record::{log, record_of, report, upstream_record};
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
 use crate::connection::{Connection, Serving};
@@ -39,7 +39,7 @@ use crate::find;
 use crate::idle::{Limits, Watch};
 use crate::io::Io;
 use crate::outcome::Failure;
-use crate::tcp::{self, Ended, Why};
+use crate::tcp::{self, Ended, Scratch, Why};
 use crate::tunnel;
 use crate::upstream::{Picked, Taken, Upstream};
 use crate::worker::Worker;
@@ -283,8 +283,8 @@ impl Relay {
                 },
                 Ok(()) => {
                     drop((greeting, said));
-                    let (io, upstream) = (&mut self.io, &mut self.connected.io);
-                    tcp::copy_both(io, upstream, idle.as_deref(), &scratch, &ending).await
+                    self.copy((heard, greeted), idle.as_deref(), &scratch, &ending)
+                        .await
                 }
             };
             let ended = Ended {
@@ -298,6 +298,50 @@ impl Relay {
             };
             self.end(&ended, cut_by);
         })
+    }
+
+    /// Copies to the end. `before`: bytes that have passed already, from the client and to it.
+    async fn copy(
+        &mut self,
+        before: (u64, u64),
+        watch: Option<&Watch>,
+        scratch: &Scratch,
+        ending: &Ending,
+    ) -> Ended {
+        let Connected {
+            io: upstream,
+            cluster,
+            host,
+            connection,
+            ..
+        } = &mut self.connected;
+        let copying = tcp::copy_both(&mut self.io, upstream, watch, scratch, ending);
+        let (Some(every), Some(watch)) = (self.tcp.log_options.every, watch) else {
+            return copying.await;
+        };
+        let mut copying = pin!(copying);
+        loop {
+            tokio::select! {
+                biased;
+                ended = copying.as_mut() => return ended,
+                () = tokio::time::sleep(every) => {}
+            }
+            let (received, sent) = watch.passed();
+            let so_far = Outcome {
+                received: before.0 + received,
+                sent: before.1 + sent,
+                ..Outcome::default()
+            };
+            log(
+                &self.worker,
+                &self.downstream,
+                &self.tcp,
+                self.start,
+                Some(record_of(cluster, host, connection)),
+                &so_far,
+                LogType::TcpPeriodic,
+            );
+        }
     }
 
     fn log(&self, so_far: &Outcome, log_type: LogType) {
@@ -314,12 +358,15 @@ impl Relay {
         );
     }
 
-    /// Listed with the worker, whose sweep finds it when nothing has moved for too long.
+    /// Listed with the worker, whose sweep finds it when nothing has moved for too long. None: nobody asks.
     fn watch(&self, ending: &Ending) -> Option<Rc<Watch>> {
         let limits = Limits {
-            idle: Some(self.tcp.idle_timeout?),
+            idle: self.tcp.idle_timeout,
             ..Limits::default()
         };
+        if limits.idle.is_none() && self.tcp.log_options.every.is_none() {
+            return None;
+        }
         let watch = Rc::new(Watch::new(self.start.1, limits));
         ending.streams.add(&watch);
         Some(watch)

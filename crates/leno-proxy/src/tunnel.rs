@@ -26,7 +26,7 @@ use leno_telemetry::stats::ClusterStat;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::alpn;
-use crate::codec::{Answer, Body, Frame, Source};
+use crate::codec::{Answer, Body, Counter, Frame, Source};
 use crate::connect::UpstreamConnection;
 use crate::destination::{Behalf, Purpose};
 use crate::io::{Carrier, Io};
@@ -187,7 +187,7 @@ async fn ask(checkout: Checkout, head: RequestHead, keeps: Option<Keeps>) -> Res
         true => Body::Empty,
         false => through.body(),
     };
-    let Answer { head, body, upgraded } = checkout.send(&head, body).await?;
+    let Answer { head, body, upgraded } = checkout.send(&head, body, Counter::default()).await?;
     if let Some(keeps) = keeps.as_ref().filter(|keeps| keeps.headers) {
         keeps.keep(HEADERS, Some(head.status), &head.headers);
     }

@@ -41,6 +41,7 @@ pub struct RequestRecord<'a> {
     pub details: &'a str,
     pub bytes_received: u64,
     pub bytes_sent: u64,
+    pub wire: WireBytes,
     pub route: RouteRecord<'a>,
     pub upstream: Option<UpstreamRecord<'a>>,
     pub attempts: u32,
@@ -58,6 +59,22 @@ pub struct RequestRecord<'a> {
     pub log_type: LogType,
     /// What formats ask for now and then.
     pub details_on_demand: Option<&'a OnDemand>,
+}
+
+/// A stream's bytes as they were on the wire; all zero where no format asks for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WireBytes {
+    pub sent: OneWay,
+    pub received: OneWay,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OneWay {
+    pub all: u64,
+    /// Of heads and trailers.
+    pub heads: u64,
+    /// The same, before they were compressed.
+    pub plain_heads: u64,
 }
 
 /// What is only kept of a request where a format asks for it.
@@ -253,6 +270,8 @@ pub struct UpstreamRecord<'a> {
     pub connection_id: Option<u64>,
     pub tls: Option<&'a dyn TlsFacts>,
     pub server_name: Option<&'a str>,
+    /// Of its stream.
+    pub wire: WireBytes,
     pub cluster_metadata: Option<&'a Told>,
     /// Of the endpoint.
     pub metadata: Option<&'a Told>,

@@ -27,7 +27,7 @@ pub use self::format::{Format, FormatValues, Heads, NoValues, Piece, request_siz
 pub(crate) use self::formats::{format, format_of, format_with, formatters};
 pub use self::operator::{
     AddressForm, Attempted, Clock, End, GrpcForm, Hash, HelloHash, HostOf, Message, MetadataKind, Operator,
-    PathOf, Point, SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
+    PathOf, Point, SanKind, ServerName, Side, StateForm, TlsFact, Unit, Way, Whose, Wire,
 };
 pub use self::options::LogOptions;
 pub(crate) use self::options::every;

@@ -44,6 +44,8 @@ pub(crate) struct Wants {
     pub(crate) trailers: bool,
     /// Istio's metrics: a filter that counts for them is there.
     pub(crate) istio_stats: bool,
+    /// Streams' bytes on the wire.
+    pub(crate) wire: bool,
 }
 
 /// Refuses the message if one of these fields is set: leno does not have what it asks for.
@@ -356,6 +358,7 @@ impl At<'_> {
             on_demand: wants.on_demand || more.on_demand,
             trailers: wants.trailers || more.trailers,
             istio_stats: wants.istio_stats || more.istio_stats,
+            wire: wants.wire || more.wire,
         });
     }
 

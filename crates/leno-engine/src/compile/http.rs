@@ -49,6 +49,8 @@ pub struct HttpConnectionManager {
     pub log_options: LogOptions,
     /// A log or a span says something of responses' trailers.
     pub keeps_trailers: bool,
+    /// Some format asks for streams' bytes on the wire.
+    pub counts_wire: bool,
     pub limits: HttpLimits,
     pub timeouts: HttpTimeouts,
     pub server_header: ServerHeader,
@@ -176,7 +178,7 @@ pub enum Scheme {
 }
 
 /// `envoy.filters.http.router`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouterOptions {
     /// Nothing that begins with `x-envoy-` is added, but the count of attempts.
     pub suppress_envoy_headers: bool,
@@ -186,6 +188,14 @@ pub struct RouterOptions {
     pub spawn_upstream: bool,
     /// Headers whose values are checked; a request with another is refused.
     pub strict_headers: Vec<String>,
+    /// Answers are not counted at their clusters, nor how long they took.
+    pub without_stats: bool,
+    /// Of answers to gRPC it is not counted which status they have.
+    pub without_grpc_codes: bool,
+    /// Of each try (`upstream_log`).
+    pub upstream_log: Vec<Arc<AccessLog>>,
+    /// When they are written besides a try's end.
+    pub upstream_log_options: LogOptions,
 }
 
 impl InternalAddresses {
@@ -229,7 +239,14 @@ pub struct HttpLimits {
     pub max_requests_per_connection: Option<u32>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Percent, each drawn for each connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Jitter {
+    pub duration: f64,
+    pub drain: f64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpTimeouts {
     /// Connection without a stream: Envoy's default 1 h.
     pub idle: Option<Duration>,
@@ -240,7 +257,17 @@ pub struct HttpTimeouts {
     pub drain: Duration,
     /// After which a connection is drained, and what is left of it cut off when `drain` is over.
     pub max_connection_duration: Option<Duration>,
+    /// Percent by which a connection's `max_connection_duration` and `drain` may be longer.
+    pub jitter: Jitter,
+    /// An HTTP/1 connection that has lasted so long ends with its next answer, and not before.
+    pub ends_with_answer: bool,
     pub max_stream_duration: Option<Duration>,
+    /// How long a connection that is closed waits for its client to take note, and to take what is sent: Envoy's default
+    /// 1 s. None: it does not wait.
+    pub delayed_close: Option<Duration>,
+    /// How long a response that has come to its end waits for a client that gives no window; zero: for ever. None: as
+    /// long as a stream may be idle.
+    pub stream_flush: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

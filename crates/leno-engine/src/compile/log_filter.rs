@@ -173,6 +173,7 @@ fn extension(at: &At<'_>, message: &pb::ExtensionFilter) -> Result<LogFilter, Re
         on_demand: expression::names_on_demand(&program),
         trailers: expression::names_trailers(&program),
         istio_stats: false,
+        wire: false,
     });
     Ok(LogFilter::Expression(program))
 }

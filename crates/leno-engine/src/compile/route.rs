@@ -159,7 +159,10 @@ pub struct Forward {
     pub metadata: Fields,
     /// None: no timeout (`0s`); Envoy's default 15 s is filled in.
     pub timeout: Option<Duration>,
+    /// Zero: no limit.
     pub idle_timeout: Option<Duration>,
+    /// Zero: no limit. None: the connection manager's.
+    pub flush_timeout: Option<Duration>,
     pub retry: Option<Arc<RetryPolicy>>,
     /// A try that takes too long is not given up while another is made.
     pub hedge: bool,

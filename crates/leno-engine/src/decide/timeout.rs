@@ -16,6 +16,8 @@ pub struct Timeouts {
     pub per_try_idle: Option<Duration>,
     /// No byte in either direction for this long. None: the connection manager's.
     pub idle: Option<Duration>,
+    /// An answer that waits for nothing but a client that takes it. None: the connection manager's.
+    pub flush: Option<Duration>,
     pub max_stream: Option<Duration>,
     /// What the upstream is told in `grpc-timeout`, where it is not what the caller said.
     pub grpc: Option<Duration>,
@@ -54,7 +56,7 @@ impl Forwarding<'_> {
                 .unwrap_or(limit);
             max_stream = Some(limit);
         }
-        let mut grpc = max_stream.filter(|_| is_grpc(head));
+        let mut grpc = max_stream.filter(|most| is_grpc(head) && !most.is_zero());
         if let Some(maximum) = self.forward.grpc_timeout_max
             && is_grpc(head)
         {
@@ -87,6 +89,7 @@ impl Forwarding<'_> {
             hedge: per_try.filter(|_| self.hedges(head, heard)),
             per_try_idle: retry.and_then(|r| r.per_try_idle_timeout),
             idle: self.forward.idle_timeout,
+            flush: self.forward.flush_timeout,
             max_stream,
             grpc,
         }

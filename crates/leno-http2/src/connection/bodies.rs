@@ -68,6 +68,7 @@ impl<H: Section, T: Default> Connection<H, T> {
                 return Err(StreamFault::new(ErrorCode::STREAM_CLOSED, "DATA after the end"));
             }
         }
+        stream.carried.received.data(counted as usize);
         stream.receive_window -= i64::from(counted);
         if stream.receive_window < 0 {
             let code = ErrorCode::FLOW_CONTROL_ERROR;

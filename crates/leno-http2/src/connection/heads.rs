@@ -1,11 +1,12 @@
 //! Heads and trailers: HEADERS and CONTINUATION frames (RFC 9113 §6.2, §6.10, §8.1).
 
+use super::carried::Carried;
 use super::input::{Block, Expected};
 use super::receive::{Happened, Place, not_itself};
 use super::streams::{Ended, Key, Side, Stream};
 use super::{Connection, Event, Phase, Role};
 use crate::error::{ConnectionError, ErrorCode, StreamFault};
-use crate::frame::{self, Head, MAX_PAYLOAD, MAX_WINDOW, flag, kind, without_padding};
+use crate::frame::{self, HEADER, Head, MAX_PAYLOAD, MAX_WINDOW, flag, kind, without_padding};
 use crate::section::{Read, Reader, Section};
 
 impl<H: Section, T: Default> Connection<H, T> {
@@ -27,7 +28,8 @@ impl<H: Section, T: Default> Connection<H, T> {
         let end_stream = head.has(flag::END_STREAM);
         self.guard.frame(block.is_empty(), end_stream)?;
         if head.has(flag::END_HEADERS) {
-            return self.section(head.stream, end_stream, block, now);
+            let wire = HEADER + payload.len();
+            return self.section(head.stream, end_stream, (block, wire), now);
         }
         self.expected = Expected::Rest(Block {
             stream: head.stream,
@@ -50,7 +52,10 @@ impl<H: Section, T: Default> Connection<H, T> {
             return Ok(None);
         }
         match std::mem::replace(&mut self.expected, Expected::Frame) {
-            Expected::Rest(block) => self.section(block.stream, block.end_stream, &block.bytes, now),
+            Expected::Rest(block) => {
+                let wire = block.bytes.len() + HEADER * (block.frames as usize + 1);
+                self.section(block.stream, block.end_stream, (&block.bytes, wire), now)
+            }
             Expected::Frame | Expected::Preface => Ok(None),
         }
     }
@@ -82,14 +87,27 @@ impl<H: Section, T: Default> Connection<H, T> {
         Ok(reader)
     }
 
-    fn section<'i>(&mut self, id: u32, end: bool, block: &[u8], now: u64) -> Happened<'i, H> {
+    /// `wire`: bytes of its frames.
+    fn section<'i>(
+        &mut self,
+        id: u32,
+        end: bool,
+        (block, wire): (&[u8], usize),
+        now: u64,
+    ) -> Happened<'i, H> {
         let reader = self.read(block)?;
+        let plain = self.options.max_header_bytes - reader.left();
         match self.place(id) {
-            Place::There(key) => self.section_of(key, end, reader, now),
+            Place::There(key) => {
+                if let Some(stream) = self.streams.get(key) {
+                    stream.carried.received.head(wire, plain);
+                }
+                self.section_of(key, end, reader, now)
+            }
             Place::Idle => match self.role {
                 // RFC 9113 §5.1.1.
                 Role::Server if id.is_multiple_of(2) => Err(ConnectionError::protocol("an even stream id")),
-                Role::Server => self.request(id, end, reader, now),
+                Role::Server => self.request(id, end, (reader, wire, plain), now),
                 Role::Client => Err(ConnectionError::protocol("a response to nothing")),
             },
             Place::Past => match (self.streams.ended(id), self.role) {
@@ -111,7 +129,13 @@ impl<H: Section, T: Default> Connection<H, T> {
         matches!(self.phase, Phase::Closing { last } if id > last)
     }
 
-    fn request<'i>(&mut self, id: u32, end: bool, reader: Reader<H>, now: u64) -> Happened<'i, H> {
+    fn request<'i>(
+        &mut self,
+        id: u32,
+        end: bool,
+        (reader, wire, plain): (Reader<H>, usize, usize),
+        now: u64,
+    ) -> Happened<'i, H> {
         self.last_peer = id;
         if self.is_ignored(id) {
             return Ok(None);
@@ -136,6 +160,7 @@ impl<H: Section, T: Default> Connection<H, T> {
         if let Some(stream) = self.streams.get(key) {
             stream.expected = expected;
             stream.receive = if end { Side::Over } else { Side::Body };
+            stream.carried.received.head(wire, plain);
         }
         let Read { head, too_large, .. } = read;
         if too_large {
@@ -157,6 +182,7 @@ impl<H: Section, T: Default> Connection<H, T> {
             interim: 0,
             opened: now,
             active: true,
+            carried: Carried::default(),
         };
         self.streams.insert(id, stream)
     }

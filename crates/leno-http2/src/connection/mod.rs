@@ -1,6 +1,7 @@
 //! One connection: its streams, its windows, and what is going on with it.
 
 mod bodies;
+mod carried;
 mod guard;
 mod heads;
 mod input;
@@ -21,6 +22,7 @@ use guard::Guard;
 use input::Expected;
 use streams::Streams;
 
+pub use carried::{Carried, OneWay};
 pub use output::Output;
 pub use send::{Fields, Refused, SendError};
 pub use streams::Key;
@@ -170,6 +172,11 @@ impl<H: Section, T: Default> Connection<H, T> {
     /// What the driver keeps with a stream. None: it was closed.
     pub fn stream(&mut self, key: Key) -> Option<&mut T> {
         self.streams.get(key).map(|stream| &mut stream.own)
+    }
+
+    /// What a stream has come to on the wire. None: it was closed.
+    pub fn carried(&self, key: Key) -> Option<Carried> {
+        self.streams.look(key).map(|stream| stream.carried)
     }
 
     /// Every stream that the driver has not closed.

@@ -26,6 +26,16 @@ pub enum SendError {
     Closed,
 }
 
+/// A head that has been written.
+struct Sent {
+    /// The request's method is HEAD.
+    is_head: bool,
+    /// Of its frames.
+    bytes: usize,
+    /// Of its names and values.
+    plain: usize,
+}
+
 /// Where a head's fields are written, pseudo-headers first.
 #[derive(Debug)]
 pub struct Fields<'c> {
@@ -33,11 +43,14 @@ pub struct Fields<'c> {
     block: &'c mut Vec<u8>,
     is_valid: bool,
     is_head: bool,
+    /// Bytes of names and values.
+    plain: usize,
 }
 
 impl Fields<'_> {
     /// `name` with its colon.
     pub fn pseudo(&mut self, name: &'static str, value: &[u8]) {
+        self.plain += name.len() + value.len();
         self.is_head |= name == ":method" && value == b"HEAD";
         let may_be_sent = || value.iter().all(|b| *b >= b' ' && *b != 0x7f);
         self.is_valid &= self
@@ -47,6 +60,7 @@ impl Fields<'_> {
 
     /// `name` in lower case.
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.plain += name.len() + value.len();
         let may_be_sent = || may_be_sent(name, value);
         self.is_valid &= self.encoder.checked(name, value, self.block, may_be_sent);
     }
@@ -64,12 +78,13 @@ impl<H: Section, T: Default> Connection<H, T> {
             return Err(Refused.into());
         }
         let id = self.next;
-        let is_head = self.block(id, end, write)?;
+        let block = self.block(id, end, write)?;
         self.next += 2;
         self.guard.opened();
         let key = self.insert(id, now);
         if let Some(stream) = self.streams.get(key) {
-            stream.is_head = is_head;
+            stream.is_head = block.is_head;
+            stream.carried.sent.head(block.bytes, block.plain);
             stream.send = if end { Side::Over } else { Side::Body };
         }
         Ok(key)
@@ -78,7 +93,11 @@ impl<H: Section, T: Default> Connection<H, T> {
     /// Sends an interim response (server).
     pub fn interim(&mut self, key: Key, write: impl FnOnce(&mut Fields<'_>)) -> Result<(), SendError> {
         match self.streams.look(key).map(|stream| stream.send) {
-            Some(Side::Head) => self.block(key.id, false, write).map(|_| ()),
+            Some(Side::Head) => {
+                let block = self.block(key.id, false, write)?;
+                self.count(key, &block);
+                Ok(())
+            }
             _ => Err(SendError::Closed),
         }
     }
@@ -105,8 +124,9 @@ impl<H: Section, T: Default> Connection<H, T> {
     }
 
     fn head(&mut self, key: Key, end: bool, write: impl FnOnce(&mut Fields<'_>)) -> Result<(), SendError> {
-        self.block(key.id, end, write)?;
+        let block = self.block(key.id, end, write)?;
         if let Some(stream) = self.streams.get(key) {
+            stream.carried.sent.head(block.bytes, block.plain);
             stream.send = Side::Body;
         }
         if end {
@@ -115,8 +135,14 @@ impl<H: Section, T: Default> Connection<H, T> {
         Ok(())
     }
 
-    /// True: the request's method is HEAD.
-    fn block(&mut self, id: u32, end: bool, write: impl FnOnce(&mut Fields<'_>)) -> Result<bool, SendError> {
+    fn count(&mut self, key: Key, block: &Sent) {
+        if let Some(stream) = self.streams.get(key) {
+            stream.carried.sent.head(block.bytes, block.plain);
+        }
+    }
+
+    fn block(&mut self, id: u32, end: bool, write: impl FnOnce(&mut Fields<'_>)) -> Result<Sent, SendError> {
+        let before = self.output.len();
         let at = self.output.begin_headers();
         let block = self.output.block();
         self.encoder.begin(block);
@@ -125,10 +151,14 @@ impl<H: Section, T: Default> Connection<H, T> {
             block,
             is_valid: true,
             is_head: false,
+            plain: 0,
         };
         write(&mut fields);
         let Fields {
-            is_valid, is_head, ..
+            is_valid,
+            is_head,
+            plain,
+            ..
         } = fields;
         if !is_valid {
             self.encoder.give_up();
@@ -136,7 +166,11 @@ impl<H: Section, T: Default> Connection<H, T> {
             return Err(SendError::Field);
         }
         self.output.end_headers(at, id, end, self.peer.max_frame_size);
-        Ok(is_head)
+        Ok(Sent {
+            is_head,
+            bytes: self.output.len() - before,
+            plain,
+        })
     }
 
     /// Bytes of DATA that may be sent on this stream now.
@@ -164,12 +198,16 @@ impl<H: Section, T: Default> Connection<H, T> {
             let length = data.len().min(left).min(self.peer.max_frame_size);
             let chunk = data.split_to(length);
             let last = end && data.is_empty();
+            let before = self.output.len();
             self.output.data(key, chunk, last);
+            let wire = self.output.len() - before;
             self.guard.sent_data();
             left -= length;
             self.send_window -= length as i64;
             if let Some(stream) = self.streams.get(key) {
                 stream.send_window -= length as i64;
+                // One that joins the frame before it has no head of its own.
+                stream.carried.sent.all += wire as u64;
             }
             if last {
                 self.end_sending(key);
@@ -177,7 +215,12 @@ impl<H: Section, T: Default> Connection<H, T> {
             }
         }
         if data.is_empty() && end {
+            let before = self.output.len();
             self.output.data(key, Bytes::new(), true);
+            let wire = self.output.len() - before;
+            if let Some(stream) = self.streams.get(key) {
+                stream.carried.sent.all += wire as u64;
+            }
             self.end_sending(key);
         }
         Ok(data.is_empty())

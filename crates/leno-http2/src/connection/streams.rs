@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::carried::Carried;
+
 /// A stream of a connection. A key that outlives its stream finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -45,6 +47,7 @@ pub(super) struct Stream<T> {
     pub(super) opened: u64,
     /// Not yet over in both directions.
     pub(super) active: bool,
+    pub(super) carried: Carried,
 }
 
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::http::{self, Answered, HttpConnection};
 use super::one::{One, Well};
-use crate::codec::{Body, Request};
+use crate::codec::{Body, Counter, Request};
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
 /// Answers are of a few bytes.
@@ -51,7 +51,16 @@ pub(super) async fn ask(
     framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     framed.extend_from_slice(&message);
     let body = Body::Full(framed.freeze());
-    let answered = connection.exchange(Request { head, body }, MOST).await;
+    let answered = connection
+        .exchange(
+            Request {
+                head,
+                body,
+                counter: Counter::default(),
+            },
+            MOST,
+        )
+        .await;
     let answered = answered.map_err(|_| Failure::Network)?;
     let failed = Failure::Active {
         status: None,

@@ -13,7 +13,7 @@ use leno_telemetry::stats::Meter;
 
 use super::one::{One, Well};
 use super::own::Own;
-use crate::codec::{Body, Frame, Request, h1, h2};
+use crate::codec::{Body, Counter, Frame, Request, h1, h2};
 use crate::io::Io;
 use crate::outcome::StreamError;
 
@@ -69,10 +69,10 @@ impl HttpConnection {
 
     /// The answer, with as much of its body as is wanted.
     pub(super) async fn exchange(&mut self, request: Request, most: usize) -> Result<Answered, StreamError> {
-        let Request { head, body: sent } = request;
+        let Request { head, body: sent, .. } = request;
         match self {
             Self::Http1(client) => {
-                let mut asking = client.ask(&head, sent);
+                let mut asking = client.ask(&head, sent, Counter::default());
                 let head = poll_fn(|cx| client.poll_answer(&mut asking, cx)).await?;
                 let mut body = Whole::new(most);
                 while let Some(frame) = poll_fn(|cx| client.poll_frame(cx)).await {
@@ -81,7 +81,7 @@ impl HttpConnection {
                 Ok(body.of(head))
             }
             Self::Http2(client) => {
-                let mut answer = h2::client::answer(client.ask(&head, sent), ()).await?;
+                let mut answer = h2::client::answer(client.ask(&head, sent, &Counter::default()), ()).await?;
                 let mut body = Whole::new(most);
                 while let Some(frame) = answer.body.frame().await {
                     body.take(frame?);
@@ -152,7 +152,16 @@ pub(super) async fn ask(
         true => 0,
         false => probe.body_limit.unwrap_or(usize::MAX),
     };
-    let answered = connection.exchange(Request { head, body }, most).await;
+    let answered = connection
+        .exchange(
+            Request {
+                head,
+                body,
+                counter: Counter::default(),
+            },
+            most,
+        )
+        .await;
     let answered = answered.map_err(|error| {
         tracing::debug!(cluster = one.cluster.name, endpoint = %one.endpoint.address, %error, "health check");
         Failure::Network

@@ -23,7 +23,7 @@ use prost::Message;
 use super::own::{Own, Toward};
 use crate::alpn::Offer;
 use crate::codec::h2::client::{Client, answer};
-use crate::codec::{Body, Frame};
+use crate::codec::{Body, Counter, Frame};
 use crate::upstream;
 
 const PATH: &[u8] = b"/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
@@ -124,7 +124,7 @@ impl Session<'_> {
         let io = io.map_err(|failure| Ended::Broken(format!("{failure:?}")))?;
         let scratch = self.own.connector().scratch.clone();
         let client = Client::start(io, &self.cluster.http2, None, scratch, Meter::default());
-        let asking = client.ask(&head, Body::Full(self.wanted()));
+        let asking = client.ask(&head, Body::Full(self.wanted()), &Counter::default());
         let answer = self.in_time(answer(asking, ())).await?;
         let answer = answer.map_err(|error| Ended::Broken(error.to_string()))?;
         let (head, mut body) = (answer.head, answer.body);

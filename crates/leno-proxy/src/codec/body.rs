@@ -26,6 +26,10 @@ pub(crate) trait Source: fmt::Debug {
     fn length(&self) -> Option<u64> {
         None
     }
+    /// Asked while what it gave is not taken: ready when nobody waits for that any longer.
+    fn poll_given_up(&mut self, _cx: &mut Context<'_>) -> Poll<StreamError> {
+        Poll::Pending
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +59,14 @@ impl Body {
                 Poll::Ready((!bytes.is_empty()).then_some(Ok(Frame::Data(bytes))))
             }
             Self::Stream(source) => source.poll_frame(cx),
+        }
+    }
+
+    /// Ready when nobody waits any longer for what was given to be taken.
+    pub(crate) fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+        match self {
+            Self::Empty | Self::Full(_) => Poll::Pending,
+            Self::Stream(source) => source.poll_given_up(cx),
         }
     }
 

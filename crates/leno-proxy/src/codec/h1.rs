@@ -4,6 +4,7 @@
 //! through one block of memory a worker, and goes on from there to the other side without a copy.
 
 mod client;
+mod patience;
 mod sending;
 mod server;
 mod spelling;

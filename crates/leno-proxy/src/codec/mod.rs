@@ -6,6 +6,7 @@
 //! because a codec that detects by itself keeps both state machines for every connection.
 
 mod body;
+mod counter;
 mod date;
 pub(crate) mod h1;
 pub(crate) mod h2;
@@ -23,6 +24,7 @@ use crate::outcome::StreamError;
 use crate::tcp::{Ended, Scratch};
 
 pub(crate) use body::{Body, Frame, Source};
+pub(crate) use counter::Counter;
 
 /// The bytes every HTTP/2 client sends first.
 pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -31,6 +33,7 @@ pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) struct Request {
     pub(crate) head: RequestHead,
     pub(crate) body: Body,
+    pub(crate) counter: Counter,
 }
 
 #[derive(Debug)]
@@ -70,9 +73,11 @@ pub(crate) trait TunnelEnd: std::fmt::Debug {
 pub(crate) trait Service: 'static {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static;
     /// The answer to what is no request.
-    fn refuse(&self, refusal: &Refusal) -> Response;
+    fn refuse(&self, refusal: &Refusal, counter: Counter) -> Response;
     /// Whether responses should end their connection.
     fn draining(&self) -> bool;
+    /// The client has not let its connection end in the time that it had.
+    fn ended_late(&self);
     /// The connection has ended in an error.
     fn failed(&self, error: &StreamError);
 }
@@ -94,6 +99,10 @@ pub(crate) struct ServerLimits {
     pub(crate) max_headers: usize,
     pub(crate) max_header_bytes: usize,
     pub(crate) header_timeout: Option<Duration>,
+    /// How long a connection that is closed waits for its client. None: it does not.
+    pub(crate) delayed_close: Option<Duration>,
+    /// Streams' bytes are counted.
+    pub(crate) counts_wire: bool,
     /// Methods that nobody knows are passed on.
     pub(crate) any_method: bool,
     /// What has both a length and chunks has chunks.

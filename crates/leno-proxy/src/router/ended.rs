@@ -1,6 +1,7 @@
 //! What a try, and a request, have come to.
 
 use leno_engine::decide::retry::FailureKind;
+use leno_engine::decide::route::is_grpc;
 use leno_engine::message::RequestHead;
 use leno_telemetry::stats::{ClusterStat, RouteStat};
 
@@ -43,11 +44,16 @@ pub(super) fn count(
     if matches!(forwarded, Err(Failure::Overflow | Failure::Dropped(_))) {
         upstream.drop_one();
     }
-    upstream.count_answer(status);
-    if is_internal {
-        upstream.count_internal_answer(&exchange.worker().counts.stats, status);
+    let options = &exchange.session().manager.router;
+    if options.without_stats {
+        return;
     }
-    exchange.answer_beside(status);
+    let code = (!options.without_grpc_codes || !is_grpc(&exchange.request.borrow())).then_some(status);
+    upstream.count_answer(code);
+    if is_internal {
+        upstream.count_internal_answer(&exchange.worker().counts.stats, code);
+    }
+    exchange.answer_beside(code);
 }
 
 /// A pooled connection that the upstream had closed, or was closing, when it was used (RFC 9110 §9.2.2): what has not

@@ -29,6 +29,7 @@ type Ended = Result<(Answer, Picked, InFlight), Failed>;
 
 /// A try under way.
 struct Try<'t> {
+    number: u32,
     attempt: Pin<Box<dyn Future<Output = Ended> + 't>>,
     /// When it is late. None: it has been, and was repeated if that was allowed.
     late: Option<Pin<Box<Sleep>>>,
@@ -103,6 +104,7 @@ impl<'t> Hedge<'t> {
         let (retry, previous) = (self.retry.clone(), self.previous());
         let told = exchange.upstream.borrow().clone();
         self.tries.push(Try {
+            number: exchange.attempts.get(),
             attempt: Box::pin(async move { router.attempt(plan, retry.as_ref(), &previous, fresh).await }),
             late: Some(Box::pin(sleep(self.per_try))),
             repeated: false,
@@ -148,6 +150,7 @@ impl<'t> Hedge<'t> {
             return;
         }
         one.late = None;
+        self.plan.trying.late(one.number);
         let random = exchange.worker().random.next();
         let verdict = self.retry.as_mut().map(|retry| retry.on_late(random));
         let repeated = self.plan.replay.can_repeat() && self.is_retried(verdict, true);
@@ -230,6 +233,7 @@ impl<'t> Hedge<'t> {
             }
             Err(failed) => {
                 if repeatable && is_stale(&failed, &exchange.request.borrow()) && !repeated {
+                    failed.forget();
                     self.begin(true);
                     return None;
                 }

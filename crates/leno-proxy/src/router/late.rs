@@ -30,6 +30,15 @@ impl Router<'_> {
         }
     }
 
+    /// Which attempt it is.
+    pub(super) fn tell_attempt(&self) {
+        if self.forwarding.host.include_attempt_count {
+            let count = Decimal::from(u64::from(self.exchange.attempts.get()));
+            let headers = &mut self.exchange.request.borrow_mut().headers;
+            headers.set("x-envoy-attempt-count", count);
+        }
+    }
+
     /// An attempt that is not the first has less time.
     pub(super) fn tell_what_is_left(&self, head: &mut RequestHead) {
         let Some(deadline) = self.exchange.watch.deadline() else {

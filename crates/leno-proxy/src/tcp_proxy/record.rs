@@ -2,37 +2,49 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::listener::TcpProxy;
 use leno_engine::compile::log_filter::LogType;
+use leno_engine::decide::balance::Host;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::flags::Flag;
-use leno_telemetry::record::{ConnectionRecord, UpstreamRecord};
+use leno_telemetry::record::{ConnectionRecord, UpstreamRecord, WireBytes};
 use leno_telemetry::stats::TcpStat;
 
 use super::{Connected, Outcome, Unconnected};
+use crate::connect::UpstreamConnection;
 use crate::connection::Connection;
 use crate::upstream;
 use crate::worker::Worker;
 
 pub(super) fn upstream_record(connected: &Connected) -> UpstreamRecord<'_> {
+    record_of(&connected.cluster, &connected.host, &connected.connection)
+}
+
+pub(super) fn record_of<'c>(
+    cluster: &'c Cluster,
+    host: &'c Host,
+    connection: &'c UpstreamConnection,
+) -> UpstreamRecord<'c> {
     UpstreamRecord {
-        name: &connected.cluster.name,
-        hostname: &connected.host.endpoint.hostname,
-        cluster: &connected.cluster.stat_name,
-        service: connected.cluster.service.as_ref(),
-        workload: connected.host.endpoint.workload.as_ref(),
-        remote: Some(&connected.connection.remote),
-        local: connected.connection.local,
-        peer_principal: connected.connection.peer_principal.as_ref(),
-        local_principal: connected.connection.local_principal.as_ref(),
+        name: &cluster.name,
+        hostname: &host.endpoint.hostname,
+        cluster: &cluster.stat_name,
+        service: cluster.service.as_ref(),
+        workload: host.endpoint.workload.as_ref(),
+        remote: Some(&connection.remote),
+        local: connection.local,
+        peer_principal: connection.peer_principal.as_ref(),
+        local_principal: connection.local_principal.as_ref(),
         transport_failure: None,
         is_connected: true,
         version: None,
-        connection_id: Some(connected.connection.id),
-        tls: connected.connection.tls_facts(),
-        server_name: connected.connection.server_name.as_deref(),
-        cluster_metadata: connected.cluster.told.as_ref(),
-        metadata: connected.host.endpoint.told.as_ref(),
+        connection_id: Some(connection.id),
+        tls: connection.tls_facts(),
+        server_name: connection.server_name.as_deref(),
+        wire: WireBytes::default(),
+        cluster_metadata: cluster.told.as_ref(),
+        metadata: host.endpoint.told.as_ref(),
     }
 }
 
@@ -105,6 +117,7 @@ pub(super) fn report(
         connection_id: None,
         tls: None,
         server_name: None,
+        wire: WireBytes::default(),
         cluster_metadata: None,
         metadata: tried.and_then(|endpoint| endpoint.told.as_ref()),
     };

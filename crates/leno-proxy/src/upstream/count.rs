@@ -7,9 +7,10 @@ use crate::counts::{Lasting, Timed};
 use crate::outcome::Failure;
 
 impl Upstream {
-    /// A request has been answered with this status, by an endpoint or for lack of one.
-    pub(crate) fn count_answer(&self, status: u16) {
+    /// A request has been answered with this status, by an endpoint or for lack of one; None: it is not counted which.
+    pub(crate) fn count_answer(&self, status: Option<u16>) {
         self.counts.inc(ClusterStat::RqCompleted);
+        let Some(status) = status else { return };
         if let Some(class) = ClusterStat::of_status(status) {
             self.counts.inc(class);
         }
@@ -17,10 +18,11 @@ impl Upstream {
     }
 
     /// The same, of a request that is taken for one from inside.
-    pub(crate) fn count_internal_answer(&self, stats: &Stats, status: u16) {
+    pub(crate) fn count_internal_answer(&self, stats: &Stats, status: Option<u16>) {
         let name = &self.state.borrow().cluster.stat_name;
         let counts = self.internal.get_or_init(|| stats.counts(name));
         counts.inc(InternalStat::RqCompleted);
+        let Some(status) = status else { return };
         if let Some(class) = InternalStat::of_status(status) {
             counts.inc(class);
         }

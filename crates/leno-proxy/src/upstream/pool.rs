@@ -18,7 +18,7 @@ use leno_engine::message::{RequestHead, ResponseHead, Version};
 use leno_telemetry::stats::{ClusterStat, ClusterTime, Meter};
 
 use crate::alpn::{Offer, is_http2};
-use crate::codec::{Answer, Body, Frame, Source, h1, h2};
+use crate::codec::{Answer, Body, Counter, Frame, Source, h1, h2};
 use crate::connect::{self, Connector, UpstreamConnection};
 use crate::counts::{Lasting, Timed};
 use crate::destination::{Destination, Try};
@@ -436,16 +436,17 @@ impl Checkout {
         self,
         head: &RequestHead,
         body: Body,
+        counter: Counter,
     ) -> impl Future<Output = Result<Answer, StreamError>> + use<> {
         match self.kind {
             Kind::Http2(connection) => {
-                let asking = connection.client.ask(head, body);
+                let asking = connection.client.ask(head, body, &counter);
                 Either::Left(h2::client::answer(asking, connection))
             }
             Kind::Http1 { mut connection, pool } => {
                 connection.requests += 1;
                 let tunnel = head.method.as_ref() == b"CONNECT" && head.upgrade.is_none();
-                let mut asking = connection.client.ask(head, body);
+                let mut asking = connection.client.ask(head, body, counter);
                 let mut lease = Some(Lease {
                     connection: Some(connection),
                     pool,

@@ -222,3 +222,48 @@ async fn answers_of_the_proxys_own_have_a_date() {
             .is_some()
     );
 }
+
+#[tokio::test]
+async fn an_answer_that_its_client_does_not_take_is_given_up_in_time() {
+    let upstream = http1_server(|_, _| ok("whole")).await;
+    let (harness, address) = edge(upstream, |manager| {
+        manager.timeouts.stream_idle = Some(Duration::from_secs(3600));
+        manager.timeouts.stream_flush = Some(Duration::from_millis(1));
+    });
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    let (sender, connection): (h2::client::SendRequest<Bytes>, _) =
+        builder.initial_window_size(1).handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut sender = sender.ready().await.unwrap();
+    let request = Request::get("http://test/").body(()).unwrap();
+    let (answer, _) = sender.send_request(request, true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    // The window of one byte is not given back.
+    assert_eq!(body.data().await.unwrap().unwrap(), "w");
+    let error = body.data().await.unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(h2::Reason::INTERNAL_ERROR));
+    let record = harness.records.request(0).await;
+    assert_eq!(
+        (record.flags.is_empty(), record.details.as_str()),
+        (true, "via_upstream")
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_close_is_left_in_time() {
+    let upstream = http1_server(|_, _| ok("")).await;
+    let (_harness, address) = edge(upstream, |manager| {
+        manager.timeouts.delayed_close = Some(Duration::from_millis(50));
+    });
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // Nothing of this is a request, and the client never ends its side.
+    stream.write_all(b"nonsense\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 400"));
+    // The other side is closed too: what is sent now is refused.
+    while stream.write_all(b"more").await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}

@@ -265,6 +265,7 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
         filters: vec![],
         access_log: vec![],
         keeps_trailers: false,
+        counts_wire: false,
         limits: HttpLimits {
             max_header_bytes: 60 * 1024,
             max_headers: 100,
@@ -277,7 +278,11 @@ pub(crate) fn manager(routes: &str) -> HttpConnectionManager {
             request_headers: None,
             drain: Duration::from_secs(1),
             max_connection_duration: None,
+            jitter: Default::default(),
+            ends_with_answer: false,
             max_stream_duration: None,
+            delayed_close: Some(Duration::from_secs(1)),
+            stream_flush: None,
         },
         server_header: ServerHeader::Overwrite("leno".to_owned()),
         client_cert: ForwardClientCert {
@@ -341,6 +346,7 @@ pub(crate) fn table(name: &str, cluster: &str, edit: impl FnOnce(&mut Forward)) 
         cluster: ClusterChoice::One(cluster.to_owned()),
         timeout: None,
         idle_timeout: None,
+        flush_timeout: None,
         retry: None,
         hedge: false,
         prefix_rewrite: None,

@@ -27,6 +27,10 @@ pub fn of_request(log: &Entries, record: &RequestRecord<'_>) -> pb::HttpAccessLo
             stream_id: field(&record.request.headers, "x-request-id"),
             access_log_type: pb::AccessLogType::from(record.log_type).into(),
             custom_tags,
+            downstream_wire_bytes_sent: record.wire.sent.all,
+            downstream_wire_bytes_received: record.wire.received.all,
+            upstream_wire_bytes_sent: record.upstream.map_or(0, |u| u.wire.sent.all),
+            upstream_wire_bytes_received: record.upstream.map_or(0, |u| u.wire.received.all),
             ..common(
                 record.start,
                 record.duration,
@@ -116,6 +120,8 @@ fn request(log: &Entries, record: &RequestRecord<'_>) -> pb::HttpRequestProperti
         original_path: field("x-envoy-original-path"),
         request_headers_bytes: (of_pseudo + size(&head.headers)) as u64,
         request_body_bytes: record.bytes_received,
+        downstream_header_bytes_received: record.wire.received.heads,
+        upstream_header_bytes_sent: record.upstream.map_or(0, |u| u.wire.sent.heads),
         request_headers: named(&log.request_headers, |name| match name.starts_with(':') {
             true => head.field(name).map(text),
             false => joined(&head.headers, name),
@@ -135,6 +141,8 @@ fn response(log: &Entries, record: &RequestRecord<'_>) -> pb::HttpResponseProper
             (":status".len() + 3 + size(&head.headers)) as u64
         }),
         response_body_bytes: record.bytes_sent,
+        downstream_header_bytes_sent: record.wire.sent.heads,
+        upstream_header_bytes_received: record.upstream.map_or(0, |u| u.wire.received.heads),
         response_headers: named(&log.response_headers, |name| {
             joined(&record.response?.headers, name)
         }),

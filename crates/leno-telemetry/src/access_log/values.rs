@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::access_log::{
     AddressForm, Attempted, End, FormatValues, HelloHash, MetadataKind, Operator, Point, SanKind, Side,
-    TlsFact, Whose,
+    TlsFact, Way, Whose, Wire,
 };
 use leno_engine::compile::log_filter::LogType;
 use leno_engine::compile::metadata::Value;
@@ -23,7 +23,7 @@ use super::write::{
     of_socket, span, text, underscored,
 };
 use crate::record::{
-    ConnectionRecord, DownstreamRecord, OnDemand, RequestRecord, RouteRecord, UpstreamRecord,
+    ConnectionRecord, DownstreamRecord, OnDemand, RequestRecord, RouteRecord, UpstreamRecord, WireBytes,
 };
 
 /// What a format may say of a request besides its messages.
@@ -55,6 +55,7 @@ pub struct Common<'a> {
     pub details: &'a str,
     pub received: u64,
     pub sent: u64,
+    pub wire: WireBytes,
     pub attempts: u32,
     pub upstream: Option<UpstreamRecord<'a>>,
     pub downstream: &'a DownstreamRecord,
@@ -80,6 +81,7 @@ impl<'a> RequestValues<'a> {
                 details: record.details,
                 received: record.bytes_received,
                 sent: record.bytes_sent,
+                wire: record.wire,
                 attempts: record.attempts,
                 upstream: record.upstream,
                 downstream: record.downstream,
@@ -154,6 +156,7 @@ impl<'a> ConnectionValues<'a> {
                 details: record.details,
                 received: record.bytes_received,
                 sent: record.bytes_sent,
+                wire: WireBytes::default(),
                 attempts: record.attempts,
                 upstream: record.upstream,
                 downstream: record.downstream,
@@ -221,6 +224,16 @@ impl FormatValues for ConnectionValues<'_> {
                 let connected = common.upstream.is_some_and(|upstream| upstream.is_connected);
                 text(out, close_reason(*side, common.flags, connected, common.details))
             }
+            // Every byte of a connection passes as it is.
+            Operator::WireBytes(side, way, Wire::All) => {
+                let connected = common.upstream.is_some_and(|upstream| upstream.is_connected);
+                let bytes = match (side, way) {
+                    (Side::Upstream, _) if !connected => 0,
+                    (Side::Downstream, Way::Sent) | (Side::Upstream, Way::Received) => common.sent,
+                    (Side::Downstream, Way::Received) | (Side::Upstream, Way::Sent) => common.received,
+                };
+                number(out, bytes)
+            }
             Operator::CloseType(Side::Downstream) if self.reset => text(out, Some("RemoteReset")),
             Operator::StreamId => write_uuid(out, common.random, common.start),
             Operator::Attempted(what) => common
@@ -276,6 +289,7 @@ impl<'a> Common<'a> {
             details: "",
             received: 0,
             sent: 0,
+            wire: WireBytes::default(),
             attempts: 0,
             upstream: None,
             downstream,
@@ -319,6 +333,22 @@ impl<'a> Common<'a> {
             }
             Operator::BytesReceived => number(out, self.received),
             Operator::BytesSent => number(out, self.sent),
+            Operator::WireBytes(side, way, which) => {
+                let wire = match side {
+                    Side::Downstream => self.wire,
+                    Side::Upstream => upstream.map(|upstream| upstream.wire).unwrap_or_default(),
+                };
+                let way = match way {
+                    Way::Sent => wire.sent,
+                    Way::Received => wire.received,
+                };
+                let bytes = match which {
+                    Wire::All => way.all,
+                    Wire::Heads => way.heads,
+                    Wire::PlainHeads => way.plain_heads,
+                };
+                number(out, bytes)
+            }
             Operator::AccessLogType => text(out, Some(self.log_type.name())),
             Operator::UpstreamRequestAttemptCount => number(out, u64::from(self.attempts)),
             Operator::Address(whose, form) => self.address(*whose, *form, out),

@@ -215,6 +215,7 @@ stats! {
         CxDestroy Counter "downstream_cx_destroy",
         CxDestroyLocal Counter "downstream_cx_destroy_local",
         CxDestroyRemote Counter "downstream_cx_destroy_remote",
+        CxDelayedCloseTimeout Counter "downstream_cx_delayed_close_timeout",
         CxDestroyActiveRq Counter "downstream_cx_destroy_active_rq",
         CxDestroyLocalActiveRq Counter "downstream_cx_destroy_local_active_rq",
         CxDestroyRemoteActiveRq Counter "downstream_cx_destroy_remote_active_rq",

@@ -130,6 +130,7 @@ impl Sample {
             connection_id: None,
             tls: None,
             server_name: None,
+            wire: Default::default(),
             cluster_metadata: None,
             metadata: None,
         }
@@ -150,6 +151,7 @@ impl Sample {
             details: "via_upstream",
             bytes_received: 0,
             bytes_sent: 375,
+            wire: Default::default(),
             route: RouteRecord {
                 found: true,
                 name: "default",

@@ -7,7 +7,7 @@ use super::formats::{format_with, formatters};
 use super::parse::Brought;
 use super::{CustomTag, Destination, Json, custom_tag};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, Wants, no_effect, refuse};
 use crate::compile::collector::{BATCH_BYTES, Collector, Envelope, Service};
 use crate::compile::pb::{grpc_log, opentelemetry_log, otlp, protobuf};
 use crate::compile::service::{grpc_service, http_service};
@@ -91,6 +91,11 @@ fn entries(
         return Err(at.reject("required"));
     };
     refuse!(at; filter_state_objects_to_log, grpc_stream_retry_policy);
+    // Each entry tells them.
+    at.want(Wants {
+        wire: true,
+        ..Wants::default()
+    });
     at.not_empty("log_name", log_name)?;
     at.version("transport_api_version", *transport_api_version)?;
     let service = at.required("grpc_service", service)?;

@@ -3,6 +3,7 @@
 use leno_proto::FromAny;
 
 use super::format::Format;
+use super::operator::Operator;
 use super::parse::{Brought, Reading};
 use super::zone::Zone;
 use super::{Json, LogFormat};
@@ -80,6 +81,7 @@ pub(crate) fn format_with(at: &At<'_>, text: &str, options: Brought) -> Result<F
             on_demand: operator.is_on_demand(),
             trailers: operator.names_trailers(),
             istio_stats: false,
+            wire: matches!(operator, Operator::WireBytes(..)),
         });
     }
     Ok(format)

@@ -74,6 +74,8 @@ pub enum Operator {
     // Sizes.
     BytesReceived,
     BytesSent,
+    /// Of the stream, as it was on the wire.
+    WireBytes(Side, Way, Wire),
 
     // Who.
     Address(Whose, AddressForm),
@@ -207,6 +209,23 @@ pub enum Message {
 pub enum Side {
     Downstream,
     Upstream,
+}
+
+/// Whether it was sent or received by the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Sent,
+    Received,
+}
+
+/// Which of a stream's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    All,
+    /// HTTP/1's fields without the first line; HTTP/2's frames.
+    Heads,
+    /// The same, before they were compressed.
+    PlainHeads,
 }
 
 /// A moment of a request.
@@ -349,6 +368,7 @@ impl Operator {
             Self::ResponseCode
             | Self::BytesReceived
             | Self::BytesSent
+            | Self::WireBytes(..)
             | Self::HeadersBytes(_)
             | Self::Duration
             | Self::RequestDuration

@@ -8,7 +8,7 @@ use super::coalesce;
 use super::format::{Format, Piece};
 use super::operator::{
     AddressForm, Attempted, Clock, End, GrpcForm, Hash, HelloHash, HostOf, Message, MetadataKind, Operator,
-    PathOf, Point, SanKind, ServerName, Side, StateForm, TlsFact, Unit, Whose,
+    PathOf, Point, SanKind, ServerName, Side, StateForm, TlsFact, Unit, Way, Whose, Wire,
 };
 
 use super::zone::Zone;
@@ -240,7 +240,7 @@ fn plain(name: &str, reading: &Reading<'_>) -> Option<Operator> {
     use AddressForm::{EndpointId, Port, Whole};
     use Operator as O;
     use Side::{Downstream, Upstream};
-    if let Some(found) = tls(name) {
+    if let Some(found) = tls(name).or_else(|| wire(name)) {
         return Some(found);
     }
     Some(match name {
@@ -328,6 +328,25 @@ fn milliseconds(from: Point, to: Point) -> Operator {
         to,
         unit: Unit::Milliseconds,
     }
+}
+
+/// What one side's stream came to on the wire.
+fn wire(name: &str) -> Option<Operator> {
+    let (side, name) = match name.strip_prefix("DOWNSTREAM_") {
+        Some(name) => (Side::Downstream, name),
+        None => (Side::Upstream, name.strip_prefix("UPSTREAM_")?),
+    };
+    let (which, way) = match name.strip_suffix("_SENT") {
+        Some(which) => (which, Way::Sent),
+        None => (name.strip_suffix("_RECEIVED")?, Way::Received),
+    };
+    let which = match which {
+        "WIRE_BYTES" => Wire::All,
+        "HEADER_BYTES" => Wire::Heads,
+        "DECOMPRESSED_HEADER_BYTES" => Wire::PlainHeads,
+        _ => return None,
+    };
+    Some(Operator::WireBytes(side, way, which))
 }
 
 /// What is known of one side's TLS.

@@ -18,7 +18,7 @@ use crate::compile::at::{At, is_true, no_effect, refuse, silent};
 use crate::compile::header::{Mutation, mutation};
 use crate::compile::local_reply;
 use crate::compile::pb::hcm as pb;
-use crate::compile::pb::{core, early_header_mutation, router};
+use crate::compile::pb::{core, early_header_mutation, router, types};
 use crate::compile::tracing;
 use crate::compile::{route, typed_struct};
 use crate::decide::filter;
@@ -37,7 +37,7 @@ pub(crate) fn manager(
         add_user_agent,
         tracing,
         common_http_protocol_options: _,
-        http1_safe_max_connection_duration,
+        http1_safe_max_connection_duration: _,
         http_protocol_options,
         http2_protocol_options,
         http3_protocol_options,
@@ -46,12 +46,12 @@ pub(crate) fn manager(
         scheme_header_transformation,
         max_request_headers_kb: _,
         stream_idle_timeout: _,
-        stream_flush_timeout,
+        stream_flush_timeout: _,
         request_timeout: _,
         request_headers_timeout: _,
         drain_timeout: _,
-        drain_timeout_jitter,
-        delayed_close_timeout,
+        drain_timeout_jitter: _,
+        delayed_close_timeout: _,
         access_log,
         access_log_flush_interval,
         flush_access_log_on_new_request,
@@ -94,9 +94,7 @@ pub(crate) fn manager(
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
         path_normalization_options,
         typed_header_validation_config);
-    no_effect!(at, "not used"; http1_safe_max_connection_duration, stream_flush_timeout, drain_timeout_jitter,
-        delayed_close_timeout,
-        stream_error_on_invalid_http_message,
+    no_effect!(at, "not used"; stream_error_on_invalid_http_message,
         add_proxy_protocol_connection_state);
     no_effect!(at, "HTTP/3 is not spoken"; http3_protocol_options);
     let http1 = match http_protocol_options {
@@ -133,6 +131,7 @@ pub(crate) fn manager(
         keeps_trailers: tracing.as_ref().is_some_and(|tracing| tracing.tracer.is_some())
             || access_log.iter().any(|log| log.to.wants_trailers())
             || at.wants().trailers,
+        counts_wire: at.wants().wire,
         access_log,
         log_options,
         limits: limits(at, message)?,
@@ -364,8 +363,6 @@ fn router_options(at: &At<'_>, message: &router::Router) -> Result<RouterOptions
         reject_connect_request_early_data,
     } = message;
     refuse!(at; upstream_http_filters, reject_connect_request_early_data);
-    no_effect!(at, "leno has its own statistics"; dynamic_stats, suppress_grpc_request_failure_code_stats);
-    no_effect!(at, "only downstream requests are logged"; upstream_log, upstream_log_options);
     for (i, name) in strict_check_headers.iter().enumerate() {
         if !STRICT.contains(&name.as_str()) {
             let at = at.item("strict_check_headers", i);
@@ -377,6 +374,13 @@ fn router_options(at: &At<'_>, message: &router::Router) -> Result<RouterOptions
         respect_expected_timeout: *respect_expected_rq_timeout,
         spawn_upstream: *start_child_span,
         strict_headers: strict_check_headers.clone(),
+        without_stats: dynamic_stats.as_ref().is_some_and(|counts| !counts.value),
+        without_grpc_codes: *suppress_grpc_request_failure_code_stats,
+        upstream_log: access_logs(at, "upstream_log", upstream_log)?,
+        upstream_log_options: match upstream_log_options {
+            None => LogOptions::default(),
+            Some(options) => log_options::upstream(&at.field("upstream_log_options"), options)?,
+        },
     })
 }
 
@@ -458,7 +462,7 @@ fn limits(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<HttpLimits
         // With the timeouts.
         idle_timeout: _,
         max_connection_duration: _,
-        max_connection_duration_jitter,
+        max_connection_duration_jitter: _,
         max_headers_count,
         max_response_headers_kb,
         max_stream_duration: _,
@@ -466,7 +470,7 @@ fn limits(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<HttpLimits
         max_requests_per_connection,
     } = &common(message);
     let options = at.field("common_http_protocol_options");
-    no_effect!(options, "not used"; max_connection_duration_jitter, max_response_headers_kb);
+    no_effect!(options, "not used"; max_response_headers_kb);
     let kilobytes = message.max_request_headers_kb.as_ref().map_or(60, |kb| kb.value);
     if !(1..=8192).contains(&kilobytes) {
         return Err(at
@@ -505,8 +509,31 @@ fn timeouts(at: &At<'_>, message: &pb::HttpConnectionManager) -> Result<HttpTime
             &common.max_connection_duration,
             None,
         )?,
+        jitter: Jitter {
+            duration: percent(
+                &options,
+                "max_connection_duration_jitter",
+                common.max_connection_duration_jitter.as_ref(),
+            )?,
+            drain: percent(at, "drain_timeout_jitter", message.drain_timeout_jitter.as_ref())?,
+        },
+        ends_with_answer: message.http1_safe_max_connection_duration,
         max_stream_duration: options.timeout("max_stream_duration", &common.max_stream_duration, None)?,
+        delayed_close: at.timeout(
+            "delayed_close_timeout",
+            &message.delayed_close_timeout,
+            Some(Duration::from_secs(1)),
+        )?,
+        stream_flush: at.duration("stream_flush_timeout", &message.stream_flush_timeout)?,
     })
+}
+
+fn percent(at: &At<'_>, field: &'static str, said: Option<&types::Percent>) -> Result<f64, Rejection> {
+    let percent = said.map_or(0.0, |percent| percent.value);
+    match (0.0..=100.0).contains(&percent) {
+        true => Ok(percent),
+        false => Err(at.field(field).reject("0 to 100")),
+    }
 }
 
 fn server_header(at: &At<'_>, transformation: i32, name: &str) -> Result<ServerHeader, Rejection> {

@@ -78,12 +78,6 @@ pub(super) fn tcp_proxy(at: &At<'_>, message: &pb::TcpProxy) -> Result<TcpProxy,
             .field("max_downstream_connection_duration_jitter_percentage")
             .reject("0 to 100"));
     }
-    if log_options.every.is_some() {
-        return Err(at
-            .field("access_log_options")
-            .field("access_log_flush_interval")
-            .reject("not supported"));
-    }
     Ok(TcpProxy {
         stat_prefix: stat_prefix.clone(),
         max_duration_jitter: jitter,

@@ -77,7 +77,6 @@ pub(super) fn forward(
     } = message;
     refuse!(at; retry_policy_typed_config, cors, internal_redirect_action, max_internal_redirects);
     no_effect!(at, "HTTP/3 is not spoken"; early_data_policy);
-    no_effect!(at, "not used"; flush_timeout);
     if regex_rewrite.is_some() && !prefix_rewrite.is_empty() {
         return Err(at
             .field("regex_rewrite")
@@ -114,7 +113,8 @@ pub(super) fn forward(
                 None
             }
         },
-        idle_timeout: at.timeout("idle_timeout", idle_timeout, None)?,
+        idle_timeout: at.duration("idle_timeout", idle_timeout)?,
+        flush_timeout: at.duration("flush_timeout", flush_timeout)?,
         retry: match retry_policy {
             None => inherited.retry.clone(),
             Some(policy) => Some(Arc::new(retry::policy(&at.field("retry_policy"), policy)?)),
@@ -205,7 +205,7 @@ fn stream_duration(
     let offset = at.duration("grpc_timeout_header_offset", grpc_timeout_header_offset)?;
     let maximum = at.duration("grpc_timeout_header_max", grpc_timeout_header_max)?;
     Ok(StreamDuration {
-        maximum: at.timeout("max_stream_duration", max_stream_duration, None)?,
+        maximum: at.duration("max_stream_duration", max_stream_duration)?,
         grpc: maximum.map(|maximum| GrpcStreams {
             maximum,
             offset: offset.unwrap_or_default(),

@@ -19,7 +19,7 @@ use super::sending::{SendError, Sending};
 use super::spelling;
 use super::wire::Wire;
 use super::{RESPONSE_LIMITS, Workspace, protocol};
-use crate::codec::{Body, Frame};
+use crate::codec::{Body, Counter, Frame};
 use crate::io::{Io, Rewound};
 use crate::outcome::StreamError;
 
@@ -94,9 +94,13 @@ impl Client {
     }
 
     /// Begins with a request; [`Self::poll_answer`] goes on.
-    pub(crate) fn ask(&mut self, head: &RequestHead, body: Body) -> Asking {
+    pub(crate) fn ask(&mut self, head: &RequestHead, body: Body, counter: Counter) -> Asking {
         self.persistent = false;
-        self.wire.borrow().meter.set_busy(true);
+        {
+            let mut wire = self.wire.borrow_mut();
+            wire.meter.set_busy(true);
+            wire.counter = counter;
+        }
         let mut out = self.wire.borrow().workspace().head();
         let whole;
         let to_write = match self.options.whole_url {
@@ -109,6 +113,7 @@ impl Client {
         let writer = encode_request(to_write, body.length(), &mut out);
         if writer.is_ok() {
             spelling::write(self.options.header_case, &head.headers, &mut out);
+            self.wire.borrow().counter.sent_head(&out);
         }
         let written = Written {
             writer,
@@ -161,7 +166,9 @@ impl Client {
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         let mut wire = self.wire.borrow_mut();
         loop {
+            let before = wire.input.len();
             let decoded = self.decoder.decode(&mut wire.input);
+            wire.counter.received((before - wire.input.len()) as u64);
             wire.release_input();
             return Poll::Ready(match decoded {
                 Ok(Decoded::Data(data)) => {
@@ -245,6 +252,7 @@ impl Asking {
                 self.scanner = HeadScanner::default();
                 let head = wire.input.split_to(end);
                 wire.release_input();
+                wire.counter.received_head(&head);
                 let mut response = parse_response(&head, self.asked, &RESPONSE_LIMITS).map_err(protocol)?;
                 // Interim responses end here: Envoy passes them on only with `proxy_100_continue`.
                 if response.head.status < 200 && response.head.status != 101 {

@@ -68,7 +68,12 @@ impl Sending {
     /// Ready when the message is out.
     pub(super) fn poll(&mut self, wire: &RefCell<Wire>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         loop {
-            ready!(wire.borrow_mut().poll_flush(cx))?;
+            let flushed = wire.borrow_mut().poll_flush(cx);
+            if flushed.is_pending() {
+                let error = ready!(self.body.poll_given_up(cx));
+                return Poll::Ready(Err(SendError::Body(error)));
+            }
+            ready!(flushed)?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
@@ -122,6 +127,11 @@ impl Sending {
             self.body = Body::Empty;
         }
         Ok(())
+    }
+
+    /// Nothing but what waits to be written is still to come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     fn last(&mut self, before: &mut Vec<u8>) -> Result<(), EncodeError> {

@@ -1,5 +1,7 @@
 //! The server's side of a connection: its requests one after the other, each with its response.
 
+mod closing;
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -18,10 +20,11 @@ use leno_telemetry::stats::Meter;
 use tokio::time::{Sleep, sleep};
 
 use super::Workspace;
+use super::patience::Patience;
 use super::sending::{SendError, Sending};
 use super::spelling;
 use super::wire::Wire;
-use crate::codec::{Body, Frame, Refusal, Request, Response, ServerLimits, Service, Source, Tunnel};
+use crate::codec::{Body, Counter, Frame, Refusal, Request, Response, ServerLimits, Service, Source, Tunnel};
 use crate::ending::Ending;
 use crate::io::Rewound;
 use crate::outcome::StreamError;
@@ -29,10 +32,6 @@ use crate::tcp;
 
 /// Kept of requests that come before the response to the one before them.
 const PIPELINED: usize = 64 * 1024;
-/// As long as this, and for as many bytes, a client that still sends may take note that its answer is the last; a
-/// connection that is closed at once may lose the answer (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 const TOO_LATE: Refusal = Refusal {
     status: 408,
@@ -61,6 +60,8 @@ struct Connection {
     truncated: Cell<bool>,
     secure: bool,
     header_timeout: Option<Duration>,
+    delayed_close: Option<Duration>,
+    counts_wire: bool,
     settings: Settings,
     options: Http1Options,
 }
@@ -119,6 +120,8 @@ pub(crate) fn serve<S: Service>(
         truncated: Cell::new(false),
         secure,
         header_timeout: limits.header_timeout,
+        delayed_close: limits.delayed_close,
+        counts_wire: limits.counts_wire,
         settings,
         options: limits.http1.clone(),
     });
@@ -127,8 +130,8 @@ pub(crate) fn serve<S: Service>(
             match connection.turn(&ending, &*service).await.await {
                 Ok(After::Next) => {}
                 Ok(After::Ended) => break Ok(()),
-                Ok(After::Close) => break Box::pin(connection.close(false)).await,
-                Ok(After::Linger) => break Box::pin(connection.close(true)).await,
+                Ok(After::Close) => break Box::pin(connection.close(false, &*service)).await,
+                Ok(After::Linger) => break Box::pin(connection.close(true, &*service)).await,
                 Ok(After::Tunnel(tunnel)) => break Box::pin(run_tunnel(connection, *tunnel)).await,
                 Err(error) => break Err(error),
             }
@@ -203,6 +206,7 @@ impl Connection {
             if let Some(end) = scanner.find(&wire.input) {
                 let head = wire.input.split_to(end);
                 wire.release_input();
+                self.count(&mut wire, &head);
                 return Poll::Ready(match parse_request(&head, self.secure, &self.settings) {
                     Ok(mut request) => {
                         spelling::note(self.options.header_case, &head, &mut request.head.headers);
@@ -212,6 +216,7 @@ impl Connection {
                 });
             }
             if wire.input.len() > self.settings.limits.head_bytes {
+                self.count(&mut wire, &[]);
                 return Poll::Ready(Next::refused(Error::TooLarge));
             }
             // Before the other side waits for a line that it has ended in its own protocol's way.
@@ -220,6 +225,7 @@ impl Connection {
                 .first()
                 .is_some_and(|byte| !may_begin_request(*byte, &self.settings))
             {
+                self.count(&mut wire, &[]);
                 return Poll::Ready(Next::refused(Error::Syntax("no request")));
             }
             match wire.poll_read(cx) {
@@ -234,6 +240,14 @@ impl Connection {
             return Poll::Ready(Next::Closed);
         }
         Poll::Pending
+    }
+
+    /// Another stream begins with this head.
+    fn count(&self, wire: &mut Wire, head: &[u8]) {
+        if self.counts_wire {
+            wire.counter = Counter::new(true);
+            wire.counter.received_head(head);
+        }
     }
 
     /// False: a request of HTTP/1.0 that names none, and there is none for such.
@@ -276,10 +290,14 @@ impl Connection {
             persistent,
         };
         let body = self.receive(framing);
-        self.wire.borrow().meter.set_busy(true);
+        let counter = {
+            let wire = self.wire.borrow();
+            wire.meter.set_busy(true);
+            wire.counter.clone()
+        };
         async move {
             let response = {
-                let mut call = pin!(service.call(Request { head, body }));
+                let mut call = pin!(service.call(Request { head, body, counter }));
                 poll_fn(|cx| match call.as_mut().poll(cx) {
                     Poll::Ready(response) => Poll::Ready(Some(response)),
                     Poll::Pending => self.poll_gone(ending, cx).map(|()| None),
@@ -291,7 +309,7 @@ impl Connection {
                 return Err(StreamError::Closed);
             };
             let draining = service.draining() || ending.is_to_close_idle();
-            let after = self.respond(response, asked, draining, ending).await;
+            let after = self.respond(response, asked, draining, (ending, service)).await;
             let meter = &self.wire.borrow().meter;
             // An answer that breaks off is over before its connection is.
             if after.is_ok() || !meter.is_ended_by_peer() && !ending.is_to_close_now() {
@@ -302,12 +320,12 @@ impl Connection {
     }
 
     /// Sends a response.
-    async fn respond(
+    async fn respond<S: Service>(
         &self,
         response: Response,
         asked: Asked,
         draining: bool,
-        ending: &Ending,
+        (ending, service): (&Ending, &S),
     ) -> Result<After, StreamError> {
         let Response {
             mut head,
@@ -328,7 +346,7 @@ impl Connection {
             close: asked_to_close || !asked.persistent || draining || !all || asked.upgrade || asked.connect,
             date: now.as_ref().map_or(&[], |now| now),
         };
-        let close = self.send(head, body, &to, ending).await?;
+        let close = self.send(head, body, &to, (ending, service)).await?;
         if let Some(tunnel) = tunnel {
             return Ok(After::Tunnel(tunnel));
         }
@@ -340,16 +358,17 @@ impl Connection {
     }
 
     /// The result: whether the connection ends with it.
-    async fn send(
+    async fn send<S: Service>(
         &self,
         head: leno_engine::message::ResponseHead,
         body: Body,
         to: &ResponseTo<'_>,
-        ending: &Ending,
+        (ending, service): (&Ending, &S),
     ) -> Result<bool, StreamError> {
         let mut close = to.close;
         let mut first = Some((head, body));
         let mut sending: Option<Sending> = None;
+        let mut patience = Patience::new(self.delayed_close);
         poll_fn(|cx| {
             if let Some((head, body)) = first.take() {
                 let workspace = Rc::clone(self.wire.borrow().workspace());
@@ -358,6 +377,7 @@ impl Connection {
                 let begun = encoded.and_then(|encoded| {
                     close = encoded.close;
                     spelling::write(self.options.header_case, &head.headers, &mut out);
+                    self.wire.borrow().counter.sent_head(&out);
                     Sending::begin(body, encoded.body, &mut out, &self.wire, cx)
                 });
                 workspace.keep(out);
@@ -368,6 +388,20 @@ impl Connection {
             };
             match sending.poll(&self.wire, cx) {
                 Poll::Ready(sent) => Poll::Ready(sent.map(|()| close).map_err(unsent)),
+                // The client has not taken the end of its last answer for as long as it may.
+                Poll::Pending
+                    if close
+                        && sending.has_ended()
+                        && patience.is_over(self.wire.borrow().unwritten(), cx) =>
+                {
+                    service.ended_late();
+                    Poll::Ready(Err(StreamError::TimedOut))
+                }
+                Poll::Pending
+                    if sending.has_ended() && ending.is_to_close_idle() && !ending.is_draining() =>
+                {
+                    Poll::Ready(Err(StreamError::TimedOut))
+                }
                 Poll::Pending => self.poll_gone(ending, cx).map(|()| Err(StreamError::Closed)),
             }
         })
@@ -381,7 +415,8 @@ impl Connection {
         version: Version,
         service: &S,
     ) -> Result<After, StreamError> {
-        let Response { head, body, .. } = service.refuse(&refusal);
+        let counter = self.wire.borrow().counter.clone();
+        let Response { head, body, .. } = service.refuse(&refusal, counter);
         let to = ResponseTo {
             version,
             head: false,
@@ -392,16 +427,23 @@ impl Connection {
         let mut out = Vec::new();
         let encoded = encode_response(&head, body.length(), &to, &mut out).map_err(|e| unsent(e.into()))?;
         spelling::write(self.options.header_case, &head.headers, &mut out);
+        self.wire.borrow().counter.sent_head(&out);
         let mut body = Some(body);
         let mut sending = None;
+        let mut patience = Patience::new(self.delayed_close);
         poll_fn(|cx| {
             if let Some(body) = body.take() {
                 sending = Some(Sending::begin(body, encoded.body, &mut out, &self.wire, cx)?);
             }
-            match &mut sending {
+            let sent = match &mut sending {
                 Some(sending) => sending.poll(&self.wire, cx),
                 None => Poll::Ready(Ok(())),
+            };
+            if sent.is_pending() && patience.is_over(self.wire.borrow().unwritten(), cx) {
+                service.ended_late();
+                return Poll::Ready(Err(SendError::Connection));
             }
+            sent
         })
         .await
         .map_err(unsent)?;
@@ -455,35 +497,6 @@ impl Connection {
         wire.own_input();
         Poll::Pending
     }
-
-    /// Lets the client take what has been sent.
-    async fn close(&self, linger: bool) -> Result<(), StreamError> {
-        self.wire.borrow().meter.ended(false);
-        if !linger && self.wire.borrow().is_plain() {
-            // Closing says the same.
-            return Ok(());
-        }
-        let shut = poll_fn(|cx| self.wire.borrow_mut().poll_shutdown(cx)).await;
-        if !linger || shut.is_err() {
-            return Ok(());
-        }
-        let mut read = 0;
-        let drained = poll_fn(|cx| {
-            let mut wire = self.wire.borrow_mut();
-            while read < LINGER_BYTES {
-                wire.input.clear();
-                wire.release_input();
-                match ready!(wire.poll_read(cx)) {
-                    Ok(more) if more > 0 => read += more,
-                    _ => break,
-                }
-            }
-            Poll::Ready(())
-        });
-        // Over time or not: it is closed.
-        let _ = tokio::time::timeout(LINGER, drained).await;
-        Ok(())
-    }
 }
 
 async fn run_tunnel(connection: Rc<Connection>, tunnel: Tunnel) -> Result<(), StreamError> {
@@ -535,7 +548,9 @@ impl Source for RequestBody {
         let mut wire = self.0.wire.borrow_mut();
         let mut body = self.0.body.borrow_mut();
         loop {
+            let before = wire.input.len();
             let decoded = body.decode(&mut wire.input);
+            wire.counter.received((before - wire.input.len()) as u64);
             wire.release_input();
             return Poll::Ready(match decoded {
                 Ok(Decoded::Data(data)) => Some(Ok(Frame::Data(data))),

@@ -10,6 +10,7 @@ use leno_telemetry::stats::Meter;
 use tokio::io::AsyncWrite;
 
 use super::Workspace;
+use crate::codec::Counter;
 use crate::io::{Io, Rewound};
 
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Wire {
     /// The carrier may hold back what it has taken (TLS).
     unflushed: bool,
     pub(super) meter: Meter,
+    /// Of the stream in hand.
+    pub(super) counter: Counter,
 }
 
 // === impl Wire ===
@@ -47,6 +50,7 @@ impl Wire {
             output: BytesMut::new(),
             unflushed: false,
             meter,
+            counter: Counter::default(),
         }
     }
 
@@ -110,6 +114,11 @@ impl Wire {
         self.is_empty() && self.poll_read(&mut cx).is_pending()
     }
 
+    /// Bytes that wait to be written.
+    pub(super) fn unwritten(&self) -> usize {
+        self.output.len()
+    }
+
     /// Nothing is on its way in or out.
     pub(super) fn is_empty(&self) -> bool {
         !self.ended && self.input.is_empty() && self.output.is_empty()
@@ -117,6 +126,10 @@ impl Wire {
 
     /// Writes all parts at once, or keeps what the kernel does not take.
     pub(super) fn write(&mut self, parts: &[&[u8]], cx: &mut Context<'_>) -> io::Result<()> {
+        if self.counter.counts() {
+            self.counter
+                .sent(parts.iter().map(|part| part.len() as u64).sum());
+        }
         let mut written = 0;
         if self.output.is_empty() {
             let mut slices = [IoSlice::new(&[]); 4];

@@ -78,6 +78,7 @@ impl Receiving {
 
     /// The body, with the length that its head says. A short one has often come with its head.
     pub(super) fn into_body(mut self, length: Option<u64>) -> Body {
+        self.link.count(self.key);
         let whole = self.link.with(|machine| {
             let stream = machine.stream(self.key)?;
             if !stream.ended || stream.trailers.is_some() || stream.body.pieces() > 1 {
@@ -95,7 +96,7 @@ impl Receiving {
         }
     }
 
-    fn next(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+    fn take(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         self.link.with(|machine| {
             let Some(stream) = machine.stream(self.key) else {
                 return Poll::Ready(Some(Err(StreamError::Closed)));
@@ -125,7 +126,10 @@ impl Receiving {
 
 impl Source for Receiving {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
-        let frame = self.next(cx);
+        let frame = self.take(cx);
+        if frame.is_ready() {
+            self.link.count(self.key);
+        }
         if let Poll::Ready(Some(Ok(Frame::Data(data)))) = &frame {
             self.length = self.length.map(|left| left.saturating_sub(data.len() as u64));
         }
@@ -188,6 +192,11 @@ impl Sending {
         self.link.with(|machine| act(machine, self.key))
     }
 
+    /// Takes what the stream has come to on the wire to who counts it.
+    pub(super) fn count(&self) {
+        self.link.count(self.key);
+    }
+
     /// The stream has said all it had to say.
     pub(super) fn end(mut self) {
         self.done = true;
@@ -223,17 +232,18 @@ impl Sending {
             })
             .await;
             match frame {
-                None => return self.send_data(Bytes::new(), true).await,
+                None => return self.send_data(Bytes::new(), true, body).await,
                 Some(Err(error)) => return Err(error),
                 Some(Ok(Frame::Trailers(trailers))) => {
                     self.send_trailers(&trailers)?;
+                    self.link.count(self.key);
                     // Whoever counts frames still has to see the end.
                     let _ = body.frame().await;
                     return Ok(());
                 }
                 Some(Ok(Frame::Data(data))) => {
                     let end = body.is_end();
-                    self.send_data(data, end).await?;
+                    self.send_data(data, end, body).await?;
                     if end {
                         let _ = body.frame().await;
                         return Ok(());
@@ -249,17 +259,20 @@ impl Sending {
         sent.map_err(unsent)
     }
 
-    async fn send_data(&self, mut data: Bytes, end: bool) -> Result<(), StreamError> {
+    /// `body`: where it comes from.
+    async fn send_data(&self, mut data: Bytes, end: bool, body: &mut Body) -> Result<(), StreamError> {
         poll_fn(|cx| {
             if let Some(error) = self.lost(cx) {
                 return Poll::Ready(Err(error));
             }
             let room = self.link.room();
-            match self.say(|machine, key| machine.data(key, &mut data, end, room)) {
+            let sent = self.say(|machine, key| machine.data(key, &mut data, end, room));
+            self.link.count(self.key);
+            match sent {
                 Ok(true) => Poll::Ready(Ok(())),
                 Ok(false) => {
                     self.link.block(self.key);
-                    Poll::Pending
+                    body.poll_given_up(cx).map(Err)
                 }
                 Err(error) => Poll::Ready(Err(unsent(error))),
             }

@@ -17,7 +17,7 @@ use super::head::{self, Received};
 use super::keepalive::watch;
 use super::link::{Heads, Link, Wire};
 use super::{MAX_RESPONSE_HEADER_BYTES, MAX_RESPONSE_HEADERS, options, unsent, unwritten};
-use crate::codec::{Answer, Body};
+use crate::codec::{Answer, Body, Counter};
 use crate::outcome::StreamError;
 use crate::tcp::Scratch;
 
@@ -102,7 +102,12 @@ impl Client {
     }
 
     /// Sends the request's head; [`answer`] goes on, and does not hold it any more.
-    pub(crate) fn ask(&self, head: &RequestHead, body: Body) -> Result<Asking, StreamError> {
+    pub(crate) fn ask(
+        &self,
+        head: &RequestHead,
+        body: Body,
+        counter: &Counter,
+    ) -> Result<Asking, StreamError> {
         if self.link.is_closed() {
             return Err(StreamError::Refused);
         }
@@ -111,6 +116,7 @@ impl Client {
             .link
             .with(|machine| machine.open(end, 0, |fields| head::write_request(head, fields)));
         let key = opened.map_err(unsent)?;
+        self.link.count_in(key, counter);
         let receiving = Receiving::response(Rc::clone(&self.link), key);
         let rest = (!end).then(|| (Sending::new(Rc::clone(&self.link), key), body));
         Ok(Asking { receiving, rest })

@@ -7,12 +7,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use leno_http2::{Connection, ConnectionError, Event, Key, Reset};
+use leno_http2::{Carried, Connection, ConnectionError, Event, Key, Reset};
+use leno_telemetry::record::{OneWay, WireBytes};
 use leno_telemetry::stats::Meter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head::Received;
 use super::stream::Stream;
+use crate::codec::Counter;
 use crate::outcome::StreamError;
 use crate::tcp::Scratch;
 
@@ -31,6 +33,8 @@ pub(super) struct Link {
     /// Bytes of bodies that may wait to be written.
     room: usize,
     closed: Cell<bool>,
+    /// Some stream's bytes are counted.
+    counts: Cell<bool>,
 }
 
 /// The socket's side of a connection.
@@ -63,7 +67,34 @@ impl Link {
             blocked: RefCell::default(),
             room,
             closed: Cell::new(false),
+            counts: Cell::new(false),
         })
+    }
+
+    /// A stream's bytes are counted from now on.
+    pub(super) fn count_in(&self, key: Key, counter: &Counter) {
+        if !counter.counts() {
+            return;
+        }
+        self.counts.set(true);
+        if let Some(stream) = self.machine.borrow_mut().stream(key) {
+            stream.counter = counter.clone();
+        }
+        self.count(key);
+    }
+
+    /// Takes what a stream has come to on the wire to who counts it.
+    pub(super) fn count(&self, key: Key) {
+        if !self.counts.get() {
+            return;
+        }
+        let mut machine = self.machine.borrow_mut();
+        let carried = machine.carried(key);
+        if let (Some(carried), Some(stream)) = (carried, machine.stream(key)) {
+            let now = wire_bytes(carried);
+            let before = std::mem::replace(&mut stream.counted, now);
+            stream.counter.went_on(&before, &now);
+        }
     }
 
     /// The protocol's state; what is said to it is written when the connection's task has its turn.
@@ -219,6 +250,22 @@ impl fmt::Debug for Link {
         f.debug_struct("Link")
             .field("closed", &self.closed)
             .finish_non_exhaustive()
+    }
+}
+
+fn wire_bytes(carried: Carried) -> WireBytes {
+    let one_way = |leno_http2::OneWay {
+                       all,
+                       heads,
+                       plain_heads,
+                   }| OneWay {
+        all,
+        heads,
+        plain_heads,
+    };
+    WireBytes {
+        sent: one_way(carried.sent),
+        received: one_way(carried.received),
     }
 }
 

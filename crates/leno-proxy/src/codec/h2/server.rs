@@ -17,7 +17,7 @@ use super::link::{Heads, Link, Wire};
 use super::tasks::Tasks;
 use super::{options, unsent, unwritten};
 use crate::codec::date::Date;
-use crate::codec::{Refusal, Request, Response, ServerLimits, Service};
+use crate::codec::{Counter, Refusal, Request, Response, ServerLimits, Service};
 use crate::ending::Ending;
 use crate::outcome::StreamError;
 use crate::tcp::Scratch;
@@ -44,18 +44,22 @@ where
         limits.max_header_bytes,
         limits.max_headers,
     );
+    let counts_wire = limits.counts_wire;
     let options = Options {
         extended_connect: limits.extended_connect,
         ..options
     };
     let link = Link::new(Connection::server(options), unwritten(limits.buffer_limit));
     let date = Rc::new(Date::default());
+    let failing = Rc::clone(&service);
     let begin = |link: &Rc<Link>, key, head: Option<Box<Received>>| {
         let stream = Exchange {
             receiving: Receiving::request(Rc::clone(link), key),
             sending: Sending::new(Rc::clone(link), key),
             date: Rc::clone(&date),
+            counter: Counter::new(counts_wire),
         };
+        link.count_in(key, &stream.counter);
         unconstrained(stream.run(head, secure, Rc::clone(&service)))
     };
     let mut server = Server {
@@ -101,7 +105,11 @@ where
     // Those that are not answered will not be.
     drop(server.requests);
     link.close(&StreamError::Closed);
-    let finished = tokio::time::timeout(FINISH, server.wire.finish(&link)).await;
+    let time = limits.delayed_close.unwrap_or(FINISH);
+    let finished = tokio::time::timeout(time, server.wire.finish(&link)).await;
+    if finished.is_err() {
+        failing.ended_late();
+    }
     ended.and(finished.map_err(|_| StreamError::TimedOut))
 }
 
@@ -113,7 +121,7 @@ const TOO_LARGE: Refusal = Refusal {
     malformed: false,
 };
 
-/// For the last words of a connection.
+/// For the last words of a connection, where nothing is said of it.
 const FINISH: Duration = Duration::from_secs(1);
 
 struct Server<IO, F, B> {
@@ -230,6 +238,7 @@ struct Exchange {
     receiving: Receiving,
     sending: Sending,
     date: Rc<Date>,
+    counter: Counter,
 }
 
 impl Exchange {
@@ -239,6 +248,7 @@ impl Exchange {
             receiving,
             sending,
             date,
+            counter,
         } = self;
         let response = match head {
             Some(head) => {
@@ -247,9 +257,9 @@ impl Exchange {
                     go_on(&sending);
                 }
                 let head = head.request(secure);
-                service.call(Request { head, body }).await
+                service.call(Request { head, body, counter }).await
             }
-            None => service.refuse(&TOO_LARGE),
+            None => service.refuse(&TOO_LARGE, counter),
         };
         if service.draining() {
             sending.say(|machine, _| machine.shut_down());
@@ -279,6 +289,7 @@ async fn respond(response: Response, sending: Sending, date: &Date) -> Result<()
         sending.give_up(&error);
         return Err(error);
     }
+    sending.count();
     if !end {
         return sending.send(body).await;
     }

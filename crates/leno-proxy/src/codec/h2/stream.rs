@@ -5,7 +5,9 @@ use std::task::{Context, Waker};
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::message::{Headers, ResponseHead};
+use leno_telemetry::record::WireBytes;
 
+use crate::codec::Counter;
 use crate::outcome::StreamError;
 
 /// A chunk of a body up to this size joins the one before it: the fewer pieces, the fewer allocations and polls.
@@ -29,6 +31,9 @@ pub(super) struct Stream {
     writer: Option<Waker>,
     /// Those who still have to let go of it.
     pub(super) holders: u8,
+    pub(super) counter: Counter,
+    /// What it has been told.
+    pub(super) counted: WireBytes,
 }
 
 /// Bytes that wait for their reader.
