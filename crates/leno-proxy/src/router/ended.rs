@@ -21,6 +21,14 @@ pub(super) fn count_failure(cluster: &Upstream, member: &Upstream, failure: &Fai
     upstream.counts.inc(stat);
 }
 
+/// How long a try is waited with: as the last answer has said, or longer and longer.
+pub(super) fn backed_off(limited: bool) -> ClusterStat {
+    match limited {
+        true => ClusterStat::RqRetryBackoffRatelimited,
+        false => ClusterStat::RqRetryBackoffExponential,
+    }
+}
+
 /// What a request has come to.
 pub(super) fn count(
     exchange: &Exchange,
@@ -44,9 +52,15 @@ pub(super) fn count(
         upstream.drop_one();
     }
     upstream.count_answer(status);
-    if is_internal {
-        upstream.count_internal_answer(&exchange.worker().counts.stats, status);
-    }
+    let worker = exchange.worker();
+    let tried = exchange.upstream.borrow().endpoint.clone();
+    exchange.besides.replace(upstream.count_besides(
+        &worker.counts.stats,
+        status,
+        is_internal,
+        tried.as_deref(),
+        worker.zone(),
+    ));
     exchange.answer_beside(status);
 }
 
