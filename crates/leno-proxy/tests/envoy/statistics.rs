@@ -28,6 +28,10 @@ const CATEGORIES: [&str; 10] = [
     "zones",
 ];
 
+/// Parts of names that are no names: a listener's path, which is another in each run, and a virtual host's name with a
+/// dot, of which Envoy takes the first word for the host's.
+const OTHERWISE: [&str; 2] = ["_tmp", "_vhost_h_"];
+
 /// In place of a reason.
 const NO_REASON: &str = "(say why)";
 
@@ -135,7 +139,7 @@ fn collect(text: &str, names: &mut BTreeSet<String>) {
             continue;
         }
         let (name, kind) = family;
-        if !name.starts_with("envoy_") || line.is_empty() {
+        if !name.starts_with("envoy_") || line.is_empty() || OTHERWISE.iter().any(|part| name.contains(part)) {
             continue;
         }
         let labels = LABEL.captures_iter(line).map(|found| found[1].to_owned());
