@@ -57,6 +57,7 @@ fuzz_target!(|input: &[u8]| {
         remote: ([198, 18, 0, 2], 40_000).into(),
         direct_remote: ([198, 18, 0, 2], 40_000).into(),
         connection_id: 17,
+        istio_stats: false,
         sni: None,
         tls_version: None,
         peer_principal: None,

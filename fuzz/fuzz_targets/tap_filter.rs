@@ -51,6 +51,7 @@ fuzz_target!(|input: &[u8]| {
         remote: ([127, 0, 0, 1], 40_000).into(),
         direct_remote: ([127, 0, 0, 1], 40_000).into(),
         connection_id: 17,
+        istio_stats: false,
         sni: None,
         tls_version: None,
         peer_principal: None,

@@ -1,5 +1,6 @@
 //! A new connection: where it was going, which listener and filter chain serve it, TLS, and off it goes.
 
+pub(crate) mod counted;
 mod told;
 
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use leno_engine::compile::listener::{Direction, FilterChain, Listener, TerminalFilter, TransportProtocol};
 use leno_engine::compile::proxy_protocol::{ProxyProtocol, Tlv};
-use leno_engine::decide::filter::ConnectionFacts;
+use leno_engine::decide::filter::{ConnectionFacts, OwnLimits};
 use leno_engine::decide::listener::{ConnectionInfo, choose};
 use leno_engine::decide::network::Admission;
 use leno_engine::decide::notes::{self, Notes};
@@ -17,7 +18,7 @@ use leno_engine::decide::places::Place;
 use leno_engine::decide::proxy_protocol::Addresses;
 use leno_engine::flags::Flag;
 use leno_telemetry::record::{DownstreamRecord, Named, TlsFacts};
-use leno_telemetry::stats::{ListenerStat, ListenerTime};
+use leno_telemetry::stats::{Counts, ListenerStat, ListenerTime};
 use tokio::io::AsyncWriteExt;
 
 use crate::admission;
@@ -39,6 +40,8 @@ use crate::socket::{ListenSocket, Listening, NOWHERE};
 use crate::state::ListenerState;
 use crate::stream::Stream;
 use crate::tcp_proxy::{self, Early, Origin, Race};
+use crate::tls::TlsError;
+use crate::tls_counts;
 use crate::worker::{Snapshot, Worker};
 
 /// Finds out what a new connection is. None: it was refused, or has gone.
@@ -232,7 +235,13 @@ impl Arrival {
         let wanted = Wanted::of(&listener.filters, self.destination.port());
         let (found, early) = match wanted.any() {
             false => (Found::raw(), None),
-            true => Box::pin(self.inspect(&mut stream, &mut prefix, wanted, state)).await?,
+            true => {
+                let pre = Lasting::begin(&counts, ListenerStat::PreCxActive, None);
+                let inspected = Box::pin(self.inspect(&mut stream, &mut prefix, wanted, state)).await?;
+                drop(pre);
+                counted::inspected(wanted, &inspected.0, &*self.worker);
+                inspected
+            }
         };
         let found = match found.transport {
             TransportProtocol::Tls if listener.filters.ja3 || listener.filters.ja4 => Found {
@@ -254,7 +263,9 @@ impl Arrival {
             _ => found,
         };
         let plain = Prefixed::new(prefix.freeze(), stream);
-        let (mut io, mut connection) = self.secure(plain, listener, &chain, drain, &found).await?;
+        let (mut io, mut connection) = self
+            .secure(plain, listener, &chain, drain, &found, &counts)
+            .await?;
         connection.active = Some((active, length));
         connection.hold(places);
         if !chain.network.is_empty() {
@@ -263,7 +274,7 @@ impl Arrival {
         match &chain.terminal {
             TerminalFilter::Http(manager) => {
                 let manager = Arc::clone(manager);
-                Some(http::serve(self.worker, connection, manager, io))
+                Some(http::serve(self.worker, connection, manager, io, listener))
             }
             // Apart: another connection has no room for it.
             TerminalFilter::Tcp(tcp) => {
@@ -304,7 +315,9 @@ impl Arrival {
         listener: &Listener,
     ) -> Option<()> {
         let reading = introduction::read(stream, prefix, protocol, inspect::patience(&listener.filters));
-        match reading.await {
+        let read = reading.await;
+        counted::introduced(&read, &*self.worker);
+        match read {
             Ok(header) => {
                 if let Some(header) = header
                     && let Some(addresses) = header.addresses
@@ -477,6 +490,9 @@ impl Arrival {
                     if filters.continue_on_timeout {
                         return Some((Found::raw(), race.won_by_client()));
                     }
+                    self.worker
+                        .listener_counts(&state.listener.stat_name)
+                        .inc(ListenerStat::PreCxTimeout);
                     self.unspoken(&state.listener, prefix.len());
                     return None;
                 }
@@ -492,6 +508,7 @@ impl Arrival {
         chain: &Arc<FilterChain>,
         drain: Arc<Drain>,
         found: &Found,
+        counts: &Counts<ListenerStat>,
     ) -> Option<(Io, Connection)> {
         let mut client_cert = PeerCertificates::default();
         let mut handshake = None;
@@ -509,11 +526,18 @@ impl Arrival {
                         if let TerminalFilter::Http(manager) = &chain.terminal {
                             client_cert = PeerCertificates::new(manager, accepted.certificates());
                         }
+                        let (shown, resumed) = (accepted.is_shown(), accepted.peer.resumed);
+                        tls_counts::shaken(counts, &accepted.handshake, shown, resumed);
                         handshake = Some(accepted.handshake as Arc<dyn TlsFacts>);
                         let peer = Some(Box::new(accepted.peer));
                         (Io::Tls(accepted.stream), peer, accepted.local_principal)
                     }
                     Err(error) => {
+                        match &error {
+                            TlsError::Handshake(failure) => tls_counts::failed(counts, failure),
+                            TlsError::Timeout(_) => counts.inc(ListenerStat::CxTransportSocketConnectTimeout),
+                            TlsError::Config(_) | TlsError::Unsupported(_) => {}
+                        }
                         self.handshake_failed(listener, found, &error);
                         return None;
                     }
@@ -542,6 +566,7 @@ impl Arrival {
                 tls: peer.is_some(),
                 peer_principal: record.peer_principal.as_deref().map(str::to_owned),
                 inbound: listener.direction == Direction::Inbound,
+                limits: OwnLimits::default(),
             },
             record: Rc::new(record),
             destination: self.destination,

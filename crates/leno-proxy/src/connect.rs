@@ -23,6 +23,7 @@ use leno_engine::compile::socket::{SocketOption, When};
 use leno_engine::decide::notes;
 use leno_engine::decide::proxy_protocol::{Addresses, Client};
 use leno_telemetry::record::TlsFacts;
+use leno_telemetry::stats::{ClusterStat, Counts};
 use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
@@ -63,6 +64,8 @@ pub(crate) struct Connector<'w> {
     pub(crate) internal: &'w dyn InternalListeners,
     /// The next connection's.
     pub(crate) ids: &'w AtomicU64,
+    /// The cluster's; None: nobody counts.
+    pub(crate) counts: Option<&'w Counts<ClusterStat>>,
 }
 
 /// Listeners that take connections from here only.
@@ -94,6 +97,18 @@ pub(crate) struct Times {
     pub(crate) connected: Instant,
     /// None: without TLS.
     pub(crate) secured: Option<Instant>,
+}
+
+// === impl Connector ===
+
+impl<'w> Connector<'w> {
+    /// With handshakes counted.
+    pub(crate) fn counting(self, counts: &'w Counts<ClusterStat>) -> Self {
+        Self {
+            counts: Some(counts),
+            ..self
+        }
+    }
 }
 
 // === impl UpstreamConnection ===
@@ -170,7 +185,7 @@ async fn connect_and_secure(
     let io = match to.transport.tls() {
         None => Io::Plain(plain),
         Some(tls) => {
-            let secured = with.tls.connect(tls, to, Io::Plain(plain)).await?;
+            let secured = with.tls.connect(tls, to, Io::Plain(plain), with.counts).await?;
             connection.peer_principal = secured.peer_principal;
             connection.local_principal = secured.local_principal;
             connection.alpn = secured.alpn;

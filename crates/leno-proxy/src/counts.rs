@@ -16,13 +16,16 @@ use crate::quick_hash::QuickHash;
 /// Its counters of what is known by a name of the configuration; those of a cluster are the cluster's.
 pub(crate) struct WorkerCounts {
     pub(crate) stats: Arc<Stats>,
-    pub(crate) http: Named<HttpStat>,
+    http: RefCell<Managers>,
     pub(crate) listeners: Named<ListenerStat>,
     pub(crate) tcp: Named<TcpStat>,
     pub(crate) routes: Named<RouteStat>,
     alone: OnceCell<Counts<Alone>>,
     tracing: (OnceCell<Counts<OpenTelemetryStat>>, OnceCell<Counts<ZipkinStat>>),
 }
+
+/// Of connection managers, by listener and then by prefix.
+type Managers = HashMap<String, HashMap<String, Rc<Counts<HttpStat>>, QuickHash>, QuickHash>;
 
 pub(crate) struct Named<S>(RefCell<HashMap<String, Rc<Counts<S>>, QuickHash>>);
 
@@ -48,13 +51,28 @@ impl WorkerCounts {
     pub(crate) fn new(stats: Arc<Stats>) -> Self {
         Self {
             stats,
-            http: Named(RefCell::default()),
+            http: RefCell::default(),
             listeners: Named(RefCell::default()),
             tcp: Named(RefCell::default()),
             routes: Named(RefCell::default()),
             alone: OnceCell::new(),
             tracing: Default::default(),
         }
+    }
+
+    /// A connection manager's, by the listener that has it.
+    pub(crate) fn of_manager(&self, listener: &str, prefix: &str) -> Rc<Counts<HttpStat>> {
+        let mut known = self.http.borrow_mut();
+        if let Some(counts) = known
+            .get(listener)
+            .and_then(|of_listener| of_listener.get(prefix))
+        {
+            return Rc::clone(counts);
+        }
+        let counts = Rc::new(self.stats.counts_at(listener, prefix));
+        let of_listener = known.entry(listener.to_owned()).or_default();
+        of_listener.insert(prefix.to_owned(), Rc::clone(&counts));
+        counts
     }
 
     /// What belongs to nothing but itself.

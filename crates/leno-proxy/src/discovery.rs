@@ -230,6 +230,10 @@ impl Discovery {
         for (kind, source) in roots {
             if let Some(source) = source {
                 feeds.subscribe(source, kind, WILDCARD);
+                self.proxy
+                    .handle()
+                    .updates()
+                    .asked(kind, WILDCARD, &source.origin);
             }
         }
         self.restore(memory, feeds, now);
@@ -237,8 +241,9 @@ impl Discovery {
 
     /// What a source says: compile, remember, acknowledge.
     fn take(&mut self, memory: &mut Memory, feeds: &mut Feeds, said: Said, now: Instant) {
+        let origin = said.key.origin().clone();
         let (received, connection) = feeds.take(said, (self.random)());
-        self.report(connection);
+        self.report(&origin, connection);
         let Some((key, received)) = received else { return };
         memory.answered.insert(received.type_url.clone());
         self.keeper.iter_mut().for_each(Keeper::mark);
@@ -246,6 +251,7 @@ impl Discovery {
             Some(kind) => {
                 memory.unheard.remove(&kind);
                 let errors = self.take_resources(memory, feeds, kind, &received, now);
+                self.count(kind, &received, key.origin(), &errors);
                 memory.lease(kind, &received, key.origin(), now);
                 if errors.is_empty() {
                     memory.versions.insert(kind, received.version.clone());
@@ -257,11 +263,38 @@ impl Discovery {
         feeds.finish(&key, received.ticket, &errors);
     }
 
-    fn report(&self, connection: Connection) {
+    /// What of a response is taken, for statistics.
+    #[allow(clippy::disallowed_methods)]
+    fn count(&self, kind: Kind, received: &Received, origin: &Origin, errors: &[(String, String)]) {
+        // Of a mesh's on-demand resources nobody asks, and there are many.
+        if !matches!(self.mode, Mode::Bootstrap(_)) {
+            return;
+        }
+        let proxy = self.proxy.handle();
+        let (updates, now) = (proxy.updates(), SystemTime::now());
+        if self.root(kind).is_some() {
+            updates.came(kind, WILDCARD, errors.is_empty(), now);
+            return;
+        }
+        for (name, ..) in &received.updates {
+            let accepted = !errors.iter().any(|(refused, _)| refused == name);
+            updates.asked(kind, name, origin);
+            updates.came(kind, name, accepted, now);
+        }
+        for name in &received.removed {
+            updates.forget(&(kind, name.clone()));
+        }
+    }
+
+    fn report(&self, origin: &Origin, connection: Connection) {
         match connection {
             Connection::Same => {}
-            Connection::Opened => self.state.send_modify(|s| (s.connected, s.error) = (true, None)),
+            Connection::Opened => {
+                self.proxy.handle().updates().opened();
+                self.state.send_modify(|s| (s.connected, s.error) = (true, None));
+            }
             Connection::Lost { peer, error, wait } => {
+                self.proxy.handle().updates().lost(origin);
                 if self.state.borrow().connected {
                     tracing::warn!(%error, peer, "the control plane is away; what is known stays in force");
                 } else {

@@ -87,6 +87,19 @@ fn group(name: &str) -> &str {
 // === impl Handshake ===
 
 impl Handshake {
+    pub(crate) fn version(&self) -> &str {
+        self.version
+    }
+
+    pub(crate) fn cipher(&self) -> &str {
+        &self.cipher
+    }
+
+    /// Empty: it is not known.
+    pub(crate) fn group(&self) -> &str {
+        &self.group
+    }
+
     fn certificate(&self, end: End) -> Option<CertificateInfo> {
         let der = match end {
             End::Peer => self.peer.first()?,

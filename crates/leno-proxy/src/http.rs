@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use leno_engine::compile::http::{Codec, HttpConnectionManager, HttpTimeouts};
+use leno_engine::compile::listener::Listener;
 use leno_engine::compile::overload::What;
-use leno_telemetry::stats::HttpStat;
+use leno_telemetry::stats::{Counts, HttpStat};
 
 use crate::alpn::is_http2;
 use crate::codec::{self, Counter, Refusal, Request, Response, ServerLimits, Service};
@@ -32,6 +33,7 @@ struct Opened {
     manager: Arc<HttpConnectionManager>,
     io: Io,
     ending: Rc<Ending>,
+    counts: Rc<Counts<HttpStat>>,
 }
 
 /// Serves a connection to its end. What only its beginning needs is not kept.
@@ -40,7 +42,9 @@ pub(crate) fn serve(
     connection: Connection,
     manager: Arc<HttpConnectionManager>,
     io: Io,
+    listener: &Listener,
 ) -> Serving {
+    let counts = worker.http_counts(&listener.stat_name, &manager.stat_prefix);
     let alpn = connection.peer.as_ref().and_then(|p| p.alpn.as_deref());
     let known = match manager.codec {
         Codec::Http1 => Some(false),
@@ -57,6 +61,7 @@ pub(crate) fn serve(
         manager,
         io,
         ending,
+        counts,
     };
     match known {
         Some(http2) => opened.serve(http2, Bytes::new()),
@@ -110,8 +115,8 @@ impl Opened {
             manager,
             io,
             ending,
+            counts,
         } = self;
-        let counts = worker.http_counts(&manager.stat_prefix);
         if let Some(overload) = worker.shared.overload.as_deref()
             && !connection.bypasses_overload
             && overload.acts(What::ShedCodecs, &worker.random)
@@ -220,12 +225,15 @@ impl Service for HttpService {
         let session = &self.0;
         let limit = session.manager.limits.max_requests_per_connection;
         session.ending.is_draining()
-            || limit.is_some_and(|limit| session.requests.get() >= limit)
+            || limit.is_some_and(|limit| session.has_had(limit))
             || session.ends_overloaded()
     }
 
     fn failed(&self, error: &StreamError) {
         let remote = self.0.connection.record.remote;
+        if matches!(error, StreamError::Protocol(_)) {
+            self.0.counts.inc(HttpStat::CxProtocolError);
+        }
         tracing::debug!(%remote, %error, "downstream connection ended");
     }
 }

@@ -95,10 +95,12 @@ mod tcp_proxy;
 mod telemetry;
 mod thread;
 mod tls;
+mod tls_counts;
 mod tls_stream;
 mod trace;
 mod try_idle;
 mod tunnel;
+mod updates;
 mod upstream;
 mod watch;
 mod worker;
@@ -242,6 +244,7 @@ impl Proxy {
             own_address: own_address::find(),
             health_failed: AtomicBool::new(false),
             stats: options.stats,
+            updates: updates::Updates::default(),
             overload: options.overload.map(|config| Box::new(Overload::new(config))),
             max_connections: Setting::new(u64::MAX, options.runtime.runtime().key(CONNECTIONS)),
         });
@@ -391,6 +394,11 @@ impl Handle {
     /// What workers have counted.
     pub fn stats(&self) -> &Stats {
         &self.shared.stats
+    }
+
+    /// What has come from elsewhere.
+    pub(crate) fn updates(&self) -> &updates::Updates {
+        &self.shared.updates
     }
 
     pub(crate) fn stats_config(&self) -> &StatsConfig {

@@ -33,7 +33,7 @@ use crate::ending;
 use crate::idle::{Limits, Watch, Watched};
 use crate::session::Session;
 use crate::trace::Trace;
-use crate::upstream;
+use crate::upstream::{self, Besides};
 use crate::worker::Worker;
 
 /// Who has told nothing.
@@ -71,6 +71,8 @@ pub(crate) struct Exchange {
     pub(crate) client_gone: Cell<bool>,
     /// As what it is counted besides its cluster.
     pub(crate) beside: RefCell<Option<Box<Beside>>>,
+    /// As what its answer is.
+    pub(crate) besides: RefCell<Besides>,
     grpc_status: Cell<Option<u32>>,
     /// None: it is not looked at yet, or no request is traced here.
     trace: RefCell<Option<Rc<Trace>>>,
@@ -143,6 +145,7 @@ impl Exchange {
             cluster_sought: Cell::new(false),
             client_gone: Cell::default(),
             beside: RefCell::default(),
+            besides: RefCell::default(),
             grpc_status: Cell::default(),
             trace: RefCell::default(),
             trailers: RefCell::default(),
@@ -323,16 +326,21 @@ impl Exchange {
             let since = self.watch.request_duration().unwrap_or_default();
             let time = time.saturating_sub(since);
             lasting.counts().took(ClusterTime::Rq, time);
+            self.besides.get_mut().took(time);
             if let Some(beside) = self.beside.get_mut() {
                 beside.took(time);
             }
         }
         counts.dec(HttpStat::RqActive);
-        if let Some(status) = self.response.get_mut().as_ref().map(|head| head.status) {
+        let status = self.response.get_mut().as_ref().map(|head| head.status);
+        if let Some(status) = status {
             counts.inc(HttpStat::RqCompleted);
             if let Some(class) = HttpStat::of_status(status) {
                 counts.inc(class);
             }
+        }
+        if let Some(stat) = HttpStat::of_details(self.details.get_mut(), status) {
+            counts.inc(stat);
         }
         let flags = self.flags.get();
         if flags.is_empty() {
@@ -364,6 +372,7 @@ impl Exchange {
         self.attempts.set(0);
         self.upstream.take();
         self.beside.take();
+        self.besides.take();
         self.response_duration.set(None);
     }
 

@@ -18,7 +18,7 @@ use leno_engine::decide::timeout::Heard;
 use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, Headers, LocalReply, RequestHead, ResponseHead, Version};
 use leno_telemetry::record::{DownstreamRecord, Named};
-use leno_telemetry::stats::HttpStat;
+use leno_telemetry::stats::{ClusterStat, HttpStat};
 
 use crate::codec::{Answer, Body, Counter, Refusal, Request, Response, Tunnel};
 use crate::ending::Lifetime;
@@ -388,10 +388,15 @@ impl Exchanged<'_> {
                     Forwarded::Answered(answer) => answer,
                     Forwarded::Redirected { answer, body } => match follow(&answer.head) {
                         Some(to) => {
+                            exchange
+                                .with_cluster(|counts| counts.inc(ClusterStat::InternalRedirectSucceeded));
                             let by = answer.head;
                             return Err(Box::new(LedOn { by, to, body }));
                         }
-                        None => answer,
+                        None => {
+                            exchange.with_cluster(|counts| counts.inc(ClusterStat::InternalRedirectFailed));
+                            answer
+                        }
                     },
                 };
                 exchange.details.replace("via_upstream".into());

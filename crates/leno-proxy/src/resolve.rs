@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::cluster::Discovery;
 use leno_engine::compile::cluster::dns::{Family, Resolving};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::Proxy;
 use crate::dns_client;
 use crate::random::Random;
+use crate::resources::Kind;
 use crate::state::Config;
 
 /// A cluster whose endpoints are names.
@@ -95,6 +96,7 @@ pub async fn keep_resolved(proxy: &Proxy) {
 }
 
 /// Takes in what has been found.
+#[allow(clippy::disallowed_methods)]
 fn learn(proxy: &Proxy, known: &mut HashMap<String, Known>, (name, cluster, resolved): Done) {
     let known = known.get_mut(&name);
     // Another is at it by now.
@@ -108,11 +110,16 @@ fn learn(proxy: &Proxy, known: &mut HashMap<String, Known>, (name, cluster, reso
             if known.resolved.as_ref() != Some(&resolved) {
                 publish(proxy, &name, &resolved);
             }
+            let handle = proxy.handle();
+            handle
+                .updates()
+                .came(Kind::Endpoints, &name, true, SystemTime::now());
             known.resolved = Some(resolved);
             by_ttl(resolving, ttl)
         }
         Err(error) => {
             tracing::warn!(cluster = name, %error, "endpoints not resolved");
+            proxy.handle().updates().failed(Kind::Endpoints, &name);
             if known.resolved.is_none() {
                 let nobody = Assignment::default();
                 publish(proxy, &name, &nobody);

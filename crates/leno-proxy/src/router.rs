@@ -33,7 +33,7 @@ use leno_engine::flags::Flag;
 use leno_engine::message::{Decimal, RequestHead, Version};
 use leno_telemetry::stats::{ClusterStat, RouteStat};
 
-use self::ended::{count, count_failure, failure_kind, is_stale};
+use self::ended::{backed_off, count, count_failure, failure_kind, is_stale};
 use self::late::within;
 use self::logged::TryLog;
 use self::trying::Trying;
@@ -320,7 +320,7 @@ impl Router<'_> {
                 }
             };
             match verdict {
-                Some(Verdict::Retry { after }) => {
+                Some(Verdict::Retry { after, limited }) => {
                     match plan.upstream.acquire(Resource::Retry, self.priority()) {
                         Some(permit) => {
                             previous.extend(host.map(|h| h.endpoint.address.clone()));
@@ -332,7 +332,7 @@ impl Router<'_> {
                             }
                             _retry_permit = Some(permit);
                             exchange.inc_both(counts, ClusterStat::RqRetry, RouteStat::RqRetry);
-                            counts.inc(ClusterStat::RqRetryBackoffExponential);
+                            counts.inc(backed_off(limited));
                             fresh = false;
                             tokio::time::sleep(after).await;
                             continue;

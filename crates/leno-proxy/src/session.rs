@@ -22,6 +22,8 @@ pub(crate) struct Session {
     pub(crate) manager: Arc<HttpConnectionManager>,
     pub(crate) ending: Rc<Ending>,
     pub(crate) requests: Cell<u32>,
+    /// As many have come as may.
+    full: Cell<bool>,
     /// It ends with what is being done, as there is too much to do.
     pub(crate) overloaded: Cell<bool>,
     pub(crate) counts: Rc<Counts<HttpStat>>,
@@ -56,12 +58,22 @@ impl Session {
             connection,
             manager,
             requests: Cell::new(0),
+            full: Cell::new(false),
             overloaded: Cell::new(false),
             length: Timed::since(ending.began(), &counts, HttpTime::CxLength),
             ending,
             counts,
             http2,
         })
+    }
+
+    /// Whether as many requests have come on it as may; that is counted once.
+    pub(crate) fn has_had(&self, limit: u32) -> bool {
+        let had = self.requests.get();
+        if had == limit && !self.full.replace(true) {
+            self.counts.inc(HttpStat::CxMaxRequestsReached);
+        }
+        had >= limit
     }
 
     /// None: it is served however much there is to do.

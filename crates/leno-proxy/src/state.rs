@@ -4,6 +4,7 @@
 //! belongs to a connection's start (filter chain match, TLS, HTTP options) cannot be taken over by an open
 //! connection: when it changes, the connections of that chain, and only of that chain, drain.
 
+mod changes;
 mod defaults;
 mod draining;
 mod follower;
@@ -28,6 +29,7 @@ use leno_engine::runtime::Runtime;
 use leno_tls::{Crypto, SecretSet, Secrets};
 use tokio::sync::watch;
 
+use self::changes::Changes;
 pub(crate) use self::defaults::Defaults;
 use self::draining::{Draining, Retired, drain_time};
 use self::follower::Follower;
@@ -95,6 +97,8 @@ pub struct Updater {
     follower: Follower,
     local: Option<(String, LocalityName)>,
     defaults: Defaults,
+    /// Of clusters and of listeners.
+    changes: (Changes, Changes),
 }
 
 // === impl Config ===
@@ -266,6 +270,7 @@ impl Updater {
             follower: Follower(Some(Box::new(follower))),
             local: None,
             defaults: Defaults::default(),
+            changes: Default::default(),
         }
     }
 
@@ -296,6 +301,11 @@ impl Updater {
         self.secrets.update(|set| set.remove(name));
     }
 
+    /// Of clusters and of listeners.
+    pub(crate) fn changes(&self) -> (Changes, Changes) {
+        self.changes
+    }
+
     /// What will be in force after [`Self::publish`].
     pub fn config(&self) -> &Config {
         &self.next
@@ -321,12 +331,15 @@ impl Updater {
         let old = self.next.listeners.get(&name).map(Arc::as_ref);
         let (state, retired) = ListenerState::new(listener, old);
         self.retired.extend(retired);
-        self.next.listeners.insert(name, Arc::new(state));
+        let old = self.next.listeners.insert(name, Arc::new(state));
+        self.changes.1.set(old.is_some());
         Ok(())
     }
 
     pub fn remove_listener(&mut self, name: &str) {
-        if let Some(state) = self.next.listeners.remove(name) {
+        let gone = self.next.listeners.remove(name);
+        self.changes.1.remove(gone.is_some());
+        if let Some(state) = gone {
             let retired = state.drains.iter().map(|(chain, drain)| Retired {
                 listener: name.to_owned(),
                 chain: Arc::clone(chain),
@@ -391,9 +404,11 @@ impl Updater {
             limits,
             health,
         };
-        self.next
+        let old = self
+            .next
             .clusters
             .insert(state.cluster.name.clone(), Arc::new(state));
+        self.changes.0.set(old.is_some());
         Ok(())
     }
 
@@ -407,6 +422,7 @@ impl Updater {
 
     pub fn remove_cluster(&mut self, name: &str) {
         let gone = self.next.clusters.remove(name);
+        self.changes.0.remove(gone.is_some());
         if gone.is_some_and(|state| by_name(&state.cluster)) {
             self.assignments.remove(name);
             self.dns_clusters.send_replace(());

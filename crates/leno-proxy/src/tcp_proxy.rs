@@ -573,7 +573,7 @@ async fn connect_to(
     let to = upstream.destination(host, &purpose)?;
     let seat = Box::pin(upstream.take_seat(&to.address)).await;
     let (lasting, length) = upstream.count_connection();
-    let made = crate::connect::connect(worker.connector(), &to).await;
+    let made = crate::connect::connect(worker.connector().counting(&upstream.counts), &to).await;
     if made.is_ok() {
         upstream.counts.inc(ClusterStat::RqTotal);
         upstream

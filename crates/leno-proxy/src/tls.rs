@@ -15,6 +15,7 @@ use leno_engine::compile::tls::{
     self as compiled, Certificate, CommonTls, DownstreamTls, SecretSource, TicketSource, Tickets,
     TrustSource, UpstreamTls, Validation,
 };
+use leno_telemetry::stats::{ClusterStat, Counts};
 use leno_tls::{
     CertificatePem, ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, IdentityError, PeerCheck,
     PeerInfo, Pin, Resumption, Revocation, RevocationError, SYSTEM_ROOTS, SanMatcher, Secrets, ServerCheck,
@@ -28,6 +29,7 @@ use crate::destination::Destination;
 use crate::handshake::{Handshake, Handshakes};
 use crate::io::Io;
 use crate::outcome::Failure;
+use crate::tls_counts;
 use crate::tls_stream::{Records, TlsStream};
 
 /// Configurations of each side that a worker keeps.
@@ -84,6 +86,12 @@ pub(crate) struct Accepted {
 }
 
 impl Accepted {
+    /// Whether the client has shown a certificate.
+    pub(crate) fn is_shown(&self) -> bool {
+        let shown = self.stream.state().peer_certificates();
+        shown.is_some_and(|chain| !chain.is_empty())
+    }
+
     /// What the client showed, the leaf first; nothing unless it was verified.
     pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
         let shown = self.stream.state().peer_certificates();
@@ -155,8 +163,14 @@ impl Contexts {
         tls: &Arc<UpstreamTls>,
         to: &Destination,
         io: Io,
+        counts: Option<&Counts<ClusterStat>>,
     ) -> Result<Secured, Failure> {
-        let failed = |e: TlsError| Failure::Connect(format!("TLS_error: {e}").into());
+        let failed = |e: TlsError| {
+            if let (Some(counts), TlsError::Handshake(failure)) = (counts, &e) {
+                tls_counts::failed(counts, failure);
+            }
+            Failure::Connect(format!("TLS_error: {e}").into())
+        };
         let wanted = self.client(tls, to).map_err(|e| failed(e.into()))?;
         let client = self.configs.borrow_mut().client(&wanted);
         let client = client.map_err(|e| failed(e.into()))?;
@@ -172,8 +186,12 @@ impl Contexts {
         let peer = peer.map_err(|e| failed(e.into()))?;
         let shown = stream.state().peer_certificates().unwrap_or_default();
         let server_name = sni.map(|name| name.to_str().as_ref().into());
+        let handshake = self.handshake(&peer, shown, wanted.identity.as_deref());
+        if let Some(counts) = counts {
+            tls_counts::shaken(counts, &handshake, true, peer.resumed);
+        }
         Ok(Secured {
-            handshake: self.handshake(&peer, shown, wanted.identity.as_deref()),
+            handshake,
             server_name,
             peer_principal: peer.id.map(|id| id.to_string().into()),
             local_principal: self.principal(wanted.identity.as_deref()),

@@ -6,7 +6,7 @@ mod load;
 mod pool;
 mod seats;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use leno_engine::decide::notes;
 use leno_engine::decide::outlier::Outcome;
 use leno_engine::decide::proxy_protocol::Client;
 use leno_engine::message::{RequestHead, ResponseHead};
-use leno_telemetry::stats::{ClusterStat, Counts, InternalStat, Stats};
+use leno_telemetry::stats::{ClusterStat, Counts, Stats};
 
 use crate::alpn::Offer;
 use crate::destination::{Destination, Purpose, Try};
@@ -36,6 +36,7 @@ use crate::state::ClusterState;
 
 /// In an answer: the endpoint wants nothing more.
 const IMMEDIATE_FAIL: &str = "x-envoy-immediate-health-check-fail";
+pub(crate) use count::Besides;
 pub(crate) use pool::{Checkout, Pool};
 pub(crate) use seats::Taken;
 
@@ -43,8 +44,8 @@ pub(crate) use seats::Taken;
 pub(crate) struct Upstream {
     state: RefCell<Arc<ClusterState>>,
     pub(crate) counts: Rc<Counts<ClusterStat>>,
-    /// Made for the first request from inside.
-    internal: OnceCell<Counts<InternalStat>>,
+    /// What some of its answers are counted as besides.
+    answers: count::Answers,
     balancer: RefCell<Balancer>,
     local: RefCell<Option<Arc<LocalCluster>>>,
     pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
@@ -109,7 +110,7 @@ impl Upstream {
         balancer.set_local(local.clone());
         Self {
             counts: Rc::new(stats.counts(&state.cluster.stat_name)),
-            internal: OnceCell::new(),
+            answers: count::Answers::default(),
             balancer: RefCell::new(balancer),
             local: RefCell::new(local),
             pools: RefCell::default(),
@@ -509,7 +510,7 @@ impl Upstream {
         let mut pools = self.pools.borrow_mut();
         let before = pools.len();
         pools.retain(|_, pool| {
-            pool.sweep(now, idle);
+            pool.sweep(now, idle, &self.counts);
             !pool.is_unused()
         });
         if pools.len() < before {

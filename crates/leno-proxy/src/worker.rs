@@ -39,6 +39,7 @@ use crate::state::{ClusterState, Config, Published};
 use crate::tcp::Scratch;
 use crate::telemetry::Reporter;
 use crate::tls::Contexts;
+use crate::updates::Updates;
 use crate::upstream::Upstream;
 
 /// How often idle streams, pooled connections and ejected endpoints are looked at.
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     /// Somebody wants health checks to fail.
     pub(crate) health_failed: AtomicBool,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) updates: Updates,
     /// None: nothing is ever too much.
     pub(crate) overload: Option<Box<Overload>>,
     /// Connections of clients at a time.
@@ -127,6 +129,12 @@ impl Worker {
         }
     }
 
+    /// Of its node; may be empty.
+    pub(crate) fn zone(&self) -> &str {
+        let locality = self.shared.node.locality.as_ref();
+        locality.map_or("", |locality| &locality.zone)
+    }
+
     /// What its connections to upstreams are made with.
     pub(crate) fn connector(&self) -> Connector<'_> {
         Connector {
@@ -136,11 +144,12 @@ impl Worker {
             scratch: &self.scratch,
             internal: self,
             ids: &self.shared.connection_ids,
+            counts: None,
         }
     }
 
-    pub(crate) fn http_counts(&self, prefix: &str) -> Rc<Counts<HttpStat>> {
-        self.counts.http.get(&self.counts.stats, prefix)
+    pub(crate) fn http_counts(&self, listener: &str, prefix: &str) -> Rc<Counts<HttpStat>> {
+        self.counts.of_manager(listener, prefix)
     }
 
     pub(crate) fn listener_counts(&self, name: &str) -> Rc<Counts<ListenerStat>> {

@@ -32,6 +32,16 @@ impl TokenBucket {
         }
     }
 
+    /// A full one of the same kind.
+    pub fn anew(&self) -> Self {
+        Self {
+            token: self.token,
+            full: self.full,
+            began: OnceLock::new(),
+            empty: AtomicU64::new(0),
+        }
+    }
+
     /// Takes one; false: there is none.
     pub fn take(&self, now: Instant) -> bool {
         self.take_some(1, now)

@@ -141,6 +141,7 @@ impl<G: AsRef<Gauge>> Budgeted<G> {
             max_retries,
             retry_budget,
             max_connections_per_host: _,
+            track_remaining: _,
         } = *limits;
         for (resource, limit) in [
             (Resource::Connection, max_connections),
@@ -189,6 +190,7 @@ impl CircuitBreakers {
                 max_requests: whole("max_requests").unwrap_or(limits.max_requests),
                 max_retries: whole("max_retries").unwrap_or(limits.max_retries),
                 max_connections_per_host: limits.max_connections_per_host,
+                track_remaining: limits.track_remaining,
                 retry_budget: budget.map(|budget| RetryBudget {
                     percent: percent.unwrap_or(budget.percent).clamp(0.0, 100.0),
                     minimum: minimum.unwrap_or(budget.minimum),

@@ -31,6 +31,8 @@ pub enum Beginning {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// 1 or 2.
+    pub version: u8,
     /// Bytes of it: what is behind them is the client's.
     pub length: usize,
     /// None: the proxy speaks for itself (`LOCAL`, `UNKNOWN`).
@@ -150,6 +152,7 @@ fn line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
         _ => return Err(Malformed::Line),
     };
     Ok(Some(Header {
+        version: 1,
         length: end + 2,
         addresses,
         tlvs: Vec::new(),
@@ -195,6 +198,7 @@ fn binary(bytes: &[u8], keeps: &dyn Fn(u8) -> bool) -> Result<Option<Header>, Ma
         }
     };
     Ok(Some(Header {
+        version: 2,
         length: V2_HEADER + length,
         addresses,
         tlvs,

@@ -18,6 +18,8 @@ use crate::message::{RequestHead, ResponseHead};
 pub enum Verdict {
     Retry {
         after: Duration,
+        /// The answer itself has said when.
+        limited: bool,
     },
     /// The answer or failure is final.
     No,
@@ -69,9 +71,13 @@ impl RetryState {
     pub fn on_response(&mut self, head: &ResponseHead, random: u64, now: u64) -> Verdict {
         let wanted = self.would_retry(head);
         match self.verdict(wanted, random) {
-            Verdict::Retry { after } => Verdict::Retry {
-                after: self.reset_after(head, random, now).unwrap_or(after),
-            },
+            Verdict::Retry { after, .. } => {
+                let said = self.reset_after(head, random, now);
+                Verdict::Retry {
+                    after: said.unwrap_or(after),
+                    limited: said.is_some(),
+                }
+            }
             verdict => verdict,
         }
     }
@@ -135,7 +141,10 @@ impl RetryState {
         }
         let after = self.backoff(random);
         self.made += 1;
-        Verdict::Retry { after }
+        Verdict::Retry {
+            after,
+            limited: false,
+        }
     }
 
     /// Full jitter: uniform below `base × 2^n`, at most the maximum (Envoy's `JitteredExponentialBackOffStrategy`).

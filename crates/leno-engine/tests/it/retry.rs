@@ -124,7 +124,7 @@ fn waits_grow_twofold_up_to_ten_times_the_base() {
                     .clone()
                     .on_response(&response(500), i.wrapping_mul(0x9e37_79b9_7f4a_7c15), 0)
                 {
-                    Verdict::Retry { after } => Some(after),
+                    Verdict::Retry { after, .. } => Some(after),
                     _ => None,
                 }
             })

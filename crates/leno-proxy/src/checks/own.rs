@@ -127,6 +127,7 @@ impl Own {
             scratch: &self.scratch,
             internal: self,
             ids: &self.ids,
+            counts: None,
         }
     }
 }

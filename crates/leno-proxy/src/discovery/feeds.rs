@@ -126,6 +126,7 @@ impl Feeds {
     /// No longer asks for it; a source of which nothing is asked is let go.
     pub(super) fn unsubscribe(&mut self, source: &Source, (kind, name): &Name) {
         let key = Key::new(source, *kind);
+        self.proxy.handle().updates().forget(&(*kind, name.clone()));
         if let Some(stream) = self.stream(&key) {
             stream.unsubscribe(kind.type_url(), name);
         }

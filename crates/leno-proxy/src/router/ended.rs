@@ -22,6 +22,14 @@ pub(super) fn count_failure(cluster: &Upstream, member: &Upstream, failure: &Fai
     upstream.counts.inc(stat);
 }
 
+/// How long a try is waited with: as the last answer has said, or longer and longer.
+pub(super) fn backed_off(limited: bool) -> ClusterStat {
+    match limited {
+        true => ClusterStat::RqRetryBackoffRatelimited,
+        false => ClusterStat::RqRetryBackoffExponential,
+    }
+}
+
 /// What a request has come to.
 pub(super) fn count(
     exchange: &Exchange,
@@ -50,9 +58,15 @@ pub(super) fn count(
     }
     let code = (!options.without_grpc_codes || !is_grpc(&exchange.request.borrow())).then_some(status);
     upstream.count_answer(code);
-    if is_internal {
-        upstream.count_internal_answer(&exchange.worker().counts.stats, code);
-    }
+    let worker = exchange.worker();
+    let tried = exchange.upstream.borrow().endpoint.clone();
+    exchange.besides.replace(upstream.count_besides(
+        &worker.counts.stats,
+        code,
+        is_internal,
+        tried.as_deref(),
+        worker.zone(),
+    ));
     exchange.answer_beside(code);
 }
 

@@ -18,7 +18,7 @@ use leno_engine::flags::Flag;
 use leno_telemetry::stats::{ClusterStat, RouteStat};
 use tokio::time::{Sleep, sleep};
 
-use super::ended::{failure_kind, is_stale};
+use super::ended::{backed_off, failure_kind, is_stale};
 use super::{Failed, InFlight, Plan, Router, now};
 use crate::codec::Answer;
 use crate::outcome::Failure;
@@ -164,14 +164,14 @@ impl<'t> Hedge<'t> {
         let (router, plan) = (self.router, self.plan);
         let (exchange, counts) = (router.exchange, &plan.upstream.counts);
         match verdict {
-            Some(Verdict::Retry { after }) => {
+            Some(Verdict::Retry { after, limited }) => {
                 let Some(permit) = plan.upstream.acquire(Resource::Retry, router.priority()) else {
                     exchange.inc_both(counts, ClusterStat::RqRetryOverflow, RouteStat::RqRetryOverflow);
                     exchange.flag(Flag::UpstreamOverflow);
                     return false;
                 };
                 exchange.inc_both(counts, ClusterStat::RqRetry, RouteStat::RqRetry);
-                counts.inc(ClusterStat::RqRetryBackoffExponential);
+                counts.inc(backed_off(limited));
                 self.pauses.push(Pause {
                     until: Box::pin(sleep(after)),
                     permit,

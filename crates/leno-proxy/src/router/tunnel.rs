@@ -68,7 +68,8 @@ impl Router<'_> {
             }));
             to.client = Some(connection.behalf().into());
         }
-        let (io, info) = match crate::connect::connect(exchange.worker().connector(), &to).await {
+        let with = exchange.worker().connector().counting(&upstream.counts);
+        let (io, info) = match crate::connect::connect(with, &to).await {
             Ok(connected) => connected,
             Err(failure) => {
                 upstream.report_failure(&host, &failure);

@@ -1,10 +1,79 @@
 //! What a cluster's connections and answers are counted as.
 
-use leno_telemetry::stats::{ClusterStat, ClusterTime, InternalStat, Stats};
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use leno_engine::compile::endpoint::{Assignment, Endpoint};
+use leno_engine::compile::metadata::Value;
+use leno_telemetry::stats::{AnswerStat, AnswerTime, ClusterStat, ClusterTime, Counts, Stats};
+use smallvec::SmallVec;
 
 use super::Upstream;
 use crate::counts::{Lasting, Timed};
 use crate::outcome::Failure;
+
+/// What some of a cluster's answers are counted as besides, made when the first of them comes.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    internal: OnceCell<Rc<Counts<AnswerStat>>>,
+    canary: OnceCell<Rc<Counts<AnswerStat>>>,
+    zones: RefCell<Zones>,
+}
+
+/// By endpoints' zones.
+#[derive(Debug, Default)]
+struct Zones {
+    /// Of which the zones are: kept, so that no other can be where it is.
+    assignment: Option<Arc<Assignment>>,
+    /// By the endpoint's address in memory.
+    of_endpoints: HashMap<usize, Rc<Counts<AnswerStat>>>,
+    by_zone: HashMap<String, Rc<Counts<AnswerStat>>>,
+}
+
+/// As what a request's answer is counted besides its cluster's.
+#[derive(Debug, Default)]
+pub(crate) struct Besides(SmallVec<[Rc<Counts<AnswerStat>>; 2]>);
+
+// === impl Besides ===
+
+impl Besides {
+    pub(crate) fn took(&self, time: std::time::Duration) {
+        self.0.iter().for_each(|counts| counts.took(AnswerTime::Rq, time));
+    }
+}
+
+// === impl Zones ===
+
+impl Zones {
+    fn of(
+        &mut self,
+        endpoint: &Endpoint,
+        assignment: &Arc<Assignment>,
+        count: impl Fn(&str) -> Counts<AnswerStat>,
+    ) -> Option<Rc<Counts<AnswerStat>>> {
+        if self.assignment.as_ref().map(Arc::as_ptr) != Some(Arc::as_ptr(assignment)) {
+            self.of_endpoints.clear();
+            for locality in assignment.priorities.iter().flatten() {
+                let zone = &locality.name.zone;
+                if zone.is_empty() {
+                    continue;
+                }
+                let counts = self.by_zone.entry(zone.clone());
+                let counts = counts.or_insert_with(|| Rc::new(count(zone)));
+                for endpoint in &locality.endpoints {
+                    self.of_endpoints
+                        .insert(Arc::as_ptr(endpoint) as usize, Rc::clone(counts));
+                }
+            }
+            self.assignment = Some(Arc::clone(assignment));
+        }
+        self.of_endpoints
+            .get(&(std::ptr::from_ref(endpoint) as usize))
+            .cloned()
+    }
+}
 
 impl Upstream {
     /// A request has been answered with this status, by an endpoint or for lack of one; None: it is not counted which.
@@ -17,16 +86,45 @@ impl Upstream {
         self.counts.code(status);
     }
 
-    /// The same, of a request that is taken for one from inside.
-    pub(crate) fn count_internal_answer(&self, stats: &Stats, status: Option<u16>) {
-        let name = &self.state.borrow().cluster.stat_name;
-        let counts = self.internal.get_or_init(|| stats.counts(name));
-        counts.inc(InternalStat::RqCompleted);
-        let Some(status) = status else { return };
-        if let Some(class) = InternalStat::of_status(status) {
-            counts.inc(class);
+    /// The same, as far as it is counted besides. `is_internal`: the request is taken for one from inside; `zone`: this
+    /// proxy's own.
+    pub(crate) fn count_besides(
+        &self,
+        stats: &Stats,
+        status: Option<u16>,
+        is_internal: bool,
+        endpoint: Option<&Endpoint>,
+        zone: &str,
+    ) -> Besides {
+        let state = self.state.borrow();
+        let name = &state.cluster.stat_name;
+        let counts = |which: &str| stats.counts(&format!("{name}.{which}"));
+        let mut besides: SmallVec<[Rc<Counts<AnswerStat>>; 2]> = SmallVec::new();
+        let answers = &self.answers;
+        if is_internal {
+            let internal = answers.internal.get_or_init(|| Rc::new(counts("internal")));
+            besides.push(Rc::clone(internal));
         }
-        counts.code(status);
+        if endpoint.is_some_and(is_canary) {
+            let canary = answers.canary.get_or_init(|| Rc::new(counts("canary")));
+            besides.push(Rc::clone(canary));
+        }
+        if let Some(endpoint) = endpoint
+            && !zone.is_empty()
+            && let Some(assignment) = &state.assignment
+        {
+            let count = |to: &str| counts(&format!("zone.{zone}.{to}"));
+            besides.extend(answers.zones.borrow_mut().of(endpoint, assignment, count));
+        }
+        for counts in &besides {
+            counts.inc(AnswerStat::RqCompleted);
+            let Some(status) = status else { continue };
+            if let Some(class) = AnswerStat::of_status(status) {
+                counts.inc(class);
+            }
+            counts.code(status);
+        }
+        Besides(besides)
     }
 
     /// A connection begins.
@@ -58,4 +156,8 @@ impl Upstream {
             self.counts.inc(ClusterStat::CxConnectTimeout);
         }
     }
+}
+
+fn is_canary(endpoint: &Endpoint) -> bool {
+    endpoint.metadata.get("canary") == Some(&Value::Bool(true))
 }

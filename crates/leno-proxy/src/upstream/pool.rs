@@ -15,7 +15,7 @@ use futures_util::future::Either;
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::decide::limits::{Permit, Priority, Resource, Seat};
 use leno_engine::message::{RequestHead, ResponseHead, Version};
-use leno_telemetry::stats::{ClusterStat, ClusterTime, Meter};
+use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, Meter};
 
 use crate::alpn::{Offer, is_http2};
 use crate::codec::{Answer, Body, Counter, Frame, Source, h1, h2};
@@ -258,7 +258,7 @@ impl Pool {
         if known {
             upstream.count_protocol(http2);
         }
-        let connected = connect::connect(with, &to).await;
+        let connected = connect::connect(with.counting(&upstream.counts), &to).await;
         let (io, info) = connected.inspect_err(|failure| upstream.count_unconnected(failure))?;
         upstream
             .counts
@@ -387,21 +387,29 @@ impl Pool {
         most.is_some_and(|most| made.elapsed() >= most)
     }
 
-    pub(crate) fn sweep(&self, now: Instant, idle_timeout: Option<Duration>) {
+    pub(crate) fn sweep(&self, now: Instant, idle_timeout: Option<Duration>, counts: &Counts<ClusterStat>) {
         if self.used.take() {
             self.last_used.set(now);
         }
+        let ends = |idle: bool, over: bool| {
+            if over {
+                counts.inc(ClusterStat::CxMaxDurationReached);
+            } else if idle {
+                counts.inc(ClusterStat::CxIdleTimeout);
+            }
+            idle || over
+        };
         let old =
             |since: Instant| idle_timeout.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
         self.idle.borrow_mut().retain_mut(|c| {
             let since = *c.idle_since.get_or_insert(now);
-            c.client.is_quiet() && !old(since) && !self.is_old(c.made)
+            c.client.is_quiet() && !ends(old(since), self.is_old(c.made))
         });
         self.streams.borrow_mut().retain(|c| {
             if c.client.active() > 0 {
                 c.idle_since.set(now);
             }
-            !c.client.is_closed() && !old(c.idle_since.get()) && !self.is_old(c.made)
+            !c.client.is_closed() && !ends(old(c.idle_since.get()), self.is_old(c.made))
         });
     }
 

@@ -17,4 +17,5 @@ mod mutation;
 mod orca;
 mod overload;
 mod sinks;
+mod statistics;
 mod xds;

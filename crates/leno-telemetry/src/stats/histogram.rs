@@ -171,6 +171,19 @@ impl Distribution {
         None
     }
 
+    /// What is not in the other, which is a part of it.
+    pub(super) fn without(&self, part: &Self) -> Self {
+        let left = self.0.iter().map(|(bin, count)| {
+            let at = part.0.binary_search_by_key(bin, |(bin, _)| *bin);
+            let taken = at
+                .ok()
+                .and_then(|at| part.0.get(at))
+                .map_or(0, |(_, count)| *count);
+            (*bin, count.saturating_sub(taken))
+        });
+        Self(left.filter(|(_, count)| *count > 0).collect())
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         for (bin, count) in &other.0 {
             match self.0.binary_search_by_key(bin, |(bin, _)| *bin) {
@@ -219,6 +232,12 @@ mod tests {
     #[test]
     fn what_is_beyond_all_bins_is_left_out() {
         assert_eq!(of(&[u64::MAX, 999_999_999_999]).count(), 1);
+    }
+
+    #[test]
+    fn a_part_is_taken_out_of_a_distribution() {
+        let left = of(&[5, 5, 700, 12_345]).without(&of(&[5, 12_345]));
+        assert_eq!(left, of(&[5, 700]));
     }
 
     #[test]

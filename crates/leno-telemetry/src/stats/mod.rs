@@ -26,8 +26,8 @@ use histogram::Histogram;
 pub use histogram::{BOUNDS, Bin, Distribution, QUANTILES};
 pub use meter::{Meter, Metering};
 pub use names::{
-    Alone, ClusterStat, ClusterTime, HttpStat, HttpTime, InternalStat, Kind, ListenerStat, ListenerTime,
-    OpenTelemetryStat, RouteStat, RouteTime, Stat, TcpStat, Time, ZipkinStat,
+    Alone, AnswerStat, AnswerTime, ClusterStat, ClusterTime, HttpStat, HttpTime, Kind, ListenerStat,
+    ListenerTime, OpenTelemetryStat, RouteStat, RouteTime, Stat, TcpStat, Time, ZipkinStat,
 };
 pub use snapshot::{Sample, Snapshot};
 pub use statsd::statsd;
@@ -38,8 +38,8 @@ pub use text::{Asked, Buckets, Form, Shown, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     Cluster,
-    /// A cluster's, of requests from inside.
-    Internal,
+    /// Some of a cluster's answers: of requests from inside, of canaries, from zone to zone. The name is `CLUSTER.WHICH`.
+    Answers,
     /// A virtual cluster, or a route that has a prefix, of a virtual host.
     VirtualHost,
     Http,
@@ -62,6 +62,8 @@ pub struct Stats {
 struct Registered {
     scope: Scope,
     name: String,
+    /// Of a connection manager: the listener's name.
+    listener: Option<String>,
     block: Weak<Block>,
 }
 
@@ -104,6 +106,16 @@ pub struct Counts<S> {
 impl Stats {
     /// A worker's counters of this scope.
     pub fn counts<S: Stat>(&self, name: &str) -> Counts<S> {
+        self.register(name, None)
+    }
+
+    /// A worker's counters of a connection manager's prefix, as far as it is this listener's: what is told by listener is
+    /// counted no second time.
+    pub fn counts_at(&self, listener: &str, prefix: &str) -> Counts<HttpStat> {
+        self.register(prefix, Some(listener.to_owned()))
+    }
+
+    fn register<S: Stat>(&self, name: &str, listener: Option<String>) -> Counts<S> {
         let block = Arc::new(Block {
             counters: S::NAMES.iter().map(|_| AtomicU64::new(0)).collect(),
             times: S::Time::NAMES.iter().map(|_| Histogram::default()).collect(),
@@ -118,6 +130,7 @@ impl Stats {
         blocks.push(Registered {
             scope: S::SCOPE,
             name: name.to_owned(),
+            listener,
             block: Arc::downgrade(&block),
         });
         Counts {
@@ -152,10 +165,10 @@ impl Stats {
         }
     }
 
-    fn each(&self, mut look: impl FnMut(Scope, &str, &Block)) {
+    fn each(&self, mut look: impl FnMut(&Registered, &Block)) {
         for known in lock(&self.blocks).iter() {
             if let Some(block) = known.block.upgrade() {
-                look(known.scope, &known.name, &block);
+                look(known, &block);
             }
         }
     }

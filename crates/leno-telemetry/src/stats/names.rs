@@ -103,6 +103,13 @@ times! {
 }
 
 times! {
+    /// `cluster.NAME.internal.`, `cluster.NAME.canary.`, `cluster.NAME.zone.FROM.TO.`
+    AnswerTime {
+        Rq "upstream_rq_time",
+    }
+}
+
+times! {
     /// `vhost.NAME.vcluster.NAME.`, `vhost.NAME.route.STAT_PREFIX.`
     RouteTime {
         Rq "upstream_rq_time",
@@ -168,6 +175,11 @@ stats! {
         RqRetryOverflow Counter "upstream_rq_retry_overflow",
         RqRetrySuccess Counter "upstream_rq_retry_success",
         RqRxReset Counter "upstream_rq_rx_reset",
+        RqRetryBackoffRatelimited Counter "upstream_rq_retry_backoff_ratelimited",
+        InternalRedirectSucceeded Counter "upstream_internal_redirect_succeeded_total",
+        InternalRedirectFailed Counter "upstream_internal_redirect_failed_total",
+        CxIdleTimeout Counter "upstream_cx_idle_timeout",
+        CxMaxDurationReached Counter "upstream_cx_max_duration_reached",
         LbHealthyPanic Counter "lb_healthy_panic",
         LbLocalClusterNotOk Counter "lb_local_cluster_not_ok",
         LbZoneRoutingAllDirectly Counter "lb_zone_routing_all_directly",
@@ -178,8 +190,8 @@ stats! {
 }
 
 stats! {
-    /// `cluster.NAME.internal.`: of requests that are taken for ones from inside. Those from outside are the others.
-    InternalStat of Internal, NoTime {
+    /// Some of a cluster's answers, in [`Scope::Answers`].
+    AnswerStat of Answers, AnswerTime {
         RqCompleted Counter "upstream_rq_completed",
         Rq1xx Counter "upstream_rq_1xx",
         Rq2xx Counter "upstream_rq_2xx",
@@ -248,6 +260,15 @@ stats! {
         NoRoute Counter "no_route",
         NoCluster Counter "no_cluster",
         RqDirectResponse Counter "rq_direct_response",
+        RqTooLarge Counter "downstream_rq_too_large",
+        RsTooLarge Counter "rs_too_large",
+        RqHeaderTimeout Counter "downstream_rq_header_timeout",
+        RqNonRelativePath Counter "downstream_rq_non_relative_path",
+        RqFailedPathNormalization Counter "downstream_rq_failed_path_normalization",
+        RqRedirectedWithNormalizedPath Counter "downstream_rq_redirected_with_normalized_path",
+        RqRejectedViaIpDetection Counter "downstream_rq_rejected_via_ip_detection",
+        CxProtocolError Counter "downstream_cx_protocol_error",
+        CxMaxRequestsReached Counter "downstream_cx_max_requests_reached",
         RouterRqTotal Counter "rq_total",
         TracingRandomSampling Counter "tracing.random_sampling",
         TracingServiceForced Counter "tracing.service_forced",
@@ -291,6 +312,9 @@ stats! {
         GlobalCxOverflow Counter "downstream_global_cx_overflow",
         CxOverloadReject Counter "downstream_cx_overload_reject",
         NoFilterChainMatch Counter "no_filter_chain_match",
+        PreCxActive Gauge "downstream_pre_cx_active",
+        PreCxTimeout Counter "downstream_pre_cx_timeout",
+        CxTransportSocketConnectTimeout Counter "downstream_cx_transport_socket_connect_timeout",
     }
 }
 
@@ -311,7 +335,7 @@ pub(super) fn of(scope: Scope) -> &'static [(&'static str, Kind)] {
     match scope {
         Scope::Cluster => ClusterStat::NAMES,
         Scope::VirtualHost => RouteStat::NAMES,
-        Scope::Internal => InternalStat::NAMES,
+        Scope::Answers => AnswerStat::NAMES,
         Scope::Http => HttpStat::NAMES,
         Scope::Listener => ListenerStat::NAMES,
         Scope::Tcp => TcpStat::NAMES,
@@ -327,7 +351,8 @@ pub(super) fn times_of(scope: Scope) -> &'static [&'static str] {
         Scope::VirtualHost => RouteTime::NAMES,
         Scope::Http => HttpTime::NAMES,
         Scope::Listener => ListenerTime::NAMES,
-        Scope::Internal | Scope::Tcp | Scope::OpenTelemetry | Scope::Zipkin | Scope::Alone => NoTime::NAMES,
+        Scope::Answers => AnswerTime::NAMES,
+        Scope::Tcp | Scope::OpenTelemetry | Scope::Zipkin | Scope::Alone => NoTime::NAMES,
     }
 }
 
@@ -345,7 +370,7 @@ impl ClusterStat {
     }
 }
 
-impl InternalStat {
+impl AnswerStat {
     /// The class of a status.
     pub fn of_status(status: u16) -> Option<Self> {
         Some(match status / 100 {
@@ -374,6 +399,23 @@ impl RouteStat {
 }
 
 impl HttpStat {
+    /// What an answer of the proxy's own is counted as besides, by its details.
+    pub fn of_details(details: &str, status: Option<u16>) -> Option<Self> {
+        Some(match details {
+            "via_upstream" => return None,
+            "request_overall_timeout" => Self::RqTimeout,
+            "request_header_timeout" => Self::RqHeaderTimeout,
+            "max_duration_timeout" => Self::RqMaxDurationReached,
+            "request_payload_too_large" => Self::RqTooLarge,
+            "response_payload_too_large" => Self::RsTooLarge,
+            "absolute_path_rejected" => Self::RqNonRelativePath,
+            "path_normalization_failed" if status == Some(307) => Self::RqRedirectedWithNormalizedPath,
+            "path_normalization_failed" => Self::RqFailedPathNormalization,
+            "rejecting_because_detection_failed" => Self::RqRejectedViaIpDetection,
+            _ => return None,
+        })
+    }
+
     /// The class of a status.
     pub fn of_status(status: u16) -> Option<Self> {
         Some(match status / 100 {

@@ -1,11 +1,11 @@
 //! The sums at one moment, by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::histogram::Distribution;
 use super::names::Kind;
-use super::{Named, Scope, Stats, lock, names};
+use super::{Named, Registered, Scope, Stats, lock, names};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -23,10 +23,27 @@ pub struct Snapshot {
 impl Snapshot {
     pub fn of(stats: &Stats) -> Self {
         let mut snapshot = Self::default();
-        stats.each(|scope, name, block| {
+        let mut clusters = BTreeSet::new();
+        stats.each(|known, block| {
+            let Registered {
+                scope,
+                name,
+                listener,
+                ..
+            } = known;
+            let scope = *scope;
             let prefix = prefix(scope, name);
             for ((stat, kind), counter) in names::of(scope).iter().zip(&block.counters) {
-                snapshot.add(format!("{prefix}{stat}"), *kind, counter.load(Relaxed));
+                let value = counter.load(Relaxed);
+                snapshot.add(format!("{prefix}{stat}"), *kind, value);
+                if let Some(listener) = listener
+                    && is_told_by_listener(stat)
+                {
+                    snapshot.add(by_listener(listener, name, stat), *kind, value);
+                }
+            }
+            if scope == Scope::Cluster {
+                clusters.insert(prefix.clone());
             }
             for (time, histogram) in names::times_of(scope).iter().zip(&block.times) {
                 let all = snapshot
@@ -54,33 +71,48 @@ impl Snapshot {
                 );
             }
         });
-        snapshot.tell_external();
+        clusters.iter().for_each(|prefix| snapshot.tell_external(prefix));
         snapshot
     }
 
     /// What of a cluster's answers is not for requests from inside is for those from outside, which nobody counts.
-    fn tell_external(&mut self) {
-        let mut external = Vec::new();
-        for (name, sample) in &self.samples {
-            let Some((whose, stat)) = name
-                .strip_prefix("cluster.")
-                .and_then(|rest| rest.rsplit_once('.'))
-            else {
-                continue;
-            };
-            if whose.ends_with(".internal") || !is_of_answers(stat) {
-                continue;
-            }
-            let inside = self
-                .value(&format!("cluster.{whose}.internal.{stat}"))
-                .unwrap_or(0);
-            let outside = sample.value.saturating_sub(inside);
-            if outside > 0 {
-                external.push((format!("cluster.{whose}.external.{stat}"), outside));
-            }
-        }
+    fn tell_external(&mut self, cluster: &str) {
+        let answers = format!("{cluster}upstream_rq_");
+        let of_cluster = self.samples.range(answers.clone()..);
+        let of_cluster = of_cluster.take_while(|(name, _)| name.starts_with(&answers));
+        let external: Vec<(String, u64)> = of_cluster
+            .filter_map(|(name, sample)| {
+                let stat = name.strip_prefix(cluster).filter(|stat| is_of_answers(stat))?;
+                let inside = self.value(&format!("{cluster}internal.{stat}")).unwrap_or(0);
+                let outside = sample.value.saturating_sub(inside);
+                (outside > 0).then(|| (format!("{cluster}external.{stat}"), outside))
+            })
+            .collect();
         for (name, value) in external {
             self.add(name, Kind::Counter, value);
+        }
+        let Some(all) = self.distributions.get(&format!("{cluster}upstream_rq_time")) else {
+            return;
+        };
+        let outside = match self
+            .distributions
+            .get(&format!("{cluster}internal.upstream_rq_time"))
+        {
+            Some(inside) => all.without(inside),
+            None => all.clone(),
+        };
+        if outside.count() > 0 {
+            self.distributions
+                .insert(format!("{cluster}external.upstream_rq_time"), outside);
+        }
+    }
+
+    /// What a connection manager counts by its listener too.
+    pub fn declare_by_listener(&mut self, listener: &str, prefix: &str) {
+        for (stat, kind) in names::of(Scope::Http) {
+            if is_told_by_listener(stat) {
+                self.add(by_listener(listener, prefix, stat), *kind, 0);
+            }
         }
     }
 
@@ -120,16 +152,26 @@ fn is_of_answers(stat: &str) -> bool {
         )
 }
 
+/// `downstream_rq_completed`, `downstream_rq_2xx`
+fn is_told_by_listener(stat: &str) -> bool {
+    let answers = stat.strip_prefix("downstream_rq_");
+    answers.is_some_and(|what| what == "completed" || what.ends_with("xx"))
+}
+
+fn by_listener(listener: &str, prefix: &str, stat: &str) -> String {
+    let plain = |name: &str| name.replace(':', "_");
+    format!("listener.{}.http.{}.{stat}", plain(listener), plain(prefix))
+}
+
 fn prefix(scope: Scope, name: &str) -> String {
     let scope = match scope {
-        Scope::Cluster => "cluster",
+        Scope::Cluster | Scope::Answers => "cluster",
         Scope::VirtualHost => "vhost",
         Scope::Http => "http",
         Scope::Listener => "listener",
         Scope::Tcp => "tcp",
         Scope::OpenTelemetry => return "tracing.opentelemetry.".to_owned(),
         Scope::Zipkin => return "tracing.zipkin.".to_owned(),
-        Scope::Internal => return format!("cluster.{}.internal.", name.replace(':', "_")),
         Scope::Alone => return String::new(),
     };
     format!("{scope}.{}.", name.replace(':', "_"))

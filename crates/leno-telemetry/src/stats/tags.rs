@@ -22,16 +22,40 @@ const CODE: &str = "envoy.response_code";
 const CLASS: &str = "envoy.response_code_class";
 
 /// What may stand between whose it is and what it is.
-const GROUPS: [&str; 9] = [
+const GROUPS: [&str; 17] = [
     ".circuit_breakers.default",
     ".circuit_breakers.high",
     ".health_check",
     ".outlier_detection",
+    ".lb_orca_oob",
+    ".client_ssl_socket_factory",
+    ".server_ssl_socket_factory",
     ".tracing",
     ".external",
     ".internal",
+    ".canary",
+    ".fault",
+    ".cors",
     ".rbac",
     ".ssl",
+    ".http1",
+    ".http2",
+];
+
+/// What of a connection's TLS is counted by a name: what it is a name of, and the tag for it, of a listener and of a cluster.
+const OF_TLS: [(&str, &str, &str); 4] = [
+    ("ciphers", "envoy.ssl_cipher", "cipher_suite"),
+    ("curves", "envoy.ssl_curve", "envoy.ssl_curve"),
+    ("versions", "envoy.ssl_version", "envoy.ssl_version"),
+    ("sigalgs", "envoy.ssl_sigalg", "envoy.ssl_sigalg"),
+];
+
+/// What filters count by a prefix of their own: what stands in front of it, what behind, and its tag.
+const OF_FILTERS: [(&str, &str, &str); 4] = [
+    ("connection_limit.", "", "envoy.connection_limit_prefix"),
+    ("local_rate_limit.", "", "envoy.local_network_ratelimit_prefix"),
+    ("", "http_local_rate_limit.", "envoy.local_http_ratelimit_prefix"),
+    ("", "rbac.", "envoy.rbac_prefix"),
 ];
 
 impl Tagged {
@@ -81,6 +105,9 @@ fn defaults(name: &str, has: impl Fn(&str) -> bool, tags: &mut Vec<(String, Stri
     if let Some(of_host) = name.strip_prefix("vhost.") {
         return of_virtual_host(of_host, has, tags);
     }
+    if let Some(named) = deeper(name, &has, tags) {
+        return named;
+    }
     for (scope, label) in SCOPES {
         let split = name.strip_prefix(scope).and_then(split);
         let Some((whose, stat)) = split else { continue };
@@ -97,6 +124,122 @@ fn defaults(name: &str, has: impl Fn(&str) -> bool, tags: &mut Vec<(String, Stri
         }
     }
     rest
+}
+
+/// What has more in it than whose it is and what it is.
+fn deeper(name: &str, has: &impl Fn(&str) -> bool, tags: &mut Vec<(String, String)>) -> Option<String> {
+    let mut tag = |label: &str, value: &str| {
+        let has = has(label);
+        if has {
+            tags.push((label.to_owned(), value.to_owned()));
+        }
+        has
+    };
+    if let Some(of_listener) = name.strip_prefix("listener.")
+        && let Some((before, stat)) = of_listener.rsplit_once('.')
+        && let Some((listener, prefix)) = before.rsplit_once(".http.")
+    {
+        let stat = match status(stat) {
+            Some((label, value, without)) if tag(label, value) => without,
+            _ => stat.to_owned(),
+        };
+        let of_manager = tag("envoy.http_conn_manager_prefix", prefix);
+        let prefix = if of_manager {
+            String::new()
+        } else {
+            format!("{prefix}.")
+        };
+        let of_listener = tag("envoy.listener_address", listener);
+        let listener = if of_listener {
+            String::new()
+        } else {
+            format!("{listener}.")
+        };
+        return Some(format!("listener.{listener}http.{prefix}{stat}"));
+    }
+    let (scope, label) = SCOPES
+        .into_iter()
+        .find(|(scope, _)| name.starts_with(scope))
+        .unzip();
+    if let (Some(scope), Some(label)) = (scope, label) {
+        let inside = name.strip_prefix(scope)?;
+        for (what, of_listener, of_cluster) in OF_TLS {
+            let Some((whose, value)) = inside.rsplit_once(&format!(".ssl.{what}.")) else {
+                continue;
+            };
+            let of_tls = if scope == "cluster." {
+                of_cluster
+            } else {
+                of_listener
+            };
+            let value = if tag(of_tls, value) {
+                String::new()
+            } else {
+                format!(".{value}")
+            };
+            let whose = if tag(label, whose) {
+                String::new()
+            } else {
+                format!("{whose}.")
+            };
+            return Some(format!("{scope}{whose}ssl.{what}{value}"));
+        }
+        if let Some((before, route)) = inside.rsplit_once('.').and_then(|(rest, stat)| {
+            let (whose, table) = rest.rsplit_once(".rds.")?;
+            Some((whose, (table, stat)))
+        }) {
+            let (table, stat) = route;
+            let table = if tag("envoy.rds_route_config", table) {
+                String::new()
+            } else {
+                format!("{table}.")
+            };
+            let whose = if tag(label, before) {
+                String::new()
+            } else {
+                format!("{before}.")
+            };
+            return Some(format!("{scope}{whose}rds.{table}{stat}"));
+        }
+        // FROM and TO stay.
+        let zones = inside.rsplit_once(".zone.").filter(|_| scope == "cluster.");
+        if let Some((whose, rest)) = zones.filter(|(_, rest)| rest.split('.').count() == 3) {
+            let (between, stat) = rest.rsplit_once('.')?;
+            let stat = match status(stat) {
+                Some((label, value, without)) if tag(label, value) => without,
+                _ => stat.to_owned(),
+            };
+            let whose = if tag(label, whose) {
+                String::new()
+            } else {
+                format!("{whose}.")
+            };
+            return Some(format!("cluster.{whose}zone.{between}.{stat}"));
+        }
+        return None;
+    }
+    if let Some((version, stat)) = name
+        .strip_prefix("proxy_proto.versions.")
+        .and_then(|rest| rest.split_once('.'))
+        && tag("envoy.proxy_protocol_version", version)
+    {
+        return Some(format!("proxy_proto.{stat}"));
+    }
+    for (front, behind, label) in OF_FILTERS {
+        let Some(rest) = name.strip_prefix(front) else {
+            continue;
+        };
+        let found = match behind {
+            "" => rest.rsplit_once('.'),
+            _ => rest.split_once(&format!(".{behind}")),
+        };
+        if let Some((whose, stat)) = found
+            && tag(label, whose)
+        {
+            return Some(format!("{front}{behind}{stat}"));
+        }
+    }
+    None
 }
 
 /// `upstream_rq_200`, `downstream_rq_2xx`: the tag, its value, and the name without it.
@@ -177,6 +320,52 @@ mod tests {
             ),
             "vhost.route.upstream_rq_timeout envoy.virtual_host=shop envoy.route=la.te"
         );
+    }
+
+    #[test]
+    fn what_has_more_in_it_has_more_tags() {
+        for (name, tagged) in [
+            (
+                "listener.0.0.0.0_80.http.web.downstream_rq_2xx",
+                "listener.http.downstream_rq_xx envoy.response_code_class=2 envoy.http_conn_manager_prefix=web \
+                 envoy.listener_address=0.0.0.0_80",
+            ),
+            (
+                "listener.0.0.0.0_80.ssl.versions.TLSv1.3",
+                "listener.ssl.versions envoy.ssl_version=TLSv1.3 envoy.listener_address=0.0.0.0_80",
+            ),
+            (
+                "cluster.a.ssl.ciphers.TLS_AES_128_GCM_SHA256",
+                "cluster.ssl.ciphers cipher_suite=TLS_AES_128_GCM_SHA256 envoy.cluster_name=a",
+            ),
+            (
+                "cluster.a.internal.example.zone.here.there.upstream_rq_200",
+                "cluster.zone.here.there.upstream_rq envoy.response_code=200 envoy.cluster_name=a.internal.example",
+            ),
+            (
+                "cluster.a.canary.upstream_rq_time",
+                "cluster.canary.upstream_rq_time envoy.cluster_name=a",
+            ),
+            (
+                "http.web.rds.routes.update_success",
+                "http.rds.update_success envoy.rds_route_config=routes envoy.http_conn_manager_prefix=web",
+            ),
+            (
+                "few.http_local_rate_limit.ok",
+                "http_local_rate_limit.ok envoy.local_http_ratelimit_prefix=few",
+            ),
+            ("who.rbac.denied", "rbac.denied envoy.rbac_prefix=who"),
+            (
+                "local_rate_limit.few.rate_limited",
+                "local_rate_limit.rate_limited envoy.local_network_ratelimit_prefix=few",
+            ),
+            (
+                "proxy_proto.versions.v2.found",
+                "proxy_proto.found envoy.proxy_protocol_version=v2",
+            ),
+        ] {
+            assert_eq!(told(name, &StatsConfig::default()), tagged);
+        }
     }
 
     #[test]

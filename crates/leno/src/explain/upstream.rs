@@ -295,6 +295,7 @@ fn limits(cluster: &cluster::Cluster) -> Vec<String> {
         max_retries,
         retry_budget,
         max_connections_per_host,
+        track_remaining: _,
     } = cluster.limits.default;
     let max_retries = match retry_budget {
         None => max_retries,

@@ -21,6 +21,8 @@ pub struct Thresholds {
     pub retry_budget: Option<RetryBudget>,
     /// To each endpoint (`per_host_thresholds`).
     pub max_connections_per_host: u32,
+    /// How much is left is told by statistics.
+    pub track_remaining: bool,
 }
 
 /// How many retries there may be for so many requests.
@@ -51,6 +53,7 @@ impl Default for Thresholds {
             max_retries: 3,
             retry_budget: None,
             max_connections_per_host: u32::MAX,
+            track_remaining: false,
         }
     }
 }
@@ -79,7 +82,6 @@ pub(super) fn limits(
             track_remaining,
             max_connection_pools,
         } = threshold;
-        no_effect!(at, "leno has its own statistics"; track_remaining);
         no_effect!(at, "pools are one a worker and endpoint"; max_connection_pools);
         let limits = match at.choice("priority", *priority)? {
             core::RoutingPriority::Default => &mut limits.default,
@@ -97,6 +99,7 @@ pub(super) fn limits(
                 Some(budget) => Some(self::retry_budget(&at.field("retry_budget"), budget)?),
             },
             max_connections_per_host: limits.max_connections_per_host,
+            track_remaining: *track_remaining,
         };
         Ok(())
     })?;
@@ -123,7 +126,7 @@ fn per_host(
         max_connection_pools,
     } = message;
     refuse!(at; max_pending_requests, max_requests, max_retries, retry_budget, max_connection_pools);
-    no_effect!(at, "leno has its own statistics"; track_remaining);
+    no_effect!(at, "of endpoints nothing is told"; track_remaining);
     let limits = match at.choice("priority", *priority)? {
         core::RoutingPriority::Default => &mut limits.default,
         core::RoutingPriority::High => &mut limits.high,

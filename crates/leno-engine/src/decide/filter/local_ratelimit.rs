@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::buckets::{Buckets, buckets};
+pub(crate) use self::buckets::Buckets;
+use self::buckets::buckets;
 use super::{Context, FilterConfig, FilterFactory, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
 use crate::compile::at::{At, refuse};
@@ -32,6 +33,8 @@ struct Factory(Option<Arc<Limit>>);
 #[derive(Debug)]
 struct Limit {
     buckets: Buckets,
+    /// Each connection has buckets of its own.
+    per_connection: bool,
     counted: Descriptors,
     status: u16,
     /// Of the requests: that are counted, and of those that are refused.
@@ -111,7 +114,7 @@ fn limit(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Option<Limit>, Rej
         enable_retry_after_header,
     } = message;
     let name = |what: &str| format!("{stat_prefix}.http_local_rate_limit.{what}");
-    refuse!(at; local_rate_limit_per_downstream_connection, local_cluster_rate_limit);
+    refuse!(at; local_cluster_rate_limit);
     let share = |field, message: &Option<_>| match message {
         None => Ok(Share(0).into()),
         Some(share) => at.field(field).runtime_fraction(share),
@@ -126,6 +129,7 @@ fn limit(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Option<Limit>, Rej
     };
     Ok(Some(Limit {
         buckets,
+        per_connection: *local_rate_limit_per_downstream_connection,
         counted,
         status: match status {
             // As Envoy: what is no error is not taken for one.
@@ -236,14 +240,23 @@ impl HttpFilter for Filter {
         }
         cx.tally.alone(&limit.names.enabled);
         let now = (cx.clock)();
-        let described = limit.buckets.has_descriptors();
+        let buckets: &Buckets = match limit.per_connection {
+            // As in Envoy, a connection has those of the first that asks.
+            true => cx
+                .connection
+                .limits
+                .0
+                .get_or_init(|| Box::new(limit.buckets.anew())),
+            false => &limit.buckets,
+        };
+        let described = buckets.has_descriptors();
         let limits = limit.counted.of(cx.route_limits).filter(|_| described);
         let request = Counted {
             head,
             cluster: cx.cluster,
             remote: cx.remote.ip(),
         };
-        let taken = limit.buckets.take(limits, &request, now);
+        let taken = buckets.take(limits, &request, now);
         let tells = taken.tell.unwrap_or(limit.tells);
         let wait = taken.bucket.as_ref().map(|bucket| bucket.until_next(now));
         self.told = taken.bucket.filter(|_| tells);

@@ -214,12 +214,17 @@ pub struct LocalMetadata {
     pub encoded: Bytes,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct ConnectionFacts {
     pub tls: bool,
     pub peer_principal: Option<String>,
     pub inbound: bool,
+    pub limits: OwnLimits,
 }
+
+/// The rate limits that a connection has for itself, from its first request on that asks for them.
+#[derive(Debug, Default)]
+pub struct OwnLimits(std::cell::OnceCell<Box<local_ratelimit::Buckets>>);
 
 /// One request's state of one filter. The default of every step is to let pass.
 pub trait HttpFilter: std::fmt::Debug {

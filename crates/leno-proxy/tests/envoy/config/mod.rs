@@ -174,6 +174,52 @@ async fn leno_does_in_every_case_what_envoy_does() {
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// What Envoy's `/stats/prometheus` says when the cases of these categories have been tried, category by category: those
+/// that leno takes.
+pub(crate) async fn told_by_envoy(program: &str, wanted: &[&str]) -> Vec<String> {
+    let backends = Backends::start().await;
+    let mut told = Vec::new();
+    for category in categories().iter().filter(|one| wanted.contains(&&*one.name)) {
+        let files = tempfile::tempdir().unwrap();
+        let place = Place {
+            backends: &backends,
+            directory: files.path(),
+        };
+        let cases = category.taken(place);
+        let bootstrap = category.bootstrap(cases.iter().copied(), place);
+        let program = program.to_owned();
+        let starting = tokio::task::spawn_blocking(move || Envoy::start(&program, &bootstrap));
+        let envoy = starting.await.unwrap();
+        run("e", cases.into_iter(), place, &envoy.listeners, &envoy.admin).await;
+        told.push(prometheus(&envoy.admin).await);
+    }
+    told
+}
+
+/// The same of leno.
+pub(crate) async fn told_by_leno(wanted: &[&str]) -> Vec<String> {
+    let backends = Backends::start().await;
+    let mut told = Vec::new();
+    for category in categories().iter().filter(|one| wanted.contains(&&*one.name)) {
+        let files = tempfile::tempdir().unwrap();
+        let place = Place {
+            backends: &backends,
+            directory: files.path(),
+        };
+        let cases = category.taken(place);
+        let leno = Leno::start(&category.bootstrap(cases.iter().copied(), place));
+        run("l", cases.into_iter(), place, &leno.listeners, &leno.admin).await;
+        told.push(prometheus(&leno.admin).await);
+    }
+    told
+}
+
+async fn prometheus(admin: &str) -> String {
+    let admin = admin.to_owned();
+    let asked = tokio::task::spawn_blocking(move || crate::envoy::ask(&admin, "/stats/prometheus"));
+    asked.await.unwrap().unwrap()
+}
+
 /// What leno does not have it says by the field's name.
 async fn by_leno(category: &Category, backends: &Backends) -> Vec<String> {
     let files = tempfile::tempdir().unwrap();
@@ -200,6 +246,15 @@ async fn by_leno(category: &Category, backends: &Backends) -> Vec<String> {
 }
 
 impl Category {
+    /// The cases that leno takes.
+    fn taken(&self, place: Place<'_>) -> Vec<&Case> {
+        let takes = |case: &&Case| {
+            let alone = self.bootstrap([*case], place);
+            leno_proxy::Bootstrap::compile(&alone, &NoFiles).is_ok()
+        };
+        self.cases.iter().filter(takes).collect()
+    }
+
     /// The n-th listener is the n-th case's.
     fn bootstrap<'c>(&self, cases: impl IntoIterator<Item = &'c Case>, place: Place<'_>) -> Bootstrap {
         let cases: Vec<&Case> = cases.into_iter().collect();

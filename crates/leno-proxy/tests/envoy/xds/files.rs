@@ -71,7 +71,8 @@ impl Files {
     pub(crate) fn say(&self, version: &str, type_name: &str, resources: &[Value]) {
         let each = resources.iter().map(|resource| {
             let any = self.schema.any_from_text(&resource.to_string(), type_name);
-            (resource["name"].as_str().unwrap(), any.unwrap())
+            let name = resource["name"].as_str().or(resource["cluster_name"].as_str());
+            (name.unwrap(), any.unwrap())
         });
         let url = format!("type.googleapis.com/{type_name}");
         self.plane.set(&url, version, each.collect());

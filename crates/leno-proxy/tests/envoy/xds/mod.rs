@@ -11,12 +11,13 @@ mod files;
 mod load;
 mod network_extensions;
 mod on_demand;
-mod proxy;
+pub(crate) mod proxy;
 mod rest;
 mod runtime;
 mod scopes;
 mod script;
 mod secrets;
+pub(crate) mod statistics;
 mod tickets;
 mod virtual_hosts;
 

@@ -18,7 +18,7 @@ use crate::decide::rate_limit::{Counted, Entries};
 const MOST_VALUES: usize = 20;
 
 #[derive(Debug)]
-pub(super) struct Buckets {
+pub(crate) struct Buckets {
     default: Option<Arc<TokenBucket>>,
     /// Also where a descriptor matches.
     always_default: bool,
@@ -129,6 +129,15 @@ fn described(
 // === impl Buckets ===
 
 impl Buckets {
+    /// The same buckets once more, all of them full.
+    pub(super) fn anew(&self) -> Self {
+        Self {
+            default: self.default.as_ref().map(|bucket| Arc::new(bucket.anew())),
+            always_default: self.always_default,
+            described: self.described.iter().map(Described::anew).collect(),
+        }
+    }
+
     pub(super) fn has_descriptors(&self) -> bool {
         !self.described.is_empty()
     }
@@ -185,6 +194,21 @@ impl Buckets {
 // === impl Described ===
 
 impl Described {
+    fn anew(&self) -> Self {
+        Self {
+            entries: self.entries.clone(),
+            shadow: self.shadow,
+            kept: match &self.kept {
+                Kept::One(bucket) => Kept::One(Arc::new(bucket.anew())),
+                Kept::Each { size, most, .. } => Kept::Each {
+                    size: *size,
+                    most: *most,
+                    buckets: Mutex::default(),
+                },
+            },
+        }
+    }
+
     fn matches(&self, entries: &Entries<'_>) -> bool {
         let mut both = self.entries.iter().zip(entries);
         self.entries.len() == entries.len()
