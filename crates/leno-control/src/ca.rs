@@ -11,9 +11,13 @@ use leno_ca::{Authority, IssuedCertificate, SigningRequest, TokenStore};
 use leno_proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateService;
 use leno_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
 use leno_tls::{SpiffeId, TrustDomain};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use crate::audit::{Audit, Event};
 use crate::error::PEER_REFUSED;
 use crate::listener::Peer;
 use crate::once::Once;
@@ -23,6 +27,7 @@ pub(crate) struct Certificates {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) tokens: Mutex<TokenStore>,
     refused: Once,
+    pub(crate) audit: Audit,
     pub(crate) counts: Counts,
 }
 
@@ -36,12 +41,18 @@ pub(crate) struct Counts {
 // === impl Certificates ===
 
 impl Certificates {
-    pub(crate) fn new(authority: Arc<Authority>, trust_domain: TrustDomain, tokens: TokenStore) -> Self {
+    pub(crate) fn new(
+        authority: Arc<Authority>,
+        trust_domain: TrustDomain,
+        tokens: TokenStore,
+        audit: Audit,
+    ) -> Self {
         Self {
             authority,
             trust_domain,
             tokens: Mutex::new(tokens),
             refused: Once::default(),
+            audit,
             counts: Counts::default(),
         }
     }
@@ -78,8 +89,23 @@ impl Certificates {
             bearer(request.metadata()),
             peer.and_then(|peer| peer.identity.as_ref()),
         ) {
-            (Some(text), _) => self.join(text, csr.id(), now, sign)?,
-            (None, Some(identity)) => sign(identity)?,
+            (Some(text), _) => {
+                let (token, issued) = self.join(text, csr.id(), now, sign)?;
+                let actor = format!("token {token}");
+                self.audit
+                    .tell(Event::Joined, &actor, csr.id().as_str(), told(&issued, peer));
+                issued
+            }
+            (None, Some(identity)) => {
+                let issued = sign(identity)?;
+                self.audit.tell(
+                    Event::Renewed,
+                    identity.as_str(),
+                    csr.id().as_str(),
+                    told(&issued, peer),
+                );
+                issued
+            }
             (None, None) => {
                 return Err(Status::unauthenticated(
                     "neither a join token nor a mesh certificate — credentials — send \"authorization: Bearer TOKEN\"",
@@ -98,7 +124,7 @@ impl Certificates {
         asked: &SpiffeId,
         now: SystemTime,
         sign: impl FnOnce(&SpiffeId) -> Result<IssuedCertificate, Status>,
-    ) -> Result<IssuedCertificate, Status> {
+    ) -> Result<(String, IssuedCertificate), Status> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let claims = tokens
             .verify(text, now)
@@ -113,7 +139,7 @@ impl Certificates {
         tokens
             .redeem(text, now)
             .map_err(|error| Status::unauthenticated(error.to_string()))?;
-        Ok(issued)
+        Ok((claims.id, issued))
     }
 
     /// Whether the caller has the token of whoever runs the control plane.
@@ -138,6 +164,15 @@ impl Certificates {
     }
 }
 
+fn told(issued: &IssuedCertificate, peer: Option<&Peer>) -> Value {
+    let until = OffsetDateTime::from(issued.not_after);
+    json!({
+        "serial": issued.serial,
+        "expires": until.format(&Rfc3339).unwrap_or_default(),
+        "peer": peer.map(|peer| peer.address.ip().to_string()),
+    })
+}
+
 fn bearer(metadata: &MetadataMap) -> Option<&str> {
     let value = metadata.get("authorization")?.to_str().ok()?;
     value.strip_prefix("Bearer ").map(str::trim)
@@ -156,8 +191,17 @@ impl IstioCertificateService for Certificates {
             }
             Err(status) => {
                 self.counts.refused.fetch_add(1, Ordering::Relaxed);
-                let from = request.extensions().get::<Peer>().map(|peer| peer.address);
-                let who = from.map_or_else(|| "unknown".to_owned(), |a| a.ip().to_string());
+                let peer = request.extensions().get::<Peer>();
+                let who = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.address.ip().to_string());
+                let proved = peer.and_then(|peer| peer.identity.as_ref());
+                let actor = proved.map_or(who.as_str(), SpiffeId::as_str);
+                let asked = SigningRequest::parse(&request.get_ref().csr);
+                self.audit.tell(
+                    Event::CertificateRefused,
+                    actor,
+                    asked.as_ref().map_or("", |csr| csr.id().as_str()),
+                    json!({"peer": who, "reason": status.message()}),
+                );
                 if self.refused.first(&format!("{who} {}", status.message())) {
                     tracing::warn!(
                         "warning[{PEER_REFUSED}]: no certificate for peer {who}: {}",

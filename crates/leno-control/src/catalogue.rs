@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use leno_api::Object;
 use leno_model::Change;
 
+use crate::audit::Audit;
+
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
     /// By source file.
@@ -16,13 +18,14 @@ pub(crate) struct Catalogue {
 
 impl Catalogue {
     /// What the model is told, the catalogue is told too.
-    pub(crate) fn note(&self, change: &Change) {
+    pub(crate) fn note(&self, change: &Change, audit: &Audit) {
         if let Change::File { file, objects } = change {
             let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-            match objects.is_empty() {
+            let before = match objects.is_empty() {
                 true => files.remove(file),
                 false => files.insert(file.clone(), objects.clone().into()),
             };
+            audit.tell_configuration(file, before.as_deref().unwrap_or_default(), objects);
         }
     }
 

@@ -37,6 +37,8 @@ pub enum StartError {
     AlreadyRunning { path: PathBuf, pid: u32 },
     #[error("the configuration directory cannot be read ({source}) — {} — create it or correct --config", .path.display())]
     Config { path: PathBuf, source: io::Error },
+    #[error("the audit log cannot be written ({source}) — {} — make its directory, or correct --audit-log", .path.display())]
+    AuditLog { path: PathBuf, source: io::Error },
     #[error(
         "{trust_domain:?} is no trust domain ({source}) — --trust-domain — use a name such as cluster.local"
     )]
@@ -74,3 +76,5 @@ pub(crate) const PROXY_REJECTED: &str = "LN0503";
 pub(crate) const BAD_NODE: &str = "LN0504";
 /// The control plane's own certificate could not be renewed.
 pub(crate) const NOT_RENEWED: &str = "LN0505";
+/// The audit log cannot be written.
+pub(crate) const AUDIT_NOT_WRITTEN: &str = "LN0506";

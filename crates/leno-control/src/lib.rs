@@ -10,6 +10,7 @@
 mod admin;
 mod ads;
 mod attached;
+mod audit;
 mod ca;
 mod catalogue;
 mod dashboard;
@@ -53,6 +54,7 @@ use tonic::transport::server::Router;
 use admin::Admin;
 use ads::{Ads, AdsService};
 use attached::Attached;
+use audit::Audit;
 use ca::Certificates;
 use catalogue::Catalogue;
 use dashboard::Dashboard;
@@ -151,7 +153,14 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
     let (running, stopped) = watch::channel(());
     let registrations = Registrations::new(changes.clone(), state.clone(), stopped.clone());
     let registrations = Arc::new(registrations);
-    let mut writer = Writer::new(remembered.vips, queue, state.clone());
+    let audit = match &options.audit_log {
+        None => Audit::default(),
+        Some(path) => Audit::open(path).map_err(|source| StartError::AuditLog {
+            path: path.clone(),
+            source,
+        })?,
+    };
+    let mut writer = Writer::new(remembered.vips, queue, state.clone(), audit.clone());
     let (push, diagnostics) = (writer.push.clone(), writer.diagnostics.clone());
     let catalogue = writer.catalogue.clone();
     let source = match &options.config {
@@ -163,7 +172,7 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
 
     let workers = start_workers(writer, &state, &tls, &authority);
     let parts = Parts {
-        certificates: Arc::new(Certificates::new(authority, trust_domain.clone(), tokens)),
+        certificates: Arc::new(Certificates::new(authority, trust_domain.clone(), tokens, audit)),
         settled: settle(options.settle, registrations.complete()),
         roster: Arc::default(),
         attached: Arc::default(),

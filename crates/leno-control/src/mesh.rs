@@ -151,7 +151,7 @@ impl Mesh for MeshService {
         request: Request<CreateTokenRequest>,
     ) -> Result<Response<CreateTokenResponse>, Status> {
         self.operator(&request)?;
-        tokens::create(&self.certificates.tokens, request.into_inner()).map(Response::new)
+        tokens::create(&self.certificates, request.into_inner()).map(Response::new)
     }
 
     async fn tokens(&self, request: Request<TokensRequest>) -> Result<Response<TokensResponse>, Status> {
@@ -164,7 +164,7 @@ impl Mesh for MeshService {
         request: Request<RevokeTokenRequest>,
     ) -> Result<Response<RevokeTokenResponse>, Status> {
         self.operator(&request)?;
-        tokens::revoke(&self.certificates.tokens, &request.into_inner().id).map(Response::new)
+        tokens::revoke(&self.certificates, &request.into_inner().id).map(Response::new)
     }
 
     async fn objects(&self, request: Request<ObjectsRequest>) -> Result<Response<ObjectsResponse>, Status> {

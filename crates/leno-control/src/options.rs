@@ -23,6 +23,8 @@ pub struct Options {
     pub trust_domain: String,
     /// How long a workload's certificate lives when it names no time.
     pub cert_ttl: Duration,
+    /// Where who did what is appended, one JSON object a line; none: it is not kept.
+    pub audit_log: Option<PathBuf>,
     /// How long after its start the control plane holds back answers to clients that come with state.
     pub settle: Duration,
 }
@@ -41,6 +43,7 @@ impl Options {
             names: Vec::new(),
             trust_domain: "cluster.local".to_owned(),
             cert_ttl: Duration::from_secs(24 * 3600),
+            audit_log: None,
             settle: Duration::from_secs(5),
         }
     }

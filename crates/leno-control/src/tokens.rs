@@ -7,10 +7,17 @@ use leno_ca::{Binding, TokenClaims, TokenGrant, TokenStore};
 use leno_proto::control::{
     CreateTokenRequest, CreateTokenResponse, RevokeTokenResponse, Token, TokensResponse,
 };
+use serde_json::json;
 use tonic::Status;
 
+use crate::audit::Event;
+use crate::ca::Certificates;
+
+/// Who makes and revokes tokens.
+const OPERATOR: &str = "operator";
+
 pub(crate) fn create(
-    tokens: &Mutex<TokenStore>,
+    certificates: &Certificates,
     request: CreateTokenRequest,
 ) -> Result<CreateTokenResponse, Status> {
     let CreateTokenRequest {
@@ -37,10 +44,14 @@ pub(crate) fn create(
         expires,
         reusable,
     };
-    let mut tokens = tokens.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tokens = certificates.tokens.lock().unwrap_or_else(PoisonError::into_inner);
     let (claims, text) = tokens
         .create(grant, now)
         .map_err(|error| Status::internal(error.to_string()))?;
+    let more = json!({"identities": claims.binding.to_string(), "reusable": reusable});
+    certificates
+        .audit
+        .tell(Event::TokenCreated, OPERATOR, &claims.id, more);
     tracing::info!(token = claims.id, identities = %claims.binding, reusable, "join token made");
     Ok(CreateTokenResponse {
         token: Some(told(claims)),
@@ -56,8 +67,8 @@ pub(crate) fn list(tokens: &Mutex<TokenStore>) -> TokensResponse {
 }
 
 /// The operator's own token stays: without it nobody could make another.
-pub(crate) fn revoke(tokens: &Mutex<TokenStore>, id: &str) -> Result<RevokeTokenResponse, Status> {
-    let mut tokens = tokens.lock().unwrap_or_else(PoisonError::into_inner);
+pub(crate) fn revoke(certificates: &Certificates, id: &str) -> Result<RevokeTokenResponse, Status> {
+    let mut tokens = certificates.tokens.lock().unwrap_or_else(PoisonError::into_inner);
     if tokens.list().any(|claims| claims.id == id && claims.operator) {
         return Err(Status::failed_precondition(format!(
             "{id} is the control plane's own token — token — remove its file and restart the control plane to have \
@@ -66,6 +77,9 @@ pub(crate) fn revoke(tokens: &Mutex<TokenStore>, id: &str) -> Result<RevokeToken
     }
     match tokens.revoke(id) {
         Ok(true) => {
+            certificates
+                .audit
+                .tell(Event::TokenRevoked, OPERATOR, id, json!({}));
             tracing::info!(token = id, "join token revoked");
             Ok(RevokeTokenResponse {})
         }

@@ -10,6 +10,7 @@ use leno_model::{Change, VipTable, World};
 use leno_proto::control;
 use tokio::sync::mpsc;
 
+use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::error::STATE_NOT_WRITTEN;
 use crate::push::Push;
@@ -79,13 +80,19 @@ pub(crate) struct Writer {
     pub(crate) push: Arc<Push>,
     pub(crate) diagnostics: Arc<Diagnostics>,
     pub(crate) catalogue: Arc<Catalogue>,
+    audit: Audit,
 }
 
 // === impl Writer ===
 
 impl Writer {
     /// Begins with the addresses that services had before.
-    pub(crate) fn new(vips: VipTable, changes: mpsc::UnboundedReceiver<Change>, state: Arc<State>) -> Self {
+    pub(crate) fn new(
+        vips: VipTable,
+        changes: mpsc::UnboundedReceiver<Change>,
+        state: Arc<State>,
+        audit: Audit,
+    ) -> Self {
         let world = World::new(vips);
         Self {
             push: Arc::new(Push::new(world.snapshot().clone())),
@@ -94,6 +101,7 @@ impl Writer {
             state,
             diagnostics: Arc::default(),
             catalogue: Arc::default(),
+            audit,
         }
     }
 
@@ -115,8 +123,8 @@ impl Writer {
     }
 
     fn apply(&mut self, changes: impl Iterator<Item = Change>) {
-        let catalogue = self.catalogue.clone();
-        let noted = changes.inspect(|change| catalogue.note(change));
+        let (catalogue, audit) = (self.catalogue.clone(), self.audit.clone());
+        let noted = changes.inspect(|change| catalogue.note(change, &audit));
         let outcome = self.world.apply(noted, since_epoch());
         if outcome.vips_changed {
             self.state.save_vips(self.world.vips());

@@ -36,6 +36,9 @@ pub struct Control {
     /// Lifetime of workload certificates
     #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = crate::duration::parse)]
     cert_ttl: Duration,
+    /// Append who joined, got certificates, made tokens and changed the configuration to this file (JSON lines)
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
     /// The file by which programs on this machine find the control plane [default: $XDG_RUNTIME_DIR/leno/control.json]
     #[arg(long, value_name = "FILE")]
     rendezvous: Option<PathBuf>,
@@ -54,6 +57,7 @@ pub fn run(args: Control, environment: &Environment) -> anyhow::Result<()> {
         admin: local(args.admin_port),
         names: vec![CONTROL_PLANE_NAME.to_owned()],
         cert_ttl: args.cert_ttl,
+        audit_log: args.audit_log,
         ..Options::new(state)
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

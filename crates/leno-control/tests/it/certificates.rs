@@ -34,6 +34,12 @@ pub(crate) async fn identity(rig: &Rig, id: &str) -> Identity {
     ask(rig.secure(None).await, id, Some(&rig.token())).await.unwrap()
 }
 
+/// What is said to a token that gives nothing.
+pub(crate) async fn refused(rig: &Rig, id: &str, token: &str) -> String {
+    let refused = ask(rig.secure(None).await, id, Some(token)).await.unwrap_err();
+    refused.message().to_owned()
+}
+
 #[tokio::test]
 async fn a_token_gets_a_certificate_and_that_certificate_the_next() {
     let rig = Rig::start(&[]).await;

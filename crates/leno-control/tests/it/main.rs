@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod certificates;
 mod dashboard;
 mod large_mesh;

@@ -58,6 +58,24 @@ impl Rig {
         std::fs::remove_file(self.directory.path().join("config").join(name)).unwrap();
     }
 
+    /// What the audit log says when it has so many lines.
+    pub(crate) async fn audited(&self, lines: usize) -> Vec<serde_json::Value> {
+        let path = self.directory.path().join("audit.jsonl");
+        let read = || std::fs::read_to_string(&path).unwrap_or_default();
+        let there = async {
+            while read().lines().count() < lines {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, there)
+            .await
+            .unwrap_or_else(|_| panic!("fewer than {lines}: {}", read()));
+        let text = read();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
     pub(crate) fn rendezvous(&self) -> PathBuf {
         self.directory.path().join("run/control.json")
     }
@@ -142,6 +160,7 @@ fn options(directory: &TempDir) -> Options {
         plaintext: Some(any),
         secure: any,
         admin: any,
+        audit_log: Some(directory.path().join("audit.jsonl")),
         ..Options::new(directory.path().join("state"))
     }
 }

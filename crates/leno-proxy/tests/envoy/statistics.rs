@@ -139,7 +139,8 @@ fn collect(text: &str, names: &mut BTreeSet<String>) {
             continue;
         }
         let (name, kind) = family;
-        if !name.starts_with("envoy_") || line.is_empty() || OTHERWISE.iter().any(|part| name.contains(part)) {
+        if !name.starts_with("envoy_") || line.is_empty() || OTHERWISE.iter().any(|part| name.contains(part))
+        {
             continue;
         }
         let labels = LABEL.captures_iter(line).map(|found| found[1].to_owned());
