@@ -338,6 +338,14 @@ impl Arrival {
             Err(IntroductionError::Late) if listener.filters.continue_on_timeout => Some(()),
             Err(error) => {
                 tracing::debug!(remote = %self.remote, %error, "closed: no PROXY protocol");
+                let counts = self.worker.listener_counts(&listener.stat_name);
+                counts.inc(match error {
+                    IntroductionError::Late => ListenerStat::PreCxTimeout,
+                    IntroductionError::Malformed(_) => ListenerStat::ListenerFilterError,
+                    IntroductionError::Gone | IntroductionError::Read(_) => {
+                        ListenerStat::ListenerFilterRemoteClose
+                    }
+                });
                 let record = self.record(listener, &Found::raw(), None, None);
                 self.worker
                     .reporter

@@ -5,7 +5,7 @@
 //! ([`WriteJson`]), for the descriptors that it takes are not to stay in the data plane's memory.
 
 mod answer;
-mod certs;
+pub(crate) mod certs;
 mod client_status;
 mod clusters;
 mod config_dump;

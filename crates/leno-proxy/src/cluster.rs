@@ -16,6 +16,8 @@ pub struct ClusterState {
     /// None: not discovered yet.
     pub assignment: Option<Arc<Assignment>>,
     pub limits: Arc<ClusterLimits>,
+    /// How often other endpoints have come or gone.
+    pub(crate) changes: u64,
     /// None: nobody looks after its endpoints.
     pub(crate) health: Option<Arc<Health>>,
 }
@@ -36,12 +38,24 @@ impl ClusterState {
             None => new,
             Some(health) => self.members(&health.known, new),
         });
+        let now = assignment.as_deref();
         Self {
+            changes: self.changes + u64::from(!self.has_members_of(now)),
             cluster: Arc::clone(&self.cluster),
             assignment,
             limits: Arc::clone(&self.limits),
             health: self.health.clone(),
         }
+    }
+
+    fn has_members_of(&self, other: Option<&Assignment>) -> bool {
+        let addresses = |assignment: Option<&Assignment>| {
+            let endpoints = assignment.into_iter().flat_map(Assignment::endpoints);
+            endpoints
+                .map(|endpoint| endpoint.address.clone())
+                .collect::<Vec<_>>()
+        };
+        addresses(self.assignment.as_deref()) == addresses(other)
     }
 
     /// Those who have begun to leave and are not well any more have left.

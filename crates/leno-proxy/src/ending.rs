@@ -55,6 +55,15 @@ pub(crate) struct Ending {
     pub(crate) given_up: Cell<bool>,
 }
 
+/// Why a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    Drained,
+    /// It has lasted for as long as it may.
+    Old,
+    Idle,
+}
+
 /// What has been found out; it is never taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Due {
@@ -142,6 +151,18 @@ impl Ending {
     /// The process takes no more excuses, or the connection has lasted for too long.
     pub(crate) fn is_to_close_now(&self) -> bool {
         self.due.get().close_now
+    }
+
+    /// Why it has been found that it is to end; None: it has not.
+    pub(crate) fn why(&self) -> Option<Why> {
+        if !self.due.get().leave {
+            return None;
+        }
+        Some(match self.over() {
+            _ if self.drain.has_started() => Why::Drained,
+            Some(at) if at <= Instant::now() => Why::Old,
+            _ => Why::Idle,
+        })
     }
 
     /// The task to be woken when there is news.

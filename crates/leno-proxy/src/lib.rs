@@ -82,6 +82,7 @@ pub mod secret;
 mod sent;
 mod session;
 pub mod sinks;
+mod sizes;
 mod socket;
 mod socket_options;
 mod splice;

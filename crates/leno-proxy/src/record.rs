@@ -32,6 +32,7 @@ use crate::drain::CutBy;
 use crate::ending;
 use crate::idle::{Limits, Watch, Watched};
 use crate::session::Session;
+use crate::sizes;
 use crate::trace::Trace;
 use crate::upstream::{self, Besides};
 use crate::worker::Worker;
@@ -71,6 +72,8 @@ pub(crate) struct Exchange {
     pub(crate) client_gone: Cell<bool>,
     /// As what it is counted besides its cluster.
     pub(crate) beside: RefCell<Option<Box<Beside>>>,
+    /// It is one of an upgrade, or of CONNECT, that its route takes.
+    pub(crate) upgrades: Cell<bool>,
     /// As what its answer is.
     pub(crate) besides: RefCell<Besides>,
     grpc_status: Cell<Option<u32>>,
@@ -145,6 +148,7 @@ impl Exchange {
             cluster_sought: Cell::new(false),
             client_gone: Cell::default(),
             beside: RefCell::default(),
+            upgrades: Cell::default(),
             besides: RefCell::default(),
             grpc_status: Cell::default(),
             trace: RefCell::default(),
@@ -327,11 +331,21 @@ impl Exchange {
             let time = time.saturating_sub(since);
             lasting.counts().took(ClusterTime::Rq, time);
             self.besides.get_mut().took(time);
+            let cluster = self.upstream.get_mut().cluster.as_ref();
+            if cluster.is_some_and(|cluster| cluster.counts_sizes)
+                && let Some(response) = self.response.get_mut()
+            {
+                let request = (&*self.request.get_mut(), self.received.get());
+                sizes::count(lasting.counts(), request, (&*response, self.sent.get()));
+            }
             if let Some(beside) = self.beside.get_mut() {
                 beside.took(time);
             }
         }
         counts.dec(HttpStat::RqActive);
+        if self.upgrades.get() {
+            counts.dec(HttpStat::CxUpgradesActive);
+        }
         let status = self.response.get_mut().as_ref().map(|head| head.status);
         if let Some(status) = status {
             counts.inc(HttpStat::RqCompleted);

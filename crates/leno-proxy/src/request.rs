@@ -377,6 +377,11 @@ impl Exchanged<'_> {
             exchange.session().counts.inc(HttpStat::RqWsOnNonWsRoute);
             return Ok((self.local(upgrade_refused()), Origin::Local));
         }
+        if exchange.request.borrow().upgrade.is_some() && !exchange.upgrades.replace(true) {
+            let counts = &exchange.session().counts;
+            counts.inc(HttpStat::CxUpgradesTotal);
+            counts.inc(HttpStat::CxUpgradesActive);
+        }
         let router = Router {
             exchange,
             forwarding,

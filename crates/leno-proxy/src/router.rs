@@ -324,6 +324,10 @@ impl Router<'_> {
                     match plan.upstream.acquire(Resource::Retry, self.priority()) {
                         Some(permit) => {
                             previous.extend(host.map(|h| h.endpoint.address.clone()));
+                            if let Ok((answer, picked, _)) = &attempted {
+                                let stats = &exchange.worker().counts.stats;
+                                picked.upstream.count_retried(stats, answer.head.status);
+                            }
                             self.tell_if_late(attempted.as_ref().err());
                             // The failed attempt's connection and stream are let go before the pause.
                             drop(attempted);

@@ -11,7 +11,7 @@ use leno_telemetry::stats::{Counts, HttpStat, HttpTime};
 
 use crate::connection::Connection;
 use crate::counts::Timed;
-use crate::ending::Ending;
+use crate::ending::{Ending, Why};
 use crate::overload::Overload;
 use crate::worker::Worker;
 
@@ -104,6 +104,13 @@ impl Drop for Session {
         }
         let counts = &self.counts;
         counts.inc(HttpStat::CxDestroy);
+        if let Some(why) = self.ending.why() {
+            counts.inc(match why {
+                Why::Drained => HttpStat::CxDrainClose,
+                Why::Old => HttpStat::CxMaxDurationReached,
+                Why::Idle => HttpStat::CxIdleTimeout,
+            });
+        }
         counts.dec(HttpStat::CxActive);
         counts.dec(match self.http2 {
             true => HttpStat::CxHttp2Active,

@@ -398,7 +398,11 @@ impl Updater {
         if let (Some(health), Some(assignment)) = (&health, &assignment) {
             health.known.set_members(&cluster, assignment);
         }
+        let has_members = assignment
+            .as_deref()
+            .is_some_and(|one| one.endpoints().next().is_some());
         let state = ClusterState {
+            changes: old.map_or(0, |old| old.changes) + u64::from(has_members),
             cluster: Arc::new(cluster),
             assignment,
             limits,

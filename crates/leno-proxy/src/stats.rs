@@ -1,5 +1,7 @@
 //! The statistics at one moment: what the workers have counted, and what is so now.
 
+use std::time::SystemTime;
+
 use leno_engine::compile::cluster::Discovery;
 use leno_engine::compile::http::RouteSource;
 use leno_engine::compile::listener::TerminalFilter;
@@ -10,6 +12,7 @@ use leno_xds::WILDCARD;
 
 use crate::Handle;
 use crate::accept::counted;
+use crate::admin::certs;
 use crate::overload::Overload;
 use crate::resident;
 use crate::resources::Kind as Resources;
@@ -17,6 +20,7 @@ use crate::state::{ClusterState, Config};
 use crate::tls_counts;
 use crate::updates::Subscription;
 
+#[allow(clippy::disallowed_methods)]
 pub(crate) fn snapshot(proxy: &Handle) -> Snapshot {
     let mut snapshot = Snapshot::of(proxy.stats());
     let config = proxy.config();
@@ -50,6 +54,11 @@ pub(crate) fn snapshot(proxy: &Handle) -> Snapshot {
         ("server.uptime", proxy.uptime().as_secs()),
     ] {
         snapshot.add(name.to_owned(), Kind::Gauge, value);
+    }
+    let secrets = proxy.updater().secrets();
+    if let Some(days) = certs::days_until_first_expires(&config, &secrets, SystemTime::now()) {
+        let name = "server.days_until_first_cert_expiring";
+        snapshot.add(name.to_owned(), Kind::Gauge, days);
     }
     let (clusters, listeners) = proxy.updater().changes();
     for (whose, what, changed) in [
@@ -172,13 +181,17 @@ fn declare(snapshot: &mut Snapshot, config: &Config) {
             snapshot.name(Scope::Alone, "", name);
         }
         for chain in listener.chains.iter().chain(&listener.default_chain) {
-            for name in chain
+            for filter in chain
                 .network
                 .iter()
                 .filter_map(|filter| config.network_filter(filter))
-                .flat_map(|filter| filter.counts())
             {
-                snapshot.name(Scope::Alone, "", &name);
+                for name in filter.counts() {
+                    snapshot.name(Scope::Alone, "", &name);
+                }
+                for (name, value) in filter.states() {
+                    snapshot.add(name, Kind::Gauge, value);
+                }
             }
             if chain.tls.is_some() {
                 for name in tls_counts::NAMES {
@@ -231,6 +244,12 @@ fn cluster(snapshot: &mut Snapshot, state: &ClusterState) {
     gauge("membership_total", total);
     gauge("membership_healthy", healthy);
     gauge("membership_degraded", degraded);
+    snapshot.add(
+        format!("cluster.{name}.membership_change"),
+        Kind::Counter,
+        state.changes,
+    );
+    let mut gauge = |stat: &str, value| snapshot.add(format!("cluster.{name}.{stat}"), Kind::Gauge, value);
     for (thresholds, priority, label) in [
         (&state.cluster.limits.default, Priority::Default, "default"),
         (&state.cluster.limits.high, Priority::High, "high"),

@@ -119,6 +119,8 @@ pub struct Cluster {
     pub address_order: AddressOrder,
     /// Connections for each request that is under way, where that is more than one.
     pub preconnect: Option<f64>,
+    /// Sizes of requests and answers are counted.
+    pub counts_sizes: bool,
     /// Bytes that a connection may hold for a slow reader. None: leno's own limits.
     pub buffer_limit: Option<u32>,
     /// The header whose value is the server's name in place of the authority, where names come from requests.
@@ -346,7 +348,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
     } = message;
     refuse!(at; upstream_config, queuing_policies);
     no_effect!(at, "leno has its own statistics"; stats_matcher, lrs_server, lrs_report_endpoint_metrics,
-        track_timeout_budgets, track_cluster_stats);
+        track_timeout_budgets);
     no_effect!(at, "not used"; cleanup_interval, per_connection_buffer_high_watermark_timeout);
     at.not_empty("name", name)?;
     at.each("filters", filters, filters::filter)?;
@@ -431,6 +433,10 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         },
         keepalive,
         address_order,
+        counts_sizes: match track_cluster_stats {
+            None => false,
+            Some(tracked) => counts_sizes(&at.field("track_cluster_stats"), tracked),
+        },
         preconnect: match preconnect_policy {
             None => None,
             Some(policy) => connections::ahead(&at.field("preconnect_policy"), policy)?,
@@ -445,6 +451,16 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         mirrors: http.mirrors,
         retry: http.retry,
     })
+}
+
+fn counts_sizes(at: &At<'_>, message: &pb::TrackClusterStats) -> bool {
+    let pb::TrackClusterStats {
+        timeout_budgets,
+        request_response_sizes,
+        per_endpoint_stats,
+    } = message;
+    no_effect!(at, "leno has its own statistics"; timeout_budgets, per_endpoint_stats);
+    *request_response_sizes
 }
 
 /// Who has no endpoints of its own has nobody to ask.

@@ -11,27 +11,39 @@ use leno_proto::google::protobuf::Timestamp;
 use leno_tls::{CertificateInfo, SecretSet};
 
 use super::Own;
+use crate::state::Config;
 use crate::tls;
 
 /// One for each TLS context, of listeners and of clusters.
 pub(super) fn message(own: &Own, now: SystemTime) -> Certificates {
     let config = own.proxy.config();
     let secrets = own.proxy.updater().secrets();
+    Certificates {
+        certificates: contexts(&config)
+            .map(|context| certificate(context, &secrets, now))
+            .collect(),
+    }
+}
+
+/// Until the first of all certificates that are in use expires, trusted ones among them. None: there are none.
+pub(crate) fn days_until_first_expires(config: &Config, secrets: &SecretSet, now: SystemTime) -> Option<u64> {
+    let ends = contexts(config).flat_map(|context| {
+        let names = context.certificates.iter().map(tls::identity);
+        names.filter_map(|name| Some(secrets.identity(&name)?.info().not_after))
+    });
+    let left = ends.min()?.duration_since(now).unwrap_or_default();
+    Some(left.as_secs() / (24 * 60 * 60))
+}
+
+/// Of listeners, then of clusters.
+fn contexts(config: &Config) -> impl Iterator<Item = &CommonTls> {
     let chains = config
         .listeners()
         .flat_map(|listener| listener.chains.iter().chain(&listener.default_chain));
     let downstream = chains.filter_map(|chain| chain.tls.as_ref().map(|tls| &tls.common));
     let transports = config.clusters().flat_map(|state| state.cluster.transport.all());
-    let upstream = transports
-        .filter_map(Transport::tls)
-        .map(|tls| &tls.common)
-        .collect::<Vec<_>>();
-    Certificates {
-        certificates: downstream
-            .chain(upstream)
-            .map(|context| certificate(context, &secrets, now))
-            .collect(),
-    }
+    let upstream = transports.filter_map(Transport::tls).map(|tls| &tls.common);
+    downstream.chain(upstream)
 }
 
 fn certificate(context: &CommonTls, secrets: &SecretSet, now: SystemTime) -> Certificate {

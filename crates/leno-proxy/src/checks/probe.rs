@@ -110,7 +110,12 @@ impl<'o> Probing<'o> {
         let Some(address) = self.address() else {
             return Err(Failure::Network);
         };
-        let timeout = self.one.check.timeout;
+        let check = self.one.check;
+        let named = check.alpn.as_deref();
+        let offer = named
+            .and_then(|names| self.own.connector().tls.named(names))
+            .unwrap_or(offer);
+        let timeout = check.timeout;
         let to = Toward {
             endpoint: self.one.endpoint,
             address,

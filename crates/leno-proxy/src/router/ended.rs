@@ -16,6 +16,7 @@ pub(super) fn count_failure(cluster: &Upstream, member: &Upstream, failure: &Fai
         Failure::TryTimeout => (cluster, ClusterStat::RqPerTryTimeout),
         Failure::TryIdle => (cluster, ClusterStat::RqPerTryIdleTimeout),
         Failure::Stream(StreamError::Reset(_) | StreamError::Refused) => (member, ClusterStat::RqRxReset),
+        Failure::Stream(StreamError::Protocol(_)) => (member, ClusterStat::CxProtocolError),
         Failure::Connect(_) | Failure::ConnectTimeout => (member, ClusterStat::RqPendingFailureEject),
         _ => return,
     };

@@ -19,6 +19,7 @@ use crate::outcome::Failure;
 pub(super) struct Answers {
     internal: OnceCell<Rc<Counts<AnswerStat>>>,
     canary: OnceCell<Rc<Counts<AnswerStat>>>,
+    retried: OnceCell<Rc<Counts<AnswerStat>>>,
     zones: RefCell<Zones>,
 }
 
@@ -116,15 +117,18 @@ impl Upstream {
             let count = |to: &str| counts(&format!("zone.{zone}.{to}"));
             besides.extend(answers.zones.borrow_mut().of(endpoint, assignment, count));
         }
-        for counts in &besides {
-            counts.inc(AnswerStat::RqCompleted);
-            let Some(status) = status else { continue };
-            if let Some(class) = AnswerStat::of_status(status) {
-                counts.inc(class);
-            }
-            counts.code(status);
-        }
+        besides.iter().for_each(|counts| count_answer(counts, status));
         Besides(besides)
+    }
+
+    /// An answer with this status is not passed on: the request is tried again.
+    pub(crate) fn count_retried(&self, stats: &Stats, status: u16) {
+        let name = || format!("{}.retry", self.state.borrow().cluster.stat_name);
+        let counts = self
+            .answers
+            .retried
+            .get_or_init(|| Rc::new(stats.counts(&name())));
+        count_answer(counts, Some(status));
     }
 
     /// A connection begins.
@@ -156,6 +160,15 @@ impl Upstream {
             self.counts.inc(ClusterStat::CxConnectTimeout);
         }
     }
+}
+
+fn count_answer(counts: &Counts<AnswerStat>, status: Option<u16>) {
+    counts.inc(AnswerStat::RqCompleted);
+    let Some(status) = status else { return };
+    if let Some(class) = AnswerStat::of_status(status) {
+        counts.inc(class);
+    }
+    counts.code(status);
 }
 
 fn is_canary(endpoint: &Endpoint) -> bool {

@@ -35,6 +35,7 @@ fn check() -> HealthCheck {
             receive: Vec::new(),
         }),
         events: None,
+        alpn: None,
         transport_match: None,
     }
 }

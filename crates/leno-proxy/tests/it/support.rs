@@ -471,6 +471,7 @@ pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         keepalive: Vec::new(),
         address_order: Default::default(),
         preconnect: None,
+        counts_sizes: false,
         buffer_limit: None,
         http2: UpstreamHttp2 {
             keepalive: None,

@@ -214,12 +214,17 @@ impl<S: Stat> Counts<S> {
 
     /// It has taken so long, by a name below the scope's.
     pub fn took_named(&self, name: &str, time: Duration) {
+        self.observed_named(name, millis(time));
+    }
+
+    /// A value of a distribution, by a name below the scope's.
+    pub fn observed_named(&self, name: &str, value: u64) {
         self.with_named(
             name,
             || Named::Time(Histogram::default()),
             |named| {
                 if let Named::Time(histogram) = named {
-                    histogram.observe(millis(time));
+                    histogram.observe(value);
                 }
             },
         );

@@ -179,6 +179,7 @@ stats! {
         InternalRedirectSucceeded Counter "upstream_internal_redirect_succeeded_total",
         InternalRedirectFailed Counter "upstream_internal_redirect_failed_total",
         CxIdleTimeout Counter "upstream_cx_idle_timeout",
+        CxProtocolError Counter "upstream_cx_protocol_error",
         CxMaxDurationReached Counter "upstream_cx_max_duration_reached",
         LbHealthyPanic Counter "lb_healthy_panic",
         LbLocalClusterNotOk Counter "lb_local_cluster_not_ok",
@@ -269,6 +270,11 @@ stats! {
         RqRejectedViaIpDetection Counter "downstream_rq_rejected_via_ip_detection",
         CxProtocolError Counter "downstream_cx_protocol_error",
         CxMaxRequestsReached Counter "downstream_cx_max_requests_reached",
+        CxIdleTimeout Counter "downstream_cx_idle_timeout",
+        CxMaxDurationReached Counter "downstream_cx_max_duration_reached",
+        CxDrainClose Counter "downstream_cx_drain_close",
+        CxUpgradesTotal Counter "downstream_cx_upgrades_total",
+        CxUpgradesActive Gauge "downstream_cx_upgrades_active",
         RouterRqTotal Counter "rq_total",
         TracingRandomSampling Counter "tracing.random_sampling",
         TracingServiceForced Counter "tracing.service_forced",
@@ -314,6 +320,8 @@ stats! {
         NoFilterChainMatch Counter "no_filter_chain_match",
         PreCxActive Gauge "downstream_pre_cx_active",
         PreCxTimeout Counter "downstream_pre_cx_timeout",
+        ListenerFilterRemoteClose Counter "downstream_listener_filter_remote_close",
+        ListenerFilterError Counter "downstream_listener_filter_error",
         CxTransportSocketConnectTimeout Counter "downstream_cx_transport_socket_connect_timeout",
     }
 }

@@ -22,7 +22,7 @@ const CODE: &str = "envoy.response_code";
 const CLASS: &str = "envoy.response_code_class";
 
 /// What may stand between whose it is and what it is.
-const GROUPS: [&str; 17] = [
+const GROUPS: [&str; 18] = [
     ".circuit_breakers.default",
     ".circuit_breakers.high",
     ".health_check",
@@ -34,6 +34,7 @@ const GROUPS: [&str; 17] = [
     ".external",
     ".internal",
     ".canary",
+    ".retry",
     ".fault",
     ".cors",
     ".rbac",
@@ -201,6 +202,30 @@ fn deeper(name: &str, has: &impl Fn(&str) -> bool, tags: &mut Vec<(String, Strin
             };
             return Some(format!("{scope}{whose}rds.{table}{stat}"));
         }
+        // `rbac.PREFIX.policy.NAME.STAT`; PREFIX and the policy may be left out.
+        if let Some((whose, rest)) = inside.rsplit_once(".rbac.").filter(|_| scope == "http.") {
+            let (before, stat) = rest.rsplit_once('.').unwrap_or(("", rest));
+            let (prefix, policy) = match before.split_once("policy.") {
+                Some((prefix, policy)) => (prefix.trim_end_matches('.'), Some(policy)),
+                None => (before, None),
+            };
+            let mut named = String::new();
+            if let Some(policy) = policy {
+                named.push_str("policy.");
+                if !tag("envoy.rbac_policy_name", policy) {
+                    named = format!("{named}{policy}.");
+                }
+            }
+            if !prefix.is_empty() && !tag("envoy.rbac_http_prefix", prefix) {
+                named = format!("{prefix}.{named}");
+            }
+            let whose = if tag(label, whose) {
+                String::new()
+            } else {
+                format!("{whose}.")
+            };
+            return Some(format!("http.{whose}rbac.{named}{stat}"));
+        }
         // FROM and TO stay.
         let zones = inside.rsplit_once(".zone.").filter(|_| scope == "cluster.");
         if let Some((whose, rest)) = zones.filter(|(_, rest)| rest.split('.').count() == 3) {
@@ -244,7 +269,7 @@ fn deeper(name: &str, has: &impl Fn(&str) -> bool, tags: &mut Vec<(String, Strin
 
 /// `upstream_rq_200`, `downstream_rq_2xx`: the tag, its value, and the name without it.
 fn status(stat: &str) -> Option<(&'static str, &str, String)> {
-    let (stat, code) = stat.rsplit_once('_')?;
+    let (stat, code) = stat.rsplit_once('_').filter(|(stat, _)| stat.ends_with("rq"))?;
     let digits = code.bytes().filter(u8::is_ascii_digit).count();
     match code.strip_suffix("xx").filter(|_| digits == 1) {
         Some(class) => Some((CLASS, class, format!("{stat}_xx"))),
@@ -349,6 +374,19 @@ mod tests {
             (
                 "http.web.rds.routes.update_success",
                 "http.rds.update_success envoy.rds_route_config=routes envoy.http_conn_manager_prefix=web",
+            ),
+            (
+                "http.web.rbac.tried.policy.some.shadow_denied",
+                "http.rbac.policy.shadow_denied envoy.rbac_policy_name=some envoy.rbac_http_prefix=tried \
+                 envoy.http_conn_manager_prefix=web",
+            ),
+            (
+                "http.web.rbac.allowed",
+                "http.rbac.allowed envoy.http_conn_manager_prefix=web",
+            ),
+            (
+                "cluster.a.outlier_detection.ejections_consecutive_5xx",
+                "cluster.outlier_detection.ejections_consecutive_5xx envoy.cluster_name=a",
             ),
             (
                 "few.http_local_rate_limit.ok",

@@ -23,6 +23,8 @@ pub struct HealthCheck {
     pub reuse_connection: bool,
     pub probe: Probe,
     pub events: Option<EventLog>,
+    /// What is offered by ALPN in place of what the cluster says, with commas between the names.
+    pub alpn: Option<String>,
     /// In place of the endpoint's own metadata, for the choice of a transport socket.
     pub transport_match: Option<Fields>,
 }
@@ -135,7 +137,7 @@ fn health_check(at: &At<'_>, message: &core::HealthCheck) -> Result<HealthCheck,
         transport_socket_match_criteria,
         health_checker,
     } = message;
-    refuse!(at; alt_port, event_service, tls_options);
+    refuse!(at; alt_port, event_service);
     let healthy = required(at, "interval", interval)?;
     let unhealthy = at.positive("unhealthy_interval", unhealthy_interval, healthy)?;
     let minute = Duration::from_secs(60);
@@ -183,6 +185,13 @@ fn health_check(at: &At<'_>, message: &core::HealthCheck) -> Result<HealthCheck,
             failures: *always_log_health_check_failures,
             successes: *always_log_health_check_success,
         }),
+        alpn: match tls_options {
+            None => None,
+            Some(options) => {
+                let core::health_check::TlsOptions { alpn_protocols } = options;
+                (!alpn_protocols.is_empty()).then(|| alpn_protocols.join(","))
+            }
+        },
         transport_match: transport_socket_match_criteria.as_ref().map(metadata::fields),
     })
 }

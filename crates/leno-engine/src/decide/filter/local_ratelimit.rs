@@ -57,6 +57,7 @@ struct Names {
     ok: String,
     rate_limited: String,
     enforced: String,
+    shadow_mode: String,
 }
 
 /// As what requests are counted.
@@ -159,6 +160,7 @@ fn limit(at: &At<'_>, message: &pb::LocalRateLimit) -> Result<Option<Limit>, Rej
             ok: name("ok"),
             rate_limited: name("rate_limited"),
             enforced: name("enforced"),
+            shadow_mode: name("shadow_mode"),
         },
     }))
 }
@@ -257,6 +259,9 @@ impl HttpFilter for Filter {
             remote: cx.remote.ip(),
         };
         let taken = buckets.take(limits, &request, now);
+        if taken.shadowed {
+            cx.tally.alone(&limit.names.shadow_mode);
+        }
         let tells = taken.tell.unwrap_or(limit.tells);
         let wait = taken.bucket.as_ref().map(|bucket| bucket.until_next(now));
         self.told = taken.bucket.filter(|_| tells);

@@ -26,6 +26,8 @@ struct ConnectionLimit {
     enabled: Setting<bool>,
     /// The name of a counter.
     limited: String,
+    /// The name of how many places are taken.
+    active: String,
 }
 
 fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
@@ -43,6 +45,7 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
         places: Places::new(*most),
         delay: at.timeout("delay", delay, None)?,
         enabled: at.enabled(runtime_enabled.as_ref()),
+        active: format!("connection_limit.{stat_prefix}.active_connections"),
         limited: format!("connection_limit.{stat_prefix}.limited_connections"),
     }))
 }
@@ -66,5 +69,9 @@ impl NetworkFilter for ConnectionLimit {
 
     fn counts(&self) -> Vec<String> {
         vec![self.limited.clone()]
+    }
+
+    fn states(&self) -> Vec<(String, u64)> {
+        vec![(self.active.clone(), self.places.taken().0)]
     }
 }

@@ -40,6 +40,10 @@ pub trait NetworkFilter: std::fmt::Debug + Send + Sync {
     fn admit(&self, caller: &Caller<'_>, now: Instant, tally: &dyn Tally) -> Admission;
     /// Names that it counts by.
     fn counts(&self) -> Vec<String>;
+    /// States that it tells, by name.
+    fn states(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
     /// Whether it may note something of a connection.
     fn notes(&self) -> bool {
         false
@@ -114,6 +118,10 @@ impl NetworkFilterConfig {
 
     pub fn counts(&self) -> Vec<String> {
         self.filter.counts()
+    }
+
+    pub fn states(&self) -> Vec<(String, u64)> {
+        self.filter.states()
     }
 
     pub fn notes(&self) -> bool {

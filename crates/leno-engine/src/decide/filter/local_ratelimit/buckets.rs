@@ -53,6 +53,8 @@ pub(super) struct Taken {
     pub(super) allowed: bool,
     /// The bucket that refused it, or else the slowest of those that let it pass.
     pub(super) bucket: Option<Arc<TokenBucket>>,
+    /// A descriptor that only tries would have refused it.
+    pub(super) shadowed: bool,
     /// What its descriptor says of telling the client.
     pub(super) tell: Option<bool>,
 }
@@ -156,10 +158,17 @@ impl Buckets {
             })
             .collect();
         matched.sort_by_key(|(_, bucket, _)| std::cmp::Reverse(bucket.pace()));
+        let mut shadowed = false;
         for (described, bucket, limit) in &matched {
-            if !bucket.take_some(limit.hits, now) && !described.shadow {
+            if bucket.take_some(limit.hits, now) {
+                continue;
+            }
+            if described.shadow {
+                shadowed = true;
+            } else {
                 return Taken {
                     allowed: false,
+                    shadowed,
                     bucket: Some(Arc::clone(bucket)),
                     tell: limit.tell,
                 };
@@ -173,6 +182,7 @@ impl Buckets {
         let slowest = slowest.filter(|_| !refused);
         Taken {
             allowed: !refused,
+            shadowed,
             bucket: match slowest {
                 Some((_, bucket, _)) => Some(Arc::clone(bucket)),
                 None => self.default.clone(),
