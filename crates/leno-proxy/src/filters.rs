@@ -61,7 +61,8 @@ impl Filters {
         cluster: Option<Arc<Cluster>>,
     ) -> Option<Rc<Self>> {
         let head = exchange.request.borrow();
-        let filters = exchange.session().manager.filters_of(&head).iter();
+        let manager = exchange.session().manager_now();
+        let filters = manager.filters_of(&head).iter();
         let active: Active = filters
             .filter(|filter| filter.factory.wants(&head))
             .filter_map(|filter| {

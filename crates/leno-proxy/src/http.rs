@@ -162,6 +162,7 @@ fn lifetime(manager: &HttpConnectionManager, patient: bool) -> Lifetime {
         most: max_connection_duration.map(|most| Box::new((most, drain))),
         patient,
         upstream: None,
+        guard: None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use leno_engine::compile::http::HttpConnectionManager;
+use leno_engine::compile::listener::TerminalFilter;
 use leno_engine::compile::overload::What;
 use leno_telemetry::stats::{Counts, HttpStat, HttpTime};
 
@@ -32,6 +33,19 @@ pub(crate) struct Session {
 // === impl Session ===
 
 impl Session {
+    /// What the next request is held to: once the connection's chain has been replaced, what came in its place.
+    pub(crate) fn manager_now(&self) -> Arc<HttpConnectionManager> {
+        let drain = &self.connection.drain;
+        if drain.has_started()
+            && let Some(own) = &self.connection.record.chain
+            && let Some(chain) = self.worker.snapshot().successor(drain, own)
+            && let TerminalFilter::Http(manager) = &chain.terminal
+        {
+            return Arc::clone(manager);
+        }
+        Arc::clone(&self.manager)
+    }
+
     pub(crate) fn begin(
         worker: Rc<Worker>,
         connection: Connection,

@@ -12,7 +12,7 @@ use crate::compile::metadata::Value;
 use crate::compile::pb::{protobuf, rbac_filter as pb};
 use crate::compile::rbac::{self, Rules, Subject};
 use crate::decide::notes::Notes;
-use crate::decide::rbac::{Caller, Verdict, details};
+use crate::decide::rbac::{Caller, Denial, Verdict, details};
 use crate::decide::tally::Tally;
 use crate::message::{Headers, LocalReply, RequestHead};
 
@@ -150,12 +150,34 @@ impl Names {
     }
 }
 
+impl Names {
+    /// Nobody allowed it: the policy that was nearest to is counted, where the control plane is leno's.
+    fn count_missed(&self, denial: &Denial, tally: &dyn Tally) {
+        if let (Some(nearest), Some(_)) = (&denial.nearest, &denial.nearest_place) {
+            tally.of_manager(&format!("{}{nearest}.missed", self.enforced.policy));
+        }
+    }
+}
+
 impl Factory {
     /// A route's own rules replace the filter's; a route without any turns them off.
     fn of(&self, per_route: Option<&FilterConfig>) -> Option<Arc<Both>> {
         let route = per_route.and_then(|config| config.factory.as_any().downcast_ref::<Self>());
         route.unwrap_or(self).rules.clone()
     }
+}
+
+/// What a caller would be told; None: the filter is another, or lets it pass.
+pub(super) fn denies(
+    factory: &dyn FilterFactory,
+    per_route: Option<&FilterConfig>,
+    caller: &Caller<'_>,
+) -> Option<Denial> {
+    let factory: &Factory = factory.as_any().downcast_ref()?;
+    let both = factory.of(per_route)?;
+    let rules = both.enforced.as_ref()?;
+    let verdict = rules.decide(caller);
+    (!verdict.allowed).then(|| Denial::new(rules, &verdict, caller))
 }
 
 impl FilterFactory for Factory {
@@ -210,6 +232,9 @@ impl HttpFilter for Filter {
         if verdict.allowed {
             return Step::Continue;
         }
+        let denial = Denial::new(rules, &verdict, &caller);
+        names.count_missed(&denial, cx.tally);
+        denial.note(cx.notes);
         Step::Reply(LocalReply {
             status: 403,
             headers: Headers::default(),
