@@ -61,7 +61,8 @@ impl Filters {
         cluster: Option<Arc<Cluster>>,
     ) -> Option<Rc<Self>> {
         let head = exchange.request.borrow();
-        let manager = exchange.session().manager_now();
+        let successor = exchange.session().successor();
+        let manager = successor.as_ref().unwrap_or(&exchange.session().manager);
         let filters = manager.filters_of(&head).iter();
         let active: Active = filters
             .filter(|filter| filter.factory.wants(&head))

@@ -7,7 +7,8 @@
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
 
-use leno_engine::decide::rbac::Denial;
+use leno_engine::decide::rbac::{Caller, Denial};
+use leno_telemetry::record::DownstreamRecord;
 
 use crate::connection::Connection;
 use crate::drain::Drain;
@@ -49,7 +50,19 @@ impl Guard {
 pub(crate) fn denial(worker: &Worker, connection: &Connection) -> Option<Denial> {
     let config = worker.snapshot();
     let chain = config.successor(&connection.drain, connection.record.chain.as_ref()?)?;
-    let caller = connection.without_request();
+    // What its listener says now of where policies are written.
+    let now = DownstreamRecord {
+        listener_metadata: config
+            .listener(connection.drain.listener())?
+            .listener
+            .told
+            .clone(),
+        ..DownstreamRecord::clone(&connection.record)
+    };
+    let caller = Caller {
+        values: &now,
+        ..connection.without_request()
+    };
     let mut filters = chain.network.iter();
     filters.find_map(|filter| config.network_filter(filter).unwrap_or(filter).denies(&caller))
 }

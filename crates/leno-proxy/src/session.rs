@@ -33,17 +33,17 @@ pub(crate) struct Session {
 // === impl Session ===
 
 impl Session {
-    /// What the next request is held to: once the connection's chain has been replaced, what came in its place.
-    pub(crate) fn manager_now(&self) -> Arc<HttpConnectionManager> {
+    /// What requests are held to once the connection's chain has been replaced: what came in its place.
+    pub(crate) fn successor(&self) -> Option<Arc<HttpConnectionManager>> {
         let drain = &self.connection.drain;
-        if drain.has_started()
-            && let Some(own) = &self.connection.record.chain
-            && let Some(chain) = self.worker.snapshot().successor(drain, own)
-            && let TerminalFilter::Http(manager) = &chain.terminal
-        {
-            return Arc::clone(manager);
+        if !drain.has_started() {
+            return None;
         }
-        Arc::clone(&self.manager)
+        let own = self.connection.record.chain.as_ref()?;
+        match &self.worker.snapshot().successor(drain, own)?.terminal {
+            TerminalFilter::Http(manager) => Some(Arc::clone(manager)),
+            _ => None,
+        }
     }
 
     pub(crate) fn begin(

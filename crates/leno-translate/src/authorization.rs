@@ -95,16 +95,14 @@ impl Rules {
 impl AuthorizationInput {
     pub(crate) fn http_filters(&self) -> Vec<hcm::HttpFilter> {
         let rules = self.rules(Scope::Requests).into_iter();
-        rules
-            .map(|rules| http_filter(HTTP_FILTER, rules, self.places))
-            .collect()
+        rules.map(|rules| http_filter(HTTP_FILTER, rules)).collect()
     }
 
     /// For gRPC's libraries (gRFC A41), which refuse two filters of one name and know no templates of paths.
     pub(crate) fn grpc_filters(&self) -> Vec<hcm::HttpFilter> {
         let rules = self.rules(Scope::Calls).into_iter().enumerate();
         rules
-            .map(|(i, rules)| http_filter(&format!("{HTTP_FILTER}-{i}"), rules, false))
+            .map(|(i, rules)| http_filter(&format!("{HTTP_FILTER}-{i}"), rules))
             .collect()
     }
 
@@ -231,11 +229,9 @@ impl AuthorizationInput {
     }
 }
 
-/// `each`: every rule is counted by itself.
-fn http_filter(name: &str, rules: Rules, each: bool) -> hcm::HttpFilter {
+fn http_filter(name: &str, rules: Rules) -> hcm::HttpFilter {
     let shadow_prefix = rules.shadow_prefix();
     let config = in_order(rules, |rules, shadow_rules| rbac_filter::Rbac {
-        track_per_rule_stats: each,
         shadow_rules_stat_prefix: shadow_prefix.clone(),
         rules,
         shadow_rules,

@@ -172,9 +172,7 @@ fn a_connection_that_lasts_ends_only_when_it_is_not_allowed_any_more() {
         output if output.lines().count() > said + 20 => Ok(()),
         output => Err(output),
     });
-    let log = server.wait_for_output("authorization_policy");
-    assert!(
-        log.contains("denied by ns[default]-policy[no-bad]-rule[0]"),
-        "{log}"
-    );
+    let log = server.wait_for_output("\"denied by ns[default]-policy[no-bad]-rule[0] AuthorizationPolicy");
+    let line = log.lines().find(|line| line.contains("\"denied by")).unwrap();
+    assert!(line.contains("\"- - -\" 0 LR"), "{line}");
 }

@@ -31,7 +31,7 @@ enum Key<'p> {
 
 impl Index {
     /// None: it is not worth it.
-    pub(super) fn new(policies: &[(String, Policy)]) -> Option<Box<Self>> {
+    pub(crate) fn new(policies: &[(String, Policy)]) -> Option<Box<Self>> {
         if policies.len() < WORTH_IT {
             return None;
         }

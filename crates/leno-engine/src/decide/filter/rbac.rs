@@ -151,10 +151,15 @@ impl Names {
 }
 
 impl Names {
-    /// Nobody allowed it: the policy that was nearest to is counted, where the control plane is leno's.
-    fn count_missed(&self, denial: &Denial, tally: &dyn Tally) {
+    /// The policy that denied, or the one that was nearest to allow, by itself: where the control plane says where
+    /// policies are written, and nobody has asked for each of them anyway.
+    fn count_denial(&self, denial: &Denial, tally: &dyn Tally) {
+        let Of { policy: below, .. } = &self.enforced;
+        if let (Some(policy), Some(_), false) = (&denial.policy, &denial.place, self.by_policy) {
+            tally.of_manager(&format!("{below}{policy}.denied"));
+        }
         if let (Some(nearest), Some(_)) = (&denial.nearest, &denial.nearest_place) {
-            tally.of_manager(&format!("{}{nearest}.missed", self.enforced.policy));
+            tally.of_manager(&format!("{below}{nearest}.missed"));
         }
     }
 }
@@ -233,7 +238,7 @@ impl HttpFilter for Filter {
             return Step::Continue;
         }
         let denial = Denial::new(rules, &verdict, &caller);
-        names.count_missed(&denial, cx.tally);
+        names.count_denial(&denial, cx.tally);
         denial.note(cx.notes);
         Step::Reply(LocalReply {
             status: 403,

@@ -89,7 +89,10 @@ impl Facts {
             match subject {
                 Subject::Host => self.host = text,
                 Subject::Method => self.method = text,
-                _ => self.path = text.replace("{**}", "any/number").replace("{*}", "one"),
+                _ => {
+                    let path = text.replace("{**}", "any/number").replace("{*}", "one");
+                    self.path = format!("/{}", path.trim_start_matches('/'));
+                }
             }
             return;
         };

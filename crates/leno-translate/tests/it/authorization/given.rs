@@ -197,6 +197,7 @@ pub(super) fn chain(filters: &[serde_json::Value], tcp: bool, told: bool) -> ser
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "given",
             "http_protocol_options": {"allow_custom_methods": true},
+            "delayed_close_timeout": "0s",
             "http_filters": all,
             "route_config": {"virtual_hosts": [{
                 "name": "all",

@@ -115,6 +115,7 @@ impl Envoy {
         socket.bind(&SocketAddr::from((facts.source, 0)).into()).unwrap();
         socket.connect(&self.address.into()).unwrap();
         let mut stream = TcpStream::from(socket);
+        stream.set_nodelay(true).unwrap();
         let Facts {
             remote, destination, ..
         } = facts;

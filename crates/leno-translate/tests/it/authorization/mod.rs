@@ -14,8 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use leno_proto::FromAny;
+use leno_proto::envoy::config::listener::v3::filter::ConfigType;
+use leno_proto::envoy::config::route::v3::RouteConfiguration;
 use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+use leno_proto::{FromAny, ToAny};
 
 use facts::{Facts, requests};
 use given::{Guards, Local};
@@ -195,7 +198,7 @@ fn guards(listener: &leno_proto::envoy::config::listener::v3::Listener, chain: &
         let Some(config) = &filter.config_type else {
             continue;
         };
-        let leno_proto::envoy::config::listener::v3::filter::ConfigType::TypedConfig(any) = config else {
+        let ConfigType::TypedConfig(any) = config else {
             continue;
         };
         if let Ok(manager) = any.unpack::<HttpConnectionManager>() {
@@ -246,8 +249,17 @@ fn a_grpc_library_gets_filters_that_differ_by_name_and_no_templates() {
     assert_eq!(rbac, ["envoy.filters.http.rbac-0", "envoy.filters.http.rbac-1"]);
     let said = format!("{listener:?}");
     assert!(!said.contains("uri_template"), "{said}");
-    // Its certificates come from where only gRPC looks.
-    listener.filter_chains[0].transport_socket = None;
+    // Certificates and the application's own calls are only gRPC's to understand.
+    let chain = &mut listener.filter_chains[0];
+    chain.transport_socket = None;
+    let Some(ConfigType::TypedConfig(config)) = &mut chain.filters[0].config_type else {
+        panic!("{chain:?}");
+    };
+    let manager = HttpConnectionManager {
+        route_specifier: Some(RouteSpecifier::RouteConfig(RouteConfiguration::default())),
+        ..config.unpack().unwrap()
+    };
+    *config = manager.to_any();
     let compiled = leno_engine::compile::listener::compile(
         &listener,
         &leno_engine::compile::NoFiles,
