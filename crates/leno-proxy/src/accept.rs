@@ -368,8 +368,17 @@ impl Arrival {
             ) {
                 Admission::Admitted => {}
                 Admission::Holding(place) => connection.hold(vec![place]),
-                Admission::Refused { details, delay } => {
-                    tracing::debug!(remote = %self.remote, details, "connection refused by a filter");
+                Admission::Refused {
+                    details,
+                    denial,
+                    delay,
+                } => {
+                    tracing::debug!(remote = %self.remote, details, ?denial, "connection refused by a filter");
+                    if let Some(denial) = denial {
+                        let notes = connection.record.notes.clone().unwrap_or_default();
+                        denial.note(&notes);
+                        Rc::make_mut(&mut connection.record).notes = Some(notes);
+                    }
                     let logs = match &chain.terminal {
                         TerminalFilter::Tcp(tcp) => tcp.access_log.as_slice(),
                         _ => &[],

@@ -61,7 +61,9 @@ impl Filters {
         cluster: Option<Arc<Cluster>>,
     ) -> Option<Rc<Self>> {
         let head = exchange.request.borrow();
-        let filters = exchange.session().manager.filters_of(&head).iter();
+        let successor = exchange.session().successor();
+        let manager = successor.as_ref().unwrap_or(&exchange.session().manager);
+        let filters = manager.filters_of(&head).iter();
         let active: Active = filters
             .filter(|filter| filter.factory.wants(&head))
             .filter_map(|filter| {
