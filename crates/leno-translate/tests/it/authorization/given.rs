@@ -75,7 +75,7 @@ impl Guards {
     pub(super) fn denies(&self, facts: &Facts) -> bool {
         let mut headers = Headers::default();
         for (name, value) in &facts.headers {
-            headers.append(&name.to_lowercase(), value.clone());
+            headers.append(name.to_lowercase(), value.clone());
         }
         let head = RequestHead {
             method: facts.method.clone().into(),

@@ -31,10 +31,13 @@ pub(super) fn program(test: &str) -> Option<String> {
     None
 }
 
+/// By what the certificate says, and whether there is one.
+type Clients = BTreeMap<(Vec<String>, bool), Arc<ClientConfig>>;
+
 pub(super) struct Envoy {
     address: SocketAddr,
     ca: CertifiedIssuer<'static, KeyPair>,
-    clients: RefCell<BTreeMap<(Vec<String>, bool), Arc<ClientConfig>>>,
+    clients: RefCell<Clients>,
     tcp: bool,
     _process: Process,
     _directory: TempDir,
