@@ -19,24 +19,22 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         ("", "Secret") if version == "v1" => Known::Served(Kind::Secret),
         ("", "Namespace") if version == "v1" => Known::Served(Kind::Namespace),
         ("", "Service" | "Secret" | "Namespace") => Known::WrongVersion("v1"),
-        ("gateway.networking.k8s.io", "HTTPRoute") => gateway_api(version, Kind::HttpRoute),
+        ("gateway.networking.k8s.io", "HTTPRoute") => beta(version, Kind::HttpRoute),
         ("gateway.networking.k8s.io", "TCPRoute") => match version {
             "v1" | "v1alpha2" => Known::Served(Kind::TcpRoute),
             _ => Known::WrongVersion("v1 or v1alpha2"),
         },
-        ("gateway.networking.k8s.io", "Gateway") => gateway_api(version, Kind::KubernetesGateway),
-        ("gateway.networking.k8s.io", "GatewayClass") => gateway_api(version, Kind::GatewayClass),
-        ("gateway.networking.k8s.io", "ReferenceGrant") => gateway_api(version, Kind::ReferenceGrant),
+        ("gateway.networking.k8s.io", "Gateway") => beta(version, Kind::KubernetesGateway),
+        ("gateway.networking.k8s.io", "GatewayClass") => beta(version, Kind::GatewayClass),
+        ("gateway.networking.k8s.io", "ReferenceGrant") => beta(version, Kind::ReferenceGrant),
         ("networking.istio.io", "Gateway") => istio(version, Kind::Gateway),
         ("networking.istio.io", "VirtualService") => istio(version, Kind::VirtualService),
         ("networking.istio.io", "DestinationRule") => istio(version, Kind::DestinationRule),
         ("networking.istio.io", "ServiceEntry") => istio(version, Kind::ServiceEntry),
-        ("security.istio.io", "PeerAuthentication") => match version {
-            "v1" | "v1beta1" => Known::Served(Kind::PeerAuthentication),
-            _ => Known::WrongVersion("v1 or v1beta1"),
-        },
+        ("security.istio.io", "PeerAuthentication") => beta(version, Kind::PeerAuthentication),
+        ("security.istio.io", "AuthorizationPolicy") => beta(version, Kind::AuthorizationPolicy),
         (_, "MeshConfig") => Known::Served(Kind::MeshConfig),
-        ("security.istio.io", "AuthorizationPolicy" | "RequestAuthentication") => Known::NotServedYet(true),
+        ("security.istio.io", "RequestAuthentication") => Known::NotServedYet(true),
         ("networking.istio.io" | "telemetry.istio.io" | "extensions.istio.io", _) => {
             Known::NotServedYet(false)
         }
@@ -56,7 +54,7 @@ fn istio(version: &str, kind: Kind) -> Known {
     }
 }
 
-fn gateway_api(version: &str, kind: Kind) -> Known {
+fn beta(version: &str, kind: Kind) -> Known {
     match version {
         "v1" | "v1beta1" => Known::Served(kind),
         _ => Known::WrongVersion("v1 or v1beta1"),
@@ -86,7 +84,8 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
 }
 
 pub(crate) fn nearest_kind(kind: &str) -> String {
-    const KINDS: [&str; 13] = [
+    const KINDS: [&str; 14] = [
+        "AuthorizationPolicy",
         "Gateway",
         "GatewayClass",
         "Namespace",

@@ -57,6 +57,11 @@ codes! {
     BadPath = "LN0211", "path refused", "A path begins with a slash and has neither empty nor dot segments, fragments or encoded slashes.";
     NoEffect = "LN0212", "has no effect", "What is written is allowed but does nothing.";
     BadAccessLogFormat = "LN0213", "no such command operator", "An access-log format may only name command operators that the proxies can answer; a proxy would refuse the whole listener otherwise.";
+    BadAddress = "LN0220", "not an address", "An IP address, or a range of them such as 10.1.0.0/16.";
+    BadTemplate = "LN0221", "path template refused", "In a path of an AuthorizationPolicy {*} stands for one segment and {**} for any number; nothing but text may come behind {**}, and no star stands without braces.";
+    BadConditionKey = "LN0222", "no such condition", "The keys of an AuthorizationPolicy's conditions are Istio's: source.ip, request.headers[NAME] and so on. A key that nobody knows would never match, and a DENY would let through.";
+    DeniesAllTcp = "LN0223", "denies everything on TCP", "What a connection without HTTP cannot show is left out of a DENY rule, so that it denies more, not less. With nothing left it denies every connection to ports of TCP.";
+    NeedsToken = "LN0224", "nothing verifies tokens", "A condition on a request's token while leno does not serve RequestAuthentication. No request has one: an ALLOW rule never matches, and a DENY rule holds as if its condition on the token were met.";
 
     HostNotFound = "LN0301", "host not found", "No service of this name is in the mesh. Its share of the requests is answered with an error until it appears.";
     SubsetNotFound = "LN0302", "subset not found", "No DestinationRule of the host declares this subset. Its share of the requests is answered with an error until one does.";
@@ -75,6 +80,7 @@ codes! {
     RouteNotAllowed = "LN0322", "route not allowed by the gateway", "The Gateway's listener does not allow routes of this kind or namespace, or they have no hostname in common.";
     PortConflict = "LN0323", "two servers for one port and host", "Two Gateways for the same proxies use one port for different protocols, or one port and host name with TLS: the first by name holds.";
     ClassNotServed = "LN0324", "gateway class not served", "The Gateway's class is none of leno's: istio, leno, or a GatewayClass whose controllerName is istio.io/gateway-controller.";
+    ProviderNotFound = "LN0330", "no such authorizer", "A policy with action CUSTOM names a provider that the mesh does not have. As in Istio the requests that its rules match are denied.";
 
     DirectoryUnreadable = "LN0401", "directory cannot be read", "The configuration directory is missing or cannot be read.";
     FileUnreadable = "LN0402", "file cannot be read", "The file's last good objects stay in force.";

@@ -14,6 +14,7 @@ pub enum Kind {
     VirtualService,
     DestinationRule,
     PeerAuthentication,
+    AuthorizationPolicy,
     /// Istio's.
     Gateway,
     /// The Gateway API's.
@@ -43,6 +44,7 @@ impl Kind {
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
             Self::PeerAuthentication => "PeerAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::Gateway | Self::KubernetesGateway => "Gateway",
             Self::GatewayClass => "GatewayClass",
             Self::ReferenceGrant => "ReferenceGrant",

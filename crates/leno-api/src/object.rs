@@ -6,6 +6,7 @@ use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::key::ObjectKey;
 use crate::kinds::Labels;
+use crate::kinds::authorization_policy::AuthorizationPolicySpec;
 use crate::kinds::destination_rule::DestinationRuleSpec;
 use crate::kinds::gateway::GatewaySpec;
 use crate::kinds::gateway_api::{self, GatewayClassSpec, ReferenceGrantSpec};
@@ -24,6 +25,8 @@ use crate::node::{Node, Pos};
 pub struct Object {
     pub key: ObjectKey,
     pub labels: Labels,
+    /// Those of Istio's.
+    pub annotations: Labels,
     pub file: Arc<str>,
     pub spec: Spec,
     pub(crate) tree: Arc<Node>,
@@ -39,6 +42,7 @@ pub enum Spec {
     VirtualService(Box<VirtualServiceSpec>),
     DestinationRule(Box<DestinationRuleSpec>),
     PeerAuthentication(Box<PeerAuthenticationSpec>),
+    AuthorizationPolicy(Box<AuthorizationPolicySpec>),
     Gateway(Box<GatewaySpec>),
     KubernetesGateway(Box<gateway_api::GatewaySpec>),
     GatewayClass(Box<GatewayClassSpec>),

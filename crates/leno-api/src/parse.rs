@@ -292,6 +292,9 @@ impl Reading {
             Kind::PeerAuthentication => {
                 self.typed(kind, node, |spec| Spec::PeerAuthentication(Box::new(spec)))
             }
+            Kind::AuthorizationPolicy => {
+                self.typed(kind, node, |spec| Spec::AuthorizationPolicy(Box::new(spec)))
+            }
             Kind::Gateway => self.typed(kind, node, |spec| Spec::Gateway(Box::new(spec))),
             Kind::KubernetesGateway => self.typed(kind, node, |spec| Spec::KubernetesGateway(Box::new(spec))),
             Kind::GatewayClass => self.typed(kind, node, |spec| Spec::GatewayClass(Box::new(spec))),
@@ -305,6 +308,7 @@ impl Reading {
         let key = key_of(kind, &node);
         let (envelope, mut problems) = decode::<Envelope<S>>(&node);
         let mut labels = Labels::new();
+        let mut annotations = Labels::new();
         let mut spec = None;
         if let Some(envelope) = envelope {
             problems.extend(bad_names(
@@ -313,6 +317,13 @@ impl Reading {
                 &node,
             ));
             labels = envelope.metadata.labels;
+            annotations = envelope
+                .metadata
+                .annotations
+                .into_iter()
+                .filter(|(name, _)| name.starts_with("istio.io/"))
+                .filter_map(|(name, annotation)| Some((name, annotation.0?)))
+                .collect();
             spec = envelope.spec;
             if spec.is_none() {
                 // `spec:` may be left out where everything in it may be.
@@ -335,6 +346,7 @@ impl Reading {
             Some(spec) if !failed => self.parsed.objects.push(Object {
                 key,
                 labels,
+                annotations,
                 file: self.file.clone(),
                 spec: wrap(spec),
                 tree: Arc::new(node),

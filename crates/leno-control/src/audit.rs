@@ -22,7 +22,7 @@ use crate::error::AUDIT_NOT_WRITTEN;
 /// Lines on their way to the disk.
 const QUEUE: usize = 4096;
 /// Lines that are written at once.
-const TOGETHER: usize = 256;
+const TOGETHER: u64 = 256;
 
 /// Where events go; without a file nowhere.
 #[derive(Clone, Debug, Default)]
@@ -145,7 +145,7 @@ fn write_all(path: &PathBuf, queue: &Receiver<Vec<u8>>, lost: &AtomicU64) {
     let mut is_told = false;
     while let Ok(first) = queue.recv() {
         let mut lines = first;
-        let mut count = 1;
+        let mut count = 1u64;
         while count < TOGETHER
             && let Ok(next) = queue.try_recv()
         {

@@ -6,7 +6,7 @@ use leno_api::{Code, Diagnostic, Kind, Object, ObjectKey, Severity};
 use leno_proto::control;
 
 /// Every kind, with the names that people type for it beside its own, its plural first.
-const KINDS: [(Kind, &[&str]); 13] = [
+const KINDS: [(Kind, &[&str]); 14] = [
     (Kind::Service, &["services", "svc"]),
     (Kind::ServiceEntry, &["serviceentries", "se"]),
     (Kind::VirtualService, &["virtualservices", "vs"]),
@@ -17,6 +17,10 @@ const KINDS: [(Kind, &[&str]); 13] = [
     (Kind::GatewayClass, &["gatewayclasses", "gc"]),
     (Kind::ReferenceGrant, &["referencegrants", "refgrant"]),
     (Kind::PeerAuthentication, &["peerauthentications", "pa"]),
+    (
+        Kind::AuthorizationPolicy,
+        &["authorizationpolicies", "ap", "authz"],
+    ),
     (Kind::Secret, &["secrets"]),
     (Kind::Namespace, &["namespaces", "ns"]),
     (Kind::MeshConfig, &["meshconfigs", "mesh"]),

@@ -17,6 +17,8 @@ pub enum Key {
     Policy(Host),
     /// What a workload itself is or accepts: its ports, its mTLS mode.
     Workload(WorkloadId),
+    /// The AuthorizationPolicies of a namespace.
+    Authorization(String),
     /// The set of services (a wildcard answer, or the name table).
     ServiceList,
     /// Mesh-wide settings.

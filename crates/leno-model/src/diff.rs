@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::authorization::Authorization;
 use crate::delta::{Delta, Key};
 use crate::name::{Host, WorkloadId};
 use crate::service::Service;
@@ -19,6 +20,7 @@ pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
     if old.mesh != new.mesh {
         changed.insert(Key::Mesh);
     }
+    authorization(&old.authorization, &new.authorization, &mut changed);
     services(&old.services, &new.services, &mut changed);
     different(&old.endpoints, &new.endpoints, Arc::ptr_eq, |host| {
         changed.insert(Key::Endpoints(host.clone()))
@@ -76,6 +78,24 @@ pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
     Delta { changed }
 }
 
+/// Of another root namespace the policies are for other workloads: both namespaces' have changed then.
+fn authorization(old: &Authorization, new: &Authorization, changed: &mut BTreeSet<Key>) {
+    let key = |namespace: &str| Key::Authorization(namespace.to_owned());
+    if old.root != new.root {
+        changed.extend([key(&old.root), key(&new.root)]);
+    }
+    for (namespace, policies) in &new.namespaces {
+        if old.namespaces.get(namespace) != Some(policies) {
+            changed.insert(key(namespace));
+        }
+    }
+    let gone = old
+        .namespaces
+        .keys()
+        .filter(|namespace| !new.namespaces.contains_key(*namespace));
+    changed.extend(gone.map(|namespace| key(namespace)));
+}
+
 fn services(
     old: &BTreeMap<Host, Arc<Service>>,
     new: &BTreeMap<Host, Arc<Service>>,
@@ -108,6 +128,7 @@ fn share_parts(old: &Snapshot, new: &mut Snapshot) {
     if old.mesh == new.mesh {
         new.mesh = old.mesh.clone();
     }
+    share(&mut new.authorization, Some(&old.authorization));
     for (host, service) in &mut new.services {
         share(service, old.services.get(host));
     }

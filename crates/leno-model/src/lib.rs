@@ -5,6 +5,7 @@
 //! a log line, a status or `leno explain` can point at file and line. A [`Snapshot`] is never changed; the
 //! single writer builds the next one and says in a [`Delta`] which keys differ.
 
+pub mod authorization;
 mod build;
 pub mod delta;
 mod diff;
@@ -20,6 +21,9 @@ pub mod vip;
 pub mod workload;
 mod world;
 
+pub use authorization::{
+    Authorization, AuthorizationAction, AuthorizationCondition, AuthorizationPolicy, AuthorizationRule,
+};
 pub use delta::Delta;
 pub use gateway::{
     Gateway, GatewayHost, GatewayProtocol, GatewaySecret, GatewayServer, GatewayStream, GatewayTls,

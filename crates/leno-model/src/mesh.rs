@@ -3,6 +3,8 @@
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MeshConfig {
     pub trust_domain: String,
+    /// Other names of the same trust domain, by which policies may call it.
+    pub trust_domain_aliases: Vec<String>,
     pub outbound: OutboundPolicy,
     /// None: no access log; else the file (`/dev/stdout`).
     pub access_log_file: Option<String>,
@@ -17,6 +19,7 @@ impl Default for MeshConfig {
     fn default() -> Self {
         Self {
             trust_domain: "cluster.local".into(),
+            trust_domain_aliases: Vec::new(),
             outbound: OutboundPolicy::AllowAny,
             access_log_file: None,
             access_log_format: None,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::authorization::Authorization;
 use crate::gateway::{Gateway, GatewaySecret};
 use crate::mesh::MeshConfig;
 use crate::name::{Host, WorkloadId};
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub policies: HashMap<Host, Arc<ServicePolicy>>,
     /// Effective mTLS mode by workload.
     pub mtls: HashMap<WorkloadId, Arc<PeerMtls>>,
+    /// Who may do what.
+    pub authorization: Arc<Authorization>,
     /// Virtual addresses.
     pub vips: HashMap<IpAddr, Host>,
     /// Addresses that objects say, the narrowest first.

@@ -246,6 +246,11 @@ impl World {
 
         let (mesh, root) = build::mesh::mesh_config(&objects, &mut diagnostics);
         self.peers = PeerPolicies::new(&objects, root.clone(), &mut diagnostics);
+        next.authorization = Arc::new(build::authorization_policy::authorization(
+            &objects,
+            &root,
+            &mut diagnostics,
+        ));
         next.mesh = Arc::new(mesh);
         next.services = build::service::declared(&objects);
         build::service_entry::add(&objects, &mut next.services, &mut diagnostics);

@@ -1,6 +1,7 @@
 //! A new connection: where it was going, which listener and filter chain serve it, TLS, and off it goes.
 
 pub(crate) mod counted;
+mod spoken;
 mod told;
 
 use std::net::{IpAddr, SocketAddr};
@@ -39,7 +40,7 @@ use crate::prefixed::Prefixed;
 use crate::socket::{ListenSocket, Listening, NOWHERE};
 use crate::state::ListenerState;
 use crate::stream::Stream;
-use crate::tcp_proxy::{self, Early, Origin, Race};
+use crate::tcp_proxy;
 use crate::tls::TlsError;
 use crate::tls_counts;
 use crate::worker::{Snapshot, Worker};
@@ -355,38 +356,6 @@ impl Arrival {
         }
     }
 
-    /// What a client offers by ALPN, where no listener filter has looked: a chain accepts those that it knows, and goes
-    /// on without where it knows none.
-    async fn protocols(
-        &self,
-        stream: &mut Stream,
-        prefix: &mut BytesMut,
-        chain: &FilterChain,
-    ) -> Option<Vec<Vec<u8>>> {
-        let hello = Wanted {
-            tls: true,
-            http: false,
-        };
-        let looking = async {
-            loop {
-                if let Some(found) = hello.inspect(prefix) {
-                    return Some(found.protocols);
-                }
-                match inspect::read_more(stream, prefix).await {
-                    Ok(read) if read > 0 => {}
-                    _ => return None,
-                }
-            }
-        };
-        match tokio::time::timeout(chain.handshake_timeout, looking).await {
-            Ok(protocols) => protocols,
-            Err(_) => {
-                tracing::debug!(remote = %self.remote, "closed: no TLS in time");
-                None
-            }
-        }
-    }
-
     /// Asks the network filters; what one of them refuses ends here.
     async fn admit(&self, chain: &FilterChain, connection: &mut Connection) -> Option<()> {
         let config = self.worker.snapshot();
@@ -399,8 +368,17 @@ impl Arrival {
             ) {
                 Admission::Admitted => {}
                 Admission::Holding(place) => connection.hold(vec![place]),
-                Admission::Refused { details, delay } => {
-                    tracing::debug!(remote = %self.remote, details, "connection refused by a filter");
+                Admission::Refused {
+                    details,
+                    denial,
+                    delay,
+                } => {
+                    tracing::debug!(remote = %self.remote, details, ?denial, "connection refused by a filter");
+                    if let Some(denial) = denial {
+                        let notes = connection.record.notes.clone().unwrap_or_default();
+                        denial.note(&notes);
+                        Rc::make_mut(&mut connection.record).notes = Some(notes);
+                    }
                     let logs = match &chain.terminal {
                         TerminalFilter::Tcp(tcp) => tcp.access_log.as_slice(),
                         _ => &[],
@@ -432,80 +410,6 @@ impl Arrival {
         let chain = choose(&state.listener, &info);
         let drain = chain.and_then(|chain| state.drain_of(chain));
         (chain.cloned(), drain.cloned())
-    }
-
-    /// Reads until it is known what the client speaks, or the upstream has spoken first. None: the connection is over.
-    async fn inspect(
-        &self,
-        stream: &mut Stream,
-        prefix: &mut BytesMut,
-        wanted: Wanted,
-        state: &Arc<ListenerState>,
-    ) -> Option<(Found, Option<Early>)> {
-        let (silent_chain, _) = self.chain(state, &Found::raw());
-        let tcp = silent_chain.as_ref().and_then(|chain| match &chain.terminal {
-            TerminalFilter::Tcp(tcp) if chain.tls.is_none() && tcp.may_be_early() => Some(Arc::clone(tcp)),
-            _ => None,
-        });
-        let filters = &state.listener.filters;
-        let patience = inspect::patience(filters);
-        // Where the server may speak first, the client's time begins with its first byte.
-        if let Some(found) = (!prefix.is_empty()).then(|| wanted.inspect(prefix)).flatten() {
-            return Some((found, None));
-        }
-        let mut deadline = tcp.is_none().then(|| tokio::time::Instant::now() + patience);
-        let race = Race::default();
-        let mut speaks = std::pin::pin!(async {
-            let Some(tcp) = &tcp else {
-                return std::future::pending().await;
-            };
-            tokio::time::sleep(inspect::SILENCE).await;
-            let of = Origin {
-                server_name: None,
-                record: None,
-                behalf: self.behalf(),
-                original: self.told.then_some(self.destination),
-                direction: state.listener.direction,
-            };
-            race.await_server(&self.worker, tcp, &of).await
-        });
-        loop {
-            let silent = prefix.is_empty();
-            let late = async {
-                match deadline {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                read = inspect::read_more(stream, prefix) => match read {
-                    Ok(0) => return Some((Found::raw(), race.won_by_client())),
-                    Ok(_) => {
-                        if let Some(found) = wanted.inspect(prefix) {
-                            let early = (found == Found::raw()).then(|| race.won_by_client()).flatten();
-                            return Some((found, early));
-                        }
-                        deadline.get_or_insert_with(|| tokio::time::Instant::now() + patience);
-                    }
-                    Err(error) => {
-                        tracing::debug!(remote = %self.remote, %error, "client gone before it spoke");
-                        return None;
-                    }
-                },
-                early = speaks.as_mut(), if silent => return Some((Found::raw(), Some(early))),
-                () = late => {
-                    if filters.continue_on_timeout {
-                        return Some((Found::raw(), race.won_by_client()));
-                    }
-                    self.worker
-                        .listener_counts(&state.listener.stat_name)
-                        .inc(ListenerStat::PreCxTimeout);
-                    self.unspoken(&state.listener, prefix.len());
-                    return None;
-                }
-            }
-        }
     }
 
     /// TLS where the chain has it, and what is known of the connection then.

@@ -31,11 +31,15 @@ pub(crate) enum CutBy {
     Shutdown,
     /// The port takes no plaintext any more.
     Strict,
+    /// The policies do not allow it any more.
+    Policy,
 }
 
 /// What connections of one filter chain are told; shared by all workers.
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
+    /// Whose chain it is.
+    listener: Box<str>,
     started: AtomicBool,
     phase: Mutex<Phase>,
 }
@@ -43,6 +47,18 @@ pub(crate) struct Drain {
 // === impl Drain ===
 
 impl Drain {
+    pub(crate) fn of(listener: &str) -> Self {
+        Self {
+            listener: listener.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The listener's name.
+    pub(crate) fn listener(&self) -> &str {
+        &self.listener
+    }
+
     /// Lets connections end within `time`, as they become idle.
     pub(crate) fn start(&self, time: Duration) {
         self.enter(Instant::now() + time, None);
@@ -105,6 +121,7 @@ impl CutBy {
         match self {
             Self::Shutdown => "shutdown",
             Self::Strict => "strict_mtls",
+            Self::Policy => "authorization_policy",
         }
     }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use leno_engine::decide::health::HostHealth;
 
 use crate::drain::{CutBy, Drain, Phase};
+use crate::guard::Guard;
 use crate::hurry::Hurry;
 use crate::idle::Streams;
 
@@ -33,6 +34,8 @@ pub(crate) struct Lifetime {
     pub(crate) patient: bool,
     /// It ends when that is found unwell.
     pub(crate) upstream: Option<Arc<HostHealth>>,
+    /// Its end when it would not be let in any more.
+    pub(crate) guard: Option<Guard>,
 }
 
 /// One connection's end, and what its worker's sweep looks after.
@@ -136,6 +139,12 @@ impl Ending {
         }
     }
 
+    /// Policies do not allow it any more.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        let guard = self.lifetime.guard.as_ref();
+        guard.is_some_and(|guard| guard.forbids(&self.drain))
+    }
+
     pub(crate) fn is_upstream_out(&self) -> bool {
         self.lifetime
             .upstream
@@ -218,7 +227,10 @@ impl Ending {
         let due = Due {
             leave: before.leave || draining || is_past(&[over, idle]),
             close_idle: before.close_idle || is_past(&[drained, over, idle]),
-            close_now: before.close_now || is_past(&[cut, end]) || self.is_upstream_out(),
+            close_now: before.close_now
+                || is_past(&[cut, end])
+                || self.is_upstream_out()
+                || (draining && self.is_forbidden()),
         };
         if due != before {
             self.due.set(due);
@@ -340,6 +352,7 @@ mod tests {
             most: None,
             patient: false,
             upstream: None,
+            guard: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         let active = ending.begin();
@@ -358,6 +371,7 @@ mod tests {
             most: None,
             patient: false,
             upstream: None,
+            guard: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         assert_eq!(ending.look(now, &Hurry::default()), None);
@@ -371,6 +385,7 @@ mod tests {
             most: Some(Box::new((SECOND, SECOND))),
             patient: false,
             upstream: None,
+            guard: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         let _busy = ending.begin();

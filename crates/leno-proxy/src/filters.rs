@@ -14,6 +14,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use leno_engine::compile::cluster::{Cluster, Discovery};
+use leno_engine::compile::http::HttpConnectionManager;
 use leno_engine::compile::route::Route;
 use leno_engine::decide::filter::{Context, Effect, EffectResult, HttpFilter, Rules, Step};
 use leno_engine::decide::route::Decision;
@@ -32,6 +33,8 @@ pub(crate) struct Filters {
     exchange: Rc<Exchange>,
     cluster: Routed,
     see_bodies: bool,
+    /// Whose filters they are, where the session's manager has been replaced.
+    successor: Option<Arc<HttpConnectionManager>>,
     /// An answer that a filter gave while the body was passing.
     reply: RefCell<Option<LocalReply>>,
 }
@@ -75,7 +78,8 @@ impl Filters {
         decision: &Decision<'_>,
         cluster: Option<Arc<Cluster>>,
     ) -> Option<Rc<Self>> {
-        let active = started(exchange, decision, 0);
+        let successor = exchange.session().successor();
+        let active = started(exchange, successor.as_ref(), decision, 0);
         if active.is_empty() {
             return None;
         }
@@ -84,6 +88,7 @@ impl Filters {
             active: RefCell::new(active),
             exchange: Rc::clone(exchange),
             cluster: Routed::by(decision, cluster),
+            successor,
             reply: RefCell::default(),
         }))
     }
@@ -93,7 +98,7 @@ impl Filters {
         let active = self.active.get_mut();
         active.truncate(passed);
         let next = active.last().map_or(0, |running| running.at + 1);
-        active.extend(started(&self.exchange, decision, next));
+        active.extend(started(&self.exchange, self.successor.as_ref(), decision, next));
         self.see_bodies = active.iter().any(|running| running.filter.sees_bodies());
         self.cluster = Routed::by(decision, cluster);
     }
@@ -308,9 +313,15 @@ impl Routed {
 }
 
 /// The filters from this place of the list on that have something to do.
-fn started(exchange: &Rc<Exchange>, decision: &Decision<'_>, from: usize) -> Active {
+fn started(
+    exchange: &Rc<Exchange>,
+    successor: Option<&Arc<HttpConnectionManager>>,
+    decision: &Decision<'_>,
+    from: usize,
+) -> Active {
     let head = exchange.request.borrow();
-    let filters = exchange.session().manager.filters_of(&head).iter().enumerate();
+    let manager = successor.unwrap_or(&exchange.session().manager);
+    let filters = manager.filters_of(&head).iter().enumerate();
     filters
         .skip(from)
         .filter(|(_, filter)| filter.factory.wants(&head))

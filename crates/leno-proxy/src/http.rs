@@ -180,6 +180,7 @@ fn lifetime(worker: &Worker, manager: &HttpConnectionManager, patient: bool) -> 
             .map(|most| Box::new((longer(most, jitter.duration), longer(drain, jitter.drain)))),
         patient,
         upstream: None,
+        guard: None,
     }
 }
 

@@ -37,6 +37,7 @@ mod filters;
 mod find;
 pub mod grpc;
 mod grpc_call;
+mod guard;
 mod handshake;
 mod headers;
 mod health;

@@ -316,7 +316,9 @@ impl Exchanged<'_> {
         if let Some(interval) = options.every {
             exchange.log_every(interval);
         }
-        let none = session.manager.filters.is_empty() && session.manager.upgrade_filters.is_empty();
+        let none = session.manager.filters.is_empty()
+            && session.manager.upgrade_filters.is_empty()
+            && !session.connection.drain.has_started();
         let mut filters = match none {
             true => None,
             false => Filters::start(exchange, &decision, upstream.as_ref().ok().map(|u| u.cluster())),

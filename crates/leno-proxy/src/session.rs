@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use leno_engine::compile::http::HttpConnectionManager;
+use leno_engine::compile::listener::TerminalFilter;
 use leno_engine::compile::overload::What;
 use leno_telemetry::stats::{Counts, HttpStat, HttpTime};
 
@@ -34,6 +35,19 @@ pub(crate) struct Session {
 // === impl Session ===
 
 impl Session {
+    /// What requests are held to once the connection's chain has been replaced: what came in its place.
+    pub(crate) fn successor(&self) -> Option<Arc<HttpConnectionManager>> {
+        let drain = &self.connection.drain;
+        if !drain.has_started() {
+            return None;
+        }
+        let own = self.connection.record.chain.as_ref()?;
+        match &self.worker.snapshot().successor(drain, own)?.terminal {
+            TerminalFilter::Http(manager) => Some(Arc::clone(manager)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn begin(
         worker: Rc<Worker>,
         connection: Connection,

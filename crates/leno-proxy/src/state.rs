@@ -123,6 +123,13 @@ impl Config {
             .or_else(|| self.by_address.get(&SocketAddr::new(any, destination.port())))
     }
 
+    /// What has come in the place of a chain that drains: the chain of its listener that takes the same connections.
+    pub(crate) fn successor(&self, drain: &Drain, of: &FilterChain) -> Option<&Arc<FilterChain>> {
+        let listener = &self.listener(drain.listener())?.listener;
+        let mut chains = listener.chains.iter().chain(&listener.default_chain);
+        chains.find(|chain| chain.name == of.name && chain.matches == of.matches)
+    }
+
     pub fn route(&self, name: &str) -> Option<&Arc<RouteTable>> {
         self.routes.get(name)
     }
@@ -181,7 +188,7 @@ impl ListenerState {
                     *chain = Arc::clone(&same);
                     drains.push((same, drain));
                 }
-                None => drains.push((Arc::clone(chain), Arc::default())),
+                None => drains.push((Arc::clone(chain), Arc::new(Drain::of(&listener.name)))),
             }
         }
         let retired = kept

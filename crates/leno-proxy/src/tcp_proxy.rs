@@ -36,6 +36,7 @@ use crate::destination::{Behalf, Purpose};
 use crate::drain::CutBy;
 use crate::ending::{Ending, Lifetime};
 use crate::find;
+use crate::guard::{self, Guard};
 use crate::idle::{Limits, Watch};
 use crate::io::Io;
 use crate::outcome::Failure;
@@ -135,7 +136,7 @@ fn poll_read_buf(io: Pin<&mut Io>, cx: &mut Context<'_>, into: &mut BytesMut) ->
 /// A connection and its upstream's.
 struct Relay {
     worker: Rc<Worker>,
-    downstream: Connection,
+    downstream: Rc<Connection>,
     tcp: Arc<TcpProxy>,
     io: Io,
     connected: Connected,
@@ -174,7 +175,7 @@ pub(crate) async fn open(
             Ok(said) => said,
             Err(why) => {
                 let failure = Unconnected::from(Failure::NoHealthyUpstream);
-                report(&worker, &downstream, tcp, start, Err(&failure), &why);
+                report(&worker, &downstream.record, tcp, start, Err(&failure), &why);
                 return None;
             }
         },
@@ -208,7 +209,7 @@ pub(crate) async fn open(
         Ok(connected) => Some(
             Relay {
                 worker,
-                downstream,
+                downstream: Rc::new(downstream),
                 tcp: Arc::clone(tcp),
                 io,
                 connected,
@@ -228,7 +229,7 @@ pub(crate) async fn open(
                 details: failure.details(),
                 reset: false,
             };
-            report(&worker, &downstream, tcp, start, Err(&unconnected), &why);
+            report(&worker, &downstream.record, tcp, start, Err(&unconnected), &why);
             None
         }
     }
@@ -294,9 +295,14 @@ impl Relay {
             };
             let cut_by = match ending.cut_by() {
                 None if ending.is_upstream_out() => Some("upstream_unhealthy"),
+                None if ending.is_forbidden() => Some(CutBy::Policy.details()),
                 by => by.map(CutBy::details),
             };
-            self.end(&ended, cut_by);
+            let record = match cut_by {
+                Some(by) if by == CutBy::Policy.details() => self.denied(),
+                _ => Rc::clone(&self.downstream.record),
+            };
+            self.end(&ended, cut_by, &record);
         })
     }
 
@@ -382,10 +388,23 @@ impl Relay {
                 true => self.connected.host.health().cloned(),
                 false => None,
             },
+            guard: Some(Guard::new(&self.worker, &self.downstream)),
         }
     }
 
-    fn end(&self, ended: &Ended, cut_by: Option<&'static str>) {
+    /// What is known of the connection, with the policy that ends it.
+    fn denied(&self) -> Rc<DownstreamRecord> {
+        let mut record = Rc::clone(&self.downstream.record);
+        if let Some(denial) = guard::denial(&self.worker, &self.downstream) {
+            tracing::info!(destination = %self.downstream.destination, %denial, "closed: not allowed any more");
+            let notes = record.notes.clone().unwrap_or_default();
+            denial.note(&notes);
+            Rc::make_mut(&mut record).notes = Some(notes);
+        }
+        record
+    }
+
+    fn end(&self, ended: &Ended, cut_by: Option<&'static str>, record: &DownstreamRecord) {
         if let Why::Downstream(error) | Why::Upstream(error) = &ended.why {
             tracing::debug!(destination = %self.downstream.destination, %error, "connection failed");
         }
@@ -399,14 +418,7 @@ impl Relay {
             details,
         };
         let connected = Ok(&self.connected);
-        report(
-            &self.worker,
-            &self.downstream,
-            &self.tcp,
-            self.start,
-            connected,
-            &outcome,
-        );
+        report(&self.worker, record, &self.tcp, self.start, connected, &outcome);
     }
 }
 

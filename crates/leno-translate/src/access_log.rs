@@ -53,12 +53,17 @@ const JSON: &[(&str, &str)] = &[
     ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
 ];
 
+/// The policy that denied, or what would have allowed: leno's own, at the end of Istio's default.
+const DENIED: &str = "%DYNAMIC_METADATA(leno:denied)%";
+
 /// What the mesh's configuration says of access logs; None: there are none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LogInput {
     file: String,
     format: Option<String>,
     json: bool,
+    /// It says besides why a policy denied.
+    denials: bool,
 }
 
 pub(crate) fn log_input(mesh: &MeshConfig) -> Option<LogInput> {
@@ -67,7 +72,15 @@ pub(crate) fn log_input(mesh: &MeshConfig) -> Option<LogInput> {
         file: file.into(),
         format: mesh.access_log_format.clone().filter(|format| !format.is_empty()),
         json: mesh.access_log_json,
+        denials: false,
     })
+}
+
+impl LogInput {
+    /// Where policies may deny, and the proxy is leno's.
+    pub(crate) fn with_denials(self, denials: bool) -> Self {
+        Self { denials, ..self }
+    }
 }
 
 /// The log of requests or connections.
@@ -94,11 +107,19 @@ pub(crate) fn refusal_log(input: Option<&LogInput>) -> Vec<accesslog::AccessLog>
 fn file(input: &LogInput, filter: Option<accesslog::AccessLogFilter>) -> accesslog::AccessLog {
     use core::substitution_format_string::Format;
     let format = match (&input.format, input.json) {
+        (None, false) if input.denials => {
+            Format::TextFormatSource(inline(&format!("{} \"{DENIED}\"\n", TEXT.trim_end())))
+        }
         (None, false) => Format::TextFormatSource(inline(TEXT)),
         // Istio ends each line of the user's for them.
         (Some(text), false) if text.ends_with('\n') => Format::TextFormatSource(inline(text)),
         (Some(text), false) => Format::TextFormatSource(inline(&format!("{text}\n"))),
-        (format, true) => Format::JsonFormat(format.as_deref().and_then(parse).unwrap_or_else(default_json)),
+        (format, true) => Format::JsonFormat(
+            format
+                .as_deref()
+                .and_then(parse)
+                .unwrap_or_else(|| default_json(input.denials)),
+        ),
     };
     let config = file_log::FileAccessLog {
         path: input.file.clone(),
@@ -123,10 +144,12 @@ fn inline(text: &str) -> core::DataSource {
     }
 }
 
-fn default_json() -> Struct {
+fn default_json(denials: bool) -> Struct {
+    let denied = denials.then_some(("denied", DENIED));
     Struct {
         fields: JSON
             .iter()
+            .chain(&denied)
             .map(|(name, value)| ((*name).to_owned(), string(*value)))
             .collect(),
     }

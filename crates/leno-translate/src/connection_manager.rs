@@ -21,6 +21,8 @@ pub(crate) struct ConnectionManager<'a> {
     pub(crate) log: Option<&'a LogInput>,
     /// The proxy is leno's.
     pub(crate) leno: bool,
+    /// What requests are held to.
+    pub(crate) authorization: Vec<hcm::HttpFilter>,
     pub(crate) side: Side,
 }
 
@@ -90,6 +92,7 @@ impl ConnectionManager<'_> {
             let inbound = matches!(self.side, Side::Inbound(_));
             filters.push(peer_metadata::filter(inbound));
         }
+        filters.extend(self.authorization.iter().cloned());
         if let Side::Outbound { detected: true, .. } = self.side
             && !self.leno
         {

@@ -9,6 +9,7 @@
 //! ([`Proxy::on_demand`]).
 
 mod access_log;
+mod authorization;
 mod cache;
 mod cluster;
 mod connection_manager;

@@ -5,11 +5,13 @@ pub(crate) use leno_proto::envoy::config::cluster::v3 as cluster;
 pub(crate) use leno_proto::envoy::config::core::v3 as core;
 pub(crate) use leno_proto::envoy::config::endpoint::v3 as endpoint;
 pub(crate) use leno_proto::envoy::config::listener::v3 as listener;
+pub(crate) use leno_proto::envoy::config::rbac::v3 as rbac;
 pub(crate) use leno_proto::envoy::config::route::v3 as route;
 pub(crate) use leno_proto::envoy::extensions::access_loggers::file::v3 as file_log;
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
 pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
+pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_filter;
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
 pub(crate) use leno_proto::envoy::extensions::filters::http::set_filter_state::v3 as set_filter_state;
 pub(crate) use leno_proto::envoy::extensions::filters::listener::{
@@ -17,7 +19,9 @@ pub(crate) use leno_proto::envoy::extensions::filters::listener::{
     tls_inspector::v3 as tls_inspector,
 };
 pub(crate) use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+pub(crate) use leno_proto::envoy::extensions::filters::network::rbac::v3 as network_rbac;
 pub(crate) use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template;
 pub(crate) use leno_proto::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;
 pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
     raw_buffer::v3 as raw_buffer, tls::v3 as tls,

@@ -7,11 +7,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use leno_model::authorization::InForce;
 use leno_model::delta::Key;
 use leno_model::{
-    Gateway, GatewaySecret, Host, HttpRoute, MeshConfig, PeerMtls, Service, ServicePolicy, Snapshot,
-    TcpRoute, Workload, WorkloadId,
+    Gateway, GatewaySecret, Host, HttpRoute, Labels, MeshConfig, Origin, PeerMtls, Service, ServicePolicy,
+    Snapshot, TcpRoute, Workload, WorkloadId,
 };
+
+use crate::Proxy;
 
 pub(crate) struct Reader<'a> {
     snapshot: &'a Snapshot,
@@ -127,6 +130,20 @@ impl<'a> Reader<'a> {
     pub(crate) fn workload(&mut self, id: &WorkloadId) -> Option<&'a Workload> {
         self.deps.insert(Key::Workload(id.clone()));
         self.snapshot.workloads.get(id).map(Arc::as_ref)
+    }
+
+    /// The policies that are in force for a workload of the proxy's namespace with its labels; for a gateway those of
+    /// these Gateways too.
+    pub(crate) fn authorization(&mut self, proxy: &Proxy, labels: &Labels, gateways: &[&Origin]) -> InForce {
+        let all = &self.snapshot.authorization;
+        let namespaces = [&*all.root, &proxy.namespace].into_iter();
+        let namespaces = namespaces.chain(gateways.iter().map(|gateway| &*gateway.namespace));
+        self.deps
+            .extend(namespaces.map(|namespace| Key::Authorization(namespace.to_owned())));
+        match gateways {
+            [] => all.for_workload(&proxy.namespace, labels),
+            _ => all.for_gateway(&proxy.namespace, labels, gateways),
+        }
     }
 
     /// What an endpoint accepts. `Endpoints` of its service covers it: a caller has no key per endpoint.

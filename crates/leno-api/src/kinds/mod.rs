@@ -3,6 +3,7 @@
 //! A field of type [`NotServed`](crate::decode::NotServed) is one that leno refuses by name, one of type
 //! [`Ignored`](crate::decode::Ignored) is accepted with a warning. Fields that are not listed are unknown.
 
+pub mod authorization_policy;
 pub mod destination_rule;
 pub mod gateway;
 pub mod gateway_api;
@@ -41,14 +42,14 @@ pub(crate) struct Envelope<S> {
     status: Option<IgnoredAny>,
 }
 
-/// `metadata` as Kubernetes has it; only name, namespace and labels mean something here.
+/// `metadata` as Kubernetes has it; only name, namespace, labels and Istio's annotations mean something here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Metadata {
     pub(crate) name: String,
     pub(crate) namespace: Option<String>,
     pub(crate) labels: Labels,
-    annotations: BTreeMap<String, IgnoredAny>,
+    pub(crate) annotations: BTreeMap<String, Annotation>,
     creation_timestamp: Option<IgnoredAny>,
     deletion_timestamp: Option<IgnoredAny>,
     deletion_grace_period_seconds: Option<IgnoredAny>,
@@ -60,4 +61,59 @@ pub(crate) struct Metadata {
     resource_version: Option<IgnoredAny>,
     self_link: Option<IgnoredAny>,
     uid: Option<IgnoredAny>,
+}
+
+/// None: not a text, which an API server would refuse.
+#[derive(Debug)]
+pub(crate) struct Annotation(pub(crate) Option<String>);
+
+impl<'de> Deserialize<'de> for Annotation {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnnotationVisitor)
+    }
+}
+
+struct AnnotationVisitor;
+
+impl<'de> serde::de::Visitor<'de> for AnnotationVisitor {
+    type Value = Annotation;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Annotation, E> {
+        Ok(Annotation(Some(text.to_owned())))
+    }
+
+    /// Without quotes it is meant all the same.
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Annotation, E> {
+        Ok(Annotation(Some(value.to_string())))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Annotation, E> {
+        Ok(Annotation(None))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Annotation, E> {
+        Ok(Annotation(None))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Annotation, E> {
+        Ok(Annotation(None))
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Annotation, E> {
+        Ok(Annotation(None))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Annotation, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Annotation(None))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Annotation, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Annotation(None))
+    }
 }

@@ -4,6 +4,7 @@
 //! is refused here too. Whether hosts and subsets exist is a matter of the mesh as a whole: the model's.
 
 pub mod access_log;
+pub mod authorization_policy;
 mod destination_rule;
 mod gateway;
 pub mod gateway_api;
@@ -46,6 +47,7 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
         Spec::TcpRoute(spec) => tcp_route::check(&mut check, spec),
         Spec::VirtualService(spec) => virtual_service::check(&mut check, spec),
         Spec::DestinationRule(spec) => destination_rule::check(&mut check, spec),
+        Spec::AuthorizationPolicy(spec) => authorization_policy::check(&mut check, spec),
         Spec::PeerAuthentication(spec) => peer_authentication::check(&mut check, spec),
         Spec::Gateway(spec) => gateway::check(&mut check, spec),
         Spec::KubernetesGateway(spec) => gateway_api::gateway(&mut check, spec),

@@ -152,7 +152,7 @@ fn kinds_of_kubernetes_are_skipped_and_unknown_ones_reported() {
 #[test]
 fn a_policy_that_forbids_is_never_skipped_quietly() {
     let text =
-        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: deny-all}\nspec: {}\n";
+        "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: tokens}\nspec: {}\n";
     assert_eq!(errors(text), [(Code::NotServed, 2)]);
 }
 

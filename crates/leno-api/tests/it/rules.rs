@@ -309,3 +309,98 @@ fn service_rules() {
         assert_eq!(found, codes, "{spec}");
     }
 }
+
+fn authorization(spec: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: a}}\nspec: {spec}\n"
+    )
+}
+
+#[test]
+fn authorization_policy_rules() {
+    let from = |source: &str| format!("{{rules: [{{from: [{{source: {source}}}]}}]}}");
+    let to = |operation: &str| format!("{{rules: [{{to: [{{operation: {operation}}}]}}]}}");
+    let when = |condition: &str| format!("{{rules: [{{when: [{condition}]}}]}}");
+    let cases = [
+        ("{action: DENY}".to_owned(), Code::Empty),
+        ("{action: DENY, rules: []}".to_owned(), Code::Empty),
+        ("{action: CUSTOM, provider: {name: a}}".to_owned(), Code::Empty),
+        ("{action: CUSTOM, rules: [{}]}".to_owned(), Code::MissingField),
+        ("{provider: {name: a}, rules: [{}]}".to_owned(), Code::BadCombination),
+        ("{action: PERMIT}".to_owned(), Code::WrongValue),
+        ("{rules: [~]}".to_owned(), Code::Empty),
+        ("{rules: [{from: []}]}".to_owned(), Code::Empty),
+        ("{rules: [{to: []}]}".to_owned(), Code::Empty),
+        ("{rules: [{from: [{}]}]}".to_owned(), Code::Empty),
+        (from("{}"), Code::Empty),
+        (to("{}"), Code::Empty),
+        (from("{principals: [\"\"]}"), Code::Empty),
+        (from("{ipBlocks: [1.2.3]}"), Code::BadAddress),
+        (from("{notRemoteIpBlocks: [1.2.3.4/33]}"), Code::BadAddress),
+        (from("{serviceAccounts: [a/b/c]}"), Code::WrongValue),
+        (from("{serviceAccounts: [\"a*\"]}"), Code::WrongValue),
+        (from("{serviceAccounts: [a], namespaces: [b]}"), Code::BadCombination),
+        (to("{ports: [\"65536\"]}"), Code::OutOfRange),
+        (to("{notPorts: [http]}"), Code::OutOfRange),
+        (to("{paths: [\"/{*}/{a}\"]}"), Code::BadTemplate),
+        (to("{paths: [\"/{**}/{*}\"]}"), Code::BadTemplate),
+        (to("{notPaths: [\"/{*}/*\"]}"), Code::BadTemplate),
+        (when("{values: [a]}"), Code::MissingField),
+        (when("{key: source.ip}"), Code::Empty),
+        (when("{key: source.ip, values: [a]}"), Code::BadAddress),
+        (when("{key: destination.port, notValues: [a]}"), Code::OutOfRange),
+        (when("{key: source.name, values: [a]}"), Code::BadConditionKey),
+        (when("{key: \"request.headers[]\", values: [a]}"), Code::BadConditionKey),
+        (when("{key: request.headers, values: [a]}"), Code::BadConditionKey),
+        (when("{key: \"destination.labels[a]\", values: [a]}"), Code::BadConditionKey),
+        (
+            "{action: CUSTOM, provider: {name: a}, rules: [{from: [{source: {principals: [a]}}]}]}".to_owned(),
+            Code::BadCombination,
+        ),
+        (
+            "{selector: {matchLabels: {a: b}}, targetRef: {group: networking.istio.io, kind: Gateway, name: a}}"
+                .to_owned(),
+            Code::BadCombination,
+        ),
+        ("{selector: {matchLabels: {a: \"*\"}}}".to_owned(), Code::WrongValue),
+        ("{targetRefs: [{kind: Service, name: a}]}".to_owned(), Code::NotServed),
+        ("{targetRefs: [{group: apps, kind: Deployment, name: a}]}".to_owned(), Code::WrongValue),
+        (
+            "{targetRefs: [{group: networking.istio.io, kind: Gateway, name: a, namespace: b}]}".to_owned(),
+            Code::BadCombination,
+        ),
+    ];
+    for (spec, code) in cases {
+        assert_eq!(errors(&authorization(&spec)), [(code, 4)], "{spec}");
+    }
+    for spec in [
+        "{}",
+        "{rules: [{}]}",
+        "{action: DENY, rules: [{}]}",
+        "{action: AUDIT}",
+    ] {
+        assert_eq!(errors(&authorization(spec)), [], "{spec}");
+    }
+}
+
+#[test]
+fn what_denies_more_than_it_says_is_warned_of() {
+    let warnings = |spec: &str| -> Vec<Code> {
+        let parsed = leno_api::read("a.yaml", authorization(spec).as_bytes());
+        assert!(parsed.diagnostics.iter().all(|found| !found.is_error()), "{spec}");
+        parsed.diagnostics.iter().map(|found| found.code).collect()
+    };
+    let denies = |rule: &str| format!("{{action: DENY, rules: [{rule}]}}");
+    let paths = "{to: [{operation: {paths: [/admin]}}]}";
+    assert_eq!(warnings(&denies(paths)), [Code::DeniesAllTcp]);
+    assert_eq!(
+        warnings(&denies("{to: [{operation: {paths: [/admin], ports: [\"80\"]}}]}")),
+        []
+    );
+    let token = "{from: [{source: {requestPrincipals: [a/b], ipBlocks: [1.2.3.4]}}]}";
+    assert_eq!(warnings(&denies(token)), [Code::NeedsToken]);
+    assert_eq!(
+        warnings("{rules: [{when: [{key: \"request.auth.claims[a]\", values: [b]}]}]}"),
+        [Code::NeedsToken]
+    );
+}

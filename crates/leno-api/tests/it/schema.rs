@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use leno_api::kinds::authorization_policy::AuthorizationPolicySpec;
 use leno_api::kinds::destination_rule::DestinationRuleSpec;
 use leno_api::kinds::http_route::HttpRouteSpec;
 use leno_api::kinds::mesh_config::MeshConfigSpec;
@@ -49,7 +50,7 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 14] = [
+pub(crate) const KINDS: [Kind; 15] = [
     Kind::Service,
     Kind::ServiceEntry,
     Kind::HttpRoute,
@@ -57,6 +58,7 @@ pub(crate) const KINDS: [Kind; 14] = [
     Kind::VirtualService,
     Kind::DestinationRule,
     Kind::PeerAuthentication,
+    Kind::AuthorizationPolicy,
     Kind::MeshConfig,
     Kind::Gateway,
     Kind::KubernetesGateway,
@@ -84,6 +86,7 @@ pub(crate) fn schema(kind: Kind) -> Schema {
         Kind::VirtualService => Spec::VirtualService(ask::<VirtualServiceSpec>(&schema)),
         Kind::DestinationRule => Spec::DestinationRule(ask::<DestinationRuleSpec>(&schema)),
         Kind::PeerAuthentication => Spec::PeerAuthentication(ask::<PeerAuthenticationSpec>(&schema)),
+        Kind::AuthorizationPolicy => Spec::AuthorizationPolicy(ask::<AuthorizationPolicySpec>(&schema)),
         Kind::MeshConfig => Spec::MeshConfig(ask::<MeshConfigSpec>(&schema)),
         Kind::Gateway => Spec::Gateway(ask::<gateway::GatewaySpec>(&schema)),
         Kind::KubernetesGateway => Spec::KubernetesGateway(ask::<gateway_api::GatewaySpec>(&schema)),

@@ -11,6 +11,7 @@ mod filters;
 mod happy_eyeballs;
 pub mod health_check;
 mod http;
+mod istio;
 mod outlier;
 mod peak_ewma;
 mod policy;
@@ -425,8 +426,8 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
         max_connection_duration: http.max_connection_duration,
         max_stream_duration: http.max_stream_duration,
         told: Told::new(metadata.as_ref()),
-        service: service(metadata.as_ref()),
-        external: is_external(metadata.as_ref()),
+        service: istio::service(metadata.as_ref()),
+        external: istio::is_external(metadata.as_ref()),
         bind: match upstream_bind_config {
             None => None,
             Some(config) => Some(Arc::new(bind::bind(&at.field("upstream_bind_config"), config)?)),
@@ -441,7 +442,7 @@ pub(super) fn cluster(at: &At<'_>, message: &pb::Cluster) -> Result<Cluster, Rej
             None => None,
             Some(policy) => connections::ahead(&at.field("preconnect_policy"), policy)?,
         },
-        keeps_alpn: keeps_alpn(metadata.as_ref()),
+        keeps_alpn: istio::keeps_alpn(metadata.as_ref()),
         buffer_limit: per_connection_buffer_limit_bytes
             .as_ref()
             .map(|limit| limit.value),
@@ -564,44 +565,4 @@ fn numeric(at: &At<'_>, assignment: Arc<Assignment>) -> Result<Arc<Assignment>, 
         Some(host) => Err(at.reject(format!("a static cluster needs IP addresses, not {host:?}"))),
         None => Ok(assignment),
     }
-}
-
-fn istio(metadata: Option<&core::Metadata>) -> Option<&protobuf::Struct> {
-    metadata?.filter_metadata.get("istio")
-}
-
-/// `filter_metadata["istio"].services[0]`
-fn service(metadata: Option<&core::Metadata>) -> Option<ServiceName> {
-    use protobuf::value::Kind;
-    let Some(Kind::ListValue(services)) = &istio(metadata)?.fields.get("services")?.kind else {
-        return None;
-    };
-    let Some(Kind::StructValue(first)) = &services.values.first()?.kind else {
-        return None;
-    };
-    let text = |name: &str| match first.fields.get(name).and_then(|value| value.kind.as_ref()) {
-        Some(Kind::StringValue(text)) => text.clone(),
-        _ => String::new(),
-    };
-    Some(ServiceName {
-        host: text("host"),
-        name: text("name"),
-        namespace: text("namespace"),
-    })
-}
-
-/// Istio's word that the names of the cluster's own context are offered, whatever a request asks for.
-fn keeps_alpn(metadata: Option<&core::Metadata>) -> bool {
-    let said = istio(metadata).and_then(|istio| istio.fields.get("alpn_override"));
-    let is_false = |kind: &protobuf::value::Kind| match kind {
-        protobuf::value::Kind::StringValue(text) => text == "false",
-        _ => false,
-    };
-    said.and_then(|value| value.kind.as_ref()).is_some_and(is_false)
-}
-
-/// `filter_metadata["istio"].external`
-fn is_external(metadata: Option<&core::Metadata>) -> bool {
-    let external = istio(metadata).and_then(|istio| istio.fields.get("external"));
-    external.and_then(|value| value.kind.as_ref()) == Some(&protobuf::value::Kind::BoolValue(true))
 }

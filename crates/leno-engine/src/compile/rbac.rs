@@ -1,6 +1,9 @@
 //! `envoy.config.rbac.v3.RBAC`: who may do what.
 
+mod index;
+
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use leno_cel::Program;
@@ -12,9 +15,14 @@ use super::expression;
 use super::matcher::input::Input;
 use super::matcher::metadata::{self, FilterStateMatcher, MetadataMatcher};
 use super::matcher::tree::{self, Grammar, Tree};
-use super::matcher::{self, HeaderMatcher, StringMatcher};
+use super::matcher::{self, HeaderMatcher, Pattern, StringMatcher};
 use super::pb::{matcher as matcher_pb, protobuf, rbac as pb, types, xds_matcher};
 use super::uri_template;
+
+pub(crate) use index::{Index, namespace};
+
+/// So many alternatives or more are looked up together.
+const MANY: usize = 8;
 
 /// What decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +55,8 @@ pub struct Rbac {
     pub action: Action,
     /// In the order of their names, in which Envoy tries them too.
     pub policies: Vec<(String, Policy)>,
+    /// None: there are few.
+    pub(crate) index: Option<Box<Index>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +86,8 @@ pub enum Permission {
     Header(HeaderMatcher),
     /// The path without its query.
     Path(StringMatcher),
+    /// Exactly one of these.
+    Paths(Names),
     DestinationIp(IpNet),
     /// Half open.
     DestinationPorts {
@@ -94,6 +106,8 @@ pub enum Principal {
     Not(Box<Principal>),
     /// A peer over TLS; with a name, one whose certificate has it.
     Authenticated(Option<StringMatcher>),
+    /// One whose certificate has exactly one of these names.
+    AuthenticatedAs(Names),
     /// The other end of the connection.
     DirectRemoteIp(IpNet),
     /// The client, as far as `x-forwarded-for` is trusted.
@@ -103,6 +117,9 @@ pub enum Principal {
     Metadata(MetadataMatcher),
     FilterState(FilterStateMatcher),
 }
+
+/// Many texts of which a value may be one.
+pub type Names = BTreeSet<Box<[u8]>>;
 
 /// None: neither is there, and everything is allowed.
 pub(crate) fn rules(
@@ -220,6 +237,7 @@ fn rbac(at: &At<'_>, message: &pb::Rbac) -> Result<Rbac, Rejection> {
     compiled.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(Rbac {
         action: self::action(at, *action)?,
+        index: Index::new(&compiled),
         policies: compiled,
     })
 }
@@ -300,7 +318,7 @@ fn permission(at: &At<'_>, message: &pb::Permission) -> Result<Permission, Rejec
         Rule::OrRules(Set { rules }) => {
             let at = at.field("or_rules");
             some(&at, "rules", rules)?;
-            Permission::Or(at.each("rules", rules, permission)?)
+            permissions_or(at.each("rules", rules, permission)?)
         }
         Rule::NotRule(inner) => Permission::Not(Box::new(permission(&at.field("not_rule"), inner)?)),
         Rule::Any(true) => Permission::Any,
@@ -354,7 +372,7 @@ fn principal(at: &At<'_>, message: &pb::Principal) -> Result<Principal, Rejectio
         Identifier::OrIds(Set { ids }) => {
             let at = at.field("or_ids");
             some(&at, "ids", ids)?;
-            Principal::Or(at.each("ids", ids, principal)?)
+            principals_or(at.each("ids", ids, principal)?)
         }
         Identifier::NotId(inner) => Principal::Not(Box::new(principal(&at.field("not_id"), inner)?)),
         Identifier::Any(true) => Principal::Any,
@@ -386,6 +404,55 @@ fn principal(at: &At<'_>, message: &pb::Principal) -> Result<Principal, Rejectio
         }
         Identifier::Custom(_) => return Err(at.field("custom").reject("not supported")),
     })
+}
+
+/// Exact paths, where there are many, as one set.
+fn permissions_or(mut alternatives: Vec<Permission>) -> Permission {
+    let exact = |one: &Permission| match one {
+        Permission::Path(path) => name(path),
+        _ => None,
+    };
+    match gathered(&mut alternatives, exact) {
+        None => Permission::Or(alternatives),
+        Some(names) if alternatives.is_empty() => Permission::Paths(names),
+        Some(names) => {
+            alternatives.push(Permission::Paths(names));
+            Permission::Or(alternatives)
+        }
+    }
+}
+
+/// The same with exact names of certificates.
+pub(crate) fn principals_or(mut alternatives: Vec<Principal>) -> Principal {
+    let exact = |one: &Principal| match one {
+        Principal::Authenticated(Some(text)) => name(text),
+        _ => None,
+    };
+    match gathered(&mut alternatives, exact) {
+        None => Principal::Or(alternatives),
+        Some(names) if alternatives.is_empty() => Principal::AuthenticatedAs(names),
+        Some(names) => {
+            alternatives.push(Principal::AuthenticatedAs(names));
+            Principal::Or(alternatives)
+        }
+    }
+}
+
+/// Takes out what is exact; None: not worth it, and nothing is taken.
+fn gathered<T>(alternatives: &mut Vec<T>, exact: impl Fn(&T) -> Option<Box<[u8]>>) -> Option<Names> {
+    let names: Names = alternatives.iter().filter_map(&exact).collect();
+    if names.len() < MANY {
+        return None;
+    }
+    alternatives.retain(|one| exact(one).is_none());
+    Some(names)
+}
+
+fn name(text: &StringMatcher) -> Option<Box<[u8]>> {
+    match &text.pattern {
+        Pattern::Exact(exact) if !text.ignore_case => Some(exact.as_bytes().into()),
+        _ => None,
+    }
 }
 
 fn sourced(at: &At<'_>, message: &pb::SourcedMetadata) -> Result<MetadataMatcher, Rejection> {

@@ -1,16 +1,24 @@
 //! Whether a request, or a connection, is allowed; and by which policy.
 
+mod denial;
+mod nearest;
+
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use leno_cel::Program;
+use smallvec::SmallVec;
 
 use crate::compile::access_log::{Attributes, FormatValues, Heads};
 use crate::compile::matcher::input::Input;
+use crate::compile::rbac::Index;
 use crate::compile::rbac::{Action, Permission, Policy, Principal, Rbac, Rules};
 use crate::decide::matcher::tree::{Facts, Undecided};
 use crate::decide::notes::{Notes, Object, Shown};
 use crate::message::RequestHead;
+
+pub use denial::{Denial, told};
+pub use nearest::Nearest;
 
 /// Who asks, and for what.
 #[derive(Clone, Copy)]
@@ -138,7 +146,8 @@ impl Facts for Caller<'_> {
 
 impl Rbac {
     fn decide(&self, caller: &Caller<'_>) -> Verdict<'_> {
-        let matching = self.policies.iter().find(|(_, policy)| policy.matches(caller));
+        let mut candidates = self.candidates(caller);
+        let matching = candidates.find(|(_, policy)| policy.matches(caller));
         Verdict {
             allowed: match self.action {
                 Action::Allow => matching.is_some(),
@@ -149,6 +158,69 @@ impl Rbac {
             log: (self.action == Action::Log).then_some(matching.is_some()),
         }
     }
+}
+
+impl Rbac {
+    /// The policies that may match, in their order: all of them, or those that the index finds.
+    pub fn candidates<'a>(
+        &'a self,
+        caller: &Caller<'_>,
+    ) -> impl Iterator<Item = &'a (String, Policy)> + use<'a> {
+        let everything = match self.index {
+            None => self.policies.as_slice(),
+            Some(_) => &[],
+        };
+        let found = self.index.as_deref().map(|index| Candidates::new(index, caller));
+        let found = found.into_iter().flatten();
+        let found = found.filter_map(|place| self.policies.get(usize::try_from(place).ok()?));
+        everything.iter().chain(found)
+    }
+}
+
+/// Ascending lists, merged; what stands in several comes once.
+struct Candidates<'i>(SmallVec<[&'i [u32]; 8]>);
+
+impl<'i> Candidates<'i> {
+    fn new(index: &'i Index, caller: &Caller<'_>) -> Self {
+        let mut lists: SmallVec<[&[u32]; 8]> = SmallVec::new();
+        lists.push(&index.rest);
+        let mut add = |list: Option<&'i Vec<u32>>| lists.extend(list.map(Vec::as_slice));
+        if let Some(head) = caller.request.filter(|_| !index.paths.is_empty()) {
+            add(index.paths.get(head.path_only()));
+        }
+        let peer = &caller.peer;
+        if peer.tls {
+            for name in peer.uris.iter().chain(peer.names) {
+                add(index.identities.get(name.as_bytes()));
+                namespaces(name).for_each(|namespace| add(index.namespaces.get(namespace.as_bytes())));
+            }
+            add(index.identities.get(peer.subject.as_bytes()));
+            namespaces(peer.subject).for_each(|namespace| add(index.namespaces.get(namespace.as_bytes())));
+        }
+        Self(lists)
+    }
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let heads = self.0.iter().filter_map(|list| list.first());
+        let next = *heads.min()?;
+        for list in &mut self.0 {
+            if let Some((_, rest)) = list.split_first().filter(|(head, _)| **head == next) {
+                *list = rest;
+            }
+        }
+        Some(next)
+    }
+}
+
+/// All that stands between `/ns/` and the next slash.
+fn namespaces(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices("/ns/")
+        .filter_map(|(at, found)| name[at + found.len()..].split_once('/'))
+        .map(|(namespace, _)| namespace)
 }
 
 impl Policy {
@@ -173,6 +245,9 @@ impl Permission {
             Self::Not(inner) => !inner.matches(caller),
             Self::Header(header) => caller.request.is_some_and(|head| header.matches_request(head)),
             Self::Path(path) => caller.request.is_some_and(|head| path.matches(head.path_only())),
+            Self::Paths(paths) => caller
+                .request
+                .is_some_and(|head| paths.contains(head.path_only())),
             Self::DestinationIp(range) => range.contains(&caller.peer.destination.ip().to_canonical()),
             Self::DestinationPorts { start, end } => {
                 (*start..*end).contains(&u32::from(caller.peer.destination.port()))
@@ -196,6 +271,11 @@ impl Principal {
                 let is_one = |names: &[String]| names.iter().any(|one| name.matches(one.as_bytes()));
                 peer.tls && (is_one(peer.uris) || is_one(peer.names) || name.matches(peer.subject.as_bytes()))
             }
+            Self::AuthenticatedAs(names) => {
+                let is_one = |those: &[String]| those.iter().any(|one| names.contains(one.as_bytes()));
+                peer.tls
+                    && (is_one(peer.uris) || is_one(peer.names) || names.contains(peer.subject.as_bytes()))
+            }
             Self::Metadata(metadata) => metadata.matches(caller.notes),
             Self::FilterState(state) => state.matches(caller.notes),
             Self::DirectRemoteIp(range) => range.contains(&peer.address.to_canonical()),
@@ -211,3 +291,6 @@ pub(crate) fn details(policy: Option<&str>) -> String {
     let policy = policy.unwrap_or("none").replace(' ', "_");
     format!("rbac_access_denied_matched_policy[{policy}]")
 }
+
+#[cfg(test)]
+mod tests;

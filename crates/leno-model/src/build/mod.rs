@@ -3,6 +3,7 @@
 //! Everything here is a function of all objects and the services that exist. It runs when configuration or the
 //! set of services changes, never for a change of endpoints.
 
+pub(crate) mod authorization_policy;
 pub(crate) mod destination_rule;
 pub(crate) mod gateway;
 pub(crate) mod grant;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
+mod authorization;
 mod deltas;
 mod dialects;
 mod policies;

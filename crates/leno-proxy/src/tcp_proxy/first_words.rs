@@ -29,6 +29,7 @@ pub(super) async fn first_words(
         most: None,
         patient: true,
         upstream: None,
+        guard: None,
     };
     let ending = worker.ending(&downstream.drain, lifetime);
     let mut words = BytesMut::new();

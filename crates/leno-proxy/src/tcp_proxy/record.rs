@@ -8,7 +8,7 @@ use leno_engine::compile::log_filter::LogType;
 use leno_engine::decide::balance::Host;
 use leno_engine::decide::filter::PeerMetadata;
 use leno_engine::flags::Flag;
-use leno_telemetry::record::{ConnectionRecord, UpstreamRecord, WireBytes};
+use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, UpstreamRecord, WireBytes};
 use leno_telemetry::stats::TcpStat;
 
 use super::{Connected, Outcome, Unconnected};
@@ -78,7 +78,7 @@ pub(super) fn log(
 
 pub(super) fn report(
     worker: &Worker,
-    downstream: &Connection,
+    downstream: &DownstreamRecord,
     tcp: &TcpProxy,
     start: (SystemTime, Instant),
     connected: Result<&Connected, &Unconnected>,
@@ -129,7 +129,7 @@ pub(super) fn report(
             bytes_received: outcome.received,
             bytes_sent: outcome.sent,
             upstream: Some(connected.map_or(unconnected, upstream_record)),
-            downstream: &downstream.record,
+            downstream,
             peer: &PeerMetadata::default(),
             details: outcome.details,
             termination: "",

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use leno_engine::compile::config_source::Source;
-use leno_engine::compile::listener::Listener;
+use leno_engine::compile::http::HttpConnectionManager;
+use leno_engine::compile::listener::{Listener, TerminalFilter, compile};
+use leno_engine::compile::{NoFiles, Warnings};
 use leno_engine::flags::Flag;
 use leno_proxy::{Answer, Demand, Options, Origin, PassedSocket, Question, Want};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -109,6 +111,51 @@ async fn a_changed_chain_drains_and_an_unchanged_one_does_not() {
     );
     assert!(client.is_closed().await);
     assert_eq!(Client::connect(address).await.get("/").await.status(), 200);
+}
+
+/// A manager with filters that are written like this.
+fn with_filters(filters: &str) -> HttpConnectionManager {
+    let text = format!(
+        r#"{{"address": {{"socket_address": {{"address": "127.0.0.1", "port_value": 1}}}}, "filter_chains": [{{"filters": [{{
+            "name": "manager",
+            "typed_config": {{
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "stat_prefix": "http", "route_config": {{}}, "http_filters": [{filters}, {{"name": "router", "typed_config":
+                    {{"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}}}]
+            }}
+        }}]}}]}}"#
+    );
+    let message = leno_proto_text::Schema::load().from_text(&text).unwrap();
+    let compiled = compile(&message, &NoFiles, &mut Warnings::default()).unwrap();
+    let TerminalFilter::Http(made) = &compiled.chains[0].terminal else {
+        panic!("{compiled:?}");
+    };
+    HttpConnectionManager {
+        filters: made.filters.clone(),
+        ..manager("routes")
+    }
+}
+
+/// Not only a new connection: the next request of one that is there.
+#[tokio::test]
+async fn an_open_connections_next_request_is_held_to_the_policies_of_now() {
+    let upstream = http1_server(|_, _| ok("")).await;
+    let (harness, address) = Harness::http(&[upstream]);
+    let mut client = Client::connect(address).await;
+    assert_eq!(client.get("/").await.status(), 200);
+    let denies_all = with_filters(
+        r#"{"name": "rbac", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC", "rules": {}}}"#,
+    );
+    harness.update(|updater| {
+        updater
+            .upsert_listener(listener("http", http_chain(denies_all)))
+            .unwrap()
+    });
+    let answer = client.get("/").await;
+    assert_eq!(
+        (answer.status(), answer.header("connection")),
+        (403, Some("close"))
+    );
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use leno_engine::compile::access_log::{CustomTag, FormatValues};
+use leno_engine::decide::rbac::told;
 use leno_engine::decide::route::is_grpc;
 use leno_engine::flags::Flags;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
@@ -78,6 +79,9 @@ pub fn of_request<'c>(
     tags.set("response_size", record.bytes_sent.to_string());
     let cluster = record.upstream.map(|upstream| (upstream.name, upstream.cluster));
     common(&mut tags, cluster, record.response, record.trailers, record.flags);
+    if let Some(denied) = told(record.notes) {
+        tags.set("leno.denied", denied);
+    }
     add(&mut tags, record, custom);
     tags
 }

@@ -1,20 +1,23 @@
 //! A gateway's port.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
+use leno_model::Origin;
 use leno_model::gateway::{CertificateSource, GatewayProtocol, GatewayTls};
 
 use super::certificate::{self, Certificate};
 use super::{Form, Served, at, opened};
 use crate::access_log::{LogInput, log_input, refusal_log};
+use crate::authorization::{self, AuthorizationInput, authorization_input};
 use crate::connection_manager::{ConnectionManager, Side};
 use crate::naming;
-use crate::parts::{bool_value, socket_address};
+use crate::parts::{bool_value, nested, socket_address, structure};
 use crate::pb::core::TrafficDirection::Outbound;
 use crate::pb::listener::{AdditionalAddress, FilterChain, FilterChainMatch, Listener};
+use crate::pb::{core, protobuf};
 use crate::reader::Reader;
-use crate::sidecar::screen::{self, TLS, chain};
+use crate::sidecar::screen::{self, TLS, guarded_chain};
 use crate::tcp::{TcpTargets, shares, tcp_proxy};
 use crate::{GatewayPorts, Proxy};
 
@@ -39,6 +42,7 @@ struct Chain {
     names: Vec<String>,
     tls: Option<(GatewayTls, Certificate)>,
     carries: Carries,
+    authorization: AuthorizationInput,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +66,10 @@ pub(crate) fn listener_input(
     let mut chains = Vec::new();
     match form {
         // All of them are one route configuration.
-        Form::Http => chains.extend(servers.first().map(plaintext)),
+        Form::Http => {
+            let authorization = guards(reader, proxy, &servers);
+            chains.extend(servers.first().map(|first| plaintext(first, authorization)));
+        }
         Form::Encrypted => {
             let mut taken = BTreeSet::new();
             for served in servers {
@@ -80,6 +87,7 @@ pub(crate) fn listener_input(
                 names: Vec::new(),
                 tls: None,
                 carries: Carries::Bytes(targets),
+                authorization: guards(reader, proxy, &[*served]),
             });
         }
     }
@@ -98,16 +106,23 @@ pub(crate) fn listener_input(
         encrypted: form == Form::Encrypted,
         chains,
         leno: proxy.on_demand,
-        log: log_input(reader.mesh()),
+        log: log_input(reader.mesh()).map(|log| log.with_denials(proxy.on_demand)),
     })
 }
 
-fn plaintext(served: &Served<'_>) -> Chain {
+/// The policies for the proxy, and for the Gateways of these servers.
+fn guards(reader: &mut Reader<'_>, proxy: &Proxy, servers: &[Served<'_>]) -> AuthorizationInput {
+    let gateways: Vec<&Origin> = servers.iter().map(|served| &served.gateway.origin).collect();
+    authorization_input(reader, proxy, &proxy.labels, &gateways)
+}
+
+fn plaintext(served: &Served<'_>, authorization: AuthorizationInput) -> Chain {
     Chain {
         name: served.label(),
         names: Vec::new(),
         tls: None,
         carries: Carries::Http(served.routes()),
+        authorization,
     }
 }
 
@@ -143,6 +158,7 @@ fn encrypted(
                     names,
                     tls: None,
                     carries: Carries::Bytes(targets),
+                    authorization: guards(reader, proxy, &[served]),
                 });
             }
         }
@@ -161,11 +177,13 @@ fn encrypted(
         return Vec::new();
     }
     let certificate = certificate::named(proxy, tls);
+    let authorization = guards(reader, proxy, &[served]);
     let chain = free(&server.hosts).map(|names| Chain {
         name: label,
         names,
         tls: Some((tls.clone(), certificate)),
         carries,
+        authorization,
     });
     chain.into_iter().collect()
 }
@@ -196,6 +214,7 @@ pub(crate) fn listener(input: &GatewayListener) -> Listener {
         bind_to_port: bool_value(true),
         filter_chains: chains.collect(),
         access_log: refusal_log(input.log.as_ref()),
+        metadata: places(&input.chains),
         ..Default::default()
     };
     if input.encrypted {
@@ -206,19 +225,39 @@ pub(crate) fn listener(input: &GatewayListener) -> Listener {
     listener
 }
 
+/// Where the policies of all chains are written.
+fn places(chains: &[Chain]) -> Option<core::Metadata> {
+    let all = chains.iter().filter_map(|chain| chain.authorization.places());
+    let fields: HashMap<String, protobuf::Value> = all.flatten().collect();
+    (!fields.is_empty()).then(|| {
+        let places = nested(protobuf::Struct { fields });
+        core::Metadata {
+            filter_metadata: [("leno".to_owned(), structure([(authorization::PLACES, places)]))].into(),
+            ..Default::default()
+        }
+    })
+}
+
 fn filter_chain(input: &GatewayListener, made: &Chain) -> FilterChain {
     let log = input.log.as_ref();
-    let filter = match &made.carries {
-        Carries::Http(routes) => ConnectionManager {
-            stat_prefix: format!("outbound_{};", input.name),
-            log,
-            leno: input.leno,
-            side: Side::Gateway {
-                routes: routes.clone(),
-            },
+    let filters = match &made.carries {
+        Carries::Http(routes) => {
+            let manager = ConnectionManager {
+                stat_prefix: format!("outbound_{};", input.name),
+                log,
+                leno: input.leno,
+                authorization: made.authorization.http_filters(),
+                side: Side::Gateway {
+                    routes: routes.clone(),
+                },
+            };
+            vec![manager.filter()]
         }
-        .filter(),
-        Carries::Bytes(targets) => tcp_proxy(&made.name, targets, log),
+        Carries::Bytes(targets) => {
+            let mut filters = made.authorization.network_filters();
+            filters.push(tcp_proxy(&made.name, targets, log));
+            filters
+        }
     };
     let matches = FilterChainMatch {
         server_names: made.names.clone(),
@@ -235,6 +274,6 @@ fn filter_chain(input: &GatewayListener, made: &Chain) -> FilterChain {
             .tls
             .as_ref()
             .map(|(tls, certificate)| certificate::socket(tls, certificate, http)),
-        ..chain(&made.name, matches, filter)
+        ..guarded_chain(&made.name, matches, filters)
     }
 }

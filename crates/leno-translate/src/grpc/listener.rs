@@ -7,6 +7,7 @@ use leno_proto::ToAny;
 
 use super::{called, tls};
 use crate::Proxy;
+use crate::authorization::{AuthorizationInput, authorization_input};
 use crate::connection_manager::FAULT_FILTER;
 use crate::parts::{ads, network_filter, socket_address};
 use crate::pb::core::TrafficDirection;
@@ -25,8 +26,15 @@ const SERVER: &str = "xds.istio.io/grpc/lds/inbound/";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum GrpcListener {
-    Client { name: String, routes: String },
-    Server { address: SocketAddr, mtls: bool },
+    Client {
+        name: String,
+        routes: String,
+    },
+    Server {
+        address: SocketAddr,
+        mtls: bool,
+        authorization: AuthorizationInput,
+    },
 }
 
 pub(crate) fn listener_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str) -> Option<GrpcListener> {
@@ -34,11 +42,15 @@ pub(crate) fn listener_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str)
         let address: SocketAddr = address.parse().ok()?;
         let mtls = proxy.workload.as_ref().and_then(|id| reader.mtls(id));
         let (mode, _) = crate::sidecar::mtls_mode(mtls, address.port());
+        let workload = proxy.workload.as_ref().and_then(|id| reader.workload(id));
+        let labels = workload.map_or(&proxy.labels, |workload| &workload.labels);
+        let authorization = authorization_input(reader, proxy, labels, &[]);
         return Some(GrpcListener::Server {
             address,
             // A server of gRPC's takes either TLS or plaintext on a port. Who may choose takes TLS: the mesh's own
             // clients speak it to whatever is not DISABLE.
             mtls: mode != MtlsMode::Disable,
+            authorization,
         });
     }
     let (service, served) = called(reader, proxy, name)?;
@@ -51,7 +63,11 @@ pub(crate) fn listener_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str)
 pub(crate) fn listener(input: &GrpcListener) -> Listener {
     match input {
         GrpcListener::Client { name, routes } => client(name, routes),
-        GrpcListener::Server { address, mtls } => server(*address, *mtls),
+        GrpcListener::Server {
+            address,
+            mtls,
+            authorization,
+        } => server(*address, *mtls, authorization),
     }
 }
 
@@ -77,7 +93,7 @@ fn client(name: &str, routes: &str) -> Listener {
 }
 
 /// Every call is the application's own.
-fn server(address: SocketAddr, mtls: bool) -> Listener {
+fn server(address: SocketAddr, mtls: bool, authorization: &AuthorizationInput) -> Listener {
     let everything = Route {
         r#match: Some(RouteMatch {
             path_specifier: Some(PathSpecifier::Prefix("/".into())),
@@ -96,13 +112,13 @@ fn server(address: SocketAddr, mtls: bool) -> Listener {
         }],
         ..Default::default()
     };
+    let router = http_filter("envoy.filters.http.router", &router::Router::default());
+    let mut filters = authorization.grpc_filters();
+    filters.push(router);
     let manager = HttpConnectionManager {
         stat_prefix: format!("inbound_{address}"),
         route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
-        http_filters: vec![http_filter(
-            "envoy.filters.http.router",
-            &router::Router::default(),
-        )],
+        http_filters: filters,
         ..Default::default()
     };
     Listener {

@@ -3,15 +3,18 @@
 //! Which chain serves a connection is decided by Istio's rules: mesh mTLS is known by its ALPN names, so that under
 //! PERMISSIVE an application's own TLS still reaches it; under STRICT plaintext has no chain and is refused.
 
+use std::collections::HashMap;
+
 use leno_model::service::TargetPort;
 use leno_model::{MtlsMode, Origin, PeerMtls, Protocol, Service, ServicePort, Workload, WorkloadPort};
 
-use super::screen::{self, PLAINTEXT_HTTP, RAW, TLS, chain, protocols};
+use super::screen::{self, PLAINTEXT_HTTP, RAW, TLS, chain, guarded_chain, protocols};
 use crate::Proxy;
 use crate::access_log::{LogInput, refusal_log};
+use crate::authorization::{self, AuthorizationInput, authorization_input};
 use crate::connection_manager::{ConnectionManager, Side};
 use crate::naming::{self, BLACK_HOLE, INBOUND_PASSTHROUGH, ServiceName, VIRTUAL_INBOUND};
-use crate::parts::{metadata, nested, string, structure, u32_value};
+use crate::parts::{metadata, nested, string, u32_value};
 use crate::pb::core::TrafficDirection::Inbound;
 use crate::pb::listener::{FilterChain, FilterChainMatch, Listener};
 use crate::pb::{core, protobuf};
@@ -30,6 +33,7 @@ pub(crate) struct VirtualInbound {
     others: Option<MtlsMode>,
     ipv6: bool,
     leno: bool,
+    authorization: AuthorizationInput,
     log: Option<LogInput>,
 }
 
@@ -46,17 +50,20 @@ struct InboundPort {
 pub(super) fn virtual_inbound_input(reader: &mut Reader<'_>, proxy: &Proxy) -> VirtualInbound {
     let id = proxy.workload.as_ref();
     let mtls = id.and_then(|id| reader.mtls(id));
-    let ports = match id.and_then(|id| reader.workload(id)) {
+    let workload = id.and_then(|id| reader.workload(id));
+    let ports = match workload {
         Some(workload) => ports(reader, workload, mtls),
         None => Vec::new(),
     };
+    let labels = workload.map_or(&proxy.labels, |workload| &workload.labels);
     let mode = mtls.map_or(MtlsMode::Permissive, |mtls| mtls.mode);
     VirtualInbound {
         ports,
         others: (!proxy.on_demand).then_some(mode),
         ipv6: super::has_ipv6(reader, proxy),
         leno: proxy.on_demand,
-        log: super::mesh_log(reader),
+        authorization: authorization_input(reader, proxy, labels, &[]),
+        log: super::mesh_log(reader).map(|log| log.with_denials(proxy.on_demand)),
     }
 }
 
@@ -165,22 +172,26 @@ pub(super) fn virtual_inbound(input: &VirtualInbound) -> Listener {
     };
     let refuse = tcp_proxy(BLACK_HOLE, &TcpTargets::one(BLACK_HOLE), log);
     listener.filter_chains = vec![chain("virtualInbound-blackhole", to_itself, refuse)];
+    let guards = input.authorization.network_filters();
+    let bytes = |proxy| [guards.clone(), vec![proxy]].concat();
     for port in &input.ports {
         let cluster = naming::inbound_cluster(port.port);
         let accepted = accepted(class(port.protocol), port.mode);
         let chains = accepted.iter().map(|accept| {
-            let filter = if accept.http {
-                http(port, &cluster, input)
-            } else {
-                tcp_proxy(&cluster, &TcpTargets::one(&cluster), log)
+            let filters = match accept.http {
+                true => vec![http(port, &cluster, input)],
+                false => bytes(tcp_proxy(&cluster, &TcpTargets::one(&cluster), log)),
             };
             let name = format!("0.0.0.0_{}-{}", port.port, accept.name);
-            accept.chain(&name, Some(port.port), filter)
+            accept.chain(&name, Some(port.port), filters)
         });
         listener.filter_chains.extend(chains);
     }
     if let Some(mode) = input.others {
-        let through = || tcp_proxy(INBOUND_PASSTHROUGH, &TcpTargets::one(INBOUND_PASSTHROUGH), log);
+        let through = || {
+            let to = TcpTargets::one(INBOUND_PASSTHROUGH);
+            bytes(tcp_proxy(INBOUND_PASSTHROUGH, &to, log))
+        };
         let accepted = accepted(Class::Tcp, mode);
         let chains = accepted
             .iter()
@@ -190,7 +201,7 @@ pub(super) fn virtual_inbound(input: &VirtualInbound) -> Listener {
     listener.listener_filters = inspectors(input);
     screen::wait_for_inspectors(&mut listener);
     listener.access_log = refusal_log(log);
-    listener.metadata = reasons(&input.ports);
+    listener.metadata = reasons(input);
     listener
 }
 
@@ -214,23 +225,29 @@ fn inspectors(input: &VirtualInbound) -> Vec<crate::pb::listener::ListenerFilter
     filters
 }
 
-/// Whose word it is that a port takes no plaintext, for the log line of a refusal.
-fn reasons(ports: &[InboundPort]) -> Option<core::Metadata> {
-    let strict = ports.iter().filter(|port| port.mode == MtlsMode::Strict);
-    let fields: std::collections::HashMap<String, protobuf::Value> = strict
+/// Whose word it is that a port takes no plaintext, and where the policies are written: for the log.
+fn reasons(input: &VirtualInbound) -> Option<core::Metadata> {
+    let strict = input.ports.iter().filter(|port| port.mode == MtlsMode::Strict);
+    let strict: HashMap<String, protobuf::Value> = strict
         .filter_map(|port| {
             let origin = port.decided_by.as_ref()?;
             let reason = string(format!("{origin} ({})", origin.place));
             Some((port.port.to_string(), reason))
         })
         .collect();
+    let strict = Some(strict).filter(|strict| !strict.is_empty());
+    let parts = [
+        ("strict", strict),
+        (authorization::PLACES, input.authorization.places()),
+    ];
+    let fields: HashMap<String, protobuf::Value> = parts
+        .into_iter()
+        .filter_map(|(name, fields)| Some((name.to_owned(), nested(protobuf::Struct { fields: fields? }))))
+        .collect();
     if fields.is_empty() {
         return None;
     }
-    metadata([(
-        "leno",
-        structure([("strict", nested(protobuf::Struct { fields }))]),
-    )])
+    metadata([("leno", protobuf::Struct { fields })])
 }
 
 /// What a port is taken for.
@@ -272,7 +289,7 @@ impl Accept {
         }
     }
 
-    fn chain(&self, name: &str, port: Option<u16>, filter: crate::pb::listener::Filter) -> FilterChain {
+    fn chain(&self, name: &str, port: Option<u16>, filters: Vec<crate::pb::listener::Filter>) -> FilterChain {
         let matches = FilterChainMatch {
             destination_port: port.and_then(|port| u32_value(port.into())),
             transport_protocol: self.transport.into(),
@@ -281,7 +298,7 @@ impl Accept {
         };
         FilterChain {
             transport_socket: self.mtls.then(|| tls::mesh_downstream(self.http)),
-            ..chain(name, matches, filter)
+            ..guarded_chain(name, matches, filters)
         }
     }
 }
@@ -328,6 +345,7 @@ fn http(port: &InboundPort, cluster: &str, input: &VirtualInbound) -> crate::pb:
         stat_prefix: format!("inbound_0.0.0.0_{};", port.port),
         log: input.log.as_ref(),
         leno: input.leno,
+        authorization: input.authorization.http_filters(),
         side: Side::Inbound(Box::new(crate::route::inbound(
             cluster,
             port.port,

@@ -33,10 +33,15 @@ pub(crate) fn wildcard(name: &str, port: u16, ipv6: bool, direction: core::Traff
 }
 
 pub(crate) fn chain(name: &str, matches: FilterChainMatch, filter: Filter) -> FilterChain {
+    guarded_chain(name, matches, vec![filter])
+}
+
+/// With filters before the one that serves the connection.
+pub(crate) fn guarded_chain(name: &str, matches: FilterChainMatch, filters: Vec<Filter>) -> FilterChain {
     FilterChain {
         name: name.into(),
         filter_chain_match: (matches != FilterChainMatch::default()).then_some(matches),
-        filters: vec![filter],
+        filters,
         ..Default::default()
     }
 }

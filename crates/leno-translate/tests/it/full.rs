@@ -6,8 +6,8 @@ use std::time::Duration;
 use leno_model::policy::LoadBalancer;
 use leno_model::route::{AbortStatus, Fault, HeaderMatch, Mirror, PathMatch, PathRewrite, Retries, Rewrite};
 use leno_model::{
-    HttpAction, HttpMatch, HttpRule, MeshConfig, MtlsMode, OutlierDetection, StringMatch, TlsMode,
-    TrafficPolicy,
+    Authorization, Change, HttpAction, HttpMatch, HttpRule, MeshConfig, MtlsMode, OutlierDetection,
+    StringMatch, TlsMode, TrafficPolicy, World,
 };
 
 use crate::mesh::{Mesh, backend, forward, rule};
@@ -46,7 +46,45 @@ pub(crate) fn everything(mode: MtlsMode) -> Mesh {
     };
     mesh.policy("db", simple, &[]);
     mesh.route("reviews", "HTTPRoute", rules());
+    mesh.0.authorization = authorization();
     mesh
+}
+
+/// One policy of each action, with every condition that needs no token.
+fn authorization() -> Arc<Authorization> {
+    const RULE: &str = "
+  - from:
+    - source: {principals: [\"*\", \"a*\", \"*b\", a/ns/b/sa/c], notPrincipals: [d], namespaces: [a, \"b*\"], notNamespaces: [\"*\"]}
+    - source: {serviceAccounts: [a, b/c], notServiceAccounts: [d.e], trustDomains: [a, \"b*\"], notTrustDomains: [c]}
+    - source: {ipBlocks: [1.2.3.4, 10.0.0.0/8], notIpBlocks: [\"::1\"], remoteIpBlocks: [1.2.3.4], notRemoteIpBlocks: [fd00::/8]}
+    to:
+    - operation: {hosts: [\"*\", a.b, \"*.c\"], notHosts: [d], methods: [GET, \"P*\"], notMethods: [PUT], ports: [\"80\"], notPorts: [\"81\"]}
+    - operation: {paths: [/a, /b*, \"*/c\", \"*\", \"/{*}/d/{**}\"], notPaths: [/e]}
+    when:
+    - {key: \"request.headers[x-a]\", values: [b, \"*\"], notValues: [c]}
+    - {key: connection.sni, values: [\"a.*\"]}
+    - {key: destination.ip, notValues: [10.0.0.0/8]}
+";
+    let mut text = String::new();
+    for action in ["ALLOW", "DENY", "AUDIT"] {
+        let name = action.to_lowercase();
+        for (name, dry_run) in [(name.clone(), "false"), (format!("{name}-dry"), "true")] {
+            text += &format!(
+                "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, annotations: {{istio.io/dry-run: \"{dry_run}\"}}}}\nspec:\n  action: {action}\n  rules:{RULE}---\n"
+            );
+        }
+    }
+    text += "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: nothing}\nspec: {}\n---\n";
+    text += "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: asked}\nspec: {action: CUSTOM, provider: {name: a}, rules: [{}]}\n";
+    let parsed = leno_api::read("policies.yaml", text.as_bytes());
+    assert!(parsed.rejected.is_empty(), "{:?}", parsed.diagnostics);
+    let mut world = World::default();
+    let file = Change::File {
+        file: "policies.yaml".into(),
+        objects: parsed.objects,
+    };
+    world.apply([file], Duration::from_secs(1));
+    Arc::clone(&world.snapshot().authorization)
 }
 
 fn rules() -> Vec<HttpRule> {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod authorization;
 mod cases;
 mod cluster;
 mod endpoint;

@@ -2,11 +2,15 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use leno_engine::compile::access_log::{FormatValues, MetadataKind, Operator};
 use leno_engine::compile::http::RouteSource;
-use leno_engine::compile::listener::{self, TerminalFilter, TransportProtocol};
+use leno_engine::compile::listener::{self, FilterChain, TerminalFilter, TransportProtocol};
+use leno_engine::compile::metadata::{Told, Value};
 use leno_engine::compile::route::{Action, ClusterChoice};
 use leno_engine::compile::{NoFiles, Warnings};
 use leno_engine::decide::listener::{ConnectionInfo, Criterion, choose, misses};
+use leno_engine::decide::rbac::{Caller, Denial, Peer};
+use leno_engine::message::RequestHead;
 use leno_proto::envoy::config::listener::v3::Listener;
 use leno_translate::ResourceType;
 
@@ -19,7 +23,7 @@ pub fn far(
     question: &mut Question<'_>,
     member: &Member,
     at: SocketAddr,
-    sent: &Transport,
+    (sent, head): (&Transport, Option<&RequestHead>),
 ) -> anyhow::Result<Option<Inbound>> {
     const NAME: &str = "virtualInbound";
     let Some(message) = question.message_of::<Listener>(member, ResourceType::Listener, NAME)? else {
@@ -50,13 +54,66 @@ pub fn far(
         notes: None,
     };
     let chosen = choose(&listener, &connection);
+    let denied = chosen.and_then(|chain| {
+        let caller = Caller {
+            request: head,
+            remote: client,
+            peer: Peer {
+                address: client.ip(),
+                destination: at,
+                server_name: connection.sni,
+                tls,
+                uris: std::slice::from_ref(&question.from.principal),
+                names: &[],
+                subject: "",
+            },
+            notes: None,
+            values: &Placed(listener.told.as_deref()),
+        };
+        denial(chain, &caller).map(|denial| denial.lines())
+    });
     Ok(Some(Inbound {
         workload: member.workload.clone(),
         mode: mode(&listener, at.port()),
         chain: chosen.map(|chain| chain.name.clone()),
         application: chosen.and_then(|chain| application(&chain.terminal)),
-        refused: chosen.is_none().then(|| refusal(&listener, &connection)),
+        refused: match &denied {
+            Some((said, _)) => Some((*said).to_owned()),
+            None => chosen.is_none().then(|| refusal(&listener, &connection)),
+        },
+        because: denied.map(|(_, because)| because).unwrap_or_default(),
     }))
+}
+
+/// Knows where the policies of a listener are written.
+struct Placed<'l>(Option<&'l Told>);
+
+impl FormatValues for Placed<'_> {
+    fn write(&self, _operator: &Operator, _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    fn metadata(&self, kind: MetadataKind, namespace: &str, read: &mut dyn FnMut(&Value)) {
+        if let (MetadataKind::Listener, Some(told)) = (kind, self.0) {
+            told.read(namespace, read);
+        }
+    }
+}
+
+/// Of a request the first of its filters that denies, of a connection the first of the chain's.
+fn denial(chain: &FilterChain, caller: &Caller<'_>) -> Option<Denial> {
+    let connection = Caller {
+        request: None,
+        ..*caller
+    };
+    let refused = chain.network.iter().find_map(|filter| filter.denies(&connection));
+    refused.or_else(|| match &chain.terminal {
+        TerminalFilter::Http(manager) => manager
+            .filters
+            .iter()
+            .find_map(|filter| filter.denies(None, caller)),
+        _ => None,
+    })
 }
 
 /// By what the port's chains take; None: it has none.

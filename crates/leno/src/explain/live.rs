@@ -169,6 +169,7 @@ fn member(proxy: &ProxyStatus) -> Member {
         id: proxy.node_id.clone(),
         workload: proxy.workload.clone(),
         namespace: namespace(proxy).to_owned(),
+        principal: proxy.principal.clone(),
         on_demand: proxy.kind == "leno",
         grpc: proxy.kind == "grpc",
     }

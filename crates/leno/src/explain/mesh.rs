@@ -15,6 +15,8 @@ pub struct Member {
     /// `reviews-v1.default`
     pub workload: String,
     pub namespace: String,
+    /// `spiffe://…`, which its certificate says; empty: unknown.
+    pub principal: String,
     /// leno's own proxy, which asks for what it needs.
     pub on_demand: bool,
     /// No proxy: a library in the application.

@@ -96,6 +96,7 @@ impl Offline {
             id: format!("assumed/{id}"),
             workload: id,
             namespace: namespace.to_owned(),
+            principal: principal(&self.snapshot, namespace, "default"),
             on_demand: true,
             grpc: false,
         };
@@ -133,7 +134,7 @@ impl Offline {
                     first.id, service.host
                 )),
             };
-            return Some((member(first), note));
+            return Some((member(&self.snapshot, first), note));
         }
         let mut labels = service.selector.clone();
         if labels.is_empty() {
@@ -159,7 +160,7 @@ impl Offline {
             .collect();
         match named.as_slice() {
             [] => Ok(None),
-            [one] => Ok(Some(member(one))),
+            [one] => Ok(Some(member(&self.snapshot, one))),
             several => {
                 let ids: Vec<String> = several.iter().map(|workload| workload.id.to_string()).collect();
                 bail!("{name} is ambiguous — FROM — name one of {}", ids.join(", "))
@@ -221,7 +222,10 @@ impl Mesh for Offline {
         let pod = self.declared.get(&address)?;
         let id = WorkloadId(format!("{}.{}", pod.name, pod.namespace).into());
         let workload = self.snapshot.workloads.get(&id)?;
-        Some((member(workload), Some(format!("{} ({})", pod.object, pod.place))))
+        Some((
+            member(&self.snapshot, workload),
+            Some(format!("{} ({})", pod.object, pod.place)),
+        ))
     }
 
     fn in_force(&mut self, _of: &Member, _kind: ResourceType, _name: &str) -> Option<InForce> {
@@ -245,11 +249,19 @@ fn placeholders() -> impl Iterator<Item = IpAddr> {
     (first..first + 0x1_fffe).map(|bits| Ipv4Addr::from(bits).into())
 }
 
-fn member(workload: &Arc<Workload>) -> Member {
+fn principal(snapshot: &Snapshot, namespace: &str, account: &str) -> String {
+    format!(
+        "spiffe://{}/ns/{namespace}/sa/{account}",
+        snapshot.mesh.trust_domain
+    )
+}
+
+fn member(snapshot: &Snapshot, workload: &Arc<Workload>) -> Member {
     Member {
         id: workload.id.to_string(),
         workload: workload.id.to_string(),
         namespace: workload.namespace.clone(),
+        principal: principal(snapshot, &workload.namespace, &workload.service_account),
         on_demand: true,
         grpc: false,
     }

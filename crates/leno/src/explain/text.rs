@@ -231,26 +231,30 @@ fn endpoint(page: &mut Page, endpoint: &Endpoint, same: bool) {
 
 /// The far side's word, once for all that say the same.
 fn far(page: &mut Page, target: &Target) {
-    let mut told: Vec<(String, usize)> = Vec::new();
+    let mut told: Vec<(String, &[String], usize)> = Vec::new();
     for inbound in target
         .endpoints
         .iter()
         .filter_map(|endpoint| endpoint.inbound.as_ref())
     {
         let said = inbound_said(inbound);
-        match told.iter_mut().find(|(known, _)| *known == said) {
-            Some((_, count)) => *count += 1,
-            None => told.push((said, 1)),
+        match told
+            .iter_mut()
+            .find(|(known, because, _)| *known == said && *because == inbound.because)
+        {
+            Some((.., count)) => *count += 1,
+            None => told.push((said, &inbound.because, 1)),
         }
     }
     let several = told.len() > 1;
-    for (said, count) in told {
+    for (said, because, count) in told {
         let whom = if several {
             format!("{count} of them: ")
         } else {
             String::new()
         };
         page.line("far side", whom + &said);
+        page.lines("because", because);
     }
 }
 

@@ -195,7 +195,7 @@ fn told(
                 address = None;
             }
             declared = standing;
-            inbound = inbound::far(question, &member, *socket, &transport)?;
+            inbound = inbound::far(question, &member, *socket, (&transport, way.head))?;
         }
     }
     Ok(Endpoint {
@@ -396,7 +396,10 @@ pub fn outcome(question: &Question<'_>, explanation: Explanation) -> Explanation
     let doors = || open.iter().flat_map(|target| &target.endpoints);
     let refusing = doors().filter(|e| e.inbound.as_ref().is_some_and(|far| far.refused.is_some()));
     if let (Some(first), true) = (refusing.clone().next(), refusing.count() == doors().count()) {
-        let why = first.inbound.as_ref().and_then(|far| far.refused.clone());
+        let far = first.inbound.as_ref();
+        let by_policy = far.is_some_and(|far| !far.because.is_empty());
+        let status = status.map(|status| if by_policy { 403 } else { status });
+        let why = far.and_then(|far| far.refused.clone());
         return explanation.end(Kind::Refused, status, why.unwrap_or_default());
     }
     let to: Vec<String> = open

@@ -40,8 +40,13 @@ impl Files {
     }
 }
 
-fn page() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/explain.md")).unwrap()
+fn page(name: &str) -> String {
+    fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../docs")
+            .join(name),
+    )
+    .unwrap()
 }
 
 fn fences<'p>(page: &'p str, kind: &str) -> Vec<&'p str> {
@@ -54,15 +59,26 @@ fn fences<'p>(page: &'p str, kind: &str) -> Vec<&'p str> {
 
 #[test]
 fn the_examples_of_the_page_say_what_stands_there() {
-    let page = page();
+    examples("explain.md", (3, 7));
+}
+
+#[test]
+fn the_examples_of_the_page_on_authorization_say_what_stands_there() {
+    examples("authorization.md", (3, 3));
+}
+
+/// Of a page with so many files, and so many examples at least.
+#[track_caller]
+fn examples(name: &str, (count, least): (usize, usize)) {
+    let page = page(name);
     let files: Vec<(&str, &str)> = fences(&page, "yaml")
         .into_iter()
         .filter_map(|body| body.strip_prefix("# ")?.split_once('\n'))
         .collect();
-    assert_eq!(files.len(), 3, "{files:?}");
+    assert_eq!(files.len(), count, "{files:?}");
     let files = Files::new(&files);
     let examples = fences(&page, "console");
-    assert!(examples.len() >= 7, "{examples:?}");
+    assert!(examples.len() >= least, "{examples:?}");
     for example in examples {
         let (line, wanted) = example.split_once('\n').unwrap();
         let line = line

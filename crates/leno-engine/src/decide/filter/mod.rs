@@ -45,7 +45,7 @@ use crate::compile::pb::route as pb;
 use crate::compile::rate_limit::RouteLimits;
 use crate::compile::typed_struct;
 use crate::decide::notes::Notes;
-use crate::decide::rbac::Peer;
+use crate::decide::rbac::{Caller, Denial, Peer};
 use crate::decide::tally::Tally;
 use crate::decide::wish::Wish;
 use crate::flags::Flags;
@@ -431,6 +431,14 @@ impl FilterConfig {
             return None;
         }
         self.factory.start_at(levels)
+    }
+
+    /// Why it would turn a caller away by policy; None: it is another filter, or would not.
+    pub fn denies(&self, per_route: Option<&FilterConfig>, caller: &Caller<'_>) -> Option<Denial> {
+        match self.disabled {
+            true => None,
+            false => rbac::denies(&*self.factory, per_route, caller),
+        }
     }
 
     /// See [`FilterFactory::foretell`].

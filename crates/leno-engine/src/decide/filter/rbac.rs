@@ -12,7 +12,7 @@ use crate::compile::metadata::Value;
 use crate::compile::pb::{protobuf, rbac_filter as pb};
 use crate::compile::rbac::{self, Rules, Subject};
 use crate::decide::notes::Notes;
-use crate::decide::rbac::{Caller, Verdict, details};
+use crate::decide::rbac::{Caller, Denial, Verdict, details};
 use crate::decide::tally::Tally;
 use crate::message::{Headers, LocalReply, RequestHead};
 
@@ -150,12 +150,39 @@ impl Names {
     }
 }
 
+impl Names {
+    /// The policy that denied, or the one that was nearest to allow, by itself: where the control plane says where
+    /// policies are written, and nobody has asked for each of them anyway.
+    fn count_denial(&self, denial: &Denial, tally: &dyn Tally) {
+        let Of { policy: below, .. } = &self.enforced;
+        if let (Some(policy), Some(_), false) = (&denial.policy, &denial.place, self.by_policy) {
+            tally.of_manager(&format!("{below}{policy}.denied"));
+        }
+        if let (Some(nearest), Some(_)) = (&denial.nearest, &denial.nearest_place) {
+            tally.of_manager(&format!("{below}{nearest}.missed"));
+        }
+    }
+}
+
 impl Factory {
     /// A route's own rules replace the filter's; a route without any turns them off.
     fn of(&self, per_route: Option<&FilterConfig>) -> Option<Arc<Both>> {
         let route = per_route.and_then(|config| config.factory.as_any().downcast_ref::<Self>());
         route.unwrap_or(self).rules.clone()
     }
+}
+
+/// What a caller would be told; None: the filter is another, or lets it pass.
+pub(super) fn denies(
+    factory: &dyn FilterFactory,
+    per_route: Option<&FilterConfig>,
+    caller: &Caller<'_>,
+) -> Option<Denial> {
+    let factory: &Factory = factory.as_any().downcast_ref()?;
+    let both = factory.of(per_route)?;
+    let rules = both.enforced.as_ref()?;
+    let verdict = rules.decide(caller);
+    (!verdict.allowed).then(|| Denial::new(rules, &verdict, caller))
 }
 
 impl FilterFactory for Factory {
@@ -210,6 +237,9 @@ impl HttpFilter for Filter {
         if verdict.allowed {
             return Step::Continue;
         }
+        let denial = Denial::new(rules, &verdict, &caller);
+        names.count_denial(&denial, cx.tally);
+        denial.note(cx.notes);
         Step::Reply(LocalReply {
             status: 403,
             headers: Headers::default(),

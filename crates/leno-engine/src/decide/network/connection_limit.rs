@@ -61,6 +61,7 @@ impl NetworkFilter for ConnectionLimit {
                 tally.alone(&self.limited);
                 Admission::Refused {
                     details: "connection_limit".into(),
+                    denial: None,
                     delay: self.delay,
                 }
             }

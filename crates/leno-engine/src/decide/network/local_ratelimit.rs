@@ -51,6 +51,7 @@ impl NetworkFilter for LocalRateLimit {
                 tally.alone(&self.limited);
                 Admission::Refused {
                     details: "local_ratelimit_close".into(),
+                    denial: None,
                     delay: None,
                 }
             }

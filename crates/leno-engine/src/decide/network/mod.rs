@@ -18,7 +18,7 @@ use crate::compile::Rejection;
 use crate::compile::at::At;
 use crate::compile::config_source::Source;
 use crate::decide::places::Place;
-use crate::decide::rbac::Caller;
+use crate::decide::rbac::{Caller, Denial};
 use crate::decide::tally::Tally;
 
 /// What becomes of a connection.
@@ -30,6 +30,8 @@ pub enum Admission {
     Refused {
         /// `%CONNECTION_TERMINATION_DETAILS%`
         details: String,
+        /// More of it, where policies say so.
+        denial: Option<Box<Denial>>,
         /// Kept open and unanswered for so long.
         delay: Option<Duration>,
     },
@@ -38,6 +40,10 @@ pub enum Admission {
 /// A filter's compiled configuration, with its state in this process.
 pub trait NetworkFilter: std::fmt::Debug + Send + Sync {
     fn admit(&self, caller: &Caller<'_>, now: Instant, tally: &dyn Tally) -> Admission;
+    /// Why policies would turn a connection away now, one that was admitted before too; it is not counted.
+    fn denies(&self, _caller: &Caller<'_>) -> Option<Denial> {
+        None
+    }
     /// Names that it counts by.
     fn counts(&self) -> Vec<String>;
     /// States that it tells, by name.
@@ -116,6 +122,11 @@ impl NetworkFilterConfig {
         self.filter.admit(caller, now, tally)
     }
 
+    /// Why policies would turn a connection away now.
+    pub fn denies(&self, caller: &Caller<'_>) -> Option<Denial> {
+        self.filter.denies(caller)
+    }
+
     pub fn counts(&self) -> Vec<String> {
         self.filter.counts()
     }
@@ -137,6 +148,7 @@ impl NetworkFilter for Missing {
     fn admit(&self, _caller: &Caller<'_>, _now: Instant, _tally: &dyn Tally) -> Admission {
         Admission::Refused {
             details: "filter_config_not_found".to_owned(),
+            denial: None,
             delay: None,
         }
     }

@@ -9,7 +9,7 @@ use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect};
 use crate::compile::pb::network::rbac as pb;
 use crate::compile::rbac::{self, Rules, Subject};
-use crate::decide::rbac::{Caller, details};
+use crate::decide::rbac::{Caller, Denial, details};
 use crate::decide::tally::Tally;
 
 pub(super) const KIND: Kind = Kind {
@@ -97,10 +97,20 @@ impl NetworkFilter for Filter {
         match verdict {
             Some(verdict) if !verdict.allowed => Admission::Refused {
                 details: details(verdict.policy),
+                denial: self
+                    .rules
+                    .as_ref()
+                    .map(|rules| Box::new(Denial::new(rules, &verdict, caller))),
                 delay: self.delay,
             },
             _ => Admission::Admitted,
         }
+    }
+
+    fn denies(&self, caller: &Caller<'_>) -> Option<Denial> {
+        let rules = self.rules.as_ref()?;
+        let verdict = rules.decide(caller);
+        (!verdict.allowed).then(|| Denial::new(rules, &verdict, caller))
     }
 
     fn counts(&self) -> Vec<String> {

@@ -68,8 +68,10 @@ impl Wire {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        let workspace = Rc::clone(&self.workspace);
-        let read = ready!(workspace.poll_read(&mut self.io, self.most, &mut self.input, cx));
+        let read = ready!(
+            self.workspace
+                .poll_read(&mut self.io, self.most, &mut self.input, cx)
+        );
         let (read, shared) = read.inspect_err(|_| self.meter.ended(true))?;
         self.borrowed = shared;
         self.ended = read == 0;

@@ -75,12 +75,12 @@ pub const ELSEWHERE: &[Elsewhere] = &[
     other(
         "extauthz/ext-authz.yaml",
         "",
-        "an authorizer that only an AuthorizationPolicy asks, which leno refuses",
+        "an authorizer that only an AuthorizationPolicy with action CUSTOM asks, which leno does not yet",
     ),
     other(
         "extauthz/local-ext-authz.yaml",
         "",
-        "an authorizer that only an AuthorizationPolicy asks, which leno refuses",
+        "an authorizer that only an AuthorizationPolicy with action CUSTOM asks, which leno does not yet",
     ),
     other(
         "health-check/liveness-command.yaml",

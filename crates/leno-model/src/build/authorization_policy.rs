@@ -1,0 +1,160 @@
+//! AuthorizationPolicy: objects to policies by namespace.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use leno_api::kinds::authorization_policy::{
+    Action, Attribute, AuthorizationPolicySpec, DRY_RUN, Operation, Rule, Source,
+};
+use leno_api::validate::authorization_policy::parse_bool;
+use leno_api::{Code, Diagnostic, Object, Severity, Spec};
+
+use super::{of_kind, origin};
+use crate::authorization::{
+    Authorization, AuthorizationAction, AuthorizationCondition, AuthorizationPolicy, AuthorizationRule,
+    PolicyTarget, Subject,
+};
+
+pub(crate) fn authorization(
+    objects: &[&Arc<Object>],
+    root: &str,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Authorization {
+    let specs = of_kind(objects, |spec| match spec {
+        Spec::AuthorizationPolicy(spec) => Some(spec.as_ref()),
+        _ => None,
+    });
+    let mut namespaces: BTreeMap<String, Vec<Arc<AuthorizationPolicy>>> = BTreeMap::new();
+    for (object, spec) in specs {
+        let policy = policy(object, spec);
+        if let AuthorizationAction::Custom { provider } = &policy.action {
+            let message = format!("the mesh has no provider {provider}: what the rules match is denied");
+            let found = object.report(
+                Code::ProviderNotFound,
+                Severity::Warning,
+                "spec.provider.name",
+                message,
+            );
+            diagnostics.push(found.hint("leno has no extensionProviders yet: use ALLOW and DENY for now"));
+        }
+        let namespace = object.key.namespace.to_string();
+        namespaces.entry(namespace).or_default().push(Arc::new(policy));
+    }
+    Authorization {
+        root: root.to_owned(),
+        namespaces: namespaces
+            .into_iter()
+            .map(|(namespace, policies)| (namespace, Arc::new(policies)))
+            .collect(),
+    }
+}
+
+fn policy(object: &Object, spec: &AuthorizationPolicySpec) -> AuthorizationPolicy {
+    let labels = spec
+        .selector
+        .as_ref()
+        .map(|selector| selector.match_labels.clone());
+    let refs = spec.target_refs.iter().chain(&spec.target_ref);
+    let gateways: Vec<String> = refs.map(|target| target.name.clone()).collect();
+    let rules = spec.rules.iter().flatten().enumerate();
+    AuthorizationPolicy {
+        origin: origin(object),
+        target: match gateways.is_empty() {
+            true => PolicyTarget::Workloads(labels.unwrap_or_default()),
+            false => PolicyTarget::Gateways(gateways),
+        },
+        action: match spec.action {
+            Action::Allow => AuthorizationAction::Allow,
+            Action::Deny => AuthorizationAction::Deny,
+            Action::Audit => AuthorizationAction::Audit,
+            Action::Custom => AuthorizationAction::Custom {
+                provider: spec
+                    .provider
+                    .as_ref()
+                    .map(|provider| provider.name.clone())
+                    .unwrap_or_default(),
+            },
+        },
+        dry_run: object
+            .annotations
+            .get(DRY_RUN)
+            .is_some_and(|said| parse_bool(said) == Some(true)),
+        // Validation has refused what is no rule.
+        rules: rules
+            .filter_map(|(i, rule)| Some(self::rule(object, i, rule.as_ref()?)))
+            .collect(),
+    }
+}
+
+fn rule(object: &Object, index: usize, rule: &Rule) -> AuthorizationRule {
+    let sources = rule.from.iter().flatten().filter_map(|from| from.source.as_ref());
+    let operations = rule.to.iter().flatten().filter_map(|to| to.operation.as_ref());
+    let when = rule.when.iter().filter_map(|condition| {
+        let subject = Subject::Attribute(Attribute::parse(&condition.key).ok()?);
+        self::condition(subject, &condition.values, &condition.not_values)
+    });
+    AuthorizationRule {
+        sources: sources.map(source).collect(),
+        operations: operations.map(operation).collect(),
+        when: when.collect(),
+        place: object
+            .place_of(&format!("spec.rules[{index}]"))
+            .to_string()
+            .into(),
+    }
+}
+
+fn condition(subject: Subject, values: &[String], not_values: &[String]) -> Option<AuthorizationCondition> {
+    (!values.is_empty() || !not_values.is_empty()).then(|| AuthorizationCondition {
+        subject,
+        values: values.to_vec(),
+        not_values: not_values.to_vec(),
+    })
+}
+
+fn source(source: &Source) -> Vec<AuthorizationCondition> {
+    let s = source;
+    let conditions = [
+        (
+            Attribute::SourceServiceAccount,
+            &s.service_accounts,
+            &s.not_service_accounts,
+        ),
+        (
+            Attribute::SourceTrustDomain,
+            &s.trust_domains,
+            &s.not_trust_domains,
+        ),
+        (Attribute::SourcePrincipal, &s.principals, &s.not_principals),
+        (
+            Attribute::RequestPrincipal,
+            &s.request_principals,
+            &s.not_request_principals,
+        ),
+        (Attribute::SourceNamespace, &s.namespaces, &s.not_namespaces),
+        (Attribute::RemoteIp, &s.remote_ip_blocks, &s.not_remote_ip_blocks),
+        (Attribute::SourceIp, &s.ip_blocks, &s.not_ip_blocks),
+    ];
+    let conditions = conditions.into_iter();
+    conditions
+        .filter_map(|(attribute, values, not)| condition(Subject::Attribute(attribute), values, not))
+        .collect()
+}
+
+fn operation(operation: &Operation) -> Vec<AuthorizationCondition> {
+    let o = operation;
+    let conditions = [
+        (Subject::Host, &o.hosts, &o.not_hosts),
+        (Subject::Method, &o.methods, &o.not_methods),
+        (Subject::Path, &o.paths, &o.not_paths),
+        (
+            Subject::Attribute(Attribute::DestinationPort),
+            &o.ports,
+            &o.not_ports,
+        ),
+    ];
+    let conditions = conditions.into_iter();
+    conditions
+        .filter_map(|(subject, values, not)| condition(subject, values, not))
+        .collect()
+}

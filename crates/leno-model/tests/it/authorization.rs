@@ -1,0 +1,103 @@
+//! Which AuthorizationPolicies are in force for whom.
+
+use leno_api::Code;
+use leno_model::delta::Key;
+use leno_model::{Labels, Origin};
+
+use crate::{Mesh, codes, keys};
+
+fn policy(name: &str, namespace: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n---\n"
+    )
+}
+
+fn labels(app: &str) -> Labels {
+    [("app".to_owned(), app.to_owned())].into()
+}
+
+fn in_force(mesh: &Mesh, namespace: &str, app: &str) -> Vec<String> {
+    let snapshot = mesh.snapshot();
+    let found = snapshot.authorization.for_workload(namespace, &labels(app));
+    found
+        .iter()
+        .map(|policy| policy.origin.name.to_string())
+        .collect()
+}
+
+#[test]
+fn a_workload_is_held_to_the_roots_its_namespaces_and_its_own_policies() {
+    let text = policy("b-mesh", "istio-system", "{}")
+        + &policy("a-mesh", "istio-system", "{selector: {matchLabels: {app: web}}}")
+        + &policy("namespace", "default", "{}")
+        + &policy("own", "default", "{selector: {matchLabels: {app: web}}}")
+        + &policy("other", "elsewhere", "{}");
+    let (mesh, outcome) = Mesh::of(&text);
+    assert_eq!(codes(&outcome), []);
+    assert_eq!(
+        in_force(&mesh, "default", "web"),
+        ["a-mesh", "b-mesh", "namespace", "own"]
+    );
+    assert_eq!(in_force(&mesh, "default", "db"), ["b-mesh", "namespace"]);
+    assert_eq!(in_force(&mesh, "istio-system", "web"), ["a-mesh", "b-mesh"]);
+}
+
+#[test]
+fn a_policy_for_a_gateway_holds_there_and_nowhere_else() {
+    let spec = "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]}";
+    let (mesh, _) = Mesh::of(&policy("edge-only", "default", spec));
+    assert_eq!(in_force(&mesh, "default", "web"), [""; 0]);
+    let at = |namespace: &str, name: &str| {
+        let gateway = Origin {
+            kind: "Gateway".into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            place: "a.yaml:1:1".into(),
+        };
+        let snapshot = mesh.snapshot();
+        snapshot
+            .authorization
+            .for_gateway("gateways", &labels("gateway"), &[&gateway])
+            .len()
+    };
+    assert_eq!(
+        (at("default", "edge"), at("default", "other"), at("other", "edge")),
+        (1, 0, 0)
+    );
+}
+
+#[test]
+fn a_policy_keeps_where_it_and_its_rules_are_written() {
+    let (mesh, _) = Mesh::of(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: a\n  annotations: {istio.io/dry-run: \"true\"}\nspec:\n  rules:\n  - {}\n  - to: [{operation: {methods: [GET]}}]\n",
+    );
+    let found = mesh
+        .snapshot()
+        .authorization
+        .for_workload("default", &Labels::new());
+    let policy = &found[0];
+    assert!(policy.dry_run);
+    assert_eq!(&*policy.origin.place, "mesh.d.yaml:1:1");
+    let places: Vec<&str> = policy.rules.iter().map(|rule| &*rule.place).collect();
+    assert_eq!(places, ["mesh.d.yaml:8:5", "mesh.d.yaml:9:5"]);
+    assert_eq!(policy.rule_name(1), "ns[default]-policy[a]-rule[1]");
+}
+
+#[test]
+fn a_change_of_policies_concerns_their_namespace_only() {
+    let (mut mesh, _) = Mesh::of(&policy("a", "default", "{}"));
+    let outcome = mesh.file("other.yaml", &policy("b", "elsewhere", "{}"));
+    assert_eq!(keys(&outcome), [Key::Authorization("elsewhere".into())]);
+    let outcome = mesh.file("other.yaml", "");
+    assert_eq!(keys(&outcome), [Key::Authorization("elsewhere".into())]);
+}
+
+#[test]
+fn a_policy_that_would_ask_somebody_says_that_nobody_is_there() {
+    let (_, outcome) = Mesh::of(&policy(
+        "a",
+        "default",
+        "{action: CUSTOM, provider: {name: opa}, rules: [{}]}",
+    ));
+    assert_eq!(codes(&outcome), [Code::ProviderNotFound]);
+}
