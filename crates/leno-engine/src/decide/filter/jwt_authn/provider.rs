@@ -7,7 +7,7 @@ use super::claims;
 use super::keys::KeySet;
 use super::remote::{Place, Remote};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::matcher::{self, StringMatcher};
 use crate::compile::pb::{core, jwt_authn as pb};
 use crate::compile::service;
@@ -207,12 +207,12 @@ fn place(at: &At<'_>, message: &pb::RemoteJwks) -> Result<Place, Rejection> {
     let back_off = match async_fetch {
         None => BACK_OFF,
         Some(pb::JwksAsyncFetch {
-            // A listener never waits for it.
-            fast_listener: _,
+            fast_listener,
             failed_refetch_duration,
         }) => {
-            at.field("async_fetch")
-                .positive("failed_refetch_duration", failed_refetch_duration, BACK_OFF)?
+            silent!("no listener waits for keys: the first request that needs them does"; fast_listener);
+            let at = at.field("async_fetch");
+            at.positive("failed_refetch_duration", failed_refetch_duration, BACK_OFF)?
         }
     };
     let (retries, pause) = match retry_policy {
