@@ -90,10 +90,19 @@ struct Names {
 #[derive(Debug)]
 struct Filter {
     rules: Arc<Rules>,
-    /// The route's word in place of the rules'.
-    named: Option<String>,
+    choice: Choice,
     /// Key sets that this request has waited for.
     waited: SmallVec<[Arc<Remote>; 1]>,
+}
+
+/// Who says what a request has to bring.
+#[derive(Debug)]
+enum Choice {
+    Rules,
+    /// The route, by a name.
+    Named(String),
+    /// Nobody.
+    Nothing,
 }
 
 fn parse(at: &At<'_>, any: &protobuf::Any) -> Result<Box<dyn FilterFactory>, Rejection> {
@@ -196,14 +205,16 @@ impl Factory {
     fn filter(&self, per_route: Option<&FilterConfig>) -> Option<Filter> {
         let Self::List(rules) = self else { return None };
         let of_route = per_route.and_then(|config| config.factory.as_any().downcast_ref::<Self>());
-        let named = match of_route {
-            Some(Self::Route(OfRoute::Disabled)) => return None,
-            Some(Self::Route(OfRoute::Requirement(name))) => Some(name.clone()),
-            Some(Self::List(_)) | None => None,
+        let choice = match of_route {
+            // Headers of its own are nobody else's there either.
+            Some(Self::Route(OfRoute::Disabled)) if rules.own_headers.is_empty() => return None,
+            Some(Self::Route(OfRoute::Disabled)) => Choice::Nothing,
+            Some(Self::Route(OfRoute::Requirement(name))) => Choice::Named(name.clone()),
+            Some(Self::List(_)) | None => Choice::Rules,
         };
         Some(Filter {
             rules: Arc::clone(rules),
-            named,
+            choice,
             waited: SmallVec::new(),
         })
     }
@@ -269,13 +280,17 @@ impl Filter {
         head: &RequestHead,
         cx: &RouteContext<'_>,
     ) -> Result<Option<&Arc<Requirement>>, String> {
-        if let Some(name) = &self.named {
-            let found = self.rules.named.get(name);
-            return found.map(Some).ok_or_else(|| {
-                let known: Vec<&str> = self.rules.named.keys().map(String::as_str).collect();
-                let known = known.join(",");
-                format!("Wrong requirement_name: {name}. It should be one of [{known}]")
-            });
+        match &self.choice {
+            Choice::Nothing => return Ok(None),
+            Choice::Named(name) => {
+                let known = &self.rules.named;
+                return known.get(name).map(Some).ok_or_else(|| {
+                    let known: Vec<&str> = known.keys().map(String::as_str).collect();
+                    let known = known.join(",");
+                    format!("Wrong requirement_name: {name}. It should be one of [{known}]")
+                });
+            }
+            Choice::Rules => {}
         }
         let rule = self
             .rules
