@@ -290,7 +290,7 @@ impl Discovery {
                 continue;
             }
             let files = self.files();
-            let files = Recorded::new(&*files);
+            let files = Recorded::new(&*files, &memory.keys);
             let hosted = match kind {
                 Kind::VirtualHost => self.take_virtual_host(memory, feeds, name, Some(&body.value), now),
                 _ => Ok(()),

@@ -14,6 +14,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use leno_engine::compile::cluster::{Cluster, Discovery};
+use leno_engine::compile::http::HttpConnectionManager;
 use leno_engine::compile::route::Route;
 use leno_engine::decide::filter::{Context, Effect, EffectResult, HttpFilter, Rules, Step};
 use leno_engine::decide::route::Decision;
@@ -24,7 +25,7 @@ use crate::codec::{Body, Frame, Source};
 use crate::lookup::Want;
 use crate::outcome::StreamError;
 use crate::record::Exchange;
-use crate::{call, find};
+use crate::{call, find, key_set};
 
 /// One request's filters: those that have something to do for it, at least one.
 pub(crate) struct Filters {
@@ -32,11 +33,28 @@ pub(crate) struct Filters {
     exchange: Rc<Exchange>,
     cluster: Routed,
     see_bodies: bool,
+    /// Whose filters they are, where the session's manager has been replaced.
+    successor: Option<Arc<HttpConnectionManager>>,
     /// An answer that a filter gave while the body was passing.
     reply: RefCell<Option<LocalReply>>,
 }
 
-type Active = SmallVec<[Box<dyn HttpFilter>; 4]>;
+type Active = SmallVec<[Running; 4]>;
+
+struct Running {
+    /// Its place in the manager's list.
+    at: usize,
+    filter: Box<dyn HttpFilter>,
+}
+
+/// What a filter came to at the request's headers.
+enum Settled {
+    Goes,
+    /// It wants the body first, up to so many bytes.
+    Holds(usize),
+    /// It wants the headers once more.
+    Again,
+}
 
 /// Which cluster the request was routed to.
 enum Routed {
@@ -60,57 +78,63 @@ impl Filters {
         decision: &Decision<'_>,
         cluster: Option<Arc<Cluster>>,
     ) -> Option<Rc<Self>> {
-        let head = exchange.request.borrow();
         let successor = exchange.session().successor();
-        let manager = successor.as_ref().unwrap_or(&exchange.session().manager);
-        let filters = manager.filters_of(&head).iter();
-        let active: Active = filters
-            .filter(|filter| filter.factory.wants(&head))
-            .filter_map(|filter| {
-                let levels = decision.filter_levels(&filter.name);
-                match &filter.discovered {
-                    None => filter.start_at(&levels),
-                    Some(discovered) => {
-                        let config = exchange.worker().snapshot();
-                        let found = config.extension(&filter.name).map(Arc::as_ref);
-                        filter.start_discovered(discovered, found, &head, &levels)
-                    }
-                }
-            })
-            .collect();
+        let active = started(exchange, successor.as_ref(), decision, 0);
         if active.is_empty() {
             return None;
         }
         Some(Rc::new(Self {
-            see_bodies: active.iter().any(|filter| filter.sees_bodies()),
+            see_bodies: active.iter().any(|running| running.filter.sees_bodies()),
             active: RefCell::new(active),
             exchange: Rc::clone(exchange),
-            cluster: match (cluster, decision) {
-                (Some(cluster), _) => Routed::Known(cluster),
-                (None, Decision::Forward(forwarding)) => Routed::Unknown(forwarding.cluster.to_string()),
-                (None, _) => Routed::Nowhere,
-            },
+            cluster: Routed::by(decision, cluster),
+            successor,
             reply: RefCell::default(),
         }))
+    }
+
+    /// The same for the filters behind the first `passed`, whose request has another route now.
+    pub(crate) fn reroute(&mut self, passed: usize, decision: &Decision<'_>, cluster: Option<Arc<Cluster>>) {
+        let active = self.active.get_mut();
+        active.truncate(passed);
+        let next = active.last().map_or(0, |running| running.at + 1);
+        active.extend(started(&self.exchange, self.successor.as_ref(), decision, next));
+        self.see_bodies = active.iter().any(|running| running.filter.sees_bodies());
+        self.cluster = Routed::by(decision, cluster);
     }
 
     fn len(&self) -> usize {
         self.active.borrow().len()
     }
 
-    /// Err: a filter answers instead of the upstream.
-    pub(crate) async fn request_headers(&self, body: &mut Body) -> Result<(), LocalReply> {
-        for index in 0..self.len() {
-            let end = body.is_end();
-            let step = self.beside(index, None, |filter, cx| {
-                filter.on_request_headers(cx, &mut self.exchange.request.borrow_mut(), end)
-            });
-            if let Some(limit) = self.settle(index, step).await? {
-                let holding = self.hold(index, std::mem::take(body), limit, Direction::Request);
-                *body = Box::pin(holding).await?;
+    /// From the filter number `from` on. `Some(passed)`: after so many of them the request may have another route. Err: a
+    /// filter answers instead of the upstream.
+    pub(crate) async fn request_headers(
+        &self,
+        from: usize,
+        body: &mut Body,
+    ) -> Result<Option<usize>, LocalReply> {
+        for index in from..self.len() {
+            loop {
+                let end = body.is_end();
+                let step = self.beside(index, None, |filter, cx| {
+                    filter.on_request_headers(cx, &mut self.exchange.request.borrow_mut(), end)
+                });
+                match self.settle(index, step).await? {
+                    Settled::Again => continue,
+                    Settled::Goes => {}
+                    Settled::Holds(limit) => {
+                        let holding = self.hold(index, std::mem::take(body), limit, Direction::Request);
+                        *body = Box::pin(holding).await?;
+                    }
+                }
+                break;
+            }
+            if self.exchange.reroutes.take() {
+                return Ok(Some(index + 1));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Err: a filter answers in place of what the upstream said.
@@ -122,7 +146,7 @@ impl Filters {
         for index in (0..self.len()).rev() {
             let end = body.is_end();
             let step = self.with(index, |f, cx| f.on_response_headers(cx, head, end));
-            if let Some(limit) = self.settle(index, step).await? {
+            if let Settled::Holds(limit) = self.settle(index, step).await? {
                 let holding = self.hold(index, std::mem::take(body), limit, Direction::Response);
                 *body = Box::pin(holding).await?;
             }
@@ -217,20 +241,24 @@ impl Filters {
             },
             process: &**exchange.worker(),
             tally: &**exchange,
+            reroutes: &exchange.reroutes,
         };
         let mut active = self.active.borrow_mut();
-        let result = active.get_mut(index).map(|filter| run(filter.as_mut(), &mut cx));
+        let result = active
+            .get_mut(index)
+            .map(|running| run(running.filter.as_mut(), &mut cx));
         exchange.flags.set(flags);
         result
     }
 
-    /// Performs effects until the filter continues or answers. `Some(limit)`: it wants the body first.
-    async fn settle(&self, index: usize, mut step: Option<Step>) -> Result<Option<usize>, LocalReply> {
+    /// Performs effects until the filter continues or answers.
+    async fn settle(&self, index: usize, mut step: Option<Step>) -> Result<Settled, LocalReply> {
         loop {
             match step {
-                None | Some(Step::Continue) => return Ok(None),
+                None | Some(Step::Continue) => return Ok(Settled::Goes),
                 Some(Step::Reply(reply)) => return Err(reply),
-                Some(Step::Buffer(limit)) => return Ok(Some(limit)),
+                Some(Step::Buffer(limit)) => return Ok(Settled::Holds(limit)),
+                Some(Step::Again) => return Ok(Settled::Again),
                 Some(Step::Effect(effect)) => {
                     // Apart: what few requests ask for is large, and none of the others is to have room for it.
                     let result = Box::pin(perform(Rc::clone(&self.exchange), effect)).await;
@@ -262,13 +290,54 @@ impl Filters {
             }
             held.push_back(Ok(frame));
             match self.settle(index, step).await? {
-                None => break,
-                Some(_) if size > limit => return Err(too_large()),
-                Some(_) => {}
+                Settled::Goes | Settled::Again => break,
+                Settled::Holds(_) if size > limit => return Err(too_large()),
+                Settled::Holds(_) => {}
             }
         }
         Ok(Body::Stream(Box::new(HeldBody { held, rest: body })))
     }
+}
+
+// === impl Routed ===
+
+impl Routed {
+    /// `cluster`: the decision's, where it is known.
+    fn by(decision: &Decision<'_>, cluster: Option<Arc<Cluster>>) -> Self {
+        match (cluster, decision) {
+            (Some(cluster), _) => Self::Known(cluster),
+            (None, Decision::Forward(forwarding)) => Self::Unknown(forwarding.cluster.to_string()),
+            (None, _) => Self::Nowhere,
+        }
+    }
+}
+
+/// The filters from this place of the list on that have something to do.
+fn started(
+    exchange: &Rc<Exchange>,
+    successor: Option<&Arc<HttpConnectionManager>>,
+    decision: &Decision<'_>,
+    from: usize,
+) -> Active {
+    let head = exchange.request.borrow();
+    let manager = successor.unwrap_or(&exchange.session().manager);
+    let filters = manager.filters_of(&head).iter().enumerate();
+    filters
+        .skip(from)
+        .filter(|(_, filter)| filter.factory.wants(&head))
+        .filter_map(|(at, filter)| {
+            let levels = decision.filter_levels(&filter.name);
+            let filter = match &filter.discovered {
+                None => filter.start_at(&levels),
+                Some(discovered) => {
+                    let config = exchange.worker().snapshot();
+                    let found = config.extension(&filter.name).map(Arc::as_ref);
+                    filter.start_discovered(discovered, found, &head, &levels)
+                }
+            };
+            Some(Running { at, filter: filter? })
+        })
+        .collect()
 }
 
 fn step(
@@ -324,6 +393,10 @@ async fn perform(exchange: Rc<Exchange>, effect: Effect) -> EffectResult {
             exchange.cluster_sought.set(true);
             EffectResult::Discovered
         }
+        Effect::Fetch(remote) => {
+            key_set::fetch(worker, &remote).await;
+            EffectResult::Fetched
+        }
     }
 }
 
@@ -373,7 +446,7 @@ impl FilteredBody {
                     .with(index, |f, cx| step(f, cx, direction, &mut frame, end))
             });
             match next {
-                None | Some(Step::Continue) => {}
+                None | Some(Step::Continue | Step::Again) => {}
                 Some(Step::Reply(reply)) => {
                     self.filters.reply.replace(Some(reply));
                     return Err(StreamError::Aborted);

@@ -49,6 +49,7 @@ mod inbox;
 mod inspect;
 mod introduction;
 mod io;
+mod key_set;
 mod listen;
 mod load;
 mod load_report;

@@ -68,6 +68,8 @@ pub(crate) struct Exchange {
     pub(crate) wish: RefCell<Option<Wish>>,
     /// A filter has waited for the route's cluster.
     pub(crate) cluster_sought: Cell<bool>,
+    /// A filter has said what may give the request another route.
+    pub(crate) reroutes: Cell<bool>,
     /// The request's body ended in an error of the client's connection.
     pub(crate) client_gone: Cell<bool>,
     /// As what it is counted besides its cluster.
@@ -146,6 +148,7 @@ impl Exchange {
             on_demand: OnceCell::new(),
             wish: RefCell::default(),
             cluster_sought: Cell::new(false),
+            reroutes: Cell::new(false),
             client_gone: Cell::default(),
             beside: RefCell::default(),
             upgrades: Cell::default(),

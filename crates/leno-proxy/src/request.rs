@@ -292,7 +292,7 @@ impl Exchanged<'_> {
             source: Some(exchange.downstream().remote.ip()),
             notes: Some(&exchange.notes),
         };
-        let decision = table.route(&exchange.request.borrow(), &cx);
+        let mut decision = table.route(&exchange.request.borrow(), &cx);
         exchange.route.replace(decision.route().cloned());
         if let Decision::NoRoute { host } = &decision {
             exchange.host.replace(Some(Arc::clone(&host.facts)));
@@ -319,13 +319,26 @@ impl Exchanged<'_> {
         let none = session.manager.filters.is_empty()
             && session.manager.upgrade_filters.is_empty()
             && !session.connection.drain.has_started();
-        let filters = match none {
+        let mut filters = match none {
             true => None,
             false => Filters::start(exchange, &decision, upstream.as_ref().ok().map(|u| u.cluster())),
         };
-        if let Some(filters) = &filters {
-            if let Err(reply) = filters.request_headers(&mut body).await {
-                return Pass::Answered(self.local(reply), Some(Rc::clone(filters)), Origin::Local);
+        if let Some(filters) = &mut filters {
+            let mut passed = 0;
+            loop {
+                match filters.request_headers(passed, &mut body).await {
+                    Ok(None) => break,
+                    Ok(Some(so_far)) => passed = so_far,
+                    Err(reply) => {
+                        return Pass::Answered(self.local(reply), Some(Rc::clone(filters)), Origin::Local);
+                    }
+                }
+                // A filter has said what may lead the request elsewhere: the filters behind it are those of that route.
+                decision = table.route(&exchange.request.borrow(), &cx);
+                upstream = Box::pin(self.rerouted(&decision)).await;
+                if let Some(filters) = Rc::get_mut(filters) {
+                    filters.reroute(passed, &decision, upstream.as_ref().ok().map(|u| u.cluster()));
+                }
             }
             body = filters.request_body(body);
             if let Decision::Forward(forwarding) = &decision
@@ -353,6 +366,20 @@ impl Exchanged<'_> {
             other => (self.direct(&other), Origin::Local),
         };
         Pass::Answered(answer, filters, origin)
+    }
+
+    /// The cluster of another route.
+    async fn rerouted(&self, decision: &Decision<'_>) -> Result<Rc<Upstream>, Failure> {
+        let exchange = self.exchange;
+        exchange.route.replace(decision.route().cloned());
+        let upstream = match decision {
+            Decision::Forward(forwarding) => {
+                find::find(&exchange.session().worker, &forwarding.cluster).await
+            }
+            _ => Err(Failure::NoCluster),
+        };
+        exchange.upstream.borrow_mut().cluster = upstream.as_ref().ok().map(|u| u.cluster());
+        upstream
     }
 
     /// Err: what to do instead of answering.

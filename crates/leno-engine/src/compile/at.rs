@@ -12,6 +12,7 @@ use prost::{Message, Name};
 
 use super::pb::{core, types};
 use super::{FieldPath, Files, Rejection, Warnings};
+use crate::decide::filter::jwt_authn::Remotes;
 use crate::runtime::{Key, Readable, Runtime, Setting, Share};
 
 /// A place in a message, chained to the places around it; the path is only written out when it is needed.
@@ -341,6 +342,11 @@ impl At<'_> {
                 Ok(found.into_bytes())
             }
         }
+    }
+
+    /// The sets of keys that are fetched, for all configurations of the process.
+    pub(crate) fn remote_keys(&self) -> Remotes {
+        self.context.files.remote_keys()
     }
 
     pub(crate) fn environment(&self, name: &str) -> Option<String> {

@@ -49,6 +49,7 @@ mod uri_template;
 
 pub use reject::{FieldPath, Rejection, Warnings};
 
+use crate::decide::filter::jwt_authn::Remotes;
 use crate::runtime::Runtime;
 
 /// Reads what a configuration names outside of itself (files, variables, keys of the runtime): the engine itself opens nothing.
@@ -74,6 +75,11 @@ pub trait Files {
     /// The runtime whose keys it names.
     fn runtime(&self) -> Runtime {
         Runtime::default()
+    }
+
+    /// The sets of keys that it fetches, together with those of other configurations.
+    fn remote_keys(&self) -> Remotes {
+        Remotes::default()
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
 pub(crate) use leno_proto::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
 pub(crate) use leno_proto::envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
 pub(crate) use leno_proto::envoy::extensions::filters::http::health_check::v3 as health_check;
+pub(crate) use leno_proto::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
 pub(crate) use leno_proto::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 pub(crate) use leno_proto::envoy::extensions::filters::http::on_demand::v3 as on_demand;
 pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_filter;

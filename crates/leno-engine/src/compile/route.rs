@@ -18,6 +18,7 @@ use std::time::Duration;
 
 pub use self::facts::FactMatch;
 pub use self::internal_redirect::{InternalRedirect, RedirectPredicate};
+pub(crate) use self::matching::route_match;
 pub use self::mirror::{MirrorCluster, MirrorPolicy};
 pub use self::retry::{HostPredicate, RateLimited, ResetHeader, RetryOn, RetryPolicy};
 pub(crate) use self::table::table;

@@ -27,6 +27,16 @@ pub struct HttpService {
     pub headers: Vec<(String, String)>,
 }
 
+/// Where something is to be had.
+pub(crate) struct HttpUri {
+    pub(crate) cluster: String,
+    /// It says `https`; whether TLS is spoken is the cluster's matter.
+    pub(crate) secure: bool,
+    pub(crate) authority: String,
+    pub(crate) path: String,
+    pub(crate) timeout: Duration,
+}
+
 pub(crate) fn grpc_service(at: &At<'_>, message: &core::GrpcService) -> Result<GrpcService, Rejection> {
     use core::grpc_service::{EnvoyGrpc, TargetSpecifier};
     let core::GrpcService {
@@ -70,26 +80,12 @@ pub(crate) fn http_service(at: &At<'_>, message: &core::HttpService) -> Result<H
         formatters,
     } = message;
     refuse!(at; formatters);
-    let core::HttpUri {
-        uri,
-        timeout,
-        http_upstream_type,
-    } = at.required("http_uri", http_uri)?;
-    let http_uri = at.field("http_uri");
-    let Some(core::http_uri::HttpUpstreamType::Cluster(cluster)) = http_upstream_type else {
-        return Err(http_uri.field("cluster").reject("required"));
-    };
-    let (authority, path) = parts(uri).ok_or_else(|| {
-        let at = http_uri.field("uri");
-        at.reject(format!("not an http or https URI: {uri:?}"))
-    })?;
+    let uri = self::http_uri(&at.field("http_uri"), at.required("http_uri", http_uri)?)?;
     Ok(HttpService {
-        cluster: cluster.clone(),
-        authority,
-        path,
-        timeout: http_uri
-            .duration("timeout", timeout)?
-            .ok_or_else(|| http_uri.field("timeout").reject("required"))?,
+        cluster: uri.cluster,
+        authority: uri.authority,
+        path: uri.path,
+        timeout: uri.timeout,
         headers: at.each("request_headers_to_add", request_headers_to_add, |at, option| {
             let core::HeaderValueOption {
                 header: said,
@@ -100,6 +96,30 @@ pub(crate) fn http_service(at: &At<'_>, message: &core::HttpService) -> Result<H
             refuse!(at; append, append_action, keep_empty_value);
             header(&at.field("header"), at.required("header", said)?)
         })?,
+    })
+}
+
+pub(crate) fn http_uri(at: &At<'_>, message: &core::HttpUri) -> Result<HttpUri, Rejection> {
+    let core::HttpUri {
+        uri,
+        timeout,
+        http_upstream_type,
+    } = message;
+    let Some(core::http_uri::HttpUpstreamType::Cluster(cluster)) = http_upstream_type else {
+        return Err(at.field("cluster").reject("required"));
+    };
+    let (authority, path) = parts(uri).ok_or_else(|| {
+        let at = at.field("uri");
+        at.reject(format!("not an http or https URI: {uri:?}"))
+    })?;
+    Ok(HttpUri {
+        cluster: cluster.clone(),
+        secure: uri.starts_with("https:"),
+        authority,
+        path,
+        timeout: at
+            .duration("timeout", timeout)?
+            .ok_or_else(|| at.field("timeout").reject("required"))?,
     })
 }
 

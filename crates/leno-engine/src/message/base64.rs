@@ -19,6 +19,22 @@ pub(crate) fn encode(bytes: &[u8]) -> Vec<u8> {
 
 /// Padding may be missing.
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    decode_by(text, b'+', b'/')
+}
+
+/// The alphabet for URLs and names of files (§5). Padding may be missing; a last symbol that makes no byte may not be
+/// there.
+pub(crate) fn decode_url(text: &[u8]) -> Option<Vec<u8>> {
+    let symbols = text.iter().rposition(|b| *b != b'=').map_or(0, |at| at + 1);
+    let is_padded = text.len() > symbols;
+    if symbols % 4 == 1 || is_padded && (text.len() % 4 != 0 || text.len() - symbols > 2) {
+        return None;
+    }
+    decode_by(text, b'-', b'_')
+}
+
+/// `of_62` and `of_63`: the two symbols in which the alphabets differ.
+fn decode_by(text: &[u8], of_62: u8, of_63: u8) -> Option<Vec<u8>> {
     let end = text.iter().rposition(|b| *b != b'=').map_or(0, |at| at + 1);
     let mut out = Vec::with_capacity(end * 3 / 4);
     let (mut bits, mut held) = (0_u32, 0_u32);
@@ -27,8 +43,8 @@ pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
             b'A'..=b'Z' => symbol - b'A',
             b'a'..=b'z' => symbol - b'a' + 26,
             b'0'..=b'9' => symbol - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
+            symbol if *symbol == of_62 => 62,
+            symbol if *symbol == of_63 => 63,
             _ => return None,
         };
         bits = bits << 6 | u32::from(value);
@@ -59,5 +75,16 @@ mod tests {
             assert_eq!(decode(text.as_bytes()), Some(bytes.into()));
         }
         assert_eq!(decode(b"Z!=="), None);
+    }
+
+    #[test]
+    fn in_urls_two_symbols_are_others() {
+        assert_eq!(decode_url(b"-_8"), Some(vec![0xfb, 0xff]));
+        assert_eq!(decode_url(b"Zg=="), Some(b"f".to_vec()));
+        for text in [
+            "+/8", "Z", "Zm9vY", "Zg=", "Zg===", "Zm9v====", "Z g", "Zg.", "=Zg",
+        ] {
+            assert_eq!(decode_url(text.as_bytes()), None, "{text}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use leno_engine::compile::cluster::Discovery;
 use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::endpoint::Assignment;
+use leno_engine::decide::filter::jwt_authn::Remotes;
 use leno_xds::client::Received;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -58,6 +59,8 @@ pub(super) struct Memory {
     pub(super) versions: BTreeMap<Kind, String>,
     /// Secrets that name files.
     pub(super) rotation: Rotation,
+    /// Sets of keys that are fetched: a new configuration has what an older one got.
+    pub(super) keys: Remotes,
     /// What only a gateway has.
     pub(super) own: Own,
     /// What clusters that wait are waiting for.

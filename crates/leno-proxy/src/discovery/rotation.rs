@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use leno_engine::compile::Files;
 use leno_engine::compile::config_source::{WatchedDirectory, WatchedFile};
 use leno_engine::compile::secret;
+use leno_engine::decide::filter::jwt_authn::Remotes;
 use leno_engine::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -16,9 +17,10 @@ use crate::watch::Watch;
 /// Notices that wait; of one secret one is enough.
 const WAITING: usize = 16;
 
-/// The files of this machine, and which of them were read.
+/// The files of this machine, and which of them were read; and the sets of keys that configurations before have fetched.
 pub(super) struct Recorded<'f> {
     files: &'f dyn Files,
+    keys: Remotes,
     paths: RefCell<Vec<String>>,
 }
 
@@ -38,9 +40,10 @@ struct Followed {
 // === impl Recorded ===
 
 impl<'f> Recorded<'f> {
-    pub(super) fn new(files: &'f dyn Files) -> Self {
+    pub(super) fn new(files: &'f dyn Files, keys: &Remotes) -> Self {
         Self {
             files,
+            keys: keys.clone(),
             paths: RefCell::default(),
         }
     }
@@ -58,6 +61,10 @@ impl Files for Recorded<'_> {
 
     fn runtime(&self) -> Runtime {
         self.files.runtime()
+    }
+
+    fn remote_keys(&self) -> Remotes {
+        self.keys.clone()
     }
 
     fn hostname(&self) -> Option<String> {

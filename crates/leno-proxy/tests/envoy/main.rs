@@ -12,6 +12,7 @@ mod h2spec;
 mod hbone;
 mod health_check_filter;
 mod http1;
+mod key_sets;
 mod message;
 mod mutation;
 mod orca;

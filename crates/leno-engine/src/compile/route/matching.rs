@@ -6,7 +6,7 @@ use crate::compile::matcher::{self, PathMatcher, Pattern, StringMatcher};
 use crate::compile::pb::route as pb;
 use crate::compile::{Rejection, uri_template};
 
-pub(super) fn route_match(at: &At<'_>, message: &pb::RouteMatch) -> Result<RouteMatch, Rejection> {
+pub(crate) fn route_match(at: &At<'_>, message: &pb::RouteMatch) -> Result<RouteMatch, Rejection> {
     let pb::RouteMatch {
         case_sensitive,
         runtime_fraction,

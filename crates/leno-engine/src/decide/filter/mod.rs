@@ -12,6 +12,7 @@ mod grpc_stats;
 mod header_mutation;
 mod health_check;
 mod istio_alpn;
+pub mod jwt_authn;
 mod known_peers;
 mod local_ratelimit;
 mod on_demand;
@@ -22,6 +23,7 @@ mod set_filter_state;
 mod set_metadata;
 mod stateful_session;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,6 +64,8 @@ pub enum Step {
     /// Hold body bytes back, up to this many, until a later `Continue`.
     Buffer(usize),
     Effect(Effect),
+    /// After an effect that was asked for with the request's headers: those once more.
+    Again,
 }
 
 /// What the executor does for a filter, which then gets `on_effect`.
@@ -87,6 +91,8 @@ pub enum Effect {
         source: Source,
         timeout: Duration,
     },
+    /// Fetch a set of keys into its place.
+    Fetch(Arc<jwt_authn::Remote>),
 }
 
 /// By whose rules a host is resolved.
@@ -104,6 +110,8 @@ pub enum EffectResult {
     /// The cluster is known, or it is not.
     Discovered,
     Resolved(Result<(), Unresolved>),
+    /// The set of keys is there, or it is not.
+    Fetched,
 }
 
 /// Why a host has no address.
@@ -159,6 +167,8 @@ pub struct Context<'a> {
     pub external: bool,
     pub process: &'a dyn Process,
     pub tally: &'a dyn Tally,
+    /// To be set where the request may have another route now; it is looked for before the next filter.
+    pub reroutes: &'a Cell<bool>,
 }
 
 /// What the process says of itself and its clusters.
@@ -318,6 +328,7 @@ const FILTERS: &[Kind] = &[
     grpc_stats::KIND,
     header_mutation::KIND,
     istio_alpn::KIND,
+    jwt_authn::KIND,
     health_check::KIND,
     local_ratelimit::KIND,
     on_demand::KIND,
