@@ -249,8 +249,7 @@ fn source(check: &mut Check<'_>, at: &str, action: Action, source: &Source) {
         addresses(check, &format!("{at}.{name}"), list);
     }
     if action == Action::Custom {
-        for (name, list) in lists[..10].iter().filter(|(_, list)| !list.is_empty()) {
-            let _ = list;
+        for (name, _) in lists[..10].iter().filter(|(_, list)| !list.is_empty()) {
             not_with_custom(check, &format!("{at}.{name}"), name);
         }
     }

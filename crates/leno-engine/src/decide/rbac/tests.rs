@@ -1,5 +1,7 @@
 //! The index finds what trying all policies would find, with little work; and what is told of a denial.
 
+#![allow(clippy::unwrap_used, reason = "a failing test may panic")]
+
 use super::*;
 use crate::compile::access_log::NoValues;
 use crate::compile::matcher::{HeaderMatcher, HeaderTest, Pattern, StringMatcher};

@@ -257,10 +257,10 @@ fn base64(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
         let word = (0..3).fold(0u32, |word, i| {
-            word << 8 | u32::from(chunk.get(i).copied().unwrap_or(0))
+            (word << 8) | u32::from(chunk.get(i).copied().unwrap_or(0))
         });
         for i in 0..4 {
-            let digit = DIGITS[(word >> (18 - 6 * i) & 63) as usize];
+            let digit = DIGITS[((word >> (18 - 6 * i)) & 63) as usize];
             out.push(if i <= chunk.len() { char::from(digit) } else { '=' });
         }
     }
