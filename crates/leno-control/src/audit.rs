@@ -6,7 +6,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -141,7 +141,7 @@ fn line(event: &str, actor: &str, object: &str, more: Value) -> Vec<u8> {
     line
 }
 
-fn write_all(path: &PathBuf, queue: &Receiver<Vec<u8>>, lost: &AtomicU64) {
+fn write_all(path: &Path, queue: &Receiver<Vec<u8>>, lost: &AtomicU64) {
     let mut is_told = false;
     while let Ok(first) = queue.recv() {
         let mut lines = first;

@@ -27,7 +27,7 @@ pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn decode_url(text: &[u8]) -> Option<Vec<u8>> {
     let symbols = text.iter().rposition(|b| *b != b'=').map_or(0, |at| at + 1);
     let is_padded = text.len() > symbols;
-    if symbols % 4 == 1 || is_padded && (text.len() % 4 != 0 || text.len() - symbols > 2) {
+    if symbols % 4 == 1 || is_padded && (!text.len().is_multiple_of(4) || text.len() - symbols > 2) {
         return None;
     }
     decode_by(text, b'-', b'_')

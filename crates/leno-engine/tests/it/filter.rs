@@ -1,5 +1,6 @@
 //! HTTP filters, with plain values.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 
 use leno_engine::decide::rbac::Peer;
@@ -56,6 +57,7 @@ pub(crate) struct Cx {
     external: bool,
     pub(crate) notes: Notes,
     wish: Option<leno_engine::decide::wish::Wish>,
+    reroutes: Cell<bool>,
 }
 
 /// Nobody wants anything of it.
@@ -91,6 +93,7 @@ impl Cx {
             external: false,
             notes: Notes::default(),
             wish: None,
+            reroutes: Cell::default(),
         }
     }
 
@@ -102,6 +105,7 @@ impl Cx {
             flags: &mut self.flags,
             peer: &mut self.peer,
             peers: &mut self.peers,
+            reroutes: &self.reroutes,
             local: &self.local,
             connection: &self.facts,
             caller: Peer {

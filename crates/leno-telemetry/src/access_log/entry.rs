@@ -148,7 +148,6 @@ fn response(log: &Entries, record: &RequestRecord<'_>) -> pb::HttpResponseProper
         }),
         response_trailers: named(&log.response_trailers, |name| joined(record.trailers?, name)),
         response_code_details: details(record.details, failure).into_owned(),
-        ..Default::default()
     }
 }
 

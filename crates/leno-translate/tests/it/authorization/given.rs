@@ -67,15 +67,20 @@ impl Guards {
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}},
             "filter_chains": [chain],
         });
-        let listener: Listener = SCHEMA.from_text(&message.to_string()).unwrap();
-        let compiled = listener::compile(&listener, &NoFiles, &mut Warnings::default());
-        Self(Arc::clone(&compiled.unwrap_or_else(|e| panic!("{e}")).chains[0]))
+        Self::of(&SCHEMA.from_text(&message.to_string()).unwrap())
+    }
+
+    /// Those of a listener's first chain.
+    pub(super) fn of(listener: &Listener) -> Self {
+        let compiled = listener::compile(listener, &NoFiles, &mut Warnings::default());
+        let compiled = compiled.unwrap_or_else(|e| panic!("{e}"));
+        Self(Arc::clone(&compiled.chains[0]))
     }
 
     pub(super) fn denies(&self, facts: &Facts) -> bool {
         let mut headers = Headers::default();
         for (name, value) in &facts.headers {
-            headers.append(&name.to_lowercase(), value.clone());
+            headers.append(name.to_lowercase(), value.clone());
         }
         let head = RequestHead {
             method: facts.method.clone().into(),
@@ -156,10 +161,11 @@ pub(super) fn chain(filters: &[serde_json::Value], tcp: bool, told: bool) -> ser
     if tcp {
         let mut all = filters.to_vec();
         all.push(json!({
-            "name": "direct_response",
+            "name": "tcp_proxy",
             "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.network.direct_response.v3.Config",
-                "response": answer,
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                "stat_prefix": "given",
+                "cluster": "upstream",
             },
         }));
         return json!({"filters": all});

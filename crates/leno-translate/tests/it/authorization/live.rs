@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -31,10 +31,13 @@ pub(super) fn program(test: &str) -> Option<String> {
     None
 }
 
+/// By what the certificate says, and whether there is one.
+type Clients = BTreeMap<(Vec<String>, bool), Arc<ClientConfig>>;
+
 pub(super) struct Envoy {
     address: SocketAddr,
     ca: CertifiedIssuer<'static, KeyPair>,
-    clients: RefCell<BTreeMap<(Vec<String>, bool), Arc<ClientConfig>>>,
+    clients: RefCell<Clients>,
     tcp: bool,
     _process: Process,
     _directory: TempDir,
@@ -72,7 +75,12 @@ impl Envoy {
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let config = json!({
-            "static_resources": {"listeners": [{
+            "static_resources": {"clusters": [{
+                "name": "upstream",
+                "load_assignment": {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [{"endpoint": {
+                    "address": {"socket_address": {"address": "127.0.0.1", "port_value": upstream()}},
+                }}]}]},
+            }], "listeners": [{
                 "name": "given",
                 "address": {"socket_address": {"address": "127.0.0.1", "port_value": address.port()}},
                 "listener_filters": [
@@ -183,6 +191,21 @@ impl Envoy {
             });
         Arc::clone(config)
     }
+}
+
+/// The port of a server that answers a connection's first words, and closes it; for as long as the tests run.
+fn upstream() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut words = [0; 16];
+            if stream.read(&mut words).is_ok_and(|read| read > 0) {
+                let _ = stream.write_all(b"passed");
+            }
+        }
+    });
+    port
 }
 
 fn request(facts: &Facts) -> String {

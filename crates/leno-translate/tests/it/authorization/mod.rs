@@ -260,15 +260,24 @@ fn a_grpc_library_gets_filters_that_differ_by_name_and_no_templates() {
         ..config.unpack().unwrap()
     };
     *config = manager.to_any();
-    let compiled = leno_engine::compile::listener::compile(
-        &listener,
-        &leno_engine::compile::NoFiles,
-        &mut leno_engine::compile::Warnings::default(),
-    );
-    let guards = Guards(std::sync::Arc::clone(
-        &compiled.unwrap_or_else(|e| panic!("{e}")).chains[0],
-    ));
+    let guards = Guards::of(&listener);
     let asks = |path: &str| guards.denies(&Facts::asking(path));
     assert!(!asks("/a.b/method") && !asks("/p/q/x"));
     assert!(asks("/axb/method") && asks("/a.b/c/d") && asks("/no"));
+}
+
+#[test]
+fn a_policy_for_a_gateway_guards_that_gateways_port_and_nothing_else() {
+    let policy = |name: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: for-{name}, namespace: foo}}\nspec: {{action: DENY, targetRefs: [{{group: networking.istio.io, kind: Gateway, name: {name}}}], rules: [{{to: [{{operation: {{paths: [/{name}]}}}}]}}]}}\n---\n"
+        )
+    };
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: foo}\nspec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [\"*\"]}]}\n";
+    let input = policy("edge") + &policy("other") + gateway;
+    let mesh = own::Mesh::new(&input, &["cluster.local".to_owned()]);
+    let guards = Guards::of(&mesh.gateway_listener());
+    let denies = |path: &str| guards.denies(&Facts::asking(path));
+    assert_eq!((denies("/edge"), denies("/other")), (true, false));
+    assert!(!mesh.guards(false).denies(&Facts::asking("/edge")));
 }

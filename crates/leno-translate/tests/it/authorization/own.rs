@@ -7,7 +7,7 @@ use leno_engine::compile::listener;
 use leno_engine::compile::{NoFiles, Warnings};
 use leno_model::{AuthorizationRule, Change, Protocol, Snapshot, Workload, WorkloadPort, World};
 use leno_proto::envoy::config::listener::v3::Listener;
-use leno_translate::{Cache, Proxy, ProxyKind, ResourceType, answer};
+use leno_translate::{Cache, GatewayPorts, Proxy, ProxyKind, ResourceType, answer};
 use prost::Message;
 
 use super::given::Guards;
@@ -76,6 +76,17 @@ impl Mesh {
             ..self.proxy.clone()
         };
         self.of(&library, "xds.istio.io/grpc/lds/inbound/0.0.0.0:80")
+    }
+
+    /// Of the gateway that serves `istio: ingressgateway`, on port 80.
+    pub(super) fn gateway_listener(&self) -> Listener {
+        let gateway = Proxy {
+            labels: mesh::labels(&[("istio", "ingressgateway")]),
+            workload: None,
+            kind: ProxyKind::Gateway(GatewayPorts::default()),
+            ..self.proxy.clone()
+        };
+        self.of(&gateway, "0.0.0.0_80")
     }
 
     fn of(&self, proxy: &Proxy, name: &str) -> Listener {
