@@ -47,18 +47,7 @@ fn failure(text: &str) -> Option<Failure> {
 fn a_token_has_three_parts_and_a_length() {
     let header = json!({"alg": "HS256"});
     assert_eq!(failure(&compact(&header, "{}")), None);
-    for text in [
-        "",
-        ".",
-        "..",
-        "a..c",
-        ".b.c",
-        "a.b.",
-        "a.b",
-        "a.b.c.d",
-        "a.b.c.",
-        "\u{e4}.b.c",
-    ] {
+    for text in ["", ".", "..", "a..c", ".b.c", "a.b.", "a.b", "a.b.c.d", "a.b.c."] {
         assert_eq!(failure(text), Some(Failure::BadFormat), "{text:?}");
     }
     let room = MOST_TOKEN - compact(&header, "{}").len();
