@@ -1,7 +1,7 @@
 //! Tokens and sets of keys as anybody may send them: reading and verifying never panic, and what comes out is bounded.
 #![no_main]
 
-use leno_engine::decide::filter::jwt_authn::{KeySet, MOST_TOKEN, Token};
+use leno_engine::jwt::{KeySet, MOST_TOKEN, Token};
 use libfuzzer_sys::fuzz_target;
 
 // A line with a token, and a set of keys.

@@ -7,5 +7,6 @@
 pub mod compile;
 pub mod decide;
 pub mod flags;
+pub mod jwt;
 pub mod message;
 pub mod runtime;

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use leno_engine::decide::health::HostHealth;
 
 use crate::drain::{CutBy, Drain, Phase};
-use crate::guard::Guard;
 use crate::hurry::Hurry;
 use crate::idle::Streams;
 
@@ -35,7 +34,12 @@ pub(crate) struct Lifetime {
     /// It ends when that is found unwell.
     pub(crate) upstream: Option<Arc<HostHealth>>,
     /// Its end when it would not be let in any more.
-    pub(crate) guard: Option<Guard>,
+    pub(crate) guard: Option<Rc<dyn Guard>>,
+}
+
+/// Says whether a connection that was let in would be let in again.
+pub(crate) trait Guard: std::fmt::Debug {
+    fn forbids(&self, drain: &Drain) -> bool;
 }
 
 /// One connection's end, and what its worker's sweep looks after.

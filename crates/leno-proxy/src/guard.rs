@@ -12,17 +12,19 @@ use leno_telemetry::record::DownstreamRecord;
 
 use crate::connection::Connection;
 use crate::drain::Drain;
+use crate::ending::Guard;
 use crate::worker::Worker;
 
-#[derive(Clone, Debug)]
-pub(crate) struct Guard {
+/// The chain that it came in by, or what has come in that one's place.
+#[derive(Debug)]
+pub(crate) struct Chain {
     worker: Weak<Worker>,
     connection: Weak<Connection>,
     /// By which configuration it was asked last, and what came of it.
     asked: Cell<(u64, bool)>,
 }
 
-impl Guard {
+impl Chain {
     pub(crate) fn new(worker: &Rc<Worker>, connection: &Rc<Connection>) -> Self {
         Self {
             worker: Rc::downgrade(worker),
@@ -30,8 +32,10 @@ impl Guard {
             asked: Cell::default(),
         }
     }
+}
 
-    pub(crate) fn forbids(&self, drain: &Drain) -> bool {
+impl Guard for Chain {
+    fn forbids(&self, drain: &Drain) -> bool {
         let (Some(worker), Some(connection)) = (self.worker.upgrade(), self.connection.upgrade()) else {
             return false;
         };

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use leno_engine::decide::filter::jwt_authn::{KeySet, Remote};
+use leno_engine::jwt::{KeySet, Remote};
 use leno_engine::message::{Headers, RequestHead};
 
 use crate::call;

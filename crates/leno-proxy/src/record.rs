@@ -1,16 +1,17 @@
 //! What is known of a request while it runs, and its one record at its end: the only place where telemetry is made.
 
+mod so_far;
+
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use leno_engine::compile::access_log::{FormatValues, MetadataKind, Operator, Point};
+use leno_engine::compile::access_log::Point;
 use leno_engine::compile::cluster::Cluster;
 use leno_engine::compile::endpoint::Endpoint;
 use leno_engine::compile::log_filter::LogType;
-use leno_engine::compile::metadata::Value;
 use leno_engine::compile::route::{HostFacts, Route};
 use leno_engine::decide::balance::{self, load};
 use leno_engine::decide::filter::PeerMetadata;
@@ -19,7 +20,6 @@ use leno_engine::decide::notes::Notes;
 use leno_engine::decide::wish::Wish;
 use leno_engine::flags::{Flag, Flags};
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
-use leno_telemetry::access_log::{Common, RequestValues};
 use leno_telemetry::record::{DownstreamRecord, OnDemand, RequestRecord, RouteRecord, UpstreamRecord};
 use leno_telemetry::stats::{ClusterStat, ClusterTime, Counts, HttpStat, HttpTime};
 
@@ -526,56 +526,6 @@ fn route_record<'r>(route: Option<&'r Route>, host: Option<&'r HostFacts>) -> Ro
         metadata: route.told.as_ref(),
         host_metadata: route.host.told.as_ref(),
         virtual_cluster: None,
-    }
-}
-
-/// For header edits: what of a record is known before its end.
-impl FormatValues for Exchange {
-    fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        // Nothing has been sent yet.
-        if *operator == Operator::ResponseCode {
-            return false;
-        }
-        self.so_far(|values| values.write(operator, out))
-    }
-
-    fn metadata(&self, kind: MetadataKind, namespace: &str, read: &mut dyn FnMut(&Value)) {
-        self.so_far(|values| values.metadata(kind, namespace, read));
-    }
-}
-
-impl Exchange {
-    /// What could be told of it now. The messages are not looked at: somebody may be editing them.
-    fn so_far<T>(&self, tell: impl FnOnce(&RequestValues<'_>) -> T) -> T {
-        let began = self.watch.began();
-        let (route, upstream) = (self.route.borrow(), self.upstream.borrow());
-        let host = self.host.borrow();
-        let trace = self.trace();
-        let details = self.details.borrow();
-        tell(&RequestValues {
-            request_duration: self.watch.request_duration(),
-            response_duration: self.response_duration.get(),
-            response: None,
-            grpc_status: self.grpc_status.get(),
-            route: route_record(route.as_deref(), host.as_deref()),
-            span: trace.as_ref().and_then(|trace| trace.context()),
-            notes: &self.notes,
-            on_demand: self.on_demand.get().map(|kept| &**kept),
-            common: Common {
-                start: self.session.worker.wall_time(began),
-                duration: began.elapsed(),
-                flags: self.flags.get(),
-                details: &details,
-                received: self.received.get(),
-                sent: self.sent.get(),
-                wire: self.counter.get(),
-                attempts: self.attempts.get(),
-                upstream: upstream.record(),
-                downstream: self.downstream(),
-                log_type: LogType::NotSet,
-                random: self.session.worker.random.next(),
-            },
-        })
     }
 }
 

@@ -5,6 +5,7 @@ mod hedge;
 mod kept;
 mod late;
 mod logged;
+mod noted;
 mod pick;
 mod preconnect;
 mod traced;
@@ -583,17 +584,6 @@ impl Router<'_> {
         }
         let body = logged(&head, body);
         checkout.send(&head, body, counter)
-    }
-
-    /// What is tried, and once there is one on which connection.
-    fn note(&self, host: &Host, checkout: Option<&Checkout>) {
-        let connection = checkout.map(|checkout| &checkout.info);
-        self.exchange
-            .tries(&host.endpoint, connection, checkout.map(Checkout::version));
-    }
-
-    fn note_failure(&self, failure: &Failure) {
-        self.exchange.upstream.borrow_mut().failure = failure.transport_reason();
     }
 }
 

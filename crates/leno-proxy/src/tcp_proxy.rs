@@ -1,6 +1,7 @@
 //! `tcp_proxy`: one upstream connection for one downstream connection.
 
 mod first_words;
+mod outcome;
 mod record;
 
 use std::cell::RefCell;
@@ -21,12 +22,12 @@ use leno_engine::compile::log_filter::LogType;
 use leno_engine::compile::route::HostPredicate;
 use leno_engine::decide::balance::{Active, Host, PickContext};
 use leno_engine::decide::limits::{Permit, Priority, Resource};
-use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::record::DownstreamRecord;
 use leno_telemetry::stats::{ClusterStat, ClusterTime, TcpStat};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use self::first_words::first_words;
+use self::outcome::{Outcome, flags, judge};
 use self::record::{log, record_of, report, upstream_record};
 use crate::alpn::Offer;
 use crate::connect::UpstreamConnection;
@@ -36,7 +37,7 @@ use crate::destination::{Behalf, Purpose};
 use crate::drain::CutBy;
 use crate::ending::{Ending, Lifetime};
 use crate::find;
-use crate::guard::{self, Guard};
+use crate::guard;
 use crate::idle::{Limits, Watch};
 use crate::io::Io;
 use crate::outcome::Failure;
@@ -388,7 +389,7 @@ impl Relay {
                 true => self.connected.host.health().cloned(),
                 false => None,
             },
-            guard: Some(Guard::new(&self.worker, &self.downstream)),
+            guard: Some(Rc::new(guard::Chain::new(&self.worker, &self.downstream))),
         }
     }
 
@@ -419,35 +420,6 @@ impl Relay {
         };
         let connected = Ok(&self.connected);
         report(&self.worker, record, &self.tcp, self.start, connected, &outcome);
-    }
-}
-
-#[derive(Default)]
-struct Outcome {
-    received: u64,
-    sent: u64,
-    flags: Flags,
-    details: &'static str,
-    /// By the client.
-    reset: bool,
-}
-
-/// As Envoy: an orderly end, whoever begins it, has no flag.
-fn judge(why: &Why, cut_by: Option<&'static str>) -> (Flags, &'static str) {
-    match why {
-        Why::Finished {
-            downstream_first: true,
-        } => (Flags::default(), "downstream_closed"),
-        Why::Finished {
-            downstream_first: false,
-        } => (Flags::default(), "upstream_closed"),
-        Why::Downstream(_) => (Flag::DownstreamConnectionTermination.into(), "downstream_reset"),
-        Why::Upstream(_) => (Flag::UpstreamConnectionTermination.into(), "upstream_reset"),
-        Why::Idle => (Flag::StreamIdleTimeout.into(), "idle_timeout"),
-        Why::Cut => match cut_by {
-            Some(by) => (Flag::LocalReset.into(), by),
-            None => (Flag::DurationTimeout.into(), "max_connection_duration"),
-        },
     }
 }
 
@@ -607,17 +579,4 @@ fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {
         None => true,
     });
     chosen.or(tcp.clusters.first())
-}
-
-/// The attempts that there may be have all been made then.
-fn flags(failure: &Failure, tunnelled: bool) -> Flags {
-    // A request without room is to Envoy an attempt like any other, a connection is not.
-    if tunnelled && matches!(failure, Failure::Overflow) {
-        return Flag::UpstreamRetryLimitExceeded.into();
-    }
-    let mut flags = failure.flags();
-    if matches!(failure, Failure::Connect(_) | Failure::ConnectTimeout) {
-        flags.insert(Flag::UpstreamRetryLimitExceeded);
-    }
-    flags
 }

@@ -17,6 +17,7 @@ fn every_served_kind_is_read() {
         Kind::DestinationRule,
         Kind::HttpRoute,
         Kind::PeerAuthentication,
+        Kind::AuthorizationPolicy,
     ];
     assert_eq!(kinds, want);
     assert_eq!(&*parsed.objects[0].key.namespace, "default");

@@ -16,7 +16,12 @@ spec: {mtls: {mode: STRICT}}
 fn summary(line: &Value) -> String {
     let text = |field: &str| line[field].as_str().unwrap().to_owned();
     assert!(text("time").ends_with('Z'), "{line}");
-    format!("{} {} {}", text("event"), text("actor"), text("object"))
+    // Files are named with their directory.
+    let actor = text("actor");
+    let actor = actor
+        .rsplit_once("/config/")
+        .map_or(actor.as_str(), |(_, file)| file);
+    format!("{} {actor} {}", text("event"), text("object"))
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use prost::{Message, Name};
 
 use super::pb::{core, types};
 use super::{FieldPath, Files, Rejection, Warnings};
-use crate::decide::filter::jwt_authn::Remotes;
+use crate::jwt::Remotes;
 use crate::runtime::{Key, Readable, Runtime, Setting, Share};
 
 /// A place in a message, chained to the places around it; the path is only written out when it is needed.

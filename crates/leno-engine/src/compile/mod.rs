@@ -49,7 +49,7 @@ mod uri_template;
 
 pub use reject::{FieldPath, Rejection, Warnings};
 
-use crate::decide::filter::jwt_authn::Remotes;
+use crate::jwt::Remotes;
 use crate::runtime::Runtime;
 
 /// Reads what a configuration names outside of itself (files, variables, keys of the runtime): the engine itself opens nothing.

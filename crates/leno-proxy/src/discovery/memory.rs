@@ -7,7 +7,7 @@ use std::time::Instant;
 use leno_engine::compile::cluster::Discovery;
 use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::endpoint::Assignment;
-use leno_engine::decide::filter::jwt_authn::Remotes;
+use leno_engine::jwt::Remotes;
 use leno_xds::client::Received;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;

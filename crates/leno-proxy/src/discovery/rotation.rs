@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use leno_engine::compile::Files;
 use leno_engine::compile::config_source::{WatchedDirectory, WatchedFile};
 use leno_engine::compile::secret;
-use leno_engine::decide::filter::jwt_authn::Remotes;
+use leno_engine::jwt::Remotes;
 use leno_engine::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;

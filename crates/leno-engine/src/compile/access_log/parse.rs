@@ -1,5 +1,7 @@
 //! Format strings from their text.
 
+mod sides;
+
 use std::sync::Arc;
 
 use leno_cel::{Options, Program};
@@ -7,11 +9,11 @@ use leno_cel::{Options, Program};
 use super::coalesce;
 use super::format::{Format, Piece};
 use super::operator::{
-    AddressForm, Attempted, Clock, End, GrpcForm, Hash, HelloHash, HostOf, Message, MetadataKind, Operator,
-    PathOf, Point, SanKind, ServerName, Side, StateForm, TlsFact, Unit, Way, Whose, Wire,
+    AddressForm, Attempted, Clock, GrpcForm, HelloHash, HostOf, Message, MetadataKind, Operator, PathOf,
+    Point, ServerName, Side, StateForm, TlsFact, Unit, Whose,
 };
-
 use super::zone::Zone;
+use sides::{tls, wire};
 
 /// What is known when a format is read, besides its text.
 #[derive(Clone, Copy)]
@@ -328,66 +330,6 @@ fn milliseconds(from: Point, to: Point) -> Operator {
         to,
         unit: Unit::Milliseconds,
     }
-}
-
-/// What one side's stream came to on the wire.
-fn wire(name: &str) -> Option<Operator> {
-    let (side, name) = match name.strip_prefix("DOWNSTREAM_") {
-        Some(name) => (Side::Downstream, name),
-        None => (Side::Upstream, name.strip_prefix("UPSTREAM_")?),
-    };
-    let (which, way) = match name.strip_suffix("_SENT") {
-        Some(which) => (which, Way::Sent),
-        None => (name.strip_suffix("_RECEIVED")?, Way::Received),
-    };
-    let which = match which {
-        "WIRE_BYTES" => Wire::All,
-        "HEADER_BYTES" => Wire::Heads,
-        "DECOMPRESSED_HEADER_BYTES" => Wire::PlainHeads,
-        _ => return None,
-    };
-    Some(Operator::WireBytes(side, way, which))
-}
-
-/// What is known of one side's TLS.
-fn tls(name: &str) -> Option<Operator> {
-    let (side, name) = match name.strip_prefix("DOWNSTREAM_") {
-        Some(name) => (Side::Downstream, name),
-        None => (Side::Upstream, name.strip_prefix("UPSTREAM_")?),
-    };
-    let fact = match name {
-        "TLS_VERSION" => TlsFact::Version,
-        "TLS_CIPHER" => TlsFact::Cipher,
-        "TLS_GROUP" => TlsFact::Group,
-        "TLS_SESSION_ID" => TlsFact::SessionId,
-        "PEER_SUBJECT" => TlsFact::Subject(End::Peer),
-        "PEER_ISSUER" => TlsFact::Issuer,
-        "PEER_CERT" => TlsFact::Certificate,
-        "PEER_URI_SAN" => TlsFact::Sans(End::Peer, SanKind::Uri),
-        "PEER_DNS_SAN" => TlsFact::Sans(End::Peer, SanKind::Dns),
-        "PEER_IP_SAN" => TlsFact::Sans(End::Peer, SanKind::Ip),
-        "LOCAL_URI_SAN" => TlsFact::Sans(End::Local, SanKind::Uri),
-        "LOCAL_DNS_SAN" => TlsFact::Sans(End::Local, SanKind::Dns),
-        "LOCAL_IP_SAN" => TlsFact::Sans(End::Local, SanKind::Ip),
-        _ if side == Side::Upstream => return None,
-        "LOCAL_SUBJECT" => TlsFact::Subject(End::Local),
-        "PEER_EMAIL_SAN" => TlsFact::Sans(End::Peer, SanKind::Email),
-        "PEER_OTHERNAME_SAN" => TlsFact::Sans(End::Peer, SanKind::Other),
-        "LOCAL_EMAIL_SAN" => TlsFact::Sans(End::Local, SanKind::Email),
-        "LOCAL_OTHERNAME_SAN" => TlsFact::Sans(End::Local, SanKind::Other),
-        "PEER_FINGERPRINT_256" => fingerprint(Hash::Sha256, false),
-        "PEER_FINGERPRINT_1" => fingerprint(Hash::Sha1, false),
-        "PEER_CHAIN_FINGERPRINTS_256" => fingerprint(Hash::Sha256, true),
-        "PEER_CHAIN_FINGERPRINTS_1" => fingerprint(Hash::Sha1, true),
-        "PEER_SERIAL" => TlsFact::Serial { chain: false },
-        "PEER_CHAIN_SERIALS" => TlsFact::Serial { chain: true },
-        _ => return None,
-    };
-    Some(Operator::Tls(side, fact))
-}
-
-fn fingerprint(hash: Hash, chain: bool) -> TlsFact {
-    TlsFact::Fingerprint { hash, chain }
 }
 
 /// Those that may have an argument.

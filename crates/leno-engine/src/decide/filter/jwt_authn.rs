@@ -6,14 +6,10 @@
 //! [`Effect::Fetch`], and then the request comes once more.
 
 mod claims;
-mod failure;
-mod keys;
 mod places;
 mod provider;
-mod remote;
 mod request;
 mod requirement;
-mod token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,12 +27,8 @@ use crate::compile::metadata::Fields;
 use crate::compile::pb::{jwt_authn as pb, protobuf};
 use crate::compile::route::{RouteMatch, route_match};
 use crate::decide::route::RouteContext;
+use crate::jwt::{Failure, Remote};
 use crate::message::{Headers, LocalReply, RequestHead};
-
-pub use self::failure::Failure;
-pub use self::keys::{KeySet, MOST_SET};
-pub use self::remote::{Found, Place, Remote, Remotes, Turn};
-pub use self::token::{Algorithm, MOST_TOKEN, Token};
 
 pub(super) const KIND: Kind = Kind {
     messages: &[

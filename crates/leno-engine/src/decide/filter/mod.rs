@@ -49,6 +49,7 @@ use crate::decide::rbac::{Caller, Denial, Peer};
 use crate::decide::tally::Tally;
 use crate::decide::wish::Wish;
 use crate::flags::Flags;
+use crate::jwt::Remote;
 use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
 
 pub use discovered::Discovered;
@@ -92,7 +93,7 @@ pub enum Effect {
         timeout: Duration,
     },
     /// Fetch a set of keys into its place.
-    Fetch(Arc<jwt_authn::Remote>),
+    Fetch(Arc<Remote>),
 }
 
 /// By whose rules a host is resolved.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::claims;
-use super::keys::KeySet;
-use super::remote::{Place, Remote};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::matcher::{self, StringMatcher};
 use crate::compile::pb::{core, jwt_authn as pb};
 use crate::compile::service;
+use crate::jwt::KeySet;
+use crate::jwt::{Place, Remote};
 
 #[derive(Debug)]
 pub(super) struct Provider {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::claims;
-use super::failure::Failure;
-use super::keys::KeySet;
 use super::places::Carried;
 use super::provider::{Provider, Source, audience_name};
-use super::remote::{Found, Remote};
-use super::token::Token;
 use crate::compile::metadata::{Fields, Number, Value};
+use crate::jwt::Failure;
+use crate::jwt::KeySet;
+use crate::jwt::Token;
+use crate::jwt::{Found, Remote};
 use crate::message::RequestHead;
 
 pub(super) struct Request<'r> {

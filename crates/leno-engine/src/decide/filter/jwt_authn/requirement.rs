@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::failure::Failure;
 use super::places::Places;
 use super::provider::{Provider, audience_name, provider};
 use super::request::{Request, Stop};
 use crate::compile::Rejection;
 use crate::compile::at::At;
 use crate::compile::pb::jwt_authn as pb;
+use crate::jwt::Failure;
 use crate::message::RequestHead;
 
 /// The providers of one filter, by their names.

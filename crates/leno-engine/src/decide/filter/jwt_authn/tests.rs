@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::*;
+use crate::jwt::{Found, KeySet, MOST_SET, MOST_TOKEN, Place, Remotes, Token, Turn};
 use crate::message::base64;
 
 /// Of a secret `a`.

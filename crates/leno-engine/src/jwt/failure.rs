@@ -75,7 +75,7 @@ impl Failure {
     }
 
     /// Nobody has brought a token for this provider, which says less than any other failure.
-    pub(super) fn is_of_others(self) -> bool {
+    pub(crate) fn is_of_others(self) -> bool {
         matches!(self, Self::Missing | Self::UnknownIssuer)
     }
 }
