@@ -97,6 +97,7 @@ mod tests {
             statsd(&Snapshot::default(), &first, "envoy", false, &config),
             [
                 "envoy.cluster.shop.upstream_rq_total:2|c",
+                "envoy.cluster.shop.external.upstream_rq_time:7|ms",
                 "envoy.cluster.shop.upstream_rq_time:7|ms"
             ]
         );
@@ -107,6 +108,8 @@ mod tests {
                 "p.cluster.upstream_cx_active:1|g|#envoy.cluster_name:shop",
                 "p.cluster.upstream_rq:1|c|#envoy.response_code:200,envoy.cluster_name:shop",
                 "p.cluster.upstream_rq_total:1|c|#envoy.cluster_name:shop",
+                "p.cluster.external.upstream_rq_time:7|ms|#envoy.cluster_name:shop",
+                "p.cluster.external.upstream_rq_time:250|ms|@0.5|#envoy.cluster_name:shop",
                 "p.cluster.upstream_rq_time:7|ms|#envoy.cluster_name:shop",
                 "p.cluster.upstream_rq_time:250|ms|@0.5|#envoy.cluster_name:shop",
             ]

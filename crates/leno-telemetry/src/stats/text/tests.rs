@@ -74,7 +74,19 @@ fn only_what_is_asked_for_is_shown() {
         takes: &|_| true,
         config: &StatsConfig::default(),
     };
-    assert!(text(&timed(), &asked).starts_with("cluster.up.upstream_rq_time: P0(nan,0) P25(nan,43.5) "));
+    // Those of requests from outside are all of them.
+    let said = text(&timed(), &asked);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    for (line, name) in lines
+        .iter()
+        .zip(["external.upstream_rq_time", "upstream_rq_time"])
+    {
+        assert!(
+            line.starts_with(&format!("cluster.up.{name}: P0(nan,0) P25(nan,43.5) ")),
+            "{said}"
+        );
+    }
 }
 
 /// What Envoy 1.40 says of the same times, without the intervals.
