@@ -25,6 +25,9 @@ def measure(processes, row, running, seconds, cpus):
     if row.load is Load.FRESH:
         time.sleep(REST)
         return {"value": rss_bytes(running.pids) / (1 << 20)}
+    if row.load is Load.USED:
+        with first_answer(running):
+            return {"value": rss_bytes(running.pids) / (1 << 20)}
     if row.load is Load.IDLE:
         return {"value": idle(running, row.connections)}
     threads = thread_ticks(running.pids)
@@ -105,23 +108,38 @@ def download(processes, target, seconds, cpus):
     return int(count), float(took)
 
 
-def idle(running, count):
-    """Bytes of memory that each of so many connections holds after one request."""
-    before, held = rss_bytes(running.pids), []
+def first_answer(running):
+    """The first connection, its request answered, of a proxy that has come to rest before and after."""
+    time.sleep(REST)
+    connection = answered(running, 0)
+    time.sleep(REST)
+    return connection
+
+
+def answered(running, number):
+    """A connection whose request was answered."""
+    connection = socket.socket()
     try:
-        for number in range(count):
-            connection = socket.socket()
-            held.append(connection)
-            connection.bind((f"127.0.0.{2 + number // PER_SOURCE}", 0))
-            connection.settimeout(5)
-            connection.connect(running.target)
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
-            if b"200" not in connection.recv(4096)[:20]:
-                raise Failed("an idle connection's request was not answered with 200")
+        connection.bind((f"127.0.0.{2 + number // PER_SOURCE}", 0))
+        connection.settimeout(5)
+        connection.connect(running.target)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
+        if b"200" not in connection.recv(4096)[:20]:
+            raise Failed("a request was not answered with 200")
+    except OSError as error:
+        raise Failed(f"connection {number}: {error}") from error
+    return connection
+
+
+def idle(running, count):
+    """Bytes of memory that each of so many connections holds after one request; what the first request of all needs, most
+    of it code, is not theirs."""
+    held = [first_answer(running)]
+    before = rss_bytes(running.pids)
+    try:
+        held += [answered(running, number) for number in range(1, count + 1)]
         time.sleep(REST)
         return (rss_bytes(running.pids) - before) / count
-    except OSError as error:
-        raise Failed(f"idle connection {len(held)}: {error}") from error
     finally:
         for connection in held:
             connection.close()

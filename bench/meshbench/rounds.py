@@ -44,7 +44,7 @@ class Bench:
 
     def row(self, row, contestants):
         """{proxy: [{figure: value} of each round]}, the order of contestants."""
-        if row.load in (Load.FRESH, Load.IDLE):
+        if row.load in (Load.FRESH, Load.USED, Load.IDLE):
             return self.memory(row, contestants)
         running = self.start(row, contestants)
         try:

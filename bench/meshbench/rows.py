@@ -10,6 +10,7 @@ class Load(Enum):
     BULK = "one big download after another"
     IDLE = "memory of idle connections"
     FRESH = "memory after the start"
+    USED = "memory after the first request"
 
 
 class Unit(Enum):
@@ -27,6 +28,7 @@ UNITS = {
     Load.BULK: Unit.BULK,
     Load.IDLE: Unit.BYTES,
     Load.FRESH: Unit.MIB,
+    Load.USED: Unit.MIB,
 }
 
 
@@ -73,6 +75,7 @@ ROWS = [
     Row("bulk-mtls", "bulk, mTLS pair", "tcp-mtls", Load.BULK, 0.8, rate=0),
     Row("bulk-http1", "bulk, HTTP/1.1", "http1", Load.BULK, 0.9, rate=0),
     Row("rss", "RSS fresh", "http1", Load.FRESH, 8, absolute=True, rate=0, rounds=3),
+    Row("rss-used", "RSS, its first request answered", "http1", Load.USED, rate=0, rounds=3),
     Row("idle-http1", "per idle HTTP/1.1 connection", "http1", Load.IDLE, 3000, None, True, 5000, 0, 3),
     Row("idle-tcp", "per idle TCP connection", "tcp", Load.IDLE, 3000, None, True, 5000, 0, 3),
     Row("idle-mtls", "per idle connection, mTLS pair", "tcp-mtls", Load.IDLE, 20000, None, True, 2000, 0, 3),

@@ -30,14 +30,13 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::codec::h1::Workspace;
 use crate::destination::{Destination, Try};
-use crate::handshake::Handshake;
 use crate::io::Io;
 use crate::outcome::Failure;
 use crate::prefixed::Prefixed;
 use crate::socket_options::apply;
 use crate::stream::Stream;
 use crate::tcp::Scratch;
-use crate::tls::Contexts;
+use crate::tls::{Contexts, Secured};
 
 /// After which the next of an endpoint's addresses is tried: Envoy's.
 const NEXT_TRY: Duration = Duration::from_millis(300);
@@ -79,14 +78,9 @@ pub(crate) trait InternalListeners {
 pub(crate) struct UpstreamConnection {
     pub(crate) remote: Address,
     pub(crate) local: Option<SocketAddr>,
-    /// As recorded in the handshake.
-    pub(crate) peer_principal: Option<Arc<str>>,
-    pub(crate) local_principal: Option<Arc<str>>,
-    pub(crate) alpn: Option<Vec<u8>>,
+    /// Boxed: connections without TLS have no room for it.
+    pub(crate) secured: Option<Box<Secured>>,
     pub(crate) id: u64,
-    /// For logs.
-    pub(crate) tls: Option<Arc<Handshake>>,
-    pub(crate) server_name: Option<Arc<str>>,
     pub(crate) times: Times,
 }
 
@@ -114,8 +108,27 @@ impl<'w> Connector<'w> {
 // === impl UpstreamConnection ===
 
 impl UpstreamConnection {
+    pub(crate) fn peer_principal(&self) -> Option<&Arc<str>> {
+        self.secured.as_ref()?.peer_principal.as_ref()
+    }
+
+    pub(crate) fn local_principal(&self) -> Option<&Arc<str>> {
+        self.secured.as_ref()?.local_principal.as_ref()
+    }
+
+    /// Whom it was made for, where the handshake said that.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.secured.as_ref()?.server_name.as_deref()
+    }
+
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.secured.as_ref()?.alpn.as_deref()
+    }
+
+    /// For logs.
     pub(crate) fn tls_facts(&self) -> Option<&dyn TlsFacts> {
-        self.tls.as_deref().map(|tls| tls as &dyn TlsFacts)
+        let secured = self.secured.as_deref()?;
+        Some(&*secured.handshake)
     }
 }
 
@@ -170,12 +183,8 @@ async fn connect_and_secure(
     let mut connection = UpstreamConnection {
         remote: reached.map_or_else(|| to.address.clone(), Address::Socket),
         local,
-        peer_principal: None,
-        local_principal: None,
-        alpn: None,
+        secured: None,
         id: with.ids.fetch_add(1, Ordering::Relaxed),
-        tls: None,
-        server_name: None,
         times: Times {
             began,
             connected: Instant::now(),
@@ -185,14 +194,10 @@ async fn connect_and_secure(
     let io = match to.transport.tls() {
         None => Io::Plain(plain),
         Some(tls) => {
-            let secured = with.tls.connect(tls, to, Io::Plain(plain), with.counts).await?;
-            connection.peer_principal = secured.peer_principal;
-            connection.local_principal = secured.local_principal;
-            connection.alpn = secured.alpn;
-            connection.tls = Some(secured.handshake);
-            connection.server_name = secured.server_name;
+            let (stream, secured) = with.tls.connect(tls, to, Io::Plain(plain), with.counts).await?;
+            connection.secured = Some(Box::new(secured));
             connection.times.secured = Some(Instant::now());
-            Io::Tls(secured.stream)
+            Io::Tls(stream)
         }
     };
     Ok((io, Rc::new(connection)))

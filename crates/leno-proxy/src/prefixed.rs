@@ -15,7 +15,8 @@ use crate::stream::Stream;
 /// Its bytes from the first on.
 #[derive(Debug)]
 pub(crate) struct Prefixed {
-    prefix: Bytes,
+    /// Boxed: few connections have one, and each would have room for it.
+    prefix: Option<Box<Bytes>>,
     stream: Stream,
 }
 
@@ -23,27 +24,32 @@ pub(crate) struct Prefixed {
 
 impl Prefixed {
     pub(crate) fn new(prefix: Bytes, stream: impl Into<Stream>) -> Self {
-        let stream = stream.into();
-        Self { prefix, stream }
+        Self {
+            prefix: (!prefix.is_empty()).then(|| Box::new(prefix)),
+            stream: stream.into(),
+        }
     }
 
     /// The socket, where nothing of it has been read ahead.
     pub(crate) fn socket(&self) -> Option<&TcpStream> {
-        self.stream.tcp().filter(|_| self.prefix.is_empty())
+        self.stream.tcp().filter(|_| self.prefix.is_none())
     }
 
     /// Nothing has come that has not been read, nor the end: of what the runtime knows without asking the kernel.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        self.prefix.is_empty() && self.stream.is_quiet()
+        self.prefix.is_none() && self.stream.is_quiet()
     }
 
     #[cold]
     fn take(&mut self, buf: &mut ReadBuf<'_>) {
-        let taken = self.prefix.len().min(buf.remaining());
-        buf.put_slice(&self.prefix[..taken]);
-        self.prefix.advance(taken);
-        if self.prefix.is_empty() {
-            self.prefix = Bytes::new();
+        let Some(prefix) = &mut self.prefix else {
+            return;
+        };
+        let taken = prefix.len().min(buf.remaining());
+        buf.put_slice(&prefix[..taken]);
+        prefix.advance(taken);
+        if prefix.is_empty() {
+            self.prefix = None;
         }
     }
 }
@@ -55,7 +61,7 @@ impl AsyncRead for Prefixed {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.prefix.is_empty() {
+        if self.prefix.is_none() {
             return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
         self.take(buf);

@@ -284,7 +284,7 @@ impl Exchange {
     /// Whom the last attempt has reached, if that was proved.
     pub(crate) fn upstream_principal(&self) -> Option<Arc<str>> {
         let upstream = self.upstream.borrow();
-        upstream.connection.as_ref()?.peer_principal.clone()
+        upstream.connection.as_ref()?.peer_principal().cloned()
     }
 
     /// What has cut the client's connection off.
@@ -546,14 +546,14 @@ impl Attempted {
                 .map(|c| &c.remote)
                 .or_else(|| upstream::address(self.endpoint.as_deref()?)),
             local: connection.and_then(|c| c.local),
-            peer_principal: connection.and_then(|c| c.peer_principal.as_ref()),
-            local_principal: connection.and_then(|c| c.local_principal.as_ref()),
+            peer_principal: connection.and_then(UpstreamConnection::peer_principal),
+            local_principal: connection.and_then(UpstreamConnection::local_principal),
             transport_failure: self.failure.as_deref(),
             is_connected: connection.is_some(),
             version: connection.and(self.version),
             connection_id: connection.map(|c| c.id),
             tls: connection.and_then(UpstreamConnection::tls_facts),
-            server_name: connection.and_then(|c| c.server_name.as_deref()),
+            server_name: connection.and_then(UpstreamConnection::server_name),
             wire: self.counter.get(),
             cluster_metadata: cluster.told.as_ref(),
             metadata: self.endpoint.as_ref().and_then(|endpoint| endpoint.told.as_ref()),

@@ -510,7 +510,7 @@ impl Router<'_> {
         exchange.inc_both(&upstream.counts, ClusterStat::RqTotal, RouteStat::RqTotal);
         reused.set(checkout.reused);
         self.note(host, Some(&checkout));
-        let to_mesh_peer = checkout.info.peer_principal.is_some();
+        let to_mesh_peer = checkout.info.peer_principal().is_some();
         if let Some(trace) = exchange.trace() {
             trace.inject(&mut exchange.request.borrow_mut(), checkout.version());
         }

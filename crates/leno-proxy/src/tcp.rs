@@ -91,14 +91,19 @@ impl Ended {
 /// One direction.
 #[derive(Default)]
 struct Half {
-    pending: Vec<u8>,
-    written: usize,
+    /// While the receiver is slow.
+    pending: Option<Box<Pending>>,
     bytes: u64,
     phase: Phase,
     /// Reads of bulk in a row.
     bulks: u8,
     /// For bulk from socket to socket.
     pipe: Option<Box<Splice>>,
+}
+
+struct Pending {
+    bytes: Vec<u8>,
+    written: usize,
 }
 
 struct Splice {
@@ -122,37 +127,63 @@ enum Failed {
 }
 
 /// Copies until both directions have ended, one end fails, `idle` expires, or `ending` cuts it off.
-pub(crate) async fn copy_both<D, U>(
-    downstream: &mut D,
-    upstream: &mut U,
-    idle: Option<&Watch>,
-    scratch: &Scratch,
-    ending: &Ending,
-) -> Ended
+pub(crate) fn copy_both<'c, D, U>(
+    downstream: &'c mut D,
+    upstream: &'c mut U,
+    idle: Option<&'c Watch>,
+    scratch: &'c Scratch,
+    ending: &'c Ending,
+) -> Copy<'c, D, U>
 where
     D: Carrier,
     U: Carrier,
 {
-    let mut request = Half::default();
-    let mut response = Half::default();
-    let mut downstream_first = false;
-    let why = std::future::poll_fn(|cx| {
-        if ending.poll_close_now(cx).is_ready() {
+    Copy {
+        downstream,
+        upstream,
+        idle,
+        scratch,
+        ending,
+        request: Half::default(),
+        response: Half::default(),
+        downstream_first: false,
+    }
+}
+
+/// By hand, not an `async fn`: that would keep what it is given twice, and most of what an idle connection holds is this.
+pub(crate) struct Copy<'c, D, U> {
+    downstream: &'c mut D,
+    upstream: &'c mut U,
+    idle: Option<&'c Watch>,
+    scratch: &'c Scratch,
+    ending: &'c Ending,
+    request: Half,
+    response: Half,
+    downstream_first: bool,
+}
+
+// === impl Copy ===
+
+impl<D: Carrier, U: Carrier> Copy<'_, D, U> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Why> {
+        if self.ending.poll_close_now(cx).is_ready() {
             return Poll::Ready(Why::Cut);
         }
-        if idle.is_some_and(|watch| watch.poll_expired(cx).is_ready()) {
+        if self.idle.is_some_and(|watch| watch.poll_expired(cx).is_ready()) {
             return Poll::Ready(Why::Idle);
         }
+        let (request, response) = (&mut self.request, &mut self.response);
+        let (downstream, upstream) = (&mut *self.downstream, &mut *self.upstream);
         let before = request.bytes + response.bytes;
-        let there = request.poll(downstream, upstream, scratch, response.is_done(), cx);
+        let there = request.poll(downstream, upstream, self.scratch, response.is_done(), cx);
         if let Poll::Ready(Err(failed)) = there {
             return Poll::Ready(match failed {
                 Failed::Read(e) => Why::Downstream(e),
                 Failed::Write(e) => Why::Upstream(e),
             });
         }
-        downstream_first |= request.phase >= Phase::Closing && response.phase < Phase::Closing;
-        let back = response.poll(upstream, downstream, scratch, request.is_done(), cx);
+        self.downstream_first |= request.phase >= Phase::Closing && response.phase < Phase::Closing;
+        let back = response.poll(upstream, downstream, self.scratch, request.is_done(), cx);
         if let Poll::Ready(Err(failed)) = back {
             return Poll::Ready(match failed {
                 Failed::Read(e) => Why::Upstream(e),
@@ -160,20 +191,29 @@ where
             });
         }
         if there.is_ready() && back.is_ready() {
-            return Poll::Ready(Why::Finished { downstream_first });
+            return Poll::Ready(Why::Finished {
+                downstream_first: self.downstream_first,
+            });
         }
-        if let Some(watch) = idle
+        if let Some(watch) = self.idle
             && request.bytes + response.bytes != before
         {
             watch.pass(request.bytes, response.bytes);
         }
         Poll::Pending
-    })
-    .await;
-    Ended {
-        received: request.bytes,
-        sent: response.bytes,
-        why,
+    }
+}
+
+impl<D: Carrier, U: Carrier> Future for Copy<'_, D, U> {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        let why = ready!(self.poll_end(cx));
+        Poll::Ready(Ended {
+            received: self.request.bytes,
+            sent: self.response.bytes,
+            why,
+        })
     }
 }
 
@@ -260,8 +300,11 @@ impl Half {
             Poll::Ready(Err(e)) => return Err(Failed::Write(e)),
             Poll::Pending => 0,
         };
-        self.pending
-            .extend_from_slice(read.get(written..).unwrap_or_default());
+        // Nothing is pending: that is written before the next read.
+        if let Some(bytes) = read.get(written..).filter(|rest| !rest.is_empty()) {
+            let bytes = bytes.to_vec();
+            self.pending = Some(Box::new(Pending { bytes, written: 0 }));
+        }
         self.bulks = match read.len() {
             BULK.. => self.bulks + 1,
             _ => 0,
@@ -316,18 +359,18 @@ impl Half {
         {
             ready!(splice.pipe.poll_drain(sink, cx)).map_err(Failed::Write)?;
         }
-        while self.written < self.pending.len() {
-            let rest = self.pending.get(self.written..).unwrap_or_default();
+        let Some(pending) = &mut self.pending else {
+            return Poll::Ready(Ok(()));
+        };
+        while pending.written < pending.bytes.len() {
+            let rest = pending.bytes.get(pending.written..).unwrap_or_default();
             let written = ready!(Pin::new(&mut *to).poll_write(cx, rest)).map_err(Failed::Write)?;
             if written == 0 {
                 return Poll::Ready(Err(Failed::Write(io::ErrorKind::WriteZero.into())));
             }
-            self.written += written;
+            pending.written += written;
         }
-        if self.written > 0 {
-            self.pending = Vec::new();
-            self.written = 0;
-        }
+        self.pending = None;
         Poll::Ready(Ok(()))
     }
 }

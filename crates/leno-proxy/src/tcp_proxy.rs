@@ -83,7 +83,7 @@ struct Connected {
 struct Held(
     Lasting<ClusterStat>,
     Option<Timed<ClusterStat>>,
-    #[expect(dead_code)] Option<Taken>,
+    #[expect(dead_code)] Option<Box<Taken>>,
 );
 
 /// The upstream connection of a client that has not spoken yet.
@@ -141,10 +141,17 @@ struct Relay {
     tcp: Arc<TcpProxy>,
     io: Io,
     connected: Connected,
-    greeting: Bytes,
-    /// What the client said before it was connected.
-    said: Bytes,
+    /// Of few connections.
+    early: Option<Box<EarlyWords>>,
     start: (SystemTime, Instant),
+}
+
+/// What was said before there was a connection on both sides.
+struct EarlyWords {
+    /// By the server.
+    greeting: Bytes,
+    /// By the client.
+    said: Bytes,
 }
 
 /// Connects a connection to its upstream; what it gives back serves it to its end.
@@ -214,8 +221,7 @@ pub(crate) async fn open(
                 tcp: Arc::clone(tcp),
                 io,
                 connected,
-                greeting,
-                said,
+                early: EarlyWords::new(greeting, said),
                 start,
             }
             .run(),
@@ -232,6 +238,15 @@ pub(crate) async fn open(
             };
             report(&worker, &downstream.record, tcp, start, Err(&unconnected), &why);
             None
+        }
+    }
+}
+
+impl EarlyWords {
+    fn new(greeting: Bytes, said: Bytes) -> Option<Box<Self>> {
+        match greeting.is_empty() && said.is_empty() {
+            true => None,
+            false => Some(Box::new(Self { greeting, said })),
         }
     }
 }
@@ -262,37 +277,16 @@ impl Relay {
             if self.tcp.log_options.when_connected {
                 self.log(&Outcome::default(), LogType::TcpUpstreamConnected);
             }
-            let scratch = self.worker.scratch.at_most(self.downstream.buffer_limit);
-            let scratch = scratch.at_most(self.connected.cluster.buffer_limit);
+            let scratch = self.scratch();
             let ending = self.worker.ending(&self.downstream.drain, self.lifetime());
-            let idle = self.watch(&ending);
-            let greeted = self.greeting.len() as u64;
-            let greeting = std::mem::take(&mut self.greeting);
-            let said = std::mem::take(&mut self.said);
-            let heard = said.len() as u64;
-            let passed = match self.io.write_all(&greeting).await {
-                Err(error) => Err(Why::Downstream(error)),
-                Ok(()) => match said.is_empty() {
-                    true => Ok(()),
-                    false => self.connected.io.write_all(&said).await.map_err(Why::Upstream),
-                },
-            };
-            let ended = match passed {
-                Err(why) => Ended {
-                    received: 0,
-                    sent: 0,
-                    why,
-                },
-                Ok(()) => {
-                    drop((greeting, said));
-                    self.copy((heard, greeted), idle.as_deref(), &scratch, &ending)
-                        .await
+            let ended = match self.early.is_some() || self.tcp.log_options.every.is_some() {
+                // Apart: other connections have no room for it.
+                true => Box::pin(self.speak_and_copy(&scratch, &ending)).await,
+                false => {
+                    let idle = self.watch(&ending);
+                    let upstream = &mut self.connected.io;
+                    tcp::copy_both(&mut self.io, upstream, idle.as_deref(), &scratch, &ending).await
                 }
-            };
-            let ended = Ended {
-                received: heard + ended.received,
-                sent: greeted + ended.sent,
-                ..ended
             };
             let cut_by = match ending.cut_by() {
                 None if ending.is_upstream_out() => Some("upstream_unhealthy"),
@@ -305,6 +299,37 @@ impl Relay {
             };
             self.end(&ended, cut_by, &record);
         })
+    }
+
+    /// Passes on what was said early, and copies to the end; a line for the log every so often.
+    async fn speak_and_copy(&mut self, scratch: &Scratch, ending: &Ending) -> Ended {
+        let before = match self.early.take() {
+            None => (0, 0),
+            Some(early) => match self.speak(&early).await {
+                Ok(()) => (early.said.len() as u64, early.greeting.len() as u64),
+                Err(why) => {
+                    return Ended {
+                        received: early.said.len() as u64,
+                        sent: early.greeting.len() as u64,
+                        why,
+                    };
+                }
+            },
+        };
+        let watch = self.watch(ending);
+        let ended = self.copy(before, watch.as_deref(), scratch, ending).await;
+        Ended {
+            received: before.0 + ended.received,
+            sent: before.1 + ended.sent,
+            ..ended
+        }
+    }
+
+    async fn speak(&mut self, early: &EarlyWords) -> Result<(), Why> {
+        let greeted = self.io.write_all(&early.greeting).await;
+        greeted.map_err(Why::Downstream)?;
+        let said = self.connected.io.write_all(&early.said).await;
+        said.map_err(Why::Upstream)
     }
 
     /// Copies to the end. `before`: bytes that have passed already, from the client and to it.
@@ -377,6 +402,11 @@ impl Relay {
         let watch = Rc::new(Watch::new(self.start.1, limits));
         ending.streams.add(&watch);
         Some(watch)
+    }
+
+    fn scratch(&self) -> Scratch {
+        let scratch = self.worker.scratch.at_most(self.downstream.buffer_limit);
+        scratch.at_most(self.connected.cluster.buffer_limit)
     }
 
     fn lifetime(&self) -> Lifetime {
@@ -564,7 +594,7 @@ async fn connect_to(
             .counts
             .took(ClusterTime::CxConnect, length.began.elapsed());
     }
-    Ok((Held(lasting, Some(length), seat), made))
+    Ok((Held(lasting, Some(length), seat.map(Box::new)), made))
 }
 
 fn choose(tcp: &TcpProxy, random: u64) -> Option<&TcpCluster> {

@@ -67,9 +67,9 @@ pub enum Unsupported {
     San(String),
 }
 
-/// An upstream connection after its handshake.
+/// What is known of an upstream connection by its handshake.
+#[derive(Debug)]
 pub(crate) struct Secured {
-    pub(crate) stream: Box<TlsStream<Io>>,
     pub(crate) peer_principal: Option<Arc<str>>,
     pub(crate) local_principal: Option<Arc<str>>,
     pub(crate) alpn: Option<Vec<u8>>,
@@ -164,7 +164,7 @@ impl Contexts {
         to: &Destination,
         io: Io,
         counts: Option<&Counts<ClusterStat>>,
-    ) -> Result<Secured, Failure> {
+    ) -> Result<(Box<TlsStream<Io>>, Secured), Failure> {
         let failed = |e: TlsError| {
             if let (Some(counts), TlsError::Handshake(failure)) = (counts, &e) {
                 tls_counts::failed(counts, failure);
@@ -190,14 +190,14 @@ impl Contexts {
         if let Some(counts) = counts {
             tls_counts::shaken(counts, &handshake, true, peer.resumed);
         }
-        Ok(Secured {
+        let secured = Secured {
             handshake,
             server_name,
             peer_principal: peer.id.map(|id| id.to_string().into()),
             local_principal: self.principal(wanted.identity.as_deref()),
             alpn: peer.alpn,
-            stream,
-        })
+        };
+        Ok((stream, secured))
     }
 
     fn handshake(

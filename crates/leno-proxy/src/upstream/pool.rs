@@ -263,7 +263,7 @@ impl Pool {
         upstream
             .counts
             .took(ClusterTime::CxConnect, held.length.began.elapsed());
-        let http2 = info.alpn.as_deref().and_then(is_http2).unwrap_or(http2);
+        let http2 = info.alpn().and_then(is_http2).unwrap_or(http2);
         self.speaks_http2.set(Some(http2));
         if !known {
             upstream.count_protocol(http2);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use leno_engine::compile::access_log::{AccessLog, Destination, Sink};
 use leno_engine::compile::http::HttpConnectionManager;
+use leno_engine::compile::listener::{FilterChain, TerminalFilter};
 use leno_engine::compile::route::{Forward, HostPredicate, RetryOn, RetryPolicy};
 use leno_proxy::report::{IstioMetrics, MeshTelemetry};
 use leno_proxy::{Options, Proxy};
@@ -29,8 +30,9 @@ const CEILING: usize = 9;
 const CEILING_BYTES: usize = 6400;
 const REQUESTS: usize = 1000;
 
-/// Bytes that a connection holds once its request is answered.
-const IDLE_BYTES: usize = 2400;
+/// Bytes that a connection holds once its request is answered, and one of TCP once bytes have passed, as [`taken`] counts.
+const IDLE_BYTES: usize = 1950;
+const IDLE_TCP_BYTES: usize = 2350;
 const IDLE: usize = 10_000;
 /// Descriptors of everything else.
 const OTHERS: u64 = 500;
@@ -39,21 +41,30 @@ struct Counting;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 static BYTES: AtomicUsize = AtomicUsize::new(0);
-/// Bytes that are allocated and not freed.
+/// Bytes that are taken and not given back.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// What jemalloc gives to who asks for so many bytes: four sizes to each doubling.
+const fn taken(size: usize) -> usize {
+    let step = match size {
+        0..=128 => 16,
+        _ => (size - 1).next_power_of_two() / 8,
+    };
+    size.next_multiple_of(step)
+}
 
 // SAFETY: hands every call on to the system's allocator; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Relaxed);
         BYTES.fetch_add(layout.size(), Relaxed);
-        LIVE.fetch_add(layout.size(), Relaxed);
+        LIVE.fetch_add(taken(layout.size()), Relaxed);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
+        LIVE.fetch_sub(taken(layout.size()), Relaxed);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -78,6 +89,30 @@ fn upstream() -> SocketAddr {
         }
     });
     address
+}
+
+/// Answers each connection once, and keeps it.
+fn upstream_of_many() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut kept = Vec::with_capacity(IDLE + 1);
+        let mut buffer = [0; 4096];
+        while let Ok((mut stream, _)) = listener.accept() {
+            assert!(stream.read(&mut buffer).unwrap() > 0);
+            stream.write_all(&[b'x'; 128]).unwrap();
+            kept.push(stream);
+        }
+    });
+    address
+}
+
+fn tcp_chain() -> FilterChain {
+    let mut chain = support::tcp_chain("c");
+    if let TerminalFilter::Tcp(tcp) = &mut chain.terminal {
+        Arc::get_mut(tcp).unwrap().idle_timeout = Some(Duration::from_secs(3600));
+    }
+    chain
 }
 
 fn ask(stream: &mut TcpStream) {
@@ -129,23 +164,26 @@ fn allocated_by_a_request(
     ((after.0 - before.0) / REQUESTS, (after.1 - before.1) / REQUESTS)
 }
 
-/// Ten thousand connections that have each had an answer and are kept.
-fn bytes_of_idle_connections() -> usize {
+/// What each of ten thousand connections holds that have had an answer and are kept.
+fn bytes_of_idle_connections(chain: FilterChain, upstream: SocketAddr, most: usize) -> usize {
     let proxy = Proxy::start(Options::default()).unwrap();
     let address = {
         let mut updater = proxy.updater();
         updater
-            .upsert_cluster(support::cluster("c", &[upstream()]))
+            .upsert_cluster({
+                let mut cluster = support::cluster("c", &[upstream]);
+                cluster.limits.default.max_connections = u32::MAX;
+                cluster
+            })
             .unwrap();
         updater.upsert_route(support::table("routes", "c", |_| {}));
-        let listener = support::listener("http", support::http_chain(support::manager("routes")));
-        updater.upsert_listener(listener).unwrap();
+        updater.upsert_listener(support::listener("idle", chain)).unwrap();
         updater.publish();
-        updater.addresses("http")[0]
+        updater.addresses("idle")[0]
     };
-    // Both ends of each are in this process, which may not have as many descriptors.
-    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    let count = IDLE.min((most.saturating_sub(OTHERS) / 2) as usize);
+    // All ends of each are in this process, which may not have as many descriptors.
+    let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let count = IDLE.min((descriptors.saturating_sub(OTHERS) / 4) as usize);
     let mut held = Vec::with_capacity(count);
     let open = || {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -159,7 +197,7 @@ fn bytes_of_idle_connections() -> usize {
     // What a request has left is let go of with the next look at its connection.
     let end = Instant::now() + Duration::from_secs(20);
     let each = || LIVE.load(Relaxed).saturating_sub(before) / count;
-    while each() > IDLE_BYTES && Instant::now() < end {
+    while each() > most && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(50));
     }
     let each = each();
@@ -202,6 +240,12 @@ fn a_request_allocates_no_more_than_it_did_and_an_idle_connection_holds_no_more(
         },
     );
     assert!(mesh <= CEILING, "with retries and an access log: {mesh}");
-    let idle = bytes_of_idle_connections();
+    let http = support::http_chain(support::manager("routes"));
+    let idle = bytes_of_idle_connections(http, upstream(), IDLE_BYTES);
+    let tcp = bytes_of_idle_connections(tcp_chain(), upstream_of_many(), IDLE_TCP_BYTES);
     assert!(idle <= IDLE_BYTES, "an idle connection holds {idle} bytes");
+    assert!(
+        tcp <= IDLE_TCP_BYTES,
+        "an idle connection of TCP holds {tcp} bytes"
+    );
 }
