@@ -80,6 +80,7 @@ codes! {
     RouteNotAllowed = "LN0322", "route not allowed by the gateway", "The Gateway's listener does not allow routes of this kind or namespace, or they have no hostname in common.";
     PortConflict = "LN0323", "two servers for one port and host", "Two Gateways for the same proxies use one port for different protocols, or one port and host name with TLS: the first by name holds.";
     ClassNotServed = "LN0324", "gateway class not served", "The Gateway's class is none of leno's: istio, leno, or a GatewayClass whose controllerName is istio.io/gateway-controller.";
+    OtherSpellings = "LN0329", "a path may be spelled otherwise", "A policy denies by path, and the mesh's pathNormalization leaves spellings of it that the rule does not mean and that many servers take for the same: //, %2F, dot segments. Who knows one of them comes past the policy. What is safe with any server is to allow the paths that are wanted.";
     ProviderNotFound = "LN0330", "no such authorizer", "A policy with action CUSTOM names a provider that the mesh does not have. As in Istio the requests that its rules match are denied.";
 
     DirectoryUnreadable = "LN0401", "directory cannot be read", "The configuration directory is missing or cannot be read.";

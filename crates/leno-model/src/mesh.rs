@@ -13,6 +13,7 @@ pub struct MeshConfig {
     pub auto_mtls: bool,
     /// `h2UpgradePolicy: UPGRADE` between leno proxies.
     pub http2_upgrade: bool,
+    pub paths: PathNormalization,
 }
 
 impl Default for MeshConfig {
@@ -26,6 +27,7 @@ impl Default for MeshConfig {
             access_log_json: false,
             auto_mtls: true,
             http2_upgrade: true,
+            paths: PathNormalization::Base,
         }
     }
 }
@@ -34,4 +36,17 @@ impl Default for MeshConfig {
 pub enum OutboundPolicy {
     AllowAny,
     RegistryOnly,
+}
+
+/// What is made of a request's path before routes and policies look at it; the application gets it so, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PathNormalization {
+    /// Nothing.
+    None,
+    /// RFC 3986: no dot segments, no escapes that need none; a backslash is a slash.
+    Base,
+    /// And `//` is `/`.
+    MergeSlashes,
+    /// And `%2F` and `%5C` are `/` and `\`, before that.
+    DecodeAndMergeSlashes,
 }

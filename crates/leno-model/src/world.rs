@@ -249,6 +249,7 @@ impl World {
         next.authorization = Arc::new(build::authorization_policy::authorization(
             &objects,
             &root,
+            mesh.paths,
             &mut diagnostics,
         ));
         next.mesh = Arc::new(mesh);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use leno_model::PathNormalization;
 use leno_proto::ToAny;
 
 use crate::access_log::{LogInput, access_log};
@@ -23,6 +24,7 @@ pub(crate) struct ConnectionManager<'a> {
     pub(crate) leno: bool,
     /// What requests are held to.
     pub(crate) authorization: Vec<hcm::HttpFilter>,
+    pub(crate) paths: PathNormalization,
     pub(crate) side: Side,
 }
 
@@ -74,9 +76,16 @@ impl ConnectionManager<'_> {
                 upgrade_type: "websocket".into(),
                 ..Default::default()
             }],
-            // MeshConfig.pathNormalization BASE: RFC 3986, slashes as they are.
-            normalize_path: bool_value(true),
-            path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
+            normalize_path: bool_value(self.paths != PathNormalization::None),
+            merge_slashes: matches!(
+                self.paths,
+                PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes
+            ),
+            path_with_escaped_slashes_action: match self.paths {
+                PathNormalization::DecodeAndMergeSlashes => PathWithEscapedSlashesAction::UnescapeAndForward,
+                _ => PathWithEscapedSlashesAction::KeepUnchanged,
+            }
+            .into(),
             // The application's own `server`: it does not know of us.
             server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
             forward_client_cert_details: certificates.into(),

@@ -1,12 +1,15 @@
-//! `leno validate`: each object by itself: syntax, schema, rules.
+//! `leno validate`: each object by itself: syntax, schema, rules. `leno analyze`: the configuration as a whole besides.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use leno_api::{Diagnostic, Severity};
+use leno_api::{Diagnostic, Object, Severity};
+use leno_model::{Change, VipTable, World};
 
 use crate::output;
 
@@ -18,19 +21,69 @@ pub struct Validate {
     files: Vec<PathBuf>,
 }
 
+/// The configuration as a whole: references, conflicts, what lets through (exit 1 on any error)
+#[derive(Debug, Args)]
+pub struct Analyze {
+    /// Files, or directories with *.yaml, *.yml and *.json below them
+    #[arg(short, long = "file", value_name = "PATH", required = true, num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// A warning is an error
+    #[arg(long)]
+    strict: bool,
+}
+
+/// What was read of files, and what is to be said of it.
+struct Read {
+    files: Vec<(PathBuf, Vec<Object>)>,
+    /// Those that were refused, too.
+    objects: usize,
+    found: Vec<Diagnostic>,
+}
+
 pub fn run(args: &Validate) -> anyhow::Result<ExitCode> {
+    let read = read(&args.files)?;
+    told(read.objects, read.files.len(), &read.found, false)
+}
+
+/// As the control plane would see it with these files and without workloads.
+pub fn analyze(args: &Analyze) -> anyhow::Result<ExitCode> {
+    let Read {
+        files,
+        objects,
+        mut found,
+    } = read(&args.files)?;
+    let count = files.len();
+    let changes = files.into_iter().map(|(path, objects)| Change::File {
+        file: Arc::from(path.display().to_string()),
+        objects,
+    });
+    let outcome = World::new(VipTable::default()).apply(changes, Duration::ZERO);
+    found.extend(outcome.diagnostics);
+    told(objects, count, &found, args.strict)
+}
+
+fn read(roots: &[PathBuf]) -> anyhow::Result<Read> {
     let mut paths = Vec::new();
-    for path in &args.files {
+    for path in roots {
         collect(path, &mut paths)?;
     }
-    let (mut objects, mut found) = (0, Vec::new());
-    for path in &paths {
-        let bytes = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let mut read = Read {
+        files: Vec::new(),
+        objects: 0,
+        found: Vec::new(),
+    };
+    for path in paths {
+        let bytes = fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
         let parsed = leno_api::read(&path.display().to_string(), &bytes);
-        objects += parsed.objects.len() + parsed.rejected.len();
-        found.extend(parsed.diagnostics);
+        read.objects += parsed.objects.len() + parsed.rejected.len();
+        read.found.extend(parsed.diagnostics);
+        read.files.push((path, parsed.objects));
     }
-    for diagnostic in &found {
+    Ok(read)
+}
+
+fn told(objects: usize, files: usize, found: &[Diagnostic], strict: bool) -> anyhow::Result<ExitCode> {
+    for diagnostic in found {
         show(diagnostic);
     }
     let count = |severity| found.iter().filter(|d| d.severity == severity).count();
@@ -38,14 +91,13 @@ pub fn run(args: &Validate) -> anyhow::Result<ExitCode> {
     output::text(format!(
         "{} in {}: {}, {}\n",
         counted(objects, "object"),
-        counted(paths.len(), "file"),
+        counted(files, "file"),
         counted(errors, "error"),
         counted(warnings, "warning")
     ))?;
-    Ok(if errors == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    Ok(match errors == 0 && !(strict && warnings > 0) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
 }
 

@@ -16,6 +16,7 @@ pub struct MeshConfigSpec {
     pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
     pub enable_auto_mtls: Option<bool>,
     pub h2_upgrade_policy: Option<H2UpgradePolicy>,
+    pub path_normalization: Option<PathNormalization>,
 
     default_config: Option<Ignored>,
     ingress_class: Option<Ignored>,
@@ -54,7 +55,6 @@ pub struct MeshConfigSpec {
     default_virtual_service_export_to: Option<NotServed>,
     default_destination_rule_export_to: Option<NotServed>,
     discovery_selectors: Option<NotServed>,
-    path_normalization: Option<NotServed>,
     service_settings: Option<NotServed>,
     service_scope_configs: Option<NotServed>,
 }
@@ -77,6 +77,25 @@ pub struct OutboundTrafficPolicy {
 pub enum OutboundMode {
     AllowAny,
     RegistryOnly,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PathNormalization {
+    pub normalization: Normalization,
+}
+
+/// What is made of a path before policies and routes look at it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Normalization {
+    /// [`Self::Base`].
+    #[default]
+    Default,
+    None,
+    Base,
+    MergeSlashes,
+    DecodeAndMergeSlashes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -14,10 +14,12 @@ use crate::authorization::{
     Authorization, AuthorizationAction, AuthorizationCondition, AuthorizationPolicy, AuthorizationRule,
     PolicyTarget, Subject,
 };
+use crate::mesh::PathNormalization;
 
 pub(crate) fn authorization(
     objects: &[&Arc<Object>],
     root: &str,
+    paths: PathNormalization,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Authorization {
     let specs = of_kind(objects, |spec| match spec {
@@ -27,6 +29,7 @@ pub(crate) fn authorization(
     let mut namespaces: BTreeMap<String, Vec<Arc<AuthorizationPolicy>>> = BTreeMap::new();
     for (object, spec) in specs {
         let policy = policy(object, spec);
+        diagnostics.extend(other_spellings(object, spec, paths));
         if let AuthorizationAction::Custom { provider } = &policy.action {
             let message = format!("the mesh has no provider {provider}: what the rules match is denied");
             let found = object.report(
@@ -47,6 +50,40 @@ pub(crate) fn authorization(
             .map(|(namespace, policies)| (namespace, Arc::new(policies)))
             .collect(),
     }
+}
+
+/// Says so where a path that a policy forbids has spellings that it does not.
+fn other_spellings(
+    object: &Object,
+    spec: &AuthorizationPolicySpec,
+    paths: PathNormalization,
+) -> Option<Diagnostic> {
+    let spellings = match paths {
+        PathNormalization::None => "/./, //, %2F and escaped letters",
+        PathNormalization::Base => "// and %2F",
+        PathNormalization::MergeSlashes => "%2F",
+        PathNormalization::DecodeAndMergeSlashes => return None,
+    };
+    let rules = spec.rules.iter().flatten().enumerate();
+    let mut operations = rules.flat_map(|(rule, of)| {
+        let to = of.iter().flat_map(|rule| rule.to.iter().flatten()).enumerate();
+        to.filter_map(move |(to, of)| Some((rule, to, of.operation.as_ref()?)))
+    });
+    operations.find_map(|(rule, to, operation)| {
+        // To allow all but a path is to deny it.
+        let (field, forbidden) = match spec.action {
+            Action::Deny | Action::Custom => ("paths", &operation.paths),
+            Action::Allow => ("notPaths", &operation.not_paths),
+            Action::Audit => return None,
+        };
+        let path = forbidden.iter().find(|path| !matches!(path.as_str(), "*" | "/*"))?;
+        let path_of = format!("spec.rules[{rule}].to[{to}].operation.{field}");
+        let message = format!("{path} may be spelled with {spellings}, which is another path to this policy");
+        let found = object.report(Code::OtherSpellings, Severity::Warning, &path_of, message);
+        Some(found.hint(
+            "set pathNormalization.normalization: DECODE_AND_MERGE_SLASHES in the MeshConfig, or ALLOW the paths that are wanted",
+        ))
+    })
 }
 
 fn policy(object: &Object, spec: &AuthorizationPolicySpec) -> AuthorizationPolicy {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use leno_api::kinds::mesh_config::{H2UpgradePolicy, LogEncoding, MeshConfigSpec, OutboundMode};
+use leno_api::kinds::mesh_config::{
+    H2UpgradePolicy, LogEncoding, MeshConfigSpec, Normalization, OutboundMode,
+};
 use leno_api::{Code, Diagnostic, Object, Severity, Spec};
 
 use super::of_kind;
-use crate::mesh::{MeshConfig, OutboundPolicy};
+use crate::mesh::{MeshConfig, OutboundPolicy, PathNormalization};
 
 /// Istio's name for the namespace of mesh-wide policies.
 const ROOT_NAMESPACE: &str = "istio-system";
@@ -53,6 +55,12 @@ fn settings(spec: &MeshConfigSpec) -> MeshConfig {
             Some(H2UpgradePolicy::DoNotUpgrade) => false,
             Some(H2UpgradePolicy::Upgrade) => true,
             None => default.http2_upgrade,
+        },
+        paths: match spec.path_normalization.unwrap_or_default().normalization {
+            Normalization::None => PathNormalization::None,
+            Normalization::Default | Normalization::Base => PathNormalization::Base,
+            Normalization::MergeSlashes => PathNormalization::MergeSlashes,
+            Normalization::DecodeAndMergeSlashes => PathNormalization::DecodeAndMergeSlashes,
         },
     }
 }

@@ -101,3 +101,42 @@ fn a_policy_that_would_ask_somebody_says_that_nobody_is_there() {
     ));
     assert_eq!(codes(&outcome), [Code::ProviderNotFound]);
 }
+
+/// What is said of a policy in a mesh with this `pathNormalization`.
+fn said_of_paths(normalization: &str, spec: &str) -> Vec<String> {
+    let mesh = format!("kind: MeshConfig\npathNormalization: {{normalization: {normalization}}}\n---\n");
+    let (_, outcome) = Mesh::of(&(mesh + &policy("paths", "default", spec)));
+    assert!(codes(&outcome).iter().all(|code| *code == Code::OtherSpellings));
+    outcome.diagnostics.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_forbidden_path_that_has_other_spellings_is_warned_of() {
+    let denied = r#"{action: DENY, rules: [{to: [{operation: {paths: ["/admin*"]}}]}]}"#;
+    for (normalization, spellings) in [
+        ("NONE", "with /./, //, %2F and escaped letters,"),
+        ("DEFAULT", "with // and %2F,"),
+        ("BASE", "with // and %2F,"),
+        ("MERGE_SLASHES", "with %2F,"),
+    ] {
+        let said = said_of_paths(normalization, denied).concat();
+        assert!(said.contains(spellings), "{normalization}: {said}");
+        assert!(said.contains("spec.rules[0].to[0].operation.paths"), "{said}");
+    }
+    assert_eq!(said_of_paths("DECODE_AND_MERGE_SLASHES", denied), [""; 0]);
+    let all_but = r#"{rules: [{to: [{operation: {methods: [GET]}}, {operation: {notPaths: [/admin]}}]}]}"#;
+    let said = said_of_paths("BASE", all_but).concat();
+    assert!(said.contains("spec.rules[0].to[1].operation.notPaths"), "{said}");
+}
+
+#[test]
+fn a_policy_that_no_spelling_comes_past_is_not_warned_of() {
+    for spec in [
+        r#"{rules: [{to: [{operation: {paths: ["/public*"]}}]}]}"#,
+        r#"{action: DENY, rules: [{to: [{operation: {paths: ["*"]}}]}]}"#,
+        r#"{action: DENY, rules: [{to: [{operation: {methods: [POST]}}]}]}"#,
+        r#"{action: AUDIT, rules: [{to: [{operation: {paths: ["/admin*"]}}]}]}"#,
+    ] {
+        assert_eq!(said_of_paths("BASE", spec), [""; 0], "{spec}");
+    }
+}

@@ -18,5 +18,6 @@ mod mutation;
 mod orca;
 mod overload;
 mod sinks;
+mod spellings;
 mod statistics;
 mod xds;

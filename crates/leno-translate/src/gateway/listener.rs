@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
-use leno_model::Origin;
 use leno_model::gateway::{CertificateSource, GatewayProtocol, GatewayTls};
+use leno_model::{Origin, PathNormalization};
 
 use super::certificate::{self, Certificate};
 use super::{Form, Served, at, opened};
@@ -33,6 +33,7 @@ pub(crate) struct GatewayListener {
     chains: Vec<Chain>,
     leno: bool,
     log: Option<LogInput>,
+    paths: PathNormalization,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -107,6 +108,7 @@ pub(crate) fn listener_input(
         chains,
         leno: proxy.on_demand,
         log: log_input(reader.mesh()).map(|log| log.with_denials(proxy.on_demand)),
+        paths: reader.mesh().paths,
     })
 }
 
@@ -247,6 +249,7 @@ fn filter_chain(input: &GatewayListener, made: &Chain) -> FilterChain {
                 log,
                 leno: input.leno,
                 authorization: made.authorization.http_filters(),
+                paths: input.paths,
                 side: Side::Gateway {
                     routes: routes.clone(),
                 },

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 
 use leno_model::service::TargetPort;
-use leno_model::{MtlsMode, Origin, PeerMtls, Protocol, Service, ServicePort, Workload, WorkloadPort};
+use leno_model::{
+    MtlsMode, Origin, PathNormalization, PeerMtls, Protocol, Service, ServicePort, Workload, WorkloadPort,
+};
 
 use super::screen::{self, PLAINTEXT_HTTP, RAW, TLS, chain, guarded_chain, protocols};
 use crate::Proxy;
@@ -35,6 +37,7 @@ pub(crate) struct VirtualInbound {
     leno: bool,
     authorization: AuthorizationInput,
     log: Option<LogInput>,
+    paths: PathNormalization,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +67,7 @@ pub(super) fn virtual_inbound_input(reader: &mut Reader<'_>, proxy: &Proxy) -> V
         leno: proxy.on_demand,
         authorization: authorization_input(reader, proxy, labels, &[]),
         log: super::mesh_log(reader).map(|log| log.with_denials(proxy.on_demand)),
+        paths: reader.mesh().paths,
     }
 }
 
@@ -346,6 +350,7 @@ fn http(port: &InboundPort, cluster: &str, input: &VirtualInbound) -> crate::pb:
         log: input.log.as_ref(),
         leno: input.leno,
         authorization: input.authorization.http_filters(),
+        paths: input.paths,
         side: Side::Inbound(Box::new(crate::route::inbound(
             cluster,
             port.port,

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use leno_model::{Host, OutboundPolicy, Protocol};
+use leno_model::{Host, OutboundPolicy, PathNormalization, Protocol};
 
 use super::screen::{self, PLAINTEXT_HTTP, RAW, chain, protocols};
 use crate::Proxy;
@@ -79,6 +79,7 @@ pub(crate) struct AddressListener {
     speaks: Speaks,
     leno: bool,
     log: Option<LogInput>,
+    paths: PathNormalization,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +111,7 @@ pub(super) fn address_input(
         speaks,
         leno: proxy.on_demand,
         log: super::mesh_log(reader),
+        paths: reader.mesh().paths,
     })
 }
 
@@ -160,6 +162,7 @@ fn http(input: &AddressListener, detected: bool) -> Filter {
         log: input.log.as_ref(),
         leno: input.leno,
         authorization: Vec::new(),
+        paths: input.paths,
         side: Side::Outbound {
             routes: format!("{}:{port}", input.host),
             detected,

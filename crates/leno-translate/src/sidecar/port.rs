@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use leno_model::{OutboundPolicy, Protocol, Service};
+use leno_model::{OutboundPolicy, PathNormalization, Protocol, Service};
 
 use super::outbound::{catch_all, detect};
 use super::screen::{self, TLS, chain};
@@ -32,6 +32,7 @@ pub(crate) struct PortListener {
     ipv6: bool,
     leno: bool,
     log: Option<LogInput>,
+    paths: PathNormalization,
 }
 
 /// For a proxy that is given everything.
@@ -75,6 +76,7 @@ fn input(
         ipv6: super::has_ipv6(reader, proxy),
         leno: proxy.on_demand,
         log: super::mesh_log(reader),
+        paths: reader.mesh().paths,
     };
     for service in services {
         match service.port(port)?.protocol {
@@ -104,6 +106,7 @@ pub(super) fn port_listener(input: &PortListener) -> Listener {
             log,
             leno: input.leno,
             authorization: Vec::new(),
+            paths: input.paths,
             side: Side::Outbound {
                 routes: input.address.port().to_string(),
                 detected: false,

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use leno_engine::compile::http::RouteSource;
+use leno_engine::compile::http::{EscapedSlashes, RouteSource};
 use leno_engine::compile::listener::{FilterChain, TcpCluster, TerminalFilter, TransportProtocol, compile};
 use leno_engine::compile::tls::{SecretSource, TrustSource};
 use leno_engine::compile::{NoFiles, Warnings};
 use leno_engine::decide::listener::{ConnectionInfo, choose};
-use leno_model::{MeshConfig, MtlsMode, OutboundPolicy, Protocol, TcpRoute};
+use leno_model::{MeshConfig, MtlsMode, OutboundPolicy, PathNormalization, Protocol, TcpRoute};
 use leno_proto::envoy::config::listener::v3::Listener;
 use leno_translate::{ResourceType, names};
 
@@ -86,6 +86,43 @@ fn unknown_destinations_pass_but_unknown_vips_do_not() {
     let listener = mesh.listener(&sidecar("reviews-v1"), "virtualOutbound").unwrap();
     assert_eq!(to(&listener, "10.0.0.1"), "tcp BlackHoleCluster");
     assert_eq!(to(&listener, "240.240.9.9"), "tcp BlackHoleCluster");
+}
+
+/// Every way into the mesh, with what it makes of a path: dot segments, slashes, escaped slashes.
+fn normalised(mesh: &Mesh, listener: &str) -> Vec<(bool, bool, EscapedSlashes)> {
+    let listener = mesh.listener(&sidecar("reviews-v1"), listener).unwrap();
+    let listener = compile(&listener, &NoFiles, &mut Warnings::default()).unwrap();
+    let managers = listener.chains.iter().filter_map(|chain| match &chain.terminal {
+        TerminalFilter::Http(manager) => Some(manager),
+        _ => None,
+    });
+    let options = managers.map(|m| (m.normalize_path, m.merge_slashes, m.escaped_slashes));
+    options.collect()
+}
+
+#[test]
+fn paths_are_normalised_as_the_mesh_says_on_both_sides() {
+    let mut mesh = Mesh::bookinfo();
+    let keep = EscapedSlashes::Kept;
+    for (paths, wanted) in [
+        (PathNormalization::None, (false, false, keep)),
+        (PathNormalization::Base, (true, false, keep)),
+        (PathNormalization::MergeSlashes, (true, true, keep)),
+        (
+            PathNormalization::DecodeAndMergeSlashes,
+            (true, true, EscapedSlashes::Unescaped),
+        ),
+    ] {
+        mesh.0.mesh = Arc::new(MeshConfig {
+            paths,
+            ..MeshConfig::default()
+        });
+        for listener in ["virtualInbound", "240.240.0.7_9080"] {
+            let found = normalised(&mesh, listener);
+            assert!(!found.is_empty(), "{listener}");
+            assert!(found.iter().all(|one| *one == wanted), "{paths:?}: {found:?}");
+        }
+    }
 }
 
 #[test]
