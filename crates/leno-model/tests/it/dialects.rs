@@ -243,6 +243,19 @@ fn a_backend_in_another_namespace_is_not_granted() {
 }
 
 #[test]
+fn a_mirror_in_another_namespace_wants_a_grant_too() {
+    let text = bookinfo()
+        + &http_route(
+            "r",
+            "reviews",
+            "[{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: ratings, namespace: other, port: 9080}}}], backendRefs: [{name: reviews, port: 9080}]}]",
+        );
+    let (mesh, outcome) = Mesh::of(&text);
+    assert_eq!(codes(&outcome), [Code::NoReferenceGrant]);
+    assert_eq!(rules(&mesh.snapshot(), "reviews")[0].mirror, []);
+}
+
+#[test]
 fn tcp_routes_arrive_with_their_ports() {
     let spec = "{hosts: [reviews], tcp: [{match: [{port: 9080}], route: [{destination: {host: reviews, subset: v1}, weight: 80}, {destination: {host: reviews, subset: v2}, weight: 20}]}]}";
     let (mesh, outcome) = Mesh::of(&(bookinfo() + &istio("VirtualService", "a", spec)));
