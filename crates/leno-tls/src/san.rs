@@ -204,6 +204,7 @@ fn fold(text: &str, ignore_case: bool) -> std::borrow::Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate::OtherName;
 
     fn dns(names: &[&str]) -> SubjectAltNames {
         SubjectAltNames {
@@ -227,6 +228,30 @@ mod tests {
         assert!(!matches("a.b.example.com"));
         assert!(!matches("example.com"), "*.com covers no registered domain");
         assert!(!matches(".example.com"));
+    }
+
+    /// Neither is a name cut there, nor does what follows belong to another one.
+    #[test]
+    fn a_nul_ends_no_name() {
+        let sans = SubjectAltNames {
+            uris: vec!["spiffe://a/ns/b/sa/c\0.evil".to_owned()],
+            dns: vec!["a.example\0.evil.example".to_owned()],
+            others: vec![OtherName {
+                oid: "1.2.3".to_owned(),
+                text: "knitter@a\0evil".to_owned(),
+            }],
+            ..Default::default()
+        };
+        for (kind, name) in [
+            (SanKind::Any, "a.example"),
+            (SanKind::Dns, "a.example"),
+            (SanKind::Dns, "evil.example"),
+            (SanKind::Uri, "spiffe://a/ns/b/sa/c"),
+            (SanKind::Other("1.2.3".to_owned()), "knitter@a"),
+        ] {
+            assert!(!SanMatcher::exact(kind, name).matches(&sans), "{name}");
+        }
+        assert_eq!(sans.spiffe_id(), None);
     }
 
     #[test]

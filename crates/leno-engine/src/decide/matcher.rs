@@ -6,6 +6,8 @@ pub mod tree;
 
 use std::borrow::Cow;
 
+use regex::bytes::Regex;
+
 use crate::compile::matcher::{
     CookieMatcher, HeaderMatcher, HeaderTest, Pattern, QueryMatcher, QueryTest, StringMatcher,
 };
@@ -22,7 +24,7 @@ impl StringMatcher {
                 start.is_some_and(|start| equal(&value[start..], text.as_bytes(), fold))
             }
             Pattern::Contains(text) => contains(value, text.as_bytes(), fold),
-            Pattern::Regex(regex) => regex.is_match(value),
+            Pattern::Regex(regex) => regex.is_match(value) || matches_beyond_text(regex, value),
             Pattern::Present => true,
         }
     }
@@ -157,6 +159,12 @@ pub(crate) fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// A value may hold bytes that are no UTF-8 (RFC 9110 §5.5: obs-text), and expressions know characters only. Each piece of
+/// such bytes counts as one character, so that nobody gets past `.*` by a byte that it cannot name.
+fn matches_beyond_text(regex: &Regex, value: &[u8]) -> bool {
+    std::str::from_utf8(value).is_err() && regex.is_match(String::from_utf8_lossy(value).as_bytes())
+}
+
 pub(crate) fn starts_with(value: &[u8], prefix: &[u8], ignore_case: bool) -> bool {
     value.len() >= prefix.len() && equal(&value[..prefix.len()], prefix, ignore_case)
 }
@@ -178,4 +186,27 @@ fn contains(value: &[u8], part: &[u8], ignore_case: bool) -> bool {
 
 fn is_field(name: &str) -> bool {
     name.starts_with(':') || name == "host"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_do_not_get_past_an_expression() {
+        let matches = |pattern: &str, value: &[u8]| {
+            let matcher = StringMatcher {
+                pattern: Pattern::Regex(Regex::new(&format!("^(?:{pattern})$")).unwrap()),
+                ignore_case: false,
+            };
+            matcher.matches(value)
+        };
+        for value in [&b"\xff"[..], b"\xffadmin", b"ad\xc3", b"a\xe9b"] {
+            assert!(matches(".+", value), "{value:?}");
+        }
+        assert!(matches(".*admin.*", b"\xff\xfeadmin\xff"));
+        assert!(matches("/admin/[^/]+", b"/admin/\x80"));
+        assert!(!matches("admin", b"admin\xff"));
+        assert!(!matches("[a-z]+", b"admin\xff"));
+    }
 }

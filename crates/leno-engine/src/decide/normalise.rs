@@ -134,7 +134,8 @@ fn normal_path(path: &[u8]) -> Vec<u8> {
     let parts: Vec<&[u8]> = unescaped.split(|b| *b == b'/').skip(1).collect();
     let last = parts.len().saturating_sub(1);
     for (at, part) in parts.into_iter().enumerate() {
-        match part {
+        // Parameters (RFC 3986 §3.3) make no other segment of a dot: who gets `/a/..;x/b` may well serve `/b`.
+        match part.split(|b| *b == b';').next().unwrap_or_default() {
             b"." if at == last => segments.push(b""),
             b"." => {}
             b".." => {
@@ -143,7 +144,7 @@ fn normal_path(path: &[u8]) -> Vec<u8> {
                     segments.push(b"");
                 }
             }
-            part => segments.push(part),
+            _ => segments.push(part),
         }
     }
     let mut normal = Vec::with_capacity(path.len());
@@ -196,6 +197,11 @@ mod tests {
             ("/a\\b", "/a/b"),
             ("/.hidden", "/.hidden"),
             ("/a%2e%2e/%2E%2E/b", "/b"),
+            ("/a/..;x=1/b", "/b"),
+            ("/a/.;x/b", "/a/b"),
+            ("/a/b/..;", "/a/"),
+            ("/a;x=1/../b", "/b"),
+            ("/a/...;x/b;y", "/a/...;x/b;y"),
         ] {
             assert_eq!(
                 String::from_utf8(normal_path(sent.as_bytes())).unwrap(),

@@ -155,3 +155,21 @@ fn what_is_over_a_limit_is_not_kept() {
     let read = fields.request(true).unwrap();
     assert!(read.too_large && read.head.0.len() == 3);
 }
+
+/// What is joined or dropped afterwards has been counted before: a small block may name a large field many times over.
+#[test]
+fn pieces_of_a_cookie_and_further_hosts_count_as_fields_and_as_bytes() {
+    let value = [b'v'; 100];
+    for name in [&b"cookie"[..], b"host"] {
+        let mut fields: Reader<Fields> = Reader::new(1_000_000, 3);
+        let mut bytes: Reader<Fields> = Reader::new(1000, 1_000_000);
+        for _ in 0..100 {
+            fields.field(Kind::of(name, &value), name, &value);
+            bytes.field(Kind::of(name, &value), name, &value);
+        }
+        let read = fields.request(true).unwrap();
+        assert!(read.too_large && read.head.0.len() == 3);
+        let read = bytes.request(true).unwrap();
+        assert!(read.too_large && read.head.0.len() < 10);
+    }
+}

@@ -243,6 +243,50 @@ fn a_backend_in_another_namespace_is_not_granted() {
 }
 
 #[test]
+fn a_grant_that_is_taken_back_holds_no_more() {
+    let route = http_route(
+        "r",
+        "reviews",
+        "[{backendRefs: [{name: ratings, namespace: other, port: 9080}]}]",
+    );
+    let theirs = "
+apiVersion: v1
+kind: Service
+metadata: {name: ratings, namespace: other}
+spec: {selector: {app: ratings}, ports: [{port: 9080, name: http}]}
+";
+    let grant = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: ReferenceGrant
+metadata: {name: ratings, namespace: other}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default}]
+  to: [{group: '', kind: Service}]
+";
+    let mut mesh = Mesh::new();
+    let refused = |mesh: &Mesh| backends(&rules(&mesh.snapshot(), "reviews")[0])[0].starts_with('!');
+    mesh.file("routes.yaml", &(bookinfo() + &route + theirs));
+    assert!(refused(&mesh));
+    mesh.file("grant.yaml", grant);
+    assert!(!refused(&mesh));
+    mesh.file("grant.yaml", "# taken back\n");
+    assert!(refused(&mesh));
+}
+
+#[test]
+fn a_mirror_in_another_namespace_wants_a_grant_too() {
+    let text = bookinfo()
+        + &http_route(
+            "r",
+            "reviews",
+            "[{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: ratings, namespace: other, port: 9080}}}], backendRefs: [{name: reviews, port: 9080}]}]",
+        );
+    let (mesh, outcome) = Mesh::of(&text);
+    assert_eq!(codes(&outcome), [Code::NoReferenceGrant]);
+    assert_eq!(rules(&mesh.snapshot(), "reviews")[0].mirror, []);
+}
+
+#[test]
 fn tcp_routes_arrive_with_their_ports() {
     let spec = "{hosts: [reviews], tcp: [{match: [{port: 9080}], route: [{destination: {host: reviews, subset: v1}, weight: 80}, {destination: {host: reviews, subset: v2}, weight: 20}]}]}";
     let (mesh, outcome) = Mesh::of(&(bookinfo() + &istio("VirtualService", "a", spec)));
