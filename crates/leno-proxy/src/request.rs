@@ -298,6 +298,10 @@ impl Exchanged<'_> {
             exchange.host.replace(Some(Arc::clone(&host.facts)));
         }
         exchange.begin_trace();
+        if refuses_upgrade(&session.manager, &exchange.request.borrow(), &decision) {
+            session.counts.inc(HttpStat::RqWsOnNonWsRoute);
+            return Pass::Answered(self.local(upgrade_refused()), None, Origin::Local);
+        }
         session.counts.inc(HttpStat::RouterRqTotal);
         if matches!(decision, Decision::Redirect { .. } | Decision::Respond { .. }) {
             session.counts.inc(HttpStat::RqDirectResponse);
@@ -397,14 +401,6 @@ impl Exchanged<'_> {
         {
             exchange.session().counts.inc(HttpStat::RqOverloadLocalReply);
             return Ok((self.local(overloaded(false)), Origin::Local));
-        }
-        if refuses_upgrade(
-            &exchange.session().manager,
-            &exchange.request.borrow(),
-            forwarding,
-        ) {
-            exchange.session().counts.inc(HttpStat::RqWsOnNonWsRoute);
-            return Ok((self.local(upgrade_refused()), Origin::Local));
         }
         if exchange.request.borrow().upgrade.is_some() && !exchange.upgrades.replace(true) {
             let counts = &exchange.session().counts;
@@ -557,7 +553,7 @@ fn of_scope(
 }
 
 /// Only what is configured is upgraded, the route's word before the listener's.
-fn refuses_upgrade(manager: &HttpConnectionManager, head: &RequestHead, forwarding: &Forwarding<'_>) -> bool {
+fn refuses_upgrade(manager: &HttpConnectionManager, head: &RequestHead, decision: &Decision<'_>) -> bool {
     let wanted = match &head.upgrade {
         Some(upgrade) => String::from_utf8_lossy(upgrade).to_ascii_lowercase(),
         None if head.method.as_ref() == b"CONNECT" => "connect".to_owned(),
@@ -566,7 +562,12 @@ fn refuses_upgrade(manager: &HttpConnectionManager, head: &RequestHead, forwardi
     if head.version == Version::Http2 && !manager.http2.allow_connect {
         return true;
     }
-    let of_route = forwarding.forward.upgrades.get(&wanted).copied();
+    let of_route = match decision {
+        Decision::Forward(forwarding) => forwarding.forward.upgrades.get(&wanted).copied(),
+        // Filters may find it a route.
+        Decision::NoRoute { .. } => return false,
+        _ => None,
+    };
     let of_listener = || manager.upgrades.iter().any(|u| u.eq_ignore_ascii_case(&wanted));
     !of_route.unwrap_or_else(of_listener)
 }

@@ -34,6 +34,9 @@ impl HttpConnectionManager {
             replace_path(head, unescaped);
         }
         if self.normalize_path && needs_normalising(head.path_only()) {
+            if has_nul(head.path_only()) {
+                return Normalised::Refused;
+            }
             let normal = normal_path(head.path_only());
             replace_path(head, normal);
         }
@@ -116,6 +119,11 @@ fn merged_slashes(path: &[u8]) -> Vec<u8> {
         merged.push(b'/');
     }
     merged
+}
+
+/// Many a server ends the path there.
+fn has_nul(path: &[u8]) -> bool {
+    path.windows(3).any(|escape| escape == b"%00")
 }
 
 fn needs_normalising(path: &[u8]) -> bool {
