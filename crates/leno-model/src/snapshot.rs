@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::authentication::{Authentication, KeySource};
 use crate::authorization::Authorization;
 use crate::gateway::{Gateway, GatewaySecret};
 use crate::mesh::MeshConfig;
@@ -32,6 +33,10 @@ pub struct Snapshot {
     pub mtls: HashMap<WorkloadId, Arc<PeerMtls>>,
     /// Who may do what.
     pub authorization: Arc<Authorization>,
+    /// Whose tokens are taken.
+    pub authentication: Arc<Authentication>,
+    /// Keys that were fetched, as JSON Web Key Sets.
+    pub keys: Arc<BTreeMap<KeySource, Arc<str>>>,
     /// Virtual addresses.
     pub vips: HashMap<IpAddr, Host>,
     /// Addresses that objects say, the narrowest first.

@@ -103,7 +103,7 @@ pub(super) fn port_listener(input: &PortListener) -> Listener {
             stat_prefix: format!("outbound_{};", listener.name),
             log,
             leno: input.leno,
-            authorization: Vec::new(),
+            guards: Vec::new(),
             side: Side::Outbound {
                 routes: input.address.port().to_string(),
                 detected: false,
