@@ -1,5 +1,6 @@
 //! RequestAuthentication: whose tokens workloads take, and by which keys.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,4 +97,14 @@ impl std::fmt::Display for KeySource {
             Self::Issuer(issuer) => write!(f, "the OpenID provider {issuer}"),
         }
     }
+}
+
+/// Of attempts at one place the one that may take longest.
+pub(crate) fn longest(sources: impl Iterator<Item = (KeySource, Duration)>) -> BTreeMap<KeySource, Duration> {
+    let mut all: BTreeMap<KeySource, Duration> = BTreeMap::new();
+    for (source, timeout) in sources {
+        let known = all.entry(source).or_default();
+        *known = (*known).max(timeout);
+    }
+    all
 }

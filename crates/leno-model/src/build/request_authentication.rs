@@ -9,7 +9,7 @@ use leno_api::kinds::request_authentication::{self as api, Presence, RequestAuth
 use leno_api::{Object, Spec};
 
 use super::{of_kind, origin, policy_target};
-use crate::authentication::{Authentication, JwtRule, KeySource, Keys, RequestAuthentication};
+use crate::authentication::{Authentication, JwtRule, KeySource, Keys, RequestAuthentication, longest};
 
 /// Istio's, for one attempt to fetch keys.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,16 +45,6 @@ pub fn key_sources<'o>(objects: impl IntoIterator<Item = &'o Object>) -> BTreeMa
         Keys::Fetched(source, timeout) => Some((source, timeout)),
         Keys::Inline(_) => None,
     }))
-}
-
-/// Of attempts at one place the one that may take longest.
-pub(crate) fn longest(sources: impl Iterator<Item = (KeySource, Duration)>) -> BTreeMap<KeySource, Duration> {
-    let mut all: BTreeMap<KeySource, Duration> = BTreeMap::new();
-    for (source, timeout) in sources {
-        let known = all.entry(source).or_default();
-        *known = (*known).max(timeout);
-    }
-    all
 }
 
 fn rules(object: &Object, spec: &RequestAuthenticationSpec) -> Vec<JwtRule> {
