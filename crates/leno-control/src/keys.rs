@@ -11,12 +11,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use leno_model::{Change, KeyNews, KeySource};
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::state::State;
+use crate::state::{RememberedKeys, State};
 use client::Client;
 
 /// How long a configuration with a new issuer waits for the issuer's keys, so that no request is held to a rule whose keys
@@ -73,17 +72,6 @@ struct Good {
     needed: u64,
 }
 
-/// A set of keys as it is remembered.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct RememberedKeys {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uri: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issuer: Option<String>,
-    keys: String,
-    needed: u64,
-}
-
 // === impl KeyKeeper ===
 
 impl KeyKeeper {
@@ -94,7 +82,7 @@ impl KeyKeeper {
         state: Arc<State>,
         remembered: Vec<RememberedKeys>,
     ) -> Arc<Self> {
-        let good = remembered.into_iter().filter_map(RememberedKeys::into_good);
+        let good = remembered.into_iter().filter_map(good);
         Arc::new(Self {
             client: Client::new(options.roots.as_deref()),
             refresh: options.refresh.max(Duration::from_millis(1)),
@@ -238,7 +226,7 @@ impl KeyKeeper {
             good.retain(|source, good| {
                 sources.contains_key(source) || now.saturating_sub(good.needed) < REMEMBERED.as_secs()
             });
-            let all: Vec<RememberedKeys> = good.iter().map(RememberedKeys::of).collect();
+            let all: Vec<RememberedKeys> = good.iter().map(self::remembered).collect();
             self.state.save_keys(&all);
         }
         self.answered.notify_all();
@@ -250,36 +238,32 @@ impl KeyKeeper {
     }
 }
 
-// === impl RememberedKeys ===
-
-impl RememberedKeys {
-    fn of((source, good): (&KeySource, &Good)) -> Self {
-        let (uri, issuer) = match source {
-            KeySource::Uri(uri) => (Some(uri.to_string()), None),
-            KeySource::Issuer(issuer) => (None, Some(issuer.to_string())),
-        };
-        Self {
-            uri,
-            issuer,
-            keys: good.keys.to_string(),
-            needed: good.needed,
-        }
+fn remembered((source, good): (&KeySource, &Good)) -> RememberedKeys {
+    let (uri, issuer) = match source {
+        KeySource::Uri(uri) => (Some(uri.to_string()), None),
+        KeySource::Issuer(issuer) => (None, Some(issuer.to_string())),
+    };
+    RememberedKeys {
+        uri,
+        issuer,
+        keys: good.keys.to_string(),
+        needed: good.needed,
     }
+}
 
-    /// None: it says of no source that it is of it, or holds no keys.
-    fn into_good(self) -> Option<(KeySource, Good)> {
-        let source = match (self.uri, self.issuer) {
-            (Some(uri), None) => KeySource::Uri(uri.into()),
-            (None, Some(issuer)) => KeySource::Issuer(issuer.into()),
-            _ => return None,
-        };
-        let keys = leno_api::key_set::reduce(self.keys.as_bytes()).ok()?;
-        let good = Good {
-            keys: keys.into(),
-            needed: self.needed,
-        };
-        Some((source, good))
-    }
+/// None: it says of no source that it is of it, or holds no keys.
+fn good(remembered: RememberedKeys) -> Option<(KeySource, Good)> {
+    let source = match (remembered.uri, remembered.issuer) {
+        (Some(uri), None) => KeySource::Uri(uri.into()),
+        (None, Some(issuer)) => KeySource::Issuer(issuer.into()),
+        _ => return None,
+    };
+    let keys = leno_api::key_set::reduce(remembered.keys.as_bytes()).ok()?;
+    let good = Good {
+        keys: keys.into(),
+        needed: remembered.needed,
+    };
+    Some((source, good))
 }
 
 fn since_epoch() -> u64 {

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::error::{STATE_NOT_WRITTEN, StartError};
-use crate::keys::RememberedKeys;
 
 const VIPS: &str = "vips.json";
 const REGISTRATIONS: &str = "registrations.json";
@@ -56,6 +55,20 @@ pub(crate) struct Known {
     /// It proved its identity by a certificate.
     #[serde(default)]
     pub(crate) secure: bool,
+}
+
+/// An issuer's keys, as they were fetched last.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RememberedKeys {
+    /// Where, if it is a set of keys itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) uri: Option<String>,
+    /// Where, if it is an OpenID provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) issuer: Option<String>,
+    pub(crate) keys: String,
+    /// When somebody needed them last, in seconds from 1970.
+    pub(crate) needed: u64,
 }
 
 /// Versioned, so that a later form is recognised.

@@ -455,7 +455,7 @@ fn keys_not_fetched(
         let place = Place::whole_file(&rule.place);
         let found = Diagnostic::new(Code::KeysNotFetched, Severity::Warning, place, message).object(key);
         Some(found.hint(format!(
-            "see that {source} answers with a JSON Web Key Set: curl it from here"
+            "see that {source} answers with a JSON Web Key Set: try curl on the control plane's machine"
         )))
     });
     found.collect()
