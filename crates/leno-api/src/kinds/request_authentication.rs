@@ -21,8 +21,10 @@ pub struct RequestAuthenticationSpec {
 pub struct JwtRule {
     pub issuer: String,
     pub audiences: Vec<String>,
-    #[serde(alias = "jwks_uri")]
     pub jwks_uri: String,
+    /// The same, as Istio's schema has it too.
+    #[serde(rename = "jwks_uri")]
+    pub jwks_uri_by_its_older_name: String,
     pub jwks: String,
     pub from_headers: Vec<JwtHeader>,
     pub from_params: Vec<String>,
@@ -56,4 +58,16 @@ pub enum Presence {
     #[default]
     Optional,
     Required,
+}
+
+// === impl JwtRule ===
+
+impl JwtRule {
+    /// Where the keys are; empty: it is not said.
+    pub fn key_uri(&self) -> &str {
+        match self.jwks_uri.as_str() {
+            "" => &self.jwks_uri_by_its_older_name,
+            uri => uri,
+        }
+    }
 }

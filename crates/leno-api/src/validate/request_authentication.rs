@@ -53,6 +53,7 @@ fn rule(check: &mut Check<'_>, at: &str, rule: &JwtRule) {
         issuer,
         audiences,
         jwks_uri,
+        jwks_uri_by_its_older_name,
         jwks,
         from_headers,
         from_params,
@@ -84,7 +85,11 @@ fn rule(check: &mut Check<'_>, at: &str, rule: &JwtRule) {
             );
         }
     }
-    keys(check, at, issuer, jwks_uri, jwks);
+    if !jwks_uri.is_empty() && !jwks_uri_by_its_older_name.is_empty() {
+        let message = "jwksUri and jwks_uri are given together";
+        check.error(Code::BadCombination, at, message, "keep jwksUri");
+    }
+    keys(check, at, issuer, rule.key_uri(), jwks);
     for (i, header) in from_headers.iter().enumerate() {
         let at = format!("{at}.fromHeaders[{i}]");
         match header.name.is_empty() {

@@ -84,7 +84,7 @@ fn rule(object: &Object, index: usize, rule: &api::JwtRule) -> Option<JwtRule> {
 
 fn keys(rule: &api::JwtRule) -> Option<Keys> {
     let timeout = rule.timeout.map_or(TIMEOUT, |timeout| timeout.0);
-    Some(match (rule.jwks.as_str(), rule.jwks_uri.as_str()) {
+    Some(match (rule.jwks.as_str(), rule.key_uri()) {
         ("", "") => Keys::Fetched(KeySource::Issuer(rule.issuer.as_str().into()), timeout),
         ("", uri) => Keys::Fetched(KeySource::Uri(uri.into()), timeout),
         (text, _) => Keys::Inline(key_set::reduce(text.as_bytes()).ok()?.into()),
