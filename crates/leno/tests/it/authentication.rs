@@ -224,7 +224,11 @@ fn tokens_are_found_in_headers_parameters_and_cookies_and_authorization_asks_for
     let denied = "RBAC: access denied 403";
     let broken = "Jwt header is an invalid Base64url encoded 401";
     assert_eq!(answers, ["v1 200", "v1 200", denied, denied, denied, broken]);
-    server.wait_for_output("no policy allows it; nearest is ns[default]-policy[members]-rule[0]");
+    let log = server.wait_for_output("the token's groups is [\"others\"], not members");
+    assert!(
+        log.contains("no policy allows it; nearest is ns[default]-policy[members]-rule[0]"),
+        "{log}"
+    );
 }
 
 #[test]
