@@ -344,7 +344,16 @@ fn wanted(text: &StringMatcher) -> String {
         Pattern::Prefix(text) => format!("{}*", cut(text)),
         Pattern::Suffix(text) => format!("*{}", cut(text)),
         Pattern::Contains(text) => format!("*{}*", cut(text)),
-        Pattern::Regex(regex) => cut(regex.as_str()),
+        Pattern::Regex(regex) => {
+            let anchored = regex.as_str();
+            let bare = anchored
+                .strip_prefix("^(?:")
+                .and_then(|rest| rest.strip_suffix(")$"));
+            match bare.unwrap_or(anchored) {
+                ".+" => "any".to_owned(),
+                said => cut(said),
+            }
+        }
         Pattern::Present => "any".to_owned(),
     }
 }
