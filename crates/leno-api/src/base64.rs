@@ -30,6 +30,25 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     whole.then_some(decoded)
 }
 
+/// RFC 4648, section 5, without padding or with it: what JSON Web Keys are written in.
+pub(crate) fn decode_url(text: &str) -> Option<Vec<u8>> {
+    let bare = text.trim_end_matches('=');
+    let mut whole: String = bare
+        .chars()
+        .map(|c| match c {
+            '-' => '+',
+            '_' => '/',
+            // Not of this alphabet, and so not of the other.
+            '+' | '/' => '-',
+            c => c,
+        })
+        .collect();
+    while !whole.len().is_multiple_of(4) {
+        whole.push('=');
+    }
+    decode(&whole)
+}
+
 fn digit(byte: u8) -> Option<u8> {
     match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
@@ -57,6 +76,21 @@ mod tests {
             ("Zm9vYmFy", "foobar"),
         ] {
             assert_eq!(decode(text).as_deref(), Some(want.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_alphabet_of_urls_needs_no_padding() {
+        for (text, want) in [
+            ("-_-_", &[0xfb, 0xff, 0xbf][..]),
+            ("Zg", b"f"),
+            ("Zm8=", b"fo"),
+            ("", b""),
+        ] {
+            assert_eq!(super::decode_url(text).as_deref(), Some(want), "{text}");
+        }
+        for text in ["+/+/", "Z", "Zh"] {
+            assert_eq!(super::decode_url(text), None, "{text}");
         }
     }
 

@@ -5,8 +5,8 @@ use crate::key::Kind;
 /// How an apiVersion and kind are dealt with.
 pub(crate) enum Known {
     Served(Kind),
-    /// Known to Istio or the Gateway API. True: it forbids something, so leaving it out is no small matter.
-    NotServedYet(bool),
+    /// Known to Istio or the Gateway API.
+    NotServedYet,
     Kubernetes,
     WrongVersion(&'static str),
     Unknown,
@@ -33,15 +33,11 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         ("networking.istio.io", "ServiceEntry") => istio(version, Kind::ServiceEntry),
         ("security.istio.io", "PeerAuthentication") => beta(version, Kind::PeerAuthentication),
         ("security.istio.io", "AuthorizationPolicy") => beta(version, Kind::AuthorizationPolicy),
+        ("security.istio.io", "RequestAuthentication") => beta(version, Kind::RequestAuthentication),
         (_, "MeshConfig") => Known::Served(Kind::MeshConfig),
-        ("security.istio.io", "RequestAuthentication") => Known::NotServedYet(true),
-        ("networking.istio.io" | "telemetry.istio.io" | "extensions.istio.io", _) => {
-            Known::NotServedYet(false)
-        }
-        ("gateway.networking.k8s.io" | "gateway.networking.x-k8s.io", _) => Known::NotServedYet(false),
-        ("networking.k8s.io", "Ingress") | ("discovery.k8s.io", "EndpointSlice") => {
-            Known::NotServedYet(false)
-        }
+        ("networking.istio.io" | "telemetry.istio.io" | "extensions.istio.io", _) => Known::NotServedYet,
+        ("gateway.networking.k8s.io" | "gateway.networking.x-k8s.io", _) => Known::NotServedYet,
+        ("networking.k8s.io", "Ingress") | ("discovery.k8s.io", "EndpointSlice") => Known::NotServedYet,
         _ if is_kubernetes(group, kind) => Known::Kubernetes,
         _ => Known::Unknown,
     }
@@ -84,8 +80,9 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
 }
 
 pub(crate) fn nearest_kind(kind: &str) -> String {
-    const KINDS: [&str; 14] = [
+    const KINDS: [&str; 15] = [
         "AuthorizationPolicy",
+        "RequestAuthentication",
         "Gateway",
         "GatewayClass",
         "Namespace",

@@ -61,7 +61,6 @@ codes! {
     BadTemplate = "LN0221", "path template refused", "In a path of an AuthorizationPolicy {*} stands for one segment and {**} for any number; nothing but text may come behind {**}, and no star stands without braces.";
     BadConditionKey = "LN0222", "no such condition", "The keys of an AuthorizationPolicy's conditions are Istio's: source.ip, request.headers[NAME] and so on. A key that nobody knows would never match, and a DENY would let through.";
     DeniesAllTcp = "LN0223", "denies everything on TCP", "What a connection without HTTP cannot show is left out of a DENY rule, so that it denies more, not less. With nothing left it denies every connection to ports of TCP.";
-    NeedsToken = "LN0224", "nothing verifies tokens", "A condition on a request's token while leno does not serve RequestAuthentication. No request has one: an ALLOW rule never matches, and a DENY rule holds as if its condition on the token were met.";
 
     HostNotFound = "LN0301", "host not found", "No service of this name is in the mesh. Its share of the requests is answered with an error until it appears.";
     SubsetNotFound = "LN0302", "subset not found", "No DestinationRule of the host declares this subset. Its share of the requests is answered with an error until one does.";
@@ -82,6 +81,7 @@ codes! {
     ClassNotServed = "LN0324", "gateway class not served", "The Gateway's class is none of leno's: istio, leno, or a GatewayClass whose controllerName is istio.io/gateway-controller.";
     OtherSpellings = "LN0329", "a path may be spelled otherwise", "A policy denies by path, and the mesh's pathNormalization leaves spellings of it that the rule does not mean and that many servers take for the same: //, %2F, dot segments. Who knows one of them comes past the policy. What is safe with any server is to allow the paths that are wanted.";
     ProviderNotFound = "LN0330", "no such authorizer", "A policy with action CUSTOM names a provider that the mesh does not have. As in Istio the requests that its rules match are denied.";
+    KeysNotFetched = "LN0331", "an issuer's keys cannot be fetched", "The server of an issuer's keys does not answer, or answers what is no JSON Web Key Set. The keys that were fetched last hold, also through restarts; without any no token of the issuer is taken.";
 
     DirectoryUnreadable = "LN0401", "directory cannot be read", "The configuration directory is missing or cannot be read.";
     FileUnreadable = "LN0402", "file cannot be read", "The file's last good objects stay in force.";

@@ -15,6 +15,7 @@ pub enum Kind {
     DestinationRule,
     PeerAuthentication,
     AuthorizationPolicy,
+    RequestAuthentication,
     /// Istio's.
     Gateway,
     /// The Gateway API's.
@@ -45,6 +46,7 @@ impl Kind {
             Self::DestinationRule => "DestinationRule",
             Self::PeerAuthentication => "PeerAuthentication",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::RequestAuthentication => "RequestAuthentication",
             Self::Gateway | Self::KubernetesGateway => "Gateway",
             Self::GatewayClass => "GatewayClass",
             Self::ReferenceGrant => "ReferenceGrant",

@@ -15,6 +15,7 @@ pub mod codes;
 mod decode;
 pub mod diagnostic;
 mod key;
+pub mod key_set;
 pub mod kinds;
 pub mod node;
 pub mod object;

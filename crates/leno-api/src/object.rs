@@ -14,6 +14,7 @@ use crate::kinds::http_route::HttpRouteSpec;
 use crate::kinds::mesh_config::MeshConfigSpec;
 use crate::kinds::namespace::NamespaceSpec;
 use crate::kinds::peer_authentication::PeerAuthenticationSpec;
+use crate::kinds::request_authentication::RequestAuthenticationSpec;
 use crate::kinds::secret::SecretSpec;
 use crate::kinds::service::ServiceSpec;
 use crate::kinds::service_entry::ServiceEntrySpec;
@@ -43,6 +44,7 @@ pub enum Spec {
     DestinationRule(Box<DestinationRuleSpec>),
     PeerAuthentication(Box<PeerAuthenticationSpec>),
     AuthorizationPolicy(Box<AuthorizationPolicySpec>),
+    RequestAuthentication(Box<RequestAuthenticationSpec>),
     Gateway(Box<GatewaySpec>),
     KubernetesGateway(Box<gateway_api::GatewaySpec>),
     GatewayClass(Box<GatewayClassSpec>),

@@ -209,14 +209,9 @@ impl Reading {
                 }
                 return self.served(kind, node);
             }
-            Known::NotServedYet(forbids) => {
-                let severity = if forbids {
-                    Severity::Error
-                } else {
-                    Severity::Warning
-                };
+            Known::NotServedYet => {
                 let message = format!("{} is not served by leno yet and is skipped", named(&node));
-                (Code::NotServed, severity, message, String::new())
+                (Code::NotServed, Severity::Warning, message, String::new())
             }
             Known::Kubernetes => (
                 Code::SkippedKind,
@@ -294,6 +289,9 @@ impl Reading {
             }
             Kind::AuthorizationPolicy => {
                 self.typed(kind, node, |spec| Spec::AuthorizationPolicy(Box::new(spec)))
+            }
+            Kind::RequestAuthentication => {
+                self.typed(kind, node, |spec| Spec::RequestAuthentication(Box::new(spec)))
             }
             Kind::Gateway => self.typed(kind, node, |spec| Spec::Gateway(Box::new(spec))),
             Kind::KubernetesGateway => self.typed(kind, node, |spec| Spec::KubernetesGateway(Box::new(spec))),

@@ -15,6 +15,7 @@ mod ca;
 mod catalogue;
 mod dashboard;
 mod error;
+mod keys;
 mod listener;
 mod mesh;
 mod node;
@@ -58,6 +59,7 @@ use audit::Audit;
 use ca::Certificates;
 use catalogue::Catalogue;
 use dashboard::Dashboard;
+use keys::KeyKeeper;
 use listener::{Connection, Tls};
 use mesh::MeshService;
 use once::Once;
@@ -70,6 +72,7 @@ use state::State;
 use writer::{Diagnostics, Writer};
 
 pub use error::StartError;
+pub use keys::KeyOptions;
 pub use options::Options;
 
 /// A certificate lives no longer, whatever its asker wishes.
@@ -160,11 +163,12 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
             source,
         })?,
     };
-    let mut writer = Writer::new(remembered.vips, queue, state.clone(), audit.clone());
+    let keys = KeyKeeper::new(&options.keys, changes.clone(), state.clone(), remembered.keys);
+    let mut writer = Writer::new(remembered.vips, queue, state.clone(), audit.clone(), keys.clone());
     let (push, diagnostics) = (writer.push.clone(), writer.diagnostics.clone());
     let catalogue = writer.catalogue.clone();
     let source = match &options.config {
-        Some(directory) => Some(source::start(directory, changes, diagnostics.clone()).await?),
+        Some(directory) => Some(source::start(directory, changes, diagnostics.clone(), keys).await?),
         None => None,
     };
     registrations.restore(remembered.registrations);

@@ -6,7 +6,7 @@ use leno_api::{Code, Diagnostic, Kind, Object, ObjectKey, Severity};
 use leno_proto::control;
 
 /// Every kind, with the names that people type for it beside its own, its plural first.
-const KINDS: [(Kind, &[&str]); 14] = [
+const KINDS: [(Kind, &[&str]); 15] = [
     (Kind::Service, &["services", "svc"]),
     (Kind::ServiceEntry, &["serviceentries", "se"]),
     (Kind::VirtualService, &["virtualservices", "vs"]),
@@ -21,6 +21,7 @@ const KINDS: [(Kind, &[&str]); 14] = [
         Kind::AuthorizationPolicy,
         &["authorizationpolicies", "ap", "authz"],
     ),
+    (Kind::RequestAuthentication, &["requestauthentications", "ra"]),
     (Kind::Secret, &["secrets"]),
     (Kind::Namespace, &["namespaces", "ns"]),
     (Kind::MeshConfig, &["meshconfigs", "mesh"]),

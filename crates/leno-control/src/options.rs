@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::keys::KeyOptions;
+
 /// A port of zero takes a free one; the handle tells which.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -25,6 +27,8 @@ pub struct Options {
     pub cert_ttl: Duration,
     /// Where who did what is appended, one JSON object a line; none: it is not kept.
     pub audit_log: Option<PathBuf>,
+    /// How the keys of tokens' issuers are fetched.
+    pub keys: KeyOptions,
     /// How long after its start the control plane holds back answers to clients that come with state.
     pub settle: Duration,
 }
@@ -44,6 +48,10 @@ impl Options {
             trust_domain: "cluster.local".to_owned(),
             cert_ttl: Duration::from_secs(24 * 3600),
             audit_log: None,
+            keys: KeyOptions {
+                refresh: Duration::from_secs(60),
+                roots: None,
+            },
             settle: Duration::from_secs(5),
         }
     }

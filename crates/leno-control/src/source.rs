@@ -12,6 +12,7 @@ use leno_sources::file::{Batch, watch};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StartError;
+use crate::keys::KeyKeeper;
 use crate::writer::Diagnostics;
 
 /// A directory that takes longer is served as far as it has been read.
@@ -29,6 +30,7 @@ pub(crate) async fn start(
     directory: &Path,
     changes: mpsc::UnboundedSender<Change>,
     diagnostics: Arc<Diagnostics>,
+    keys: Arc<KeyKeeper>,
 ) -> Result<Source, StartError> {
     let fail = |source: std::io::Error| StartError::Config {
         path: directory.to_owned(),
@@ -46,7 +48,7 @@ pub(crate) async fn start(
             let mut first = Some(read);
             let deliver = |batch: Batch| {
                 let initial = batch.initial;
-                let flow = pass_on(batch, &place, &changes, &diagnostics);
+                let flow = pass_on(batch, &place, &changes, &diagnostics, &keys);
                 if let Some(first) = first.take_if(|_| initial) {
                     let _ = first.send(());
                 }
@@ -71,8 +73,11 @@ fn pass_on(
     place: &Arc<str>,
     changes: &mpsc::UnboundedSender<Change>,
     diagnostics: &Diagnostics,
+    keys: &Arc<KeyKeeper>,
 ) -> ControlFlow<()> {
     diagnostics.set_file(place, batch.directory.into_iter().collect());
+    let objects = batch.files.iter().flat_map(|file| &file.objects);
+    keys.want(&leno_model::key_sources(objects));
     for file in batch.files {
         diagnostics.set_file(&file.file, file.diagnostics);
         let change = Change::File {

@@ -16,6 +16,7 @@ use crate::error::{STATE_NOT_WRITTEN, StartError};
 
 const VIPS: &str = "vips.json";
 const REGISTRATIONS: &str = "registrations.json";
+const KEYS: &str = "keys.json";
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Writes what it is given, the newest of each file, in the background.
@@ -30,6 +31,7 @@ pub(crate) struct State {
 struct Pending {
     vips: Option<Vec<u8>>,
     registrations: Option<Vec<u8>>,
+    keys: Option<Vec<u8>>,
     /// What could not be written, for `leno status`.
     failed: Option<String>,
 }
@@ -40,6 +42,7 @@ pub(crate) struct Remembered {
     pub(crate) vips: VipTable,
     /// None: there is no list, so it is not known who was there.
     pub(crate) registrations: Option<Vec<Known>>,
+    pub(crate) keys: Vec<RememberedKeys>,
 }
 
 /// A registration as it is remembered: the node as it introduced itself.
@@ -52,6 +55,20 @@ pub(crate) struct Known {
     /// It proved its identity by a certificate.
     #[serde(default)]
     pub(crate) secure: bool,
+}
+
+/// An issuer's keys, as they were fetched last.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RememberedKeys {
+    /// Where, if it is a set of keys itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) uri: Option<String>,
+    /// Where, if it is an OpenID provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) issuer: Option<String>,
+    pub(crate) keys: String,
+    /// When somebody needed them last, in seconds from 1970.
+    pub(crate) needed: u64,
 }
 
 /// Versioned, so that a later form is recognised.
@@ -67,6 +84,7 @@ impl State {
         let remembered = Remembered {
             vips: load(directory, VIPS, "the table of addresses")?.unwrap_or_default(),
             registrations: load(directory, REGISTRATIONS, "the list of workloads")?,
+            keys: load(directory, KEYS, "the keys of issuers")?.unwrap_or_default(),
         };
         let state = Self {
             directory: directory.to_owned(),
@@ -95,6 +113,11 @@ impl State {
         self.changed.notify_one();
     }
 
+    pub(crate) fn save_keys(&self, known: &[RememberedKeys]) {
+        self.with(|p| p.keys = encode(&known));
+        self.changed.notify_one();
+    }
+
     /// What is wrong with the directory now.
     pub(crate) fn failure(&self) -> Option<String> {
         self.with(|p| p.failed.clone())
@@ -112,14 +135,17 @@ impl State {
 
     /// True when nothing is left to write.
     pub(crate) fn flush(&self) -> bool {
-        let (vips, registrations) = self.with(|p| (p.vips.take(), p.registrations.take()));
+        let (vips, registrations, keys) =
+            self.with(|p| (p.vips.take(), p.registrations.take(), p.keys.take()));
         let vips = self.write(VIPS, vips);
         let registrations = self.write(REGISTRATIONS, registrations);
-        let done = vips.is_none() && registrations.is_none();
+        let keys = self.write(KEYS, keys);
+        let done = vips.is_none() && registrations.is_none() && keys.is_none();
         self.with(|p| {
             // Unless something newer has come meanwhile.
             p.vips = p.vips.take().or(vips);
             p.registrations = p.registrations.take().or(registrations);
+            p.keys = p.keys.take().or(keys);
             if done {
                 p.failed = None;
             }

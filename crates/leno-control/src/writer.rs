@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leno_api::{Diagnostic, Severity};
+use leno_model::delta::Key;
 use leno_model::{Change, VipTable, World};
 use leno_proto::control;
 use tokio::sync::mpsc;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::error::STATE_NOT_WRITTEN;
+use crate::keys::KeyKeeper;
 use crate::push::Push;
 use crate::state::State;
 
@@ -81,6 +83,7 @@ pub(crate) struct Writer {
     pub(crate) diagnostics: Arc<Diagnostics>,
     pub(crate) catalogue: Arc<Catalogue>,
     audit: Audit,
+    keys: Arc<KeyKeeper>,
 }
 
 // === impl Writer ===
@@ -92,6 +95,7 @@ impl Writer {
         changes: mpsc::UnboundedReceiver<Change>,
         state: Arc<State>,
         audit: Audit,
+        keys: Arc<KeyKeeper>,
     ) -> Self {
         let world = World::new(vips);
         Self {
@@ -102,6 +106,7 @@ impl Writer {
             diagnostics: Arc::default(),
             catalogue: Arc::default(),
             audit,
+            keys,
         }
     }
 
@@ -132,6 +137,10 @@ impl Writer {
         self.diagnostics.set_mesh(outcome.diagnostics);
         if !outcome.delta.is_empty() {
             tracing::debug!(version = outcome.snapshot.version, changed = ?outcome.delta.changed, "snapshot");
+            let mut changed = outcome.delta.changed.iter();
+            if changed.any(|key| matches!(key, Key::Authentication(_))) {
+                self.keys.only(&outcome.snapshot.key_sources());
+            }
             self.push.publish(outcome.snapshot, &outcome.delta);
         }
     }

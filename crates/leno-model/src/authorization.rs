@@ -1,21 +1,15 @@
 //! AuthorizationPolicy: who may do what to which workloads.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use leno_api::kinds::authorization_policy::Attribute;
 pub use leno_api::validate::authorization_policy::is_template;
 
-use crate::name::{Labels, Origin};
+use crate::in_force::{Policies, PolicyTarget, Targeted};
+use crate::name::Origin;
 
-/// All policies of the mesh, by the namespace they are of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Authorization {
-    /// Policies of this namespace are for all of them.
-    pub root: String,
-    /// Each namespace's in the order of their names.
-    pub namespaces: BTreeMap<String, Arc<Vec<Arc<AuthorizationPolicy>>>>,
-}
+/// All policies of the mesh.
+pub type Authorization = Policies<AuthorizationPolicy>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AuthorizationPolicy {
@@ -26,14 +20,6 @@ pub struct AuthorizationPolicy {
     pub dry_run: bool,
     /// None is there: nothing ever matches. One without any condition: everything does.
     pub rules: Vec<AuthorizationRule>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PolicyTarget {
-    /// Workloads with these labels; without any: all.
-    Workloads(Labels),
-    /// Gateways of the policy's namespace, by their names.
-    Gateways(Vec<String>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,61 +62,19 @@ pub enum Subject {
 /// Those that are in force for a workload, in the order root namespace, own namespace, and there by name.
 pub type InForce = Vec<Arc<AuthorizationPolicy>>;
 
-// === impl Authorization ===
+// === impl AuthorizationPolicy ===
 
-impl Authorization {
-    /// What is in force for a workload of this namespace with these labels.
-    pub fn for_workload(&self, namespace: &str, labels: &Labels) -> InForce {
-        self.in_force(namespace, |policy| policy.selects(labels))
+impl Targeted for AuthorizationPolicy {
+    fn target(&self) -> &PolicyTarget {
+        &self.target
     }
 
-    /// What is in force for a gateway proxy where it serves the Gateway of this origin.
-    pub fn for_gateway(&self, namespace: &str, labels: &Labels, gateways: &[&Origin]) -> InForce {
-        let mut found = self.in_force(namespace, |policy| policy.selects(labels));
-        let mut namespaces: Vec<&str> = gateways.iter().map(|gateway| &*gateway.namespace).collect();
-        namespaces.sort_unstable();
-        namespaces.dedup();
-        for namespace in namespaces {
-            let targeting = self.of(namespace).iter().filter(|policy| {
-                let PolicyTarget::Gateways(names) = &policy.target else {
-                    return false;
-                };
-                let is_meant = |gateway: &&Origin| {
-                    gateway.namespace == policy.origin.namespace
-                        && names.iter().any(|name| *name == *gateway.name)
-                };
-                gateways.iter().any(is_meant)
-            });
-            found.extend(targeting.cloned());
-        }
-        found
-    }
-
-    fn in_force(&self, namespace: &str, holds: impl Fn(&AuthorizationPolicy) -> bool) -> InForce {
-        let own = if namespace == self.root {
-            &[]
-        } else {
-            self.of(namespace)
-        };
-        let all = self.of(&self.root).iter().chain(own);
-        all.filter(|policy| holds(policy)).cloned().collect()
-    }
-
-    fn of(&self, namespace: &str) -> &[Arc<AuthorizationPolicy>] {
-        self.namespaces
-            .get(namespace)
-            .map_or(&[], |policies| policies.as_slice())
+    fn origin(&self) -> &Origin {
+        &self.origin
     }
 }
 
 impl AuthorizationPolicy {
-    fn selects(&self, labels: &Labels) -> bool {
-        let PolicyTarget::Workloads(selector) = &self.target else {
-            return false;
-        };
-        selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-    }
-
     /// The name of a rule as istiod gives it: `ns[default]-policy[allow]-rule[0]`.
     pub fn rule_name(&self, index: usize) -> String {
         format!(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::authentication::KeySource;
 use crate::name::{Host, WorkloadId};
 
 /// Something that an xDS answer may depend on. The push index maps keys to the subscriptions they concern.
@@ -19,6 +20,10 @@ pub enum Key {
     Workload(WorkloadId),
     /// The AuthorizationPolicies of a namespace.
     Authorization(String),
+    /// The RequestAuthentications of a namespace.
+    Authentication(String),
+    /// The keys that are known from there.
+    Keys(KeySource),
     /// The set of services (a wildcard answer, or the name table).
     ServiceList,
     /// Mesh-wide settings.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::authorization::Authorization;
 use crate::delta::{Delta, Key};
+use crate::in_force::Policies;
 use crate::name::{Host, WorkloadId};
 use crate::service::Service;
 use crate::snapshot::Snapshot;
@@ -20,7 +20,18 @@ pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
     if old.mesh != new.mesh {
         changed.insert(Key::Mesh);
     }
-    authorization(&old.authorization, &new.authorization, &mut changed);
+    policies(
+        &old.authorization,
+        &new.authorization,
+        Key::Authorization,
+        &mut changed,
+    );
+    policies(
+        &old.authentication,
+        &new.authentication,
+        Key::Authentication,
+        &mut changed,
+    );
     services(&old.services, &new.services, &mut changed);
     different(&old.endpoints, &new.endpoints, Arc::ptr_eq, |host| {
         changed.insert(Key::Endpoints(host.clone()))
@@ -79,8 +90,13 @@ pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
 }
 
 /// Of another root namespace the policies are for other workloads: both namespaces' have changed then.
-fn authorization(old: &Authorization, new: &Authorization, changed: &mut BTreeSet<Key>) {
-    let key = |namespace: &str| Key::Authorization(namespace.to_owned());
+fn policies<P: PartialEq>(
+    old: &Policies<P>,
+    new: &Policies<P>,
+    key: impl Fn(String) -> Key,
+    changed: &mut BTreeSet<Key>,
+) {
+    let key = |namespace: &str| key(namespace.to_owned());
     if old.root != new.root {
         changed.extend([key(&old.root), key(&new.root)]);
     }
@@ -129,6 +145,7 @@ fn share_parts(old: &Snapshot, new: &mut Snapshot) {
         new.mesh = old.mesh.clone();
     }
     share(&mut new.authorization, Some(&old.authorization));
+    share(&mut new.authentication, Some(&old.authentication));
     for (host, service) in &mut new.services {
         share(service, old.services.get(host));
     }

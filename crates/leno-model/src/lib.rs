@@ -5,11 +5,13 @@
 //! a log line, a status or `leno explain` can point at file and line. A [`Snapshot`] is never changed; the
 //! single writer builds the next one and says in a [`Delta`] which keys differ.
 
+pub mod authentication;
 pub mod authorization;
 mod build;
 pub mod delta;
 mod diff;
 pub mod gateway;
+pub mod in_force;
 pub mod mesh;
 pub mod name;
 pub mod policy;
@@ -21,9 +23,11 @@ pub mod vip;
 pub mod workload;
 mod world;
 
+pub use authentication::{Authentication, JwtRule, KeyNews, KeySource, Keys, RequestAuthentication};
 pub use authorization::{
     Authorization, AuthorizationAction, AuthorizationCondition, AuthorizationPolicy, AuthorizationRule,
 };
+pub use build::request_authentication::key_sources;
 pub use delta::Delta;
 pub use gateway::{
     Gateway, GatewayHost, GatewayProtocol, GatewaySecret, GatewayServer, GatewayStream, GatewayTls,

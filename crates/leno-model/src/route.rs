@@ -73,6 +73,8 @@ pub struct HttpMatch {
     pub scheme: Option<StringMatch>,
     pub authority: Option<StringMatch>,
     pub headers: Vec<(String, HeaderMatch)>,
+    /// Claims of a verified token, by their paths.
+    pub claims: Vec<(Vec<String>, HeaderMatch)>,
     pub query: Vec<(String, StringMatch)>,
     pub port: Option<u16>,
     pub source_labels: Labels,

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::authentication::{Authentication, KeySource, Keys, longest};
 use crate::authorization::Authorization;
 use crate::gateway::{Gateway, GatewaySecret};
 use crate::mesh::MeshConfig;
@@ -32,6 +34,10 @@ pub struct Snapshot {
     pub mtls: HashMap<WorkloadId, Arc<PeerMtls>>,
     /// Who may do what.
     pub authorization: Arc<Authorization>,
+    /// Whose tokens are taken.
+    pub authentication: Arc<Authentication>,
+    /// Keys that were fetched, as JSON Web Key Sets.
+    pub keys: Arc<BTreeMap<KeySource, Arc<str>>>,
     /// Virtual addresses.
     pub vips: HashMap<IpAddr, Host>,
     /// Addresses that objects say, the narrowest first.
@@ -55,6 +61,15 @@ impl Snapshot {
     pub fn by_fixed_address(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Service>> {
         let covering = self.fixed.iter().filter(move |(net, _)| net.contains(&address));
         covering.filter_map(|(_, host)| self.services.get(host))
+    }
+
+    /// Where keys are to be fetched, and how long an attempt may take.
+    pub fn key_sources(&self) -> BTreeMap<KeySource, Duration> {
+        let rules = self.authentication.all().flat_map(|policy| &policy.rules);
+        longest(rules.filter_map(|rule| match &rule.keys {
+            Keys::Fetched(source, timeout) => Some((source.clone(), *timeout)),
+            Keys::Inline(_) => None,
+        }))
     }
 
     pub fn endpoints(&self, host: &Host) -> &[Arc<Workload>] {

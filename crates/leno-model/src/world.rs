@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use leno_api::{Code, Diagnostic, Object, Place, Severity};
+use leno_api::{Code, Diagnostic, Kind, Object, ObjectKey, Place, Severity};
 
+use crate::authentication::{Authentication, KeyNews, KeySource, Keys};
 use crate::build::grant::Grants;
 use crate::build::peer_authentication::PeerPolicies;
 use crate::build::{self, Context, Routes};
@@ -38,6 +39,8 @@ pub enum Change {
     /// An instance registered, or something about it changed.
     Workload(Workload),
     WorkloadGone(WorkloadId),
+    /// What is known of an issuer's keys; none: it is not fetched any more.
+    Keys(KeySource, Option<KeyNews>),
 }
 
 /// What came of it.
@@ -59,6 +62,7 @@ pub struct World {
     selection: Selection,
     config_diagnostics: Vec<Diagnostic>,
     workload_diagnostics: BTreeMap<WorkloadId, Diagnostic>,
+    keys: BTreeMap<KeySource, KeyNews>,
     snapshot: Arc<Snapshot>,
 }
 
@@ -92,6 +96,14 @@ impl World {
                 }
                 Change::Workload(workload) => (workload.id.clone(), Some(Arc::new(workload))),
                 Change::WorkloadGone(id) => (id, None),
+                Change::Keys(source, Some(news)) => {
+                    self.keys.insert(source, news);
+                    continue;
+                }
+                Change::Keys(source, None) => {
+                    self.keys.remove(&source);
+                    continue;
+                }
             };
             workloads.insert(id, workload);
         }
@@ -101,7 +113,7 @@ impl World {
                 touched.insert(id, workload);
             }
         }
-        let (delta, vips_changed) = match (configuration, touched.is_empty()) {
+        let (mut delta, vips_changed) = match (configuration, touched.is_empty()) {
             (false, true) => (Delta::default(), false),
             (false, false) if !self.services_depend_on(&touched) => (self.change_endpoints(touched), false),
             _ => {
@@ -109,11 +121,19 @@ impl World {
                 (self.rebuild(touched, now), vips != self.vips)
             }
         };
-        let own = self.workload_diagnostics.values();
+        delta.changed.extend(self.change_keys());
+        let own = self.workload_diagnostics.values().cloned();
+        let keys = keys_not_fetched(&self.snapshot.authentication, &self.keys);
         Outcome {
             snapshot: self.snapshot.clone(),
             delta,
-            diagnostics: self.config_diagnostics.iter().chain(own).cloned().collect(),
+            diagnostics: self
+                .config_diagnostics
+                .iter()
+                .cloned()
+                .chain(own)
+                .chain(keys)
+                .collect(),
             vips_changed,
         }
     }
@@ -226,6 +246,27 @@ impl World {
         next.workloads.insert(id.clone(), workload);
     }
 
+    /// The fetched keys that have come, changed or gone.
+    fn change_keys(&mut self) -> Vec<Key> {
+        let news = self.keys.iter();
+        let now: BTreeMap<KeySource, Arc<str>> = news
+            .filter_map(|(source, news)| Some((source.clone(), news.keys.clone()?)))
+            .collect();
+        if *self.snapshot.keys == now {
+            return Vec::new();
+        }
+        let before = Arc::clone(&self.snapshot.keys);
+        let sources: BTreeSet<&KeySource> = before.keys().chain(now.keys()).collect();
+        let differ = sources
+            .into_iter()
+            .filter(|source| before.get(source) != now.get(source));
+        let changed = differ.cloned().map(Key::Keys).collect();
+        let mut next = Snapshot::clone(&self.snapshot);
+        next.keys = Arc::new(now);
+        self.publish(next);
+        changed
+    }
+
     // === the long way ===
 
     fn rebuild(&mut self, touched: BTreeMap<WorkloadId, Option<Arc<Workload>>>, now: Duration) -> Delta {
@@ -252,6 +293,8 @@ impl World {
             mesh.paths,
             &mut diagnostics,
         ));
+        next.authentication = Arc::new(build::request_authentication::authentication(&objects, &root));
+        next.keys = Arc::clone(&self.snapshot.keys);
         next.mesh = Arc::new(mesh);
         next.services = build::service::declared(&objects);
         build::service_entry::add(&objects, &mut next.services, &mut diagnostics);
@@ -381,6 +424,42 @@ fn add_undeclared(next: &mut Snapshot) {
                 .or_insert_with(|| Arc::new(service));
         }
     }
+}
+
+/// Issuers whose keys cannot be fetched now, one for each rule.
+fn keys_not_fetched(
+    authentication: &Authentication,
+    known: &BTreeMap<KeySource, KeyNews>,
+) -> Vec<Diagnostic> {
+    let rules = authentication
+        .all()
+        .flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule)));
+    let found = rules.filter_map(|(policy, rule)| {
+        let Keys::Fetched(source, _) = &rule.keys else {
+            return None;
+        };
+        let news = known.get(source)?;
+        let trouble = news.trouble.as_ref()?;
+        let holds = match news.keys {
+            Some(_) => "the last good ones hold",
+            None => "no token of the issuer is taken",
+        };
+        let message = format!(
+            "the keys of {} cannot be fetched: {trouble}; {holds}",
+            rule.issuer
+        );
+        let key = ObjectKey {
+            kind: Kind::RequestAuthentication,
+            namespace: policy.origin.namespace.clone(),
+            name: policy.origin.name.clone(),
+        };
+        let place = Place::whole_file(&rule.place);
+        let found = Diagnostic::new(Code::KeysNotFetched, Severity::Warning, place, message).object(key);
+        Some(found.hint(format!(
+            "see that {source} answers with a JSON Web Key Set: try curl on the control plane's machine"
+        )))
+    });
+    found.collect()
 }
 
 /// A workload that says it belongs to a service which does not select it would wait for calls in vain.

@@ -5,6 +5,7 @@
 mod background;
 mod browser;
 mod condition;
+mod issuer;
 mod machine;
 mod mesh;
 mod namespace;
@@ -17,6 +18,7 @@ mod user;
 pub use background::Background;
 pub use browser::{Browser, Scheme};
 pub use condition::{eventually, eventually_within};
+pub use issuer::{Answer, Issuer, KeyServer};
 pub use mesh::{Mesh, MeshBuilder};
 pub use plane::Plane;
 pub use port::{free_address, free_port};

@@ -23,7 +23,7 @@ pub(crate) struct ConnectionManager<'a> {
     /// The proxy is leno's.
     pub(crate) leno: bool,
     /// What requests are held to.
-    pub(crate) authorization: Vec<hcm::HttpFilter>,
+    pub(crate) guards: Vec<hcm::HttpFilter>,
     pub(crate) paths: PathNormalization,
     pub(crate) side: Side,
 }
@@ -101,7 +101,7 @@ impl ConnectionManager<'_> {
             let inbound = matches!(self.side, Side::Inbound(_));
             filters.push(peer_metadata::filter(inbound));
         }
-        filters.extend(self.authorization.iter().cloned());
+        filters.extend(self.guards.iter().cloned());
         if let Side::Outbound { detected: true, .. } = self.side
             && !self.leno
         {

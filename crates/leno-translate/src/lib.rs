@@ -9,8 +9,10 @@
 //! ([`Proxy::on_demand`]).
 
 mod access_log;
+mod authentication;
 mod authorization;
 mod cache;
+mod claims;
 mod cluster;
 mod connection_manager;
 mod endpoint;

@@ -11,6 +11,7 @@ pub(crate) use leno_proto::envoy::extensions::access_loggers::file::v3 as file_l
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
 pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
+pub(crate) use leno_proto::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
 pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_filter;
 pub(crate) use leno_proto::envoy::extensions::filters::http::router::v3 as router;
 pub(crate) use leno_proto::envoy::extensions::filters::http::set_filter_state::v3 as set_filter_state;

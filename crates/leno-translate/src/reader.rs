@@ -10,8 +10,8 @@ use std::sync::Arc;
 use leno_model::authorization::InForce;
 use leno_model::delta::Key;
 use leno_model::{
-    Gateway, GatewaySecret, Host, HttpRoute, Labels, MeshConfig, Origin, PeerMtls, Service, ServicePolicy,
-    Snapshot, TcpRoute, Workload, WorkloadId,
+    Gateway, GatewaySecret, Host, HttpRoute, KeySource, Labels, MeshConfig, Origin, PeerMtls,
+    RequestAuthentication, Service, ServicePolicy, Snapshot, TcpRoute, Workload, WorkloadId,
 };
 
 use crate::Proxy;
@@ -136,14 +136,28 @@ impl<'a> Reader<'a> {
     /// these Gateways too.
     pub(crate) fn authorization(&mut self, proxy: &Proxy, labels: &Labels, gateways: &[&Origin]) -> InForce {
         let all = &self.snapshot.authorization;
-        let namespaces = [&*all.root, &proxy.namespace].into_iter();
-        let namespaces = namespaces.chain(gateways.iter().map(|gateway| &*gateway.namespace));
         self.deps
-            .extend(namespaces.map(|namespace| Key::Authorization(namespace.to_owned())));
-        match gateways {
-            [] => all.for_workload(&proxy.namespace, labels),
-            _ => all.for_gateway(&proxy.namespace, labels, gateways),
-        }
+            .extend(namespaces(&all.root, proxy, gateways).map(Key::Authorization));
+        all.for_gateway(&proxy.namespace, labels, gateways)
+    }
+
+    /// Whose tokens are taken, for the same.
+    pub(crate) fn authentication(
+        &mut self,
+        proxy: &Proxy,
+        labels: &Labels,
+        gateways: &[&Origin],
+    ) -> Vec<Arc<RequestAuthentication>> {
+        let all = &self.snapshot.authentication;
+        self.deps
+            .extend(namespaces(&all.root, proxy, gateways).map(Key::Authentication));
+        all.for_gateway(&proxy.namespace, labels, gateways)
+    }
+
+    /// The keys that were fetched there; None: none yet.
+    pub(crate) fn keys(&mut self, source: &KeySource) -> Option<&'a Arc<str>> {
+        self.deps.insert(Key::Keys(source.clone()));
+        self.snapshot.keys.get(source)
     }
 
     /// What an endpoint accepts. `Endpoints` of its service covers it: a caller has no key per endpoint.
@@ -156,4 +170,11 @@ impl<'a> Reader<'a> {
         self.deps.insert(Key::Workload(id.clone()));
         self.snapshot.mtls.get(id).map(Arc::as_ref)
     }
+}
+
+/// Those whose policies may be for the proxy, where it serves these Gateways.
+fn namespaces(root: &str, proxy: &Proxy, gateways: &[&Origin]) -> impl Iterator<Item = String> {
+    let own = [root, &*proxy.namespace].into_iter();
+    let all = own.chain(gateways.iter().map(|gateway| &*gateway.namespace));
+    all.map(str::to_owned).collect::<Vec<_>>().into_iter()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use leno_control::Options;
+use leno_control::{KeyOptions, Options};
 use leno_proxy::control_plane::CONTROL_PLANE_NAME;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -39,6 +39,12 @@ pub struct Control {
     /// Append who joined, got certificates, made tokens and changed the configuration to this file (JSON lines)
     #[arg(long, value_name = "FILE")]
     audit_log: Option<PathBuf>,
+    /// How often the keys of tokens' issuers are fetched (RequestAuthentication's jwksUri)
+    #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = crate::duration::parse)]
+    jwks_refresh: Duration,
+    /// Certificates that servers of such keys may have, besides what this machine trusts (PEM)
+    #[arg(long, value_name = "FILE")]
+    jwks_ca: Option<PathBuf>,
     /// The file by which programs on this machine find the control plane [default: $XDG_RUNTIME_DIR/leno/control.json]
     #[arg(long, value_name = "FILE")]
     rendezvous: Option<PathBuf>,
@@ -58,6 +64,10 @@ pub fn run(args: Control, environment: &Environment) -> anyhow::Result<()> {
         names: vec![CONTROL_PLANE_NAME.to_owned()],
         cert_ttl: args.cert_ttl,
         audit_log: args.audit_log,
+        keys: KeyOptions {
+            refresh: args.jwks_refresh,
+            roots: args.jwks_ca,
+        },
         ..Options::new(state)
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -11,6 +11,7 @@ pub mod http_route;
 pub mod mesh_config;
 pub mod namespace;
 pub mod peer_authentication;
+pub mod request_authentication;
 pub mod secret;
 pub mod service;
 pub mod service_entry;

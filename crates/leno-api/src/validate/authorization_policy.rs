@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Check;
+use super::policy_target::target;
 use crate::codes::Code;
 use crate::kinds::authorization_policy::{
-    Action, Attribute, AuthorizationPolicySpec, Condition, DRY_RUN, Operation, Rule, Source, TargetRef,
+    Action, Attribute, AuthorizationPolicySpec, Condition, DRY_RUN, Operation, Rule, Source,
 };
 
 pub(super) fn check(check: &mut Check<'_>, spec: &AuthorizationPolicySpec) {
-    target(check, spec);
+    let (single, several) = (spec.target_ref.as_ref(), &spec.target_refs);
+    target(check, spec.selector.as_ref(), single, several);
     dry_run(check);
     provider(check, spec);
     let rules = spec.rules.as_deref().unwrap_or_default();
@@ -35,68 +37,6 @@ pub(super) fn check(check: &mut Check<'_>, spec: &AuthorizationPolicySpec) {
 fn empty(check: &mut Check<'_>, at: &str, what: &str) {
     let hint = "say something in it, or leave it out";
     check.error(Code::Empty, at, format!("{what} without anything in it"), hint);
-}
-
-fn target(check: &mut Check<'_>, spec: &AuthorizationPolicySpec) {
-    let given = [
-        ("selector", spec.selector.is_some()),
-        ("targetRef", spec.target_ref.is_some()),
-        ("targetRefs", !spec.target_refs.is_empty()),
-    ];
-    let given: Vec<&str> = given
-        .iter()
-        .filter(|(_, is)| *is)
-        .map(|(name, _)| *name)
-        .collect();
-    if given.len() > 1 {
-        let message = format!("{} are given together", given.join(" and "));
-        check.error(Code::BadCombination, "spec", message, "keep one of them");
-    }
-    if let Some(selector) = &spec.selector {
-        for (key, value) in &selector.match_labels {
-            if key.is_empty() || key.contains('*') || value.contains('*') {
-                let message = format!("the label {key}={value} has a wildcard, or no key");
-                let hint = "labels are compared as they are";
-                check.error(Code::WrongValue, "spec.selector.matchLabels", message, hint);
-            }
-        }
-        if selector.match_labels.is_empty() {
-            let message = "a selector without labels selects the whole namespace";
-            check.warning(Code::NoEffect, "spec.selector", message, "leave it out");
-        }
-    }
-    if let Some(target) = &spec.target_ref {
-        target_ref(check, "spec.targetRef", target);
-    }
-    for (i, target) in spec.target_refs.iter().enumerate() {
-        target_ref(check, &format!("spec.targetRefs[{i}]"), target);
-    }
-}
-
-fn target_ref(check: &mut Check<'_>, at: &str, target: &TargetRef) {
-    if target.name.is_empty() {
-        check.error(Code::MissingField, at, "a target without a name", "add name");
-    }
-    if !target.namespace.is_empty() {
-        let hint = "a policy is for targets of its own namespace: leave namespace out";
-        let message = "a target in another namespace";
-        check.error(Code::BadCombination, format!("{at}.namespace"), message, hint);
-    }
-    let TargetRef { group, kind, .. } = target;
-    match (group.as_str(), kind.as_str()) {
-        ("gateway.networking.k8s.io" | "networking.istio.io", "Gateway") => {}
-        // What they stand for is behind waypoints.
-        ("" | "core", "Service")
-        | ("networking.istio.io", "ServiceEntry")
-        | ("gateway.networking.k8s.io", "GatewayClass" | "HTTPRoute") => {
-            check.not_served(at, format!("a policy for a {kind}"));
-        }
-        _ => {
-            let message = format!("{kind:?} of {group:?} is nothing that a policy can be attached to");
-            let hint = "use a Gateway of gateway.networking.k8s.io or networking.istio.io, or a selector";
-            check.error(Code::WrongValue, at, message, hint);
-        }
-    }
 }
 
 fn dry_run(check: &mut Check<'_>) {
@@ -253,34 +193,12 @@ fn source(check: &mut Check<'_>, at: &str, action: Action, source: &Source) {
             not_with_custom(check, &format!("{at}.{name}"), name);
         }
     }
-    let of_token = [request_principals, not_request_principals];
-    if of_token.iter().any(|list| !list.is_empty()) {
-        needs_token(check, at, action, !request_principals.is_empty());
-    }
 }
 
 fn not_with_custom(check: &mut Check<'_>, at: &str, what: &str) {
     let message = format!("{what} cannot be a condition of action CUSTOM");
     let hint = "let the authorizer look at it, or add a policy with DENY";
     check.error(Code::BadCombination, at, message, hint);
-}
-
-/// Nothing verifies tokens yet, so no request has a principal, an audience or a claim.
-fn needs_token(check: &mut Check<'_>, at: &str, action: Action, positive: bool) {
-    let what = match (action, positive) {
-        (Action::Deny, true) => "the rule denies what it would deny for any token",
-        (_, true) => "the rule never matches",
-        (_, false) => "every request counts as one without a token",
-    };
-    let message = format!(
-        "no request has a verified token, as RequestAuthentication is not served by leno yet: {what}"
-    );
-    check.warning(
-        Code::NeedsToken,
-        at,
-        message,
-        "use principals, which mutual TLS proves",
-    );
 }
 
 fn service_account(check: &mut Check<'_>, at: &str, account: &str) {
@@ -429,9 +347,6 @@ fn condition(check: &mut Check<'_>, at: &str, action: Action, condition: &Condit
     );
     if action == Action::Custom && (of_identity || attribute.needs_token()) {
         not_with_custom(check, &format!("{at}.key"), key);
-    }
-    if attribute.needs_token() {
-        needs_token(check, at, action, !values.is_empty());
     }
 }
 

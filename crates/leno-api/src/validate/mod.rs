@@ -13,12 +13,14 @@ mod http_route;
 mod mesh_config;
 pub mod names;
 mod peer_authentication;
+mod policy_target;
+pub mod request_authentication;
 mod resilience;
 pub mod secret;
 mod service;
 mod service_entry;
 mod tcp_route;
-mod virtual_service;
+pub mod virtual_service;
 
 pub use resilience::grpc_code;
 
@@ -48,6 +50,7 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
         Spec::VirtualService(spec) => virtual_service::check(&mut check, spec),
         Spec::DestinationRule(spec) => destination_rule::check(&mut check, spec),
         Spec::AuthorizationPolicy(spec) => authorization_policy::check(&mut check, spec),
+        Spec::RequestAuthentication(spec) => request_authentication::check(&mut check, spec),
         Spec::PeerAuthentication(spec) => peer_authentication::check(&mut check, spec),
         Spec::Gateway(spec) => gateway::check(&mut check, spec),
         Spec::KubernetesGateway(spec) => gateway_api::gateway(&mut check, spec),

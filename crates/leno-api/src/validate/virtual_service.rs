@@ -38,7 +38,7 @@ pub(super) fn check(check: &mut Check<'_>, spec: &VirtualServiceSpec) {
         );
     }
     for (i, rule) in spec.http.iter().enumerate() {
-        http_rule(check, &format!("spec.http[{i}]"), rule);
+        http_rule(check, &format!("spec.http[{i}]"), rule, &spec.gateways);
         let matches_all = rule.matches.is_empty();
         if matches_all && i + 1 < spec.http.len() {
             let message = format!("the rules after http[{i}] are never reached: it matches every request");
@@ -77,7 +77,7 @@ fn gateways(check: &mut Check<'_>, path: &str, gateways: &[String]) {
     }
 }
 
-fn http_rule(check: &mut Check<'_>, at: &str, rule: &HttpRule) {
+fn http_rule(check: &mut Check<'_>, at: &str, rule: &HttpRule, of_all: &[String]) {
     let actions = [
         ("route", !rule.route.is_empty()),
         ("redirect", rule.redirect.is_some()),
@@ -85,7 +85,12 @@ fn http_rule(check: &mut Check<'_>, at: &str, rule: &HttpRule) {
     ];
     check.one_of(at, &actions);
     for (i, matching) in rule.matches.iter().enumerate() {
-        http_match(check, &format!("{at}.match[{i}]"), matching);
+        let gateways = match matching.gateways.is_empty() {
+            true => of_all,
+            false => &matching.gateways,
+        };
+        let at_gateway = gateways.iter().any(|gateway| gateway != "mesh");
+        http_match(check, &format!("{at}.match[{i}]"), matching, at_gateway);
     }
     for (i, route) in rule.route.iter().enumerate() {
         let at = format!("{at}.route[{i}]");
@@ -146,7 +151,7 @@ fn mirrors(check: &mut Check<'_>, at: &str, rule: &HttpRule) {
     }
 }
 
-fn http_match(check: &mut Check<'_>, at: &str, matching: &HttpMatch) {
+fn http_match(check: &mut Check<'_>, at: &str, matching: &HttpMatch, at_gateway: bool) {
     let strings = [
         ("uri", &matching.uri),
         ("scheme", &matching.scheme),
@@ -164,8 +169,19 @@ fn http_match(check: &mut Check<'_>, at: &str, matching: &HttpMatch) {
     ];
     for (field, map) in maps {
         for (name, value) in map {
-            header_key(check, &format!("{at}.{field}"), name);
-            string_match(check, &format!("{at}.{field}.{name}"), value, true);
+            let path = format!("{at}.{field}");
+            match claim_of(name) {
+                None => header_key(check, &path, name),
+                Some(Err(why)) => check.error(Code::BadHeader, &path, why, CLAIMS),
+                Some(Ok(_)) if !at_gateway => {
+                    let message =
+                        format!("{name} is only known at a gateway, which verifies tokens before it routes");
+                    let hint = "name the rule's Gateway under gateways";
+                    check.error(Code::BadCombination, &path, message, hint);
+                }
+                Some(Ok(_)) => {}
+            }
+            string_match(check, &format!("{path}.{name}"), value, true);
         }
     }
     for (name, value) in &matching.query_params {
@@ -367,6 +383,31 @@ fn header_key(check: &mut Check<'_>, at: &str, name: &str) {
     } else {
         check.header_name(at, name);
     }
+}
+
+/// Where a route asks for a claim of the request's token: in the place of a header, as Istio has it.
+const CLAIM: &str = "@request.auth.claims";
+const CLAIMS: &str =
+    "write @request.auth.claims.NAME, or @request.auth.claims[A][B] for a claim within another";
+
+/// None: it is a header's name. Else the path to the claim, or what is wrong with it.
+pub fn claim_of(name: &str) -> Option<Result<Vec<String>, String>> {
+    name.starts_with('@').then(|| {
+        let is_ours = |prefix: &str| prefix.eq_ignore_ascii_case(CLAIM);
+        let bad = || format!("{name} is neither a header nor a claim");
+        let (prefix, rest) = name.split_at_checked(CLAIM.len()).ok_or_else(bad)?;
+        let dotted = rest.strip_prefix('.');
+        let inner = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let path: Vec<String> = match (dotted, inner) {
+            (Some(dotted), _) => dotted.split('.').map(str::to_owned).collect(),
+            (_, Some(inner)) => inner.split("][").map(str::to_owned).collect(),
+            (None, None) => return Err(bad()),
+        };
+        match is_ours(prefix) && path.iter().all(|name| !name.is_empty()) {
+            true => Ok(path),
+            false => Err(bad()),
+        }
+    })
 }
 
 fn tcp_rule(check: &mut Check<'_>, at: &str, rule: &TcpRule) {

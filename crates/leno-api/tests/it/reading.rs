@@ -18,6 +18,7 @@ fn every_served_kind_is_read() {
         Kind::HttpRoute,
         Kind::PeerAuthentication,
         Kind::AuthorizationPolicy,
+        Kind::RequestAuthentication,
     ];
     assert_eq!(kinds, want);
     assert_eq!(&*parsed.objects[0].key.namespace, "default");
@@ -148,13 +149,6 @@ fn kinds_of_kubernetes_are_skipped_and_unknown_ones_reported() {
         ]
     );
     assert_eq!(parsed.diagnostics[1].hint, "did you mean Service?");
-}
-
-#[test]
-fn a_policy_that_forbids_is_never_skipped_quietly() {
-    let text =
-        "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: tokens}\nspec: {}\n";
-    assert_eq!(errors(text), [(Code::NotServed, 2)]);
 }
 
 #[test]

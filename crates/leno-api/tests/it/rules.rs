@@ -398,9 +398,64 @@ fn what_denies_more_than_it_says_is_warned_of() {
         []
     );
     let token = "{from: [{source: {requestPrincipals: [a/b], ipBlocks: [1.2.3.4]}}]}";
-    assert_eq!(warnings(&denies(token)), [Code::NeedsToken]);
-    assert_eq!(
-        warnings("{rules: [{when: [{key: \"request.auth.claims[a]\", values: [b]}]}]}"),
-        [Code::NeedsToken]
-    );
+    assert_eq!(warnings(&denies(token)), []);
+}
+
+#[test]
+fn a_rule_for_tokens_names_its_issuer_keys_and_places() {
+    let tokens = |spec: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {{name: a}}\nspec: {spec}\n"
+        )
+    };
+    let rule = |rule: &str| {
+        tokens(&format!(
+            "{{jwtRules: [{{issuer: a, jwksUri: \"http://a/\", {rule}}}]}}"
+        ))
+    };
+    let keys = |keys: &str| tokens(&format!("{{jwtRules: [{{issuer: a, {keys}}}]}}"));
+    let cases = [
+        (rule("audiences: [\"\"]"), Code::Empty),
+        (rule("fromHeaders: [{prefix: a}]"), Code::MissingField),
+        (rule("fromHeaders: [{name: \"a b\"}]"), Code::BadHeader),
+        (rule("outputPayloadToHeader: \":path\""), Code::BadHeader),
+        (
+            rule("outputClaimToHeaders: [{claim: a, header: \"a.b\"}]"),
+            Code::BadHeader,
+        ),
+        (rule("outputClaimToHeaders: [{header: a}]"), Code::MissingField),
+        (rule("timeout: 0s"), Code::BadDuration),
+        (rule("presence: MANDATORY"), Code::WrongValue),
+        (rule("jwks: \"{}\""), Code::BadCombination),
+        (keys("jwksUri: \"ftp://a/\""), Code::WrongValue),
+        (keys("jwks: \"{\\\"keys\\\": []}\""), Code::WrongValue),
+        (keys("audiences: [a]"), Code::MissingField),
+        (
+            tokens("{jwtRules: [{jwksUri: \"http://a/\"}]}"),
+            Code::MissingField,
+        ),
+        (tokens("{jwtRules: [null]}"), Code::Empty),
+        (
+            tokens(
+                "{selector: {matchLabels: {a: b}}, targetRefs: [{group: networking.istio.io, kind: Gateway, name: a}]}",
+            ),
+            Code::BadCombination,
+        ),
+    ];
+    for (text, code) in cases {
+        let found = errors(&text);
+        assert_eq!(
+            found.first().map(|(found, _)| *found),
+            Some(code),
+            "{text} {found:?}"
+        );
+    }
+    for good in [
+        tokens("{}"),
+        tokens("{jwtRules: [{issuer: \"https://a\"}]}"),
+        rule("presence: OPTIONAL"),
+        keys("jwks_uri: \"http://a/\""),
+    ] {
+        assert_eq!(errors(&good), [], "{good}");
+    }
 }

@@ -12,6 +12,7 @@ use leno_api::kinds::http_route::HttpRouteSpec;
 use leno_api::kinds::mesh_config::MeshConfigSpec;
 use leno_api::kinds::namespace::NamespaceSpec;
 use leno_api::kinds::peer_authentication::PeerAuthenticationSpec;
+use leno_api::kinds::request_authentication::RequestAuthenticationSpec;
 use leno_api::kinds::secret::SecretSpec;
 use leno_api::kinds::service::ServiceSpec;
 use leno_api::kinds::service_entry::ServiceEntrySpec;
@@ -50,7 +51,7 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 15] = [
+pub(crate) const KINDS: [Kind; 16] = [
     Kind::Service,
     Kind::ServiceEntry,
     Kind::HttpRoute,
@@ -59,6 +60,7 @@ pub(crate) const KINDS: [Kind; 15] = [
     Kind::DestinationRule,
     Kind::PeerAuthentication,
     Kind::AuthorizationPolicy,
+    Kind::RequestAuthentication,
     Kind::MeshConfig,
     Kind::Gateway,
     Kind::KubernetesGateway,
@@ -87,6 +89,7 @@ pub(crate) fn schema(kind: Kind) -> Schema {
         Kind::DestinationRule => Spec::DestinationRule(ask::<DestinationRuleSpec>(&schema)),
         Kind::PeerAuthentication => Spec::PeerAuthentication(ask::<PeerAuthenticationSpec>(&schema)),
         Kind::AuthorizationPolicy => Spec::AuthorizationPolicy(ask::<AuthorizationPolicySpec>(&schema)),
+        Kind::RequestAuthentication => Spec::RequestAuthentication(ask::<RequestAuthenticationSpec>(&schema)),
         Kind::MeshConfig => Spec::MeshConfig(ask::<MeshConfigSpec>(&schema)),
         Kind::Gateway => Spec::Gateway(ask::<gateway::GatewaySpec>(&schema)),
         Kind::KubernetesGateway => Spec::KubernetesGateway(ask::<gateway_api::GatewaySpec>(&schema)),

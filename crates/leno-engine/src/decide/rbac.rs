@@ -17,6 +17,7 @@ use crate::decide::matcher::tree::{Facts, Undecided};
 use crate::decide::notes::{Notes, Object, Shown};
 use crate::message::RequestHead;
 
+pub(super) use denial::place;
 pub use denial::{Denial, told};
 pub use nearest::Nearest;
 

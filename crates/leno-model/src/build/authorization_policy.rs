@@ -1,6 +1,5 @@
 //! AuthorizationPolicy: objects to policies by namespace.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leno_api::kinds::authorization_policy::{
@@ -9,10 +8,10 @@ use leno_api::kinds::authorization_policy::{
 use leno_api::validate::authorization_policy::parse_bool;
 use leno_api::{Code, Diagnostic, Object, Severity, Spec};
 
-use super::{of_kind, origin};
+use super::{of_kind, origin, policy_target};
 use crate::authorization::{
     Authorization, AuthorizationAction, AuthorizationCondition, AuthorizationPolicy, AuthorizationRule,
-    PolicyTarget, Subject,
+    Subject,
 };
 use crate::mesh::PathNormalization;
 
@@ -26,7 +25,7 @@ pub(crate) fn authorization(
         Spec::AuthorizationPolicy(spec) => Some(spec.as_ref()),
         _ => None,
     });
-    let mut namespaces: BTreeMap<String, Vec<Arc<AuthorizationPolicy>>> = BTreeMap::new();
+    let mut policies = Vec::new();
     for (object, spec) in specs {
         let policy = policy(object, spec);
         diagnostics.extend(other_spellings(object, spec, paths));
@@ -40,16 +39,9 @@ pub(crate) fn authorization(
             );
             diagnostics.push(found.hint("leno has no extensionProviders yet: use ALLOW and DENY for now"));
         }
-        let namespace = object.key.namespace.to_string();
-        namespaces.entry(namespace).or_default().push(Arc::new(policy));
+        policies.push((object.key.namespace.to_string(), policy));
     }
-    Authorization {
-        root: root.to_owned(),
-        namespaces: namespaces
-            .into_iter()
-            .map(|(namespace, policies)| (namespace, Arc::new(policies)))
-            .collect(),
-    }
+    Authorization::new(root, policies)
 }
 
 /// Says so where a path that a policy forbids has spellings that it does not.
@@ -87,19 +79,14 @@ fn other_spellings(
 }
 
 fn policy(object: &Object, spec: &AuthorizationPolicySpec) -> AuthorizationPolicy {
-    let labels = spec
-        .selector
-        .as_ref()
-        .map(|selector| selector.match_labels.clone());
-    let refs = spec.target_refs.iter().chain(&spec.target_ref);
-    let gateways: Vec<String> = refs.map(|target| target.name.clone()).collect();
     let rules = spec.rules.iter().flatten().enumerate();
     AuthorizationPolicy {
         origin: origin(object),
-        target: match gateways.is_empty() {
-            true => PolicyTarget::Workloads(labels.unwrap_or_default()),
-            false => PolicyTarget::Gateways(gateways),
-        },
+        target: policy_target(
+            spec.selector.as_ref(),
+            spec.target_ref.as_ref(),
+            &spec.target_refs,
+        ),
         action: match spec.action {
             Action::Allow => AuthorizationAction::Allow,
             Action::Deny => AuthorizationAction::Deny,

@@ -10,6 +10,7 @@ pub(crate) mod grant;
 pub(crate) mod http_route;
 pub(crate) mod mesh;
 pub(crate) mod peer_authentication;
+pub(crate) mod request_authentication;
 pub(crate) mod service;
 pub(crate) mod service_entry;
 pub(crate) mod tcp_route;
@@ -18,8 +19,11 @@ pub(crate) mod virtual_service;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use leno_api::kinds::authorization_policy::TargetRef;
+use leno_api::kinds::peer_authentication::Selector;
 use leno_api::{Code, Diagnostic, Object, ObjectKey, Severity, Spec, nearest};
 
+use crate::in_force::PolicyTarget;
 use crate::name::{Host, Origin};
 use crate::policy::ServicePolicy;
 use crate::route::{HttpRoute, Retries, TcpRoute, WeightedBackend};
@@ -168,6 +172,23 @@ pub(crate) fn of_kind<'o, S>(
         .collect();
     found.sort_by(|(a, _), (b, _)| (&a.key.name, &a.key.namespace).cmp(&(&b.key.name, &b.key.namespace)));
     found
+}
+
+/// Whom a policy of security.istio.io is for.
+pub(crate) fn policy_target(
+    selector: Option<&Selector>,
+    single: Option<&TargetRef>,
+    several: &[TargetRef],
+) -> PolicyTarget {
+    let gateways: Vec<String> = several
+        .iter()
+        .chain(single)
+        .map(|target| target.name.clone())
+        .collect();
+    match gateways.is_empty() {
+        true => PolicyTarget::Workloads(selector.map(|by| by.match_labels.clone()).unwrap_or_default()),
+        false => PolicyTarget::Gateways(gateways),
+    }
 }
 
 pub(crate) fn origin(object: &Object) -> Origin {

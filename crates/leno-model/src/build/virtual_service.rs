@@ -10,6 +10,7 @@ use leno_api::kinds::virtual_service::{
     self as api, Destination, HeaderOperations, Headers, HttpDestination, HttpRule as ApiRule,
     VirtualServiceSpec,
 };
+use leno_api::validate::virtual_service::claim_of;
 use leno_api::{Code, Object, Severity, Spec};
 
 use super::gateway::{Gateways, bind_virtual_services};
@@ -310,14 +311,23 @@ fn mirrors(context: &mut Context<'_>, object: &Object, at: &str, rule: &ApiRule)
 }
 
 fn http_match(spec: &api::HttpMatch) -> HttpMatch {
-    let mut headers: Vec<(String, HeaderMatch)> = Vec::new();
+    let (mut headers, mut claims) = (Vec::new(), Vec::new());
+    let mut add = |name: &str, matching| match claim_of(name) {
+        None => headers.push((name.to_ascii_lowercase(), matching)),
+        // Validation has refused what is no path.
+        Some(path) => claims.extend(path.ok().map(|path| (path, matching))),
+    };
     for (name, value) in &spec.headers {
-        let matching = string_match(value).map_or(HeaderMatch::Present, HeaderMatch::Value);
-        headers.push((name.to_ascii_lowercase(), matching));
+        add(
+            name,
+            string_match(value).map_or(HeaderMatch::Present, HeaderMatch::Value),
+        );
     }
     for (name, value) in &spec.without_headers {
-        let matching = string_match(value).map_or(HeaderMatch::Absent, HeaderMatch::Not);
-        headers.push((name.to_ascii_lowercase(), matching));
+        add(
+            name,
+            string_match(value).map_or(HeaderMatch::Absent, HeaderMatch::Not),
+        );
     }
     // Istio: a query parameter without a value must be there, with any value.
     let any = || StringMatch::Regex(".*".into());
@@ -336,6 +346,7 @@ fn http_match(spec: &api::HttpMatch) -> HttpMatch {
         scheme: spec.scheme.as_ref().and_then(string_match),
         authority: spec.authority.as_ref().and_then(string_match),
         headers,
+        claims,
         query: spec
             .query_params
             .iter()

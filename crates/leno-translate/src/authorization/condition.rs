@@ -6,16 +6,11 @@ use leno_model::authorization::{Attribute, AuthorizationCondition, Authorization
 use leno_proto::ToAny;
 
 use super::texts::{self, text, text_after};
+use crate::claims::{self, either, metadata, one_of, value};
 use crate::parts::{cidr, regex};
 use crate::pb::{core, matcher, rbac, route, uri_template};
 use rbac::permission::Rule;
 use rbac::principal::Identifier;
-
-/// RequestAuthentication is not served, so no request has a token: what a DENY rule says of one counts as met.
-const TOKENS_ARE_VERIFIED: bool = false;
-
-/// Where Istio's JWT filter writes a token's claims.
-const JWT: &str = "envoy.filters.http.jwt_authn";
 
 /// What the rules see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +115,9 @@ impl Compiler<'_> {
         if !self.sees(&condition.subject)? {
             return Ok(());
         }
+        // gRPC's libraries verify no tokens: what a DENY rule says of one counts as met there.
         let denies = self.action == rbac::rbac::Action::Deny;
-        let counts_as_met = denies && attribute.needs_token() && !TOKENS_ARE_VERIFIED;
+        let counts_as_met = denies && attribute.needs_token() && self.scope == Scope::Calls;
         if !counts_as_met {
             into.extend(self.principal_of(attribute, &condition.values));
         }
@@ -292,55 +288,8 @@ fn template(path: &str) -> core::TypedExtensionConfig {
     }
 }
 
-fn metadata(filter: &str, path: &[String], value: matcher::ValueMatcher) -> matcher::MetadataMatcher {
-    use matcher::metadata_matcher::{PathSegment, path_segment::Segment};
-    matcher::MetadataMatcher {
-        filter: filter.into(),
-        path: path
-            .iter()
-            .map(|name| PathSegment {
-                segment: Some(Segment::Key(name.clone())),
-            })
-            .collect(),
-        value: Some(value),
-        ..Default::default()
-    }
-}
-
-fn value(text: matcher::StringMatcher) -> matcher::ValueMatcher {
-    matcher::ValueMatcher {
-        match_pattern: Some(matcher::value_matcher::MatchPattern::StringMatch(text)),
-    }
-}
-
 fn texts_of(values: &[String]) -> matcher::ValueMatcher {
     either(values.iter().map(|each| value(text(each))).collect())
-}
-
-fn either(mut values: Vec<matcher::ValueMatcher>) -> matcher::ValueMatcher {
-    if values.len() == 1
-        && let Some(only) = values.pop()
-    {
-        return only;
-    }
-    matcher::ValueMatcher {
-        match_pattern: Some(matcher::value_matcher::MatchPattern::OrMatch(
-            matcher::OrMatcher {
-                value_matchers: values,
-            },
-        )),
-    }
-}
-
-fn one_of(value: matcher::ValueMatcher) -> matcher::ValueMatcher {
-    use matcher::list_matcher::MatchPattern;
-    matcher::ValueMatcher {
-        match_pattern: Some(matcher::value_matcher::MatchPattern::ListMatch(Box::new(
-            matcher::ListMatcher {
-                match_pattern: Some(MatchPattern::OneOf(Box::new(value))),
-            },
-        ))),
-    }
 }
 
 /// `[a]`: a list with it.
@@ -354,11 +303,8 @@ fn noted(written: &str) -> matcher::ValueMatcher {
     }
 }
 
-/// A claim is a text, or a list with it.
 fn claim(path: &[String], values: &matcher::ValueMatcher) -> rbac::Principal {
-    let whole = [&["payload".to_owned()], path].concat();
-    let both = either(vec![one_of(values.clone()), values.clone()]);
-    by_token(metadata(JWT, &whole, both))
+    by_token(claims::claim(path, values))
 }
 
 #[expect(
@@ -395,8 +341,8 @@ fn request_principal(written: &str) -> rbac::Principal {
         (_, None) => (exact(written), exact("")),
     };
     let is = |name: &str, is: matcher::StringMatcher| {
-        let path = ["payload".to_owned(), name.to_owned()];
-        by_token(metadata(JWT, &path, value(is)))
+        let path = [claims::PAYLOAD.to_owned(), name.to_owned()];
+        by_token(metadata(claims::JWT, &path, value(is)))
     };
     principal(Identifier::AndIds(rbac::principal::Set {
         ids: vec![is("iss", issuer), is("sub", subject)],

@@ -9,6 +9,7 @@ use leno_model::{Origin, PathNormalization};
 use super::certificate::{self, Certificate};
 use super::{Form, Served, at, opened};
 use crate::access_log::{LogInput, log_input, refusal_log};
+use crate::authentication::{AuthenticationInput, all_places, authentication_input};
 use crate::authorization::{self, AuthorizationInput, authorization_input};
 use crate::connection_manager::{ConnectionManager, Side};
 use crate::naming;
@@ -43,6 +44,13 @@ struct Chain {
     names: Vec<String>,
     tls: Option<(GatewayTls, Certificate)>,
     carries: Carries,
+    guards: Guards,
+}
+
+/// What requests and connections are held to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Guards {
+    authentication: AuthenticationInput,
     authorization: AuthorizationInput,
 }
 
@@ -68,8 +76,8 @@ pub(crate) fn listener_input(
     match form {
         // All of them are one route configuration.
         Form::Http => {
-            let authorization = guards(reader, proxy, &servers);
-            chains.extend(servers.first().map(|first| plaintext(first, authorization)));
+            let guards = guards(reader, proxy, &servers);
+            chains.extend(servers.first().map(|first| plaintext(first, guards)));
         }
         Form::Encrypted => {
             let mut taken = BTreeSet::new();
@@ -88,7 +96,7 @@ pub(crate) fn listener_input(
                 names: Vec::new(),
                 tls: None,
                 carries: Carries::Bytes(targets),
-                authorization: guards(reader, proxy, &[*served]),
+                guards: guards(reader, proxy, &[*served]),
             });
         }
     }
@@ -113,18 +121,21 @@ pub(crate) fn listener_input(
 }
 
 /// The policies for the proxy, and for the Gateways of these servers.
-fn guards(reader: &mut Reader<'_>, proxy: &Proxy, servers: &[Served<'_>]) -> AuthorizationInput {
+fn guards(reader: &mut Reader<'_>, proxy: &Proxy, servers: &[Served<'_>]) -> Guards {
     let gateways: Vec<&Origin> = servers.iter().map(|served| &served.gateway.origin).collect();
-    authorization_input(reader, proxy, &proxy.labels, &gateways)
+    Guards {
+        authentication: authentication_input(reader, proxy, &proxy.labels, &gateways),
+        authorization: authorization_input(reader, proxy, &proxy.labels, &gateways),
+    }
 }
 
-fn plaintext(served: &Served<'_>, authorization: AuthorizationInput) -> Chain {
+fn plaintext(served: &Served<'_>, guards: Guards) -> Chain {
     Chain {
         name: served.label(),
         names: Vec::new(),
         tls: None,
         carries: Carries::Http(served.routes()),
-        authorization,
+        guards,
     }
 }
 
@@ -160,7 +171,7 @@ fn encrypted(
                     names,
                     tls: None,
                     carries: Carries::Bytes(targets),
-                    authorization: guards(reader, proxy, &[served]),
+                    guards: guards(reader, proxy, &[served]),
                 });
             }
         }
@@ -179,13 +190,13 @@ fn encrypted(
         return Vec::new();
     }
     let certificate = certificate::named(proxy, tls);
-    let authorization = guards(reader, proxy, &[served]);
+    let guards = guards(reader, proxy, &[served]);
     let chain = free(&server.hosts).map(|names| Chain {
         name: label,
         names,
         tls: Some((tls.clone(), certificate)),
         carries,
-        authorization,
+        guards,
     });
     chain.into_iter().collect()
 }
@@ -229,7 +240,9 @@ pub(crate) fn listener(input: &GatewayListener) -> Listener {
 
 /// Where the policies of all chains are written.
 fn places(chains: &[Chain]) -> Option<core::Metadata> {
-    let all = chains.iter().filter_map(|chain| chain.authorization.places());
+    let all = chains.iter().filter_map(|Chain { guards, .. }| {
+        all_places(guards.authentication.places(), guards.authorization.places())
+    });
     let fields: HashMap<String, protobuf::Value> = all.flatten().collect();
     (!fields.is_empty()).then(|| {
         let places = nested(protobuf::Struct { fields });
@@ -244,11 +257,12 @@ fn filter_chain(input: &GatewayListener, made: &Chain) -> FilterChain {
     let log = input.log.as_ref();
     let filters = match &made.carries {
         Carries::Http(routes) => {
+            let tokens = made.guards.authentication.http_filter().into_iter();
             let manager = ConnectionManager {
                 stat_prefix: format!("outbound_{};", input.name),
                 log,
                 leno: input.leno,
-                authorization: made.authorization.http_filters(),
+                guards: tokens.chain(made.guards.authorization.http_filters()).collect(),
                 paths: input.paths,
                 side: Side::Gateway {
                     routes: routes.clone(),
@@ -257,7 +271,7 @@ fn filter_chain(input: &GatewayListener, made: &Chain) -> FilterChain {
             vec![manager.filter()]
         }
         Carries::Bytes(targets) => {
-            let mut filters = made.authorization.network_filters();
+            let mut filters = made.guards.authorization.network_filters();
             filters.push(tcp_proxy(&made.name, targets, log));
             filters
         }

@@ -4,6 +4,7 @@ use leno_model::route::{HeaderMatch, PathMatch};
 use leno_model::{HttpMatch, HttpRoute, HttpRule, StringMatch};
 
 use crate::Proxy;
+use crate::claims;
 use crate::parts::{bool_value, exact, regex};
 use crate::pb::matcher;
 use crate::pb::route::header_matcher::HeaderMatchSpecifier;
@@ -66,6 +67,11 @@ pub(super) fn route_match(matches: &HttpMatch) -> RouteMatch {
             (Some(_), true) => bool_value(false),
         },
         headers: named.chain(pseudo).collect(),
+        dynamic_metadata: matches
+            .claims
+            .iter()
+            .map(|(path, wanted)| claim(path, wanted))
+            .collect(),
         query_parameters: matches
             .query
             .iter()
@@ -121,6 +127,20 @@ fn header(name: &str, wanted: &HeaderMatch) -> HeaderMatcher {
             invert_match: true,
             ..matcher
         },
+    }
+}
+
+/// In metadata what is not there matches nothing, and the contrary of anything.
+fn claim(path: &[String], wanted: &HeaderMatch) -> matcher::MetadataMatcher {
+    let (value, invert) = match wanted {
+        HeaderMatch::Value(wanted) => (claims::value(text(wanted)), false),
+        HeaderMatch::Present => (claims::present(), false),
+        HeaderMatch::Not(unwanted) => (claims::value(text(unwanted)), true),
+        HeaderMatch::Absent => (claims::present(), true),
+    };
+    matcher::MetadataMatcher {
+        invert,
+        ..claims::claim(path, &value)
     }
 }
 

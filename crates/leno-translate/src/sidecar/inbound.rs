@@ -13,6 +13,7 @@ use leno_model::{
 use super::screen::{self, PLAINTEXT_HTTP, RAW, TLS, chain, guarded_chain, protocols};
 use crate::Proxy;
 use crate::access_log::{LogInput, refusal_log};
+use crate::authentication::{AuthenticationInput, all_places, authentication_input};
 use crate::authorization::{self, AuthorizationInput, authorization_input};
 use crate::connection_manager::{ConnectionManager, Side};
 use crate::naming::{self, BLACK_HOLE, INBOUND_PASSTHROUGH, ServiceName, VIRTUAL_INBOUND};
@@ -35,6 +36,7 @@ pub(crate) struct VirtualInbound {
     others: Option<MtlsMode>,
     ipv6: bool,
     leno: bool,
+    authentication: AuthenticationInput,
     authorization: AuthorizationInput,
     log: Option<LogInput>,
     paths: PathNormalization,
@@ -65,6 +67,7 @@ pub(super) fn virtual_inbound_input(reader: &mut Reader<'_>, proxy: &Proxy) -> V
         others: (!proxy.on_demand).then_some(mode),
         ipv6: super::has_ipv6(reader, proxy),
         leno: proxy.on_demand,
+        authentication: authentication_input(reader, proxy, labels, &[]),
         authorization: authorization_input(reader, proxy, labels, &[]),
         log: super::mesh_log(reader).map(|log| log.with_denials(proxy.on_demand)),
         paths: reader.mesh().paths,
@@ -240,10 +243,8 @@ fn reasons(input: &VirtualInbound) -> Option<core::Metadata> {
         })
         .collect();
     let strict = Some(strict).filter(|strict| !strict.is_empty());
-    let parts = [
-        ("strict", strict),
-        (authorization::PLACES, input.authorization.places()),
-    ];
+    let places = all_places(input.authentication.places(), input.authorization.places());
+    let parts = [("strict", strict), (authorization::PLACES, places)];
     let fields: HashMap<String, protobuf::Value> = parts
         .into_iter()
         .filter_map(|(name, fields)| Some((name.to_owned(), nested(protobuf::Struct { fields: fields? }))))
@@ -345,11 +346,12 @@ fn accepted(class: Class, mode: MtlsMode) -> Vec<Accept> {
 }
 
 fn http(port: &InboundPort, cluster: &str, input: &VirtualInbound) -> crate::pb::listener::Filter {
+    let tokens = input.authentication.http_filter().into_iter();
     let manager = ConnectionManager {
         stat_prefix: format!("inbound_0.0.0.0_{};", port.port),
         log: input.log.as_ref(),
         leno: input.leno,
-        authorization: input.authorization.http_filters(),
+        guards: tokens.chain(input.authorization.http_filters()).collect(),
         paths: input.paths,
         side: Side::Inbound(Box::new(crate::route::inbound(
             cluster,

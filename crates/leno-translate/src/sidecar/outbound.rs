@@ -161,7 +161,7 @@ fn http(input: &AddressListener, detected: bool) -> Filter {
         stat_prefix: stat_prefix(input.address.ip(), port),
         log: input.log.as_ref(),
         leno: input.leno,
-        authorization: Vec::new(),
+        guards: Vec::new(),
         paths: input.paths,
         side: Side::Outbound {
             routes: format!("{}:{port}", input.host),

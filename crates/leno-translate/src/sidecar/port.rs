@@ -105,7 +105,7 @@ pub(super) fn port_listener(input: &PortListener) -> Listener {
             stat_prefix: format!("outbound_{};", listener.name),
             log,
             leno: input.leno,
-            authorization: Vec::new(),
+            guards: Vec::new(),
             paths: input.paths,
             side: Side::Outbound {
                 routes: input.address.port().to_string(),

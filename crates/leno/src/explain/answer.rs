@@ -220,6 +220,9 @@ pub struct Inbound {
     pub chain: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub application: Option<String>,
+    /// By a policy, with this status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// Why it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

@@ -1,6 +1,7 @@
 //! The far side: which of its chains takes the connection, or why none does.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Instant, SystemTime};
 
 use leno_engine::compile::access_log::{FormatValues, MetadataKind, Operator};
 use leno_engine::compile::http::RouteSource;
@@ -9,6 +10,7 @@ use leno_engine::compile::metadata::{Told, Value};
 use leno_engine::compile::route::{Action, ClusterChoice};
 use leno_engine::compile::{NoFiles, Warnings};
 use leno_engine::decide::listener::{ConnectionInfo, Criterion, choose, misses};
+use leno_engine::decide::notes::Notes;
 use leno_engine::decide::rbac::{Caller, Denial, Peer};
 use leno_engine::message::RequestHead;
 use leno_proto::envoy::config::listener::v3::Listener;
@@ -54,6 +56,8 @@ pub fn far(
         notes: None,
     };
     let chosen = choose(&listener, &connection);
+    // What tokens say, for the policies behind.
+    let notes = Notes::default();
     let denied = chosen.and_then(|chain| {
         let caller = Caller {
             request: head,
@@ -67,10 +71,10 @@ pub fn far(
                 names: &[],
                 subject: "",
             },
-            notes: None,
+            notes: Some(&notes),
             values: &Placed(listener.told.as_deref()),
         };
-        denial(chain, &caller).map(|denial| denial.lines())
+        denial(chain, &caller, &notes)
     });
     Ok(Some(Inbound {
         workload: member.workload.clone(),
@@ -78,10 +82,11 @@ pub fn far(
         chain: chosen.map(|chain| chain.name.clone()),
         application: chosen.and_then(|chain| application(&chain.terminal)),
         refused: match &denied {
-            Some((said, _)) => Some((*said).to_owned()),
+            Some(denied) => Some(denied.said.to_owned()),
             None => chosen.is_none().then(|| refusal(&listener, &connection)),
         },
-        because: denied.map(|(_, because)| because).unwrap_or_default(),
+        status: denied.as_ref().map(|denied| denied.status),
+        because: denied.map(|denied| denied.because).unwrap_or_default(),
     }))
 }
 
@@ -100,19 +105,44 @@ impl FormatValues for Placed<'_> {
     }
 }
 
+/// What a policy says against it.
+struct Denied {
+    status: u16,
+    said: &'static str,
+    because: Vec<String>,
+}
+
+impl Denied {
+    fn new(status: u16, (said, because): (&'static str, Vec<String>)) -> Self {
+        Self {
+            status,
+            said,
+            because,
+        }
+    }
+}
+
 /// Of a request the first of its filters that denies, of a connection the first of the chain's.
-fn denial(chain: &FilterChain, caller: &Caller<'_>) -> Option<Denial> {
+fn denial(chain: &FilterChain, caller: &Caller<'_>, notes: &Notes) -> Option<Denied> {
+    let by_policy = |denial: Denial| Denied::new(403, denial.lines());
     let connection = Caller {
         request: None,
+        notes: None,
         ..*caller
     };
     let refused = chain.network.iter().find_map(|filter| filter.denies(&connection));
-    refused.or_else(|| match &chain.terminal {
-        TerminalFilter::Http(manager) => manager
-            .filters
-            .iter()
-            .find_map(|filter| filter.denies(None, caller)),
-        _ => None,
+    if let Some(refused) = refused {
+        return Some(by_policy(refused));
+    }
+    let TerminalFilter::Http(manager) = &chain.terminal else {
+        return None;
+    };
+    manager.filters.iter().find_map(|filter| {
+        let now = (Instant::now(), SystemTime::now());
+        let head = caller.request?;
+        let token = filter.refuses_token(None, head, now, notes, caller.values);
+        let token = token.map(|refusal| Denied::new(refusal.status, refusal.lines()));
+        token.or_else(|| filter.denies(None, caller).map(by_policy))
     })
 }
 

@@ -397,8 +397,8 @@ pub fn outcome(question: &Question<'_>, explanation: Explanation) -> Explanation
     let refusing = doors().filter(|e| e.inbound.as_ref().is_some_and(|far| far.refused.is_some()));
     if let (Some(first), true) = (refusing.clone().next(), refusing.count() == doors().count()) {
         let far = first.inbound.as_ref();
-        let by_policy = far.is_some_and(|far| !far.because.is_empty());
-        let status = status.map(|status| if by_policy { 403 } else { status });
+        let own = far.and_then(|far| far.status);
+        let status = status.map(|status| own.unwrap_or(status));
         let why = far.and_then(|far| far.refused.clone());
         return explanation.end(Kind::Refused, status, why.unwrap_or_default());
     }

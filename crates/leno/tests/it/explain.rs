@@ -67,6 +67,11 @@ fn the_examples_of_the_page_on_authorization_say_what_stands_there() {
     examples("authorization.md", (3, 3));
 }
 
+#[test]
+fn the_examples_of_the_page_on_tokens_say_what_stands_there() {
+    examples("jwt.md", (3, 3));
+}
+
 /// Of a page with so many files, and so many examples at least.
 #[track_caller]
 fn examples(name: &str, (count, least): (usize, usize)) {
@@ -85,7 +90,7 @@ fn examples(name: &str, (count, least): (usize, usize)) {
             .strip_prefix("$ leno explain ")
             .unwrap()
             .replace("--config mesh", "");
-        let args: Vec<&str> = line.split_whitespace().collect();
+        let args = words(&line);
         let output = files.explain(&args);
         let said = stdout(&output) + &stderr(&output);
         match wanted {
@@ -95,6 +100,16 @@ fn examples(name: &str, (count, least): (usize, usize)) {
         let wide = said.lines().find(|line| line.chars().count() > 80);
         assert!(wanted.is_empty() || wide.is_none(), "wider than 80: {wide:?}");
     }
+}
+
+/// As a shell has them: what stands between single quotes is one.
+fn words(line: &str) -> Vec<&str> {
+    let parts = line.split('\'').enumerate();
+    let words = parts.flat_map(|(i, part)| match i % 2 {
+        0 => part.split_whitespace().collect(),
+        _ => vec![part],
+    });
+    words.collect()
 }
 
 #[test]

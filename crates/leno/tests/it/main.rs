@@ -4,6 +4,7 @@
 
 mod advisories;
 mod agent;
+mod authentication;
 mod authorization;
 mod bookinfo;
 mod cases;

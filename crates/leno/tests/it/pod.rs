@@ -81,6 +81,7 @@ impl Pod {
         command.args([
             "control", "--listen", "0.0.0.0", "--config", "mesh", "--state", "state",
         ]);
+        command.arg("--jwks-refresh=100ms");
         self.control = Some(Process::spawn(command));
         eventually("the control plane answers", || {
             let output = self.leno(&["status"]);
@@ -106,6 +107,13 @@ impl Pod {
     pub fn outside(&self, program: &str, args: &[&str]) -> Output {
         let mut command = entered(&self.user, self.machine.pid(), program);
         command.args(args).output().unwrap()
+    }
+
+    /// A program on the machine, beside the mesh.
+    pub fn beside(&self, program: &str, args: &[&str]) -> Process {
+        let mut command = entered(&self.user, self.machine.pid(), program);
+        command.args(args);
+        Process::spawn(command)
     }
 
     /// `leno run ARGS -- COMMAND` on the machine.

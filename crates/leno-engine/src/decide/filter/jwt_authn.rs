@@ -8,24 +8,30 @@
 mod claims;
 mod places;
 mod provider;
+mod refusal;
 mod request;
 mod requirement;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use leno_proto::FromAny;
 use smallvec::SmallVec;
 
+use self::refusal::Blame;
+pub use self::refusal::Refusal;
 use self::request::{Request, Stop};
 use self::requirement::{Providers, Requirement};
 use super::{Context, Effect, EffectResult, FilterConfig, FilterFactory, Foretold, HttpFilter, Kind, Step};
 use crate::compile::Rejection;
+use crate::compile::access_log::FormatValues;
 use crate::compile::at::{At, refuse};
 use crate::compile::metadata::Fields;
 use crate::compile::pb::{jwt_authn as pb, protobuf};
 use crate::compile::route::{RouteMatch, route_match};
+use crate::decide::notes::Notes;
 use crate::decide::route::RouteContext;
 use crate::jwt::{Failure, Remote};
 use crate::message::{Headers, LocalReply, RequestHead};
@@ -212,6 +218,39 @@ impl Factory {
     }
 }
 
+/// What becomes of a request's tokens: what a caller would be told, or what is noted of them. None: the filter is another,
+/// or fetches the keys that it needs.
+pub(super) fn verifies(
+    factory: &dyn FilterFactory,
+    per_route: Option<&FilterConfig>,
+    head: &RequestHead,
+    (now, time): (Instant, SystemTime),
+    notes: &Notes,
+    values: &dyn FormatValues,
+) -> Option<Refusal> {
+    let factory: &Factory = factory.as_any().downcast_ref()?;
+    let filter = factory.filter(per_route)?;
+    if filter.rules.bypass_preflight && is_preflight(head) {
+        return None;
+    }
+    let requirement = Arc::clone(filter.requirement(head, &RouteContext::default()).ok()??);
+    let mut request = Request {
+        head: head.clone(),
+        noted: Fields::new(),
+        reroutes: false,
+        now,
+        time,
+        waited: &[],
+        blames: Vec::new(),
+    };
+    let checked = requirement.check(&mut request, &filter.rules.providers);
+    notes.merge_metadata(NAMESPACE, &request.noted);
+    match checked {
+        Err(Stop::Failed(failure)) => Some(Refusal::new(failure, &request.blames, values)),
+        Ok(()) | Err(Stop::Needs(_)) => None,
+    }
+}
+
 impl FilterFactory for Factory {
     fn start(&self, per_route: Option<&FilterConfig>) -> Option<Box<dyn HttpFilter>> {
         Some(Box::new(self.filter(per_route)?))
@@ -292,8 +331,10 @@ impl Filter {
         Ok(rule.and_then(|(_, requires)| requires.as_ref()))
     }
 
-    fn deny(&self, cx: &mut Context<'_>, head: &RequestHead, failure: Failure) -> Step {
+    fn deny(&self, cx: &mut Context<'_>, head: &RequestHead, failure: Failure, blames: &[Blame]) -> Step {
         cx.tally.of_manager(&self.rules.names.denied);
+        let refusal = Refusal::new(failure, blames, cx.values);
+        refusal.note(cx.notes);
         let mut headers = Headers::default();
         let body = match self.rules.strips {
             true => "",
@@ -303,11 +344,7 @@ impl Filter {
             }
         };
         Step::Reply(LocalReply {
-            status: if failure == Failure::AudienceNotAllowed {
-                403
-            } else {
-                401
-            },
+            status: refusal.status,
             headers,
             body: Bytes::from_static(body.as_bytes()),
             details: details(failure.text()).into(),
@@ -354,6 +391,7 @@ impl HttpFilter for Filter {
             now: (cx.clock)(),
             time: (cx.time)(),
             waited: &self.waited,
+            blames: Vec::new(),
         };
         let checked = requirement.check(&mut request, &rules.providers);
         if let Err(Stop::Needs(remote)) = checked {
@@ -365,7 +403,7 @@ impl HttpFilter for Filter {
         }
         let changed = request.head;
         match checked {
-            Err(Stop::Failed(failure)) => self.deny(cx, head, failure),
+            Err(Stop::Failed(failure)) => self.deny(cx, head, failure, &request.blames),
             Ok(()) | Err(Stop::Needs(_)) => {
                 if request.reroutes {
                     cx.reroutes.set(true);

@@ -54,6 +54,7 @@ use crate::message::{Headers, LocalReply, RequestHead, ResponseHead};
 
 pub use discovered::Discovered;
 pub(crate) use discovered::type_of;
+pub use jwt_authn::Refusal;
 pub use known_peers::KnownPeers;
 
 /// What a filter wants next.
@@ -439,6 +440,21 @@ impl FilterConfig {
         match self.disabled {
             true => None,
             false => rbac::denies(&*self.factory, per_route, caller),
+        }
+    }
+
+    /// What a caller would be told of the tokens that a request brings; what good ones say is noted. `at`: by both clocks.
+    pub fn refuses_token(
+        &self,
+        per_route: Option<&FilterConfig>,
+        head: &RequestHead,
+        at: (Instant, SystemTime),
+        notes: &Notes,
+        values: &dyn FormatValues,
+    ) -> Option<Refusal> {
+        match self.disabled {
+            true => None,
+            false => jwt_authn::verifies(&*self.factory, per_route, head, at, notes, values),
         }
     }
 

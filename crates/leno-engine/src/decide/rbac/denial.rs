@@ -1,7 +1,7 @@
 //! A denial in words: which policy, where it is written, and what the caller was nearest to.
 
 use super::{Caller, Nearest, Verdict};
-use crate::compile::access_log::MetadataKind;
+use crate::compile::access_log::{FormatValues, MetadataKind};
 use crate::compile::metadata::{Fields, Value};
 use crate::compile::rbac::Rules;
 use crate::decide::notes::Notes;
@@ -27,7 +27,7 @@ pub struct Denial {
 
 impl Denial {
     pub fn new(rules: &Rules, verdict: &Verdict<'_>, caller: &Caller<'_>) -> Self {
-        let place = |policy: &str| place(policy, caller);
+        let place = |policy: &str| place(policy, caller.values);
         let policy = verdict.policy.map(str::to_owned);
         let nearest = match policy {
             Some(_) => None,
@@ -126,23 +126,21 @@ pub fn told(notes: &Notes) -> Option<String> {
     notes.metadata(NAMESPACE, &[], read).flatten()
 }
 
-/// Names of policies whose authorizer is not there have more around them.
-fn place(policy: &str, caller: &Caller<'_>) -> Option<String> {
+/// Where a policy is written. Names of policies whose authorizer is not there have more around them.
+pub(in crate::decide) fn place(policy: &str, values: &dyn FormatValues) -> Option<String> {
     let mut found = None;
-    caller
-        .values
-        .metadata(MetadataKind::Listener, NAMESPACE, &mut |value| {
-            let Value::Fields(fields) = value else {
-                return;
-            };
-            let Some(Value::Fields(places)) = fields.get(PLACES) else {
-                return;
-            };
-            let from = policy.find("ns[").unwrap_or(0);
-            let until = policy.find("-deny-due-to").unwrap_or(policy.len());
-            if let Some(Value::Text(place)) = policy.get(from..until).and_then(|name| places.get(name)) {
-                found = Some(place.clone());
-            }
-        });
+    values.metadata(MetadataKind::Listener, NAMESPACE, &mut |value| {
+        let Value::Fields(fields) = value else {
+            return;
+        };
+        let Some(Value::Fields(places)) = fields.get(PLACES) else {
+            return;
+        };
+        let from = policy.find("ns[").unwrap_or(0);
+        let until = policy.find("-deny-due-to").unwrap_or(policy.len());
+        if let Some(Value::Text(place)) = policy.get(from..until).and_then(|name| places.get(name)) {
+            found = Some(place.clone());
+        }
+    });
     found
 }

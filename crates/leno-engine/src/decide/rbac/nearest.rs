@@ -5,7 +5,9 @@
 use std::fmt::Write;
 
 use super::Caller;
+use crate::compile::matcher::metadata::{MetadataMatcher, ValueMatcher};
 use crate::compile::matcher::{HeaderMatcher, HeaderTest, Pattern, StringMatcher};
+use crate::compile::metadata::Value;
 use crate::compile::rbac::{Action, Names, Permission, Policy, Principal, Rbac, Rules, namespace};
 use crate::decide::matcher::tree::Facts;
 
@@ -171,7 +173,7 @@ fn permission_told(permission: &Permission, caller: &Caller<'_>) -> Told {
                 .map_or("none".to_owned(), |name| shown(name.as_bytes()));
             told("server name", is, vec![wanted(text)])
         }
-        Permission::Metadata(_) => told("metadata", "another".to_owned(), vec!["as wanted".to_owned()]),
+        Permission::Metadata(metadata) => noted_told(metadata, caller),
         Permission::And(parts) => several(
             parts
                 .iter()
@@ -223,17 +225,7 @@ fn principal_told(principal: &Principal, caller: &Caller<'_>) -> Told {
                 .map_or("none".to_owned(), |head| shown(head.path_only()));
             told("path", is, vec![wanted(text)])
         }
-        Principal::Metadata(metadata) => {
-            let subject = match metadata.namespace.as_str() {
-                "envoy.filters.http.jwt_authn" => "token",
-                _ => "metadata",
-            };
-            told(
-                subject,
-                "another or none".to_owned(),
-                vec!["as wanted".to_owned()],
-            )
-        }
+        Principal::Metadata(metadata) => noted_told(metadata, caller),
         Principal::FilterState(_) => told("filter state", "another".to_owned(), vec!["as wanted".to_owned()]),
         Principal::And(parts) => several(
             parts
@@ -283,6 +275,58 @@ fn header_told(header: &HeaderMatcher, caller: &Caller<'_>) -> Told {
     }
 }
 
+/// Of a token that was verified its claims are noted, below one name.
+fn noted_told(metadata: &MetadataMatcher, caller: &Caller<'_>) -> Told {
+    let subject = match (metadata.namespace.as_str(), metadata.path.as_slice()) {
+        ("envoy.filters.http.jwt_authn", [_, claim @ ..]) => format!("the token's {}", claim.join(".")),
+        (namespace, path) => format!("{namespace}'s {}", path.join(".")),
+    };
+    let namespace = &metadata.namespace;
+    let is = caller
+        .notes
+        .and_then(|notes| notes.metadata(namespace, &metadata.path, value_shown));
+    let mut wanted = Vec::new();
+    values_wanted(&metadata.value, &mut wanted);
+    Told {
+        subject,
+        is: is.unwrap_or_else(|| "missing".to_owned()),
+        wanted,
+    }
+}
+
+fn value_shown(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(_) => "a number".to_owned(),
+        Value::Text(text) => shown(text.as_bytes()),
+        Value::List(all) => {
+            let some: Vec<String> = all.iter().take(MOST).map(value_shown).collect();
+            let more = if all.len() > MOST { ", …" } else { "" };
+            format!("[{}{more}]", some.join(", "))
+        }
+        Value::Fields(_) => "an object".to_owned(),
+    }
+}
+
+/// Each once: a claim may be a value, or a list with it.
+fn values_wanted(value: &ValueMatcher, into: &mut Vec<String>) {
+    let one = match value {
+        ValueMatcher::Or(all) => return all.iter().for_each(|one| values_wanted(one, into)),
+        ValueMatcher::OneOf(one) => return values_wanted(one, into),
+        ValueMatcher::Text(text) => wanted(text),
+        ValueMatcher::Bool(value) => value.to_string(),
+        ValueMatcher::Number(number) => number.to_string(),
+        ValueMatcher::Range { start, end } => format!("from {start} up to {end}"),
+        ValueMatcher::Null => "null".to_owned(),
+        ValueMatcher::Present(true) => "any".to_owned(),
+        ValueMatcher::Present(false) => "never".to_owned(),
+    };
+    if !into.contains(&one) {
+        into.push(one);
+    }
+}
+
 /// In quotes, so that nothing of a request's own breaks out of a line.
 fn shown(value: &[u8]) -> String {
     let text = String::from_utf8_lossy(value);
@@ -300,7 +344,16 @@ fn wanted(text: &StringMatcher) -> String {
         Pattern::Prefix(text) => format!("{}*", cut(text)),
         Pattern::Suffix(text) => format!("*{}", cut(text)),
         Pattern::Contains(text) => format!("*{}*", cut(text)),
-        Pattern::Regex(regex) => cut(regex.as_str()),
+        Pattern::Regex(regex) => {
+            let anchored = regex.as_str();
+            let bare = anchored
+                .strip_prefix("^(?:")
+                .and_then(|rest| rest.strip_suffix(")$"));
+            match bare.unwrap_or(anchored) {
+                ".+" => "any".to_owned(),
+                said => cut(said),
+            }
+        }
         Pattern::Present => "any".to_owned(),
     }
 }

@@ -90,7 +90,7 @@ pub const ELSEWHERE: &[Elsewhere] = &[
     other(
         "jwt-server/jwt-server.yaml",
         "",
-        "keys that only a RequestAuthentication asks for, which leno refuses",
+        "a server of keys for a RequestAuthentication, in a cluster",
     ),
     other(
         "open-telemetry/otel.yaml",

@@ -14,6 +14,8 @@ use crate::jwt::{Place, Remote};
 
 #[derive(Debug)]
 pub(super) struct Provider {
+    /// As requirements name it.
+    pub(super) name: String,
     /// Empty: everybody.
     pub(super) issuer: String,
     /// Empty: all.
@@ -70,7 +72,7 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 /// Tries beyond these are not made.
 const MOST_RETRIES: u32 = 10;
 
-pub(super) fn provider(at: &At<'_>, message: &pb::JwtProvider) -> Result<Provider, Rejection> {
+pub(super) fn provider(at: &At<'_>, name: &str, message: &pb::JwtProvider) -> Result<Provider, Rejection> {
     let pb::JwtProvider {
         issuer,
         audiences,
@@ -107,6 +109,7 @@ pub(super) fn provider(at: &At<'_>, message: &pb::JwtProvider) -> Result<Provide
     })?;
     let nowhere = from_headers.is_empty() && from_params.is_empty() && from_cookies.is_empty();
     Ok(Provider {
+        name: name.to_owned(),
         issuer: issuer.clone(),
         audiences: audiences.iter().map(|audience| audience_name(audience)).collect(),
         subjects: match subjects {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::claims;
 use super::places::Carried;
 use super::provider::{Provider, Source, audience_name};
+use super::refusal::{self, Blame};
 use crate::compile::metadata::{Fields, Number, Value};
 use crate::jwt::Failure;
 use crate::jwt::KeySet;
@@ -26,6 +27,8 @@ pub(super) struct Request<'r> {
     pub(super) time: SystemTime,
     /// What this request has waited for.
     pub(super) waited: &'r [Arc<Remote>],
+    /// What has gone wrong so far.
+    pub(super) blames: Vec<Blame>,
 }
 
 /// Why a check has come to an end.
@@ -51,17 +54,54 @@ impl Request<'_> {
         audiences: Option<&[String]>,
     ) -> Result<(), Stop> {
         let token = Token::parse(&carried.text)?;
-        if !carried.may_be_of(&token.issuer) {
-            return Err(Failure::UnknownIssuer.into());
+        let provider = provider(&token.issuer);
+        if !carried.may_be_of(&token.issuer) || provider.is_none() {
+            self.say(Failure::UnknownIssuer, &token, provider, &[]);
         }
-        let provider = provider(&token.issuer).ok_or(Failure::UnknownIssuer)?;
-        self.check_claims(&token, provider, audiences.unwrap_or(&provider.audiences))?;
-        self.check_signature(&token, provider)?;
+        let provider = provider
+            .filter(|_| carried.may_be_of(&token.issuer))
+            .ok_or(Failure::UnknownIssuer)?;
+        let audiences = audiences.unwrap_or(&provider.audiences);
+        let claims = self.check_claims(&token, provider, audiences);
+        let checked = match claims {
+            Ok(()) => self.check_signature(&token, provider),
+            Err(failure) => Err(failure.into()),
+        };
+        if let Err(Stop::Failed(failure)) = checked {
+            self.say(failure, &token, Some(provider), audiences);
+        }
+        checked?;
         self.apply(&token, provider);
         if !provider.forward {
             carried.remove(&mut self.head);
         }
         Ok(())
+    }
+
+    /// Notes for the server's side why a token is not taken.
+    fn say(
+        &mut self,
+        failure: Failure,
+        token: &Token<'_>,
+        provider: Option<&Provider>,
+        audiences: &[String],
+    ) {
+        let since = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let because = refusal::because(failure, token, provider, audiences, since.as_secs());
+        self.blame(failure, provider, because);
+    }
+
+    /// The first that is said of a failure by a provider is what its token says; later there is only the failure.
+    pub(super) fn blame(&mut self, failure: Failure, provider: Option<&Provider>, because: Option<String>) {
+        let provider = provider.map(|provider| provider.name.clone());
+        let is_known = |blame: &Blame| blame.failure == failure && blame.provider == provider;
+        if !self.blames.iter().any(is_known) {
+            self.blames.push(Blame {
+                failure,
+                provider,
+                because,
+            });
+        }
     }
 
     fn check_claims(

@@ -59,7 +59,7 @@ impl Providers {
         let one = |(name, message): (&String, &pb::JwtProvider)| {
             Ok((
                 name.clone(),
-                Arc::new(provider(&at.entry("providers", name), message)?),
+                Arc::new(provider(&at.entry("providers", name), name, message)?),
             ))
         };
         let by_name: BTreeMap<_, _> = ordered.into_iter().map(one).collect::<Result<_, Rejection>>()?;
@@ -242,6 +242,7 @@ fn check_all(request: &mut Request<'_>, providers: &Providers, otherwise: Otherw
 }
 
 fn fail(request: &mut Request<'_>, provider: Option<&Provider>, failure: Failure) -> Stop {
+    request.blame(failure, provider, None);
     if let Some(provider) = provider {
         request.note_failure(provider, failure);
     }
