@@ -24,6 +24,7 @@ use crate::policy::PeerMtls;
 use crate::selection::{Selection, selects};
 use crate::service::{Backing, Service};
 use crate::snapshot::Snapshot;
+use crate::trust::Trust;
 use crate::vip::VipTable;
 use crate::workload::Workload;
 
@@ -38,6 +39,8 @@ pub enum Change {
     /// An instance registered, or something about it changed.
     Workload(Workload),
     WorkloadGone(WorkloadId),
+    /// The certificate authority's roots, or what it has taken back, are others.
+    Trust(Trust),
 }
 
 /// What came of it.
@@ -84,6 +87,7 @@ impl World {
         let mut configuration = false;
         let mut touched: BTreeMap<WorkloadId, Option<Arc<Workload>>> = BTreeMap::new();
         let mut workloads: BTreeMap<WorkloadId, Option<Arc<Workload>>> = BTreeMap::new();
+        let mut trust = None;
         for change in changes {
             let (id, workload) = match change {
                 Change::File { file, objects } => {
@@ -92,6 +96,10 @@ impl World {
                 }
                 Change::Workload(workload) => (workload.id.clone(), Some(Arc::new(workload))),
                 Change::WorkloadGone(id) => (id, None),
+                Change::Trust(newest) => {
+                    trust = Some(newest);
+                    continue;
+                }
             };
             workloads.insert(id, workload);
         }
@@ -101,7 +109,7 @@ impl World {
                 touched.insert(id, workload);
             }
         }
-        let (delta, vips_changed) = match (configuration, touched.is_empty()) {
+        let (mut delta, vips_changed) = match (configuration, touched.is_empty()) {
             (false, true) => (Delta::default(), false),
             (false, false) if !self.services_depend_on(&touched) => (self.change_endpoints(touched), false),
             _ => {
@@ -109,6 +117,12 @@ impl World {
                 (self.rebuild(touched, now), vips != self.vips)
             }
         };
+        if let Some(trust) = trust.filter(|trust| *trust != *self.snapshot.trust) {
+            let mut next = Snapshot::clone(&self.snapshot);
+            next.trust = Arc::new(trust);
+            self.publish(next);
+            delta.changed.insert(Key::Trust);
+        }
         let own = self.workload_diagnostics.values();
         Outcome {
             snapshot: self.snapshot.clone(),
@@ -231,6 +245,7 @@ impl World {
     fn rebuild(&mut self, touched: BTreeMap<WorkloadId, Option<Arc<Workload>>>, now: Duration) -> Delta {
         let mut next = Snapshot {
             version: self.snapshot.version,
+            trust: self.snapshot.trust.clone(),
             ..Snapshot::default()
         };
         next.workloads = self.snapshot.workloads.clone();

@@ -19,6 +19,7 @@ mod rotation;
 mod said;
 mod stream;
 mod text;
+mod trust;
 mod virtual_hosts;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ pub use dump::{Dump, Dumped, Refusal, Version};
 pub use keeper::Keeper;
 pub use stream::Via;
 pub use text::Text;
+pub use trust::Teller;
 
 use compile::{Disk, SystemTrust, compile, name_table};
 use dump::{Moment, shown};
@@ -105,6 +107,8 @@ pub struct Discovery {
     pub text: Option<Text>,
     /// Keeps what is in force for the next process.
     pub keeper: Option<Keeper>,
+    /// Of a mesh: who is told whom to trust.
+    pub trust: Option<Teller>,
 }
 
 /// What the proxy wants to know.
@@ -193,6 +197,7 @@ impl Discovery {
                 Event::Keep => self.keep(&memory),
                 Event::Stop => return,
             }
+            self.acknowledge_trust(&mut memory, &mut feeds);
             memory.expire(&mut feeds, now);
             self.settle(&mut memory, &mut feeds, now);
             feeds.flush();
@@ -212,6 +217,10 @@ impl Discovery {
             feeds.subscribe_type(type_url::LISTENER);
             feeds.subscribe_type(type_url::NAME_TABLE);
             feeds.set_health(self.health.borrow().clone());
+            let trust = (Kind::Secret, leno_tls::ROOT_CA.to_owned());
+            memory
+                .always
+                .extend(self.trust.iter().map(|_| (trust.clone(), Source::ads())));
             return;
         };
         memory.always = std::mem::take(&mut dynamic.layers);
@@ -261,7 +270,7 @@ impl Discovery {
             }
             None => self.take_names(&received),
         };
-        feeds.finish(&key, received.ticket, &errors);
+        self.acknowledge(memory, feeds, (key, received.ticket), &errors);
     }
 
     fn take_resources(
@@ -285,6 +294,10 @@ impl Discovery {
             }
             if self.is_root(memory, &key) {
                 memory.roots.insert(key.clone());
+            }
+            if let Some(taken) = self.take_trust(memory, (kind, name), body) {
+                errors.extend(taken.err().map(|why| (name.clone(), why)));
+                continue;
             }
             if memory.resources.is_same(&key, version, &body.value) {
                 continue;

@@ -7,8 +7,8 @@ use clap_complete::Shell;
 
 use crate::env::Environment;
 use crate::{
-    agent, bootstrap, capture, check, config, control, dashboard, demo, edges, explain, get, logging, output,
-    proxy, run, sample, stat, status, tap, token, top, validate,
+    agent, bootstrap, capture, cert, check, config, control, dashboard, demo, edges, explain, get, logging,
+    output, proxy, run, sample, stat, status, tap, token, top, validate,
 };
 
 /// A service mesh: control plane, data plane and command line in one binary
@@ -39,6 +39,7 @@ pub enum Verb {
     Tap(Box<tap::Tap>),
     Edges(edges::Edges),
     Token(token::Token),
+    Cert(Box<cert::Cert>),
     /// What this machine lacks for `leno run`, and the remedy
     Check,
     /// Completions for a shell, on stdout
@@ -75,6 +76,7 @@ impl Verb {
             Self::Tap(args) => tap::run(&args, &environment)?,
             Self::Edges(args) => edges::run(&args, &environment)?,
             Self::Token(args) => token::run(&args, &environment)?,
+            Self::Cert(args) => cert::run(&args, &environment)?,
             Self::Check => check::run()?,
             Self::Completions { shell } => {
                 let mut script = Vec::new();

@@ -6,6 +6,7 @@ mod authority;
 mod files;
 mod openssl;
 mod request;
+mod rotation;
 mod tokens;
 
 use std::path::Path;
