@@ -250,6 +250,13 @@ fn an_envoy_takes_part_in_a_rotation_as_leno_does() {
     assert!(updates(&pod) >= before + 3, "Envoy was told of each step");
     let after = trusted(&pod);
     assert!(after.is_some() && after != first, "{after:?}");
+    // What is recorded today is closed to whoever has a quantum computer later.
+    let hybrid = pod.stats(".ssl.curves.X25519MLKEM768");
+    assert!(
+        hybrid.iter().any(|(_, n)| *n > 0),
+        "{:?}",
+        pod.stats("ssl.handshake")
+    );
     let rejected = pod.stats("update_rejected");
     assert_eq!(rejected.iter().map(|(_, n)| n).sum::<u64>(), 0, "{rejected:?}");
 }
