@@ -30,6 +30,11 @@ bench-profile ROW SECONDS='5':
 bench-count ROW *LENOS:
     PYTHONPATH=bench python3 -m meshbench.counts {{ROW}} {{LENOS}}
 
+# leno on the validated module of AWS-LC: needs Go, CMake and Perl.
+fips:
+    cargo test --package leno-tls --features fips
+    cargo build --release --package leno --features fips
+
 # Every parser with arbitrary input, so long each; needs `cargo install cargo-fuzz`.
 fuzz SECONDS='60':
     fuzz/run {{SECONDS}}

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -53,7 +53,7 @@ pub use text::Text;
 pub use trust::Teller;
 
 use compile::{Disk, SystemTrust, compile, name_table};
-use dump::{Moment, shown};
+use dump::shown;
 use feeds::Feeds;
 use hosts::route_of;
 use memory::Memory;
@@ -204,23 +204,13 @@ impl Discovery {
         }
     }
 
-    #[allow(clippy::disallowed_methods)]
-    fn dump(&self, memory: &mut Memory, now: Instant) -> Dump {
-        let time = SystemTime::now();
-        let updater = self.proxy.updater();
-        memory.dump(Moment { now, time }, |listener| updater.is_draining(listener))
-    }
-
     /// Asks for the roots.
     fn begin(&mut self, memory: &mut Memory, feeds: &mut Feeds, now: Instant) {
         let Mode::Bootstrap(dynamic) = &mut self.mode else {
             feeds.subscribe_type(type_url::LISTENER);
             feeds.subscribe_type(type_url::NAME_TABLE);
             feeds.set_health(self.health.borrow().clone());
-            let trust = (Kind::Secret, leno_tls::ROOT_CA.to_owned());
-            memory
-                .always
-                .extend(self.trust.iter().map(|_| (trust.clone(), Source::ads())));
+            self.ask_for_trust(memory);
             return;
         };
         memory.always = std::mem::take(&mut dynamic.layers);

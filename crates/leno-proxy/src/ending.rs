@@ -238,14 +238,14 @@ impl Ending {
             None => (self.over(), self.end()),
         };
         let is_past = |times: &[Option<Instant>]| times.iter().flatten().any(|at| *at <= now);
-        let before = self.due.get();
+        let (before, revoked) = (self.due.get(), self.is_revoked());
         let due = Due {
-            leave: before.leave || draining || is_past(&[over, idle]),
+            leave: before.leave || draining || revoked || is_past(&[over, idle]),
             close_idle: before.close_idle || is_past(&[drained, over, idle]),
             close_now: before.close_now
                 || is_past(&[cut, end])
                 || self.is_upstream_out()
-                || self.is_revoked()
+                || revoked
                 || (draining && self.is_forbidden()),
         };
         if due != before {
@@ -449,6 +449,34 @@ mod tests {
         drain.finish(SECOND * 60);
         assert_eq!(due(&ending, Instant::now()), (true, true, true));
         assert_eq!(ending.cut_by(), Some(CutBy::Strict));
+    }
+
+    #[derive(Debug)]
+    struct Revoked(std::sync::atomic::AtomicBool);
+
+    impl TlsFacts for Revoked {
+        fn write(&self, _: &leno_engine::compile::access_log::TlsFact, _: &mut Vec<u8>) -> bool {
+            false
+        }
+
+        fn is_revoked(&self) -> bool {
+            self.0.load(std::sync::atomic::Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn a_connection_ends_when_what_its_peer_has_shown_is_taken_back() {
+        let shown = Arc::new(Revoked(false.into()));
+        let lifetime = Lifetime {
+            shown: Some(Arc::clone(&shown) as _),
+            ..Lifetime::default()
+        };
+        let (ending, now) = ending(&Arc::default(), lifetime);
+        let _busy = ending.begin();
+        assert_eq!(due(&ending, now), (false, false, false));
+        shown.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(due(&ending, now), (true, false, true));
+        assert_eq!(ending.cut_by(), Some(CutBy::Revoked));
     }
 
     #[test]

@@ -30,6 +30,10 @@ impl Age {
         Age(u8::try_from(percent).unwrap_or(100))
     }
 
+    pub const fn from_percent(percent: u8) -> Age {
+        Age(percent)
+    }
+
     pub fn percent(self) -> u8 {
         self.0
     }

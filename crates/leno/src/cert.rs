@@ -3,7 +3,7 @@
 mod inspect;
 mod issue;
 mod rotate;
-mod shown;
+pub mod shown;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use leno_engine::compile::config_source::Source;
 use leno_proto::google::protobuf::Any;
 use leno_tls::ROOT_CA;
 use leno_xds::client::Ticket;
@@ -38,6 +39,13 @@ impl Said {
 }
 
 impl Discovery {
+    pub(super) fn ask_for_trust(&self, memory: &mut Memory) {
+        if self.trust.is_some() {
+            let name = (Kind::Secret, ROOT_CA.to_owned());
+            memory.always.insert(name, Source::ads());
+        }
+    }
+
     /// None: it is a resource as others are.
     pub(super) fn take_trust(
         &self,

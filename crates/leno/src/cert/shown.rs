@@ -40,9 +40,13 @@ impl Shown {
         written(self.not_after)
     }
 
+    pub fn life_over(&self) -> Age {
+        Age::of(self.not_before, self.not_after, SystemTime::now())
+    }
+
     /// How much of its life is over.
     pub fn age(&self) -> String {
-        let age = Age::of(self.not_before, self.not_after, SystemTime::now());
+        let age = self.life_over();
         match age.percent() {
             100 => "expired".to_owned(),
             _ => age.to_string(),
@@ -81,7 +85,7 @@ impl Shown {
             "names": self.names,
             "notBefore": written(self.not_before),
             "notAfter": self.until(),
-            "lifeOverPercent": Age::of(self.not_before, self.not_after, SystemTime::now()).percent(),
+            "lifeOverPercent": self.life_over().percent(),
             "sha256": self.fingerprint,
         })
     }

@@ -260,3 +260,100 @@ fn an_envoy_takes_part_in_a_rotation_as_leno_does() {
     let rejected = pod.stats("update_rejected");
     assert_eq!(rejected.iter().map(|(_, n)| n).sum::<u64>(), 0, "{rejected:?}");
 }
+
+/// A root in the state directory, most of whose life is over.
+const OLD_ROOT: &str = r#"
+cat > ca.cnf <<'END'
+[ca]
+default_ca = old
+[old]
+database = index.txt
+new_certs_dir = .
+rand_serial = yes
+default_md = sha256
+policy = names
+x509_extensions = authority
+[names]
+organizationName = optional
+commonName = supplied
+[authority]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,keyCertSign,cRLSign
+subjectKeyIdentifier = hash
+END
+touch index.txt
+at() { date -u -d "$1" +%Y%m%d%H%M%SZ; }
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out ca-key.pem
+openssl req -new -key ca-key.pem -subj "/O=cluster.local/CN=old root" -out root.csr
+openssl ca -batch -notext -selfsign -config ca.cnf -keyfile ca-key.pem -in root.csr -out root-cert.pem \
+  -startdate "$(at '-19 days')" -enddate "$(at '+1 day')"
+"#;
+
+#[test]
+fn an_old_root_is_told_of_and_another_takes_its_place() {
+    let made = tempfile::tempdir().unwrap();
+    let mut shell = std::process::Command::new("sh");
+    let output = shell
+        .args(["-ec", OLD_ROOT])
+        .current_dir(made.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let file = |name: &str| std::fs::read_to_string(made.path().join(name)).unwrap();
+    let mut mesh = mesh()
+        .beside("state/ca-key.pem", &file("ca-key.pem"))
+        .beside("state/root-cert.pem", &file("root-cert.pem"))
+        .start();
+    let log = mesh.control().wait_for_output("LN0507");
+    let warned = log.lines().find(|line| line.contains("LN0507")).unwrap();
+    for part in [
+        "95 % of the life of the root",
+        "CN=old root",
+        "leno cert rotate-root",
+    ] {
+        assert!(warned.contains(part), "`{part}` is not in: {warned}");
+    }
+    let table = stdout(&mesh.leno(&["cert", "root"]));
+    assert!(table.contains("95 %") && table.contains("signs"), "{table}");
+    let check = mesh.leno(&["check"]);
+    assert!(said(&check).contains("95 % of the life of the root"), "{check:?}");
+    rotate(&mesh, &[]);
+    let table = stdout(&mesh.leno(&["cert", "root"]));
+    assert!(!table.contains("old root") && table.contains("0 %"), "{table}");
+    let check = mesh.leno(&["check"]);
+    assert!(
+        stdout(&check).contains("lasts until") && said(&check).is_empty(),
+        "{check:?}"
+    );
+}
+
+#[test]
+fn a_certificate_is_issued_to_files_that_openssl_verifies() {
+    let mesh = mesh().start();
+    let issued = mesh.leno(&[
+        "cert",
+        "issue",
+        "--service-account",
+        "batch",
+        "--ttl",
+        "1h",
+        "--out",
+        "certs/batch",
+    ]);
+    assert!(issued.status.success(), "{}", said(&issued));
+    assert!(
+        said(&issued).contains("spiffe://cluster.local/ns/default/sa/batch until"),
+        "{issued:?}"
+    );
+    let verify =
+        "cd -P certs/batch && openssl verify -CAfile root-cert.pem cert-chain.pem && stat -c %a key.pem";
+    let output = mesh.program("sh").args(["-ec", verify]).output().unwrap();
+    assert_eq!(stdout(&output), "cert-chain.pem: OK\n600\n", "{output:?}");
+    let inspected = stdout(&mesh.leno(&["cert", "inspect", "certs/batch/cert-chain.pem"]));
+    assert!(
+        inspected.contains("names    spiffe://cluster.local/ns/default/sa/batch"),
+        "{inspected}"
+    );
+    let taken = mesh.leno(&["cert", "issue", "--out", "mesh"]);
+    assert!(said(&taken).contains("a directory is in the way"), "{taken:?}");
+}
