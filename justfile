@@ -30,12 +30,18 @@ bench-profile ROW SECONDS='5':
 bench-count ROW *LENOS:
     PYTHONPATH=bench python3 -m meshbench.counts {{ROW}} {{LENOS}}
 
+# leno on the validated module of AWS-LC: needs Go, CMake and Perl.
+fips:
+    cargo test --package leno-tls --features fips
+    cargo build --release --package leno --features fips
+
 # Every parser with arbitrary input, so long each; needs `cargo install cargo-fuzz`.
 fuzz SECONDS='60':
     fuzz/run {{SECONDS}}
 
-# Long forms: every fuzz target for ten minutes, thousands of generated route tables, and the whole mesh ten times over; figures go to RESULTS files.
+# Long forms: every fuzz target for ten minutes, thousands of generated route tables, ten minutes of roots rotated under load, and the whole mesh ten times over; figures go to RESULTS files.
 nightly:
     fuzz/run 600
     SEEDS=4000 cargo test --package leno-proxy --test envoy generated
+    ROTATE_SECONDS=600 cargo test --package leno --test it certificates_are_renewed_and_the_root_rotated -- --nocapture
     for i in $(seq 10); do cargo test --package leno --test it || exit 1; done

@@ -1,7 +1,8 @@
 //! The certificate authority: signs workload identities (SPIFFE X.509-SVIDs).
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use leno_tls::pem::encode_certificate;
@@ -12,13 +13,34 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 
-use crate::ca_files::{self, BACKDATED, CaError, CaFiles, Origin};
+use crate::ca_files::{BACKDATED, CaError, CaFiles, Origin};
 use crate::request::SigningRequest;
+use crate::revocation::{self, RevocationError, Revocations};
+use crate::rotation::{self, Held, RotationError, Stage};
 
 /// Signs certificates until its own certificate ends.
 pub struct Authority {
-    files: CaFiles,
+    dir: PathBuf,
+    trust_domain: TrustDomain,
     lifetimes: Lifetimes,
+    held: RwLock<Arc<Held>>,
+    /// One step of a rotation at a time.
+    steps: Mutex<()>,
+}
+
+/// One of the authority's own certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityCertificate {
+    pub pem: String,
+    pub role: AuthorityRole,
+    /// Leaves are issued under it.
+    pub signs: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthorityRole {
+    Root,
+    Intermediate,
 }
 
 /// How long issued certificates live.
@@ -33,8 +55,8 @@ pub struct Lifetimes {
 /// A workload's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuedCertificate {
-    /// PEM, one certificate each: the leaf, what lies between, the root last, as
-    /// Istio's `CreateCertificate` answers.
+    /// PEM: the leaf, what lies between, and last the roots that are trusted, the one
+    /// that signs first, as Istio's `CreateCertificate` answers.
     pub chain: Vec<String>,
     pub not_after: SystemTime,
     /// Hexadecimal.
@@ -75,8 +97,51 @@ impl Authority {
         lifetimes: Lifetimes,
         now: SystemTime,
     ) -> Result<(Authority, Origin), CaError> {
-        let (files, origin) = ca_files::open(dir, trust_domain, now)?;
-        Ok((Authority { files, lifetimes }, origin))
+        let (held, origin) = rotation::open(dir, trust_domain, now)?;
+        let authority = Authority {
+            dir: dir.to_owned(),
+            trust_domain: trust_domain.clone(),
+            lifetimes,
+            held: RwLock::new(Arc::new(held)),
+            steps: Mutex::default(),
+        };
+        Ok((authority, origin))
+    }
+
+    /// How far a rotation of the root is.
+    pub fn stage(&self) -> Stage {
+        self.held().stage
+    }
+
+    /// A new root is trusted from now on: the one in `next-ca/`, else one that is made.
+    pub fn stage_root(&self, now: SystemTime) -> Result<(), RotationError> {
+        self.step(|held| rotation::stage(&self.dir, held, &self.trust_domain, now))
+    }
+
+    /// The new root signs from now on.
+    pub fn switch_root(&self) -> Result<(), RotationError> {
+        self.step(|held| rotation::switch(&self.dir, held))
+    }
+
+    /// The old root is neither trusted nor kept any more.
+    pub fn retire_root(&self, now: SystemTime) -> Result<(), RotationError> {
+        self.step(|held| rotation::retire(&self.dir, held, &self.trust_domain, now))
+    }
+
+    /// The new root is forgotten, before it has signed anything.
+    pub fn abort_rotation(&self) -> Result<(), RotationError> {
+        self.step(|held| rotation::abort(&self.dir, held))
+    }
+
+    fn step(&self, step: impl FnOnce(&Held) -> Result<Held, RotationError>) -> Result<(), RotationError> {
+        let _alone = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = step(&self.held())?;
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(held);
+        Ok(())
+    }
+
+    fn held(&self) -> Arc<Held> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Signs the request for `allowed`, the identity the asker has proved. The
@@ -94,7 +159,9 @@ impl Authority {
                 allowed: allowed.clone(),
             });
         }
-        let mut params = self.leaf(ttl, now)?;
+        let held = self.held();
+        let files = held.signing();
+        let mut params = self.leaf(files, ttl, now)?;
         params.subject_alt_names = vec![SanType::URI(ia5(allowed.as_str())?)];
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
@@ -106,13 +173,9 @@ impl Authority {
         }
         let serial = params.serial_number.as_ref().map(hex).unwrap_or_default();
         let not_after = params.not_after.into();
-        let leaf = self.sign(&params, request.key())?;
-        let above = self
-            .files
-            .intermediates
-            .iter()
-            .chain(self.files.roots.first())
-            .map(encode_certificate);
+        let leaf = sign(files, &params, request.key())?;
+        let above = files.intermediates.iter().map(encode_certificate);
+        let above = above.chain([root_pem(&held)]);
         Ok(IssuedCertificate {
             chain: std::iter::once(leaf).chain(above).collect(),
             not_after,
@@ -121,14 +184,17 @@ impl Authority {
     }
 
     /// A certificate and a new key for the control plane's own listener. Names
-    /// that read as IP addresses become such.
+    /// that read as IP addresses become such. It is of the old root until that is
+    /// retired: who has not heard of the new one has to find the control plane.
     pub fn server_certificate(
         &self,
         names: &[String],
         ttl: Option<Duration>,
         now: SystemTime,
     ) -> Result<ServerCertificate, IssueError> {
-        let mut params = self.leaf(ttl, now)?;
+        let held = self.held();
+        let files = &held.present;
+        let mut params = self.leaf(files, ttl, now)?;
         params.subject_alt_names = names
             .iter()
             .map(|name| match name.parse::<IpAddr>() {
@@ -138,8 +204,8 @@ impl Authority {
             .collect::<Result<_, _>>()?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(sign_error)?;
-        let leaf = self.sign(&params, &key)?;
-        let above = self.files.intermediates.iter().map(encode_certificate);
+        let leaf = sign(files, &params, &key)?;
+        let above = files.intermediates.iter().map(encode_certificate);
         Ok(ServerCertificate {
             chain_pem: std::iter::once(leaf).chain(above).collect(),
             key_pem: key.serialize_pem(),
@@ -147,19 +213,66 @@ impl Authority {
         })
     }
 
-    /// What peers are to trust, in PEM.
+    /// What peers are to trust, in PEM; the root that signs comes first.
     pub fn root_pem(&self) -> String {
-        self.files.roots.iter().map(encode_certificate).collect()
+        root_pem(&self.held())
     }
 
     /// When the first certificate between a leaf and the root ends.
     pub fn not_after(&self) -> SystemTime {
-        self.files.not_after
+        self.held().signing().not_after
+    }
+
+    /// Its own certificates: those of the chain that signs, from the signing one up, then other roots.
+    pub fn certificates(&self) -> Vec<AuthorityCertificate> {
+        let held = self.held();
+        let mut all = Vec::new();
+        for (files, signs) in [(Some(held.signing()), true), (held.other(), false)] {
+            let Some(files) = files else { continue };
+            let of = |role, signs| {
+                move |certificate| AuthorityCertificate {
+                    pem: encode_certificate(certificate),
+                    role,
+                    signs,
+                }
+            };
+            all.extend(
+                files
+                    .intermediates
+                    .iter()
+                    .map(of(AuthorityRole::Intermediate, signs)),
+            );
+            // The first root is the one that the chain leads to.
+            let mut roots = files.roots.iter();
+            all.extend(roots.next().map(of(AuthorityRole::Root, signs)));
+            all.extend(roots.map(of(AuthorityRole::Root, false)));
+        }
+        all
+    }
+
+    /// Where its operator says what was taken back.
+    pub fn revocations_path(&self) -> PathBuf {
+        self.dir.join(revocation::REVOCATIONS)
+    }
+
+    /// The certificates that were taken back, by `ca-crl.pem`; None: there is no such file.
+    pub fn revocations(&self, now: SystemTime) -> Result<Option<Revocations>, RevocationError> {
+        let held = self.held();
+        let authorities: Vec<&CaFiles> = [Some(&*held.present), held.next.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect();
+        revocation::read(&self.dir, &authorities, now)
     }
 
     /// What all leaves have in common.
-    fn leaf(&self, ttl: Option<Duration>, now: SystemTime) -> Result<CertificateParams, IssueError> {
-        let end = self.files.not_after;
+    fn leaf(
+        &self,
+        files: &CaFiles,
+        ttl: Option<Duration>,
+        now: SystemTime,
+    ) -> Result<CertificateParams, IssueError> {
+        let end = files.not_after;
         if end <= now {
             return Err(IssueError::AuthorityExpired { at: end.into() });
         }
@@ -177,17 +290,23 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         Ok(params)
     }
+}
 
-    fn sign(&self, params: &CertificateParams, key: &impl PublicKeyData) -> Result<String, IssueError> {
-        let certificate = params.signed_by(key, &self.files.issuer).map_err(sign_error)?;
-        Ok(certificate.pem())
-    }
+fn sign(files: &CaFiles, params: &CertificateParams, key: &impl PublicKeyData) -> Result<String, IssueError> {
+    let certificate = params.signed_by(key, &files.issuer).map_err(sign_error)?;
+    Ok(certificate.pem())
+}
+
+fn root_pem(held: &Held) -> String {
+    let other = held.other().map(|files| files.root_pem());
+    held.signing().root_pem() + &other.unwrap_or_default()
 }
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Authority")
-            .field("not_after", &self.files.not_after)
+            .field("stage", &self.stage())
+            .field("not_after", &self.not_after())
             .finish_non_exhaustive()
     }
 }

@@ -28,8 +28,8 @@ use crate::state::{self, StateError};
 
 pub(crate) const ROOT: &str = "root-cert.pem";
 pub(crate) const KEY: &str = "ca-key.pem";
-const INTERMEDIATE: &str = "ca-cert.pem";
-const CHAIN: &str = "cert-chain.pem";
+pub(crate) const INTERMEDIATE: &str = "ca-cert.pem";
+pub(crate) const CHAIN: &str = "cert-chain.pem";
 
 const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Clocks of a mesh differ; a certificate is valid from a little before it is made.
@@ -68,6 +68,8 @@ pub enum CaError {
     BrokenChain { path: PathBuf, root: PathBuf },
     #[error("the certificate's subject cannot be reproduced as an issuer — {} — use a subject with each attribute once", .path.display())]
     Subject { path: PathBuf },
+    #[error("how far a rotation of the root was is not known ({detail}) — {} — restore it: it says which root signs", .path.display())]
+    Damaged { path: PathBuf, detail: String },
     #[error("no key or certificate could be made: {detail}")]
     Generate { detail: String },
 }
@@ -79,6 +81,29 @@ pub(crate) struct CaFiles {
     pub(crate) intermediates: Vec<CertificateDer<'static>>,
     pub(crate) roots: Vec<CertificateDer<'static>>,
     pub(crate) not_after: SystemTime,
+}
+
+// === impl CaFiles ===
+
+impl CaFiles {
+    /// Whether one of the roots has the same key as this certificate.
+    pub(crate) fn has_key_of(&self, other: &CertificateDer<'_>) -> bool {
+        let key = |certificate: &CertificateDer<'_>| {
+            let parsed = X509Certificate::from_der(certificate).ok();
+            parsed.map(|(_, certificate)| certificate.public_key().raw.to_vec())
+        };
+        let other = key(other);
+        self.roots.iter().any(|root| key(root) == other)
+    }
+
+    /// The certificate that signs leaves.
+    pub(crate) fn signing(&self) -> Option<&CertificateDer<'static>> {
+        self.intermediates.first().or(self.roots.first())
+    }
+
+    pub(crate) fn root_pem(&self) -> String {
+        self.roots.iter().map(pem::encode_certificate).collect()
+    }
 }
 
 /// Loads what is in `dir`, or makes an authority there.

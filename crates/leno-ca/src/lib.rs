@@ -10,12 +10,19 @@
 mod authority;
 mod ca_files;
 mod request;
+mod revocation;
+mod rotation;
 pub mod state;
 mod token;
 mod token_store;
 
-pub use authority::{Authority, IssueError, IssuedCertificate, Lifetimes, ServerCertificate};
+pub use authority::{
+    Authority, AuthorityCertificate, AuthorityRole, IssueError, IssuedCertificate, Lifetimes,
+    ServerCertificate,
+};
 pub use ca_files::{CaError, Origin};
 pub use request::{CsrError, SigningRequest};
+pub use revocation::{RevocationError, Revocations};
+pub use rotation::{RotationError, Stage};
 pub use token::{Binding, TokenClaims, TokenError};
 pub use token_store::{TokenGrant, TokenStore, TokenStoreError};

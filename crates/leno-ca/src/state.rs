@@ -71,6 +71,16 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), StateError> {
     })
 }
 
+/// Takes a file away; that there is none is fine.
+pub fn remove(path: &Path) -> Result<(), StateError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed
+            .and_then(|()| flush_directory(path))
+            .map_err(|source| StateError::new(Action::Write, path, source)),
+    }
+}
+
 /// A fixed name, so that what a crash left is overwritten by the next attempt.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default();

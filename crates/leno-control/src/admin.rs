@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::extract::State as With;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use crate::ca::Certificates;
 use crate::dashboard::{self, Dashboard, only_known_hosts};
 use crate::push::Push;
+use crate::root::{Ending, Root};
 use crate::roster::Roster;
 use crate::writer::Diagnostics;
 
@@ -27,6 +29,7 @@ pub(crate) struct Admin {
     pub(crate) roster: Arc<Roster>,
     pub(crate) diagnostics: Arc<Diagnostics>,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) root: Arc<Root>,
     pub(crate) dashboard: Arc<Dashboard>,
 }
 
@@ -157,7 +160,55 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
             "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
         );
     }
+    expiry(&mut text, &admin.root);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+/// Under istiod's names, where it has one: of the root that signs, and of what lies between it and leaves.
+fn expiry(text: &mut String, root: &Root) {
+    let now = SystemTime::now();
+    let left = |ending: &Ending| match ending.not_after.duration_since(now) {
+        Ok(left) => left.as_secs_f64(),
+        Err(over) => -over.duration().as_secs_f64(),
+    };
+    let since_epoch = |ending: &Ending| {
+        let at = ending.not_after.duration_since(SystemTime::UNIX_EPOCH);
+        at.unwrap_or_default().as_secs_f64()
+    };
+    let endings = root.endings();
+    let first = |role: &str| {
+        endings
+            .iter()
+            .find(|e| e.role == role && (e.signs || role == "revocation list"))
+    };
+    for (role, name, what) in [
+        (
+            "root",
+            "citadel_server_root_cert",
+            "the root certificate that signs",
+        ),
+        (
+            "intermediate",
+            "citadel_server_cert_chain",
+            "the intermediate certificate that signs",
+        ),
+        (
+            "revocation list",
+            "leno_control_crl",
+            "the first revocation list that ends",
+        ),
+    ] {
+        let Some(ending) = first(role) else { continue };
+        let _ = write!(
+            text,
+            "# HELP {name}_expiry_seconds Seconds until the end of {what}.\n# TYPE {name}_expiry_seconds gauge\n\
+             {name}_expiry_seconds {}\n\
+             # HELP {name}_expiry_timestamp The end of {what}, in seconds since 1970.\n\
+             # TYPE {name}_expiry_timestamp gauge\n{name}_expiry_timestamp {}\n",
+            left(ending),
+            since_epoch(ending)
+        );
+    }
 }
 
 fn services(admin: &Admin) -> Value {

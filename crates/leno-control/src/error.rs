@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use leno_ca::state::StateError;
-use leno_ca::{CaError, IssueError, TokenStoreError};
+use leno_ca::{CaError, IssueError, RevocationError, TokenStoreError};
 use leno_tls::{ConfigError, IdentityError, SpiffeError};
 
 /// The option of `leno control` that moves a port.
@@ -57,6 +57,10 @@ pub enum StartError {
     #[error(transparent)]
     Ca(#[from] CaError),
     #[error(transparent)]
+    Revocations(#[from] RevocationError),
+    #[error(transparent)]
+    RevocationLists(leno_tls::RevocationError),
+    #[error(transparent)]
     Token(#[from] TokenStoreError),
     #[error(transparent)]
     Issue(#[from] IssueError),
@@ -78,3 +82,7 @@ pub(crate) const BAD_NODE: &str = "LN0504";
 pub(crate) const NOT_RENEWED: &str = "LN0505";
 /// The audit log cannot be written.
 pub(crate) const AUDIT_NOT_WRITTEN: &str = "LN0506";
+/// A certificate of the authority, or a revocation list, comes to its end.
+pub(crate) const EXPIRES: &str = "LN0507";
+/// New revocation lists cannot be used; the ones before stay in force.
+pub(crate) const REVOCATIONS_REFUSED: &str = "LN0508";

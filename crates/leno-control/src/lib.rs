@@ -4,6 +4,7 @@
 //! files ─▶ leno-sources ─▶┐
 //! registration.rs ───────▶├─▶ writer.rs (owns the World) ─▶ push.rs (index) ─▶ session.rs ─▶ ads.rs
 //! state.rs (VIPs, …) ────▶┘                                                     translate, xds
+//! root.rs (roots, what is revoked) ─▶ writer.rs
 //! listener.rs (TLS, who is there) ─▶ ads.rs, ca.rs, mesh.rs         admin.rs: /metrics, /debug, dashboard/
 //! ```
 
@@ -26,6 +27,7 @@ mod probe;
 mod push;
 mod registration;
 pub mod rendezvous;
+mod root;
 mod roster;
 mod session;
 mod source;
@@ -66,6 +68,7 @@ use once::Once;
 use push::Push;
 use registration::Registrations;
 use rendezvous::{Published, Rendezvous};
+use root::Root;
 use roster::Roster;
 use source::Source;
 use state::State;
@@ -115,6 +118,7 @@ struct Parts {
     catalogue: Arc<Catalogue>,
     registrations: Arc<Registrations>,
     certificates: Arc<Certificates>,
+    root: Arc<Root>,
     roster: Arc<Roster>,
     attached: Arc<Attached>,
     running: watch::Receiver<()>,
@@ -145,11 +149,6 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
         server_names(&options, &sockets),
     )?);
     let ca = options.state.join(ROOT);
-    let root = authority.root_pem();
-    // Only if it differs: with all of its state there, a control plane comes back on a full disk.
-    if leno_ca::state::read(&ca)?.as_deref() != Some(root.as_bytes()) {
-        leno_ca::state::write(&ca, root.as_bytes(), leno_ca::state::PUBLIC)?;
-    }
     let token = tokens.local_path();
 
     let (changes, queue) = mpsc::unbounded_channel();
@@ -164,6 +163,14 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
         })?,
     };
     let keys = KeyKeeper::new(&options.keys, changes.clone(), state.clone(), remembered.keys);
+    let root = Root::new(
+        authority.clone(),
+        tls.clone(),
+        ca.clone(),
+        changes.clone(),
+        audit.clone(),
+    )?;
+    let root = Arc::new(root);
     let mut writer = Writer::new(remembered.vips, queue, state.clone(), audit.clone(), keys.clone());
     let (push, diagnostics) = (writer.push.clone(), writer.diagnostics.clone());
     let catalogue = writer.catalogue.clone();
@@ -174,9 +181,10 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
     registrations.restore(remembered.registrations);
     writer.apply_waiting();
 
-    let workers = start_workers(writer, &state, &tls, &authority);
+    let workers = start_workers(writer, &state, &tls, &authority, &root);
     let parts = Parts {
         certificates: Arc::new(Certificates::new(authority, trust_domain.clone(), tokens, audit)),
+        root,
         settled: settle(options.settle, registrations.complete()),
         roster: Arc::default(),
         attached: Arc::default(),
@@ -202,12 +210,15 @@ fn start_workers(
     state: &Arc<State>,
     tls: &Arc<Tls>,
     authority: &Arc<Authority>,
+    root: &Arc<Root>,
 ) -> Vec<JoinHandle<()>> {
     let (state, tls, authority) = (state.clone(), tls.clone(), authority.clone());
+    let root = root.clone();
     vec![
         tokio::spawn(writer.run()),
         tokio::spawn(async move { state.write_forever().await }),
         tokio::spawn(async move { tls.renew_forever(&authority).await }),
+        tokio::spawn(async move { root.keep_watch().await }),
     ]
 }
 
@@ -301,6 +312,7 @@ fn serve(parts: Parts, sockets: Sockets, tls: Arc<Tls>) -> Result<Handle, StartE
         roster: parts.roster.clone(),
         diagnostics: parts.diagnostics.clone(),
         certificates: parts.certificates.clone(),
+        root: parts.root.clone(),
         dashboard: Arc::new(Dashboard {
             push: parts.push.clone(),
             roster: parts.roster.clone(),
@@ -382,6 +394,8 @@ impl Parts {
             state: self.state.clone(),
             attached: self.attached.clone(),
             certificates: self.certificates.clone(),
+            root: self.root.clone(),
+            registrations: self.registrations.clone(),
             running: self.running.clone(),
         };
         Server::builder()

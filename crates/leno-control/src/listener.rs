@@ -11,9 +11,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use leno_ca::Authority;
+use leno_model::Trust;
 use leno_tls::{
-    ClientAuth, Crypto, HandshakeFailure, Identity, PeerCheck, ROOT_CA, Resumption, Secrets, ServerTls,
-    SpiffeId, TlsConfigs, TlsServer, TrustBundle, TrustDomain, Versions, WORKLOAD_CERTIFICATE,
+    ClientAuth, Crypto, HandshakeFailure, Identity, PeerCheck, ROOT_CA, Resumption, Revocation, Secrets,
+    ServerTls, SpiffeId, TlsConfigs, TlsServer, TrustBundle, TrustDomain, Versions, WORKLOAD_CERTIFICATE,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -70,8 +71,6 @@ impl Tls {
     ) -> Result<Self, StartError> {
         let crypto = Crypto::system();
         let secrets = Arc::new(Secrets::new());
-        let bundle = TrustBundle::from_pem(authority.root_pem().as_bytes(), "the mesh's root certificate")?;
-        secrets.set_bundle(ROOT_CA, bundle);
         let check = PeerCheck {
             trust_domains: vec![trust_domain.clone()],
             ..PeerCheck::any(ROOT_CA)
@@ -97,6 +96,21 @@ impl Tls {
         };
         tls.renew(authority, SystemTime::now())?;
         Ok(tls)
+    }
+
+    /// Whom the listener trusts; its own certificate is made anew where its root is another.
+    pub(crate) fn trust(&self, authority: &Authority, trust: &Trust) -> Result<(), StartError> {
+        let mut bundle = TrustBundle::from_pem(trust.roots.as_bytes(), "the mesh's root certificate")?;
+        if let Some(revoked) = &trust.revocations {
+            let lists = Revocation::from_pem(revoked.lists.as_bytes(), revoked.leaf_only);
+            let lists = lists.map_err(StartError::RevocationLists)?;
+            bundle = bundle.with(PeerCheck {
+                revocation: Some(lists),
+                ..PeerCheck::any(ROOT_CA)
+            });
+        }
+        self.secrets.set_bundle(ROOT_CA, bundle);
+        self.renew(authority, SystemTime::now()).map(drop)
     }
 
     /// A new certificate; returns when the next is due.

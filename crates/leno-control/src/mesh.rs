@@ -9,8 +9,8 @@ use leno_proto::control::mesh_server::Mesh;
 use leno_proto::control::{
     Command, ConfigRequest, ConfigResponse, CreateTokenRequest, CreateTokenResponse, ObjectsRequest,
     ObjectsResponse, Report, Resource, ResourcesRequest, ResourcesResponse, RevokeTokenRequest,
-    RevokeTokenResponse, StatusRequest, StatusResponse, TapRequest, TapResponse, TapStart, TokensRequest,
-    TokensResponse, TrafficRequest, TrafficResponse,
+    RevokeTokenResponse, RootRequest, RootResponse, StatusRequest, StatusResponse, TapRequest, TapResponse,
+    TapStart, TokensRequest, TokensResponse, TrafficRequest, TrafficResponse,
 };
 use leno_telemetry::tap::Filter;
 use leno_translate::ResourceType;
@@ -24,6 +24,8 @@ use crate::catalogue::Catalogue;
 use crate::listener::Peer;
 use crate::objects::{self, Asked};
 use crate::push::Push;
+use crate::registration::Registrations;
+use crate::root::Root;
 use crate::roster::Roster;
 use crate::state::State;
 use crate::tap::Tap;
@@ -43,6 +45,8 @@ pub(crate) struct MeshService {
     pub(crate) state: Arc<State>,
     pub(crate) attached: Arc<Attached>,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) root: Arc<Root>,
+    pub(crate) registrations: Arc<Registrations>,
     pub(crate) running: watch::Receiver<()>,
 }
 
@@ -96,7 +100,7 @@ impl MeshService {
         match request.extensions().get::<Peer>() {
             Some(peer) if peer.secure => self.certificates.check_operator(request.metadata()),
             _ => Err(Status::unauthenticated(
-                "tokens are made over TLS only — this port — use the TLS port (15012)",
+                "this is asked over TLS only — this port — use the TLS port (15012)",
             )),
         }
     }
@@ -165,6 +169,15 @@ impl Mesh for MeshService {
     ) -> Result<Response<RevokeTokenResponse>, Status> {
         self.operator(&request)?;
         tokens::revoke(&self.certificates, &request.into_inner().id).map(Response::new)
+    }
+
+    async fn root(&self, request: Request<RootRequest>) -> Result<Response<RootResponse>, Status> {
+        self.operator(&request)?;
+        let step = request.into_inner().step;
+        if !step.is_empty() {
+            self.root.step(&step, &self.roster, &self.registrations)?;
+        }
+        Ok(Response::new(self.root.answer(&self.roster, &self.registrations)))
     }
 
     async fn objects(&self, request: Request<ObjectsRequest>) -> Result<Response<ObjectsResponse>, Status> {

@@ -132,6 +132,17 @@ impl Registrations {
         self.complete.subscribe()
     }
 
+    /// Workloads that are in the mesh, have proved who they are, and whose proxy is not connected.
+    pub(crate) fn away(&self) -> Vec<WorkloadId> {
+        let entries = self.lock();
+        let away = entries
+            .iter()
+            .filter(|(_, entry)| entry.secure && entry.streams == 0);
+        let mut away: Vec<WorkloadId> = away.map(|(id, _)| id.clone()).collect();
+        away.sort();
+        away
+    }
+
     /// A proxy has introduced itself; `secure` is one whose certificate says that it is who it says.
     pub(crate) fn join(
         self: &Arc<Self>,

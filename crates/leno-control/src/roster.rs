@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use leno_proto::control::{Problem, ProxyStatus, TypeStatus};
 use leno_proto::type_url;
+use leno_tls::ROOT_CA;
 use leno_translate::Proxy;
 use leno_xds::server::{State, Stream};
 use tokio::sync::watch;
@@ -42,6 +43,28 @@ struct Seated {
     since: Instant,
     /// What the proxy says that it cannot serve.
     problems: Vec<Problem>,
+    trust: Followed,
+}
+
+/// What a stream says of whom to trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Followed {
+    /// It does not ask.
+    #[default]
+    Unasked,
+    /// It has been told and has not acknowledged it.
+    Pending,
+    /// This version is followed.
+    Version(String),
+}
+
+/// A node and what of its streams follows most.
+pub(crate) struct Follower {
+    pub(crate) node: String,
+    pub(crate) workload: String,
+    /// One of its streams has proved who it is.
+    pub(crate) proven: bool,
+    pub(crate) trust: Vec<Followed>,
 }
 
 /// A stream's entry; it goes when dropped.
@@ -89,6 +112,7 @@ impl Roster {
             proxy: described.proxy.clone(),
             since: Instant::now(),
             problems: Vec::new(),
+            trust: Followed::default(),
         };
         seats.1.insert(number, seated);
         drop(seats);
@@ -152,6 +176,24 @@ impl Roster {
             }
         }
         proxies.into_values().collect()
+    }
+
+    /// One entry a node.
+    pub(crate) fn followers(&self) -> Vec<Follower> {
+        let seats = self.lock();
+        let mut nodes = BTreeMap::<&str, Follower>::new();
+        for seated in seats.1.values() {
+            let status = &seated.status;
+            let node = nodes.entry(&status.node_id).or_insert_with(|| Follower {
+                node: status.node_id.clone(),
+                workload: status.workload.clone(),
+                proven: false,
+                trust: Vec::new(),
+            });
+            node.proven |= !status.principal.is_empty();
+            node.trust.push(seated.trust.clone());
+        }
+        nodes.into_values().collect()
     }
 
     /// The proxies that a user means: a node id, an instance, a workload or a service, the last three with or without
@@ -227,12 +269,14 @@ impl Seat {
 
     pub(crate) fn set_status(&self, stream: &Stream) {
         let types = stream.status().map(type_status).collect();
-        self.with(|status| status.types = types);
-    }
-
-    fn with(&self, change: impl FnOnce(&mut ProxyStatus)) {
+        let trust = match stream.acknowledged(type_url::SECRET, ROOT_CA) {
+            Some(version) => Followed::Version(version.to_owned()),
+            None if stream.subscribed(type_url::SECRET, ROOT_CA) => Followed::Pending,
+            None => Followed::Unasked,
+        };
         if let Some(seated) = self.roster.lock().1.get_mut(&self.number) {
-            change(&mut seated.status);
+            seated.status.types = types;
+            seated.trust = trust;
         }
     }
 }

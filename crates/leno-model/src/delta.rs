@@ -32,6 +32,8 @@ pub enum Key {
     Gateways,
     /// A Secret with a gateway's certificate: namespace and name.
     Secret(String, String),
+    /// Whom the mesh trusts.
+    Trust,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -19,6 +19,7 @@ pub mod route;
 mod selection;
 pub mod service;
 pub mod snapshot;
+pub mod trust;
 pub mod vip;
 pub mod workload;
 mod world;
@@ -41,6 +42,7 @@ pub use policy::{
 pub use route::{HttpAction, HttpMatch, HttpRoute, HttpRule, StringMatch, TcpRoute, WeightedBackend};
 pub use service::{Backing, Endpoint, Protocol, Service, ServicePort};
 pub use snapshot::Snapshot;
+pub use trust::{Revoked, Trust};
 pub use vip::VipTable;
 pub use workload::{Workload, WorkloadPort};
 pub use world::{Change, Outcome, World};

@@ -16,6 +16,18 @@ pub struct MeshConfig {
     pub paths: PathNormalization,
 }
 
+impl MeshConfig {
+    /// What a service account is called: in the trust domain, and under that one's other names.
+    pub fn identities<'m>(
+        &'m self,
+        namespace: &'m str,
+        account: &'m str,
+    ) -> impl Iterator<Item = String> + 'm {
+        let domains = std::iter::once(&self.trust_domain).chain(&self.trust_domain_aliases);
+        domains.map(move |domain| format!("spiffe://{domain}/ns/{namespace}/sa/{account}"))
+    }
+}
+
 impl Default for MeshConfig {
     fn default() -> Self {
         Self {

@@ -15,6 +15,7 @@ use crate::name::{Host, WorkloadId};
 use crate::policy::{PeerMtls, ServicePolicy};
 use crate::route::{HttpRoute, TcpRoute};
 use crate::service::Service;
+use crate::trust::Trust;
 use crate::workload::Workload;
 
 #[derive(Clone, Debug, Default)]
@@ -46,6 +47,8 @@ pub struct Snapshot {
     pub gateways: Vec<Arc<Gateway>>,
     /// By namespace and name.
     pub secrets: BTreeMap<(String, String), Arc<GatewaySecret>>,
+    /// Not of the configuration: the certificate authority says it.
+    pub trust: Arc<Trust>,
 }
 
 impl Snapshot {

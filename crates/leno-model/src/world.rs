@@ -25,6 +25,7 @@ use crate::policy::PeerMtls;
 use crate::selection::{Selection, selects};
 use crate::service::{Backing, Service};
 use crate::snapshot::Snapshot;
+use crate::trust::Trust;
 use crate::vip::VipTable;
 use crate::workload::Workload;
 
@@ -41,6 +42,8 @@ pub enum Change {
     WorkloadGone(WorkloadId),
     /// What is known of an issuer's keys; none: it is not fetched any more.
     Keys(KeySource, Option<KeyNews>),
+    /// The certificate authority's roots, or what it has taken back, are others.
+    Trust(Trust),
 }
 
 /// What came of it.
@@ -88,6 +91,7 @@ impl World {
         let mut configuration = false;
         let mut touched: BTreeMap<WorkloadId, Option<Arc<Workload>>> = BTreeMap::new();
         let mut workloads: BTreeMap<WorkloadId, Option<Arc<Workload>>> = BTreeMap::new();
+        let mut trust = None;
         for change in changes {
             let (id, workload) = match change {
                 Change::File { file, objects } => {
@@ -102,6 +106,10 @@ impl World {
                 }
                 Change::Keys(source, None) => {
                     self.keys.remove(&source);
+                    continue;
+                }
+                Change::Trust(newest) => {
+                    trust = Some(newest);
                     continue;
                 }
             };
@@ -121,6 +129,12 @@ impl World {
                 (self.rebuild(touched, now), vips != self.vips)
             }
         };
+        if let Some(trust) = trust.filter(|trust| *trust != *self.snapshot.trust) {
+            let mut next = Snapshot::clone(&self.snapshot);
+            next.trust = Arc::new(trust);
+            self.publish(next);
+            delta.changed.insert(Key::Trust);
+        }
         delta.changed.extend(self.change_keys());
         let own = self.workload_diagnostics.values().cloned();
         let keys = keys_not_fetched(&self.snapshot.authentication, &self.keys);
@@ -272,6 +286,7 @@ impl World {
     fn rebuild(&mut self, touched: BTreeMap<WorkloadId, Option<Arc<Workload>>>, now: Duration) -> Delta {
         let mut next = Snapshot {
             version: self.snapshot.version,
+            trust: self.snapshot.trust.clone(),
             ..Snapshot::default()
         };
         next.workloads = self.snapshot.workloads.clone();

@@ -32,6 +32,7 @@ use leno_http1::{
 };
 use leno_proto::google::protobuf::Any;
 use leno_telemetry::metrics::Metrics;
+use leno_tls::Secrets;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
@@ -72,6 +73,8 @@ pub enum Json {
 pub struct Admin {
     pub metrics: Arc<Metrics>,
     pub ready: Ready,
+    /// Of a mesh's proxy: how long these last is told.
+    pub secrets: Option<Arc<Secrets>>,
     /// None: the pages about the configuration and the process are not there.
     pub own: Option<Own>,
 }

@@ -228,6 +228,7 @@ impl Bootstrap {
                 layers,
                 resources,
             })),
+            trust: None,
             port_owner: |_| None,
             text,
             keeper,

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use leno_tls::{
-    ClientTls, ConfigError, Crypto, PeerCheck, Resumption, SanKind, SanMatcher, Secrets, ServerCheck,
-    TlsConfigs, TrustBundle, Versions, WORKLOAD_CERTIFICATE,
+    ClientTls, ConfigError, Crypto, PeerCheck, ROOT_CA, Resumption, SanKind, SanMatcher, Secrets,
+    ServerCheck, TlsConfigs, TrustBundle, Versions, WORKLOAD_CERTIFICATE,
 };
 
 use crate::grpc::Target;
@@ -20,12 +20,16 @@ pub const CONTROL_PLANE_NAME: &str = "leno-control.leno-system.svc";
 pub struct ControlPlane {
     address: SocketAddr,
     configs: TlsConfigs,
+    secrets: Arc<Secrets>,
     joining: Arc<ClientTls>,
+    /// To ask for another first one: who was joined once knows by the mesh's own word whom to trust.
+    rejoining: Arc<ClientTls>,
     joined: Arc<ClientTls>,
 }
 
 impl ControlPlane {
-    /// The certificate must chain to `trust` and bear [`CONTROL_PLANE_NAME`]: a workload's certificate chains to the
+    /// Until there is a certificate of the mesh, and with it the mesh's roots, the control plane's certificate must chain
+    /// to `trust`, then to one of those; and bear [`CONTROL_PLANE_NAME`]: a workload's certificate chains to the
     /// same root and bears a SPIFFE id only, so that no workload can pass for the control plane.
     pub fn new(address: SocketAddr, trust: TrustBundle, secrets: Arc<Secrets>, crypto: Crypto) -> Self {
         secrets.set_bundle(CONTROL_PLANE_CA, trust);
@@ -44,13 +48,19 @@ impl ControlPlane {
             groups: Vec::new(),
             resumption: Resumption::Off,
         };
+        let mut rejoining = joining.clone();
+        if let ServerCheck::Peer(check) = &mut rejoining.server {
+            check.trust = Some(ROOT_CA.to_owned());
+        }
         let joined = ClientTls {
             identity: Some(WORKLOAD_CERTIFICATE.into()),
-            ..joining.clone()
+            ..rejoining.clone()
         };
         Self {
             address,
-            configs: TlsConfigs::new(crypto, secrets, 4),
+            configs: TlsConfigs::new(crypto, Arc::clone(&secrets), 4),
+            secrets,
+            rejoining: Arc::new(rejoining),
             joining: Arc::new(joining),
             joined: Arc::new(joined),
         }
@@ -62,7 +72,10 @@ impl ControlPlane {
 
     /// Without a certificate of our own: to ask for the first one, with a token.
     pub fn joining(&mut self) -> Result<Target, ConfigError> {
-        let tls = self.joining.clone();
+        let tls = match self.secrets.load().bundle(ROOT_CA) {
+            Some(_) => self.rejoining.clone(),
+            None => self.joining.clone(),
+        };
         self.target(&tls)
     }
 

@@ -19,13 +19,14 @@ mod rotation;
 mod said;
 mod stream;
 mod text;
+mod trust;
 mod virtual_hosts;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -49,9 +50,10 @@ pub use dump::{Dump, Dumped, Refusal, Version};
 pub use keeper::Keeper;
 pub use stream::Via;
 pub use text::Text;
+pub use trust::Teller;
 
 use compile::{Disk, SystemTrust, compile, name_table};
-use dump::{Moment, shown};
+use dump::shown;
 use feeds::Feeds;
 use hosts::route_of;
 use memory::Memory;
@@ -105,6 +107,8 @@ pub struct Discovery {
     pub text: Option<Text>,
     /// Keeps what is in force for the next process.
     pub keeper: Option<Keeper>,
+    /// Of a mesh: who is told whom to trust.
+    pub trust: Option<Teller>,
 }
 
 /// What the proxy wants to know.
@@ -193,17 +197,11 @@ impl Discovery {
                 Event::Keep => self.keep(&memory),
                 Event::Stop => return,
             }
+            self.acknowledge_trust(&mut memory, &mut feeds);
             memory.expire(&mut feeds, now);
             self.settle(&mut memory, &mut feeds, now);
             feeds.flush();
         }
-    }
-
-    #[allow(clippy::disallowed_methods)]
-    fn dump(&self, memory: &mut Memory, now: Instant) -> Dump {
-        let time = SystemTime::now();
-        let updater = self.proxy.updater();
-        memory.dump(Moment { now, time }, |listener| updater.is_draining(listener))
     }
 
     /// Asks for the roots.
@@ -212,6 +210,7 @@ impl Discovery {
             feeds.subscribe_type(type_url::LISTENER);
             feeds.subscribe_type(type_url::NAME_TABLE);
             feeds.set_health(self.health.borrow().clone());
+            self.ask_for_trust(memory);
             return;
         };
         memory.always = std::mem::take(&mut dynamic.layers);
@@ -261,7 +260,7 @@ impl Discovery {
             }
             None => self.take_names(&received),
         };
-        feeds.finish(&key, received.ticket, &errors);
+        self.acknowledge(memory, feeds, (key, received.ticket), &errors);
     }
 
     fn take_resources(
@@ -285,6 +284,10 @@ impl Discovery {
             }
             if self.is_root(memory, &key) {
                 memory.roots.insert(key.clone());
+            }
+            if let Some(taken) = self.take_trust(memory, (kind, name), body) {
+                errors.extend(taken.err().map(|why| (name.clone(), why)));
+                continue;
             }
             if memory.resources.is_same(&key, version, &body.value) {
                 continue;

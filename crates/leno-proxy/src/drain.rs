@@ -33,6 +33,8 @@ pub(crate) enum CutBy {
     Strict,
     /// The policies do not allow it any more.
     Policy,
+    /// The peer's certificate was taken back.
+    Revoked,
 }
 
 /// What connections of one filter chain are told; shared by all workers.
@@ -122,6 +124,7 @@ impl CutBy {
             Self::Shutdown => "shutdown",
             Self::Strict => "strict_mtls",
             Self::Policy => "authorization_policy",
+            Self::Revoked => "certificate_revoked",
         }
     }
 }

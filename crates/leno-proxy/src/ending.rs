@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use leno_engine::decide::health::HostHealth;
+use leno_telemetry::record::TlsFacts;
 
 use crate::drain::{CutBy, Drain, Phase};
 use crate::hurry::Hurry;
@@ -35,6 +36,8 @@ pub(crate) struct Lifetime {
     pub(crate) upstream: Option<Arc<HostHealth>>,
     /// Its end when it would not be let in any more.
     pub(crate) guard: Option<Rc<dyn Guard>>,
+    /// Its end when what the peer has shown in it is taken back.
+    pub(crate) shown: Option<Arc<dyn TlsFacts>>,
 }
 
 /// Says whether a connection that was let in would be let in again.
@@ -139,6 +142,7 @@ impl Ending {
             Phase::Draining {
                 cut: Some((at, by)), ..
             } if at <= Instant::now() => Some(by),
+            _ if self.is_revoked() => Some(CutBy::Revoked),
             _ => None,
         }
     }
@@ -147,6 +151,13 @@ impl Ending {
     pub(crate) fn is_forbidden(&self) -> bool {
         let guard = self.lifetime.guard.as_ref();
         guard.is_some_and(|guard| guard.forbids(&self.drain))
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.lifetime
+            .shown
+            .as_ref()
+            .is_some_and(|shown| shown.is_revoked())
     }
 
     pub(crate) fn is_upstream_out(&self) -> bool {
@@ -227,13 +238,14 @@ impl Ending {
             None => (self.over(), self.end()),
         };
         let is_past = |times: &[Option<Instant>]| times.iter().flatten().any(|at| *at <= now);
-        let before = self.due.get();
+        let (before, revoked) = (self.due.get(), self.is_revoked());
         let due = Due {
-            leave: before.leave || draining || is_past(&[over, idle]),
+            leave: before.leave || draining || revoked || is_past(&[over, idle]),
             close_idle: before.close_idle || is_past(&[drained, over, idle]),
             close_now: before.close_now
                 || is_past(&[cut, end])
                 || self.is_upstream_out()
+                || revoked
                 || (draining && self.is_forbidden()),
         };
         if due != before {
@@ -357,6 +369,7 @@ mod tests {
             patient: false,
             upstream: None,
             guard: None,
+            shown: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         let active = ending.begin();
@@ -376,6 +389,7 @@ mod tests {
             patient: false,
             upstream: None,
             guard: None,
+            shown: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         assert_eq!(ending.look(now, &Hurry::default()), None);
@@ -390,6 +404,7 @@ mod tests {
             patient: false,
             upstream: None,
             guard: None,
+            shown: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         let _busy = ending.begin();
@@ -434,6 +449,34 @@ mod tests {
         drain.finish(SECOND * 60);
         assert_eq!(due(&ending, Instant::now()), (true, true, true));
         assert_eq!(ending.cut_by(), Some(CutBy::Strict));
+    }
+
+    #[derive(Debug)]
+    struct Revoked(std::sync::atomic::AtomicBool);
+
+    impl TlsFacts for Revoked {
+        fn write(&self, _: &leno_engine::compile::access_log::TlsFact, _: &mut Vec<u8>) -> bool {
+            false
+        }
+
+        fn is_revoked(&self) -> bool {
+            self.0.load(std::sync::atomic::Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn a_connection_ends_when_what_its_peer_has_shown_is_taken_back() {
+        let shown = Arc::new(Revoked(false.into()));
+        let lifetime = Lifetime {
+            shown: Some(Arc::clone(&shown) as _),
+            ..Lifetime::default()
+        };
+        let (ending, now) = ending(&Arc::default(), lifetime);
+        let _busy = ending.begin();
+        assert_eq!(due(&ending, now), (false, false, false));
+        shown.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(due(&ending, now), (true, false, true));
+        assert_eq!(ending.cut_by(), Some(CutBy::Revoked));
     }
 
     #[test]

@@ -5,17 +5,18 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use leno_engine::compile::access_log::{End, Hash, SanKind, TlsFact};
 use leno_telemetry::access_log::write_time;
 use leno_telemetry::record::TlsFacts;
-use leno_tls::{CertificateInfo, PeerInfo, TlsVersion, fingerprint_sha1, fingerprint_sha256};
+use leno_tls::{CertificateInfo, PeerInfo, SecretSet, TlsVersion, fingerprint_sha1, fingerprint_sha256};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::peer_certificates::escaped;
 
-#[derive(Debug, Hash)]
+#[derive(Debug)]
 pub(crate) struct Handshake {
     version: &'static str,
     cipher: String,
@@ -23,6 +24,8 @@ pub(crate) struct Handshake {
     /// The leaf first; nothing unless it was verified.
     peer: Vec<CertificateDer<'static>>,
     local: Option<CertificateDer<'static>>,
+    /// What the peer has shown was taken back since.
+    revoked: AtomicBool,
 }
 
 /// A worker's.
@@ -47,9 +50,18 @@ impl Handshakes {
             group: group(peer.group.as_deref().unwrap_or_default()).to_owned(),
             peer: shown.to_vec(),
             local: local.cloned(),
+            revoked: AtomicBool::new(false),
         };
         let mut hasher = DefaultHasher::new();
-        made.hash(&mut hasher);
+        let Handshake {
+            version,
+            cipher,
+            group,
+            peer,
+            local,
+            revoked: _,
+        } = &made;
+        (version, cipher, group, peer, local).hash(&mut hasher);
         let mut known = self.0.borrow_mut();
         let key = hasher.finish();
         if let Some(same) = known.get(&key).and_then(Weak::upgrade) {
@@ -61,6 +73,15 @@ impl Handshakes {
         let made = Arc::new(made);
         known.insert(key, Arc::downgrade(&made));
         made
+    }
+}
+
+impl Handshakes {
+    /// Other secrets are in force: who of those that are connected would not be let in again.
+    pub(crate) fn look(&self, secrets: &SecretSet) {
+        for known in self.0.borrow().values().filter_map(Weak::upgrade) {
+            known.revoked.store(secrets.revokes(&known.peer), Relaxed);
+        }
     }
 }
 
@@ -153,6 +174,10 @@ fn joined(names: impl Iterator<Item = String>) -> String {
 }
 
 impl TlsFacts for Handshake {
+    fn is_revoked(&self) -> bool {
+        self.revoked.load(Relaxed)
+    }
+
     fn write(&self, fact: &TlsFact, out: &mut Vec<u8>) -> bool {
         if let TlsFact::ValidFrom(format) | TlsFact::ValidUntil(format) = fact {
             return self.certificate(End::Peer).is_some_and(|info| {

@@ -53,7 +53,10 @@ pub(crate) fn serve(
     };
     let ending = worker.ending(
         &connection.drain,
-        lifetime(&worker, &manager, connection.bypasses_overload),
+        Lifetime {
+            shown: connection.record.tls.clone(),
+            ..lifetime(&worker, &manager, connection.bypasses_overload)
+        },
     );
     let opened = Opened {
         worker,
@@ -181,6 +184,7 @@ fn lifetime(worker: &Worker, manager: &HttpConnectionManager, patient: bool) -> 
         patient,
         upstream: None,
         guard: None,
+        shown: None,
     }
 }
 

@@ -101,6 +101,7 @@ mod tls;
 mod tls_counts;
 mod tls_stream;
 mod trace;
+pub mod trust;
 mod try_idle;
 mod tunnel;
 mod updates;

@@ -420,6 +420,7 @@ impl Relay {
                 false => None,
             },
             guard: Some(Rc::new(guard::Chain::new(&self.worker, &self.downstream))),
+            shown: self.downstream.record.tls.clone(),
         }
     }
 

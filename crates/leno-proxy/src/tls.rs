@@ -3,7 +3,7 @@
 //! Configurations are kept per worker and per set of secrets (leno-tls does that), so that a renewed certificate is
 //! used by the next handshake and leaves open connections alone.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::Ipv4Addr;
@@ -45,6 +45,8 @@ pub(crate) struct Contexts {
     /// What filters ask to be offered: names with commas between them.
     named: RefCell<Vec<String>>,
     handshakes: Handshakes,
+    /// The generation of the secrets by which it was looked who is revoked.
+    looked: Cell<u64>,
 }
 
 /// A compiled context and leno-tls's form of it, by the address of the former, which the entry keeps alive.
@@ -124,6 +126,7 @@ impl Contexts {
             clients: RefCell::default(),
             named: RefCell::default(),
             handshakes: Handshakes::default(),
+            looked: Cell::default(),
         }
     }
 
@@ -198,6 +201,14 @@ impl Contexts {
             alpn: peer.alpn,
         };
         Ok((stream, secured))
+    }
+
+    /// Marks those peers whose certificates were taken back since they came.
+    pub(crate) fn look_for_revoked(&self) {
+        let generation = self.secrets.generation();
+        if self.looked.replace(generation) != generation {
+            self.handshakes.look(&self.secrets.load());
+        }
     }
 
     fn handshake(

@@ -266,6 +266,7 @@ impl Worker {
     fn sweep(&self) {
         let now = Instant::now();
         self.clocks.set((now, SystemTime::now()));
+        self.tls.look_for_revoked();
         self.look_at(now);
         let snapshot = self.snapshot();
         let mut upstreams = self.upstreams.borrow_mut();

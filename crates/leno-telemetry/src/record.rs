@@ -111,6 +111,11 @@ const POINTS: [Point; 10] = [
 pub trait TlsFacts: fmt::Debug + Send + Sync {
     /// Appends it; false: there is no such thing.
     fn write(&self, fact: &TlsFact, out: &mut Vec<u8>) -> bool;
+
+    /// What the peer has shown was taken back since.
+    fn is_revoked(&self) -> bool {
+        false
+    }
 }
 
 // === impl OnDemand ===

@@ -18,6 +18,9 @@ pub struct Crypto {
 }
 
 impl Crypto {
+    /// Whether the program was built with the validated module (`--features fips`).
+    pub const IS_FIPS: bool = cfg!(feature = "fips");
+
     /// aws-lc-rs and the system's clock.
     pub fn system() -> Crypto {
         Crypto::with_clock(Arc::new(DefaultTimeProvider))
@@ -41,6 +44,21 @@ impl Crypto {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `cargo test --package leno-tls --features fips`
+    #[cfg(feature = "fips")]
+    #[test]
+    fn all_of_it_is_approved_by_fips() {
+        let provider = Crypto::system().provider;
+        assert!(provider.fips(), "{provider:?}");
+    }
+
+    #[test]
+    fn the_hybrid_group_is_offered_first() {
+        let provider = Crypto::system().provider;
+        let first = provider.kx_groups.first().map(|group| group.name());
+        assert_eq!(first, Some(rustls::NamedGroup::X25519MLKEM768));
+    }
 
     #[test]
     fn the_cheapest_safe_suite_is_preferred() {

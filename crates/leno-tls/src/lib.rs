@@ -13,6 +13,7 @@
 //! Nothing is process-wide: the crypto provider and the clock are in [`Crypto`]
 //! and are passed in.
 
+mod aging;
 mod certificate;
 mod choice;
 mod config;
@@ -23,6 +24,7 @@ mod encrypted_key;
 mod failure;
 mod fingerprint;
 mod identity;
+mod lineage;
 mod ocsp;
 mod peer;
 mod peer_check;
@@ -37,6 +39,7 @@ mod system;
 mod tickets;
 mod verify;
 
+pub use aging::{Age, Aging};
 pub use certificate::{
     CertificateError, CertificateInfo, OtherName, SubjectAltNames, fingerprint_sha1, fingerprint_sha256,
 };

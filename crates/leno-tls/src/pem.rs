@@ -127,8 +127,13 @@ pub fn private_key(pem: &[u8], origin: &str) -> Result<PrivateKeyDer<'static>, P
 
 /// A certificate as a PEM block with its line end.
 pub fn encode_certificate(der: &CertificateDer<'_>) -> String {
+    encode("CERTIFICATE", der)
+}
+
+/// Any DER as a PEM block with its line end.
+pub fn encode(label: &str, der: &[u8]) -> String {
     let config = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
-    ::pem::encode_config(&::pem::Pem::new("CERTIFICATE", der.to_vec()), config)
+    ::pem::encode_config(&::pem::Pem::new(label, der.to_vec()), config)
 }
 
 fn sections(pem: &[u8], origin: &str) -> impl Iterator<Item = Result<(SectionKind, Vec<u8>), PemError>> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::{CipherSuite, NamedGroup};
 
 use crate::crypto::Crypto;
@@ -70,7 +70,7 @@ pub(crate) fn provider(
             .map(|name| {
                 find(&TLS12_SUITES, name).ok_or_else(|| UnsupportedError::CipherSuite {
                     name: name.to_owned(),
-                    known: known(&TLS12_SUITES),
+                    known: known(TLS12_SUITES.iter()),
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -89,19 +89,19 @@ pub(crate) fn provider(
         provider.cipher_suites = tls13.chain(tls12).collect();
     }
     if !groups.is_empty() {
+        let all = &crypto.provider.kx_groups;
         provider.kx_groups = groups
             .iter()
             .map(|name| {
                 find(&GROUPS, name)
-                    .and_then(|group| {
-                        aws_lc_rs::ALL_KX_GROUPS
-                            .iter()
-                            .find(|kx| kx.name() == group)
-                            .copied()
-                    })
+                    .and_then(|group| all.iter().find(|kx| kx.name() == group).copied())
                     .ok_or_else(|| UnsupportedError::Group {
                         name: name.clone(),
-                        known: known(&GROUPS),
+                        known: known(
+                            GROUPS
+                                .iter()
+                                .filter(|(_, group)| all.iter().any(|kx| kx.name() == *group)),
+                        ),
                     })
             })
             .collect::<Result<_, _>>()?;
@@ -116,6 +116,6 @@ fn find<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
         .map(|(_, value)| *value)
 }
 
-fn known<T>(table: &[(&str, T)]) -> String {
-    table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+fn known<'t, T: 't>(table: impl Iterator<Item = &'t (&'static str, T)>) -> String {
+    table.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }

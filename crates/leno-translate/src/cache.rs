@@ -17,6 +17,7 @@ use crate::grpc::{self, GrpcCluster, GrpcListener, GrpcRoutes};
 use crate::name_table::NameTableInput;
 use crate::route::RouteInput;
 use crate::sidecar::ListenerInput;
+use crate::trust::TrustInput;
 use crate::{Resource, ResourceType};
 
 /// All that a resource is made from.
@@ -29,6 +30,7 @@ pub(crate) enum Input {
     NameTable(NameTableInput),
     GatewayListener(GatewayListener),
     GatewaySecret(GatewaySecretInput),
+    Trust(TrustInput),
     GrpcListener(GrpcListener),
     GrpcRoutes(GrpcRoutes),
     GrpcCluster(GrpcCluster),
@@ -65,6 +67,10 @@ impl Input {
                 let made = gateway::secret(input);
                 (ResourceType::Secret, made.name.clone(), made.encode_to_vec())
             }
+            Self::Trust(input) => {
+                let made = crate::trust::secret(input);
+                (ResourceType::Secret, made.name.clone(), made.encode_to_vec())
+            }
             Self::GrpcListener(input) => {
                 let made = grpc::listener(input);
                 (ResourceType::Listener, made.name.clone(), made.encode_to_vec())
@@ -95,7 +101,7 @@ impl Input {
     ///
     /// Not of the bytes: prost writes a map in its table's random order, so that equal resources would differ
     /// after an eviction or a restart, and be sent again.
-    fn version(&self) -> String {
+    pub(crate) fn version(&self) -> String {
         let mut hasher = DefaultHasher::new();
         env!("CARGO_PKG_VERSION").hash(&mut hasher);
         self.hash(&mut hasher);

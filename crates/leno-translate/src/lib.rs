@@ -29,6 +29,7 @@ mod sidecar;
 mod tcp;
 mod tls;
 mod traffic_policy;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -40,6 +41,7 @@ use leno_model::{Labels, Snapshot, WorkloadId};
 use leno_proto::type_url;
 
 pub use cache::Cache;
+pub use trust::version as trust_version;
 
 use cache::Input;
 use reader::Reader;
@@ -86,7 +88,7 @@ pub enum ResourceType {
     Cluster,
     Endpoints,
     NameTable,
-    /// A gateway's certificates.
+    /// Whom to trust, and a gateway's certificates.
     Secret,
 }
 
@@ -175,7 +177,7 @@ fn sidecar_input(reader: &mut Reader<'_>, proxy: &Proxy, kind: ResourceType, nam
         ResourceType::Cluster => cluster::cluster_input(reader, proxy, name).map(Input::Cluster),
         ResourceType::Endpoints => endpoint::endpoints_input(reader, proxy, name).map(Input::Endpoints),
         ResourceType::NameTable => Some(Input::NameTable(name_table::name_table_input(reader, proxy))),
-        ResourceType::Secret => None,
+        ResourceType::Secret => trust::input(reader, name).map(Input::Trust),
     }
 }
 
@@ -190,6 +192,7 @@ fn gateway_input(
             gateway::listener_input(reader, proxy, ports, name).map(Input::GatewayListener)
         }
         ResourceType::Route => gateway::route_input(reader, proxy, name).map(Input::Route),
+        ResourceType::Secret if name == trust::ROOT_CA => trust::input(reader, name).map(Input::Trust),
         ResourceType::Secret => gateway::secret_input(reader, proxy, ports, name).map(Input::GatewaySecret),
         ResourceType::Cluster | ResourceType::Endpoints | ResourceType::NameTable => {
             sidecar_input(reader, proxy, kind, name)
@@ -205,7 +208,7 @@ fn grpc_input(reader: &mut Reader<'_>, proxy: &Proxy, kind: ResourceType, name: 
         ResourceType::Endpoints => endpoint::endpoints_input(reader, proxy, name).map(Input::Endpoints),
         // For the agent beside it, which has the same node.
         ResourceType::NameTable => Some(Input::NameTable(name_table::name_table_input(reader, proxy))),
-        ResourceType::Secret => None,
+        ResourceType::Secret => trust::input(reader, name).map(Input::Trust),
     }
 }
 

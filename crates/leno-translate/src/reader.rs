@@ -11,7 +11,7 @@ use leno_model::authorization::InForce;
 use leno_model::delta::Key;
 use leno_model::{
     Gateway, GatewaySecret, Host, HttpRoute, KeySource, Labels, MeshConfig, Origin, PeerMtls,
-    RequestAuthentication, Service, ServicePolicy, Snapshot, TcpRoute, Workload, WorkloadId,
+    RequestAuthentication, Service, ServicePolicy, Snapshot, TcpRoute, Trust, Workload, WorkloadId,
 };
 
 use crate::Proxy;
@@ -36,6 +36,11 @@ impl<'a> Reader<'a> {
     pub(crate) fn mesh(&mut self) -> &'a MeshConfig {
         self.deps.insert(Key::Mesh);
         &self.snapshot.mesh
+    }
+
+    pub(crate) fn trust(&mut self) -> &'a Trust {
+        self.deps.insert(Key::Trust);
+        &self.snapshot.trust
     }
 
     pub(crate) fn service(&mut self, host: &Host) -> Option<&'a Service> {

@@ -179,6 +179,11 @@ impl Stream {
         Some(response)
     }
 
+    /// The version of a resource that the client has acknowledged, or had before this stream.
+    pub fn acknowledged(&self, type_url: &str, name: &str) -> Option<&str> {
+        self.watches.get(type_url)?.acknowledged(name)
+    }
+
     /// Whether the client follows, by type.
     pub fn status(&self) -> impl Iterator<Item = (&str, State, usize)> {
         self.watches

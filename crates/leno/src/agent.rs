@@ -14,6 +14,7 @@ mod membership;
 mod readiness;
 mod sds;
 mod socket;
+mod taken;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -21,10 +22,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+pub use certificates::write as write_certificates;
+
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use leno_proto::envoy::config::core::v3::Node;
 use leno_proxy::control_plane::ControlPlane;
+use leno_proxy::discovery::Teller;
 use leno_proxy::dns::Dns;
 use leno_proxy::identity::{Issued, Renewal, Request};
 use leno_tls::{Crypto, Secrets};
@@ -38,8 +42,9 @@ use crate::node::{self, Program};
 use crate::random;
 use child::{Child, Ended};
 use forward::Listener;
-use membership::Membership;
+use membership::{Following, Membership};
 use readiness::Readiness;
+use taken::Taken;
 
 /// Identity and bootstrap beside an Envoy or a proxyless gRPC workload
 #[derive(Debug, Args)]
@@ -137,11 +142,23 @@ async fn serve(plan: &Plan<'_>, join: &Join, place: &Place) -> anyhow::Result<Ex
         anyhow::Ok(ControlPlane::new(join.address, join.trust()?, secrets, crypto))
     };
     let (issued, certificate) = watch::channel(None);
-    certify(plan, join, link()?, &secrets, &crypto, issued).await?;
+    let trust = Teller::new(None);
+    let renewal = Renewal::new(
+        link()?,
+        Arc::clone(&secrets),
+        crypto.clone(),
+        request(plan, join)?,
+    );
+    certify(join, renewal.issuing(issued).following(trust.subscribe())).await?;
     let directory = place.certificates();
     certificates::write(&directory, current(&certificate)?.as_ref())?;
-    tokio::spawn(certificates::keep_fresh(directory, certificate.clone()));
-    tokio::spawn(sds::serve(sds, certificate));
+    let taken = Arc::new(Taken::new(certificate.clone(), plan.program == Program::Grpc));
+    tokio::spawn(certificates::keep_fresh(
+        directory,
+        certificate.clone(),
+        Arc::clone(&taken),
+    ));
+    tokio::spawn(sds::serve(sds, certificate, Arc::clone(&taken)));
     tokio::spawn(forward::serve(xds, link()?));
     let bootstrap = write_bootstrap(&bootstrap, place)?;
 
@@ -149,7 +166,9 @@ async fn serve(plan: &Plan<'_>, join: &Join, place: &Place) -> anyhow::Result<Ex
     let readiness = Readiness::new(&plan.peer.workload, place.address, plan.inbound());
     let (health, healthy) = watch::channel(readiness.look());
     tokio::spawn(readiness.watch(health, stop));
-    let (membership, names) = Membership::new(plan.node(place), link()?, healthy, plan.dns.is_some());
+    let following = Following::new(trust, Arc::clone(&secrets), taken);
+    let (membership, names) =
+        Membership::new(plan.node(place), link()?, healthy, plan.dns.is_some(), following);
     tokio::spawn(membership.run());
     if let Some(address) = plan.dns {
         serve_dns(address, Dns::new(names, crate::sidecar::resolvers()?)).await?;
@@ -172,24 +191,18 @@ fn current(certificate: &watch::Receiver<Option<Arc<Issued>>>) -> anyhow::Result
     issued.context("there is no certificate")
 }
 
-/// The first certificate, and from then on the next ones. Until it is there nothing starts; a refusal is final, an
-/// absent control plane is waited for.
-async fn certify(
-    plan: &Plan<'_>,
-    join: &Join,
-    control: ControlPlane,
-    secrets: &Arc<Secrets>,
-    crypto: &Crypto,
-    issued: watch::Sender<Option<Arc<Issued>>>,
-) -> anyhow::Result<()> {
+fn request(plan: &Plan<'_>, join: &Join) -> anyhow::Result<Request> {
     let workload = &plan.peer.workload;
-    let request = Request {
+    Ok(Request {
         id: workload.identity()?,
         token: Some(join.token()?),
         ttl: workload.cert_ttl,
-    };
-    let renewal = Renewal::new(control, Arc::clone(secrets), crypto.clone(), request);
-    let mut renewal = renewal.issuing(issued);
+    })
+}
+
+/// The first certificate, and from then on the next ones. Until it is there nothing starts; a refusal is final, an
+/// absent control plane is waited for.
+async fn certify(join: &Join, mut renewal: Renewal) -> anyhow::Result<()> {
     let mut told = false;
     let result = renewal.first(|error| {
         if !std::mem::replace(&mut told, true) {

@@ -7,13 +7,19 @@ use clap_complete::Shell;
 
 use crate::env::Environment;
 use crate::{
-    agent, bootstrap, capture, check, config, control, dashboard, demo, edges, explain, get, logging, output,
-    proxy, run, sample, stat, status, tap, token, top, validate,
+    agent, bootstrap, capture, cert, check, config, control, dashboard, demo, edges, explain, get, logging,
+    output, proxy, run, sample, stat, status, tap, token, top, validate,
+};
+
+/// With what the cryptography is, where that is not the usual one.
+const VERSION: &str = match leno_tls::Crypto::IS_FIPS {
+    true => concat!(env!("CARGO_PKG_VERSION"), " (FIPS)"),
+    false => env!("CARGO_PKG_VERSION"),
 };
 
 /// A service mesh: control plane, data plane and command line in one binary
 #[derive(Debug, Parser)]
-#[command(name = "leno", version, max_term_width = 100)]
+#[command(name = "leno", version = VERSION, max_term_width = 100)]
 pub struct Leno {
     #[command(subcommand)]
     pub verb: Verb,
@@ -40,7 +46,8 @@ pub enum Verb {
     Tap(Box<tap::Tap>),
     Edges(edges::Edges),
     Token(token::Token),
-    /// What this machine lacks for `leno run`, and the remedy
+    Cert(Box<cert::Cert>),
+    /// What this machine lacks for `leno run`, and the remedy; and how long the mesh's root lasts
     Check,
     /// Completions for a shell, on stdout
     Completions {
@@ -77,7 +84,8 @@ impl Verb {
             Self::Tap(args) => tap::run(&args, &environment)?,
             Self::Edges(args) => edges::run(&args, &environment)?,
             Self::Token(args) => token::run(&args, &environment)?,
-            Self::Check => check::run()?,
+            Self::Cert(args) => cert::run(&args, &environment)?,
+            Self::Check => check::run(&environment)?,
             Self::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Leno::command(), "leno", &mut script);

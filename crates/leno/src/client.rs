@@ -6,8 +6,8 @@ use std::time::Duration;
 use leno_proto::control::{
     ConfigRequest, ConfigResponse, CreateTokenRequest, CreateTokenResponse, Diagnostic, Edge, ObjectsRequest,
     ObjectsResponse, ResourcesRequest, ResourcesResponse, RevokeTokenRequest, RevokeTokenResponse,
-    StatusRequest, StatusResponse, TapRequest, TapResponse, TokensRequest, TokensResponse, TrafficRequest,
-    TrafficResponse,
+    RootRequest, RootResponse, StatusRequest, StatusResponse, TapRequest, TapResponse, TokensRequest,
+    TokensResponse, TrafficRequest, TrafficResponse,
 };
 use leno_proxy::control_plane::ControlPlane;
 use leno_proxy::grpc::{self, Channel, Receiver};
@@ -132,6 +132,17 @@ impl Mesh {
     pub async fn revoke_token(&self, id: &str) -> Result<RevokeTokenResponse, grpc::Error> {
         let path = format!("{SERVICE}/RevokeToken");
         let request = RevokeTokenRequest { id: id.to_owned() };
+        self.channel
+            .unary(&path, Some(&self.token), &request, TIMEOUT)
+            .await
+    }
+
+    /// The authority's own certificates; `step`: of a rotation of the root, or empty.
+    pub async fn root(&self, step: &str) -> Result<RootResponse, grpc::Error> {
+        let path = format!("{SERVICE}/Root");
+        let request = RootRequest {
+            step: step.to_owned(),
+        };
         self.channel
             .unary(&path, Some(&self.token), &request, TIMEOUT)
             .await

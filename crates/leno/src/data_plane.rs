@@ -12,7 +12,7 @@ use leno_proto::control::Resource;
 use leno_proto::envoy::config::core::v3::Node;
 use leno_proxy::attach::{Attachment, Farewell};
 use leno_proxy::control_plane::ControlPlane;
-use leno_proxy::discovery::{Discovery, Mode, State, Via};
+use leno_proxy::discovery::{Discovery, Mode, State, Teller, Via};
 use leno_proxy::identity::{Renewal, Request};
 use leno_proxy::report::{IstioMetrics, MeshTelemetry};
 use leno_proxy::resolve::keep_resolved;
@@ -36,6 +36,8 @@ pub struct Member<'a> {
     join: &'a Join,
     secrets: Arc<Secrets>,
     crypto: Crypto,
+    /// Whom to trust, once the control plane has said so.
+    trust: Teller,
 }
 
 /// A proxy that the mesh's control plane steers.
@@ -46,6 +48,7 @@ pub struct DataPlane {
     pub health: watch::Sender<Option<String>>,
     /// The mesh's names.
     pub names: watch::Receiver<Arc<NameTable>>,
+    secrets: Arc<Secrets>,
     /// How far its configuration is.
     pub state: watch::Receiver<State>,
     farewell: Farewell,
@@ -59,6 +62,7 @@ impl<'a> Member<'a> {
             join,
             secrets: Arc::new(Secrets::new()),
             crypto: Crypto::system(),
+            trust: Teller::new(None),
         }
     }
 
@@ -75,7 +79,8 @@ impl<'a> Member<'a> {
             Arc::clone(&self.secrets),
             self.crypto.clone(),
             request,
-        );
+        )
+        .following(self.trust.subscribe());
         let mut told = false;
         let result = renewal.first(|error| {
             if !std::mem::replace(&mut told, true) {
@@ -146,6 +151,7 @@ impl<'a> Member<'a> {
             port_owner: leno_run::port_owner,
             text: None,
             keeper: None,
+            trust: Some(self.trust.clone()),
         };
         tokio::spawn(discovery.run());
         tokio::spawn(attachment.run());
@@ -162,6 +168,7 @@ impl<'a> Member<'a> {
             metrics,
             health,
             names: table,
+            secrets: Arc::clone(&self.secrets),
             state,
             farewell,
         })
@@ -192,6 +199,7 @@ impl DataPlane {
         let admin = Arc::new(admin::Admin {
             metrics: Arc::clone(&self.metrics),
             ready: Arc::new(move || state.borrow().ready),
+            secrets: Some(Arc::clone(&self.secrets)),
             own: None,
         });
         drop(tokio::spawn(admin::serve(listener, admin)));

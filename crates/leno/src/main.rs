@@ -5,6 +5,7 @@
 mod agent;
 mod bootstrap;
 mod capture;
+mod cert;
 mod check;
 mod cli;
 mod client;

@@ -294,6 +294,7 @@ fn serve(
                 .map_err(|e| anyhow!("no admin port: {e} — {address} — change admin.address"))?;
             let ready = state.clone();
             let admin = Admin {
+                secrets: None,
                 metrics,
                 ready: Arc::new(move || ready.borrow().ready),
                 own: Some(Own {

@@ -8,6 +8,8 @@ use crate::decode::{Ignored, NotServed};
 #[serde(rename_all = "camelCase", default)]
 pub struct MeshConfigSpec {
     pub trust_domain: Option<String>,
+    /// Other names of the trust domain.
+    pub trust_domain_aliases: Vec<String>,
     /// Where mesh-wide policies live. Istio's default: istio-system.
     pub root_namespace: Option<String>,
     pub access_log_file: Option<String>,
@@ -45,7 +47,6 @@ pub struct MeshConfigSpec {
     mesh_mtls: Option<NotServed>,
     tls_defaults: Option<NotServed>,
     inbound_traffic_policy: Option<NotServed>,
-    trust_domain_aliases: Option<NotServed>,
     ca_certificates: Option<NotServed>,
     ca: Option<NotServed>,
     connect_timeout: Option<NotServed>,

@@ -17,6 +17,16 @@ pub(super) fn check(check: &mut Check<'_>, spec: &MeshConfigSpec) {
             "a trust domain is a DNS name: cluster.local",
         );
     }
+    for (at, alias) in spec.trust_domain_aliases.iter().enumerate() {
+        if !names::is_host(alias) {
+            check.error(
+                Code::BadHost,
+                format!("spec.trustDomainAliases[{at}]"),
+                format!("{alias:?} is no trust domain"),
+                "a trust domain is a DNS name: old.example.com",
+            );
+        }
+    }
     if let Some(operator) = spec
         .access_log_format
         .as_deref()

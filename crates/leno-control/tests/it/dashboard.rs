@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 use crate::rig::{PATIENCE, Proxy, Rig, node};
 
 /// Status, head and body.
-type Answer = (u16, String, String);
+pub(crate) type Answer = (u16, String, String);
 
 async fn get_with(admin: SocketAddr, path: &str, headers: &str) -> Answer {
     let mut connection = TcpStream::connect(admin).await.unwrap();
@@ -32,7 +32,7 @@ async fn get_with(admin: SocketAddr, path: &str, headers: &str) -> Answer {
     (status, head.to_ascii_lowercase(), body.to_owned())
 }
 
-async fn get(admin: SocketAddr, path: &str) -> Answer {
+pub(crate) async fn get(admin: SocketAddr, path: &str) -> Answer {
     get_with(admin, path, &format!("Host: {admin}\r\n")).await
 }
 

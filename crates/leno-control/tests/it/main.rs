@@ -11,4 +11,5 @@ mod push;
 mod registration;
 mod restart;
 mod rig;
+mod root;
 mod sotw;

@@ -42,7 +42,7 @@ fn settings(spec: &MeshConfigSpec) -> MeshConfig {
     let default = MeshConfig::default();
     MeshConfig {
         trust_domain: spec.trust_domain.clone().unwrap_or(default.trust_domain),
-        trust_domain_aliases: default.trust_domain_aliases,
+        trust_domain_aliases: spec.trust_domain_aliases.clone(),
         outbound: match spec.outbound_traffic_policy.map(|policy| policy.mode) {
             Some(OutboundMode::RegistryOnly) => OutboundPolicy::RegistryOnly,
             Some(OutboundMode::AllowAny) | None => OutboundPolicy::AllowAny,

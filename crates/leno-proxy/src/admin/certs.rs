@@ -1,5 +1,6 @@
 //! `/certs`: the certificates that are in use, and whom they are trusted by.
 
+use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
 use leno_engine::compile::cluster::Transport;
@@ -8,7 +9,7 @@ use leno_proto::envoy::admin::v3::{
     Certificate, CertificateDetails, Certificates, SubjectAlternateName, subject_alternate_name::Name,
 };
 use leno_proto::google::protobuf::Timestamp;
-use leno_tls::{CertificateInfo, SecretSet};
+use leno_tls::{CertificateInfo, ROOT_CA, SecretSet, WORKLOAD_CERTIFICATE};
 
 use super::Own;
 use crate::state::Config;
@@ -33,6 +34,38 @@ pub(crate) fn days_until_first_expires(config: &Config, secrets: &SecretSet, now
     });
     let left = ends.min()?.duration_since(now).unwrap_or_default();
     Some(left.as_secs() / (24 * 60 * 60))
+}
+
+/// How long the secrets of a mesh's proxy last, under the name that Istio's agent has for it.
+pub(super) fn write_expiry(text: &mut String, secrets: &SecretSet, now: SystemTime) {
+    const NAME: &str = "istio_agent_cert_expiry_seconds";
+    let own = secrets
+        .identities()
+        .map(|(name, own)| (name, Some(own.info().not_after)));
+    let trusted = secrets.bundles().map(|(name, bundle)| {
+        let ends = bundle.certificates().iter();
+        let ends = ends.filter_map(|der| Some(CertificateInfo::parse(der).ok()?.not_after));
+        (name, ends.min())
+    });
+    let mut ends: Vec<(&str, SystemTime)> = own
+        .chain(trusted)
+        .filter_map(|(name, end)| Some((name, end?)))
+        .collect();
+    ends.sort_unstable();
+    let _ = write!(
+        text,
+        "# HELP {NAME} Seconds until a certificate, or the first of several, ends.\n# TYPE {NAME} gauge\n"
+    );
+    for (name, end) in ends
+        .into_iter()
+        .filter(|(name, _)| matches!(*name, WORKLOAD_CERTIFICATE | ROOT_CA))
+    {
+        let left = match end.duration_since(now) {
+            Ok(left) => left.as_secs_f64(),
+            Err(over) => -over.duration().as_secs_f64(),
+        };
+        let _ = writeln!(text, "{NAME}{{resource_name=\"{name}\"}} {left}");
+    }
 }
 
 /// Of listeners, then of clusters.

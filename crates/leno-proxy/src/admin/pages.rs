@@ -358,7 +358,13 @@ impl Kind {
         Ok(match self {
             Self::Ready if (admin.ready)() => Answer::text(200, "LIVE\n"),
             Self::Ready => Answer::text(503, "PRE_INITIALIZING\n"),
-            Self::Prometheus => Answer::prometheus(admin.metrics.prometheus_text()),
+            Self::Prometheus => {
+                let mut text = admin.metrics.prometheus_text();
+                if let Some(secrets) = &admin.secrets {
+                    certs::write_expiry(&mut text, &secrets.load(), SystemTime::now());
+                }
+                Answer::prometheus(text)
+            }
             _ => Answer::text(200, help(admin)),
         })
     }

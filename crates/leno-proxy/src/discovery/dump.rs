@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use leno_engine::compile::secret;
 
+use super::Discovery;
 use super::memory::Memory;
 use crate::resources::{Kind, Known, Name, Rejected, Stage};
 
@@ -60,6 +61,17 @@ pub struct Refusal {
 pub(super) struct Moment {
     pub(super) now: Instant,
     pub(super) time: SystemTime,
+}
+
+// === impl Discovery ===
+
+impl Discovery {
+    #[allow(clippy::disallowed_methods)]
+    pub(super) fn dump(&self, memory: &mut Memory, now: Instant) -> Dump {
+        let time = SystemTime::now();
+        let updater = self.proxy.updater();
+        memory.dump(Moment { now, time }, |listener| updater.is_draining(listener))
+    }
 }
 
 // === impl Moment ===

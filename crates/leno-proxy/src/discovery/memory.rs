@@ -16,6 +16,7 @@ use super::feeds::Feeds;
 use super::hosts::{VirtualHosts, route_of};
 use super::own::Own;
 use super::rotation::Rotation;
+use super::trust;
 use crate::lookup::{Answer, Question, Want};
 use crate::resolve;
 use crate::resources::{Compiled, Kind, Name, Needs, Resources};
@@ -61,6 +62,8 @@ pub(super) struct Memory {
     pub(super) rotation: Rotation,
     /// Sets of keys that are fetched: a new configuration has what an older one got.
     pub(super) keys: Remotes,
+    /// Whom the mesh trusts.
+    pub(super) trust: trust::Said,
     /// What only a gateway has.
     pub(super) own: Own,
     /// What clusters that wait are waiting for.
@@ -134,7 +137,10 @@ impl Memory {
     }
 
     pub(super) fn needs_tick(&self) -> bool {
-        !self.waiting.is_empty() || !self.leases.is_empty() || self.resources.is_warming()
+        !self.waiting.is_empty()
+            || !self.leases.is_empty()
+            || self.resources.is_warming()
+            || self.trust.is_held()
     }
 
     /// How long what was said just now is to live.

@@ -30,6 +30,7 @@ pub(super) async fn first_words(
         patient: true,
         upstream: None,
         guard: None,
+        shown: None,
     };
     let ending = worker.ending(&downstream.drain, lifetime);
     let mut words = BytesMut::new();

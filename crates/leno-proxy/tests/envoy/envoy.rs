@@ -213,6 +213,7 @@ pub(crate) fn admin(
     dumps: Option<mpsc::Sender<oneshot::Sender<Dump>>>,
 ) -> Admin {
     Admin {
+        secrets: None,
         metrics,
         ready: Arc::new(|| true),
         own: Some(Own {

@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use leno_tls::{
     ClientAuth, ClientTls, Crypto, HandshakeFailure, Identity, PeerCheck, PeerInfo, PendingIdentity, ROOT_CA,
-    Resumption, SanMatcher, Secrets, ServerCheck, ServerTls, TlsClient, TlsConfigs, TlsServer, TrustBundle,
-    Versions, WORKLOAD_CERTIFICATE,
+    Resumption, Revocation, SanMatcher, Secrets, ServerCheck, ServerTls, TlsClient, TlsConfigs, TlsServer,
+    TrustBundle, Versions, WORKLOAD_CERTIFICATE,
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName,
+    DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
@@ -52,12 +52,42 @@ impl TestCa {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         TestCa(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
     pub(crate) fn bundle(&self) -> TrustBundle {
         TrustBundle::from_pem(self.0.pem().as_bytes(), "test root").unwrap()
+    }
+
+    /// It has taken the certificates with these serial numbers (hexadecimal) back.
+    pub(crate) fn revoking(&self, serials: &[&str]) -> TrustBundle {
+        let at = |seconds: u64| (SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).into();
+        let number = |hex: &str| {
+            let bytes = (0..hex.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap());
+            SerialNumber::from(bytes.collect::<Vec<_>>())
+        };
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: number(serial),
+            revocation_time: at(NOW - 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: at(NOW - DAY),
+            next_update: at(NOW + 30 * DAY),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let pem = list.signed_by(&self.0).unwrap().pem().unwrap();
+        self.bundle().with(PeerCheck {
+            revocation: Some(Revocation::from_pem(pem.as_bytes(), false).unwrap()),
+            ..PeerCheck::any(ROOT_CA)
+        })
     }
 
     pub(crate) fn pem(&self) -> String {

@@ -244,3 +244,84 @@ fn a_ticket_is_taken_by_every_server_that_has_its_key() {
     let [full, resumed] = [HandshakeKind::Full, HandshakeKind::Resumed].map(Some);
     assert_eq!(kinds, [full, resumed, full, full], "another key, other settings");
 }
+
+#[test]
+fn a_ticket_outlives_neither_the_trust_nor_the_revocations_under_which_it_was_made() {
+    let (old, new) = (TestCa::new("old"), TestCa::new("new"));
+    let mut a = End::in_mesh(&old, "a");
+    a.secrets.set_bundle(ROOT_CA, both(&old, &new));
+    let mut b = End::in_mesh(&old, "b");
+    b.secrets
+        .set_tickets("keys", TicketKeys::new(&[vec![1; TICKET_KEY_BYTES]]).unwrap());
+    let tls = || ServerTls {
+        resumption: Resumption::Tickets {
+            keys: "keys".into(),
+            lifetime: Duration::from_secs(3600),
+        },
+        ..mesh_server()
+    };
+    let mut call = |b: &mut End| {
+        let outcome = handshake(&a.client(resuming_client()), &b.server(tls()), a.clock.now());
+        let kind = outcome.connections.1.handshake_kind();
+        (kind, outcome.server.map(|peer| peer.resumed))
+    };
+    let [full, resumed] = [HandshakeKind::Full, HandshakeKind::Resumed].map(Some);
+    assert_eq!(call(&mut b), (full, Ok(false)));
+    assert_eq!(call(&mut b), (resumed, Ok(true)));
+    // Another root is trusted besides: who comes is verified again, and again has a ticket.
+    b.secrets.set_bundle(ROOT_CA, both(&old, &new));
+    assert_eq!(call(&mut b), (full, Ok(false)));
+    assert_eq!(call(&mut b), (resumed, Ok(true)));
+    // Something is taken back, and not this one.
+    b.secrets.set_bundle(ROOT_CA, old.revoking(&["77"]));
+    assert_eq!(call(&mut b), (full, Ok(false)));
+    assert_eq!(call(&mut b), (resumed, Ok(true)));
+    // The old root is retired.
+    b.secrets.set_bundle(ROOT_CA, new.bundle());
+    assert_eq!(call(&mut b).1, Err(PeerError::UnknownCa.into()));
+}
+
+#[test]
+fn a_session_of_a_revoked_certificate_is_not_resumed() {
+    let ca = TestCa::new("mesh");
+    let (mut a, mut b) = (End::in_mesh(&ca, "a"), End::in_mesh(&ca, "b"));
+    b.secrets.set_tickets("keys", TicketKeys::random().unwrap());
+    let serial = a
+        .secrets
+        .load()
+        .identity("default")
+        .unwrap()
+        .info()
+        .serial
+        .clone();
+    let tls = || ServerTls {
+        resumption: Resumption::Tickets {
+            keys: "keys".into(),
+            lifetime: Duration::from_secs(3600),
+        },
+        ..mesh_server()
+    };
+    for resumed in [false, true] {
+        let outcome = handshake(&a.client(resuming_client()), &b.server(tls()), a.clock.now());
+        assert_eq!(outcome.server.unwrap().resumed, resumed);
+    }
+    b.secrets.set_bundle(ROOT_CA, ca.revoking(&[&serial]));
+    let outcome = handshake(&a.client(resuming_client()), &b.server(tls()), a.clock.now());
+    assert_eq!(outcome.server.unwrap_err(), PeerError::Revoked.into());
+}
+
+fn both(first: &TestCa, second: &TestCa) -> TrustBundle {
+    let pem = first.pem() + &second.pem();
+    TrustBundle::from_pem(pem.as_bytes(), "two roots").unwrap()
+}
+
+#[test]
+fn a_certificate_is_known_to_be_of_the_root_that_signs() {
+    let (old, new) = (TestCa::new("mesh"), TestCa::new("mesh"));
+    let end = End::new();
+    let identity = old.identity(&spiffe("a"), &end.crypto);
+    assert!(identity.is_of_first(&both(&old, &new)));
+    assert!(!identity.is_of_first(&both(&new, &old)), "one of the same name");
+    let expired = old.identity_between(&spiffe("a"), NOW - 2 * DAY, NOW - DAY, &end.crypto);
+    assert!(expired.is_of_first(&both(&old, &new)), "its age does not count");
+}

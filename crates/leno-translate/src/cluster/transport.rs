@@ -57,9 +57,7 @@ pub(super) fn transport(
 }
 
 fn mesh(reader: &mut Reader<'_>, service: &Service, sni: String, http: UpstreamHttp) -> MeshTls {
-    let trust_domain = &reader.mesh().trust_domain;
-    let spiffe =
-        |namespace: &str, account: &str| format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}");
+    let mesh = reader.mesh();
     let described = match &service.backing {
         Backing::Fixed(endpoints) | Backing::Dns { endpoints, one: _ } => endpoints.as_slice(),
         Backing::Workloads | Backing::Caller => &[],
@@ -68,11 +66,13 @@ fn mesh(reader: &mut Reader<'_>, service: &Service, sni: String, http: UpstreamH
         .iter()
         .filter_map(|endpoint| endpoint.service_account.as_ref());
     let mut identities: BTreeSet<String> = accounts
-        .map(|account| spiffe(&service.namespace, account))
+        .flat_map(|account| mesh.identities(&service.namespace, account))
         .collect();
     identities.extend(service.subject_alt_names.iter().cloned());
     let workloads = reader.endpoints(&service.host).iter();
-    identities.extend(workloads.map(|workload| spiffe(&workload.namespace, &workload.service_account)));
+    identities.extend(
+        workloads.flat_map(|workload| mesh.identities(&workload.namespace, &workload.service_account)),
+    );
     MeshTls {
         sni,
         identities: identities.into_iter().collect(),

@@ -93,12 +93,12 @@ fn takes_mtls(reader: &Reader<'_>, workload: &Workload, served: &ServicePort) ->
 }
 
 fn identities(reader: &mut Reader<'_>, endpoints: &[Arc<Workload>]) -> BTreeSet<String> {
-    let trust_domain = &reader.mesh().trust_domain;
-    let identity = |workload: &Arc<Workload>| {
+    let mesh = reader.mesh();
+    let of = |workload: &'_ Arc<Workload>| {
         let (namespace, account) = (&workload.namespace, &workload.service_account);
-        format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}")
+        mesh.identities(namespace, account).collect::<Vec<_>>()
     };
-    endpoints.iter().map(identity).collect()
+    endpoints.iter().flat_map(of).collect()
 }
 
 pub(crate) fn cluster(input: &GrpcCluster) -> Cluster {

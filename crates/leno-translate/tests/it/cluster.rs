@@ -296,3 +296,16 @@ fn every_name_of_a_wildcard_has_its_cluster() {
         assert!(mesh.cluster(&envoy("reviews-v1"), &name).is_some(), "{name}");
     }
 }
+
+#[test]
+fn peers_may_be_of_the_trust_domain_by_any_of_its_names() {
+    let mut mesh = Mesh::bookinfo();
+    let config = std::sync::Arc::make_mut(&mut mesh.0.mesh);
+    config.trust_domain_aliases = vec!["old.example".into()];
+    let cluster = mesh.cluster(&envoy("reviews"), RATINGS).unwrap();
+    let known = identities(&mesh_tls(&cluster));
+    let names = ["cluster.local", "old.example"].map(|domain| format!("spiffe://{domain}/ns/default/sa/"));
+    for name in names {
+        assert!(known.iter().any(|id| id.starts_with(&name)), "{name}: {known:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! What the client says of what it was sent.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Responses that await their acknowledgement. A client that never acknowledges costs no more than this many.
@@ -24,6 +24,8 @@ pub(super) struct Acks {
     in_flight: VecDeque<InFlight>,
     /// By resource, why it was not taken.
     rejected: BTreeMap<Arc<str>, Arc<Rejection>>,
+    /// What was sent and will never be acknowledged, for too much was in flight.
+    overdue: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -44,7 +46,9 @@ struct Rejection {
 impl Acks {
     pub(super) fn sent(&mut self, nonce: u64, names: Vec<Arc<str>>) {
         if self.in_flight.len() == MOST_IN_FLIGHT {
-            self.in_flight.pop_front();
+            let oldest = self.in_flight.pop_front();
+            self.overdue
+                .extend(oldest.into_iter().flat_map(|response| response.names));
         }
         self.in_flight.push_back(InFlight { nonce, names });
     }
@@ -52,6 +56,13 @@ impl Acks {
     /// The resources that the client may not have received yet.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = &Arc<str>> {
         self.in_flight.iter().flat_map(|response| &response.names)
+    }
+
+    /// Whether the client has said that it took what it was sent last of this resource.
+    pub(super) fn has_taken(&self, name: &str) -> bool {
+        !self.in_flight().any(|sent| **sent == *name)
+            && !self.rejected.contains_key(name)
+            && !self.overdue.contains(name)
     }
 
     /// A request carries a nonce: of a response that it accepts, or rejects. Unknown ones are stale.
@@ -63,6 +74,9 @@ impl Acks {
             return;
         };
         let names = self.in_flight.remove(at).map(|r| r.names).unwrap_or_default();
+        for name in &names {
+            self.overdue.remove(name);
+        }
         let Some(message) = error else {
             return self.settled(names.iter().map(|n| &**n));
         };

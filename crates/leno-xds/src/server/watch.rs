@@ -60,6 +60,12 @@ impl Watch {
         self.has.keys().map(|n| &**n)
     }
 
+    /// The version that the client has in force for certain.
+    pub(super) fn acknowledged(&self, name: &str) -> Option<&str> {
+        let known = self.has.get(name)?;
+        self.acks.has_taken(name).then(|| known.version())
+    }
+
     /// All that has been sent, as it was sent.
     pub(super) fn bodies(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.has.values().filter_map(|k| match k {

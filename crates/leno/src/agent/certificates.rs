@@ -13,6 +13,7 @@ use anyhow::Context;
 use leno_proxy::identity::Issued;
 use tokio::sync::watch;
 
+use super::taken::Taken;
 use crate::random;
 
 /// Puts the certificate in force at `link`.
@@ -26,12 +27,19 @@ pub fn write(link: &Path, issued: &Issued) -> anyhow::Result<()> {
 }
 
 /// Each renewed certificate, for as long as there is somebody who renews.
-pub async fn keep_fresh(link: PathBuf, mut certificate: watch::Receiver<Option<Arc<Issued>>>) {
-    certificate.mark_unchanged();
+pub async fn keep_fresh(
+    link: PathBuf,
+    mut certificate: watch::Receiver<Option<Arc<Issued>>>,
+    taken: Arc<Taken>,
+) {
+    let first = certificate.borrow_and_update().clone();
+    first.iter().for_each(|issued| taken.written(issued));
     while certificate.changed().await.is_ok() {
         let issued = certificate.borrow_and_update().clone();
-        if let Some(Err(error)) = issued.map(|issued| write(&link, &issued)) {
-            tracing::error!("{error:#}");
+        let Some(issued) = issued else { continue };
+        match write(&link, &issued) {
+            Ok(()) => taken.written(&issued),
+            Err(error) => tracing::error!("{error:#}"),
         }
     }
 }
@@ -100,6 +108,7 @@ mod tests {
             chain: format!("{text} chain"),
             key: format!("{text} key"),
             roots: format!("{text} roots"),
+            revocations: None,
         }
     }
 

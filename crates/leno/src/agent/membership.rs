@@ -1,5 +1,5 @@
 //! The agent's own stream to the control plane, beside its peer's: it says how the application is, and hears the
-//! mesh's names for DNS.
+//! mesh's names for DNS and whom to trust. That it acknowledges when its peer has it too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,19 @@ use leno_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDisc
 use leno_proto::istio::networking::nds::v1::NameTable as Message;
 use leno_proto::type_url;
 use leno_proxy::control_plane::ControlPlane;
+use leno_proxy::discovery::Teller;
 use leno_proxy::grpc::{self, Channel, Receiver, Sender};
-use leno_xds::client::Client;
+use leno_proxy::trust::Trust;
+use leno_tls::{ROOT_CA, Secrets};
+use leno_xds::client::{Client, Received, Ticket};
 use prost::Message as _;
 use tokio::sync::watch;
 
+use super::taken::Taken;
 use crate::random;
 
+/// How often it is looked whether whom to trust is followed by now.
+const LOOK: Duration = Duration::from_millis(250);
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
 pub struct Membership {
@@ -27,6 +33,33 @@ pub struct Membership {
     names: watch::Sender<Arc<NameTable>>,
     /// The failure that was told last.
     told: Option<String>,
+    following: Following,
+}
+
+/// Whom to trust: who is told, and who is to follow before the control plane hears of it.
+pub struct Following {
+    teller: Teller,
+    secrets: Arc<Secrets>,
+    taken: Arc<Taken>,
+    newest: Option<Arc<Trust>>,
+    held: Option<Ticket>,
+}
+
+impl Following {
+    pub fn new(teller: Teller, secrets: Arc<Secrets>, taken: Arc<Taken>) -> Self {
+        Self {
+            teller,
+            secrets,
+            taken,
+            newest: None,
+            held: None,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let trust = self.newest.as_ref();
+        trust.is_some_and(|trust| trust.is_followed(&self.secrets.load())) && self.taken.is_all()
+    }
 }
 
 struct Link {
@@ -42,6 +75,7 @@ impl Membership {
         control: ControlPlane,
         health: watch::Receiver<Option<String>>,
         names: bool,
+        following: Following,
     ) -> (Self, watch::Receiver<Arc<NameTable>>) {
         let (sender, receiver) = watch::channel(Arc::new(NameTable::default()));
         let namespace = node
@@ -51,6 +85,7 @@ impl Membership {
             .and_then(|domain| domain.split('.').next());
         let namespace = namespace.unwrap_or_default().to_owned();
         let mut client = Client::new(node);
+        client.subscribe(type_url::SECRET, ROOT_CA);
         if names {
             client.subscribe_wildcard(type_url::NAME_TABLE);
         }
@@ -61,6 +96,7 @@ impl Membership {
             health,
             names: sender,
             told: None,
+            following,
         };
         (this, receiver)
     }
@@ -94,6 +130,7 @@ impl Membership {
     async fn converse(&mut self, mut link: Link) -> grpc::Error {
         self.client.set_health(self.health.borrow_and_update().clone());
         let mut requests = self.client.on_connected();
+        let mut look = tokio::time::interval(LOOK);
         loop {
             for request in std::mem::take(&mut requests) {
                 if let Err(error) = link.sender.send(&request) {
@@ -106,6 +143,13 @@ impl Membership {
                     Ok(None) => return grpc::Error::Ended,
                     Err(error) => return error,
                 },
+                _ = look.tick(), if self.following.held.is_some() => {
+                    if self.following.is_done()
+                        && let Some(ticket) = self.following.held.take()
+                    {
+                        requests.extend(self.client.finish(ticket, &[]));
+                    }
+                }
                 Ok(()) = self.health.changed() => {
                     self.client.set_health(self.health.borrow_and_update().clone());
                     requests.extend(self.client.next_requests());
@@ -117,6 +161,9 @@ impl Membership {
     fn take(&mut self, response: DeltaDiscoveryResponse) -> Option<DeltaDiscoveryRequest> {
         let received = self.client.on_response(response);
         let mut errors = Vec::new();
+        if received.type_url == type_url::SECRET {
+            return self.take_trust(received);
+        }
         for (name, _, body) in &received.updates {
             match Message::decode(body.value.as_slice()) {
                 Ok(table) => {
@@ -128,6 +175,23 @@ impl Membership {
         }
         self.told = None;
         self.client.finish(received.ticket, &errors)
+    }
+
+    /// It is acknowledged when it is followed; what came before need not be any more.
+    fn take_trust(&mut self, received: Received) -> Option<DeltaDiscoveryRequest> {
+        let Some((name, _, body)) = received.updates.first() else {
+            return self.client.finish(received.ticket, &[]);
+        };
+        match Trust::read(&body.value) {
+            Ok(trust) => {
+                let trust = Arc::new(trust);
+                self.following.newest = Some(Arc::clone(&trust));
+                self.following.teller.send_replace(Some(trust));
+                let before = self.following.held.replace(received.ticket)?;
+                self.client.finish(before, &[])
+            }
+            Err(why) => self.client.finish(received.ticket, &[(name.clone(), why)]),
+        }
     }
 
     /// Once each: the control plane may be away for long.

@@ -26,16 +26,18 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::taken::{Place, Taken};
+
 /// Responses that wait for a slow client.
 const IN_FLIGHT: usize = 4;
 
 type Certificate = watch::Receiver<Option<Arc<Issued>>>;
 type Responses<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
-struct Sds(Certificate);
+struct Sds(Certificate, Arc<Taken>);
 
-pub async fn serve(listener: UnixListener, certificate: Certificate) {
-    let service = SecretDiscoveryServiceServer::new(Sds(certificate));
+pub async fn serve(listener: UnixListener, certificate: Certificate, taken: Arc<Taken>) {
+    let service = SecretDiscoveryServiceServer::new(Sds(certificate, taken));
     let server = tonic::transport::Server::builder().add_service(service);
     if let Err(error) = server
         .serve_with_incoming(UnixListenerStream::new(listener))
@@ -55,7 +57,7 @@ impl SecretDiscoveryService for Sds {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
         let stream = Stream::new(Protocol::Delta);
-        let conversation = Conversation::new(stream, &self.0, Stream::on_delta, |pushed| match pushed {
+        let conversation = Conversation::new(stream, self, Stream::on_delta, |pushed| match pushed {
             Pushed::Delta(response) => Some(response),
             Pushed::Sotw(_) => None,
         });
@@ -67,7 +69,7 @@ impl SecretDiscoveryService for Sds {
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamSecretsStream>, Status> {
         let stream = Stream::new(Protocol::StateOfTheWorld);
-        let conversation = Conversation::new(stream, &self.0, Stream::on_sotw, |pushed| match pushed {
+        let conversation = Conversation::new(stream, self, Stream::on_sotw, |pushed| match pushed {
             Pushed::Sotw(response) => Some(response),
             Pushed::Delta(_) => None,
         });
@@ -92,18 +94,21 @@ struct Conversation<Q, A> {
     unwrap: fn(Pushed) -> Option<A>,
     /// Names that were warned of.
     unknown: BTreeSet<String>,
+    /// What the peer has taken is told there.
+    place: Place,
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Conversation<Q, A> {
     fn new(
         stream: Stream,
-        certificate: &Certificate,
+        sds: &Sds,
         feed: fn(&mut Stream, Q) -> Result<Outcome, RequestError>,
         unwrap: fn(Pushed) -> Option<A>,
     ) -> Self {
         Self {
             stream,
-            certificate: certificate.clone(),
+            certificate: sds.0.clone(),
+            place: sds.1.stream(),
             feed,
             unwrap,
             unknown: BTreeSet::new(),
@@ -136,7 +141,21 @@ impl<Q: Send + 'static, A: Send + 'static> Conversation<Q, A> {
             {
                 return;
             }
+            self.place.set(self.taken());
         }
+    }
+
+    /// What the peer has acknowledged, if that is all that it asks for of the newest.
+    fn taken(&self) -> Option<Arc<Issued>> {
+        let issued = self.certificate.borrow().clone()?;
+        let has = |name: &&str| {
+            let acknowledged = self.stream.acknowledged(type_url::SECRET, name);
+            acknowledged == Some(&*resource(name, &issued).version)
+        };
+        let mut asked = [WORKLOAD_CERTIFICATE, ROOT_CA]
+            .into_iter()
+            .filter(|name| self.stream.subscribed(type_url::SECRET, name));
+        asked.all(|name| has(&name)).then_some(issued)
     }
 
     fn push(&mut self) -> Option<A> {
@@ -179,8 +198,11 @@ fn report(outcome: &Outcome) {
 
 fn resource(name: &str, issued: &Issued) -> Resource {
     let content = if name == ROOT_CA {
+        let revocations = issued.revocations.as_ref();
         secret::Type::ValidationContext(CertificateValidationContext {
             trusted_ca: Some(inline(&issued.roots)),
+            crl: revocations.map(|revocations| inline(&revocations.lists)),
+            only_verify_leaf_cert_crl: revocations.is_some_and(|revocations| revocations.leaf_only),
             ..Default::default()
         })
     } else {
@@ -195,12 +217,13 @@ fn resource(name: &str, issued: &Issued) -> Resource {
         r#type: Some(content),
     };
     let mut hasher = DefaultHasher::new();
-    let source = if name == ROOT_CA {
-        &issued.roots
+    if name == ROOT_CA {
+        let revocations = issued.revocations.as_ref();
+        let revocations = revocations.map(|of| (&of.lists, of.leaf_only));
+        (&issued.roots, revocations).hash(&mut hasher);
     } else {
-        &issued.chain
-    };
-    source.hash(&mut hasher);
+        issued.chain.hash(&mut hasher);
+    }
     Resource {
         name: name.into(),
         version: format!("{:016x}", hasher.finish()).into(),

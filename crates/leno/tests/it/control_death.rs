@@ -26,7 +26,7 @@ while True:
 "#;
 
 #[track_caller]
-fn load(mesh: &Mesh) -> Process {
+pub fn load(mesh: &Mesh) -> Process {
     let script = mesh.user.write("load.py", LOAD);
     let load = mesh.run(
         &["--service", "client"],
@@ -38,7 +38,7 @@ fn load(mesh: &Mesh) -> Process {
 
 /// Waits until the load has made `more` further rounds, none of which failed.
 #[track_caller]
-fn goes_on(load: &Process, more: usize) {
+pub fn goes_on(load: &Process, more: usize) {
     let done = |output: &str| {
         output
             .lines()

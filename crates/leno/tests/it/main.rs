@@ -30,6 +30,8 @@ mod probing;
 mod productpage;
 mod protocols;
 mod readme;
+mod revocation;
+mod rotation;
 mod routes;
 mod routing;
 mod samples;
