@@ -68,6 +68,22 @@ pub(crate) async fn call(
     }
 }
 
+/// The same in the version that the cluster is spoken to with.
+pub(crate) async fn by_cluster(
+    worker: &Rc<Worker>,
+    cluster: &str,
+    mut request: RequestHead,
+    body: Bytes,
+    timeout: Duration,
+) -> Result<(ResponseHead, Bytes), Flags> {
+    // It may have to be asked for first.
+    if let Err(failure) = find::find(worker, cluster).await {
+        return Err(failure.flags());
+    }
+    request.version = version(worker, cluster);
+    call(worker, cluster, request, body, timeout).await
+}
+
 /// One attempt, without retries.
 pub(crate) async fn send(
     worker: &Rc<Worker>,

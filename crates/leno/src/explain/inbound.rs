@@ -60,6 +60,7 @@ pub fn far(
             remote: client,
             peer: Peer {
                 address: client.ip(),
+                source: client,
                 destination: at,
                 server_name: connection.sni,
                 tls,

@@ -1,7 +1,7 @@
 //! A denial in words: which policy, where it is written, and what the caller was nearest to.
 
 use super::{Caller, Nearest, Verdict};
-use crate::compile::access_log::MetadataKind;
+use crate::compile::access_log::{FormatValues, MetadataKind};
 use crate::compile::metadata::{Fields, Value};
 use crate::compile::rbac::Rules;
 use crate::decide::notes::Notes;
@@ -126,11 +126,35 @@ pub fn told(notes: &Notes) -> Option<String> {
     notes.metadata(NAMESPACE, &[], read).flatten()
 }
 
+/// A policy that has an authorizer asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub provider: String,
+    /// The policy's rule.
+    pub policy: String,
+    pub place: Option<String>,
+}
+
+/// What istiod's name of such a rule says: `istio-ext-authz-PROVIDER-ns[…]-policy[…]-rule[…]`.
+pub fn asked_by(rule: &str, values: &dyn FormatValues) -> Option<Asked> {
+    let named = rule.strip_prefix("istio-ext-authz-")?;
+    let (provider, _) = named.split_once("-ns[")?;
+    let policy = named.get(provider.len() + 1..)?.to_owned();
+    Some(Asked {
+        provider: provider.to_owned(),
+        place: place_of(&policy, values),
+        policy,
+    })
+}
+
 /// Names of policies whose authorizer is not there have more around them.
 fn place(policy: &str, caller: &Caller<'_>) -> Option<String> {
+    place_of(policy, caller.values)
+}
+
+fn place_of(policy: &str, values: &dyn FormatValues) -> Option<String> {
     let mut found = None;
-    caller
-        .values
+    values
         .metadata(MetadataKind::Listener, NAMESPACE, &mut |value| {
             let Value::Fields(fields) = value else {
                 return;
