@@ -18,7 +18,7 @@ impl Process for Worker {
     }
 
     fn node_labels(&self, key: &str) -> Vec<(String, String)> {
-        let Some(metadata) = &self.shared.node.message.metadata else {
+        let Some(metadata) = &self.shared.node.metadata else {
             return Vec::new();
         };
         let Some(Kind::StructValue(labels)) = metadata.fields.get(key).and_then(|value| value.kind.as_ref())
