@@ -249,6 +249,7 @@ impl World {
         next.authorization = Arc::new(build::authorization_policy::authorization(
             &objects,
             &root,
+            &mesh,
             &mut diagnostics,
         ));
         next.mesh = Arc::new(mesh);
@@ -267,6 +268,7 @@ impl World {
             grants: Grants::new(&objects),
             muted: false,
         };
+        build::mesh::check_authorizers(&mut context, &objects);
         context.policies = build::destination_rule::policies(&mut context, &objects, &root);
         let mut routes = Routes::default();
         let mut gateways = build::gateway::declared(&mut context, &objects);

@@ -22,7 +22,12 @@ impl Tally for Exchange {
 
     fn answer_of_cluster(&self, status: u16) {
         let worker = self.worker();
-        let name = self.upstream.borrow().cluster.as_ref().map(|cluster| cluster.name.clone());
+        let name = self
+            .upstream
+            .borrow()
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.name.clone());
         let Some(upstream) = name.and_then(|name| worker.upstream(&worker.snapshot(), &name)) else {
             return;
         };

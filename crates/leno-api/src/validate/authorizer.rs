@@ -19,15 +19,20 @@ pub(super) fn check(check: &mut Check<'_>, providers: &[ExtensionProvider]) {
         if provider.name.is_empty() {
             let message = "a provider needs a name";
             let hint = "policies call it by that: provider: {name: …}";
-            check.error(Code::MissingField, &format!("{at}.name"), message, hint);
+            check.error(Code::MissingField, format!("{at}.name"), message, hint);
         } else if !known.insert(provider.name.as_str()) {
             let message = format!("a second provider {}", provider.name);
-            check.error(Code::DuplicateName, &format!("{at}.name"), message, "rename one of them");
+            check.error(
+                Code::DuplicateName,
+                format!("{at}.name"),
+                message,
+                "rename one of them",
+            );
         }
         if provider.envoy_ext_authz_http.is_some() && provider.envoy_ext_authz_grpc.is_some() {
             let message = "a provider speaks HTTP or gRPC";
             let hint = "make two of it, with names of their own";
-            check.error(Code::OneOf, &format!("{at}.envoyExtAuthzGrpc"), message, hint);
+            check.error(Code::OneOf, format!("{at}.envoyExtAuthzGrpc"), message, hint);
         }
         if let Some(http) = &provider.envoy_ext_authz_http {
             self::http(check, &format!("{at}.envoyExtAuthzHttp"), http);
@@ -44,7 +49,13 @@ pub(super) fn check(check: &mut Check<'_>, providers: &[ExtensionProvider]) {
             } = grpc;
             let at = format!("{at}.envoyExtAuthzGrpc");
             place(check, &at, service, *port);
-            common(check, &at, timeout, status_on_error, include_request_body_in_check);
+            common(
+                check,
+                &at,
+                timeout,
+                status_on_error,
+                include_request_body_in_check,
+            );
         }
     }
 }
@@ -70,7 +81,7 @@ fn http(check: &mut Check<'_>, at: &str, http: &ExtAuthzHttp) {
     common(check, at, timeout, status_on_error, include_request_body_in_check);
     if !path_prefix.is_empty() && !path_prefix.starts_with('/') {
         let message = format!("{path_prefix:?} does not begin with a slash");
-        check.error(Code::BadPath, &format!("{at}.pathPrefix"), message, "");
+        check.error(Code::BadPath, format!("{at}.pathPrefix"), message, "");
     }
     let lists = [
         ("includeHeadersInCheck", include_headers_in_check),
@@ -86,11 +97,16 @@ fn http(check: &mut Check<'_>, at: &str, http: &ExtAuthzHttp) {
             match bare.unwrap_or(name) {
                 "" => {
                     let hint = "name them, or their beginning: x-auth-*";
-                    check.error(Code::BadHeader, &path, "it stands for every header", hint);
+                    check.error(Code::BadHeader, path, "it stands for every header", hint);
                 }
                 bare if !is_header_name(bare) => {
                     let message = format!("{name:?} is no header name");
-                    check.error(Code::BadHeader, &path, message, "a star stands at one of its ends");
+                    check.error(
+                        Code::BadHeader,
+                        &path,
+                        message,
+                        "a star stands at one of its ends",
+                    );
                 }
                 _ => {}
             }
@@ -100,7 +116,7 @@ fn http(check: &mut Check<'_>, at: &str, http: &ExtAuthzHttp) {
         if !is_header_name(name) || value.contains(['\r', '\n', '\0']) {
             let message = format!("{name:?}: {value:?} is no header");
             let path = format!("{at}.includeAdditionalHeadersInCheck");
-            check.error(Code::BadHeader, &path, message, "");
+            check.error(Code::BadHeader, path, message, "");
         }
     }
 }
@@ -116,11 +132,11 @@ fn place(check: &mut Check<'_>, at: &str, service: &str, port: u32) {
             service => format!("{service:?} is no service"),
         };
         let hint = "NAMESPACE/HOST or HOST, as authz.default.svc.cluster.local";
-        check.error(Code::BadHost, &format!("{at}.service"), message, hint);
+        check.error(Code::BadHost, format!("{at}.service"), message, hint);
     }
     if !(1..=65_535).contains(&port) {
         let message = format!("{port} is no port");
-        check.error(Code::OutOfRange, &format!("{at}.port"), message, "1 to 65535");
+        check.error(Code::OutOfRange, format!("{at}.port"), message, "1 to 65535");
     }
 }
 
@@ -133,16 +149,21 @@ fn common(
 ) {
     if timeout.is_some_and(|timeout| timeout.0.is_zero()) {
         let message = "nobody answers in no time";
-        check.error(Code::BadDuration, &format!("{at}.timeout"), message, "");
+        check.error(Code::BadDuration, format!("{at}.timeout"), message, "");
     }
     if !status.is_empty() && !STATUSES.split_whitespace().any(|known| known == status) {
         let message = format!("{status:?} is no status that a proxy may answer");
-        check.error(Code::OutOfRange, &format!("{at}.statusOnError"), message, "\"403\", \"503\"");
+        check.error(
+            Code::OutOfRange,
+            format!("{at}.statusOnError"),
+            message,
+            "\"403\", \"503\"",
+        );
     }
     if body.is_some_and(|body| body.max_request_bytes == 0) {
         let path = format!("{at}.includeRequestBodyInCheck.maxRequestBytes");
         let hint = "how much of a body the proxy may keep, in bytes";
-        check.error(Code::OutOfRange, &path, "must be more than zero", hint);
+        check.error(Code::OutOfRange, path, "must be more than zero", hint);
     }
 }
 

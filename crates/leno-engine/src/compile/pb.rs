@@ -72,8 +72,9 @@ pub(crate) use leno_proto::google::api::expr::v1alpha1 as expr;
 pub(crate) mod network {
     pub(crate) use leno_proto::envoy::extensions::filters::network::{
         connection_limit::v3 as connection_limit, direct_response::v3 as direct_response, echo::v3 as echo,
-        ext_authz::v3 as ext_authz, local_ratelimit::v3 as local_ratelimit, rbac::v3 as rbac, set_filter_state::v3 as set_filter_state,
-        sni_cluster::v3 as sni_cluster, sni_dynamic_forward_proxy::v3 as sni_dynamic_forward,
+        ext_authz::v3 as ext_authz, local_ratelimit::v3 as local_ratelimit, rbac::v3 as rbac,
+        set_filter_state::v3 as set_filter_state, sni_cluster::v3 as sni_cluster,
+        sni_dynamic_forward_proxy::v3 as sni_dynamic_forward,
     };
 }
 pub(crate) use leno_proto::contrib::envoy::extensions::filters::http::peak_ewma::v3alpha as peak_ewma_filter;

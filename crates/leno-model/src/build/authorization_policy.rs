@@ -14,10 +14,12 @@ use crate::authorization::{
     Authorization, AuthorizationAction, AuthorizationCondition, AuthorizationPolicy, AuthorizationRule,
     PolicyTarget, Subject,
 };
+use crate::mesh::MeshConfig;
 
 pub(crate) fn authorization(
     objects: &[&Arc<Object>],
     root: &str,
+    mesh: &MeshConfig,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Authorization {
     let specs = of_kind(objects, |spec| match spec {
@@ -27,7 +29,9 @@ pub(crate) fn authorization(
     let mut namespaces: BTreeMap<String, Vec<Arc<AuthorizationPolicy>>> = BTreeMap::new();
     for (object, spec) in specs {
         let policy = policy(object, spec);
-        if let AuthorizationAction::Custom { provider } = &policy.action {
+        if let AuthorizationAction::Custom { provider } = &policy.action
+            && mesh.authorizer(provider).is_none()
+        {
             let message = format!("the mesh has no provider {provider}: what the rules match is denied");
             let found = object.report(
                 Code::ProviderNotFound,
@@ -35,7 +39,11 @@ pub(crate) fn authorization(
                 "spec.provider.name",
                 message,
             );
-            diagnostics.push(found.hint("leno has no extensionProviders yet: use ALLOW and DENY for now"));
+            let known: Vec<&str> = mesh.authorizers.iter().map(|one| one.name.as_str()).collect();
+            diagnostics.push(found.hint(match known.as_slice() {
+                [] => "MeshConfig's extensionProviders name them: it has none".to_owned(),
+                known => format!("MeshConfig's extensionProviders has {}", known.join(", ")),
+            }));
         }
         let namespace = object.key.namespace.to_string();
         namespaces.entry(namespace).or_default().push(Arc::new(policy));

@@ -65,9 +65,18 @@ struct Filter {
 #[derive(Debug)]
 enum Phase {
     Begins,
-    Gathers { rules: Body, body: Vec<Bytes>, size: usize },
-    Asks { since: Instant },
-    Answered { answer: Box<Answer>, millis: u64 },
+    Gathers {
+        rules: Body,
+        body: Vec<Bytes>,
+        size: usize,
+    },
+    Asks {
+        since: Instant,
+    },
+    Answered {
+        answer: Box<Answer>,
+        millis: u64,
+    },
     Over,
 }
 
@@ -393,7 +402,12 @@ impl Filter {
 
     fn invalid(&mut self, cx: &mut Context<'_>) -> Step {
         self.count(cx, &self.rules.counts.invalid);
-        denial::failed(cx, &self.rules, self.authorizer(), "what it wants to change is no HTTP");
+        denial::failed(
+            cx,
+            &self.rules,
+            self.authorizer(),
+            "what it wants to change is no HTTP",
+        );
         self.refuse(500, "ext_authz_invalid")
     }
 

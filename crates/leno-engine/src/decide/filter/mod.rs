@@ -323,10 +323,19 @@ pub trait FilterFactory: std::fmt::Debug + Send + Sync {
 /// What happens to some of the requests of a kind; shares in parts in a million.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Foretold {
-    Delay { time: Duration, share: u32 },
-    Reply { status: u16, share: u32 },
+    Delay {
+        time: Duration,
+        share: u32,
+    },
+    Reply {
+        status: u16,
+        share: u32,
+    },
     /// An authorizer behind this cluster is asked.
-    Asks { cluster: String, fails_open: bool },
+    Asks {
+        cluster: String,
+        fails_open: bool,
+    },
 }
 
 /// A kind of filter.

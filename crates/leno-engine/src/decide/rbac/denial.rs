@@ -154,19 +154,18 @@ fn place(policy: &str, caller: &Caller<'_>) -> Option<String> {
 
 fn place_of(policy: &str, values: &dyn FormatValues) -> Option<String> {
     let mut found = None;
-    values
-        .metadata(MetadataKind::Listener, NAMESPACE, &mut |value| {
-            let Value::Fields(fields) = value else {
-                return;
-            };
-            let Some(Value::Fields(places)) = fields.get(PLACES) else {
-                return;
-            };
-            let from = policy.find("ns[").unwrap_or(0);
-            let until = policy.find("-deny-due-to").unwrap_or(policy.len());
-            if let Some(Value::Text(place)) = policy.get(from..until).and_then(|name| places.get(name)) {
-                found = Some(place.clone());
-            }
-        });
+    values.metadata(MetadataKind::Listener, NAMESPACE, &mut |value| {
+        let Value::Fields(fields) = value else {
+            return;
+        };
+        let Some(Value::Fields(places)) = fields.get(PLACES) else {
+            return;
+        };
+        let from = policy.find("ns[").unwrap_or(0);
+        let until = policy.find("-deny-due-to").unwrap_or(policy.len());
+        if let Some(Value::Text(place)) = policy.get(from..until).and_then(|name| places.get(name)) {
+            found = Some(place.clone());
+        }
+    });
     found
 }

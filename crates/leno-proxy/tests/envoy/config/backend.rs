@@ -82,7 +82,11 @@ impl Backends {
         let (checks, schema) = (Arc::<Checks>::default(), Arc::new(Schema::load()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         addresses.insert("authorizer", listener.local_addr().unwrap());
-        tokio::spawn(authorizer::listen(listener, Arc::clone(&checks), Arc::clone(&schema)));
+        tokio::spawn(authorizer::listen(
+            listener,
+            Arc::clone(&checks),
+            Arc::clone(&schema),
+        ));
         let asked = Arc::default();
         addresses.insert("names", names::start(&asked).await);
         // Nobody listens there.

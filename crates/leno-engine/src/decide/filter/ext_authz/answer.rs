@@ -98,6 +98,12 @@ impl Answer {
             let edits = options.into_iter().map(|option| edit(option, &mut strange));
             edits.collect::<Vec<_>>()
         };
+        // Of a request they are older than actions: what is not appended is set, and first of all.
+        let of_request = |options: Vec<core::HeaderValueOption>| {
+            let mut edits: Vec<Edit> = options.into_iter().map(edit_of_request).collect();
+            edits.sort_by_key(|edit| edit.how == How::Lengthen);
+            edits
+        };
         let mut metadata = dynamic_metadata;
         let mut answer = match (code, http_response) {
             (0, Some(HttpResponse::OkResponse(ok))) => {
@@ -112,7 +118,7 @@ impl Answer {
                 metadata = dynamic_metadata.or(metadata);
                 let set = query_parameters_to_set.into_iter();
                 Self {
-                    request: edits(headers),
+                    request: of_request(headers),
                     remove: headers_to_remove,
                     query_set: set.map(|parameter| (parameter.key, parameter.value)).collect(),
                     query_remove: query_parameters_to_remove,
@@ -157,6 +163,15 @@ fn reply(
     }
 }
 
+fn edit_of_request(option: core::HeaderValueOption) -> Edit {
+    let appends = option.append.is_some_and(|append| append.value);
+    let how = if appends { How::Lengthen } else { How::Set };
+    Edit {
+        how,
+        ..edit(option, &mut false)
+    }
+}
+
 fn edit(option: core::HeaderValueOption, strange: &mut bool) -> Edit {
     use core::header_value_option::HeaderAppendAction as Action;
     let core::HeaderValueOption {
@@ -171,9 +186,8 @@ fn edit(option: core::HeaderValueOption, strange: &mut bool) -> Edit {
         raw_value,
     } = header.unwrap_or_default();
     let how = match (append.map(|append| append.value), Action::try_from(append_action)) {
-        (Some(true), _) => How::Lengthen,
         (Some(false), _) | (None, Ok(Action::OverwriteIfExistsOrAdd)) => How::Set,
-        (None, Ok(Action::AppendIfExistsOrAdd)) => How::Add,
+        (Some(true), _) | (None, Ok(Action::AppendIfExistsOrAdd)) => How::Add,
         (None, Ok(Action::AddIfAbsent)) => How::AddIfAbsent,
         (None, Ok(Action::OverwriteIfExists)) => How::OverwriteIfExists,
         (None, Err(_)) => {

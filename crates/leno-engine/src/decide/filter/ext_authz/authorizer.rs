@@ -17,7 +17,7 @@ use crate::compile::pb::{core, protobuf};
 use crate::compile::service::GrpcService;
 use crate::decide::ext_authz::{CHECK, noted, text};
 use crate::decide::filter::{Context, Effect};
-use crate::message::RequestHead;
+use crate::message::{RequestHead, Version};
 
 /// Says that not all of the body is told.
 pub(super) const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
@@ -147,29 +147,38 @@ pub(super) fn told<'h>(
         (b":method", &head.method),
         (b":scheme", &head.scheme),
     ];
+    // What a head of HTTP/1.1 says of it is no header here.
+    let upgrade = head.upgrade.as_ref().filter(|_| head.version != Version::Http2);
+    let upgrade = upgrade.into_iter().flat_map(|protocol| {
+        let wants: [(&[u8], &[u8]); 2] = [(b"connection", b"Upgrade"), (b"upgrade", protocol)];
+        wants
+    });
     let is_http = matches!(rules.authorizer, Authorizer::Http(_));
     let always = move |name: &[u8]| {
         is_http && matches!(name, b":authority" | b":path" | b":method" | b"authorization")
     };
     let may = move |name: &[u8]| {
         name != PARTIAL_BODY.as_bytes()
-            && !rules.disallowed.as_ref().is_some_and(|names| names.contains(name))
+            && !rules
+                .disallowed
+                .as_ref()
+                .is_some_and(|names| names.contains(name))
             && (always(name) || rules.allowed.as_ref().is_none_or(|names| names.contains(name)))
     };
     own.into_iter()
         .chain(head.headers.iter())
+        .chain(upgrade)
         .filter(move |(name, _)| may(name))
 }
 
 fn of_route(namespaces: &[String], cx: &Context<'_>) -> core::Metadata {
     let of = |namespace: &String| {
         let mut found = None;
-        cx.values
-            .metadata(MetadataKind::Route, namespace, &mut |value| {
-                if let Value::Fields(fields) = value {
-                    found = Some((namespace.clone(), message(fields)));
-                }
-            });
+        cx.values.metadata(MetadataKind::Route, namespace, &mut |value| {
+            if let Value::Fields(fields) = value {
+                found = Some((namespace.clone(), message(fields)));
+            }
+        });
         found
     };
     core::Metadata {

@@ -143,15 +143,18 @@ pub(super) fn rules(at: &At<'_>, message: &pb::ExtAuthz) -> Result<Rules, Reject
                 return Err(at.field("transport_api_version").reject("only V3"));
             }
             let authorizer = of_grpc(&at.field("grpc_service"), service)?;
-            (authorizer, Names::compile(at, "allowed_headers", allowed_headers)?)
+            (
+                authorizer,
+                Names::compile(at, "allowed_headers", allowed_headers)?,
+            )
         }
         pb::ext_authz::Services::HttpService(service) => {
             let (authorizer, allowed) = of_http(&at.field("http_service"), service)?;
             let whole = Names::compile(at, "allowed_headers", allowed_headers)?;
             if allowed.is_some() && whole.is_some() {
-                return Err(at.field("allowed_headers").reject(
-                    "http_service.authorization_request.allowed_headers says it already",
-                ));
+                return Err(at
+                    .field("allowed_headers")
+                    .reject("http_service.authorization_request.allowed_headers says it already"));
             }
             (authorizer, Some(allowed.or(whole).unwrap_or_default()))
         }
@@ -358,4 +361,3 @@ impl When {
         Some((&matcher.namespace, &matcher.path))
     }
 }
-

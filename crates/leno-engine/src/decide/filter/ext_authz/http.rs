@@ -77,7 +77,10 @@ pub(super) fn compile(
             raw_value,
         } = header;
         refuse!(at; raw_value);
-        Ok((at.field("key").header_name(key)?, format(&at.field("value"), value)?))
+        Ok((
+            at.field("key").header_name(key)?,
+            format(&at.field("value"), value)?,
+        ))
     })?;
     let response = authorization_response.clone().unwrap_or_default();
     let pb::AuthorizationResponse {
@@ -120,7 +123,10 @@ impl HttpAuthorizer {
         cx: &Context<'_>,
         head: &RequestHead,
     ) -> Effect {
-        let body = asking.body.as_ref().map_or(Bytes::new(), |body| body.told.clone());
+        let body = asking
+            .body
+            .as_ref()
+            .map_or(Bytes::new(), |body| body.told.clone());
         let mut headers = Headers::default();
         headers.append("content-length", Decimal::from(body.len()));
         for (name, value) in told(rules, head) {
@@ -148,6 +154,10 @@ impl HttpAuthorizer {
             value.write_omitting(heads, cx.values, &mut out);
             headers.set(name, out);
         }
+        // As Envoy's requests of its own have it.
+        headers.set("x-envoy-internal", "true");
+        let millis = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        headers.set("x-envoy-expected-rq-timeout-ms", Decimal::from(millis));
         let path = match &self.path {
             Some(path) => Bytes::copy_from_slice(path.as_bytes()),
             None if self.path_prefix.is_empty() => head.path.clone(),
@@ -171,9 +181,7 @@ impl HttpAuthorizer {
 
     /// What it has said.
     pub(super) fn answer(&self, head: &ResponseHead, body: Bytes) -> Answer {
-        let ResponseHead {
-            status, headers, ..
-        } = head;
+        let ResponseHead { status, headers, .. } = head;
         if *status >= 500 {
             return Answer::failed(format!("it answers {status}"));
         }
@@ -182,11 +190,7 @@ impl HttpAuthorizer {
             value: value.to_vec(),
             how,
         };
-        let fields = || {
-            headers
-                .iter()
-                .filter(|(name, _)| *name != TO_REMOVE.as_bytes())
-        };
+        let fields = || headers.iter().filter(|(name, _)| *name != TO_REMOVE.as_bytes());
         let metadata = fields()
             .filter(|(name, _)| self.noted.contains(name))
             .map(|(name, value)| (text(name), Value::Text(text(value))))
@@ -194,9 +198,7 @@ impl HttpAuthorizer {
         if *status != 200 {
             let is_told = |name: &[u8]| match &self.on_denial {
                 None => true,
-                Some(names) => {
-                    matches!(name, b"www-authenticate" | b"location") || names.contains(name)
-                }
+                Some(names) => matches!(name, b"www-authenticate" | b"location") || names.contains(name),
             };
             let told = fields().filter(|(name, _)| is_told(name));
             return Answer {

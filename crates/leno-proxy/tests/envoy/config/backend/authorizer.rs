@@ -32,7 +32,12 @@ impl Checks {
 
     fn add(&self, authority: &str, told: String) {
         let key = authority.strip_suffix(DENIES).unwrap_or(authority);
-        self.0.lock().unwrap().entry(key.to_owned()).or_default().push(told);
+        self.0
+            .lock()
+            .unwrap()
+            .entry(key.to_owned())
+            .or_default()
+            .push(told);
     }
 }
 
