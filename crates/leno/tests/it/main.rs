@@ -4,6 +4,7 @@
 
 mod agent;
 mod authorization;
+mod authorizers;
 mod bookinfo;
 mod cases;
 mod certificates;
