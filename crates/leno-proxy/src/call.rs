@@ -16,6 +16,7 @@ use crate::codec::{Answer, Body, Counter, Frame};
 use crate::counts::Lasting;
 use crate::destination::Purpose;
 use crate::find;
+use crate::headers::ORIGINAL_VERSION;
 use crate::outcome::Failure;
 use crate::post::Post;
 use crate::upstream::Picked;
@@ -81,6 +82,10 @@ pub(crate) async fn by_cluster(
         return Err(failure.flags());
     }
     request.version = version(worker, cluster);
+    if request.version == Version::Http2 {
+        // What goes to a proxy of the mesh goes on in the version that every server of HTTP speaks.
+        request.headers.set(ORIGINAL_VERSION, Version::Http11.as_str());
+    }
     call(worker, cluster, request, body, timeout).await
 }
 
@@ -88,7 +93,7 @@ pub(crate) async fn by_cluster(
 pub(crate) async fn send(
     worker: &Rc<Worker>,
     cluster: &str,
-    head: RequestHead,
+    mut head: RequestHead,
     body: Body,
 ) -> Result<Answer, Failure> {
     let upstream = find::find(worker, cluster).await?;
@@ -115,10 +120,15 @@ pub(crate) async fn send(
         .checkout(worker.connector(), &upstream, Priority::Default, http2, false)
         .await?;
     upstream.counts.inc(ClusterStat::RqTotal);
-    let answer = checkout
+    let to_mesh_peer = checkout.info.peer_principal.is_some();
+    if !(to_mesh_peer && checkout.is_http2()) {
+        head.headers.remove(ORIGINAL_VERSION);
+    }
+    let mut answer = checkout
         .send(&head, body, Counter::default())
         .await
         .map_err(Failure::Stream)?;
+    answer.head.headers.remove(ORIGINAL_VERSION);
     upstream.count_answer(Some(answer.head.status));
     Ok(answer)
 }

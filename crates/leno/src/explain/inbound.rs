@@ -9,7 +9,7 @@ use leno_engine::compile::metadata::{Told, Value};
 use leno_engine::compile::route::{Action, ClusterChoice};
 use leno_engine::compile::{NoFiles, Warnings};
 use leno_engine::decide::listener::{ConnectionInfo, Criterion, choose, misses};
-use leno_engine::decide::rbac::{Caller, Denial, Peer};
+use leno_engine::decide::rbac::{Asked, Caller, Denial, Peer};
 use leno_engine::message::RequestHead;
 use leno_proto::envoy::config::listener::v3::Listener;
 use leno_translate::ResourceType;
@@ -54,8 +54,8 @@ pub fn far(
         notes: None,
     };
     let chosen = choose(&listener, &connection);
-    let denied = chosen.and_then(|chain| {
-        let caller = Caller {
+    let values = Placed(listener.told.as_deref());
+    let caller = Caller {
             request: head,
             remote: client,
             peer: Peer {
@@ -69,9 +69,16 @@ pub fn far(
                 subject: "",
             },
             notes: None,
-            values: &Placed(listener.told.as_deref()),
-        };
-        denial(chain, &caller).map(|denial| denial.lines())
+            values: &values,
+    };
+    let denied = chosen.and_then(|chain| denial(chain, &caller)).map(|denial| denial.lines());
+    let asked = match (&denied, chosen) {
+        (None, Some(chain)) => asked(chain, &caller),
+        _ => Vec::new(),
+    };
+    let by = asked.iter().flat_map(|asked| {
+        let place = asked.place.clone();
+        std::iter::once(asked.policy.clone()).chain(place)
     });
     Ok(Some(Inbound {
         workload: member.workload.clone(),
@@ -82,7 +89,8 @@ pub fn far(
             Some((said, _)) => Some((*said).to_owned()),
             None => chosen.is_none().then(|| refusal(&listener, &connection)),
         },
-        because: denied.map(|(_, because)| because).unwrap_or_default(),
+        because: denied.map_or_else(|| by.collect(), |(_, because)| because),
+        asks: asked.iter().map(|asked| asked.provider.clone()).collect(),
     }))
 }
 
@@ -115,6 +123,23 @@ fn denial(chain: &FilterChain, caller: &Caller<'_>) -> Option<Denial> {
             .find_map(|filter| filter.denies(None, caller)),
         _ => None,
     })
+}
+
+/// By which policies authorizers are asked: of a connection, and of the request on it.
+fn asked(chain: &FilterChain, caller: &Caller<'_>) -> Vec<Asked> {
+    let connection = Caller {
+        request: None,
+        ..*caller
+    };
+    let mut asked: Vec<Asked> = chain
+        .network
+        .iter()
+        .filter_map(|filter| filter.asks(&connection))
+        .collect();
+    if let TerminalFilter::Http(manager) = &chain.terminal {
+        asked.extend(manager.filters.iter().filter_map(|filter| filter.asks(None, caller)));
+    }
+    asked
 }
 
 /// By what the port's chains take; None: it has none.

@@ -47,7 +47,7 @@ use crate::compile::rate_limit::RouteLimits;
 use crate::compile::service::GrpcService;
 use crate::compile::typed_struct;
 use crate::decide::notes::Notes;
-use crate::decide::rbac::{Caller, Denial, Peer};
+use crate::decide::rbac::{Asked, Caller, Denial, Peer};
 use crate::decide::tally::Tally;
 use crate::decide::wish::Wish;
 use crate::flags::Flags;
@@ -466,6 +466,14 @@ impl FilterConfig {
         match self.disabled {
             true => None,
             false => rbac::denies(&*self.factory, per_route, caller),
+        }
+    }
+
+    /// The policy by which an authorizer would be asked about a caller; None: it is another filter, or nobody would.
+    pub fn asks(&self, per_route: Option<&FilterConfig>, caller: &Caller<'_>) -> Option<Asked> {
+        match self.disabled {
+            true => None,
+            false => rbac::asks(&*self.factory, per_route, caller),
         }
     }
 

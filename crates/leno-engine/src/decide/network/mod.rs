@@ -20,7 +20,7 @@ use crate::compile::at::At;
 use crate::compile::config_source::Source;
 use crate::compile::service::GrpcService;
 use crate::decide::places::Place;
-use crate::decide::rbac::{Caller, Denial};
+use crate::decide::rbac::{Asked, Caller, Denial};
 use crate::decide::tally::Tally;
 
 /// What becomes of a connection.
@@ -56,6 +56,10 @@ pub trait NetworkFilter: std::fmt::Debug + Send + Sync {
     fn admit(&self, caller: &Caller<'_>, now: Instant, tally: &dyn Tally) -> Admission;
     /// Why policies would turn a connection away now, one that was admitted before too; it is not counted.
     fn denies(&self, _caller: &Caller<'_>) -> Option<Denial> {
+        None
+    }
+    /// The policy by which an authorizer would be asked.
+    fn asks(&self, _caller: &Caller<'_>) -> Option<Asked> {
         None
     }
     /// What was asked has been answered; Err: why it was not, for people.
@@ -148,6 +152,11 @@ impl NetworkFilterConfig {
 
     pub fn admit(&self, caller: &Caller<'_>, now: Instant, tally: &dyn Tally) -> Admission {
         self.filter.admit(caller, now, tally)
+    }
+
+    /// The policy by which an authorizer would be asked about a connection.
+    pub fn asks(&self, caller: &Caller<'_>) -> Option<Asked> {
+        self.filter.asks(caller)
     }
 
     pub fn answered(

@@ -11,7 +11,7 @@ use crate::compile::metadata::{Fields, Value};
 use crate::compile::pb::network::rbac as pb;
 use crate::compile::rbac::{self, Rules, Subject};
 use crate::decide::notes::Notes;
-use crate::decide::rbac::{Caller, Denial, Verdict, details};
+use crate::decide::rbac::{Asked, Caller, Denial, Verdict, asked_by, details};
 use crate::decide::tally::Tally;
 
 pub(super) const KIND: Kind = Kind {
@@ -120,6 +120,10 @@ impl NetworkFilter for Filter {
         let rules = self.rules.as_ref()?;
         let verdict = rules.decide(caller);
         (!verdict.allowed).then(|| Denial::new(rules, &verdict, caller))
+    }
+
+    fn asks(&self, caller: &Caller<'_>) -> Option<Asked> {
+        asked_by(self.shadow.as_ref()?.decide(caller).policy?, caller.values)
     }
 
     fn notes(&self) -> bool {

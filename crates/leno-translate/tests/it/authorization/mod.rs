@@ -71,10 +71,8 @@ extensionProviders:
   envoyExtAuthzGrpc:
     service: my-custom-ext-authz.foo.svc.cluster.local
     port: 9000
-    timeout: 2ms
     failOpen: true
     statusOnError: \"403\"
-    includeRequestBodyInCheck: {maxRequestBytes: 4096, allowPartialMessage: true}
 ---
 apiVersion: v1
 kind: Service
