@@ -56,22 +56,24 @@ pub fn far(
     let chosen = choose(&listener, &connection);
     let values = Placed(listener.told.as_deref());
     let caller = Caller {
-            request: head,
-            remote: client,
-            peer: Peer {
-                address: client.ip(),
-                source: client,
-                destination: at,
-                server_name: connection.sni,
-                tls,
-                uris: std::slice::from_ref(&question.from.principal),
-                names: &[],
-                subject: "",
-            },
-            notes: None,
-            values: &values,
+        request: head,
+        remote: client,
+        peer: Peer {
+            address: client.ip(),
+            source: client,
+            destination: at,
+            server_name: connection.sni,
+            tls,
+            uris: std::slice::from_ref(&question.from.principal),
+            names: &[],
+            subject: "",
+        },
+        notes: None,
+        values: &values,
     };
-    let denied = chosen.and_then(|chain| denial(chain, &caller)).map(|denial| denial.lines());
+    let denied = chosen
+        .and_then(|chain| denial(chain, &caller))
+        .map(|denial| denial.lines());
     let asked = match (&denied, chosen) {
         (None, Some(chain)) => asked(chain, &caller),
         _ => Vec::new(),
@@ -137,7 +139,12 @@ fn asked(chain: &FilterChain, caller: &Caller<'_>) -> Vec<Asked> {
         .filter_map(|filter| filter.asks(&connection))
         .collect();
     if let TerminalFilter::Http(manager) = &chain.terminal {
-        asked.extend(manager.filters.iter().filter_map(|filter| filter.asks(None, caller)));
+        asked.extend(
+            manager
+                .filters
+                .iter()
+                .filter_map(|filter| filter.asks(None, caller)),
+        );
     }
     asked
 }
