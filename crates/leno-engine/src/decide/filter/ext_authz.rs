@@ -179,7 +179,7 @@ impl Filter {
 
     fn foretold(&self) -> Foretold {
         Foretold::Asks {
-            cluster: self.authorizer().cluster().to_owned(),
+            at: self.authorizer().place().to_owned(),
             fails_open: self.rules.on_failure.allows,
         }
     }

@@ -53,11 +53,11 @@ impl Authorizer {
         }
     }
 
-    /// For people.
-    pub(super) fn cluster(&self) -> &str {
+    /// Where it is, for people.
+    pub(super) fn place(&self) -> &str {
         match self {
             Self::Grpc(service, _) => &service.cluster,
-            Self::Http(authorizer) => &authorizer.cluster,
+            Self::Http(authorizer) => &authorizer.uri,
         }
     }
 }

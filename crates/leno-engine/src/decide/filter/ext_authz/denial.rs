@@ -32,7 +32,7 @@ fn note(cx: &Context<'_>, rules: &Rules, authorizer: &Authorizer, what: &str, wh
     let asked = policy.as_deref().and_then(|policy| asked_by(policy, cx.values));
     let who = match &asked {
         Some(asked) => format!("the authorizer {}", asked.provider),
-        None => format!("the authorizer at {}", authorizer.cluster()),
+        None => format!("the authorizer at {}", authorizer.place()),
     };
     let mut text = format!("{what} {who}");
     if let Some(why) = why {

@@ -26,7 +26,9 @@ const TO_REMOVE: &str = "x-envoy-auth-headers-to-remove";
 
 #[derive(Debug)]
 pub(super) struct HttpAuthorizer {
-    pub(super) cluster: String,
+    cluster: String,
+    /// For people: requests have their own authority and path.
+    pub(super) uri: String,
     timeout: Duration,
     path_prefix: String,
     /// In place of the request's.
@@ -54,7 +56,8 @@ pub(super) fn compile(
         retry_policy,
     } = message;
     refuse!(at; retry_policy);
-    let uri = http_uri(&at.field("server_uri"), at.required("server_uri", server_uri)?)?;
+    let server_uri = at.required("server_uri", server_uri)?;
+    let uri = http_uri(&at.field("server_uri"), server_uri)?;
     if !path_prefix.is_empty() && !path_override.is_empty() {
         return Err(at.field("path_override").reject("path_prefix excludes it"));
     }
@@ -94,6 +97,7 @@ pub(super) fn compile(
     let names = |field, list| Names::compile(&of_response, field, list);
     let authorizer = HttpAuthorizer {
         cluster: uri.cluster,
+        uri: server_uri.uri.clone(),
         timeout: uri.timeout,
         path_prefix: path_prefix.clone(),
         path: Some(path_override.clone()).filter(|path| !path.is_empty()),
