@@ -175,7 +175,7 @@ fn faults(manager: &HttpConnectionManager, decision: &Decision<'_>, head: &Reque
             Foretold::Reply { status, share } => {
                 format!("{} are answered {status}", words::percent(share))
             }
-            Foretold::Asks { cluster, fails_open } => words::asks(&cluster, fails_open),
+            Foretold::Asks { at, fails_open } => words::asks(&at, fails_open),
         })
         .collect()
 }

@@ -185,10 +185,10 @@ fn string(wanted: &StringMatcher) -> String {
 }
 
 /// Who decides besides.
-pub fn asks(cluster: &str, fails_open: bool) -> String {
+pub fn asks(at: &str, fails_open: bool) -> String {
     match fails_open {
-        true => format!("the authorizer at {cluster} is asked; without its answer they go on"),
-        false => format!("the authorizer at {cluster} is asked; without its answer they are denied"),
+        true => format!("the authorizer at {at} is asked; without its answer they go on"),
+        false => format!("the authorizer at {at} is asked; without its answer they are denied"),
     }
 }
 

@@ -331,9 +331,9 @@ pub enum Foretold {
         status: u16,
         share: u32,
     },
-    /// An authorizer behind this cluster is asked.
+    /// An authorizer at this place is asked.
     Asks {
-        cluster: String,
+        at: String,
         fails_open: bool,
     },
 }

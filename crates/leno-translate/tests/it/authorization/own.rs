@@ -8,7 +8,9 @@ use leno_engine::compile::{NoFiles, Warnings};
 use leno_model::{AuthorizationRule, Change, Protocol, Snapshot, Workload, WorkloadPort, World};
 use leno_proto::envoy::config::listener::v3::filter::ConfigType;
 use leno_proto::envoy::config::listener::v3::{Filter, Listener};
+use leno_proto::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac;
+use leno_proto::envoy::extensions::filters::network::ext_authz::v3 as network_ext_authz;
 use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, http_filter,
 };
@@ -109,7 +111,7 @@ impl Mesh {
     }
 
     /// What the filter that asks says.
-    pub(super) fn asks(&self, tcp: bool) -> Vec<u8> {
+    pub(super) fn asks(&self, tcp: bool) -> String {
         let listener = self.listener();
         let chain = listener
             .filter_chains
@@ -122,7 +124,7 @@ impl Mesh {
         };
         if tcp {
             let asks = filters.iter().find(|filter| filter.name.ends_with("ext_authz"));
-            return config(&asks.unwrap().config_type).value;
+            return shown(&config(&asks.unwrap().config_type));
         }
         let managers = filters.iter().map(|filter| config(&filter.config_type));
         let manager: HttpConnectionManager = managers.last().unwrap().unpack().unwrap();
@@ -131,7 +133,7 @@ impl Mesh {
         let Some(http_filter::ConfigType::TypedConfig(any)) = asks.unwrap().config_type else {
             panic!("no configuration");
         };
-        any.value
+        shown(&any)
     }
 
     /// Those who would be asked about are denied.
@@ -173,20 +175,28 @@ impl Mesh {
 }
 
 /// The same of Istio's.
-pub(super) fn asks_as(filter: &serde_json::Value, tcp: bool) -> Vec<u8> {
+pub(super) fn asks_as(filter: &serde_json::Value, tcp: bool) -> String {
     let text = filter.to_string();
     if tcp {
         let filter: Filter = SCHEMA.from_text(&text).unwrap();
         let Some(ConfigType::TypedConfig(any)) = filter.config_type else {
             panic!("no configuration");
         };
-        return any.value;
+        return shown(&any);
     }
     let filter: HttpFilter = SCHEMA.from_text(&text).unwrap();
     let Some(http_filter::ConfigType::TypedConfig(any)) = filter.config_type else {
         panic!("no configuration");
     };
-    any.value
+    shown(&any)
+}
+
+/// Whatever the order of its fields is.
+fn shown(any: &Any) -> String {
+    match any.unpack::<ext_authz::ExtAuthz>() {
+        Ok(message) => format!("{message:?}"),
+        Err(_) => format!("{:?}", any.unpack::<network_ext_authz::ExtAuthz>().unwrap()),
+    }
 }
 
 /// Istio's filters, which deny what they would ask about.
