@@ -8,9 +8,11 @@ mod answer;
 mod authorizer;
 mod config;
 mod denial;
+mod grpc;
 mod http;
 mod mutable;
 mod query;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,9 +22,10 @@ use bytes::Bytes;
 use leno_proto::google::protobuf::Any;
 
 use self::answer::{Answer, Edit, How, Outcome, Reply};
-use self::authorizer::{Authorizer, Gathered};
-use self::config::{Body, OfRoute, Rules, Settings};
+use self::authorizer::Authorizer;
+use self::config::{OfRoute, Rules, Settings};
 use self::mutable::{Permit, is_framing, is_header};
+use self::told::{Asking, Body, Gathered};
 use super::{Context, EffectResult, FilterConfig, FilterFactory, Foretold, HttpFilter, Kind, Levels, Step};
 use crate::compile::Rejection;
 use crate::compile::at::At;
@@ -78,13 +81,6 @@ enum Phase {
         millis: u64,
     },
     Over,
-}
-
-/// What is told besides the head.
-#[derive(Debug)]
-struct Asking<'a> {
-    body: Option<Gathered>,
-    extensions: &'a BTreeMap<String, String>,
 }
 
 fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn FilterFactory>, Rejection> {
@@ -234,7 +230,7 @@ impl Filter {
             body,
             extensions: &self.extensions,
         };
-        let effect = self.authorizer().ask(&self.rules, &asking, cx, head);
+        let effect = self.authorizer().ask(&self.rules.told, &asking, cx, head);
         self.phase = Phase::Asks { since };
         Step::Effect(effect)
     }

@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::{Admission, Ask, Kind, NetworkFilter};
 use crate::compile::Rejection;
-use crate::compile::at::{At, no_effect, refuse};
+use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::matcher::metadata::{MetadataMatcher, metadata};
 use crate::compile::metadata::{Value, fields};
 use crate::compile::pb::auth::{AttributeContext, CheckRequest, CheckResponse};
@@ -182,7 +182,7 @@ impl NetworkFilter for Filter {
         let CheckResponse {
             status,
             dynamic_metadata,
-            http_response: _,
+            http_response,
         } = match answer {
             Ok(answer) => answer,
             Err(why) => {
@@ -194,6 +194,7 @@ impl NetworkFilter for Filter {
                 return self.refuse(caller, Some(&why), tally);
             }
         };
+        silent!("there is no request that it could change"; http_response);
         if let (Some(metadata), Some(notes)) = (&dynamic_metadata, caller.notes) {
             notes.set_metadata(NAMESPACE, fields(metadata));
         }

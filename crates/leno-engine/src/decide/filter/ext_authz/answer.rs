@@ -6,6 +6,7 @@ use bytes::Bytes;
 use leno_proto::google::rpc::Status;
 use prost::Message;
 
+use crate::compile::at::silent;
 use crate::compile::metadata::{Fields, fields};
 use crate::compile::pb::auth::check_response::HttpResponse;
 use crate::compile::pb::{auth, core};
@@ -178,8 +179,9 @@ fn edit(option: core::HeaderValueOption, strange: &mut bool) -> Edit {
         header,
         append,
         append_action,
-        keep_empty_value: _,
+        keep_empty_value,
     } = option;
+    silent!("empty values are values"; keep_empty_value);
     let core::HeaderValue {
         key,
         value,

@@ -8,6 +8,7 @@ use leno_proto::FromAny;
 
 use super::authorizer::Authorizer;
 use super::mutable::Mutable;
+use super::told::{Body, Told};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect, refuse, silent};
 use crate::compile::matcher::metadata::{MetadataMatcher, metadata};
@@ -22,17 +23,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) authorizer: Authorizer,
-    /// Of all its headers; None: all.
-    pub(super) allowed: Option<Names>,
-    pub(super) disallowed: Option<Names>,
-    /// Headers as they are, each by itself.
-    pub(super) raw: bool,
-    pub(super) tells: Tells,
-    /// The field of the node's metadata that the workload's labels are in.
-    pub(super) labels: String,
+    pub(super) told: Told,
     pub(super) body: Option<Body>,
-    pub(super) namespaces: Vec<String>,
-    pub(super) route_namespaces: Vec<String>,
     pub(super) enabled: When,
     /// Where the filter is not enabled: whether nothing goes on.
     pub(super) denies_disabled: Setting<bool>,
@@ -44,14 +36,6 @@ pub(super) struct Rules {
     /// Bytes; None: all of it.
     pub(super) most_denied_body: Option<usize>,
     pub(super) counts: Counts,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Body {
-    pub(super) most: usize,
-    /// A longer one is told as far as it goes; else it is refused.
-    pub(super) partial: bool,
-    pub(super) as_bytes: bool,
 }
 
 /// Requests that the authorizer is asked about.
@@ -161,17 +145,20 @@ pub(super) fn rules(at: &At<'_>, message: &pb::ExtAuthz) -> Result<Rules, Reject
     };
     Ok(Rules {
         authorizer,
-        allowed,
-        disallowed: Names::compile(at, "disallowed_headers", disallowed_headers)?,
-        raw: *encode_raw_headers,
-        tells: Tells {
-            certificate: *include_peer_certificate,
-            tls_session: *include_tls_session,
+        told: Told {
+            allowed,
+            disallowed: Names::compile(at, "disallowed_headers", disallowed_headers)?,
+            always: matches!(services, Some(pb::ext_authz::Services::HttpService(_))),
+            raw: *encode_raw_headers,
+            tells: Tells {
+                certificate: *include_peer_certificate,
+                tls_session: *include_tls_session,
+            },
+            labels: bootstrap_metadata_labels_key.clone(),
+            namespaces: metadata_context_namespaces.clone(),
+            route_namespaces: route_metadata_context_namespaces.clone(),
         },
-        labels: bootstrap_metadata_labels_key.clone(),
         body: body(at, with_request_body)?,
-        namespaces: metadata_context_namespaces.clone(),
-        route_namespaces: route_metadata_context_namespaces.clone(),
         enabled: When {
             share: match filter_enabled {
                 None => None,

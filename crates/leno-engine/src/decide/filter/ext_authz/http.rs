@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Asking;
 use super::answer::{Answer, Edit, How, Outcome, Reply};
-use super::authorizer::{PARTIAL_BODY, told};
-use super::config::Rules;
 use super::mutable::is_framing;
+use super::told::{Asking, PARTIAL_BODY, Told, told};
 use crate::compile::Rejection;
 use crate::compile::access_log::{Format, Heads, format};
 use crate::compile::at::{At, refuse};
@@ -122,7 +120,7 @@ pub(super) fn compile(
 impl HttpAuthorizer {
     pub(super) fn ask(
         &self,
-        rules: &Rules,
+        rules: &Told,
         asking: &Asking<'_>,
         cx: &Context<'_>,
         head: &RequestHead,
