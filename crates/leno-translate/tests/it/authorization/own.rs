@@ -126,8 +126,8 @@ impl Mesh {
             let asks = filters.iter().find(|filter| filter.name.ends_with("ext_authz"));
             return shown(&config(&asks.unwrap().config_type));
         }
-        let managers = filters.iter().map(|filter| config(&filter.config_type));
-        let manager: HttpConnectionManager = managers.last().unwrap().unpack().unwrap();
+        let mut managers = filters.iter().rev().map(|filter| config(&filter.config_type));
+        let manager: HttpConnectionManager = managers.next().unwrap().unpack().unwrap();
         let mut filters = manager.http_filters.into_iter();
         let asks = filters.find(|filter| filter.name.ends_with("ext_authz"));
         let Some(http_filter::ConfigType::TypedConfig(any)) = asks.unwrap().config_type else {
