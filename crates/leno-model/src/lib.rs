@@ -33,7 +33,7 @@ pub use delta::Delta;
 pub use gateway::{
     Gateway, GatewayHost, GatewayProtocol, GatewaySecret, GatewayServer, GatewayStream, GatewayTls,
 };
-pub use mesh::{MeshConfig, OutboundPolicy, PathNormalization};
+pub use mesh::{Authorizer, AuthorizerBody, AuthorizerHttp, MeshConfig, OutboundPolicy, PathNormalization};
 pub use name::{Host, Labels, Origin, WorkloadId};
 pub use policy::{
     ConnectionPool, LoadBalancer, LocalityLb, MtlsMode, OutlierDetection, PeerMtls, ServicePolicy, Subset,

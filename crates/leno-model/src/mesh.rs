@@ -1,5 +1,10 @@
 //! Mesh-wide settings: Istio's MeshConfig.
 
+use std::time::Duration;
+
+use crate::name::Host;
+use crate::service::Service;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MeshConfig {
     pub trust_domain: String,
@@ -14,9 +19,62 @@ pub struct MeshConfig {
     /// `h2UpgradePolicy: UPGRADE` between leno proxies.
     pub http2_upgrade: bool,
     pub paths: PathNormalization,
+    /// By their names.
+    pub authorizers: Vec<Authorizer>,
+}
+
+/// Somebody outside of the proxies, who is asked about what policies with action CUSTOM match.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Authorizer {
+    pub name: String,
+    pub host: Host,
+    /// The service's, where it is said.
+    pub namespace: Option<String>,
+    pub port: u16,
+    /// None: as long as it takes.
+    pub timeout: Option<Duration>,
+    /// What it does not answer is allowed.
+    pub fails_open: bool,
+    pub reroutes: bool,
+    pub status_on_error: Option<u16>,
+    pub body: Option<AuthorizerBody>,
+    /// None: it speaks gRPC.
+    pub http: Option<AuthorizerHttp>,
+}
+
+/// How much of a request's body an authorizer is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AuthorizerBody {
+    pub most: u32,
+    /// The beginning of a longer one; else that is refused.
+    pub partial: bool,
+    pub as_bytes: bool,
+}
+
+/// Headers by their names, of which one end may be a star.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AuthorizerHttp {
+    pub path_prefix: String,
+    pub told: Vec<String>,
+    pub added: Vec<(String, String)>,
+    pub to_upstream: Vec<String>,
+    pub to_client_on_deny: Vec<String>,
+    pub to_client_on_allow: Vec<String>,
+}
+
+impl Authorizer {
+    /// It is this service.
+    pub fn is_at(&self, service: &Service) -> bool {
+        let of = |namespace: &String| *namespace == service.namespace;
+        service.host == self.host && self.namespace.as_ref().is_none_or(of) && !service.is_wildcard()
+    }
 }
 
 impl MeshConfig {
+    pub fn authorizer(&self, name: &str) -> Option<&Authorizer> {
+        self.authorizers.iter().find(|authorizer| authorizer.name == name)
+    }
+
     /// What a service account is called: in the trust domain, and under that one's other names.
     pub fn identities<'m>(
         &'m self,
@@ -40,6 +98,7 @@ impl Default for MeshConfig {
             auto_mtls: true,
             http2_upgrade: true,
             paths: PathNormalization::Base,
+            authorizers: Vec::new(),
         }
     }
 }

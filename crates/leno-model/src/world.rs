@@ -305,7 +305,7 @@ impl World {
         next.authorization = Arc::new(build::authorization_policy::authorization(
             &objects,
             &root,
-            mesh.paths,
+            &mesh,
             &mut diagnostics,
         ));
         next.authentication = Arc::new(build::request_authentication::authentication(&objects, &root));
@@ -326,6 +326,7 @@ impl World {
             grants: Grants::new(&objects),
             muted: false,
         };
+        build::mesh::check_authorizers(&mut context, &objects);
         context.policies = build::destination_rule::policies(&mut context, &objects, &root);
         let mut routes = Routes::default();
         let mut gateways = build::gateway::declared(&mut context, &objects);

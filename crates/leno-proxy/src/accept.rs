@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use leno_engine::compile::listener::{Direction, FilterChain, Listener, TerminalFilter, TransportProtocol};
 use leno_engine::compile::proxy_protocol::{ProxyProtocol, Tlv};
 use leno_engine::decide::filter::{ConnectionFacts, OwnLimits};
 use leno_engine::decide::listener::{ConnectionInfo, choose};
-use leno_engine::decide::network::Admission;
+use leno_engine::decide::network::{Admission, Ask};
 use leno_engine::decide::notes::{self, Notes};
 use leno_engine::decide::places::Place;
 use leno_engine::decide::proxy_protocol::Addresses;
@@ -27,6 +27,7 @@ use crate::connection::{Connection, Seldom, Serving};
 use crate::counts::{Lasting, Timed};
 use crate::destination::Behalf;
 use crate::drain::Drain;
+use crate::grpc_call;
 use crate::http;
 use crate::inbox::Within;
 use crate::inspect::{self, Found, Wanted};
@@ -361,12 +362,22 @@ impl Arrival {
         let config = self.worker.snapshot();
         for filter in &chain.network {
             let filter = config.network_filter(filter).unwrap_or(filter);
-            match filter.admit(
+            let admission = filter.admit(
                 &connection.without_request(),
                 std::time::Instant::now(),
                 &*self.worker,
-            ) {
+            );
+            let admission = match admission {
+                Admission::Asks(ask) => {
+                    let answer = Box::pin(self.ask(ask)).await;
+                    filter.answered(&connection.without_request(), answer, &*self.worker)
+                }
+                at_once => at_once,
+            };
+            match admission {
                 Admission::Admitted => {}
+                // Nobody is asked twice.
+                Admission::Asks(_) => return None,
                 Admission::Holding(place) => connection.hold(vec![place]),
                 Admission::Refused {
                     details,
@@ -394,6 +405,17 @@ impl Arrival {
             }
         }
         Some(())
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Bytes, String> {
+        let Ask {
+            service,
+            path,
+            message,
+            patience,
+        } = ask;
+        let answer = grpc_call::call(&self.worker, &service, path, &message, patience).await;
+        answer.map_err(|failed| failed.to_string())
     }
 
     fn chain(&self, state: &ListenerState, found: &Found) -> (Option<Arc<FilterChain>>, Option<Arc<Drain>>) {

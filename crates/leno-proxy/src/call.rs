@@ -16,6 +16,7 @@ use crate::codec::{Answer, Body, Counter, Frame};
 use crate::counts::Lasting;
 use crate::destination::Purpose;
 use crate::find;
+use crate::headers::ORIGINAL_VERSION;
 use crate::outcome::Failure;
 use crate::post::Post;
 use crate::upstream::Picked;
@@ -68,11 +69,31 @@ pub(crate) async fn call(
     }
 }
 
+/// The same in the version that the cluster is spoken to with.
+pub(crate) async fn by_cluster(
+    worker: &Rc<Worker>,
+    cluster: &str,
+    mut request: RequestHead,
+    body: Bytes,
+    timeout: Duration,
+) -> Result<(ResponseHead, Bytes), Flags> {
+    // It may have to be asked for first.
+    if let Err(failure) = find::find(worker, cluster).await {
+        return Err(failure.flags());
+    }
+    request.version = version(worker, cluster);
+    if request.version == Version::Http2 {
+        // What goes to a proxy of the mesh goes on in the version that every server of HTTP speaks.
+        request.headers.set(ORIGINAL_VERSION, Version::Http11.as_str());
+    }
+    call(worker, cluster, request, body, timeout).await
+}
+
 /// One attempt, without retries.
 pub(crate) async fn send(
     worker: &Rc<Worker>,
     cluster: &str,
-    head: RequestHead,
+    mut head: RequestHead,
     body: Body,
 ) -> Result<Answer, Failure> {
     let upstream = find::find(worker, cluster).await?;
@@ -99,10 +120,15 @@ pub(crate) async fn send(
         .checkout(worker.connector(), &upstream, Priority::Default, http2, false)
         .await?;
     upstream.counts.inc(ClusterStat::RqTotal);
-    let answer = checkout
+    let to_mesh_peer = checkout.info.peer_principal.is_some();
+    if !(to_mesh_peer && checkout.is_http2()) {
+        head.headers.remove(ORIGINAL_VERSION);
+    }
+    let mut answer = checkout
         .send(&head, body, Counter::default())
         .await
         .map_err(Failure::Stream)?;
+    answer.head.headers.remove(ORIGINAL_VERSION);
     upstream.count_answer(Some(answer.head.status));
     Ok(answer)
 }

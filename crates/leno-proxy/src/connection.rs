@@ -125,6 +125,7 @@ impl Connection {
         let peer = self.peer.as_deref();
         Peer {
             address: self.record.direct_remote.ip(),
+            source: self.record.remote,
             destination: self.destination,
             server_name: self.record.sni.as_deref(),
             tls: self.facts.tls,

@@ -23,9 +23,9 @@ use smallvec::SmallVec;
 
 use crate::codec::{Body, Frame, Source};
 use crate::lookup::Want;
-use crate::outcome::StreamError;
+use crate::outcome::{Failure, StreamError};
 use crate::record::Exchange;
-use crate::{call, find, key_set};
+use crate::{call, find, grpc_call, key_set, reply};
 
 /// One request's filters: those that have something to do for it, at least one.
 pub(crate) struct Filters {
@@ -125,7 +125,11 @@ impl Filters {
                     Settled::Goes => {}
                     Settled::Holds(limit) => {
                         let holding = self.hold(index, std::mem::take(body), limit, Direction::Request);
-                        *body = Box::pin(holding).await?;
+                        let again;
+                        (*body, again) = Box::pin(holding).await?;
+                        if again {
+                            continue;
+                        }
                     }
                 }
                 break;
@@ -148,7 +152,7 @@ impl Filters {
             let step = self.with(index, |f, cx| f.on_response_headers(cx, head, end));
             if let Settled::Holds(limit) = self.settle(index, step).await? {
                 let holding = self.hold(index, std::mem::take(body), limit, Direction::Response);
-                *body = Box::pin(holding).await?;
+                (*body, _) = Box::pin(holding).await?;
             }
         }
         Ok(())
@@ -221,6 +225,7 @@ impl Filters {
             upstream_principal: upstream_principal.as_deref(),
             wish: &mut exchange.wish.borrow_mut(),
             endpoint: endpoint.as_ref().map(|endpoint| &endpoint.address),
+            routed: route.is_some(),
             cluster: match &self.cluster {
                 Routed::Known(cluster) => Some(&cluster.name),
                 Routed::Unknown(name) => Some(name),
@@ -268,34 +273,48 @@ impl Filters {
         }
     }
 
-    /// Reads the body for one filter until it continues.
+    /// Reads the body for one filter until it continues, or (true) wants the headers once more.
     async fn hold(
         &self,
         index: usize,
         mut body: Body,
         limit: usize,
         direction: Direction,
-    ) -> Result<Body, LocalReply> {
+    ) -> Result<(Body, bool), LocalReply> {
         let mut held = VecDeque::new();
         let mut size = 0;
-        while let Some(frame) = body.frame().await {
-            let Ok(mut frame) = frame else {
-                held.push_back(frame);
-                break;
+        let again = loop {
+            let (mut frame, end) = match body.frame().await {
+                Some(Ok(frame)) => (Some(frame), body.is_end()),
+                // What has not come to its end is not passed on to be found out by others: nobody has let it through.
+                Some(Err(error)) if direction == Direction::Request => return Err(broken(error)),
+                Some(Err(error)) => {
+                    held.push_back(Err(error));
+                    break false;
+                }
+                // The end came by itself.
+                None => (None, true),
             };
-            let end = body.is_end();
-            let step = self.with(index, |f, cx| step(f, cx, direction, &mut frame, end));
-            if let Frame::Data(data) = &frame {
+            let step = match &mut frame {
+                Some(frame) => self.with(index, |f, cx| step(f, cx, direction, frame, end)),
+                None => {
+                    let mut nothing = Frame::Data(Bytes::new());
+                    self.with(index, |f, cx| step(f, cx, direction, &mut nothing, end))
+                }
+            };
+            if let Some(Frame::Data(data)) = &frame {
                 size += data.len();
             }
-            held.push_back(Ok(frame));
+            held.extend(frame.map(Ok));
             match self.settle(index, step).await? {
-                Settled::Goes | Settled::Again => break,
+                Settled::Goes => break false,
+                Settled::Again => break true,
                 Settled::Holds(_) if size > limit => return Err(too_large()),
+                Settled::Holds(_) if end => break false,
                 Settled::Holds(_) => {}
             }
-        }
-        Ok(Body::Stream(Box::new(HeldBody { held, rest: body })))
+        };
+        Ok((Body::Stream(Box::new(HeldBody { held, rest: body })), again))
     }
 }
 
@@ -368,7 +387,16 @@ async fn perform(exchange: Rc<Exchange>, effect: Effect) -> EffectResult {
             request,
             body,
             timeout,
-        } => EffectResult::Called(call::call(worker, &cluster, *request, body, timeout).await),
+        } => EffectResult::Called(call::by_cluster(worker, &cluster, *request, body, timeout).await),
+        Effect::Ask {
+            service,
+            path,
+            message,
+            patience,
+        } => {
+            let answer = grpc_call::call(worker, &service, path, &message, patience).await;
+            EffectResult::Asked(answer.map_err(|failed| failed.to_string()))
+        }
         Effect::Resolve {
             cluster,
             authority,
@@ -398,6 +426,11 @@ async fn perform(exchange: Rc<Exchange>, effect: Effect) -> EffectResult {
             EffectResult::Fetched
         }
     }
+}
+
+/// Of a request whose body breaks off while a filter waits for it.
+fn broken(error: StreamError) -> LocalReply {
+    reply::failed(&Failure::Stream(error), false)
 }
 
 fn too_large() -> LocalReply {

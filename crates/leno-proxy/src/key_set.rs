@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use leno_engine::jwt::{KeySet, Remote};
-use leno_engine::message::{Headers, RequestHead};
+use leno_engine::message::{Headers, RequestHead, Version};
 
 use crate::call;
 use crate::worker::Worker;
@@ -47,7 +47,7 @@ pub(crate) async fn fetch(worker: &Rc<Worker>, remote: &Remote) {
 async fn ask(worker: &Rc<Worker>, remote: &Remote) -> Option<Bytes> {
     let place = &remote.place;
     let head = RequestHead {
-        version: call::version(worker, &place.cluster),
+        version: Version::Http11,
         method: Bytes::from_static(b"GET"),
         scheme: Bytes::from_static(if place.secure { b"https" } else { b"http" }),
         authority: Bytes::copy_from_slice(place.authority.as_bytes()),
@@ -55,7 +55,7 @@ async fn ask(worker: &Rc<Worker>, remote: &Remote) -> Option<Bytes> {
         headers: Headers::default(),
         upgrade: None,
     };
-    let answered = call::call(worker, &place.cluster, head, Bytes::new(), place.timeout).await;
+    let answered = call::by_cluster(worker, &place.cluster, head, Bytes::new(), place.timeout).await;
     let (head, body) = answered.ok()?;
     (head.status == 200).then_some(body)
 }

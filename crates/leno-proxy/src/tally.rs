@@ -20,6 +20,22 @@ impl Tally for Exchange {
         self.with_cluster(|counts| counts.took_named(name, Duration::from_millis(millis)));
     }
 
+    fn answer_of_cluster(&self, status: u16) {
+        let worker = self.worker();
+        let name = self
+            .upstream
+            .borrow()
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.name.clone());
+        let Some(upstream) = name.and_then(|name| worker.upstream(&worker.snapshot(), &name)) else {
+            return;
+        };
+        upstream.count_answer(Some(status));
+        // Of nobody's endpoint; what the proxy does by itself is from inside.
+        let _ = upstream.count_besides(&worker.counts.stats, Some(status), true, None, "");
+    }
+
     fn alone(&self, name: &str) {
         self.worker().counts.alone().named(name, 1);
     }

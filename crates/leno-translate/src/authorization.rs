@@ -4,14 +4,15 @@
 //! HTTP, on a connection without) makes an ALLOW rule one that never matches, and is left out of any other rule: either
 //! way less is allowed, not more.
 
+mod authorizer;
 mod condition;
 mod texts;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use leno_model::authorization::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, InForce};
-use leno_model::{Labels, Origin};
+use leno_model::{Authorizer, Labels, MeshConfig, Origin};
 use leno_proto::ToAny;
 
 use crate::Proxy;
@@ -25,6 +26,8 @@ const HTTP_FILTER: &str = "envoy.filters.http.rbac";
 /// Where a listener's metadata says where policies are written, below `leno`.
 pub(crate) const PLACES: &str = "policies";
 const NETWORK_FILTER: &str = "envoy.filters.network.rbac";
+/// Before the names of what rules note for the authorizer's filter.
+const EXT_AUTHZ_PREFIX: &str = "istio_ext_authz_";
 
 /// The policies that are in force for a proxy; without any everything is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,6 +35,8 @@ pub(crate) struct AuthorizationInput {
     policies: InForce,
     /// The mesh's own, and its aliases.
     trust_domains: Vec<String>,
+    /// Of the providers that the policies name: those that are there.
+    authorizers: Vec<Authorizer>,
     /// The proxy tells people where a policy is written.
     places: bool,
 }
@@ -57,10 +62,27 @@ pub(crate) fn authorization_input(
     let mesh = reader.mesh();
     let own = std::iter::once(&mesh.trust_domain);
     AuthorizationInput {
+        authorizers: authorizers(reader, mesh, &policies),
         policies,
         trust_domains: own.chain(&mesh.trust_domain_aliases).cloned().collect(),
         places: proxy.on_demand,
     }
+}
+
+fn authorizers(reader: &mut Reader<'_>, mesh: &MeshConfig, policies: &InForce) -> Vec<Authorizer> {
+    let named: BTreeSet<&str> = policies
+        .iter()
+        .filter_map(|policy| match &policy.action {
+            AuthorizationAction::Custom { provider } => Some(provider.as_str()),
+            _ => None,
+        })
+        .collect();
+    let known = named.into_iter().filter_map(|name| mesh.authorizer(name));
+    let mut is_there = |authorizer: &&Authorizer| {
+        let service = reader.service(&authorizer.host);
+        service.is_some_and(|service| authorizer.is_at(service) && service.port(authorizer.port).is_some())
+    };
+    known.filter(|one| is_there(one)).cloned().collect()
 }
 
 fn without_places(policy: &AuthorizationPolicy) -> AuthorizationPolicy {
@@ -74,16 +96,21 @@ fn without_places(policy: &AuthorizationPolicy) -> AuthorizationPolicy {
 }
 
 /// The rules of an action, and those that are only watched.
-struct Rules {
+struct Rules<'a> {
     enforced: Option<OrderedRules>,
     shadow: Option<OrderedRules>,
+    /// Whom what the latter match has asked.
+    asks: Option<&'a Authorizer>,
 }
 
 type OrderedRules = (rbac::rbac::Action, BTreeMap<String, rbac::Policy>);
 
-impl Rules {
+impl Rules<'_> {
     /// As istiod: that of ALLOW where nothing is watched.
     fn shadow_prefix(&self) -> String {
+        if self.asks.is_some() {
+            return EXT_AUTHZ_PREFIX.to_owned();
+        }
         match self.shadow.as_ref().map(|(action, _)| action) {
             Some(rbac::rbac::Action::Deny) => "istio_dry_run_deny_".into(),
             Some(rbac::rbac::Action::Log) => String::new(),
@@ -95,7 +122,12 @@ impl Rules {
 impl AuthorizationInput {
     pub(crate) fn http_filters(&self) -> Vec<hcm::HttpFilter> {
         let rules = self.rules(Scope::Requests).into_iter();
-        rules.map(|rules| http_filter(HTTP_FILTER, rules)).collect()
+        rules
+            .flat_map(|rules| {
+                let asks = rules.asks.map(authorizer::http_filter);
+                std::iter::once(http_filter(HTTP_FILTER, rules)).chain(asks)
+            })
+            .collect()
     }
 
     /// For gRPC's libraries (gRFC A41), which refuse two filters of one name and know no templates of paths.
@@ -108,7 +140,7 @@ impl AuthorizationInput {
 
     /// Before the filter that serves a connection without looking into it.
     pub(crate) fn network_filters(&self) -> Vec<listener::Filter> {
-        let filter = |rules: Rules| {
+        let filter = |rules: Rules<'_>| {
             let shadow_prefix = rules.shadow_prefix();
             let config = in_order(rules, |rules, shadow_rules| network_rbac::Rbac {
                 stat_prefix: "tcp.".into(),
@@ -122,7 +154,13 @@ impl AuthorizationInput {
                 config_type: Some(listener::filter::ConfigType::TypedConfig(config)),
             }
         };
-        self.rules(Scope::Connections).into_iter().map(filter).collect()
+        let rules = self.rules(Scope::Connections).into_iter();
+        rules
+            .flat_map(|rules| {
+                let asks = rules.asks.map(authorizer::network_filter);
+                std::iter::once(filter(rules)).chain(asks)
+            })
+            .collect()
     }
 
     /// Where each policy and each of its rules is written, by their names.
@@ -148,12 +186,12 @@ impl AuthorizationInput {
         Some(fields)
     }
 
-    fn rules(&self, scope: Scope) -> Vec<Rules> {
+    fn rules(&self, scope: Scope) -> Vec<Rules<'_>> {
         let plain = |wanted: &AuthorizationAction, action| {
             let policies = self.policies.iter().filter(|policy| policy.action == *wanted);
             self.of_action(scope, action, &policies.collect::<Vec<_>>())
         };
-        let mut all: Vec<Rules> = plain(&AuthorizationAction::Audit, rbac::rbac::Action::Log)
+        let mut all: Vec<Rules<'_>> = plain(&AuthorizationAction::Audit, rbac::rbac::Action::Log)
             .into_iter()
             .collect();
         all.extend(self.custom(scope));
@@ -167,7 +205,7 @@ impl AuthorizationInput {
         scope: Scope,
         action: rbac::rbac::Action,
         policies: &[&Arc<AuthorizationPolicy>],
-    ) -> Option<Rules> {
+    ) -> Option<Rules<'_>> {
         let some = |dry_run: bool| {
             let mut of = policies
                 .iter()
@@ -180,28 +218,43 @@ impl AuthorizationInput {
         let rules = Rules {
             enforced: some(false),
             shadow: some(true),
+            asks: None,
         };
         (rules.enforced.is_some() || rules.shadow.is_some()).then_some(rules)
     }
 
-    /// Nobody is there to be asked yet: as istiod does for a provider that it does not know, what would be asked is
-    /// denied. A provider has a filter of its own.
-    fn custom(&self, scope: Scope) -> Vec<Rules> {
+    /// As istiod: what the rules match is noted, and the authorizer asked where that is; what would be asked of somebody
+    /// who is not there is denied. A provider has filters of its own. One that speaks HTTP has no say about connections,
+    /// and gRPC's libraries ask nobody.
+    fn custom(&self, scope: Scope) -> Vec<Rules<'_>> {
         let mut providers: BTreeMap<&str, BTreeMap<String, rbac::Policy>> = BTreeMap::new();
         for policy in self.policies.iter().filter(|policy| !policy.dry_run) {
             let AuthorizationAction::Custom { provider } = &policy.action else {
                 continue;
             };
             let named = self.named(scope, rbac::rbac::Action::Deny, policy).into_iter();
-            let named = named.map(|(name, rule)| {
-                let name = format!("istio-ext-authz-{provider}-{name}-deny-due-to-bad-CUSTOM-action");
-                (name, rule)
-            });
+            let named = named.map(|(name, rule)| (format!("istio-ext-authz-{provider}-{name}"), rule));
             providers.entry(provider).or_default().extend(named);
         }
-        let rules = providers.into_values().map(|policies| Rules {
-            enforced: Some((rbac::rbac::Action::Deny, policies)),
-            shadow: None,
+        let rules = providers.into_iter().filter_map(|(provider, policies)| {
+            let found = self.authorizers.iter().find(|one| one.name == provider);
+            let asks = found.filter(|_| scope != Scope::Calls);
+            match asks {
+                Some(authorizer) if scope == Scope::Connections && authorizer.http.is_some() => None,
+                Some(_) => Some(Rules {
+                    enforced: None,
+                    shadow: Some((rbac::rbac::Action::Deny, policies)),
+                    asks,
+                }),
+                None => {
+                    let bad = |(name, rule)| (format!("{name}-deny-due-to-bad-CUSTOM-action"), rule);
+                    Some(Rules {
+                        enforced: Some((rbac::rbac::Action::Deny, policies.into_iter().map(bad).collect())),
+                        shadow: None,
+                        asks: None,
+                    })
+                }
+            }
         });
         rules.collect()
     }
@@ -229,7 +282,7 @@ impl AuthorizationInput {
     }
 }
 
-fn http_filter(name: &str, rules: Rules) -> hcm::HttpFilter {
+fn http_filter(name: &str, rules: Rules<'_>) -> hcm::HttpFilter {
     let shadow_prefix = rules.shadow_prefix();
     let config = in_order(rules, |rules, shadow_rules| rbac_filter::Rbac {
         shadow_rules_stat_prefix: shadow_prefix.clone(),
@@ -247,10 +300,10 @@ fn http_filter(name: &str, rules: Rules) -> hcm::HttpFilter {
 /// The encoded filter, with its policies in the order of their names: what a map would be written in changes from time to
 /// time, and a proxy would take the same policies for others. Messages one after the other are one message to protobuf.
 fn in_order<M: ToAny>(
-    rules: Rules,
+    rules: Rules<'_>,
     message: impl Fn(Option<rbac::Rbac>, Option<rbac::Rbac>) -> M,
 ) -> protobuf::Any {
-    let Rules { enforced, shadow } = rules;
+    let Rules { enforced, shadow, .. } = rules;
     let none = |rules: &Option<OrderedRules>| rules.as_ref().map(|(action, _)| rules_of(*action, None));
     let mut any = message(none(&enforced), none(&shadow)).to_any();
     let each = |rules: Option<OrderedRules>| {

@@ -10,6 +10,7 @@ pub(crate) use leno_proto::envoy::config::route::v3 as route;
 pub(crate) use leno_proto::envoy::extensions::access_loggers::file::v3 as file_log;
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
 pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
+pub(crate) use leno_proto::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
 pub(crate) use leno_proto::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
 pub(crate) use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac_filter;
@@ -19,6 +20,7 @@ pub(crate) use leno_proto::envoy::extensions::filters::listener::{
     http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
     tls_inspector::v3 as tls_inspector,
 };
+pub(crate) use leno_proto::envoy::extensions::filters::network::ext_authz::v3 as network_ext_authz;
 pub(crate) use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub(crate) use leno_proto::envoy::extensions::filters::network::rbac::v3 as network_rbac;
 pub(crate) use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;

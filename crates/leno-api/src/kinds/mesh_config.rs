@@ -1,8 +1,11 @@
 //! Istio's MeshConfig: the document in `mesh.yaml`, or one with `kind: MeshConfig`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::decode::{Ignored, NotServed};
+use crate::quantity::Span;
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -19,6 +22,7 @@ pub struct MeshConfigSpec {
     pub enable_auto_mtls: Option<bool>,
     pub h2_upgrade_policy: Option<H2UpgradePolicy>,
     pub path_normalization: Option<PathNormalization>,
+    pub extension_providers: Vec<ExtensionProvider>,
 
     default_config: Option<Ignored>,
     ingress_class: Option<Ignored>,
@@ -40,7 +44,6 @@ pub struct MeshConfigSpec {
     tcp_keepalive: Option<Ignored>,
     tcp_keep_alive: Option<Ignored>,
     default_providers: Option<Ignored>,
-    extension_providers: Option<Ignored>,
     certificates: Option<Ignored>,
 
     #[serde(rename = "meshMTLS")]
@@ -104,4 +107,70 @@ pub enum Normalization {
 pub enum H2UpgradePolicy {
     DoNotUpgrade,
     Upgrade,
+}
+
+/// Somebody outside of the proxies. Those that only log, trace or count have no effect.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExtensionProvider {
+    pub name: String,
+    pub envoy_ext_authz_http: Option<ExtAuthzHttp>,
+    pub envoy_ext_authz_grpc: Option<ExtAuthzGrpc>,
+    zipkin: Option<Ignored>,
+    lightstep: Option<Ignored>,
+    datadog: Option<Ignored>,
+    stackdriver: Option<Ignored>,
+    opencensus: Option<Ignored>,
+    skywalking: Option<Ignored>,
+    opentelemetry: Option<Ignored>,
+    prometheus: Option<Ignored>,
+    envoy_file_access_log: Option<Ignored>,
+    envoy_http_als: Option<Ignored>,
+    envoy_tcp_als: Option<Ignored>,
+    envoy_otel_als: Option<Ignored>,
+    sds: Option<Ignored>,
+}
+
+/// An authorizer that speaks HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExtAuthzHttp {
+    /// `[NAMESPACE/]HOST`
+    pub service: String,
+    pub port: u32,
+    pub timeout: Option<Span>,
+    pub path_prefix: String,
+    pub fail_open: bool,
+    pub clear_route_cache: bool,
+    pub status_on_error: String,
+    /// Deprecated for `includeRequestHeadersInCheck`, which holds where both are given.
+    pub include_headers_in_check: Vec<String>,
+    pub include_request_headers_in_check: Vec<String>,
+    pub include_additional_headers_in_check: BTreeMap<String, String>,
+    pub include_request_body_in_check: Option<RequestBodyInCheck>,
+    pub headers_to_upstream_on_allow: Vec<String>,
+    pub headers_to_downstream_on_deny: Vec<String>,
+    pub headers_to_downstream_on_allow: Vec<String>,
+}
+
+/// An authorizer that speaks `envoy.service.auth.v3`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExtAuthzGrpc {
+    /// `[NAMESPACE/]HOST`
+    pub service: String,
+    pub port: u32,
+    pub timeout: Option<Span>,
+    pub fail_open: bool,
+    pub clear_route_cache: bool,
+    pub status_on_error: String,
+    pub include_request_body_in_check: Option<RequestBodyInCheck>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RequestBodyInCheck {
+    pub max_request_bytes: u32,
+    pub allow_partial_message: bool,
+    pub pack_as_bytes: bool,
 }

@@ -1,6 +1,6 @@
 //! MeshConfig.
 
-use super::{Check, access_log, names};
+use super::{Check, access_log, authorizer, names};
 use crate::codes::Code;
 use crate::kinds::mesh_config::MeshConfigSpec;
 use crate::suggest::nearest;
@@ -47,4 +47,5 @@ pub(super) fn check(check: &mut Check<'_>, spec: &MeshConfigSpec) {
             "",
         );
     }
+    authorizer::check(check, &spec.extension_providers);
 }

@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod authorization_policy;
+mod authorizer;
 mod destination_rule;
 mod gateway;
 pub mod gateway_api;

@@ -142,6 +142,7 @@ impl<'de> Deserializer<'de> for Asked<'_> {
     answers! {
         deserialize_bool => visit_bool(true);
         deserialize_i64 => visit_i64(1);
+        deserialize_u32 => visit_u32(1);
         deserialize_f64 => visit_f64(1.0);
         // A text that is a duration as well.
         deserialize_any => visit_str("1s");
@@ -206,7 +207,7 @@ impl<'de> Deserializer<'de> for Asked<'_> {
     }
 
     serde::forward_to_deserialize_any! {
-        i8 i16 i32 i128 u8 u16 u32 u64 u128 f32 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
+        i8 i16 i32 i128 u8 u16 u64 u128 f32 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
     }
 }
 

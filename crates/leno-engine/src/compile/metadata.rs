@@ -208,6 +208,31 @@ impl From<&protobuf::Value> for Value {
     }
 }
 
+impl From<&Value> for protobuf::Value {
+    fn from(value: &Value) -> Self {
+        use protobuf::value::Kind;
+        let kind = match value {
+            Value::Null => Kind::NullValue(0),
+            Value::Bool(value) => Kind::BoolValue(*value),
+            Value::Number(number) => Kind::NumberValue((*number).into()),
+            Value::Text(text) => Kind::StringValue(text.clone()),
+            Value::List(items) => Kind::ListValue(protobuf::ListValue {
+                values: items.iter().map(Self::from).collect(),
+            }),
+            Value::Fields(fields) => Kind::StructValue(message(fields)),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+/// The same as a message.
+pub(crate) fn message(fields: &Fields) -> protobuf::Struct {
+    let fields = fields.iter();
+    protobuf::Struct {
+        fields: fields.map(|(name, value)| (name.clone(), value.into())).collect(),
+    }
+}
+
 // === impl Number ===
 
 impl From<f64> for Number {

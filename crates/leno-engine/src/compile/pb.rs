@@ -42,6 +42,7 @@ pub(crate) use leno_proto::envoy::extensions::common::ratelimit::v3 as ratelimit
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
 pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
 pub(crate) use leno_proto::envoy::extensions::filters::http::cors::v3 as cors;
+pub(crate) use leno_proto::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
 pub(crate) use leno_proto::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
 pub(crate) use leno_proto::envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
@@ -71,8 +72,9 @@ pub(crate) use leno_proto::google::api::expr::v1alpha1 as expr;
 pub(crate) mod network {
     pub(crate) use leno_proto::envoy::extensions::filters::network::{
         connection_limit::v3 as connection_limit, direct_response::v3 as direct_response, echo::v3 as echo,
-        local_ratelimit::v3 as local_ratelimit, rbac::v3 as rbac, set_filter_state::v3 as set_filter_state,
-        sni_cluster::v3 as sni_cluster, sni_dynamic_forward_proxy::v3 as sni_dynamic_forward,
+        ext_authz::v3 as ext_authz, local_ratelimit::v3 as local_ratelimit, rbac::v3 as rbac,
+        set_filter_state::v3 as set_filter_state, sni_cluster::v3 as sni_cluster,
+        sni_dynamic_forward_proxy::v3 as sni_dynamic_forward,
     };
 }
 pub(crate) use leno_proto::contrib::envoy::extensions::filters::http::peak_ewma::v3alpha as peak_ewma_filter;
@@ -129,6 +131,7 @@ pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
     raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
+pub(crate) use leno_proto::envoy::service::auth::v3 as auth;
 pub(crate) use leno_proto::envoy::service::runtime::v3 as rtds;
 pub(crate) use leno_proto::envoy::r#type::http::v3 as types_http;
 /// What trees of matchers look at, and how.

@@ -124,7 +124,7 @@ pub(crate) fn http_uri(at: &At<'_>, message: &core::HttpUri) -> Result<HttpUri, 
 }
 
 /// A header with a fixed value.
-fn header(at: &At<'_>, message: &core::HeaderValue) -> Result<(String, String), Rejection> {
+pub(crate) fn header(at: &At<'_>, message: &core::HeaderValue) -> Result<(String, String), Rejection> {
     let core::HeaderValue {
         key,
         value,

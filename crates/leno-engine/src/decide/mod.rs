@@ -1,6 +1,7 @@
 //! Decisions on the compiled form.
 
 mod authority;
+mod ext_authz;
 mod forward;
 mod rewrite;
 

@@ -18,7 +18,7 @@ use crate::decide::notes::{Notes, Object, Shown};
 use crate::message::RequestHead;
 
 pub(super) use denial::place;
-pub use denial::{Denial, told};
+pub use denial::{Asked, Denial, asked_by, told};
 pub use nearest::Nearest;
 
 /// Who asks, and for what.
@@ -39,6 +39,8 @@ pub struct Caller<'c> {
 #[derive(Clone, Copy, Debug)]
 pub struct Peer<'c> {
     pub address: IpAddr,
+    /// The same, or who the PROXY protocol says it is.
+    pub source: SocketAddr,
     /// Where it wanted to go.
     pub destination: SocketAddr,
     pub server_name: Option<&'c str>,

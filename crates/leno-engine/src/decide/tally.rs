@@ -8,6 +8,8 @@ pub trait Tally {
     fn of_cluster(&self, name: &str, amount: u64);
     /// The same of a time, in milliseconds.
     fn time_of_cluster(&self, name: &str, millis: u64);
+    /// An answer that the cluster is charged with, as if it had given it.
+    fn answer_of_cluster(&self, _status: u16) {}
     /// By itself.
     fn alone(&self, name: &str);
 }

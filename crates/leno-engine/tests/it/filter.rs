@@ -64,6 +64,9 @@ pub(crate) struct Cx {
 struct Alone;
 
 impl Process for Alone {
+    fn node_labels(&self, _key: &str) -> Vec<(String, String)> {
+        Vec::new()
+    }
     fn fails_health_checks(&self) -> bool {
         false
     }
@@ -99,6 +102,7 @@ impl Cx {
 
     pub(crate) fn context(&mut self) -> Context<'_> {
         Context {
+            routed: true,
             clock: std::time::Instant::now,
             time: || std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000),
             random: self.random,
@@ -109,6 +113,7 @@ impl Cx {
             local: &self.local,
             connection: &self.facts,
             caller: Peer {
+                source: ([198, 18, 0, 1], 4000).into(),
                 address: IpAddr::from([198, 18, 0, 1]),
                 destination: ([198, 18, 0, 2], 80).into(),
                 server_name: None,

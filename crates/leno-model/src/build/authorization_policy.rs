@@ -13,12 +13,12 @@ use crate::authorization::{
     Authorization, AuthorizationAction, AuthorizationCondition, AuthorizationPolicy, AuthorizationRule,
     Subject,
 };
-use crate::mesh::PathNormalization;
+use crate::mesh::{MeshConfig, PathNormalization};
 
 pub(crate) fn authorization(
     objects: &[&Arc<Object>],
     root: &str,
-    paths: PathNormalization,
+    mesh: &MeshConfig,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Authorization {
     let specs = of_kind(objects, |spec| match spec {
@@ -28,8 +28,10 @@ pub(crate) fn authorization(
     let mut policies = Vec::new();
     for (object, spec) in specs {
         let policy = policy(object, spec);
-        diagnostics.extend(other_spellings(object, spec, paths));
-        if let AuthorizationAction::Custom { provider } = &policy.action {
+        diagnostics.extend(other_spellings(object, spec, mesh.paths));
+        if let AuthorizationAction::Custom { provider } = &policy.action
+            && mesh.authorizer(provider).is_none()
+        {
             let message = format!("the mesh has no provider {provider}: what the rules match is denied");
             let found = object.report(
                 Code::ProviderNotFound,
@@ -37,7 +39,11 @@ pub(crate) fn authorization(
                 "spec.provider.name",
                 message,
             );
-            diagnostics.push(found.hint("leno has no extensionProviders yet: use ALLOW and DENY for now"));
+            let known: Vec<&str> = mesh.authorizers.iter().map(|one| one.name.as_str()).collect();
+            diagnostics.push(found.hint(match known.as_slice() {
+                [] => "MeshConfig's extensionProviders name them: it has none".to_owned(),
+                known => format!("MeshConfig's extensionProviders has {}", known.join(", ")),
+            }));
         }
         policies.push((object.key.namespace.to_string(), policy));
     }

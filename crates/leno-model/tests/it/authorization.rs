@@ -140,3 +140,22 @@ fn a_policy_that_no_spelling_comes_past_is_not_warned_of() {
         assert_eq!(said_of_paths("BASE", spec), [""; 0], "{spec}");
     }
 }
+
+const PROVIDERS: &str = "kind: MeshConfig\nextensionProviders:\n- name: opa\n  envoyExtAuthzGrpc: {service: authz.default.svc.cluster.local, port: 9000, failOpen: true}\n";
+
+#[test]
+fn a_policy_knows_its_provider_and_a_provider_that_its_service_is_missing() {
+    let spec = "{action: CUSTOM, provider: {name: opa}, rules: [{}]}";
+    let (mut mesh, outcome) = Mesh::of(&(PROVIDERS.to_owned() + "---\n" + &policy("a", "default", spec)));
+    assert_eq!(codes(&outcome), [Code::HostNotFound]);
+    let service = |port: u16| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: authz}}\nspec: {{ports: [{{name: grpc, port: {port}}}]}}\n"
+        )
+    };
+    assert_eq!(
+        codes(&mesh.file("authz.yaml", &service(9001))),
+        [Code::PortNotFound]
+    );
+    assert_eq!(codes(&mesh.file("authz.yaml", &service(9000))), []);
+}

@@ -223,10 +223,14 @@ pub struct Inbound {
     /// By a policy, with this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// The authorizers that are asked first (action CUSTOM).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<String>,
     /// Why it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// By which policy, where that is written, and what the nearest one misses.
+    /// By which policy, where that is written, and what the nearest one misses. Of what is not refused: by which policies
+    /// somebody is asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
 }

@@ -11,7 +11,7 @@ use leno_engine::compile::route::{Action, ClusterChoice};
 use leno_engine::compile::{NoFiles, Warnings};
 use leno_engine::decide::listener::{ConnectionInfo, Criterion, choose, misses};
 use leno_engine::decide::notes::Notes;
-use leno_engine::decide::rbac::{Caller, Denial, Peer};
+use leno_engine::decide::rbac::{Asked, Caller, Denial, Peer};
 use leno_engine::message::RequestHead;
 use leno_proto::envoy::config::listener::v3::Listener;
 use leno_translate::ResourceType;
@@ -58,23 +58,31 @@ pub fn far(
     let chosen = choose(&listener, &connection);
     // What tokens say, for the policies behind.
     let notes = Notes::default();
-    let denied = chosen.and_then(|chain| {
-        let caller = Caller {
-            request: head,
-            remote: client,
-            peer: Peer {
-                address: client.ip(),
-                destination: at,
-                server_name: connection.sni,
-                tls,
-                uris: std::slice::from_ref(&question.from.principal),
-                names: &[],
-                subject: "",
-            },
-            notes: Some(&notes),
-            values: &Placed(listener.told.as_deref()),
-        };
-        denial(chain, &caller, &notes)
+    let values = Placed(listener.told.as_deref());
+    let caller = Caller {
+        request: head,
+        remote: client,
+        peer: Peer {
+            address: client.ip(),
+            source: client,
+            destination: at,
+            server_name: connection.sni,
+            tls,
+            uris: std::slice::from_ref(&question.from.principal),
+            names: &[],
+            subject: "",
+        },
+        notes: Some(&notes),
+        values: &values,
+    };
+    let denied = chosen.and_then(|chain| denial(chain, &caller, &notes));
+    let asked = match (&denied, chosen) {
+        (None, Some(chain)) => asked(chain, &caller),
+        _ => Vec::new(),
+    };
+    let by = asked.iter().flat_map(|asked| {
+        let place = asked.place.clone();
+        std::iter::once(asked.policy.clone()).chain(place)
     });
     Ok(Some(Inbound {
         workload: member.workload.clone(),
@@ -86,7 +94,8 @@ pub fn far(
             None => chosen.is_none().then(|| refusal(&listener, &connection)),
         },
         status: denied.as_ref().map(|denied| denied.status),
-        because: denied.map(|denied| denied.because).unwrap_or_default(),
+        because: denied.map_or_else(|| by.collect(), |denied| denied.because),
+        asks: asked.iter().map(|asked| asked.provider.clone()).collect(),
     }))
 }
 
@@ -144,6 +153,28 @@ fn denial(chain: &FilterChain, caller: &Caller<'_>, notes: &Notes) -> Option<Den
         let token = token.map(|refusal| Denied::new(refusal.status, refusal.lines()));
         token.or_else(|| filter.denies(None, caller).map(by_policy))
     })
+}
+
+/// By which policies authorizers are asked: of a connection, and of the request on it.
+fn asked(chain: &FilterChain, caller: &Caller<'_>) -> Vec<Asked> {
+    let connection = Caller {
+        request: None,
+        ..*caller
+    };
+    let mut asked: Vec<Asked> = chain
+        .network
+        .iter()
+        .filter_map(|filter| filter.asks(&connection))
+        .collect();
+    if let TerminalFilter::Http(manager) = &chain.terminal {
+        asked.extend(
+            manager
+                .filters
+                .iter()
+                .filter_map(|filter| filter.asks(None, caller)),
+        );
+    }
+    asked
 }
 
 /// By what the port's chains take; None: it has none.

@@ -175,6 +175,7 @@ fn faults(manager: &HttpConnectionManager, decision: &Decision<'_>, head: &Reque
             Foretold::Reply { status, share } => {
                 format!("{} are answered {status}", words::percent(share))
             }
+            Foretold::Asks { at, fails_open } => words::asks(&at, fails_open),
         })
         .collect()
 }
@@ -187,7 +188,7 @@ fn aborted(manager: &HttpConnectionManager, decision: &Decision<'_>, head: &Requ
             status,
             share: 1_000_000,
         } => Some(status),
-        Foretold::Reply { .. } | Foretold::Delay { .. } => None,
+        Foretold::Reply { .. } | Foretold::Delay { .. } | Foretold::Asks { .. } => None,
     })
 }
 

@@ -263,7 +263,12 @@ fn inbound_said(inbound: &Inbound) -> String {
         (_, _, Some(refused)) => format!("refuses it: {refused}"),
         (Some(chain), Some(application), None) => {
             let mode = inbound.mode.map(|mode| format!("{mode}: ")).unwrap_or_default();
-            format!("{mode}taken by {chain}, goes on to {application}")
+            let once = match inbound.asks.as_slice() {
+                [] => String::new(),
+                [one] => format!(" once {one} allows it"),
+                several => format!(" once {} allow it", several.join(" and ")),
+            };
+            format!("{mode}taken by {chain}, goes on to {application}{once}")
         }
         (Some(chain), None, None) => format!("taken by {chain}"),
         (None, ..) => "unknown".into(),

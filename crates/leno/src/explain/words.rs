@@ -184,6 +184,14 @@ fn string(wanted: &StringMatcher) -> String {
     said + fold
 }
 
+/// Who decides besides.
+pub fn asks(at: &str, fails_open: bool) -> String {
+    match fails_open {
+        true => format!("the authorizer at {at} is asked; without its answer they go on"),
+        false => format!("the authorizer at {at} is asked; without its answer they are denied"),
+    }
+}
+
 /// Of parts in a million.
 pub fn percent(share: u32) -> String {
     shown(f64::from(share) / 10_000.0)

@@ -287,3 +287,61 @@ fn a_live_mesh_has_addresses_and_says_what_the_proxy_has_of_it() {
         stderr(&output)
     );
 }
+
+const ASKED: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: ratings}
+spec: {selector: {app: ratings}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: opa}
+spec: {selector: {app: opa}, ports: [{name: grpc, port: 9191}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: ratings-v1}
+spec: {template: {metadata: {labels: {app: ratings}}, spec: {serviceAccountName: ratings}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: curl}
+spec: {template: {metadata: {labels: {app: curl}}, spec: {serviceAccountName: curl}}}
+---
+kind: MeshConfig
+extensionProviders:
+- name: opa
+  envoyExtAuthzGrpc: {service: opa.default.svc.cluster.local, port: 9191}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: ask}
+spec:
+  selector: {matchLabels: {app: ratings}}
+  action: CUSTOM
+  provider: {name: opa}
+  rules: [{to: [{operation: {paths: [\"/admin*\"]}}]}]
+";
+
+#[test]
+fn who_is_asked_is_named_with_the_policy_that_wants_it() {
+    let files = Files::new(&[("mesh-of-all.yaml", ASKED)]);
+    let said = |path: &str| {
+        let url = format!("http://ratings:9080{path}");
+        let output = files.explain(&["curl", &url]);
+        let words: Vec<String> = stdout(&output).split_whitespace().map(str::to_owned).collect();
+        (words.join(" "), files.json(&["curl", &url]).to_string())
+    };
+    let (text, json) = said("/admin/users");
+    assert!(text.contains("once opa allows it"), "{text}");
+    assert!(
+        text.contains(
+            "ns[default]-policy[ask]-rule[0] AuthorizationPolicy/default/ask (mesh/mesh-of-all.yaml:"
+        ),
+        "{text}"
+    );
+    assert!(json.contains("\"asks\":[\"opa\"]"), "{json}");
+    let (text, json) = said("/");
+    assert!(!text.contains("opa") && !json.contains("\"asks\""), "{text}");
+}

@@ -6,6 +6,7 @@ mod advisories;
 mod agent;
 mod authentication;
 mod authorization;
+mod authorizers;
 mod bookinfo;
 mod cases;
 mod certificates;

@@ -7,6 +7,7 @@
 mod cors;
 mod discovered;
 mod dynamic_forward_proxy;
+mod ext_authz;
 mod fault;
 mod grpc_stats;
 mod header_mutation;
@@ -43,9 +44,10 @@ use crate::compile::dns_cache::DnsCache;
 use crate::compile::endpoint::Target;
 use crate::compile::pb::route as pb;
 use crate::compile::rate_limit::RouteLimits;
+use crate::compile::service::GrpcService;
 use crate::compile::typed_struct;
 use crate::decide::notes::Notes;
-use crate::decide::rbac::{Caller, Denial, Peer};
+use crate::decide::rbac::{Asked, Caller, Denial, Peer};
 use crate::decide::tally::Tally;
 use crate::decide::wish::Wish;
 use crate::flags::Flags;
@@ -81,6 +83,13 @@ pub enum Effect {
         body: Bytes,
         timeout: Duration,
     },
+    /// A gRPC call of one encoded message; so is its answer. `patience`: for a service without a timeout of its own.
+    Ask {
+        service: Arc<GrpcService>,
+        path: &'static str,
+        message: Bytes,
+        patience: Duration,
+    },
     /// Wait until a request's host is resolved, for a cluster whose endpoint it is.
     Resolve {
         cluster: String,
@@ -109,6 +118,8 @@ pub enum Rules {
 pub enum EffectResult {
     Slept,
     Called(Result<(ResponseHead, Bytes), Flags>),
+    /// Err: why there is no answer, for people.
+    Asked(Result<Bytes, String>),
     /// The cluster is known, or it is not.
     Discovered,
     Resolved(Result<(), Unresolved>),
@@ -159,6 +170,8 @@ pub struct Context<'a> {
     pub wish: &'a mut Option<Wish>,
     /// Where it has gone.
     pub endpoint: Option<&'a Target>,
+    /// There is a route.
+    pub routed: bool,
     /// The route's cluster name, once routed.
     pub cluster: Option<&'a str>,
     /// That cluster, where it is known.
@@ -179,6 +192,8 @@ pub trait Process {
     fn fails_health_checks(&self) -> bool;
     /// The cluster that it belongs to itself.
     fn cluster_name(&self) -> &str;
+    /// The texts of an object in the node's metadata.
+    fn node_labels(&self, key: &str) -> Vec<(String, String)>;
     /// None: there is no such cluster.
     fn membership(&self, cluster: &str) -> Option<Membership>;
 }
@@ -309,8 +324,19 @@ pub trait FilterFactory: std::fmt::Debug + Send + Sync {
 /// What happens to some of the requests of a kind; shares in parts in a million.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Foretold {
-    Delay { time: Duration, share: u32 },
-    Reply { status: u16, share: u32 },
+    Delay {
+        time: Duration,
+        share: u32,
+    },
+    Reply {
+        status: u16,
+        share: u32,
+    },
+    /// An authorizer at this place is asked.
+    Asks {
+        at: String,
+        fails_open: bool,
+    },
 }
 
 /// A kind of filter.
@@ -326,6 +352,7 @@ type Parse = fn(&At<'_>, &Any) -> Result<Box<dyn FilterFactory>, Rejection>;
 const FILTERS: &[Kind] = &[
     cors::KIND,
     dynamic_forward_proxy::KIND,
+    ext_authz::KIND,
     fault::KIND,
     grpc_stats::KIND,
     header_mutation::KIND,
@@ -455,6 +482,14 @@ impl FilterConfig {
         match self.disabled {
             true => None,
             false => jwt_authn::verifies(&*self.factory, per_route, head, at, notes, values),
+        }
+    }
+
+    /// The policy by which an authorizer would be asked about a caller; None: it is another filter, or nobody would.
+    pub fn asks(&self, per_route: Option<&FilterConfig>, caller: &Caller<'_>) -> Option<Asked> {
+        match self.disabled {
+            true => None,
+            false => rbac::asks(&*self.factory, per_route, caller),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::compile::metadata::Value;
 use crate::compile::pb::{protobuf, rbac_filter as pb};
 use crate::compile::rbac::{self, Rules, Subject};
 use crate::decide::notes::Notes;
-use crate::decide::rbac::{Caller, Denial, Verdict, details};
+use crate::decide::rbac::{Asked, Caller, Denial, Verdict, asked_by, details};
 use crate::decide::tally::Tally;
 use crate::message::{Headers, LocalReply, RequestHead};
 
@@ -183,6 +183,18 @@ pub(super) fn denies(
     let rules = both.enforced.as_ref()?;
     let verdict = rules.decide(caller);
     (!verdict.allowed).then(|| Denial::new(rules, &verdict, caller))
+}
+
+/// What its rules only note, for the authorizer's filter behind it.
+pub(super) fn asks(
+    factory: &dyn FilterFactory,
+    per_route: Option<&FilterConfig>,
+    caller: &Caller<'_>,
+) -> Option<Asked> {
+    let factory: &Factory = factory.as_any().downcast_ref()?;
+    let both = factory.of(per_route)?;
+    let shadow = both.shadow.as_ref()?;
+    asked_by(shadow.rules.decide(caller).policy?, caller.values)
 }
 
 impl FilterFactory for Factory {

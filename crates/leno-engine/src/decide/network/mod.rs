@@ -4,6 +4,7 @@
 //! has shaken hands. (Envoy asks some of them when the first byte comes; what is refused is refused all the same.)
 
 mod connection_limit;
+mod ext_authz;
 mod local_ratelimit;
 mod rbac;
 mod set_filter_state;
@@ -17,8 +18,9 @@ use leno_proto::google::protobuf::Any;
 use crate::compile::Rejection;
 use crate::compile::at::At;
 use crate::compile::config_source::Source;
+use crate::compile::service::GrpcService;
 use crate::decide::places::Place;
-use crate::decide::rbac::{Caller, Denial};
+use crate::decide::rbac::{Asked, Caller, Denial};
 use crate::decide::tally::Tally;
 
 /// What becomes of a connection.
@@ -27,6 +29,8 @@ pub enum Admission {
     Admitted,
     /// While the connection lasts it holds a place.
     Holding(Place),
+    /// Somebody outside of the proxy decides; what comes of it goes to [`NetworkFilterConfig::answered`].
+    Asks(Ask),
     Refused {
         /// `%CONNECTION_TERMINATION_DETAILS%`
         details: String,
@@ -37,12 +41,39 @@ pub enum Admission {
     },
 }
 
+/// A gRPC call of one encoded message; so is its answer.
+#[derive(Debug)]
+pub struct Ask {
+    pub service: Arc<GrpcService>,
+    pub path: &'static str,
+    pub message: Bytes,
+    /// For a service without a timeout of its own.
+    pub patience: Duration,
+}
+
 /// A filter's compiled configuration, with its state in this process.
 pub trait NetworkFilter: std::fmt::Debug + Send + Sync {
     fn admit(&self, caller: &Caller<'_>, now: Instant, tally: &dyn Tally) -> Admission;
     /// Why policies would turn a connection away now, one that was admitted before too; it is not counted.
     fn denies(&self, _caller: &Caller<'_>) -> Option<Denial> {
         None
+    }
+    /// The policy by which an authorizer would be asked.
+    fn asks(&self, _caller: &Caller<'_>) -> Option<Asked> {
+        None
+    }
+    /// What was asked has been answered; Err: why it was not, for people.
+    fn answered(
+        &self,
+        _caller: &Caller<'_>,
+        _answer: Result<Bytes, String>,
+        _tally: &dyn Tally,
+    ) -> Admission {
+        Admission::Refused {
+            details: "nothing was asked".to_owned(),
+            denial: None,
+            delay: None,
+        }
     }
     /// Names that it counts by.
     fn counts(&self) -> Vec<String>;
@@ -85,6 +116,7 @@ type Parse = fn(&At<'_>, &Any) -> Result<Box<dyn NetworkFilter>, Rejection>;
 
 const FILTERS: &[Kind] = &[
     connection_limit::KIND,
+    ext_authz::KIND,
     local_ratelimit::KIND,
     rbac::KIND,
     set_filter_state::KIND,
@@ -120,6 +152,20 @@ impl NetworkFilterConfig {
 
     pub fn admit(&self, caller: &Caller<'_>, now: Instant, tally: &dyn Tally) -> Admission {
         self.filter.admit(caller, now, tally)
+    }
+
+    /// The policy by which an authorizer would be asked about a connection.
+    pub fn asks(&self, caller: &Caller<'_>) -> Option<Asked> {
+        self.filter.asks(caller)
+    }
+
+    pub fn answered(
+        &self,
+        caller: &Caller<'_>,
+        answer: Result<Bytes, String>,
+        tally: &dyn Tally,
+    ) -> Admission {
+        self.filter.answered(caller, answer, tally)
     }
 
     /// Why policies would turn a connection away now.

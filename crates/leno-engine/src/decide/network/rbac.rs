@@ -7,9 +7,11 @@ use leno_proto::google::protobuf::Any;
 use super::{Admission, Kind, NetworkFilter};
 use crate::compile::Rejection;
 use crate::compile::at::{At, no_effect};
+use crate::compile::metadata::{Fields, Value};
 use crate::compile::pb::network::rbac as pb;
 use crate::compile::rbac::{self, Rules, Subject};
-use crate::decide::rbac::{Caller, Denial, details};
+use crate::decide::notes::Notes;
+use crate::decide::rbac::{Asked, Caller, Denial, Verdict, asked_by, details};
 use crate::decide::tally::Tally;
 
 pub(super) const KIND: Kind = Kind {
@@ -22,6 +24,8 @@ struct Filter {
     rules: Option<Rules>,
     /// What is only counted.
     shadow: Option<Rules>,
+    /// Before the names of what is noted of the latter.
+    shadow_prefix: String,
     names: Names,
     delay: Option<Duration>,
 }
@@ -68,6 +72,7 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
     Ok(Box::new(Filter {
         rules,
         shadow,
+        shadow_prefix: format!("{shadow_rules_stat_prefix}shadow"),
         names: Names {
             allowed: format!("{stat_prefix}.rbac.allowed"),
             denied: format!("{stat_prefix}.rbac.denied"),
@@ -81,7 +86,11 @@ fn parse(at: &At<'_>, any: &Any) -> Result<Box<dyn NetworkFilter>, Rejection> {
 impl NetworkFilter for Filter {
     fn admit(&self, caller: &Caller<'_>, _now: Instant, tally: &dyn Tally) -> Admission {
         if let Some(shadow) = &self.shadow {
-            let allowed = shadow.decide(caller).allowed;
+            let verdict = shadow.decide(caller);
+            if let Some(notes) = caller.notes {
+                note(notes, &self.shadow_prefix, &verdict);
+            }
+            let allowed = verdict.allowed;
             let Names {
                 shadow_allowed,
                 shadow_denied,
@@ -113,6 +122,14 @@ impl NetworkFilter for Filter {
         (!verdict.allowed).then(|| Denial::new(rules, &verdict, caller))
     }
 
+    fn asks(&self, caller: &Caller<'_>) -> Option<Asked> {
+        asked_by(self.shadow.as_ref()?.decide(caller).policy?, caller.values)
+    }
+
+    fn notes(&self) -> bool {
+        self.shadow.is_some()
+    }
+
     fn counts(&self) -> Vec<String> {
         let Names {
             allowed,
@@ -124,4 +141,15 @@ impl NetworkFilter for Filter {
             .map(String::clone)
             .into()
     }
+}
+
+/// Notes what rules came to, for the filters after this one and for logs.
+fn note(notes: &Notes, prefix: &str, verdict: &Verdict<'_>) {
+    let result = if verdict.allowed { "allowed" } else { "denied" };
+    let mut fields: Fields = [(format!("{prefix}_engine_result"), Value::Text(result.to_owned()))].into();
+    if let Some(policy) = verdict.policy {
+        let name = format!("{prefix}_effective_policy_id");
+        fields.insert(name, Value::Text(policy.to_owned()));
+    }
+    notes.set_metadata("envoy.filters.network.rbac", fields);
 }

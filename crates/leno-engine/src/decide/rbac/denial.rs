@@ -126,6 +126,27 @@ pub fn told(notes: &Notes) -> Option<String> {
     notes.metadata(NAMESPACE, &[], read).flatten()
 }
 
+/// A policy that has an authorizer asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub provider: String,
+    /// The policy's rule.
+    pub policy: String,
+    pub place: Option<String>,
+}
+
+/// What istiod's name of such a rule says: `istio-ext-authz-PROVIDER-ns[…]-policy[…]-rule[…]`.
+pub fn asked_by(rule: &str, values: &dyn FormatValues) -> Option<Asked> {
+    let named = rule.strip_prefix("istio-ext-authz-")?;
+    let (provider, _) = named.split_once("-ns[")?;
+    let policy = named.get(provider.len() + 1..)?.to_owned();
+    Some(Asked {
+        provider: provider.to_owned(),
+        place: place(&policy, values),
+        policy,
+    })
+}
+
 /// Where a policy is written. Names of policies whose authorizer is not there have more around them.
 pub(in crate::decide) fn place(policy: &str, values: &dyn FormatValues) -> Option<String> {
     let mut found = None;

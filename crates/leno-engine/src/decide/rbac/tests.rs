@@ -84,6 +84,7 @@ impl Asking {
             request: Some(&self.head),
             remote: ([192, 0, 2, 1], 1).into(),
             peer: Peer {
+                source: ([192, 0, 2, 1], 1000).into(),
                 address: [192, 0, 2, 1].into(),
                 destination: ([192, 0, 2, 2], 80).into(),
                 server_name: None,

@@ -1,5 +1,6 @@
 //! The backends: `a` to `f` speak HTTP, `echo-a` and `echo-b` bytes; all stay for all cases of a run.
 
+mod authorizer;
 mod collector;
 mod http1;
 mod http2;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use super::case::socket;
 use super::grpc::{self, Peer};
 use super::pki::Pki;
+pub(crate) use authorizer::Checks;
 pub(crate) use collector::{Kept, Message};
 pub(crate) use names::Asked;
 
@@ -37,8 +39,10 @@ pub(crate) struct Backends {
     pub(crate) kept: Arc<Kept>,
     /// What `names` was asked.
     pub(crate) asked: Arc<Asked>,
+    /// What `authorizer` was told.
+    pub(crate) checks: Arc<Checks>,
     /// Dear to load.
-    pub(crate) schema: Schema,
+    pub(crate) schema: Arc<Schema>,
     /// Dear too: not before it is asked for.
     grpc: OnceLock<Peer>,
 }
@@ -75,6 +79,14 @@ impl Backends {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         addresses.insert("collector", listener.local_addr().unwrap());
         tokio::spawn(collect(listener, Arc::clone(&kept)));
+        let (checks, schema) = (Arc::<Checks>::default(), Arc::new(Schema::load()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        addresses.insert("authorizer", listener.local_addr().unwrap());
+        tokio::spawn(authorizer::listen(
+            listener,
+            Arc::clone(&checks),
+            Arc::clone(&schema),
+        ));
         let asked = Arc::default();
         addresses.insert("names", names::start(&asked).await);
         // Nobody listens there.
@@ -85,7 +97,8 @@ impl Backends {
             pki: Arc::new(pki),
             kept,
             asked,
-            schema: Schema::load(),
+            checks,
+            schema,
             grpc: OnceLock::new(),
         }
     }
@@ -95,6 +108,7 @@ impl Backends {
         self.told.tries.lock().unwrap().clear();
         self.told.held.send_replace(BTreeMap::new());
         self.kept.clear();
+        self.checks.clear();
     }
 
     pub(crate) fn grpc(&self) -> &Peer {

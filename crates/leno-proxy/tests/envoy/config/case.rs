@@ -63,6 +63,9 @@ struct File {
     /// Ids of requests, traces and spans are told by the order in which they occur first.
     #[serde(default)]
     ids: bool,
+    /// What the authorizer was told is told: the cluster `NAME-authorizer`, where NAME is the case's.
+    #[serde(default)]
+    checked: bool,
     /// What the backend `names` was asked is told.
     #[serde(default)]
     asked: bool,
@@ -175,12 +178,22 @@ impl Case {
         format!("{}-collector", self.name)
     }
 
-    fn collector_cluster(&self, place: Place<'_>) -> Value {
-        let address = socket(place.backends.address("collector"));
+    /// The cluster of its authorizer, and its `:authority`.
+    pub(crate) fn authorizer(&self) -> String {
+        format!("{}-authorizer", self.name)
+    }
+
+    pub(crate) fn tells_what_was_checked(&self) -> bool {
+        self.file.checked
+    }
+
+    /// A cluster of HTTP/2 with this backend.
+    fn beside(name: &str, backend: &str, place: Place<'_>) -> Value {
+        let address = socket(place.backends.address(backend));
         json!({
-            "name": self.collector(), "connect_timeout": "5s",
+            "name": name, "connect_timeout": "5s",
             "load_assignment": {
-                "cluster_name": self.collector(),
+                "cluster_name": name,
                 "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
             },
             "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -195,8 +208,11 @@ impl Case {
             complete_cluster(&mut cluster);
             self.filled(cluster, place)
         });
-        let of_collector = self.file.collected.map(|_| self.collector_cluster(place));
-        clusters.chain(of_collector).collect()
+        let of_collector = self.file.collected;
+        let of_collector = of_collector.map(|_| Self::beside(&self.collector(), "collector", place));
+        let checked = self.file.checked;
+        let of_authorizer = checked.then(|| Self::beside(&self.authorizer(), "authorizer", place));
+        clusters.chain(of_collector).chain(of_authorizer).collect()
     }
 
     pub(crate) fn secrets(&self, place: Place<'_>) -> Vec<Value> {

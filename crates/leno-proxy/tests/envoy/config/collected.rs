@@ -111,7 +111,7 @@ fn mask(value: &mut Value) {
     }
 }
 
-fn flatten(path: &str, value: &Value, lines: &mut Vec<String>) {
+pub(crate) fn flatten(path: &str, value: &Value, lines: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             let mut names: Vec<&String> = fields.keys().collect();

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Differ from run to run.
 const VARIABLE: [&str; 3] = ["date", "x-envoy-upstream-service-time", "content-length"];
 /// Between a case and its backends.
-const OURS: [&str; 3] = ["x-key", "x-hold", "x-script"];
+const OURS: [&str; 4] = ["x-key", "x-hold", "x-script", "x-check"];
 
 /// An answer as it is told.
 struct Told {
@@ -99,6 +99,10 @@ pub(crate) async fn all(case: &Case, place: Place<'_>, run: &str, proxy: SocketA
         let _ = tokio::time::timeout(PATIENCE, whole).await;
         let Collected { around, records, .. } = got();
         let _ = writeln!(text, "collected\n{}", [around, records].concat().join("\n"));
+    }
+    if case.tells_what_was_checked() {
+        let checks = place.backends.checks.of(&case.authorizer());
+        let _ = writeln!(text, "checked\n{}", checks.join("\n"));
     }
     if case.tells_what_was_asked() {
         let _ = writeln!(text, "asked\n{}", place.backends.asked.of(&case.name).join("\n"));

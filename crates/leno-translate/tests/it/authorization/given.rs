@@ -108,6 +108,7 @@ impl Guards {
             remote: (IpAddr::from(facts.remote), 1).into(),
             peer: Peer {
                 address: facts.source.into(),
+                source: (facts.source, 40_000).into(),
                 destination: facts.destination.into(),
                 server_name: facts
                     .server_name

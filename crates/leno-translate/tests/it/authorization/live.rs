@@ -80,6 +80,14 @@ impl Envoy {
                 "load_assignment": {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [{"endpoint": {
                     "address": {"socket_address": {"address": "127.0.0.1", "port_value": upstream()}},
                 }}]}]},
+            }, {
+                // Nobody is there: its providers fail open.
+                "name": "outbound|9000||my-custom-ext-authz.foo.svc.cluster.local",
+                "load_assignment": {"cluster_name": "nobody"},
+                "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": {"http2_protocol_options": {}},
+                }},
             }], "listeners": [{
                 "name": "given",
                 "address": {"socket_address": {"address": "127.0.0.1", "port_value": address.port()}},

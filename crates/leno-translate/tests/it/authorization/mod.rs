@@ -26,7 +26,85 @@ use given::{Guards, Local};
 const ASIDE: &str = include_str!("aside.txt");
 
 /// Another input than that of the same name.
-const INPUTS: [(&str, &str); 1] = [("http/custom-bad", "http/custom-simple-http")];
+const INPUTS: [(&str, &str); 4] = [
+    ("http/custom-bad", "http/custom-simple-http"),
+    ("http/custom-grpc-provider", "http/custom-simple-http"),
+    (
+        "http/custom-grpc-provider-no-namespace",
+        "http/custom-simple-http",
+    ),
+    ("http/custom-http-provider", "http/custom-simple-http"),
+];
+
+/// The MeshConfig of Istio's test of these files.
+const PROVIDERS: [(&str, &str); 4] = [
+    ("http/custom-grpc-provider", OF_GRPC),
+    ("http/custom-grpc-provider-no-namespace", OF_GRPC_NO_NAMESPACE),
+    ("http/custom-http-provider", OF_HTTP),
+    ("tcp/custom-both-http-tcp", OF_GRPC),
+];
+
+const OF_GRPC: &str = "
+---
+kind: MeshConfig
+extensionProviders:
+- name: default
+  envoyExtAuthzGrpc:
+    service: foo/my-custom-ext-authz.foo.svc.cluster.local
+    port: 9000
+    timeout: 2ms
+    failOpen: true
+    statusOnError: \"403\"
+    includeRequestBodyInCheck: {maxRequestBytes: 4096, allowPartialMessage: true}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: my-custom-ext-authz, namespace: foo}
+spec: {ports: [{name: grpc, port: 9000}]}
+";
+
+const OF_GRPC_NO_NAMESPACE: &str = "
+---
+kind: MeshConfig
+extensionProviders:
+- name: default
+  envoyExtAuthzGrpc:
+    service: my-custom-ext-authz.foo.svc.cluster.local
+    port: 9000
+    failOpen: true
+    statusOnError: \"403\"
+---
+apiVersion: v1
+kind: Service
+metadata: {name: my-custom-ext-authz, namespace: foo}
+spec: {ports: [{name: grpc, port: 9000}]}
+";
+
+const OF_HTTP: &str = "
+---
+kind: MeshConfig
+extensionProviders:
+- name: default
+  envoyExtAuthzHttp:
+    service: foo/my-custom-ext-authz.foo.svc.cluster.local
+    port: 9000
+    timeout: 10s
+    failOpen: true
+    statusOnError: \"403\"
+    pathPrefix: /check
+    includeRequestHeadersInCheck: [x-custom-id, x-prefix-*, \"*-suffix\"]
+    includeHeadersInCheck: [should-not-include-when-IncludeRequestHeadersInCheck-is-set]
+    includeAdditionalHeadersInCheck: {x-header-1: value-1, x-header-2: value-2}
+    includeRequestBodyInCheck: {maxRequestBytes: 2048, allowPartialMessage: true, packAsBytes: true}
+    headersToUpstreamOnAllow: [Authorization, x-prefix-*, \"*-suffix\"]
+    headersToDownstreamOnDeny: [Set-cookie, x-prefix-*, \"*-suffix\"]
+    headersToDownstreamOnAllow: [Set-cookie, x-prefix-*, \"*-suffix\"]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: my-custom-ext-authz, namespace: foo}
+spec: {ports: [{name: http, port: 9000}]}
+";
 
 /// The trust domain and its aliases, as Istio's test of these files sets them.
 const TRUST: [(&str, &[&str]); 4] = [
@@ -88,7 +166,9 @@ fn all(root: &Path) -> Vec<Case> {
                 .iter()
                 .find(|(of, _)| *of == stem)
                 .map_or(stem.as_str(), |(_, other)| other);
-            let input = std::fs::read_to_string(root.join(format!("{input}-in.yaml"))).unwrap();
+            let mut input = std::fs::read_to_string(root.join(format!("{input}-in.yaml"))).unwrap();
+            let providers = PROVIDERS.iter().find(|(of, _)| *of == stem);
+            input.push_str(providers.map_or("", |(_, providers)| providers));
             let output = std::fs::read_to_string(root.join(&name)).unwrap();
             let trust = TRUST
                 .iter()
@@ -159,6 +239,50 @@ fn istios_own_cases_mean_the_same() {
     }
     println!("{} files, {asked} requests, {denied} denied", files.len());
     assert!(asked > 500 && denied > 100 && denied < asked, "{asked} {denied}");
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// The filters that ask an authorizer, as they are made for each case whose provider is there; and whom they are for.
+#[test]
+fn istios_authorizers_are_asked_the_same_about_the_same() {
+    let Some(root) = cases() else { return };
+    let (mut wrong, mut asked, mut compared) = (String::new(), 0, 0);
+    for case in all(&root) {
+        let stem = case.name.replace("extended-", "");
+        if !PROVIDERS.iter().any(|(of, _)| *of == stem) {
+            continue;
+        }
+        let tcp = case.name.starts_with("tcp/");
+        let mut local = Local::default();
+        let own = own::Mesh::new(&local.text(&case.input), &case.trust);
+        let filters = case.outputs.iter();
+        let filters: Vec<serde_json::Value> = filters
+            .map(|text| serde_saphyr::from_str(&local.text(text)).unwrap())
+            .collect();
+        for filter in &filters {
+            if filter["name"].as_str().unwrap().ends_with("ext_authz") {
+                compared += 1;
+                assert_eq!(own.asks(tcp), own::asks_as(filter, tcp), "{}", case.name);
+            }
+        }
+        let (given, own) = (
+            Guards::given(&own::enforced(&filters), tcp),
+            own.guards_if_asked(tcp),
+        );
+        for request in requests(&own::Mesh::new(&local.text(&case.input), &case.trust).rules()) {
+            let (there, here) = (given.denies(&request), own.denies(&request));
+            asked += usize::from(there);
+            if there != here {
+                let _ = writeln!(
+                    wrong,
+                    "{}: given asks {there}, own {here}: {request:?}",
+                    case.name
+                );
+            }
+        }
+    }
+    println!("{compared} filters, {asked} asked");
+    assert!(compared >= 7 && asked > 10, "{compared} {asked}");
     assert!(wrong.is_empty(), "{wrong}");
 }
 

@@ -6,11 +6,21 @@ use std::time::Duration;
 use leno_engine::compile::listener;
 use leno_engine::compile::{NoFiles, Warnings};
 use leno_model::{AuthorizationRule, Change, Protocol, Snapshot, Workload, WorkloadPort, World};
-use leno_proto::envoy::config::listener::v3::Listener;
+use leno_proto::envoy::config::listener::v3::filter::ConfigType;
+use leno_proto::envoy::config::listener::v3::{Filter, Listener};
+use leno_proto::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
+use leno_proto::envoy::extensions::filters::http::rbac::v3 as rbac;
+use leno_proto::envoy::extensions::filters::network::ext_authz::v3 as network_ext_authz;
+use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, http_filter,
+};
+use leno_proto::envoy::extensions::filters::network::rbac::v3 as network_rbac;
+use leno_proto::google::protobuf::Any;
+use leno_proto::{FromAny, ToAny};
 use leno_translate::{Cache, GatewayPorts, Proxy, ProxyKind, ResourceType, answer};
 use prost::Message;
 
-use super::given::Guards;
+use super::given::{Guards, SCHEMA};
 use crate::mesh;
 
 pub(super) struct Mesh {
@@ -100,25 +110,124 @@ impl Mesh {
         Listener::decode(answer.resource.unwrap().body.clone()).unwrap()
     }
 
-    pub(super) fn guards(&self, tcp: bool) -> Guards {
-        let name = "virtualInbound";
-        let answer = answer(
-            &mut Cache::default(),
-            &self.snapshot,
-            &self.proxy,
-            ResourceType::Listener,
-            name,
-        );
-        let message = Listener::decode(answer.resource.unwrap().body.clone()).unwrap();
-        let mut warnings = Warnings::default();
-        let compiled = listener::compile(&message, &NoFiles, &mut warnings).unwrap_or_else(|e| panic!("{e}"));
-        assert!(warnings.0.is_empty(), "{:?}", warnings.0);
-        let wanted = if tcp {
-            "0.0.0.0_81-mtls-tcp"
-        } else {
-            "0.0.0.0_80-mtls-http"
+    /// What the filter that asks says.
+    pub(super) fn asks(&self, tcp: bool) -> String {
+        let listener = self.listener();
+        let chain = listener
+            .filter_chains
+            .iter()
+            .find(|chain| chain.name == wanted(tcp));
+        let filters = &chain.unwrap().filters;
+        let config = |any: &Option<ConfigType>| match any {
+            Some(ConfigType::TypedConfig(any)) => any.clone(),
+            _ => Any::default(),
         };
-        let chain = compiled.chains.iter().find(|chain| chain.name == wanted);
-        Guards(Arc::clone(chain.unwrap()))
+        if tcp {
+            let asks = filters.iter().find(|filter| filter.name.ends_with("ext_authz"));
+            return shown(&config(&asks.unwrap().config_type));
+        }
+        let mut managers = filters.iter().rev().map(|filter| config(&filter.config_type));
+        let manager: HttpConnectionManager = managers.next().unwrap().unpack().unwrap();
+        let mut filters = manager.http_filters.into_iter();
+        let asks = filters.find(|filter| filter.name.ends_with("ext_authz"));
+        let Some(http_filter::ConfigType::TypedConfig(any)) = asks.unwrap().config_type else {
+            panic!("no configuration");
+        };
+        shown(&any)
     }
+
+    /// Those who would be asked about are denied.
+    pub(super) fn guards_if_asked(&self, tcp: bool) -> Guards {
+        let mut listener = self.listener();
+        for chain in &mut listener.filter_chains {
+            chain.filters.retain(|filter| !filter.name.ends_with("ext_authz"));
+            for filter in &mut chain.filters {
+                let Some(ConfigType::TypedConfig(any)) = &mut filter.config_type else {
+                    continue;
+                };
+                if let Ok(mut rules) = any.unpack::<network_rbac::Rbac>() {
+                    rules.rules = rules.rules.or(rules.shadow_rules.take());
+                    *any = rules.to_any();
+                }
+                if let Ok(mut manager) = any.unpack::<HttpConnectionManager>() {
+                    manager
+                        .http_filters
+                        .retain(|filter| !filter.name.ends_with("ext_authz"));
+                    for filter in &mut manager.http_filters {
+                        let Some(http_filter::ConfigType::TypedConfig(any)) = &mut filter.config_type else {
+                            continue;
+                        };
+                        if let Ok(mut rules) = any.unpack::<rbac::Rbac>() {
+                            rules.rules = rules.rules.or(rules.shadow_rules.take());
+                            *any = rules.to_any();
+                        }
+                    }
+                    *any = manager.to_any();
+                }
+            }
+        }
+        compiled(&listener, tcp)
+    }
+
+    pub(super) fn guards(&self, tcp: bool) -> Guards {
+        compiled(&self.listener(), tcp)
+    }
+}
+
+/// The same of Istio's.
+pub(super) fn asks_as(filter: &serde_json::Value, tcp: bool) -> String {
+    let text = filter.to_string();
+    if tcp {
+        let filter: Filter = SCHEMA.from_text(&text).unwrap();
+        let Some(ConfigType::TypedConfig(any)) = filter.config_type else {
+            panic!("no configuration");
+        };
+        return shown(&any);
+    }
+    let filter: HttpFilter = SCHEMA.from_text(&text).unwrap();
+    let Some(http_filter::ConfigType::TypedConfig(any)) = filter.config_type else {
+        panic!("no configuration");
+    };
+    shown(&any)
+}
+
+/// Whatever the order of its fields is.
+fn shown(any: &Any) -> String {
+    match any.unpack::<ext_authz::ExtAuthz>() {
+        Ok(message) => format!("{message:?}"),
+        Err(_) => format!("{:?}", any.unpack::<network_ext_authz::ExtAuthz>().unwrap()),
+    }
+}
+
+/// Istio's filters, which deny what they would ask about.
+pub(super) fn enforced(filters: &[serde_json::Value]) -> Vec<serde_json::Value> {
+    let rules = filters
+        .iter()
+        .filter(|filter| !filter["name"].as_str().unwrap().ends_with("ext_authz"));
+    rules
+        .cloned()
+        .map(|mut filter| {
+            filter["typedConfig"]["rules"] = filter["typedConfig"]["shadowRules"].take();
+            filter["typedConfig"]
+                .as_object_mut()
+                .unwrap()
+                .remove("shadowRules");
+            filter
+        })
+        .collect()
+}
+
+fn wanted(tcp: bool) -> &'static str {
+    match tcp {
+        true => "0.0.0.0_81-mtls-tcp",
+        false => "0.0.0.0_80-mtls-http",
+    }
+}
+
+fn compiled(message: &Listener, tcp: bool) -> Guards {
+    let mut warnings = Warnings::default();
+    let compiled = listener::compile(message, &NoFiles, &mut warnings).unwrap_or_else(|e| panic!("{e}"));
+    assert!(warnings.0.is_empty(), "{:?}", warnings.0);
+    let chain = compiled.chains.iter().find(|chain| chain.name == wanted(tcp));
+    Guards(Arc::clone(chain.unwrap()))
 }

@@ -75,12 +75,12 @@ pub const ELSEWHERE: &[Elsewhere] = &[
     other(
         "extauthz/ext-authz.yaml",
         "",
-        "an authorizer that only an AuthorizationPolicy with action CUSTOM asks, which leno does not yet",
+        "an authorizer; one that is asked by policies is in authorizers.rs",
     ),
     other(
         "extauthz/local-ext-authz.yaml",
         "",
-        "an authorizer that only an AuthorizationPolicy with action CUSTOM asks, which leno does not yet",
+        "an authorizer; one that is asked by policies is in authorizers.rs",
     ),
     other(
         "health-check/liveness-command.yaml",
