@@ -120,7 +120,7 @@ pub(crate) async fn send(
         .checkout(worker.connector(), &upstream, Priority::Default, http2, false)
         .await?;
     upstream.counts.inc(ClusterStat::RqTotal);
-    let to_mesh_peer = checkout.info.peer_principal.is_some();
+    let to_mesh_peer = checkout.info.peer_principal().is_some();
     if !(to_mesh_peer && checkout.is_http2()) {
         head.headers.remove(ORIGINAL_VERSION);
     }

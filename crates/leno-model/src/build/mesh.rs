@@ -9,7 +9,9 @@ use leno_api::kinds::mesh_config::{
 use leno_api::{Code, Diagnostic, Object, Severity, Spec};
 
 use super::{Context, of_kind};
-use crate::mesh::{Authorizer, AuthorizerBody, AuthorizerHttp, MeshConfig, OutboundPolicy, PathNormalization};
+use crate::mesh::{
+    Authorizer, AuthorizerBody, AuthorizerHttp, MeshConfig, OutboundPolicy, PathNormalization,
+};
 use crate::name::Host;
 
 /// Istio's name for the namespace of mesh-wide policies.
