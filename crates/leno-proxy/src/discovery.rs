@@ -20,6 +20,7 @@ mod said;
 mod stream;
 mod text;
 mod trust;
+mod trusted;
 mod virtual_hosts;
 
 use std::collections::BTreeMap;

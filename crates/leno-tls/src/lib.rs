@@ -30,6 +30,7 @@ mod peer;
 mod peer_check;
 pub mod pem;
 mod revocation;
+mod revoked;
 mod san;
 mod secrets;
 mod sniff;

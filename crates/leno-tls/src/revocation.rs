@@ -4,14 +4,12 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth,
     RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
 };
-
-use crate::secrets::SecretSet;
 
 /// Lists of certificates that their authorities have taken back. A certificate is accepted only if there is a current
 /// list of its authority, as in Envoy.
@@ -55,7 +53,7 @@ impl Revocation {
     }
 
     /// Whether it names this certificate.
-    fn names(&self, certificate: &EndEntityCert<'_>) -> bool {
+    pub(crate) fn names(&self, certificate: &EndEntityCert<'_>) -> bool {
         self.lists.iter().any(|list| {
             let revoked = || list.find_serial(certificate.serial());
             list.issuer() == certificate.issuer() && revoked().is_ok_and(|revoked| revoked.is_some())
@@ -77,26 +75,6 @@ impl Revocation {
             .with_status_policy(UnknownStatusPolicy::Deny)
             .with_expiration_policy(ExpirationPolicy::Enforce);
         verify(Some(options.build()))
-    }
-}
-
-// === impl SecretSet ===
-
-impl SecretSet {
-    /// Whether a list in force names one of these, which a peer has shown: it would not be let in again.
-    pub fn revokes(&self, shown: &[CertificateDer<'_>]) -> bool {
-        let lists = self
-            .bundles()
-            .filter_map(|(_, bundle)| bundle.also()?.revocation.as_ref());
-        let mut lists = lists.peekable();
-        if lists.peek().is_none() {
-            return false;
-        }
-        let shown: Vec<EndEntityCert<'_>> = shown
-            .iter()
-            .filter_map(|certificate| EndEntityCert::try_from(certificate).ok())
-            .collect();
-        lists.any(|list| shown.iter().any(|certificate| list.names(certificate)))
     }
 }
 

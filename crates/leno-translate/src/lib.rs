@@ -37,11 +37,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use leno_model::delta::Key;
-use leno_model::{Labels, Snapshot, WorkloadId};
+use leno_model::{Labels, Snapshot, Trust, WorkloadId};
 use leno_proto::type_url;
 
 pub use cache::Cache;
-pub use trust::version as trust_version;
 
 use cache::Input;
 use reader::Reader;
@@ -168,6 +167,11 @@ pub fn answer(
         resource: input.map(|input| cache.get(input)),
         deps: reader.into_deps(),
     }
+}
+
+/// The version of the secret `ROOTCA` that says this.
+pub fn trust_version(trust: &Trust) -> String {
+    Input::Trust(trust::TrustInput(trust.clone())).version()
 }
 
 fn sidecar_input(reader: &mut Reader<'_>, proxy: &Proxy, kind: ResourceType, name: &str) -> Option<Input> {

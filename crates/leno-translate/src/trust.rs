@@ -10,7 +10,7 @@ use crate::reader::Reader;
 pub(crate) const ROOT_CA: &str = "ROOTCA";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TrustInput(Trust);
+pub(crate) struct TrustInput(pub(crate) Trust);
 
 /// None where nobody has said whom to trust.
 pub(crate) fn input(reader: &mut Reader<'_>, name: &str) -> Option<TrustInput> {
@@ -19,11 +19,6 @@ pub(crate) fn input(reader: &mut Reader<'_>, name: &str) -> Option<TrustInput> {
     }
     let trust = reader.trust();
     (!trust.roots.is_empty()).then(|| TrustInput(trust.clone()))
-}
-
-/// The version of the secret that says this.
-pub fn version(trust: &Trust) -> String {
-    crate::cache::Input::Trust(TrustInput(trust.clone())).version()
 }
 
 pub(crate) fn secret(TrustInput(trust): &TrustInput) -> tls::Secret {

@@ -16,7 +16,7 @@ use super::feeds::Feeds;
 use super::hosts::{VirtualHosts, route_of};
 use super::own::Own;
 use super::rotation::Rotation;
-use super::trust;
+use super::trusted::Trusted;
 use crate::lookup::{Answer, Question, Want};
 use crate::resolve;
 use crate::resources::{Compiled, Kind, Name, Needs, Resources};
@@ -63,7 +63,7 @@ pub(super) struct Memory {
     /// Sets of keys that are fetched: a new configuration has what an older one got.
     pub(super) keys: Remotes,
     /// Whom the mesh trusts.
-    pub(super) trust: trust::Said,
+    pub(super) trust: Trusted,
     /// What only a gateway has.
     pub(super) own: Own,
     /// What clusters that wait are waiting for.

@@ -20,24 +20,6 @@ use crate::trust::Trust;
 /// Where whom to trust is told.
 pub type Teller = watch::Sender<Option<Arc<Trust>>>;
 
-/// What was said of it.
-#[derive(Default)]
-pub(super) struct Said {
-    newest: Option<Arc<Trust>>,
-    /// Not acknowledged yet.
-    held: Option<(Key, Ticket)>,
-    /// The response that is being taken has it.
-    is_in_response: bool,
-}
-
-// === impl Said ===
-
-impl Said {
-    pub(super) fn is_held(&self) -> bool {
-        self.held.is_some()
-    }
-}
-
 impl Discovery {
     pub(super) fn ask_for_trust(&self, memory: &mut Memory) {
         if self.trust.is_some() {
