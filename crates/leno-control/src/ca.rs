@@ -146,7 +146,7 @@ impl Certificates {
     pub(crate) fn check_operator(&self, metadata: &MetadataMap) -> Result<(), Status> {
         let text = bearer(metadata).ok_or_else(|| {
             Status::unauthenticated(
-                "neither a mesh certificate nor a join token — credentials — send \"authorization: Bearer TOKEN\" \
+                "not the operator's token — credentials — send \"authorization: Bearer TOKEN\" \
                  with the token of the file that control.json names",
             )
         })?;

@@ -79,16 +79,15 @@ impl MeshService {
         ))
     }
 
-    /// What operators ask is not for whoever happens to reach the port: a member of the mesh may ask, and on this
-    /// machine who can read the join token.
-    fn member_or_operator<T>(&self, request: &Request<T>) -> Result<(), Status> {
+    /// What operators ask is for nobody else: a workload knows its own configuration, and not the others'. The token
+    /// travels over TLS, or stays on this machine.
+    fn operator_only<T>(&self, request: &Request<T>) -> Result<(), Status> {
         match request.extensions().get::<Peer>() {
-            Some(peer) if peer.identity.is_some() => Ok(()),
-            Some(peer) if peer.address.ip().is_loopback() => {
+            Some(peer) if peer.secure || peer.address.ip().is_loopback() => {
                 self.certificates.check_operator(request.metadata())
             }
             _ => Err(Status::unauthenticated(
-                "no mesh certificate — Mesh service — call it from the control plane's machine, or with a certificate",
+                "this is asked over TLS, or from the control plane's machine — this port — use the TLS port (15012)",
             )),
         }
     }
@@ -128,7 +127,7 @@ impl Mesh for MeshService {
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        self.member_or_operator(&request)?;
+        self.operator_only(&request)?;
         Ok(Response::new(StatusResponse {
             proxies: self.roster.proxies(),
             diagnostics: self.diagnostics.told(&self.state),
@@ -138,7 +137,7 @@ impl Mesh for MeshService {
     }
 
     async fn config(&self, request: Request<ConfigRequest>) -> Result<Response<ConfigResponse>, Status> {
-        self.member_or_operator(&request)?;
+        self.operator_only(&request)?;
         let asked = request.into_inner();
         let node = self.find(&asked.workload)?;
         let dump = self.attached.dump(&node, &asked.kind).await?;
@@ -181,7 +180,7 @@ impl Mesh for MeshService {
     }
 
     async fn objects(&self, request: Request<ObjectsRequest>) -> Result<Response<ObjectsResponse>, Status> {
-        self.member_or_operator(&request)?;
+        self.operator_only(&request)?;
         let request = request.into_inner();
         let asked =
             Asked::parse(&request).map_err(|unknown| Status::invalid_argument(unknown.to_string()))?;
@@ -193,7 +192,7 @@ impl Mesh for MeshService {
     }
 
     async fn tap(&self, request: Request<TapRequest>) -> Result<Response<Self::TapStream>, Status> {
-        self.member_or_operator(&request)?;
+        self.operator_only(&request)?;
         let TapRequest {
             target,
             filter,
@@ -225,7 +224,7 @@ impl Mesh for MeshService {
         &self,
         request: Request<ResourcesRequest>,
     ) -> Result<Response<ResourcesResponse>, Status> {
-        self.member_or_operator(&request)?;
+        self.operator_only(&request)?;
         let ResourcesRequest {
             node_id,
             type_url,
@@ -263,7 +262,7 @@ impl Mesh for MeshService {
         &self,
         request: Request<TrafficRequest>,
     ) -> Result<Response<Self::TrafficStream>, Status> {
-        self.member_or_operator(&request)?;
+        self.operator_only(&request)?;
         let TrafficRequest { interval_ms, routes } = *request.get_ref();
         let interval = match interval_ms {
             0 => DEFAULT_INTERVAL,

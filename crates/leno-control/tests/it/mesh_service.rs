@@ -2,8 +2,8 @@
 
 use leno_proto::control::mesh_client::MeshClient;
 use leno_proto::control::{
-    ConfigRequest, Dump, Edge, Hello, Peer, Report, Resource, StatusRequest, TrafficReport, TrafficRequest,
-    command, report,
+    ConfigRequest, Dump, Edge, Hello, ObjectsRequest, Peer, Report, Resource, ResourcesRequest,
+    StatusRequest, TapRequest, TrafficReport, TrafficRequest, command, report,
 };
 use leno_proto::envoy::config::core::v3::Node;
 use leno_proto::type_url::LISTENER;
@@ -231,7 +231,7 @@ async fn what_a_proxy_counted_stays_when_it_is_gone_or_begins_again() {
 }
 
 #[tokio::test]
-async fn operators_without_the_join_token_are_told_what_to_do() {
+async fn what_operators_ask_is_answered_to_nobody_without_their_token() {
     let rig = Rig::start(&[]).await;
     let unknown = format!("leno_join_{}", "0".repeat(64));
     for (token, words) in [
@@ -257,7 +257,21 @@ async fn operators_without_the_join_token_are_told_what_to_do() {
     }
     let web = crate::certificates::identity(&rig, "spiffe://cluster.local/ns/default/sa/web").await;
     let mut member = MeshClient::new(rig.secure(Some(web)).await);
-    member.status(StatusRequest::default()).await.unwrap();
+    let node = || ConfigRequest {
+        workload: "reviews".into(),
+        ..ConfigRequest::default()
+    };
+    let refusals = [
+        member.status(StatusRequest::default()).await.map(drop),
+        member.config(node()).await.map(drop),
+        member.resources(ResourcesRequest::default()).await.map(drop),
+        member.objects(ObjectsRequest::default()).await.map(drop),
+        member.traffic(TrafficRequest::default()).await.map(drop),
+        member.tap(TapRequest::default()).await.map(drop),
+    ];
+    for refused in refusals {
+        assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    }
 }
 
 fn with<T>(token: Option<&str>, message: T) -> Request<T> {
