@@ -1,5 +1,6 @@
 """The proxies: Envoy and leno on the same bootstrap, HAProxy and nginx on the nearest they have."""
 
+import json
 import os
 import shlex
 import string
@@ -57,6 +58,22 @@ class Running:
         return [pid for pids in self.roles.values() for pid in pids]
 
 
+def rules(count=1000):
+    """RBAC of so many policies, as an ALLOW policy each makes them: a method and a path, of any caller. The request of the
+    load is the last one's."""
+
+    def policy(path):
+        matches = [
+            {"header": {"name": ":method", "string_match": {"exact": "GET"}}},
+            {"url_path": {"path": {"exact": path}}},
+        ]
+        return {"permissions": [{"and_rules": {"rules": matches}}], "principals": [{"any": True}]}
+
+    paths = [f"/service-{number}" for number in range(count - 1)] + ["/"]
+    policies = {f"ns[default]-policy[p{at}]-rule[0]": policy(path) for at, path in enumerate(paths)}
+    return json.dumps({"action": "ALLOW", "policies": policies})
+
+
 class Commanded:
     """A proxy that is one command a role."""
 
@@ -110,6 +127,7 @@ class Bootstrapped(Commanded):
             BACKEND_H2=place.backend_h2,
             CERTS=place.certificates,
             LOG=os.path.join(place.directory, LOG_FILE),
+            RULES=rules(),
         )
 
     def commands(self, topology, place):

@@ -62,6 +62,7 @@ ROWS = [
     Row("noise-pair", "noise floor: Envoy against Envoy, pair", "pair", Load.KEPT, noise=True),
     Row("http1", "HTTP/1.1, 64 keep-alive connections", "http1", Load.KEPT, 0.45, 0.38),
     Row("http1-log", "HTTP/1.1 with the access log on", "http1-log", Load.KEPT, 0.45, 0.38),
+    Row("http1-rules", "HTTP/1.1 with 1,000 authorization rules", "http1-rules", Load.KEPT, 0.45, 0.38),
     Row("h2", "h2c both sides, 8 × 8 streams", "h2", Load.KEPT, 0.8, 0.5),
     Row("tcp", "TCP proxy, small messages", "tcp", Load.KEPT, 0.7, 0.63),
     Row("pair", "pair: HTTP/1.1 → mTLS h2 → HTTP/1.1", "pair", Load.KEPT, 0.5, 0.35),

@@ -5,8 +5,8 @@ use crate::key::Kind;
 /// How an apiVersion and kind are dealt with.
 pub(crate) enum Known {
     Served(Kind),
-    /// Known to Istio or the Gateway API.
-    NotServedYet,
+    /// Known to Istio or the Gateway API. True: it protects something, so leaving it out is no small matter.
+    NotServedYet(bool),
     Kubernetes,
     WrongVersion(&'static str),
     Unknown,
@@ -35,9 +35,14 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         ("security.istio.io", "AuthorizationPolicy") => beta(version, Kind::AuthorizationPolicy),
         ("security.istio.io", "RequestAuthentication") => beta(version, Kind::RequestAuthentication),
         (_, "MeshConfig") => Known::Served(Kind::MeshConfig),
-        ("networking.istio.io" | "telemetry.istio.io" | "extensions.istio.io", _) => Known::NotServedYet,
-        ("gateway.networking.k8s.io" | "gateway.networking.x-k8s.io", _) => Known::NotServedYet,
-        ("networking.k8s.io", "Ingress") | ("discovery.k8s.io", "EndpointSlice") => Known::NotServedYet,
+        ("networking.istio.io" | "telemetry.istio.io" | "extensions.istio.io", _) => {
+            Known::NotServedYet(false)
+        }
+        ("gateway.networking.k8s.io", "BackendTLSPolicy") => Known::NotServedYet(true),
+        ("gateway.networking.k8s.io" | "gateway.networking.x-k8s.io", _) => Known::NotServedYet(false),
+        ("networking.k8s.io", "Ingress") | ("discovery.k8s.io", "EndpointSlice") => {
+            Known::NotServedYet(false)
+        }
         _ if is_kubernetes(group, kind) => Known::Kubernetes,
         _ => Known::Unknown,
     }

@@ -209,9 +209,13 @@ impl Reading {
                 }
                 return self.served(kind, node);
             }
-            Known::NotServedYet => {
+            Known::NotServedYet(protects) => {
+                let severity = match protects {
+                    true => Severity::Error,
+                    false => Severity::Warning,
+                };
                 let message = format!("{} is not served by leno yet and is skipped", named(&node));
-                (Code::NotServed, Severity::Warning, message, String::new())
+                (Code::NotServed, severity, message, String::new())
             }
             Known::Kubernetes => (
                 Code::SkippedKind,

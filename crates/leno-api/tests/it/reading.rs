@@ -152,6 +152,13 @@ fn kinds_of_kubernetes_are_skipped_and_unknown_ones_reported() {
 }
 
 #[test]
+fn a_policy_that_protects_is_never_skipped_quietly() {
+    let text =
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: tls}\nspec: {}\n";
+    assert_eq!(errors(text), [(Code::NotServed, 2)]);
+}
+
+#[test]
 fn json_and_lists_are_read() {
     let json = br#"{"apiVersion": "v1", "kind": "List", "items": [
 	{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}]}"#;

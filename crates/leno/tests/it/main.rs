@@ -30,6 +30,7 @@ mod privileges;
 mod probing;
 mod productpage;
 mod protocols;
+mod reachability;
 mod readme;
 mod revocation;
 mod rotation;

@@ -150,11 +150,16 @@ impl Pod {
         ]
     }
 
-    /// The pod's application.
+    /// The pod's application: that version of `reviews`.
     pub fn application(&self, version: &str) -> Process {
         let [python, arguments @ ..] = self.server(version);
-        let mut command = entered(&self.user, self.pod.pid(), python);
-        command.args(arguments);
+        self.application_of(&python, &arguments.each_ref().map(String::as_str))
+    }
+
+    /// The pod's application.
+    pub fn application_of(&self, program: &str, args: &[&str]) -> Process {
+        let mut command = entered(&self.user, self.pod.pid(), program);
+        command.args(args);
         Process::spawn(command)
     }
 
