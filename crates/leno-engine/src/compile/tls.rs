@@ -244,11 +244,10 @@ pub(crate) fn upstream(
     } = &at.unpack::<pb::UpstreamTlsContext>(any)?;
     no_effect!(at, "TLS is never renegotiated"; allow_renegotiation);
     no_effect!(at, "key usage is always enforced"; enforce_rsa_key_usage);
+    // Without it: no certificate, and none is verified.
+    let common_tls_context = common_tls_context.clone().unwrap_or_default();
     Ok(Some(UpstreamTls {
-        common: common(
-            &at.field("common_tls_context"),
-            at.required("common_tls_context", common_tls_context)?,
-        )?,
+        common: common(&at.field("common_tls_context"), &common_tls_context)?,
         sni: Some(sni.clone()).filter(|sni| !sni.is_empty()),
         auto_host_sni: *auto_host_sni,
         auto_san_validation: *auto_sni_san_validation,
