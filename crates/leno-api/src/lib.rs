@@ -23,6 +23,7 @@ mod parse;
 pub mod quantity;
 mod suggest;
 pub mod validate;
+mod written;
 mod yaml;
 
 pub use codes::Code;

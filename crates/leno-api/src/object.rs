@@ -20,8 +20,10 @@ use crate::kinds::service::ServiceSpec;
 use crate::kinds::service_entry::ServiceEntrySpec;
 use crate::kinds::tcp_route::TcpRouteSpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
-use crate::node::{Node, Pos};
+use crate::node::Pos;
+use crate::written::Written;
 
+/// A copy shares what it says with the first.
 #[derive(Clone, Debug)]
 pub struct Object {
     pub key: ObjectKey,
@@ -30,38 +32,38 @@ pub struct Object {
     pub annotations: Labels,
     pub file: Arc<str>,
     pub spec: Spec,
-    pub(crate) tree: Arc<Node>,
+    pub(crate) written: Written,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Spec {
-    MeshConfig(Box<MeshConfigSpec>),
-    Service(Box<ServiceSpec>),
-    ServiceEntry(Box<ServiceEntrySpec>),
-    HttpRoute(Box<HttpRouteSpec>),
-    TcpRoute(Box<TcpRouteSpec>),
-    VirtualService(Box<VirtualServiceSpec>),
-    DestinationRule(Box<DestinationRuleSpec>),
-    PeerAuthentication(Box<PeerAuthenticationSpec>),
-    AuthorizationPolicy(Box<AuthorizationPolicySpec>),
-    RequestAuthentication(Box<RequestAuthenticationSpec>),
-    Gateway(Box<GatewaySpec>),
-    KubernetesGateway(Box<gateway_api::GatewaySpec>),
-    GatewayClass(Box<GatewayClassSpec>),
-    ReferenceGrant(Box<ReferenceGrantSpec>),
-    Secret(Box<SecretSpec>),
-    Namespace(Box<NamespaceSpec>),
+    MeshConfig(Arc<MeshConfigSpec>),
+    Service(Arc<ServiceSpec>),
+    ServiceEntry(Arc<ServiceEntrySpec>),
+    HttpRoute(Arc<HttpRouteSpec>),
+    TcpRoute(Arc<TcpRouteSpec>),
+    VirtualService(Arc<VirtualServiceSpec>),
+    DestinationRule(Arc<DestinationRuleSpec>),
+    PeerAuthentication(Arc<PeerAuthenticationSpec>),
+    AuthorizationPolicy(Arc<AuthorizationPolicySpec>),
+    RequestAuthentication(Arc<RequestAuthenticationSpec>),
+    Gateway(Arc<GatewaySpec>),
+    KubernetesGateway(Arc<gateway_api::GatewaySpec>),
+    GatewayClass(Arc<GatewayClassSpec>),
+    ReferenceGrant(Arc<ReferenceGrantSpec>),
+    Secret(Arc<SecretSpec>),
+    Namespace(Arc<NamespaceSpec>),
 }
 
 impl Object {
     /// Where the object begins.
     pub fn place(&self) -> Place {
-        self.at(self.tree.pos)
+        self.at(self.written.pos())
     }
 
     /// Where a field is written, or what encloses it: `spec.http[0].route[1]`.
     pub fn place_of(&self, path: &str) -> Place {
-        self.at(self.tree.pos_of(path))
+        self.at(self.written.pos_of(path))
     }
 
     /// A diagnostic about a field of this object.
@@ -92,6 +94,6 @@ impl PartialEq for Object {
         self.key == other.key
             && self.file == other.file
             && self.labels == other.labels
-            && self.tree == other.tree
+            && self.written == other.written
     }
 }

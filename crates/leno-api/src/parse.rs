@@ -13,6 +13,7 @@ use crate::kinds::{Envelope, Labels};
 use crate::node::{Broken, Entry, Node, Pos, Value, documents};
 use crate::object::{Object, Spec};
 use crate::validate::{names, validate};
+use crate::written::Written;
 
 /// Files over this are refused whole.
 pub const MAX_FILE_BYTES: usize = 10 << 20;
@@ -281,28 +282,28 @@ impl Reading {
 
     fn served(&mut self, kind: Kind, node: Node) {
         match kind {
-            Kind::MeshConfig => self.typed(kind, node, |spec| Spec::MeshConfig(Box::new(spec))),
-            Kind::Service => self.typed(kind, node, |spec| Spec::Service(Box::new(spec))),
-            Kind::ServiceEntry => self.typed(kind, node, |spec| Spec::ServiceEntry(Box::new(spec))),
-            Kind::HttpRoute => self.typed(kind, node, |spec| Spec::HttpRoute(Box::new(spec))),
-            Kind::TcpRoute => self.typed(kind, node, |spec| Spec::TcpRoute(Box::new(spec))),
-            Kind::VirtualService => self.typed(kind, node, |spec| Spec::VirtualService(Box::new(spec))),
-            Kind::DestinationRule => self.typed(kind, node, |spec| Spec::DestinationRule(Box::new(spec))),
+            Kind::MeshConfig => self.typed(kind, node, |spec| Spec::MeshConfig(Arc::new(spec))),
+            Kind::Service => self.typed(kind, node, |spec| Spec::Service(Arc::new(spec))),
+            Kind::ServiceEntry => self.typed(kind, node, |spec| Spec::ServiceEntry(Arc::new(spec))),
+            Kind::HttpRoute => self.typed(kind, node, |spec| Spec::HttpRoute(Arc::new(spec))),
+            Kind::TcpRoute => self.typed(kind, node, |spec| Spec::TcpRoute(Arc::new(spec))),
+            Kind::VirtualService => self.typed(kind, node, |spec| Spec::VirtualService(Arc::new(spec))),
+            Kind::DestinationRule => self.typed(kind, node, |spec| Spec::DestinationRule(Arc::new(spec))),
             Kind::PeerAuthentication => {
-                self.typed(kind, node, |spec| Spec::PeerAuthentication(Box::new(spec)))
+                self.typed(kind, node, |spec| Spec::PeerAuthentication(Arc::new(spec)))
             }
             Kind::AuthorizationPolicy => {
-                self.typed(kind, node, |spec| Spec::AuthorizationPolicy(Box::new(spec)))
+                self.typed(kind, node, |spec| Spec::AuthorizationPolicy(Arc::new(spec)))
             }
             Kind::RequestAuthentication => {
-                self.typed(kind, node, |spec| Spec::RequestAuthentication(Box::new(spec)))
+                self.typed(kind, node, |spec| Spec::RequestAuthentication(Arc::new(spec)))
             }
-            Kind::Gateway => self.typed(kind, node, |spec| Spec::Gateway(Box::new(spec))),
-            Kind::KubernetesGateway => self.typed(kind, node, |spec| Spec::KubernetesGateway(Box::new(spec))),
-            Kind::GatewayClass => self.typed(kind, node, |spec| Spec::GatewayClass(Box::new(spec))),
-            Kind::ReferenceGrant => self.typed(kind, node, |spec| Spec::ReferenceGrant(Box::new(spec))),
-            Kind::Secret => self.typed(kind, node, |spec| Spec::Secret(Box::new(spec))),
-            Kind::Namespace => self.typed(kind, node, |spec| Spec::Namespace(Box::new(spec))),
+            Kind::Gateway => self.typed(kind, node, |spec| Spec::Gateway(Arc::new(spec))),
+            Kind::KubernetesGateway => self.typed(kind, node, |spec| Spec::KubernetesGateway(Arc::new(spec))),
+            Kind::GatewayClass => self.typed(kind, node, |spec| Spec::GatewayClass(Arc::new(spec))),
+            Kind::ReferenceGrant => self.typed(kind, node, |spec| Spec::ReferenceGrant(Arc::new(spec))),
+            Kind::Secret => self.typed(kind, node, |spec| Spec::Secret(Arc::new(spec))),
+            Kind::Namespace => self.typed(kind, node, |spec| Spec::Namespace(Arc::new(spec))),
         }
     }
 
@@ -351,7 +352,7 @@ impl Reading {
                 annotations,
                 file: self.file.clone(),
                 spec: wrap(spec),
-                tree: Arc::new(node),
+                written: Written::new(&node),
             }),
             _ => self.parsed.rejected.push(key),
         }

@@ -16,10 +16,11 @@ const ANNOTATIONS: &str = "annotations";
 impl Object {
     /// Comments are lost, and the values of a Secret.
     pub fn yaml(&self) -> String {
-        let shown = if self.tree.get("kind").and_then(Node::text) == Some(SECRET) {
-            without_secrets(&self.tree)
+        let tree = self.written.node();
+        let shown = if tree.get("kind").and_then(Node::text) == Some(SECRET) {
+            without_secrets(&tree)
         } else {
-            (*self.tree).clone()
+            tree
         };
         serde_saphyr::to_string(&shown).unwrap_or_default()
     }

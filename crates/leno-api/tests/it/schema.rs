@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use leno_api::kinds::authorization_policy::AuthorizationPolicySpec;
 use leno_api::kinds::destination_rule::DestinationRuleSpec;
@@ -102,9 +103,9 @@ pub(crate) fn schema(kind: Kind) -> Schema {
     schema.into_inner()
 }
 
-fn ask<T: DeserializeOwned>(schema: &RefCell<Schema>) -> Box<T> {
+fn ask<T: DeserializeOwned>(schema: &RefCell<Schema>) -> Arc<T> {
     let field = RefCell::default();
-    Box::new(
+    Arc::new(
         T::deserialize(Asked {
             schema,
             field: &field,

@@ -4,10 +4,20 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
+
+/// What has been announced.
+#[derive(Default)]
+pub(super) struct Hints {
+    /// What was written, renamed or removed.
+    pub(super) files: HashSet<PathBuf>,
+    /// And more than that: a directory came or went, or announcements were lost.
+    pub(super) everywhere: bool,
+}
 
 pub(super) struct Inotify {
     fd: OwnedFd,
@@ -61,25 +71,29 @@ impl Inotify {
         Ok(new)
     }
 
-    /// Reads what there is without waiting; the paths that were written or renamed.
-    pub(super) fn drain(&mut self) -> HashSet<PathBuf> {
-        let mut paths = HashSet::new();
+    /// Reads what there is without waiting.
+    pub(super) fn drain(&mut self) -> Hints {
+        let mut hints = Hints::default();
         let mut buffer = [MaybeUninit::uninit(); 8192];
         let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
         while let Ok(event) = reader.next() {
             let id = event.wd();
-            if event
-                .events()
-                .intersects(ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF)
-            {
+            let about = event.events();
+            if about.intersects(ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF) {
                 if let Some(directory) = self.directories.remove(&id) {
                     self.watched.remove(&directory);
                 }
+                hints.everywhere = true;
             } else if let (Some(directory), Some(name)) = (self.directories.get(&id), event.file_name()) {
-                use std::os::unix::ffi::OsStrExt;
-                paths.insert(directory.join(Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()))));
+                let name = name.to_bytes();
+                // Kubernetes swaps what a mounted ConfigMap says by renaming `..data`.
+                hints.everywhere |= about.contains(ReadFlags::ISDIR) || name.starts_with(b"..");
+                let name = Path::new(std::ffi::OsStr::from_bytes(name));
+                hints.files.insert(directory.join(name));
+            } else {
+                hints.everywhere = true;
             }
         }
-        paths
+        hints
     }
 }

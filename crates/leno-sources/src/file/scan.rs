@@ -14,7 +14,7 @@ use leno_api::MAX_FILE_BYTES;
 
 /// Deeper is a loop of symbolic links, or a mistake (a whole file system as configuration).
 const MAX_DEPTH: usize = 16;
-const MAX_FILES: usize = 50_000;
+pub(super) const MAX_FILES: usize = 50_000;
 
 /// When it differs, the file was written or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,29 @@ pub(super) fn scan(top: &Path) -> io::Result<Scan> {
         }
     }
     Ok(found)
+}
+
+/// What is at a path of which a hint was given.
+pub(super) enum There {
+    File(Stamp),
+    /// Nothing, or nothing that is read.
+    Nothing,
+    /// It leads somewhere else: only a scan can tell.
+    Elsewhere,
+}
+
+/// A file that stands in a directory of the last scan.
+pub(super) fn look(path: &Path) -> There {
+    let hidden = path
+        .file_name()
+        .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() || metadata.is_dir() => There::Elsewhere,
+        Ok(metadata) if metadata.is_file() && !hidden && is_configuration(path) => {
+            There::File(Stamp::of(&metadata))
+        }
+        _ => There::Nothing,
+    }
 }
 
 fn is_configuration(path: &Path) -> bool {

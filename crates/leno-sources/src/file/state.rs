@@ -4,6 +4,7 @@
 //! when it has stood unchanged for [`SETTLE`]; and what cannot be read, or became empty, leaves in force what was.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,55 +48,54 @@ pub struct Batch {
 #[derive(Debug, Default)]
 pub struct DirectoryState {
     files: BTreeMap<Arc<str>, FileState>,
+    /// What was seen since it was applied, and since when it stands.
+    pending: BTreeMap<Arc<str>, (Observation, Instant)>,
 }
 
 #[derive(Debug)]
 struct FileState {
-    /// What is in force, or led to it.
-    applied: Observation,
-    /// What was seen since then, and since when it stands.
-    pending: Option<(Observation, Instant)>,
+    applied: Applied,
     good: Vec<Object>,
 }
+
+/// What is in force, or led to it: of a content enough to know it again.
+#[derive(Debug, PartialEq, Eq)]
+enum Applied {
+    Content { length: usize, hash: u64 },
+    Unreadable(String),
+    Gone,
+}
+
+// === impl DirectoryState ===
 
 impl DirectoryState {
     /// Takes note of what is at a path. `stood` says how long it is known to have been so.
     pub fn observe(&mut self, file: &str, seen: Observation, stood: Duration, now: Instant) {
-        if !self.files.contains_key(file) {
-            if seen == Observation::Gone {
-                return;
+        let known = match self.pending.get(file) {
+            Some((pending, _)) => *pending == seen,
+            None => {
+                let applied = self
+                    .files
+                    .get(file)
+                    .map_or(&Applied::Gone, |state| &state.applied);
+                *applied == Applied::of(&seen)
             }
-            let new = FileState {
-                applied: Observation::Gone,
-                pending: None,
-                good: Vec::new(),
-            };
-            self.files.insert(file.into(), new);
-        }
-        let Some(state) = self.files.get_mut(file) else {
-            return;
         };
-        let latest = state
-            .pending
-            .as_ref()
-            .map_or(&state.applied, |(pending, _)| pending);
-        if *latest != seen {
+        if !known {
             let since = now.checked_sub(stood.min(SETTLE)).unwrap_or(now);
-            state.pending = Some((seen, since));
+            self.pending.insert(file.into(), (seen, since));
         }
     }
 
     /// Files that wait to be applied; they are to be read once more before they are.
     pub fn pending(&self) -> impl Iterator<Item = &str> {
-        self.files
-            .iter()
-            .filter(|(_, state)| state.pending.is_some())
-            .map(|(file, _)| file.as_ref())
+        self.pending.keys().map(AsRef::as_ref)
     }
 
     /// Every file that is known.
     pub fn known(&self) -> impl Iterator<Item = &str> {
-        self.files.keys().map(AsRef::as_ref)
+        let new = self.pending.keys().filter(|file| !self.files.contains_key(*file));
+        self.files.keys().chain(new).map(AsRef::as_ref)
     }
 
     /// When [`Self::apply`] has something to do next.
@@ -110,34 +110,63 @@ impl DirectoryState {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Vec::new();
         }
+        let settled = self.pending.extract_if(.., |_, (_, since)| {
+            now.saturating_duration_since(*since) >= SETTLE
+        });
         let mut changed = Vec::new();
-        for (file, state) in &mut self.files {
-            match state.pending.take() {
-                Some((seen, since)) if now.saturating_duration_since(since) >= SETTLE => {
-                    if seen != state.applied {
-                        changed.push(state.apply(file, seen));
-                    }
-                }
-                waiting => state.pending = waiting,
+        for (file, (seen, _)) in settled {
+            let state = self.files.entry(file.clone()).or_default();
+            let applied = Applied::of(&seen);
+            if state.applied != applied {
+                changed.push(state.apply(&file, seen));
+                state.applied = applied;
+            }
+            if state.applied == Applied::Gone {
+                self.files.remove(&file);
             }
         }
-        self.files
-            .retain(|_, state| state.applied != Observation::Gone || state.pending.is_some());
         changed
     }
 
     /// Since when each file that is to be applied stands as it is.
     fn waiting(&self) -> impl Iterator<Item = Instant> {
-        self.files
-            .values()
-            .filter_map(|state| state.pending.as_ref())
-            .map(|(_, since)| *since)
+        self.pending.values().map(|(_, since)| *since)
+    }
+}
+
+// === impl Applied ===
+
+impl Applied {
+    fn of(seen: &Observation) -> Self {
+        match seen {
+            Observation::Content(bytes) => {
+                let mut hasher = DefaultHasher::new();
+                hasher.write(bytes);
+                Self::Content {
+                    length: bytes.len(),
+                    hash: hasher.finish(),
+                }
+            }
+            Observation::Unreadable(reason) => Self::Unreadable(reason.clone()),
+            Observation::Gone => Self::Gone,
+        }
+    }
+}
+
+// === impl FileState ===
+
+impl Default for FileState {
+    fn default() -> Self {
+        Self {
+            applied: Applied::Gone,
+            good: Vec::new(),
+        }
     }
 }
 
 impl FileState {
     fn apply(&mut self, file: &Arc<str>, seen: Observation) -> FileObjects {
-        let diagnostics = match &seen {
+        let diagnostics = match seen {
             Observation::Gone => {
                 self.good.clear();
                 Vec::new()
@@ -147,9 +176,8 @@ impl FileState {
                 let found = whole(Code::FileUnreadable, Severity::Error, file, message);
                 vec![found.hint("its last good objects stay in force; check its permissions")]
             }
-            Observation::Content(bytes) => self.take_over(file, read(file, bytes)),
+            Observation::Content(bytes) => self.take_over(file, read(file, &bytes)),
         };
-        self.applied = seen;
         FileObjects {
             file: file.clone(),
             objects: self.good.clone(),

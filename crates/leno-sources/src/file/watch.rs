@@ -1,5 +1,6 @@
 //! The loop around the state: scan, apply, wait. For a thread of its own; it blocks.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
@@ -11,11 +12,13 @@ use leno_api::{Code, Diagnostic, Place, Severity};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::inotify::Inotify;
-use super::scan::{Stamp, content, scan};
+use super::scan::{MAX_FILES, Stamp, There, content, look, scan};
 use super::state::{Batch, DirectoryState, Observation};
 
 /// Scans without being told: for file systems that do not announce what others change (NFS).
 const RESCAN: Duration = Duration::from_secs(1);
+/// Of a large directory less often: scanning takes no more than one part in this many of the time.
+const RESCAN_SHARE: u32 = 200;
 /// The same where nothing is announced at all; with the time to settle it stays within 200 ms.
 const RESCAN_UNTOLD: Duration = Duration::from_millis(100);
 /// The first batch waits this long for files that are just being written.
@@ -80,6 +83,8 @@ struct Watcher<'a> {
     stamps: BTreeMap<PathBuf, Stamp>,
     /// Files to read whatever their stamp says.
     touched: HashSet<PathBuf>,
+    /// When to look everywhere next.
+    rescan: Instant,
     problem: Option<Diagnostic>,
     problem_changed: bool,
     first: bool,
@@ -93,14 +98,53 @@ impl<'a> Watcher<'a> {
             inotify: Inotify::new().ok(),
             stamps: BTreeMap::new(),
             touched: HashSet::new(),
+            rescan: Instant::now(),
             problem: None,
             problem_changed: false,
             first: true,
         }
     }
 
-    /// One scan. True: look again at once, since a directory is watched only from now on.
+    /// Looks at what is told to have changed, or, when it is time, everywhere. True: look again at once, since a
+    /// directory is watched only from now on.
     fn look(&mut self) -> bool {
+        // What is about to be applied is read once more: it may have been written since without a new stamp.
+        self.touched.extend(self.state.pending().map(PathBuf::from));
+        let now = Instant::now();
+        if now < self.rescan && self.inotify.is_some() && self.look_at_touched(now) {
+            return false;
+        }
+        let again = self.look_everywhere(now);
+        if !again {
+            let took = now.elapsed();
+            self.rescan = now + took + RESCAN.max(took * RESCAN_SHARE);
+        }
+        again
+    }
+
+    /// False: that is not enough.
+    fn look_at_touched(&mut self, now: Instant) -> bool {
+        for path in &self.touched {
+            match look(path) {
+                There::Elsewhere => return false,
+                There::File(stamp) if self.stamps.len() < MAX_FILES || self.stamps.contains_key(path) => {
+                    self.stamps.insert(path.clone(), stamp);
+                    self.state
+                        .observe(&path.to_string_lossy(), read(path), Duration::ZERO, now);
+                }
+                There::File(_) => {}
+                There::Nothing => {
+                    self.stamps.remove(path);
+                    let file = path.to_string_lossy();
+                    self.state.observe(&file, Observation::Gone, Duration::ZERO, now);
+                }
+            }
+        }
+        self.touched.clear();
+        true
+    }
+
+    fn look_everywhere(&mut self, now: Instant) -> bool {
         let found = match scan(self.directory) {
             Ok(found) => found,
             Err(error) => {
@@ -114,29 +158,19 @@ impl<'a> Watcher<'a> {
                 return false;
             }
         };
-        // What is about to be applied is read once more: it may have been written since without a new stamp.
-        self.touched.extend(self.state.pending().map(PathBuf::from));
-        let now = Instant::now();
         for (path, stamp) in &found.files {
             if self.stamps.get(path) == Some(stamp) && !self.touched.contains(path) {
                 continue;
             }
-            let seen = match content(path) {
-                Ok(bytes) => Observation::Content(bytes),
-                Err(error) => Observation::Unreadable(error.to_string()),
-            };
             let stood = if self.first {
                 stamp.age(SystemTime::now())
             } else {
                 Duration::ZERO
             };
-            self.state.observe(&path.to_string_lossy(), seen, stood, now);
+            self.state
+                .observe(&path.to_string_lossy(), read(path), stood, now);
         }
-        let there: HashSet<String> = found
-            .files
-            .keys()
-            .map(|path| path.to_string_lossy().into_owned())
-            .collect();
+        let there: HashSet<Cow<'_, str>> = found.files.keys().map(|path| path.to_string_lossy()).collect();
         let gone: Vec<String> = self
             .state
             .known()
@@ -188,10 +222,9 @@ impl<'a> Watcher<'a> {
 
     /// Waits for a change, a version that has settled, or the next scan. True: to be stopped.
     fn wait(&mut self, stop: &impl AsFd) -> Result<bool, WatchError> {
-        let rescan = if self.inotify.is_some() {
-            RESCAN
-        } else {
-            RESCAN_UNTOLD
+        let rescan = match self.inotify {
+            Some(_) => self.rescan.saturating_duration_since(Instant::now()),
+            None => RESCAN_UNTOLD,
         };
         let settles = self
             .state
@@ -215,8 +248,19 @@ impl<'a> Watcher<'a> {
         let stopped = fds.first().is_some_and(|fd| !fd.revents().is_empty());
         drop(fds);
         if let Some(inotify) = &mut self.inotify {
-            self.touched.extend(inotify.drain());
+            let hints = inotify.drain();
+            self.touched.extend(hints.files);
+            if hints.everywhere {
+                self.rescan = Instant::now();
+            }
         }
         Ok(stopped)
+    }
+}
+
+fn read(path: &Path) -> Observation {
+    match content(path) {
+        Ok(bytes) => Observation::Content(bytes),
+        Err(error) => Observation::Unreadable(error.to_string()),
     }
 }
