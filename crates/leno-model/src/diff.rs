@@ -176,7 +176,7 @@ fn share_parts(old: &Snapshot, new: &mut Snapshot) {
 }
 
 fn share<T: PartialEq>(new: &mut Arc<T>, old: Option<&Arc<T>>) {
-    if let Some(old) = old.filter(|old| **old == *new) {
+    if let Some(old) = old.filter(|old| !Arc::ptr_eq(old, new) && **old == *new) {
         *new = old.clone();
     }
 }

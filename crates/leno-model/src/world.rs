@@ -16,6 +16,7 @@ use leno_api::{Code, Diagnostic, Kind, Object, ObjectKey, Place, Severity};
 
 use crate::authentication::{Authentication, KeyNews, KeySource, Keys};
 use crate::build::grant::Grants;
+use crate::build::made::Made;
 use crate::build::peer_authentication::PeerPolicies;
 use crate::build::{self, Context, Routes};
 use crate::delta::{Delta, Key};
@@ -63,6 +64,7 @@ pub struct World {
     vips: VipTable,
     peers: PeerPolicies,
     selection: Selection,
+    made: Made,
     config_diagnostics: Vec<Diagnostic>,
     workload_diagnostics: BTreeMap<WorkloadId, Diagnostic>,
     keys: BTreeMap<KeySource, KeyNews>,
@@ -157,14 +159,22 @@ impl World {
         if objects.is_empty() {
             return self.files.remove(&file).is_some();
         }
-        let objects: Vec<Arc<Object>> = objects.into_iter().map(Arc::new).collect();
-        match self.files.get(&file) {
-            Some(before) if *before == objects => false,
-            _ => {
-                self.files.insert(file, objects);
-                true
-            }
+        let before = self.files.get(&file).map_or(&[][..], Vec::as_slice);
+        let known: HashMap<&ObjectKey, &Arc<Object>> =
+            before.iter().map(|object| (&object.key, object)).collect();
+        let objects: Vec<Arc<Object>> = objects
+            .into_iter()
+            .map(|object| match known.get(&object.key) {
+                Some(same) if ***same == object => Arc::clone(same),
+                _ => Arc::new(object),
+            })
+            .collect();
+        let same =
+            before.len() == objects.len() && before.iter().zip(&objects).all(|(a, b)| Arc::ptr_eq(a, b));
+        if !same {
+            self.files.insert(file, objects);
         }
+        !same
     }
 
     // === the short way ===
@@ -311,8 +321,9 @@ impl World {
         next.authentication = Arc::new(build::request_authentication::authentication(&objects, &root));
         next.keys = Arc::clone(&self.snapshot.keys);
         next.mesh = Arc::new(mesh);
-        next.services = build::service::declared(&objects);
-        build::service_entry::add(&objects, &mut next.services, &mut diagnostics);
+        let mut made = std::mem::take(&mut self.made);
+        next.services = build::service::declared(&objects, &mut made);
+        build::service_entry::add(&objects, &mut next.services, &mut made, &mut diagnostics);
         add_undeclared(&mut next);
         self.assign_vips(&mut next, now, &mut diagnostics);
 
@@ -346,6 +357,8 @@ impl World {
         self.files = files;
         self.config_diagnostics = diagnostics;
         let delta = diff(&self.snapshot, &mut next);
+        made.remember(&next.services);
+        self.made = made;
         if !delta.is_empty() {
             self.publish(next);
         }
@@ -371,7 +384,9 @@ impl World {
             match self.vips.assign(host, now) {
                 Some(vips) => {
                     next.vips.extend(vips.map(|vip| (vip, host.clone())));
-                    Arc::make_mut(service).vips = vips.into();
+                    if service.vips != vips {
+                        Arc::make_mut(service).vips = vips.into();
+                    }
                 }
                 None => {
                     let place = Place::whole_file(&service.origin.place);

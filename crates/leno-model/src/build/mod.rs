@@ -8,6 +8,7 @@ pub(crate) mod destination_rule;
 pub(crate) mod gateway;
 pub(crate) mod grant;
 pub(crate) mod http_route;
+pub(crate) mod made;
 pub(crate) mod mesh;
 pub(crate) mod peer_authentication;
 pub(crate) mod request_authentication;
@@ -165,10 +166,19 @@ pub(crate) fn of_kind<'o, S>(
     objects: &[&'o Arc<Object>],
     pick: impl Fn(&'o Spec) -> Option<&'o S>,
 ) -> Vec<(&'o Object, &'o S)> {
+    let found = shared_of_kind(objects, pick).into_iter();
+    found.map(|(object, spec)| (object.as_ref(), spec)).collect()
+}
+
+/// The same, for who keeps objects.
+pub(crate) fn shared_of_kind<'o, S>(
+    objects: &[&'o Arc<Object>],
+    pick: impl Fn(&'o Spec) -> Option<&'o S>,
+) -> Vec<(&'o Arc<Object>, &'o S)> {
     let mut found: Vec<_> = objects
         .iter()
         .copied()
-        .filter_map(|object| Some((object.as_ref(), pick(&object.spec)?)))
+        .filter_map(|object| Some((object, pick(&object.spec)?)))
         .collect();
     found.sort_by(|(a, _), (b, _)| (&a.key.name, &a.key.namespace).cmp(&(&b.key.name, &b.key.namespace)));
     found

@@ -7,7 +7,8 @@ use leno_api::kinds::service::{ServicePort as ApiPort, ServiceSpec, Transport};
 use leno_api::quantity::IntOrString;
 use leno_api::{Object, Spec};
 
-use super::{of_kind, origin, port};
+use super::made::Made;
+use super::{origin, port, shared_of_kind};
 use crate::name::{Host, Labels, Origin};
 use crate::service::{Backing, Protocol, Service, ServicePort, TargetPort};
 use crate::workload::Workload;
@@ -16,21 +17,24 @@ use crate::workload::Workload;
 /// (Istio's list: SMTP, DNS, MySQL, MongoDB.)
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
-pub(crate) fn declared(objects: &[&Arc<Object>]) -> BTreeMap<Host, Arc<Service>> {
-    let specs = of_kind(objects, |spec| match spec {
+pub(crate) fn declared(objects: &[&Arc<Object>], made: &mut Made) -> BTreeMap<Host, Arc<Service>> {
+    let specs = shared_of_kind(objects, |spec| match spec {
         Spec::Service(spec) => Some(spec.as_ref()),
         _ => None,
     });
     specs
         .into_iter()
-        .map(|(object, spec)| service(object, spec))
-        .map(|s| (s.host.clone(), Arc::new(s)))
+        .map(|(object, spec)| {
+            let host = Host::in_cluster(&object.key.name, &object.key.namespace);
+            let service = made.service(&host, object, || service(object, spec, host.clone()));
+            (host, service)
+        })
         .collect()
 }
 
-fn service(object: &Object, spec: &ServiceSpec) -> Service {
+fn service(object: &Object, spec: &ServiceSpec, host: Host) -> Service {
     Service {
-        host: Host::in_cluster(&object.key.name, &object.key.namespace),
+        host,
         name: object.key.name.to_string(),
         namespace: object.key.namespace.to_string(),
         ports: spec.ports.iter().filter_map(service_port).collect(),

@@ -12,17 +12,19 @@ use ipnet::IpNet;
 use leno_api::kinds::service_entry::{EntryEndpoint, EntryPort, Location, Resolution, ServiceEntrySpec};
 use leno_api::{Code, Diagnostic, Object, Severity, Spec};
 
+use super::made::Made;
 use super::service::protocol;
-use super::{count, of_kind, origin, port};
+use super::{count, origin, port, shared_of_kind};
 use crate::name::Host;
 use crate::service::{Backing, Endpoint, Service, ServicePort, TargetPort};
 
 pub(crate) fn add(
     objects: &[&Arc<Object>],
     services: &mut BTreeMap<Host, Arc<Service>>,
+    made: &mut Made,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let specs = of_kind(objects, |spec| match spec {
+    let specs = shared_of_kind(objects, |spec| match spec {
         Spec::ServiceEntry(spec) => Some(spec.as_ref()),
         _ => None,
     });
@@ -39,7 +41,8 @@ pub(crate) fn add(
                 diagnostics.push(found.hint("declare each host once"));
                 continue;
             }
-            services.insert(host.clone(), Arc::new(service(object, spec, host)));
+            let service = made.service(&host, object, || service(object, spec, host.clone()));
+            services.insert(host, service);
         }
     }
 }
