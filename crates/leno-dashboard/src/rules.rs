@@ -4,7 +4,7 @@ use leno_model::policy::{LoadBalancer, MtlsMode, TlsMode, TrafficPolicy};
 use leno_model::route::{
     AbortStatus, HeaderMatch, HttpAction, HttpMatch, HttpRule, PathMatch, StringMatch, WeightedBackend,
 };
-use leno_model::{Host, Origin, Snapshot};
+use leno_model::{Host, Origin, ServicePolicy, Snapshot};
 use serde::Serialize;
 
 /// What holds for calls of a host.
@@ -215,9 +215,12 @@ fn text(is: &StringMatch) -> String {
 }
 
 fn policies(snapshot: &Snapshot, host: &Host) -> Vec<Policy> {
-    let Some(of_host) = snapshot.policies.get(host) else {
-        return Vec::new();
-    };
+    let all = snapshot.policies.get(host);
+    let rules = all.iter().flat_map(|all| &all.rules);
+    rules.flat_map(of_rule).collect()
+}
+
+fn of_rule(of_host: &ServicePolicy) -> Vec<Policy> {
     let source = Source::new(&of_host.origin);
     let mut all = said(&of_host.policy, "", &source);
     for subset in &of_host.subsets {
@@ -257,8 +260,11 @@ fn said(policy: &TrafficPolicy, of: &str, source: &Source) -> Vec<Policy> {
     }
     match &policy.tls {
         Some(TlsMode::Disable) => say("TLS", "off: this host is called in plaintext".to_owned()),
-        Some(TlsMode::IstioMutual) => say("TLS", "the mesh's mutual TLS, always".to_owned()),
-        Some(TlsMode::Simple { .. }) => say("TLS", "TLS without a client certificate".to_owned()),
+        Some(TlsMode::IstioMutual { .. }) => say("TLS", "the mesh's mutual TLS, always".to_owned()),
+        Some(TlsMode::Originate(said)) if said.mutual => {
+            say("TLS", "TLS with a client certificate".to_owned());
+        }
+        Some(TlsMode::Originate(_)) => say("TLS", "TLS without a client certificate".to_owned()),
         None => {}
     }
     if let Some(outlier) = &policy.outlier {

@@ -111,7 +111,7 @@ pub enum CertificateSource {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct GatewaySecret {
     pub origin: Origin,
-    /// PEM.
+    /// PEM; empty, with the key, where there are roots alone.
     pub chain: Vec<u8>,
     /// PEM.
     pub key: Vec<u8>,

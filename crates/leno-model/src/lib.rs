@@ -36,8 +36,8 @@ pub use gateway::{
 pub use mesh::{Authorizer, AuthorizerBody, AuthorizerHttp, MeshConfig, OutboundPolicy, PathNormalization};
 pub use name::{Host, Labels, Origin, WorkloadId};
 pub use policy::{
-    ConnectionPool, LoadBalancer, LocalityLb, MtlsMode, OutlierDetection, PeerMtls, ServicePolicy, Subset,
-    TlsMode, TrafficPolicy,
+    ConnectionPool, HostPolicies, LoadBalancer, LocalityLb, MtlsMode, OutlierDetection, PeerMtls,
+    ServicePolicy, Subset, TlsMode, TrafficPolicy,
 };
 pub use route::{HttpAction, HttpMatch, HttpRoute, HttpRule, StringMatch, TcpRoute, WeightedBackend};
 pub use service::{Backing, Endpoint, Protocol, Service, ServicePort};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::name::Host;
+use crate::policy::LocalityLb;
 use crate::service::Service;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +22,8 @@ pub struct MeshConfig {
     pub paths: PathNormalization,
     /// By their names.
     pub authorizers: Vec<Authorizer>,
+    /// For hosts whose DestinationRule says nothing of it.
+    pub locality: LocalityLb,
 }
 
 /// Somebody outside of the proxies, who is asked about what policies with action CUSTOM match.
@@ -99,6 +102,10 @@ impl Default for MeshConfig {
             http2_upgrade: true,
             paths: PathNormalization::Base,
             authorizers: Vec::new(),
+            locality: LocalityLb {
+                enabled: true,
+                ..LocalityLb::default()
+            },
         }
     }
 }

@@ -4,13 +4,48 @@ use std::time::Duration;
 
 use crate::name::{Host, Labels, Origin};
 
-/// What DestinationRule says of a host.
+/// What DestinationRules say of a host: to whom depends on who calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HostPolicies {
+    /// The namespace of the service; none: it is not in the mesh.
+    pub home: Option<String>,
+    /// The namespace whose rules are for the whole mesh.
+    pub root: String,
+    /// One for each namespace and selector, those with a selector first.
+    pub rules: Vec<ServicePolicy>,
+}
+
+/// What the rules of a namespace say of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePolicy {
     pub origin: Origin,
     pub host: Host,
+    /// Only for callers of the rule's own namespace with all of these labels.
+    pub selector: Option<Labels>,
     pub policy: TrafficPolicy,
     pub subsets: Vec<Subset>,
+}
+
+impl HostPolicies {
+    /// The rule that is in force for a caller: of its own namespace, else of the service's, else of the root
+    /// namespace, and in each one that selects the caller before one for everybody.
+    pub fn for_caller(&self, namespace: &str, labels: &Labels) -> Option<&ServicePolicy> {
+        let own = Some(namespace).filter(|own| *own != self.root);
+        let namespaces = [own, self.home.as_deref(), Some(self.root.as_str())];
+        let selects = |rule: &ServicePolicy| match &rule.selector {
+            None => true,
+            Some(selector) => {
+                *rule.origin.namespace == *namespace
+                    && selector
+                        .iter()
+                        .all(|(name, value)| labels.get(name) == Some(value))
+            }
+        };
+        namespaces.into_iter().flatten().find_map(|namespace| {
+            let mut rules = self.rules.iter();
+            rules.find(|rule| *rule.origin.namespace == *namespace && selects(rule))
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,10 +59,16 @@ pub struct Subset {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TrafficPolicy {
     pub balancer: Option<LoadBalancer>,
+    /// Where the balancer hashes.
+    pub table: HashTable,
+    pub warmup: Option<Warmup>,
     pub locality: Option<LocalityLb>,
     pub pool: ConnectionPool,
     pub outlier: Option<OutlierDetection>,
     pub tls: Option<TlsMode>,
+    pub tunnel: Option<Tunnel>,
+    pub proxy_protocol: Option<ProxyProtocol>,
+    pub retry_budget: Option<RetryBudget>,
     /// By port, already merged over the rest.
     pub ports: Vec<(u16, TrafficPolicy)>,
 }
@@ -43,20 +84,67 @@ pub enum LoadBalancer {
         name: String,
         path: Option<String>,
         ttl: Duration,
+        attributes: Vec<(String, String)>,
     },
     HashSourceIp,
     HashQuery(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// How a hash becomes an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HashTable {
+    Ring {
+        minimum: u64,
+    },
+    /// None: the default size.
+    Maglev {
+        size: Option<u64>,
+    },
+}
+
+impl Default for HashTable {
+    /// Istio's.
+    fn default() -> Self {
+        Self::Ring { minimum: 1024 }
+    }
+}
+
+/// A new endpoint gets its share little by little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Warmup {
+    pub window: Duration,
+    /// Of its share, at least: in parts of a million.
+    pub minimum: u32,
+    /// In thousandths; 1000 is linear.
+    pub aggression: u32,
+}
+
+/// Which endpoints are preferred by where they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LocalityLb {
     pub enabled: bool,
+    pub distribute: Vec<Distribute>,
+    /// From a region to the one that comes next.
+    pub failover: Vec<(String, String)>,
+    /// Labels that callers and endpoints have in common, the weightiest first; with a value in place of the caller's.
+    pub priority: Vec<(String, Option<String>)>,
+}
+
+/// For callers of a locality: percent by the endpoints' localities. The last parts may be `*`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Distribute {
+    pub from: String,
+    pub to: Vec<(String, u32)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnectionPool {
     pub max_connections: Option<u32>,
     pub connect_timeout: Option<Duration>,
+    pub keepalive: Option<TcpKeepalive>,
+    pub max_connection_duration: Option<Duration>,
+    /// Of connections that carry bytes; zero: without end.
+    pub tcp_idle_timeout: Option<Duration>,
     pub http1_max_pending: Option<u32>,
     pub http2_max_requests: Option<u32>,
     pub max_requests_per_connection: Option<u32>,
@@ -64,24 +152,114 @@ pub struct ConnectionPool {
     pub idle_timeout: Option<Duration>,
     /// `h2UpgradePolicy`: None: as the mesh does.
     pub http2_upgrade: Option<bool>,
+    /// Upstream is spoken what the client speaks.
+    pub client_protocol: bool,
+    /// Of one connection of HTTP/2.
+    pub max_concurrent_streams: Option<u32>,
+    /// Interval and time-out of HTTP/2's pings.
+    pub http2_keepalive: Option<(Duration, Duration)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What is not said is the kernel's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TcpKeepalive {
+    pub probes: Option<u32>,
+    pub time: Option<Duration>,
+    pub interval: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OutlierDetection {
     pub consecutive_5xx: Option<u32>,
     pub consecutive_gateway_errors: Option<u32>,
+    /// Failures to connect count for themselves, and so many of them eject.
+    pub split_local: bool,
+    pub consecutive_local: Option<u32>,
     pub interval: Option<Duration>,
     pub base_ejection_time: Option<Duration>,
     pub max_ejection_percent: Option<u32>,
     pub min_health_percent: Option<u32>,
 }
 
-/// DestinationRule `tls.mode`, as far as the mesh itself is concerned.
+/// DestinationRule `tls.mode`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TlsMode {
     Disable,
-    IstioMutual,
-    Simple { sni: Option<String> },
+    IstioMutual {
+        sni: Option<String>,
+        /// Whom the other side may be, in place of the service's own identities; empty: those.
+        names: Vec<String>,
+    },
+    Originate(Box<Origination>),
+}
+
+/// TLS as to a server that is not of the mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Origination {
+    pub sni: Option<String>,
+    /// A certificate is shown.
+    pub mutual: bool,
+    /// Whom the other side may be; empty: who the server name says.
+    pub names: Vec<String>,
+    /// The other side may be anybody.
+    pub unverified: bool,
+    pub credentials: Credentials,
+}
+
+/// What TLS is made with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Credentials {
+    /// A Secret in the gateway's namespace.
+    Secret(String),
+    /// Files on the caller's machine.
+    Files {
+        /// Chain and key.
+        certificate: Option<(String, String)>,
+        /// None: the machine's own roots.
+        roots: Option<String>,
+        revoked: Option<String>,
+    },
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self::Files {
+            certificate: None,
+            roots: None,
+            revoked: None,
+        }
+    }
+}
+
+impl Credentials {
+    /// Nothing but the machine's own roots is needed.
+    pub fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Connections go through a proxy of somebody's, to this host and port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tunnel {
+    /// In a POST; else a CONNECT.
+    pub post: bool,
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    V1,
+    V2,
+}
+
+/// How many retries there may be for so many requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RetryBudget {
+    /// In parts of a million of the requests under way. None: Envoy's 20 %.
+    pub share: Option<u32>,
+    /// So many always. None: 3.
+    pub least: Option<u32>,
 }
 
 /// What a workload accepts.

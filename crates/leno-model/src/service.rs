@@ -20,6 +20,8 @@ pub struct Service {
     /// Where it is called, if its object says that itself.
     pub addresses: Vec<IpNet>,
     pub backing: Backing,
+    /// Which endpoints are preferred, where no DestinationRule says it. None: none is.
+    pub distribution: Option<Distribution>,
     /// Not of the mesh: nobody there understands what sidecars tell each other.
     pub external: bool,
     /// Whom the other side of mesh mTLS may be, besides the workloads' own identities (SPIFFE ids).
@@ -44,6 +46,13 @@ pub enum Backing {
         /// One address of all stands for the name (`DNS_ROUND_ROBIN`).
         one: bool,
     },
+}
+
+/// Endpoints that are preferred (`trafficDistribution`): the nearest, of which zone or node is the last to differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Distribution {
+    SameZone,
+    SameNode,
 }
 
 /// An endpoint that an object describes.

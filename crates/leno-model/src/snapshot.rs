@@ -11,8 +11,8 @@ use crate::authentication::{Authentication, KeySource, Keys, longest};
 use crate::authorization::Authorization;
 use crate::gateway::{Gateway, GatewaySecret};
 use crate::mesh::MeshConfig;
-use crate::name::{Host, WorkloadId};
-use crate::policy::{PeerMtls, ServicePolicy};
+use crate::name::{Host, Labels, WorkloadId};
+use crate::policy::{HostPolicies, PeerMtls, ServicePolicy};
 use crate::route::{HttpRoute, TcpRoute};
 use crate::service::Service;
 use crate::trust::Trust;
@@ -30,7 +30,7 @@ pub struct Snapshot {
     /// HTTP routes by host, in the order of precedence.
     pub http_routes: HashMap<Host, Vec<Arc<HttpRoute>>>,
     pub tcp_routes: HashMap<Host, Vec<Arc<TcpRoute>>>,
-    pub policies: HashMap<Host, Arc<ServicePolicy>>,
+    pub policies: HashMap<Host, Arc<HostPolicies>>,
     /// Effective mTLS mode by workload.
     pub mtls: HashMap<WorkloadId, Arc<PeerMtls>>,
     /// Who may do what.
@@ -73,6 +73,11 @@ impl Snapshot {
             Keys::Fetched(source, timeout) => Some((source.clone(), *timeout)),
             Keys::Inline(_) => None,
         }))
+    }
+
+    /// How a host is called by a caller of this namespace and with these labels.
+    pub fn policy(&self, host: &Host, namespace: &str, labels: &Labels) -> Option<&ServicePolicy> {
+        self.policies.get(host)?.for_caller(namespace, labels)
     }
 
     pub fn endpoints(&self, host: &Host) -> &[Arc<Workload>] {

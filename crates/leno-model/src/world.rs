@@ -333,7 +333,12 @@ impl World {
             services: &services,
             policies: HashMap::new(),
             diagnostics,
-            secrets: next.secrets.keys().cloned().collect(),
+            secrets: next
+                .secrets
+                .iter()
+                .filter(|(_, secret)| !secret.chain.is_empty())
+                .map(|(name, _)| name.clone())
+                .collect(),
             grants: Grants::new(&objects),
             muted: false,
         };

@@ -1,5 +1,6 @@
 //! Clusters: how a service, or the application behind us, is called.
 
+mod balance;
 mod protection;
 mod transport;
 
@@ -7,21 +8,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leno_model::policy::LoadBalancer;
 use leno_model::service::TargetPort;
 use leno_model::{
-    Backing, ConnectionPool, Host, OutlierDetection, Protocol, Service, ServicePort, TlsMode, TrafficPolicy,
-    Workload,
+    Backing, ConnectionPool, Host, Protocol, Service, ServicePort, TlsMode, TrafficPolicy, Workload,
 };
 
 use crate::Proxy;
-use crate::endpoint::{self, EndpointsInput};
+use crate::endpoint::{self, EndpointsInput, locality};
 use crate::naming::{self, BLACK_HOLE, ClusterName, INBOUND_PASSTHROUGH, PASSTHROUGH, ServiceName};
 use crate::parts::{ads, duration, list, metadata, nested, socket_address, string, structure};
 use crate::pb::cluster::Cluster;
 use crate::pb::cluster::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbConfig, LbPolicy,
-    RingHashLbConfig,
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy,
 };
 use crate::pb::{core, endpoint as eds, protobuf};
 use crate::reader::Reader;
@@ -44,9 +42,10 @@ pub(crate) struct OutboundCluster {
     port: u16,
     service: ServiceName,
     subset: Option<String>,
-    balancer: Option<LoadBalancer>,
-    pool: ConnectionPool,
-    outlier: Option<OutlierDetection>,
+    /// What says how, without what stands in `transport` and in endpoints.
+    said: TrafficPolicy,
+    /// Localities share the load by weights of their own.
+    weighted: bool,
     /// The user's object that says how, if any: Istio's path of it, and where it was written.
     policy: Option<(String, String)>,
     transport: Transport,
@@ -118,14 +117,17 @@ fn outbound_input(
     tcp: bool,
 ) -> Option<OutboundCluster> {
     let (host, port) = (&service.host, served.port);
-    let rule = reader.policy(host);
+    let rule = reader.policy(proxy, host);
     if let Some(subset) = &subset {
         rule?.subsets.iter().find(|known| known.name == *subset)?;
     }
-    let policy = policy(reader, host, subset.as_deref(), port).unwrap_or_default();
+    let policy = policy(reader, proxy, host, subset.as_deref(), port).unwrap_or_default();
     let http = match served.protocol {
         _ if tcp => UpstreamHttp::None,
         Protocol::Http2 | Protocol::Grpc => UpstreamHttp::Http2,
+        Protocol::Http | Protocol::Detect if policy.pool.client_protocol => UpstreamHttp::AsDownstream,
+        // As in Istio: whoever is there understands HTTP/2, whatever the client speaks.
+        Protocol::Http if policy.pool.http2_upgrade == Some(true) => UpstreamHttp::Http2,
         // As in Istio: what clients outside speak says nothing of what a service understands.
         Protocol::Http | Protocol::Detect if proxy.is_gateway() => UpstreamHttp::Http1,
         Protocol::Detect if !proxy.on_demand => UpstreamHttp::Detected,
@@ -141,7 +143,7 @@ fn outbound_input(
         Protocol::Udp => return None,
     };
     let sni = naming::mesh_sni(port, subset.as_deref(), host);
-    let transport = transport::transport(reader, proxy, service, policy.tls.as_ref(), sni, http);
+    let transport = transport::transport(reader, proxy, service, &policy, sni, http)?;
     let discovery = match &service.backing {
         Backing::Workloads | Backing::Fixed(_) => Discovered::Eds,
         Backing::Caller => Discovered::Caller,
@@ -154,14 +156,20 @@ fn outbound_input(
             }
         }
     };
+    let locality = locality::setting(reader, service, &policy);
     Some(OutboundCluster {
         tcp,
         port,
         service: service.into(),
         subset,
-        balancer: policy.balancer,
-        pool: policy.pool,
-        outlier: policy.outlier,
+        weighted: locality.is_some_and(|setting| !setting.said.distribute.is_empty()),
+        said: TrafficPolicy {
+            tls: None,
+            locality: None,
+            tunnel: None,
+            ports: Vec::new(),
+            ..policy
+        },
         policy: rule.map(|rule| (naming::object_path(&rule.origin), rule.origin.place.to_string())),
         transport,
         http,
@@ -181,8 +189,8 @@ fn upgrades(
     let wanted = policy.pool.http2_upgrade.unwrap_or(reader.mesh().http2_upgrade);
     let secured = match policy.tls {
         None => reader.mesh().auto_mtls,
-        Some(TlsMode::IstioMutual) => true,
-        Some(TlsMode::Disable | TlsMode::Simple { .. }) => false,
+        Some(TlsMode::IstioMutual { .. }) => true,
+        Some(TlsMode::Disable | TlsMode::Originate(_)) => false,
     };
     let endpoints = reader.endpoints(host);
     let restores = |workload: &Arc<Workload>| {
@@ -219,7 +227,9 @@ pub(crate) fn cluster_names(reader: &mut Reader<'_>, proxy: &Proxy) -> Vec<Strin
     }
     names.insert(INBOUND_PASSTHROUGH.into());
     for service in reader.services() {
-        let subsets = reader.policy(&service.host).map_or(&[][..], |rule| &rule.subsets);
+        let subsets = reader
+            .policy(proxy, &service.host)
+            .map_or(&[][..], |rule| &rule.subsets);
         for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
             names.insert(naming::outbound_cluster(port.port, None, &service.host));
             names.extend(
@@ -270,7 +280,7 @@ fn original_destination(name: &str) -> Cluster {
             UpstreamHttp::AsDownstream,
             &ConnectionPool::default(),
         ),
-        circuit_breakers: protection::circuit_breakers(&ConnectionPool::default()),
+        circuit_breakers: protection::circuit_breakers(&ConnectionPool::default(), None),
         ..plain(name, DiscoveryType::OriginalDst, LbPolicy::ClusterProvided)
     }
 }
@@ -280,7 +290,8 @@ fn original_destination(name: &str) -> Cluster {
     reason = "leno's engine, as Istio, takes DNS settings where Envoy has always had them"
 )]
 fn outbound(input: &OutboundCluster) -> Cluster {
-    let pool = &input.pool;
+    let said = &input.said;
+    let pool = &said.pool;
     let (subset, host) = (input.subset.as_deref(), &input.service.host);
     // Endpoints and statistics go by Istio's name.
     let service_name = naming::outbound_cluster(input.port, subset, host);
@@ -291,15 +302,14 @@ fn outbound(input: &OutboundCluster) -> Cluster {
         (service_name.clone(), String::new())
     };
     let (discovery, balance, config) = match &input.discovery {
-        Discovered::Eds => balance(input.balancer.as_ref()),
-        Discovered::Caller => balance(Some(&LoadBalancer::Passthrough)),
+        Discovered::Eds if balance::passes_through(&input.said) => balance::as_called(),
+        Discovered::Caller => balance::as_called(),
+        Discovered::Eds => {
+            let (policy, config) = balance::policy(&input.said);
+            (DiscoveryType::Eds, policy, config)
+        }
         Discovered::Dns { one, .. } => {
-            let (_, policy, config) = balance(
-                input
-                    .balancer
-                    .as_ref()
-                    .filter(|b| **b != LoadBalancer::Passthrough),
-            );
+            let (policy, config) = balance::policy(&input.said);
             let discovery = if *one {
                 DiscoveryType::LogicalDns
             } else {
@@ -327,45 +337,19 @@ fn outbound(input: &OutboundCluster) -> Cluster {
         eds_cluster_config: eds,
         lb_config: config,
         common_lb_config: Some(CommonLbConfig {
-            healthy_panic_threshold: protection::panic_threshold(input.outlier.as_ref()),
+            healthy_panic_threshold: protection::panic_threshold(said.outlier.as_ref()),
+            locality_config_specifier: input.weighted.then(balance::by_locality),
             ..Default::default()
         }),
-        circuit_breakers: protection::circuit_breakers(pool),
-        outlier_detection: input.outlier.as_ref().map(protection::outlier_detection),
+        circuit_breakers: protection::circuit_breakers(pool, said.retry_budget.as_ref()),
+        outlier_detection: said.outlier.as_ref().map(protection::outlier_detection),
+        upstream_connection_options: pool.keepalive.as_ref().map(protection::keepalive),
         typed_extension_protocol_options: protection::http_options(input.http, pool),
         transport_socket,
         transport_socket_matches,
         metadata: outbound_metadata(input),
         ..plain(&name, discovery, balance)
     }
-}
-
-fn balance(balancer: Option<&LoadBalancer>) -> (DiscoveryType, LbPolicy, Option<LbConfig>) {
-    let policy = match balancer {
-        None | Some(LoadBalancer::LeastRequest) => LbPolicy::LeastRequest,
-        Some(LoadBalancer::RoundRobin) => LbPolicy::RoundRobin,
-        Some(LoadBalancer::Random) => LbPolicy::Random,
-        Some(LoadBalancer::Passthrough) => {
-            return (DiscoveryType::OriginalDst, LbPolicy::ClusterProvided, None);
-        }
-        Some(
-            LoadBalancer::HashHeader(_)
-            | LoadBalancer::HashCookie { .. }
-            | LoadBalancer::HashSourceIp
-            | LoadBalancer::HashQuery(_),
-        ) => {
-            let ring = RingHashLbConfig {
-                minimum_ring_size: Some(protobuf::UInt64Value { value: 1024 }),
-                ..Default::default()
-            };
-            return (
-                DiscoveryType::Eds,
-                LbPolicy::RingHash,
-                Some(LbConfig::RingHashLbConfig(ring)),
-            );
-        }
-    };
-    (DiscoveryType::Eds, policy, None)
 }
 
 fn service_metadata(service: &ServiceName) -> protobuf::Value {
@@ -422,7 +406,7 @@ fn inbound(input: &InboundCluster) -> Cluster {
             }],
             ..Default::default()
         }),
-        circuit_breakers: protection::circuit_breakers(&ConnectionPool::default()),
+        circuit_breakers: protection::circuit_breakers(&ConnectionPool::default(), None),
         typed_extension_protocol_options: protection::http_options(input.http, &ConnectionPool::default()),
         metadata: metadata([("istio", structure([("services", list(services))]))]),
         ..plain(&name, DiscoveryType::Static, LbPolicy::RoundRobin)

@@ -1,6 +1,8 @@
 //! Endpoints: the healthy workloads of a cluster, by locality.
 
-use std::collections::{BTreeMap, HashMap};
+pub(crate) mod locality;
+
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use leno_model::service::TargetPort;
@@ -15,12 +17,14 @@ use crate::pb::endpoint::{
     lb_endpoint::HostIdentifier,
 };
 use crate::reader::Reader;
+use crate::traffic_policy;
+use locality::{Asking, Candidate, Group};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EndpointsInput {
     cluster: String,
     /// By priority (0: the nearest) and locality.
-    localities: BTreeMap<(u32, String), Vec<EndpointInput>>,
+    groups: Vec<Group>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,37 +53,43 @@ pub(crate) fn endpoints_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str
     let service = reader.service(&host)?;
     let served = service.ports.iter().find(|served| served.port == port)?;
     let subset = match subset {
-        Some(name) => Some(
-            reader
-                .policy(&host)?
-                .subsets
-                .iter()
-                .find(|known| known.name == name)?,
-        ),
+        Some(name) => {
+            let rule = reader.policy(proxy, &host)?;
+            Some(rule.subsets.iter().find(|known| known.name == name)?)
+        }
         None => None,
     };
-    let distances = Distances::new(reader, proxy, service, subset, port);
-    let mut localities: BTreeMap<(u32, String), Vec<EndpointInput>> = BTreeMap::new();
-    for described in described(service) {
-        if !subset.is_none_or(|subset| has_labels(&described.labels, subset)) {
-            continue;
-        }
-        let endpoint = described_endpoint(described, served);
-        let key = (distances.to(&described.locality), described.locality.clone());
-        localities.entry(key).or_default().push(endpoint);
-    }
+    let wanted = |labels: &Labels| subset.is_none_or(|subset| has_labels(labels, subset));
+    let described = described(service).iter().filter(|said| wanted(&said.labels));
+    let mut candidates: Vec<Candidate> = described
+        .map(|said| Candidate {
+            endpoint: described_endpoint(said, served),
+            labels: said.labels.clone(),
+            locality: said.locality.clone(),
+        })
+        .collect();
     for workload in reader.endpoints(&host) {
-        if !workload.healthy || !subset.is_none_or(|subset| has_labels(&workload.labels, subset)) {
+        if !workload.healthy || !wanted(&workload.labels) {
             continue;
         }
-        if let Some(endpoint) = endpoint_input(reader, workload, &served.target) {
-            let key = (distances.to(&workload.locality), workload.locality.clone());
-            localities.entry(key).or_default().push(endpoint);
-        }
+        candidates.extend(
+            endpoint_input(reader, workload, &served.target).map(|endpoint| Candidate {
+                endpoint,
+                labels: workload.labels.clone(),
+                locality: workload.locality.clone(),
+            }),
+        );
     }
+    let name_of_subset = subset.map(|subset| subset.name.as_str());
+    let policy = traffic_policy::policy(reader, proxy, &host, name_of_subset, port).unwrap_or_default();
+    let setting = locality::setting(reader, service, &policy);
+    let asking = match setting.as_ref().filter(|setting| setting.has_effect()) {
+        Some(_) => Asking::new(reader, proxy),
+        None => Asking::default(),
+    };
     Some(EndpointsInput {
         cluster: name.into(),
-        localities: without_gaps(localities),
+        groups: locality::grouped(candidates, &asking, setting.as_ref()),
     })
 }
 
@@ -168,82 +178,18 @@ fn workload_label(workload: &Workload) -> String {
     )
 }
 
-/// How far localities are from the client's, where its policy wants the near ones first.
-///
-/// As in Istio only with outlier detection: without it nothing would tell that the near ones have failed.
-struct Distances(Option<String>);
-
-impl Distances {
-    fn new(
-        reader: &mut Reader<'_>,
-        proxy: &Proxy,
-        service: &Service,
-        subset: Option<&Subset>,
-        port: u16,
-    ) -> Self {
-        let name = subset.map(|subset| subset.name.as_str());
-        let policy = crate::traffic_policy::policy(reader, &service.host, name, port);
-        let wanted = policy.is_some_and(|policy| {
-            policy.outlier.is_some() && policy.locality.is_some_and(|locality| locality.enabled)
-        });
-        let own = proxy.workload.as_ref().filter(|_| wanted);
-        let own = own.and_then(|id| reader.workload(id));
-        Self(
-            own.map(|workload| workload.locality.clone())
-                .filter(|own| !own.is_empty()),
-        )
-    }
-
-    /// 0 same sub-zone, 1 same zone, 2 same region, 3 elsewhere.
-    fn to(&self, locality: &str) -> u32 {
-        let Some(own) = &self.0 else { return 0 };
-        let mut shared = 0;
-        for (ours, theirs) in parts(own).iter().zip(parts(locality)) {
-            if **ours != *theirs {
-                break;
-            }
-            shared += 1;
-        }
-        3 - shared
-    }
-}
-
-fn parts(locality: &str) -> [&str; 3] {
-    let mut parts = locality.splitn(3, '/');
-    std::array::from_fn(|_| parts.next().unwrap_or_default())
-}
-
-/// Envoy rejects priorities with a gap.
-fn without_gaps(
-    localities: BTreeMap<(u32, String), Vec<EndpointInput>>,
-) -> BTreeMap<(u32, String), Vec<EndpointInput>> {
-    let mut ranks: Vec<u32> = localities.keys().map(|(priority, _)| *priority).collect();
-    ranks.dedup();
-    let rank = |priority: u32| ranks.iter().take_while(|known| **known < priority).count();
-    localities
-        .into_iter()
-        .map(|((priority, locality), endpoints)| {
-            let priority = u32::try_from(rank(priority)).unwrap_or(priority);
-            ((priority, locality), endpoints)
-        })
-        .collect()
-}
-
 pub(crate) fn assignment(input: &EndpointsInput) -> ClusterLoadAssignment {
-    let localities = input.localities.iter().map(|((priority, name), endpoints)| {
-        let [region, zone, sub_zone] = parts(name).map(str::to_owned);
-        let weight = endpoints
-            .iter()
-            .fold(0u32, |sum, endpoint| sum.saturating_add(endpoint.weight));
+    let localities = input.groups.iter().map(|group| {
+        let [region, zone, sub_zone] = locality::parts(&group.locality).map(str::to_owned);
         LocalityLbEndpoints {
             locality: Some(core::Locality {
                 region,
                 zone,
                 sub_zone,
             }),
-            lb_endpoints: endpoints.iter().map(lb_endpoint).collect(),
-            load_balancing_weight: u32_value(weight),
-            priority: *priority,
+            lb_endpoints: group.endpoints.iter().map(lb_endpoint).collect(),
+            load_balancing_weight: u32_value(group.weight),
+            priority: group.priority,
             ..Default::default()
         }
     });

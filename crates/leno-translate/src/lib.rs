@@ -208,7 +208,7 @@ fn grpc_input(reader: &mut Reader<'_>, proxy: &Proxy, kind: ResourceType, name: 
     match kind {
         ResourceType::Listener => grpc::listener_input(reader, proxy, name).map(Input::GrpcListener),
         ResourceType::Route => grpc::route_input(reader, proxy, name).map(Input::GrpcRoutes),
-        ResourceType::Cluster => grpc::cluster_input(reader, name).map(Input::GrpcCluster),
+        ResourceType::Cluster => grpc::cluster_input(reader, proxy, name).map(Input::GrpcCluster),
         ResourceType::Endpoints => endpoint::endpoints_input(reader, proxy, name).map(Input::Endpoints),
         // For the agent beside it, which has the same node.
         ResourceType::NameTable => Some(Input::NameTable(name_table::name_table_input(reader, proxy))),

@@ -27,7 +27,7 @@ pub(crate) use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3 as
 pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template;
 pub(crate) use leno_proto::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;
 pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
-    raw_buffer::v3 as raw_buffer, tls::v3 as tls,
+    proxy_protocol::v3 as upstream_proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;

@@ -115,9 +115,24 @@ impl<'a> Reader<'a> {
         self.snapshot.tcp_routes.get(host).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn policy(&mut self, host: &Host) -> Option<&'a ServicePolicy> {
+    /// The DestinationRule that is in force for calls of this proxy's.
+    pub(crate) fn policy(&mut self, proxy: &Proxy, host: &Host) -> Option<&'a ServicePolicy> {
         self.deps.insert(Key::Policy(host.clone()));
-        self.snapshot.policies.get(host).map(Arc::as_ref)
+        self.snapshot.policy(host, &proxy.namespace, &proxy.labels)
+    }
+
+    /// All DestinationRules that are in force for this proxy and say how TLS is made with a Secret.
+    pub(crate) fn policies_with(&mut self, proxy: &Proxy, secret: &str) -> Vec<&'a ServicePolicy> {
+        let policies = self.snapshot.policies.iter();
+        let all =
+            policies.filter_map(|(host, all)| Some((host, all.for_caller(&proxy.namespace, &proxy.labels)?)));
+        let naming = all.filter(|(_, rule)| crate::traffic_policy::names_secret(rule, secret));
+        naming
+            .map(|(host, rule)| {
+                self.deps.insert(Key::Policy(host.clone()));
+                rule
+            })
+            .collect()
     }
 
     /// All Gateways, in the order in which the first holds.

@@ -136,7 +136,7 @@ fn host_input(
         entries.extend(self::entries(reader, proxy, route, port));
     }
     if !routed {
-        entries.push(default_entry(reader, host, port));
+        entries.push(default_entry(reader, proxy, host, port));
     }
     HostInput {
         name: format!("{host}:{port}"),
@@ -154,7 +154,7 @@ fn entries(reader: &mut Reader<'_>, proxy: &Proxy, route: &HttpRoute, port: u16)
         if applicable.is_empty() {
             continue;
         }
-        let resolved = Arc::new(resolve(reader, rule, port));
+        let resolved = Arc::new(resolve(reader, proxy, rule, port));
         entries.extend(applicable.into_iter().map(|matches| RouteEntry {
             made_by: Some(route.origin.clone()),
             matches,
@@ -210,7 +210,7 @@ impl RouteInput {
 }
 
 /// To the service itself.
-fn default_entry(reader: &mut Reader<'_>, host: &Host, port: u16) -> RouteEntry {
+fn default_entry(reader: &mut Reader<'_>, proxy: &Proxy, host: &Host, port: u16) -> RouteEntry {
     let itself = WeightedBackend {
         host: host.clone(),
         subset: None,
@@ -237,11 +237,11 @@ fn default_entry(reader: &mut Reader<'_>, host: &Host, port: u16) -> RouteEntry 
     RouteEntry {
         made_by: None,
         matches: HttpMatch::default(),
-        rule: Arc::new(resolve(reader, &said, port)),
+        rule: Arc::new(resolve(reader, proxy, &said, port)),
     }
 }
 
-fn resolve(reader: &mut Reader<'_>, rule: &HttpRule, port: u16) -> Rule {
+fn resolve(reader: &mut Reader<'_>, proxy: &Proxy, rule: &HttpRule, port: u16) -> Rule {
     let mut said = rule.clone();
     // What is said of these stands in the entry and the targets; here it would only split the cache.
     said.matches.clear();
@@ -252,12 +252,12 @@ fn resolve(reader: &mut Reader<'_>, rule: &HttpRule, port: u16) -> Rule {
     };
     let targets = backends
         .into_iter()
-        .map(|backend| target(reader, backend, port))
+        .map(|backend| target(reader, proxy, backend, port))
         .collect();
     let mirrors = rule
         .mirror
         .iter()
-        .map(|mirror| (target(reader, mirror.backend.clone(), port), mirror.share))
+        .map(|mirror| (target(reader, proxy, mirror.backend.clone(), port), mirror.share))
         .collect();
     Rule {
         said,
@@ -266,7 +266,7 @@ fn resolve(reader: &mut Reader<'_>, rule: &HttpRule, port: u16) -> Rule {
     }
 }
 
-fn target(reader: &mut Reader<'_>, backend: WeightedBackend, called: u16) -> Target {
+fn target(reader: &mut Reader<'_>, proxy: &Proxy, backend: WeightedBackend, called: u16) -> Target {
     if backend.invalid {
         let port = backend.port.unwrap_or(called);
         return Target {
@@ -276,7 +276,7 @@ fn target(reader: &mut Reader<'_>, backend: WeightedBackend, called: u16) -> Tar
         };
     }
     let port = backend_port(reader, &backend, called);
-    let hash = crate::traffic_policy::policy(reader, &backend.host, backend.subset.as_deref(), port)
+    let hash = crate::traffic_policy::policy(reader, proxy, &backend.host, backend.subset.as_deref(), port)
         .and_then(|policy| policy.balancer)
         .filter(forward::hashes);
     Target { backend, port, hash }

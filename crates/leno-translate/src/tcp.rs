@@ -1,25 +1,62 @@
 //! TCP: bytes to one cluster, or to several by weight.
 
-use leno_model::{Host, Protocol, Service, TcpRoute};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use leno_model::policy::Tunnel;
+use leno_model::{Host, LoadBalancer, Protocol, Service, TcpRoute, TrafficPolicy};
 
 use crate::Proxy;
 use crate::access_log::{LogInput, access_log};
 use crate::naming::{BLACK_HOLE, outbound_cluster, outbound_tcp_cluster};
-use crate::parts::network_filter;
-use crate::pb::{listener, tcp_proxy};
+use crate::parts::{bracketed, duration, network_filter};
+use crate::pb::{listener, tcp_proxy, types};
 use crate::reader::Reader;
+use crate::traffic_policy::policy;
 
-/// Where the connections of a TCP port go: clusters with weights, never empty.
+/// Where the connections of a TCP port go, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TcpTargets(Vec<(String, u32)>);
+pub(crate) struct TcpTargets {
+    /// Clusters with weights, never empty.
+    clusters: Vec<(String, u32)>,
+    terms: Terms,
+}
+
+/// What the policy of a destination says of connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Terms {
+    /// Zero: without end.
+    idle_timeout: Option<Duration>,
+    longest: Option<Duration>,
+    /// Those of one client go to one endpoint.
+    by_source: bool,
+    tunnel: Option<Tunnel>,
+}
 
 impl TcpTargets {
     pub(crate) fn clusters(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.clusters.iter().map(|(name, _)| name.as_str())
     }
 
     pub(crate) fn one(cluster: &str) -> Self {
-        Self(vec![(cluster.into(), 1)])
+        Self {
+            clusters: vec![(cluster.into(), 1)],
+            terms: Terms::default(),
+        }
+    }
+}
+
+impl Terms {
+    fn of(policy: Option<TrafficPolicy>) -> Self {
+        let Some(policy) = policy else {
+            return Self::default();
+        };
+        Self {
+            idle_timeout: policy.pool.tcp_idle_timeout,
+            longest: policy.pool.max_connection_duration,
+            by_source: policy.balancer == Some(LoadBalancer::HashSourceIp),
+            tunnel: policy.tunnel,
+        }
     }
 }
 
@@ -27,7 +64,10 @@ impl TcpTargets {
 pub(crate) fn targets(reader: &mut Reader<'_>, proxy: &Proxy, host: &Host, port: u16) -> TcpTargets {
     let holds = |route: &&std::sync::Arc<TcpRoute>| route.ports.is_empty() || route.ports.contains(&port);
     let Some(route) = reader.tcp_routes(host).iter().find(holds) else {
-        return TcpTargets::one(&cluster(reader, proxy, (host, port), None));
+        return TcpTargets {
+            terms: Terms::of(policy(reader, proxy, host, None, port)),
+            ..TcpTargets::one(&cluster(reader, proxy, (host, port), None))
+        };
     };
     shares(reader, proxy, route, port)
 }
@@ -35,20 +75,28 @@ pub(crate) fn targets(reader: &mut Reader<'_>, proxy: &Proxy, host: &Host, port:
 /// What a route gives to each of its backends; `port` is the one that was called.
 pub(crate) fn shares(reader: &mut Reader<'_>, proxy: &Proxy, route: &TcpRoute, port: u16) -> TcpTargets {
     let mut clusters = Vec::new();
+    // As in Istio the first destination's policy says how, and only a single one's connections go through a tunnel.
+    let mut terms = None;
     for backend in route.backends.iter().filter(|backend| backend.weight > 0) {
         let cluster = if backend.invalid {
             // Its share of connections is refused: there is no status to answer with.
             BLACK_HOLE.to_owned()
         } else {
             let port = crate::route::backend_port(reader, backend, port);
-            cluster(reader, proxy, (&backend.host, port), backend.subset.as_deref())
+            let subset = backend.subset.as_deref();
+            terms = terms.or_else(|| Some(Terms::of(policy(reader, proxy, &backend.host, subset, port))));
+            cluster(reader, proxy, (&backend.host, port), subset)
         };
         clusters.push((cluster, backend.weight));
     }
     if clusters.is_empty() {
         clusters.push((BLACK_HOLE.into(), 1));
     }
-    TcpTargets(clusters)
+    let mut terms = terms.unwrap_or_default();
+    if clusters.len() > 1 {
+        terms.tunnel = None;
+    }
+    TcpTargets { clusters, terms }
 }
 
 /// The cluster for bytes to a port.
@@ -72,7 +120,8 @@ fn cluster(
 pub(crate) fn tcp_proxy(stat_prefix: &str, targets: &TcpTargets, log: Option<&LogInput>) -> listener::Filter {
     use tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
     use tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
-    let specifier = match targets.0.as_slice() {
+    let TcpTargets { clusters, terms } = targets;
+    let specifier = match clusters.as_slice() {
         [(only, _)] => ClusterSpecifier::Cluster(only.clone()),
         several => ClusterSpecifier::WeightedClusters(WeightedCluster {
             clusters: several
@@ -89,7 +138,34 @@ pub(crate) fn tcp_proxy(stat_prefix: &str, targets: &TcpTargets, log: Option<&Lo
         stat_prefix: stat_prefix.into(),
         access_log: access_log(log),
         cluster_specifier: Some(specifier),
+        idle_timeout: terms.idle_timeout.and_then(duration),
+        max_downstream_connection_duration: terms.longest.and_then(duration),
+        hash_policy: if terms.by_source {
+            vec![by_source()]
+        } else {
+            Vec::new()
+        },
+        tunneling_config: terms.tunnel.as_ref().map(tunneling),
         ..Default::default()
     };
     network_filter("envoy.filters.network.tcp_proxy", &config)
+}
+
+fn by_source() -> types::HashPolicy {
+    use types::hash_policy::{PolicySpecifier, SourceIp};
+    types::HashPolicy {
+        policy_specifier: Some(PolicySpecifier::SourceIp(SourceIp {})),
+    }
+}
+
+fn tunneling(said: &Tunnel) -> tcp_proxy::tcp_proxy::TunnelingConfig {
+    let host = match said.host.parse::<IpAddr>() {
+        Ok(address) => bracketed(address),
+        Err(_) => said.host.clone(),
+    };
+    tcp_proxy::tcp_proxy::TunnelingConfig {
+        hostname: format!("{host}:{}", said.port),
+        use_post: said.post,
+        ..Default::default()
+    }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use leno_proto::ToAny;
 
-use crate::parts::{bool_value, duration, exact, transport_socket};
+use crate::naming;
+use crate::parts::{ads, bool_value, duration, exact, transport_socket};
 use crate::pb::{core, protobuf::Any, raw_buffer, tls};
 
 /// What a mesh client with HTTP inside offers; the listener takes any of them.
@@ -131,35 +132,150 @@ pub(crate) fn mesh_upstream(sni: &str, identities: &[String], inside: Inside) ->
     })
 }
 
-/// DestinationRule's `SIMPLE`: the public web's TLS, verified by the machine's roots and the server's name.
-///
-/// leno's proxy is told to use the machine's roots; Envoy has no word for that and is given Debian's file, which in
-/// turn leno's would refuse: what comes over the wire may not name files.
-pub(crate) fn public_upstream(server_name: &str, http2: bool, leno: bool) -> core::TransportSocket {
-    use tls::certificate_validation_context::SystemRootCerts;
-    use tls::common_tls_context::ValidationContextType;
-    let file = core::data_source::Specifier::Filename("/etc/ssl/certs/ca-certificates.crt".into());
-    let validation = tls::CertificateValidationContext {
-        system_root_certs: leno.then(SystemRootCerts::default),
-        trusted_ca: (!leno).then(|| core::DataSource {
-            specifier: Some(file),
-            ..Default::default()
-        }),
-        match_typed_subject_alt_names: vec![tls::SubjectAltNameMatcher {
-            san_type: tls::subject_alt_name_matcher::SanType::Dns.into(),
-            matcher: Some(exact(server_name)),
-            ..Default::default()
-        }],
+/// DestinationRule's `SIMPLE` and `MUTUAL`: TLS as to a server that is not of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Public {
+    pub(crate) server_name: String,
+    /// Whom the other side may be; empty: who the server name says.
+    pub(crate) names: Vec<String>,
+    /// The other side may be anybody.
+    pub(crate) unverified: bool,
+    pub(crate) mutual: bool,
+    pub(crate) credentials: PublicCredentials,
+    pub(crate) http2: bool,
+    /// leno's proxy is told to use the machine's roots, and takes files by names as its gateways read them; Envoy has
+    /// no word for the roots and is given Debian's file, which in turn leno's would refuse: what comes over the wire
+    /// may not name files.
+    pub(crate) leno: bool,
+}
+
+/// What it is made with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PublicCredentials {
+    /// The machine's roots.
+    None,
+    Secret {
+        namespace: String,
+        name: String,
+    },
+    Files {
+        certificate: Option<(String, String)>,
+        roots: Option<String>,
+        revoked: Option<String>,
+    },
+}
+
+/// Where Debian has them.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+pub(crate) fn public_upstream(said: &Public) -> core::TransportSocket {
+    let mut common = tls::CommonTlsContext {
+        tls_params: public_parameters(),
+        alpn_protocols: if said.http2 { names(&["h2"]) } else { Vec::new() },
+        validation_context_type: public_validation(said),
         ..Default::default()
     };
+    match &said.credentials {
+        PublicCredentials::Secret { namespace, name } if said.mutual => {
+            common.tls_certificate_sds_secret_configs = vec![by_ads(naming::secret(namespace, name))];
+        }
+        PublicCredentials::Files {
+            certificate: Some((chain, key)),
+            ..
+        } if said.leno => {
+            common.tls_certificate_sds_secret_configs = vec![by_ads(format!("file-cert:{chain}~{key}"))];
+        }
+        PublicCredentials::Files {
+            certificate: Some((chain, key)),
+            ..
+        } => {
+            common.tls_certificates = vec![tls::TlsCertificate {
+                certificate_chain: file(chain),
+                private_key: file(key),
+                ..Default::default()
+            }];
+        }
+        PublicCredentials::None | PublicCredentials::Secret { .. } | PublicCredentials::Files { .. } => {}
+    }
     upstream(&tls::UpstreamTlsContext {
-        sni: server_name.into(),
-        common_tls_context: Some(tls::CommonTlsContext {
-            tls_params: public_parameters(),
-            alpn_protocols: if http2 { names(&["h2"]) } else { Vec::new() },
-            validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
-            ..Default::default()
-        }),
+        sni: said.server_name.clone(),
+        common_tls_context: Some(common),
+        ..Default::default()
+    })
+}
+
+fn public_validation(said: &Public) -> Option<tls::common_tls_context::ValidationContextType> {
+    use tls::certificate_validation_context::SystemRootCerts;
+    use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+    if said.unverified {
+        return None;
+    }
+    let mut context = tls::CertificateValidationContext {
+        match_typed_subject_alt_names: expected(said),
+        ..Default::default()
+    };
+    let by_name = match &said.credentials {
+        PublicCredentials::Secret { namespace, name } => Some(naming::secret_roots(namespace, name)),
+        PublicCredentials::Files {
+            roots: Some(roots), ..
+        } if said.leno => Some(format!("file-root:{roots}")),
+        PublicCredentials::Files {
+            roots: Some(roots),
+            revoked,
+            ..
+        } => {
+            context.trusted_ca = file(roots);
+            context.crl = revoked.as_deref().and_then(file);
+            None
+        }
+        PublicCredentials::Files { revoked, .. } if !said.leno => {
+            context.trusted_ca = file(SYSTEM_ROOTS);
+            context.crl = revoked.as_deref().and_then(file);
+            None
+        }
+        PublicCredentials::None | PublicCredentials::Files { .. } => {
+            context.system_root_certs = said.leno.then(SystemRootCerts::default);
+            context.trusted_ca = file(SYSTEM_ROOTS).filter(|_| !said.leno);
+            None
+        }
+    };
+    Some(match by_name {
+        None => ValidationContextType::ValidationContext(context),
+        Some(name) => {
+            ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+                default_validation_context: Some(context),
+                validation_context_sds_secret_config: Some(by_ads(name)),
+                ..Default::default()
+            })
+        }
+    })
+}
+
+/// Names that the user gave may be of any kind: a host, or a SPIFFE id.
+fn expected(said: &Public) -> Vec<tls::SubjectAltNameMatcher> {
+    use tls::subject_alt_name_matcher::SanType;
+    let of = |kind: SanType, name: &str| tls::SubjectAltNameMatcher {
+        san_type: kind.into(),
+        matcher: Some(exact(name)),
+        ..Default::default()
+    };
+    if said.names.is_empty() {
+        return vec![of(SanType::Dns, &said.server_name)];
+    }
+    let kinds = |name: &String| [SanType::Dns, SanType::Uri].map(|kind| of(kind, name));
+    said.names.iter().flat_map(kinds).collect()
+}
+
+fn by_ads(name: String) -> tls::SdsSecretConfig {
+    tls::SdsSecretConfig {
+        name,
+        sds_config: ads(),
+    }
+}
+
+fn file(path: &str) -> Option<core::DataSource> {
+    Some(core::DataSource {
+        specifier: Some(core::data_source::Specifier::Filename(path.into())),
         ..Default::default()
     })
 }

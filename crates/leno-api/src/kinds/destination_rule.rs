@@ -1,9 +1,11 @@
 //! networking.istio.io DestinationRule.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::Labels;
-use crate::decode::{Ignored, NotServed};
+use super::peer_authentication::Selector;
 use crate::quantity::Span;
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -17,8 +19,8 @@ pub struct DestinationRuleSpec {
     /// Only `*` is served.
     #[serde(default)]
     pub export_to: Vec<String>,
-    #[serde(default)]
-    workload_selector: Option<NotServed>,
+    /// Whose calls it is for: workloads of the rule's own namespace.
+    pub workload_selector: Option<Selector>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -38,9 +40,38 @@ pub struct TrafficPolicy {
     pub outlier_detection: Option<OutlierDetection>,
     pub tls: Option<Tls>,
     pub port_level_settings: Vec<PortPolicy>,
-    tunnel: Option<NotServed>,
-    proxy_protocol: Option<NotServed>,
-    retry_budget: Option<NotServed>,
+    pub tunnel: Option<Tunnel>,
+    pub proxy_protocol: Option<ProxyProtocol>,
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// Connections go through a proxy of somebody's, in a CONNECT or POST.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tunnel {
+    pub protocol: Option<String>,
+    pub target_host: String,
+    pub target_port: i64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ProxyProtocol {
+    pub version: ProxyProtocolVersion,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum ProxyProtocolVersion {
+    #[default]
+    V1,
+    V2,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RetryBudget {
+    pub percent: Option<f64>,
+    pub min_retry_concurrency: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -59,8 +90,17 @@ pub struct LoadBalancer {
     pub simple: Option<SimpleBalancer>,
     pub consistent_hash: Option<ConsistentHash>,
     pub locality_lb_setting: Option<LocalityLb>,
-    warmup_duration_secs: Option<NotServed>,
-    warmup: Option<NotServed>,
+    /// Istio's old name of `warmup.duration`.
+    pub warmup_duration_secs: Option<Span>,
+    pub warmup: Option<Warmup>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Warmup {
+    pub duration: Span,
+    pub minimum_percent: Option<f64>,
+    pub aggression: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -82,9 +122,22 @@ pub struct ConsistentHash {
     pub http_cookie: Option<HashCookie>,
     pub use_source_ip: Option<bool>,
     pub http_query_parameter_name: Option<String>,
-    ring_hash: Option<Ignored>,
-    maglev: Option<NotServed>,
-    minimum_ring_size: Option<Ignored>,
+    pub ring_hash: Option<RingHash>,
+    pub maglev: Option<Maglev>,
+    /// Istio's old place of `ringHash.minimumRingSize`.
+    pub minimum_ring_size: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RingHash {
+    pub minimum_ring_size: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Maglev {
+    pub table_size: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -93,17 +146,43 @@ pub struct HashCookie {
     pub name: String,
     pub path: Option<String>,
     pub ttl: Option<Span>,
+    /// Of a new cookie: `SameSite=Lax`, `Secure`, ….
     #[serde(default)]
-    attributes: Option<NotServed>,
+    pub attributes: Vec<CookieAttribute>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CookieAttribute {
+    pub name: String,
+    #[serde(default)]
+    pub value: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LocalityLb {
     pub enabled: Option<bool>,
-    distribute: Option<NotServed>,
-    failover: Option<NotServed>,
-    failover_priority: Option<NotServed>,
+    pub distribute: Vec<Distribute>,
+    pub failover: Vec<Failover>,
+    /// Labels, `NAME` or `NAME=VALUE`.
+    pub failover_priority: Vec<String>,
+}
+
+/// Percent by locality, for callers of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Distribute {
+    pub from: String,
+    pub to: BTreeMap<String, i64>,
+}
+
+/// The region that comes next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Failover {
+    pub from: String,
+    pub to: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -118,9 +197,17 @@ pub struct ConnectionPool {
 pub struct TcpPool {
     pub max_connections: Option<i64>,
     pub connect_timeout: Option<Span>,
-    tcp_keepalive: Option<Ignored>,
-    max_connection_duration: Option<NotServed>,
-    idle_timeout: Option<NotServed>,
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    pub max_connection_duration: Option<Span>,
+    pub idle_timeout: Option<Span>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TcpKeepalive {
+    pub probes: Option<i64>,
+    pub time: Option<Span>,
+    pub interval: Option<Span>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -132,9 +219,16 @@ pub struct HttpPool {
     pub max_retries: Option<i64>,
     pub idle_timeout: Option<Span>,
     pub h2_upgrade_policy: Option<H2Upgrade>,
-    use_client_protocol: Option<NotServed>,
-    max_concurrent_streams: Option<Ignored>,
-    http2_keep_alive: Option<Ignored>,
+    pub use_client_protocol: Option<bool>,
+    pub max_concurrent_streams: Option<i64>,
+    pub http2_keep_alive: Option<Http2KeepAlive>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Http2KeepAlive {
+    pub interval: Option<Span>,
+    pub timeout: Option<Span>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -157,34 +251,28 @@ pub struct OutlierDetection {
     pub base_ejection_time: Option<Span>,
     pub max_ejection_percent: Option<i64>,
     pub min_health_percent: Option<i64>,
-    split_external_local_origin_errors: Option<NotServed>,
-    consecutive_local_origin_failures: Option<NotServed>,
+    pub split_external_local_origin_errors: Option<bool>,
+    pub consecutive_local_origin_failures: Option<i64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Tls {
     pub mode: TlsMode,
     pub sni: Option<String>,
-    #[serde(default)]
-    client_certificate: Option<NotServed>,
-    #[serde(default)]
-    private_key: Option<NotServed>,
-    #[serde(default)]
-    ca_certificates: Option<NotServed>,
-    #[serde(default)]
-    ca_crl: Option<NotServed>,
-    #[serde(default)]
-    credential_name: Option<NotServed>,
-    #[serde(default)]
-    subject_alt_names: Option<NotServed>,
-    #[serde(default)]
-    insecure_skip_verify: Option<NotServed>,
+    pub client_certificate: Option<String>,
+    pub private_key: Option<String>,
+    pub ca_certificates: Option<String>,
+    pub ca_crl: Option<String>,
+    pub credential_name: Option<String>,
+    pub subject_alt_names: Vec<String>,
+    pub insecure_skip_verify: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TlsMode {
+    #[default]
     Disable,
     Simple,
     Mutual,

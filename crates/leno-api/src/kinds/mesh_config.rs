@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::destination_rule::LocalityLb;
 use crate::decode::{Ignored, NotServed};
 use crate::quantity::Span;
 
@@ -23,6 +24,7 @@ pub struct MeshConfigSpec {
     pub h2_upgrade_policy: Option<H2UpgradePolicy>,
     pub path_normalization: Option<PathNormalization>,
     pub extension_providers: Vec<ExtensionProvider>,
+    pub locality_lb_setting: Option<LocalityLb>,
 
     default_config: Option<Ignored>,
     ingress_class: Option<Ignored>,
@@ -34,7 +36,6 @@ pub struct MeshConfigSpec {
     proxy_listen_port: Option<Ignored>,
     proxy_inbound_listen_port: Option<Ignored>,
     dns_refresh_rate: Option<Ignored>,
-    locality_lb_setting: Option<Ignored>,
     config_sources: Option<Ignored>,
     thrift_config: Option<Ignored>,
     enable_envoy_access_log_service: Option<Ignored>,

@@ -1,6 +1,6 @@
 //! MeshConfig.
 
-use super::{Check, access_log, authorizer, names};
+use super::{Check, access_log, authorizer, locality, names};
 use crate::codes::Code;
 use crate::kinds::mesh_config::MeshConfigSpec;
 use crate::suggest::nearest;
@@ -46,6 +46,9 @@ pub(super) fn check(check: &mut Check<'_>, spec: &MeshConfigSpec) {
             format!("{namespace:?} is no namespace"),
             "",
         );
+    }
+    if let Some(setting) = &spec.locality_lb_setting {
+        locality::check(check, "spec.localityLbSetting", setting);
     }
     authorizer::check(check, &spec.extension_providers);
 }

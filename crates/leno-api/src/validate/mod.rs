@@ -11,6 +11,7 @@ mod gateway;
 pub mod gateway_api;
 mod http_filters;
 mod http_route;
+mod locality;
 mod mesh_config;
 pub mod names;
 mod peer_authentication;
@@ -21,6 +22,7 @@ pub mod secret;
 mod service;
 mod service_entry;
 mod tcp_route;
+mod traffic_policy;
 pub mod virtual_service;
 
 pub use resilience::grpc_code;
@@ -129,6 +131,18 @@ impl Check<'_> {
                 path,
                 "a duration of less than a millisecond",
                 "use 1ms or more",
+            );
+        }
+    }
+
+    /// The kernel counts in seconds.
+    fn whole_seconds(&mut self, path: impl Display, span: Option<Span>) {
+        if span.is_some_and(|span| span.0 < Duration::from_secs(1)) {
+            self.error(
+                Code::BadDuration,
+                path,
+                "a duration of less than a second",
+                "use 1s or more",
             );
         }
     }

@@ -245,7 +245,86 @@ fn destination_rule_rules() {
             "{host: a, trafficPolicy: {connectionPool: {tcp: {connectTimeout: 0s}}}}",
             Code::BadDuration,
         ),
-        ("{host: a, trafficPolicy: {tls: {mode: MUTUAL}}}", Code::NotServed),
+        (
+            "{host: a, trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: /c}}}",
+            Code::MissingField,
+        ),
+        (
+            "{host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: a, caCertificates: /c}}}",
+            Code::BadCombination,
+        ),
+        (
+            "{host: a, trafficPolicy: {tls: {mode: ISTIO_MUTUAL, credentialName: a}}}",
+            Code::BadCombination,
+        ),
+        (
+            "{host: a, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true, subjectAltNames: [b]}}}",
+            Code::BadCombination,
+        ),
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {warmup: {duration: 1s, aggression: 0.5}}}}",
+            Code::OutOfRange,
+        ),
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {warmup: {duration: 1s}, warmupDurationSecs: 1s}}}",
+            Code::BadCombination,
+        ),
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 8}}}}}",
+            Code::WrongValue,
+        ),
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, maglev: {}, ringHash: {}}}}}",
+            Code::BadCombination,
+        ),
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {a: 99}}]}}}}",
+            Code::BadWeights,
+        ),
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: a/*, to: {'*': 100}}, {from: a/b, to: {'*': 100}}]}}}}",
+            Code::BadCombination,
+        ),
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: a, to: a}]}}}}",
+            Code::BadCombination,
+        ),
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: a, to: b/c}]}}}}",
+            Code::WrongValue,
+        ),
+        (
+            "{host: a, trafficPolicy: {outlierDetection: {consecutiveLocalOriginFailures: 3}}}",
+            Code::BadCombination,
+        ),
+        (
+            "{host: a, trafficPolicy: {connectionPool: {http: {useClientProtocol: true, h2UpgradePolicy: UPGRADE}}}}",
+            Code::BadCombination,
+        ),
+        (
+            "{host: a, trafficPolicy: {connectionPool: {tcp: {tcpKeepalive: {time: 5ms}}}}}",
+            Code::BadDuration,
+        ),
+        (
+            "{host: a, trafficPolicy: {tunnel: {protocol: PUT, targetHost: a, targetPort: 1}}}",
+            Code::WrongValue,
+        ),
+        (
+            "{host: a, trafficPolicy: {tunnel: {targetHost: a}}}",
+            Code::MissingField,
+        ),
+        (
+            "{host: a, trafficPolicy: {proxyProtocol: {version: V3}}}",
+            Code::WrongValue,
+        ),
+        (
+            "{host: a, trafficPolicy: {retryBudget: {percent: 101}}}",
+            Code::OutOfRange,
+        ),
+        (
+            "{host: a, workloadSelector: {matchLabels: {app: 'a*'}}}",
+            Code::WrongValue,
+        ),
         (
             "{host: a, trafficPolicy: {portLevelSettings: [{tls: {mode: DISABLE}}]}}",
             Code::MissingField,

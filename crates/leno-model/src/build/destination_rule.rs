@@ -2,78 +2,145 @@
 //!
 //! Precedence and merging as in Istio: what a subset says replaces what the host says, whole section by section;
 //! settings of a port stand for themselves and inherit nothing. Several rules for one host in one namespace are
-//! parts of one rule: subsets add up, the first traffic policy holds.
+//! parts of one rule: subsets add up, the first traffic policy holds. Of the rules of a namespace those for the most
+//! specific name hold; rules that select their callers stand apart from those for everybody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
-use leno_api::kinds::destination_rule::{
-    self as api, DestinationRuleSpec, H2Upgrade, PortPolicy, SimpleBalancer, TlsMode as ApiTlsMode,
-};
+use leno_api::kinds::destination_rule::{self as api, DestinationRuleSpec, PortPolicy};
 use leno_api::{Code, Object, Severity, Spec};
 
-use super::{Context, count, of_kind, origin, port};
-use crate::name::Host;
-use crate::policy::{
-    ConnectionPool, LoadBalancer, LocalityLb, OutlierDetection, ServicePolicy, Subset, TlsMode, TrafficPolicy,
-};
+use super::traffic_policy::traffic_policy;
+use super::{Context, of_kind, origin};
+use crate::name::{Host, Labels};
+use crate::policy::{HostPolicies, ServicePolicy, Subset};
+
+type Rule<'o> = (&'o Object, &'o DestinationRuleSpec);
 
 pub(crate) fn policies(
     context: &mut Context<'_>,
     objects: &[&Arc<Object>],
     root: &str,
-) -> HashMap<Host, Arc<ServicePolicy>> {
+) -> HashMap<Host, Arc<HostPolicies>> {
     let specs = of_kind(objects, |spec| match spec {
         Spec::DestinationRule(spec) => Some(spec.as_ref()),
         _ => None,
     });
-    let mut by_host: BTreeMap<Host, Vec<(&Object, &DestinationRuleSpec)>> = BTreeMap::new();
+    // By namespace, the name as written in full, and whom they select.
+    let mut said: BTreeMap<(&str, Host, Option<&Labels>), Vec<Rule<'_>>> = BTreeMap::new();
     for (object, spec) in specs {
-        let host = context.resolve(&spec.host, &object.key.namespace);
-        if !context.services.contains_key(&host) {
-            let message = format!("the host {host} is not in the mesh");
-            let hint = context.nearest_host(&host);
-            context.report(
-                object,
-                (Code::HostNotFound, Severity::Warning),
-                "spec.host",
-                message,
-                hint,
-            );
-        }
-        by_host.entry(host).or_default().push((object, spec));
+        let namespace = &*object.key.namespace;
+        let host = match spec.host.starts_with('*') {
+            true => Host::new(&spec.host),
+            false => context.resolve(&spec.host, namespace),
+        };
+        check_host(context, object, &host);
+        let selector = spec.workload_selector.as_ref().map(|by| &by.match_labels);
+        said.entry((namespace, host, selector))
+            .or_default()
+            .push((object, spec));
     }
+    let mut merged: BTreeMap<(&str, Host), Vec<ServicePolicy>> = BTreeMap::new();
+    for ((namespace, host, selector), rules) in said {
+        let policy = merge_rules(context, &host, selector, &rules);
+        merged.entry((namespace, host)).or_default().push(policy);
+    }
+    let namespaces: BTreeSet<&str> = merged.keys().map(|(namespace, _)| *namespace).collect();
+    let exact = merged
+        .keys()
+        .map(|(_, host)| host)
+        .filter(|host| !is_wildcard(host));
+    let hosts: BTreeSet<Host> = exact.chain(context.services.keys()).cloned().collect();
     let mut policies = HashMap::new();
-    for (host, mut rules) in by_host {
+    for host in hosts {
+        let mut rules: Vec<ServicePolicy> = Vec::new();
+        for namespace in &namespaces {
+            let of_host = most_specific(&merged, namespace, &host).into_iter().flatten();
+            rules.extend(of_host.cloned().map(|rule| ServicePolicy {
+                host: host.clone(),
+                ..rule
+            }));
+        }
+        if rules.is_empty() {
+            continue;
+        }
+        rules.sort_by_key(|rule| rule.selector.is_none());
         let home = context
             .services
             .get(&host)
             .map(|service| service.namespace.clone());
-        // The service's own namespace speaks first, then the root namespace.
-        rules.sort_by_key(|(object, _)| match &*object.key.namespace {
-            namespace if Some(namespace) == home.as_deref() => 0,
-            namespace if namespace == root => 1,
-            _ => 2,
-        });
-        policies.insert(host.clone(), Arc::new(merge_rules(context, host, &rules)));
+        let all = HostPolicies {
+            home,
+            root: root.into(),
+            rules,
+        };
+        policies.insert(host, Arc::new(all));
     }
     policies
 }
 
+fn is_wildcard(host: &Host) -> bool {
+    host.as_str().starts_with('*')
+}
+
+/// Those for the name itself, else for the longest suffix of it.
+fn most_specific<'m>(
+    merged: &'m BTreeMap<(&'m str, Host), Vec<ServicePolicy>>,
+    namespace: &'m str,
+    host: &Host,
+) -> Option<&'m Vec<ServicePolicy>> {
+    if let Some(rules) = merged.get(&(namespace, host.clone())) {
+        return Some(rules);
+    }
+    let patterns = merged.iter().filter(|((of, pattern), _)| {
+        let suffix = pattern.as_str().strip_prefix('*');
+        *of == namespace && suffix.is_some_and(|suffix| host.as_str().ends_with(suffix))
+    });
+    patterns
+        .max_by_key(|((_, pattern), _)| pattern.as_str().len())
+        .map(|(_, rules)| rules)
+}
+
+fn check_host(context: &mut Context<'_>, object: &Object, host: &Host) {
+    let suffix = host.as_str().strip_prefix('*');
+    let known = match suffix {
+        None => context.services.contains_key(host),
+        Some(suffix) => context
+            .services
+            .keys()
+            .any(|known| known.as_str().ends_with(suffix)),
+    };
+    if !known {
+        let (message, hint) = match suffix {
+            None => (
+                format!("the host {host} is not in the mesh"),
+                context.nearest_host(host),
+            ),
+            Some(_) => (
+                format!("no host of the mesh is one of {host}"),
+                "the suffix is that of full names: *.default.svc.cluster.local".to_owned(),
+            ),
+        };
+        context.report(
+            object,
+            (Code::HostNotFound, Severity::Warning),
+            "spec.host",
+            message,
+            hint,
+        );
+    }
+}
+
 fn merge_rules(
     context: &mut Context<'_>,
-    host: Host,
-    rules: &[(&Object, &DestinationRuleSpec)],
+    host: &Host,
+    selector: Option<&Labels>,
+    rules: &[Rule<'_>],
 ) -> ServicePolicy {
     let (first, base) = rules[0];
     let none = api::TrafficPolicy::default();
-    let same_namespace = |object: &Object| object.key.namespace == first.key.namespace;
-    let parts: Vec<_> = rules
-        .iter()
-        .filter(|(object, _)| same_namespace(object))
-        .collect();
-    let policy = parts
+    let policy = rules
         .iter()
         .map(|(_, spec)| &spec.traffic_policy)
         .find(|policy| **policy != none);
@@ -90,10 +157,6 @@ fn merge_rules(
                 "keep one of them",
             );
         };
-        if !same_namespace(object) {
-            conflict(context, "spec.host", "the policy");
-            continue;
-        }
         if spec.traffic_policy != none && !std::ptr::eq(&spec.traffic_policy, policy) {
             conflict(context, "spec.trafficPolicy", "the traffic policy");
         }
@@ -119,7 +182,8 @@ fn merge_rules(
     }
     ServicePolicy {
         origin: origin(first),
-        host,
+        host: host.clone(),
+        selector: selector.cloned(),
         policy: traffic_policy(policy),
         subsets,
     }
@@ -132,6 +196,9 @@ fn overlay(base: &api::TrafficPolicy, over: &api::TrafficPolicy) -> api::Traffic
     merged.connection_pool = over.connection_pool.clone().or(merged.connection_pool);
     merged.outlier_detection = over.outlier_detection.clone().or(merged.outlier_detection);
     merged.tls = over.tls.clone().or(merged.tls);
+    merged.tunnel = over.tunnel.clone().or(merged.tunnel);
+    merged.proxy_protocol = over.proxy_protocol.or(merged.proxy_protocol);
+    merged.retry_budget = over.retry_budget.or(merged.retry_budget);
     for setting in &mut merged.port_level_settings {
         setting.load_balancer = over.load_balancer.clone().or(setting.load_balancer.take());
         setting.connection_pool = over.connection_pool.clone().or(setting.connection_pool.take());
@@ -151,101 +218,4 @@ fn overlay(base: &api::TrafficPolicy, over: &api::TrafficPolicy) -> api::Traffic
         .port_level_settings
         .extend(over.port_level_settings.iter().cloned());
     merged
-}
-
-fn traffic_policy(spec: &api::TrafficPolicy) -> TrafficPolicy {
-    let ports = spec.port_level_settings.iter().filter_map(|setting| {
-        let policy = TrafficPolicy {
-            balancer: setting.load_balancer.as_ref().and_then(balancer),
-            locality: setting.load_balancer.as_ref().and_then(locality),
-            pool: setting.connection_pool.as_ref().map(pool).unwrap_or_default(),
-            outlier: setting.outlier_detection.as_ref().map(outlier),
-            tls: setting.tls.as_ref().and_then(tls),
-            ports: Vec::new(),
-        };
-        Some((port(setting.port?.number)?, policy))
-    });
-    TrafficPolicy {
-        balancer: spec.load_balancer.as_ref().and_then(balancer),
-        locality: spec.load_balancer.as_ref().and_then(locality),
-        pool: spec.connection_pool.as_ref().map(pool).unwrap_or_default(),
-        outlier: spec.outlier_detection.as_ref().map(outlier),
-        tls: spec.tls.as_ref().and_then(tls),
-        ports: ports.collect(),
-    }
-}
-
-fn balancer(spec: &api::LoadBalancer) -> Option<LoadBalancer> {
-    if let Some(hash) = &spec.consistent_hash {
-        return match (
-            &hash.http_header_name,
-            &hash.http_cookie,
-            &hash.http_query_parameter_name,
-        ) {
-            (Some(name), ..) => Some(LoadBalancer::HashHeader(name.clone())),
-            (_, Some(cookie), _) => Some(LoadBalancer::HashCookie {
-                name: cookie.name.clone(),
-                path: cookie.path.clone(),
-                ttl: cookie.ttl.map_or(Duration::ZERO, |ttl| ttl.0),
-            }),
-            (_, _, Some(name)) => Some(LoadBalancer::HashQuery(name.clone())),
-            _ => Some(LoadBalancer::HashSourceIp),
-        };
-    }
-    match spec.simple? {
-        SimpleBalancer::Unspecified => None,
-        SimpleBalancer::Random => Some(LoadBalancer::Random),
-        SimpleBalancer::Passthrough => Some(LoadBalancer::Passthrough),
-        SimpleBalancer::RoundRobin => Some(LoadBalancer::RoundRobin),
-        SimpleBalancer::LeastRequest | SimpleBalancer::LeastConn => Some(LoadBalancer::LeastRequest),
-    }
-}
-
-fn locality(spec: &api::LoadBalancer) -> Option<LocalityLb> {
-    let setting = spec.locality_lb_setting.as_ref()?;
-    Some(LocalityLb {
-        enabled: setting.enabled.unwrap_or(true),
-    })
-}
-
-/// Zero means "no limit of its own" in Istio.
-fn pool(spec: &api::ConnectionPool) -> ConnectionPool {
-    let limit = |number: Option<i64>| number.filter(|number| *number > 0).map(count);
-    ConnectionPool {
-        max_connections: limit(spec.tcp.max_connections),
-        connect_timeout: spec.tcp.connect_timeout.map(|span| span.0),
-        http1_max_pending: limit(spec.http.http1_max_pending_requests),
-        http2_max_requests: limit(spec.http.http2_max_requests),
-        max_requests_per_connection: limit(spec.http.max_requests_per_connection),
-        max_retries: limit(spec.http.max_retries),
-        idle_timeout: spec.http.idle_timeout.map(|span| span.0),
-        http2_upgrade: match spec.http.h2_upgrade_policy {
-            Some(H2Upgrade::Upgrade) => Some(true),
-            Some(H2Upgrade::DoNotUpgrade) => Some(false),
-            Some(H2Upgrade::Default) | None => None,
-        },
-    }
-}
-
-fn outlier(spec: &api::OutlierDetection) -> OutlierDetection {
-    OutlierDetection {
-        consecutive_5xx: spec.consecutive_5xx_errors.or(spec.consecutive_errors).map(count),
-        consecutive_gateway_errors: spec.consecutive_gateway_errors.map(count),
-        interval: spec.interval.map(|span| span.0),
-        base_ejection_time: spec.base_ejection_time.map(|span| span.0),
-        max_ejection_percent: spec.max_ejection_percent.map(count),
-        min_health_percent: spec.min_health_percent.map(count),
-    }
-}
-
-fn tls(spec: &api::Tls) -> Option<TlsMode> {
-    match spec.mode {
-        ApiTlsMode::Disable => Some(TlsMode::Disable),
-        ApiTlsMode::IstioMutual => Some(TlsMode::IstioMutual),
-        ApiTlsMode::Simple => Some(TlsMode::Simple {
-            sni: spec.sni.clone(),
-        }),
-        // Refused by validation.
-        ApiTlsMode::Mutual => None,
-    }
 }

@@ -8,7 +8,7 @@ use leno_api::kinds::mesh_config::{
 };
 use leno_api::{Code, Diagnostic, Object, Severity, Spec};
 
-use super::{Context, of_kind};
+use super::{Context, of_kind, traffic_policy};
 use crate::mesh::{
     Authorizer, AuthorizerBody, AuthorizerHttp, MeshConfig, OutboundPolicy, PathNormalization,
 };
@@ -67,6 +67,10 @@ fn settings(spec: &MeshConfigSpec) -> MeshConfig {
             Normalization::DecodeAndMergeSlashes => PathNormalization::DecodeAndMergeSlashes,
         },
         authorizers: spec.extension_providers.iter().filter_map(authorizer).collect(),
+        locality: spec
+            .locality_lb_setting
+            .as_ref()
+            .map_or(default.locality, traffic_policy::locality),
     }
 }
 

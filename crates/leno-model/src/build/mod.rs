@@ -15,6 +15,7 @@ pub(crate) mod request_authentication;
 pub(crate) mod service;
 pub(crate) mod service_entry;
 pub(crate) mod tcp_route;
+pub(crate) mod traffic_policy;
 pub(crate) mod virtual_service;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,7 +27,7 @@ use leno_api::{Code, Diagnostic, Object, ObjectKey, Severity, Spec, nearest};
 
 use crate::in_force::PolicyTarget;
 use crate::name::{Host, Origin};
-use crate::policy::ServicePolicy;
+use crate::policy::HostPolicies;
 use crate::route::{HttpRoute, Retries, TcpRoute, WeightedBackend};
 use crate::service::Service;
 
@@ -41,7 +42,7 @@ const DEFAULT_ATTEMPTS: u32 = 2;
 /// What routes may refer to, and where problems are collected.
 pub(crate) struct Context<'a> {
     pub(crate) services: &'a BTreeMap<Host, Arc<Service>>,
-    pub(crate) policies: HashMap<Host, Arc<ServicePolicy>>,
+    pub(crate) policies: HashMap<Host, Arc<HostPolicies>>,
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Secrets with a certificate, by namespace and name.
     pub(crate) secrets: BTreeSet<SecretName>,
@@ -118,7 +119,10 @@ impl Context<'_> {
         let declared: Vec<String> = self
             .policies
             .get(&backend.host)
-            .map(|policy| policy.subsets.iter().map(|subset| subset.name.clone()).collect())
+            .map(|policies| {
+                let subsets = policies.rules.iter().flat_map(|rule| &rule.subsets);
+                subsets.map(|subset| subset.name.clone()).collect()
+            })
             .unwrap_or_default();
         if !declared.contains(&subset) {
             backend.invalid = true;

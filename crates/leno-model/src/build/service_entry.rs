@@ -65,6 +65,7 @@ fn service(object: &Object, spec: &ServiceEntrySpec, host: Host) -> Service {
             .collect(),
         addresses,
         backing: backing(spec, &host),
+        distribution: None,
         external: spec.location == Location::MeshExternal,
         subject_alt_names: spec.subject_alt_names.clone(),
         undeclared: false,

@@ -19,7 +19,7 @@ fn a_subset_replaces_whole_sections_and_ports_stand_for_themselves() {
     let (mesh, outcome) = Mesh::of(&(service("reviews") + &istio("DestinationRule", "r", spec)));
     assert_eq!(codes(&outcome), []);
     let snapshot = mesh.snapshot();
-    let policy = &snapshot.policies[&host("reviews")];
+    let policy = &snapshot.policies[&host("reviews")].rules[0];
     assert_eq!(policy.policy.balancer, Some(LoadBalancer::Random));
     let (port, at_port) = &policy.policy.ports[0];
     assert_eq!(
@@ -32,6 +32,7 @@ fn a_subset_replaces_whole_sections_and_ports_stand_for_themselves() {
         name: "u".into(),
         path: None,
         ttl: Duration::from_secs(5),
+        attributes: Vec::new(),
     };
     assert_eq!(subset.balancer, Some(cookie.clone()));
     assert_eq!(
@@ -61,12 +62,98 @@ fn destination_rules_of_one_host_add_up_their_subsets() {
     let (mesh, outcome) = Mesh::of(&text);
     assert_eq!(codes(&outcome), [Code::PolicyConflict, Code::PolicyConflict]);
     let snapshot = mesh.snapshot();
-    let policy = &snapshot.policies[&host("reviews")];
+    let policy = &snapshot.policies[&host("reviews")].rules[0];
     assert_eq!(
         policy.subsets.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
         ["v1", "v2"]
     );
     assert_eq!(policy.policy.balancer, Some(LoadBalancer::Random));
+}
+
+/// Which of the rules is in force for a caller.
+fn in_force(mesh: &Mesh, service: &str, namespace: &str, label: &str) -> Option<String> {
+    let labels = [("app".to_owned(), label.to_owned())].into();
+    let snapshot = mesh.snapshot();
+    let rule = snapshot.policy(&host(service), namespace, &labels)?;
+    Some(rule.origin.name.to_string())
+}
+
+fn rule_in(name: &str, namespace: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n---\n"
+    )
+}
+
+#[test]
+fn a_caller_has_the_rule_of_its_own_namespace_then_the_services_then_the_roots() {
+    const HOST: &str = "{host: reviews.default.svc.cluster.local}";
+    let own = rule_in("own", "callers", HOST);
+    let services = rule_in("services", "default", HOST);
+    let root = rule_in("root", "istio-system", HOST);
+    let mut mesh = Mesh::new();
+    mesh.file("s.yaml", &service("reviews"));
+    mesh.file("r.yaml", &root);
+    assert_eq!(in_force(&mesh, "reviews", "callers", "").as_deref(), Some("root"));
+    mesh.file("r.yaml", &(root.clone() + &services));
+    assert_eq!(
+        in_force(&mesh, "reviews", "callers", "").as_deref(),
+        Some("services")
+    );
+    mesh.file("r.yaml", &(root + &services + &own));
+    assert_eq!(in_force(&mesh, "reviews", "callers", "").as_deref(), Some("own"));
+    assert_eq!(
+        in_force(&mesh, "reviews", "elsewhere", "").as_deref(),
+        Some("services"),
+        "a third namespace's rule is its own affair"
+    );
+}
+
+#[test]
+fn the_most_specific_host_of_a_namespace_holds() {
+    let text = service("reviews")
+        + &service("ratings")
+        + &rule_in("all", "default", "{host: '*'}")
+        + &rule_in("suffix", "default", "{host: '*.default.svc.cluster.local'}")
+        + &rule_in("exact", "default", "{host: reviews}");
+    let (mesh, outcome) = Mesh::of(&text);
+    assert_eq!(codes(&outcome), []);
+    assert_eq!(
+        in_force(&mesh, "reviews", "default", "").as_deref(),
+        Some("exact")
+    );
+    assert_eq!(
+        in_force(&mesh, "ratings", "default", "").as_deref(),
+        Some("suffix")
+    );
+    let (_, outcome) =
+        Mesh::of(&(service("reviews") + &rule_in("far", "default", "{host: '*.far.example'}")));
+    assert_eq!(codes(&outcome), [Code::HostNotFound]);
+}
+
+#[test]
+fn a_rule_that_selects_its_callers_goes_before_one_for_everybody() {
+    let text = service("reviews")
+        + &rule_in("all", "default", "{host: reviews}")
+        + &rule_in(
+            "web",
+            "default",
+            "{host: reviews, workloadSelector: {matchLabels: {app: web}}}",
+        );
+    let (mesh, outcome) = Mesh::of(&text);
+    assert_eq!(codes(&outcome), []);
+    assert_eq!(
+        in_force(&mesh, "reviews", "default", "web").as_deref(),
+        Some("web")
+    );
+    assert_eq!(
+        in_force(&mesh, "reviews", "default", "shop").as_deref(),
+        Some("all")
+    );
+    assert_eq!(
+        in_force(&mesh, "reviews", "elsewhere", "web").as_deref(),
+        Some("all"),
+        "workloads of other namespaces are not selected"
+    );
 }
 
 #[test]

@@ -147,7 +147,8 @@ pub(crate) struct GatewaySecretInput {
     roots: bool,
 }
 
-/// Only for who has proved who it is, and serves a Gateway that names the secret.
+/// Only for who has proved who it is, and serves a Gateway that names the secret, or calls a host whose
+/// DestinationRule does.
 pub(crate) fn secret_input(
     reader: &mut Reader<'_>,
     proxy: &Proxy,
@@ -162,8 +163,13 @@ pub(crate) fn secret_input(
             Certificate::Files { .. } => false,
         })
     });
+    let named = named || (namespace == proxy.namespace && !reader.policies_with(proxy, short).is_empty());
     let secret = reader.secret(namespace, short).filter(|_| named)?;
-    if roots && secret.roots.is_none() {
+    if if roots {
+        secret.roots.is_none()
+    } else {
+        secret.chain.is_empty()
+    } {
         return None;
     }
     Some(GatewaySecretInput {

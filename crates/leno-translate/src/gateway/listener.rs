@@ -205,7 +205,9 @@ fn is_there(reader: &mut Reader<'_>, proxy: &Proxy, tls: &GatewayTls) -> bool {
     match &tls.certificate {
         CertificateSource::Secret { namespace, name } => {
             let namespace = namespace.as_deref().unwrap_or(&proxy.namespace);
-            reader.secret(namespace, name).is_some()
+            reader
+                .secret(namespace, name)
+                .is_some_and(|secret| !secret.chain.is_empty())
         }
         CertificateSource::Files { .. } => true,
     }

@@ -8,6 +8,7 @@ use leno_model::policy::LoadBalancer;
 use leno_model::{Service, ServicePort, TlsMode, Workload};
 
 use super::{speaks_http, tls};
+use crate::Proxy;
 use crate::endpoint;
 use crate::naming::{ClusterName, outbound_cluster};
 use crate::parts::{ads, u32_value};
@@ -30,7 +31,7 @@ pub(crate) struct GrpcCluster {
     mtls: Option<BTreeSet<String>>,
 }
 
-pub(crate) fn cluster_input(reader: &mut Reader<'_>, name: &str) -> Option<GrpcCluster> {
+pub(crate) fn cluster_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str) -> Option<GrpcCluster> {
     let ClusterName::Outbound {
         port,
         subset,
@@ -46,11 +47,11 @@ pub(crate) fn cluster_input(reader: &mut Reader<'_>, name: &str) -> Option<GrpcC
         return None;
     }
     if let Some(subset) = &subset {
-        let subsets = &reader.policy(&host)?.subsets;
+        let subsets = &reader.policy(proxy, &host)?.subsets;
         subsets.iter().find(|known| known.name == *subset)?;
     }
-    let policy = policy(reader, &host, subset.as_deref(), port).unwrap_or_default();
-    if let Some(TlsMode::Simple { .. }) = policy.tls {
+    let policy = policy(reader, proxy, &host, subset.as_deref(), port).unwrap_or_default();
+    if let Some(TlsMode::Originate(_)) = policy.tls {
         // TLS to the outside is not what a certificate provider of the mesh can verify; plaintext is not asked for.
         return None;
     }
@@ -71,8 +72,8 @@ fn mtls(
 ) -> Option<BTreeSet<String>> {
     let endpoints = reader.endpoints(&service.host);
     let wanted = match said {
-        Some(TlsMode::IstioMutual) => true,
-        Some(TlsMode::Disable | TlsMode::Simple { .. }) => false,
+        Some(TlsMode::IstioMutual { .. }) => true,
+        Some(TlsMode::Disable | TlsMode::Originate(_)) => false,
         None => {
             let takes = |workload: &Arc<Workload>| takes_mtls(reader, workload, served);
             endpoints.iter().all(takes) && reader.mesh().auto_mtls

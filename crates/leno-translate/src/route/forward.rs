@@ -16,7 +16,7 @@ use crate::parts::{duration, per_million, u32_value};
 use crate::pb::route::retry_policy::{RetryBackOff, RetryHostPredicate, retry_host_predicate};
 use crate::pb::route::route::Action;
 use crate::pb::route::route_action::hash_policy::{
-    ConnectionProperties, Cookie, Header, PolicySpecifier, QueryParameter,
+    ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
 };
 use crate::pb::route::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier, HashPolicy, HostRewriteSpecifier, RequestMirrorPolicy,
@@ -199,11 +199,22 @@ fn hash(balancer: &LoadBalancer) -> Option<HashPolicy> {
             header_name: name.clone(),
             ..Default::default()
         }),
-        LoadBalancer::HashCookie { name, path, ttl } => PolicySpecifier::Cookie(Cookie {
+        LoadBalancer::HashCookie {
+            name,
+            path,
+            ttl,
+            attributes,
+        } => PolicySpecifier::Cookie(Cookie {
             name: name.clone(),
             path: path.clone().unwrap_or_default(),
             ttl: duration(*ttl),
-            ..Default::default()
+            attributes: attributes
+                .iter()
+                .map(|(name, value)| CookieAttribute {
+                    name: name.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
         }),
         LoadBalancer::HashSourceIp => {
             PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })

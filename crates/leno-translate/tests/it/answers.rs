@@ -26,13 +26,13 @@ fn what_is_missing_is_waited_for() {
 }
 
 #[test]
-fn endpoints_depend_on_their_service_only() {
+fn endpoints_depend_on_their_service_and_on_what_the_mesh_says_of_localities() {
     let mesh = Mesh::bookinfo();
     let answer = mesh.ask(&sidecar("ratings-v1"), ResourceType::Endpoints, REVIEWS);
     let of = |key: fn(leno_model::Host) -> Key| key(host("reviews"));
     assert_eq!(
         answer.deps,
-        [of(Key::Service), of(Key::Endpoints), of(Key::Policy)].into()
+        [of(Key::Service), of(Key::Endpoints), of(Key::Policy), Key::Mesh].into()
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leno_model::policy::LoadBalancer;
+use leno_model::policy::{LoadBalancer, Origination};
 use leno_model::{ConnectionPool, MtlsMode, OutlierDetection, Protocol, TlsMode, TrafficPolicy};
 use leno_proto::FromAny;
 use leno_proto::envoy::config::cluster::v3::Cluster;
@@ -184,12 +184,16 @@ fn tls_modes_of_a_policy_override_auto_mtls() {
     };
     let disabled = with(TlsMode::Disable);
     assert!(disabled.transport_socket.is_none() && disabled.transport_socket_matches.is_empty());
-    let mutual = with(TlsMode::IstioMutual);
+    let mutual = with(TlsMode::IstioMutual {
+        sni: None,
+        names: Vec::new(),
+    });
     assert!(mutual.transport_socket_matches.is_empty());
     assert_eq!(identities(&tls(&mutual.transport_socket.unwrap())).len(), 1);
-    let simple = with(TlsMode::Simple {
+    let simple = with(TlsMode::Originate(Box::new(Origination {
         sni: Some("example.com".into()),
-    });
+        ..Origination::default()
+    })));
     let simple = tls(&simple.transport_socket.unwrap());
     assert_eq!(simple.sni, "example.com");
     let common = simple.common_tls_context.unwrap();
@@ -213,10 +217,8 @@ fn a_policy_sets_balancer_limits_and_ejection() {
         outlier: Some(OutlierDetection {
             consecutive_5xx: Some(0),
             consecutive_gateway_errors: Some(3),
-            interval: None,
-            base_ejection_time: None,
             max_ejection_percent: Some(100),
-            min_health_percent: None,
+            ..OutlierDetection::default()
         }),
         ..TrafficPolicy::default()
     };

@@ -126,21 +126,40 @@ fn near_ones_come_first_where_the_policy_wants_it_without_gaps() {
         let assignment = mesh.endpoints(&sidecar("client-v1"), name).unwrap();
         assignment.endpoints.iter().map(|l| l.priority).collect()
     };
-    assert_eq!(priorities(&mesh), [0, 0, 0]);
+    let preferring = |enabled: bool| {
+        Some(LocalityLb {
+            enabled,
+            ..LocalityLb::default()
+        })
+    };
+    let without = TrafficPolicy {
+        locality: preferring(true),
+        ..TrafficPolicy::default()
+    };
+    for policy in [TrafficPolicy::default(), without] {
+        mesh.policy("far", policy, &[]);
+        assert_eq!(
+            priorities(&mesh),
+            [0, 0, 0],
+            "nothing would tell that the near ones failed"
+        );
+    }
     let outlier = OutlierDetection {
         consecutive_5xx: Some(5),
-        consecutive_gateway_errors: None,
-        interval: None,
-        base_ejection_time: None,
-        max_ejection_percent: None,
-        min_health_percent: None,
+        ..OutlierDetection::default()
     };
     let policy = TrafficPolicy {
         outlier: Some(outlier),
-        locality: Some(LocalityLb { enabled: true }),
+        locality: None,
         ..TrafficPolicy::default()
     };
+    mesh.policy("far", policy.clone(), &[]);
+    assert_eq!(priorities(&mesh), [0, 1, 2], "the mesh's default");
+    let policy = TrafficPolicy {
+        locality: preferring(false),
+        ..policy
+    };
     mesh.policy("far", policy, &[]);
-    assert_eq!(priorities(&mesh), [0, 1, 2]);
+    assert_eq!(priorities(&mesh), [0, 0, 0]);
     assert!(mesh.0.endpoints.contains_key(&host("far")));
 }

@@ -28,20 +28,20 @@ pub(crate) fn everything(mode: MtlsMode) -> Mesh {
             name: "user".into(),
             path: None,
             ttl: Duration::from_secs(1),
+            attributes: vec![("SameSite".into(), "Lax".into())],
         }),
         outlier: Some(OutlierDetection {
             consecutive_5xx: Some(5),
             consecutive_gateway_errors: Some(0),
-            interval: None,
-            base_ejection_time: None,
             max_ejection_percent: Some(50),
             min_health_percent: Some(10),
+            ..OutlierDetection::default()
         }),
         ..TrafficPolicy::default()
     };
     mesh.policy("reviews", policy, &["v1", "v2"]);
     let simple = TrafficPolicy {
-        tls: Some(TlsMode::Simple { sni: None }),
+        tls: Some(TlsMode::Originate(Box::default())),
         ..TrafficPolicy::default()
     };
     mesh.policy("db", simple, &[]);

@@ -7,8 +7,9 @@ use leno_model::delta::Key;
 use leno_model::route::{HeaderEdits, HttpAction, HttpRoute, HttpRule};
 use leno_model::service::TargetPort;
 use leno_model::{
-    Backing, Host, HttpMatch, Labels, MtlsMode, Origin, PeerMtls, Protocol, Service, ServicePolicy,
-    ServicePort, Snapshot, Subset, TrafficPolicy, WeightedBackend, Workload, WorkloadId, WorkloadPort,
+    Backing, Host, HostPolicies, HttpMatch, Labels, MtlsMode, Origin, PeerMtls, Protocol, Service,
+    ServicePolicy, ServicePort, Snapshot, Subset, TrafficPolicy, WeightedBackend, Workload, WorkloadId,
+    WorkloadPort,
 };
 use leno_proto::envoy::config::cluster::v3::Cluster;
 use leno_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -83,6 +84,7 @@ pub(crate) fn service(name: &str, last: u8, ports: &[(u16, Protocol)]) -> Servic
         vips: vec![v4, v6],
         addresses: Vec::new(),
         backing: Backing::Workloads,
+        distribution: None,
         external: false,
         subject_alt_names: Vec::new(),
         undeclared: false,
@@ -184,6 +186,7 @@ impl Mesh {
         let rule = ServicePolicy {
             origin: origin("DestinationRule", service),
             host: host(service),
+            selector: None,
             policy: policy.clone(),
             subsets: versions
                 .iter()
@@ -194,7 +197,12 @@ impl Mesh {
                 })
                 .collect(),
         };
-        self.0.policies.insert(host(service), Arc::new(rule));
+        let all = HostPolicies {
+            home: Some("default".into()),
+            root: "istio-system".into(),
+            rules: vec![rule],
+        };
+        self.0.policies.insert(host(service), Arc::new(all));
     }
 
     pub(crate) fn ask(&self, proxy: &Proxy, kind: ResourceType, name: &str) -> Answer {
