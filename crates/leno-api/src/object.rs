@@ -8,18 +8,22 @@ use crate::key::ObjectKey;
 use crate::kinds::Labels;
 use crate::kinds::authorization_policy::AuthorizationPolicySpec;
 use crate::kinds::destination_rule::DestinationRuleSpec;
+use crate::kinds::envoy_filter::EnvoyFilterSpec;
 use crate::kinds::gateway::GatewaySpec;
 use crate::kinds::gateway_api::{self, GatewayClassSpec, ReferenceGrantSpec};
 use crate::kinds::http_route::HttpRouteSpec;
 use crate::kinds::mesh_config::MeshConfigSpec;
 use crate::kinds::namespace::NamespaceSpec;
 use crate::kinds::peer_authentication::PeerAuthenticationSpec;
+use crate::kinds::proxy_config::ProxyConfigSpec;
 use crate::kinds::request_authentication::RequestAuthenticationSpec;
 use crate::kinds::secret::SecretSpec;
 use crate::kinds::service::ServiceSpec;
 use crate::kinds::service_entry::ServiceEntrySpec;
 use crate::kinds::tcp_route::TcpRouteSpec;
+use crate::kinds::telemetry::TelemetrySpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
+use crate::kinds::wasm_plugin::WasmPluginSpec;
 use crate::node::{Node, Pos};
 
 #[derive(Clone, Debug)]
@@ -51,6 +55,10 @@ pub enum Spec {
     ReferenceGrant(Box<ReferenceGrantSpec>),
     Secret(Box<SecretSpec>),
     Namespace(Box<NamespaceSpec>),
+    EnvoyFilter(Box<EnvoyFilterSpec>),
+    ProxyConfig(Box<ProxyConfigSpec>),
+    Telemetry(Box<TelemetrySpec>),
+    WasmPlugin(Box<WasmPluginSpec>),
 }
 
 impl Object {

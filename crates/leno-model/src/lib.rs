@@ -10,6 +10,7 @@ pub mod authorization;
 mod build;
 pub mod delta;
 mod diff;
+pub mod envoy_filter;
 pub mod gateway;
 pub mod in_force;
 pub mod mesh;
@@ -30,6 +31,7 @@ pub use authorization::{
 };
 pub use build::request_authentication::key_sources;
 pub use delta::Delta;
+pub use envoy_filter::{EnvoyFilter, EnvoyFilters, EnvoyPatch};
 pub use gateway::{
     Gateway, GatewayHost, GatewayProtocol, GatewaySecret, GatewayServer, GatewayStream, GatewayTls,
 };

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::authentication::{Authentication, KeySource, Keys, longest};
 use crate::authorization::Authorization;
+use crate::envoy_filter::EnvoyFilters;
 use crate::gateway::{Gateway, GatewaySecret};
 use crate::mesh::MeshConfig;
 use crate::name::{Host, WorkloadId};
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub authorization: Arc<Authorization>,
     /// Whose tokens are taken.
     pub authentication: Arc<Authentication>,
+    /// Changes to what proxies are given.
+    pub envoy_filters: Arc<EnvoyFilters>,
     /// Keys that were fetched, as JSON Web Key Sets.
     pub keys: Arc<BTreeMap<KeySource, Arc<str>>>,
     /// Virtual addresses.

@@ -309,6 +309,7 @@ impl World {
             &mut diagnostics,
         ));
         next.authentication = Arc::new(build::request_authentication::authentication(&objects, &root));
+        next.envoy_filters = Arc::new(build::envoy_filter::envoy_filters(&objects, &root));
         next.keys = Arc::clone(&self.snapshot.keys);
         next.mesh = Arc::new(mesh);
         next.services = build::service::declared(&objects);
