@@ -10,7 +10,7 @@ use std::sync::Arc;
 use leno_model::authorization::InForce;
 use leno_model::delta::Key;
 use leno_model::{
-    Gateway, GatewaySecret, Host, HttpRoute, KeySource, Labels, MeshConfig, Origin, PeerMtls,
+    EnvoyPatch, Gateway, GatewaySecret, Host, HttpRoute, KeySource, Labels, MeshConfig, Origin, PeerMtls,
     RequestAuthentication, Service, ServicePolicy, Snapshot, TcpRoute, Trust, Workload, WorkloadId,
 };
 
@@ -144,6 +144,28 @@ impl<'a> Reader<'a> {
         self.deps
             .extend(namespaces(&all.root, proxy, gateways).map(Key::Authorization));
         all.for_gateway(&proxy.namespace, labels, gateways)
+    }
+
+    /// What is changed of what the proxy is given.
+    pub(crate) fn envoy_patches(&mut self, proxy: &Proxy) -> Vec<Arc<EnvoyPatch>> {
+        let all = &self.snapshot.envoy_filters;
+        self.deps
+            .extend(namespaces(&all.root, proxy, &[]).map(Key::EnvoyFilters));
+        if all.namespaces.is_empty() {
+            return Vec::new();
+        }
+        // As in Istio, of a Gateway in the proxy's own namespace only.
+        let mut served: Vec<&Origin> = Vec::new();
+        if proxy.is_gateway() && all.targets_gateways(&proxy.namespace) {
+            let gateways = self.gateways().iter();
+            let own = gateways.filter(|gateway| {
+                *gateway.origin.namespace == *proxy.namespace
+                    && gateway.is_served_by(&proxy.namespace, &proxy.labels)
+            });
+            served.extend(own.map(|gateway| &gateway.origin));
+        }
+        let workload = (proxy.namespace.as_str(), &proxy.labels);
+        all.for_proxy(workload, &proxy.metadata, &served)
     }
 
     /// Whose tokens are taken, for the same.
