@@ -11,6 +11,7 @@ mod cluster;
 mod endpoint;
 mod engine;
 mod envoy;
+mod envoy_filter;
 mod full;
 mod grpc;
 mod listener;
