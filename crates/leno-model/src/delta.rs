@@ -24,6 +24,8 @@ pub enum Key {
     Authentication(String),
     /// The EnvoyFilters of a namespace.
     EnvoyFilters(String),
+    /// The Telemetry of a namespace.
+    Telemetry(String),
     /// The keys that are known from there.
     Keys(KeySource),
     /// The set of services (a wildcard answer, or the name table).

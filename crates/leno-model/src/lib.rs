@@ -20,6 +20,7 @@ pub mod route;
 mod selection;
 pub mod service;
 pub mod snapshot;
+pub mod telemetry;
 pub mod trust;
 pub mod vip;
 pub mod workload;
@@ -44,6 +45,7 @@ pub use policy::{
 pub use route::{HttpAction, HttpMatch, HttpRoute, HttpRule, StringMatch, TcpRoute, WeightedBackend};
 pub use service::{Backing, Endpoint, Protocol, Service, ServicePort};
 pub use snapshot::Snapshot;
+pub use telemetry::{Telemetries, Telemetry};
 pub use trust::{Revoked, Trust};
 pub use vip::VipTable;
 pub use workload::{Workload, WorkloadPort};

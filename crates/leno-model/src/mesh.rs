@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::name::Host;
 use crate::service::Service;
+use crate::telemetry::Told;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MeshConfig {
@@ -21,6 +22,8 @@ pub struct MeshConfig {
     pub paths: PathNormalization,
     /// By their names.
     pub authorizers: Vec<Authorizer>,
+    /// Who is told of requests.
+    pub told: Told,
 }
 
 /// Somebody outside of the proxies, who is asked about what policies with action CUSTOM match.
@@ -99,6 +102,7 @@ impl Default for MeshConfig {
             http2_upgrade: true,
             paths: PathNormalization::Base,
             authorizers: Vec::new(),
+            told: Told::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::name::{Host, WorkloadId};
 use crate::policy::{PeerMtls, ServicePolicy};
 use crate::route::{HttpRoute, TcpRoute};
 use crate::service::Service;
+use crate::telemetry::Telemetries;
 use crate::trust::Trust;
 use crate::workload::Workload;
 
@@ -40,6 +41,8 @@ pub struct Snapshot {
     pub authentication: Arc<Authentication>,
     /// Changes to what proxies are given.
     pub envoy_filters: Arc<EnvoyFilters>,
+    /// Who is told of requests.
+    pub telemetries: Arc<Telemetries>,
     /// Keys that were fetched, as JSON Web Key Sets.
     pub keys: Arc<BTreeMap<KeySource, Arc<str>>>,
     /// Virtual addresses.

@@ -28,7 +28,9 @@ mod reader;
 mod route;
 mod sidecar;
 mod tcp;
+mod telemetry;
 mod tls;
+mod tracing;
 mod traffic_policy;
 mod trust;
 

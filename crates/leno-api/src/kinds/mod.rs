@@ -19,6 +19,7 @@ pub mod service;
 pub mod service_entry;
 pub mod tcp_route;
 pub mod telemetry;
+pub mod telemetry_provider;
 pub mod virtual_service;
 pub mod wasm_plugin;
 

@@ -24,6 +24,7 @@ mod service;
 mod service_entry;
 mod tcp_route;
 mod telemetry;
+mod telemetry_provider;
 pub mod virtual_service;
 mod wasm_plugin;
 

@@ -67,6 +67,7 @@ fn settings(spec: &MeshConfigSpec) -> MeshConfig {
             Normalization::DecodeAndMergeSlashes => PathNormalization::DecodeAndMergeSlashes,
         },
         authorizers: spec.extension_providers.iter().filter_map(authorizer).collect(),
+        told: super::telemetry::told(spec),
     }
 }
 

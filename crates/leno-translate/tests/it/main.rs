@@ -19,3 +19,4 @@ mod mesh;
 mod name_table;
 mod operators;
 mod route;
+mod telemetry;
