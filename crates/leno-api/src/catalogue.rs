@@ -31,6 +31,22 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         ("networking.istio.io", "VirtualService") => istio(version, Kind::VirtualService),
         ("networking.istio.io", "DestinationRule") => istio(version, Kind::DestinationRule),
         ("networking.istio.io", "ServiceEntry") => istio(version, Kind::ServiceEntry),
+        ("networking.istio.io", "EnvoyFilter") => match version {
+            "v1alpha3" => Known::Served(Kind::EnvoyFilter),
+            _ => Known::WrongVersion("v1alpha3"),
+        },
+        ("networking.istio.io", "ProxyConfig") => match version {
+            "v1beta1" => Known::Served(Kind::ProxyConfig),
+            _ => Known::WrongVersion("v1beta1"),
+        },
+        ("telemetry.istio.io", "Telemetry") => match version {
+            "v1" | "v1alpha1" => Known::Served(Kind::Telemetry),
+            _ => Known::WrongVersion("v1 or v1alpha1"),
+        },
+        ("extensions.istio.io", "WasmPlugin") => match version {
+            "v1alpha1" => Known::Served(Kind::WasmPlugin),
+            _ => Known::WrongVersion("v1alpha1"),
+        },
         ("security.istio.io", "PeerAuthentication") => beta(version, Kind::PeerAuthentication),
         ("security.istio.io", "AuthorizationPolicy") => beta(version, Kind::AuthorizationPolicy),
         ("security.istio.io", "RequestAuthentication") => beta(version, Kind::RequestAuthentication),
@@ -85,7 +101,7 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
 }
 
 pub(crate) fn nearest_kind(kind: &str) -> String {
-    const KINDS: [&str; 15] = [
+    const KINDS: &[&str] = &[
         "AuthorizationPolicy",
         "RequestAuthentication",
         "Gateway",
@@ -101,6 +117,10 @@ pub(crate) fn nearest_kind(kind: &str) -> String {
         "DestinationRule",
         "PeerAuthentication",
         "MeshConfig",
+        "EnvoyFilter",
+        "ProxyConfig",
+        "Telemetry",
+        "WasmPlugin",
     ];
-    crate::nearest(kind, KINDS).map_or(String::new(), |near| format!("did you mean {near}?"))
+    crate::nearest(kind, KINDS.iter().copied()).map_or(String::new(), |near| format!("did you mean {near}?"))
 }

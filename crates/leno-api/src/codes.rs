@@ -60,6 +60,9 @@ codes! {
     BadAddress = "LN0220", "not an address", "An IP address, or a range of them such as 10.1.0.0/16.";
     BadTemplate = "LN0221", "path template refused", "In a path of an AuthorizationPolicy {*} stands for one segment and {**} for any number; nothing but text may come behind {**}, and no star stands without braces.";
     BadConditionKey = "LN0222", "no such condition", "The keys of an AuthorizationPolicy's conditions are Istio's: source.ip, request.headers[NAME] and so on. A key that nobody knows would never match, and a DENY would let through.";
+    FormerName = "LN0240", "a filter's former name", "Envoy has given this name of a filter up for another one. leno takes it for the new one; a stock Envoy may not.";
+    BadExpression = "LN0241", "expression refused", "The expression is not in the Common Expression Language (CEL), as far as proxies evaluate it.";
+    BadPatch = "LN0242", "not a message of Envoy's", "The value of an EnvoyFilter's patch is a message of Envoy's API, by what it is applied to. A field or a type that Envoy's API does not have would be rejected by every proxy that gets it, and with it what it is in.";
     DeniesAllTcp = "LN0223", "denies everything on TCP", "What a connection without HTTP cannot show is left out of a DENY rule, so that it denies more, not less. With nothing left it denies every connection to ports of TCP.";
 
     HostNotFound = "LN0301", "host not found", "No service of this name is in the mesh. Its share of the requests is answered with an error until it appears.";

@@ -26,7 +26,7 @@ const IGNORED: &str = "$leno::Ignored";
 pub(crate) struct NotServed;
 
 /// A field without effect in leno, and harmless: giving it is a warning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Ignored;
 
 /// What was found while decoding one object.

@@ -24,6 +24,10 @@ pub enum Kind {
     ReferenceGrant,
     Secret,
     Namespace,
+    EnvoyFilter,
+    ProxyConfig,
+    Telemetry,
+    WasmPlugin,
 }
 
 /// What makes an object the same object after an edit.
@@ -52,6 +56,10 @@ impl Kind {
             Self::ReferenceGrant => "ReferenceGrant",
             Self::Secret => "Secret",
             Self::Namespace => "Namespace",
+            Self::EnvoyFilter => "EnvoyFilter",
+            Self::ProxyConfig => "ProxyConfig",
+            Self::Telemetry => "Telemetry",
+            Self::WasmPlugin => "WasmPlugin",
         }
     }
 }

@@ -28,6 +28,9 @@ mod yaml;
 
 pub use codes::Code;
 pub use diagnostic::{Diagnostic, Place, Severity};
+/// What an EnvoyFilter's patch does to an encoded message.
+pub use leno_proto_text::{Lists, Patch as Change};
+
 pub use key::{Kind, ObjectKey};
 pub use object::{Object, Spec};
 pub use parse::{MAX_FILE_BYTES, Parsed, parse, read};

@@ -8,20 +8,24 @@ use crate::key::ObjectKey;
 use crate::kinds::Labels;
 use crate::kinds::authorization_policy::AuthorizationPolicySpec;
 use crate::kinds::destination_rule::DestinationRuleSpec;
+use crate::kinds::envoy_filter::EnvoyFilterSpec;
 use crate::kinds::gateway::GatewaySpec;
 use crate::kinds::gateway_api::{self, GatewayClassSpec, ReferenceGrantSpec};
 use crate::kinds::http_route::HttpRouteSpec;
 use crate::kinds::mesh_config::MeshConfigSpec;
 use crate::kinds::namespace::NamespaceSpec;
 use crate::kinds::peer_authentication::PeerAuthenticationSpec;
+use crate::kinds::proxy_config::ProxyConfigSpec;
 use crate::kinds::request_authentication::RequestAuthenticationSpec;
 use crate::kinds::secret::SecretSpec;
 use crate::kinds::service::ServiceSpec;
 use crate::kinds::service_entry::ServiceEntrySpec;
 use crate::kinds::tcp_route::TcpRouteSpec;
+use crate::kinds::telemetry::TelemetrySpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
 use crate::node::Pos;
 use crate::written::Written;
+use crate::kinds::wasm_plugin::WasmPluginSpec;
 
 /// A copy shares what it says with the first.
 #[derive(Clone, Debug)]
@@ -53,6 +57,10 @@ pub enum Spec {
     ReferenceGrant(Arc<ReferenceGrantSpec>),
     Secret(Arc<SecretSpec>),
     Namespace(Arc<NamespaceSpec>),
+    EnvoyFilter(Arc<EnvoyFilterSpec>),
+    ProxyConfig(Arc<ProxyConfigSpec>),
+    Telemetry(Arc<TelemetrySpec>),
+    WasmPlugin(Arc<WasmPluginSpec>),
 }
 
 impl Object {

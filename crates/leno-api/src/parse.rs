@@ -1,7 +1,10 @@
 //! One file's text to objects.
 
+mod patches;
+
 use std::sync::Arc;
 
+use leno_proto_text::Schema;
 use serde::de::DeserializeOwned;
 
 use crate::catalogue::{Known, known, nearest_kind};
@@ -54,6 +57,7 @@ pub fn parse(file: &str, bytes: &[u8]) -> Parsed {
     let mut reading = Reading {
         file: file.into(),
         parsed: Parsed::default(),
+        schema: None,
     };
     match text_of(bytes) {
         Err(broken) => reading.broken(broken),
@@ -113,6 +117,8 @@ fn add_snippets(diagnostics: &mut [Diagnostic], text: &str) {
 struct Reading {
     file: Arc<str>,
     parsed: Parsed,
+    /// Of Envoy's messages; loaded for the first EnvoyFilter and given back with the file.
+    schema: Option<Schema>,
 }
 
 impl Reading {
@@ -304,6 +310,16 @@ impl Reading {
             Kind::ReferenceGrant => self.typed(kind, node, |spec| Spec::ReferenceGrant(Arc::new(spec))),
             Kind::Secret => self.typed(kind, node, |spec| Spec::Secret(Arc::new(spec))),
             Kind::Namespace => self.typed(kind, node, |spec| Spec::Namespace(Arc::new(spec))),
+            Kind::EnvoyFilter => {
+                let before = self.parsed.objects.len();
+                self.typed(kind, node, |spec| Spec::EnvoyFilter(Arc::new(spec)));
+                if self.parsed.objects.len() > before {
+                    self.compile_patches();
+                }
+            }
+            Kind::ProxyConfig => self.typed(kind, node, |spec| Spec::ProxyConfig(Arc::new(spec))),
+            Kind::Telemetry => self.typed(kind, node, |spec| Spec::Telemetry(Arc::new(spec))),
+            Kind::WasmPlugin => self.typed(kind, node, |spec| Spec::WasmPlugin(Arc::new(spec))),
         }
     }
 
@@ -356,6 +372,28 @@ impl Reading {
             }),
             _ => self.parsed.rejected.push(key),
         }
+    }
+
+    /// The values of the EnvoyFilter that was read last, as messages of Envoy's; one with a value that is none is
+    /// rejected.
+    fn compile_patches(&mut self) {
+        let Some(mut object) = self.parsed.objects.pop() else {
+            return;
+        };
+        let Spec::EnvoyFilter(mut spec) = object.spec else {
+            return self.parsed.objects.push(object);
+        };
+        let schema = self.schema.get_or_insert_with(Schema::load);
+        let problems = patches::compile(&mut spec, schema, &object.tree);
+        object.spec = Spec::EnvoyFilter(spec);
+        if problems.is_empty() {
+            return self.parsed.objects.push(object);
+        }
+        for problem in problems {
+            let found = self.diagnostic(problem, &object.key);
+            self.parsed.diagnostics.push(found);
+        }
+        self.parsed.rejected.push(object.key);
     }
 
     fn diagnostic(&self, problem: Problem, key: &ObjectKey) -> Diagnostic {

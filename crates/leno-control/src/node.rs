@@ -1,5 +1,6 @@
 //! An xDS node, in Istio's conventions, as the proxy and the workload that it stands for.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use leno_model::{Labels, Protocol, Workload, WorkloadId, WorkloadPort};
@@ -118,6 +119,7 @@ pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
             service_account: service_account.to_owned(),
             workload: Some(id.clone()),
             on_demand,
+            metadata: texts(metadata),
             kind: match program {
                 Program::Leno | Program::Envoy if gateway => {
                     ProxyKind::Gateway(leno.map(gateway_ports).transpose()?.unwrap_or_default())
@@ -241,6 +243,13 @@ fn labels(metadata: &Struct) -> Labels {
         .fields
         .keys()
         .filter_map(|key| Some((key.clone(), text(labels, key)?.to_owned())))
+        .collect()
+}
+
+/// What EnvoyFilters may ask of a proxy.
+fn texts(metadata: &Struct) -> BTreeMap<String, String> {
+    let keys = metadata.fields.keys();
+    keys.filter_map(|key| Some((key.clone(), text(metadata, key)?.to_owned())))
         .collect()
 }
 

@@ -22,6 +22,10 @@ pub enum Key {
     Authorization(String),
     /// The RequestAuthentications of a namespace.
     Authentication(String),
+    /// The EnvoyFilters of a namespace.
+    EnvoyFilters(String),
+    /// The Telemetry of a namespace.
+    Telemetry(String),
     /// The keys that are known from there.
     Keys(KeySource),
     /// The set of services (a wildcard answer, or the name table).

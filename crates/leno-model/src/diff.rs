@@ -32,6 +32,13 @@ pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
         Key::Authentication,
         &mut changed,
     );
+    policies(
+        &old.envoy_filters,
+        &new.envoy_filters,
+        Key::EnvoyFilters,
+        &mut changed,
+    );
+    policies(&old.telemetries, &new.telemetries, Key::Telemetry, &mut changed);
     services(&old.services, &new.services, &mut changed);
     different(&old.endpoints, &new.endpoints, Arc::ptr_eq, |host| {
         changed.insert(Key::Endpoints(host.clone()))
@@ -146,6 +153,8 @@ fn share_parts(old: &Snapshot, new: &mut Snapshot) {
     }
     share(&mut new.authorization, Some(&old.authorization));
     share(&mut new.authentication, Some(&old.authentication));
+    share(&mut new.envoy_filters, Some(&old.envoy_filters));
+    share(&mut new.telemetries, Some(&old.telemetries));
     for (host, service) in &mut new.services {
         share(service, old.services.get(host));
     }

@@ -87,6 +87,12 @@ impl<P: Targeted> Policies<P> {
         all.filter(|policy| policy.selects(labels)).cloned().collect()
     }
 
+    /// Whether a policy of the namespace is for Gateways.
+    pub fn targets_gateways(&self, namespace: &str) -> bool {
+        let mut policies = self.of(namespace).iter();
+        policies.any(|policy| matches!(policy.target(), PolicyTarget::Gateways(_)))
+    }
+
     /// What is in force for a gateway proxy where it serves the Gateways of these origins.
     pub fn for_gateway(&self, namespace: &str, labels: &Labels, gateways: &[&Origin]) -> Vec<Arc<P>> {
         let mut found = self.for_workload(namespace, labels);

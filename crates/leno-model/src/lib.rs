@@ -10,6 +10,7 @@ pub mod authorization;
 mod build;
 pub mod delta;
 mod diff;
+pub mod envoy_filter;
 pub mod gateway;
 pub mod in_force;
 pub mod mesh;
@@ -19,6 +20,7 @@ pub mod route;
 mod selection;
 pub mod service;
 pub mod snapshot;
+pub mod telemetry;
 pub mod trust;
 pub mod vip;
 pub mod workload;
@@ -30,6 +32,7 @@ pub use authorization::{
 };
 pub use build::request_authentication::key_sources;
 pub use delta::Delta;
+pub use envoy_filter::{EnvoyFilter, EnvoyFilters, EnvoyPatch};
 pub use gateway::{
     Gateway, GatewayHost, GatewayProtocol, GatewaySecret, GatewayServer, GatewayStream, GatewayTls,
 };
@@ -42,6 +45,7 @@ pub use policy::{
 pub use route::{HttpAction, HttpMatch, HttpRoute, HttpRule, StringMatch, TcpRoute, WeightedBackend};
 pub use service::{Backing, Endpoint, Protocol, Service, ServicePort};
 pub use snapshot::Snapshot;
+pub use telemetry::{Telemetries, Telemetry};
 pub use trust::{Revoked, Trust};
 pub use vip::VipTable;
 pub use workload::{Workload, WorkloadPort};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::name::Host;
 use crate::policy::LocalityLb;
 use crate::service::Service;
+use crate::telemetry::Told;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MeshConfig {
@@ -24,6 +25,8 @@ pub struct MeshConfig {
     pub authorizers: Vec<Authorizer>,
     /// For hosts whose DestinationRule says nothing of it.
     pub locality: LocalityLb,
+    /// Who is told of requests.
+    pub told: Told,
 }
 
 /// Somebody outside of the proxies, who is asked about what policies with action CUSTOM match.
@@ -106,6 +109,7 @@ impl Default for MeshConfig {
                 enabled: true,
                 ..LocalityLb::default()
             },
+            told: Told::default(),
         }
     }
 }

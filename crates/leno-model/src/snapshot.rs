@@ -9,12 +9,14 @@ use ipnet::IpNet;
 
 use crate::authentication::{Authentication, KeySource, Keys, longest};
 use crate::authorization::Authorization;
+use crate::envoy_filter::EnvoyFilters;
 use crate::gateway::{Gateway, GatewaySecret};
 use crate::mesh::MeshConfig;
 use crate::name::{Host, Labels, WorkloadId};
 use crate::policy::{HostPolicies, PeerMtls, ServicePolicy};
 use crate::route::{HttpRoute, TcpRoute};
 use crate::service::Service;
+use crate::telemetry::Telemetries;
 use crate::trust::Trust;
 use crate::workload::Workload;
 
@@ -37,6 +39,10 @@ pub struct Snapshot {
     pub authorization: Arc<Authorization>,
     /// Whose tokens are taken.
     pub authentication: Arc<Authentication>,
+    /// Changes to what proxies are given.
+    pub envoy_filters: Arc<EnvoyFilters>,
+    /// Who is told of requests.
+    pub telemetries: Arc<Telemetries>,
     /// Keys that were fetched, as JSON Web Key Sets.
     pub keys: Arc<BTreeMap<KeySource, Arc<str>>>,
     /// Virtual addresses.

@@ -319,6 +319,13 @@ impl World {
             &mut diagnostics,
         ));
         next.authentication = Arc::new(build::request_authentication::authentication(&objects, &root));
+        next.telemetries = Arc::new(build::telemetry::telemetries(
+            &objects,
+            &root,
+            &mesh,
+            &mut diagnostics,
+        ));
+        next.envoy_filters = Arc::new(build::envoy_filter::envoy_filters(&objects, &root));
         next.keys = Arc::clone(&self.snapshot.keys);
         next.mesh = Arc::new(mesh);
         let mut made = std::mem::take(&mut self.made);
@@ -343,6 +350,7 @@ impl World {
             muted: false,
         };
         build::mesh::check_authorizers(&mut context, &objects);
+        build::telemetry::check_providers(&mut context, &objects, &next.mesh);
         context.policies = build::destination_rule::policies(&mut context, &objects, &root);
         let mut routes = Routes::default();
         let mut gateways = build::gateway::declared(&mut context, &objects);

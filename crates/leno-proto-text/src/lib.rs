@@ -12,6 +12,7 @@
 mod dump;
 mod error;
 mod node;
+mod patch;
 mod read;
 mod redact;
 mod scalar;
@@ -21,4 +22,5 @@ mod write;
 
 pub use dump::{Dumped, Selection};
 pub use error::{Error, Position, Problem};
+pub use patch::{Lists, Patch};
 pub use schema::{Schema, parse_bootstrap, to_json};

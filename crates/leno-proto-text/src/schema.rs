@@ -68,7 +68,7 @@ impl Schema {
         self.to_json(any)
     }
 
-    fn dynamic_from_text(&self, text: &str, full_name: &str) -> Result<DynamicMessage, Error> {
+    pub(crate) fn dynamic_from_text(&self, text: &str, full_name: &str) -> Result<DynamicMessage, Error> {
         let descriptor = self.message(full_name)?;
         // A thread of its own for the sake of its stack: each level of nesting takes up to 40 KiB of it in a
         // debug build, and how deep to nest is the text's choice (within `Node::parse`'s limit).

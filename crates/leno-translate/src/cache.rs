@@ -15,6 +15,8 @@ use crate::endpoint::EndpointsInput;
 use crate::gateway::{self, GatewayListener, GatewaySecretInput};
 use crate::grpc::{self, GrpcCluster, GrpcListener, GrpcRoutes};
 use crate::name_table::NameTableInput;
+use crate::patch::{self, Added, Patched};
+use crate::pb;
 use crate::route::RouteInput;
 use crate::sidecar::ListenerInput;
 use crate::trust::TrustInput;
@@ -34,66 +36,56 @@ pub(crate) enum Input {
     GrpcListener(GrpcListener),
     GrpcRoutes(GrpcRoutes),
     GrpcCluster(GrpcCluster),
+    /// Changed by EnvoyFilters.
+    Patched(Box<Patched>),
+    Added(Added),
 }
 
 impl Input {
     fn resource(&self) -> Resource {
         let (kind, name, body) = match self {
-            Self::Listener(input) => {
-                let made = crate::sidecar::listener(input);
-                (ResourceType::Listener, made.name.clone(), made.encode_to_vec())
+            Self::Patched(patched) => {
+                let mut made = patched.input.made();
+                made.patch(&patched.patches);
+                made.encode()
             }
-            Self::Route(input) => {
-                let made = crate::route::configuration(input);
-                (ResourceType::Route, made.name.clone(), made.encode_to_vec())
-            }
-            Self::Cluster(input) => {
-                let made = crate::cluster::cluster(input);
-                (ResourceType::Cluster, made.name.clone(), made.encode_to_vec())
-            }
-            Self::Endpoints(input) => {
-                let made = crate::endpoint::assignment(input);
-                (
-                    ResourceType::Endpoints,
-                    made.cluster_name.clone(),
-                    made.encode_to_vec(),
-                )
-            }
-            Self::GatewayListener(input) => {
-                let made = gateway::listener(input);
-                (ResourceType::Listener, made.name.clone(), made.encode_to_vec())
-            }
-            Self::GatewaySecret(input) => {
-                let made = gateway::secret(input);
-                (ResourceType::Secret, made.name.clone(), made.encode_to_vec())
-            }
-            Self::Trust(input) => {
-                let made = crate::trust::secret(input);
-                (ResourceType::Secret, made.name.clone(), made.encode_to_vec())
-            }
-            Self::GrpcListener(input) => {
-                let made = grpc::listener(input);
-                (ResourceType::Listener, made.name.clone(), made.encode_to_vec())
-            }
-            Self::GrpcRoutes(input) => {
-                let made = grpc::configuration(input);
-                (ResourceType::Route, made.name.clone(), made.encode_to_vec())
-            }
-            Self::GrpcCluster(input) => {
-                let made = grpc::cluster(input);
-                (ResourceType::Cluster, made.name.clone(), made.encode_to_vec())
-            }
-            Self::NameTable(input) => (
-                ResourceType::NameTable,
-                crate::naming::NAME_TABLE.into(),
-                crate::name_table::table(input).encode_to_vec(),
-            ),
+            other => other.made().encode(),
         };
         Resource {
             name,
             type_url: kind.type_url(),
             body: Bytes::from(body),
             version: self.version(),
+        }
+    }
+
+    fn made(&self) -> Made {
+        match self {
+            Self::Listener(input) => Made::Listener(Box::new(crate::sidecar::listener(input))),
+            Self::Route(input) => Made::Route(Box::new(crate::route::configuration(input))),
+            Self::Cluster(input) => Made::Cluster(Box::new(crate::cluster::cluster(input))),
+            Self::Endpoints(input) => {
+                let made = crate::endpoint::assignment(input);
+                Made::other(ResourceType::Endpoints, &made.cluster_name, &made)
+            }
+            Self::GatewayListener(input) => Made::Listener(Box::new(gateway::listener(input))),
+            Self::GatewaySecret(input) => {
+                let made = gateway::secret(input);
+                Made::other(ResourceType::Secret, &made.name, &made)
+            }
+            Self::Trust(input) => {
+                let made = crate::trust::secret(input);
+                Made::other(ResourceType::Secret, &made.name, &made)
+            }
+            Self::GrpcListener(input) => Made::Listener(Box::new(grpc::listener(input))),
+            Self::GrpcRoutes(input) => Made::Route(Box::new(grpc::configuration(input))),
+            Self::GrpcCluster(input) => Made::Cluster(Box::new(grpc::cluster(input))),
+            Self::NameTable(input) => {
+                let made = crate::name_table::table(input);
+                Made::other(ResourceType::NameTable, crate::naming::NAME_TABLE, &made)
+            }
+            Self::Added(added) => Made::Other(added.kind, added.name.clone(), added.change.message()),
+            Self::Patched(patched) => patched.input.made(),
         }
     }
 
@@ -106,6 +98,48 @@ impl Input {
         env!("CARGO_PKG_VERSION").hash(&mut hasher);
         self.hash(&mut hasher);
         format!("{:016x}", hasher.finish())
+    }
+}
+
+/// A message before it is encoded.
+enum Made {
+    Listener(Box<pb::listener::Listener>),
+    Route(Box<pb::route::RouteConfiguration>),
+    Cluster(Box<pb::cluster::Cluster>),
+    /// Nothing of it is patched.
+    Other(ResourceType, String, Vec<u8>),
+}
+
+impl Made {
+    fn other(kind: ResourceType, name: &str, message: &impl Message) -> Self {
+        Self::Other(kind, name.to_owned(), message.encode_to_vec())
+    }
+
+    fn patch(&mut self, patches: &patch::Patches) {
+        match self {
+            Self::Listener(listener) => patch::patch_listener(listener, patches),
+            Self::Route(routes) => patch::patch_routes(routes, patches),
+            Self::Cluster(cluster) => patch::patch_cluster(cluster, patches),
+            Self::Other(..) => {}
+        }
+    }
+
+    fn encode(self) -> (ResourceType, String, Vec<u8>) {
+        match self {
+            Self::Listener(made) => {
+                let body = made.encode_to_vec();
+                (ResourceType::Listener, made.name, body)
+            }
+            Self::Route(made) => {
+                let body = made.encode_to_vec();
+                (ResourceType::Route, made.name, body)
+            }
+            Self::Cluster(made) => {
+                let body = made.encode_to_vec();
+                (ResourceType::Cluster, made.name, body)
+            }
+            Self::Other(kind, name, body) => (kind, name, body),
+        }
     }
 }
 

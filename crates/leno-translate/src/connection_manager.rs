@@ -5,13 +5,14 @@ use std::time::Duration;
 use leno_model::PathNormalization;
 use leno_proto::ToAny;
 
-use crate::access_log::{LogInput, access_log};
+use crate::access_log::{LogInput, Of, access_log};
 use crate::parts::{ads, bool_value, duration, network_filter};
 use crate::pb::hcm::http_connection_manager::{
     ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation,
     SetCurrentClientCertDetails, UpgradeConfig,
 };
 use crate::pb::{core, fault, filter_state, hcm, listener, route, router, set_filter_state};
+use crate::tracing::TracingInput;
 use crate::{peer_metadata, tls};
 
 pub(crate) const FAULT_FILTER: &str = "envoy.filters.http.fault";
@@ -59,11 +60,14 @@ impl ConnectionManager<'_> {
             (_, true) => ForwardClientCertDetails::SanitizeSet,
             (false, false) => ForwardClientCertDetails::Sanitize,
         };
+        let tracing = self.log.and_then(LogInput::tracing);
         let manager = hcm::HttpConnectionManager {
             stat_prefix: self.stat_prefix,
             route_specifier: Some(routes),
             http_filters: filters,
-            access_log: access_log(self.log),
+            access_log: access_log(self.log, Of::Requests),
+            tracing: tracing.map(TracingInput::tracing),
+            request_id_extension: tracing.and_then(TracingInput::request_id),
             use_remote_address: bool_value(edge),
             // As applications speak it that nobody changes any more.
             http_protocol_options: Some(core::Http1ProtocolOptions {

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use leno_model::gateway::{Gateway, GatewayProtocol, GatewayServer};
+use leno_model::telemetry::Side;
 
 use crate::naming;
 use crate::reader::Reader;
@@ -163,6 +164,7 @@ pub(crate) fn cluster_names(reader: &mut Reader<'_>, proxy: &Proxy) -> Vec<Strin
             names.extend(targets.clusters().map(str::to_owned));
         }
     }
+    names.extend(crate::telemetry::clusters(reader, proxy, Side::Client));
     names.into_iter().collect()
 }
 

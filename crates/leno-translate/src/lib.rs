@@ -21,13 +21,16 @@ mod grpc;
 mod name_table;
 mod naming;
 mod parts;
+mod patch;
 mod pb;
 mod peer_metadata;
 mod reader;
 mod route;
 mod sidecar;
 mod tcp;
+mod telemetry;
 mod tls;
+mod tracing;
 mod traffic_policy;
 mod trust;
 
@@ -57,6 +60,8 @@ pub struct Proxy {
     pub workload: Option<WorkloadId>,
     /// leno's own proxy, which subscribes by name and restores the client's HTTP version.
     pub on_demand: bool,
+    /// What it says of itself in the xDS node's metadata, as far as it is text.
+    pub metadata: BTreeMap<String, String>,
     pub kind: ProxyKind,
 }
 
@@ -163,6 +168,7 @@ pub fn answer(
         ProxyKind::Gateway(ports) => gateway_input(&mut reader, (proxy, ports), kind, name),
         ProxyKind::Grpc => grpc_input(&mut reader, proxy, kind, name),
     };
+    let input = patch::patched(&mut reader, proxy, (kind, name), input);
     Answer {
         resource: input.map(|input| cache.get(input)),
         deps: reader.into_deps(),
@@ -232,5 +238,6 @@ pub fn names(snapshot: &Snapshot, proxy: &Proxy, kind: ResourceType) -> (Vec<Str
         ResourceType::Route | ResourceType::Endpoints | ResourceType::Secret => Vec::new(),
         ResourceType::NameTable => vec![naming::NAME_TABLE.into()],
     };
+    let names = patch::names(&mut reader, proxy, kind, names);
     (names, reader.into_deps())
 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use leno_model::authorization::InForce;
 use leno_model::delta::Key;
 use leno_model::{
-    Gateway, GatewaySecret, Host, HttpRoute, KeySource, Labels, MeshConfig, Origin, PeerMtls,
-    RequestAuthentication, Service, ServicePolicy, Snapshot, TcpRoute, Trust, Workload, WorkloadId,
+    EnvoyPatch, Gateway, GatewaySecret, Host, HttpRoute, KeySource, Labels, MeshConfig, Origin, PeerMtls,
+    RequestAuthentication, Service, ServicePolicy, Snapshot, TcpRoute, Telemetry, Trust, Workload,
+    WorkloadId,
 };
 
 use crate::Proxy;
@@ -159,6 +160,43 @@ impl<'a> Reader<'a> {
         self.deps
             .extend(namespaces(&all.root, proxy, gateways).map(Key::Authorization));
         all.for_gateway(&proxy.namespace, labels, gateways)
+    }
+
+    /// What is told of the proxy's requests, the widest first.
+    pub(crate) fn telemetry(&mut self, proxy: &Proxy) -> Vec<Arc<Telemetry>> {
+        let all = &self.snapshot.telemetries;
+        self.deps
+            .extend(namespaces(&all.root, proxy, &[]).map(Key::Telemetry));
+        if all.namespaces.is_empty() {
+            return Vec::new();
+        }
+        let served = self.own_gateways(proxy, all.targets_gateways(&proxy.namespace));
+        all.for_proxy(&proxy.namespace, &proxy.labels, &served)
+    }
+
+    /// The Gateways of the proxy's own namespace that it serves: as in Istio only they can be attached to here.
+    fn own_gateways(&mut self, proxy: &Proxy, wanted: bool) -> Vec<&'a Origin> {
+        if !wanted || !proxy.is_gateway() {
+            return Vec::new();
+        }
+        let gateways = self.gateways().iter().filter(|gateway| {
+            *gateway.origin.namespace == *proxy.namespace
+                && gateway.is_served_by(&proxy.namespace, &proxy.labels)
+        });
+        gateways.map(|gateway| &gateway.origin).collect()
+    }
+
+    /// What is changed of what the proxy is given.
+    pub(crate) fn envoy_patches(&mut self, proxy: &Proxy) -> Vec<Arc<EnvoyPatch>> {
+        let all = &self.snapshot.envoy_filters;
+        self.deps
+            .extend(namespaces(&all.root, proxy, &[]).map(Key::EnvoyFilters));
+        if all.namespaces.is_empty() {
+            return Vec::new();
+        }
+        let served = self.own_gateways(proxy, all.targets_gateways(&proxy.namespace));
+        let workload = (proxy.namespace.as_str(), &proxy.labels);
+        all.for_proxy(workload, &proxy.metadata, &served)
     }
 
     /// Whose tokens are taken, for the same.

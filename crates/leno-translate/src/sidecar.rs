@@ -7,13 +7,15 @@ pub(crate) mod screen;
 
 use std::collections::BTreeSet;
 
+use leno_model::telemetry::Side;
 use leno_model::{Protocol, Service};
 
 use crate::Proxy;
-use crate::access_log::log_input;
+use crate::access_log::LogInput;
 use crate::naming::{self, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND};
 use crate::pb::listener::Listener;
 use crate::reader::Reader;
+use crate::telemetry::told;
 
 pub(crate) use inbound::{inbound_port, mode as mtls_mode};
 
@@ -87,6 +89,7 @@ fn has_ipv6(reader: &mut Reader<'_>, proxy: &Proxy) -> bool {
     workload.is_some_and(|workload| workload.addresses.iter().any(std::net::IpAddr::is_ipv6))
 }
 
-fn mesh_log(reader: &mut Reader<'_>) -> Option<crate::access_log::LogInput> {
-    log_input(reader.mesh())
+/// What is told of what the workload calls.
+fn client_log(reader: &mut Reader<'_>, proxy: &Proxy) -> Option<LogInput> {
+    told(reader, proxy, Side::Client)
 }

@@ -7,7 +7,7 @@ use leno_model::policy::Tunnel;
 use leno_model::{Host, LoadBalancer, Protocol, Service, TcpRoute, TrafficPolicy};
 
 use crate::Proxy;
-use crate::access_log::{LogInput, access_log};
+use crate::access_log::{LogInput, Of, access_log};
 use crate::naming::{BLACK_HOLE, outbound_cluster, outbound_tcp_cluster};
 use crate::parts::{bracketed, duration, network_filter};
 use crate::pb::{listener, tcp_proxy, types};
@@ -136,7 +136,7 @@ pub(crate) fn tcp_proxy(stat_prefix: &str, targets: &TcpTargets, log: Option<&Lo
     };
     let config = tcp_proxy::TcpProxy {
         stat_prefix: stat_prefix.into(),
-        access_log: access_log(log),
+        access_log: access_log(log, Of::Connections),
         cluster_specifier: Some(specifier),
         idle_timeout: terms.idle_timeout.and_then(duration),
         max_downstream_connection_duration: terms.longest.and_then(duration),

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::destination_rule::LocalityLb;
+use super::telemetry_provider::{
+    DefaultConfig, DefaultProviders, FileAccessLog, HttpAls, OpenTelemetryTracer, OtelAls, TcpAls,
+    ZipkinTracer,
+};
 use crate::decode::{Ignored, NotServed};
 use crate::quantity::Span;
 
@@ -25,13 +29,14 @@ pub struct MeshConfigSpec {
     pub path_normalization: Option<PathNormalization>,
     pub extension_providers: Vec<ExtensionProvider>,
     pub locality_lb_setting: Option<LocalityLb>,
+    pub default_config: Option<DefaultConfig>,
+    pub default_providers: DefaultProviders,
+    pub enable_tracing: bool,
 
-    default_config: Option<Ignored>,
     ingress_class: Option<Ignored>,
     ingress_controller_mode: Option<Ignored>,
     ingress_service: Option<Ignored>,
     ingress_selector: Option<Ignored>,
-    enable_tracing: Option<Ignored>,
     proxy_http_port: Option<Ignored>,
     proxy_listen_port: Option<Ignored>,
     proxy_inbound_listen_port: Option<Ignored>,
@@ -44,7 +49,6 @@ pub struct MeshConfigSpec {
     verify_certificate_at_client: Option<Ignored>,
     tcp_keepalive: Option<Ignored>,
     tcp_keep_alive: Option<Ignored>,
-    default_providers: Option<Ignored>,
     certificates: Option<Ignored>,
 
     #[serde(rename = "meshMTLS")]
@@ -110,25 +114,25 @@ pub enum H2UpgradePolicy {
     Upgrade,
 }
 
-/// Somebody outside of the proxies. Those that only log, trace or count have no effect.
+/// Somebody outside of the proxies: whom they ask, or tell of requests.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExtensionProvider {
     pub name: String,
     pub envoy_ext_authz_http: Option<ExtAuthzHttp>,
     pub envoy_ext_authz_grpc: Option<ExtAuthzGrpc>,
-    zipkin: Option<Ignored>,
+    pub zipkin: Option<ZipkinTracer>,
     lightstep: Option<Ignored>,
     datadog: Option<Ignored>,
     stackdriver: Option<Ignored>,
     opencensus: Option<Ignored>,
     skywalking: Option<Ignored>,
-    opentelemetry: Option<Ignored>,
+    pub opentelemetry: Option<OpenTelemetryTracer>,
     prometheus: Option<Ignored>,
-    envoy_file_access_log: Option<Ignored>,
-    envoy_http_als: Option<Ignored>,
-    envoy_tcp_als: Option<Ignored>,
-    envoy_otel_als: Option<Ignored>,
+    pub envoy_file_access_log: Option<FileAccessLog>,
+    pub envoy_http_als: Option<HttpAls>,
+    pub envoy_tcp_als: Option<TcpAls>,
+    pub envoy_otel_als: Option<OtelAls>,
     sds: Option<Ignored>,
 }
 

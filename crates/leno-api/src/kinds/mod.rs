@@ -5,18 +5,23 @@
 
 pub mod authorization_policy;
 pub mod destination_rule;
+pub mod envoy_filter;
 pub mod gateway;
 pub mod gateway_api;
 pub mod http_route;
 pub mod mesh_config;
 pub mod namespace;
 pub mod peer_authentication;
+pub mod proxy_config;
 pub mod request_authentication;
 pub mod secret;
 pub mod service;
 pub mod service_entry;
 pub mod tcp_route;
+pub mod telemetry;
+pub mod telemetry_provider;
 pub mod virtual_service;
+pub mod wasm_plugin;
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,8 @@
 //! MeshConfig.
 
-use super::{Check, access_log, authorizer, locality, names};
+use super::{Check, authorizer, locality, names, telemetry_provider};
 use crate::codes::Code;
 use crate::kinds::mesh_config::MeshConfigSpec;
-use crate::suggest::nearest;
 
 pub(super) fn check(check: &mut Check<'_>, spec: &MeshConfigSpec) {
     if let Some(domain) = &spec.trust_domain
@@ -27,15 +26,8 @@ pub(super) fn check(check: &mut Check<'_>, spec: &MeshConfigSpec) {
             );
         }
     }
-    if let Some(operator) = spec
-        .access_log_format
-        .as_deref()
-        .and_then(access_log::unknown_operator)
-    {
-        let nearest = nearest(&operator, access_log::PLAIN_OPERATORS.iter().copied());
-        let hint = nearest.map_or_else(String::new, |name| format!("did you mean %{name}%?"));
-        let message = format!("%{operator}% is no command operator that a proxy can answer");
-        check.error(Code::BadAccessLogFormat, "spec.accessLogFormat", message, hint);
+    if let Some(format) = &spec.access_log_format {
+        telemetry_provider::operators(check, "spec.accessLogFormat", format);
     }
     if let Some(namespace) = &spec.root_namespace
         && !names::is_label(namespace)
@@ -51,4 +43,5 @@ pub(super) fn check(check: &mut Check<'_>, spec: &MeshConfigSpec) {
         locality::check(check, "spec.localityLbSetting", setting);
     }
     authorizer::check(check, &spec.extension_providers);
+    telemetry_provider::check(check, spec);
 }

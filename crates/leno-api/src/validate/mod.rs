@@ -7,6 +7,7 @@ pub mod access_log;
 pub mod authorization_policy;
 mod authorizer;
 mod destination_rule;
+pub mod envoy_filter;
 mod gateway;
 pub mod gateway_api;
 mod http_filters;
@@ -16,6 +17,7 @@ mod mesh_config;
 pub mod names;
 mod peer_authentication;
 mod policy_target;
+mod proxy_config;
 pub mod request_authentication;
 mod resilience;
 pub mod secret;
@@ -23,7 +25,10 @@ mod service;
 mod service_entry;
 mod tcp_route;
 mod traffic_policy;
+mod telemetry;
+mod telemetry_provider;
 pub mod virtual_service;
+mod wasm_plugin;
 
 pub use resilience::grpc_code;
 
@@ -61,6 +66,10 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
         Spec::ReferenceGrant(spec) => gateway_api::grant(&mut check, spec),
         Spec::Secret(spec) => secret::check(&mut check, spec),
         Spec::Namespace(_) => {}
+        Spec::EnvoyFilter(spec) => envoy_filter::check(&mut check, spec),
+        Spec::ProxyConfig(spec) => proxy_config::check(&mut check, spec),
+        Spec::Telemetry(spec) => telemetry::check(&mut check, spec),
+        Spec::WasmPlugin(spec) => wasm_plugin::check(&mut check, spec),
     }
     check.found
 }

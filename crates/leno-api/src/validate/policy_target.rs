@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::codes::Code;
+use crate::kinds::Labels;
 use crate::kinds::authorization_policy::TargetRef;
 use crate::kinds::peer_authentication::Selector;
 
@@ -26,13 +27,7 @@ pub(super) fn target(
         check.error(Code::BadCombination, "spec", message, "keep one of them");
     }
     if let Some(selector) = selector {
-        for (key, value) in &selector.match_labels {
-            if key.is_empty() || key.contains('*') || value.contains('*') {
-                let message = format!("the label {key}={value} has a wildcard, or no key");
-                let hint = "labels are compared as they are";
-                check.error(Code::WrongValue, "spec.selector.matchLabels", message, hint);
-            }
-        }
+        labels(check, "spec.selector.matchLabels", &selector.match_labels);
         if selector.match_labels.is_empty() {
             let message = "a selector without labels selects the whole namespace";
             check.warning(Code::NoEffect, "spec.selector", message, "leave it out");
@@ -46,7 +41,17 @@ pub(super) fn target(
     }
 }
 
-fn target_ref(check: &mut Check<'_>, at: &str, target: &TargetRef) {
+pub(super) fn labels(check: &mut Check<'_>, at: &str, labels: &Labels) {
+    for (key, value) in labels {
+        if key.is_empty() || key.contains('*') || value.contains('*') {
+            let message = format!("the label {key}={value} has a wildcard, or no key");
+            let hint = "labels are compared as they are";
+            check.error(Code::WrongValue, at, message, hint);
+        }
+    }
+}
+
+pub(super) fn target_ref(check: &mut Check<'_>, at: &str, target: &TargetRef) {
     if target.name.is_empty() {
         check.error(Code::MissingField, at, "a target without a name", "add name");
     }

@@ -71,6 +71,7 @@ fn settings(spec: &MeshConfigSpec) -> MeshConfig {
             .locality_lb_setting
             .as_ref()
             .map_or(default.locality, traffic_policy::locality),
+        told: super::telemetry::told(spec),
     }
 }
 

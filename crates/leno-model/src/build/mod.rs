@@ -5,6 +5,7 @@
 
 pub(crate) mod authorization_policy;
 pub(crate) mod destination_rule;
+pub(crate) mod envoy_filter;
 pub(crate) mod gateway;
 pub(crate) mod grant;
 pub(crate) mod http_route;
@@ -16,6 +17,7 @@ pub(crate) mod service;
 pub(crate) mod service_entry;
 pub(crate) mod tcp_route;
 pub(crate) mod traffic_policy;
+pub(crate) mod telemetry;
 pub(crate) mod virtual_service;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use leno_model::gateway::{CertificateSource, GatewayProtocol, GatewayTls};
-use leno_model::{Origin, PathNormalization};
+use leno_model::{Origin, PathNormalization, telemetry};
 
 use super::certificate::{self, Certificate};
 use super::{Form, Served, at, opened};
-use crate::access_log::{LogInput, log_input, refusal_log};
+use crate::access_log::{LogInput, refusal_log};
 use crate::authentication::{AuthenticationInput, all_places, authentication_input};
 use crate::authorization::{self, AuthorizationInput, authorization_input};
 use crate::connection_manager::{ConnectionManager, Side};
@@ -20,6 +20,7 @@ use crate::pb::{core, protobuf};
 use crate::reader::Reader;
 use crate::sidecar::screen::{self, TLS, guarded_chain};
 use crate::tcp::{TcpTargets, shares, tcp_proxy};
+use crate::telemetry::told;
 use crate::{GatewayPorts, Proxy};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -115,7 +116,7 @@ pub(crate) fn listener_input(
         encrypted: form == Form::Encrypted,
         chains,
         leno: proxy.on_demand,
-        log: log_input(reader.mesh()).map(|log| log.with_denials(proxy.on_demand)),
+        log: told(reader, proxy, telemetry::Side::Client).map(|log| log.with_denials(proxy.on_demand)),
         paths: reader.mesh().paths,
     })
 }

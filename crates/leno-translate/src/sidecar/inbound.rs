@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use leno_model::service::TargetPort;
+use leno_model::telemetry;
 use leno_model::{
     MtlsMode, Origin, PathNormalization, PeerMtls, Protocol, Service, ServicePort, Workload, WorkloadPort,
 };
@@ -23,6 +24,7 @@ use crate::pb::listener::{FilterChain, FilterChainMatch, Listener};
 use crate::pb::{core, protobuf};
 use crate::reader::Reader;
 use crate::tcp::{TcpTargets, tcp_proxy};
+use crate::telemetry::told;
 use crate::tls::{self, MESH_HTTP, MESH_TCP};
 
 /// Where captured connections arrive.
@@ -69,7 +71,7 @@ pub(super) fn virtual_inbound_input(reader: &mut Reader<'_>, proxy: &Proxy) -> V
         leno: proxy.on_demand,
         authentication: authentication_input(reader, proxy, labels, &[]),
         authorization: authorization_input(reader, proxy, labels, &[]),
-        log: super::mesh_log(reader).map(|log| log.with_denials(proxy.on_demand)),
+        log: told(reader, proxy, telemetry::Side::Server).map(|log| log.with_denials(proxy.on_demand)),
         paths: reader.mesh().paths,
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn virtual_outbound_input(reader: &mut Reader<'_>, proxy: &Proxy) -> 
     VirtualOutbound {
         policy: reader.mesh().outbound,
         ipv6: super::has_ipv6(reader, proxy),
-        log: super::mesh_log(reader),
+        log: super::client_log(reader, proxy),
     }
 }
 
@@ -110,7 +110,7 @@ pub(super) fn address_input(
         host: service.host.clone(),
         speaks,
         leno: proxy.on_demand,
-        log: super::mesh_log(reader),
+        log: super::client_log(reader, proxy),
         paths: reader.mesh().paths,
     })
 }

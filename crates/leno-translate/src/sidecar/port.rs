@@ -75,7 +75,7 @@ fn input(
         policy: reader.mesh().outbound,
         ipv6: super::has_ipv6(reader, proxy),
         leno: proxy.on_demand,
-        log: super::mesh_log(reader),
+        log: super::client_log(reader, proxy),
         paths: reader.mesh().paths,
     };
     for service in services {

@@ -51,6 +51,7 @@ pub(crate) fn sidecar(name: &str) -> Proxy {
         service_account: name.into(),
         workload: Some(id(name)),
         on_demand: true,
+        metadata: Default::default(),
         kind: ProxyKind::Sidecar,
     }
 }

@@ -303,6 +303,7 @@ fn proxy(workload: &Arc<Workload>) -> Proxy {
         service_account: workload.service_account.clone(),
         workload: Some(workload.id.clone()),
         on_demand: true,
+        metadata: BTreeMap::new(),
         kind: ProxyKind::Sidecar,
     }
 }
