@@ -3,7 +3,7 @@
 //! The key is the generator's only argument, so it cannot lack anything (keys written by hand have given proxies
 //! each other's configuration: istio 34604, 46081, 33629).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    fn resource(&self) -> Resource {
+    fn resource(&self) -> (ResourceType, Resource) {
         let (kind, name, body) = match self {
             Self::Listener(input) => {
                 let made = crate::sidecar::listener(input);
@@ -89,12 +89,13 @@ impl Input {
                 crate::name_table::table(input).encode_to_vec(),
             ),
         };
-        Resource {
+        let resource = Resource {
             name,
             type_url: kind.type_url(),
             body: Bytes::from(body),
             version: self.version(),
-        }
+        };
+        (kind, resource)
     }
 
     /// The hash of the input and of the generators' own version.
@@ -116,6 +117,8 @@ pub struct Cache {
     young: HashMap<Input, Arc<Resource>>,
     old: HashMap<Input, Arc<Resource>>,
     limit: usize,
+    /// How many were made, by kind.
+    made: BTreeMap<ResourceType, u64>,
 }
 
 impl Default for Cache {
@@ -131,7 +134,13 @@ impl Cache {
             young: HashMap::new(),
             old: HashMap::new(),
             limit,
+            made: BTreeMap::new(),
         }
+    }
+
+    /// How many resources have been made since the beginning, by kind: what was found here is not counted.
+    pub fn made(&self) -> &BTreeMap<ResourceType, u64> {
+        &self.made
     }
 
     pub fn len(&self) -> usize {
@@ -148,7 +157,11 @@ impl Cache {
         }
         let resource = match self.old.remove(&input) {
             Some(found) => found,
-            None => Arc::new(input.resource()),
+            None => {
+                let (kind, resource) = input.resource();
+                *self.made.entry(kind).or_default() += 1;
+                Arc::new(resource)
+            }
         };
         if self.young.len() >= (self.limit / 2).max(1) {
             self.old = std::mem::take(&mut self.young);
