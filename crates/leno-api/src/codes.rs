@@ -86,6 +86,20 @@ codes! {
     ProviderNotFound = "LN0330", "no such authorizer", "A policy with action CUSTOM names a provider that the mesh does not have. As in Istio the requests that its rules match are denied.";
     KeysNotFetched = "LN0331", "an issuer's keys cannot be fetched", "The server of an issuer's keys does not answer, or answers what is no JSON Web Key Set. The keys that were fetched last hold, also through restarts; without any no token of the issuer is taken.";
 
+    RuleShadowed = "LN0340", "rule never reached", "An earlier rule of the VirtualService takes everything that this one matches. Rules are tried in the order in which they are written.";
+    MatchShadowed = "LN0341", "match without effect", "Another rule takes what this match means: an earlier one of the VirtualService, or one of an HTTPRoute that matches the same for the same parent and host.";
+    PortWithoutProtocol = "LN0342", "port without a protocol", "Neither appProtocol nor the beginning of the port's name says what is spoken. It is detected for each connection, and what is for HTTP alone (routes by path, methods in policies) holds only where that is detected.";
+    PortNotChosen = "LN0343", "none of several ports chosen", "The destination's service has several ports, and the route does not say which. The port that the client called is taken, if the service has it.";
+    MtlsConflict = "LN0344", "called otherwise than it accepts", "A DestinationRule has a service called in plaintext whose PeerAuthentication accepts mTLS alone, or the other way round. Every call fails.";
+    PortsDisagree = "LN0345", "two services disagree about a port", "Two services select the same workloads and say different protocols of the same port. The workloads' proxies can follow one of them.";
+    SubsetNotUsed = "LN0346", "subset not used", "No route goes to the subset.";
+    GatewayWithoutRoutes = "LN0347", "gateway without routes", "No route names the Gateway. Its ports are open and answer every request with 404.";
+    CertificateShared = "LN0348", "one certificate in two gateways", "Clients of HTTP/2 use one connection for all hosts of a certificate, and a connection knows the routes of the Gateway that it was made to. Hosts of the other are answered with 404.";
+    Outdated = "LN0349", "old name", "Istio keeps the field or value for those who have it already; it has another name now.";
+    NothingSelected = "LN0350", "nothing selected", "No workload that is in the mesh has the labels of the selector.";
+    AddressesNeeded = "LN0351", "any address is taken for it", "A ServiceEntry without addresses and with resolution NONE has a port of TCP: what a connection carries does not say whom it is for, so that every connection to this port is taken for one to it.";
+    ClaimsNotVerified = "LN0352", "claims that nobody verifies", "A route is chosen by a claim of a token, and no RequestAuthentication verifies tokens: it is never chosen.";
+
     DirectoryUnreadable = "LN0401", "directory cannot be read", "The configuration directory is missing or cannot be read.";
     FileUnreadable = "LN0402", "file cannot be read", "The file's last good objects stay in force.";
     FileEmpty = "LN0403", "file became empty", "An empty file is taken for one being written: its last good objects stay in force. Remove the file to remove them.";

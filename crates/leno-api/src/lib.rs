@@ -14,6 +14,7 @@ mod catalogue;
 pub mod codes;
 mod decode;
 pub mod diagnostic;
+pub mod istio_codes;
 mod key;
 pub mod key_set;
 pub mod kinds;

@@ -12,6 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Json};
 use axum::routing::get;
+use leno_proto::type_url;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -97,7 +98,8 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
     let counts = &admin.certificates.counts;
     let found = admin.diagnostics.all();
     let errors = found.iter().filter(|d| d.is_error()).count();
-    let rows: [(&str, &str, &str, u64); 9] = [
+    let work = &admin.push.work;
+    let rows: [(&str, &str, &str, u64); 13] = [
         (
             "leno_control_snapshot_version",
             "gauge",
@@ -152,6 +154,30 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
             "Certificate requests refused.",
             counts.refused.load(Ordering::Relaxed),
         ),
+        (
+            "leno_control_responses_total",
+            "counter",
+            "Responses sent to proxies.",
+            work.responses.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_resources_sent_total",
+            "counter",
+            "Resources in responses to proxies.",
+            work.resources.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_response_bytes_total",
+            "counter",
+            "Bytes of responses to proxies.",
+            work.bytes.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_rejections_total",
+            "counter",
+            "Responses that proxies did not take.",
+            work.rejections.load(Ordering::Relaxed),
+        ),
     ];
     let mut text = String::new();
     for (name, kind, help, value) in rows {
@@ -160,8 +186,22 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
             "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
         );
     }
+    made(&mut text, &admin.push);
     expiry(&mut text, &admin.root);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+/// What others had already is not made again.
+fn made(text: &mut String, push: &Push) {
+    let name = "leno_control_resources_made_total";
+    let _ = writeln!(
+        text,
+        "# HELP {name} Resources made and encoded.\n# TYPE {name} counter"
+    );
+    for (kind, count) in push.made() {
+        let kind = type_url::abbreviation(kind.type_url()).unwrap_or_default();
+        let _ = writeln!(text, "{name}{{type=\"{kind}\"}} {count}");
+    }
 }
 
 /// Under istiod's names, where it has one: of the root that signs, and of what lies between it and leaves.

@@ -2,6 +2,8 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use futures_core::Stream as FutureStream;
 use leno_proto::envoy::config::core::v3::Node;
@@ -21,7 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::error::{BAD_NODE, PEER_REFUSED, PROXY_REJECTED};
 use crate::listener::Peer;
 use crate::node::{Described, describe};
-use crate::once::Once;
+use crate::once::{Once, Pace};
 use crate::push::Push;
 use crate::registration::{Presence, Registrations};
 use crate::roster::{Roster, Seat};
@@ -116,6 +118,8 @@ struct Conversation<W: Wire> {
     out: mpsc::Sender<Result<W::Response, Status>>,
     /// The client came with state and the control plane is too young to know better.
     held: bool,
+    push: Arc<Push>,
+    complaints: Pace,
 }
 
 // === impl Ads ===
@@ -145,6 +149,8 @@ impl Ads {
             session: Session::new(described.proxy, Stream::new(W::PROTOCOL), self.push.join()),
             out,
             held: false,
+            push: self.push.clone(),
+            complaints: Pace::default(),
         };
         if let Err(status) = self.converse(&mut conversation, first, &mut requests).await {
             let _ = conversation.out.send(Err(status)).await;
@@ -248,19 +254,32 @@ impl<W: Wire> Conversation<W> {
         self.held |= outcome.resumed && !settled;
         self.session.settle(&outcome);
         if let Some(message) = &outcome.rejected {
-            tracing::warn!(
-                "warning[{PROXY_REJECTED}]: {} rejected {}: {message}",
-                self.session.proxy.id,
-                type_url::abbreviation(&outcome.type_url).unwrap_or(&outcome.type_url)
-            );
+            self.log_rejection(&outcome.type_url, message);
         }
         Ok(())
+    }
+
+    fn log_rejection(&mut self, type_url: &str, message: &str) {
+        self.push.work.rejections.fetch_add(1, Ordering::Relaxed);
+        let Some(unsaid) = self.complaints.may_say(Instant::now()) else {
+            return; // `leno status` says it.
+        };
+        let more = match unsaid {
+            0 => String::new(),
+            unsaid => format!(" ({unsaid} more before that)"),
+        };
+        tracing::warn!(
+            "warning[{PROXY_REJECTED}]: {} rejected {}: {message}{more}",
+            self.session.proxy.id,
+            type_url::abbreviation(type_url).unwrap_or(type_url)
+        );
     }
 
     /// Sends what is due. False when the client is gone.
     async fn push(&mut self) -> bool {
         if !self.held {
             for pushed in self.session.push() {
+                self.push.work.sent(&pushed);
                 let Some(response) = W::unwrap(pushed) else {
                     continue;
                 };

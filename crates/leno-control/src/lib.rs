@@ -35,6 +35,7 @@ mod state;
 mod tap;
 mod tokens;
 mod traffic;
+mod work;
 mod writer;
 
 use std::net::SocketAddr;

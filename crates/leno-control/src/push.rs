@@ -4,7 +4,7 @@
 //! depend on it, which are put into the streams' mailboxes. A mailbox is a set, and an answer is always made from
 //! the newest snapshot, so a client that reads slowly costs no queue: it gets the newest when it is ready.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +12,8 @@ use leno_model::delta::Key;
 use leno_model::{Delta, Snapshot};
 use leno_translate::{Answer, Cache, Proxy, ResourceType};
 use tokio::sync::{Notify, watch};
+
+use crate::work::Work;
 
 /// One answer of one stream: a resource's name, or [`leno_xds::WILDCARD`].
 pub(crate) type Watched = (ResourceType, String);
@@ -23,6 +25,7 @@ pub(crate) struct Push {
     index: Mutex<Index>,
     cache: Mutex<Cache>,
     next: AtomicU64,
+    pub(crate) work: Work,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +63,7 @@ impl Push {
             snapshot: watch::Sender::new(snapshot),
             cache: Mutex::default(),
             next: AtomicU64::new(0),
+            work: Work::default(),
         }
     }
 
@@ -115,6 +119,11 @@ impl Push {
 
     pub(crate) fn cached(&self) -> usize {
         lock(&self.cache).len()
+    }
+
+    /// How many resources have been made, by kind.
+    pub(crate) fn made(&self) -> BTreeMap<ResourceType, u64> {
+        lock(&self.cache).made().clone()
     }
 }
 

@@ -5,6 +5,7 @@
 //! a log line, a status or `leno explain` can point at file and line. A [`Snapshot`] is never changed; the
 //! single writer builds the next one and says in a [`Delta`] which keys differ.
 
+mod analyze;
 pub mod authentication;
 pub mod authorization;
 mod build;
@@ -26,6 +27,7 @@ pub mod vip;
 pub mod workload;
 mod world;
 
+pub use analyze::analyze;
 pub use authentication::{Authentication, JwtRule, KeyNews, KeySource, Keys, RequestAuthentication};
 pub use authorization::{
     Authorization, AuthorizationAction, AuthorizationCondition, AuthorizationPolicy, AuthorizationRule,

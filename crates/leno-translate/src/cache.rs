@@ -3,7 +3,7 @@
 //! The key is the generator's only argument, so it cannot lack anything (keys written by hand have given proxies
 //! each other's configuration: istio 34604, 46081, 33629).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    fn resource(&self) -> Resource {
+    fn resource(&self) -> (ResourceType, Resource) {
         let (kind, name, body) = match self {
             Self::Patched(patched) => {
                 let mut made = patched.input.made();
@@ -51,12 +51,13 @@ impl Input {
             }
             other => other.made().encode(),
         };
-        Resource {
+        let resource = Resource {
             name,
             type_url: kind.type_url(),
             body: Bytes::from(body),
             version: self.version(),
-        }
+        };
+        (kind, resource)
     }
 
     fn made(&self) -> Made {
@@ -150,6 +151,8 @@ pub struct Cache {
     young: HashMap<Input, Arc<Resource>>,
     old: HashMap<Input, Arc<Resource>>,
     limit: usize,
+    /// How many were made, by kind.
+    made: BTreeMap<ResourceType, u64>,
 }
 
 impl Default for Cache {
@@ -165,7 +168,13 @@ impl Cache {
             young: HashMap::new(),
             old: HashMap::new(),
             limit,
+            made: BTreeMap::new(),
         }
+    }
+
+    /// How many resources have been made since the beginning, by kind: what was found here is not counted.
+    pub fn made(&self) -> &BTreeMap<ResourceType, u64> {
+        &self.made
     }
 
     pub fn len(&self) -> usize {
@@ -182,7 +191,11 @@ impl Cache {
         }
         let resource = match self.old.remove(&input) {
             Some(found) => found,
-            None => Arc::new(input.resource()),
+            None => {
+                let (kind, resource) = input.resource();
+                *self.made.entry(kind).or_default() += 1;
+                Arc::new(resource)
+            }
         };
         if self.young.len() >= (self.limit / 2).max(1) {
             self.old = std::mem::take(&mut self.young);

@@ -30,6 +30,9 @@ use leno_proto::type_url;
 pub use ack::State;
 use watch::Watch;
 
+/// More types than xDS has; a client that invents them costs no more.
+const MOST_TYPES: usize = 64;
+
 /// A resource as it is sent, shared by all streams that have it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resource {
@@ -80,6 +83,8 @@ pub enum RequestError {
     NoType,
     #[error("{0}: resource locators are not supported; subscribe by resource names")]
     Locators(String),
+    #[error("{0}: the stream asks for {MOST_TYPES} types of resources already")]
+    TooManyTypes(String),
 }
 
 /// What has to be made for a client: it asked, and has not been answered.
@@ -127,6 +132,15 @@ impl Stream {
             watches: BTreeMap::new(),
             sent: 0,
         }
+    }
+
+    /// What the stream asks for of a type, and whether it does so for the first time.
+    fn watch(&mut self, type_url: &str) -> Result<(bool, &mut Watch), RequestError> {
+        let first = !self.watches.contains_key(type_url);
+        if first && self.watches.len() == MOST_TYPES {
+            return Err(RequestError::TooManyTypes(ack::bounded(type_url.to_owned())));
+        }
+        Ok((first, self.watches.entry(type_url.to_owned()).or_default()))
     }
 
     /// What has been asked for and not been answered.

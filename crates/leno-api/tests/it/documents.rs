@@ -128,6 +128,16 @@ fn page_of_codes() -> String {
             let _ = writeln!(page, "| {code} | {} | {} |", code.title(), code.explanation());
         }
     }
+    page.push_str(
+        "\n## For those who know `istioctl analyze`\n\n\
+         | Istio | its name | here |\n|---|---|---|\n",
+    );
+    for istio in leno_api::istio_codes::ALL {
+        let codes: Vec<&str> = istio.codes.iter().map(|code| code.as_str()).collect();
+        let parts = [codes.join(", "), istio.why.to_owned()];
+        let here: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let _ = writeln!(page, "| {} | {} | {} |", istio.code, istio.name, here.join("; "));
+    }
     page
 }
 

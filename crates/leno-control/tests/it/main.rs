@@ -4,12 +4,18 @@
 
 mod audit;
 mod certificates;
+mod cut;
 mod dashboard;
+mod hostile;
+mod input;
 mod large_mesh;
 mod mesh_service;
+mod order;
 mod push;
+mod raw;
 mod registration;
 mod restart;
 mod rig;
 mod root;
 mod sotw;
+mod work;

@@ -75,28 +75,9 @@ impl Context<'_> {
         }
     }
 
-    /// The full name of a host as written in an object of a namespace. `name` is a service of that namespace, as in
-    /// Istio; `name.namespace` and `name.namespace.svc` are understood where that service exists.
+    /// The [full name](full_host) of a host as written in an object of a namespace.
     pub(crate) fn resolve(&self, host: &str, namespace: &str) -> Host {
-        if !host.contains('.') {
-            return Host::in_cluster(host, namespace);
-        }
-        let full = Host::new(host);
-        if self.services.contains_key(&full) {
-            return full;
-        }
-        let short = host.strip_suffix(".svc").unwrap_or(host);
-        match short.split_once('.') {
-            Some((name, namespace)) if !namespace.contains('.') => {
-                let candidate = Host::in_cluster(name, namespace);
-                if self.services.contains_key(&candidate) {
-                    candidate
-                } else {
-                    full
-                }
-            }
-            _ => full,
-        }
+        full_host(self.services, host, namespace)
     }
 
     /// Checks what a backend refers to; one that does not resolve is kept, marked, so that its share fails visibly.
@@ -143,6 +124,30 @@ impl Context<'_> {
             Some(near) => format!("did you mean {near}?"),
             None => "declare it as a Service, or start a process with leno run --service".into(),
         }
+    }
+}
+
+/// The full name of a host as written in an object of a namespace. `name` is a service of that namespace, as in Istio;
+/// `name.namespace` and `name.namespace.svc` are understood where that service exists.
+pub(crate) fn full_host(services: &BTreeMap<Host, Arc<Service>>, host: &str, namespace: &str) -> Host {
+    if !host.contains('.') {
+        return Host::in_cluster(host, namespace);
+    }
+    let full = Host::new(host);
+    if services.contains_key(&full) {
+        return full;
+    }
+    let short = host.strip_suffix(".svc").unwrap_or(host);
+    match short.split_once('.') {
+        Some((name, namespace)) if !namespace.contains('.') => {
+            let candidate = Host::in_cluster(name, namespace);
+            if services.contains_key(&candidate) {
+                candidate
+            } else {
+                full
+            }
+        }
+        _ => full,
     }
 }
 

@@ -54,6 +54,11 @@ impl PeerPolicies {
     }
 
     pub(crate) fn effective(&self, workload: &Workload) -> PeerMtls {
+        self.of(&workload.namespace, &workload.labels)
+    }
+
+    /// What a workload of this namespace with these labels accepts.
+    pub(crate) fn of(&self, of_namespace: &str, labels: &Labels) -> PeerMtls {
         let mut result = PeerMtls {
             mode: MtlsMode::Permissive,
             ports: Vec::new(),
@@ -68,10 +73,10 @@ impl PeerPolicies {
             let selects = policy
                 .selector
                 .iter()
-                .all(|(key, value)| workload.labels.get(key) == Some(value));
-            *policy.namespace == *workload.namespace && !policy.selector.is_empty() && selects
+                .all(|(key, value)| labels.get(key) == Some(value));
+            *policy.namespace == *of_namespace && !policy.selector.is_empty() && selects
         });
-        let namespace = wide(&workload.namespace).filter(|_| workload.namespace != self.root);
+        let namespace = wide(of_namespace).filter(|_| of_namespace != self.root);
         for policy in [wide(&self.root), namespace, narrow].into_iter().flatten() {
             if let Some(mode) = policy.mode {
                 result.mode = mode;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
+mod analyze;
 mod authentication;
 mod authorization;
 mod deltas;

@@ -47,6 +47,8 @@ struct Watch {
     changed: bool,
     /// Whether this type was asked for on the current stream.
     opened: bool,
+    /// Whether it was by a name.
+    named: bool,
 }
 
 /// The field that names a resource is the first of every type's.
@@ -126,7 +128,7 @@ impl StateClient {
         self.connected = true;
         self.introduced = false;
         for watch in self.watches.values_mut() {
-            watch.opened = false;
+            (watch.opened, watch.named) = (false, false);
             watch.nonce.clear();
         }
         self.next_requests()
@@ -288,8 +290,9 @@ impl Watch {
     fn request(&mut self, type_url: &str) -> DiscoveryRequest {
         self.changed = false;
         self.opened = true;
-        // The wildcard alone is said by no name at all.
-        let only_all = self.wanted.len() == 1 && self.wanted.contains(WILDCARD);
+        // The wildcard alone is said by no name at all, until a name was said: from then on that means nothing.
+        let only_all = self.wanted.len() == 1 && self.wanted.contains(WILDCARD) && !self.named;
+        self.named |= !only_all;
         DiscoveryRequest {
             type_url: type_url.to_owned(),
             version_info: self.version.clone(),

@@ -5,6 +5,11 @@ use std::sync::Arc;
 
 /// Responses that await their acknowledgement. A client that never acknowledges costs no more than this many.
 const MOST_IN_FLIGHT: usize = 64;
+/// Of what a client says of a response, so many bytes are searched for the names of resources, and so many are kept.
+const LONGEST_SEARCHED: usize = 64 * 1024;
+const LONGEST_KEPT: usize = 2 * 1024;
+/// So many different complaints are told one by one.
+const MOST_COMPLAINTS: usize = 8;
 
 /// Whether a client follows what it is sent, for `leno status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,11 +49,12 @@ struct Rejection {
 // === impl Acks ===
 
 impl Acks {
-    pub(super) fn sent(&mut self, nonce: u64, names: Vec<Arc<str>>) {
+    /// `is_known` says what the client still has: nobody asks whether it took anything else.
+    pub(super) fn sent(&mut self, nonce: u64, names: Vec<Arc<str>>, is_known: impl Fn(&Arc<str>) -> bool) {
         if self.in_flight.len() == MOST_IN_FLIGHT {
             let oldest = self.in_flight.pop_front();
-            self.overdue
-                .extend(oldest.into_iter().flat_map(|response| response.names));
+            let names = oldest.into_iter().flat_map(|response| response.names);
+            self.overdue.extend(names.filter(is_known));
         }
         self.in_flight.push_back(InFlight { nonce, names });
     }
@@ -80,7 +86,12 @@ impl Acks {
         let Some(message) = error else {
             return self.settled(names.iter().map(|n| &**n));
         };
-        let (bad, good): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| message.contains(&**name));
+        // What is beyond is not searched: all of these may be bad.
+        let searched = cut(&message, LONGEST_SEARCHED);
+        let (bad, good): (Vec<_>, Vec<_>) = match searched.len() < message.len() {
+            true => (names, Vec::new()),
+            false => names.into_iter().partition(|name| searched.contains(&**name)),
+        };
         let vague = bad.is_empty();
         let bad = if vague {
             good
@@ -88,9 +99,18 @@ impl Acks {
             self.settled(good.iter().map(|n| &**n));
             bad
         };
-        let rejection = Arc::new(Rejection { message, vague });
+        let rejection = Arc::new(Rejection {
+            message: bounded(message),
+            vague,
+        });
         self.rejected
             .extend(bad.into_iter().map(|name| (name, rejection.clone())));
+    }
+
+    /// The client has it no more, whatever it was sent of it.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.overdue.remove(name);
+        self.settled([name].into_iter());
     }
 
     /// These were accepted, or exist no more: they are no reason to call the client rejecting.
@@ -116,7 +136,26 @@ impl Acks {
 
     fn complaint(&self) -> String {
         let mut messages: Vec<&str> = self.rejected.values().map(|r| r.message.as_str()).collect();
+        messages.sort_unstable();
         messages.dedup();
-        messages.join("; ")
+        let more = messages.len().saturating_sub(MOST_COMPLAINTS);
+        messages.truncate(MOST_COMPLAINTS);
+        let told = messages.join("; ");
+        match more {
+            0 => told,
+            more => format!("{told}; and {more} more"),
+        }
     }
+}
+
+/// What a client says, as much of it as is kept and told.
+pub(super) fn bounded(message: String) -> String {
+    match cut(&message, LONGEST_KEPT) {
+        short if short.len() < message.len() => format!("{short}…"),
+        _ => message,
+    }
+}
+
+fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }

@@ -7,6 +7,7 @@ use leno_proto::envoy::service::discovery::v3::{
 };
 use leno_proto::type_url;
 
+use super::ack::bounded;
 use super::watch::{Watch, legacy_wildcard};
 use super::{Outcome, RequestError, Resource, Response, Stream, Update};
 use crate::WILDCARD;
@@ -21,8 +22,7 @@ impl Stream {
         if !request.resource_locators_subscribe.is_empty() {
             return Err(RequestError::Locators(type_url));
         }
-        let first = !self.watches.contains_key(&type_url);
-        let watch = self.watches.entry(type_url.clone()).or_default();
+        let (first, watch) = self.watch(&type_url)?;
         let resumed = first && !request.initial_resource_versions.is_empty();
         if first {
             for (name, version) in request.initial_resource_versions {
@@ -34,6 +34,7 @@ impl Stream {
         }
         let rejected = request.error_detail.map(|status| status.message);
         watch.acks.answered(&request.response_nonce, rejected.clone());
+        let rejected = rejected.map(bounded);
         for name in &request.resource_names_unsubscribe {
             match name.as_str() {
                 WILDCARD => watch.unsubscribe_all(),
@@ -76,8 +77,7 @@ pub(super) fn respond(
         return None;
     }
     let told: Vec<_> = changed.iter().map(|r| r.name.clone()).collect();
-    watch.answered = true;
-    watch.acks.sent(nonce, told.clone());
+    watch.sent(nonce, told.clone());
     let response = DeltaDiscoveryResponse {
         type_url: type_url.to_owned(),
         nonce: nonce.to_string(),

@@ -15,13 +15,14 @@ use leno_proto::envoy::service::discovery::v3::{
 use leno_proto::google::rpc::Status;
 use leno_proto::type_url;
 
+use super::ack::bounded;
 use super::watch::{Watch, legacy_wildcard};
 use super::{Outcome, RequestError, Resource, Response, Stream, Update};
 use crate::WILDCARD;
 
 impl Stream {
-    /// A request on a state-of-the-world stream. One that answers anything but the last response is stale and
-    /// means nothing: the client will say the same again when it answers the last.
+    /// A request on a state-of-the-world stream. One that answers anything but the last response is stale, and its
+    /// names mean nothing: the client will say them again when it answers the last.
     pub fn on_sotw(&mut self, request: DiscoveryRequest) -> Result<Outcome, RequestError> {
         let type_url = request.type_url;
         if type_url.is_empty() {
@@ -30,23 +31,20 @@ impl Stream {
         if !request.resource_locators.is_empty() {
             return Err(RequestError::Locators(type_url));
         }
-        let first = !self.watches.contains_key(&type_url);
-        let watch = self.watches.entry(type_url.clone()).or_default();
-        let outcome = Outcome {
+        let (first, watch) = self.watch(&type_url)?;
+        let rejected = request.error_detail.map(|status| status.message);
+        // Also of an older response this says whether it was taken.
+        watch.acks.answered(&request.response_nonce, rejected.clone());
+        let mut outcome = Outcome {
             resumed: first && !request.version_info.is_empty(),
+            rejected: rejected.map(bounded),
             ..Outcome::default()
         };
-        if !first && !watch.is_last(&request.response_nonce) {
-            return Ok(Outcome { type_url, ..outcome });
+        if first || watch.is_last(&request.response_nonce) {
+            outcome.ended = watch.set_names(&type_url, request.resource_names);
         }
-        let rejected = request.error_detail.map(|status| status.message);
-        watch.acks.answered(&request.response_nonce, rejected.clone());
-        Ok(Outcome {
-            ended: watch.set_names(&type_url, request.resource_names),
-            type_url,
-            rejected,
-            ..outcome
-        })
+        outcome.type_url = type_url;
+        Ok(outcome)
     }
 }
 
@@ -69,7 +67,11 @@ impl Watch {
             self.subscribe_all();
         }
         for name in &ended {
-            self.unsubscribe(name);
+            match all {
+                // The wildcard keeps it, and the client knows that: all is said at once, always.
+                true => drop(self.names.remove(name)),
+                false => self.unsubscribe(name),
+            }
         }
         for name in added {
             self.subscribe(name);
@@ -122,11 +124,8 @@ pub(super) fn respond(
     } else {
         changed
     };
-    watch.answered = true;
     watch.last_nonce = Some(nonce);
-    watch
-        .acks
-        .sent(nonce, resources.iter().map(|r| r.name.clone()).collect());
+    watch.sent(nonce, resources.iter().map(|r| r.name.clone()).collect());
     let response = DiscoveryResponse {
         type_url: type_url.to_owned(),
         version_info: nonce.to_string(),

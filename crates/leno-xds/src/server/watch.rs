@@ -135,7 +135,14 @@ impl Watch {
 
     fn forget(&mut self, name: &str) {
         self.has.remove(name);
-        self.acks.settled([name].into_iter());
+        self.acks.forget(name);
+    }
+
+    /// A response with these goes out.
+    pub(super) fn sent(&mut self, nonce: u64, names: Vec<Arc<str>>) {
+        let has = &self.has;
+        self.acks.sent(nonce, names, |name| has.contains_key(name));
+        self.answered = true;
     }
 
     /// Whether the client must be told; remembers that it will have been.

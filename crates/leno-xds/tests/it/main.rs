@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bytes;
 mod converges;
+mod cut;
 mod delta;
+mod hostile;
 mod mesh;
+mod rules;
 mod sotw;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use leno_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use leno_proto::type_url::{CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION};
-use leno_xds::server::{Protocol, Response, Stream};
+use leno_xds::server::{Protocol, Response, State, Stream};
 
 use crate::mesh::Mesh;
 
@@ -136,4 +136,17 @@ fn a_client_that_forgot_a_name_gets_it_again_when_it_asks_again() {
         names(&rig.ask(ROUTE_CONFIGURATION, &["a", "b"], &first[0].nonce)[0]),
         ["b"]
     );
+}
+
+#[test]
+fn what_is_said_of_an_older_response_counts_though_its_names_do_not() {
+    let mut rig = Rig::new(&[(ROUTE_CONFIGURATION, "alpha"), (ROUTE_CONFIGURATION, "beta")]);
+    let first = rig.ask(ROUTE_CONFIGURATION, &["alpha", "beta"], "");
+    rig.mesh.set(ROUTE_CONFIGURATION, "beta", false);
+    let second = rig.push(&[(ROUTE_CONFIGURATION, "beta")]);
+    // The client answers one after the other, the first when the second is on its way already.
+    rig.ask(ROUTE_CONFIGURATION, &["alpha", "beta"], &first[0].nonce);
+    rig.ask(ROUTE_CONFIGURATION, &["alpha", "beta"], &second[0].nonce);
+    let states: Vec<State> = rig.stream.status().map(|(_, state, _)| state).collect();
+    assert_eq!(states, [State::Synced]);
 }

@@ -4,6 +4,7 @@
 
 mod advisories;
 mod agent;
+mod analyze;
 mod authentication;
 mod authorization;
 mod authorizers;
