@@ -23,9 +23,9 @@ use crate::kinds::service_entry::ServiceEntrySpec;
 use crate::kinds::tcp_route::TcpRouteSpec;
 use crate::kinds::telemetry::TelemetrySpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
+use crate::kinds::wasm_plugin::WasmPluginSpec;
 use crate::node::Pos;
 use crate::written::Written;
-use crate::kinds::wasm_plugin::WasmPluginSpec;
 
 /// A copy shares what it says with the first.
 #[derive(Clone, Debug)]

@@ -384,7 +384,7 @@ impl Reading {
             return self.parsed.objects.push(object);
         };
         let schema = self.schema.get_or_insert_with(Schema::load);
-        let problems = patches::compile(&mut spec, schema, &object.tree);
+        let problems = patches::compile(Arc::make_mut(&mut spec), schema, &object.written.node());
         object.spec = Spec::EnvoyFilter(spec);
         if problems.is_empty() {
             return self.parsed.objects.push(object);

@@ -24,9 +24,9 @@ pub mod secret;
 mod service;
 mod service_entry;
 mod tcp_route;
-mod traffic_policy;
 mod telemetry;
 mod telemetry_provider;
+mod traffic_policy;
 pub mod virtual_service;
 mod wasm_plugin;
 

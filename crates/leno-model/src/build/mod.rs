@@ -16,8 +16,8 @@ pub(crate) mod request_authentication;
 pub(crate) mod service;
 pub(crate) mod service_entry;
 pub(crate) mod tcp_route;
-pub(crate) mod traffic_policy;
 pub(crate) mod telemetry;
+pub(crate) mod traffic_policy;
 pub(crate) mod virtual_service;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
