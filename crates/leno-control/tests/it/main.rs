@@ -12,4 +12,5 @@ mod registration;
 mod restart;
 mod rig;
 mod root;
+mod secrets;
 mod sotw;
