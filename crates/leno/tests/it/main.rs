@@ -25,6 +25,7 @@ mod kept;
 mod kill;
 mod messages;
 mod names;
+mod plaintext;
 mod pod;
 mod privileges;
 mod probing;
