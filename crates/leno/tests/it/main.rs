@@ -14,6 +14,7 @@ mod client;
 mod control_death;
 mod dashboard;
 mod demo;
+mod egress;
 mod envoy;
 mod explain;
 mod footprint;
