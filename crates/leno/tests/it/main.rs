@@ -12,6 +12,7 @@ mod cases;
 mod certificates;
 mod client;
 mod control_death;
+mod counted;
 mod dashboard;
 mod demo;
 mod egress;
