@@ -17,7 +17,7 @@ use leno_engine::decide::network::{Admission, Ask};
 use leno_engine::decide::notes::{self, Notes};
 use leno_engine::decide::places::Place;
 use leno_engine::decide::proxy_protocol::Addresses;
-use leno_engine::flags::Flag;
+use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::record::{DownstreamRecord, Named, TlsFacts};
 use leno_telemetry::stats::{Counts, ListenerStat, ListenerTime};
 use tokio::io::AsyncWriteExt;
@@ -349,9 +349,12 @@ impl Arrival {
                     }
                 });
                 let record = self.record(listener, &Found::raw(), None, None);
-                self.worker
-                    .reporter
-                    .turned_away(&record, error.details(), &listener.access_log);
+                self.worker.reporter.turned_away(
+                    &record,
+                    error.details(),
+                    Flags::default(),
+                    &listener.access_log,
+                );
                 None
             }
         }
@@ -381,6 +384,7 @@ impl Arrival {
                 Admission::Holding(place) => connection.hold(vec![place]),
                 Admission::Refused {
                     details,
+                    flags,
                     denial,
                     delay,
                 } => {
@@ -396,7 +400,7 @@ impl Arrival {
                     };
                     self.worker
                         .reporter
-                        .turned_away(&connection.record, &details, logs);
+                        .turned_away(&connection.record, &details, flags, logs);
                     if let Some(delay) = delay {
                         tokio::time::sleep(delay).await;
                     }

@@ -75,6 +75,8 @@ pub struct Admin {
     pub ready: Ready,
     /// Of a mesh's proxy: how long these last is told.
     pub secrets: Option<Arc<Secrets>>,
+    /// Of a mesh's proxy: what it has denied is told.
+    pub denials: Option<Handle>,
     /// None: the pages about the configuration and the process are not there.
     pub own: Option<Own>,
 }

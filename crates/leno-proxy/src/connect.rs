@@ -30,6 +30,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::codec::h1::Workspace;
 use crate::destination::{Destination, Try};
+use crate::handshake::Handshake;
 use crate::io::Io;
 use crate::outcome::Failure;
 use crate::prefixed::Prefixed;
@@ -123,6 +124,16 @@ impl UpstreamConnection {
 
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         self.secured.as_ref()?.alpn.as_deref()
+    }
+
+    /// None: without TLS.
+    pub(crate) fn handshake(&self) -> Option<&Arc<Handshake>> {
+        Some(&self.secured.as_ref()?.handshake)
+    }
+
+    /// What the server has shown was taken back since: it is not used any more.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.handshake().is_some_and(|handshake| handshake.is_revoked())
     }
 
     /// For logs.

@@ -17,6 +17,7 @@ use leno_engine::decide::health::HostHealth;
 use leno_telemetry::record::TlsFacts;
 
 use crate::drain::{CutBy, Drain, Phase};
+use crate::handshake::Handshake;
 use crate::hurry::Hurry;
 use crate::idle::Streams;
 
@@ -38,6 +39,8 @@ pub(crate) struct Lifetime {
     pub(crate) guard: Option<Rc<dyn Guard>>,
     /// Its end when what the peer has shown in it is taken back.
     pub(crate) shown: Option<Arc<dyn TlsFacts>>,
+    /// As well, of the upstream that it goes on to.
+    pub(crate) upstream_shown: Option<Arc<Handshake>>,
 }
 
 /// Says whether a connection that was let in would be let in again.
@@ -154,10 +157,13 @@ impl Ending {
     }
 
     fn is_revoked(&self) -> bool {
-        self.lifetime
-            .shown
-            .as_ref()
-            .is_some_and(|shown| shown.is_revoked())
+        let Lifetime {
+            shown,
+            upstream_shown: upstream,
+            ..
+        } = &self.lifetime;
+        shown.as_ref().is_some_and(|shown| shown.is_revoked())
+            || upstream.as_ref().is_some_and(|shown| shown.is_revoked())
     }
 
     pub(crate) fn is_upstream_out(&self) -> bool {
@@ -370,6 +376,7 @@ mod tests {
             upstream: None,
             guard: None,
             shown: None,
+            upstream_shown: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         let active = ending.begin();
@@ -390,6 +397,7 @@ mod tests {
             upstream: None,
             guard: None,
             shown: None,
+            upstream_shown: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         assert_eq!(ending.look(now, &Hurry::default()), None);
@@ -405,6 +413,7 @@ mod tests {
             upstream: None,
             guard: None,
             shown: None,
+            upstream_shown: None,
         };
         let (ending, now) = ending(&Arc::default(), lifetime);
         let _busy = ending.begin();

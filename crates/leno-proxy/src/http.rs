@@ -185,6 +185,7 @@ fn lifetime(worker: &Worker, manager: &HttpConnectionManager, patient: bool) -> 
         upstream: None,
         guard: None,
         shown: None,
+        upstream_shown: None,
     }
 }
 

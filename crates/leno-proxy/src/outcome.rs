@@ -8,6 +8,7 @@ use std::sync::Arc;
 use leno_engine::decide::drop_overload::Dropped;
 use leno_engine::flags::{Flag, Flags};
 
+use crate::drain::CutBy;
 use crate::idle::Expired;
 
 /// A message stream that ended before its end.
@@ -38,6 +39,9 @@ pub(crate) enum StreamError {
     /// We gave up: the other side of the exchange is gone.
     #[error("aborted")]
     Aborted,
+    /// The peer would not be trusted again: its certificate was taken back since the handshake.
+    #[error("the peer's certificate has been revoked")]
+    Revoked,
 }
 
 /// Why an attempt has no answer.
@@ -111,6 +115,7 @@ impl Failure {
                     Flag::DownstreamProtocolError
                 }
                 StreamError::TimedOut => Flag::UpstreamRequestTimeout,
+                StreamError::Revoked => Flag::LocalReset,
             },
             Self::TryTimeout | Self::TryIdle | Self::Timeout => Flag::UpstreamRequestTimeout,
             Self::Overflow => Flag::UpstreamOverflow,
@@ -141,6 +146,7 @@ impl Failure {
                 StreamError::Invalid(_) => "request_cannot_be_sent",
                 StreamError::TooLarge(_) => "request_payload_too_large",
                 StreamError::TimedOut => "stream_idle_timeout",
+                StreamError::Revoked => CutBy::Revoked.details(),
             },
             Self::TryTimeout => "upstream_per_try_timeout",
             Self::TryIdle => "upstream_per_try_idle_timeout",
@@ -186,7 +192,9 @@ impl Failure {
             Self::Stream(StreamError::Reset(_) | StreamError::Refused) => {
                 "upstream connect error or disconnect/reset before headers. reset reason: remote reset"
             }
-            Self::Stream(StreamError::Closed | StreamError::Truncated | StreamError::Aborted) => {
+            Self::Stream(
+                StreamError::Closed | StreamError::Truncated | StreamError::Aborted | StreamError::Revoked,
+            ) => {
                 "upstream connect error or disconnect/reset before headers. reset reason: connection termination"
             }
             Self::Stream(StreamError::Malformed { status, .. }) => leno_http1::reason(*status),

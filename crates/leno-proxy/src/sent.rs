@@ -8,6 +8,7 @@ use leno_engine::flags::Flag;
 use leno_telemetry::stats::ClusterStat;
 
 use crate::codec::{Body, Frame, Source, TunnelEnd};
+use crate::drain::CutBy;
 use crate::outcome::StreamError;
 use crate::record::Exchange;
 use crate::tcp::{Ended, Why};
@@ -57,6 +58,7 @@ impl SentBody {
                 Flag::UpstreamProtocolError,
                 "upstream_reset_after_response_started{protocol_error}",
             ),
+            StreamError::Revoked => (Flag::LocalReset, CutBy::Revoked.details()),
             _ => (
                 Flag::UpstreamConnectionTermination,
                 "upstream_reset_after_response_started{connection_termination}",

@@ -365,6 +365,7 @@ impl Relay {
             },
             guard: Some(Rc::new(guard::Chain::new(&self.worker, &self.downstream))),
             shown: self.downstream.record.tls.clone(),
+            upstream_shown: self.connected.connection.handshake().cloned(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use leno_engine::compile::access_log::{AccessLog, Attributes, Destination, Heads};
 use leno_engine::compile::log_filter::LogType;
 use leno_engine::decide::filter::PeerMetadata;
-use leno_engine::flags::Flag;
+use leno_engine::flags::{Flag, Flags};
 use leno_telemetry::access_log::{RequestValues, connection_values, entry, otlp};
 use leno_telemetry::record::{ConnectionRecord, DownstreamRecord, RequestRecord, UpstreamRecord};
 
@@ -157,11 +157,17 @@ impl Reporter {
     }
 
     /// A connection that a network filter has turned away.
-    pub(crate) fn turned_away(&self, downstream: &DownstreamRecord, details: &str, logs: &[Arc<AccessLog>]) {
+    pub(crate) fn turned_away(
+        &self,
+        downstream: &DownstreamRecord,
+        details: &str,
+        flags: Flags,
+        logs: &[Arc<AccessLog>],
+    ) {
         let record = ConnectionRecord {
             start: SystemTime::now(),
             duration: Duration::ZERO,
-            flags: Default::default(),
+            flags,
             bytes_received: 0,
             bytes_sent: 0,
             upstream: None,

@@ -200,6 +200,7 @@ impl DataPlane {
             metrics: Arc::clone(&self.metrics),
             ready: Arc::new(move || state.borrow().ready),
             secrets: Some(Arc::clone(&self.secrets)),
+            denials: Some(self.proxy.handle()),
             own: None,
         });
         drop(tokio::spawn(admin::serve(listener, admin)));

@@ -23,6 +23,9 @@ pub struct Edges {
     /// Namespace of the target
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
+    /// Only those on which something went without mutual TLS: what STRICT would refuse
+    #[arg(long)]
+    plaintext: bool,
     #[command(flatten)]
     join: JoinArgs,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
@@ -51,11 +54,19 @@ pub fn run(args: &Edges, environment: &Environment) -> anyhow::Result<()> {
         let mesh = Mesh::connect(&join).await?;
         anyhow::Ok((mesh.edges_now(false).await?, mesh.status().await?))
     })?;
-    let rows = rows(&edges, &target);
+    let mut rows = rows(&edges, &target);
     if rows.is_empty() {
         crate::stat::known(&target, &edges, &status)?;
     }
+    let nothing = match rows.is_empty() {
+        true => "Nobody has talked to anybody yet.\n",
+        false => "All that was counted went over mutual TLS.\n",
+    };
+    if args.plaintext {
+        rows.retain(|_, row| row.sums().plaintext > 0);
+    }
     match args.output {
+        Format::Table if rows.is_empty() => output::text(nothing)?,
         Format::Table => output::text(table(&rows))?,
         other => output::print(other, &document(&rows))?,
     }
@@ -114,9 +125,6 @@ impl Row {
 }
 
 fn table(rows: &BTreeMap<Key, Row>) -> String {
-    if rows.is_empty() {
-        return "Nobody has talked to anybody yet.\n".into();
-    }
     let wide = output::width().is_none_or(|width| width >= 140);
     let identity = |principal: &str| match principal {
         principal if wide && !principal.is_empty() => principal.to_owned(),

@@ -297,6 +297,7 @@ fn serve(
                 secrets: None,
                 metrics,
                 ready: Arc::new(move || ready.borrow().ready),
+                denials: None,
                 own: Some(Own {
                     proxy: proxy.handle(),
                     bootstrap: message.encode_to_vec(),

@@ -63,10 +63,20 @@ pub(super) fn target_ref(check: &mut Check<'_>, at: &str, target: &TargetRef) {
     let TargetRef { group, kind, .. } = target;
     match (group.as_str(), kind.as_str()) {
         ("gateway.networking.k8s.io" | "networking.istio.io", "Gateway") => {}
-        // What they stand for is behind waypoints.
-        ("" | "core", "Service")
-        | ("networking.istio.io", "ServiceEntry")
-        | ("gateway.networking.k8s.io", "GatewayClass" | "HTTPRoute") => {
+        ("" | "core", "Service") => {
+            let message = "a policy for a Service is held by waypoints, which leno does not have yet: no sidecar heeds it, in \
+                           Istio neither, and nobody would be held to it";
+            let hint =
+                "in place of it write selector, with the labels by which the Service selects its workloads";
+            check.error(Code::NotServed, at, message, hint);
+        }
+        ("networking.istio.io", "ServiceEntry") => {
+            let message = "a policy for a ServiceEntry is held by waypoints, which leno does not have yet: no sidecar heeds it, \
+                           in Istio neither, and nobody would be held to it";
+            let hint = "route the host through an egress gateway, and write a policy for that Gateway";
+            check.error(Code::NotServed, at, message, hint);
+        }
+        ("gateway.networking.k8s.io", "GatewayClass" | "HTTPRoute") => {
             check.not_served(at, format!("a policy for a {kind}"));
         }
         _ => {

@@ -443,6 +443,10 @@ fn authorization_policy_rules() {
         ),
         ("{selector: {matchLabels: {a: \"*\"}}}".to_owned(), Code::WrongValue),
         ("{targetRefs: [{kind: Service, name: a}]}".to_owned(), Code::NotServed),
+        (
+            "{targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]}".to_owned(),
+            Code::NotServed,
+        ),
         ("{targetRefs: [{group: apps, kind: Deployment, name: a}]}".to_owned(), Code::WrongValue),
         (
             "{targetRefs: [{group: networking.istio.io, kind: Gateway, name: a, namespace: b}]}".to_owned(),

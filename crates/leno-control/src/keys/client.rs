@@ -14,8 +14,8 @@ use leno_api::key_set::{self, MOST_BYTES};
 use leno_api::validate::request_authentication::http_address;
 use leno_model::KeySource;
 use leno_tls::{
-    ClientTls, Crypto, PeerCheck, Resumption, Secrets, ServerCheck, TlsConfigs, TlsVersion, TrustBundle,
-    Versions,
+    ClientTls, Crypto, HandshakeFailure, PeerCheck, Resumption, Secrets, ServerCheck, TlsConfigs, TlsVersion,
+    TrustBundle, Versions,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -130,7 +130,7 @@ impl Client {
         let stream = connector
             .connect(name, stream)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| HandshakeFailure::from_io(&error).to_string())?;
         send(stream, request).await
     }
 }

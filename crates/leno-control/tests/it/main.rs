@@ -17,5 +17,6 @@ mod registration;
 mod restart;
 mod rig;
 mod root;
+mod secrets;
 mod sotw;
 mod work;

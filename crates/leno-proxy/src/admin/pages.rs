@@ -360,6 +360,9 @@ impl Kind {
             Self::Ready => Answer::text(503, "PRE_INITIALIZING\n"),
             Self::Prometheus => {
                 let mut text = admin.metrics.prometheus_text();
+                if let Some(proxy) = &admin.denials {
+                    text += &stats::denials(proxy);
+                }
                 if let Some(secrets) = &admin.secrets {
                     certs::write_expiry(&mut text, &secrets.load(), SystemTime::now());
                 }

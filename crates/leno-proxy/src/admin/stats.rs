@@ -6,7 +6,7 @@ use regex::Regex;
 use super::answer::Answer;
 use super::query::Query;
 use super::{Admin, Own};
-use crate::stats;
+use crate::{Handle, stats};
 
 pub(super) fn answer(admin: &Admin, own: &Own, query: &Query) -> Result<Answer, Answer> {
     let form = match query.get("format") {
@@ -35,6 +35,20 @@ pub(super) fn prometheus(admin: &Admin, own: &Own, query: &Query) -> Result<Answ
     };
     text += &shown(own, query, Form::Prometheus)?;
     Ok(Answer::prometheus(text))
+}
+
+/// Of the filters that say who may do what: how often each of their rules has allowed, denied, or only missed.
+pub(super) fn denials(proxy: &Handle) -> String {
+    const OF: [&str; 3] = ["rbac.", "ext_authz.", "jwt_authn."];
+    let asked = Asked {
+        form: Form::Prometheus,
+        buckets: Buckets::Unsaid,
+        kind: Some(Shown::Counters),
+        used: true,
+        takes: &|name| OF.iter().any(|filter| name.contains(filter)),
+        config: proxy.stats_config(),
+    };
+    text(&stats::snapshot(proxy), &asked)
 }
 
 fn shown(own: &Own, query: &Query, form: Form) -> Result<String, Answer> {

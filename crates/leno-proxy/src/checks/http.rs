@@ -43,6 +43,7 @@ impl HttpConnection {
             false => Self::Http1(Box::new(h1::Client::new(io, with.http1, None, Meter::default()))),
             true => Self::Http2(h2::client::Client::start(
                 io,
+                None,
                 &cluster.http2,
                 None,
                 with.scratch.clone(),

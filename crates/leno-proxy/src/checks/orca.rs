@@ -123,7 +123,7 @@ impl Session<'_> {
         let io = self.own.connect(self.cluster, to).await;
         let io = io.map_err(|failure| Ended::Broken(format!("{failure:?}")))?;
         let scratch = self.own.connector().scratch.clone();
-        let client = Client::start(io, &self.cluster.http2, None, scratch, Meter::default());
+        let client = Client::start(io, None, &self.cluster.http2, None, scratch, Meter::default());
         let asking = client.ask(&head, Body::Full(self.wanted()), &Counter::default());
         let answer = self.in_time(answer(asking, ())).await?;
         let answer = answer.map_err(|error| Ended::Broken(error.to_string()))?;

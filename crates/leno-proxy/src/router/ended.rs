@@ -91,7 +91,11 @@ pub(super) fn failure_kind(failure: &Failure) -> Option<FailureKind> {
         Failure::Connect(_) | Failure::ConnectTimeout => FailureKind::Connect,
         Failure::Stream(StreamError::Refused) => FailureKind::RefusedStream,
         Failure::Stream(
-            StreamError::Closed | StreamError::Truncated | StreamError::Reset(_) | StreamError::Protocol(_),
+            StreamError::Closed
+            | StreamError::Truncated
+            | StreamError::Reset(_)
+            | StreamError::Protocol(_)
+            | StreamError::Revoked,
         ) => FailureKind::Reset { sent: true },
         Failure::TryTimeout | Failure::TryIdle => FailureKind::PerTryTimeout,
         Failure::Overflow => FailureKind::Overflow,

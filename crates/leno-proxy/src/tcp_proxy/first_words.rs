@@ -31,6 +31,7 @@ pub(super) async fn first_words(
         upstream: None,
         guard: None,
         shown: None,
+        upstream_shown: None,
     };
     let ending = worker.ending(&downstream.drain, lifetime);
     let mut words = BytesMut::new();

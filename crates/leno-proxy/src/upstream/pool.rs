@@ -174,7 +174,7 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         while let Some(connection) = idle.pop() {
-            if connection.client.is_quiet() {
+            if connection.client.is_quiet() && !connection.info.is_revoked() {
                 return Some(Checkout {
                     info: Rc::clone(&connection.info),
                     reused: true,
@@ -196,6 +196,7 @@ impl Pool {
         let limit = self.cluster.max_requests_per_connection;
         streams.retain(|c| {
             !c.client.is_closed()
+                && !c.info.is_revoked()
                 && limit.is_none_or(|limit| c.requests.get() < limit)
                 && !self.is_old(c.made)
         });
@@ -272,6 +273,7 @@ impl Pool {
             let connection = Http2 {
                 client: h2::client::Client::start(
                     io,
+                    info.handshake(),
                     &self.cluster.http2,
                     self.cluster.buffer_limit,
                     with.scratch.clone(),
@@ -374,6 +376,7 @@ impl Pool {
         if connection.client.is_free()
             && limit.is_none_or(|limit| connection.requests < limit)
             && !self.is_old(connection.made)
+            && !connection.info.is_revoked()
         {
             connection.idle_since = None;
             self.idle.borrow_mut().push(connection);
@@ -403,9 +406,13 @@ impl Pool {
             |since: Instant| idle_timeout.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
         self.idle.borrow_mut().retain_mut(|c| {
             let since = *c.idle_since.get_or_insert(now);
-            c.client.is_quiet() && !ends(old(since), self.is_old(c.made))
+            c.client.is_quiet() && !c.info.is_revoked() && !ends(old(since), self.is_old(c.made))
         });
         self.streams.borrow_mut().retain(|c| {
+            if c.info.is_revoked() {
+                c.client.look();
+                return false;
+            }
             if c.client.active() > 0 {
                 c.idle_since.set(now);
             }
@@ -464,6 +471,9 @@ impl Checkout {
                         return Poll::Ready(Err(StreamError::Closed));
                     };
                     let head = ready!(connection.client.poll_answer(&mut asking, cx))?;
+                    if connection.info.is_revoked() {
+                        return Poll::Ready(Err(StreamError::Revoked));
+                    }
                     Poll::Ready(lease.take().ok_or(StreamError::Closed)?.answered(head, tunnel))
                 }))
             }
@@ -546,6 +556,10 @@ impl Source for Lease {
             return Poll::Ready(None);
         };
         let frame = connection.client.poll_frame(cx);
+        // Nothing more is taken from it.
+        if frame.is_ready() && connection.info.is_revoked() {
+            return Poll::Ready(Some(Err(StreamError::Revoked)));
+        }
         match &frame {
             Poll::Ready(Some(Err(_))) => {}
             Poll::Ready(_) if connection.client.is_end() => self.end(),

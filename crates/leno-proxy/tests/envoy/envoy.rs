@@ -216,6 +216,7 @@ pub(crate) fn admin(
         secrets: None,
         metrics,
         ready: Arc::new(|| true),
+        denials: None,
         own: Some(Own {
             proxy,
             bootstrap: bootstrap.encode_to_vec(),

@@ -3,6 +3,7 @@
 
 mod envoy;
 mod gateway;
+mod secure;
 
 use leno_testkit::{Answer, Issuer, KeyServer, Mesh, MeshBuilder, Process, eventually};
 use serde_json::{Value, json};

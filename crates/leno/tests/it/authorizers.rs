@@ -1,6 +1,8 @@
 //! External authorizers in a mesh that runs: policies with action CUSTOM, and who is asked about what they match. The
 //! authorizers are Python: grpcio's server for `envoy.service.auth.v3`, and one of HTTP.
 
+mod connections;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

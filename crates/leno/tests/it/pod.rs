@@ -97,6 +97,11 @@ impl Pod {
         self.control.as_mut().unwrap()
     }
 
+    /// The leno that it is made of.
+    pub fn binary(&self) -> &Path {
+        self.leno
+    }
+
     /// A leno command on the machine, to its end.
     pub fn leno(&self, args: &[&str]) -> Output {
         let mut command = entered(&self.user, self.machine.pid(), self.leno);

@@ -12,6 +12,7 @@ use crate::compile::pb::protobuf;
 use crate::decide::places::Places;
 use crate::decide::rbac::Caller;
 use crate::decide::tally::Tally;
+use crate::flags::Flags;
 use crate::runtime::Setting;
 
 pub(super) const KIND: Kind = Kind {
@@ -61,6 +62,7 @@ impl NetworkFilter for ConnectionLimit {
                 tally.alone(&self.limited);
                 Admission::Refused {
                     details: "connection_limit".into(),
+                    flags: Flags::default(),
                     denial: None,
                     delay: self.delay,
                 }

@@ -23,6 +23,7 @@ use crate::compile::service::{GrpcService, grpc_service};
 use crate::decide::ext_authz::{CHECK, Tells, noted};
 use crate::decide::rbac::{Caller, Denial, asked_by};
 use crate::decide::tally::Tally;
+use crate::flags::Flag;
 
 pub(super) const KIND: Kind = Kind {
     message: "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz",
@@ -114,6 +115,7 @@ impl Filter {
         };
         Admission::Refused {
             details: details.to_owned(),
+            flags: Flag::UnauthorizedExternalService.into(),
             denial: Some(Box::new(self.denial(caller, why))),
             delay: None,
         }

@@ -12,6 +12,7 @@ use crate::compile::token_bucket::token_bucket;
 use crate::decide::bucket::TokenBucket;
 use crate::decide::rbac::Caller;
 use crate::decide::tally::Tally;
+use crate::flags::Flags;
 use crate::runtime::Setting;
 
 pub(super) const KIND: Kind = Kind {
@@ -51,6 +52,7 @@ impl NetworkFilter for LocalRateLimit {
                 tally.alone(&self.limited);
                 Admission::Refused {
                     details: "local_ratelimit_close".into(),
+                    flags: Flags::default(),
                     denial: None,
                     delay: None,
                 }

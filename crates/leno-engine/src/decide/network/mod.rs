@@ -22,6 +22,7 @@ use crate::compile::service::GrpcService;
 use crate::decide::places::Place;
 use crate::decide::rbac::{Asked, Caller, Denial};
 use crate::decide::tally::Tally;
+use crate::flags::Flags;
 
 /// What becomes of a connection.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub enum Admission {
     Refused {
         /// `%CONNECTION_TERMINATION_DETAILS%`
         details: String,
+        flags: Flags,
         /// More of it, where policies say so.
         denial: Option<Box<Denial>>,
         /// Kept open and unanswered for so long.
@@ -71,6 +73,7 @@ pub trait NetworkFilter: std::fmt::Debug + Send + Sync {
     ) -> Admission {
         Admission::Refused {
             details: "nothing was asked".to_owned(),
+            flags: Flags::default(),
             denial: None,
             delay: None,
         }
@@ -194,6 +197,7 @@ impl NetworkFilter for Missing {
     fn admit(&self, _caller: &Caller<'_>, _now: Instant, _tally: &dyn Tally) -> Admission {
         Admission::Refused {
             details: "filter_config_not_found".to_owned(),
+            flags: Flags::default(),
             denial: None,
             delay: None,
         }

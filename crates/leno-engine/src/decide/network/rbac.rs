@@ -13,6 +13,7 @@ use crate::compile::rbac::{self, Rules, Subject};
 use crate::decide::notes::Notes;
 use crate::decide::rbac::{Asked, Caller, Denial, Verdict, asked_by, details};
 use crate::decide::tally::Tally;
+use crate::flags::Flags;
 
 pub(super) const KIND: Kind = Kind {
     message: "envoy.extensions.filters.network.rbac.v3.RBAC",
@@ -106,6 +107,7 @@ impl NetworkFilter for Filter {
         match verdict {
             Some(verdict) if !verdict.allowed => Admission::Refused {
                 details: details(verdict.policy),
+                flags: Flags::default(),
                 denial: self
                     .rules
                     .as_ref()

@@ -3,12 +3,14 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use leno_engine::compile::cluster::UpstreamHttp2;
 use leno_engine::compile::http::Keepalive;
 use leno_engine::message::{RequestHead, ResponseHead};
 use leno_http2::{Connection, Key};
+use leno_telemetry::record::TlsFacts as _;
 use leno_telemetry::stats::Meter;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -18,6 +20,7 @@ use super::keepalive::watch;
 use super::link::{Heads, Link, Wire};
 use super::{MAX_RESPONSE_HEADER_BYTES, MAX_RESPONSE_HEADERS, options, unsent, unwritten};
 use crate::codec::{Answer, Body, Counter};
+use crate::handshake::Handshake;
 use crate::outcome::StreamError;
 use crate::tcp::Scratch;
 
@@ -53,9 +56,11 @@ impl Drop for Open {
 // === impl Client ===
 
 impl Client {
-    /// Starts the connection's own task, which ends with the connection.
+    /// Starts the connection's own task, which ends with the connection. `shown`: the server's certificates, once they are
+    /// taken back it is over.
     pub(crate) fn start<IO>(
         io: IO,
+        shown: Option<&Arc<Handshake>>,
         configured: &UpstreamHttp2,
         buffer_limit: Option<u32>,
         scratch: Scratch,
@@ -81,12 +86,18 @@ impl Client {
             link: Rc::clone(&link),
             max_streams: configured.max_concurrent_streams as usize,
         };
-        tokio::task::spawn_local(drive(Wire::new(io, scratch, meter), link, configured.keepalive));
+        let wire = Wire::new(io, scratch, meter);
+        tokio::task::spawn_local(drive(wire, link, shown.cloned(), configured.keepalive));
         client
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.link.is_closed() || !self.link.with(|machine| machine.takes_streams())
+    }
+
+    /// Has the connection's task look whether it may go on.
+    pub(crate) fn look(&self) {
+        self.link.wake();
     }
 
     /// Whether another stream fits within the peer's limit and ours.
@@ -183,6 +194,7 @@ async fn send_and_await(
 async fn drive<IO: AsyncRead + AsyncWrite + Unpin>(
     wire: Wire<IO>,
     link: Rc<Link>,
+    shown: Option<Arc<Handshake>>,
     keepalive: Option<Keepalive>,
 ) {
     let mut wire = pin!(wire);
@@ -192,6 +204,9 @@ async fn drive<IO: AsyncRead + AsyncWrite + Unpin>(
             && watching.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(Err(StreamError::Closed));
+        }
+        if shown.as_ref().is_some_and(|shown| shown.is_revoked()) {
+            return Poll::Ready(Err(StreamError::Revoked));
         }
         poll(&mut wire, &link, cx)
     });
