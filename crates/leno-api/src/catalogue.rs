@@ -31,6 +31,8 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         ("networking.istio.io", "VirtualService") => istio(version, Kind::VirtualService),
         ("networking.istio.io", "DestinationRule") => istio(version, Kind::DestinationRule),
         ("networking.istio.io", "ServiceEntry") => istio(version, Kind::ServiceEntry),
+        ("networking.istio.io", "WorkloadEntry") => istio(version, Kind::WorkloadEntry),
+        ("networking.istio.io", "WorkloadGroup") => istio(version, Kind::WorkloadGroup),
         ("security.istio.io", "PeerAuthentication") => beta(version, Kind::PeerAuthentication),
         ("security.istio.io", "AuthorizationPolicy") => beta(version, Kind::AuthorizationPolicy),
         ("security.istio.io", "RequestAuthentication") => beta(version, Kind::RequestAuthentication),
@@ -85,7 +87,7 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
 }
 
 pub(crate) fn nearest_kind(kind: &str) -> String {
-    const KINDS: [&str; 15] = [
+    const KINDS: [&str; 17] = [
         "AuthorizationPolicy",
         "RequestAuthentication",
         "Gateway",
@@ -101,6 +103,8 @@ pub(crate) fn nearest_kind(kind: &str) -> String {
         "DestinationRule",
         "PeerAuthentication",
         "MeshConfig",
+        "WorkloadEntry",
+        "WorkloadGroup",
     ];
     crate::nearest(kind, KINDS).map_or(String::new(), |near| format!("did you mean {near}?"))
 }

@@ -24,6 +24,8 @@ pub enum Kind {
     ReferenceGrant,
     Secret,
     Namespace,
+    WorkloadEntry,
+    WorkloadGroup,
 }
 
 /// What makes an object the same object after an edit.
@@ -52,6 +54,8 @@ impl Kind {
             Self::ReferenceGrant => "ReferenceGrant",
             Self::Secret => "Secret",
             Self::Namespace => "Namespace",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::WorkloadGroup => "WorkloadGroup",
         }
     }
 }

@@ -17,9 +17,10 @@ use crate::kinds::peer_authentication::PeerAuthenticationSpec;
 use crate::kinds::request_authentication::RequestAuthenticationSpec;
 use crate::kinds::secret::SecretSpec;
 use crate::kinds::service::ServiceSpec;
-use crate::kinds::service_entry::ServiceEntrySpec;
+use crate::kinds::service_entry::{EntryEndpoint, ServiceEntrySpec};
 use crate::kinds::tcp_route::TcpRouteSpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
+use crate::kinds::workload_group::WorkloadGroupSpec;
 use crate::node::{Node, Pos};
 
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub enum Spec {
     ReferenceGrant(Box<ReferenceGrantSpec>),
     Secret(Box<SecretSpec>),
     Namespace(Box<NamespaceSpec>),
+    WorkloadEntry(Box<EntryEndpoint>),
+    WorkloadGroup(Box<WorkloadGroupSpec>),
 }
 
 impl Object {

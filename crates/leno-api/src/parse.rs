@@ -303,6 +303,8 @@ impl Reading {
             Kind::ReferenceGrant => self.typed(kind, node, |spec| Spec::ReferenceGrant(Box::new(spec))),
             Kind::Secret => self.typed(kind, node, |spec| Spec::Secret(Box::new(spec))),
             Kind::Namespace => self.typed(kind, node, |spec| Spec::Namespace(Box::new(spec))),
+            Kind::WorkloadGroup => self.typed(kind, node, |spec| Spec::WorkloadGroup(Box::new(spec))),
+            Kind::WorkloadEntry => self.typed(kind, node, |spec| Spec::WorkloadEntry(Box::new(spec))),
         }
     }
 

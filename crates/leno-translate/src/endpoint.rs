@@ -10,7 +10,7 @@ use leno_model::{Backing, Labels, MtlsMode, Service, ServicePort, Subset, Worklo
 
 use crate::Proxy;
 use crate::naming::ClusterName;
-use crate::parts::{socket_address, string, structure, u32_value};
+use crate::parts::{pipe, socket_address, string, structure, u32_value};
 use crate::pb::core;
 use crate::pb::endpoint::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, endpoint::AdditionalAddress,
@@ -60,7 +60,7 @@ pub(crate) fn endpoints_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str
         None => None,
     };
     let wanted = |labels: &Labels| subset.is_none_or(|subset| has_labels(labels, subset));
-    let described = described(service).iter().filter(|said| wanted(&said.labels));
+    let described = described(service).filter(|said| wanted(&said.labels));
     let mut candidates: Vec<Candidate> = described
         .map(|said| Candidate {
             endpoint: described_endpoint(said, served),
@@ -98,30 +98,35 @@ fn has_labels(labels: &Labels, subset: &Subset) -> bool {
     wanted.all(|(name, value)| labels.get(name) == Some(value))
 }
 
-/// The endpoints that the service's object describes itself.
-fn described(service: &Service) -> &[leno_model::Endpoint] {
-    match &service.backing {
-        Backing::Fixed(endpoints) | Backing::Dns { endpoints, one: _ } => endpoints,
+/// The endpoints that objects describe.
+pub(crate) fn described(service: &Service) -> impl Iterator<Item = &leno_model::Endpoint> {
+    let own = match &service.backing {
+        Backing::Fixed(endpoints) | Backing::Dns { endpoints, one: _ } => endpoints.as_slice(),
         Backing::Workloads | Backing::Caller => &[],
-    }
+    };
+    own.iter().chain(&service.described)
+}
+
+/// Istio's label for endpoints that have a sidecar.
+pub(crate) fn says_mesh_tls(said: &leno_model::Endpoint) -> bool {
+    said.labels
+        .get("security.istio.io/tlsMode")
+        .is_some_and(|mode| mode == "istio")
 }
 
 fn described_endpoint(said: &leno_model::Endpoint, served: &ServicePort) -> EndpointInput {
-    let own = said.ports.iter().find(|(name, _)| *name == served.name);
-    let target = match &served.target {
-        TargetPort::Number(number) => *number,
-        TargetPort::Named(_) => served.port,
+    let named = |wanted: &str| said.ports.iter().find(|(name, _)| name == wanted);
+    let (target, by_target) = match &served.target {
+        TargetPort::Number(number) => (*number, None),
+        TargetPort::Named(name) => (served.port, named(name)),
     };
+    let own = named(&served.name).or(by_target);
     EndpointInput {
         addresses: vec![said.address.clone()],
         port: own.map_or(target, |(_, port)| *port),
         name: said.address.clone(),
         workload: None,
-        // Istio's label for endpoints that have a sidecar.
-        mesh_tls: said
-            .labels
-            .get("security.istio.io/tlsMode")
-            .is_some_and(|mode| mode == "istio"),
+        mesh_tls: says_mesh_tls(said),
         weight: said.weight.max(1),
     }
 }
@@ -204,7 +209,10 @@ fn lb_endpoint(input: &EndpointInput) -> LbEndpoint {
     let mut addresses = input
         .addresses
         .iter()
-        .map(|address| socket_address(address, input.port));
+        .map(|address| match address.strip_prefix("unix://") {
+            Some(path) => Some(pipe(path)),
+            None => socket_address(address, input.port),
+        });
     let endpoint = Endpoint {
         address: addresses.next().flatten(),
         additional_addresses: addresses.map(|address| AdditionalAddress { address }).collect(),

@@ -17,6 +17,7 @@ pub mod service;
 pub mod service_entry;
 pub mod tcp_route;
 pub mod virtual_service;
+pub mod workload_group;
 
 use std::collections::BTreeMap;
 

@@ -24,6 +24,8 @@ mod service_entry;
 mod tcp_route;
 mod traffic_policy;
 pub mod virtual_service;
+mod workload_entry;
+mod workload_group;
 
 pub use resilience::grpc_code;
 
@@ -61,6 +63,8 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
         Spec::ReferenceGrant(spec) => gateway_api::grant(&mut check, spec),
         Spec::Secret(spec) => secret::check(&mut check, spec),
         Spec::Namespace(_) => {}
+        Spec::WorkloadEntry(spec) => workload_entry::check(&mut check, spec),
+        Spec::WorkloadGroup(spec) => workload_group::check(&mut check, spec),
     }
     check.found
 }

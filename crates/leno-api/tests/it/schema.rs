@@ -15,9 +15,10 @@ use leno_api::kinds::peer_authentication::PeerAuthenticationSpec;
 use leno_api::kinds::request_authentication::RequestAuthenticationSpec;
 use leno_api::kinds::secret::SecretSpec;
 use leno_api::kinds::service::ServiceSpec;
-use leno_api::kinds::service_entry::ServiceEntrySpec;
+use leno_api::kinds::service_entry::{EntryEndpoint, ServiceEntrySpec};
 use leno_api::kinds::tcp_route::TcpRouteSpec;
 use leno_api::kinds::virtual_service::VirtualServiceSpec;
+use leno_api::kinds::workload_group::WorkloadGroupSpec;
 use leno_api::kinds::{gateway, gateway_api};
 use leno_api::{Kind, Spec};
 use serde::de::value::{Error, StrDeserializer, U32Deserializer};
@@ -51,7 +52,7 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 16] = [
+pub(crate) const KINDS: [Kind; 18] = [
     Kind::Service,
     Kind::ServiceEntry,
     Kind::HttpRoute,
@@ -68,6 +69,8 @@ pub(crate) const KINDS: [Kind; 16] = [
     Kind::ReferenceGrant,
     Kind::Secret,
     Kind::Namespace,
+    Kind::WorkloadEntry,
+    Kind::WorkloadGroup,
 ];
 
 /// The heading of a kind's section: the two dialects have a Gateway each.
@@ -97,6 +100,8 @@ pub(crate) fn schema(kind: Kind) -> Schema {
         Kind::ReferenceGrant => Spec::ReferenceGrant(ask::<gateway_api::ReferenceGrantSpec>(&schema)),
         Kind::Secret => Spec::Secret(ask::<SecretSpec>(&schema)),
         Kind::Namespace => Spec::Namespace(ask::<NamespaceSpec>(&schema)),
+        Kind::WorkloadEntry => Spec::WorkloadEntry(ask::<EntryEndpoint>(&schema)),
+        Kind::WorkloadGroup => Spec::WorkloadGroup(ask::<WorkloadGroupSpec>(&schema)),
     };
     drop(spec);
     schema.into_inner()

@@ -16,6 +16,7 @@ pub(crate) mod service_entry;
 pub(crate) mod tcp_route;
 pub(crate) mod traffic_policy;
 pub(crate) mod virtual_service;
+pub(crate) mod workload_entry;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

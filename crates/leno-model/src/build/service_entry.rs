@@ -62,6 +62,7 @@ fn service(object: &Object, spec: &ServiceEntrySpec, host: Host) -> Service {
             .collect(),
         addresses,
         backing: backing(spec, &host),
+        described: Vec::new(),
         distribution: None,
         external: spec.location == Location::MeshExternal,
         subject_alt_names: spec.subject_alt_names.clone(),
@@ -91,14 +92,15 @@ fn service_port(spec: &EntryPort) -> Option<ServicePort> {
 }
 
 fn backing(spec: &ServiceEntrySpec, host: &Host) -> Backing {
-    if spec.workload_selector.is_some() {
+    let by_name = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+    if spec.workload_selector.is_some() && !by_name {
         return Backing::Workloads;
     }
     let written = || spec.endpoints.iter().filter_map(endpoint);
     let named = || {
         let endpoints: Vec<Endpoint> = written().collect();
         // Nothing said: the host's own name.
-        if endpoints.is_empty() {
+        if endpoints.is_empty() && spec.workload_selector.is_none() {
             vec![itself(host)]
         } else {
             endpoints
@@ -119,19 +121,25 @@ fn backing(spec: &ServiceEntrySpec, host: &Host) -> Backing {
     }
 }
 
-fn endpoint(spec: &EntryEndpoint) -> Option<Endpoint> {
+/// None: it has no address.
+pub(crate) fn endpoint(spec: &EntryEndpoint) -> Option<Endpoint> {
     let ports = spec.ports.iter();
+    let network = spec.network.iter().filter(|network| !network.is_empty());
+    let network = network.map(|network| (NETWORK.to_owned(), network.clone()));
     Some(Endpoint {
-        address: spec.address.clone()?,
+        address: spec.address.clone().filter(|address| !address.is_empty())?,
         ports: ports
             .filter_map(|(name, number)| Some((name.clone(), port(*number)?)))
             .collect(),
-        labels: spec.labels.clone(),
+        labels: spec.labels.clone().into_iter().chain(network).collect(),
         locality: spec.locality.clone().unwrap_or_default(),
         weight: spec.weight.map_or(1, count),
         service_account: spec.service_account.clone(),
     })
 }
+
+/// Istio's label for the network that an endpoint is in.
+const NETWORK: &str = "topology.istio.io/network";
 
 fn itself(host: &Host) -> Endpoint {
     Endpoint {

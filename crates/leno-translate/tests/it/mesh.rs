@@ -84,6 +84,7 @@ pub(crate) fn service(name: &str, last: u8, ports: &[(u16, Protocol)]) -> Servic
         vips: vec![v4, v6],
         addresses: Vec::new(),
         backing: Backing::Workloads,
+        described: Vec::new(),
         distribution: None,
         external: false,
         subject_alt_names: Vec::new(),
