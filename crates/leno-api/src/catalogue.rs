@@ -18,7 +18,10 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         ("", "Service") if version == "v1" => Known::Served(Kind::Service),
         ("", "Secret") if version == "v1" => Known::Served(Kind::Secret),
         ("", "Namespace") if version == "v1" => Known::Served(Kind::Namespace),
-        ("", "Service" | "Secret" | "Namespace") => Known::WrongVersion("v1"),
+        ("", "Node") if version == "v1" => Known::Served(Kind::Node),
+        ("", "Service" | "Secret" | "Namespace" | "Node") => Known::WrongVersion("v1"),
+        ("discovery.k8s.io", "EndpointSlice") if version == "v1" => Known::Served(Kind::EndpointSlice),
+        ("discovery.k8s.io", "EndpointSlice") => Known::WrongVersion("v1"),
         ("gateway.networking.k8s.io", "HTTPRoute") => beta(version, Kind::HttpRoute),
         ("gateway.networking.k8s.io", "TCPRoute") => match version {
             "v1" | "v1alpha2" => Known::Served(Kind::TcpRoute),
@@ -42,9 +45,7 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         }
         ("gateway.networking.k8s.io", "BackendTLSPolicy") => Known::NotServedYet(true),
         ("gateway.networking.k8s.io" | "gateway.networking.x-k8s.io", _) => Known::NotServedYet(false),
-        ("networking.k8s.io", "Ingress") | ("discovery.k8s.io", "EndpointSlice") => {
-            Known::NotServedYet(false)
-        }
+        ("networking.k8s.io", "Ingress") => Known::NotServedYet(false),
         _ if is_kubernetes(group, kind) => Known::Kubernetes,
         _ => Known::Unknown,
     }
@@ -70,7 +71,6 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
         "Endpoints",
         "Event",
         "LimitRange",
-        "Node",
         "PersistentVolume",
         "PersistentVolumeClaim",
         "Pod",
@@ -87,7 +87,7 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
 }
 
 pub(crate) fn nearest_kind(kind: &str) -> String {
-    const KINDS: [&str; 17] = [
+    const KINDS: [&str; 19] = [
         "AuthorizationPolicy",
         "RequestAuthentication",
         "Gateway",
@@ -105,6 +105,8 @@ pub(crate) fn nearest_kind(kind: &str) -> String {
         "MeshConfig",
         "WorkloadEntry",
         "WorkloadGroup",
+        "EndpointSlice",
+        "Node",
     ];
     crate::nearest(kind, KINDS).map_or(String::new(), |near| format!("did you mean {near}?"))
 }

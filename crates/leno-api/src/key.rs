@@ -26,6 +26,8 @@ pub enum Kind {
     Namespace,
     WorkloadEntry,
     WorkloadGroup,
+    EndpointSlice,
+    Node,
 }
 
 /// What makes an object the same object after an edit.
@@ -56,6 +58,8 @@ impl Kind {
             Self::Namespace => "Namespace",
             Self::WorkloadEntry => "WorkloadEntry",
             Self::WorkloadGroup => "WorkloadGroup",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Node => "Node",
         }
     }
 }

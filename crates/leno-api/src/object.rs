@@ -8,11 +8,13 @@ use crate::key::ObjectKey;
 use crate::kinds::Labels;
 use crate::kinds::authorization_policy::AuthorizationPolicySpec;
 use crate::kinds::destination_rule::DestinationRuleSpec;
+use crate::kinds::endpoint_slice::EndpointSliceSpec;
 use crate::kinds::gateway::GatewaySpec;
 use crate::kinds::gateway_api::{self, GatewayClassSpec, ReferenceGrantSpec};
 use crate::kinds::http_route::HttpRouteSpec;
 use crate::kinds::mesh_config::MeshConfigSpec;
 use crate::kinds::namespace::NamespaceSpec;
+use crate::kinds::node::NodeSpec;
 use crate::kinds::peer_authentication::PeerAuthenticationSpec;
 use crate::kinds::request_authentication::RequestAuthenticationSpec;
 use crate::kinds::secret::SecretSpec;
@@ -54,6 +56,8 @@ pub enum Spec {
     Namespace(Box<NamespaceSpec>),
     WorkloadEntry(Box<EntryEndpoint>),
     WorkloadGroup(Box<WorkloadGroupSpec>),
+    EndpointSlice(Box<EndpointSliceSpec>),
+    Node(Box<NodeSpec>),
 }
 
 impl Object {

@@ -202,7 +202,7 @@ impl Reading {
         };
         let (code, severity, message, hint) = match known(api_version, kind) {
             Known::Served(Kind::MeshConfig) => return self.mesh_config(node),
-            Known::Served(Kind::Secret) => return self.secret(node),
+            Known::Served(kind @ (Kind::Secret | Kind::EndpointSlice)) => return self.beside(kind, node),
             Known::Served(kind) => {
                 if let Value::Map(entries) = &mut node.value {
                     entries.retain(|entry| entry.key != "status");
@@ -242,10 +242,10 @@ impl Reading {
         self.parsed.diagnostics.push(diagnostic);
     }
 
-    /// A Secret's fields stand beside kind and metadata.
-    fn secret(&mut self, mut node: Node) {
+    /// A Secret's fields stand beside kind and metadata, and some others' do.
+    fn beside(&mut self, kind: Kind, mut node: Node) {
         into_spec(&mut node);
-        self.served(Kind::Secret, node);
+        self.served(kind, node);
     }
 
     /// `kind: MeshConfig`: the settings beside kind and metadata, or under spec.
@@ -303,6 +303,8 @@ impl Reading {
             Kind::ReferenceGrant => self.typed(kind, node, |spec| Spec::ReferenceGrant(Box::new(spec))),
             Kind::Secret => self.typed(kind, node, |spec| Spec::Secret(Box::new(spec))),
             Kind::Namespace => self.typed(kind, node, |spec| Spec::Namespace(Box::new(spec))),
+            Kind::EndpointSlice => self.typed(kind, node, |spec| Spec::EndpointSlice(Box::new(spec))),
+            Kind::Node => self.typed(kind, node, |spec| Spec::Node(Box::new(spec))),
             Kind::WorkloadGroup => self.typed(kind, node, |spec| Spec::WorkloadGroup(Box::new(spec))),
             Kind::WorkloadEntry => self.typed(kind, node, |spec| Spec::WorkloadEntry(Box::new(spec))),
         }

@@ -24,6 +24,12 @@ pub struct Service {
     pub described: Vec<Endpoint>,
     /// Which endpoints are preferred, where no DestinationRule says it. None: none is.
     pub distribution: Option<Distribution>,
+    /// Only endpoints of the caller's own node.
+    pub same_node: bool,
+    /// Endpoints that are not ready take part.
+    pub unready: bool,
+    /// The calls of one client go to one endpoint, where no DestinationRule says how they are shared.
+    pub sticky: bool,
     /// Not of the mesh: nobody there understands what sidecars tell each other.
     pub external: bool,
     /// Whom the other side of mesh mTLS may be, besides the workloads' own identities (SPIFFE ids).

@@ -313,6 +313,7 @@ impl World {
         next.mesh = Arc::new(mesh);
         next.services = build::service::declared(&objects);
         build::service_entry::add(&objects, &mut next.services, &mut diagnostics);
+        build::endpoint_slice::add(&objects, &mut next.services, &mut diagnostics);
         build::workload_entry::add(&objects, &mut next.services, &mut diagnostics);
         add_undeclared(&mut next);
         self.assign_vips(&mut next, now, &mut diagnostics);

@@ -18,7 +18,7 @@ use crate::pb::endpoint::{
 };
 use crate::reader::Reader;
 use crate::traffic_policy;
-use locality::{Asking, Candidate, Group};
+use locality::{Asking, Candidate, Group, Setting};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EndpointsInput {
@@ -69,7 +69,7 @@ pub(crate) fn endpoints_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str
         })
         .collect();
     for workload in reader.endpoints(&host) {
-        if !workload.healthy || !wanted(&workload.labels) {
+        if !(workload.healthy || service.unready) || !wanted(&workload.labels) {
             continue;
         }
         candidates.extend(
@@ -83,10 +83,15 @@ pub(crate) fn endpoints_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str
     let name_of_subset = subset.map(|subset| subset.name.as_str());
     let policy = traffic_policy::policy(reader, proxy, &host, name_of_subset, port).unwrap_or_default();
     let setting = locality::setting(reader, service, &policy);
-    let asking = match setting.as_ref().filter(|setting| setting.has_effect()) {
-        Some(_) => Asking::new(reader, proxy),
-        None => Asking::default(),
+    let matters = service.same_node || setting.as_ref().is_some_and(Setting::has_effect);
+    let asking = if matters {
+        Asking::new(reader, proxy)
+    } else {
+        Asking::default()
     };
+    if service.same_node {
+        candidates.retain(|candidate| asking.is_on_the_node_of(candidate));
+    }
     Some(EndpointsInput {
         cluster: name.into(),
         groups: locality::grouped(candidates, &asking, setting.as_ref()),

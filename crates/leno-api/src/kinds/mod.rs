@@ -5,11 +5,13 @@
 
 pub mod authorization_policy;
 pub mod destination_rule;
+pub mod endpoint_slice;
 pub mod gateway;
 pub mod gateway_api;
 pub mod http_route;
 pub mod mesh_config;
 pub mod namespace;
+pub mod node;
 pub mod peer_authentication;
 pub mod request_authentication;
 pub mod secret;

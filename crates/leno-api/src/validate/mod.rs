@@ -7,6 +7,7 @@ pub mod access_log;
 pub mod authorization_policy;
 mod authorizer;
 mod destination_rule;
+mod endpoint_slice;
 mod gateway;
 pub mod gateway_api;
 mod http_filters;
@@ -62,7 +63,8 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
         Spec::GatewayClass(spec) => gateway_api::class(&mut check, spec),
         Spec::ReferenceGrant(spec) => gateway_api::grant(&mut check, spec),
         Spec::Secret(spec) => secret::check(&mut check, spec),
-        Spec::Namespace(_) => {}
+        Spec::EndpointSlice(spec) => endpoint_slice::check(&mut check, spec),
+        Spec::Namespace(_) | Spec::Node(_) => {}
         Spec::WorkloadEntry(spec) => workload_entry::check(&mut check, spec),
         Spec::WorkloadGroup(spec) => workload_group::check(&mut check, spec),
     }

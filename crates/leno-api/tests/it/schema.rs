@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 
 use leno_api::kinds::authorization_policy::AuthorizationPolicySpec;
 use leno_api::kinds::destination_rule::DestinationRuleSpec;
+use leno_api::kinds::endpoint_slice::EndpointSliceSpec;
 use leno_api::kinds::http_route::HttpRouteSpec;
 use leno_api::kinds::mesh_config::MeshConfigSpec;
 use leno_api::kinds::namespace::NamespaceSpec;
+use leno_api::kinds::node::NodeSpec;
 use leno_api::kinds::peer_authentication::PeerAuthenticationSpec;
 use leno_api::kinds::request_authentication::RequestAuthenticationSpec;
 use leno_api::kinds::secret::SecretSpec;
@@ -52,7 +54,7 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 18] = [
+pub(crate) const KINDS: [Kind; 20] = [
     Kind::Service,
     Kind::ServiceEntry,
     Kind::HttpRoute,
@@ -71,6 +73,8 @@ pub(crate) const KINDS: [Kind; 18] = [
     Kind::Namespace,
     Kind::WorkloadEntry,
     Kind::WorkloadGroup,
+    Kind::EndpointSlice,
+    Kind::Node,
 ];
 
 /// The heading of a kind's section: the two dialects have a Gateway each.
@@ -101,6 +105,8 @@ pub(crate) fn schema(kind: Kind) -> Schema {
         Kind::Secret => Spec::Secret(ask::<SecretSpec>(&schema)),
         Kind::Namespace => Spec::Namespace(ask::<NamespaceSpec>(&schema)),
         Kind::WorkloadEntry => Spec::WorkloadEntry(ask::<EntryEndpoint>(&schema)),
+        Kind::EndpointSlice => Spec::EndpointSlice(ask::<EndpointSliceSpec>(&schema)),
+        Kind::Node => Spec::Node(ask::<NodeSpec>(&schema)),
         Kind::WorkloadGroup => Spec::WorkloadGroup(ask::<WorkloadGroupSpec>(&schema)),
     };
     drop(spec);

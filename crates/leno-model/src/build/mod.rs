@@ -5,6 +5,7 @@
 
 pub(crate) mod authorization_policy;
 pub(crate) mod destination_rule;
+pub(crate) mod endpoint_slice;
 pub(crate) mod gateway;
 pub(crate) mod grant;
 pub(crate) mod http_route;

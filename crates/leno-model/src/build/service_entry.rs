@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use leno_api::kinds::service_entry::{EntryEndpoint, EntryPort, Location, Resolution, ServiceEntrySpec};
 use leno_api::{Code, Diagnostic, Object, Severity, Spec};
 
-use super::service::protocol;
+use super::service::{named, protocol};
 use super::{count, of_kind, origin, port};
 use crate::name::Host;
 use crate::service::{Backing, Endpoint, Service, ServicePort, TargetPort};
@@ -64,6 +64,9 @@ fn service(object: &Object, spec: &ServiceEntrySpec, host: Host) -> Service {
         backing: backing(spec, &host),
         described: Vec::new(),
         distribution: None,
+        same_node: false,
+        unready: false,
+        sticky: false,
         external: spec.location == Location::MeshExternal,
         subject_alt_names: spec.subject_alt_names.clone(),
         undeclared: false,
@@ -97,11 +100,11 @@ fn backing(spec: &ServiceEntrySpec, host: &Host) -> Backing {
         return Backing::Workloads;
     }
     let written = || spec.endpoints.iter().filter_map(endpoint);
-    let named = || {
+    let by_names = || {
         let endpoints: Vec<Endpoint> = written().collect();
         // Nothing said: the host's own name.
         if endpoints.is_empty() && spec.workload_selector.is_none() {
-            vec![itself(host)]
+            vec![named(host.as_str())]
         } else {
             endpoints
         }
@@ -109,11 +112,11 @@ fn backing(spec: &ServiceEntrySpec, host: &Host) -> Backing {
     match spec.resolution {
         Resolution::Static => Backing::Fixed(written().collect()),
         Resolution::Dns => Backing::Dns {
-            endpoints: named(),
+            endpoints: by_names(),
             one: false,
         },
         Resolution::DnsRoundRobin => Backing::Dns {
-            endpoints: named(),
+            endpoints: by_names(),
             one: true,
         },
         // The last is refused by validation.
@@ -140,14 +143,3 @@ pub(crate) fn endpoint(spec: &EntryEndpoint) -> Option<Endpoint> {
 
 /// Istio's label for the network that an endpoint is in.
 const NETWORK: &str = "topology.istio.io/network";
-
-fn itself(host: &Host) -> Endpoint {
-    Endpoint {
-        address: host.to_string(),
-        ports: Vec::new(),
-        labels: Default::default(),
-        locality: String::new(),
-        weight: 1,
-        service_account: None,
-    }
-}

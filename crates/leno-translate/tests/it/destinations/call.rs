@@ -50,8 +50,17 @@ impl World {
             ("reviews-4", "reviews", 5, "asia/a/1"),
             ("db-1", "db", 6, "eu/a/1"),
             ("db-2", "db", 7, "us/a/1"),
+            ("noded", "noded", 8, "/a"),
         ];
-        let registered = workloads.map(|one| Change::Workload(workload(one)));
+        let registered = workloads.map(|one| {
+            let mut workload = workload(one);
+            if workload.name == "noded" {
+                workload
+                    .labels
+                    .insert("kubernetes.io/hostname".into(), "n1".into());
+            }
+            Change::Workload(workload)
+        });
         let mut world = Model::new(VipTable::default());
         let changes = std::iter::once(file).chain(registered);
         Self(world.apply(changes, Duration::from_secs(1_000_000)).snapshot)
@@ -134,7 +143,7 @@ fn workload((name, app, last, locality): (&str, &str, u8, &str)) -> Workload {
 enum Way {
     Nowhere(&'static str),
     Bytes(Box<TcpProxy>),
-    Http(RouteConfiguration),
+    Http(Box<RouteConfiguration>),
 }
 
 /// All that can be said of the row's call.
@@ -262,7 +271,7 @@ fn way(world: &World, row: &Row, proxy: &Proxy) -> Way {
     if row.from == "gateway" {
         let name = "http.80";
         let routes = world.get(proxy, ResourceType::Route, name);
-        return routes.map_or(Way::Nowhere("no route"), Way::Http);
+        return routes.map_or(Way::Nowhere("no route"), |routes| Way::Http(Box::new(routes)));
     }
     let (scheme, rest) = row.to.split_once("://").unwrap();
     let (host, port) = rest.split('/').next().unwrap().rsplit_once(':').unwrap();
@@ -272,7 +281,7 @@ fn way(world: &World, row: &Row, proxy: &Proxy) -> Way {
     if !proxy.on_demand {
         // Envoy has its listeners by a wildcard; the clusters are the same.
         let routes = world.get(proxy, ResourceType::Route, port);
-        return routes.map_or(Way::Nowhere("no route"), Way::Http);
+        return routes.map_or(Way::Nowhere("no route"), |routes| Way::Http(Box::new(routes)));
     }
     let name = format!("{address}_{port}");
     let Some(listener) = world.get::<Listener>(proxy, ResourceType::Listener, &name) else {
@@ -304,7 +313,7 @@ fn way(world: &World, row: &Row, proxy: &Proxy) -> Way {
             let RouteSource::Rds(name, _) = &manager.routes else {
                 panic!("outbound routes come by RDS");
             };
-            Way::Http(world.get(proxy, ResourceType::Route, name).unwrap())
+            Way::Http(Box::new(world.get(proxy, ResourceType::Route, name).unwrap()))
         }
         Some(other) => panic!("{other:?}"),
     }

@@ -61,7 +61,11 @@ fn reviews() -> String {
 
 /// The rows of all subjects.
 fn rows() -> Vec<Row> {
-    const SUBJECTS: [&str; 2] = [include_str!("rows.yaml"), include_str!("endpoints.yaml")];
+    const SUBJECTS: [&str; 3] = [
+        include_str!("rows.yaml"),
+        include_str!("endpoints.yaml"),
+        include_str!("core.yaml"),
+    ];
     let read = |text: &str| -> Vec<Row> {
         serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("rows: {error}"))
     };
