@@ -18,7 +18,10 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         ("", "Service") if version == "v1" => Known::Served(Kind::Service),
         ("", "Secret") if version == "v1" => Known::Served(Kind::Secret),
         ("", "Namespace") if version == "v1" => Known::Served(Kind::Namespace),
-        ("", "Service" | "Secret" | "Namespace") => Known::WrongVersion("v1"),
+        ("", "Node") if version == "v1" => Known::Served(Kind::Node),
+        ("", "Service" | "Secret" | "Namespace" | "Node") => Known::WrongVersion("v1"),
+        ("discovery.k8s.io", "EndpointSlice") if version == "v1" => Known::Served(Kind::EndpointSlice),
+        ("discovery.k8s.io", "EndpointSlice") => Known::WrongVersion("v1"),
         ("gateway.networking.k8s.io", "HTTPRoute") => beta(version, Kind::HttpRoute),
         ("gateway.networking.k8s.io", "TCPRoute") => match version {
             "v1" | "v1alpha2" => Known::Served(Kind::TcpRoute),
@@ -47,6 +50,8 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
             "v1alpha1" => Known::Served(Kind::WasmPlugin),
             _ => Known::WrongVersion("v1alpha1"),
         },
+        ("networking.istio.io", "WorkloadEntry") => istio(version, Kind::WorkloadEntry),
+        ("networking.istio.io", "WorkloadGroup") => istio(version, Kind::WorkloadGroup),
         ("security.istio.io", "PeerAuthentication") => beta(version, Kind::PeerAuthentication),
         ("security.istio.io", "AuthorizationPolicy") => beta(version, Kind::AuthorizationPolicy),
         ("security.istio.io", "RequestAuthentication") => beta(version, Kind::RequestAuthentication),
@@ -56,9 +61,7 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         }
         ("gateway.networking.k8s.io", "BackendTLSPolicy") => Known::NotServedYet(true),
         ("gateway.networking.k8s.io" | "gateway.networking.x-k8s.io", _) => Known::NotServedYet(false),
-        ("networking.k8s.io", "Ingress") | ("discovery.k8s.io", "EndpointSlice") => {
-            Known::NotServedYet(false)
-        }
+        ("networking.k8s.io", "Ingress") => Known::NotServedYet(false),
         _ if is_kubernetes(group, kind) => Known::Kubernetes,
         _ => Known::Unknown,
     }
@@ -84,7 +87,6 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
         "Endpoints",
         "Event",
         "LimitRange",
-        "Node",
         "PersistentVolume",
         "PersistentVolumeClaim",
         "Pod",
@@ -121,6 +123,10 @@ pub(crate) fn nearest_kind(kind: &str) -> String {
         "ProxyConfig",
         "Telemetry",
         "WasmPlugin",
+        "WorkloadEntry",
+        "WorkloadGroup",
+        "EndpointSlice",
+        "Node",
     ];
     crate::nearest(kind, KINDS.iter().copied()).map_or(String::new(), |near| format!("did you mean {near}?"))
 }

@@ -28,6 +28,10 @@ pub enum Kind {
     ProxyConfig,
     Telemetry,
     WasmPlugin,
+    WorkloadEntry,
+    WorkloadGroup,
+    EndpointSlice,
+    Node,
 }
 
 /// What makes an object the same object after an edit.
@@ -60,6 +64,10 @@ impl Kind {
             Self::ProxyConfig => "ProxyConfig",
             Self::Telemetry => "Telemetry",
             Self::WasmPlugin => "WasmPlugin",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::WorkloadGroup => "WorkloadGroup",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Node => "Node",
         }
     }
 }

@@ -8,22 +8,25 @@ use crate::key::ObjectKey;
 use crate::kinds::Labels;
 use crate::kinds::authorization_policy::AuthorizationPolicySpec;
 use crate::kinds::destination_rule::DestinationRuleSpec;
+use crate::kinds::endpoint_slice::EndpointSliceSpec;
 use crate::kinds::envoy_filter::EnvoyFilterSpec;
 use crate::kinds::gateway::GatewaySpec;
 use crate::kinds::gateway_api::{self, GatewayClassSpec, ReferenceGrantSpec};
 use crate::kinds::http_route::HttpRouteSpec;
 use crate::kinds::mesh_config::MeshConfigSpec;
 use crate::kinds::namespace::NamespaceSpec;
+use crate::kinds::node::NodeSpec;
 use crate::kinds::peer_authentication::PeerAuthenticationSpec;
 use crate::kinds::proxy_config::ProxyConfigSpec;
 use crate::kinds::request_authentication::RequestAuthenticationSpec;
 use crate::kinds::secret::SecretSpec;
 use crate::kinds::service::ServiceSpec;
-use crate::kinds::service_entry::ServiceEntrySpec;
+use crate::kinds::service_entry::{EntryEndpoint, ServiceEntrySpec};
 use crate::kinds::tcp_route::TcpRouteSpec;
 use crate::kinds::telemetry::TelemetrySpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
 use crate::kinds::wasm_plugin::WasmPluginSpec;
+use crate::kinds::workload_group::WorkloadGroupSpec;
 use crate::node::Pos;
 use crate::written::Written;
 
@@ -61,6 +64,10 @@ pub enum Spec {
     ProxyConfig(Arc<ProxyConfigSpec>),
     Telemetry(Arc<TelemetrySpec>),
     WasmPlugin(Arc<WasmPluginSpec>),
+    WorkloadEntry(Arc<EntryEndpoint>),
+    WorkloadGroup(Arc<WorkloadGroupSpec>),
+    EndpointSlice(Arc<EndpointSliceSpec>),
+    Node(Arc<NodeSpec>),
 }
 
 impl Object {

@@ -209,7 +209,7 @@ impl Reading {
         };
         let (code, severity, message, hint) = match known(api_version, kind) {
             Known::Served(Kind::MeshConfig) => return self.mesh_config(node),
-            Known::Served(Kind::Secret) => return self.secret(node),
+            Known::Served(kind @ (Kind::Secret | Kind::EndpointSlice)) => return self.beside(kind, node),
             Known::Served(kind) => {
                 if let Value::Map(entries) = &mut node.value {
                     entries.retain(|entry| entry.key != "status");
@@ -249,10 +249,10 @@ impl Reading {
         self.parsed.diagnostics.push(diagnostic);
     }
 
-    /// A Secret's fields stand beside kind and metadata.
-    fn secret(&mut self, mut node: Node) {
+    /// A Secret's fields stand beside kind and metadata, and some others' do.
+    fn beside(&mut self, kind: Kind, mut node: Node) {
         into_spec(&mut node);
-        self.served(Kind::Secret, node);
+        self.served(kind, node);
     }
 
     /// `kind: MeshConfig`: the settings beside kind and metadata, or under spec.
@@ -320,6 +320,10 @@ impl Reading {
             Kind::ProxyConfig => self.typed(kind, node, |spec| Spec::ProxyConfig(Arc::new(spec))),
             Kind::Telemetry => self.typed(kind, node, |spec| Spec::Telemetry(Arc::new(spec))),
             Kind::WasmPlugin => self.typed(kind, node, |spec| Spec::WasmPlugin(Arc::new(spec))),
+            Kind::EndpointSlice => self.typed(kind, node, |spec| Spec::EndpointSlice(Arc::new(spec))),
+            Kind::Node => self.typed(kind, node, |spec| Spec::Node(Arc::new(spec))),
+            Kind::WorkloadGroup => self.typed(kind, node, |spec| Spec::WorkloadGroup(Arc::new(spec))),
+            Kind::WorkloadEntry => self.typed(kind, node, |spec| Spec::WorkloadEntry(Arc::new(spec))),
         }
     }
 

@@ -20,8 +20,16 @@ pub struct Service {
     /// Where it is called, if its object says that itself.
     pub addresses: Vec<IpNet>,
     pub backing: Backing,
+    /// Endpoints that other objects describe and its selector matches, besides the workloads.
+    pub described: Vec<Endpoint>,
     /// Which endpoints are preferred, where no DestinationRule says it. None: none is.
     pub distribution: Option<Distribution>,
+    /// Only endpoints of the caller's own node.
+    pub same_node: bool,
+    /// Endpoints that are not ready take part.
+    pub unready: bool,
+    /// The calls of one client go to one endpoint, where no DestinationRule says how they are shared.
+    pub sticky: bool,
     /// Not of the mesh: nobody there understands what sidecars tell each other.
     pub external: bool,
     /// Whom the other side of mesh mTLS may be, besides the workloads' own identities (SPIFFE ids).
@@ -58,9 +66,9 @@ pub enum Distribution {
 /// An endpoint that an object describes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// An IP address, or a name.
+    /// An IP address, a name, or a socket: `unix:///run/app.sock`, `unix://@abstract`.
     pub address: String,
-    /// By the name of the service's port.
+    /// By the name of the service's port, or of what that is sent to.
     pub ports: Vec<(String, u16)>,
     pub labels: Labels,
     /// `region/zone/subzone`.

@@ -333,6 +333,10 @@ impl World {
         build::service_entry::add(&objects, &mut next.services, &mut made, &mut diagnostics);
         add_undeclared(&mut next);
         self.assign_vips(&mut next, now, &mut diagnostics);
+        made.remember(&next.services);
+        self.made = made;
+        build::endpoint_slice::add(&objects, &mut next.services, &mut diagnostics);
+        build::workload_entry::add(&objects, &mut next.services, &mut diagnostics);
 
         let services = std::mem::take(&mut next.services);
         next.secrets = build::gateway::secrets(&objects);
@@ -370,8 +374,6 @@ impl World {
         self.files = files;
         self.config_diagnostics = diagnostics;
         let delta = diff(&self.snapshot, &mut next);
-        made.remember(&next.services);
-        self.made = made;
         if !delta.is_empty() {
             self.publish(next);
         }

@@ -132,7 +132,7 @@ fn outbound_input(
         Protocol::Http | Protocol::Detect if proxy.is_gateway() => UpstreamHttp::Http1,
         Protocol::Detect if !proxy.on_demand => UpstreamHttp::Detected,
         Protocol::Http | Protocol::Detect => {
-            let workloads = service.backing == Backing::Workloads;
+            let workloads = service.backing == Backing::Workloads && service.described.is_empty();
             if workloads && upgrades(reader, proxy, (host, &served.target), &policy) {
                 UpstreamHttp::Http2
             } else {

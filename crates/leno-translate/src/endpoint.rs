@@ -10,7 +10,7 @@ use leno_model::{Backing, Labels, MtlsMode, Service, ServicePort, Subset, Worklo
 
 use crate::Proxy;
 use crate::naming::ClusterName;
-use crate::parts::{socket_address, string, structure, u32_value};
+use crate::parts::{pipe, socket_address, string, structure, u32_value};
 use crate::pb::core;
 use crate::pb::endpoint::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, endpoint::AdditionalAddress,
@@ -18,7 +18,7 @@ use crate::pb::endpoint::{
 };
 use crate::reader::Reader;
 use crate::traffic_policy;
-use locality::{Asking, Candidate, Group};
+use locality::{Asking, Candidate, Group, Setting};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EndpointsInput {
@@ -60,7 +60,7 @@ pub(crate) fn endpoints_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str
         None => None,
     };
     let wanted = |labels: &Labels| subset.is_none_or(|subset| has_labels(labels, subset));
-    let described = described(service).iter().filter(|said| wanted(&said.labels));
+    let described = described(service).filter(|said| wanted(&said.labels));
     let mut candidates: Vec<Candidate> = described
         .map(|said| Candidate {
             endpoint: described_endpoint(said, served),
@@ -69,7 +69,7 @@ pub(crate) fn endpoints_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str
         })
         .collect();
     for workload in reader.endpoints(&host) {
-        if !workload.healthy || !wanted(&workload.labels) {
+        if !(workload.healthy || service.unready) || !wanted(&workload.labels) {
             continue;
         }
         candidates.extend(
@@ -83,10 +83,15 @@ pub(crate) fn endpoints_input(reader: &mut Reader<'_>, proxy: &Proxy, name: &str
     let name_of_subset = subset.map(|subset| subset.name.as_str());
     let policy = traffic_policy::policy(reader, proxy, &host, name_of_subset, port).unwrap_or_default();
     let setting = locality::setting(reader, service, &policy);
-    let asking = match setting.as_ref().filter(|setting| setting.has_effect()) {
-        Some(_) => Asking::new(reader, proxy),
-        None => Asking::default(),
+    let matters = service.same_node || setting.as_ref().is_some_and(Setting::has_effect);
+    let asking = if matters {
+        Asking::new(reader, proxy)
+    } else {
+        Asking::default()
     };
+    if service.same_node {
+        candidates.retain(|candidate| asking.is_on_the_node_of(candidate));
+    }
     Some(EndpointsInput {
         cluster: name.into(),
         groups: locality::grouped(candidates, &asking, setting.as_ref()),
@@ -98,30 +103,35 @@ fn has_labels(labels: &Labels, subset: &Subset) -> bool {
     wanted.all(|(name, value)| labels.get(name) == Some(value))
 }
 
-/// The endpoints that the service's object describes itself.
-fn described(service: &Service) -> &[leno_model::Endpoint] {
-    match &service.backing {
-        Backing::Fixed(endpoints) | Backing::Dns { endpoints, one: _ } => endpoints,
+/// The endpoints that objects describe.
+pub(crate) fn described(service: &Service) -> impl Iterator<Item = &leno_model::Endpoint> {
+    let own = match &service.backing {
+        Backing::Fixed(endpoints) | Backing::Dns { endpoints, one: _ } => endpoints.as_slice(),
         Backing::Workloads | Backing::Caller => &[],
-    }
+    };
+    own.iter().chain(&service.described)
+}
+
+/// Istio's label for endpoints that have a sidecar.
+pub(crate) fn says_mesh_tls(said: &leno_model::Endpoint) -> bool {
+    said.labels
+        .get("security.istio.io/tlsMode")
+        .is_some_and(|mode| mode == "istio")
 }
 
 fn described_endpoint(said: &leno_model::Endpoint, served: &ServicePort) -> EndpointInput {
-    let own = said.ports.iter().find(|(name, _)| *name == served.name);
-    let target = match &served.target {
-        TargetPort::Number(number) => *number,
-        TargetPort::Named(_) => served.port,
+    let named = |wanted: &str| said.ports.iter().find(|(name, _)| name == wanted);
+    let (target, by_target) = match &served.target {
+        TargetPort::Number(number) => (*number, None),
+        TargetPort::Named(name) => (served.port, named(name)),
     };
+    let own = named(&served.name).or(by_target);
     EndpointInput {
         addresses: vec![said.address.clone()],
         port: own.map_or(target, |(_, port)| *port),
         name: said.address.clone(),
         workload: None,
-        // Istio's label for endpoints that have a sidecar.
-        mesh_tls: said
-            .labels
-            .get("security.istio.io/tlsMode")
-            .is_some_and(|mode| mode == "istio"),
+        mesh_tls: says_mesh_tls(said),
         weight: said.weight.max(1),
     }
 }
@@ -204,7 +214,10 @@ fn lb_endpoint(input: &EndpointInput) -> LbEndpoint {
     let mut addresses = input
         .addresses
         .iter()
-        .map(|address| socket_address(address, input.port));
+        .map(|address| match address.strip_prefix("unix://") {
+            Some(path) => Some(pipe(path)),
+            None => socket_address(address, input.port),
+        });
     let endpoint = Endpoint {
         address: addresses.next().flatten(),
         additional_addresses: addresses.map(|address| AdditionalAddress { address }).collect(),

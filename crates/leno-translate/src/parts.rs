@@ -37,6 +37,16 @@ pub(crate) fn socket_address(address: &str, port: u16) -> Option<core::Address> 
     })
 }
 
+/// A socket in the file system, or of the abstract namespace: `@name`.
+pub(crate) fn pipe(path: &str) -> core::Address {
+    core::Address {
+        address: Some(core::address::Address::Pipe(core::Pipe {
+            path: path.into(),
+            ..Default::default()
+        })),
+    }
+}
+
 pub(crate) fn cidr(prefix: &str, length: u32) -> core::CidrRange {
     core::CidrRange {
         address_prefix: prefix.into(),

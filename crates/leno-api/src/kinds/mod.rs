@@ -5,12 +5,14 @@
 
 pub mod authorization_policy;
 pub mod destination_rule;
+pub mod endpoint_slice;
 pub mod envoy_filter;
 pub mod gateway;
 pub mod gateway_api;
 pub mod http_route;
 pub mod mesh_config;
 pub mod namespace;
+pub mod node;
 pub mod peer_authentication;
 pub mod proxy_config;
 pub mod request_authentication;
@@ -22,6 +24,7 @@ pub mod telemetry;
 pub mod telemetry_provider;
 pub mod virtual_service;
 pub mod wasm_plugin;
+pub mod workload_group;
 
 use std::collections::BTreeMap;
 

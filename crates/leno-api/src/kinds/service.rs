@@ -27,15 +27,29 @@ pub struct ServiceSpec {
     #[serde(rename = "externalIPs")]
     external_ips: Option<NotServed>,
     external_traffic_policy: Option<Ignored>,
-    internal_traffic_policy: Option<Ignored>,
+    pub internal_traffic_policy: Option<InternalTrafficPolicy>,
     load_balancer_class: Option<Ignored>,
     #[serde(rename = "loadBalancerIP")]
     load_balancer_ip: Option<Ignored>,
     load_balancer_source_ranges: Option<NotServed>,
-    publish_not_ready_addresses: Option<Ignored>,
+    pub publish_not_ready_addresses: Option<bool>,
     session_affinity: Option<SessionAffinity>,
     session_affinity_config: Option<Ignored>,
-    traffic_distribution: Option<Ignored>,
+    pub traffic_distribution: Option<TrafficDistribution>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum InternalTrafficPolicy {
+    Cluster,
+    Local,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum TrafficDistribution {
+    /// Kubernetes' old name of PreferSameZone.
+    PreferClose,
+    PreferSameZone,
+    PreferSameNode,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

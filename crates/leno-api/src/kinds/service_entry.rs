@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Labels;
-use crate::decode::NotServed;
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,7 +65,7 @@ pub struct EntryEndpoint {
     /// By the name of the entry's port.
     pub ports: BTreeMap<String, i64>,
     pub labels: Labels,
-    network: Option<NotServed>,
+    pub network: Option<String>,
     pub locality: Option<String>,
     pub weight: Option<i64>,
     pub service_account: Option<String>,

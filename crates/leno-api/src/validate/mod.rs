@@ -7,6 +7,7 @@ pub mod access_log;
 pub mod authorization_policy;
 mod authorizer;
 mod destination_rule;
+mod endpoint_slice;
 pub mod envoy_filter;
 mod gateway;
 pub mod gateway_api;
@@ -29,6 +30,8 @@ mod telemetry_provider;
 mod traffic_policy;
 pub mod virtual_service;
 mod wasm_plugin;
+mod workload_entry;
+mod workload_group;
 
 pub use resilience::grpc_code;
 
@@ -65,11 +68,14 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
         Spec::GatewayClass(spec) => gateway_api::class(&mut check, spec),
         Spec::ReferenceGrant(spec) => gateway_api::grant(&mut check, spec),
         Spec::Secret(spec) => secret::check(&mut check, spec),
-        Spec::Namespace(_) => {}
         Spec::EnvoyFilter(spec) => envoy_filter::check(&mut check, spec),
         Spec::ProxyConfig(spec) => proxy_config::check(&mut check, spec),
         Spec::Telemetry(spec) => telemetry::check(&mut check, spec),
         Spec::WasmPlugin(spec) => wasm_plugin::check(&mut check, spec),
+        Spec::EndpointSlice(spec) => endpoint_slice::check(&mut check, spec),
+        Spec::Namespace(_) | Spec::Node(_) => {}
+        Spec::WorkloadEntry(spec) => workload_entry::check(&mut check, spec),
+        Spec::WorkloadGroup(spec) => workload_group::check(&mut check, spec),
     }
     check.found
 }

@@ -6,9 +6,7 @@ use crate::kinds::service::{ServiceSpec, ServiceType, Transport};
 use crate::quantity::IntOrString;
 
 pub(super) fn check(check: &mut Check<'_>, spec: &ServiceSpec) {
-    if spec.kind == Some(ServiceType::ExternalName) || spec.external_name.is_some() {
-        return check.not_served("spec.type", "a Service of type ExternalName");
-    }
+    external_name(check, spec);
     if !names::is_label(&check.object.key.name) {
         let message = format!("{:?} is no name for a service", check.object.key.name);
         check.error(
@@ -18,10 +16,9 @@ pub(super) fn check(check: &mut Check<'_>, spec: &ServiceSpec) {
             "use lower-case letters, digits and dashes",
         );
     }
-    if spec.client_ip_affinity() {
-        check.not_served("spec.sessionAffinity", "sessionAffinity: ClientIP");
-    }
-    if spec.ports.is_empty() {
+    if spec.ports.is_empty() && spec.kind == Some(ServiceType::ExternalName) {
+        check.not_served("spec.type", "a Service of type ExternalName without ports");
+    } else if spec.ports.is_empty() {
         check.error(
             Code::Empty,
             "spec",
@@ -79,4 +76,33 @@ pub(super) fn check(check: &mut Check<'_>, spec: &ServiceSpec) {
         .enumerate()
         .map(|(i, number)| (format!("spec.ports[{i}].port"), number.as_str()));
     check.distinct("port", numbers);
+}
+
+fn external_name(check: &mut Check<'_>, spec: &ServiceSpec) {
+    match (spec.kind == Some(ServiceType::ExternalName), &spec.external_name) {
+        (true, None) => check.error(
+            Code::MissingField,
+            "spec",
+            "type ExternalName without externalName",
+            "add externalName",
+        ),
+        (true, Some(name)) => {
+            check.host("spec.externalName", name);
+            if !spec.selector.is_empty() {
+                check.warning(
+                    Code::NoEffect,
+                    "spec.selector",
+                    "behind an ExternalName there is the name, and no workload",
+                    "leave it out",
+                );
+            }
+        }
+        (false, Some(_)) => check.warning(
+            Code::NoEffect,
+            "spec.externalName",
+            "externalName is for type ExternalName",
+            "leave it out, or change the type",
+        ),
+        (false, None) => {}
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::workload_entry::{self, is_unix};
 use super::{Check, names};
 use crate::codes::Code;
 use crate::kinds::service_entry::{EntryEndpoint, EntryPort, Resolution, ServiceEntrySpec};
@@ -136,36 +137,24 @@ fn resolution(check: &mut Check<'_>, spec: &ServiceEntrySpec) {
 }
 
 fn endpoint(check: &mut Check<'_>, at: &str, endpoint: &EntryEndpoint, spec: &ServiceEntrySpec) {
-    match endpoint.address.as_deref() {
-        None => check.error(
-            Code::MissingField,
-            at,
-            "an endpoint without address",
-            "add address",
-        ),
-        Some(path) if path.starts_with("unix://") => {
-            check.not_served(format!("{at}.address"), "an endpoint at a Unix socket");
-        }
-        Some(address) if address.parse::<IpAddr>().is_err() => {
-            let at = format!("{at}.address");
-            if spec.resolution == Resolution::Static {
-                let message = format!("{address:?} is not an IP address");
-                check.error(Code::WrongValue, at, message, "use resolution: DNS for names");
-            } else {
-                check.host(at, address);
-            }
-        }
-        Some(_) => {}
+    workload_entry::endpoint(check, at, endpoint);
+    let address = endpoint.address.as_deref().unwrap_or_default();
+    let name = !is_unix(address) && address.parse::<IpAddr>().is_err() && !address.is_empty();
+    if name && spec.resolution == Resolution::Static {
+        let message = format!("{address:?} is not an IP address");
+        let at = format!("{at}.address");
+        check.error(Code::WrongValue, at, message, "use resolution: DNS for names");
     }
-    for (name, number) in &endpoint.ports {
+    if is_unix(address) && matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin) {
+        let message = "a Unix socket is no name that could be resolved";
+        let at = format!("{at}.address");
+        check.error(Code::BadCombination, at, message, "use resolution: STATIC");
+    }
+    for name in endpoint.ports.keys() {
         let at = format!("{at}.ports.{name}");
-        check.port(&at, *number);
         if !spec.ports.iter().any(|port| port.name == *name) {
             let message = format!("the entry has no port named {name}");
             check.error(Code::PortNotFound, at, message, "name one of spec.ports");
         }
-    }
-    if let Some(weight) = endpoint.weight {
-        check.range(format!("{at}.weight"), weight, 0..=i64::from(u32::MAX));
     }
 }

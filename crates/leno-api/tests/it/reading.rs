@@ -107,8 +107,8 @@ fn features_that_are_not_served_are_refused_by_name() {
         only(&parsed).message,
         "spec.http[0].corsPolicy is not served by leno yet"
     );
-    let external = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: ExternalName, externalName: a.b}\n";
-    assert_eq!(errors(external), [(Code::NotServed, 4)]);
+    let external = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: ExternalName, externalName: a.b, externalIPs: [192.0.2.1], ports: [{port: 80}]}\n";
+    assert_eq!(errors(external), [(Code::NotServed, 4)], "externalIPs");
 }
 
 #[test]

@@ -337,6 +337,36 @@ fn destination_rule_rules() {
 }
 
 #[test]
+fn workload_entry_rules() {
+    let entry = |spec: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata:\n  name: a\nspec: {spec}\n"
+        )
+    };
+    for good in [
+        "{address: 192.0.2.1, ports: {http: 80}}",
+        "{address: 'unix://@a'}",
+        "{address: vm.example}",
+    ] {
+        assert_eq!(errors(&entry(good)), [], "{good}");
+    }
+    let cases = [
+        ("{}", Code::MissingField),
+        ("{address: 'unix://a'}", Code::WrongValue),
+        ("{address: 'unix:///a/'}", Code::WrongValue),
+        ("{address: 'unix:///a', ports: {http: 80}}", Code::BadCombination),
+        ("{address: 192.0.2.1, ports: {http: 0}}", Code::OutOfRange),
+        ("{address: 192.0.2.1, ports: {'@': 1}}", Code::BadName),
+        ("{address: 192.0.2.1, weight: -1}", Code::OutOfRange),
+        ("{address: 192.0.2.1, labels: {app: '*'}}", Code::WrongValue),
+        ("{address: 'a b'}", Code::BadHost),
+    ];
+    for (spec, code) in cases {
+        assert_eq!(errors(&entry(spec)), [(code, 5)], "{spec}");
+    }
+}
+
+#[test]
 fn http_route_rules() {
     let cases = [
         ("{matches: [{path: {value: a}}]}", Code::BadPath),

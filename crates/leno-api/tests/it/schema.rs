@@ -9,20 +9,23 @@ use std::sync::Arc;
 
 use leno_api::kinds::authorization_policy::AuthorizationPolicySpec;
 use leno_api::kinds::destination_rule::DestinationRuleSpec;
+use leno_api::kinds::endpoint_slice::EndpointSliceSpec;
 use leno_api::kinds::envoy_filter::EnvoyFilterSpec;
 use leno_api::kinds::http_route::HttpRouteSpec;
 use leno_api::kinds::mesh_config::MeshConfigSpec;
 use leno_api::kinds::namespace::NamespaceSpec;
+use leno_api::kinds::node::NodeSpec;
 use leno_api::kinds::peer_authentication::PeerAuthenticationSpec;
 use leno_api::kinds::proxy_config::ProxyConfigSpec;
 use leno_api::kinds::request_authentication::RequestAuthenticationSpec;
 use leno_api::kinds::secret::SecretSpec;
 use leno_api::kinds::service::ServiceSpec;
-use leno_api::kinds::service_entry::ServiceEntrySpec;
+use leno_api::kinds::service_entry::{EntryEndpoint, ServiceEntrySpec};
 use leno_api::kinds::tcp_route::TcpRouteSpec;
 use leno_api::kinds::telemetry::TelemetrySpec;
 use leno_api::kinds::virtual_service::VirtualServiceSpec;
 use leno_api::kinds::wasm_plugin::WasmPluginSpec;
+use leno_api::kinds::workload_group::WorkloadGroupSpec;
 use leno_api::kinds::{gateway, gateway_api};
 use leno_api::{Kind, Spec};
 use serde::de::value::{Error, StrDeserializer, U32Deserializer};
@@ -56,7 +59,7 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 20] = [
+pub(crate) const KINDS: [Kind; 24] = [
     Kind::Service,
     Kind::ServiceEntry,
     Kind::HttpRoute,
@@ -77,6 +80,10 @@ pub(crate) const KINDS: [Kind; 20] = [
     Kind::ProxyConfig,
     Kind::Telemetry,
     Kind::WasmPlugin,
+    Kind::WorkloadEntry,
+    Kind::WorkloadGroup,
+    Kind::EndpointSlice,
+    Kind::Node,
 ];
 
 /// The heading of a kind's section: the two dialects have a Gateway each.
@@ -110,6 +117,10 @@ pub(crate) fn schema(kind: Kind) -> Schema {
         Kind::ProxyConfig => Spec::ProxyConfig(ask::<ProxyConfigSpec>(&schema)),
         Kind::Telemetry => Spec::Telemetry(ask::<TelemetrySpec>(&schema)),
         Kind::WasmPlugin => Spec::WasmPlugin(ask::<WasmPluginSpec>(&schema)),
+        Kind::WorkloadEntry => Spec::WorkloadEntry(ask::<EntryEndpoint>(&schema)),
+        Kind::EndpointSlice => Spec::EndpointSlice(ask::<EndpointSliceSpec>(&schema)),
+        Kind::Node => Spec::Node(ask::<NodeSpec>(&schema)),
+        Kind::WorkloadGroup => Spec::WorkloadGroup(ask::<WorkloadGroupSpec>(&schema)),
     };
     drop(spec);
     schema.into_inner()

@@ -5,6 +5,7 @@
 
 pub(crate) mod authorization_policy;
 pub(crate) mod destination_rule;
+pub(crate) mod endpoint_slice;
 pub(crate) mod envoy_filter;
 pub(crate) mod gateway;
 pub(crate) mod grant;
@@ -19,6 +20,7 @@ pub(crate) mod tcp_route;
 pub(crate) mod telemetry;
 pub(crate) mod traffic_policy;
 pub(crate) mod virtual_service;
+pub(crate) mod workload_entry;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use leno_api::kinds::service::{ServicePort as ApiPort, ServiceSpec, Transport};
+use leno_api::kinds::service::{
+    InternalTrafficPolicy, ServicePort as ApiPort, ServiceSpec, ServiceType, TrafficDistribution, Transport,
+};
 use leno_api::quantity::IntOrString;
 use leno_api::{Object, Spec};
 
 use super::made::Made;
 use super::{origin, port, shared_of_kind};
 use crate::name::{Host, Labels, Origin};
-use crate::service::{Backing, Protocol, Service, ServicePort, TargetPort};
+use crate::service::{Backing, Distribution, Endpoint, Protocol, Service, ServicePort, TargetPort};
 use crate::workload::Workload;
 
 /// Ports whose protocol lets the server speak first; detection by reading would only delay them.
@@ -33,20 +35,50 @@ pub(crate) fn declared(objects: &[&Arc<Object>], made: &mut Made) -> BTreeMap<Ho
 }
 
 fn service(object: &Object, spec: &ServiceSpec, host: Host) -> Service {
+    let external = spec.kind == Some(ServiceType::ExternalName);
+    let backing = match &spec.external_name {
+        Some(name) if external => Backing::Dns {
+            endpoints: vec![named(name)],
+            one: false,
+        },
+        _ => Backing::Workloads,
+    };
     Service {
         host,
         name: object.key.name.to_string(),
         namespace: object.key.namespace.to_string(),
         ports: spec.ports.iter().filter_map(service_port).collect(),
-        selector: spec.selector.clone(),
+        selector: match external {
+            false => spec.selector.clone(),
+            true => Labels::new(),
+        },
         vips: Vec::new(),
         addresses: Vec::new(),
-        backing: Backing::Workloads,
-        distribution: None,
-        external: false,
+        backing,
+        described: Vec::new(),
+        distribution: spec.traffic_distribution.map(|said| match said {
+            TrafficDistribution::PreferClose | TrafficDistribution::PreferSameZone => Distribution::SameZone,
+            TrafficDistribution::PreferSameNode => Distribution::SameNode,
+        }),
+        same_node: spec.internal_traffic_policy == Some(InternalTrafficPolicy::Local),
+        unready: spec.publish_not_ready_addresses == Some(true),
+        sticky: spec.client_ip_affinity(),
+        external,
         subject_alt_names: Vec::new(),
         undeclared: false,
         origin: origin(object),
+    }
+}
+
+/// What a name resolves to.
+pub(crate) fn named(name: &str) -> Endpoint {
+    Endpoint {
+        address: name.to_owned(),
+        ports: Vec::new(),
+        labels: Labels::new(),
+        locality: String::new(),
+        weight: 1,
+        service_account: None,
     }
 }
 
@@ -122,7 +154,11 @@ pub(crate) fn undeclared<'w>(
         vips: Vec::new(),
         addresses: Vec::new(),
         backing: Backing::Workloads,
+        described: Vec::new(),
         distribution: None,
+        same_node: false,
+        unready: false,
+        sticky: false,
         external: false,
         subject_alt_names: Vec::new(),
         undeclared: true,

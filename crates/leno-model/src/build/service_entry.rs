@@ -13,7 +13,7 @@ use leno_api::kinds::service_entry::{EntryEndpoint, EntryPort, Location, Resolut
 use leno_api::{Code, Diagnostic, Object, Severity, Spec};
 
 use super::made::Made;
-use super::service::protocol;
+use super::service::{named, protocol};
 use super::{count, origin, port, shared_of_kind};
 use crate::name::Host;
 use crate::service::{Backing, Endpoint, Service, ServicePort, TargetPort};
@@ -65,7 +65,11 @@ fn service(object: &Object, spec: &ServiceEntrySpec, host: Host) -> Service {
             .collect(),
         addresses,
         backing: backing(spec, &host),
+        described: Vec::new(),
         distribution: None,
+        same_node: false,
+        unready: false,
+        sticky: false,
         external: spec.location == Location::MeshExternal,
         subject_alt_names: spec.subject_alt_names.clone(),
         undeclared: false,
@@ -94,15 +98,16 @@ fn service_port(spec: &EntryPort) -> Option<ServicePort> {
 }
 
 fn backing(spec: &ServiceEntrySpec, host: &Host) -> Backing {
-    if spec.workload_selector.is_some() {
+    let by_name = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+    if spec.workload_selector.is_some() && !by_name {
         return Backing::Workloads;
     }
     let written = || spec.endpoints.iter().filter_map(endpoint);
-    let named = || {
+    let by_names = || {
         let endpoints: Vec<Endpoint> = written().collect();
         // Nothing said: the host's own name.
-        if endpoints.is_empty() {
-            vec![itself(host)]
+        if endpoints.is_empty() && spec.workload_selector.is_none() {
+            vec![named(host.as_str())]
         } else {
             endpoints
         }
@@ -110,11 +115,11 @@ fn backing(spec: &ServiceEntrySpec, host: &Host) -> Backing {
     match spec.resolution {
         Resolution::Static => Backing::Fixed(written().collect()),
         Resolution::Dns => Backing::Dns {
-            endpoints: named(),
+            endpoints: by_names(),
             one: false,
         },
         Resolution::DnsRoundRobin => Backing::Dns {
-            endpoints: named(),
+            endpoints: by_names(),
             one: true,
         },
         // The last is refused by validation.
@@ -122,27 +127,22 @@ fn backing(spec: &ServiceEntrySpec, host: &Host) -> Backing {
     }
 }
 
-fn endpoint(spec: &EntryEndpoint) -> Option<Endpoint> {
+/// None: it has no address.
+pub(crate) fn endpoint(spec: &EntryEndpoint) -> Option<Endpoint> {
     let ports = spec.ports.iter();
+    let network = spec.network.iter().filter(|network| !network.is_empty());
+    let network = network.map(|network| (NETWORK.to_owned(), network.clone()));
     Some(Endpoint {
-        address: spec.address.clone()?,
+        address: spec.address.clone().filter(|address| !address.is_empty())?,
         ports: ports
             .filter_map(|(name, number)| Some((name.clone(), port(*number)?)))
             .collect(),
-        labels: spec.labels.clone(),
+        labels: spec.labels.clone().into_iter().chain(network).collect(),
         locality: spec.locality.clone().unwrap_or_default(),
         weight: spec.weight.map_or(1, count),
         service_account: spec.service_account.clone(),
     })
 }
 
-fn itself(host: &Host) -> Endpoint {
-    Endpoint {
-        address: host.to_string(),
-        ports: Vec::new(),
-        labels: Default::default(),
-        locality: String::new(),
-        weight: 1,
-        service_account: None,
-    }
-}
+/// Istio's label for the network that an endpoint is in.
+const NETWORK: &str = "topology.istio.io/network";

@@ -8,6 +8,7 @@ use leno_proto::ToAny;
 
 use super::UpstreamHttp;
 use crate::Proxy;
+use crate::endpoint;
 use crate::parts::{string, structure, transport_socket};
 use crate::pb::cluster::cluster::TransportSocketMatch;
 use crate::pb::core::{self, TransportSocket};
@@ -72,13 +73,7 @@ pub(super) fn transport(
 
 fn mesh(reader: &mut Reader<'_>, service: &Service, sni: String, http: UpstreamHttp) -> MeshTls {
     let mesh = reader.mesh();
-    let described = match &service.backing {
-        Backing::Fixed(endpoints) | Backing::Dns { endpoints, one: _ } => endpoints.as_slice(),
-        Backing::Workloads | Backing::Caller => &[],
-    };
-    let accounts = described
-        .iter()
-        .filter_map(|endpoint| endpoint.service_account.as_ref());
+    let accounts = endpoint::described(service).filter_map(|endpoint| endpoint.service_account.as_ref());
     let mut identities: BTreeSet<String> = accounts
         .flat_map(|account| mesh.identities(&service.namespace, account))
         .collect();

@@ -103,6 +103,13 @@ impl Asking {
     }
 }
 
+impl Asking {
+    /// Where neither says a node they are on the same.
+    pub(super) fn is_on_the_node_of(&self, candidate: &Candidate) -> bool {
+        self.labels.get(NODE) == candidate.labels.get(NODE)
+    }
+}
+
 /// A proxy that is no workload says where it is by its labels.
 fn from_labels(labels: &Labels) -> String {
     let part = |name: &str| labels.get(name).map_or("", String::as_str);

@@ -76,10 +76,12 @@ fn mtls(
         Some(TlsMode::Disable | TlsMode::Originate(_)) => false,
         None => {
             let takes = |workload: &Arc<Workload>| takes_mtls(reader, workload, served);
-            endpoints.iter().all(takes) && reader.mesh().auto_mtls
+            endpoints.iter().all(takes)
+                && endpoint::described(service).all(endpoint::says_mesh_tls)
+                && reader.mesh().auto_mtls
         }
     };
-    wanted.then(|| identities(reader, endpoints))
+    wanted.then(|| identities(reader, service, endpoints))
 }
 
 /// Whether a library's mTLS is known for what it is: its ALPN says `h2` and not that it is the mesh's, so a sidecar
@@ -93,13 +95,15 @@ fn takes_mtls(reader: &Reader<'_>, workload: &Workload, served: &ServicePort) ->
     http && endpoint::speaks_mesh_tls(reader, workload, port)
 }
 
-fn identities(reader: &mut Reader<'_>, endpoints: &[Arc<Workload>]) -> BTreeSet<String> {
+fn identities(reader: &mut Reader<'_>, service: &Service, endpoints: &[Arc<Workload>]) -> BTreeSet<String> {
     let mesh = reader.mesh();
     let of = |workload: &'_ Arc<Workload>| {
         let (namespace, account) = (&workload.namespace, &workload.service_account);
         mesh.identities(namespace, account).collect::<Vec<_>>()
     };
-    endpoints.iter().flat_map(of).collect()
+    let accounts = endpoint::described(service).filter_map(|endpoint| endpoint.service_account.as_ref());
+    let described = accounts.flat_map(|account| mesh.identities(&service.namespace, account));
+    endpoints.iter().flat_map(of).chain(described).collect()
 }
 
 pub(crate) fn cluster(input: &GrpcCluster) -> Cluster {

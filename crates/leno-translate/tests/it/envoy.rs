@@ -68,22 +68,29 @@ fn bootstrap(mesh: &Mesh, proxy: &Proxy) -> Bootstrap {
     for (port, name) in (1..).zip(routes) {
         listeners.push(with_routes(port, mesh.routes(proxy, name).unwrap()));
     }
-    let mut clusters: Vec<Cluster> = clusters
+    let clusters: Vec<Cluster> = clusters
         .iter()
         .map(|name| mesh.cluster(proxy, name).unwrap())
         .collect();
-    clusters.extend(["control-plane", "sds-grpc"].map(|name| grpc_server(mesh, proxy, name)));
+    bootstrap_of(StaticResources {
+        listeners,
+        clusters,
+        ..Default::default()
+    })
+}
+
+/// With the clusters that ADS and SDS would come from.
+pub(crate) fn bootstrap_of(mut resources: StaticResources) -> Bootstrap {
+    resources
+        .clusters
+        .extend(["control-plane", "sds-grpc"].map(grpc_server));
     Bootstrap {
         node: Some(Node {
-            id: proxy.id.clone(),
+            id: "test".into(),
             cluster: "test".into(),
             ..Default::default()
         }),
-        static_resources: Some(StaticResources {
-            listeners,
-            clusters,
-            ..Default::default()
-        }),
+        static_resources: Some(resources),
         dynamic_resources: Some(DynamicResources {
             ads_config: Some(ApiConfigSource {
                 api_type: ApiType::Grpc.into(),
@@ -104,7 +111,7 @@ fn bootstrap(mesh: &Mesh, proxy: &Proxy) -> Bootstrap {
 }
 
 /// Where ADS or SDS would come from.
-fn grpc_server(mesh: &Mesh, proxy: &Proxy, server: &str) -> Cluster {
+fn grpc_server(server: &str) -> Cluster {
     use leno_proto::envoy::extensions::upstreams::http::v3::http_protocol_options as options;
     let http2 = options::UpstreamProtocolOptions::ExplicitHttpConfig(options::ExplicitHttpConfig {
         protocol_config: Some(
@@ -119,7 +126,9 @@ fn grpc_server(mesh: &Mesh, proxy: &Proxy, server: &str) -> Cluster {
     Cluster {
         name: server.into(),
         typed_extension_protocol_options: [(name.to_owned(), http2.to_any())].into(),
-        ..mesh.cluster(proxy, "BlackHoleCluster").unwrap()
+        ..Mesh::bookinfo()
+            .cluster(&envoy("reviews-v1"), "BlackHoleCluster")
+            .unwrap()
     }
 }
 

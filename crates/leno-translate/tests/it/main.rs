@@ -8,6 +8,7 @@ mod authentication;
 mod authorization;
 mod cases;
 mod cluster;
+mod destinations;
 mod endpoint;
 mod engine;
 mod envoy;
