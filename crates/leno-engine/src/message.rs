@@ -60,9 +60,11 @@ impl RequestHead {
     /// A header, or by its pseudo-header name (`:path`, `:method`, `:authority` or `host`, `:scheme`) a field.
     /// `name` must be lower case.
     pub fn field(&self, name: &str) -> Option<&[u8]> {
+        // A CONNECT has no path, and what could not be read neither path nor method.
+        let said = |field: &Bytes| !field.is_empty();
         match name {
-            ":path" => Some(&self.path),
-            ":method" => Some(&self.method),
+            ":path" => Some(&*self.path).filter(|_| said(&self.path)),
+            ":method" => Some(&*self.method).filter(|_| said(&self.method)),
             ":authority" | "host" => Some(&self.authority),
             ":scheme" => Some(&self.scheme),
             _ => self.headers.get(name),

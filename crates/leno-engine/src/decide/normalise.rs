@@ -129,15 +129,32 @@ fn has_nul(path: &[u8]) -> bool {
 fn needs_normalising(path: &[u8]) -> bool {
     let mut before = 0;
     path.iter().any(|byte| {
-        let found = matches!(byte, b'%' | b'\\') || (*byte == b'.' && before == b'/');
+        let found = matches!(byte, b'%' | b'\\') || (*byte == b'.' && before == b'/') || is_escaped(*byte);
         before = *byte;
         found
     })
 }
 
-/// RFC 3986 §6.2.2: dot segments, and escapes of characters that need none.
+/// What may not stand in a path by itself (RFC 3986 §3.3), as Envoy has it. Each byte of every path is looked at.
+const ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let own = byte as u8;
+        table[byte] =
+            !own.is_ascii_graphic() || matches!(own, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}');
+        byte += 1;
+    }
+    table
+};
+
+fn is_escaped(byte: u8) -> bool {
+    ESCAPED.get(usize::from(byte)).is_some_and(|escaped| *escaped)
+}
+
+/// RFC 3986 §6.2.2: dot segments, escapes of characters that need none, and of those that do.
 fn normal_path(path: &[u8]) -> Vec<u8> {
-    let unescaped = unescape_unreserved(path);
+    let unescaped = canonical_bytes(path);
     let mut segments: Vec<&[u8]> = Vec::new();
     let parts: Vec<&[u8]> = unescaped.split(|b| *b == b'/').skip(1).collect();
     let last = parts.len().saturating_sub(1);
@@ -166,7 +183,7 @@ fn normal_path(path: &[u8]) -> Vec<u8> {
     normal
 }
 
-fn unescape_unreserved(path: &[u8]) -> Vec<u8> {
+fn canonical_bytes(path: &[u8]) -> Vec<u8> {
     let digit = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -182,6 +199,12 @@ fn unescape_unreserved(path: &[u8]) -> Vec<u8> {
                 rest = after.get(2..).unwrap_or_default();
             }
             _ if *first == b'\\' => out.push(b'/'),
+            _ if is_escaped(*first) => {
+                let digit = |half: u8| {
+                    char::from_digit(half.into(), 16).map_or(b'0', |c| c.to_ascii_uppercase() as u8)
+                };
+                out.extend_from_slice(&[b'%', digit(first >> 4), digit(first & 15)]);
+            }
             _ => out.push(*first),
         }
     }
@@ -210,6 +233,8 @@ mod tests {
             ("/a/b/..;", "/a/"),
             ("/a;x=1/../b", "/b"),
             ("/a/...;x/b;y", "/a/...;x/b;y"),
+            ("/é/../a{b}", "/a%7Bb%7D"),
+            ("/é", "/%C3%A9"),
         ] {
             assert_eq!(
                 String::from_utf8(normal_path(sent.as_bytes())).unwrap(),

@@ -161,7 +161,7 @@ impl Operator {
             Self::StreamId => request?.headers.get("x-request-id"),
             Self::Environment { value, .. } | Self::Hostname(value) => value.as_ref().map(String::as_bytes),
             Self::FileContent(text) => Some(text.as_slice()),
-            Self::Method => request.map(|head| head.method.as_ref()),
+            Self::Method => request.and_then(|head| head.field(":method")),
             Self::Path { query, of } => request.and_then(|head| path(head, *query, *of)),
             Self::Authority => request.map(|head| head.authority.as_ref()),
             Self::Protocol => request.map(|head| head.version.as_str().as_bytes()),
@@ -254,8 +254,8 @@ fn path(head: &RequestHead, query: bool, of: PathOf) -> Option<&[u8]> {
     let original = || head.headers.get("x-envoy-original-path");
     let path = match of {
         PathOf::Original => original()?,
-        PathOf::Sent => &head.path,
-        PathOf::Either => original().unwrap_or(&head.path),
+        PathOf::Sent => head.field(":path")?,
+        PathOf::Either => original().or_else(|| head.field(":path"))?,
     };
     Some(if query { path } else { without_query(path) })
 }
