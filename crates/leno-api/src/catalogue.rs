@@ -56,9 +56,15 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         }
         ("gateway.networking.k8s.io", "BackendTLSPolicy") => Known::NotServedYet(true),
         ("gateway.networking.k8s.io" | "gateway.networking.x-k8s.io", _) => Known::NotServedYet(false),
-        ("networking.k8s.io", "Ingress") | ("discovery.k8s.io", "EndpointSlice") => {
-            Known::NotServedYet(false)
-        }
+        ("networking.k8s.io", "Ingress") => match version {
+            "v1" => Known::Served(Kind::Ingress),
+            _ => Known::WrongVersion("v1"),
+        },
+        ("networking.k8s.io", "IngressClass") => match version {
+            "v1" => Known::Served(Kind::IngressClass),
+            _ => Known::WrongVersion("v1"),
+        },
+        ("discovery.k8s.io", "EndpointSlice") => Known::NotServedYet(false),
         _ if is_kubernetes(group, kind) => Known::Kubernetes,
         _ => Known::Unknown,
     }
@@ -118,6 +124,8 @@ pub(crate) fn nearest_kind(kind: &str) -> String {
         "PeerAuthentication",
         "MeshConfig",
         "EnvoyFilter",
+        "Ingress",
+        "IngressClass",
         "ProxyConfig",
         "Telemetry",
         "WasmPlugin",

@@ -12,6 +12,7 @@ use crate::kinds::envoy_filter::EnvoyFilterSpec;
 use crate::kinds::gateway::GatewaySpec;
 use crate::kinds::gateway_api::{self, GatewayClassSpec, ReferenceGrantSpec};
 use crate::kinds::http_route::HttpRouteSpec;
+use crate::kinds::ingress::{IngressClassSpec, IngressSpec};
 use crate::kinds::mesh_config::MeshConfigSpec;
 use crate::kinds::namespace::NamespaceSpec;
 use crate::kinds::peer_authentication::PeerAuthenticationSpec;
@@ -30,7 +31,7 @@ use crate::node::{Node, Pos};
 pub struct Object {
     pub key: ObjectKey,
     pub labels: Labels,
-    /// Those of Istio's.
+    /// Those of Istio's, and those that say an Ingress's class.
     pub annotations: Labels,
     pub file: Arc<str>,
     pub spec: Spec,
@@ -56,6 +57,8 @@ pub enum Spec {
     Secret(Box<SecretSpec>),
     Namespace(Box<NamespaceSpec>),
     EnvoyFilter(Box<EnvoyFilterSpec>),
+    Ingress(Box<IngressSpec>),
+    IngressClass(Box<IngressClassSpec>),
     ProxyConfig(Box<ProxyConfigSpec>),
     Telemetry(Box<TelemetrySpec>),
     WasmPlugin(Box<WasmPluginSpec>),

@@ -12,6 +12,7 @@ use crate::codes::Code;
 use crate::decode::{Problem, decode};
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::key::{Kind, ObjectKey};
+use crate::kinds::ingress::{CLASS, IS_DEFAULT};
 use crate::kinds::{Envelope, Labels};
 use crate::node::{Broken, Entry, Node, Pos, Value, documents};
 use crate::object::{Object, Spec};
@@ -316,6 +317,8 @@ impl Reading {
                     self.compile_patches();
                 }
             }
+            Kind::Ingress => self.typed(kind, node, |spec| Spec::Ingress(Box::new(spec))),
+            Kind::IngressClass => self.typed(kind, node, |spec| Spec::IngressClass(Box::new(spec))),
             Kind::ProxyConfig => self.typed(kind, node, |spec| Spec::ProxyConfig(Box::new(spec))),
             Kind::Telemetry => self.typed(kind, node, |spec| Spec::Telemetry(Box::new(spec))),
             Kind::WasmPlugin => self.typed(kind, node, |spec| Spec::WasmPlugin(Box::new(spec))),
@@ -339,7 +342,9 @@ impl Reading {
                 .metadata
                 .annotations
                 .into_iter()
-                .filter(|(name, _)| name.starts_with("istio.io/"))
+                .filter(|(name, _)| {
+                    name.starts_with("istio.io/") || [CLASS, IS_DEFAULT].contains(&name.as_str())
+                })
                 .filter_map(|(name, annotation)| Some((name, annotation.0?)))
                 .collect();
             spec = envelope.spec;

@@ -6,7 +6,7 @@ use leno_api::{Code, Diagnostic, Kind, Object, ObjectKey, Severity};
 use leno_proto::control;
 
 /// Every kind, with the names that people type for it beside its own, its plural first.
-const KINDS: [(Kind, &[&str]); 15] = [
+const KINDS: [(Kind, &[&str]); 21] = [
     (Kind::Service, &["services", "svc"]),
     (Kind::ServiceEntry, &["serviceentries", "se"]),
     (Kind::VirtualService, &["virtualservices", "vs"]),
@@ -25,6 +25,12 @@ const KINDS: [(Kind, &[&str]); 15] = [
     (Kind::Secret, &["secrets"]),
     (Kind::Namespace, &["namespaces", "ns"]),
     (Kind::MeshConfig, &["meshconfigs", "mesh"]),
+    (Kind::EnvoyFilter, &["envoyfilters", "ef"]),
+    (Kind::Ingress, &["ingresses", "ing"]),
+    (Kind::IngressClass, &["ingressclasses"]),
+    (Kind::ProxyConfig, &["proxyconfigs"]),
+    (Kind::Telemetry, &["telemetries", "telemetry"]),
+    (Kind::WasmPlugin, &["wasmplugins"]),
 ];
 
 /// Of which kinds, with which name and in which namespace; empty: any.

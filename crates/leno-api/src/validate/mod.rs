@@ -12,6 +12,7 @@ mod gateway;
 pub mod gateway_api;
 mod http_filters;
 mod http_route;
+mod ingress;
 mod mesh_config;
 pub mod names;
 mod peer_authentication;
@@ -65,6 +66,8 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
         Spec::Secret(spec) => secret::check(&mut check, spec),
         Spec::Namespace(_) => {}
         Spec::EnvoyFilter(spec) => envoy_filter::check(&mut check, spec),
+        Spec::Ingress(spec) => ingress::check(&mut check, spec),
+        Spec::IngressClass(spec) => ingress::class(&mut check, spec),
         Spec::ProxyConfig(spec) => proxy_config::check(&mut check, spec),
         Spec::Telemetry(spec) => telemetry::check(&mut check, spec),
         Spec::WasmPlugin(spec) => wasm_plugin::check(&mut check, spec),

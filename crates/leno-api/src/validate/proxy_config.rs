@@ -9,7 +9,11 @@ pub(super) fn check(check: &mut Check<'_>, spec: &ProxyConfigSpec) {
         policy_target::labels(check, "spec.selector.matchLabels", &selector.match_labels);
     }
     let fields = [
-        ("concurrency", spec.concurrency.is_some(), "--concurrency of leno run and leno proxy"),
+        (
+            "concurrency",
+            spec.concurrency.is_some(),
+            "--concurrency of leno run and leno proxy",
+        ),
         (
             "environmentVariables",
             !spec.environment_variables.is_empty(),
@@ -19,7 +23,12 @@ pub(super) fn check(check: &mut Check<'_>, spec: &ProxyConfigSpec) {
     for (field, given, instead) in fields {
         if given {
             let message = format!("{field} is without effect: leno's proxies are set where they are started");
-            check.warning(Code::Ignored, format!("spec.{field}"), message, format!("use {instead}"));
+            check.warning(
+                Code::Ignored,
+                format!("spec.{field}"),
+                message,
+                format!("use {instead}"),
+            );
         }
     }
     if let Some(concurrency) = spec.concurrency {

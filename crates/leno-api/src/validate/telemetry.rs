@@ -73,7 +73,8 @@ fn custom_tag(check: &mut Check<'_>, at: &str, name: &str, said: &CustomTag) {
 }
 
 fn metrics(check: &mut Check<'_>, at: &str, said: &Metrics) {
-    let message = "proxies count all of Istio's standard metrics: what is said of them here is without effect";
+    let message =
+        "proxies count all of Istio's standard metrics: what is said of them here is without effect";
     check.warning(Code::Ignored, at, message, "");
     providers(check, at, &said.providers);
     for (i, change) in said.overrides.iter().enumerate() {

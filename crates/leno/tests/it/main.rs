@@ -15,6 +15,7 @@ mod control_death;
 mod dashboard;
 mod demo;
 mod envoy;
+mod envoy_filters;
 mod explain;
 mod footprint;
 mod gateway;
