@@ -87,8 +87,7 @@ spec:
       value:
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          server_name: changed
-          server_header_transformation: OVERWRITE
+          via: changed
 "#;
 
 const TELEMETRY: &str = "
@@ -150,7 +149,7 @@ fn a_filter_shows_the_same_on_leno_and_on_envoy() {
                 Err(answer)
             }
         });
-        for header in ["x-filter: inserted", "x-routes: merged", "server: changed"] {
+        for header in ["x-filter: inserted", "x-routes: merged", "via: changed"] {
             assert!(
                 answer.contains(header),
                 "on leno: {on_leno}, no {header}: {answer}"
