@@ -13,7 +13,6 @@ const fn other(file: &'static str, says: &'static str, why: &'static str) -> Els
 }
 
 const CLUSTER: &str = "Deployments and the like: a cluster runs them, and leno skips them";
-const LATER: &str = "a feature that leno does not have yet";
 const TRIED: &str = "bookinfo's own table is tried with these services";
 const SAME: &str = "the same services as another file, whose workloads a cluster runs";
 const NOT_OBJECTS: &str = "values for another program, no objects";
