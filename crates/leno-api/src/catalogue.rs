@@ -65,6 +65,12 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
             _ => Known::WrongVersion("v1"),
         },
         ("discovery.k8s.io", "EndpointSlice") => Known::NotServedYet(false),
+        // Of other meshes: what moves to leno and says who may come in must not be lost without a word.
+        ("access.smi-spec.io", "TrafficTarget")
+        | ("policy.linkerd.io", "AuthorizationPolicy" | "ServerAuthorization") => Known::NotServedYet(true),
+        ("linkerd.io" | "policy.linkerd.io" | "split.smi-spec.io" | "specs.smi-spec.io", _) => {
+            Known::NotServedYet(false)
+        }
         _ if is_kubernetes(group, kind) => Known::Kubernetes,
         _ => Known::Unknown,
     }

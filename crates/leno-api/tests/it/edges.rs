@@ -226,6 +226,32 @@ fn a_plugin_that_lets_in_is_an_error_and_another_a_warning() {
 }
 
 #[test]
+fn other_meshes_objects_are_refused_by_name_and_those_that_protect_are_errors() {
+    let of = |api: &str, kind: &str| {
+        let parsed = read("a.yaml", object(api, kind, "  {}\n").as_bytes());
+        let found = &parsed.diagnostics[0];
+        assert!(
+            found.message.contains("is not served by leno yet"),
+            "{}",
+            found.message
+        );
+        (found.code, found.severity)
+    };
+    let (code, warning, error) = (Code::NotServed, Severity::Warning, Severity::Error);
+    assert_eq!(of("linkerd.io/v1alpha2", "ServiceProfile"), (code, warning));
+    assert_eq!(of("split.smi-spec.io/v1alpha4", "TrafficSplit"), (code, warning));
+    assert_eq!(
+        of("specs.smi-spec.io/v1alpha4", "HTTPRouteGroup"),
+        (code, warning)
+    );
+    assert_eq!(of("access.smi-spec.io/v1alpha3", "TrafficTarget"), (code, error));
+    assert_eq!(
+        of("policy.linkerd.io/v1alpha1", "AuthorizationPolicy"),
+        (code, error)
+    );
+}
+
+#[test]
 fn ingress_rules() {
     let path = |path: &str| {
         format!(
