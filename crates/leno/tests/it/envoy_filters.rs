@@ -203,3 +203,67 @@ fn a_log_of_what_an_expression_is_true_of_is_the_same_on_leno_and_on_envoy() {
         drop(servers);
     }
 }
+
+/// Writes down what it is sent.
+const COLLECTOR: &str = r#"
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        with open(sys.argv[1], "ab") as file: file.write(body + b"\n")
+        self.send_response(202); self.send_header("content-length", "0"); self.end_headers()
+    def log_message(self, *a): pass
+http.server.ThreadingHTTPServer(("", 9411), Handler).serve_forever()
+"#;
+
+const TRACES: &str = "
+kind: MeshConfig
+extensionProviders:
+- {name: zipkin, zipkin: {service: zipkin.default.svc.cluster.local, port: 9411}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: zipkin}
+spec: {selector: {app: zipkin}, ports: [{name: http, port: 9411}]}
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: traces, namespace: istio-system}
+spec:
+  tracing:
+  - match: {mode: SERVER}
+    providers: [{name: zipkin}]
+    randomSamplingPercentage: 100
+    customTags: {team: {literal: {value: shop}}}
+";
+
+#[test]
+fn spans_of_leno_and_of_envoy_reach_a_collector_in_the_mesh() {
+    let test = "spans_of_leno_and_of_envoy_reach_a_collector_in_the_mesh";
+    let Some(pod) = Pod::start(test, &[("reviews.yaml", SERVICE), ("traces.yaml", TRACES)]) else {
+        return;
+    };
+    let spans = pod.user.write("spans.json", "").display().to_string();
+    let script = pod.user.write("collector.py", COLLECTOR).display().to_string();
+    let _collector = pod.run(
+        &["--service", "zipkin", "--port", "9411:http"],
+        &["python3", &script, &spans],
+    );
+    for on_leno in [true, false] {
+        let servers = reviews(&pod, on_leno);
+        pod.wait_for(&["reviews", "zipkin"]);
+        let from_leno = |args: &[&str]| pod.client(&[&["curl"], args].concat());
+        let path = format!("/traced-{on_leno}");
+        let text = eventually("a span is there", || {
+            ask(&from_leno, &path);
+            let text = std::fs::read_to_string(&spans).unwrap();
+            if text.contains(&path) { Ok(text) } else { Err(text) }
+        });
+        let of_path = text.lines().find(|line| line.contains(&path)).unwrap();
+        for tag in ["\"team\":\"shop\"", "\"istio.canonical_service\":\"reviews\""] {
+            assert!(of_path.contains(tag), "on leno: {on_leno}, no {tag}: {of_path}");
+        }
+        drop(servers);
+    }
+}
