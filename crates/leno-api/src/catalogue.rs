@@ -61,7 +61,20 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         }
         ("gateway.networking.k8s.io", "BackendTLSPolicy") => Known::NotServedYet(true),
         ("gateway.networking.k8s.io" | "gateway.networking.x-k8s.io", _) => Known::NotServedYet(false),
-        ("networking.k8s.io", "Ingress") => Known::NotServedYet(false),
+        ("networking.k8s.io", "Ingress") => match version {
+            "v1" => Known::Served(Kind::Ingress),
+            _ => Known::WrongVersion("v1"),
+        },
+        ("networking.k8s.io", "IngressClass") => match version {
+            "v1" => Known::Served(Kind::IngressClass),
+            _ => Known::WrongVersion("v1"),
+        },
+        // Of other meshes: what moves to leno and says who may come in must not be lost without a word.
+        ("access.smi-spec.io", "TrafficTarget")
+        | ("policy.linkerd.io", "AuthorizationPolicy" | "ServerAuthorization") => Known::NotServedYet(true),
+        ("linkerd.io" | "policy.linkerd.io" | "split.smi-spec.io" | "specs.smi-spec.io", _) => {
+            Known::NotServedYet(false)
+        }
         _ if is_kubernetes(group, kind) => Known::Kubernetes,
         _ => Known::Unknown,
     }
@@ -120,6 +133,8 @@ pub(crate) fn nearest_kind(kind: &str) -> String {
         "PeerAuthentication",
         "MeshConfig",
         "EnvoyFilter",
+        "Ingress",
+        "IngressClass",
         "ProxyConfig",
         "Telemetry",
         "WasmPlugin",

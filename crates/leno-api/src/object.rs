@@ -13,6 +13,7 @@ use crate::kinds::envoy_filter::EnvoyFilterSpec;
 use crate::kinds::gateway::GatewaySpec;
 use crate::kinds::gateway_api::{self, GatewayClassSpec, ReferenceGrantSpec};
 use crate::kinds::http_route::HttpRouteSpec;
+use crate::kinds::ingress::{IngressClassSpec, IngressSpec};
 use crate::kinds::mesh_config::MeshConfigSpec;
 use crate::kinds::namespace::NamespaceSpec;
 use crate::kinds::node::NodeSpec;
@@ -35,7 +36,7 @@ use crate::written::Written;
 pub struct Object {
     pub key: ObjectKey,
     pub labels: Labels,
-    /// Those of Istio's.
+    /// Those of Istio's, and those that say an Ingress's class.
     pub annotations: Labels,
     pub file: Arc<str>,
     pub spec: Spec,
@@ -68,6 +69,8 @@ pub enum Spec {
     WorkloadGroup(Arc<WorkloadGroupSpec>),
     EndpointSlice(Arc<EndpointSliceSpec>),
     Node(Arc<NodeSpec>),
+    Ingress(Arc<IngressSpec>),
+    IngressClass(Arc<IngressClassSpec>),
 }
 
 impl Object {

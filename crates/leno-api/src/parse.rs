@@ -12,6 +12,7 @@ use crate::codes::Code;
 use crate::decode::{Problem, decode};
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::key::{Kind, ObjectKey};
+use crate::kinds::ingress::{CLASS, IS_DEFAULT};
 use crate::kinds::{Envelope, Labels};
 use crate::node::{Broken, Entry, Node, Pos, Value, documents};
 use crate::object::{Object, Spec};
@@ -324,6 +325,8 @@ impl Reading {
             Kind::Node => self.typed(kind, node, |spec| Spec::Node(Arc::new(spec))),
             Kind::WorkloadGroup => self.typed(kind, node, |spec| Spec::WorkloadGroup(Arc::new(spec))),
             Kind::WorkloadEntry => self.typed(kind, node, |spec| Spec::WorkloadEntry(Arc::new(spec))),
+            Kind::Ingress => self.typed(kind, node, |spec| Spec::Ingress(Arc::new(spec))),
+            Kind::IngressClass => self.typed(kind, node, |spec| Spec::IngressClass(Arc::new(spec))),
         }
     }
 
@@ -344,7 +347,9 @@ impl Reading {
                 .metadata
                 .annotations
                 .into_iter()
-                .filter(|(name, _)| name.starts_with("istio.io/"))
+                .filter(|(name, _)| {
+                    name.starts_with("istio.io/") || [CLASS, IS_DEFAULT].contains(&name.as_str())
+                })
                 .filter_map(|(name, annotation)| Some((name, annotation.0?)))
                 .collect();
             spec = envelope.spec;

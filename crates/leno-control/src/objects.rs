@@ -6,7 +6,7 @@ use leno_api::{Code, Diagnostic, Kind, Object, ObjectKey, Severity};
 use leno_proto::control;
 
 /// Every kind, with the names that people type for it beside its own, its plural first.
-const KINDS: [(Kind, &[&str]); 19] = [
+const KINDS: [(Kind, &[&str]); 25] = [
     (Kind::Service, &["services", "svc"]),
     (Kind::ServiceEntry, &["serviceentries", "se"]),
     (Kind::VirtualService, &["virtualservices", "vs"]),
@@ -29,6 +29,12 @@ const KINDS: [(Kind, &[&str]); 19] = [
     (Kind::WorkloadGroup, &["workloadgroups", "wg"]),
     (Kind::EndpointSlice, &["endpointslices", "eps"]),
     (Kind::Node, &["nodes", "no"]),
+    (Kind::EnvoyFilter, &["envoyfilters", "ef"]),
+    (Kind::Ingress, &["ingresses", "ing"]),
+    (Kind::IngressClass, &["ingressclasses"]),
+    (Kind::ProxyConfig, &["proxyconfigs"]),
+    (Kind::Telemetry, &["telemetries", "telemetry"]),
+    (Kind::WasmPlugin, &["wasmplugins"]),
 ];
 
 /// Of which kinds, with which name and in which namespace; empty: any.

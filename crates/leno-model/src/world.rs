@@ -361,6 +361,7 @@ impl World {
         build::http_route::add_routes(&mut context, &objects, &mut routes, &mut gateways);
         build::tcp_route::add_routes(&mut context, &objects, &mut gateways);
         build::virtual_service::add_routes(&mut context, &objects, &mut routes, &mut gateways);
+        build::ingress::add_gateways(&mut context, &objects, &mut gateways);
         next.gateways = gateways.finish();
         let Context {
             policies,

@@ -32,11 +32,11 @@ pub struct MeshConfigSpec {
     pub default_config: Option<DefaultConfig>,
     pub default_providers: DefaultProviders,
     pub enable_tracing: bool,
+    pub ingress_class: Option<String>,
+    pub ingress_controller_mode: Option<IngressControllerMode>,
+    pub ingress_selector: Option<String>,
 
-    ingress_class: Option<Ignored>,
-    ingress_controller_mode: Option<Ignored>,
     ingress_service: Option<Ignored>,
-    ingress_selector: Option<Ignored>,
     proxy_http_port: Option<Ignored>,
     proxy_listen_port: Option<Ignored>,
     proxy_inbound_listen_port: Option<Ignored>,
@@ -92,6 +92,19 @@ pub enum OutboundMode {
 #[serde(rename_all = "camelCase", default)]
 pub struct PathNormalization {
     pub normalization: Normalization,
+}
+
+/// Which Ingresses are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum IngressControllerMode {
+    /// None.
+    Off,
+    /// Those of the mesh's class, and those of none.
+    Default,
+    /// Those of the mesh's class.
+    #[default]
+    Strict,
 }
 
 /// What is made of a path before policies and routes look at it.

@@ -10,6 +10,7 @@ pub mod envoy_filter;
 pub mod gateway;
 pub mod gateway_api;
 pub mod http_route;
+pub mod ingress;
 pub mod mesh_config;
 pub mod namespace;
 pub mod node;

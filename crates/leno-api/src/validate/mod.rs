@@ -13,6 +13,7 @@ mod gateway;
 pub mod gateway_api;
 mod http_filters;
 mod http_route;
+mod ingress;
 mod locality;
 mod mesh_config;
 pub mod names;
@@ -69,6 +70,8 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
         Spec::ReferenceGrant(spec) => gateway_api::grant(&mut check, spec),
         Spec::Secret(spec) => secret::check(&mut check, spec),
         Spec::EnvoyFilter(spec) => envoy_filter::check(&mut check, spec),
+        Spec::Ingress(spec) => ingress::check(&mut check, spec),
+        Spec::IngressClass(spec) => ingress::class(&mut check, spec),
         Spec::ProxyConfig(spec) => proxy_config::check(&mut check, spec),
         Spec::Telemetry(spec) => telemetry::check(&mut check, spec),
         Spec::WasmPlugin(spec) => wasm_plugin::check(&mut check, spec),

@@ -4,6 +4,7 @@
 
 mod arbitrary;
 mod documents;
+mod edges;
 mod public_cases;
 mod reading;
 mod rules;

@@ -12,6 +12,7 @@ use leno_api::kinds::destination_rule::DestinationRuleSpec;
 use leno_api::kinds::endpoint_slice::EndpointSliceSpec;
 use leno_api::kinds::envoy_filter::EnvoyFilterSpec;
 use leno_api::kinds::http_route::HttpRouteSpec;
+use leno_api::kinds::ingress::{IngressClassSpec, IngressSpec};
 use leno_api::kinds::mesh_config::MeshConfigSpec;
 use leno_api::kinds::namespace::NamespaceSpec;
 use leno_api::kinds::node::NodeSpec;
@@ -59,7 +60,7 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 24] = [
+pub(crate) const KINDS: [Kind; 26] = [
     Kind::Service,
     Kind::ServiceEntry,
     Kind::HttpRoute,
@@ -77,6 +78,8 @@ pub(crate) const KINDS: [Kind; 24] = [
     Kind::Secret,
     Kind::Namespace,
     Kind::EnvoyFilter,
+    Kind::Ingress,
+    Kind::IngressClass,
     Kind::ProxyConfig,
     Kind::Telemetry,
     Kind::WasmPlugin,
@@ -114,6 +117,8 @@ pub(crate) fn schema(kind: Kind) -> Schema {
         Kind::Secret => Spec::Secret(ask::<SecretSpec>(&schema)),
         Kind::Namespace => Spec::Namespace(ask::<NamespaceSpec>(&schema)),
         Kind::EnvoyFilter => Spec::EnvoyFilter(ask::<EnvoyFilterSpec>(&schema)),
+        Kind::Ingress => Spec::Ingress(ask::<IngressSpec>(&schema)),
+        Kind::IngressClass => Spec::IngressClass(ask::<IngressClassSpec>(&schema)),
         Kind::ProxyConfig => Spec::ProxyConfig(ask::<ProxyConfigSpec>(&schema)),
         Kind::Telemetry => Spec::Telemetry(ask::<TelemetrySpec>(&schema)),
         Kind::WasmPlugin => Spec::WasmPlugin(ask::<WasmPluginSpec>(&schema)),

@@ -10,6 +10,7 @@ pub(crate) mod envoy_filter;
 pub(crate) mod gateway;
 pub(crate) mod grant;
 pub(crate) mod http_route;
+pub(crate) mod ingress;
 pub(crate) mod made;
 pub(crate) mod mesh;
 pub(crate) mod peer_authentication;

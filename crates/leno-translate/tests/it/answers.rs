@@ -1,5 +1,6 @@
 //! Answers: what they depend on, and how they are shared.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use leno_model::delta::Key;
@@ -40,7 +41,13 @@ fn endpoints_depend_on_their_service_and_on_what_the_mesh_says_of_localities() {
 fn an_on_demand_listener_does_not_depend_on_other_services() {
     let mesh = Mesh::bookinfo();
     let answer = mesh.ask(&sidecar("ratings-v1"), ResourceType::Listener, "240.240.0.7_9080");
-    assert_eq!(answer.deps, [Key::Mesh, Key::Service(host("reviews"))].into());
+    let mut deps: BTreeSet<Key> = [Key::Mesh, Key::Service(host("reviews"))].into();
+    // Of its namespace, and of the root namespace, which this mesh has no name for.
+    for namespace in ["", "default"] {
+        deps.insert(Key::EnvoyFilters(namespace.into()));
+        deps.insert(Key::Telemetry(namespace.into()));
+    }
+    assert_eq!(answer.deps, deps);
 }
 
 #[test]

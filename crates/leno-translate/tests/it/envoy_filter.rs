@@ -13,6 +13,7 @@ use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3
 use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use leno_translate::{Proxy, ResourceType, names};
 
+use crate::envoy::accepts;
 use crate::mesh::{Mesh, envoy, sidecar, workload};
 
 const SERVICES: &str = "
@@ -496,4 +497,44 @@ fn a_change_of_an_envoy_filter_is_a_change_of_its_namespace_only() {
     apply(&patch(1));
     let changed: Vec<Key> = apply(&patch(2)).into_iter().collect();
     assert_eq!(changed, [Key::EnvoyFilters("istio-system".into())]);
+}
+
+#[test]
+fn envoy_takes_what_is_patched() {
+    let mesh = mesh(&filter(&format!(
+        "
+  - applyTo: HTTP_FILTER
+    match: {{listener: {{filterChain: {{filter: {{name: envoy.filters.network.http_connection_manager}}}}}}}}
+    patch: {{operation: INSERT_FIRST, value: {}}}
+  - applyTo: NETWORK_FILTER
+    match: {{listener: {{filterChain: {{filter: {{name: envoy.filters.network.http_connection_manager}}}}}}}}
+    patch:
+      operation: MERGE
+      value:
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          common_http_protocol_options: {{idle_timeout: 30s}}
+  - applyTo: HTTP_ROUTE
+    patch: {{operation: INSERT_FIRST, value: {{match: {{prefix: /teapot}}, direct_response: {{status: 418}}}}}}
+  - applyTo: CLUSTER
+    match: {{cluster: {{service: web.default.svc.cluster.local}}}}
+    patch: {{operation: MERGE, value: {{circuit_breakers: {{thresholds: [{{max_retries: 7}}]}}}}}}
+  - applyTo: CLUSTER
+    patch: {{operation: ADD, value: {{name: extra, type: STATIC, load_assignment: {{cluster_name: extra}}}}}}
+  - applyTo: LISTENER
+    patch:
+      operation: ADD
+      value:
+        name: extra
+        address: {{socket_address: {{address: 127.0.0.1, port_value: 9}}}}
+        filter_chains:
+        - filters:
+          - name: tcp
+            typed_config:
+              '@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+              stat_prefix: extra
+              cluster: extra",
+        header("new")
+    )));
+    accepts("envoy_takes_what_is_patched", &mesh, &envoy("web-1"), &["80"]);
 }

@@ -15,6 +15,7 @@ use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3
 use leno_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::Tracing;
 use leno_translate::{Proxy, ResourceType};
 
+use crate::envoy::accepts;
 use crate::mesh::{Mesh, envoy, sidecar, workload};
 
 const MESH: &str = "
@@ -298,4 +299,24 @@ fn a_change_of_telemetry_is_one_of_its_namespace_and_listeners_depend_on_theirs(
     }
     let cluster = mesh.ask(&web(), ResourceType::Cluster, "BlackHoleCluster");
     assert!(!cluster.deps.iter().any(|key| matches!(key, Key::Telemetry(_))));
+}
+
+#[test]
+fn envoy_takes_every_provider() {
+    let logging = logging(
+        "{providers: [{name: file}, {name: object}, {name: als}, {name: als-tcp}, {name: otel-log}],
+        filter: {expression: 'response.code >= 400'}}",
+    );
+    for tracer in ["zipkin", "otel", "otel-http"] {
+        let tracing = traced(&format!(
+            "{{providers: [{{name: {tracer}}}], useRequestIdForTraceSampling: false, customTags: {{
+            a: {{literal: {{value: x}}}}, b: {{environment: {{name: HOME}}}}, c: {{header: {{name: x-c}}}}, d: {{formatter: {{value: '%PROTOCOL%'}}}}}}}}"
+        ));
+        let objects = [
+            telemetry("logs", "istio-system", &logging),
+            telemetry("traces", "default", &tracing),
+        ];
+        let mesh = mesh("", &objects);
+        accepts("envoy_takes_every_provider", &mesh, &envoy("web-1"), &["80"]);
+    }
 }

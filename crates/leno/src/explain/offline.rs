@@ -90,6 +90,7 @@ impl Offline {
             service_account: "default".into(),
             workload: None,
             on_demand: true,
+            metadata: BTreeMap::new(),
             kind: ProxyKind::Sidecar,
         };
         let member = Member {

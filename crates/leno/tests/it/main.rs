@@ -18,6 +18,7 @@ mod dashboard;
 mod demo;
 mod egress;
 mod envoy;
+mod envoy_filters;
 mod explain;
 mod footprint;
 mod gateway;
