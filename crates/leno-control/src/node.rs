@@ -118,6 +118,7 @@ pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
             service_account: service_account.to_owned(),
             workload: Some(id.clone()),
             on_demand,
+            audited: false,
             kind: match program {
                 Program::Leno | Program::Envoy if gateway => {
                     ProxyKind::Gateway(leno.map(gateway_ports).transpose()?.unwrap_or_default())

@@ -9,6 +9,7 @@
 //! ([`Proxy::on_demand`]).
 
 mod access_log;
+mod audit_log;
 mod authentication;
 mod authorization;
 mod cache;
@@ -57,6 +58,8 @@ pub struct Proxy {
     pub workload: Option<WorkloadId>,
     /// leno's own proxy, which subscribes by name and restores the client's HTTP version.
     pub on_demand: bool,
+    /// What policies deny is told to the control plane, which it has proved who it is to.
+    pub audited: bool,
     pub kind: ProxyKind,
 }
 

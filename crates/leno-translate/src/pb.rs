@@ -8,6 +8,8 @@ pub(crate) use leno_proto::envoy::config::listener::v3 as listener;
 pub(crate) use leno_proto::envoy::config::rbac::v3 as rbac;
 pub(crate) use leno_proto::envoy::config::route::v3 as route;
 pub(crate) use leno_proto::envoy::extensions::access_loggers::file::v3 as file_log;
+pub(crate) use leno_proto::envoy::extensions::access_loggers::filters::cel::v3 as cel_filter;
+pub(crate) use leno_proto::envoy::extensions::access_loggers::grpc::v3 as grpc_log;
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
 pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
 pub(crate) use leno_proto::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
@@ -31,6 +33,8 @@ pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;
+pub(crate) use leno_proto::envoy::r#type::metadata::v3 as metadata_kind;
+pub(crate) use leno_proto::envoy::r#type::tracing::v3 as tracing;
 pub(crate) use leno_proto::envoy::r#type::v3 as types;
 pub(crate) use leno_proto::google::protobuf;
 pub(crate) use leno_proto::istio::networking::nds::v1 as nds;

@@ -4,6 +4,7 @@ use leno_model::{Host, Protocol, Service, TcpRoute};
 
 use crate::Proxy;
 use crate::access_log::{LogInput, access_log};
+use crate::audit_log::AuditLog;
 use crate::naming::{BLACK_HOLE, outbound_cluster, outbound_tcp_cluster};
 use crate::parts::network_filter;
 use crate::pb::{listener, tcp_proxy};
@@ -70,6 +71,16 @@ fn cluster(
 }
 
 pub(crate) fn tcp_proxy(stat_prefix: &str, targets: &TcpTargets, log: Option<&LogInput>) -> listener::Filter {
+    guarded_proxy(stat_prefix, targets, log, None)
+}
+
+/// Behind policies, whose decisions are told where somebody keeps them.
+pub(crate) fn guarded_proxy(
+    stat_prefix: &str,
+    targets: &TcpTargets,
+    log: Option<&LogInput>,
+    audit: Option<AuditLog>,
+) -> listener::Filter {
     use tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
     use tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
     let specifier = match targets.0.as_slice() {
@@ -87,7 +98,10 @@ pub(crate) fn tcp_proxy(stat_prefix: &str, targets: &TcpTargets, log: Option<&Lo
     };
     let config = tcp_proxy::TcpProxy {
         stat_prefix: stat_prefix.into(),
-        access_log: access_log(log),
+        access_log: access_log(log)
+            .into_iter()
+            .chain(audit.map(AuditLog::tcp))
+            .collect(),
         cluster_specifier: Some(specifier),
         ..Default::default()
     };

@@ -41,10 +41,19 @@ fn envoy_accepts_the_whole_of_a_mesh() {
     }
     for mode in [MtlsMode::Permissive, MtlsMode::Strict, MtlsMode::Disable] {
         let mesh = everything(mode);
-        for workload in ["reviews-v1", "ratings-v1", "db-v1"] {
+        for (workload, audited) in [
+            ("reviews-v1", false),
+            ("reviews-v1", true),
+            ("ratings-v1", true),
+            ("db-v1", false),
+        ] {
+            let proxy = Proxy {
+                audited,
+                ..envoy(workload)
+            };
             let directory = tempfile::tempdir().unwrap();
             let file = directory.path().join("bootstrap.pb");
-            std::fs::write(&file, bootstrap(&mesh, &envoy(workload)).encode_to_vec()).unwrap();
+            std::fs::write(&file, bootstrap(&mesh, &proxy).encode_to_vec()).unwrap();
             let run = Command::new(&program)
                 .args(["--mode", "validate", "--log-level", "warn", "-c"])
                 .arg(&file)
@@ -72,7 +81,7 @@ fn bootstrap(mesh: &Mesh, proxy: &Proxy) -> Bootstrap {
         .iter()
         .map(|name| mesh.cluster(proxy, name).unwrap())
         .collect();
-    clusters.extend(["control-plane", "sds-grpc"].map(|name| grpc_server(mesh, proxy, name)));
+    clusters.extend(["control-plane", "sds-grpc", "xds-grpc"].map(|name| grpc_server(mesh, proxy, name)));
     Bootstrap {
         node: Some(Node {
             id: proxy.id.clone(),

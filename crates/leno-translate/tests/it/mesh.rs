@@ -50,6 +50,7 @@ pub(crate) fn sidecar(name: &str) -> Proxy {
         service_account: name.into(),
         workload: Some(id(name)),
         on_demand: true,
+        audited: false,
         kind: ProxyKind::Sidecar,
     }
 }

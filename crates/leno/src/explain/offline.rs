@@ -90,6 +90,7 @@ impl Offline {
             service_account: "default".into(),
             workload: None,
             on_demand: true,
+            audited: false,
             kind: ProxyKind::Sidecar,
         };
         let member = Member {
@@ -303,6 +304,7 @@ fn proxy(workload: &Arc<Workload>) -> Proxy {
         service_account: workload.service_account.clone(),
         workload: Some(workload.id.clone()),
         on_demand: true,
+        audited: false,
         kind: ProxyKind::Sidecar,
     }
 }

@@ -78,6 +78,7 @@ impl Mesh {
                 service_account: "default".into(),
                 workload: None,
                 on_demand: true,
+                audited: false,
                 kind: ProxyKind::Gateway(GatewayPorts {
                     proven: true,
                     ..GatewayPorts::default()
@@ -100,6 +101,7 @@ impl Mesh {
             service_account: workload.service_account.clone(),
             workload: Some(workload.id.clone()),
             on_demand: true,
+            audited: false,
             kind: ProxyKind::Sidecar,
         }
     }
