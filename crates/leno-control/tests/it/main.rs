@@ -5,7 +5,9 @@
 mod audit;
 mod certificates;
 mod dashboard;
+mod decisions;
 mod large_mesh;
+mod limits;
 mod mesh_service;
 mod push;
 mod registration;

@@ -4,6 +4,7 @@
 
 mod advisories;
 mod agent;
+mod audited;
 mod authentication;
 mod authorization;
 mod authorizers;
