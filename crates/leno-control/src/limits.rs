@@ -27,7 +27,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// What peers may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections to the ports for proxies, all together. A proxy has three.
+    /// Connections to the ports for proxies, all together. A proxy has three or four.
     pub connections: usize,
     /// Of these, peers that have shown no certificate: handshakes, and who asks for a first one.
     pub strangers: usize,

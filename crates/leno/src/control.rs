@@ -33,8 +33,8 @@ pub struct Control {
     /// Serve no xDS without TLS: where other users of this machine are not trusted
     #[arg(long, conflicts_with = "plaintext_port")]
     no_plaintext: bool,
-    /// Connections that proxies may have together; a proxy has three
-    #[arg(long, default_value_t = Limits::default().connections, value_name = "NUMBER")]
+    /// Connections that proxies may have together; a proxy has three or four
+    #[arg(long, default_value_t = Limits::default().connections, value_name = "NUMBER", value_parser = connections)]
     max_connections: usize,
     /// Port for metrics and debugging, on loopback only; 0 picks a free one
     #[arg(long, default_value_t = 15014)]
@@ -92,4 +92,12 @@ pub fn run(args: Control, environment: &Environment) -> anyhow::Result<()> {
         control.shutdown().await;
         Ok(())
     })
+}
+
+/// Fewer would leave no room for an operator beside a mesh of a few workloads.
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number >= 64 => Ok(number),
+        _ => Err("give a number from 64 on".to_owned()),
+    }
 }
