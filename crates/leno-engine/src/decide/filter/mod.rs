@@ -158,7 +158,6 @@ pub struct Context<'a> {
     pub remote: SocketAddr,
     /// As what the route and its host say that the request is counted.
     pub route_limits: Option<&'a RouteLimits>,
-    /// The route is found without parameters in the path.
     pub ignores_parameters: bool,
     /// As it goes upstream; None while it is a filter's to edit.
     pub request: Option<&'a RequestHead>,
