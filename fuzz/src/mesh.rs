@@ -72,6 +72,7 @@ pub fn proxy(on_demand: bool) -> Proxy {
         service_account: workload.service_account,
         workload: Some(workload.id),
         on_demand,
+        audited: false,
         kind: ProxyKind::Sidecar,
     }
 }

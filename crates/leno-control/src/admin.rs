@@ -19,6 +19,8 @@ use tokio::sync::watch;
 
 use crate::ca::Certificates;
 use crate::dashboard::{self, Dashboard, only_known_hosts};
+use crate::decisions::Decisions;
+use crate::limits::Gate;
 use crate::push::Push;
 use crate::root::{Ending, Root};
 use crate::roster::Roster;
@@ -28,6 +30,8 @@ use crate::writer::Diagnostics;
 pub(crate) struct Admin {
     pub(crate) push: Arc<Push>,
     pub(crate) roster: Arc<Roster>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) decisions: Arc<Decisions>,
     pub(crate) diagnostics: Arc<Diagnostics>,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) root: Arc<Root>,
@@ -99,7 +103,10 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
     let found = admin.diagnostics.all();
     let errors = found.iter().filter(|d| d.is_error()).count();
     let work = &admin.push.work;
-    let rows: [(&str, &str, &str, u64); 13] = [
+    let (connections, strangers) = admin.gate.counts();
+    let refused = &admin.gate.refused;
+    let decisions = &admin.decisions.counts;
+    let rows: [(&str, &str, &str, u64); 21] = [
         (
             "leno_control_snapshot_version",
             "gauge",
@@ -177,6 +184,54 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
             "counter",
             "Responses that proxies did not take.",
             work.rejections.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_connections",
+            "gauge",
+            "Connections to the ports for proxies.",
+            connections as u64,
+        ),
+        (
+            "leno_control_connections_unproven",
+            "gauge",
+            "Of these, peers that have shown no certificate.",
+            strangers as u64,
+        ),
+        (
+            "leno_control_connections_refused_total",
+            "counter",
+            "Connections beyond the limits.",
+            refused.connections.total.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_connections_unproven_ended_total",
+            "counter",
+            "Peers without a certificate that gave way to others.",
+            refused.strangers.total.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_streams_refused_total",
+            "counter",
+            "Streams beyond the limits.",
+            refused.streams.total.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_subscriptions_refused_total",
+            "counter",
+            "Streams that ended because they asked for too much.",
+            refused.names.total.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_decisions_total",
+            "counter",
+            "Decisions of policies that proxies told, for the audit log.",
+            decisions.heard.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_decisions_lost_total",
+            "counter",
+            "Decisions that proxies told beyond what is written.",
+            decisions.lost.load(Ordering::Relaxed),
         ),
     ];
     let mut text = String::new();

@@ -1,5 +1,6 @@
 //! The tonic edge of ADS: both kinds of stream become one loop around a [`Session`].
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,8 +21,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::bounds::Bounds;
 use crate::error::{BAD_NODE, PEER_REFUSED, PROXY_REJECTED};
-use crate::listener::Peer;
+use crate::limits::{Gate, StreamPlace};
+use crate::listener::{Peer, stream_of};
 use crate::node::{Described, describe};
 use crate::once::{Once, Pace};
 use crate::push::Push;
@@ -42,6 +45,9 @@ pub(crate) struct Ads {
     /// Closed when the control plane ends.
     pub(crate) running: watch::Receiver<()>,
     pub(crate) refused: Once,
+    /// What policies deny is kept.
+    pub(crate) audited: bool,
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// What the two kinds of stream differ in.
@@ -54,6 +60,8 @@ trait Wire {
     /// If the request tells of the workload's health: healthy, or why not.
     fn health(request: &Self::Request) -> Option<Option<&rpc::Status>>;
     fn feed(stream: &mut Stream, request: Self::Request) -> Result<Outcome, RequestError>;
+    /// What it asks for by name, and what it says that it has.
+    fn named(request: &Self::Request) -> (&[String], Option<&HashMap<String, String>>);
     fn unwrap(pushed: Pushed) -> Option<Self::Response>;
 }
 
@@ -75,6 +83,11 @@ impl Wire for Delta {
 
     fn feed(stream: &mut Stream, request: Self::Request) -> Result<Outcome, RequestError> {
         stream.on_delta(request)
+    }
+
+    fn named(request: &Self::Request) -> (&[String], Option<&HashMap<String, String>>) {
+        let has = &request.initial_resource_versions;
+        (&request.resource_names_subscribe, Some(has))
     }
 
     fn unwrap(pushed: Pushed) -> Option<Self::Response> {
@@ -102,6 +115,10 @@ impl Wire for Sotw {
         stream.on_sotw(request)
     }
 
+    fn named(request: &Self::Request) -> (&[String], Option<&HashMap<String, String>>) {
+        (&request.resource_names, None)
+    }
+
     fn unwrap(pushed: Pushed) -> Option<Self::Response> {
         match pushed {
             Pushed::Sotw(response) => Some(response),
@@ -120,6 +137,9 @@ struct Conversation<W: Wire> {
     held: bool,
     push: Arc<Push>,
     complaints: Pace,
+    /// What it may ask for.
+    bounds: Bounds,
+    _place: StreamPlace,
 }
 
 // === impl Ads ===
@@ -130,6 +150,7 @@ impl Ads {
         peer: Option<Peer>,
         mut requests: Streaming<W::Request>,
         out: mpsc::Sender<Result<W::Response, Status>>,
+        place: StreamPlace,
     ) {
         let Ok(Some(first)) = requests.message().await else {
             return;
@@ -151,8 +172,15 @@ impl Ads {
             held: false,
             push: self.push.clone(),
             complaints: Pace::default(),
+            bounds: Bounds::new(self.gate.limits.names),
+            _place: place,
         };
         if let Err(status) = self.converse(&mut conversation, first, &mut requests).await {
+            if status.code() == tonic::Code::ResourceExhausted {
+                let node = &conversation.session.proxy.id;
+                let names = &self.gate.refused.names;
+                names.tell(|| format!("xDS node {node}: {}", status.message()));
+            }
             let _ = conversation.out.send(Err(status)).await;
         }
     }
@@ -196,6 +224,7 @@ impl Ads {
         let peer = peer.ok_or_else(|| Status::internal("the connection is not known"))?;
         if peer.secure {
             self.prove(peer, &described)?; // The plaintext port is bound to loopback only.
+            described.proxy.audited = self.audited;
             if let ProxyKind::Gateway(ports) = &mut described.proxy.kind {
                 ports.proven = true;
             }
@@ -249,8 +278,10 @@ impl<W: Wire> Conversation<W> {
             self.presence.set_health(unhealthy.is_none());
             return Ok(());
         }
+        self.bounds.check(W::named(&request))?;
         let outcome = W::feed(&mut self.session.stream, request)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.bounds.check_stream(&self.session.stream)?;
         self.held |= outcome.resumed && !settled;
         self.session.settle(&outcome);
         if let Some(message) = &outcome.rejected {
@@ -300,11 +331,15 @@ type Responses<T> = Pin<Box<dyn FutureStream<Item = Result<T, Status>> + Send>>;
 pub(crate) struct AdsService(pub(crate) Arc<Ads>);
 
 impl AdsService {
-    fn spawn<W: Wire + 'static>(&self, request: Request<Streaming<W::Request>>) -> Responses<W::Response> {
+    fn spawn<W: Wire + 'static>(
+        &self,
+        request: Request<Streaming<W::Request>>,
+    ) -> Result<Response<Responses<W::Response>>, Status> {
+        let place = stream_of(&request)?;
         let peer = request.extensions().get::<Peer>().cloned();
         let (out, responses) = mpsc::channel(IN_FLIGHT);
-        tokio::spawn(self.0.clone().serve::<W>(peer, request.into_inner(), out));
-        Box::pin(ReceiverStream::new(responses))
+        tokio::spawn(self.0.clone().serve::<W>(peer, request.into_inner(), out, place));
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
 }
 
@@ -317,13 +352,13 @@ impl AggregatedDiscoveryService for AdsService {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Ok(Response::new(self.spawn::<Sotw>(request)))
+        self.spawn::<Sotw>(request)
     }
 
     async fn delta_aggregated_resources(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        Ok(Response::new(self.spawn::<Delta>(request)))
+        self.spawn::<Delta>(request)
     }
 }

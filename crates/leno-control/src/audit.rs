@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::SystemTime;
 
@@ -21,6 +21,8 @@ use crate::error::AUDIT_NOT_WRITTEN;
 
 /// Lines on their way to the disk.
 const QUEUE: usize = 4096;
+/// Of these, what proxies tell: however much that is, the control plane's own have their places.
+const REPORTED: usize = QUEUE / 2;
 /// Lines that are written at once.
 const TOGETHER: u64 = 256;
 
@@ -30,8 +32,17 @@ pub(crate) struct Audit(Option<Arc<Log>>);
 
 #[derive(Debug)]
 struct Log {
-    lines: SyncSender<Vec<u8>>,
+    lines: SyncSender<Line>,
     lost: Arc<AtomicU64>,
+    /// What proxies have told and is not written yet.
+    reported: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Line {
+    text: Vec<u8>,
+    /// A proxy has told it.
+    reported: bool,
 }
 
 /// What has happened.
@@ -53,6 +64,14 @@ pub(crate) enum Event {
     ConfigurationAdded,
     ConfigurationChanged,
     ConfigurationRemoved,
+    /// A policy has denied a request or a connection.
+    Denied,
+    /// A policy with `action: AUDIT` has matched.
+    Audited,
+    /// A policy that is only tried would have denied it.
+    WouldBeDenied,
+    /// A proxy has told more than is written.
+    DecisionsLost,
 }
 
 // === impl Event ===
@@ -73,6 +92,10 @@ impl Event {
             Self::ConfigurationAdded => "configuration.added",
             Self::ConfigurationChanged => "configuration.changed",
             Self::ConfigurationRemoved => "configuration.removed",
+            Self::Denied => "access.denied",
+            Self::Audited => "access.audited",
+            Self::WouldBeDenied => "access.dry-run",
+            Self::DecisionsLost => "access.lost",
         }
     }
 }
@@ -85,20 +108,36 @@ impl Audit {
         append(path, &[])?;
         let (lines, queue) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
-        let (path, missing) = (path.to_owned(), Arc::clone(&lost));
+        let reported = Arc::new(AtomicUsize::new(0));
+        let (path, missing, waiting) = (path.to_owned(), Arc::clone(&lost), Arc::clone(&reported));
         std::thread::Builder::new()
             .name("audit-log".into())
-            .spawn(move || write_all(&path, &queue, &missing))?;
-        Ok(Self(Some(Arc::new(Log { lines, lost }))))
+            .spawn(move || write_all(&path, &queue, &missing, &waiting))?;
+        Ok(Self(Some(Arc::new(Log {
+            lines,
+            lost,
+            reported,
+        }))))
     }
 
     /// `more`: what is special to the event, an object.
     pub(crate) fn tell(&self, event: Event, actor: &str, object: &str, more: Value) {
         let Some(log) = &self.0 else { return };
-        let line = line(event.name(), actor, object, more);
-        if log.lines.try_send(line).is_err() {
+        log.put(line(event.name(), actor, object, more), false);
+    }
+
+    /// What a proxy tells.
+    pub(crate) fn tell_reported(&self, event: Event, actor: &str, object: &str, more: Value) {
+        let Some(log) = &self.0 else { return };
+        if log.reported.load(Relaxed) >= REPORTED {
             log.lost.fetch_add(1, Relaxed);
+            return;
         }
+        log.put(line(event.name(), actor, object, more), true);
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.0.is_some()
     }
 
     /// How a file of the configuration differs from what it said before.
@@ -135,6 +174,18 @@ impl Audit {
     }
 }
 
+// === impl Log ===
+
+impl Log {
+    fn put(&self, text: Vec<u8>, reported: bool) {
+        self.reported.fetch_add(reported.into(), Relaxed);
+        if self.lines.try_send(Line { text, reported }).is_err() {
+            self.reported.fetch_sub(reported.into(), Relaxed);
+            self.lost.fetch_add(1, Relaxed);
+        }
+    }
+}
+
 fn line(event: &str, actor: &str, object: &str, more: Value) -> Vec<u8> {
     let now = OffsetDateTime::from(SystemTime::now());
     let mut said = json!({
@@ -151,15 +202,17 @@ fn line(event: &str, actor: &str, object: &str, more: Value) -> Vec<u8> {
     line
 }
 
-fn write_all(path: &Path, queue: &Receiver<Vec<u8>>, lost: &AtomicU64) {
+fn write_all(path: &Path, queue: &Receiver<Line>, lost: &AtomicU64, reported: &AtomicUsize) {
     let mut is_told = false;
     while let Ok(first) = queue.recv() {
-        let mut lines = first;
+        reported.fetch_sub(first.reported.into(), Relaxed);
+        let mut lines = first.text;
         let mut count = 1u64;
         while count < TOGETHER
             && let Ok(next) = queue.try_recv()
         {
-            lines.extend_from_slice(&next);
+            reported.fetch_sub(next.reported.into(), Relaxed);
+            lines.extend_from_slice(&next.text);
             count += 1;
         }
         let missing = lost.swap(0, Relaxed);
@@ -202,6 +255,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_proxies_tell_leaves_places_for_the_control_planes_own() {
+        let (lines, queue) = sync_channel(QUEUE);
+        let (lost, reported) = (Arc::new(AtomicU64::new(0)), Arc::default());
+        let audit = Audit(Some(Arc::new(Log {
+            lines,
+            lost: Arc::clone(&lost),
+            reported,
+        })));
+        for _ in 0..QUEUE {
+            audit.tell_reported(Event::Denied, "a", "b", json!({}));
+        }
+        assert_eq!(lost.load(Relaxed), (QUEUE - REPORTED) as u64);
+        audit.tell(Event::TokenCreated, "operator", "t1", json!({}));
+        let told: Vec<Line> = queue.try_iter().collect();
+        assert_eq!(told.len(), REPORTED + 1);
+        assert!(!told.last().unwrap().reported);
+    }
+
+    #[test]
     fn lines_that_could_not_be_written_are_counted_in_the_log() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit/log");
@@ -209,10 +281,13 @@ mod tests {
         let (lines, queue) = sync_channel(8);
         let lost = AtomicU64::new(2);
         lines
-            .send(line("token.created", "operator", "t1", json!({"reusable": true})))
+            .send(Line {
+                text: line("token.created", "operator", "t1", json!({"reusable": true})),
+                reported: false,
+            })
             .unwrap();
         drop(lines);
-        write_all(&path, &queue, &lost);
+        write_all(&path, &queue, &lost, &AtomicUsize::new(0));
         let text = std::fs::read_to_string(&path).unwrap();
         let said: Vec<Value> = text
             .lines()
@@ -233,11 +308,15 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         let (lines, queue) = sync_channel(8);
         for _ in 0..3 {
-            lines.send(b"{}\n".to_vec()).unwrap();
+            let text = b"{}\n".to_vec();
+            let reported = true;
+            lines.send(Line { text, reported }).unwrap();
         }
         drop(lines);
         let lost = AtomicU64::new(1);
-        write_all(&path, &queue, &lost);
+        let reported = AtomicUsize::new(3);
+        write_all(&path, &queue, &lost, &reported);
+        assert_eq!(reported.load(Relaxed), 0);
         assert_eq!(lost.load(Relaxed), 4);
     }
 }

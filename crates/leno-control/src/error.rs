@@ -86,3 +86,5 @@ pub(crate) const AUDIT_NOT_WRITTEN: &str = "LN0506";
 pub(crate) const EXPIRES: &str = "LN0507";
 /// New revocation lists cannot be used; the ones before stay in force.
 pub(crate) const REVOCATIONS_REFUSED: &str = "LN0508";
+/// Peers want more than they may take.
+pub(crate) const LIMIT_REACHED: &str = "LN0509";

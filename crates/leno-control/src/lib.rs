@@ -5,18 +5,22 @@
 //! registration.rs ───────▶├─▶ writer.rs (owns the World) ─▶ push.rs (index) ─▶ session.rs ─▶ ads.rs
 //! state.rs (VIPs, …) ────▶┘                                                     translate, xds
 //! root.rs (roots, what is revoked) ─▶ writer.rs
-//! listener.rs (TLS, who is there) ─▶ ads.rs, ca.rs, mesh.rs         admin.rs: /metrics, /debug, dashboard/
+//! listener.rs (TLS, who is there; limits.rs) ─▶ ads.rs, ca.rs, mesh.rs, decisions.rs (▶ audit.rs)
+//!                                                                   admin.rs: /metrics, /debug, dashboard/
 //! ```
 
 mod admin;
 mod ads;
 mod attached;
 mod audit;
+mod bounds;
 mod ca;
 mod catalogue;
 mod dashboard;
+mod decisions;
 mod error;
 mod keys;
+mod limits;
 mod listener;
 mod mesh;
 mod node;
@@ -45,6 +49,7 @@ use std::time::{Duration, SystemTime};
 
 use leno_ca::{Authority, Lifetimes, TokenStore};
 use leno_proto::control::mesh_server::MeshServer;
+use leno_proto::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use leno_proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use leno_proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
 use leno_tls::TrustDomain;
@@ -62,7 +67,9 @@ use audit::Audit;
 use ca::Certificates;
 use catalogue::Catalogue;
 use dashboard::Dashboard;
+use decisions::Decisions;
 use keys::KeyKeeper;
+use limits::Gate;
 use listener::{Connection, Tls};
 use mesh::MeshService;
 use once::Once;
@@ -77,6 +84,7 @@ use writer::{Diagnostics, Writer};
 
 pub use error::StartError;
 pub use keys::KeyOptions;
+pub use limits::Limits;
 pub use options::Options;
 
 /// A certificate lives no longer, whatever its asker wishes.
@@ -84,6 +92,8 @@ const LONGEST_CERTIFICATE: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Dead peers are found by HTTP/2 pings: a stream without traffic would keep its workload for ever.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of one connection at once; those that last have a bound of their own.
+const MOST_CALLS: u32 = 256;
 const ROOT: &str = "root.pem";
 
 /// A running control plane. It ends when dropped, gracefully by [`shutdown`](Self::shutdown).
@@ -122,6 +132,9 @@ struct Parts {
     root: Arc<Root>,
     roster: Arc<Roster>,
     attached: Arc<Attached>,
+    decisions: Arc<Decisions>,
+    audited: bool,
+    gate: Arc<Gate>,
     running: watch::Receiver<()>,
     settled: watch::Receiver<bool>,
     trust_domain: TrustDomain,
@@ -182,13 +195,21 @@ pub async fn run(options: Options) -> Result<Handle, StartError> {
     registrations.restore(remembered.registrations);
     writer.apply_waiting();
 
-    let workers = start_workers(writer, &state, &tls, &authority, &root);
+    let mut workers = start_workers(writer, &state, &tls, &authority, &root);
+    let roster: Arc<Roster> = Arc::default();
+    let decisions = Arc::new(Decisions::new(audit.clone(), roster.clone(), stopped.clone()));
+    let timed = decisions.clone();
+    workers.push(tokio::spawn(async move { timed.keep_time().await }));
+    let audited = audit.is_kept();
     let parts = Parts {
         certificates: Arc::new(Certificates::new(authority, trust_domain.clone(), tokens, audit)),
         root,
         settled: settle(options.settle, registrations.complete()),
-        roster: Arc::default(),
+        roster,
         attached: Arc::default(),
+        decisions,
+        audited,
+        gate: Gate::new(options.limits.within_descriptors()),
         running: stopped,
         push,
         state: state.clone(),
@@ -305,12 +326,15 @@ fn serve(parts: Parts, sockets: Sockets, tls: Arc<Tls>) -> Result<Handle, StartE
     let router = parts.router();
     let mut servers = Vec::new();
     if let Some(listener) = sockets.plaintext {
-        servers.push(parts.start(router.clone(), listener::plaintext(listener)));
+        servers.push(parts.start(router.clone(), listener::plaintext(listener, parts.gate.clone())));
     }
-    servers.push(parts.start(router, listener::secure(sockets.secure, tls)));
+    let connections = listener::secure(sockets.secure, tls, parts.gate.clone());
+    servers.push(parts.start(router, connections));
     let pages = Admin {
         push: parts.push.clone(),
         roster: parts.roster.clone(),
+        gate: parts.gate.clone(),
+        decisions: parts.decisions.clone(),
         diagnostics: parts.diagnostics.clone(),
         certificates: parts.certificates.clone(),
         root: parts.root.clone(),
@@ -386,6 +410,8 @@ impl Parts {
             settled: self.settled.clone(),
             running: self.running.clone(),
             refused: Once::default(),
+            audited: self.audited,
+            gate: self.gate.clone(),
         }));
         let mesh = MeshService {
             push: self.push.clone(),
@@ -402,8 +428,10 @@ impl Parts {
         Server::builder()
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
+            .max_concurrent_streams(MOST_CALLS)
             .add_service(AggregatedDiscoveryServiceServer::new(ads))
             .add_service(IstioCertificateServiceServer::from_arc(self.certificates.clone()))
+            .add_service(AccessLogServiceServer::from_arc(self.decisions.clone()))
             .add_service(MeshServer::new(mesh))
     }
 

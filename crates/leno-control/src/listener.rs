@@ -3,9 +3,11 @@
 //! A client certificate is optional, because a workload's first call is the one that gets it one; what it is good
 //! for is decided by each service.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -21,9 +23,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use tonic::Status;
 use tonic::transport::server::Connected;
 
 use crate::error::{NOT_RENEWED, PEER_REFUSED, StartError};
+use crate::limits::{Ended, Gate, Place, StreamPlace};
 use crate::once::Once;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,11 +44,17 @@ pub(crate) struct Peer {
     pub(crate) secure: bool,
     /// Of its verified certificate.
     pub(crate) identity: Option<SpiffeId>,
+    gate: Arc<Gate>,
+    /// Streams that last, of this connection.
+    streams: Arc<AtomicUsize>,
 }
 
 pub(crate) struct Connection {
     io: Io,
     peer: Peer,
+    _place: Place,
+    /// It may have to give way to others.
+    ended: Option<Ended>,
 }
 
 enum Io {
@@ -59,6 +69,22 @@ pub(crate) struct Tls {
     names: Vec<String>,
     server: Arc<ServerTls>,
     configs: Mutex<TlsConfigs>,
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// A place for a stream that lasts.
+    pub(crate) fn stream(&self) -> Result<StreamPlace, Status> {
+        self.gate.stream(&self.streams, self.identity.as_ref())
+    }
+}
+
+/// A place for a stream that lasts, of whoever asks for it.
+pub(crate) fn stream_of<T>(request: &tonic::Request<T>) -> Result<StreamPlace, Status> {
+    let peer = request.extensions().get::<Peer>();
+    peer.ok_or_else(|| Status::internal("the connection is not known"))?
+        .stream()
 }
 
 // === impl Tls ===
@@ -157,7 +183,10 @@ impl Tls {
         configs.server(&self.server)
     }
 
-    async fn accept(&self, tcp: TcpStream, address: SocketAddr) -> Result<Connection, HandshakeFailure> {
+    async fn accept(
+        &self,
+        tcp: TcpStream,
+    ) -> Result<(Box<TlsStream<TcpStream>>, Option<SpiffeId>), HandshakeFailure> {
         let protocol = |detail: String| HandshakeFailure::Protocol { detail };
         let server = self.current().map_err(|error| protocol(error.to_string()))?;
         let start = LazyConfigAcceptor::new(Default::default(), tcp)
@@ -168,78 +197,134 @@ impl Tls {
             .await
             .map_err(|error| HandshakeFailure::from_io(&error))?;
         let peer = server.peer(stream.get_ref().1, SystemTime::now())?;
-        Ok(Connection {
-            io: Io::Tls(Box::new(stream)),
-            peer: Peer {
-                address,
-                secure: true,
-                identity: peer.id,
-            },
-        })
+        Ok((Box::new(stream), peer.id))
     }
 }
 
 /// Accepts connections and does the handshakes, none of which can hold up another.
-pub(crate) fn secure(listener: TcpListener, tls: Arc<Tls>) -> mpsc::Receiver<io::Result<Connection>> {
+pub(crate) fn secure(
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    gate: Arc<Gate>,
+) -> mpsc::Receiver<io::Result<Connection>> {
     let (accepted, connections) = mpsc::channel(BACKLOG);
     let refused = Arc::new(Once::default());
-    tokio::spawn(accept_loop(listener, accepted, move |tcp, address, out| {
-        let (tls, refused) = (tls.clone(), refused.clone());
-        tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(tcp, address)).await {
-                Ok(Ok(connection)) => drop(out.send(Ok(connection)).await),
-                Ok(Err(failure)) => {
-                    if refused.first(&format!("{} {failure}", address.ip())) {
-                        tracing::warn!(
-                            "warning[{PEER_REFUSED}]: TLS handshake failed: {failure} — peer {address} — its \
-                             certificate must be of this mesh: join again with a token"
-                        );
-                    }
+    tokio::spawn(async move {
+        while let Some((tcp, address)) = next(&listener, &accepted).await {
+            // Nobody else is accepted while there is no place: the kernel keeps who comes.
+            let Some((place, ended)) = gate.admit(address).await else {
+                continue;
+            };
+            let (tls, refused, out) = (tls.clone(), refused.clone(), accepted.clone());
+            tokio::spawn(async move {
+                let made = shake(&tls, tcp, address, (place, ended), &refused).await;
+                if let Some(connection) = made {
+                    drop(out.send(Ok(connection)).await);
                 }
-                Err(_) => tracing::debug!(%address, "no TLS handshake in time"),
-            }
-        });
-    }));
+            });
+        }
+    });
     connections
+}
+
+/// The handshake. None: there is nobody to be served, and it has been said why.
+async fn shake(
+    tls: &Tls,
+    tcp: TcpStream,
+    address: SocketAddr,
+    (mut place, mut ended): (Place, Ended),
+    refused: &Once,
+) -> Option<Connection> {
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(tcp));
+    let (stream, identity) = tokio::select! {
+        shaken = handshake => match shaken {
+            Ok(Ok(shaken)) => shaken,
+            Ok(Err(failure)) => {
+                if refused.first(&format!("{} {failure}", address.ip())) {
+                    tracing::warn!(
+                        "warning[{PEER_REFUSED}]: TLS handshake failed: {failure} — peer {address} — its \
+                         certificate must be of this mesh: join again with a token"
+                    );
+                }
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!(%address, "no TLS handshake in time");
+                return None;
+            }
+        },
+        _ = &mut ended => return None,
+    };
+    let ended = match &identity {
+        Some(identity) => {
+            place.prove(identity).ok()?;
+            None
+        }
+        None => Some(ended),
+    };
+    let gate = place.gate();
+    Some(Connection {
+        io: Io::Tls(stream),
+        peer: Peer {
+            address,
+            secure: true,
+            identity,
+            gate,
+            streams: Arc::default(),
+        },
+        _place: place,
+        ended,
+    })
 }
 
 /// Without TLS, for loopback.
-pub(crate) fn plaintext(listener: TcpListener) -> mpsc::Receiver<io::Result<Connection>> {
+pub(crate) fn plaintext(listener: TcpListener, gate: Arc<Gate>) -> mpsc::Receiver<io::Result<Connection>> {
     let (accepted, connections) = mpsc::channel(BACKLOG);
-    tokio::spawn(accept_loop(listener, accepted, |tcp, address, out| {
-        let peer = Peer {
-            address,
-            secure: false,
-            identity: None,
-        };
-        let connection = Connection {
-            io: Io::Plain(tcp),
-            peer,
-        };
-        tokio::spawn(async move { drop(out.send(Ok(connection)).await) });
-    }));
+    tokio::spawn(async move {
+        while let Some((tcp, address)) = next(&listener, &accepted).await {
+            let Some(place) = gate.admit_plaintext(address) else {
+                continue;
+            };
+            let peer = Peer {
+                address,
+                secure: false,
+                identity: None,
+                gate: gate.clone(),
+                streams: Arc::default(),
+            };
+            let connection = Connection {
+                io: Io::Plain(tcp),
+                peer,
+                _place: place,
+                ended: None,
+            };
+            if accepted.send(Ok(connection)).await.is_err() {
+                return;
+            }
+        }
+    });
     connections
 }
 
-async fn accept_loop(
-    listener: TcpListener,
-    accepted: mpsc::Sender<io::Result<Connection>>,
-    take: impl Fn(TcpStream, SocketAddr, mpsc::Sender<io::Result<Connection>>),
-) {
+/// Who comes next; None: nobody is served any more.
+async fn next(
+    listener: &TcpListener,
+    accepted: &mpsc::Sender<io::Result<Connection>>,
+) -> Option<(TcpStream, SocketAddr)> {
     loop {
         tokio::select! {
             connection = listener.accept() => match connection {
                 Ok((tcp, address)) => {
                     // Small messages both ways: waiting for more to send only delays them.
                     let _ = tcp.set_nodelay(true);
-                    take(tcp, address, accepted.clone());
+                    return Some((tcp, address));
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
-            () = accepted.closed() => return,
+            () = accepted.closed() => return None,
         }
     }
 }
@@ -256,7 +341,14 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
+        let this = self.get_mut();
+        if let Some(ended) = &mut this.ended
+            && Pin::new(ended).poll(cx).is_ready()
+        {
+            this.ended = None;
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
         }

@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::attached::{Attached, Speaker};
 use crate::ca::Certificates;
 use crate::catalogue::Catalogue;
-use crate::listener::Peer;
+use crate::listener::{Peer, stream_of};
 use crate::objects::{self, Asked};
 use crate::push::Push;
 use crate::registration::Registrations;
@@ -117,12 +117,16 @@ impl Mesh for MeshService {
         &self,
         request: Request<Streaming<Report>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
+        let place = stream_of(&request)?;
         let (commands, sent) = mpsc::channel(16);
         let peer = request.extensions().get::<Peer>().cloned();
         let roster = self.roster.clone();
         let (attached, running) = (self.attached.clone(), self.running.clone());
         let (reports, speaker) = (request.into_inner(), Speaker { peer, roster });
-        tokio::spawn(async move { attached.listen(reports, commands, running, speaker).await });
+        tokio::spawn(async move {
+            attached.listen(reports, commands, running, speaker).await;
+            drop(place);
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
     }
 
@@ -193,6 +197,7 @@ impl Mesh for MeshService {
 
     async fn tap(&self, request: Request<TapRequest>) -> Result<Response<Self::TapStream>, Status> {
         self.operator_only(&request)?;
+        let place = stream_of(&request)?;
         let TapRequest {
             target,
             filter,
@@ -216,6 +221,7 @@ impl Mesh for MeshService {
         tokio::spawn(async move {
             tap.pass_on(records, send, running).await;
             attached.close_tap(&tap);
+            drop(place);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
@@ -263,6 +269,7 @@ impl Mesh for MeshService {
         request: Request<TrafficRequest>,
     ) -> Result<Response<Self::TrafficStream>, Status> {
         self.operator_only(&request)?;
+        let place = stream_of(&request)?;
         let TrafficRequest { interval_ms, routes } = *request.get_ref();
         let interval = match interval_ms {
             0 => DEFAULT_INTERVAL,
@@ -271,6 +278,7 @@ impl Mesh for MeshService {
         let (send, responses) = mpsc::channel(1);
         let (attached, mut running) = (self.attached.clone(), self.running.clone());
         tokio::spawn(async move {
+            let _place = place;
             let mut ticks = tokio::time::interval(interval);
             loop {
                 tokio::select! {

@@ -120,6 +120,7 @@ pub(crate) fn describe(node: &Node) -> Result<Described, NodeError> {
             workload: Some(id.clone()),
             on_demand,
             metadata: texts(metadata),
+            audited: false,
             kind: match program {
                 Program::Leno | Program::Envoy if gateway => {
                     ProxyKind::Gateway(leno.map(gateway_ports).transpose()?.unwrap_or_default())

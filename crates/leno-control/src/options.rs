@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::keys::KeyOptions;
+use crate::limits::Limits;
 
 /// A port of zero takes a free one; the handle tells which.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Options {
     pub keys: KeyOptions,
     /// How long after its start the control plane holds back answers to clients that come with state.
     pub settle: Duration,
+    /// What peers may take.
+    pub limits: Limits,
 }
 
 impl Options {
@@ -53,6 +56,7 @@ impl Options {
                 roots: None,
             },
             settle: Duration::from_secs(5),
+            limits: Limits::default(),
         }
     }
 }

@@ -141,6 +141,14 @@ impl Roster {
         }
     }
 
+    /// The workload of a node that has proved itself to be this one.
+    pub(crate) fn workload_of(&self, node: &str, principal: &str) -> Option<String> {
+        let seats = self.lock();
+        let mut of_node = seats.1.values().map(|seated| &seated.status);
+        let seated = of_node.find(|seated| seated.node_id == node && seated.principal == principal)?;
+        Some(seated.workload.clone())
+    }
+
     /// What a node cannot serve, in place of what it said before.
     pub(crate) fn set_problems(&self, node: &str, problems: Vec<Problem>) {
         let mut seats = self.lock();

@@ -57,6 +57,17 @@ impl RequestHead {
         &self.path[..end]
     }
 
+    /// `/a;x=1/b` → `/a/b` (RFC 3986 §3.3).
+    pub fn path_without_parameters(&self) -> Cow<'_, [u8]> {
+        let path = self.path_only();
+        if !path.contains(&b';') {
+            return Cow::Borrowed(path);
+        }
+        let segments = path.split(|b| *b == b'/');
+        let bare = segments.map(|segment| segment.split(|b| *b == b';').next().unwrap_or_default());
+        Cow::Owned(bare.collect::<Vec<_>>().join(&b'/'))
+    }
+
     /// A header, or by its pseudo-header name (`:path`, `:method`, `:authority` or `host`, `:scheme`) a field.
     /// `name` must be lower case.
     pub fn field(&self, name: &str) -> Option<&[u8]> {

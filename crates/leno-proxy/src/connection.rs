@@ -73,6 +73,7 @@ impl Connection {
     pub(crate) fn without_request(&self) -> Caller<'_> {
         Caller {
             request: None,
+            ignores_parameters: false,
             remote: self.record.remote,
             peer: self.caller(),
             notes: self.record.notes.as_deref(),

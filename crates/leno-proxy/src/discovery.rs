@@ -22,14 +22,13 @@ mod text;
 mod trust;
 mod trusted;
 mod virtual_hosts;
+mod way;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
 
 use leno_dns::NameTable;
 use leno_engine::compile::Files;
@@ -157,6 +156,7 @@ impl Discovery {
             resources: Resources::new(in_mesh),
             ..Memory::default()
         };
+        let way = self.ads.as_ref().and_then(way::to_control_plane);
         let mut feeds = Feeds::new(
             self.node.clone(),
             self.ads.take(),
@@ -165,6 +165,9 @@ impl Discovery {
             Arc::clone(&self.proxy),
         );
         self.begin(&mut memory, &mut feeds, Instant::now());
+        if let Some((name, compiled)) = way {
+            memory.fix(name, compiled, self.proxy.updater().defaults(), Instant::now());
+        }
         self.settle(&mut memory, &mut feeds, Instant::now());
         self.resume(&mut memory, &mut feeds);
         feeds.flush();
@@ -217,12 +220,7 @@ impl Discovery {
         memory.always = std::mem::take(&mut dynamic.layers);
         memory.resources = std::mem::take(&mut memory.resources).waiting_for(memory.always.clone());
         for (name, compiled) in std::mem::take(&mut dynamic.resources) {
-            memory.resolve(&compiled, self.proxy.updater().defaults());
-            memory.roots.insert(name.clone());
-            memory.fixed.insert(name.clone());
-            memory
-                .resources
-                .accept(name, String::new(), Bytes::new(), compiled, now);
+            memory.fix(name, compiled, self.proxy.updater().defaults(), now);
         }
         let roots = [
             (Kind::Cluster, &dynamic.clusters),

@@ -219,6 +219,9 @@ impl Filters {
             caller: connection.caller(),
             remote: exchange.downstream().remote,
             route_limits: route.as_deref().and_then(Route::limits),
+            ignores_parameters: route
+                .as_deref()
+                .is_some_and(|route| route.matches.ignore_parameters),
             request,
             notes: &exchange.notes,
             values: &**exchange,

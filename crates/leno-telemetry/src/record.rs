@@ -163,7 +163,7 @@ impl<'a> RequestRecord<'a> {
 
 impl ConnectionRecord<'_> {
     /// What log filters look at.
-    pub fn facts(&self) -> Facts<'static> {
+    pub fn facts(&self) -> Facts<'_> {
         Facts {
             request: None,
             status: 0,
@@ -173,7 +173,7 @@ impl ConnectionRecord<'_> {
             forced: false,
             random: self.downstream.connection_id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16,
             log_type: self.log_type,
-            notes: None,
+            notes: self.downstream.notes.as_deref(),
         }
     }
 }

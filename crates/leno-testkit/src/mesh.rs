@@ -119,6 +119,10 @@ impl Mesh {
             self.control_args.push(format!("--port={port}"));
         }
         for flag in ["--plaintext-port", "--admin-port"] {
+            let off = flag.replace("--plaintext-port", "--no-plaintext");
+            if self.control_args.contains(&off) {
+                continue;
+            }
             if !self.control_args.iter().any(|a| a.starts_with(flag)) {
                 command.arg(format!("{flag}=0"));
             }

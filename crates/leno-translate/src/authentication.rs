@@ -85,6 +85,10 @@ pub(crate) fn authentication_input(
 }
 
 impl AuthenticationInput {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     pub(crate) fn http_filter(&self) -> Option<hcm::HttpFilter> {
         if self.rules.is_empty() {
             return None;

@@ -22,12 +22,14 @@ use crate::reader::Reader;
 
 use condition::Scope;
 
-const HTTP_FILTER: &str = "envoy.filters.http.rbac";
+pub(crate) const HTTP_FILTER: &str = "envoy.filters.http.rbac";
 /// Where a listener's metadata says where policies are written, below `leno`.
 pub(crate) const PLACES: &str = "policies";
-const NETWORK_FILTER: &str = "envoy.filters.network.rbac";
+pub(crate) const NETWORK_FILTER: &str = "envoy.filters.network.rbac";
 /// Before the names of what rules note for the authorizer's filter.
-const EXT_AUTHZ_PREFIX: &str = "istio_ext_authz_";
+pub(crate) const EXT_AUTHZ_PREFIX: &str = "istio_ext_authz_";
+/// Before the names of what AUDIT rules note for the audit log.
+pub(crate) const AUDITED_PREFIX: &str = "leno_audit_";
 
 /// The policies that are in force for a proxy; without any everything is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -39,6 +41,8 @@ pub(crate) struct AuthorizationInput {
     authorizers: Vec<Authorizer>,
     /// The proxy tells people where a policy is written.
     places: bool,
+    /// What AUDIT rules match is told to the control plane.
+    audited: bool,
 }
 
 /// What a proxy holds requests and connections to. `gateways`: those it serves at this place.
@@ -66,6 +70,7 @@ pub(crate) fn authorization_input(
         policies,
         trust_domains: own.chain(&mesh.trust_domain_aliases).cloned().collect(),
         places: proxy.on_demand,
+        audited: proxy.audited,
     }
 }
 
@@ -101,6 +106,8 @@ struct Rules<'a> {
     shadow: Option<OrderedRules>,
     /// Whom what the latter match has asked.
     asks: Option<&'a Authorizer>,
+    /// Nobody but the audit log wants to know.
+    audited: bool,
 }
 
 type OrderedRules = (rbac::rbac::Action, BTreeMap<String, rbac::Policy>);
@@ -111,6 +118,9 @@ impl Rules<'_> {
         if self.asks.is_some() {
             return EXT_AUTHZ_PREFIX.to_owned();
         }
+        if self.audited {
+            return AUDITED_PREFIX.to_owned();
+        }
         match self.shadow.as_ref().map(|(action, _)| action) {
             Some(rbac::rbac::Action::Deny) => "istio_dry_run_deny_".into(),
             Some(rbac::rbac::Action::Log) => String::new(),
@@ -120,6 +130,10 @@ impl Rules<'_> {
 }
 
 impl AuthorizationInput {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
     pub(crate) fn http_filters(&self) -> Vec<hcm::HttpFilter> {
         let rules = self.rules(Scope::Requests).into_iter();
         rules
@@ -191,13 +205,32 @@ impl AuthorizationInput {
             let policies = self.policies.iter().filter(|policy| policy.action == *wanted);
             self.of_action(scope, action, &policies.collect::<Vec<_>>())
         };
-        let mut all: Vec<Rules<'_>> = plain(&AuthorizationAction::Audit, rbac::rbac::Action::Log)
-            .into_iter()
-            .collect();
+        let mut all: Vec<Rules<'_>> = self.watched(scope).into_iter().collect();
+        all.extend(plain(&AuthorizationAction::Audit, rbac::rbac::Action::Log));
         all.extend(self.custom(scope));
         all.extend(plain(&AuthorizationAction::Deny, rbac::rbac::Action::Deny));
         all.extend(plain(&AuthorizationAction::Allow, rbac::rbac::Action::Allow));
         all
+    }
+
+    /// AUDIT rules once more, under a name that no other rules of the filter write to: which one has matched.
+    fn watched(&self, scope: Scope) -> Option<Rules<'_>> {
+        let of = self.policies.iter();
+        let mut of = of
+            .filter(|policy| policy.action == AuthorizationAction::Audit && !policy.dry_run)
+            .peekable();
+        if !self.audited || scope == Scope::Calls {
+            return None;
+        }
+        of.peek()?;
+        let action = rbac::rbac::Action::Log;
+        let named = of.flat_map(|policy| self.named(scope, action, policy));
+        Some(Rules {
+            enforced: None,
+            shadow: Some((action, named.collect())),
+            asks: None,
+            audited: true,
+        })
     }
 
     fn of_action(
@@ -219,6 +252,7 @@ impl AuthorizationInput {
             enforced: some(false),
             shadow: some(true),
             asks: None,
+            audited: false,
         };
         (rules.enforced.is_some() || rules.shadow.is_some()).then_some(rules)
     }
@@ -245,6 +279,7 @@ impl AuthorizationInput {
                     enforced: None,
                     shadow: Some((rbac::rbac::Action::Deny, policies)),
                     asks,
+                    audited: false,
                 }),
                 None => {
                     let bad = |(name, rule)| (format!("{name}-deny-due-to-bad-CUSTOM-action"), rule);
@@ -252,6 +287,7 @@ impl AuthorizationInput {
                         enforced: Some((rbac::rbac::Action::Deny, policies.into_iter().map(bad).collect())),
                         shadow: None,
                         asks: None,
+                        audited: false,
                     })
                 }
             }

@@ -6,6 +6,7 @@ use leno_model::PathNormalization;
 use leno_proto::ToAny;
 
 use crate::access_log::{LogInput, Of, access_log};
+use crate::audit_log::AuditLog;
 use crate::parts::{ads, bool_value, duration, network_filter};
 use crate::pb::hcm::http_connection_manager::{
     ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation,
@@ -21,6 +22,8 @@ pub(crate) const FAULT_FILTER: &str = "envoy.filters.http.fault";
 pub(crate) struct ConnectionManager<'a> {
     pub(crate) stat_prefix: String,
     pub(crate) log: Option<&'a LogInput>,
+    /// What its guards come to is told.
+    pub(crate) audit: Option<AuditLog>,
     /// The proxy is leno's.
     pub(crate) leno: bool,
     /// What requests are held to.
@@ -65,7 +68,10 @@ impl ConnectionManager<'_> {
             stat_prefix: self.stat_prefix,
             route_specifier: Some(routes),
             http_filters: filters,
-            access_log: access_log(self.log, Of::Requests),
+            access_log: access_log(self.log, Of::Requests)
+                .into_iter()
+                .chain(self.audit.map(AuditLog::http))
+                .collect(),
             tracing: tracing.map(TracingInput::tracing),
             request_id_extension: tracing.and_then(TracingInput::request_id),
             use_remote_address: bool_value(edge),

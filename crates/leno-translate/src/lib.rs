@@ -9,6 +9,7 @@
 //! ([`Proxy::on_demand`]).
 
 mod access_log;
+mod audit_log;
 mod authentication;
 mod authorization;
 mod cache;
@@ -62,6 +63,8 @@ pub struct Proxy {
     pub on_demand: bool,
     /// What it says of itself in the xDS node's metadata, as far as it is text.
     pub metadata: BTreeMap<String, String>,
+    /// What policies deny is told to the control plane, which it has proved who it is to.
+    pub audited: bool,
     pub kind: ProxyKind,
 }
 

@@ -36,6 +36,7 @@ pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
 };
 pub(crate) use leno_proto::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use leno_proto::envoy::r#type::matcher::v3 as matcher;
+pub(crate) use leno_proto::envoy::r#type::metadata::v3 as metadata_kind;
 pub(crate) use leno_proto::envoy::r#type::tracing::v3 as tracing;
 pub(crate) use leno_proto::envoy::r#type::v3 as types;
 pub(crate) use leno_proto::google::protobuf;

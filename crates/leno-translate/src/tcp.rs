@@ -8,6 +8,7 @@ use leno_model::{Host, LoadBalancer, Protocol, Service, TcpRoute, TrafficPolicy}
 
 use crate::Proxy;
 use crate::access_log::{LogInput, Of, access_log};
+use crate::audit_log::AuditLog;
 use crate::naming::{BLACK_HOLE, outbound_cluster, outbound_tcp_cluster};
 use crate::parts::{bracketed, duration, network_filter};
 use crate::pb::{listener, tcp_proxy, types};
@@ -118,6 +119,16 @@ fn cluster(
 }
 
 pub(crate) fn tcp_proxy(stat_prefix: &str, targets: &TcpTargets, log: Option<&LogInput>) -> listener::Filter {
+    guarded_proxy(stat_prefix, targets, log, None)
+}
+
+/// Behind policies, whose decisions are told where somebody keeps them.
+pub(crate) fn guarded_proxy(
+    stat_prefix: &str,
+    targets: &TcpTargets,
+    log: Option<&LogInput>,
+    audit: Option<AuditLog>,
+) -> listener::Filter {
     use tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
     use tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
     let TcpTargets { clusters, terms } = targets;
@@ -136,7 +147,10 @@ pub(crate) fn tcp_proxy(stat_prefix: &str, targets: &TcpTargets, log: Option<&Lo
     };
     let config = tcp_proxy::TcpProxy {
         stat_prefix: stat_prefix.into(),
-        access_log: access_log(log, Of::Connections),
+        access_log: access_log(log, Of::Connections)
+            .into_iter()
+            .chain(audit.map(AuditLog::tcp))
+            .collect(),
         cluster_specifier: Some(specifier),
         idle_timeout: terms.idle_timeout.and_then(duration),
         max_downstream_connection_duration: terms.longest.and_then(duration),

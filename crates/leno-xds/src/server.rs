@@ -143,6 +143,12 @@ impl Stream {
         Ok((first, self.watches.entry(type_url.to_owned()).or_default()))
     }
 
+    /// How many types are asked for, and how many names of them all.
+    pub fn size(&self) -> (usize, usize) {
+        let names = self.watches.values().map(|watch| watch.names.len());
+        (self.watches.len(), names.sum())
+    }
+
     /// What has been asked for and not been answered.
     pub fn wanted(&self, type_url: &str) -> Wanted {
         self.watches.get(type_url).map(Watch::wanted).unwrap_or_default()

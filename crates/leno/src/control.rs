@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use leno_control::{KeyOptions, Options};
+use leno_control::{KeyOptions, Limits, Options};
 use leno_proxy::control_plane::CONTROL_PLANE_NAME;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,13 +30,20 @@ pub struct Control {
     /// Port for plaintext xDS, on loopback only; 0 picks a free one
     #[arg(long, default_value_t = 15010)]
     plaintext_port: u16,
+    /// Serve no xDS without TLS: where other users of this machine are not trusted
+    #[arg(long, conflicts_with = "plaintext_port")]
+    no_plaintext: bool,
+    /// Connections that proxies may have together; a proxy has three or four
+    #[arg(long, default_value_t = Limits::default().connections, value_name = "NUMBER", value_parser = connections)]
+    max_connections: usize,
     /// Port for metrics and debugging, on loopback only; 0 picks a free one
     #[arg(long, default_value_t = 15014)]
     admin_port: u16,
     /// Lifetime of workload certificates
     #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = crate::duration::parse)]
     cert_ttl: Duration,
-    /// Append who joined, got certificates, made tokens and changed the configuration to this file (JSON lines)
+    /// Append who joined, got certificates, made tokens, changed the configuration, and what policies denied, to this
+    /// file (JSON lines)
     #[arg(long, value_name = "FILE")]
     audit_log: Option<PathBuf>,
     /// How often the keys of tokens' issuers are fetched (RequestAuthentication's jwksUri)
@@ -59,11 +66,12 @@ pub fn run(args: Control, environment: &Environment) -> anyhow::Result<()> {
         config: Some(args.config),
         rendezvous: args.rendezvous.or_else(|| environment.rendezvous_file()),
         secure: SocketAddr::new(args.listen, args.port),
-        plaintext: Some(local(args.plaintext_port)),
+        plaintext: (!args.no_plaintext).then(|| local(args.plaintext_port)),
         admin: local(args.admin_port),
         names: vec![CONTROL_PLANE_NAME.to_owned()],
         cert_ttl: args.cert_ttl,
         audit_log: args.audit_log,
+        limits: Limits::with_connections(args.max_connections),
         keys: KeyOptions {
             refresh: args.jwks_refresh,
             roots: args.jwks_ca,
@@ -84,4 +92,12 @@ pub fn run(args: Control, environment: &Environment) -> anyhow::Result<()> {
         control.shutdown().await;
         Ok(())
     })
+}
+
+/// Fewer would leave no room for an operator beside a mesh of a few workloads.
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number >= 64 => Ok(number),
+        _ => Err("give a number from 64 on".to_owned()),
+    }
 }

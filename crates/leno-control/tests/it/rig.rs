@@ -41,12 +41,19 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn start(files: &[(&str, &str)]) -> Self {
+        Self::with(files, |_| {}).await
+    }
+
+    /// With other options.
+    pub(crate) async fn with(files: &[(&str, &str)], change: impl FnOnce(&mut Options)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("config")).unwrap();
         for (name, text) in files {
             std::fs::write(directory.path().join("config").join(name), text).unwrap();
         }
-        let control = leno_control::run(options(&directory)).await.unwrap();
+        let mut options = options(&directory);
+        change(&mut options);
+        let control = leno_control::run(options).await.unwrap();
         Self { control, directory }
     }
 

@@ -36,6 +36,16 @@ pub enum Rules {
     },
 }
 
+impl Rules {
+    /// It says what logs are to take.
+    pub fn logs(&self) -> bool {
+        match self {
+            Self::Policies(rbac) => rbac.action == Action::Log,
+            Self::Tree { logs, .. } => *logs,
+        }
+    }
+}
+
 /// Of a tree of matchers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {

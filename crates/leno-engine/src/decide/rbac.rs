@@ -26,6 +26,8 @@ pub use nearest::Nearest;
 pub struct Caller<'c> {
     /// None: a connection. What is said of requests then matches nothing.
     pub request: Option<&'c RequestHead>,
+    /// Its route is found without what stands behind a `;` in the segments of its path, and so are policies.
+    pub ignores_parameters: bool,
     /// The client, as far as it is told by proxies that are trusted.
     pub remote: SocketAddr,
     pub peer: Peer<'c>,
@@ -76,6 +78,16 @@ impl Rules {
                     log: None,
                 },
             },
+        }
+    }
+}
+
+impl<'c> Caller<'c> {
+    /// The request's path as policies compare it. Without its parameters also for templates, of which routes see all.
+    pub fn path_of(&self, head: &'c RequestHead) -> Cow<'c, [u8]> {
+        match self.ignores_parameters {
+            true => head.path_without_parameters(),
+            false => Cow::Borrowed(head.path_only()),
         }
     }
 }
@@ -189,7 +201,7 @@ impl<'i> Candidates<'i> {
         lists.push(&index.rest);
         let mut add = |list: Option<&'i Vec<u32>>| lists.extend(list.map(Vec::as_slice));
         if let Some(head) = caller.request.filter(|_| !index.paths.is_empty()) {
-            add(index.paths.get(head.path_only()));
+            add(index.paths.get(&*caller.path_of(head)));
         }
         let peer = &caller.peer;
         if peer.tls {
@@ -247,10 +259,12 @@ impl Permission {
             Self::Or(any) => any.iter().any(|one| one.matches(caller)),
             Self::Not(inner) => !inner.matches(caller),
             Self::Header(header) => caller.request.is_some_and(|head| header.matches_request(head)),
-            Self::Path(path) => caller.request.is_some_and(|head| path.matches(head.path_only())),
+            Self::Path(path) => caller
+                .request
+                .is_some_and(|head| path.matches(&caller.path_of(head))),
             Self::Paths(paths) => caller
                 .request
-                .is_some_and(|head| paths.contains(head.path_only())),
+                .is_some_and(|head| paths.contains(&*caller.path_of(head))),
             Self::DestinationIp(range) => range.contains(&caller.peer.destination.ip().to_canonical()),
             Self::DestinationPorts { start, end } => {
                 (*start..*end).contains(&u32::from(caller.peer.destination.port()))
@@ -284,7 +298,9 @@ impl Principal {
             Self::DirectRemoteIp(range) => range.contains(&peer.address.to_canonical()),
             Self::RemoteIp(range) => range.contains(&caller.remote.ip().to_canonical()),
             Self::Header(header) => caller.request.is_some_and(|head| header.matches_request(head)),
-            Self::Path(path) => caller.request.is_some_and(|head| path.matches(head.path_only())),
+            Self::Path(path) => caller
+                .request
+                .is_some_and(|head| path.matches(&caller.path_of(head))),
         }
     }
 }

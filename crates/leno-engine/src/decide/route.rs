@@ -371,10 +371,9 @@ impl crate::compile::route::RouteMatch {
         let path = head.path_only();
         // Templates see all of it, as in Envoy.
         let is_template = matches!(self.path, PathMatcher::Template(_));
-        if self.ignore_parameters && !is_template && path.contains(&b';') {
-            return self
-                .path
-                .matches(head, &without_parameters(path), self.case_sensitive);
+        if self.ignore_parameters && !is_template {
+            let path = head.path_without_parameters();
+            return self.path.matches(head, &path, self.case_sensitive);
         }
         self.path.matches(head, path, self.case_sensitive)
     }
@@ -416,13 +415,6 @@ impl PathMatcher {
             Self::Regex(matcher) | Self::Template(matcher) => matcher.matches(path),
         }
     }
-}
-
-/// `/a;x=1/b` → `/a/b` (RFC 3986 §3.3).
-fn without_parameters(path: &[u8]) -> Vec<u8> {
-    let segments = path.split(|b| *b == b'/');
-    let bare = segments.map(|segment| segment.split(|b| *b == b';').next().unwrap_or_default());
-    bare.collect::<Vec<_>>().join(&b'/')
 }
 
 fn is_plain_connect(head: &RequestHead) -> bool {

@@ -124,6 +124,7 @@ impl Cx {
             },
             remote: SocketAddr::from(([198, 18, 0, 1], 4000)),
             route_limits: None,
+            ignores_parameters: false,
             request: None,
             notes: &self.notes,
             values: &NoValues,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use bytes::Bytes;
 use leno_engine::compile::cluster::Discovery;
 use leno_engine::compile::config_source::{Origin, Source};
 use leno_engine::compile::endpoint::Assignment;
@@ -73,6 +74,15 @@ pub(super) struct Memory {
 // === impl Memory ===
 
 impl Memory {
+    /// Known from the beginning, and nobody can change it.
+    pub(super) fn fix(&mut self, name: Name, compiled: Compiled, defaults: &Defaults, now: Instant) {
+        self.resolve(&compiled, defaults);
+        self.roots.insert(name.clone());
+        self.fixed.insert(name.clone());
+        self.resources
+            .accept(name, String::new(), Bytes::new(), compiled, now);
+    }
+
     pub(super) fn ask(&mut self, question: Question) {
         let name = match question.want {
             Want::Listener(destination) => (Kind::Listener, listener_name(destination)),

@@ -9,6 +9,7 @@ use leno_model::{Origin, PathNormalization, telemetry};
 use super::certificate::{self, Certificate};
 use super::{Form, Served, at, opened};
 use crate::access_log::{LogInput, refusal_log};
+use crate::audit_log::{AuditLog, audit_log};
 use crate::authentication::{AuthenticationInput, all_places, authentication_input};
 use crate::authorization::{self, AuthorizationInput, authorization_input};
 use crate::connection_manager::{ConnectionManager, Side};
@@ -19,7 +20,7 @@ use crate::pb::listener::{AdditionalAddress, FilterChain, FilterChainMatch, List
 use crate::pb::{core, protobuf};
 use crate::reader::Reader;
 use crate::sidecar::screen::{self, TLS, guarded_chain};
-use crate::tcp::{TcpTargets, shares, tcp_proxy};
+use crate::tcp::{TcpTargets, guarded_proxy, shares};
 use crate::telemetry::told;
 use crate::{GatewayPorts, Proxy};
 
@@ -53,6 +54,7 @@ struct Chain {
 struct Guards {
     authentication: AuthenticationInput,
     authorization: AuthorizationInput,
+    audit: Option<AuditLog>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -124,9 +126,12 @@ pub(crate) fn listener_input(
 /// The policies for the proxy, and for the Gateways of these servers.
 fn guards(reader: &mut Reader<'_>, proxy: &Proxy, servers: &[Served<'_>]) -> Guards {
     let gateways: Vec<&Origin> = servers.iter().map(|served| &served.gateway.origin).collect();
+    let authentication = authentication_input(reader, proxy, &proxy.labels, &gateways);
+    let authorization = authorization_input(reader, proxy, &proxy.labels, &gateways);
     Guards {
-        authentication: authentication_input(reader, proxy, &proxy.labels, &gateways),
-        authorization: authorization_input(reader, proxy, &proxy.labels, &gateways),
+        audit: audit_log(proxy, &authentication, &authorization),
+        authentication,
+        authorization,
     }
 }
 
@@ -264,6 +269,7 @@ fn filter_chain(input: &GatewayListener, made: &Chain) -> FilterChain {
             let manager = ConnectionManager {
                 stat_prefix: format!("outbound_{};", input.name),
                 log,
+                audit: made.guards.audit,
                 leno: input.leno,
                 guards: tokens.chain(made.guards.authorization.http_filters()).collect(),
                 paths: input.paths,
@@ -275,7 +281,7 @@ fn filter_chain(input: &GatewayListener, made: &Chain) -> FilterChain {
         }
         Carries::Bytes(targets) => {
             let mut filters = made.guards.authorization.network_filters();
-            filters.push(tcp_proxy(&made.name, targets, log));
+            filters.push(guarded_proxy(&made.name, targets, log, made.guards.audit));
             filters
         }
     };

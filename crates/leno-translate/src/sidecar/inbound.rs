@@ -14,6 +14,7 @@ use leno_model::{
 use super::screen::{self, PLAINTEXT_HTTP, RAW, TLS, chain, guarded_chain, protocols};
 use crate::Proxy;
 use crate::access_log::{LogInput, refusal_log};
+use crate::audit_log::{AuditLog, audit_log};
 use crate::authentication::{AuthenticationInput, all_places, authentication_input};
 use crate::authorization::{self, AuthorizationInput, authorization_input};
 use crate::connection_manager::{ConnectionManager, Side};
@@ -23,7 +24,7 @@ use crate::pb::core::TrafficDirection::Inbound;
 use crate::pb::listener::{FilterChain, FilterChainMatch, Listener};
 use crate::pb::{core, protobuf};
 use crate::reader::Reader;
-use crate::tcp::{TcpTargets, tcp_proxy};
+use crate::tcp::{TcpTargets, guarded_proxy, tcp_proxy};
 use crate::telemetry::told;
 use crate::tls::{self, MESH_HTTP, MESH_TCP};
 
@@ -41,6 +42,7 @@ pub(crate) struct VirtualInbound {
     authentication: AuthenticationInput,
     authorization: AuthorizationInput,
     log: Option<LogInput>,
+    audit: Option<AuditLog>,
     paths: PathNormalization,
 }
 
@@ -64,13 +66,16 @@ pub(super) fn virtual_inbound_input(reader: &mut Reader<'_>, proxy: &Proxy) -> V
     };
     let labels = workload.map_or(&proxy.labels, |workload| &workload.labels);
     let mode = mtls.map_or(MtlsMode::Permissive, |mtls| mtls.mode);
+    let authentication = authentication_input(reader, proxy, labels, &[]);
+    let authorization = authorization_input(reader, proxy, labels, &[]);
     VirtualInbound {
         ports,
         others: (!proxy.on_demand).then_some(mode),
         ipv6: super::has_ipv6(reader, proxy),
         leno: proxy.on_demand,
-        authentication: authentication_input(reader, proxy, labels, &[]),
-        authorization: authorization_input(reader, proxy, labels, &[]),
+        audit: audit_log(proxy, &authentication, &authorization),
+        authentication,
+        authorization,
         log: told(reader, proxy, telemetry::Side::Server).map(|log| log.with_denials(proxy.on_demand)),
         paths: reader.mesh().paths,
     }
@@ -189,7 +194,12 @@ pub(super) fn virtual_inbound(input: &VirtualInbound) -> Listener {
         let chains = accepted.iter().map(|accept| {
             let filters = match accept.http {
                 true => vec![http(port, &cluster, input)],
-                false => bytes(tcp_proxy(&cluster, &TcpTargets::one(&cluster), log)),
+                false => bytes(guarded_proxy(
+                    &cluster,
+                    &TcpTargets::one(&cluster),
+                    log,
+                    input.audit,
+                )),
             };
             let name = format!("0.0.0.0_{}-{}", port.port, accept.name);
             accept.chain(&name, Some(port.port), filters)
@@ -199,7 +209,7 @@ pub(super) fn virtual_inbound(input: &VirtualInbound) -> Listener {
     if let Some(mode) = input.others {
         let through = || {
             let to = TcpTargets::one(INBOUND_PASSTHROUGH);
-            bytes(tcp_proxy(INBOUND_PASSTHROUGH, &to, log))
+            bytes(guarded_proxy(INBOUND_PASSTHROUGH, &to, log, input.audit))
         };
         let accepted = accepted(Class::Tcp, mode);
         let chains = accepted
@@ -352,6 +362,7 @@ fn http(port: &InboundPort, cluster: &str, input: &VirtualInbound) -> crate::pb:
     let manager = ConnectionManager {
         stat_prefix: format!("inbound_0.0.0.0_{};", port.port),
         log: input.log.as_ref(),
+        audit: input.audit,
         leno: input.leno,
         guards: tokens.chain(input.authorization.http_filters()).collect(),
         paths: input.paths,

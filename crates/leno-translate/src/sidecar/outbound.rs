@@ -160,6 +160,7 @@ fn http(input: &AddressListener, detected: bool) -> Filter {
     let manager = ConnectionManager {
         stat_prefix: stat_prefix(input.address.ip(), port),
         log: input.log.as_ref(),
+        audit: None,
         leno: input.leno,
         guards: Vec::new(),
         paths: input.paths,

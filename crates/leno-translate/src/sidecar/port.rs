@@ -104,6 +104,7 @@ pub(super) fn port_listener(input: &PortListener) -> Listener {
         let manager = ConnectionManager {
             stat_prefix: format!("outbound_{};", listener.name),
             log,
+            audit: None,
             leno: input.leno,
             guards: Vec::new(),
             paths: input.paths,

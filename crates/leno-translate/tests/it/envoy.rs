@@ -34,9 +34,18 @@ fn envoy_accepts_the_whole_of_a_mesh() {
     let routes = ["9080", "ratings.default.svc.cluster.local:9080"];
     for mode in [MtlsMode::Permissive, MtlsMode::Strict, MtlsMode::Disable] {
         let mesh = everything(mode);
-        for workload in ["reviews-v1", "ratings-v1", "db-v1"] {
+        for (workload, audited) in [
+            ("reviews-v1", false),
+            ("reviews-v1", true),
+            ("ratings-v1", true),
+            ("db-v1", false),
+        ] {
             let test = "envoy_accepts_the_whole_of_a_mesh";
-            accepts(test, &mesh, &envoy(workload), &routes);
+            let proxy = Proxy {
+                audited,
+                ..envoy(workload)
+            };
+            accepts(test, &mesh, &proxy, &routes);
         }
     }
 }
@@ -86,7 +95,7 @@ fn bootstrap(mesh: &Mesh, proxy: &Proxy, routes: &[&str]) -> Bootstrap {
 pub(crate) fn bootstrap_of(mut resources: StaticResources) -> Bootstrap {
     resources
         .clusters
-        .extend(["control-plane", "sds-grpc"].map(grpc_server));
+        .extend(["control-plane", "sds-grpc", "xds-grpc"].map(grpc_server));
     Bootstrap {
         node: Some(Node {
             id: "test".into(),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod audit;
 mod authentication;
 mod authorization;
 mod cases;

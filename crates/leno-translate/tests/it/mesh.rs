@@ -52,6 +52,7 @@ pub(crate) fn sidecar(name: &str) -> Proxy {
         workload: Some(id(name)),
         on_demand: true,
         metadata: Default::default(),
+        audited: false,
         kind: ProxyKind::Sidecar,
     }
 }

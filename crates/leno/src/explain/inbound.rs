@@ -61,6 +61,7 @@ pub fn far(
     let values = Placed(listener.told.as_deref());
     let caller = Caller {
         request: head,
+        ignores_parameters: false,
         remote: client,
         peer: Peer {
             address: client.ip(),

@@ -91,6 +91,7 @@ impl Offline {
             workload: None,
             on_demand: true,
             metadata: BTreeMap::new(),
+            audited: false,
             kind: ProxyKind::Sidecar,
         };
         let member = Member {
@@ -305,6 +306,7 @@ fn proxy(workload: &Arc<Workload>) -> Proxy {
         workload: Some(workload.id.clone()),
         on_demand: true,
         metadata: BTreeMap::new(),
+        audited: false,
         kind: ProxyKind::Sidecar,
     }
 }

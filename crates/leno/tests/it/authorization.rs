@@ -108,7 +108,7 @@ fn an_empty_policy_denies_everything_until_it_goes() {
 }
 
 /// Echoes lines, and says nothing of HTTP.
-const ECHO: &str = r#"
+pub const ECHO: &str = r#"
 import socketserver
 class Handler(socketserver.StreamRequestHandler):
     def handle(self):

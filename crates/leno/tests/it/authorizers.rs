@@ -53,7 +53,7 @@ server.start(); server.wait_for_termination()
 "#;
 
 /// Allows root.
-const HTTP: &str = r#"
+pub const HTTP: &str = r#"
 import http.server
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"

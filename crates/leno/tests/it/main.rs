@@ -5,6 +5,7 @@
 mod advisories;
 mod agent;
 mod analyze;
+mod audited;
 mod authentication;
 mod authorization;
 mod authorizers;

@@ -81,7 +81,7 @@ impl Pod {
         command.args([
             "control", "--listen", "0.0.0.0", "--config", "mesh", "--state", "state",
         ]);
-        command.arg("--jwks-refresh=100ms");
+        command.args(["--jwks-refresh=100ms", "--audit-log=audit.jsonl"]);
         self.control = Some(Process::spawn(command));
         eventually("the control plane answers", || {
             let output = self.leno(&["status"]);

@@ -158,6 +158,7 @@ pub struct Context<'a> {
     pub remote: SocketAddr,
     /// As what the route and its host say that the request is counted.
     pub route_limits: Option<&'a RouteLimits>,
+    pub ignores_parameters: bool,
     /// As it goes upstream; None while it is a filter's to edit.
     pub request: Option<&'a RequestHead>,
     /// What filters tell each other of the request.

@@ -226,6 +226,7 @@ impl HttpFilter for Filter {
         let names = &*self.1;
         let caller = Caller {
             request: Some(head),
+            ignores_parameters: cx.ignores_parameters,
             remote: cx.remote,
             peer: cx.caller,
             notes: Some(cx.notes),

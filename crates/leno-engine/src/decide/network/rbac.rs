@@ -104,6 +104,10 @@ impl NetworkFilter for Filter {
             let Names { allowed, denied, .. } = &self.names;
             tally.alone(if verdict.allowed { allowed } else { denied });
         }
+        if let (Some(log), Some(notes)) = (verdict.as_ref().and_then(|verdict| verdict.log), caller.notes) {
+            let hint = ("access_log_hint".to_owned(), Value::Bool(log));
+            notes.set_metadata("envoy.common", [hint].into());
+        }
         match verdict {
             Some(verdict) if !verdict.allowed => Admission::Refused {
                 details: details(verdict.policy),
@@ -129,7 +133,7 @@ impl NetworkFilter for Filter {
     }
 
     fn notes(&self) -> bool {
-        self.shadow.is_some()
+        self.shadow.is_some() || self.rules.as_ref().is_some_and(Rules::logs)
     }
 
     fn counts(&self) -> Vec<String> {

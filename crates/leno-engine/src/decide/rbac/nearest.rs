@@ -146,7 +146,7 @@ fn permission_told(permission: &Permission, caller: &Caller<'_>) -> Told {
         wanted,
     };
     let path = || match caller.request {
-        Some(head) => shown(head.path_only()),
+        Some(head) => shown(&caller.path_of(head)),
         None => "none".to_owned(),
     };
     let destination = caller.peer.destination;
@@ -222,7 +222,7 @@ fn principal_told(principal: &Principal, caller: &Caller<'_>) -> Told {
         Principal::Path(text) => {
             let is = caller
                 .request
-                .map_or("none".to_owned(), |head| shown(head.path_only()));
+                .map_or("none".to_owned(), |head| shown(&caller.path_of(head)));
             told("path", is, vec![wanted(text)])
         }
         Principal::Metadata(metadata) => noted_told(metadata, caller),

@@ -82,6 +82,7 @@ impl Asking {
     fn caller(&self) -> Caller<'_> {
         Caller {
             request: Some(&self.head),
+            ignores_parameters: false,
             remote: ([192, 0, 2, 1], 1).into(),
             peer: Peer {
                 source: ([192, 0, 2, 1], 1000).into(),

@@ -105,6 +105,7 @@ impl Guards {
         let http = matches!(self.0.terminal, TerminalFilter::Http(_));
         let caller = Caller {
             request: http.then_some(&head),
+            ignores_parameters: false,
             remote: (IpAddr::from(facts.remote), 1).into(),
             peer: Peer {
                 address: facts.source.into(),

@@ -79,6 +79,7 @@ impl Mesh {
                 workload: None,
                 on_demand: true,
                 metadata: Default::default(),
+                audited: false,
                 kind: ProxyKind::Gateway(GatewayPorts {
                     proven: true,
                     ..GatewayPorts::default()
@@ -102,6 +103,7 @@ impl Mesh {
             workload: Some(workload.id.clone()),
             on_demand: true,
             metadata: Default::default(),
+            audited: false,
             kind: ProxyKind::Sidecar,
         }
     }

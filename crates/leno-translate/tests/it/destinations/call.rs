@@ -91,6 +91,7 @@ impl World {
             workload,
             on_demand: row.proxy == "leno",
             metadata: Default::default(),
+            audited: false,
             kind: match gateway {
                 false => ProxyKind::Sidecar,
                 true => ProxyKind::Gateway(GatewayPorts {
