@@ -14,6 +14,7 @@ mod client;
 mod control_death;
 mod dashboard;
 mod demo;
+mod destinations;
 mod envoy;
 mod explain;
 mod footprint;
