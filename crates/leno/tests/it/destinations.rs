@@ -215,7 +215,7 @@ fn who_is_called_sees_the_same_of_envoy_and_of_leno() {
         ]
         .concat(),
     );
-    all_get("tcp first.example 7001", "got PROXY TCP4 ");
+    all_get("tcp first.example 7001", "got PROXY TCP");
     all_get(
         "tcp proxy.example 7002",
         "got CONNECT db.example.com:5432 HTTP/1.1",
