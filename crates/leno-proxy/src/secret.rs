@@ -1,4 +1,4 @@
-//! Certificates that a gateway shows to the outside, and whom it trusts there: by SDS from the control plane, or from
+//! Certificates that a gateway shows to its clients and to servers outside, and whom it trusts there: by SDS from the control plane, or from
 //! files on its own machine.
 //!
 //! Files are named as Istio names them, `file-cert:CHAIN~KEY` and `file-root:ROOTS`. Only a gateway reads them: to a
@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::SystemTime;
 
+use leno_engine::compile::cluster::{Cluster, Transport};
 use leno_engine::compile::listener::Listener;
 use leno_engine::compile::secret;
-use leno_engine::compile::tls::{SecretSource, TrustSource, Validation};
+use leno_engine::compile::tls::{CommonTls, SecretSource, TrustSource, Validation};
 use leno_engine::compile::{Files, Warnings};
 use leno_proto::envoy::extensions::transport_sockets::tls::v3 as pb;
 use leno_tls::{Crypto, Identity, ROOT_CA, SecretSet, TicketKeys, TrustBundle, WORKLOAD_CERTIFICATE};
@@ -93,27 +94,33 @@ fn trust(roots: &[u8], origin: &str) -> Result<Secret, String> {
 /// Each with the chain that needs it, which says who asked for it.
 pub(crate) fn named_by(listener: &Listener) -> BTreeMap<String, String> {
     let chains = listener.chains.iter().chain(&listener.default_chain);
-    let tls = chains.filter_map(|chain| Some((chain, chain.tls.as_ref()?)));
-    let names = tls.flat_map(|(chain, tls)| {
-        let certificates = tls.common.certificates.iter().filter_map(|source| match source {
-            SecretSource::Sds(name, _) => Some(name),
-            SecretSource::Inline(_) => None,
-        });
-        let trust = match tls.common.validation.as_ref().map(|validation| &validation.trust) {
-            Some(TrustSource::Sds(name, _)) => Some(name),
-            _ => None,
-        };
-        let named = certificates.chain(trust);
-        named
-            .map(|name| (name.clone(), chain.name.clone()))
-            .collect::<Vec<_>>()
+    let tls = chains.filter_map(|chain| Some((chain.name.as_str(), &chain.tls.as_ref()?.common)));
+    tls.flat_map(|(chain, tls)| named(tls, chain)).collect()
+}
+
+/// The same of a cluster's TLS, with the cluster's name.
+pub(crate) fn named_by_cluster(cluster: &Cluster) -> BTreeMap<String, String> {
+    let tls = cluster.transport.all().filter_map(Transport::tls);
+    tls.flat_map(|tls| named(&tls.common, &cluster.name)).collect()
+}
+
+fn named(tls: &CommonTls, by: &str) -> Vec<(String, String)> {
+    let certificates = tls.certificates.iter().filter_map(|source| match source {
+        SecretSource::Sds(name, _) => Some(name),
+        SecretSource::Inline(_) => None,
     });
-    names
-        .filter(|(name, _)| name != WORKLOAD_CERTIFICATE && name != ROOT_CA)
+    let trust = match tls.validation.as_ref().map(|validation| &validation.trust) {
+        Some(TrustSource::Sds(name, _)) => Some(name),
+        _ => None,
+    };
+    certificates
+        .chain(trust)
+        .filter(|name| *name != WORKLOAD_CERTIFICATE && *name != ROOT_CA)
+        .map(|name| (name.clone(), by.to_owned()))
         .collect()
 }
 
-/// Why a secret that a listener needs does not serve, and how to mend it; None: it does.
+/// Why a secret that a listener or cluster needs does not serve, and how to mend it; None: it does.
 pub(crate) fn problem(set: &SecretSet, name: &str, chain: &str, now: SystemTime) -> Option<String> {
     match set.identity(name) {
         Some(identity) if identity.is_expired(now) => Some(format!(
@@ -142,7 +149,7 @@ pub(crate) fn problem(set: &SecretSet, name: &str, chain: &str, now: SystemTime)
     }
 }
 
-/// The files that listeners name, and what was last seen of them.
+/// The files that listeners and clusters name, and what was last seen of them.
 #[derive(Debug, Default)]
 pub(crate) struct FileSecrets {
     seen: BTreeMap<String, Vec<Option<(SystemTime, u64)>>>,

@@ -74,8 +74,11 @@ impl Own {
                 Err(error) => self.postpone(name, listener, &error, owner),
             }
         }
-        let named: BTreeMap<String, String> =
-            updater.config().listeners().flat_map(secret::named_by).collect();
+        let config = updater.config();
+        let upstream = config.clusters().map(|state| &state.cluster);
+        let upstream = upstream.flat_map(|cluster| secret::named_by_cluster(cluster));
+        let downstream = config.listeners().flat_map(secret::named_by);
+        let named: BTreeMap<String, String> = upstream.chain(downstream).collect();
         for (name, loaded) in self.files.refresh(&named) {
             match loaded {
                 Ok(secret) => updater.upsert_secret(&name, secret),

@@ -4,6 +4,7 @@ mod envoy;
 mod input;
 mod page;
 mod tls;
+mod upstream;
 
 use std::process::{Command, Output};
 

@@ -17,6 +17,7 @@ mod control_death;
 mod counted;
 mod dashboard;
 mod demo;
+mod destinations;
 mod egress;
 mod envoy;
 mod envoy_filters;
