@@ -31,6 +31,7 @@ pub(crate) fn known(api_version: &str, kind: &str) -> Known {
         ("networking.istio.io", "VirtualService") => istio(version, Kind::VirtualService),
         ("networking.istio.io", "DestinationRule") => istio(version, Kind::DestinationRule),
         ("networking.istio.io", "ServiceEntry") => istio(version, Kind::ServiceEntry),
+        ("networking.istio.io", "Sidecar") => istio(version, Kind::Sidecar),
         ("security.istio.io", "PeerAuthentication") => beta(version, Kind::PeerAuthentication),
         ("security.istio.io", "AuthorizationPolicy") => beta(version, Kind::AuthorizationPolicy),
         ("security.istio.io", "RequestAuthentication") => beta(version, Kind::RequestAuthentication),
@@ -85,7 +86,7 @@ fn is_kubernetes(group: &str, kind: &str) -> bool {
 }
 
 pub(crate) fn nearest_kind(kind: &str) -> String {
-    const KINDS: [&str; 15] = [
+    const KINDS: [&str; 16] = [
         "AuthorizationPolicy",
         "RequestAuthentication",
         "Gateway",
@@ -95,6 +96,7 @@ pub(crate) fn nearest_kind(kind: &str) -> String {
         "Secret",
         "Service",
         "ServiceEntry",
+        "Sidecar",
         "HTTPRoute",
         "TCPRoute",
         "VirtualService",

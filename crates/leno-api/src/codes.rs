@@ -62,9 +62,11 @@ codes! {
     BadConditionKey = "LN0222", "no such condition", "The keys of an AuthorizationPolicy's conditions are Istio's: source.ip, request.headers[NAME] and so on. A key that nobody knows would never match, and a DENY would let through.";
     DeniesAllTcp = "LN0223", "denies everything on TCP", "What a connection without HTTP cannot show is left out of a DENY rule, so that it denies more, not less. With nothing left it denies every connection to ports of TCP.";
 
+    Deprecated = "LN0230", "old form", "The field has been replaced by another, which says the same or more. It is served all the same.";
+
     HostNotFound = "LN0301", "host not found", "No service of this name is in the mesh. Its share of the requests is answered with an error until it appears.";
     SubsetNotFound = "LN0302", "subset not found", "No DestinationRule of the host declares this subset. Its share of the requests is answered with an error until one does.";
-    RouteConflict = "LN0303", "two VirtualServices for one host", "In the mesh VirtualServices of one host are not merged: the first by name holds, the others are without effect for this host.";
+    RouteConflict = "LN0303", "two VirtualServices for one host", "In the mesh VirtualServices of one host are not merged: of those that a namespace sees one holds there (docs/precedence.md says which), and the others are without effect for this host.";
     DialectConflict = "LN0304", "HTTPRoute and VirtualService for one host", "The HTTPRoute holds; the VirtualService is without effect for this host.";
     DuplicateObject = "LN0305", "object given twice", "The same kind, namespace and name in two places: the first by file name holds.";
     PolicyConflict = "LN0306", "two policies for one target", "The first by name holds.";
@@ -82,6 +84,9 @@ codes! {
     OtherSpellings = "LN0329", "a path may be spelled otherwise", "A policy denies by path, and the mesh's pathNormalization leaves spellings of it that the rule does not mean and that many servers take for the same: //, %2F, dot segments. Who knows one of them comes past the policy. What is safe with any server is to allow the paths that are wanted.";
     ProviderNotFound = "LN0330", "no such authorizer", "A policy with action CUSTOM names a provider that the mesh does not have. As in Istio the requests that its rules match are denied.";
     KeysNotFetched = "LN0331", "an issuer's keys cannot be fetched", "The server of an issuer's keys does not answer, or answers what is no JSON Web Key Set. The keys that were fetched last hold, also through restarts; without any no token of the issuer is taken.";
+
+    DelegateNotFound = "LN0340", "no such delegate", "The VirtualService that a rule delegates to does not exist, has hosts of its own, or is not exported to the rule's namespace. As in Istio the rule is left out until there is one.";
+    DelegateConflict = "LN0341", "delegate's rule never holds", "What a rule and the one it delegates to match exclude each other, or cannot be combined. As in Istio the delegate's rule is left out.";
 
     DirectoryUnreadable = "LN0401", "directory cannot be read", "The configuration directory is missing or cannot be read.";
     FileUnreadable = "LN0402", "file cannot be read", "The file's last good objects stay in force.";

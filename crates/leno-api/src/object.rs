@@ -18,6 +18,7 @@ use crate::kinds::request_authentication::RequestAuthenticationSpec;
 use crate::kinds::secret::SecretSpec;
 use crate::kinds::service::ServiceSpec;
 use crate::kinds::service_entry::ServiceEntrySpec;
+use crate::kinds::sidecar::SidecarSpec;
 use crate::kinds::tcp_route::TcpRouteSpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
 use crate::node::{Node, Pos};
@@ -38,6 +39,7 @@ pub enum Spec {
     MeshConfig(Box<MeshConfigSpec>),
     Service(Box<ServiceSpec>),
     ServiceEntry(Box<ServiceEntrySpec>),
+    Sidecar(Box<SidecarSpec>),
     HttpRoute(Box<HttpRouteSpec>),
     TcpRoute(Box<TcpRouteSpec>),
     VirtualService(Box<VirtualServiceSpec>),

@@ -284,6 +284,7 @@ impl Reading {
             Kind::MeshConfig => self.typed(kind, node, |spec| Spec::MeshConfig(Box::new(spec))),
             Kind::Service => self.typed(kind, node, |spec| Spec::Service(Box::new(spec))),
             Kind::ServiceEntry => self.typed(kind, node, |spec| Spec::ServiceEntry(Box::new(spec))),
+            Kind::Sidecar => self.typed(kind, node, |spec| Spec::Sidecar(Box::new(spec))),
             Kind::HttpRoute => self.typed(kind, node, |spec| Spec::HttpRoute(Box::new(spec))),
             Kind::TcpRoute => self.typed(kind, node, |spec| Spec::TcpRoute(Box::new(spec))),
             Kind::VirtualService => self.typed(kind, node, |spec| Spec::VirtualService(Box::new(spec))),
@@ -323,7 +324,7 @@ impl Reading {
                 .metadata
                 .annotations
                 .into_iter()
-                .filter(|(name, _)| name.starts_with("istio.io/"))
+                .filter(|(name, _)| is_istios(name))
                 .filter_map(|(name, annotation)| Some((name, annotation.0?)))
                 .collect();
             spec = envelope.spec;
@@ -399,6 +400,12 @@ fn key_of(kind: Kind, node: &Node) -> ObjectKey {
         namespace: meta("namespace").unwrap_or("default").into(),
         name: meta("name").unwrap_or_default().into(),
     }
+}
+
+/// `istio.io/dry-run`, `networking.istio.io/exportTo`
+fn is_istios(annotation: &str) -> bool {
+    let (group, _) = annotation.split_once('/').unwrap_or_default();
+    group == "istio.io" || group.ends_with(".istio.io")
 }
 
 fn bad_names(name: &str, namespace: Option<&str>, node: &Node) -> Vec<Problem> {

@@ -12,6 +12,7 @@ use crate::in_force::Policies;
 use crate::name::{Host, WorkloadId};
 use crate::service::Service;
 use crate::snapshot::Snapshot;
+use crate::visibility::{Exported, Scoped};
 
 /// Every key that differs, after making `new` share with `old` whatever is equal.
 pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
@@ -32,22 +33,13 @@ pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
         Key::Authentication,
         &mut changed,
     );
+    sidecars(old, new, &mut changed);
     services(&old.services, &new.services, &mut changed);
     different(&old.endpoints, &new.endpoints, Arc::ptr_eq, |host| {
         changed.insert(Key::Endpoints(host.clone()))
     });
-    different(
-        &old.http_routes,
-        &new.http_routes,
-        |a, b| all_same(a, b),
-        |host| changed.insert(Key::Routes(host.clone())),
-    );
-    different(
-        &old.tcp_routes,
-        &new.tcp_routes,
-        |a, b| all_same(a, b),
-        |host| changed.insert(Key::Routes(host.clone())),
-    );
+    routes(&old.http_routes, &new.http_routes, &mut changed);
+    routes(&old.tcp_routes, &new.tcp_routes, &mut changed);
     if old.gateways.len() != new.gateways.len() || !all_same(&old.gateways, &new.gateways) {
         changed.insert(Key::Gateways);
     }
@@ -117,21 +109,69 @@ fn services(
     new: &BTreeMap<Host, Arc<Service>>,
     changed: &mut BTreeSet<Key>,
 ) {
-    let mut list = false;
     for (host, service) in new {
-        match old.get(host) {
+        let before = old.get(host);
+        match before {
             Some(before) if Arc::ptr_eq(before, service) => continue,
-            Some(before) => list |= found_by(before) != found_by(service),
-            None => list = true,
+            Some(before) if found_by(before) == found_by(service) && before.exported == service.exported => {}
+            Some(before) => {
+                lists(before, changed);
+                lists(service, changed);
+            }
+            None => lists(service, changed),
         }
         changed.insert(Key::Service(host.clone()));
     }
-    for host in old.keys().filter(|host| !new.contains_key(*host)) {
-        list = true;
+    for (host, service) in old.iter().filter(|(host, _)| !new.contains_key(*host)) {
+        lists(service, changed);
         changed.insert(Key::Service(host.clone()));
     }
-    if list {
+}
+
+/// Who is told that a service has come or gone.
+fn lists(service: &Service, changed: &mut BTreeSet<Key>) {
+    if service.exported == Exported::Everywhere {
         changed.insert(Key::ServiceList);
+        return;
+    }
+    let own: Arc<str> = service.namespace.as_str().into();
+    let named = service.exported.named().cloned().chain([own]);
+    changed.extend(named.map(Key::ServiceListOf));
+    changed.insert(Key::Exported(service.host.clone()));
+}
+
+/// Those of the root namespace are for every namespace.
+fn sidecars(old: &Snapshot, new: &Snapshot, changed: &mut BTreeSet<Key>) {
+    policies(&old.sidecars, &new.sidecars, Key::Sidecar, changed);
+    let root = &new.sidecars.root;
+    let for_all = old.sidecars.namespaces.get(root) != new.sidecars.namespaces.get(root);
+    if for_all || old.sidecars.root != *root {
+        let workloads = new.workloads.values().map(|workload| &workload.namespace);
+        let all = workloads.chain(new.services.values().map(|service| &service.namespace));
+        let all: BTreeSet<&String> = all.collect();
+        changed.extend(all.into_iter().cloned().map(Key::Sidecar));
+    }
+    let same = |a: &BTreeSet<Host>, b: &BTreeSet<Host>| a == b;
+    different(&old.led_to, &new.led_to, same, |host| {
+        changed.insert(Key::LedTo(host.clone()))
+    });
+}
+
+fn routes<R>(
+    old: &HashMap<Host, Scoped<Vec<Arc<R>>>>,
+    new: &HashMap<Host, Scoped<Vec<Arc<R>>>>,
+    changed: &mut BTreeSet<Key>,
+) {
+    let gone = old.keys().filter(|host| !new.contains_key(*host));
+    for host in new.keys().chain(gone) {
+        let same = |a: &Vec<Arc<R>>, b: &Vec<Arc<R>>| all_same(a, b);
+        let nothing = Vec::new();
+        let (others, namespaces) = Scoped::differing(old.get(host), new.get(host), &nothing, same);
+        if others {
+            changed.insert(Key::Routes(host.clone()));
+        }
+        let own = namespaces.into_iter();
+        changed.extend(own.map(|namespace| Key::RoutesOf(host.clone(), namespace)));
     }
 }
 
@@ -146,6 +186,7 @@ fn share_parts(old: &Snapshot, new: &mut Snapshot) {
     }
     share(&mut new.authorization, Some(&old.authorization));
     share(&mut new.authentication, Some(&old.authentication));
+    share(&mut new.sidecars, Some(&old.sidecars));
     for (host, service) in &mut new.services {
         share(service, old.services.get(host));
     }
@@ -159,7 +200,7 @@ fn share_parts(old: &Snapshot, new: &mut Snapshot) {
         share(mtls, old.mtls.get(id));
     }
     for (host, routes) in &mut new.http_routes {
-        share_list(routes, old.http_routes.get(host));
+        share_scoped(routes, old.http_routes.get(host));
     }
     for gateway in &mut new.gateways {
         share(
@@ -171,7 +212,7 @@ fn share_parts(old: &Snapshot, new: &mut Snapshot) {
         share(secret, old.secrets.get(name));
     }
     for (host, routes) in &mut new.tcp_routes {
-        share_list(routes, old.tcp_routes.get(host));
+        share_scoped(routes, old.tcp_routes.get(host));
     }
 }
 
@@ -181,12 +222,11 @@ fn share<T: PartialEq>(new: &mut Arc<T>, old: Option<&Arc<T>>) {
     }
 }
 
-fn share_list<T: PartialEq>(new: &mut [Arc<T>], old: Option<&Vec<Arc<T>>>) {
-    for part in new {
-        share(
-            part,
-            old.and_then(|old| old.iter().find(|candidate| **candidate == *part)),
-        );
+/// Whatever namespace had it before.
+fn share_scoped<T: PartialEq>(new: &mut Scoped<Vec<Arc<T>>>, old: Option<&Scoped<Vec<Arc<T>>>>) {
+    let Some(old) = old else { return };
+    for part in new.all_mut().flatten() {
+        share(part, old.all().flatten().find(|candidate| **candidate == *part));
     }
 }
 

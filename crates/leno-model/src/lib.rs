@@ -18,9 +18,11 @@ pub mod policy;
 pub mod route;
 mod selection;
 pub mod service;
+pub mod sidecar;
 pub mod snapshot;
 pub mod trust;
 pub mod vip;
+pub mod visibility;
 pub mod workload;
 mod world;
 
@@ -36,11 +38,12 @@ pub use gateway::{
 pub use mesh::{Authorizer, AuthorizerBody, AuthorizerHttp, MeshConfig, OutboundPolicy, PathNormalization};
 pub use name::{Host, Labels, Origin, WorkloadId};
 pub use policy::{
-    ConnectionPool, LoadBalancer, LocalityLb, MtlsMode, OutlierDetection, PeerMtls, ServicePolicy, Subset,
-    TlsMode, TrafficPolicy,
+    ConnectionPool, HostPolicies, LoadBalancer, LocalityLb, MtlsMode, OutlierDetection, PeerMtls,
+    ServicePolicy, Subset, TlsMode, TrafficPolicy,
 };
 pub use route::{HttpAction, HttpMatch, HttpRoute, HttpRule, StringMatch, TcpRoute, WeightedBackend};
 pub use service::{Backing, Endpoint, Protocol, Service, ServicePort};
+pub use sidecar::Sidecar;
 pub use snapshot::Snapshot;
 pub use trust::{Revoked, Trust};
 pub use vip::VipTable;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::name::Host;
 use crate::service::Service;
+use crate::visibility::ExportDefaults;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MeshConfig {
@@ -21,6 +22,8 @@ pub struct MeshConfig {
     pub paths: PathNormalization,
     /// By their names.
     pub authorizers: Vec<Authorizer>,
+    /// Who sees what objects say nothing of.
+    pub exports: ExportDefaults,
 }
 
 /// Somebody outside of the proxies, who is asked about what policies with action CUSTOM match.
@@ -99,6 +102,7 @@ impl Default for MeshConfig {
             http2_upgrade: true,
             paths: PathNormalization::Base,
             authorizers: Vec::new(),
+            exports: ExportDefaults::default(),
         }
     }
 }

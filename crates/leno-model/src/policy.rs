@@ -3,14 +3,40 @@
 use std::time::Duration;
 
 use crate::name::{Host, Labels, Origin};
+use crate::visibility::Exported;
 
-/// What DestinationRule says of a host.
+/// What DestinationRules say of a host: to whom depends on who calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HostPolicies {
+    /// The namespace of the service; none: it is not in the mesh.
+    pub home: Option<String>,
+    /// The namespace whose rules are for the whole mesh.
+    pub root: String,
+    pub rules: Vec<ServicePolicy>,
+}
+
+/// What the rules of a namespace say of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePolicy {
     pub origin: Origin,
     pub host: Host,
+    /// To whom they say it.
+    pub exported: Exported,
     pub policy: TrafficPolicy,
     pub subsets: Vec<Subset>,
+}
+
+impl HostPolicies {
+    /// The rule that is in force for callers of a namespace: of their own, else of the service's, else of the root
+    /// namespace; of each only what is exported to them.
+    pub fn for_caller(&self, namespace: &str) -> Option<&ServicePolicy> {
+        let own = Some(namespace).filter(|own| *own != self.root);
+        let namespaces = [own, self.home.as_deref(), Some(self.root.as_str())];
+        namespaces.into_iter().flatten().find_map(|speaking| {
+            let mut rules = self.rules.iter();
+            rules.find(|rule| *rule.origin.namespace == *speaking && rule.exported.to(namespace))
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

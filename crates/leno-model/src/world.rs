@@ -22,6 +22,7 @@ use crate::delta::{Delta, Key};
 use crate::diff::diff;
 use crate::name::{Host, WorkloadId};
 use crate::policy::PeerMtls;
+use crate::route::{HttpAction, WeightedBackend};
 use crate::selection::{Selection, selects};
 use crate::service::{Backing, Service};
 use crate::snapshot::Snapshot;
@@ -310,9 +311,10 @@ impl World {
         ));
         next.authentication = Arc::new(build::request_authentication::authentication(&objects, &root));
         next.keys = Arc::clone(&self.snapshot.keys);
+        next.sidecars = Arc::new(build::sidecar::sidecars(&objects, &root, &mut diagnostics));
         next.mesh = Arc::new(mesh);
-        next.services = build::service::declared(&objects);
-        build::service_entry::add(&objects, &mut next.services, &mut diagnostics);
+        next.services = build::service::declared(&objects, &next.mesh.exports);
+        build::service_entry::add(&objects, &next.mesh.exports, &mut next.services, &mut diagnostics);
         add_undeclared(&mut next);
         self.assign_vips(&mut next, now, &mut diagnostics);
 
@@ -324,6 +326,7 @@ impl World {
             diagnostics,
             secrets: next.secrets.keys().cloned().collect(),
             grants: Grants::new(&objects),
+            exports: next.mesh.exports.clone(),
             muted: false,
         };
         build::mesh::check_authorizers(&mut context, &objects);
@@ -341,6 +344,9 @@ impl World {
         } = context;
         (next.http_routes, next.tcp_routes, next.policies) = (routes.http, routes.tcp, policies);
         next.services = services;
+        if next.sidecars.all().next().is_some() {
+            next.led_to = led_to(&next);
+        }
 
         self.index(&mut next);
         self.files = files;
@@ -420,6 +426,32 @@ impl World {
 /// Not where the caller is to find out the address by itself, or the object says it.
 fn has_virtual_address(service: &Service) -> bool {
     service.addresses.is_empty() && service.backing != Backing::Caller
+}
+
+/// By the service that is led to, the hosts whose routes lead there.
+fn led_to(snapshot: &Snapshot) -> HashMap<Host, BTreeSet<Host>> {
+    let mut led_to: HashMap<Host, BTreeSet<Host>> = HashMap::new();
+    let mut add = |from: &Host, backend: &WeightedBackend| {
+        if backend.host != *from {
+            led_to
+                .entry(backend.host.clone())
+                .or_default()
+                .insert(from.clone());
+        }
+    };
+    for (host, scoped) in &snapshot.http_routes {
+        for rule in scoped.all().flatten().flat_map(|route| &route.rules) {
+            rule.mirror.iter().for_each(|mirror| add(host, &mirror.backend));
+            if let HttpAction::Forward(backends) = &rule.action {
+                backends.iter().for_each(|backend| add(host, backend));
+            }
+        }
+    }
+    for (host, scoped) in &snapshot.tcp_routes {
+        let backends = scoped.all().flatten().flat_map(|route| &route.backends);
+        backends.for_each(|backend| add(host, backend));
+    }
+    led_to
 }
 
 /// Services that workloads name and no object declares.

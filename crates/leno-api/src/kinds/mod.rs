@@ -15,6 +15,7 @@ pub mod request_authentication;
 pub mod secret;
 pub mod service;
 pub mod service_entry;
+pub mod sidecar;
 pub mod tcp_route;
 pub mod virtual_service;
 

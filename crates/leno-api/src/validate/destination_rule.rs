@@ -12,7 +12,7 @@ pub(super) fn check(check: &mut Check<'_>, spec: &DestinationRuleSpec) {
     } else {
         check.host("spec.host", &spec.host);
     }
-    check.export_to(&spec.export_to);
+    check.export_to("spec.exportTo", &spec.export_to, false);
     traffic_policy(check, "spec.trafficPolicy", &spec.traffic_policy);
     for (i, subset) in spec.subsets.iter().enumerate() {
         let at = format!("spec.subsets[{i}]");

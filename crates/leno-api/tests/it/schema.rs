@@ -16,6 +16,7 @@ use leno_api::kinds::request_authentication::RequestAuthenticationSpec;
 use leno_api::kinds::secret::SecretSpec;
 use leno_api::kinds::service::ServiceSpec;
 use leno_api::kinds::service_entry::ServiceEntrySpec;
+use leno_api::kinds::sidecar::SidecarSpec;
 use leno_api::kinds::tcp_route::TcpRouteSpec;
 use leno_api::kinds::virtual_service::VirtualServiceSpec;
 use leno_api::kinds::{gateway, gateway_api};
@@ -51,9 +52,10 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 16] = [
+pub(crate) const KINDS: [Kind; 17] = [
     Kind::Service,
     Kind::ServiceEntry,
+    Kind::Sidecar,
     Kind::HttpRoute,
     Kind::TcpRoute,
     Kind::VirtualService,
@@ -83,6 +85,7 @@ pub(crate) fn schema(kind: Kind) -> Schema {
     let spec = match kind {
         Kind::Service => Spec::Service(ask::<ServiceSpec>(&schema)),
         Kind::ServiceEntry => Spec::ServiceEntry(ask::<ServiceEntrySpec>(&schema)),
+        Kind::Sidecar => Spec::Sidecar(ask::<SidecarSpec>(&schema)),
         Kind::HttpRoute => Spec::HttpRoute(ask::<HttpRouteSpec>(&schema)),
         Kind::TcpRoute => Spec::TcpRoute(ask::<TcpRouteSpec>(&schema)),
         Kind::VirtualService => Spec::VirtualService(ask::<VirtualServiceSpec>(&schema)),

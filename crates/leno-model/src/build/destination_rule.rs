@@ -1,8 +1,8 @@
 //! DestinationRule: how a host is called, and its subsets.
 //!
 //! Precedence and merging as in Istio: what a subset says replaces what the host says, whole section by section;
-//! settings of a port stand for themselves and inherit nothing. Several rules for one host in one namespace are
-//! parts of one rule: subsets add up, the first traffic policy holds.
+//! settings of a port stand for themselves and inherit nothing. Several rules for one host in one namespace that are
+//! exported to the same are parts of one rule: subsets add up, the first traffic policy holds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,14 +16,16 @@ use leno_api::{Code, Object, Severity, Spec};
 use super::{Context, count, of_kind, origin, port};
 use crate::name::Host;
 use crate::policy::{
-    ConnectionPool, LoadBalancer, LocalityLb, OutlierDetection, ServicePolicy, Subset, TlsMode, TrafficPolicy,
+    ConnectionPool, HostPolicies, LoadBalancer, LocalityLb, OutlierDetection, ServicePolicy, Subset, TlsMode,
+    TrafficPolicy,
 };
+use crate::visibility::Exported;
 
 pub(crate) fn policies(
     context: &mut Context<'_>,
     objects: &[&Arc<Object>],
     root: &str,
-) -> HashMap<Host, Arc<ServicePolicy>> {
+) -> HashMap<Host, Arc<HostPolicies>> {
     let specs = of_kind(objects, |spec| match spec {
         Spec::DestinationRule(spec) => Some(spec.as_ref()),
         _ => None,
@@ -45,35 +47,42 @@ pub(crate) fn policies(
         by_host.entry(host).or_default().push((object, spec));
     }
     let mut policies = HashMap::new();
-    for (host, mut rules) in by_host {
+    for (host, rules) in by_host {
         let home = context
             .services
             .get(&host)
             .map(|service| service.namespace.clone());
-        // The service's own namespace speaks first, then the root namespace.
-        rules.sort_by_key(|(object, _)| match &*object.key.namespace {
-            namespace if Some(namespace) == home.as_deref() => 0,
-            namespace if namespace == root => 1,
-            _ => 2,
-        });
-        policies.insert(host.clone(), Arc::new(merge_rules(context, host, &rules)));
+        // Parts of one rule are of one namespace, and for the same callers.
+        let mut parts: BTreeMap<(&str, Exported), Vec<(&Object, &DestinationRuleSpec)>> = BTreeMap::new();
+        for (object, spec) in rules {
+            let own = &object.key.namespace;
+            let exported = Exported::read(&spec.export_to, own, &context.exports.destination_rules);
+            parts.entry((own, exported)).or_default().push((object, spec));
+        }
+        let mut merged: Vec<ServicePolicy> = Vec::new();
+        for ((_, exported), rules) in parts {
+            merged.push(merge_rules(context, &host, exported, &rules));
+        }
+        merged.sort_by(|one, other| one.origin.name.cmp(&other.origin.name));
+        let all = HostPolicies {
+            home,
+            root: root.into(),
+            rules: merged,
+        };
+        policies.insert(host, Arc::new(all));
     }
     policies
 }
 
 fn merge_rules(
     context: &mut Context<'_>,
-    host: Host,
+    host: &Host,
+    exported: Exported,
     rules: &[(&Object, &DestinationRuleSpec)],
 ) -> ServicePolicy {
     let (first, base) = rules[0];
     let none = api::TrafficPolicy::default();
-    let same_namespace = |object: &Object| object.key.namespace == first.key.namespace;
-    let parts: Vec<_> = rules
-        .iter()
-        .filter(|(object, _)| same_namespace(object))
-        .collect();
-    let policy = parts
+    let policy = rules
         .iter()
         .map(|(_, spec)| &spec.traffic_policy)
         .find(|policy| **policy != none);
@@ -90,10 +99,6 @@ fn merge_rules(
                 "keep one of them",
             );
         };
-        if !same_namespace(object) {
-            conflict(context, "spec.host", "the policy");
-            continue;
-        }
         if spec.traffic_policy != none && !std::ptr::eq(&spec.traffic_policy, policy) {
             conflict(context, "spec.trafficPolicy", "the traffic policy");
         }
@@ -119,7 +124,8 @@ fn merge_rules(
     }
     ServicePolicy {
         origin: origin(first),
-        host,
+        host: host.clone(),
+        exported,
         policy: traffic_policy(policy),
         subsets,
     }

@@ -13,6 +13,7 @@ use crate::mesh::{
     Authorizer, AuthorizerBody, AuthorizerHttp, MeshConfig, OutboundPolicy, PathNormalization,
 };
 use crate::name::Host;
+use crate::visibility::ExportDefaults;
 
 /// Istio's name for the namespace of mesh-wide policies.
 const ROOT_NAMESPACE: &str = "istio-system";
@@ -67,6 +68,11 @@ fn settings(spec: &MeshConfigSpec) -> MeshConfig {
             Normalization::DecodeAndMergeSlashes => PathNormalization::DecodeAndMergeSlashes,
         },
         authorizers: spec.extension_providers.iter().filter_map(authorizer).collect(),
+        exports: ExportDefaults {
+            services: spec.default_service_export_to.clone(),
+            virtual_services: spec.default_virtual_service_export_to.clone(),
+            destination_rules: spec.default_destination_rule_export_to.clone(),
+        },
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod peer_authentication;
 pub(crate) mod request_authentication;
 pub(crate) mod service;
 pub(crate) mod service_entry;
+pub(crate) mod sidecar;
 pub(crate) mod tcp_route;
 pub(crate) mod virtual_service;
 
@@ -25,9 +26,10 @@ use leno_api::{Code, Diagnostic, Object, ObjectKey, Severity, Spec, nearest};
 
 use crate::in_force::PolicyTarget;
 use crate::name::{Host, Origin};
-use crate::policy::ServicePolicy;
+use crate::policy::HostPolicies;
 use crate::route::{HttpRoute, Retries, TcpRoute, WeightedBackend};
 use crate::service::Service;
+use crate::visibility::{ExportDefaults, Scoped};
 
 use gateway::SecretName;
 use grant::Grants;
@@ -40,11 +42,13 @@ const DEFAULT_ATTEMPTS: u32 = 2;
 /// What routes may refer to, and where problems are collected.
 pub(crate) struct Context<'a> {
     pub(crate) services: &'a BTreeMap<Host, Arc<Service>>,
-    pub(crate) policies: HashMap<Host, Arc<ServicePolicy>>,
+    pub(crate) policies: HashMap<Host, Arc<HostPolicies>>,
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Secrets with a certificate, by namespace and name.
     pub(crate) secrets: BTreeSet<SecretName>,
     pub(crate) grants: Grants,
+    /// Who sees what objects say nothing of.
+    pub(crate) exports: ExportDefaults,
     /// What is found has been reported already.
     pub(crate) muted: bool,
 }
@@ -52,8 +56,8 @@ pub(crate) struct Context<'a> {
 /// The routes of all hosts.
 #[derive(Default)]
 pub(crate) struct Routes {
-    pub(crate) http: HashMap<Host, Vec<Arc<HttpRoute>>>,
-    pub(crate) tcp: HashMap<Host, Vec<Arc<TcpRoute>>>,
+    pub(crate) http: HashMap<Host, Scoped<Vec<Arc<HttpRoute>>>>,
+    pub(crate) tcp: HashMap<Host, Scoped<Vec<Arc<TcpRoute>>>>,
 }
 
 impl Context<'_> {
@@ -117,7 +121,10 @@ impl Context<'_> {
         let declared: Vec<String> = self
             .policies
             .get(&backend.host)
-            .map(|policy| policy.subsets.iter().map(|subset| subset.name.clone()).collect())
+            .map(|policies| {
+                let subsets = policies.rules.iter().flat_map(|rule| &rule.subsets);
+                subsets.map(|subset| subset.name.clone()).collect()
+            })
             .unwrap_or_default();
         if !declared.contains(&subset) {
             backend.invalid = true;
@@ -206,6 +213,8 @@ pub(crate) fn default_retries() -> Retries {
         per_try_timeout: None,
         on: DEFAULT_RETRY_ON.into(),
         backoff: None,
+        other_localities: false,
+        same_endpoint: false,
     }
 }
 

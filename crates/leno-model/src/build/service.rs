@@ -10,26 +10,34 @@ use leno_api::{Object, Spec};
 use super::{of_kind, origin, port};
 use crate::name::{Host, Labels, Origin};
 use crate::service::{Backing, Protocol, Service, ServicePort, TargetPort};
+use crate::visibility::{ExportDefaults, Exported};
 use crate::workload::Workload;
 
 /// Ports whose protocol lets the server speak first; detection by reading would only delay them.
 /// (Istio's list: SMTP, DNS, MySQL, MongoDB.)
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
-pub(crate) fn declared(objects: &[&Arc<Object>]) -> BTreeMap<Host, Arc<Service>> {
+/// Istio's, on a Service: namespaces with commas between them.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
+pub(crate) fn declared(objects: &[&Arc<Object>], exports: &ExportDefaults) -> BTreeMap<Host, Arc<Service>> {
     let specs = of_kind(objects, |spec| match spec {
         Spec::Service(spec) => Some(spec.as_ref()),
         _ => None,
     });
     specs
         .into_iter()
-        .map(|(object, spec)| service(object, spec))
+        .map(|(object, spec)| service(object, spec, exports))
         .map(|s| (s.host.clone(), Arc::new(s)))
         .collect()
 }
 
-fn service(object: &Object, spec: &ServiceSpec) -> Service {
+fn service(object: &Object, spec: &ServiceSpec, exports: &ExportDefaults) -> Service {
+    let said = object.annotations.get(EXPORT_TO).map(String::as_str);
+    let said = said.unwrap_or_default().split(',').map(str::trim);
+    let said: Vec<String> = said.filter(|word| !word.is_empty()).map(str::to_owned).collect();
     Service {
+        exported: Exported::read(&said, &object.key.namespace, &exports.services),
         host: Host::in_cluster(&object.key.name, &object.key.namespace),
         name: object.key.name.to_string(),
         namespace: object.key.namespace.to_string(),
@@ -119,6 +127,7 @@ pub(crate) fn undeclared<'w>(
         backing: Backing::Workloads,
         external: false,
         subject_alt_names: Vec::new(),
+        exported: Exported::Everywhere,
         undeclared: true,
         origin: Origin {
             kind: "Workload".into(),

@@ -16,9 +16,11 @@ use super::service::protocol;
 use super::{count, of_kind, origin, port};
 use crate::name::Host;
 use crate::service::{Backing, Endpoint, Service, ServicePort, TargetPort};
+use crate::visibility::{ExportDefaults, Exported};
 
 pub(crate) fn add(
     objects: &[&Arc<Object>],
+    exports: &ExportDefaults,
     services: &mut BTreeMap<Host, Arc<Service>>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
@@ -39,12 +41,12 @@ pub(crate) fn add(
                 diagnostics.push(found.hint("declare each host once"));
                 continue;
             }
-            services.insert(host.clone(), Arc::new(service(object, spec, host)));
+            services.insert(host.clone(), Arc::new(service(object, spec, host, exports)));
         }
     }
 }
 
-fn service(object: &Object, spec: &ServiceEntrySpec, host: Host) -> Service {
+fn service(object: &Object, spec: &ServiceEntrySpec, host: Host, exports: &ExportDefaults) -> Service {
     let addresses: Vec<IpNet> = spec.addresses.iter().filter_map(|text| network(text)).collect();
     let selector = spec.workload_selector.as_ref();
     Service {
@@ -64,6 +66,7 @@ fn service(object: &Object, spec: &ServiceEntrySpec, host: Host) -> Service {
         backing: backing(spec, &host),
         external: spec.location == Location::MeshExternal,
         subject_alt_names: spec.subject_alt_names.clone(),
+        exported: Exported::read(&spec.export_to, &object.key.namespace, &exports.services),
         undeclared: false,
         origin: origin(object),
         host,

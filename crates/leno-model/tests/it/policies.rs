@@ -19,7 +19,7 @@ fn a_subset_replaces_whole_sections_and_ports_stand_for_themselves() {
     let (mesh, outcome) = Mesh::of(&(service("reviews") + &istio("DestinationRule", "r", spec)));
     assert_eq!(codes(&outcome), []);
     let snapshot = mesh.snapshot();
-    let policy = &snapshot.policies[&host("reviews")];
+    let policy = snapshot.policy(&host("reviews"), "default").unwrap();
     assert_eq!(policy.policy.balancer, Some(LoadBalancer::Random));
     let (port, at_port) = &policy.policy.ports[0];
     assert_eq!(
@@ -61,12 +61,46 @@ fn destination_rules_of_one_host_add_up_their_subsets() {
     let (mesh, outcome) = Mesh::of(&text);
     assert_eq!(codes(&outcome), [Code::PolicyConflict, Code::PolicyConflict]);
     let snapshot = mesh.snapshot();
-    let policy = &snapshot.policies[&host("reviews")];
+    let policy = snapshot.policy(&host("reviews"), "default").unwrap();
     assert_eq!(
         policy.subsets.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
         ["v1", "v2"]
     );
     assert_eq!(policy.policy.balancer, Some(LoadBalancer::Random));
+}
+
+#[test]
+fn a_caller_is_told_its_own_namespaces_rule_then_the_services_then_the_roots() {
+    let rule = |namespace: &str, export: &str, balancer: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r, namespace: {namespace}}}\nspec: {{exportTo: {export}, host: reviews.default.svc.cluster.local, trafficPolicy: {{loadBalancer: {{simple: {balancer}}}}}}}\n"
+        )
+    };
+    let told = |rules: &[String], namespace: &str| {
+        let (mesh, _) = Mesh::of(&(service("reviews") + &rules.concat()));
+        let snapshot = mesh.snapshot();
+        let rule = snapshot.policy(&host("reviews"), namespace);
+        rule.map(|rule| rule.policy.balancer.clone().unwrap())
+    };
+    let own = rule("shop", "['*']", "RANDOM");
+    let home = rule("default", "['*']", "ROUND_ROBIN");
+    let root = rule("istio-system", "['*']", "PASSTHROUGH");
+    let all = [own, home, root];
+    assert_eq!(told(&all, "shop"), Some(LoadBalancer::Random));
+    // A rule of a namespace that is neither the caller's nor the service's nor the root holds for nobody there.
+    assert_eq!(told(&all, "elsewhere"), Some(LoadBalancer::RoundRobin));
+    assert_eq!(told(&all[..1], "elsewhere"), None);
+    assert_eq!(told(&all[2..], "elsewhere"), Some(LoadBalancer::Passthrough));
+    // What is not exported to the caller is passed over.
+    let private = [
+        rule("default", "[.]", "ROUND_ROBIN"),
+        rule("istio-system", "['*']", "PASSTHROUGH"),
+    ];
+    assert_eq!(told(&private, "default"), Some(LoadBalancer::RoundRobin));
+    assert_eq!(told(&private, "elsewhere"), Some(LoadBalancer::Passthrough));
+    let named = [rule("default", "[shop]", "ROUND_ROBIN")];
+    assert_eq!(told(&named, "shop"), Some(LoadBalancer::RoundRobin));
+    assert_eq!(told(&named, "default"), None);
 }
 
 #[test]

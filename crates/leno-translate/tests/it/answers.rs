@@ -9,6 +9,11 @@ use crate::mesh::{Mesh, backend, depends_on, envoy, forward, host, rule, sidecar
 
 const REVIEWS: &str = "outbound|9080||reviews.default.svc.cluster.local";
 
+/// Whether there is a Sidecar for the proxy.
+fn sidecars() -> Key {
+    Key::Sidecar("default".into())
+}
+
 #[test]
 fn what_is_missing_is_waited_for() {
     let mesh = Mesh::bookinfo();
@@ -32,7 +37,7 @@ fn endpoints_depend_on_their_service_only() {
     let of = |key: fn(leno_model::Host) -> Key| key(host("reviews"));
     assert_eq!(
         answer.deps,
-        [of(Key::Service), of(Key::Endpoints), of(Key::Policy)].into()
+        [of(Key::Service), of(Key::Endpoints), of(Key::Policy), sidecars()].into()
     );
 }
 
@@ -40,7 +45,8 @@ fn endpoints_depend_on_their_service_only() {
 fn an_on_demand_listener_does_not_depend_on_other_services() {
     let mesh = Mesh::bookinfo();
     let answer = mesh.ask(&sidecar("ratings-v1"), ResourceType::Listener, "240.240.0.7_9080");
-    assert_eq!(answer.deps, [Key::Mesh, Key::Service(host("reviews"))].into());
+    let expected = [Key::Mesh, Key::Service(host("reviews")), sidecars()];
+    assert_eq!(answer.deps, expected.into());
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_model::policy::LoadBalancer;
-use leno_model::route::{AbortStatus, Fault, HeaderMatch, Mirror, PathMatch, PathRewrite, Retries, Rewrite};
+use leno_model::route::{
+    AbortStatus, Fault, HeaderMatch, Mirror, PathMatch, PathRewrite, RedirectPort, Retries, Rewrite,
+};
 use leno_model::{
     Authorization, Change, HttpAction, HttpMatch, HttpRule, MeshConfig, MtlsMode, OutlierDetection,
     StringMatch, TlsMode, TrafficPolicy, World,
@@ -108,6 +110,8 @@ fn rules() -> Vec<HttpRule> {
         per_try_timeout: None,
         on: "5xx,409".into(),
         backoff: Some(Duration::from_millis(10)),
+        other_localities: true,
+        same_endpoint: true,
     });
     busy.rewrite = Some(Rewrite {
         authority: Some("other".into()),
@@ -122,7 +126,7 @@ fn rules() -> Vec<HttpRule> {
     let redirect = HttpAction::Redirect {
         scheme: Some("https".into()),
         authority: None,
-        port: Some(8443),
+        port: Some(RedirectPort::Number(8443)),
         path: Some(PathRewrite::Full("/new".into())),
         code: 308,
     };

@@ -8,6 +8,8 @@ use leno_engine::compile::listener::{FilterChain, TcpCluster, TerminalFilter, Tr
 use leno_engine::compile::tls::{SecretSource, TrustSource};
 use leno_engine::compile::{NoFiles, Warnings};
 use leno_engine::decide::listener::{ConnectionInfo, choose};
+use leno_model::route::StreamMatch;
+use leno_model::visibility::{Exported, Scoped};
 use leno_model::{MeshConfig, MtlsMode, OutboundPolicy, PathNormalization, Protocol, TcpRoute};
 use leno_proto::envoy::config::listener::v3::Listener;
 use leno_translate::{ResourceType, names};
@@ -198,11 +200,17 @@ fn tcp_routes_split_by_weight_and_refuse_what_does_not_resolve() {
     gone.invalid = true;
     let route = TcpRoute {
         origin: origin("TCPRoute", "db"),
+        exported: Exported::Everywhere,
         hosts: vec![host("db")],
-        ports: vec![3306],
+        tls: false,
+        matches: vec![StreamMatch {
+            port: Some(3306),
+            ..StreamMatch::default()
+        }],
         backends: vec![backend("db", None, 3), gone, backend("ratings", None, 0)],
     };
-    mesh.0.tcp_routes.insert(host("db"), vec![Arc::new(route)]);
+    let routes = Scoped::everywhere(vec![Arc::new(route)]);
+    mesh.0.tcp_routes.insert(host("db"), routes);
     let listener = mesh.listener(&sidecar("reviews-v1"), "240.240.0.9_3306").unwrap();
     assert_eq!(
         served(&listener, 3306, "raw_buffer", &[]).unwrap(),

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use leno_model::delta::Key;
 use leno_model::route::{HeaderEdits, HttpAction, HttpRoute, HttpRule};
 use leno_model::service::TargetPort;
+use leno_model::visibility::{Exported, Scoped};
 use leno_model::{
-    Backing, Host, HttpMatch, Labels, MtlsMode, Origin, PeerMtls, Protocol, Service, ServicePolicy,
-    ServicePort, Snapshot, Subset, TrafficPolicy, WeightedBackend, Workload, WorkloadId, WorkloadPort,
+    Backing, Host, HostPolicies, HttpMatch, Labels, MtlsMode, Origin, PeerMtls, Protocol, Service,
+    ServicePolicy, ServicePort, Snapshot, Subset, TrafficPolicy, WeightedBackend, Workload, WorkloadId,
+    WorkloadPort,
 };
 use leno_proto::envoy::config::cluster::v3::Cluster;
 use leno_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -85,6 +87,7 @@ pub(crate) fn service(name: &str, last: u8, ports: &[(u16, Protocol)]) -> Servic
         backing: Backing::Workloads,
         external: false,
         subject_alt_names: Vec::new(),
+        exported: Exported::Everywhere,
         undeclared: false,
         origin: origin("Service", name),
     }
@@ -168,15 +171,17 @@ impl Mesh {
     pub(crate) fn route(&mut self, service: &str, kind: &str, rules: Vec<HttpRule>) {
         let route = HttpRoute {
             origin: origin(kind, service),
+            exported: Exported::Everywhere,
             hosts: vec![host(service)],
             ports: Vec::new(),
             rules,
         };
+        let before = self.0.http_routes.remove(&host(service)).unwrap_or_default();
+        let mut routes = before.of("default").clone();
+        routes.push(Arc::new(route));
         self.0
             .http_routes
-            .entry(host(service))
-            .or_default()
-            .push(Arc::new(route));
+            .insert(host(service), Scoped::everywhere(routes));
     }
 
     /// Subsets by version, and a policy for all of them.
@@ -184,6 +189,7 @@ impl Mesh {
         let rule = ServicePolicy {
             origin: origin("DestinationRule", service),
             host: host(service),
+            exported: Exported::Everywhere,
             policy: policy.clone(),
             subsets: versions
                 .iter()
@@ -194,7 +200,12 @@ impl Mesh {
                 })
                 .collect(),
         };
-        self.0.policies.insert(host(service), Arc::new(rule));
+        let all = HostPolicies {
+            home: Some("default".into()),
+            root: "istio-system".into(),
+            rules: vec![rule],
+        };
+        self.0.policies.insert(host(service), Arc::new(all));
     }
 
     pub(crate) fn ask(&self, proxy: &Proxy, kind: ResourceType, name: &str) -> Answer {
@@ -249,6 +260,7 @@ pub(crate) fn rule(matches: Vec<HttpMatch>, action: HttpAction) -> HttpRule {
         response_headers: HeaderEdits::default(),
         rewrite: None,
         mirror: Vec::new(),
+        cors: None,
     }
 }
 
