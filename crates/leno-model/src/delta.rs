@@ -17,8 +17,10 @@ pub enum Key {
     Routes(Host),
     /// The routes that a namespace finds for a host, in place of those for all.
     RoutesOf(Host, Arc<str>),
-    /// The DestinationRule of a host.
+    /// The DestinationRules of a host, for namespaces that none of them names.
     Policy(Host),
+    /// What a namespace is told of a host by DestinationRules, where one is its own or names it.
+    PolicyOf(Host, Arc<str>),
     /// What a workload itself is or accepts: its ports, its mTLS mode.
     Workload(WorkloadId),
     /// The AuthorizationPolicies of a namespace.

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use crate::delta::{Delta, Key};
 use crate::in_force::Policies;
 use crate::name::{Host, WorkloadId};
+use crate::policy::HostPolicies;
 use crate::service::Service;
 use crate::snapshot::Snapshot;
 use crate::visibility::{Exported, Scoped};
@@ -55,9 +56,14 @@ pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
     }
     let gone = old.secrets.keys().filter(|key| !new.secrets.contains_key(*key));
     changed.extend(gone.map(secret));
+    let mut rules = BTreeSet::new();
     different(&old.policies, &new.policies, Arc::ptr_eq, |host| {
-        changed.insert(Key::Policy(host.clone()))
+        rules.insert(host.clone())
     });
+    for host in rules {
+        let of = |all: &HashMap<Host, Arc<HostPolicies>>| all.get(&host).cloned().unwrap_or_default();
+        destination_rules(&host, (&of(&old.policies), &of(&new.policies)), &mut changed);
+    }
     let mut modes: BTreeSet<WorkloadId> = BTreeSet::new();
     different(&old.mtls, &new.mtls, Arc::ptr_eq, |id| modes.insert(id.clone()));
     // Whether a caller uses mTLS depends on what the called workload accepts.
@@ -155,6 +161,22 @@ fn sidecars(old: &Snapshot, new: &Snapshot, changed: &mut BTreeSet<Key>) {
     different(&old.led_to, &new.led_to, same, |host| {
         changed.insert(Key::LedTo(host.clone()))
     });
+}
+
+/// Whom it concerns that the rules for a host are others. A namespace that is named from now on, or no longer, depends on
+/// something else.
+fn destination_rules(host: &Host, (old, new): (&HostPolicies, &HostPolicies), changed: &mut BTreeSet<Key>) {
+    let same = |namespace: &str| old.seen_by(namespace).eq(new.seen_by(namespace));
+    // No namespace has this name.
+    if !same("") {
+        changed.insert(Key::Policy(host.clone()));
+    }
+    let (was, is): (BTreeSet<_>, BTreeSet<_>) = (old.named().collect(), new.named().collect());
+    for namespace in was.union(&is) {
+        if was.contains(namespace) != is.contains(namespace) || !same(namespace) {
+            changed.insert(Key::PolicyOf(host.clone(), Arc::clone(namespace)));
+        }
+    }
 }
 
 fn routes<R>(

@@ -1,5 +1,6 @@
 //! Policies: how a service is called (DestinationRule) and what a workload accepts (PeerAuthentication).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::name::{Host, Labels, Origin};
@@ -30,12 +31,23 @@ impl HostPolicies {
     /// The rule that is in force for callers of a namespace: of their own, else of the service's, else of the root
     /// namespace; of each only what is exported to them.
     pub fn for_caller(&self, namespace: &str) -> Option<&ServicePolicy> {
+        self.seen_by(namespace).next()
+    }
+
+    /// Those that callers of a namespace may be told, the nearest first.
+    pub fn seen_by(&self, namespace: &str) -> impl Iterator<Item = &ServicePolicy> {
         let own = Some(namespace).filter(|own| *own != self.root);
         let namespaces = [own, self.home.as_deref(), Some(self.root.as_str())];
-        namespaces.into_iter().flatten().find_map(|speaking| {
-            let mut rules = self.rules.iter();
-            rules.find(|rule| *rule.origin.namespace == *speaking && rule.exported.to(namespace))
+        namespaces.into_iter().flatten().flat_map(move |speaking| {
+            let rules = self.rules.iter();
+            rules.filter(move |rule| *rule.origin.namespace == *speaking && rule.exported.to(namespace))
         })
+    }
+
+    /// Namespaces whose callers may be told others than all the rest.
+    pub fn named(&self) -> impl Iterator<Item = &Arc<str>> {
+        let rules = self.rules.iter();
+        rules.flat_map(|rule| std::iter::once(&rule.origin.namespace).chain(rule.exported.named()))
     }
 }
 

@@ -216,7 +216,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn policy(&mut self, host: &Host) -> Option<&'a ServicePolicy> {
-        self.deps.insert(Key::Policy(host.clone()));
+        let own = Key::PolicyOf(host.clone(), Arc::clone(&self.namespace));
+        self.deps.insert(own);
+        let all = self.snapshot.policies.get(host);
+        if !all.is_some_and(|all| all.named().any(|named| *named == self.namespace)) {
+            self.deps.insert(Key::Policy(host.clone()));
+        }
         self.snapshot.policy(host, &self.namespace)
     }
 

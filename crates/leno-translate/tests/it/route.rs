@@ -437,7 +437,10 @@ fn a_backend_balanced_by_hash_says_what_to_hash() {
     );
     assert!(text.contains("x-user"), "{text}");
     let answer = mesh.ask(&proxy, ResourceType::Route, REVIEWS);
-    assert!(depends_on(&answer, &Key::Policy(host("reviews"))));
+    assert!(depends_on(
+        &answer,
+        &Key::PolicyOf(host("reviews"), "default".into())
+    ));
 }
 
 #[test]

@@ -92,6 +92,7 @@ impl Stage {
             Ok(wanted) => wanted,
             Err(error) => return vec![format!("{}: {error}", case.name)],
         };
+        eprintln!("{}", case.name);
         self.stop_others(case);
         self.played += 1;
         // One file: who sees the marker sees the rest.

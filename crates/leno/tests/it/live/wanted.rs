@@ -1,15 +1,16 @@
 //! What is to become of a call, as a caller sees it: a case says clusters, a caller hears of workloads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use leno_model::{Change, Host, Snapshot, VipTable, World};
-use leno_testkit::case::{Call, Case, Told};
+use leno_testkit::case::{Call, Case, Registration, Told};
 use serde_json::Value;
 
 pub struct Wanted {
-    /// The workloads behind each cluster that a call may go to.
-    clusters: BTreeMap<String, BTreeSet<String>>,
+    snapshot: Arc<Snapshot>,
+    workloads: Vec<Registration>,
 }
 
 impl Wanted {
@@ -24,15 +25,9 @@ impl Wanted {
             file: "case.yaml".into(),
             objects: read.objects,
         };
-        let snapshot = world.apply([file], Duration::from_secs(1)).snapshot;
-        let wanted = case.calls.iter().flat_map(|call| call.wanted().into_keys());
-        let clusters = wanted.filter(|what| what.starts_with("outbound"));
-        let clusters = clusters.map(|cluster| {
-            let behind = behind(&snapshot, case, &cluster);
-            (cluster, behind)
-        });
         Ok(Self {
-            clusters: clusters.collect(),
+            snapshot: world.apply([file], Duration::from_secs(1)).snapshot,
+            workloads: case.workloads.clone(),
         })
     }
 
@@ -67,11 +62,10 @@ impl Wanted {
         }
         if let Some(workload) = answer["workload"].as_str() {
             let wanted = call.wanted();
-            let mut clusters = wanted
+            let behind = wanted
                 .keys()
-                .filter_map(|cluster| Some((cluster, self.clusters.get(cluster)?)));
-            let behind = clusters.find(|(_, workloads)| workloads.contains(workload));
-            return behind.map_or_else(|| workload.to_owned(), |(cluster, _)| cluster.clone());
+                .find(|cluster| self.is_behind(workload, cluster, &call.from));
+            return behind.cloned().unwrap_or_else(|| workload.to_owned());
         }
         let status = answer["status"].to_string();
         let location = answer["answer"]["location"].as_str();
@@ -80,6 +74,30 @@ impl Wanted {
         let said = call.want.iter().any(|want| want.contains(' '));
         let words = location.unwrap_or(if said { body } else { "" });
         format!("{status} {words}").trim_end().to_owned()
+    }
+
+    /// Whether a workload is one of those that a caller means by a cluster: `outbound|PORT|SUBSET|HOST`.
+    fn is_behind(&self, workload: &str, cluster: &str, caller: &str) -> bool {
+        let named = |name: &str| self.workloads.iter().find(|known| known.name == name);
+        let mut parts = cluster.splitn(4, '|').skip(2);
+        let (Some(subset), Some(host)) = (parts.next(), parts.next()) else {
+            return false;
+        };
+        let host = Host::new(host);
+        let (Some(service), Some(workload), Some(caller)) =
+            (self.snapshot.service(&host), named(workload), named(caller))
+        else {
+            return false;
+        };
+        let rule = self.snapshot.policy(&host, &caller.namespace);
+        let subsets = rule.map_or(&[][..], |rule| &rule.subsets);
+        let known = subsets.iter().find(|known| known.name == subset);
+        let mut labels = service.selector.clone();
+        labels.extend(known.map(|known| known.labels.clone()).unwrap_or_default());
+        let mut labels = labels.iter();
+        workload.namespace == service.namespace
+            && (subset.is_empty() || known.is_some())
+            && labels.all(|(name, value)| workload.labels.get(name) == Some(value))
     }
 }
 
@@ -104,30 +122,4 @@ fn told(answer: &Value) -> Told {
         headers: map(&answer["headers"]),
         answer: map(&answer["answer"]),
     }
-}
-
-/// `outbound|PORT|SUBSET|HOST`
-fn behind(snapshot: &Snapshot, case: &Case, cluster: &str) -> BTreeSet<String> {
-    let mut parts = cluster.splitn(4, '|').skip(2);
-    let subset = parts.next().unwrap_or_default();
-    let host = Host::new(parts.next().unwrap_or_default());
-    let Some(service) = snapshot.service(&host) else {
-        return BTreeSet::new();
-    };
-    let rules = snapshot.policies.get(&host);
-    let subsets = rules
-        .iter()
-        .flat_map(|all| &all.rules)
-        .flat_map(|rule| &rule.subsets);
-    let mut labels = service.selector.clone();
-    for subset in subsets.filter(|known| known.name == subset) {
-        labels.extend(subset.labels.clone());
-    }
-    let selected = case.workloads.iter().filter(|workload| {
-        let mut labels = labels.iter();
-        workload.namespace == service.namespace
-            && !workload.ports.is_empty()
-            && labels.all(|(name, value)| workload.labels.get(name) == Some(value))
-    });
-    selected.map(|workload| workload.name.clone()).collect()
 }
