@@ -163,6 +163,9 @@ pub struct Call {
     /// Headers of the answer; none: it must not be there.
     #[serde(default)]
     pub answer: BTreeMap<String, Option<String>>,
+    /// How it is forwarded, as the engine has it: `timeout`, `tries`, `mirrors` and so on. Not looked at live.
+    #[serde(default)]
+    pub route: BTreeMap<String, String>,
 }
 
 /// Of a request, as it arrives; only what is named.
@@ -184,6 +187,8 @@ pub struct Told {
     pub headers: BTreeMap<String, String>,
     /// Of the answer.
     pub answer: BTreeMap<String, String>,
+    /// How it was forwarded.
+    pub route: BTreeMap<String, String>,
 }
 
 fn default_namespace() -> String {
@@ -233,6 +238,17 @@ impl Call {
                 .iter()
                 .all(|(what, share)| got.get(what).is_some_and(|is| close(*is, *share)));
         (!same).then(|| format!("wanted {want:?}, got {got:?}"))
+    }
+
+    /// How it is forwarded otherwise than it should be.
+    pub fn forwarded_otherwise(&self, told: &Told) -> Option<String> {
+        let wrong: Vec<String> = self
+            .route
+            .iter()
+            .filter(|(what, want)| told.route.get(*what) != Some(want))
+            .map(|(what, want)| format!("{what}: wanted {want:?}, got {:?}", told.route.get(what)))
+            .collect();
+        (!wrong.is_empty()).then(|| wrong.join("; "))
     }
 
     /// What the workload, or the caller, is told otherwise than it should be.

@@ -50,7 +50,11 @@ fn run(schema: &Schema, case: &Case) -> Vec<String> {
     let mut wrong = Vec::new();
     for call in &case.calls {
         let (got, told) = call::answer(&mesh, call, schema, &mut seen);
-        let differences = [call.differs(&got, TOLERANCE), call.told_otherwise(&told)];
+        let differences = [
+            call.differs(&got, TOLERANCE),
+            call.told_otherwise(&told),
+            call.forwarded_otherwise(&told),
+        ];
         for difference in differences.into_iter().flatten() {
             wrong.push(format!("{name}: {call}: {difference}"));
         }

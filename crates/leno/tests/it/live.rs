@@ -8,10 +8,11 @@ mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use leno_testkit::Process;
-use leno_testkit::case::{self, Call, Case, Registration};
+use leno_testkit::case::{self, Call, Case, GatewayProxy, Registration};
 use serde_json::Value;
 
 use crate::pod::Pod;
@@ -83,11 +84,6 @@ impl Stage {
 
     /// What is wrong with a case.
     fn play(&mut self, case: &Case) -> Vec<String> {
-        assert!(
-            case.gateways.is_empty(),
-            "{}: gateways are not run live",
-            case.name
-        );
         let wanted = match Wanted::new(case) {
             Ok(wanted) => wanted,
             Err(error) => return vec![format!("{}: {error}", case.name)],
@@ -108,6 +104,17 @@ impl Stage {
         });
         self.start_missing(case);
         let mut wrong = Vec::new();
+        for gateway in &case.gateways {
+            let calls: Vec<&Call> = case
+                .calls
+                .iter()
+                .filter(|call| call.from == gateway.name)
+                .collect();
+            for proxy in [Through::Leno, Through::Envoy] {
+                let found = self.enter(&wanted, gateway, &calls, proxy);
+                wrong.extend(found.map(|found| format!("{}, {proxy:?}: {found}", case.name)));
+            }
+        }
         for caller in &case.workloads {
             let calls: Vec<&Call> = case
                 .calls
@@ -203,7 +210,7 @@ impl Stage {
         });
     }
 
-    /// Calls until all becomes of them what should, or for as long as there is patience; then what does not.
+    /// What becomes of a workload's calls other than it should.
     fn call(
         &self,
         wanted: &Wanted,
@@ -211,32 +218,70 @@ impl Stage {
         calls: &[&Call],
         proxy: Through,
     ) -> Option<String> {
-        let deadline = Instant::now() + PATIENCE;
-        let said = programs::calls(calls, CALLS);
         let script = self.pod.user.home().join("client.py").display().to_string();
+        let said = programs::calls(calls, CALLS, None);
         let command = ["python3", script.as_str(), said.as_str()];
-        loop {
-            let output = match proxy {
-                Through::Envoy => self.pod.inside(command[0], &command[1..]),
-                Through::Leno => self.pod.client_as(&identity(caller), &command),
-            };
-            let answers: Vec<Vec<Value>> = serde_json::from_slice(&output.stdout).unwrap_or_default();
-            let mut wrong: Vec<String> = Vec::new();
-            for (i, call) in calls.iter().enumerate() {
-                let found = answers.get(i).map(Vec::as_slice).unwrap_or_default();
-                wrong.extend(
-                    wanted
-                        .differs(call, found, TOLERANCE)
-                        .map(|found| format!("{call}: {found}")),
-                );
+        patiently(wanted, calls, || match proxy {
+            Through::Envoy => self.pod.inside(command[0], &command[1..]),
+            Through::Leno => self.pod.client_as(&identity(caller), &command),
+        })
+    }
+
+    /// The same for calls from outside, by a gateway proxy.
+    fn enter(
+        &self,
+        wanted: &Wanted,
+        gateway: &GatewayProxy,
+        calls: &[&Call],
+        proxy: Through,
+    ) -> Option<String> {
+        let ports: BTreeSet<u16> = calls.iter().map(|call| call.host_and_port().1).collect();
+        // Each on ports of its own: one ends while the other begins.
+        let moved = match proxy {
+            Through::Leno => 20_000,
+            Through::Envoy => 30_000,
+        };
+        let mut args = vec![
+            format!("--namespace={}", gateway.namespace),
+            "--bind=127.0.0.1".to_owned(),
+        ];
+        args.extend(ports.iter().map(|port| format!("--map={port}:{}", port + moved)));
+        let labels = gateway.labels.iter();
+        args.extend(labels.map(|(name, value)| format!("--label={name}={value}")));
+        let _process = match proxy {
+            Through::Leno => {
+                args.push(format!("--name={}", gateway.name));
+                self.pod.gateway(&args)
             }
-            if wrong.is_empty() {
-                return None;
+            Through::Envoy => {
+                args.push(format!("--service={}", gateway.name));
+                self.pod.envoy_gateway(&args)
             }
-            if Instant::now() >= deadline {
-                let said = String::from_utf8_lossy(&output.stderr);
-                return Some(format!("{}\n{said}", wrong.join("\n  ")));
-            }
+        };
+        let script = self.pod.user.home().join("client.py").display().to_string();
+        let said = programs::calls(calls, CALLS, Some(moved));
+        patiently(wanted, calls, || self.pod.outside("python3", &[&script, &said]))
+    }
+}
+
+/// Calls until all becomes of them what should, or for as long as there is patience; then what does not.
+fn patiently(wanted: &Wanted, calls: &[&Call], call: impl Fn() -> Output) -> Option<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let output = call();
+        let answers: Vec<Vec<Value>> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let mut wrong: Vec<String> = Vec::new();
+        for (i, call) in calls.iter().enumerate() {
+            let found = answers.get(i).map(Vec::as_slice).unwrap_or_default();
+            let other = wanted.differs(call, found, TOLERANCE);
+            wrong.extend(other.map(|other| format!("{call}: {other}")));
+        }
+        if wrong.is_empty() {
+            return None;
+        }
+        if Instant::now() >= deadline {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Some(format!("{}\n{said}", wrong.join("\n  ")));
         }
     }
 }

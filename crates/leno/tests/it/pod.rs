@@ -139,6 +139,30 @@ impl Pod {
         run.output().unwrap()
     }
 
+    /// `leno proxy gateway ARGS` on the machine.
+    pub fn gateway(&self, args: &[String]) -> Process {
+        let mut command = entered(&self.user, self.machine.pid(), self.leno);
+        command.args(["proxy", "gateway", "--metrics-port=0"]).args(args);
+        Process::spawn(command)
+    }
+
+    /// `leno agent envoy --role gateway ARGS -- envoy` on the machine.
+    pub fn envoy_gateway(&self, args: &[String]) -> Process {
+        let mut command = entered(&self.user, self.machine.pid(), self.leno);
+        command
+            .args(["agent", "envoy", "--role", "gateway", "--dir", "gateway"])
+            .args(args);
+        command.arg("--").arg(&self.envoy);
+        command.args([
+            "-c",
+            "{bootstrap}",
+            "--disable-hot-restart",
+            "--log-level",
+            "warn",
+        ]);
+        Process::spawn(command)
+    }
+
     /// Short names in the pod are those of this namespace.
     pub fn search(&self, namespace: &str) {
         // In place: it is mounted over the pod's own.

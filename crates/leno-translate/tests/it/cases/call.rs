@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use leno_engine::compile::access_log::NoValues;
 use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
 use leno_engine::compile::listener::{TerminalFilter, TransportProtocol};
-use leno_engine::compile::route::RouteTable;
+use leno_engine::compile::route::{HostPredicate, MirrorCluster, RouteTable};
 use leno_engine::compile::{self, NoFiles, Rejection, Warnings};
 use leno_engine::decide::listener::{ConnectionInfo, choose};
-use leno_engine::decide::route::{Decision, RouteContext};
+use leno_engine::decide::route::{Decision, Forwarding, RouteContext};
+use leno_engine::decide::timeout::Heard;
 use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_proto::envoy::config::cluster::v3::Cluster;
 use leno_proto::envoy::config::listener::v3::Listener;
@@ -167,6 +169,7 @@ fn decide(
     }
     match decision {
         Decision::Forward(to) => {
+            told.route = forwarded(&to, &head);
             to.edit_request(&mut head, &NoValues, true);
             told.path = String::from_utf8_lossy(&head.path).into();
             told.host = String::from_utf8_lossy(&head.authority).into();
@@ -185,6 +188,42 @@ fn decide(
             .into(),
         Decision::NoRoute { .. } | Decision::NoHost => "404".into(),
     }
+}
+
+/// How long, how often, and to whom else.
+fn forwarded(to: &Forwarding<'_>, head: &RequestHead) -> BTreeMap<String, String> {
+    let timeouts = to.timeouts(head, Heard::No);
+    let time = |time: Option<Duration>| time.map_or("none".into(), |time| format!("{time:?}"));
+    let retry = to.forward.retry.as_deref();
+    let other = |other: bool| if other { "other" } else { "any" }.to_owned();
+    let codes = retry.map_or(&[][..], |retry| &retry.status_codes);
+    let codes: Vec<String> = codes.iter().map(u16::to_string).collect();
+    let mirrors = to.forward.mirrors.iter().map(|mirror| match &mirror.cluster {
+        MirrorCluster::One(cluster) => format!("{cluster} {}", f64::from(mirror.share.now().0) / 10_000.0),
+        MirrorCluster::Header(name) => name.clone(),
+    });
+    [
+        ("timeout", time(timeouts.global)),
+        ("tries", retry.map_or(0, |retry| retry.num_retries).to_string()),
+        ("per try", time(timeouts.per_try)),
+        ("backoff", time(retry.map(|retry| retry.backoff_base))),
+        ("codes", codes.join(",")),
+        (
+            "endpoints",
+            other(retry.is_some_and(|retry| retry.omit.contains(&HostPredicate::Previous))),
+        ),
+        (
+            "localities",
+            other(retry.is_some_and(|retry| retry.leave_priorities.is_some())),
+        ),
+        ("mirrors", mirrors.collect::<Vec<_>>().join(", ")),
+        (
+            "counted",
+            to.route.stat_name.as_deref().unwrap_or_default().to_owned(),
+        ),
+    ]
+    .map(|(what, how)| (what.to_owned(), how))
+    .into()
 }
 
 fn answered(status: u16) -> ResponseHead {

@@ -1,5 +1,7 @@
 //! The two ends of a call: a server that tells what it was told, and a client that tells what it heard.
 
+use std::net::IpAddr;
+
 use leno_testkit::case::Call;
 use serde_json::json;
 
@@ -125,14 +127,14 @@ pub fn marker(name: &str) -> String {
     )
 }
 
-/// The client's argument.
-pub fn calls(calls: &[&Call], shares: u32) -> String {
+/// The client's argument. `gateway`: by how much a gateway's ports on this machine are higher than the calls'.
+pub fn calls(calls: &[&Call], shares: u32, gateway: Option<u16>) -> String {
     let each = calls.iter().map(|call| {
         let (name, port) = call.host_and_port();
         json!({
             "name": name,
-            "port": port,
-            "at": call.at,
+            "port": port + gateway.unwrap_or(0),
+            "at": gateway.map(|_| IpAddr::from([127, 0, 0, 1])).or(call.at),
             "tls": call.is_encrypted(),
             "http": call.scheme().starts_with("http"),
             "authority": call.authority(),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_model::{Change, Host, Snapshot, VipTable, World};
-use leno_testkit::case::{Call, Case, Registration, Told};
+use leno_testkit::case::{Call, Case, GatewayProxy, Registration, Told};
 use serde_json::Value;
 
 pub struct Wanted {
     snapshot: Arc<Snapshot>,
     workloads: Vec<Registration>,
+    gateways: Vec<GatewayProxy>,
 }
 
 impl Wanted {
@@ -28,6 +29,7 @@ impl Wanted {
         Ok(Self {
             snapshot: world.apply([file], Duration::from_secs(1)).snapshot,
             workloads: case.workloads.clone(),
+            gateways: case.gateways.clone(),
         })
     }
 
@@ -84,12 +86,13 @@ impl Wanted {
             return false;
         };
         let host = Host::new(host);
-        let (Some(service), Some(workload), Some(caller)) =
-            (self.snapshot.service(&host), named(workload), named(caller))
-        else {
+        let (Some(service), Some(workload)) = (self.snapshot.service(&host), named(workload)) else {
             return false;
         };
-        let rule = self.snapshot.policy(&host, &caller.namespace);
+        let gateways = self.gateways.iter().find(|gateway| gateway.name == caller);
+        let namespace = gateways.map(|gateway| &gateway.namespace);
+        let namespace = namespace.or_else(|| Some(&named(caller)?.namespace));
+        let rule = namespace.and_then(|namespace| self.snapshot.policy(&host, namespace));
         let subsets = rule.map_or(&[][..], |rule| &rule.subsets);
         let known = subsets.iter().find(|known| known.name == subset);
         let mut labels = service.selector.clone();
@@ -121,5 +124,6 @@ fn told(answer: &Value) -> Told {
         host: text(&answer["host"]),
         headers: map(&answer["headers"]),
         answer: map(&answer["answer"]),
+        route: BTreeMap::new(),
     }
 }
