@@ -65,9 +65,11 @@ codes! {
     BadPatch = "LN0242", "not a message of Envoy's", "The value of an EnvoyFilter's patch is a message of Envoy's API, by what it is applied to. A field or a type that Envoy's API does not have would be rejected by every proxy that gets it, and with it what it is in.";
     DeniesAllTcp = "LN0223", "denies everything on TCP", "What a connection without HTTP cannot show is left out of a DENY rule, so that it denies more, not less. With nothing left it denies every connection to ports of TCP.";
 
+    Deprecated = "LN0230", "old form", "The field has been replaced by another, which says the same or more. It is served all the same.";
+
     HostNotFound = "LN0301", "host not found", "No service of this name is in the mesh. Its share of the requests is answered with an error until it appears.";
     SubsetNotFound = "LN0302", "subset not found", "No DestinationRule of the host declares this subset. Its share of the requests is answered with an error until one does.";
-    RouteConflict = "LN0303", "two VirtualServices for one host", "In the mesh VirtualServices of one host are not merged: the first by name holds, the others are without effect for this host.";
+    RouteConflict = "LN0303", "two VirtualServices for one host", "In the mesh VirtualServices of one host are not merged: of those that a namespace sees one holds there (docs/precedence.md says which), and the others are without effect for this host.";
     DialectConflict = "LN0304", "HTTPRoute and VirtualService for one host", "The HTTPRoute holds; the VirtualService is without effect for this host.";
     DuplicateObject = "LN0305", "object given twice", "The same kind, namespace and name in two places: the first by file name holds.";
     PolicyConflict = "LN0306", "two policies for one target", "The first by name holds.";
@@ -99,6 +101,8 @@ codes! {
     NothingSelected = "LN0350", "nothing selected", "No workload that is in the mesh has the labels of the selector.";
     AddressesNeeded = "LN0351", "any address is taken for it", "A ServiceEntry without addresses and with resolution NONE has a port of TCP: what a connection carries does not say whom it is for, so that every connection to this port is taken for one to it.";
     ClaimsNotVerified = "LN0352", "claims that nobody verifies", "A route is chosen by a claim of a token, and no RequestAuthentication verifies tokens: it is never chosen.";
+    DelegateNotFound = "LN0353", "no such delegate", "The VirtualService that a rule delegates to does not exist, has hosts of its own, or is not exported to the rule's namespace. As in Istio the rule is left out until there is one.";
+    DelegateConflict = "LN0354", "delegate's rule never holds", "What a rule and the one it delegates to match exclude each other, or cannot be combined. As in Istio the delegate's rule is left out.";
 
     DirectoryUnreadable = "LN0401", "directory cannot be read", "The configuration directory is missing or cannot be read.";
     FileUnreadable = "LN0402", "file cannot be read", "The file's last good objects stay in force.";

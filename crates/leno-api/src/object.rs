@@ -23,6 +23,7 @@ use crate::kinds::request_authentication::RequestAuthenticationSpec;
 use crate::kinds::secret::SecretSpec;
 use crate::kinds::service::ServiceSpec;
 use crate::kinds::service_entry::{EntryEndpoint, ServiceEntrySpec};
+use crate::kinds::sidecar::SidecarSpec;
 use crate::kinds::tcp_route::TcpRouteSpec;
 use crate::kinds::telemetry::TelemetrySpec;
 use crate::kinds::virtual_service::VirtualServiceSpec;
@@ -48,6 +49,7 @@ pub enum Spec {
     MeshConfig(Arc<MeshConfigSpec>),
     Service(Arc<ServiceSpec>),
     ServiceEntry(Arc<ServiceEntrySpec>),
+    Sidecar(Arc<SidecarSpec>),
     HttpRoute(Arc<HttpRouteSpec>),
     TcpRoute(Arc<TcpRouteSpec>),
     VirtualService(Arc<VirtualServiceSpec>),

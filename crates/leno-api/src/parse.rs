@@ -289,6 +289,7 @@ impl Reading {
 
     fn served(&mut self, kind: Kind, node: Node) {
         match kind {
+            Kind::Sidecar => self.typed(kind, node, |spec| Spec::Sidecar(Arc::new(spec))),
             Kind::MeshConfig => self.typed(kind, node, |spec| Spec::MeshConfig(Arc::new(spec))),
             Kind::Service => self.typed(kind, node, |spec| Spec::Service(Arc::new(spec))),
             Kind::ServiceEntry => self.typed(kind, node, |spec| Spec::ServiceEntry(Arc::new(spec))),
@@ -347,9 +348,7 @@ impl Reading {
                 .metadata
                 .annotations
                 .into_iter()
-                .filter(|(name, _)| {
-                    name.starts_with("istio.io/") || [CLASS, IS_DEFAULT].contains(&name.as_str())
-                })
+                .filter(|(name, _)| is_istios(name) || [CLASS, IS_DEFAULT].contains(&name.as_str()))
                 .filter_map(|(name, annotation)| Some((name, annotation.0?)))
                 .collect();
             spec = envelope.spec;
@@ -447,6 +446,12 @@ fn key_of(kind: Kind, node: &Node) -> ObjectKey {
         namespace: meta("namespace").unwrap_or("default").into(),
         name: meta("name").unwrap_or_default().into(),
     }
+}
+
+/// `istio.io/dry-run`, `networking.istio.io/exportTo`
+fn is_istios(annotation: &str) -> bool {
+    let (group, _) = annotation.split_once('/').unwrap_or_default();
+    group == "istio.io" || group.ends_with(".istio.io")
 }
 
 fn bad_names(name: &str, namespace: Option<&str>, node: &Node) -> Vec<Problem> {

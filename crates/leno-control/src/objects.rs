@@ -6,9 +6,10 @@ use leno_api::{Code, Diagnostic, Kind, Object, ObjectKey, Severity};
 use leno_proto::control;
 
 /// Every kind, with the names that people type for it beside its own, its plural first.
-const KINDS: [(Kind, &[&str]); 25] = [
+const KINDS: [(Kind, &[&str]); 26] = [
     (Kind::Service, &["services", "svc"]),
     (Kind::ServiceEntry, &["serviceentries", "se"]),
+    (Kind::Sidecar, &["sidecars"]),
     (Kind::VirtualService, &["virtualservices", "vs"]),
     (Kind::DestinationRule, &["destinationrules", "dr"]),
     (Kind::HttpRoute, &["httproutes", "route", "routes"]),

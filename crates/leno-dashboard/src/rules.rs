@@ -1,10 +1,14 @@
 //! Routes and policies in words, each with the object that says so.
 
-use leno_model::policy::{LoadBalancer, MtlsMode, TlsMode, TrafficPolicy};
+use std::sync::Arc;
+
+use leno_model::policy::{LoadBalancer, MtlsMode, ServicePolicy, TlsMode, TrafficPolicy};
 use leno_model::route::{
-    AbortStatus, HeaderMatch, HttpAction, HttpMatch, HttpRule, PathMatch, StringMatch, WeightedBackend,
+    AbortStatus, HeaderMatch, HttpAction, HttpMatch, HttpRule, PathMatch, StreamMatch, StringMatch,
+    WeightedBackend,
 };
-use leno_model::{Host, Origin, ServicePolicy, Snapshot};
+use leno_model::visibility::Scoped;
+use leno_model::{Host, Origin, Snapshot};
 use serde::Serialize;
 
 /// What holds for calls of a host.
@@ -67,21 +71,22 @@ impl Source {
 
 impl HostRules {
     pub fn new(snapshot: &Snapshot, host: &Host) -> Self {
-        let http = snapshot.http_routes.get(host).into_iter().flatten();
-        let http = http.flat_map(|route| {
+        let http = snapshot.http_routes.get(host).map(distinct).unwrap_or_default();
+        let http = http.into_iter().flat_map(|route| {
             let source = Source::new(&route.origin);
             route.rules.iter().map(move |of_route| rule(of_route, &source))
         });
         let tcp = snapshot
             .tcp_routes
             .get(host)
+            .map(distinct)
+            .unwrap_or_default()
             .into_iter()
-            .flatten()
             .map(|route| Rule {
                 matches: route
-                    .ports
+                    .matches
                     .iter()
-                    .map(|port| format!("TCP, port {port}"))
+                    .map(|matching| connection(matching, route.tls))
                     .collect(),
                 actions: Vec::new(),
                 backends: backends(&route.backends),
@@ -93,6 +98,37 @@ impl HostRules {
             policies: policies(snapshot, host),
         }
     }
+}
+
+/// Whatever namespace finds it.
+fn distinct<R: PartialEq>(routes: &Scoped<Vec<Arc<R>>>) -> Vec<&R> {
+    let mut found: Vec<&R> = Vec::new();
+    for route in routes.all().flatten() {
+        if !found.contains(&route.as_ref()) {
+            found.push(route);
+        }
+    }
+    found
+}
+
+fn connection(is: &StreamMatch, tls: bool) -> String {
+    let mut all = vec![if tls { "TLS" } else { "TCP" }.to_owned()];
+    all.extend(is.port.map(|port| format!("port {port}")));
+    if !is.names.is_empty() {
+        all.push(format!("for {}", is.names.join(", ")));
+    }
+    if !is.subnets.is_empty() {
+        let nets: Vec<String> = is.subnets.iter().map(ToString::to_string).collect();
+        all.push(format!("to {}", nets.join(", ")));
+    }
+    let labels = is.source_labels.iter();
+    all.extend(labels.map(|(name, value)| format!("from {name}={value}")));
+    all.extend(
+        is.source_namespace
+            .iter()
+            .map(|namespace| format!("from namespace {namespace}")),
+    );
+    all.join(", ")
 }
 
 fn rule(rule: &HttpRule, source: &Source) -> Rule {
@@ -215,8 +251,7 @@ fn text(is: &StringMatch) -> String {
 }
 
 fn policies(snapshot: &Snapshot, host: &Host) -> Vec<Policy> {
-    let all = snapshot.policies.get(host);
-    let rules = all.iter().flat_map(|all| &all.rules);
+    let rules = snapshot.policies.get(host).into_iter().flat_map(|all| &all.rules);
     rules.flat_map(of_rule).collect()
 }
 

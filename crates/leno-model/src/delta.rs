@@ -1,6 +1,7 @@
 //! What differs between a snapshot and the one before it. The keys are also what an answer depends on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::authentication::KeySource;
 use crate::name::{Host, WorkloadId};
@@ -12,10 +13,14 @@ pub enum Key {
     Service(Host),
     /// The addresses, health and labels of a service's endpoints.
     Endpoints(Host),
-    /// The routes of a host.
+    /// The routes of a host, for namespaces that find none of their own.
     Routes(Host),
-    /// The DestinationRule of a host.
+    /// The routes that a namespace finds for a host, in place of those for all.
+    RoutesOf(Host, Arc<str>),
+    /// The DestinationRules of a host, for namespaces that none of them names.
     Policy(Host),
+    /// What a namespace is told of a host by DestinationRules, where one is its own or names it.
+    PolicyOf(Host, Arc<str>),
     /// What a workload itself is or accepts: its ports, its mTLS mode.
     Workload(WorkloadId),
     /// The AuthorizationPolicies of a namespace.
@@ -28,8 +33,16 @@ pub enum Key {
     Telemetry(String),
     /// The keys that are known from there.
     Keys(KeySource),
-    /// The set of services (a wildcard answer, or the name table).
+    /// The set of services that everybody sees (a wildcard answer, or the name table).
     ServiceList,
+    /// The services that this namespace sees and others do not, or that are in it.
+    ServiceListOf(Arc<str>),
+    /// Who sees a service that not everybody sees.
+    Exported(Host),
+    /// What the Sidecars of a namespace, or those for all, say to its proxies.
+    Sidecar(String),
+    /// Which routes of other hosts lead to a service.
+    LedTo(Host),
     /// Mesh-wide settings.
     Mesh,
     /// The Gateways, with the routes that are bound to them.

@@ -10,8 +10,10 @@ use ipnet::IpNet;
 use crate::delta::{Delta, Key};
 use crate::in_force::Policies;
 use crate::name::{Host, WorkloadId};
+use crate::policy::HostPolicies;
 use crate::service::Service;
 use crate::snapshot::Snapshot;
+use crate::visibility::{Exported, Scoped};
 
 /// Every key that differs, after making `new` share with `old` whatever is equal.
 pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
@@ -39,22 +41,13 @@ pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
         &mut changed,
     );
     policies(&old.telemetries, &new.telemetries, Key::Telemetry, &mut changed);
+    sidecars(old, new, &mut changed);
     services(&old.services, &new.services, &mut changed);
     different(&old.endpoints, &new.endpoints, Arc::ptr_eq, |host| {
         changed.insert(Key::Endpoints(host.clone()))
     });
-    different(
-        &old.http_routes,
-        &new.http_routes,
-        |a, b| all_same(a, b),
-        |host| changed.insert(Key::Routes(host.clone())),
-    );
-    different(
-        &old.tcp_routes,
-        &new.tcp_routes,
-        |a, b| all_same(a, b),
-        |host| changed.insert(Key::Routes(host.clone())),
-    );
+    routes(&old.http_routes, &new.http_routes, &mut changed);
+    routes(&old.tcp_routes, &new.tcp_routes, &mut changed);
     if old.gateways.len() != new.gateways.len() || !all_same(&old.gateways, &new.gateways) {
         changed.insert(Key::Gateways);
     }
@@ -70,9 +63,14 @@ pub(crate) fn diff(old: &Snapshot, new: &mut Snapshot) -> Delta {
     }
     let gone = old.secrets.keys().filter(|key| !new.secrets.contains_key(*key));
     changed.extend(gone.map(secret));
+    let mut rules = BTreeSet::new();
     different(&old.policies, &new.policies, Arc::ptr_eq, |host| {
-        changed.insert(Key::Policy(host.clone()))
+        rules.insert(host.clone())
     });
+    for host in rules {
+        let of = |all: &HashMap<Host, Arc<HostPolicies>>| all.get(&host).cloned().unwrap_or_default();
+        destination_rules(&host, (&of(&old.policies), &of(&new.policies)), &mut changed);
+    }
     let mut modes: BTreeSet<WorkloadId> = BTreeSet::new();
     different(&old.mtls, &new.mtls, Arc::ptr_eq, |id| modes.insert(id.clone()));
     // Whether a caller uses mTLS depends on what the called workload accepts.
@@ -124,21 +122,85 @@ fn services(
     new: &BTreeMap<Host, Arc<Service>>,
     changed: &mut BTreeSet<Key>,
 ) {
-    let mut list = false;
     for (host, service) in new {
-        match old.get(host) {
+        let before = old.get(host);
+        match before {
             Some(before) if Arc::ptr_eq(before, service) => continue,
-            Some(before) => list |= found_by(before) != found_by(service),
-            None => list = true,
+            Some(before) if found_by(before) == found_by(service) && before.exported == service.exported => {}
+            Some(before) => {
+                lists(before, changed);
+                lists(service, changed);
+            }
+            None => lists(service, changed),
         }
         changed.insert(Key::Service(host.clone()));
     }
-    for host in old.keys().filter(|host| !new.contains_key(*host)) {
-        list = true;
+    for (host, service) in old.iter().filter(|(host, _)| !new.contains_key(*host)) {
+        lists(service, changed);
         changed.insert(Key::Service(host.clone()));
     }
-    if list {
+}
+
+/// Who is told that a service has come or gone.
+fn lists(service: &Service, changed: &mut BTreeSet<Key>) {
+    if service.exported == Exported::Everywhere {
         changed.insert(Key::ServiceList);
+        return;
+    }
+    let own: Arc<str> = service.namespace.as_str().into();
+    let named = service.exported.named().cloned().chain([own]);
+    changed.extend(named.map(Key::ServiceListOf));
+    changed.insert(Key::Exported(service.host.clone()));
+}
+
+/// Those of the root namespace are for every namespace.
+fn sidecars(old: &Snapshot, new: &Snapshot, changed: &mut BTreeSet<Key>) {
+    policies(&old.sidecars, &new.sidecars, Key::Sidecar, changed);
+    let root = &new.sidecars.root;
+    let for_all = old.sidecars.namespaces.get(root) != new.sidecars.namespaces.get(root);
+    if for_all || old.sidecars.root != *root {
+        let workloads = new.workloads.values().map(|workload| &workload.namespace);
+        let all = workloads.chain(new.services.values().map(|service| &service.namespace));
+        let all: BTreeSet<&String> = all.collect();
+        changed.extend(all.into_iter().cloned().map(Key::Sidecar));
+    }
+    let same = |a: &BTreeSet<Host>, b: &BTreeSet<Host>| a == b;
+    different(&old.led_to, &new.led_to, same, |host| {
+        changed.insert(Key::LedTo(host.clone()))
+    });
+}
+
+/// Whom it concerns that the rules for a host are others. A namespace that is named from now on, or no longer, depends on
+/// something else.
+fn destination_rules(host: &Host, (old, new): (&HostPolicies, &HostPolicies), changed: &mut BTreeSet<Key>) {
+    let same = |namespace: &str| old.seen_by(namespace).eq(new.seen_by(namespace));
+    // No namespace has this name.
+    if !same("") {
+        changed.insert(Key::Policy(host.clone()));
+    }
+    let (was, is): (BTreeSet<_>, BTreeSet<_>) = (old.named().collect(), new.named().collect());
+    for namespace in was.union(&is) {
+        if was.contains(namespace) != is.contains(namespace) || !same(namespace) {
+            changed.insert(Key::PolicyOf(host.clone(), Arc::clone(namespace)));
+        }
+    }
+}
+
+fn routes<R>(
+    old: &HashMap<Host, Scoped<Vec<Arc<R>>>>,
+    new: &HashMap<Host, Scoped<Vec<Arc<R>>>>,
+    changed: &mut BTreeSet<Key>,
+) {
+    let gone = old.keys().filter(|host| !new.contains_key(*host));
+    for host in new.keys().chain(gone) {
+        let same = |a: &Vec<Arc<R>>, b: &Vec<Arc<R>>| all_same(a, b);
+        let nothing = Vec::new();
+        let (others, namespaces) = Scoped::differing(old.get(host), new.get(host), &nothing, same);
+        if others {
+            changed.insert(Key::Routes(host.clone()));
+        }
+        let own = namespaces.into_iter();
+        changed.extend(own.map(|namespace| Key::RoutesOf(host.clone(), namespace)));
     }
 }
 
@@ -155,6 +217,7 @@ fn share_parts(old: &Snapshot, new: &mut Snapshot) {
     share(&mut new.authentication, Some(&old.authentication));
     share(&mut new.envoy_filters, Some(&old.envoy_filters));
     share(&mut new.telemetries, Some(&old.telemetries));
+    share(&mut new.sidecars, Some(&old.sidecars));
     for (host, service) in &mut new.services {
         share(service, old.services.get(host));
     }
@@ -168,7 +231,7 @@ fn share_parts(old: &Snapshot, new: &mut Snapshot) {
         share(mtls, old.mtls.get(id));
     }
     for (host, routes) in &mut new.http_routes {
-        share_list(routes, old.http_routes.get(host));
+        share_scoped(routes, old.http_routes.get(host));
     }
     for gateway in &mut new.gateways {
         share(
@@ -180,7 +243,7 @@ fn share_parts(old: &Snapshot, new: &mut Snapshot) {
         share(secret, old.secrets.get(name));
     }
     for (host, routes) in &mut new.tcp_routes {
-        share_list(routes, old.tcp_routes.get(host));
+        share_scoped(routes, old.tcp_routes.get(host));
     }
 }
 
@@ -190,12 +253,11 @@ fn share<T: PartialEq>(new: &mut Arc<T>, old: Option<&Arc<T>>) {
     }
 }
 
-fn share_list<T: PartialEq>(new: &mut [Arc<T>], old: Option<&Vec<Arc<T>>>) {
-    for part in new {
-        share(
-            part,
-            old.and_then(|old| old.iter().find(|candidate| **candidate == *part)),
-        );
+/// Whatever namespace had it before.
+fn share_scoped<T: PartialEq>(new: &mut Scoped<Vec<Arc<T>>>, old: Option<&Scoped<Vec<Arc<T>>>>) {
+    let Some(old) = old else { return };
+    for part in new.all_mut().flatten() {
+        share(part, old.all().flatten().find(|candidate| **candidate == *part));
     }
 }
 

@@ -20,10 +20,12 @@ pub mod policy;
 pub mod route;
 mod selection;
 pub mod service;
+pub mod sidecar;
 pub mod snapshot;
 pub mod telemetry;
 pub mod trust;
 pub mod vip;
+pub mod visibility;
 pub mod workload;
 mod world;
 
@@ -46,6 +48,7 @@ pub use policy::{
 };
 pub use route::{HttpAction, HttpMatch, HttpRoute, HttpRule, StringMatch, TcpRoute, WeightedBackend};
 pub use service::{Backing, Endpoint, Protocol, Service, ServicePort};
+pub use sidecar::Sidecar;
 pub use snapshot::Snapshot;
 pub use telemetry::{Telemetries, Telemetry};
 pub use trust::{Revoked, Trust};

@@ -6,6 +6,7 @@ use crate::name::Host;
 use crate::policy::LocalityLb;
 use crate::service::Service;
 use crate::telemetry::Told;
+use crate::visibility::ExportDefaults;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MeshConfig {
@@ -27,6 +28,8 @@ pub struct MeshConfig {
     pub locality: LocalityLb,
     /// Who is told of requests.
     pub told: Told,
+    /// Who sees what objects say nothing of.
+    pub exports: ExportDefaults,
 }
 
 /// Somebody outside of the proxies, who is asked about what policies with action CUSTOM match.
@@ -110,6 +113,7 @@ impl Default for MeshConfig {
                 ..LocalityLb::default()
             },
             told: Told::default(),
+            exports: ExportDefaults::default(),
         }
     }
 }

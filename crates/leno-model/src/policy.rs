@@ -1,8 +1,10 @@
 //! Policies: how a service is called (DestinationRule) and what a workload accepts (PeerAuthentication).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::name::{Host, Labels, Origin};
+use crate::visibility::Exported;
 
 /// What DestinationRules say of a host: to whom depends on who calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -22,28 +24,58 @@ pub struct ServicePolicy {
     pub host: Host,
     /// Only for callers of the rule's own namespace with all of these labels.
     pub selector: Option<Labels>,
+    /// To whom they say it.
+    pub exported: Exported,
     pub policy: TrafficPolicy,
     pub subsets: Vec<Subset>,
 }
 
 impl HostPolicies {
     /// The rule that is in force for a caller: of its own namespace, else of the service's, else of the root
-    /// namespace, and in each one that selects the caller before one for everybody.
+    /// namespace; of each only what is exported to it, and what selects it before what is for everybody.
     pub fn for_caller(&self, namespace: &str, labels: &Labels) -> Option<&ServicePolicy> {
-        let own = Some(namespace).filter(|own| *own != self.root);
-        let namespaces = [own, self.home.as_deref(), Some(self.root.as_str())];
-        let selects = |rule: &ServicePolicy| match &rule.selector {
-            None => true,
-            Some(selector) => {
-                *rule.origin.namespace == *namespace
-                    && selector
-                        .iter()
-                        .all(|(name, value)| labels.get(name) == Some(value))
-            }
-        };
-        namespaces.into_iter().flatten().find_map(|namespace| {
-            let mut rules = self.rules.iter();
-            rules.find(|rule| *rule.origin.namespace == *namespace && selects(rule))
+        self.seen_by(namespace)
+            .find(|rule| rule.selects(namespace, labels))
+    }
+
+    /// Those that callers of a namespace may be told, the nearest first.
+    pub fn seen_by<'s, 'n>(
+        &'s self,
+        namespace: &'n str,
+    ) -> impl Iterator<Item = &'s ServicePolicy> + use<'s, 'n> {
+        (0..3).flat_map(move |distance| {
+            let rules = self.rules.iter();
+            rules.filter(move |rule| {
+                self.distance(rule, namespace) == Some(distance) && rule.exported.to(namespace)
+            })
+        })
+    }
+
+    /// Of the caller's own namespace, of the service's, or of the root; None: of none of these.
+    fn distance(&self, rule: &ServicePolicy, namespace: &str) -> Option<u8> {
+        match &*rule.origin.namespace {
+            own if own == namespace && own != self.root => Some(0),
+            home if self.home.as_deref() == Some(home) => Some(1),
+            root if root == self.root => Some(2),
+            _ => None,
+        }
+    }
+
+    /// Namespaces whose callers may be told others than all the rest.
+    pub fn named(&self) -> impl Iterator<Item = &Arc<str>> {
+        let rules = self.rules.iter();
+        rules.flat_map(|rule| std::iter::once(&rule.origin.namespace).chain(rule.exported.named()))
+    }
+}
+
+impl ServicePolicy {
+    /// Rules that select their callers select those of their own namespace.
+    fn selects(&self, namespace: &str, labels: &Labels) -> bool {
+        self.selector.as_ref().is_none_or(|selector| {
+            *self.origin.namespace == *namespace
+                && selector
+                    .iter()
+                    .all(|(name, value)| labels.get(name) == Some(value))
         })
     }
 }

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::name::{Host, Labels, Origin};
+use crate::visibility::Exported;
 
 /// The HTTP rules that hold for a set of hosts, already ordered by the dialect's precedence: first match wins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HttpRoute {
     pub origin: Origin,
+    /// Whose gateways serve it; in the mesh the snapshot has each namespace's own.
+    pub exported: Exported,
     /// Hosts it is for: services in the mesh, or external names.
     pub hosts: Vec<Host>,
     /// Ports of the service it holds for (HTTPRoute's parentRef port); empty: all.
@@ -33,6 +38,21 @@ pub struct HttpRule {
     pub response_headers: HeaderEdits,
     pub rewrite: Option<Rewrite>,
     pub mirror: Vec<Mirror>,
+    pub cors: Option<Cors>,
+}
+
+/// What pages of other origins may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cors {
+    pub origins: Vec<StringMatch>,
+    pub methods: Vec<String>,
+    pub headers: Vec<String>,
+    pub exposed: Vec<String>,
+    /// None: the browser's own.
+    pub max_age: Option<Duration>,
+    pub credentials: Option<bool>,
+    /// Preflights of other origins are for the service to answer; else they are answered here, allowing nothing.
+    pub forward_unmatched: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,14 +61,21 @@ pub enum HttpAction {
     Redirect {
         scheme: Option<String>,
         authority: Option<String>,
-        port: Option<u16>,
+        port: Option<RedirectPort>,
         path: Option<PathRewrite>,
         code: u16,
     },
     Respond {
         status: u16,
-        body: Option<String>,
+        body: Option<Vec<u8>>,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RedirectPort {
+    Number(u16),
+    /// The one that was called.
+    Called,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +107,8 @@ pub struct HttpMatch {
     pub source_labels: Labels,
     pub source_namespace: Option<String>,
     pub ignore_uri_case: bool,
+    /// Under this name requests are counted for themselves.
+    pub stat_prefix: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -132,13 +161,17 @@ pub enum PathRewrite {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Retries {
     pub attempts: u32,
     pub per_try_timeout: Option<Duration>,
     /// Envoy's `retry_on` words and status codes, as Istio passes them on.
     pub on: String,
     pub backoff: Option<Duration>,
+    /// Each further try goes to another locality than those before, if there is one.
+    pub other_localities: bool,
+    /// A further try may go to the same endpoint again.
+    pub same_endpoint: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -163,11 +196,28 @@ pub struct Mirror {
     pub share: PerMillion,
 }
 
-/// TCP (and SNI-routed TLS) rules of a host.
+/// Where connections go: of bytes, or of TLS by the name in the client's hello.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TcpRoute {
     pub origin: Origin,
+    /// Whose gateways serve it; in the mesh the snapshot has each namespace's own.
+    pub exported: Exported,
     pub hosts: Vec<Host>,
-    pub ports: Vec<u16>,
+    /// For TLS that is not ended here; else for bytes.
+    pub tls: bool,
+    /// Any of them; empty: every connection.
+    pub matches: Vec<StreamMatch>,
     pub backends: Vec<WeightedBackend>,
+}
+
+/// All of what is set must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StreamMatch {
+    pub port: Option<u16>,
+    /// In the client's hello: names, `*.example.com` or `*`; empty: any.
+    pub names: Vec<String>,
+    /// That the connection is for; empty: any address.
+    pub subnets: Vec<IpNet>,
+    pub source_labels: Labels,
+    pub source_namespace: Option<String>,
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::name::{Host, Labels, Origin};
+use crate::visibility::Exported;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
@@ -34,6 +35,8 @@ pub struct Service {
     pub external: bool,
     /// Whom the other side of mesh mTLS may be, besides the workloads' own identities (SPIFFE ids).
     pub subject_alt_names: Vec<String>,
+    /// Who may call it.
+    pub exported: Exported,
     /// True when a `--service` flag declared it and no object did.
     pub undeclared: bool,
     pub origin: Origin,

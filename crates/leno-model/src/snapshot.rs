@@ -1,6 +1,6 @@
 //! The mesh at one moment. Every part is shared with the snapshots before and after it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,16 @@ use crate::authentication::{Authentication, KeySource, Keys, longest};
 use crate::authorization::Authorization;
 use crate::envoy_filter::EnvoyFilters;
 use crate::gateway::{Gateway, GatewaySecret};
+use crate::in_force::Policies;
 use crate::mesh::MeshConfig;
 use crate::name::{Host, Labels, WorkloadId};
 use crate::policy::{HostPolicies, PeerMtls, ServicePolicy};
 use crate::route::{HttpRoute, TcpRoute};
 use crate::service::Service;
+use crate::sidecar::Sidecar;
 use crate::telemetry::Telemetries;
 use crate::trust::Trust;
+use crate::visibility::Scoped;
 use crate::workload::Workload;
 
 #[derive(Clone, Debug, Default)]
@@ -30,11 +33,15 @@ pub struct Snapshot {
     /// The healthy and unhealthy workloads that a service selects.
     pub endpoints: HashMap<Host, Arc<Vec<Arc<Workload>>>>,
     /// HTTP routes by host, in the order of precedence.
-    pub http_routes: HashMap<Host, Vec<Arc<HttpRoute>>>,
-    pub tcp_routes: HashMap<Host, Vec<Arc<TcpRoute>>>,
+    pub http_routes: HashMap<Host, Scoped<Vec<Arc<HttpRoute>>>>,
+    pub tcp_routes: HashMap<Host, Scoped<Vec<Arc<TcpRoute>>>>,
+    /// Which services routes of others lead to: by the one that is led to. Known where there are Sidecars.
+    pub led_to: HashMap<Host, BTreeSet<Host>>,
     pub policies: HashMap<Host, Arc<HostPolicies>>,
     /// Effective mTLS mode by workload.
     pub mtls: HashMap<WorkloadId, Arc<PeerMtls>>,
+    /// What proxies are told of the mesh.
+    pub sidecars: Arc<Policies<Sidecar>>,
     /// Who may do what.
     pub authorization: Arc<Authorization>,
     /// Whose tokens are taken.

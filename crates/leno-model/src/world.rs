@@ -23,6 +23,7 @@ use crate::delta::{Delta, Key};
 use crate::diff::diff;
 use crate::name::{Host, WorkloadId};
 use crate::policy::PeerMtls;
+use crate::route::{HttpAction, WeightedBackend};
 use crate::selection::{Selection, selects};
 use crate::service::{Backing, Service};
 use crate::snapshot::Snapshot;
@@ -327,10 +328,12 @@ impl World {
         ));
         next.envoy_filters = Arc::new(build::envoy_filter::envoy_filters(&objects, &root));
         next.keys = Arc::clone(&self.snapshot.keys);
+        next.sidecars = Arc::new(build::sidecar::sidecars(&objects, &root, &mut diagnostics));
         next.mesh = Arc::new(mesh);
         let mut made = std::mem::take(&mut self.made);
-        next.services = build::service::declared(&objects, &mut made);
-        build::service_entry::add(&objects, &mut next.services, &mut made, &mut diagnostics);
+        let exports = &next.mesh.exports;
+        next.services = build::service::declared(&objects, exports, &mut made);
+        build::service_entry::add(&objects, exports, &mut next.services, &mut made, &mut diagnostics);
         add_undeclared(&mut next);
         self.assign_vips(&mut next, now, &mut diagnostics);
         made.remember(&next.services);
@@ -351,6 +354,7 @@ impl World {
                 .map(|(name, _)| name.clone())
                 .collect(),
             grants: Grants::new(&objects),
+            exports: next.mesh.exports.clone(),
             muted: false,
         };
         build::mesh::check_authorizers(&mut context, &objects);
@@ -370,6 +374,9 @@ impl World {
         } = context;
         (next.http_routes, next.tcp_routes, next.policies) = (routes.http, routes.tcp, policies);
         next.services = services;
+        if next.sidecars.all().next().is_some() {
+            next.led_to = led_to(&next);
+        }
 
         self.index(&mut next);
         self.files = files;
@@ -451,6 +458,32 @@ impl World {
 /// Not where the caller is to find out the address by itself, or the object says it.
 fn has_virtual_address(service: &Service) -> bool {
     service.addresses.is_empty() && service.backing != Backing::Caller
+}
+
+/// By the service that is led to, the hosts whose routes lead there.
+fn led_to(snapshot: &Snapshot) -> HashMap<Host, BTreeSet<Host>> {
+    let mut led_to: HashMap<Host, BTreeSet<Host>> = HashMap::new();
+    let mut add = |from: &Host, backend: &WeightedBackend| {
+        if backend.host != *from {
+            led_to
+                .entry(backend.host.clone())
+                .or_default()
+                .insert(from.clone());
+        }
+    };
+    for (host, scoped) in &snapshot.http_routes {
+        for rule in scoped.all().flatten().flat_map(|route| &route.rules) {
+            rule.mirror.iter().for_each(|mirror| add(host, &mirror.backend));
+            if let HttpAction::Forward(backends) = &rule.action {
+                backends.iter().for_each(|backend| add(host, backend));
+            }
+        }
+    }
+    for (host, scoped) in &snapshot.tcp_routes {
+        let backends = scoped.all().flatten().flat_map(|route| &route.backends);
+        backends.for_each(|backend| add(host, backend));
+    }
+    led_to
 }
 
 /// Services that workloads name and no object declares.

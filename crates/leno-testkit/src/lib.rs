@@ -4,6 +4,7 @@
 
 mod background;
 mod browser;
+pub mod case;
 mod condition;
 mod issuer;
 mod machine;

@@ -226,7 +226,7 @@ pub(crate) fn cluster_names(reader: &mut Reader<'_>, proxy: &Proxy) -> Vec<Strin
         return names.into_iter().collect();
     }
     names.insert(INBOUND_PASSTHROUGH.into());
-    for service in reader.services() {
+    for service in reader.reached() {
         let subsets = reader
             .policy(proxy, &service.host)
             .map_or(&[][..], |rule| &rule.subsets);

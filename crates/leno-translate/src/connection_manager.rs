@@ -12,10 +12,11 @@ use crate::pb::hcm::http_connection_manager::{
     ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation,
     SetCurrentClientCertDetails, UpgradeConfig,
 };
-use crate::pb::{core, fault, filter_state, hcm, listener, route, router, set_filter_state};
+use crate::pb::{core, cors, fault, filter_state, hcm, listener, route, router, set_filter_state};
 use crate::tracing::TracingInput;
 use crate::{peer_metadata, tls};
 
+pub(crate) const CORS_FILTER: &str = "envoy.filters.http.cors";
 pub(crate) const FAULT_FILTER: &str = "envoy.filters.http.fault";
 
 /// What differs between the connection managers of a sidecar.
@@ -120,6 +121,7 @@ impl ConnectionManager<'_> {
         if !matches!(self.side, Side::Inbound(_)) {
             // Without settings of its own: routes bring theirs.
             filters.push(http_filter(FAULT_FILTER, &fault::HttpFault::default()));
+            filters.push(http_filter(CORS_FILTER, &cors::Cors::default()));
         }
         filters.push(http_filter(
             "envoy.filters.http.router",

@@ -10,7 +10,7 @@ mod listener;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use leno_model::gateway::{Gateway, GatewayProtocol, GatewayServer};
+use leno_model::gateway::{Gateway, GatewayProtocol, GatewayServer, GatewayStream};
 use leno_model::telemetry::Side;
 
 use crate::naming;
@@ -63,13 +63,19 @@ enum Form {
     Tcp,
 }
 
-impl Served<'_> {
+impl<'a> Served<'a> {
     fn form(&self) -> Form {
         match (self.server.protocol, &self.server.tls) {
             (GatewayProtocol::Http, None) => Form::Http,
             (GatewayProtocol::Http, Some(_)) | (GatewayProtocol::Tls, _) => Form::Encrypted,
             (GatewayProtocol::Tcp, _) => Form::Tcp,
         }
+    }
+
+    /// Of those that the proxy sees the first.
+    fn stream(&self, proxy: &Proxy) -> Option<&'a GatewayStream> {
+        let mut streams = self.server.streams.iter();
+        streams.find(|stream| stream.route.exported.to(&proxy.namespace))
     }
 
     /// Of HTTP.
@@ -99,7 +105,7 @@ pub(crate) fn listener_names(reader: &mut Reader<'_>, proxy: &Proxy) -> Vec<Stri
     let served = served(reader, proxy);
     let names: BTreeSet<String> = served
         .iter()
-        .filter(|served| served.form() != Form::Tcp || !served.server.streams.is_empty())
+        .filter(|served| served.form() != Form::Tcp || served.stream(proxy).is_some())
         .map(|served| naming::gateway_listener(served.server.bind, served.server.port))
         .collect();
     names.into_iter().collect()
@@ -159,7 +165,8 @@ pub(crate) fn cluster_names(reader: &mut Reader<'_>, proxy: &Proxy) -> Vec<Strin
         names.extend(routes.iter().flat_map(RouteInput::clusters));
     }
     for served in &all {
-        for stream in &served.server.streams {
+        let seen = |stream: &&GatewayStream| stream.route.exported.to(&proxy.namespace);
+        for stream in served.server.streams.iter().filter(seen) {
             let targets = shares(reader, proxy, &stream.route, served.server.port);
             names.extend(targets.clusters().map(str::to_owned));
         }

@@ -165,7 +165,7 @@ pub fn answer(
     kind: ResourceType,
     name: &str,
 ) -> Answer {
-    let mut reader = Reader::new(snapshot);
+    let mut reader = Reader::new(snapshot, proxy);
     let input = match &proxy.kind {
         ProxyKind::Sidecar => sidecar_input(&mut reader, proxy, kind, name),
         ProxyKind::Gateway(ports) => gateway_input(&mut reader, (proxy, ports), kind, name),
@@ -229,7 +229,7 @@ fn grpc_input(reader: &mut Reader<'_>, proxy: &Proxy, kind: ResourceType, name: 
 ///
 /// Route configurations and endpoints have no wildcard in xDS: their names come from listeners and clusters.
 pub fn names(snapshot: &Snapshot, proxy: &Proxy, kind: ResourceType) -> (Vec<String>, BTreeSet<Key>) {
-    let mut reader = Reader::new(snapshot);
+    let mut reader = Reader::new(snapshot, proxy);
     let gateway = proxy.is_gateway();
     let names = match kind {
         ResourceType::Listener if gateway => gateway::listener_names(&mut reader, proxy),

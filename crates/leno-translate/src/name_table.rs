@@ -17,10 +17,12 @@ pub(crate) struct NameTableInput {
 }
 
 pub(crate) fn name_table_input(reader: &mut Reader<'_>, proxy: &Proxy) -> NameTableInput {
-    let addressed = reader.service_names().filter(|service| !service.vips.is_empty());
+    let mut addressed = reader.service_names();
+    addressed.retain(|service| !service.vips.is_empty());
     NameTableInput {
         namespace: proxy.namespace.clone(),
         services: addressed
+            .into_iter()
             .map(|service| {
                 let entry = (ServiceName::from(service), service.vips.clone());
                 (service.host.to_string(), entry)

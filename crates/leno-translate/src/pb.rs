@@ -14,6 +14,7 @@ pub(crate) use leno_proto::envoy::extensions::access_loggers::{
 };
 pub(crate) use leno_proto::envoy::extensions::filters::common::fault::v3 as fault_delay;
 pub(crate) use leno_proto::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
+pub(crate) use leno_proto::envoy::extensions::filters::http::cors::v3 as cors;
 pub(crate) use leno_proto::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 pub(crate) use leno_proto::envoy::extensions::filters::http::fault::v3 as fault;
 pub(crate) use leno_proto::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
@@ -31,6 +32,7 @@ pub(crate) use leno_proto::envoy::extensions::filters::network::tcp_proxy::v3 as
 pub(crate) use leno_proto::envoy::extensions::path::r#match::uri_template::v3 as uri_template;
 pub(crate) use leno_proto::envoy::extensions::request_id::uuid::v3 as request_id;
 pub(crate) use leno_proto::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;
+pub(crate) use leno_proto::envoy::extensions::retry::priority::previous_priorities::v3 as previous_priorities;
 pub(crate) use leno_proto::envoy::extensions::transport_sockets::{
     proxy_protocol::v3 as upstream_proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };

@@ -5,6 +5,7 @@
 
 mod action;
 mod answer;
+mod cors;
 mod forward;
 mod header;
 mod matching;
@@ -16,6 +17,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use leno_model::policy::LoadBalancer;
+use leno_model::route::RedirectPort;
 use leno_model::{
     Host, HttpAction, HttpMatch, HttpRoute, HttpRule, Origin, OutboundPolicy, Service, WeightedBackend,
 };
@@ -98,7 +100,8 @@ fn port_input(reader: &mut Reader<'_>, proxy: &Proxy, port: u16) -> Option<Route
         true => reader.anywhere(port),
         false => reader.services(),
     };
-    services.retain(|service| service.port(port).is_some_and(|served| served.protocol.is_http()));
+    let is_http = |service: &Service| service.port(port).is_some_and(|served| served.protocol.is_http());
+    services.retain(|service| is_http(service) && reader.imports(service, port));
     if services.is_empty() {
         return None;
     }
@@ -116,7 +119,7 @@ fn port_input(reader: &mut Reader<'_>, proxy: &Proxy, port: u16) -> Option<Route
     Some(RouteInput {
         name: port.to_string(),
         hosts,
-        others: Some(reader.mesh().outbound),
+        others: Some(reader.outbound()),
     })
 }
 
@@ -128,7 +131,7 @@ fn host_input(
     domains: Vec<String>,
 ) -> HostInput {
     let host = &service.host;
-    let routes = reader.http_routes(host).iter();
+    let routes = reader.http_routes(host).into_iter();
     let mut entries = Vec::new();
     let mut routed = false;
     for route in routes.filter(|route| route.ports.is_empty() || route.ports.contains(&port)) {
@@ -171,15 +174,25 @@ pub(crate) fn gateway_input(
     (name, port): (&str, u16),
     domains: Vec<GatewayDomain<'_>>,
 ) -> RouteInput {
-    let hosts = domains.into_iter().map(|domain| HostInput {
-        name: format!("{}:{port}", domain.name),
-        routes: domain
+    let hosts = domains.into_iter().map(|domain| {
+        let seen = domain
             .routes
             .iter()
+            .filter(|route| route.exported.to(&proxy.namespace));
+        let mut routes: Vec<RouteEntry> = seen
             .flat_map(|route| entries(reader, proxy, route, port))
-            .collect(),
-        domains: vec![domain.name],
-        require_tls: domain.require_tls,
+            .collect();
+        // As Istio does it: a rule that takes every request would hide those of the objects after its own.
+        let several = routes.windows(2).any(|pair| pair[0].made_by != pair[1].made_by);
+        if several && routes.iter().all(RouteEntry::is_virtual_services) {
+            routes.sort_by_key(|entry| matching::takes_all(&entry.matches));
+        }
+        HostInput {
+            name: format!("{}:{port}", domain.name),
+            routes,
+            domains: vec![domain.name],
+            require_tls: domain.require_tls,
+        }
     });
     RouteInput {
         name: name.into(),
@@ -194,6 +207,14 @@ pub(crate) struct GatewayDomain<'a> {
     pub(crate) routes: Vec<&'a HttpRoute>,
     /// Others are sent to HTTPS.
     pub(crate) require_tls: bool,
+}
+
+impl RouteEntry {
+    fn is_virtual_services(&self) -> bool {
+        self.made_by
+            .as_ref()
+            .is_some_and(|origin| &*origin.kind == "VirtualService")
+    }
 }
 
 impl RouteInput {
@@ -233,6 +254,7 @@ fn default_entry(reader: &mut Reader<'_>, proxy: &Proxy, host: &Host, port: u16)
         response_headers: Default::default(),
         rewrite: None,
         mirror: Vec::new(),
+        cors: None,
     };
     RouteEntry {
         made_by: None,
@@ -248,7 +270,13 @@ fn resolve(reader: &mut Reader<'_>, proxy: &Proxy, rule: &HttpRule, port: u16) -
     said.mirror.clear();
     let backends = match &mut said.action {
         HttpAction::Forward(backends) => std::mem::take(backends),
-        HttpAction::Redirect { .. } | HttpAction::Respond { .. } => Vec::new(),
+        HttpAction::Redirect { port: called, .. } => {
+            if *called == Some(RedirectPort::Called) {
+                *called = Some(RedirectPort::Number(port));
+            }
+            Vec::new()
+        }
+        HttpAction::Respond { .. } => Vec::new(),
     };
     let targets = backends
         .into_iter()

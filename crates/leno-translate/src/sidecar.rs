@@ -61,15 +61,18 @@ pub(crate) fn listener_names(reader: &mut Reader<'_>, proxy: &Proxy) -> Vec<Stri
     let mut names: BTreeSet<String> = [VIRTUAL_OUTBOUND.to_owned(), VIRTUAL_INBOUND.to_owned()].into();
     if !proxy.on_demand {
         for service in reader.services() {
-            names.extend(service_listeners(service));
+            names.extend(service_listeners(reader, service));
         }
     }
     names.into_iter().collect()
 }
 
 /// HTTP ports share one listener per port; others are told apart by their address alone.
-fn service_listeners(service: &Service) -> impl Iterator<Item = String> {
-    let served = service.ports.iter().filter(|port| port.protocol != Protocol::Udp);
+fn service_listeners(reader: &Reader<'_>, service: &Service) -> impl Iterator<Item = String> {
+    let served = service
+        .ports
+        .iter()
+        .filter(|port| port.protocol != Protocol::Udp && reader.imports(service, port.port));
     served.flat_map(|port| {
         if port.protocol.is_http() || service.is_anywhere() {
             vec![naming::port_listener(port.port)]

@@ -1,5 +1,9 @@
 //! TCP: bytes to one cluster, or to several by weight.
 
+mod streams;
+
+pub(crate) use streams::{Branch, Streams, Taken, streams};
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -61,16 +65,12 @@ impl Terms {
     }
 }
 
-/// By the first TCPRoute (or VirtualService) of the host that holds for the port, else to the service itself.
-pub(crate) fn targets(reader: &mut Reader<'_>, proxy: &Proxy, host: &Host, port: u16) -> TcpTargets {
-    let holds = |route: &&std::sync::Arc<TcpRoute>| route.ports.is_empty() || route.ports.contains(&port);
-    let Some(route) = reader.tcp_routes(host).iter().find(holds) else {
-        return TcpTargets {
-            terms: Terms::of(policy(reader, proxy, host, None, port)),
-            ..TcpTargets::one(&cluster(reader, proxy, (host, port), None))
-        };
-    };
-    shares(reader, proxy, route, port)
+/// To the service itself.
+fn itself(reader: &mut Reader<'_>, proxy: &Proxy, host: &Host, port: u16) -> TcpTargets {
+    TcpTargets {
+        terms: Terms::of(policy(reader, proxy, host, None, port)),
+        ..TcpTargets::one(&cluster(reader, proxy, (host, port), None))
+    }
 }
 
 /// What a route gives to each of its backends; `port` is the one that was called.

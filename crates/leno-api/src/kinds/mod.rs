@@ -20,6 +20,7 @@ pub mod request_authentication;
 pub mod secret;
 pub mod service;
 pub mod service_entry;
+pub mod sidecar;
 pub mod tcp_route;
 pub mod telemetry;
 pub mod telemetry_provider;

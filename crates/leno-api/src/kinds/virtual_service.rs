@@ -5,19 +5,21 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Labels;
-use crate::decode::{Ignored, NotServed};
+use crate::base64;
+use crate::decode::NotServed;
 use crate::quantity::Span;
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VirtualServiceSpec {
+    /// Empty: rules that others delegate to.
     pub hosts: Vec<String>,
     /// Empty, or with `mesh`: for the sidecars.
     pub gateways: Vec<String>,
     pub http: Vec<HttpRule>,
     pub tls: Vec<TlsRule>,
     pub tcp: Vec<TcpRule>,
-    /// Only `*` is served.
+    /// `.`, `*`, or namespaces; empty: as the mesh's settings have it.
     pub export_to: Vec<String>,
 }
 
@@ -30,7 +32,7 @@ pub struct HttpRule {
     pub route: Vec<HttpDestination>,
     pub redirect: Option<Redirect>,
     pub direct_response: Option<DirectResponse>,
-    delegate: Option<NotServed>,
+    pub delegate: Option<Delegate>,
     pub rewrite: Option<Rewrite>,
     pub timeout: Option<Span>,
     pub retries: Option<Retries>,
@@ -39,8 +41,41 @@ pub struct HttpRule {
     pub mirrors: Vec<Mirror>,
     pub mirror_percent: Option<i64>,
     pub mirror_percentage: Option<Percent>,
-    cors_policy: Option<NotServed>,
+    pub cors_policy: Option<CorsPolicy>,
     pub headers: Option<Headers>,
+}
+
+/// Whose rules take this one's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Delegate {
+    pub name: String,
+    pub namespace: Option<String>,
+}
+
+/// What pages of other origins may ask for (Fetch standard, "CORS protocol").
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CorsPolicy {
+    pub allow_origins: Vec<StringMatch>,
+    /// Legacy: exact, or `*`.
+    pub allow_origin: Vec<String>,
+    pub allow_methods: Vec<String>,
+    pub allow_headers: Vec<String>,
+    pub expose_headers: Vec<String>,
+    pub max_age: Option<Span>,
+    pub allow_credentials: Option<bool>,
+    pub unmatched_preflights: UnmatchedPreflights,
+}
+
+/// What becomes of a preflight request from an origin that is not allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum UnmatchedPreflights {
+    #[default]
+    Unspecified,
+    Forward,
+    Ignore,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -59,7 +94,7 @@ pub struct HttpMatch {
     pub source_namespace: Option<String>,
     pub gateways: Vec<String>,
     pub ignore_uri_case: bool,
-    stat_prefix: Option<Ignored>,
+    pub stat_prefix: Option<String>,
 }
 
 /// One of the three, or none: present.
@@ -138,7 +173,8 @@ pub struct DirectResponse {
 #[serde(rename_all = "camelCase", default)]
 pub struct Body {
     pub string: Option<String>,
-    bytes: Option<NotServed>,
+    /// Base64.
+    pub bytes: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -164,8 +200,9 @@ pub struct Retries {
     pub per_try_timeout: Option<Span>,
     pub retry_on: Option<String>,
     pub backoff: Option<Span>,
-    retry_remote_localities: Option<Ignored>,
-    retry_ignore_previous_hosts: Option<Ignored>,
+    pub retry_remote_localities: Option<bool>,
+    /// None: true.
+    pub retry_ignore_previous_hosts: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -179,6 +216,7 @@ pub struct Fault {
 #[serde(rename_all = "camelCase", default)]
 pub struct Delay {
     pub fixed_delay: Option<Span>,
+    /// Istio refuses it too.
     exponential_delay: Option<NotServed>,
     pub percentage: Option<Percent>,
     /// Legacy: whole percent.
@@ -190,6 +228,7 @@ pub struct Delay {
 pub struct Abort {
     pub http_status: Option<i64>,
     pub grpc_status: Option<String>,
+    /// Istio refuses it too.
     http2_error: Option<NotServed>,
     pub percentage: Option<Percent>,
     /// Legacy: whole percent.
@@ -221,9 +260,9 @@ pub struct TcpRule {
 #[serde(rename_all = "camelCase", default)]
 pub struct L4Match {
     pub port: Option<i64>,
-    destination_subnets: Option<NotServed>,
-    source_labels: Option<NotServed>,
-    source_namespace: Option<NotServed>,
+    pub destination_subnets: Vec<String>,
+    pub source_labels: Labels,
+    pub source_namespace: Option<String>,
     source_subnet: Option<NotServed>,
     pub gateways: Vec<String>,
 }
@@ -250,8 +289,19 @@ pub struct TlsRule {
 pub struct TlsMatch {
     pub sni_hosts: Vec<String>,
     pub port: Option<i64>,
-    destination_subnets: Option<NotServed>,
-    source_labels: Option<NotServed>,
-    source_namespace: Option<NotServed>,
+    pub destination_subnets: Vec<String>,
+    pub source_labels: Labels,
+    pub source_namespace: Option<String>,
     pub gateways: Vec<String>,
+}
+
+impl Body {
+    /// None: nothing is said, or not in base64.
+    pub fn content(&self) -> Option<Vec<u8>> {
+        match (&self.string, &self.bytes) {
+            (Some(text), _) => Some(text.clone().into_bytes()),
+            (None, Some(bytes)) => base64::decode(bytes),
+            (None, None) => None,
+        }
+    }
 }

@@ -10,7 +10,7 @@ pub(super) fn check(check: &mut Check<'_>, spec: &DestinationRuleSpec) {
         Some(suffix) => check.host("spec.host", suffix.strip_prefix('.').unwrap_or(suffix)),
         None => check.host("spec.host", &spec.host),
     }
-    check.export_to(&spec.export_to);
+    check.export_to("spec.exportTo", &spec.export_to, false);
     if let Some(selector) = &spec.workload_selector {
         for (name, value) in &selector.match_labels {
             if name.is_empty() || name.contains('*') || value.contains('*') {

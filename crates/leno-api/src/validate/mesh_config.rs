@@ -5,6 +5,26 @@ use crate::codes::Code;
 use crate::kinds::mesh_config::MeshConfigSpec;
 
 pub(super) fn check(check: &mut Check<'_>, spec: &MeshConfigSpec) {
+    let exports = [
+        (
+            "spec.defaultServiceExportTo",
+            &spec.default_service_export_to,
+            true,
+        ),
+        (
+            "spec.defaultVirtualServiceExportTo",
+            &spec.default_virtual_service_export_to,
+            false,
+        ),
+        (
+            "spec.defaultDestinationRuleExportTo",
+            &spec.default_destination_rule_export_to,
+            false,
+        ),
+    ];
+    for (path, words, nobody) in exports {
+        check.export_to(path, words, nobody);
+    }
     if let Some(domain) = &spec.trust_domain
         && !names::is_host(domain)
     {

@@ -25,11 +25,13 @@ mod resilience;
 pub mod secret;
 mod service;
 mod service_entry;
+mod sidecar;
 mod tcp_route;
 mod telemetry;
 mod telemetry_provider;
 mod traffic_policy;
 pub mod virtual_service;
+mod visibility;
 mod wasm_plugin;
 mod workload_entry;
 mod workload_group;
@@ -57,6 +59,7 @@ pub fn validate(object: &Object) -> Vec<Diagnostic> {
         Spec::MeshConfig(spec) => mesh_config::check(&mut check, spec),
         Spec::Service(spec) => service::check(&mut check, spec),
         Spec::ServiceEntry(spec) => service_entry::check(&mut check, spec),
+        Spec::Sidecar(spec) => sidecar::check(&mut check, spec),
         Spec::HttpRoute(spec) => http_route::check(&mut check, spec),
         Spec::TcpRoute(spec) => tcp_route::check(&mut check, spec),
         Spec::VirtualService(spec) => virtual_service::check(&mut check, spec),
@@ -255,12 +258,6 @@ impl Check<'_> {
                 message,
                 format!("give exactly one of {}", names.join(", ")),
             );
-        }
-    }
-
-    fn export_to(&mut self, export_to: &[String]) {
-        if export_to.iter().any(|namespace| namespace != "*") {
-            self.not_served("spec.exportTo", "exportTo other than \"*\"");
         }
     }
 }

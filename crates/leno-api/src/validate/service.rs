@@ -5,8 +5,15 @@ use crate::codes::Code;
 use crate::kinds::service::{ServiceSpec, ServiceType, Transport};
 use crate::quantity::IntOrString;
 
+/// Whom the service is for: namespaces with commas between them.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
 pub(super) fn check(check: &mut Check<'_>, spec: &ServiceSpec) {
     external_name(check, spec);
+    if let Some(said) = check.object.annotations.get(EXPORT_TO) {
+        let words: Vec<String> = said.split(',').map(|word| word.trim().to_owned()).collect();
+        check.export_to("metadata.annotations", &words, true);
+    }
     if !names::is_label(&check.object.key.name) {
         let message = format!("{:?} is no name for a service", check.object.key.name);
         check.error(

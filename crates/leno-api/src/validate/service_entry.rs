@@ -9,7 +9,7 @@ use crate::kinds::service_entry::{EntryEndpoint, EntryPort, Resolution, ServiceE
 
 pub(super) fn check(check: &mut Check<'_>, spec: &ServiceEntrySpec) {
     hosts(check, spec);
-    check.export_to(&spec.export_to);
+    check.export_to("spec.exportTo", &spec.export_to, true);
     addresses(check, spec);
     for (i, port) in spec.ports.iter().enumerate() {
         self::port(check, &format!("spec.ports[{i}]"), port);

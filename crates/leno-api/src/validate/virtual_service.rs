@@ -1,24 +1,25 @@
 //! VirtualService.
 
+mod cors;
+mod delegation;
+mod streams;
+
 use std::collections::BTreeMap;
 
 use super::resilience::{fault, percentage, retries};
 use super::{Check, names};
+use crate::base64;
 use crate::codes::Code;
 use crate::kinds::virtual_service::{
-    Destination, HeaderOperations, Headers, HttpMatch, HttpRule, Redirect, Rewrite, StringMatch, TcpRule,
-    TlsRule, VirtualServiceSpec,
+    Destination, DirectResponse, HeaderOperations, Headers, HttpMatch, HttpRule, Redirect, Rewrite,
+    StringMatch, VirtualServiceSpec,
 };
 
+/// Istio's bound: a proxy keeps each of them in memory.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
 pub(super) fn check(check: &mut Check<'_>, spec: &VirtualServiceSpec) {
-    if spec.hosts.is_empty() {
-        check.error(
-            Code::Empty,
-            "spec.hosts",
-            "a VirtualService needs a host",
-            "add spec.hosts",
-        );
-    }
+    delegation::check(check, spec);
     for (i, host) in spec.hosts.iter().enumerate() {
         check.host_or_wildcard(format!("spec.hosts[{i}]"), host);
     }
@@ -27,7 +28,7 @@ pub(super) fn check(check: &mut Check<'_>, spec: &VirtualServiceSpec) {
         "host",
         hosts.map(|(i, host)| (format!("spec.hosts[{i}]"), host.as_str())),
     );
-    check.export_to(&spec.export_to);
+    check.export_to("spec.exportTo", &spec.export_to, false);
     gateways(check, "spec.gateways", &spec.gateways);
     if spec.http.is_empty() && spec.tcp.is_empty() && spec.tls.is_empty() {
         check.error(
@@ -54,11 +55,10 @@ pub(super) fn check(check: &mut Check<'_>, spec: &VirtualServiceSpec) {
     let named = named.filter_map(|(i, r)| Some((format!("spec.http[{i}].name"), r.name.as_deref()?)));
     check.distinct("route name", named);
     for (i, rule) in spec.tcp.iter().enumerate() {
-        tcp_rule(check, &format!("spec.tcp[{i}]"), rule);
+        streams::tcp_rule(check, &format!("spec.tcp[{i}]"), rule);
     }
-    let mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh");
     for (i, rule) in spec.tls.iter().enumerate() {
-        tls_rule(check, &format!("spec.tls[{i}]"), rule, mesh);
+        streams::tls_rule(check, &format!("spec.tls[{i}]"), rule, &spec.hosts);
     }
 }
 
@@ -82,6 +82,7 @@ fn http_rule(check: &mut Check<'_>, at: &str, rule: &HttpRule, of_all: &[String]
         ("route", !rule.route.is_empty()),
         ("redirect", rule.redirect.is_some()),
         ("directResponse", rule.direct_response.is_some()),
+        ("delegate", rule.delegate.is_some()),
     ];
     check.one_of(at, &actions);
     for (i, matching) in rule.matches.iter().enumerate() {
@@ -105,7 +106,10 @@ fn http_rule(check: &mut Check<'_>, at: &str, rule: &HttpRule, of_all: &[String]
     redirect(check, &format!("{at}.redirect"), rule);
     rewrite(check, &format!("{at}.rewrite"), rule.rewrite.as_ref());
     if let Some(response) = &rule.direct_response {
-        check.range(format!("{at}.directResponse.status"), response.status, 200..=599);
+        direct_response(check, &format!("{at}.directResponse"), response);
+    }
+    if let Some(policy) = &rule.cors_policy {
+        cors::check(check, &format!("{at}.corsPolicy"), policy);
     }
     // In Istio a timeout of 0s turns the timeout off.
     if rule.timeout.is_some_and(|timeout| !timeout.0.is_zero()) {
@@ -115,6 +119,55 @@ fn http_rule(check: &mut Check<'_>, at: &str, rule: &HttpRule, of_all: &[String]
     fault(check, &format!("{at}.fault"), rule.fault.as_ref());
     mirrors(check, at, rule);
     headers(check, &format!("{at}.headers"), rule.headers.as_ref());
+    one_authority(check, at, rule);
+}
+
+/// The host that the destination sees is said in one place.
+fn one_authority(check: &mut Check<'_>, at: &str, rule: &HttpRule) {
+    let rewritten = rule.rewrite.iter().filter(|rewrite| rewrite.authority.is_some());
+    let set = rule.headers.iter().flat_map(|headers| headers.request.set.keys());
+    let set = set.filter(|name| is_authority(name));
+    if rewritten.count() + set.count() > 1 {
+        let message = "the authority is rewritten twice";
+        let hint = "keep either rewrite.authority or the header host";
+        check.error(
+            Code::BadCombination,
+            format!("{at}.headers.request.set"),
+            message,
+            hint,
+        );
+    }
+}
+
+/// In Istio setting `host` or `:authority` of a request rewrites the authority.
+fn is_authority(name: &str) -> bool {
+    name.eq_ignore_ascii_case("host") || name == ":authority"
+}
+
+fn direct_response(check: &mut Check<'_>, at: &str, response: &DirectResponse) {
+    check.range(format!("{at}.status"), response.status, 200..=599);
+    let Some(body) = &response.body else { return };
+    let at = format!("{at}.body");
+    check.one_of(
+        &at,
+        &[("string", body.string.is_some()), ("bytes", body.bytes.is_some())],
+    );
+    let length = match (&body.string, &body.bytes) {
+        (Some(text), _) => text.len(),
+        (None, Some(bytes)) => match base64::decode(bytes) {
+            Some(bytes) => bytes.len(),
+            None => {
+                let hint = "as base64 -w0 FILE writes it; or write it under string as it is";
+                check.error(Code::WrongValue, format!("{at}.bytes"), "not base64", hint);
+                return;
+            }
+        },
+        (None, None) => 0,
+    };
+    if length > MAX_BODY_BYTES {
+        let message = format!("a body of {length} bytes; the most are {MAX_BODY_BYTES}");
+        check.error(Code::TooLarge, at, message, "let a server send it");
+    }
 }
 
 fn mirrors(check: &mut Check<'_>, at: &str, rule: &HttpRule) {
@@ -190,6 +243,7 @@ fn http_match(check: &mut Check<'_>, at: &str, matching: &HttpMatch, at_gateway:
     if let Some(port) = matching.port {
         check.port(format!("{at}.port"), port);
     }
+    source_namespace(check, at, matching.source_namespace.as_deref());
     gateways(check, &format!("{at}.gateways"), &matching.gateways);
     if matching.ignore_uri_case && matching.uri.as_ref().is_some_and(|uri| uri.regex.is_some()) {
         let message = "ignoreUriCase does not hold for a regular expression";
@@ -199,6 +253,13 @@ fn http_match(check: &mut Check<'_>, at: &str, matching: &HttpMatch, at_gateway:
             message,
             "begin the expression with (?i)",
         );
+    }
+}
+
+fn source_namespace(check: &mut Check<'_>, at: &str, namespace: Option<&str>) {
+    if let Some(namespace) = namespace.filter(|namespace| !names::is_label(namespace)) {
+        let message = format!("{namespace:?} is no namespace");
+        check.error(Code::BadName, format!("{at}.sourceNamespace"), message, "");
     }
 }
 
@@ -287,9 +348,6 @@ fn redirect(check: &mut Check<'_>, at: &str, rule: &HttpRule) {
             );
         }
     }
-    if *derive_port == Some(crate::kinds::virtual_service::DerivePort::FromRequestPort) {
-        check.not_served(format!("{at}.derivePort"), "derivePort: FROM_REQUEST_PORT");
-    }
     if let Some(code) = redirect_code
         && ![301, 302, 303, 307, 308].contains(code)
     {
@@ -356,8 +414,7 @@ fn operations(check: &mut Check<'_>, at: &str, operations: &HeaderOperations, re
     let maps: [(&str, &BTreeMap<String, String>); 2] = [("set", &operations.set), ("add", &operations.add)];
     for (field, map) in maps {
         for (name, value) in map {
-            // Istio: `host` or `:authority` of a request may be set, which rewrites the authority.
-            let authority = request && (name.eq_ignore_ascii_case("host") || name == ":authority");
+            let authority = request && is_authority(name);
             if authority && field == "add" {
                 check.error(
                     Code::BadHeader,
@@ -408,67 +465,4 @@ pub fn claim_of(name: &str) -> Option<Result<Vec<String>, String>> {
             false => Err(bad()),
         }
     })
-}
-
-fn tcp_rule(check: &mut Check<'_>, at: &str, rule: &TcpRule) {
-    if rule.route.is_empty() {
-        check.error(Code::Empty, at, "a TCP rule without route", "add route");
-    }
-    for (i, matching) in rule.matches.iter().enumerate() {
-        if let Some(port) = matching.port {
-            check.port(format!("{at}.match[{i}].port"), port);
-        }
-        gateways(check, &format!("{at}.match[{i}].gateways"), &matching.gateways);
-    }
-    for (i, route) in rule.route.iter().enumerate() {
-        destination(check, &format!("{at}.route[{i}].destination"), &route.destination);
-    }
-    weights(
-        check,
-        &format!("{at}.route"),
-        rule.route.iter().map(|route| route.weight),
-    );
-}
-
-fn tls_rule(check: &mut Check<'_>, at: &str, rule: &TlsRule, mesh: bool) {
-    if rule.route.is_empty() {
-        check.error(Code::Empty, at, "a TLS rule without route", "add route");
-    }
-    if rule.matches.is_empty() {
-        check.error(
-            Code::Empty,
-            at,
-            "a TLS rule without match",
-            "add match: [{sniHosts: […]}]",
-        );
-    }
-    for (i, matching) in rule.matches.iter().enumerate() {
-        let at = format!("{at}.match[{i}]");
-        let hosts = format!("{at}.sniHosts");
-        if matching.sni_hosts.is_empty() {
-            check.error(Code::Empty, &hosts, "a TLS match without names", "add sniHosts");
-        }
-        for (h, host) in matching.sni_hosts.iter().enumerate() {
-            check.host_or_wildcard(format!("{hosts}[{h}]"), host);
-        }
-        if let Some(port) = matching.port {
-            check.port(format!("{at}.port"), port);
-        }
-        gateways(check, &format!("{at}.gateways"), &matching.gateways);
-        let for_mesh = match matching.gateways.as_slice() {
-            [] => mesh,
-            said => said.iter().any(|gateway| gateway == "mesh"),
-        };
-        if for_mesh {
-            check.not_served(&at, "a TLS rule for the mesh's sidecars (it is for gateways)");
-        }
-    }
-    for (i, route) in rule.route.iter().enumerate() {
-        destination(check, &format!("{at}.route[{i}].destination"), &route.destination);
-    }
-    weights(
-        check,
-        &format!("{at}.route"),
-        rule.route.iter().map(|route| route.weight),
-    );
 }

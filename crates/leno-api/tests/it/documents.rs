@@ -255,3 +255,47 @@ fn a_fence_is_read_with_the_line_above_it() {
         .collect();
     assert_eq!(said, [(3, Some("LN0102"), "a: 1"), (11, None, "c: 2\n\nd: 3")]);
 }
+
+// === precedence.md ===
+
+#[test]
+fn every_test_that_the_page_of_precedence_names_is_there() {
+    let page = text("docs/precedence.md");
+    let mut known = String::new();
+    read_all(&root().join("crates"), &mut known);
+    let rows = page.lines().filter(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.trim_end_matches('|').rsplit_once('|'));
+    let mut count = 0;
+    for (what, tests) in cells.filter(|(_, tests)| !tests.contains("---") && !tests.contains("tested by")) {
+        let functions: Vec<String> = quoted(tests).collect();
+        let cases: Vec<&str> = tests.split('*').skip(1).step_by(2).collect();
+        assert!(functions.len() + cases.len() > 0, "untested: {what}");
+        for function in &functions {
+            assert!(
+                known.contains(&format!("fn {function}()")),
+                "there is no test {function}"
+            );
+        }
+        for case in &cases {
+            let directory = root().join("crates/leno-translate/tests/it/cases").join(case);
+            let there = known.contains(&format!("- name: {case}\n")) || directory.is_dir();
+            assert!(there, "there is no case {case}");
+        }
+        count += 1;
+    }
+    assert!(count >= 30, "the page has {count} statements only");
+}
+
+/// The text of all that tests are written in.
+fn read_all(directory: &Path, into: &mut String) {
+    for entry in fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
+        if entry.is_dir() {
+            read_all(&entry, into);
+        } else if entry.extension().is_some_and(|ext| ext == "rs" || ext == "yaml") {
+            into.push_str(&fs::read_to_string(&entry).unwrap_or_default());
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod public_cases;
 mod reading;
 mod rules;
 mod schema;
+mod traffic;
 
 use leno_api::{Code, Diagnostic, Parsed, read};
 

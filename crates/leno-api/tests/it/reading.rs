@@ -100,12 +100,12 @@ fn an_invalid_object_does_not_lose_its_neighbours() {
 
 #[test]
 fn features_that_are_not_served_are_refused_by_name() {
-    let text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec: {hosts: [a], http: [{corsPolicy: {allowMethods: [GET]}, route: [{destination: {host: a}}]}]}\n";
+    let text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec: {hosts: [a], tcp: [{match: [{sourceSubnet: 10.0.0.0/8}], route: [{destination: {host: a}}]}]}\n";
     let parsed = read("a.yaml", text.as_bytes());
     assert_eq!(only(&parsed).code, Code::NotServed);
     assert_eq!(
         only(&parsed).message,
-        "spec.http[0].corsPolicy is not served by leno yet"
+        "spec.tcp[0].match[0].sourceSubnet is not served by leno yet"
     );
     let external = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: ExternalName, externalName: a.b, externalIPs: [192.0.2.1], ports: [{port: 80}]}\n";
     assert_eq!(errors(external), [(Code::NotServed, 4)], "externalIPs");

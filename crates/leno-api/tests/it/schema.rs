@@ -22,6 +22,7 @@ use leno_api::kinds::request_authentication::RequestAuthenticationSpec;
 use leno_api::kinds::secret::SecretSpec;
 use leno_api::kinds::service::ServiceSpec;
 use leno_api::kinds::service_entry::{EntryEndpoint, ServiceEntrySpec};
+use leno_api::kinds::sidecar::SidecarSpec;
 use leno_api::kinds::tcp_route::TcpRouteSpec;
 use leno_api::kinds::telemetry::TelemetrySpec;
 use leno_api::kinds::virtual_service::VirtualServiceSpec;
@@ -60,9 +61,10 @@ pub(crate) struct Field {
 /// Fields by struct, the outermost under the name `Spec`.
 pub(crate) type Schema = BTreeMap<&'static str, BTreeMap<&'static str, Field>>;
 
-pub(crate) const KINDS: [Kind; 26] = [
+pub(crate) const KINDS: [Kind; 27] = [
     Kind::Service,
     Kind::ServiceEntry,
+    Kind::Sidecar,
     Kind::HttpRoute,
     Kind::TcpRoute,
     Kind::VirtualService,
@@ -102,6 +104,7 @@ pub(crate) fn schema(kind: Kind) -> Schema {
     let spec = match kind {
         Kind::Service => Spec::Service(ask::<ServiceSpec>(&schema)),
         Kind::ServiceEntry => Spec::ServiceEntry(ask::<ServiceEntrySpec>(&schema)),
+        Kind::Sidecar => Spec::Sidecar(ask::<SidecarSpec>(&schema)),
         Kind::HttpRoute => Spec::HttpRoute(ask::<HttpRouteSpec>(&schema)),
         Kind::TcpRoute => Spec::TcpRoute(ask::<TcpRouteSpec>(&schema)),
         Kind::VirtualService => Spec::VirtualService(ask::<VirtualServiceSpec>(&schema)),

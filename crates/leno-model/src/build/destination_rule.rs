@@ -1,9 +1,10 @@
 //! DestinationRule: how a host is called, and its subsets.
 //!
 //! Precedence and merging as in Istio: what a subset says replaces what the host says, whole section by section;
-//! settings of a port stand for themselves and inherit nothing. Several rules for one host in one namespace are
-//! parts of one rule: subsets add up, the first traffic policy holds. Of the rules of a namespace those for the most
-//! specific name hold; rules that select their callers stand apart from those for everybody.
+//! settings of a port stand for themselves and inherit nothing. Several rules for one host in one namespace that are
+//! exported to the same are parts of one rule: subsets add up, the first traffic policy holds. Of the rules of a
+//! namespace those for the most specific name hold; rules that select their callers stand apart from those for
+//! everybody.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::traffic_policy::traffic_policy;
 use super::{Context, of_kind, origin};
 use crate::name::{Host, Labels};
 use crate::policy::{HostPolicies, ServicePolicy, Subset};
+use crate::visibility::Exported;
 
 type Rule<'o> = (&'o Object, &'o DestinationRuleSpec);
 
@@ -27,8 +29,8 @@ pub(crate) fn policies(
         Spec::DestinationRule(spec) => Some(spec.as_ref()),
         _ => None,
     });
-    // By namespace, the name as written in full, and whom they select.
-    let mut said: BTreeMap<(&str, Host, Option<&Labels>), Vec<Rule<'_>>> = BTreeMap::new();
+    // By namespace, the name as written in full, whom they select and whom they are exported to.
+    let mut said: BTreeMap<(&str, Host, Option<&Labels>, Exported), Vec<Rule<'_>>> = BTreeMap::new();
     for (object, spec) in specs {
         let namespace = &*object.key.namespace;
         let host = match spec.host.starts_with('*') {
@@ -37,13 +39,15 @@ pub(crate) fn policies(
         };
         check_host(context, object, &host);
         let selector = spec.workload_selector.as_ref().map(|by| &by.match_labels);
-        said.entry((namespace, host, selector))
+        let own = &object.key.namespace;
+        let exported = Exported::read(&spec.export_to, own, &context.exports.destination_rules);
+        said.entry((namespace, host, selector, exported))
             .or_default()
             .push((object, spec));
     }
     let mut merged: BTreeMap<(&str, Host), Vec<ServicePolicy>> = BTreeMap::new();
-    for ((namespace, host, selector), rules) in said {
-        let policy = merge_rules(context, &host, selector, &rules);
+    for ((namespace, host, selector, exported), rules) in said {
+        let policy = merge_rules(context, &host, (selector, exported), &rules);
         merged.entry((namespace, host)).or_default().push(policy);
     }
     let namespaces: BTreeSet<&str> = merged.keys().map(|(namespace, _)| *namespace).collect();
@@ -65,7 +69,10 @@ pub(crate) fn policies(
         if rules.is_empty() {
             continue;
         }
-        rules.sort_by_key(|rule| rule.selector.is_none());
+        rules.sort_by(|one, other| {
+            let key = |rule: &ServicePolicy| (rule.selector.is_none(), rule.origin.name.clone());
+            key(one).cmp(&key(other))
+        });
         let home = context
             .services
             .get(&host)
@@ -135,7 +142,7 @@ fn check_host(context: &mut Context<'_>, object: &Object, host: &Host) {
 fn merge_rules(
     context: &mut Context<'_>,
     host: &Host,
-    selector: Option<&Labels>,
+    (selector, exported): (Option<&Labels>, Exported),
     rules: &[Rule<'_>],
 ) -> ServicePolicy {
     let (first, base) = rules[0];
@@ -184,6 +191,7 @@ fn merge_rules(
         origin: origin(first),
         host: host.clone(),
         selector: selector.cloned(),
+        exported,
         policy: traffic_policy(policy),
         subsets,
     }

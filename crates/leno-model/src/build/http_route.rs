@@ -26,8 +26,9 @@ use super::{
 use crate::name::{Host, Origin};
 use crate::route::{
     HeaderEdits, HeaderMatch, HttpAction, HttpMatch, HttpRoute, HttpRule, Mirror, PathMatch, PathRewrite,
-    Retries, Rewrite, StringMatch, WeightedBackend,
+    RedirectPort, Retries, Rewrite, StringMatch, WeightedBackend,
 };
+use crate::visibility::{Exported, Scoped};
 
 use attach::Attached;
 pub(super) use attach::is_gateway;
@@ -113,9 +114,8 @@ pub(crate) fn add_routes(
     for (host, mut ranked) in by_host {
         end_consumers(&mut ranked);
         ranked.sort_by_key(|ranked| ranked.rank);
-        routes
-            .http
-            .insert(host.clone(), runs(std::slice::from_ref(&host), ranked));
+        let runs = runs(std::slice::from_ref(&host), ranked);
+        routes.http.insert(host, Scoped::everywhere(runs));
     }
 }
 
@@ -240,6 +240,7 @@ fn end_consumers(ranked: &mut Vec<Ranked>) {
             response_headers: HeaderEdits::default(),
             rewrite: None,
             mirror: Vec::new(),
+            cors: None,
         };
         let rank = (
             false,
@@ -272,6 +273,7 @@ fn runs(hosts: &[Host], ranked: Vec<Ranked>) -> Vec<Arc<HttpRoute>> {
             Some(last) if last.origin == origin && last.ports == ports => last.rules.push(rule),
             _ => routes.push(HttpRoute {
                 origin,
+                exported: Exported::Everywhere,
                 hosts: hosts.to_vec(),
                 ports,
                 rules: vec![rule],
@@ -360,6 +362,7 @@ fn compile_rule(context: &mut Context<'_>, object: &Object, i: usize, spec: &Rul
         response_headers: HeaderEdits::default(),
         rewrite: None,
         mirror: Vec::new(),
+        cors: None,
     };
     let backends: Vec<WeightedBackend> = spec
         .backend_refs
@@ -392,7 +395,7 @@ fn apply_filter(context: &mut Context<'_>, object: &Object, at: &str, filter: &F
         rule.action = HttpAction::Redirect {
             scheme: redirect.scheme.clone(),
             authority: redirect.hostname.clone(),
-            port: redirect.port.and_then(port),
+            port: redirect.port.and_then(port).map(RedirectPort::Number),
             path: redirect.path.as_ref().and_then(path_rewrite),
             code: redirect.status_code.and_then(port).unwrap_or(302),
         };
@@ -545,5 +548,6 @@ fn retries(spec: &Rule) -> Option<Retries> {
         per_try_timeout,
         on: on.join(","),
         backoff: retry.backoff.map(|span| span.0),
+        ..default_retries()
     })
 }

@@ -175,10 +175,12 @@ fn route(
     backend: WeightedBackend,
 ) -> Arc<HttpRoute> {
     Arc::new(HttpRoute {
+        exported: Default::default(),
         origin: origin(object),
         hosts: Vec::new(),
         ports: Vec::new(),
         rules: vec![HttpRule {
+            cors: None,
             name: None,
             number: number(index),
             place: object.place_of(at).to_string(),

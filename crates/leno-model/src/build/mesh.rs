@@ -13,6 +13,7 @@ use crate::mesh::{
     Authorizer, AuthorizerBody, AuthorizerHttp, MeshConfig, OutboundPolicy, PathNormalization,
 };
 use crate::name::Host;
+use crate::visibility::ExportDefaults;
 
 /// Istio's name for the namespace of mesh-wide policies.
 const ROOT_NAMESPACE: &str = "istio-system";
@@ -72,6 +73,11 @@ fn settings(spec: &MeshConfigSpec) -> MeshConfig {
             .as_ref()
             .map_or(default.locality, traffic_policy::locality),
         told: super::telemetry::told(spec),
+        exports: ExportDefaults {
+            services: spec.default_service_export_to.clone(),
+            virtual_services: spec.default_virtual_service_export_to.clone(),
+            destination_rules: spec.default_destination_rule_export_to.clone(),
+        },
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod peer_authentication;
 pub(crate) mod request_authentication;
 pub(crate) mod service;
 pub(crate) mod service_entry;
+pub(crate) mod sidecar;
 pub(crate) mod tcp_route;
 pub(crate) mod telemetry;
 pub(crate) mod traffic_policy;
@@ -35,6 +36,7 @@ use crate::name::{Host, Origin};
 use crate::policy::HostPolicies;
 use crate::route::{HttpRoute, Retries, TcpRoute, WeightedBackend};
 use crate::service::Service;
+use crate::visibility::{ExportDefaults, Scoped};
 
 use gateway::SecretName;
 use grant::Grants;
@@ -52,6 +54,8 @@ pub(crate) struct Context<'a> {
     /// Secrets with a certificate, by namespace and name.
     pub(crate) secrets: BTreeSet<SecretName>,
     pub(crate) grants: Grants,
+    /// Who sees what objects say nothing of.
+    pub(crate) exports: ExportDefaults,
     /// What is found has been reported already.
     pub(crate) muted: bool,
 }
@@ -59,8 +63,8 @@ pub(crate) struct Context<'a> {
 /// The routes of all hosts.
 #[derive(Default)]
 pub(crate) struct Routes {
-    pub(crate) http: HashMap<Host, Vec<Arc<HttpRoute>>>,
-    pub(crate) tcp: HashMap<Host, Vec<Arc<TcpRoute>>>,
+    pub(crate) http: HashMap<Host, Scoped<Vec<Arc<HttpRoute>>>>,
+    pub(crate) tcp: HashMap<Host, Scoped<Vec<Arc<TcpRoute>>>>,
 }
 
 impl Context<'_> {
@@ -230,6 +234,8 @@ pub(crate) fn default_retries() -> Retries {
         per_try_timeout: None,
         on: DEFAULT_RETRY_ON.into(),
         backoff: None,
+        other_localities: false,
+        same_endpoint: false,
     }
 }
 

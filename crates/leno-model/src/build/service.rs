@@ -13,13 +13,21 @@ use super::made::Made;
 use super::{origin, port, shared_of_kind};
 use crate::name::{Host, Labels, Origin};
 use crate::service::{Backing, Distribution, Endpoint, Protocol, Service, ServicePort, TargetPort};
+use crate::visibility::{ExportDefaults, Exported};
 use crate::workload::Workload;
 
 /// Ports whose protocol lets the server speak first; detection by reading would only delay them.
 /// (Istio's list: SMTP, DNS, MySQL, MongoDB.)
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
-pub(crate) fn declared(objects: &[&Arc<Object>], made: &mut Made) -> BTreeMap<Host, Arc<Service>> {
+/// Istio's, on a Service: namespaces with commas between them.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
+pub(crate) fn declared(
+    objects: &[&Arc<Object>],
+    exports: &ExportDefaults,
+    made: &mut Made,
+) -> BTreeMap<Host, Arc<Service>> {
     let specs = shared_of_kind(objects, |spec| match spec {
         Spec::Service(spec) => Some(spec.as_ref()),
         _ => None,
@@ -28,13 +36,13 @@ pub(crate) fn declared(objects: &[&Arc<Object>], made: &mut Made) -> BTreeMap<Ho
         .into_iter()
         .map(|(object, spec)| {
             let host = Host::in_cluster(&object.key.name, &object.key.namespace);
-            let service = made.service(&host, object, || service(object, spec, host.clone()));
+            let service = made.service(&host, object, || service(object, spec, host.clone(), exports));
             (host, service)
         })
         .collect()
 }
 
-fn service(object: &Object, spec: &ServiceSpec, host: Host) -> Service {
+fn service(object: &Object, spec: &ServiceSpec, host: Host, exports: &ExportDefaults) -> Service {
     let external = spec.kind == Some(ServiceType::ExternalName);
     let backing = match &spec.external_name {
         Some(name) if external => Backing::Dns {
@@ -43,7 +51,11 @@ fn service(object: &Object, spec: &ServiceSpec, host: Host) -> Service {
         },
         _ => Backing::Workloads,
     };
+    let said = object.annotations.get(EXPORT_TO).map(String::as_str);
+    let said = said.unwrap_or_default().split(',').map(str::trim);
+    let said: Vec<String> = said.filter(|word| !word.is_empty()).map(str::to_owned).collect();
     Service {
+        exported: Exported::read(&said, &object.key.namespace, &exports.services),
         host,
         name: object.key.name.to_string(),
         namespace: object.key.namespace.to_string(),
@@ -161,6 +173,7 @@ pub(crate) fn undeclared<'w>(
         sticky: false,
         external: false,
         subject_alt_names: Vec::new(),
+        exported: Exported::Everywhere,
         undeclared: true,
         origin: Origin {
             kind: "Workload".into(),

@@ -17,9 +17,11 @@ use super::service::{named, protocol};
 use super::{count, origin, port, shared_of_kind};
 use crate::name::Host;
 use crate::service::{Backing, Endpoint, Service, ServicePort, TargetPort};
+use crate::visibility::{ExportDefaults, Exported};
 
 pub(crate) fn add(
     objects: &[&Arc<Object>],
+    exports: &ExportDefaults,
     services: &mut BTreeMap<Host, Arc<Service>>,
     made: &mut Made,
     diagnostics: &mut Vec<Diagnostic>,
@@ -41,13 +43,13 @@ pub(crate) fn add(
                 diagnostics.push(found.hint("declare each host once"));
                 continue;
             }
-            let service = made.service(&host, object, || service(object, spec, host.clone()));
+            let service = made.service(&host, object, || service(object, spec, host.clone(), exports));
             services.insert(host, service);
         }
     }
 }
 
-fn service(object: &Object, spec: &ServiceEntrySpec, host: Host) -> Service {
+fn service(object: &Object, spec: &ServiceEntrySpec, host: Host, exports: &ExportDefaults) -> Service {
     let addresses: Vec<IpNet> = spec.addresses.iter().filter_map(|text| network(text)).collect();
     let selector = spec.workload_selector.as_ref();
     Service {
@@ -72,6 +74,7 @@ fn service(object: &Object, spec: &ServiceEntrySpec, host: Host) -> Service {
         sticky: false,
         external: spec.location == Location::MeshExternal,
         subject_alt_names: spec.subject_alt_names.clone(),
+        exported: Exported::read(&spec.export_to, &object.key.namespace, &exports.services),
         undeclared: false,
         origin: origin(object),
         host,

@@ -11,6 +11,7 @@ use super::http_route::{is_gateway, resolve_backend};
 use super::{Context, count, of_kind, origin, port};
 use crate::gateway::{GatewayProtocol, GatewayServer, GatewayStream};
 use crate::route::{TcpRoute, WeightedBackend};
+use crate::visibility::Exported;
 
 /// Why a route is at no listener, and what mends it.
 type Nowhere = (Code, String, &'static str);
@@ -29,8 +30,10 @@ pub(crate) fn add_routes(context: &mut Context<'_>, objects: &[&Arc<Object>], ga
         });
         let route = Arc::new(TcpRoute {
             origin: origin(object),
+            exported: Exported::Everywhere,
             hosts: Vec::new(),
-            ports: Vec::new(),
+            tls: false,
+            matches: Vec::new(),
             backends: backends.collect(),
         });
         attach(context, (object, spec), &route, gateways);

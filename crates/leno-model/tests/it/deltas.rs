@@ -96,7 +96,8 @@ fn a_policy_changes_its_host_only() {
             "{host: ratings, trafficPolicy: {loadBalancer: {simple: RANDOM}}}",
         ),
     );
-    assert_eq!(keys(&outcome), [Key::Policy(host("ratings"))]);
+    let own = Key::PolicyOf(host("ratings"), "default".into());
+    assert_eq!(keys(&outcome), [Key::Policy(host("ratings")), own]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{Mesh, backends, codes, host, http_route, istio, rules, service, work
 const SUBSETS: &str =
     "{host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}";
 
-fn bookinfo() -> String {
+pub(crate) fn bookinfo() -> String {
     service("reviews") + &service("ratings") + &istio("DestinationRule", "reviews", SUBSETS)
 }
 
@@ -160,6 +160,7 @@ fn http_routes_of_a_service_are_one_list_ordered_by_how_much_they_say() {
     );
     let snapshot = mesh.snapshot();
     let origins: Vec<&str> = snapshot.http_routes[&host("reviews")]
+        .of("default")
         .iter()
         .map(|r| r.origin.name.as_ref())
         .collect();
@@ -292,8 +293,8 @@ fn tcp_routes_arrive_with_their_ports() {
     let (mesh, outcome) = Mesh::of(&(bookinfo() + &istio("VirtualService", "a", spec)));
     assert_eq!(codes(&outcome), []);
     let snapshot = mesh.snapshot();
-    let routes = &snapshot.tcp_routes[&host("reviews")];
-    assert_eq!(routes[0].ports, [9080]);
+    let routes = snapshot.tcp_routes[&host("reviews")].of("default");
+    assert_eq!(routes[0].matches[0].port, Some(9080));
     assert_eq!(
         routes[0].backends.iter().map(|b| b.weight).collect::<Vec<_>>(),
         [80, 20]

@@ -10,6 +10,7 @@ mod dialects;
 mod policies;
 mod services;
 mod tcp_routes;
+mod visibility;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -126,10 +127,16 @@ pub(crate) fn keys(outcome: &Outcome) -> Vec<Key> {
     outcome.delta.changed.iter().cloned().collect()
 }
 
-/// All rules of a host, in the order in which they are tried.
+/// All rules of a host, in the order in which they are tried in its namespace.
 pub(crate) fn rules(snapshot: &Snapshot, name: &str) -> Vec<HttpRule> {
+    rules_in(snapshot, name, "default")
+}
+
+/// Those that a namespace finds.
+pub(crate) fn rules_in(snapshot: &Snapshot, name: &str, namespace: &str) -> Vec<HttpRule> {
     let routes = snapshot.http_routes.get(&host(name)).cloned().unwrap_or_default();
-    routes.iter().flat_map(|route| route.rules.clone()).collect()
+    let routes = routes.of(namespace).iter();
+    routes.flat_map(|route| route.rules.clone()).collect()
 }
 
 /// `host/subset weight`, marked with `!` where it does not resolve.

@@ -157,6 +157,40 @@ fn a_rule_that_selects_its_callers_goes_before_one_for_everybody() {
 }
 
 #[test]
+fn a_caller_is_told_its_own_namespaces_rule_then_the_services_then_the_roots() {
+    let rule = |namespace: &str, export: &str, balancer: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r, namespace: {namespace}}}\nspec: {{exportTo: {export}, host: reviews.default.svc.cluster.local, trafficPolicy: {{loadBalancer: {{simple: {balancer}}}}}}}\n"
+        )
+    };
+    let told = |rules: &[String], namespace: &str| {
+        let (mesh, _) = Mesh::of(&(service("reviews") + &rules.concat()));
+        let snapshot = mesh.snapshot();
+        let rule = snapshot.policy(&host("reviews"), namespace, &Default::default());
+        rule.map(|rule| rule.policy.balancer.clone().unwrap())
+    };
+    let own = rule("shop", "['*']", "RANDOM");
+    let home = rule("default", "['*']", "ROUND_ROBIN");
+    let root = rule("istio-system", "['*']", "PASSTHROUGH");
+    let all = [own, home, root];
+    assert_eq!(told(&all, "shop"), Some(LoadBalancer::Random));
+    // A rule of a namespace that is neither the caller's nor the service's nor the root holds for nobody there.
+    assert_eq!(told(&all, "elsewhere"), Some(LoadBalancer::RoundRobin));
+    assert_eq!(told(&all[..1], "elsewhere"), None);
+    assert_eq!(told(&all[2..], "elsewhere"), Some(LoadBalancer::Passthrough));
+    // What is not exported to the caller is passed over.
+    let private = [
+        rule("default", "[.]", "ROUND_ROBIN"),
+        rule("istio-system", "['*']", "PASSTHROUGH"),
+    ];
+    assert_eq!(told(&private, "default"), Some(LoadBalancer::RoundRobin));
+    assert_eq!(told(&private, "elsewhere"), Some(LoadBalancer::Passthrough));
+    let named = [rule("default", "[shop]", "ROUND_ROBIN")];
+    assert_eq!(told(&named, "shop"), Some(LoadBalancer::RoundRobin));
+    assert_eq!(told(&named, "default"), None);
+}
+
+#[test]
 fn the_narrowest_peer_authentication_decides() {
     let mut mesh = Mesh::new();
     mesh.register(workload("a", "reviews", "v1"));

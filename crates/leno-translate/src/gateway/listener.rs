@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
-use leno_model::gateway::{CertificateSource, GatewayProtocol, GatewayTls};
+use leno_model::gateway::{CertificateSource, GatewayProtocol, GatewayStream, GatewayTls};
 use leno_model::{Origin, PathNormalization, telemetry};
 
 use super::certificate::{self, Certificate};
@@ -91,7 +91,7 @@ pub(crate) fn listener_input(
         Form::Tcp => {
             let mut streams = servers
                 .iter()
-                .filter_map(|served| Some((served, served.server.streams.first()?)));
+                .filter_map(|served| Some((served, served.stream(proxy)?)));
             let (served, stream) = streams.next()?;
             let targets = shares(reader, proxy, &stream.route, port);
             chains.push(Chain {
@@ -167,7 +167,8 @@ fn encrypted(
     };
     let label = served.label();
     let Some(tls) = &server.tls else {
-        let streams = server.streams.iter().enumerate();
+        let seen = |(_, stream): &(usize, &GatewayStream)| stream.route.exported.to(&proxy.namespace);
+        let streams = server.streams.iter().enumerate().filter(seen);
         let mut chains = Vec::new();
         for (i, stream) in streams {
             if let Some(names) = free(&stream.names) {
@@ -185,7 +186,7 @@ fn encrypted(
     };
     let carries = match server.protocol {
         GatewayProtocol::Http => Carries::Http(served.routes()),
-        GatewayProtocol::Tls | GatewayProtocol::Tcp => match server.streams.first() {
+        GatewayProtocol::Tls | GatewayProtocol::Tcp => match served.stream(proxy) {
             Some(stream) => Carries::Bytes(shares(reader, proxy, &stream.route, server.port)),
             None => return Vec::new(),
         },

@@ -1,6 +1,7 @@
 //! Routes as gRPC reads them: the same rules, in the words of A28, A31 and A44.
 
 use crate::Proxy;
+use crate::connection_manager::CORS_FILTER;
 use crate::parts::regex;
 use crate::pb::route::route::Action;
 use crate::pb::route::route_action::MaxStreamDuration;
@@ -32,6 +33,8 @@ fn adapt(route: &mut Route) {
     if let Some(matches) = &mut route.r#match {
         adapt_path(matches);
     }
+    // There are no pages of other origins, and a filter that is not there is rejected (A39).
+    route.typed_per_filter_config.remove(CORS_FILTER);
     if let Some(Action::Route(action)) = &mut route.action {
         adapt_timeout(action);
         // No retries is to say nothing; a policy of none is rejected (A44).

@@ -6,12 +6,12 @@ use leno_model::route::{AbortStatus, Fault};
 use leno_model::{HttpAction, HttpRule, Origin};
 use leno_proto::ToAny;
 
-use super::RouteEntry;
 use super::answer::{redirect, respond};
 use super::forward::forward;
 use super::header::edits;
 use super::matching::route_match;
-use crate::connection_manager::FAULT_FILTER;
+use super::{RouteEntry, cors};
+use crate::connection_manager::{CORS_FILTER, FAULT_FILTER};
 use crate::naming::object_path;
 use crate::parts::{duration, metadata, number, per_million, string, structure};
 use crate::pb::route::Route;
@@ -30,6 +30,8 @@ pub(super) fn route(entry: &RouteEntry) -> Route {
         let config = fault_config(said).to_any();
         (FAULT_FILTER.to_owned(), config)
     });
+    let cors = rule.said.cors.as_ref();
+    let cors = cors.map(|said| (CORS_FILTER.to_owned(), cors::policy(said).to_any()));
     Route {
         name: name(entry),
         r#match: Some(route_match(&entry.matches)),
@@ -38,7 +40,8 @@ pub(super) fn route(entry: &RouteEntry) -> Route {
             .made_by
             .as_ref()
             .and_then(|origin| made_by(origin, &rule.said)),
-        typed_per_filter_config: faults.into_iter().collect::<HashMap<_, _>>(),
+        stat_prefix: entry.matches.stat_prefix.clone().unwrap_or_default(),
+        typed_per_filter_config: faults.into_iter().chain(cors).collect::<HashMap<_, _>>(),
         request_headers_to_add: request.add,
         request_headers_to_remove: request.remove,
         response_headers_to_add: response.add,

@@ -1,7 +1,7 @@
 //! What the proxy answers itself: direct responses and redirects.
 
 use leno_model::HttpAction;
-use leno_model::route::PathRewrite;
+use leno_model::route::{PathRewrite, RedirectPort};
 
 use super::rewrite::{self, Rewritten};
 use super::{RouteEntry, Rule};
@@ -10,11 +10,14 @@ use crate::pb::route::redirect_action::{PathRewriteSpecifier, RedirectResponseCo
 use crate::pb::route::route::Action;
 use crate::pb::route::{DirectResponseAction, RedirectAction};
 
-pub(super) fn respond(status: u16, body: Option<&str>) -> Action {
+pub(super) fn respond(status: u16, body: Option<&[u8]>) -> Action {
     Action::DirectResponse(DirectResponseAction {
         status: status.into(),
         body: body.map(|body| core::DataSource {
-            specifier: Some(core::data_source::Specifier::InlineString(body.into())),
+            specifier: Some(match std::str::from_utf8(body) {
+                Ok(text) => core::data_source::Specifier::InlineString(text.into()),
+                Err(_) => core::data_source::Specifier::InlineBytes(body.to_vec()),
+            }),
             ..Default::default()
         }),
         ..Default::default()
@@ -50,7 +53,11 @@ pub(super) fn redirect(entry: &RouteEntry) -> Action {
     });
     Action::Redirect(RedirectAction {
         host_redirect: authority.clone().unwrap_or_default(),
-        port_redirect: port.map_or(0, u32::from),
+        port_redirect: match port {
+            Some(RedirectPort::Number(number)) => (*number).into(),
+            // The second has been resolved to a number.
+            None | Some(RedirectPort::Called) => 0,
+        },
         response_code: code.into(),
         scheme_rewrite_specifier: scheme.clone().map(SchemeRewriteSpecifier::SchemeRedirect),
         path_rewrite_specifier: path,

@@ -13,7 +13,9 @@ use super::rewrite::{self, Rewritten};
 use super::{Rule, Target};
 use crate::naming::{invalid_cluster, outbound_cluster};
 use crate::parts::{duration, per_million, u32_value};
-use crate::pb::route::retry_policy::{RetryBackOff, RetryHostPredicate, retry_host_predicate};
+use crate::pb::route::retry_policy::{
+    RetryBackOff, RetryHostPredicate, RetryPriority, retry_host_predicate, retry_priority,
+};
 use crate::pb::route::route::Action;
 use crate::pb::route::route_action::hash_policy::{
     ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
@@ -23,7 +25,7 @@ use crate::pb::route::route_action::{
 };
 use crate::pb::route::weighted_cluster::{ClusterWeight, cluster_weight};
 use crate::pb::route::{RetryPolicy, RouteAction, WeightedCluster};
-use crate::pb::{core, previous_hosts};
+use crate::pb::{core, previous_hosts, previous_priorities};
 
 /// Everything to one cluster, without a limit in time.
 pub(super) fn straight(cluster: &str) -> Action {
@@ -142,15 +144,34 @@ fn retry(said: Option<&Retries>) -> Option<RetryPolicy> {
             base_interval: duration(base),
             ..Default::default()
         }),
-        retry_host_predicate: vec![RetryHostPredicate {
-            name: "envoy.retry_host_predicates.previous_hosts".into(),
-            config_type: Some(retry_host_predicate::ConfigType::TypedConfig(
-                previous_hosts::PreviousHostsPredicate::default().to_any(),
-            )),
-        }],
+        retry_host_predicate: match said.is_some_and(|said| said.same_endpoint) {
+            true => Vec::new(),
+            false => vec![other_endpoints()],
+        },
+        retry_priority: said
+            .filter(|said| said.other_localities)
+            .map(|_| other_localities()),
         host_selection_retry_max_attempts: 5,
         ..Default::default()
     })
+}
+
+fn other_endpoints() -> RetryHostPredicate {
+    RetryHostPredicate {
+        name: "envoy.retry_host_predicates.previous_hosts".into(),
+        config_type: Some(retry_host_predicate::ConfigType::TypedConfig(
+            previous_hosts::PreviousHostsPredicate::default().to_any(),
+        )),
+    }
+}
+
+/// Localities are priorities; one is left after two tries, as in Istio.
+fn other_localities() -> RetryPriority {
+    let config = previous_priorities::PreviousPrioritiesConfig { update_frequency: 2 };
+    RetryPriority {
+        name: "envoy.retry_priorities.previous_priorities".into(),
+        config_type: Some(retry_priority::ConfigType::TypedConfig(config.to_any())),
+    }
 }
 
 /// Istio takes status codes among Envoy's words.

@@ -49,6 +49,26 @@ pub(super) fn for_caller(rule: &HttpRule, proxy: &Proxy, port: u16) -> Vec<HttpM
         .collect()
 }
 
+/// Every request falls under it.
+pub(super) fn takes_all(matches: &HttpMatch) -> bool {
+    let any_path = match &matches.path {
+        None => true,
+        Some(PathMatch::Prefix(prefix) | PathMatch::ElementPrefix(prefix)) => prefix == "/",
+        Some(PathMatch::Regex(pattern)) => pattern == ".*",
+        Some(PathMatch::Exact(_)) => false,
+    };
+    let conditions = [
+        matches.method.as_ref(),
+        matches.scheme.as_ref(),
+        matches.authority.as_ref(),
+    ];
+    any_path
+        && conditions.iter().all(Option::is_none)
+        && matches.headers.is_empty()
+        && matches.claims.is_empty()
+        && matches.query.is_empty()
+}
+
 pub(super) fn route_match(matches: &HttpMatch) -> RouteMatch {
     let pseudo = [
         (":method", &matches.method),
@@ -144,7 +164,7 @@ fn claim(path: &[String], wanted: &HeaderMatch) -> matcher::MetadataMatcher {
     }
 }
 
-fn text(wanted: &StringMatch) -> matcher::StringMatcher {
+pub(super) fn text(wanted: &StringMatch) -> matcher::StringMatcher {
     use matcher::string_matcher::MatchPattern;
     let pattern = match wanted {
         StringMatch::Exact(value) => return exact(value),

@@ -120,7 +120,7 @@ pub(crate) fn inbound_port(reader: &mut Reader<'_>, proxy: &Proxy, port: u16) ->
 
 /// The services whose endpoint the workload is.
 fn selecting<'a>(reader: &mut Reader<'a>, workload: &Workload) -> Vec<&'a Service> {
-    let mut services = reader.services_in(&workload.namespace);
+    let mut services = reader.own_services();
     services.retain(|service| selects(service, workload));
     services
 }

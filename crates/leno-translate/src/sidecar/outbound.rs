@@ -17,7 +17,7 @@ use crate::parts::{bool_value, cidr, socket_address, u32_value};
 use crate::pb::core::TrafficDirection::Outbound;
 use crate::pb::listener::{Filter, FilterChain, FilterChainMatch, Listener};
 use crate::reader::Reader;
-use crate::tcp::{TcpTargets, targets, tcp_proxy};
+use crate::tcp::{Branch, Streams, Taken, TcpTargets, streams, tcp_proxy};
 
 /// Where captured connections arrive.
 const PORT: u16 = 15001;
@@ -31,7 +31,7 @@ pub(crate) struct VirtualOutbound {
 
 pub(super) fn virtual_outbound_input(reader: &mut Reader<'_>, proxy: &Proxy) -> VirtualOutbound {
     VirtualOutbound {
-        policy: reader.mesh().outbound,
+        policy: reader.outbound(),
         ipv6: super::has_ipv6(reader, proxy),
         log: super::client_log(reader, proxy),
     }
@@ -85,9 +85,9 @@ pub(crate) struct AddressListener {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Speaks {
     Http,
-    Tcp(TcpTargets),
+    Tcp(Streams),
     /// Not said: HTTP if it looks like that, else this.
-    Detect(TcpTargets),
+    Detect(Streams),
 }
 
 pub(super) fn address_input(
@@ -97,12 +97,13 @@ pub(super) fn address_input(
 ) -> Option<AddressListener> {
     let service = reader.by_address(address.ip(), address.port())?;
     let port = service.port(address.port())?;
+    let called = (&service.host, port.port, port.protocol);
     let speaks = match port.protocol {
         Protocol::Http | Protocol::Http2 | Protocol::Grpc => Speaks::Http,
         Protocol::Tcp | Protocol::Tls | Protocol::Opaque => {
-            Speaks::Tcp(targets(reader, proxy, &service.host, port.port))
+            Speaks::Tcp(streams(reader, proxy, called, Some(address.ip())))
         }
-        Protocol::Detect => Speaks::Detect(targets(reader, proxy, &service.host, port.port)),
+        Protocol::Detect => Speaks::Detect(streams(reader, proxy, called, Some(address.ip()))),
         Protocol::Udp => return None,
     };
     Some(AddressListener {
@@ -129,18 +130,50 @@ pub(super) fn address_listener(input: &AddressListener) -> Listener {
             let filter = http(input, false);
             listener.filter_chains = vec![chain(&listener.name, FilterChainMatch::default(), filter)];
         }
-        Speaks::Tcp(targets) => {
-            let filter = tcp(input, targets);
-            listener.filter_chains = vec![chain(&listener.name, FilterChainMatch::default(), filter)];
+        Speaks::Tcp(streams) => {
+            let mut taken = Taken::default();
+            for (i, branch) in streams.branches.iter().enumerate() {
+                let name = format!("{}-{i}", listener.name);
+                let chains = branch_chains(&name, branch, &mut taken, tcp(input, &branch.targets));
+                listener.filter_chains.extend(chains);
+            }
+            if streams.branches.iter().any(Branch::is_by_name) {
+                listener.listener_filters = vec![screen::inspect_tls(&[])];
+                screen::wait_for_inspectors(&mut listener);
+            }
+            if let Some(targets) = &streams.otherwise {
+                let otherwise = chain(&listener.name, FilterChainMatch::default(), tcp(input, targets));
+                listener.filter_chains.push(otherwise);
+            }
         }
-        Speaks::Detect(targets) => {
+        // The listener is for one address, so that nothing but HTTP is left to be told apart.
+        Speaks::Detect(streams) => {
             detect(&mut listener, http(input, true));
             let name = format!("{}-tcp", listener.name);
-            let otherwise = chain(&name, FilterChainMatch::default(), tcp(input, targets));
-            listener.default_filter_chain = Some(otherwise);
+            let otherwise = streams.otherwise.as_ref();
+            listener.default_filter_chain =
+                otherwise.map(|targets| chain(&name, FilterChainMatch::default(), tcp(input, targets)));
         }
     }
     listener
+}
+
+/// The chains of a branch; more than one only where parts of it are taken.
+pub(super) fn branch_chains(
+    name: &str,
+    branch: &Branch,
+    taken: &mut Taken,
+    filter: Filter,
+) -> Vec<FilterChain> {
+    let matches = branch.matches(taken).into_iter().enumerate();
+    let chains = matches.map(|(i, matches)| {
+        let name = match i {
+            0 => name.to_owned(),
+            further => format!("{name}/{further}"),
+        };
+        chain(&name, matches, filter.clone())
+    });
+    chains.collect()
 }
 
 /// Plaintext HTTP goes to `filter`; what else comes takes the default chain.

@@ -2,13 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use leno_model::delta::Key;
-use leno_translate::{Cache, ResourceType, answer, names};
+use leno_model::{Change, Snapshot, VipTable, World};
+use leno_translate::{Cache, Proxy, ResourceType, answer, names};
 
 use crate::mesh::{Mesh, backend, depends_on, envoy, forward, host, rule, sidecar, workload};
 
 const REVIEWS: &str = "outbound|9080||reviews.default.svc.cluster.local";
+
+/// Whether there is a Sidecar for the proxy.
+fn sidecars() -> Key {
+    Key::Sidecar("default".into())
+}
 
 #[test]
 fn what_is_missing_is_waited_for() {
@@ -33,7 +40,15 @@ fn endpoints_depend_on_their_service_and_on_what_the_mesh_says_of_localities() {
     let of = |key: fn(leno_model::Host) -> Key| key(host("reviews"));
     assert_eq!(
         answer.deps,
-        [of(Key::Service), of(Key::Endpoints), of(Key::Policy), Key::Mesh].into()
+        [
+            of(Key::Service),
+            of(Key::Endpoints),
+            of(Key::Policy),
+            Key::PolicyOf(host("reviews"), "default".into()),
+            Key::Mesh,
+            sidecars()
+        ]
+        .into()
     );
 }
 
@@ -41,7 +56,7 @@ fn endpoints_depend_on_their_service_and_on_what_the_mesh_says_of_localities() {
 fn an_on_demand_listener_does_not_depend_on_other_services() {
     let mesh = Mesh::bookinfo();
     let answer = mesh.ask(&sidecar("ratings-v1"), ResourceType::Listener, "240.240.0.7_9080");
-    let mut deps: BTreeSet<Key> = [Key::Mesh, Key::Service(host("reviews"))].into();
+    let mut deps: BTreeSet<Key> = [Key::Mesh, Key::Service(host("reviews")), sidecars()].into();
     // Of its namespace, and of the root namespace, which this mesh has no name for.
     for namespace in ["", "default"] {
         deps.insert(Key::EnvoyFilters(namespace.into()));
@@ -121,5 +136,98 @@ fn the_cache_is_bounded() {
             assert!(answer.resource.is_some());
             assert!(cache.len() <= 4);
         }
+    }
+}
+
+/// What of a change concerns a proxy of this namespace, asked for all that it is given.
+fn concerned(before: &Snapshot, changed: &BTreeSet<Key>, namespace: &str) -> BTreeSet<Key> {
+    let mut deps = BTreeSet::new();
+    for on_demand in [true, false] {
+        let proxy = Proxy {
+            namespace: namespace.into(),
+            workload: None,
+            on_demand,
+            ..sidecar("client")
+        };
+        let asked = [
+            (ResourceType::Listener, "240.240.0.1_9080"),
+            (ResourceType::Listener, "0.0.0.0_9080"),
+            (ResourceType::Route, "reviews.default.svc.cluster.local:9080"),
+            (ResourceType::Route, "9080"),
+            (
+                ResourceType::Cluster,
+                "outbound|9080||reviews.default.svc.cluster.local",
+            ),
+            (ResourceType::NameTable, "name-table"),
+        ];
+        for (kind, name) in asked {
+            deps.extend(answer(&mut Cache::default(), before, &proxy, kind, name).deps);
+        }
+        for kind in [ResourceType::Listener, ResourceType::Cluster] {
+            deps.extend(names(before, &proxy, kind).1);
+        }
+    }
+    deps.intersection(changed).cloned().collect()
+}
+
+#[test]
+fn a_change_of_what_a_namespace_does_not_see_is_in_no_answer_there() {
+    const REVIEWS: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: reviews}\nspec: {ports: [{port: 9080, name: http}]}\n";
+    let route = |namespace: &str, status: u16| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a, namespace: {namespace}}}\nspec:\n  exportTo: [.]\n  hosts: [reviews.default.svc.cluster.local]\n  http: [{{directResponse: {{status: {status}}}}}]\n"
+        )
+    };
+    let service = |namespace: &str, port: u16| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: quiet, namespace: {namespace}, annotations: {{networking.istio.io/exportTo: .}}}}\nspec: {{ports: [{{port: {port}, name: http}}]}}\n"
+        )
+    };
+    let rule = |namespace: &str, balancer: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: a, namespace: {namespace}}}\nspec:\n  host: reviews.default.svc.cluster.local\n  trafficPolicy: {{loadBalancer: {{simple: {balancer}}}}}\n"
+        )
+    };
+    let egress = |namespace: &str, host: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: a, namespace: {namespace}}}\nspec: {{egress: [{{hosts: [{host}]}}]}}\n"
+        )
+    };
+    let changes = [
+        [String::new(), route("shop", 201)],
+        [route("shop", 201), route("shop", 202)],
+        [route("shop", 202), String::new()],
+        [String::new(), service("shop", 9080)],
+        [service("shop", 9080), service("shop", 9081)],
+        [service("shop", 9081), String::new()],
+        [String::new(), egress("shop", "./*")],
+        [egress("shop", "./*"), egress("shop", "default/*")],
+        [egress("shop", "default/*"), String::new()],
+        [String::new(), rule("shop", "RANDOM")],
+        [rule("shop", "RANDOM"), rule("shop", "ROUND_ROBIN")],
+        [rule("shop", "ROUND_ROBIN"), String::new()],
+    ];
+    for [from, to] in &changes {
+        let mut world = World::new(VipTable::default());
+        let file = |name: &str, text: &str| Change::File {
+            file: name.into(),
+            objects: leno_api::read(name, text.as_bytes()).objects,
+        };
+        let now = Duration::from_secs(1);
+        let before = world
+            .apply([file("reviews.yaml", REVIEWS), file("it.yaml", from)], now)
+            .snapshot;
+        let changed = world.apply([file("it.yaml", to)], now).delta.changed;
+        assert!(!changed.is_empty(), "{from} -> {to}");
+        assert_ne!(
+            concerned(&before, &changed, "shop"),
+            BTreeSet::new(),
+            "{from} -> {to}"
+        );
+        assert_eq!(
+            concerned(&before, &changed, "default"),
+            BTreeSet::new(),
+            "{from} -> {to}"
+        );
     }
 }

@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leno_model::policy::LoadBalancer;
-use leno_model::route::{AbortStatus, Fault, HeaderMatch, Mirror, PathMatch, PathRewrite, Retries, Rewrite};
+use leno_model::route::{
+    AbortStatus, Cors, Fault, HeaderMatch, Mirror, PathMatch, PathRewrite, RedirectPort, Retries, Rewrite,
+    StreamMatch,
+};
+use leno_model::visibility::{Exported, Scoped};
 use leno_model::{
-    Authorization, Change, HttpAction, HttpMatch, HttpRule, MeshConfig, MtlsMode, OutlierDetection,
-    StringMatch, TlsMode, TrafficPolicy, World,
+    Authorization, Backing, Change, HttpAction, HttpMatch, HttpRule, MeshConfig, MtlsMode, OutlierDetection,
+    Protocol, Service, StringMatch, TcpRoute, TlsMode, TrafficPolicy, World,
 };
 
-use crate::mesh::{Mesh, backend, forward, rule};
+use crate::mesh::{Mesh, backend, forward, host, origin, rule, service};
 
 /// Bookinfo with policies and routes of every kind, each workload under this mTLS mode.
 pub(crate) fn everything(mode: MtlsMode) -> Mesh {
@@ -46,6 +50,7 @@ pub(crate) fn everything(mode: MtlsMode) -> Mesh {
     };
     mesh.policy("db", simple, &[]);
     mesh.route("reviews", "HTTPRoute", rules());
+    streams(&mut mesh);
     mesh.0.authorization = authorization();
     mesh
 }
@@ -87,6 +92,59 @@ fn authorization() -> Arc<Authorization> {
     Arc::clone(&world.snapshot().authorization)
 }
 
+/// Connections of services at any address by name, by subnet and by both, on a port that HTTP uses as well.
+fn streams(mesh: &mut Mesh) {
+    let anywhere = |name: &str, last: u8, protocol: Protocol| Service {
+        vips: Vec::new(),
+        backing: Backing::Caller,
+        ..service(name, last, &[(9080, protocol)])
+    };
+    mesh.add(anywhere("wiki", 21, Protocol::Tls));
+    mesh.add(anywhere("other-wiki", 22, Protocol::Tls));
+    mesh.add(anywhere("bytes", 23, Protocol::Tcp));
+    let to = |names: &[&str], subnets: &[&str]| StreamMatch {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        subnets: subnets.iter().map(|net| net.parse().unwrap()).collect(),
+        ..StreamMatch::default()
+    };
+    let route = |tls: bool, matches: Vec<StreamMatch>, to: &str| {
+        Arc::new(TcpRoute {
+            origin: origin("VirtualService", "wiki"),
+            exported: Exported::Everywhere,
+            hosts: vec![host("wiki")],
+            tls,
+            matches,
+            backends: vec![backend(to, None, 1)],
+        })
+    };
+    // The same names and subnets more than once, as users do.
+    let near = ["10.0.0.0/8", "192.0.2.0/24"];
+    let tls = vec![
+        route(true, vec![to(&["a.example", "b.example"], &near)], "wiki"),
+        route(
+            true,
+            vec![to(&["a.example"], &near[..1]), to(&["a.example"], &[])],
+            "other-wiki",
+        ),
+        route(
+            true,
+            vec![to(&["*"], &["fd00::/8"]), to(&["*.example"], &[])],
+            "wiki",
+        ),
+    ];
+    let bytes = vec![
+        route(false, vec![to(&[], &near)], "bytes"),
+        route(false, vec![to(&[], &near[1..])], "db"),
+    ];
+    mesh.0
+        .tcp_routes
+        .insert(host("wiki"), Scoped::everywhere(tls.clone()));
+    mesh.0
+        .tcp_routes
+        .insert(host("other-wiki"), Scoped::everywhere(tls));
+    mesh.0.tcp_routes.insert(host("bytes"), Scoped::everywhere(bytes));
+}
+
 fn rules() -> Vec<HttpRule> {
     let at = |path: PathMatch| HttpMatch {
         path: Some(path),
@@ -108,12 +166,27 @@ fn rules() -> Vec<HttpRule> {
         per_try_timeout: None,
         on: "5xx,409".into(),
         backoff: Some(Duration::from_millis(10)),
+        other_localities: true,
+        same_endpoint: true,
+    });
+    busy.cors = Some(Cors {
+        origins: vec![
+            StringMatch::Exact("https://a.example".into()),
+            StringMatch::Regex(".*".into()),
+        ],
+        methods: vec!["GET".into()],
+        headers: vec!["x-a".into()],
+        exposed: vec!["x-b".into()],
+        max_age: Some(Duration::from_secs(60)),
+        credentials: Some(true),
+        forward_unmatched: false,
     });
     busy.rewrite = Some(Rewrite {
         authority: Some("other".into()),
         path: Some(PathRewrite::Prefix("/".into())),
     });
     let mut picky = at(PathMatch::Regex("/a.*".into()));
+    picky.stat_prefix = Some("picky".into());
     picky.headers = vec![
         ("x".into(), HeaderMatch::Absent),
         ("y".into(), HeaderMatch::Not(StringMatch::Prefix("z".into()))),
@@ -122,7 +195,7 @@ fn rules() -> Vec<HttpRule> {
     let redirect = HttpAction::Redirect {
         scheme: Some("https".into()),
         authority: None,
-        port: Some(8443),
+        port: Some(RedirectPort::Number(8443)),
         path: Some(PathRewrite::Full("/new".into())),
         code: 308,
     };

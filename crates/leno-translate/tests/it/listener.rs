@@ -8,6 +8,8 @@ use leno_engine::compile::listener::{FilterChain, TcpCluster, TerminalFilter, Tr
 use leno_engine::compile::tls::{SecretSource, TrustSource};
 use leno_engine::compile::{NoFiles, Warnings};
 use leno_engine::decide::listener::{ConnectionInfo, choose};
+use leno_model::route::StreamMatch;
+use leno_model::visibility::{Exported, Scoped};
 use leno_model::{MeshConfig, MtlsMode, OutboundPolicy, PathNormalization, Protocol, TcpRoute};
 use leno_proto::envoy::config::listener::v3::Listener;
 use leno_translate::{ResourceType, names};
@@ -198,11 +200,17 @@ fn tcp_routes_split_by_weight_and_refuse_what_does_not_resolve() {
     gone.invalid = true;
     let route = TcpRoute {
         origin: origin("TCPRoute", "db"),
+        exported: Exported::Everywhere,
         hosts: vec![host("db")],
-        ports: vec![3306],
+        tls: false,
+        matches: vec![StreamMatch {
+            port: Some(3306),
+            ..StreamMatch::default()
+        }],
         backends: vec![backend("db", None, 3), gone, backend("ratings", None, 0)],
     };
-    mesh.0.tcp_routes.insert(host("db"), vec![Arc::new(route)]);
+    let routes = Scoped::everywhere(vec![Arc::new(route)]);
+    mesh.0.tcp_routes.insert(host("db"), routes);
     let listener = mesh.listener(&sidecar("reviews-v1"), "240.240.0.9_3306").unwrap();
     assert_eq!(
         served(&listener, 3306, "raw_buffer", &[]).unwrap(),
@@ -362,4 +370,44 @@ fn inspectors_keep_off_ports_where_nobody_may_speak_first() {
     };
     assert_eq!(off("http_inspector"), [true, true, false]);
     assert_eq!(off("tls_inspector"), [true, true, true]);
+}
+
+#[test]
+fn a_port_that_many_share_is_told_apart_by_name_within_subnets_and_outside() {
+    let mesh = crate::full::everything(MtlsMode::Permissive);
+    let listener = mesh.listener(&envoy("reviews-v1"), "0.0.0.0_9080").unwrap();
+    let compiled = compile(&listener, &NoFiles, &mut Warnings::default()).unwrap();
+    let goes = |to: &str, sni: Option<&str>| {
+        let client = SocketAddr::from(([198, 18, 0, 2], 40_000));
+        let connection = ConnectionInfo {
+            destination: SocketAddr::new(to.parse().unwrap(), 9080),
+            source: client,
+            direct_source: client,
+            sni,
+            transport: match sni {
+                Some(_) => TransportProtocol::Tls,
+                None => TransportProtocol::RawBuffer,
+            },
+            application_protocols: &[],
+            notes: None,
+        };
+        choose(&compiled, &connection).map(|chain| does(chain))
+    };
+    let tcp = |name: &str| Some(format!("tcp outbound|9080||{name}.default.svc.cluster.local"));
+    for (to, sni, wanted) in [
+        // Of two rules for a name and an address the first holds.
+        ("10.1.1.1", Some("a.example"), "wiki"),
+        ("192.0.2.1", Some("a.example"), "wiki"),
+        ("192.0.2.1", Some("b.example"), "wiki"),
+        ("203.0.113.1", Some("a.example"), "other-wiki"),
+        ("203.0.113.1", Some("c.example"), "wiki"),
+        // Rules without a subnet hold within one as well.
+        ("10.1.1.1", Some("c.example"), "wiki"),
+        ("fd00::1", Some("elsewhere.test"), "wiki"),
+        ("10.1.1.1", None, "bytes"),
+        ("192.0.2.1", None, "bytes"),
+        ("203.0.113.1", None, "bytes"),
+    ] {
+        assert_eq!(goes(to, sni), tcp(wanted), "{to} {sni:?}");
+    }
 }

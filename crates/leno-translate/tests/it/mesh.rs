@@ -6,6 +6,7 @@ use std::sync::Arc;
 use leno_model::delta::Key;
 use leno_model::route::{HeaderEdits, HttpAction, HttpRoute, HttpRule};
 use leno_model::service::TargetPort;
+use leno_model::visibility::{Exported, Scoped};
 use leno_model::{
     Backing, Host, HostPolicies, HttpMatch, Labels, MtlsMode, Origin, PeerMtls, Protocol, Service,
     ServicePolicy, ServicePort, Snapshot, Subset, TrafficPolicy, WeightedBackend, Workload, WorkloadId,
@@ -93,6 +94,7 @@ pub(crate) fn service(name: &str, last: u8, ports: &[(u16, Protocol)]) -> Servic
         sticky: false,
         external: false,
         subject_alt_names: Vec::new(),
+        exported: Exported::Everywhere,
         undeclared: false,
         origin: origin("Service", name),
     }
@@ -176,15 +178,17 @@ impl Mesh {
     pub(crate) fn route(&mut self, service: &str, kind: &str, rules: Vec<HttpRule>) {
         let route = HttpRoute {
             origin: origin(kind, service),
+            exported: Exported::Everywhere,
             hosts: vec![host(service)],
             ports: Vec::new(),
             rules,
         };
+        let before = self.0.http_routes.remove(&host(service)).unwrap_or_default();
+        let mut routes = before.of("default").clone();
+        routes.push(Arc::new(route));
         self.0
             .http_routes
-            .entry(host(service))
-            .or_default()
-            .push(Arc::new(route));
+            .insert(host(service), Scoped::everywhere(routes));
     }
 
     /// Subsets by version, and a policy for all of them.
@@ -193,6 +197,7 @@ impl Mesh {
             origin: origin("DestinationRule", service),
             host: host(service),
             selector: None,
+            exported: Exported::Everywhere,
             policy: policy.clone(),
             subsets: versions
                 .iter()
@@ -263,6 +268,7 @@ pub(crate) fn rule(matches: Vec<HttpMatch>, action: HttpAction) -> HttpRule {
         response_headers: HeaderEdits::default(),
         rewrite: None,
         mirror: Vec::new(),
+        cors: None,
     }
 }
 

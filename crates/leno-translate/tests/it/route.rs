@@ -7,6 +7,7 @@ use leno_model::policy::LoadBalancer;
 use leno_model::route::{
     AbortStatus, Fault, HeaderEdits, HeaderMatch, Mirror, PathMatch, PathRewrite, Retries, Rewrite,
 };
+use leno_model::visibility::Scoped;
 use leno_model::{HttpAction, HttpMatch, HttpRule, Protocol, StringMatch, TrafficPolicy};
 use leno_proto::FromAny;
 use leno_proto::envoy::config::route::v3::route::Action;
@@ -158,8 +159,10 @@ fn a_service_whose_routes_hold_for_other_ports_only_keeps_its_default() {
             },
         )],
     );
-    let routes = mesh.0.http_routes.get_mut(&host("reviews")).unwrap();
+    let mut routes = mesh.0.http_routes[&host("reviews")].of("default").clone();
     std::sync::Arc::make_mut(&mut routes[0]).ports = vec![81];
+    let routes = Scoped::everywhere(routes);
+    mesh.0.http_routes.insert(host("reviews"), routes);
     let configuration = mesh.routes(&sidecar("ratings-v1"), REVIEWS).unwrap();
     assert_eq!(
         clusters(&configuration.virtual_hosts[0].routes[0])[0].0,
@@ -299,7 +302,7 @@ fn retries_take_status_codes_among_the_words() {
             attempts,
             per_try_timeout: Some(Duration::from_millis(1500)),
             on: on.into(),
-            backoff: None,
+            ..Retries::default()
         });
         action(&only(rule)).retry_policy.clone()
     };
@@ -434,7 +437,10 @@ fn a_backend_balanced_by_hash_says_what_to_hash() {
     );
     assert!(text.contains("x-user"), "{text}");
     let answer = mesh.ask(&proxy, ResourceType::Route, REVIEWS);
-    assert!(depends_on(&answer, &Key::Policy(host("reviews"))));
+    assert!(depends_on(
+        &answer,
+        &Key::PolicyOf(host("reviews"), "default".into())
+    ));
 }
 
 #[test]

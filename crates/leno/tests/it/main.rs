@@ -29,6 +29,7 @@ mod identity;
 mod input;
 mod kept;
 mod kill;
+mod live;
 mod messages;
 mod names;
 mod plaintext;

@@ -63,8 +63,7 @@ impl Pod {
             pod,
             machine,
         };
-        let resolver = "nameserver 127.0.0.1\nsearch default.svc.cluster.local svc.cluster.local\n";
-        let resolver = pod.user.write("resolv.conf", resolver);
+        let resolver = pod.user.write("resolv.conf", &resolver("default"));
         let setup = pod.inside("sh", &["-c", POD_SETUP, "sh", &resolver.display().to_string()]);
         assert!(setup.status.success(), "{setup:?}");
         let captured = pod.inside(
@@ -129,6 +128,50 @@ impl Pod {
             .args(["--advertise", MACHINE, "--"])
             .args(command);
         Process::spawn(run)
+    }
+
+    /// `leno run ARGS -- COMMAND` on the machine, where ARGS say the address.
+    pub fn run_at(&self, args: &[&str], command: &[&str]) -> Process {
+        let mut run = entered(&self.user, self.machine.pid(), self.leno);
+        run.arg("run").args(args).arg("--").args(command);
+        Process::spawn(run)
+    }
+
+    /// `leno run ARGS -- COMMAND` on the machine, to its end.
+    pub fn client_as(&self, args: &[String], command: &[&str]) -> Output {
+        let mut run = entered(&self.user, self.machine.pid(), self.leno);
+        run.arg("run").args(args).arg("--").args(command);
+        run.output().unwrap()
+    }
+
+    /// `leno proxy gateway ARGS` on the machine.
+    pub fn gateway(&self, args: &[String]) -> Process {
+        let mut command = entered(&self.user, self.machine.pid(), self.leno);
+        command.args(["proxy", "gateway", "--metrics-port=0"]).args(args);
+        Process::spawn(command)
+    }
+
+    /// `leno agent envoy --role gateway ARGS -- envoy` on the machine.
+    pub fn envoy_gateway(&self, args: &[String]) -> Process {
+        let mut command = entered(&self.user, self.machine.pid(), self.leno);
+        command
+            .args(["agent", "envoy", "--role", "gateway", "--dir", "gateway"])
+            .args(args);
+        command.arg("--").arg(&self.envoy);
+        command.args([
+            "-c",
+            "{bootstrap}",
+            "--disable-hot-restart",
+            "--log-level",
+            "warn",
+        ]);
+        Process::spawn(command)
+    }
+
+    /// Short names in the pod are those of this namespace.
+    pub fn search(&self, namespace: &str) {
+        // In place: it is mounted over the pod's own.
+        std::fs::write(self.user.home().join("resolv.conf"), resolver(namespace)).unwrap();
     }
 
     /// `leno run --service client --service-account cee -- COMMAND` on the machine, to its end.
@@ -236,6 +279,10 @@ impl Pod {
             }
         });
     }
+}
+
+fn resolver(namespace: &str) -> String {
+    format!("nameserver 127.0.0.1\nsearch {namespace}.svc.cluster.local svc.cluster.local\n")
 }
 
 /// `ip` names the two ends after whose they are.

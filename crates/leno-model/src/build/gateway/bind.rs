@@ -9,22 +9,40 @@ use leno_api::kinds::virtual_service::VirtualServiceSpec;
 use leno_api::{Code, Kind, Object, Severity};
 
 use super::{Admits, Gateways, add_routes, intersection};
-use crate::build::virtual_service::{http_rule, in_mesh, stream_backends};
+use crate::build::virtual_service::{Delegates, Written, http_rule, in_mesh, stream_backends, written_rules};
 use crate::build::{Context, origin, port};
 use crate::gateway::{GatewayProtocol, GatewayServer, GatewayStream};
 use crate::route::{HttpRoute, TcpRoute};
+use crate::visibility::Exported;
 
 /// A Gateway's namespace and name, as a VirtualService means it.
 type Name<'a> = (&'a str, &'a str);
 
-pub(crate) fn bind_virtual_services(
+/// A VirtualService on its way to Gateways.
+struct Bound<'a, 'o> {
+    object: &'o Object,
+    spec: &'o VirtualServiceSpec,
+    /// Its HTTP rules, with those of its delegates.
+    rules: &'a [Written<'o>],
+    exported: &'a Exported,
+}
+
+pub(crate) fn bind_virtual_services<'o>(
     context: &mut Context<'_>,
-    specs: &[(&Object, &VirtualServiceSpec)],
+    specs: &[(&'o Object, &'o VirtualServiceSpec)],
+    delegates: &Delegates<'o>,
     gateways: &mut Gateways<'_>,
 ) {
     for (object, spec) in specs {
+        if spec.gateways.iter().all(|gateway| gateway == "mesh") {
+            continue;
+        }
         // What is wrong with its rules has been said where they were made for the mesh.
         let mut told = in_mesh(&spec.gateways);
+        context.muted = told;
+        let rules = written_rules(context, object, spec, delegates);
+        context.muted = false;
+        let exported = context.exported(object, spec);
         let own = &*object.key.namespace;
         let mut seen = BTreeSet::new();
         for (g, written) in spec.gateways.iter().enumerate() {
@@ -34,7 +52,13 @@ pub(crate) fn bind_virtual_services(
             }
             let path = format!("spec.gateways[{g}]");
             context.muted = std::mem::replace(&mut told, true);
-            let bound = bind(context, (object, spec), name, gateways);
+            let route = Bound {
+                object,
+                spec,
+                rules: &rules,
+                exported: &exported,
+            };
+            let bound = bind(context, &route, name, gateways);
             context.muted = false;
             let (code, message, hint) = match bound {
                 None => (
@@ -77,10 +101,11 @@ fn nearest(gateways: &Gateways<'_>, (namespace, name): Name<'_>) -> String {
 /// To how many servers; None: there is no such Gateway.
 fn bind(
     context: &mut Context<'_>,
-    (object, spec): (&Object, &VirtualServiceSpec),
+    route: &Bound<'_, '_>,
     name: Name<'_>,
     gateways: &mut Gateways<'_>,
 ) -> Option<usize> {
+    let Bound { object, spec, .. } = *route;
     let own = &*object.key.namespace;
     let draft = gateways.drafts.iter_mut().find(|draft| {
         let key = &draft.object.key;
@@ -92,13 +117,14 @@ fn bind(
                 .iter()
                 .any(|written| written != "mesh" && full_name(written, own) == name)
     };
-    let rules = spec.http.iter().enumerate();
+    let rules = route.rules.iter();
     let rules: Vec<_> = rules
-        .filter_map(|(i, rule)| http_rule(context, object, i, rule, &applies))
+        .filter_map(|rule| http_rule(context, rule, &applies))
         .collect();
     let http = (!rules.is_empty()).then(|| {
         Arc::new(HttpRoute {
             origin: origin(object),
+            exported: route.exported.clone(),
             hosts: Vec::new(),
             ports: Vec::new(),
             rules,
@@ -132,9 +158,9 @@ fn bind(
                     add_routes(server, domain, http.iter().cloned().collect());
                 }
             }
-            (GatewayProtocol::Tls, None) => by_name(context, (object, spec), &applies, server, &served),
+            (GatewayProtocol::Tls, None) => by_name(context, route, &applies, server, &served),
             (GatewayProtocol::Tls, Some(_)) | (GatewayProtocol::Tcp, _) => {
-                bytes(context, (object, spec), &applies, server);
+                bytes(context, route, &applies, server);
             }
         }
         let routed =
@@ -148,12 +174,12 @@ fn bind(
 /// TLS that is passed on.
 fn by_name(
     context: &mut Context<'_>,
-    (object, spec): (&Object, &VirtualServiceSpec),
+    bound: &Bound<'_, '_>,
     applies: &dyn Fn(&[String]) -> bool,
     server: &mut GatewayServer,
     served: &dyn Fn(&str) -> BTreeSet<String>,
 ) {
-    for (i, rule) in spec.tls.iter().enumerate() {
+    for (i, rule) in bound.spec.tls.iter().enumerate() {
         let here = rule.matches.iter().filter(|matching| {
             let at_port = matching
                 .port
@@ -167,23 +193,23 @@ fn by_name(
         if names.is_empty() {
             continue;
         }
-        let backends = stream_backends(context, object, &format!("spec.tls[{i}]"), &rule.route);
+        let backends = stream_backends(context, bound.object, &format!("spec.tls[{i}]"), &rule.route);
         let names = match names.contains("*") {
             true => Vec::new(),
             false => names.into_iter().collect(),
         };
-        server.streams.push(stream(object, names, backends));
+        server.streams.push(stream(bound, true, names, backends));
     }
 }
 
-/// The first rule takes all connections.
+/// The first rule takes all connections: of those that the gateway proxy sees the first.
 fn bytes(
     context: &mut Context<'_>,
-    (object, spec): (&Object, &VirtualServiceSpec),
+    bound: &Bound<'_, '_>,
     applies: &dyn Fn(&[String]) -> bool,
     server: &mut GatewayServer,
 ) {
-    let here = spec.tcp.iter().enumerate().find(|(_, rule)| {
+    let here = bound.spec.tcp.iter().enumerate().find(|(_, rule)| {
         let fits = |matching: &leno_api::kinds::virtual_service::L4Match| {
             let at_port = matching
                 .port
@@ -192,24 +218,31 @@ fn bytes(
         };
         rule.matches.is_empty() || rule.matches.iter().any(fits)
     });
-    let Some((i, rule)) = here.filter(|_| server.streams.is_empty()) else {
+    let taken = server
+        .streams
+        .iter()
+        .any(|stream| stream.route.exported == Exported::Everywhere);
+    let Some((i, rule)) = here.filter(|_| !taken) else {
         return;
     };
-    let backends = stream_backends(context, object, &format!("spec.tcp[{i}]"), &rule.route);
-    server.streams.push(stream(object, Vec::new(), backends));
+    let backends = stream_backends(context, bound.object, &format!("spec.tcp[{i}]"), &rule.route);
+    server.streams.push(stream(bound, false, Vec::new(), backends));
 }
 
 fn stream(
-    object: &Object,
+    bound: &Bound<'_, '_>,
+    tls: bool,
     names: Vec<String>,
     backends: Vec<crate::route::WeightedBackend>,
 ) -> GatewayStream {
     GatewayStream {
         names,
         route: Arc::new(TcpRoute {
-            origin: origin(object),
+            origin: origin(bound.object),
+            exported: bound.exported.clone(),
             hosts: Vec::new(),
-            ports: Vec::new(),
+            tls,
+            matches: Vec::new(),
             backends,
         }),
     }

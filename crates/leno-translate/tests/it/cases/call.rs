@@ -1,103 +1,65 @@
 //! One call, answered step by step as leno's proxy does.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
-use leno_engine::compile::http::RouteSource;
+use leno_engine::compile::access_log::NoValues;
+use leno_engine::compile::http::{HttpConnectionManager, RouteSource};
 use leno_engine::compile::listener::{TerminalFilter, TransportProtocol};
-use leno_engine::compile::route::RouteTable;
+use leno_engine::compile::route::{HostPredicate, MirrorCluster, RouteTable};
 use leno_engine::compile::{self, NoFiles, Rejection, Warnings};
 use leno_engine::decide::listener::{ConnectionInfo, choose};
-use leno_engine::decide::route::{Decision, RouteContext};
-use leno_engine::message::{Headers, RequestHead, Version};
+use leno_engine::decide::route::{Decision, Forwarding, RouteContext};
+use leno_engine::decide::timeout::Heard;
+use leno_engine::message::{Headers, RequestHead, ResponseHead, Version};
 use leno_proto::envoy::config::cluster::v3::Cluster;
 use leno_proto::envoy::config::listener::v3::Listener;
 use leno_proto::envoy::config::route::v3::RouteConfiguration;
 use leno_proto::istio::networking::nds::v1::NameTable;
 use leno_proto_text::Schema;
+use leno_testkit::case::{Call, Told};
 use leno_translate::{Proxy, ProxyKind, ResourceType};
-use serde::Deserialize;
 
 use super::Seen;
+use super::filters::Passing;
 use super::mesh::Mesh;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Call {
-    /// A workload of the case.
-    from: String,
-    /// `http://reviews:9080/path`, `tls://example.com:443`, `tcp://db:3306`; `https://…` where TLS ends at a gateway.
-    to: String,
-    /// The address that the caller has found out by itself; else the mesh's.
-    #[serde(default)]
-    at: Option<IpAddr>,
-    #[serde(default)]
-    method: Option<String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    /// A cluster; `404`, `500 body`; `301 https://elsewhere/`; `no name`, `no listener`.
-    #[serde(default)]
-    want: Option<String>,
-    /// Instead: percent of the calls by what becomes of them.
-    #[serde(default)]
-    shares: BTreeMap<String, f64>,
-}
-
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} -> {} {}",
-            self.from,
-            self.method.as_deref().unwrap_or("GET"),
-            self.to
-        )
-    }
-}
 
 /// How many calls make the shares.
 const CALLS: u32 = 2000;
-
-impl Call {
-    /// `got` in percent.
-    pub(super) fn differs(&self, got: &BTreeMap<String, f64>) -> Option<String> {
-        let one = self.want.iter().map(|want| (want.clone(), 100.0));
-        let want: BTreeMap<String, f64> = self.shares.clone().into_iter().chain(one).collect();
-        // Four standard deviations of the middle share; none where everything is one.
-        let close = |a: f64, b: f64| (a - b).abs() <= if want.len() == 1 { 0.0 } else { 4.5 };
-        let same = want.len() == got.len()
-            && want
-                .iter()
-                .all(|(what, share)| got.get(what).is_some_and(|is| close(*is, *share)));
-        (!same).then(|| format!("wanted {want:?}, got {got:?}"))
-    }
-}
 
 /// Where a call's connection leads.
 enum Reached {
     /// Nowhere: why.
     Nowhere(&'static str),
     Tcp(String),
-    Http(Box<RouteTable>),
+    Http(Box<(HttpConnectionManager, RouteTable)>),
 }
 
-/// What becomes of the call, in percent.
-pub(super) fn answer(mesh: &Mesh, call: &Call, schema: &Schema, seen: &mut Seen) -> BTreeMap<String, f64> {
+/// What becomes of the call, in percent, and what workload and caller are told.
+pub(super) fn answer(
+    mesh: &Mesh,
+    call: &Call,
+    schema: &Schema,
+    seen: &mut Seen,
+) -> (BTreeMap<String, f64>, Told) {
     let proxy = mesh.proxy(&call.from);
-    let table = match connect(mesh, call, &proxy, schema, seen) {
-        Reached::Nowhere(why) => return BTreeMap::from([(why.into(), 100.0)]),
+    let mut told = Told::default();
+    let served = match connect(mesh, call, &proxy, schema, seen) {
+        Reached::Nowhere(why) => return (BTreeMap::from([(why.into(), 100.0)]), told),
         Reached::Tcp(cluster) => {
             let cluster = behind(mesh, &proxy, cluster, schema, seen);
-            return BTreeMap::from([(cluster, 100.0)]);
+            return (BTreeMap::from([(cluster, 100.0)]), told);
         }
-        Reached::Http(table) => table,
+        Reached::Http(served) => served,
     };
+    let (manager, table) = &*served;
     let calls = if call.shares.is_empty() { 1 } else { CALLS };
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for random in randoms().take(calls as usize) {
-        *counts.entry(decide(&table, call, random)).or_default() += 1;
+        let what = decide(manager, table, call, random, &mut told);
+        *counts.entry(what).or_default() += 1;
     }
     let mut shares = BTreeMap::new();
     for (what, count) in counts {
@@ -107,7 +69,7 @@ pub(super) fn answer(mesh: &Mesh, call: &Call, schema: &Schema, seen: &mut Seen)
         };
         *shares.entry(what).or_insert(0.0) += f64::from(count) * 100.0 / f64::from(calls);
     }
-    shares
+    (shares, told)
 }
 
 /// SplitMix64: the same numbers in every run.
@@ -122,36 +84,14 @@ fn randoms() -> impl Iterator<Item = u64> {
     })
 }
 
-impl Call {
-    fn scheme(&self) -> &str {
-        self.to.split_once("://").unwrap().0
-    }
-
-    fn is_encrypted(&self) -> bool {
-        matches!(self.scheme(), "tls" | "https")
-    }
-
-    fn authority(&self) -> &str {
-        self.rest().split('/').next().unwrap()
-    }
-
-    fn path(&self) -> &str {
-        self.rest().find('/').map_or("/", |at| &self.rest()[at..])
-    }
-
-    fn rest(&self) -> &str {
-        self.to.split_once("://").unwrap().1
-    }
-}
-
 /// The name, the address, the listener and its chain.
 fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut Seen) -> Reached {
-    let (host, port) = call.authority().rsplit_once(':').unwrap();
+    let (host, port) = call.host_and_port();
     let edge = matches!(proxy.kind, ProxyKind::Gateway(_)).then_some(Ipv4Addr::UNSPECIFIED.into());
     let Some(address) = call.at.or(edge).or_else(|| resolve(mesh, proxy, host)) else {
         return Reached::Nowhere("no name");
     };
-    let destination = SocketAddr::new(address, port.parse().unwrap());
+    let destination = SocketAddr::new(address, port);
     let Some(listener) = mesh.get::<Listener>(proxy, ResourceType::Listener, &format!("{address}_{port}"))
     else {
         return Reached::Nowhere("no listener");
@@ -183,23 +123,23 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
             &[]
         },
     };
-    match choose(&listener, &connection).map(|chain| &chain.terminal) {
+    match choose(&listener, &connection).map(|chain| chain.terminal.clone()) {
         None => Reached::Nowhere("refused"),
         Some(other @ (TerminalFilter::DirectResponse(_) | TerminalFilter::Echo)) => panic!("{other:?}"),
         Some(TerminalFilter::Tcp(proxy)) => Reached::Tcp(proxy.clusters[0].name.clone()),
         Some(TerminalFilter::Http(manager)) => {
-            let RouteSource::Rds(name, _) = &manager.routes else {
+            let RouteSource::Rds(name, _) = manager.routes.clone() else {
                 panic!("outbound routes come by RDS");
             };
             let routes = mesh
-                .get::<RouteConfiguration>(proxy, ResourceType::Route, name)
+                .get::<RouteConfiguration>(proxy, ResourceType::Route, &name)
                 .unwrap();
-            note(seen, "routes", name, || schema.to_json(&routes).unwrap());
-            Reached::Http(Box::new(compiled(compile::route::compile(
-                &routes,
-                &NoFiles,
-                &mut Warnings::default(),
-            ))))
+            note(seen, "routes", &name, || schema.to_json(&routes).unwrap());
+            let table = compile::route::compile(&routes, &NoFiles, &mut Warnings::default());
+            Reached::Http(Box::new((
+                HttpConnectionManager::clone(&manager),
+                compiled(table),
+            )))
         }
     }
 }
@@ -207,10 +147,39 @@ fn connect(mesh: &Mesh, call: &Call, proxy: &Proxy, schema: &Schema, seen: &mut 
 /// Before the cluster that a request is forwarded to.
 const FORWARDED: &str = "to ";
 
-fn decide(table: &RouteTable, call: &Call, random: u64) -> String {
+fn decide(
+    manager: &HttpConnectionManager,
+    table: &RouteTable,
+    call: &Call,
+    random: u64,
+    told: &mut Told,
+) -> String {
     let cx = RouteContext::new(random, call.scheme() == "https");
-    match table.route(&head(call), &cx) {
-        Decision::Forward(to) => format!("{FORWARDED}{}", to.cluster),
+    let mut head = head(call);
+    let decision = table.route(&head, &cx);
+    let mut passing = Passing::start(manager, &decision, random);
+    if let Some(reply) = passing.request(&mut head) {
+        let mut answer = answered(reply.status);
+        for (name, value) in reply.headers.iter() {
+            answer.headers.append(name, value);
+        }
+        passing.response(&mut answer);
+        told.answer = text(&answer.headers);
+        return reply.status.to_string();
+    }
+    match decision {
+        Decision::Forward(to) => {
+            told.route = forwarded(&to, &head);
+            to.edit_request(&mut head, &NoValues, true);
+            told.path = String::from_utf8_lossy(&head.path).into();
+            told.host = String::from_utf8_lossy(&head.authority).into();
+            told.headers = text(&head.headers);
+            let mut answer = answered(200);
+            to.edit_response(&head, &mut answer, &NoValues);
+            passing.response(&mut answer);
+            told.answer = text(&answer.headers);
+            format!("{FORWARDED}{}", to.cluster)
+        }
         Decision::Redirect { location, code, .. } => {
             format!("{code} {}", String::from_utf8_lossy(&location))
         }
@@ -219,6 +188,58 @@ fn decide(table: &RouteTable, call: &Call, random: u64) -> String {
             .into(),
         Decision::NoRoute { .. } | Decision::NoHost => "404".into(),
     }
+}
+
+/// How long, how often, and to whom else.
+fn forwarded(to: &Forwarding<'_>, head: &RequestHead) -> BTreeMap<String, String> {
+    let timeouts = to.timeouts(head, Heard::No);
+    let time = |time: Option<Duration>| time.map_or("none".into(), |time| format!("{time:?}"));
+    let retry = to.forward.retry.as_deref();
+    let other = |other: bool| if other { "other" } else { "any" }.to_owned();
+    let codes = retry.map_or(&[][..], |retry| &retry.status_codes);
+    let codes: Vec<String> = codes.iter().map(u16::to_string).collect();
+    let mirrors = to.forward.mirrors.iter().map(|mirror| match &mirror.cluster {
+        MirrorCluster::One(cluster) => format!("{cluster} {}", f64::from(mirror.share.now().0) / 10_000.0),
+        MirrorCluster::Header(name) => name.clone(),
+    });
+    [
+        ("timeout", time(timeouts.global)),
+        ("tries", retry.map_or(0, |retry| retry.num_retries).to_string()),
+        ("per try", time(timeouts.per_try)),
+        ("backoff", time(retry.map(|retry| retry.backoff_base))),
+        ("codes", codes.join(",")),
+        (
+            "endpoints",
+            other(retry.is_some_and(|retry| retry.omit.contains(&HostPredicate::Previous))),
+        ),
+        (
+            "localities",
+            other(retry.is_some_and(|retry| retry.leave_priorities.is_some())),
+        ),
+        ("mirrors", mirrors.collect::<Vec<_>>().join(", ")),
+        (
+            "counted",
+            to.route.stat_name.as_deref().unwrap_or_default().to_owned(),
+        ),
+    ]
+    .map(|(what, how)| (what.to_owned(), how))
+    .into()
+}
+
+fn answered(status: u16) -> ResponseHead {
+    ResponseHead {
+        version: Version::Http11,
+        status,
+        headers: Headers::default(),
+    }
+}
+
+fn text(headers: &Headers) -> BTreeMap<String, String> {
+    let pairs = headers.iter().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value).into_owned();
+        (String::from_utf8_lossy(name).to_ascii_lowercase(), value)
+    });
+    pairs.collect()
 }
 
 /// The cluster, if there is one.

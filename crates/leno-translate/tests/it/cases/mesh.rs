@@ -1,43 +1,13 @@
 //! A mesh from a case's files, through the model as the control plane builds it.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leno_model::{Change, Protocol, Snapshot, VipTable, Workload, WorkloadId, WorkloadPort, World};
+use leno_testkit::case::{Case, GatewayProxy, Registration};
 use leno_translate::{Cache, GatewayPorts, Proxy, ProxyKind, ResourceType, answer};
 use prost::Message;
-use serde::Deserialize;
-
-/// A workload as it registers: protocol detected, leno's proxy in front of it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Registration {
-    pub(super) name: String,
-    #[serde(default = "default_namespace")]
-    namespace: String,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-    #[serde(default)]
-    ports: Vec<u16>,
-}
-
-/// A gateway proxy, which has proved who it is.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct GatewayProxy {
-    name: String,
-    #[serde(default = "default_namespace")]
-    namespace: String,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-}
-
-fn default_namespace() -> String {
-    "default".into()
-}
 
 pub(super) struct Mesh {
     snapshot: Arc<Snapshot>,
@@ -45,24 +15,27 @@ pub(super) struct Mesh {
 }
 
 impl Mesh {
-    pub(super) fn new(input: &Path, workloads: Vec<Registration>, gateways: Vec<GatewayProxy>) -> Self {
-        let read = leno_api::read("input.yaml", &std::fs::read(input).unwrap());
+    /// Err: what is wrong with the objects.
+    pub(super) fn new(case: &Case) -> Result<Self, String> {
+        let read = leno_api::read("input.yaml", case.input.as_bytes());
         let errors: Vec<_> = read.diagnostics.iter().filter(|d| d.is_error()).collect();
-        assert!(errors.is_empty(), "{}: {errors:#?}", input.display());
+        if !errors.is_empty() {
+            return Err(format!("{errors:#?}"));
+        }
         let file = Change::File {
             file: "input.yaml".into(),
             objects: read.objects,
         };
         let registered = (1..)
-            .zip(workloads)
+            .zip(case.workloads.iter().cloned())
             .map(|(last, workload)| Change::Workload(register(workload, last)));
         let mut world = World::new(VipTable::default());
         let changes: Vec<Change> = std::iter::once(file).chain(registered).collect();
         let outcome = world.apply(changes, Duration::from_secs(1_000_000));
-        Self {
+        Ok(Self {
             snapshot: outcome.snapshot,
-            gateways,
-        }
+            gateways: case.gateways.clone(),
+        })
     }
 
     /// leno's proxy beside a workload of the case, or at the mesh's edge.
