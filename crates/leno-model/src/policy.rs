@@ -31,17 +31,21 @@ impl HostPolicies {
     /// The rule that is in force for callers of a namespace: of their own, else of the service's, else of the root
     /// namespace; of each only what is exported to them.
     pub fn for_caller(&self, namespace: &str) -> Option<&ServicePolicy> {
-        self.seen_by(namespace).next()
+        self.seen_by(namespace).first().copied()
     }
 
     /// Those that callers of a namespace may be told, the nearest first.
-    pub fn seen_by(&self, namespace: &str) -> impl Iterator<Item = &ServicePolicy> {
+    pub fn seen_by(&self, namespace: &str) -> Vec<&ServicePolicy> {
         let own = Some(namespace).filter(|own| *own != self.root);
         let namespaces = [own, self.home.as_deref(), Some(self.root.as_str())];
-        namespaces.into_iter().flatten().flat_map(move |speaking| {
+        let mut seen = Vec::new();
+        for speaking in namespaces.into_iter().flatten() {
             let rules = self.rules.iter();
-            rules.filter(move |rule| *rule.origin.namespace == *speaking && rule.exported.to(namespace))
-        })
+            seen.extend(
+                rules.filter(|rule| *rule.origin.namespace == *speaking && rule.exported.to(namespace)),
+            );
+        }
+        seen
     }
 
     /// Namespaces whose callers may be told others than all the rest.
