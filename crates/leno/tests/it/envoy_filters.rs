@@ -76,7 +76,8 @@ spec:
   - applyTo: CLUSTER
     match: {context: SIDECAR_OUTBOUND, cluster: {service: reviews.default.svc.cluster.local}}
     patch:
-      operation: MERGE
+      # The cluster has thresholds already, of which Envoy takes the first.
+      operation: MERGE_AND_REPLACE_LIST
       value: {circuit_breakers: {thresholds: [{max_retries: 7}]}}
   - applyTo: NETWORK_FILTER
     match:
@@ -210,7 +211,13 @@ import http.server, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
+        length, body = self.headers.get("content-length"), b""
+        if length is not None:
+            body = self.rfile.read(int(length))
+        while length is None:
+            chunk = self.rfile.read(int(self.rfile.readline(), 16)); self.rfile.readline()
+            if not chunk: break
+            body += chunk
         with open(sys.argv[1], "ab") as file: file.write(body + b"\n")
         self.send_response(202); self.send_header("content-length", "0"); self.end_headers()
     def log_message(self, *a): pass
