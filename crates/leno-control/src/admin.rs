@@ -99,7 +99,7 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
     let found = admin.diagnostics.all();
     let errors = found.iter().filter(|d| d.is_error()).count();
     let work = &admin.push.work;
-    let rows: [(&str, &str, &str, u64); 13] = [
+    let rows: [(&str, &str, &str, u64); 17] = [
         (
             "leno_control_snapshot_version",
             "gauge",
@@ -177,6 +177,30 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
             "counter",
             "Responses that proxies did not take.",
             work.rejections.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_load_reports_total",
+            "counter",
+            "Load reports (LRS).",
+            work.load_reports.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_load_requests_total",
+            "counter",
+            "Requests that load reports tell of, without those that failed.",
+            work.load_requests.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_load_failures_total",
+            "counter",
+            "Requests that failed, by load reports.",
+            work.load_failures.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_load_dropped_total",
+            "counter",
+            "Requests that were dropped, by load reports.",
+            work.load_dropped.load(Ordering::Relaxed),
         ),
     ];
     let mut text = String::new();

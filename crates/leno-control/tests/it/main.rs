@@ -18,4 +18,5 @@ mod restart;
 mod rig;
 mod root;
 mod sotw;
+mod wire;
 mod work;
