@@ -106,7 +106,7 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
     let (connections, strangers) = admin.gate.counts();
     let refused = &admin.gate.refused;
     let decisions = &admin.decisions.counts;
-    let rows: [(&str, &str, &str, u64); 21] = [
+    let rows: [(&str, &str, &str, u64); 25] = [
         (
             "leno_control_snapshot_version",
             "gauge",
@@ -232,6 +232,30 @@ async fn metrics(With(admin): With<Admin>) -> impl IntoResponse {
             "counter",
             "Decisions that proxies told beyond what is written.",
             decisions.lost.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_load_reports_total",
+            "counter",
+            "Load reports (LRS).",
+            work.load_reports.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_load_requests_total",
+            "counter",
+            "Requests that load reports tell of, without those that failed.",
+            work.load_requests.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_load_failures_total",
+            "counter",
+            "Requests that failed, by load reports.",
+            work.load_failures.load(Ordering::Relaxed),
+        ),
+        (
+            "leno_control_load_dropped_total",
+            "counter",
+            "Requests that were dropped, by load reports.",
+            work.load_dropped.load(Ordering::Relaxed),
         ),
     ];
     let mut text = String::new();

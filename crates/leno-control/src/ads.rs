@@ -215,11 +215,23 @@ impl Ads {
         }
     }
 
-    /// Who may have a stream: whoever [is](Self::prove) what its node says, and takes nobody else's place.
+    /// Who may have a stream: whoever [is](Self::recognise) what its node says, and takes nobody else's place.
     fn admit(&self, peer: Option<&Peer>, node: Option<&Node>) -> Result<(Described, Presence), Status> {
+        let described = self.recognise(peer, node)?;
+        let node = node.ok_or_else(|| Status::internal("a node without a node"))?;
+        let secure = peer.is_some_and(|peer| peer.secure);
+        let presence = self
+            .registrations
+            .join(node, &described, secure)
+            .map_err(|taken| Status::permission_denied(taken.to_string()))?;
+        Ok((described, presence))
+    }
+
+    /// Who may be told anything: whoever [is](Self::prove) what its node says.
+    pub(crate) fn recognise(&self, peer: Option<&Peer>, node: Option<&Node>) -> Result<Described, Status> {
         let node = node.ok_or(crate::node::NodeError::Missing);
-        let (node, mut described) = node
-            .and_then(|node| Ok((node, describe(node)?)))
+        let mut described = node
+            .and_then(describe)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let peer = peer.ok_or_else(|| Status::internal("the connection is not known"))?;
         if peer.secure {
@@ -229,11 +241,7 @@ impl Ads {
                 ports.proven = true;
             }
         }
-        let presence = self
-            .registrations
-            .join(node, &described, peer.secure)
-            .map_err(|taken| Status::permission_denied(taken.to_string()))?;
-        Ok((described, presence))
+        Ok(described)
     }
 
     /// Over TLS a certificate says who somebody is.
@@ -324,13 +332,27 @@ impl<W: Wire> Conversation<W> {
     }
 }
 
-type Responses<T> = Pin<Box<dyn FutureStream<Item = Result<T, Status>> + Send>>;
+pub(crate) type Responses<T> = Pin<Box<dyn FutureStream<Item = Result<T, Status>> + Send>>;
 
 /// The service: an [`Ads`] that its streams share.
 #[derive(Clone)]
 pub(crate) struct AdsService(pub(crate) Arc<Ads>);
 
 impl AdsService {
+    pub(crate) fn state_of_the_world(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Responses<DiscoveryResponse>>, Status> {
+        self.spawn::<Sotw>(request)
+    }
+
+    pub(crate) fn delta(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Responses<DeltaDiscoveryResponse>>, Status> {
+        self.spawn::<Delta>(request)
+    }
+
     fn spawn<W: Wire + 'static>(
         &self,
         request: Request<Streaming<W::Request>>,
@@ -352,13 +374,13 @@ impl AggregatedDiscoveryService for AdsService {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        self.spawn::<Sotw>(request)
+        self.state_of_the_world(request)
     }
 
     async fn delta_aggregated_resources(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        self.spawn::<Delta>(request)
+        self.delta(request)
     }
 }

@@ -5,7 +5,7 @@
 //! registration.rs ───────▶├─▶ writer.rs (owns the World) ─▶ push.rs (index) ─▶ session.rs ─▶ ads.rs
 //! state.rs (VIPs, …) ────▶┘                                                     translate, xds
 //! root.rs (roots, what is revoked) ─▶ writer.rs
-//! listener.rs (TLS, who is there; limits.rs) ─▶ ads.rs, ca.rs, mesh.rs, decisions.rs (▶ audit.rs)
+//! listener.rs (TLS, who is there; limits.rs) ─▶ ads.rs, wire/, ca.rs, mesh.rs, decisions.rs (▶ audit.rs)
 //!                                                                   admin.rs: /metrics, /debug, dashboard/
 //! ```
 
@@ -39,6 +39,7 @@ mod state;
 mod tap;
 mod tokens;
 mod traffic;
+mod wire;
 mod work;
 mod writer;
 
@@ -57,6 +58,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
@@ -402,7 +404,7 @@ fn absolute(path: PathBuf) -> PathBuf {
 
 impl Parts {
     fn router(&self) -> Router {
-        let ads = AdsService(Arc::new(Ads {
+        let ads = Arc::new(Ads {
             push: self.push.clone(),
             registrations: self.registrations.clone(),
             roster: self.roster.clone(),
@@ -412,7 +414,7 @@ impl Parts {
             refused: Once::default(),
             audited: self.audited,
             gate: self.gate.clone(),
-        }));
+        });
         let mesh = MeshService {
             push: self.push.clone(),
             roster: self.roster.clone(),
@@ -425,14 +427,18 @@ impl Parts {
             registrations: self.registrations.clone(),
             running: self.running.clone(),
         };
+        let routes = Routes::default()
+            .add_service(AggregatedDiscoveryServiceServer::new(AdsService(ads.clone())))
+            .add_service(IstioCertificateServiceServer::from_arc(self.certificates.clone()))
+            .add_service(AccessLogServiceServer::from_arc(self.decisions.clone()))
+            .add_service(MeshServer::new(mesh));
         Server::builder()
+            // REST-JSON comes by HTTP/1.1.
+            .accept_http1(true)
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
             .max_concurrent_streams(MOST_CALLS)
-            .add_service(AggregatedDiscoveryServiceServer::new(ads))
-            .add_service(IstioCertificateServiceServer::from_arc(self.certificates.clone()))
-            .add_service(AccessLogServiceServer::from_arc(self.decisions.clone()))
-            .add_service(MeshServer::new(mesh))
+            .add_routes(wire::add(routes, &ads, &self.certificates))
     }
 
     fn start(

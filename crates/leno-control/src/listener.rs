@@ -105,7 +105,7 @@ impl Tls {
             identity: WORKLOAD_CERTIFICATE.to_owned(),
             further: Vec::new(),
             client_auth: ClientAuth::Optional(check),
-            alpn: vec!["h2".to_owned()],
+            alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
             versions: Versions::TLS13,
             cipher_suites: Vec::new(),
             groups: Vec::new(),

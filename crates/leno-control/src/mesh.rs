@@ -82,14 +82,19 @@ impl MeshService {
     /// What operators ask is for nobody else: a workload knows its own configuration, and not the others'. The token
     /// travels over TLS, or stays on this machine.
     fn operator_only<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        match request.extensions().get::<Peer>() {
-            Some(peer) if peer.secure || peer.address.ip().is_loopback() => {
-                self.certificates.check_operator(request.metadata())
-            }
-            _ => Err(Status::unauthenticated(
-                "this is asked over TLS, or from the control plane's machine — this port — use the TLS port (15012)",
-            )),
+        operator_only(&self.certificates, request)
+    }
+}
+
+/// See [`MeshService::operator_only`].
+pub(crate) fn operator_only<T>(certificates: &Certificates, request: &Request<T>) -> Result<(), Status> {
+    match request.extensions().get::<Peer>() {
+        Some(peer) if peer.secure || peer.address.ip().is_loopback() => {
+            certificates.check_operator(request.metadata())
         }
+        _ => Err(Status::unauthenticated(
+            "this is asked over TLS, or from the control plane's machine — this port — use the TLS port (15012)",
+        )),
     }
 }
 
@@ -190,7 +195,11 @@ impl Mesh for MeshService {
             Asked::parse(&request).map_err(|unknown| Status::invalid_argument(unknown.to_string()))?;
         let files = self.catalogue.files();
         let in_force = files.iter().flat_map(|objects| objects.iter());
-        objects::objects(&asked, &request, in_force, self.diagnostics.all())
+        let mut diagnostics = self.diagnostics.all();
+        // What is looked for only when somebody asks.
+        let all: Vec<Arc<leno_api::Object>> = in_force.clone().cloned().map(Arc::new).collect();
+        diagnostics.extend(leno_model::analyze(&all, &self.push.snapshot()));
+        objects::objects(&asked, &request, in_force, diagnostics)
             .map(Response::new)
             .map_err(|unknown| Status::not_found(unknown.to_string()))
     }

@@ -4,9 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use leno_model::Snapshot;
+use leno_proto::envoy::service::runtime::v3::Runtime;
+use leno_proto::google::protobuf::Struct;
+use leno_proto::type_url;
 use leno_translate::{Proxy, ResourceType};
 use leno_xds::WILDCARD;
 use leno_xds::server::{Outcome, Resource, Response, Stream, Update};
+use prost::Message;
 
 use crate::push::{Member, Watched};
 
@@ -100,6 +104,10 @@ impl Session {
             return draft;
         }
         let Some(kind) = kind else {
+            if type_url == type_url::RUNTIME {
+                draft.present = wanted.names.iter().map(|name| no_override(name)).collect();
+                return draft;
+            }
             // Nothing of this type is served: its names do not exist, and all of it is nothing.
             draft.absent = wanted.names;
             return draft;
@@ -146,4 +154,17 @@ impl Session {
             }
         }
     }
+}
+
+/// Envoy does not become ready until it has been told a layer of its runtime that it asks for: there is nothing in it.
+fn no_override(name: &str) -> Arc<Resource> {
+    let layer = Runtime {
+        name: name.to_owned(),
+        layer: Some(Struct::default()),
+    };
+    Arc::new(Resource {
+        name: name.into(),
+        version: "empty".into(),
+        body: layer.encode_to_vec().into(),
+    })
 }

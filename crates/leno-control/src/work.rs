@@ -14,6 +14,11 @@ pub(crate) struct Work {
     pub(crate) bytes: AtomicU64,
     /// Responses that a proxy did not take.
     pub(crate) rejections: AtomicU64,
+    /// By LRS: reports, and what they tell of requests.
+    pub(crate) load_reports: AtomicU64,
+    pub(crate) load_requests: AtomicU64,
+    pub(crate) load_failures: AtomicU64,
+    pub(crate) load_dropped: AtomicU64,
 }
 
 impl Work {

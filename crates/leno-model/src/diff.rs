@@ -173,7 +173,7 @@ fn sidecars(old: &Snapshot, new: &Snapshot, changed: &mut BTreeSet<Key>) {
 /// Whom it concerns that the rules for a host are others. A namespace that is named from now on, or no longer, depends on
 /// something else.
 fn destination_rules(host: &Host, (old, new): (&HostPolicies, &HostPolicies), changed: &mut BTreeSet<Key>) {
-    let same = |namespace: &str| old.seen_by(namespace) == new.seen_by(namespace);
+    let same = |namespace: &str| old.seen_by(namespace).eq(new.seen_by(namespace));
     // No namespace has this name.
     if !same("") {
         changed.insert(Key::Policy(host.clone()));

@@ -28,6 +28,20 @@ pub const NAME_TABLE: &str = "type.googleapis.com/istio.networking.nds.v1.NameTa
 /// A workload's health, told by a discovery request that carries an error, or none. There is no such message.
 pub const HEALTH_INFORMATION: &str = "type.googleapis.com/istio.v1.HealthInformation";
 
+/// Every type of resource that has a service of its own.
+pub const ALL: [&str; 10] = [
+    LISTENER,
+    ROUTE_CONFIGURATION,
+    SCOPED_ROUTE_CONFIGURATION,
+    VIRTUAL_HOST,
+    CLUSTER,
+    CLUSTER_LOAD_ASSIGNMENT,
+    SECRET,
+    RUNTIME,
+    TYPED_EXTENSION_CONFIG,
+    NAME_TABLE,
+];
+
 /// The usual short name of a resource type (`LDS`, `CDS`, …), for people; `None` for what has none.
 pub fn abbreviation(type_url: &str) -> Option<&'static str> {
     Some(match type_url {

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Args;
-use leno_proto::control::{Object, ObjectsRequest, ObjectsResponse, StatusResponse};
+use leno_proto::control::{Diagnostic, Object, ObjectsRequest, ObjectsResponse, StatusResponse};
 use serde_json::{Value, json};
 
 use crate::client::{self, Mesh};
@@ -116,8 +116,53 @@ fn status(object: &Object) -> Value {
         })
     });
     json!({
-        "status": object.status, "place": object.place, "diagnostics": diagnostics.collect::<Vec<_>>(),
+        "status": object.status, "place": object.place, "conditions": conditions(object),
+        "diagnostics": diagnostics.collect::<Vec<_>>(),
     })
+}
+
+/// Codes of what an object refers to and is not there.
+const REFERENCES: [&str; 8] = [
+    "LN0301", "LN0302", "LN0307", "LN0308", "LN0309", "LN0320", "LN0321", "LN0330",
+];
+
+/// As controllers of Kubernetes say it: whether what is written is taken, whether anything of the object is in force,
+/// whether all that it refers to is there.
+fn conditions(object: &Object) -> Value {
+    let messages = |so: &dyn Fn(&Diagnostic) -> bool| {
+        let those = object.diagnostics.iter().filter(|d| so(d));
+        let messages: Vec<&str> = those.map(|d| d.message.as_str()).collect();
+        messages.join("; ")
+    };
+    let reading = |d: &Diagnostic| {
+        d.severity == "error" && ["LN01", "LN02", "LN04"].contains(&d.code.get(..4).unwrap_or(""))
+    };
+    let missing = |d: &Diagnostic| REFERENCES.contains(&d.code.as_str());
+    let condition = |kind: &str, so: bool, reasons: [&str; 2], message: String| {
+        let (status, reason) = if so {
+            ("True", reasons[0])
+        } else {
+            ("False", reasons[1])
+        };
+        json!({ "type": kind, "status": status, "reason": reason, "message": if so { String::new() } else { message } })
+    };
+    let unresolved = messages(&missing);
+    let accepted = !matches!(object.status.as_str(), "rejected" | "stale");
+    json!([
+        condition("Accepted", accepted, ["Accepted", "Invalid"], messages(&reading)),
+        condition(
+            "InForce",
+            object.status != "rejected",
+            ["InForce", "NoGoodVersion"],
+            messages(&reading)
+        ),
+        condition(
+            "ResolvedRefs",
+            unresolved.is_empty(),
+            ["ResolvedRefs", "RefNotFound"],
+            unresolved
+        ),
+    ])
 }
 
 fn workloads(args: &Get, status: &StatusResponse) -> anyhow::Result<()> {
@@ -185,4 +230,65 @@ fn workloads(args: &Get, status: &StatusResponse) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: &str, found: &[(&str, &str)]) -> Vec<String> {
+        let diagnostics = found.iter().map(|(code, message)| Diagnostic {
+            code: (*code).to_owned(),
+            severity: "error".to_owned(),
+            message: (*message).to_owned(),
+            ..Default::default()
+        });
+        let object = Object {
+            status: status.to_owned(),
+            diagnostics: diagnostics.collect(),
+            ..Default::default()
+        };
+        let conditions = conditions(&object);
+        let each = conditions.as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        each.map(|c| {
+            format!(
+                "{} {} {}",
+                text(&c["type"]),
+                text(&c["status"]),
+                text(&c["message"])
+            )
+        })
+        .collect()
+    }
+
+    #[test]
+    fn conditions_say_what_is_taken_what_is_in_force_and_what_does_not_resolve() {
+        let good = ["Accepted True ", "InForce True ", "ResolvedRefs True "];
+        assert_eq!(of("accepted", &[]), good);
+        assert_eq!(
+            of("error", &[("LN0301", "no host a"), ("LN0308", "no port 1")]),
+            [
+                "Accepted True ",
+                "InForce True ",
+                "ResolvedRefs False no host a; no port 1"
+            ]
+        );
+        assert_eq!(
+            of("stale", &[("LN0102", "unknown field x")]),
+            [
+                "Accepted False unknown field x",
+                "InForce True ",
+                "ResolvedRefs True "
+            ]
+        );
+        assert_eq!(
+            of("rejected", &[("LN0102", "unknown field x")]),
+            [
+                "Accepted False unknown field x",
+                "InForce False unknown field x",
+                "ResolvedRefs True "
+            ]
+        );
+    }
 }

@@ -13,6 +13,7 @@ use leno_proto::envoy::config::route::v3::{RouteConfiguration, route::Action};
 use leno_proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use leno_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use leno_proto::google::protobuf::Any;
+use leno_proto::google::protobuf::value::Kind;
 use leno_proto::type_url::{CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, NAME_TABLE, ROUTE_CONFIGURATION};
 use leno_xds::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -116,7 +117,13 @@ fn route_name(number: usize) -> String {
 
 impl Lasting {
     fn new() -> Self {
-        let mut client = Client::new(node("client-1", "client", None));
+        // Of no service: who has just left or come would be a name more or less in the table.
+        let mut node = node("client-1", "client", None);
+        let leno = node.metadata.as_mut().and_then(|m| m.fields.get_mut("LENO"));
+        if let Some(Kind::StructValue(leno)) = leno.and_then(|leno| leno.kind.as_mut()) {
+            leno.fields.remove("service");
+        }
+        let mut client = Client::new(node);
         client.set_health(None);
         client.subscribe_wildcard(NAME_TABLE);
         client.subscribe(LISTENER, "virtualInbound");

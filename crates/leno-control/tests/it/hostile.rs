@@ -282,7 +282,6 @@ async fn requests_that_cannot_be_meant_end_their_stream_by_name_and_no_other() {
 async fn types_that_are_not_served_are_answered_with_nothing_there() {
     let rig = rig().await;
     for kind in [
-        "envoy.service.runtime.v3.Runtime",
         "envoy.config.core.v3.TypedExtensionConfig",
         "envoy.config.route.v3.ScopedRouteConfiguration",
         "envoy.nothing.v9.Nothing",

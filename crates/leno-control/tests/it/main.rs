@@ -21,4 +21,5 @@ mod rig;
 mod root;
 mod secrets;
 mod sotw;
+mod wire;
 mod work;

@@ -23,7 +23,10 @@ pub(super) fn look(mesh: &mut Mesh<'_>) {
 // === what is shadowed ===
 
 fn shadowed(mesh: &mut Mesh<'_>, object: &Object, spec: &VirtualServiceSpec) {
-    for (i, rule) in spec.http.iter().enumerate() {
+    // What is behind a rule without matches has been told: the object shows that by itself.
+    let takes_all = spec.http.iter().position(|rule| rule.matches.is_empty());
+    let reached = takes_all.map_or(spec.http.len(), |at| at + 1);
+    for (i, rule) in spec.http[..reached].iter().enumerate() {
         let earlier: Vec<(usize, &HttpRule)> = spec.http[..i]
             .iter()
             .enumerate()
@@ -97,9 +100,12 @@ fn rule_covers(rule: &HttpRule, later: Option<&HttpMatch>, gateways: &[String]) 
 }
 
 fn covers(earlier: &HttpMatch, later: &HttpMatch, gateways: &[String]) -> bool {
+    // Every path begins with a slash.
+    let is_condition = |uri: &&StringMatch| uri.prefix.as_deref() != Some("/");
+    let earlier_uri = earlier.uri.as_ref().filter(is_condition);
     let uri = match (earlier.ignore_uri_case, later.ignore_uri_case) {
-        (false, true) => earlier.uri.is_none(),
-        (insensitive, _) => implied(earlier.uri.as_ref(), later.uri.as_ref(), insensitive),
+        (false, true) => earlier_uri.is_none(),
+        (insensitive, _) => implied(earlier_uri, later.uri.as_ref(), insensitive),
     };
     let same_case = |earlier: &Option<StringMatch>, later: &Option<StringMatch>| {
         implied(earlier.as_ref(), later.as_ref(), false)

@@ -61,7 +61,7 @@ fn rules(matches: &[&str]) -> String {
 
 #[test]
 fn a_rule_behind_one_that_takes_everything_is_never_reached() {
-    let found = findings(&rules(&["", "[{uri: {prefix: /a}}]", ""]));
+    let found = findings(&rules(&["[{uri: {prefix: /}}]", "[{uri: {prefix: /a}}]", ""]));
     assert_eq!(found, ["LN0340 spec.http[1]", "LN0340 spec.http[2]"]);
 }
 

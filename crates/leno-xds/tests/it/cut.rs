@@ -11,35 +11,20 @@ use leno_proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use leno_proto::google::protobuf::Any;
-use leno_proto::type_url::{CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION};
+use leno_proto::type_url::{CLUSTER, LISTENER};
 use leno_xds::server::{Protocol, Resource, Response, State, Stream};
 use leno_xds::{Client, Lookup, StateClient, WILDCARD};
 use prost::Message;
 
+use crate::accounts::{Accounts, Body, Key, NAMES, TYPES, key};
 use crate::bytes::{Pipe, Random, with_seeds};
 use crate::mesh::Mesh;
 
-const TYPES: [&str; 4] = [CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION];
-const NAMES: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
 const STEPS: usize = 250;
 /// The server says nothing more while this much waits for the reader.
 const WINDOW: usize = 600;
 /// More than all of the mesh, said at once.
 const BATCH: usize = 4096;
-
-type Key = (&'static str, &'static str);
-
-/// A resource's body; the name is the first field, as of every type's.
-#[derive(Clone, PartialEq, Message)]
-struct Body {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(uint64, tag = "1000")]
-    number: u64,
-    /// The client cannot take it.
-    #[prost(bool, tag = "1001")]
-    bad: bool,
-}
 
 /// What happened to the configuration, in the order in which it happened.
 #[derive(Clone, Copy, Debug)]
@@ -58,22 +43,6 @@ enum Asker {
 struct Received {
     updates: Vec<(Key, Body)>,
     removed: Vec<Key>,
-}
-
-/// How often what has been sent on this stream, and why it may be sent again.
-#[derive(Default)]
-struct Accounts {
-    /// By name, or by the wildcard.
-    asked: BTreeMap<Key, usize>,
-    clusters_told: BTreeMap<&'static str, usize>,
-    sent: BTreeMap<(Key, u64), usize>,
-    /// What the client came with.
-    initial: BTreeMap<Key, u64>,
-    /// Of a state of the world: the last response, and whether anything was asked since.
-    whole: BTreeMap<&'static str, (Vec<Body>, bool)>,
-    /// Of a state of the world: what was asked for last, and the last nonce.
-    names: BTreeMap<&'static str, BTreeSet<String>>,
-    nonces: BTreeMap<&'static str, String>,
 }
 
 struct World {
@@ -101,12 +70,6 @@ struct World {
     /// Steps for which the reader does not read.
     stalled: usize,
     accounts: Accounts,
-}
-
-fn key(type_url: &str, name: &str) -> Key {
-    let kind = TYPES.into_iter().find(|t| *t == type_url).unwrap();
-    let name = [WILDCARD].into_iter().chain(NAMES).find(|n| *n == name);
-    (kind, name.unwrap())
 }
 
 fn body(any: &Any) -> Body {
@@ -533,67 +496,6 @@ impl World {
         let mut states = self.server.status();
         let of_kind = states.find(|(t, _, _)| *t == kind);
         of_kind.map_or(State::NotSent, |(_, state, _)| state)
-    }
-}
-
-// === impl Accounts ===
-
-impl Accounts {
-    /// The names that a request adds; one that answers an old response means nothing.
-    fn newly_asked(&mut self, kind: &'static str, request: &DiscoveryRequest) -> Vec<String> {
-        let last = self.nonces.get(kind);
-        if self.names.contains_key(kind) && last.is_some_and(|last| *last != request.response_nonce) {
-            return Vec::new();
-        }
-        let names: BTreeSet<String> = request.resource_names.iter().cloned().collect();
-        let before = self.names.insert(kind, names.clone()).unwrap_or_default();
-        names.difference(&before).cloned().collect()
-    }
-
-    /// Fails if this repeats what the client has been sent on this stream, or came with, and did not ask again.
-    fn count(&mut self, kind: &'static str, bodies: impl Iterator<Item = Body>, repeats: bool) {
-        for body in bodies {
-            let key = key(kind, &body.name);
-            let endpoints = kind == CLUSTER_LOAD_ASSIGNMENT;
-            // Endpoints are told on every new stream.
-            let had = self.initial.get(&key) == Some(&body.number) && !endpoints;
-            if self
-                .initial
-                .get(&key)
-                .is_some_and(|number| *number != body.number)
-            {
-                self.initial.remove(&key);
-            }
-            let asked = |name: &'static str| self.asked.get(&(kind, name)).copied().unwrap_or_default();
-            let with_cluster = match endpoints {
-                true => self.clusters_told.get(key.1).copied().unwrap_or_default(),
-                false => 0,
-            };
-            let allowed = usize::from(!had) + asked(key.1) + asked(WILDCARD) + with_cluster;
-            let sent = self.sent.entry((key, body.number)).or_default();
-            *sent += 1;
-            assert!(
-                repeats || *sent <= allowed,
-                "{key:?} {} is sent {sent} times, {allowed} allowed",
-                body.number
-            );
-            if kind == CLUSTER {
-                *self.clusters_told.entry(key.1).or_default() += 1;
-            }
-        }
-    }
-
-    /// Fails if all there is says nothing that was not said before, and nobody asked.
-    fn count_whole(&mut self, kind: &'static str, bodies: Vec<Body>) {
-        if kind == CLUSTER {
-            for body in &bodies {
-                *self.clusters_told.entry(key(kind, &body.name).1).or_default() += 1;
-            }
-        }
-        let before = self.whole.insert(kind, (bodies, false));
-        if let Some((before, false)) = before {
-            assert_ne!(before, self.whole[kind].0, "{kind} is said again");
-        }
     }
 }
 

@@ -15,7 +15,8 @@ metadata: {name: reviews}
 spec:
   hosts: [reviews]
   http:
-  - route: [{destination: {host: reviews}}]
+  - match: [{uri: {prefix: /}}]
+    route: [{destination: {host: reviews}}]
   - match: [{uri: {prefix: /v2}}]
     route: [{destination: {host: reviews}}]
 ---
@@ -51,9 +52,9 @@ fn a_rule_that_nothing_reaches_is_shown_with_its_line_and_a_remedy() {
     let found = leno(&user, &["analyze", "-f", "mesh"], "");
     assert_eq!(
         stderr(&found),
-        "warning[LN0340]: rule 2 is never reached: rule 1 takes what it matches — mesh/reviews.yaml:8:5 \
+        "warning[LN0340]: rule 2 is never reached: rule 1 takes what it matches — mesh/reviews.yaml:9:5 \
          (VirtualService default/reviews, spec.http[1]) — rules are tried in the order in which they are written: move \
-         it up, or remove it\n     8 |   - match: [{uri: {prefix: /v2}}]\n       |     ^\n"
+         it up, or remove it\n     9 |   - match: [{uri: {prefix: /v2}}]\n       |     ^\n"
     );
     assert_eq!(stdout(&found), "2 objects in 1 file: 0 errors, 1 warning\n");
     assert!(found.status.success());
@@ -75,7 +76,7 @@ fn the_standard_input_is_read_and_json_says_all_of_it() {
                 "code": "LN0340", "title": "rule never reached", "severity": "warning",
                 "message": "rule 2 is never reached: rule 1 takes what it matches",
                 "hint": "rules are tried in the order in which they are written: move it up, or remove it",
-                "file": "stdin", "line": 8, "column": 5,
+                "file": "stdin", "line": 9, "column": 5,
                 "object": { "kind": "VirtualService", "namespace": "default", "name": "reviews" },
                 "path": "spec.http[1]",
                 "snippet": "  - match: [{uri: {prefix: /v2}}]",

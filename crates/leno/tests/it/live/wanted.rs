@@ -92,7 +92,8 @@ impl Wanted {
         let gateways = self.gateways.iter().find(|gateway| gateway.name == caller);
         let namespace = gateways.map(|gateway| &gateway.namespace);
         let namespace = namespace.or_else(|| Some(&named(caller)?.namespace));
-        let rule = namespace.and_then(|namespace| self.snapshot.policy(&host, namespace));
+        let rule =
+            namespace.and_then(|namespace| self.snapshot.policy(&host, namespace, &Default::default()));
         let subsets = rule.map_or(&[][..], |rule| &rule.subsets);
         let known = subsets.iter().find(|known| known.name == subset);
         let mut labels = service.selector.clone();
