@@ -181,7 +181,7 @@ async fn files_that_are_meant_to_hurt_are_refused_by_their_size_and_hurt_nobody(
             format!("a{i}: &a{i} [{refers}]\n")
         })
         .collect();
-    let wide: String = (0..600_000).map(|i| format!("- {i}\n")).collect();
+    let wide: String = (0..600_000).map(|i| format!("  - {i}\n")).collect();
     let files = [
         ("large.yaml", "# padding\n".repeat(1_100_000)),
         (
