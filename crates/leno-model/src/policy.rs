@@ -69,6 +69,18 @@ impl HostPolicies {
 }
 
 impl ServicePolicy {
+    /// Whether TLS is made with what this Secret holds, to any subset or port.
+    pub fn names_secret(&self, secret: &str) -> bool {
+        let subsets = self.subsets.iter().map(|subset| &subset.policy);
+        let mut policies = std::iter::once(&self.policy)
+            .chain(subsets)
+            .flat_map(|policy| std::iter::once(policy).chain(policy.ports.iter().map(|(_, policy)| policy)));
+        policies.any(|policy| match &policy.tls {
+            Some(TlsMode::Originate(said)) => said.credentials == Credentials::Secret(secret.to_owned()),
+            _ => false,
+        })
+    }
+
     /// Rules that select their callers select those of their own namespace.
     fn selects(&self, namespace: &str, labels: &Labels) -> bool {
         self.selector.as_ref().is_none_or(|selector| {

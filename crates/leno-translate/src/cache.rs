@@ -15,7 +15,7 @@ use crate::endpoint::EndpointsInput;
 use crate::gateway::{self, GatewayListener, GatewaySecretInput};
 use crate::grpc::{self, GrpcCluster, GrpcListener, GrpcRoutes};
 use crate::name_table::NameTableInput;
-use crate::patch::{self, Added, Patched};
+use crate::patch::{self, Added, Outcome, Patched};
 use crate::pb;
 use crate::route::RouteInput;
 use crate::sidecar::ListenerInput;
@@ -37,11 +37,19 @@ pub(crate) enum Input {
     GrpcRoutes(GrpcRoutes),
     GrpcCluster(GrpcCluster),
     /// Changed by EnvoyFilters.
-    Patched(Box<Patched>),
+    Patched(Box<Patched<Input>>),
     Added(Added),
 }
 
 impl Input {
+    pub(crate) fn of(outcome: Outcome<Input>) -> Self {
+        match outcome {
+            Outcome::Unchanged(input) => input,
+            Outcome::Patched(patched) => Self::Patched(Box::new(patched)),
+            Outcome::Added(added) => Self::Added(added),
+        }
+    }
+
     fn resource(&self) -> (ResourceType, Resource) {
         let (kind, name, body) = match self {
             Self::Patched(patched) => {

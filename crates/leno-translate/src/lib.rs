@@ -173,7 +173,7 @@ pub fn answer(
     };
     let input = patch::patched(&mut reader, proxy, (kind, name), input);
     Answer {
-        resource: input.map(|input| cache.get(input)),
+        resource: input.map(|input| cache.get(Input::of(input))),
         deps: reader.into_deps(),
     }
 }

@@ -17,7 +17,6 @@ use leno_model::EnvoyPatch;
 use leno_model::envoy_filter::{ApplyTo, EnvoyChange, Lists, Operation, PatchContext};
 use prost::Message;
 
-use crate::cache::Input;
 use crate::naming::{ClusterName, INBOUND_PASSTHROUGH, VIRTUAL_INBOUND};
 use crate::pb::cluster::Cluster;
 use crate::pb::listener::Listener;
@@ -27,11 +26,18 @@ use crate::{Proxy, ProxyKind, ResourceType};
 pub(crate) use listener::patch as patch_listener;
 pub(crate) use route::patch as patch_routes;
 
-/// A resource and what is changed of it.
+/// What a resource is made from, and what is changed of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Patched {
-    pub(crate) input: Input,
+pub(crate) struct Patched<I> {
+    pub(crate) input: I,
     pub(crate) patches: Patches,
+}
+
+/// What becomes of a resource by patches.
+pub(crate) enum Outcome<I> {
+    Unchanged(I),
+    Patched(Patched<I>),
+    Added(Added),
 }
 
 /// A resource that there is only because a patch adds it.
@@ -58,25 +64,27 @@ struct Scope {
 }
 
 /// The resource as the patches for the proxy have it; None: it is removed, or there is none.
-pub(crate) fn patched(
+pub(crate) fn patched<I>(
     reader: &mut Reader<'_>,
     proxy: &Proxy,
     (kind, name): (ResourceType, &str),
-    input: Option<Input>,
-) -> Option<Input> {
+    input: Option<I>,
+) -> Option<Outcome<I>> {
     let applies: &[ApplyTo] = match kind {
         ResourceType::Listener => LISTENER,
         ResourceType::Route => ROUTES,
         ResourceType::Cluster => &[ApplyTo::Cluster],
-        ResourceType::Endpoints | ResourceType::NameTable | ResourceType::Secret => return input,
+        ResourceType::Endpoints | ResourceType::NameTable | ResourceType::Secret => {
+            return input.map(Outcome::Unchanged);
+        }
     };
     let all = patches(reader, proxy);
     if all.is_empty() {
-        return input;
+        return input.map(Outcome::Unchanged);
     }
     let Some(input) = input else {
         let mut added = added(&all, proxy, kind);
-        return added.find(|added| added.name == name).map(Input::Added);
+        return added.find(|added| added.name == name).map(Outcome::Added);
     };
     let scope = Scope {
         context: context(proxy, kind, name),
@@ -106,7 +114,7 @@ pub(crate) fn patched(
     };
     let list: Vec<Arc<EnvoyPatch>> = all.into_iter().filter(is_meant).collect();
     if list.is_empty() {
-        return Some(input);
+        return Some(Outcome::Unchanged(input));
     }
     let removes = |patch: &Arc<EnvoyPatch>| {
         patch.operation == Operation::Remove && matches!(patch.apply_to, ApplyTo::Listener | ApplyTo::Cluster)
@@ -115,7 +123,7 @@ pub(crate) fn patched(
         return None;
     }
     let patches = Patches { list, scope };
-    Some(Input::Patched(Box::new(Patched { input, patches })))
+    Some(Outcome::Patched(Patched { input, patches }))
 }
 
 const LISTENER: &[ApplyTo] = &[

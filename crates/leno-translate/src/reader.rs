@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
         let policies = self.snapshot.policies.iter();
         let all =
             policies.filter_map(|(host, all)| Some((host, all.for_caller(&proxy.namespace, &proxy.labels)?)));
-        let naming = all.filter(|(_, rule)| crate::traffic_policy::names_secret(rule, secret));
+        let naming = all.filter(|(_, rule)| rule.names_secret(secret));
         naming
             .map(|(host, rule)| {
                 self.depend_on_policy(host);

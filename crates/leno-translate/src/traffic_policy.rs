@@ -1,7 +1,6 @@
 //! Which traffic policy is in force towards a host.
 
-use leno_model::policy::Credentials;
-use leno_model::{Host, LoadBalancer, ServicePolicy, TlsMode, TrafficPolicy};
+use leno_model::{Host, LoadBalancer, TrafficPolicy};
 
 use crate::Proxy;
 use crate::reader::Reader;
@@ -36,16 +35,4 @@ fn said(
     let policy = named.map_or(&rule.policy, |subset| &subset.policy);
     let exception = policy.ports.iter().find(|(number, _)| *number == port);
     Some(exception.map_or(policy, |(_, policy)| policy).clone())
-}
-
-/// Whether TLS is made with this Secret, towards the host, a subset or a port of them.
-pub(crate) fn names_secret(rule: &ServicePolicy, secret: &str) -> bool {
-    let subsets = rule.subsets.iter().map(|subset| &subset.policy);
-    let mut policies = std::iter::once(&rule.policy)
-        .chain(subsets)
-        .flat_map(|policy| std::iter::once(policy).chain(policy.ports.iter().map(|(_, policy)| policy)));
-    policies.any(|policy| match &policy.tls {
-        Some(TlsMode::Originate(said)) => said.credentials == Credentials::Secret(secret.to_owned()),
-        _ => false,
-    })
 }
