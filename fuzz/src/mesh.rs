@@ -73,6 +73,7 @@ pub fn proxy(on_demand: bool) -> Proxy {
         workload: Some(workload.id),
         on_demand,
         audited: false,
+        metadata: Default::default(),
         kind: ProxyKind::Sidecar,
     }
 }
