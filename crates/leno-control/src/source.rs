@@ -16,7 +16,7 @@ use crate::keys::KeyKeeper;
 use crate::writer::Diagnostics;
 
 /// A directory that takes longer is served as far as it has been read.
-const FIRST_READ: Duration = Duration::from_secs(5);
+const FIRST_READ: Duration = Duration::from_secs(60);
 
 /// The thread ends when this is dropped.
 #[derive(Debug)]
