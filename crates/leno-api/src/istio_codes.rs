@@ -38,6 +38,7 @@ const INJECTION: &str = "nothing is injected: `leno run` starts a process with i
 const PODS: &str = "of pods and deployments, which say nothing to the mesh (LN0109)";
 const KUBERNETES: &str = "of a Kubernetes cluster";
 const NOT_SERVED: &str = "the kind is not served (LN0107)";
+const NOT_LOOKED_FOR: &str = "not looked for yet";
 
 pub const ALL: &[IstioCode] = &[
     none("IST0001", "InternalError", "an error of the tool itself"),
@@ -77,8 +78,16 @@ pub const ALL: &[IstioCode] = &[
         "ConflictingMeshGatewayVirtualServiceHosts",
         &[Code::RouteConflict],
     ),
-    none("IST0110", "ConflictingSidecarWorkloadSelectors", NOT_SERVED),
-    none("IST0111", "MultipleSidecarsWithoutWorkloadSelectors", NOT_SERVED),
+    same(
+        "IST0110",
+        "ConflictingSidecarWorkloadSelectors",
+        &[Code::PolicyConflict],
+    ),
+    same(
+        "IST0111",
+        "MultipleSidecarsWithoutWorkloadSelectors",
+        &[Code::PolicyConflict],
+    ),
     same(
         "IST0112",
         "VirtualServiceDestinationPortSelectorRequired",
@@ -180,28 +189,44 @@ pub const ALL: &[IstioCode] = &[
         "JwtClaimBasedRoutingWithoutRequestAuthN",
         &[Code::ClaimsNotVerified],
     ),
-    none("IST0150", "ExternalNameServiceTypeInvalidPortName", NOT_SERVED),
-    none("IST0151", "EnvoyFilterUsesRelativeOperation", NOT_SERVED),
+    none(
+        "IST0150",
+        "ExternalNameServiceTypeInvalidPortName",
+        NOT_LOOKED_FOR,
+    ),
+    none("IST0151", "EnvoyFilterUsesRelativeOperation", NOT_LOOKED_FOR),
     none(
         "IST0152",
         "EnvoyFilterUsesReplaceOperationIncorrectly",
-        NOT_SERVED,
+        NOT_LOOKED_FOR,
     ),
-    none("IST0153", "EnvoyFilterUsesAddOperationIncorrectly", NOT_SERVED),
-    none("IST0154", "EnvoyFilterUsesRemoveOperationIncorrectly", NOT_SERVED),
+    none(
+        "IST0153",
+        "EnvoyFilterUsesAddOperationIncorrectly",
+        NOT_LOOKED_FOR,
+    ),
+    none(
+        "IST0154",
+        "EnvoyFilterUsesRemoveOperationIncorrectly",
+        NOT_LOOKED_FOR,
+    ),
     none(
         "IST0155",
         "EnvoyFilterUsesRelativeOperationWithProxyVersion",
-        NOT_SERVED,
+        NOT_LOOKED_FOR,
     ),
     none("IST0156", "UnsupportedGatewayAPIVersion", KUBERNETES),
-    none("IST0157", "InvalidTelemetryProvider", NOT_SERVED),
+    same("IST0157", "InvalidTelemetryProvider", &[Code::ProviderNotFound]),
     none("IST0158", "PodsIstioProxyImageMismatchInNamespace", INJECTION),
-    none("IST0159", "ConflictingTelemetryWorkloadSelectors", NOT_SERVED),
-    none(
+    same(
+        "IST0159",
+        "ConflictingTelemetryWorkloadSelectors",
+        &[Code::PolicyConflict],
+    ),
+    same(
         "IST0160",
         "MultipleTelemetriesWithoutWorkloadSelectors",
-        NOT_SERVED,
+        &[Code::PolicyConflict],
     ),
     same("IST0161", "InvalidGatewayCredential", &[Code::SecretNotFound]),
     none(
